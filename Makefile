@@ -1,0 +1,53 @@
+# make demo | test | bench | lint   each sets up what it needs on first use (no ROS, no Docker, no GPU needed).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+PARTS := ros robot learner sim dev
+MESSAGES := $(shell find src/fosp_msgs -type f)
+
+.PHONY: help setup demo test test-unit bench lint clean
+help:
+	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
+	@echo "make test   lint, unit tests, and tests of the live graph"
+	@echo "make bench  latency, jitter, throughput: a table and runs/bench/bench.json"
+	@echo "make lint   ruff, mypy, import rules"
+
+# -- set-up: system packages, venv with pinned wheels, messages ---------------------------------------
+setup: install/.built
+
+$(VENV)/.installed: $(wildcard requirements/*.txt) scripts/relocate_wheel_cmake.py scripts/system_packages.sh
+	@scripts/system_packages.sh
+	@python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "fosp: needs Python 3.11 to 3.13, found $$(python3 -V)" >&2; exit 2; }
+	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	@echo "installing pinned packages into $(VENV) (a few minutes on first use)"
+	@$(PIP) install $(foreach part,$(PARTS),-r requirements/$(part).txt) -c requirements/constraints.txt
+	@$(VENV)/bin/python scripts/relocate_wheel_cmake.py
+	@touch $@
+
+install/.built: $(VENV)/.installed $(MESSAGES)
+	@echo "building fosp_msgs"
+	@. scripts/env.sh; mkdir -p log; colcon --log-base log build --merge-install --packages-select fosp_msgs \
+	  --event-handlers console_direct- --cmake-args -DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DBUILD_TESTING=OFF \
+	  -DPython3_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python > log/messages.txt 2>&1 || { tail -40 log/messages.txt; exit 1; }
+	@touch $@
+
+demo: setup
+	@./fosp demo
+
+bench: setup
+	@./fosp bench
+
+lint: setup
+	@. scripts/env.sh; ruff check . && ruff format --check . && scripts/typecheck.sh && lint-imports
+
+test: lint
+	@. scripts/env.sh; pytest
+
+test-unit: setup
+	@. scripts/env.sh; pytest src
+
+clean:
+	rm -rf build install log runs

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Name the Debian/Ubuntu packages that are missing; install them when root, else print the one command to run.
+set -eu
+packages=(libegl1 libgl1 libgl1-mesa-dri libusb-1.0-0 gcc g++ make)
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+echo "missing system packages: ${missing[*]}"
+if [ "$(id -u)" -ne 0 ]; then
+    echo "fosp: run this once, then try again:  sudo apt-get install -y ${missing[*]}" >&2
+    exit 2
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

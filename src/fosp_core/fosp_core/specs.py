@@ -1,0 +1,248 @@
+"""What a bundle and a robot say about themselves: frozen, validated values shared by every package.
+
+Units are SI; a normalised action has each axis in [-1, 1] and is scaled by its axis to a twist component.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fosp_core.errors import UserError
+
+FORMAT_VERSION = 1
+"""Of the bundle folder; a loader refuses any other."""
+
+TwistComponent = Literal["linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z"]
+
+
+class Spec(BaseModel):
+    """Base of every spec: immutable, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class CameraSpec(Spec):
+    """One camera as the world model sees it: centre-cropped to a square, then area-resized."""
+
+    name: str = "color"
+    topic: str = "camera/color/image_raw"
+    height: int = Field(64, gt=0)
+    width: int = Field(64, gt=0)
+
+
+class ObservationSpec(Spec):
+    """Cameras in the order in which they are stacked: (cameras, height, width, 3) uint8, RGB."""
+
+    cameras: tuple[CameraSpec, ...] = (CameraSpec(),)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> ObservationSpec:
+        if len({(c.height, c.width) for c in self.cameras}) != 1:
+            raise ValueError("all cameras must have one size, and there must be at least one")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(cameras, height, width, 3)."""
+        return len(self.cameras), self.cameras[0].height, self.cameras[0].width, 3
+
+
+class ActionAxis(Spec):
+    """One axis of the action: a twist component, and its value at the normalised action 1."""
+
+    name: TwistComponent
+    scale: float = Field(gt=0)
+    """m/s for linear, rad/s for angular components."""
+
+    @property
+    def unit(self) -> str:
+        return "m/s" if self.name.startswith("linear") else "rad/s"
+
+
+class ActionSpec(Spec):
+    """Axes in the order of the action vector, and the frame that the twist is expressed in."""
+
+    axes: tuple[ActionAxis, ...] = Field(min_length=1)
+    frame_id: str
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ActionSpec:
+        if len({axis.name for axis in self.axes}) != len(self.axes):
+            raise ValueError("each twist component may appear once")
+        return self
+
+    @property
+    def size(self) -> int:
+        return len(self.axes)
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        return tuple(axis.scale for axis in self.axes)
+
+
+class Calibration(Spec):
+    """Thresholds fitted on validation episodes that were never trained on (ALGORITHM: calibration)."""
+
+    eps: float = Field(gt=0, lt=1)
+    """An action keeps a state feasible if and only if q_h <= eps."""
+    alpha: float = Field(gt=0, lt=1)
+    """Promised miss rate of the steps that precede a violation."""
+    horizon_steps: int = Field(gt=0)
+    """H_v: how many steps ahead of a violation a step counts as preceding it."""
+    episodes: int = Field(ge=0)
+    violating_episodes: int = Field(ge=0)
+    miss_rate_bound: float = Field(ge=0, le=1)
+    """Finite-sample bound on the miss rate that the conformal argument supports."""
+    false_veto_rate: float = Field(ge=0, le=1)
+    supported: bool
+    """False: too few violating episodes for alpha; eps is the most conservative observed value."""
+    surprise_limit: float = Field(gt=0)
+    """99.5 % quantile of KL[posterior || prior] per step, nats."""
+    ranges: dict[Literal["q_r", "q_c", "q_h", "v_h"], tuple[float, float]]
+    """Lowest and highest value of each critic output that the runtime accepts."""
+
+
+class LatentSpec(Spec):
+    deter: int = Field(gt=0)
+    stoch: int = Field(gt=0)
+    """Flat size: variables * classes."""
+
+
+class Manifest(Spec):
+    """manifest.json of a bundle. `id` is the sha256 over everything else (fosp_core.bundle)."""
+
+    format_version: int
+    id: str
+    parent_id: str = ""
+    task: str
+    robot: str
+    size: str
+    """Preset of the networks: nano, small or paper."""
+    observation: ObservationSpec
+    action: ActionSpec
+    latent: LatentSpec
+    decision_period_s: float = Field(gt=0)
+    kappa: float = Field(0.1, ge=0)
+    """Utility of a candidate is q_r - kappa * q_c."""
+    calibration: Calibration
+    metrics: dict[str, float] = {}
+    training: dict[str, Any] = {}
+    """Provenance: commands, data, seeds, figures."""
+    files: dict[str, str] = {}
+    """Relative path -> sha256 of every other file of the bundle."""
+
+
+class AxisLimits(Spec):
+    """Hard limits of one twist component, applied last, whatever the policy says."""
+
+    speed: float = Field(gt=0)
+    acceleration: float = Field(gt=0)
+    """While following commands, per second."""
+    deceleration: float = Field(gt=0)
+    """While stopping, per second; at least the acceleration."""
+
+    @model_validator(mode="after")
+    def _stops_no_slower(self) -> AxisLimits:
+        if self.deceleration < self.acceleration:
+            raise ValueError("deceleration must be at least the acceleration")
+        return self
+
+
+class Workspace(Spec):
+    """Axis-aligned box, m, in the action frame, that the commanded point must not leave."""
+
+    lower: tuple[float, float, float]
+    upper: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Workspace:
+        if any(low >= high for low, high in zip(self.lower, self.upper, strict=True)):
+            raise ValueError("lower must be below upper on every axis")
+        return self
+
+
+class RobotConfig(Spec):
+    """config/robots/NAME.yaml: what the stack must know of a robot."""
+
+    name: str
+    kind: Literal["arm", "base"]
+    action: ActionSpec
+    limits: dict[TwistComponent, AxisLimits]
+    workspace: Workspace | None = None
+    """Checked on the measured pose (`pose_topic`); None only for a base."""
+    command_topic: str
+    command_type: Literal["TwistStamped", "Twist"] = "TwistStamped"
+    command_rate_hz: float = Field(100.0, gt=0, le=1000)
+    command_timeout_s: float = Field(0.1, gt=0, le=1)
+    """The robot's own watchdog: it stops when no command came for so long."""
+    state_topic: str
+    state_type: Literal["JointState", "Odometry"]
+    pose_topic: str = ""
+    """geometry_msgs/PoseStamped of the commanded point in the action frame; arms need it for the workspace."""
+    camera_frame_rate_hz: float = Field(30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> RobotConfig:
+        missing = [axis.name for axis in self.action.axes if axis.name not in self.limits]
+        if missing:
+            raise ValueError(f"limits are missing for {', '.join(missing)}")
+        for axis in self.action.axes:
+            if self.limits[axis.name].speed < axis.scale:
+                raise ValueError(f"speed limit of {axis.name} is below its action scale {axis.scale}")
+        if self.kind == "arm" and (self.workspace is None or not self.pose_topic):
+            raise ValueError("an arm needs workspace and pose_topic")
+        return self
+
+
+AnySpec = TypeVar("AnySpec", bound=Spec)
+
+
+def parse_spec(kind: type[AnySpec], data: object, source: str) -> AnySpec:
+    """Validate `data` as `kind`; UserError with one line that names `source`, the key and what is allowed."""
+    if not isinstance(data, dict):
+        raise UserError(f"{source}: expected a mapping of keys, found {type(data).__name__}")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{source}: unknown key '{where}'; allowed: {_allowed(kind, first['loc'])}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise UserError(f"{source}: {where}: {message}{more}") from None
+
+
+def _allowed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """Names allowed beside the last part of `loc`."""
+    model: Any = kind
+    for part in loc[:-1]:
+        field = model.model_fields.get(part) if isinstance(model, type) else None
+        if field is None:
+            break
+        model = next(
+            (t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(t, "model_fields")),
+            model,
+        )
+    return ", ".join(model.model_fields)
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file; UserError with one line when it is missing or malformed."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', None) or error}") from None
+
+
+def read_robot(path: Path) -> RobotConfig:
+    """RobotConfig of a YAML file."""
+    return parse_spec(RobotConfig, read_yaml(path), str(path))
