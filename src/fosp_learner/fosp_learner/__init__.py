@@ -1,1 +1,1 @@
-
+"""Learner of fosp: bags to datasets, world model, critics, actors, calibration, bundles; recorder node."""

@@ -1,1 +1,1 @@
-
+"""Camera and encoder nodes of fosp."""

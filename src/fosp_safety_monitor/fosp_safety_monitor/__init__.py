@@ -1,1 +1,1 @@
-
+"""Safety monitor of fosp: the last node before the robot."""

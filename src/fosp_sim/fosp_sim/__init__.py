@@ -1,1 +1,1 @@
-
+"""MuJoCo tasks, demonstrators, simulator node and evaluation of fosp."""

@@ -1,0 +1,22 @@
+from setuptools import find_packages, setup
+
+package_name = "fosp_learner"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    package_data={package_name: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + package_name]),
+        ("share/" + package_name, ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
+    zip_safe=True,
+    maintainer="fosp maintainers",
+    maintainer_email="fosp@example.org",
+    description="Learner of fosp: bags to datasets, world model, critics, actors, calibration, bundles; recorder node.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": ["recorder_node = fosp_learner.recorder_node:main"]},
+)
