@@ -1,0 +1,44 @@
+"""What the robot was really told to do between two decisions: the mean of the shaped command stream.
+
+The world model is trained on, and fed with, the executed action: after the safety monitor and the limits have shaped
+it, not what the policy proposed. The learner computes it from bags and the encoder computes it live, both with these
+functions, so that a model sees the same numbers in training and on the robot.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.specs import ActionSpec
+
+
+def mean_command(
+    stamps_s: NDArray[np.float64], commands: NDArray[np.floating], start_s: float, end_s: float, hold: float
+) -> NDArray[np.float64]:
+    """Mean over (start_s, end_s] of a command stream under zero-order hold: (N,) s and (N, n) -> (n,) float64.
+
+    A command is in force from its stamp until the next one, but for at most `hold` s (the robot's command timeout:
+    after it the robot stops by itself); where no command is in force the value is 0. `stamps_s` must be ascending and
+    `end_s` after `start_s`, else ValueError.
+    """
+    if not end_s > start_s:
+        raise ValueError(f"interval must end after it starts, got ({start_s}, {end_s}]")
+    if commands.ndim != 2 or stamps_s.shape != commands.shape[:1]:
+        raise ValueError(f"expected stamps (N,) and commands (N, n), got {stamps_s.shape} and {commands.shape}")
+    first = max(int(np.searchsorted(stamps_s, start_s, "right")) - 1, 0)
+    last = int(np.searchsorted(stamps_s, end_s, "left"))
+    if first >= last:
+        return np.zeros(commands.shape[1])
+    begin = stamps_s[first:last]
+    if (np.diff(begin) < 0).any():
+        raise ValueError("stamps of the command stream must be ascending")
+    following = np.append(begin[1:], np.inf)
+    until = np.minimum(np.minimum(following, begin + hold), end_s)
+    seconds = np.maximum(until - np.maximum(begin, start_s), 0.0)
+    return np.asarray(seconds @ commands[first:last].astype(np.float64) / (end_s - start_s))
+
+
+def normalised_action(command: NDArray[np.floating], spec: ActionSpec) -> NDArray[np.float32]:
+    """Executed action of a mean command (n,) in m/s and rad/s: each axis divided by its scale, clipped to [-1, 1]."""
+    return np.clip(command / np.asarray(spec.scale), -1.0, 1.0).astype(np.float32)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from fosp_core.executed import mean_command, normalised_action
+from fosp_core.specs import ActionAxis, ActionSpec
+
+HOLD = 0.1
+
+
+def stream(*pairs: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([p[0] for p in pairs]), np.array([[p[1]] for p in pairs])
+
+
+def test_a_command_holds_until_the_next_one():
+    stamps, commands = stream((0.00, 1.0), (0.03, 3.0))
+    assert mean_command(stamps, commands, 0.0, 0.05, HOLD) == pytest.approx([(0.03 * 1 + 0.02 * 3) / 0.05])
+
+
+def test_the_command_in_force_before_the_interval_counts():
+    stamps, commands = stream((0.98, 2.0), (1.04, 4.0))
+    assert mean_command(stamps, commands, 1.0, 1.05, HOLD) == pytest.approx([(0.04 * 2 + 0.01 * 4) / 0.05])
+
+
+def test_a_command_at_the_end_of_the_interval_does_not_count():
+    stamps, commands = stream((0.0, 1.0), (0.05, 9.0))
+    assert mean_command(stamps, commands, 0.0, 0.05, HOLD) == pytest.approx([1.0])
+
+
+def test_the_robot_stands_still_after_its_command_timeout():
+    stamps, commands = stream((0.0, 1.0))
+    assert mean_command(stamps, commands, 0.0, 0.2, HOLD) == pytest.approx([0.5])
+    assert mean_command(stamps, commands, 0.2, 0.25, HOLD) == pytest.approx([0.0])
+
+
+def test_without_commands_the_mean_is_zero():
+    assert mean_command(np.zeros(0), np.zeros((0, 2)), 0.0, 0.05, HOLD).tolist() == [0.0, 0.0]
+    stamps, commands = stream((0.5, 1.0))
+    assert mean_command(stamps, commands, 0.0, 0.05, HOLD).tolist() == [0.0]
+
+
+def test_history_outside_of_the_interval_changes_nothing():
+    stamps = np.arange(0, 2, 0.01)
+    commands = np.sin(stamps)[:, None]
+    window = (stamps > 0.85) & (stamps < 1.2)
+    assert mean_command(stamps, commands, 1.0, 1.05, HOLD) == pytest.approx(
+        mean_command(stamps[window], commands[window], 1.0, 1.05, HOLD)
+    )
+
+
+def test_an_empty_interval_and_a_shuffled_stream_are_refused():
+    stamps, commands = stream((0.0, 1.0), (0.04, 2.0), (0.02, 3.0))
+    with pytest.raises(ValueError, match="interval"):
+        mean_command(stamps, commands, 1.0, 1.0, HOLD)
+    with pytest.raises(ValueError, match="ascending"):
+        mean_command(stamps, commands, 0.0, 0.05, HOLD)
+
+
+def test_an_executed_action_is_scaled_and_clipped_per_axis():
+    spec = ActionSpec(
+        axes=(ActionAxis(name="linear.x", scale=0.25), ActionAxis(name="linear.y", scale=0.5)), frame_id="base_link"
+    )
+    action = normalised_action(np.array([0.3, -0.25]), spec)
+    assert action.dtype == np.float32
+    assert action.tolist() == [1.0, -0.5]
