@@ -18,5 +18,10 @@ setup(
     maintainer_email="fosp@example.org",
     description="Camera and encoder nodes of fosp.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["camera_node = fosp_perception.camera_node:main", "encoder_node = fosp_perception.encoder_node:main"]},
+    entry_points={
+        "console_scripts": [
+            "camera_node = fosp_perception.camera_node:main",
+            "encoder_node = fosp_perception.encoder_node:main",
+        ]
+    },
 )

@@ -1,0 +1,155 @@
+"""Safe policy expansion: candidates of two actors, scored by the critics, one of them chosen (PEX, Zhang 2023). No ROS.
+
+The utility of a candidate is u = q_r - kappa * q_c, and it is feasible if and only if q_h <= eps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from fosp_core.bundle import Bundle
+from numpy.typing import NDArray
+
+OFFLINE: Literal[0] = 0
+ONLINE: Literal[1] = 1
+SOFTMAX_SHARPNESS = 5.0
+"""Exploration draws a feasible candidate with probability softmax(SOFTMAX_SHARPNESS * u)."""
+
+
+class PolicyOutputError(ValueError):
+    """Actor or critic gave NaN or infinity for this latent: there is nothing to propose."""
+
+
+class LatentError(ValueError):
+    """The latent has the wrong size, or is not finite."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One action, (A,) float32 in [-1, 1], exactly as the critics scored it, and their values."""
+
+    source: Literal[0, 1]
+    """Actor: OFFLINE or ONLINE."""
+    mean: bool
+    """The actor's mean, not a sample."""
+    action: NDArray[np.float32]
+    q_r: float
+    q_c: float
+    q_h: float
+    utility: float
+    feasible: bool
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """All candidates of one latent, the index of the chosen one, and the reachability value of the state in [0, 1]."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: int
+    v_h: float
+
+
+class SafePolicy:
+    """Actors and critics of one bundle.
+
+    `candidates` actions are taken from each actor. Exploring, all of them are samples. Deployed, the first is the
+    actor's mean, and the others are samples: they give the safety monitor something to substitute when the means are
+    infeasible, at no cost in smoothness, because with `prefer_means` (the default) a sample is chosen only if no mean
+    is feasible. `prefer_means=False` takes the best of all candidates, which jumps between samples from step to step.
+    """
+
+    def __init__(self, bundle: Bundle, candidates: int = 1, prefer_means: bool = True) -> None:
+        if candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {candidates}")
+        self._policy, self._critic = bundle.policy, bundle.critic
+        self._latent = bundle.manifest.latent
+        self._count = candidates
+        self._prefer_means = prefer_means
+        self.kappa = bundle.manifest.kappa
+        self.eps = bundle.manifest.calibration.eps
+
+    def propose(
+        self, deter: NDArray[np.float32], stoch: NDArray[np.float32], exploring: bool, rng: np.random.Generator
+    ) -> Proposal:
+        """Candidates for the latent `deter` (D,) float32, `stoch` (S,) float32, and the choice among them.
+
+        Exploring, the choice is drawn from softmax(5 u) over the feasible candidates; deployed, it is the one with the
+        greatest u. When none is feasible it is the one with the least q_h. Raises LatentError or PolicyOutputError.
+        """
+        self._check(deter, stoch)
+        deter, stoch = deter[np.newaxis], stoch[np.newaxis]
+        actors = self._policy.run(deter=deter, stoch=stoch)
+        actions, sources, means = self._draw(actors["mean"][0], actors["std"][0], exploring, rng)
+        values = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
+        q_r, q_c, q_h = (values[name][0].astype(np.float64) for name in ("q_r", "q_c", "q_h"))
+        v_h = float(values["v_h"][0])
+        if not np.isfinite([*q_r, *q_c, *q_h, v_h]).all():
+            raise PolicyOutputError("the critics' output is not finite")
+        utility = q_r - self.kappa * q_c
+        feasible = q_h <= self.eps
+        chosen = choose(utility, q_h, feasible, means if self._prefer_means else None, rng if exploring else None)
+        candidates = tuple(
+            Candidate(
+                source=ONLINE if sources[i] else OFFLINE,
+                mean=bool(means[i]),
+                action=actions[i],
+                q_r=float(q_r[i]),
+                q_c=float(q_c[i]),
+                q_h=float(q_h[i]),
+                utility=float(utility[i]),
+                feasible=bool(feasible[i]),
+            )
+            for i in range(len(actions))
+        )
+        return Proposal(candidates, chosen, v_h)
+
+    def _check(self, deter: NDArray[np.float32], stoch: NDArray[np.float32]) -> None:
+        expected = (self._latent.deter,), (self._latent.stoch,)
+        if (deter.shape, stoch.shape) != expected:
+            raise LatentError(f"latent must be of shapes {expected}, got {(deter.shape, stoch.shape)}")
+        if not (np.isfinite(deter).all() and np.isfinite(stoch).all()):
+            raise LatentError("the latent is not finite")
+
+    def _draw(
+        self, mean: NDArray[np.float32], std: NDArray[np.float32], exploring: bool, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
+        """Distinct actions (N, A) float32 in [-1, 1] with their actor (N,) and whether each is a mean (N,).
+
+        `mean`, `std` are (2, A). Clipping comes before scoring, so that what is scored is what is proposed. Equal
+        actions appear once: the online actor of a fresh bundle is a copy of the offline one.
+        """
+        if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+            raise PolicyOutputError("the actors' output is not finite")
+        noise = rng.standard_normal((self._count, *mean.shape), dtype=np.float32)
+        if not exploring:
+            noise[0] = 0.0
+        drawn = np.clip(mean + std * noise, -1.0, 1.0).astype(np.float32).reshape(-1, mean.shape[-1])
+        keep = np.sort(np.unique(drawn, axis=0, return_index=True)[1])
+        is_mean = (keep < len(mean)) & (not exploring)
+        return np.ascontiguousarray(drawn[keep]), keep % len(mean), is_mean
+
+
+def choose(
+    utility: NDArray[np.float64],
+    q_h: NDArray[np.float64],
+    feasible: NDArray[np.bool_],
+    preferred: NDArray[np.bool_] | None,
+    rng: np.random.Generator | None,
+) -> int:
+    """Index of the candidate to propose; every array is (N,).
+
+    None feasible: the least q_h. Else among the feasible ones, and among those `preferred` where any is: the greatest
+    utility, or, with an `rng`, a draw from softmax(5 u).
+    """
+    if not feasible.any():
+        return int(np.argmin(q_h))
+    eligible = feasible
+    if preferred is not None and (feasible & preferred).any():
+        eligible = feasible & preferred
+    masked = np.where(eligible, utility, -np.inf)
+    if rng is None:
+        return int(np.argmax(masked))
+    weight = np.exp(SOFTMAX_SHARPNESS * (masked - masked.max()))
+    return int(rng.choice(len(weight), p=weight / weight.sum()))

@@ -1,0 +1,180 @@
+"""Safe policy expansion, on actors and critics that are written down here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from fosp_core.bundle import Bundle
+from fosp_policy.expansion import OFFLINE, ONLINE, LatentError, PolicyOutputError, SafePolicy, choose
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+DETER, STOCH = np.zeros(3, np.float32), np.zeros(4, np.float32)
+EPS, KAPPA = 0.5, 0.1
+
+
+class Model:
+    """Stands for an ONNX session; remembers its last input."""
+
+    def __init__(self, function: Callable[..., dict[str, NDArray[np.float32]]]) -> None:
+        self._function = function
+        self.last: dict[str, NDArray[Any]] = {}
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        self.last = inputs
+        return {name: np.asarray(value, np.float32) for name, value in self._function(**inputs).items()}
+
+
+def bundle_of(
+    means: list[list[float]],
+    risk: Callable[[Floats], Floats],
+    reward: Callable[[Floats], Floats] = lambda action: action[:, 0],
+    cost: Callable[[Floats], Floats] = lambda action: 0.0 * action[:, 0],
+    std: float = 0.3,
+) -> Any:
+    """A bundle of two actors with fixed `means` (2, A) and critics that are functions of the actions (K, A)."""
+    mean = np.array([means], np.float32)
+    policy = Model(lambda deter, stoch: {"mean": mean, "std": np.full_like(mean, std)})
+    critic = Model(
+        lambda deter, stoch, action: {
+            "q_r": reward(action[0])[np.newaxis],
+            "q_c": cost(action[0])[np.newaxis],
+            "q_h": risk(action[0])[np.newaxis],
+            "v_h": np.array([0.25], np.float32),
+        }
+    )
+    manifest = SimpleNamespace(
+        latent=SimpleNamespace(deter=3, stoch=4), kappa=KAPPA, calibration=SimpleNamespace(eps=EPS)
+    )
+    return SimpleNamespace(policy=policy, critic=critic, manifest=manifest)
+
+
+def policy_of(bundle: Any, **options: Any) -> SafePolicy:
+    return SafePolicy(cast(Bundle, bundle), **options)
+
+
+def no_risk(action: Floats) -> Floats:
+    return 0.0 * action[:, 0]
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+def test_deployed_the_mean_with_the_greater_utility_is_chosen() -> None:
+    proposal = policy_of(bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk)).propose(DETER, STOCH, False, rng())
+    chosen = proposal.candidates[proposal.chosen]
+    assert len(proposal.candidates) == 2
+    assert chosen.source == ONLINE
+    assert chosen.mean
+    assert chosen.action == pytest.approx([0.6, 0.0])
+    assert proposal.v_h == 0.25
+
+
+def test_utility_is_reward_minus_kappa_cost() -> None:
+    bundle = bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk, cost=lambda action: 10.0 * action[:, 0])
+    for candidate in policy_of(bundle).propose(DETER, STOCH, False, rng()).candidates:
+        assert candidate.utility == pytest.approx(candidate.q_r - KAPPA * candidate.q_c)
+
+
+def test_an_infeasible_candidate_loses_to_a_feasible_one_of_less_utility() -> None:
+    bundle = bundle_of([[0.2, 0.0], [0.6, 0.0]], risk=lambda action: 2.0 * (action[:, 0] > 0.5))
+    proposal = policy_of(bundle).propose(DETER, STOCH, False, rng())
+    assert [candidate.feasible for candidate in proposal.candidates] == [True, False]
+    assert proposal.candidates[proposal.chosen].source == OFFLINE
+
+
+def test_a_risk_equal_to_eps_is_feasible() -> None:
+    proposal = policy_of(bundle_of([[0.2, 0.0]] * 2, lambda action: 0.0 * action[:, 0] + EPS)).propose(
+        DETER, STOCH, False, rng()
+    )
+    assert proposal.candidates[0].feasible
+
+
+@pytest.mark.parametrize("exploring", [False, True])
+def test_when_none_is_feasible_the_least_risk_is_chosen_whatever_its_utility(exploring: bool) -> None:
+    bundle = bundle_of([[0.9, 0.0], [-0.9, 0.0]], risk=lambda action: 0.8 + 0.1 * action[:, 0])
+    proposal = policy_of(bundle, candidates=4).propose(DETER, STOCH, exploring, rng())
+    risks = [candidate.q_h for candidate in proposal.candidates]
+    assert proposal.chosen == int(np.argmin(risks))
+    assert not any(candidate.feasible for candidate in proposal.candidates)
+
+
+def test_the_action_that_was_scored_is_the_action_that_is_proposed_bit_for_bit() -> None:
+    bundle = bundle_of([[0.97, -0.97], [0.3, 0.1]], no_risk, std=1.0)
+    proposal = policy_of(bundle, candidates=8).propose(DETER, STOCH, True, rng())
+    scored = bundle.critic.last["action"][0]
+    assert np.array_equal(scored, [candidate.action for candidate in proposal.candidates])
+    assert scored.dtype == np.float32
+    assert np.abs(scored).max() == 1.0, "a sample outside of [-1, 1] is clipped before it is scored"
+
+
+def test_equal_actors_give_one_candidate() -> None:
+    proposal = policy_of(bundle_of([[0.4, 0.0]] * 2, no_risk)).propose(DETER, STOCH, False, rng())
+    assert [candidate.source for candidate in proposal.candidates] == [OFFLINE]
+
+
+def test_deployed_extra_candidates_are_samples_of_both_actors_that_do_not_win_over_a_feasible_mean() -> None:
+    policy = policy_of(bundle_of([[0.2, 0.0], [0.3, 0.0]], no_risk), candidates=5)
+    proposal = policy.propose(DETER, STOCH, False, rng())
+    assert [candidate.mean for candidate in proposal.candidates] == [True] * 2 + [False] * 8
+    assert [candidate.source for candidate in proposal.candidates] == [OFFLINE, ONLINE] * 5
+    assert proposal.chosen == 1
+    assert max(candidate.utility for candidate in proposal.candidates) > proposal.candidates[1].utility
+
+
+def test_deployed_a_feasible_sample_wins_when_no_mean_is_feasible() -> None:
+    bundle = bundle_of([[0.2, 0.0], [0.2, 0.0]], risk=lambda action: 1.0 * (action[:, 0] > 0.1))
+    proposal = policy_of(bundle, candidates=8).propose(DETER, STOCH, False, rng())
+    chosen = proposal.candidates[proposal.chosen]
+    assert chosen.feasible
+    assert not chosen.mean
+    assert chosen.utility == max(candidate.utility for candidate in proposal.candidates if candidate.feasible)
+
+
+def test_without_preference_for_means_the_best_sample_wins() -> None:
+    policy = policy_of(bundle_of([[0.2, 0.0]] * 2, no_risk), candidates=8, prefer_means=False)
+    proposal = policy.propose(DETER, STOCH, False, rng())
+    assert proposal.chosen == int(np.argmax([candidate.utility for candidate in proposal.candidates]))
+    assert proposal.chosen != 0
+
+
+def test_the_same_generator_state_gives_the_same_proposal() -> None:
+    policy = policy_of(bundle_of([[0.2, 0.0], [0.3, 0.0]], no_risk), candidates=5)
+    first, second = (policy.propose(DETER, STOCH, True, rng()) for _ in range(2))
+    assert first.chosen == second.chosen
+    assert all(np.array_equal(a.action, b.action) for a, b in zip(first.candidates, second.candidates, strict=True))
+
+
+def test_exploring_draws_feasible_candidates_by_softmax_of_five_times_the_utility() -> None:
+    utility, feasible = np.array([0.0, 0.2, 9.0]), np.array([True, True, False])
+    draws = np.bincount([choose(utility, np.zeros(3), feasible, None, g) for g in [rng()] for _ in range(4000)])
+    assert len(draws) == 2, "the infeasible candidate is never drawn"
+    assert draws[1] / 4000 == pytest.approx(np.e / (1 + np.e), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("deter", "stoch"),
+    [(np.zeros(2, np.float32), STOCH), (DETER, np.zeros(5, np.float32)), (np.full(3, np.nan, np.float32), STOCH)],
+)
+def test_a_latent_of_the_wrong_size_or_not_finite_is_refused(
+    deter: NDArray[np.float32], stoch: NDArray[np.float32]
+) -> None:
+    with pytest.raises(LatentError):
+        policy_of(bundle_of([[0.2, 0.0]] * 2, no_risk)).propose(deter, stoch, False, rng())
+
+
+def test_a_critic_or_an_actor_that_is_not_finite_gives_no_proposal() -> None:
+    with pytest.raises(PolicyOutputError, match="critics"):
+        policy_of(bundle_of([[0.2, 0.0]] * 2, lambda action: np.nan * action[:, 0])).propose(DETER, STOCH, False, rng())
+    with pytest.raises(PolicyOutputError, match="actors"):
+        policy_of(bundle_of([[np.nan, 0.0]] * 2, no_risk)).propose(DETER, STOCH, False, rng())
+
+
+def test_no_candidates_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        policy_of(bundle_of([[0.2, 0.0]] * 2, no_risk), candidates=0)
