@@ -6,7 +6,7 @@ Units are SI; a normalised action has each axis in [-1, 1] and is scaled by its 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -219,16 +219,19 @@ def parse_spec(kind: type[AnySpec], data: object, source: str) -> AnySpec:
 
 def _allowed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     """Names allowed beside the last part of `loc`."""
-    model: Any = kind
+    model = kind
     for part in loc[:-1]:
-        field = model.model_fields.get(part) if isinstance(model, type) else None
-        if field is None:
-            break
-        model = next(
-            (t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(t, "model_fields")),
-            model,
-        )
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            model = next(iter(_models_in(field.annotation)), model)
     return ", ".join(model.model_fields)
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    """Pydantic models in a type annotation such as `Model | None` or `tuple[Model, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def read_yaml(path: Path) -> Any:

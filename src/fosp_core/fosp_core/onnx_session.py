@@ -1,0 +1,112 @@
+"""ONNX Runtime sessions set up for a control loop: one thread, no spinning, named arrays in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from fosp_core.errors import UserError
+
+Provider = Literal["auto", "cuda", "cpu"]
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+
+
+class OnnxModel:
+    """One network of a bundle.
+
+    Loaded by path (a session built from bytes keeps the interpreter busy much longer), with one intra-op thread:
+    several sessions in one process with more threads fight for cores and miss deadlines.
+    """
+
+    def __init__(self, path: Path, provider: Provider = "auto") -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(provider))
+        except UserError:
+            raise
+        except Exception as error:  # onnxruntime raises its own, undocumented types
+            first_line = str(error).splitlines()[0][:200]
+            raise UserError(f"{path}: not a model that ONNX Runtime can load ({first_line})") from None
+        self.path = path
+        self.inputs: dict[str, tuple[list[Any], str]] = {
+            i.name: (list(i.shape), i.type) for i in self._session.get_inputs()
+        }
+        """Name -> (shape, with a string for a dynamic axis; ONNX type)."""
+        self.outputs: dict[str, tuple[list[Any], str]] = {
+            o.name: (list(o.shape), o.type) for o in self._session.get_outputs()
+        }
+        self._names = list(self.outputs)
+
+    @property
+    def provider(self) -> str:
+        """The provider that runs the model, as a person calls it: CUDA or CPU."""
+        return "CUDA" if self._session.get_providers()[0] == _CUDA else "CPU"
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Outputs by name. Raises what ONNX Runtime raises when a name, shape or dtype does not fit."""
+        return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
+
+
+def _providers(provider: Provider) -> list[str]:
+    """CUDA first when onnxruntime-gpu offers it (auto) or it is asked for (cuda); the CPU behind it."""
+    offered = ort.get_available_providers()
+    if provider == "cpu" or (provider == "auto" and _CUDA not in offered):
+        return [_CPU]
+    if _CUDA not in offered:
+        raise UserError(
+            "provider 'cuda' is not offered by this ONNX Runtime: install onnxruntime-gpu in place of onnxruntime, "
+            "or set provider to 'auto' or 'cpu'"
+        )
+    return [_CUDA, _CPU]
+
+
+def expect_signature(
+    model: OnnxModel,
+    inputs: Mapping[str, tuple[tuple[int | None, ...], str]],
+    outputs: Mapping[str, tuple[int | None, ...]],
+) -> None:
+    """UserError when names, shapes or input types differ from what is expected; None is a dynamic axis."""
+
+    def describe(shape: tuple[int | None, ...] | list[Any]) -> str:
+        return "(" + ", ".join("K" if not isinstance(d, int) else str(d) for d in shape) + ")"
+
+    name = model.path.name
+    if set(model.inputs) != set(inputs) or set(model.outputs) != set(outputs):
+        raise UserError(
+            f"{name}: expected inputs {sorted(inputs)} and outputs {sorted(outputs)}, "
+            f"found {sorted(model.inputs)} and {sorted(model.outputs)}"
+        )
+    for key, (shape, kind) in inputs.items():
+        found, found_kind = model.inputs[key]
+        if describe(found) != describe(shape) or found_kind != f"tensor({kind})":
+            raise UserError(
+                f"{name}: input '{key}' must be {describe(shape)} {kind}, found {describe(found)} {found_kind}"
+            )
+    for key, shape in outputs.items():
+        found, _ = model.outputs[key]
+        if len(found) != len(shape):
+            raise UserError(f"{name}: output '{key}' must be {describe(shape)}, found {describe(found)}")
+
+
+def largest_difference(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> tuple[float, str]:
+    """Largest |a - b| / (1 + |b|) over all names, and the name it is at. NaN or another shape counts as infinity."""
+    worst, where = 0.0, ""
+    for name, expected in b.items():
+        got = a[name]
+        if got.shape != expected.shape or not np.isfinite(got).all():
+            return float("inf"), name
+        difference = float(np.max(np.abs(got - expected) / (1.0 + np.abs(expected)), initial=0.0))
+        if not difference <= worst:
+            worst, where = difference, name
+    return worst, where

@@ -1,0 +1,217 @@
+"""Base class of the managed nodes, and the main function that runs one.
+
+rclpy's lifecycle node has gaps that a robot cannot live with; mended here:
+- an exception in a transition callback is swallowed: here it is logged, and the transition fails;
+- an invalid transition request raises out of spin() and ends the process: here it is answered with success=False;
+- only lifecycle publishers are silent while inactive: here subscriptions and timers are, too;
+- a signal shuts the context down before a node can say a last word: here `deactivate` runs first, with DDS alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+
+from fosp_core import topics
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_msgs.msg import Heartbeat
+
+HEARTBEAT_PERIOD_S = 0.1
+SWITCH_INTERVAL_S = 5e-4
+"""How long one thread may keep the interpreter: the default of 5 ms makes a 100 Hz thread late."""
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node that fails closed. Subclasses override `configure`, `activate`, `deactivate`, `cleanup`.
+
+    A hook reports failure by raising: UserError for what a person can mend (one log line), anything else is logged
+    with its traceback. A failed `configure` or `activate` leaves the node in the state before it, with `cleanup` or
+    `deactivate` run; failing inside of those ends in the unconfigured state.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._active = False
+        self._heartbeat = Heartbeat(node=self.get_fully_qualified_name(), pid=os.getpid())
+        self._heartbeat_publisher = self.create_publisher(Heartbeat, topics.HEARTBEAT, qos.STEP)
+        self.create_timer(HEARTBEAT_PERIOD_S, self._beat)
+
+    # -- for subclasses ------------------------------------------------------------------------------
+    def configure(self) -> None:
+        """Load and check everything, create publishers and subscriptions."""
+
+    def activate(self) -> None:
+        """Begin to work."""
+
+    def deactivate(self) -> None:
+        """Stop working; also called on the way down, before DDS goes away."""
+
+    def cleanup(self) -> None:
+        """Release what `configure` took."""
+
+    @property
+    def is_active(self) -> bool:
+        return self._active
+
+    def create_gated_subscription(
+        self, message_type: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile
+    ) -> Any:
+        """A subscription whose callback runs only while the node is active; a UserError in it is logged, throttled."""
+        return self.create_subscription(message_type, topic, self._gated(callback), profile)
+
+    def create_gated_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
+        """A timer whose callback runs only while the node is active."""
+        return self.create_timer(period_s, self._gated(callback))
+
+    # -- machinery -----------------------------------------------------------------------------------
+    def _gated(self, callback: Callable[..., None]) -> Callable[..., None]:
+        def gated(*arguments: Any) -> None:
+            if not self._active:
+                return
+            try:
+                callback(*arguments)
+            except UserError as error:
+                self.get_logger().error(str(error), throttle_duration_sec=1.0)
+
+        return gated
+
+    def _beat(self) -> None:
+        self._heartbeat.stamp = self.get_clock().now().to_msg()
+        self._heartbeat.state = self.lifecycle_state
+        self._heartbeat_publisher.publish(self._heartbeat)
+
+    @property
+    def lifecycle_state(self) -> int:
+        """lifecycle_msgs/State constant."""
+        return int(self._state_machine.current_state[0])
+
+    def _run(self, hook: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            hook()
+        except UserError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(f"{hook.__name__} failed:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = self._run(self.configure)
+        if result != TransitionCallbackReturn.SUCCESS:
+            self._run(self.cleanup)
+        return result
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = self._run(self.activate)
+        if result == TransitionCallbackReturn.SUCCESS:
+            result = super().on_activate(state)
+        if result == TransitionCallbackReturn.SUCCESS:
+            self._active = True
+        else:
+            self._run(self.deactivate)
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._active = False
+        result = self._run(self.deactivate)
+        super().on_deactivate(state)
+        return TransitionCallbackReturn.SUCCESS if result == TransitionCallbackReturn.SUCCESS else _ERROR
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = self._run(self.cleanup)
+        return TransitionCallbackReturn.SUCCESS if result == TransitionCallbackReturn.SUCCESS else _ERROR
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if self._active:
+            self._active = False
+            self._run(self.deactivate)
+        self._run(self.cleanup)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a failed deactivate or cleanup: release everything, back to unconfigured."""
+        self._active = False
+        self._run(self.cleanup)
+        return TransitionCallbackReturn.SUCCESS
+
+    def _LifecycleNodeMixin__on_change_state(
+        self, request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
+        """Answer an impossible transition instead of dying of it; overrides rclpy's private service callback."""
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)  # type: ignore[misc]
+        except rclpy_implementation.RCLError:
+            asked = request.transition.label or request.transition.id
+            self.get_logger().warning(f"transition {asked} is not possible in state {self.lifecycle_state}")
+            response.success = False
+            return response
+
+    def finish(self) -> None:
+        """Go down in order, DDS still alive: deactivate if active, then shut down."""
+        if self.lifecycle_state not in (State.PRIMARY_STATE_FINALIZED, State.PRIMARY_STATE_UNKNOWN):
+            with contextlib.suppress(rclpy_implementation.RCLError):
+                self.trigger_shutdown()
+
+
+_ERROR = TransitionCallbackReturn.ERROR
+CONFIGURE = Transition.TRANSITION_CONFIGURE
+ACTIVATE = Transition.TRANSITION_ACTIVATE
+DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+CLEANUP = Transition.TRANSITION_CLEANUP
+
+
+def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
+    """Spin one node in this process until SIGINT or SIGTERM; return the exit code (0, 1 failed, 2 wrong input).
+
+    One single-threaded executor: measured, a multi-threaded one in Python never catches up with a burst.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    stopping = False
+
+    def stop(signum: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node: Node | None = None
+    try:
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stopping:
+            executor.spin_once(timeout_sec=0.1)
+        return 0
+    except UserError as error:
+        print(f"fosp: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return 1
+    finally:
+        if node is not None:
+            if isinstance(node, ManagedNode):
+                node.finish()
+            elif callable(getattr(node, "close", None)):
+                node.close()
+            with contextlib.suppress(Exception):  # going down anyway
+                node.destroy_node()
+        rclpy.try_shutdown()

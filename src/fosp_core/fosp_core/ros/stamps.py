@@ -1,0 +1,16 @@
+"""builtin_interfaces/Time <-> seconds."""
+
+from builtin_interfaces.msg import Time
+
+
+def seconds(stamp: Time) -> float:
+    """Stamp in seconds, float64: exact to about 0.2 us at today's epoch."""
+    return stamp.sec + stamp.nanosec * 1e-9
+
+
+def nanoseconds(stamp: Time) -> int:
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def time_message(nanoseconds: int) -> Time:
+    return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
