@@ -68,9 +68,9 @@ def fill_image(message: Image, pixels: NDArray[np.uint8]) -> None:
     size = pixels.size
     if len(message.data) != size:
         message.data = array.array("B", bytes(size))
-        message.height, message.width = pixels.shape[:2]
-        message.step = message.width * 3
-        message.encoding = "rgb8"
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.shape[1] * 3
+    message.encoding = "rgb8"
     np.copyto(np.frombuffer(message.data, np.uint8).reshape(pixels.shape), pixels)
 
 

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fosp_core.limits import CommandLimits
+from fosp_core.specs import read_robot
+from hypothesis import given
+from hypothesis import strategies as st
+
+ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
+DT = 0.01
+CENTRE = np.array([0.5, 0.0, 0.2])
+
+
+def test_speed_is_built_up_no_faster_than_the_acceleration_limit():
+    limits = CommandLimits(ARM)
+    result = limits.follow(np.array([1.0, 0.0, 0.0]), np.zeros(3), DT, CENTRE)
+    assert result.command[0] == pytest.approx(limits.acceleration[0] * DT)
+    assert result.limited
+
+
+def test_a_reachable_target_is_followed_exactly_and_not_called_limited():
+    limits = CommandLimits(ARM)
+    target = np.array([0.1, -0.1, 0.0])
+    result = limits.follow(target, target * limits.scale, DT, CENTRE)
+    assert np.allclose(result.command, target * limits.scale)
+    assert not result.limited
+
+
+def test_stop_reaches_exactly_zero_and_stays():
+    limits = CommandLimits(ARM)
+    command = np.array([0.25, -0.25, 0.1])
+    for _ in range(6):
+        command = limits.stop(command, DT)
+    assert (command == 0).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_action_that_is_not_finite_gives_a_stop(bad):
+    limits = CommandLimits(ARM)
+    result = limits.follow(np.array([bad, 0.0, 0.0]), np.array([0.2, 0.0, 0.0]), DT, CENTRE)
+    assert 0 <= result.command[0] < 0.2
+    assert result.limited
+
+
+def test_an_unknown_position_gives_a_stop_where_a_workspace_is_set():
+    limits = CommandLimits(ARM)
+    for position in (None, np.array([np.nan, 0, 0])):
+        assert limits.follow(np.ones(3), np.full(3, 0.1), DT, position).command.max() < 0.1
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 3), min_size=1, max_size=60),
+    st.tuples(*[st.floats(0.0, 1.0)] * 3),
+)
+def test_whatever_is_asked_for_the_tool_stays_in_the_box_and_the_command_in_its_limits(actions, start):
+    limits = CommandLimits(ARM)
+    low, high = np.array(ARM.workspace.lower), np.array(ARM.workspace.upper)
+    position = low + np.array(start) * (high - low)
+    command = np.zeros(3)
+    for action in actions:
+        for _ in range(5):
+            after = limits.follow(np.array(action), command, DT, position).command
+            assert np.isfinite(after).all()
+            assert (np.abs(after) <= limits.speed + 1e-9).all()
+            assert (np.abs(after - command) <= limits.deceleration * DT + 1e-9).all()
+            command = after
+            position = position + command * DT
+            # One tick of travel at the most beyond the wall: the measured position is one tick old.
+            assert (position >= low - 0.004).all()
+            assert (position <= high + 0.004).all()
+
+
+def test_limits_of_a_base_without_workspace_need_no_position():
+    base = read_robot(Path(__file__).parents[3] / "config/robots/sim_base.yaml")
+    limits = CommandLimits(base)
+    assert limits.follow(np.array([1.0, 0.5]), np.zeros(2), DT).command[0] > 0

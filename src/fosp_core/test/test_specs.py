@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+from fosp_core.errors import UserError
+from fosp_core.specs import RobotConfig, Spec, parse_spec, read_robot, read_yaml
+
+REPOSITORY = Path(__file__).parents[3]
+ROBOTS = sorted((REPOSITORY / "config/robots").glob("*.yaml"))
+
+
+def sim_arm() -> dict:
+    return read_yaml(REPOSITORY / "config/robots/sim_arm.yaml")
+
+
+@pytest.mark.parametrize("path", ROBOTS, ids=lambda p: p.stem)
+def test_every_shipped_robot_file_is_valid_and_named_after_its_robot(path):
+    assert read_robot(path).name == path.stem
+
+
+def test_an_unknown_key_is_named_with_the_allowed_ones():
+    with pytest.raises(UserError, match=r"robot.yaml: unknown key 'colour'; allowed: name, kind, action.*") as error:
+        parse_spec(RobotConfig, {**sim_arm(), "colour": 1}, "robot.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_nested_key_is_named_with_those_allowed_beside_it():
+    class Inner(Spec):
+        count: int = 0
+
+    class Outer(Spec):
+        inner: Inner | None = None
+
+    with pytest.raises(UserError, match=r"unknown key 'inner.cuont'; allowed: count$"):
+        parse_spec(Outer, {"inner": {"cuont": 1}}, "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"command_rate_hz": 0}, "greater than 0"),
+        ({"command_rate_hz": float("nan")}, "finite"),
+        ({"workspace": None}, "an arm needs workspace"),
+        ({"limits": {}}, "limits are missing for linear.x"),
+        ({"workspace": {"lower": [1, 0, 0], "upper": [0, 1, 1]}}, "lower must be below upper"),
+    ],
+)
+def test_a_dangerous_robot_file_is_refused_in_one_line(change, said):
+    with pytest.raises(UserError, match=said) as error:
+        parse_spec(RobotConfig, {**sim_arm(), **change}, "robot.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_speed_limit_below_the_action_scale_is_refused():
+    robot = sim_arm()
+    robot["limits"]["linear.x"]["speed"] = 0.1
+    with pytest.raises(UserError, match=r"speed limit of linear\.x is below its action scale"):
+        parse_spec(RobotConfig, robot, "robot.yaml")
+
+
+def test_malformed_yaml_is_told_with_its_line(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: 1\nb: [1,\n")
+    with pytest.raises(UserError, match=r"bad.yaml: not valid YAML at line 3"):
+        read_yaml(path)
+
+
+def test_a_missing_file_is_told_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="No such file"):
+        read_yaml(tmp_path / "none.yaml")
