@@ -70,7 +70,7 @@ def test_a_malformed_size_is_refused(height, width, step):
 
 
 def test_an_encoding_that_needs_cv_bridge_says_so_where_there_is_none():
-    with pytest.raises(UserError, match="bayer_rggb8.*cv_bridge"):
+    with pytest.raises(UserError, match=r"bayer_rggb8.*cv_bridge"):
         rgb_view(message("bayer_rggb8", random_pixels(4, 5)))
 
 
