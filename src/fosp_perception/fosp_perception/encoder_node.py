@@ -1,0 +1,193 @@
+"""Camera frames and the command stream in, latents out: the node around the world model's filter.
+
+A decision is made on the frame itself (decision_clock), with the executed action taken from what really went to the
+robot (fosp_core.executed). A frame that cannot be used gives one log line and no latent; the safety monitor then stops
+the robot for want of one.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+from fosp_core.errors import UserError
+from fosp_core.executed import mean_command, normalised_action
+from fosp_core.image import observation_image
+from fosp_core.ros import qos
+from fosp_core.ros.image_message import rgb_view
+from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.model_parameters import (
+    create_status_publisher,
+    declare_model_parameters,
+    float_field,
+    load_model,
+    publish_status,
+)
+from fosp_core.ros.stamps import seconds
+from fosp_core.ros.twist_message import twist_command
+from geometry_msgs.msg import Twist, TwistStamped
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+from fosp_core import topics
+from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
+from fosp_perception.decision_clock import DecisionClock, DecisionPeriod, FrameUse
+from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError
+
+COMMAND_MEMORY = 400
+"""Commands kept: at 100 Hz more than any interval between two steps of one episode."""
+
+
+class EncoderNode(ManagedNode):
+    """Publishes fosp/latent at the decision rate of its bundle, each with the stamp of its camera frame."""
+
+    def __init__(self) -> None:
+        super().__init__("encoder_node")
+        declare_model_parameters(self)
+        self._made: list[Any] = []
+        self._status = create_status_publisher(self)
+
+    # -- lifecycle -----------------------------------------------------------------------------------
+    def configure(self) -> None:
+        self._robot, bundle = load_model(self)
+        self._manifest = bundle.manifest
+        self._encoder = Encoder(bundle)
+        self._decisions = DecisionClock(
+            DecisionPeriod(self._manifest.decision_period_s, 1.0 / self._robot.camera_frame_rate_hz)
+        )
+        self._commands: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=COMMAND_MEMORY)
+        self._frames: dict[str, Image] = {}
+        self._frame_sizes: dict[str, tuple[int, int]] = {}
+        self._latents = self.create_publisher(Latent, topics.LATENT, qos.STEP)
+        self._made = [self._subscribe_commands(), self._subscribe_feedback(), *self._subscribe_cameras()]
+        publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_READY)
+
+    def activate(self) -> None:
+        self._encoder.reset()
+        self._decisions.reset()
+        self._commands.clear()
+        self._frames.clear()
+        self._frame_sizes.clear()
+        self._step = 0
+        publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_ACTIVE)
+
+    def deactivate(self) -> None:
+        publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_READY)
+
+    def cleanup(self) -> None:
+        for subscription in self._made:
+            self.destroy_subscription(subscription)
+        self._made = []
+
+    def _subscribe_commands(self) -> Any:
+        """First of the subscriptions: of what is ready, the executor takes the commands before the frame after them."""
+        stamped = self._robot.command_type == "TwistStamped"
+        return self.create_gated_subscription(
+            TwistStamped if stamped else Twist,
+            self._robot.command_topic,
+            self._on_stamped_command if stamped else self._on_command,
+            qos.COMMAND_HISTORY,
+        )
+
+    def _subscribe_feedback(self) -> Any:
+        return self.create_gated_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP)
+
+    def _subscribe_cameras(self) -> list[Any]:
+        """The first camera of the observation spec drives the decisions; of the others the newest frame is kept."""
+        driver, *others = self._manifest.observation.cameras
+        subscriptions = [self._subscribe_other(camera.topic) for camera in others]
+        return [*subscriptions, self.create_gated_subscription(Image, driver.topic, self._on_frame, qos.IMAGE)]
+
+    def _subscribe_other(self, topic: str) -> Any:
+        def remember(message: Image) -> None:
+            self._frames[topic] = message
+
+        return self.create_gated_subscription(Image, topic, remember, qos.IMAGE)
+
+    # -- inputs --------------------------------------------------------------------------------------
+    def _on_stamped_command(self, message: TwistStamped) -> None:
+        self._remember(seconds(message.header.stamp), message.twist)
+
+    def _on_command(self, message: Twist) -> None:
+        """Plain twists carry no stamp: the receipt stands for it, half a millisecond late."""
+        self._remember(self.get_clock().now().nanoseconds * 1e-9, message)
+
+    def _remember(self, stamp_s: float, twist: Twist) -> None:
+        if self._commands and stamp_s < self._commands[-1][0]:
+            self.get_logger().warning("command stream went back in time: its history is dropped")
+            self._commands.clear()
+        self._commands.append((stamp_s, twist_command(twist, self._robot.action)))
+
+    def _on_feedback(self, message: StepFeedback) -> None:
+        if message.is_first:
+            self._decisions.start_episode(seconds(message.header.stamp))
+
+    def _on_frame(self, message: Image) -> None:
+        received = time.perf_counter()
+        stamp_s = seconds(message.header.stamp)
+        use = self._decisions.use(stamp_s, self.get_clock().now().nanoseconds * 1e-9)
+        if use is FrameUse.SKIP:
+            return
+        if use is FrameUse.REFUSE:
+            raise UserError(f"camera frame refused: {use.value}")
+        first = use is FrameUse.FIRST
+        self._frames[self._manifest.observation.cameras[0].topic] = message
+        try:
+            latent = self._encoder.step(self._observation(stamp_s), self._executed(first, stamp_s), first)
+        except (EncoderInputError, EncoderOutputError) as error:
+            raise UserError(f"no latent: {error}") from None
+        self._decisions.decided(stamp_s, use)
+        self._latents.publish(
+            Latent(
+                header=message.header,
+                step=self._step,
+                model_id=self._manifest.id,
+                is_first=first,
+                deter=float_field(latent.deter),
+                stoch=float_field(latent.stoch),
+                surprise=latent.surprise,
+                inference_s=time.perf_counter() - received,
+            )
+        )
+        self._step += 1
+
+    # -- what the world model sees -------------------------------------------------------------------
+    def _observation(self, stamp_s: float) -> NDArray[np.uint8]:
+        """(C, H, W, 3) uint8 of the newest frames; UserError when a camera's frame is missing, old or malformed."""
+        views = []
+        for camera in self._manifest.observation.cameras:
+            frame = self._frames.get(camera.topic)
+            if frame is None or abs(stamp_s - seconds(frame.header.stamp)) > 0.5 * self._manifest.decision_period_s:
+                raise UserError(f"no frame of camera '{camera.name}' ({camera.topic}) belongs to this moment")
+            self._check_size(camera.topic, frame, camera.height, camera.width)
+            views.append(observation_image(rgb_view(frame), camera.height, camera.width))
+        return np.stack(views)
+
+    def _check_size(self, topic: str, frame: Image, height: int, width: int) -> None:
+        """Enlarged frames were never trained on, and a camera that changes its mode is not the one that was set up."""
+        size = (frame.height, frame.width)
+        if frame.height < height or frame.width < width:
+            raise UserError(f"frame of {topic} is {size[1]}x{size[0]}, smaller than the model's {width}x{height}")
+        if self._frame_sizes.setdefault(topic, size) != size:
+            was = self._frame_sizes[topic]
+            raise UserError(f"{topic} changed from {was[1]}x{was[0]} to {size[1]}x{size[0]}: activate the node again")
+
+    def _executed(self, first: bool, stamp_s: float) -> NDArray[np.float32]:
+        """Executed action (A,) since the last decision; zero on a first step, as in the learner's data."""
+        since_s, hold_s = self._decisions.last_s, self._robot.command_timeout_s
+        recent = [] if first or since_s is None else [c for c in self._commands if c[0] >= since_s - hold_s]
+        if not recent or since_s is None:
+            return np.zeros(self._robot.action.size, np.float32)
+        stamps, commands = np.array([stamp for stamp, _ in recent]), np.stack([command for _, command in recent])
+        return normalised_action(mean_command(stamps, commands, since_s, stamp_s, hold_s), self._robot.action)
+
+
+def main() -> None:
+    sys.exit(run_node(EncoderNode))
+
+
+if __name__ == "__main__":
+    main()
