@@ -1,0 +1,187 @@
+"""Real nodes as processes of their own, over real DDS, for the tests of the live graph."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FASTDDS_TRANSPORTS = "LARGE_DATA?max_msg_size=2MB&sockets_size=4MB&non_blocking=true"
+"""As on a robot: with Fast DDS's default, large best-effort images get lost."""
+STOP_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class RosEnvironment:
+    """A DDS domain that no other test shares, and the environment variables of a process in it."""
+
+    domain_id: int
+    variables: dict[str, str]
+
+
+@dataclass
+class NodeProcess:
+    """A node that a test started; its output is captured from the first byte."""
+
+    module: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        """What it has printed so far, stdout and stderr."""
+        return self.log_file.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL to its process group, as if it crashed."""
+        self._signal(signal.SIGKILL)
+        self.process.wait(STOP_TIMEOUT_S)
+
+    def stop(self, signum: int = signal.SIGINT) -> int:
+        """Ask it to end and return its exit code; killed when it does not."""
+        self._signal(signum)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def _signal(self, signum: int) -> None:
+        if self.running:
+            os.killpg(self.process.pid, signum)
+
+
+@dataclass
+class GraphProbe:
+    """A node inside of the test, spun in a thread of its own: publish, subscribe and call services through it."""
+
+    node: Any
+    received: dict[str, list[Any]] = field(default_factory=dict)
+    """Topic -> messages of it so far, in order."""
+
+    def listen(self, message_type: Any, topic: str, profile: Any) -> list[Any]:
+        """The list that messages of `topic` are appended to from now on."""
+        messages = self.received.setdefault(topic, [])
+        self.node.create_subscription(message_type, topic, messages.append, profile)
+        return messages
+
+    def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
+        """Answer of a service; AssertionError when it does not come in time."""
+        client = self.node.create_client(service_type, name)
+        assert client.wait_for_service(timeout_s), f"no service {name} within {timeout_s} s"
+        future = client.call_async(request)
+        wait_for(future.done, timeout_s, f"an answer of {name}")
+        return future.result()
+
+    def transition(self, node_name: str, transition: int, timeout_s: float = 20.0) -> bool:
+        """Ask a managed node for a lifecycle transition (lifecycle_msgs/Transition constant); whether it succeeded."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.call(ChangeState, f"{node_name}/change_state", request, timeout_s).success)
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "") -> Any:
+    """The first true value of `condition`, polled every 5 ms; AssertionError when none comes within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s} s for {what or getattr(condition, '__name__', condition)}")
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    """`wait_until(condition, timeout_s=10, what="")`: the condition's first true value, or AssertionError."""
+    return wait_for
+
+
+@pytest.fixture
+def ros_environment(monkeypatch: pytest.MonkeyPatch) -> RosEnvironment:
+    """A random ROS domain on this machine only, for the processes of one test and for the test itself."""
+    domain_id = random.SystemRandom().randint(1, 100)
+    variables = {
+        "ROS_DOMAIN_ID": str(domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTDDS_BUILTIN_TRANSPORTS": FASTDDS_TRANSPORTS,
+        "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return RosEnvironment(domain_id, {**os.environ, **variables})
+
+
+@pytest.fixture
+def start_node(ros_environment: RosEnvironment, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """`start_node(module, *ros_args)`: `python -m module --ros-args ...` in its own session; ended after the test."""
+    started: list[NodeProcess] = []
+
+    def start(module: str, *ros_args: str) -> NodeProcess:
+        log_file = tmp_path / f"{len(started)}_{module.rsplit('.', 1)[-1]}.log"
+        command = [sys.executable, "-m", module, *(("--ros-args", *ros_args) if ros_args else ())]
+        with log_file.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                env={**ros_environment.variables, "ROS_LOG_DIR": str(tmp_path / "ros_log")},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        started.append(NodeProcess(module, process, log_file))
+        return started[-1]
+
+    yield start
+    for node in reversed(started):
+        if node.running:
+            try:
+                node.stop()
+            except subprocess.TimeoutExpired:
+                print(f"{node.module} did not end on SIGINT")
+        print(f"--- {node.module} ---\n{node.log}")
+
+
+@pytest.fixture
+def graph(ros_environment: RosEnvironment) -> Iterator[GraphProbe]:
+    """A node of the test in the test's domain, spinning in a thread."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_environment.domain_id)
+    node = rclpy.create_node("probe", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    stopping = threading.Event()
+
+    def spin() -> None:
+        while not stopping.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    yield GraphProbe(node)
+    stopping.set()
+    thread.join(STOP_TIMEOUT_S)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
