@@ -171,7 +171,7 @@ def signatures(manifest: Manifest) -> dict[str, tuple[dict[str, tuple[tuple[int 
     }
     per_action: tuple[int | None, ...] = (1, None)
     return {
-        "encoder": (encoder, {"deter": (1, deter), "stoch": (1, stoch), "kl": (1,)}),  # type: ignore[dict-item]
+        "encoder": (encoder, {"next_deter": (1, deter), "next_stoch": (1, stoch), "kl": (1,)}),  # type: ignore[dict-item]
         "policy": (latent, {"mean": (1, 2, action), "std": (1, 2, action)}),
         "critic": (
             {**latent, "action": ((1, None, action), "float")},

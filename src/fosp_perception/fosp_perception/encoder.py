@@ -62,7 +62,7 @@ class Encoder:
             action=executed[np.newaxis].astype(np.float32, copy=False),
             is_first=np.array([is_first or self._fresh], np.float32),
         )
-        deter, stoch, surprise = output["deter"], output["stoch"], float(output["kl"][0])
+        deter, stoch, surprise = output["next_deter"], output["next_stoch"], float(output["kl"][0])
         if not (np.isfinite(deter).all() and np.isfinite(stoch).all() and np.isfinite(surprise)):
             self.reset()
             raise EncoderOutputError("the encoder's output is not finite")

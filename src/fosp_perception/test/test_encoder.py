@@ -34,7 +34,7 @@ class Counter:
         assert action.dtype == is_first.dtype == np.float32
         keep = 1.0 - is_first[0]
         surprise = np.array([np.nan if self.broken else image.mean()], np.float32)
-        return {"deter": keep * deter + 1.0, "stoch": keep * (stoch + action.sum()), "kl": surprise}
+        return {"next_deter": keep * deter + 1.0, "next_stoch": keep * (stoch + action.sum()), "kl": surprise}
 
 
 @pytest.fixture
