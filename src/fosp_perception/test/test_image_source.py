@@ -1,0 +1,135 @@
+"""Recorded images as a camera: bags and folders, good and damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from fosp_core.bag_types import typestore
+from fosp_core.errors import UserError
+from fosp_perception.image_source import BagSource, FolderSource
+from numpy.typing import NDArray
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+COLOR = "/camera/color/image_raw"
+HEIGHT, WIDTH = 6, 8
+
+
+def frame(value: int, height: int = HEIGHT) -> NDArray[np.uint8]:
+    image = np.full((height, WIDTH, 3), value, np.uint8)
+    image[0, 0] = (250, 5, 0)
+    return image
+
+
+def image_message(pixels: NDArray[np.uint8]) -> Any:
+    types = typestore().types
+    stamp = types["builtin_interfaces/msg/Time"](sec=1, nanosec=0)
+    return types["sensor_msgs/msg/Image"](
+        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera"),
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding="rgb8",
+        is_bigendian=0,
+        step=pixels.shape[1] * 3,
+        data=pixels.reshape(-1),
+    )
+
+
+def write_bag(path: Path, images: dict[str, list[NDArray[np.uint8]]]) -> Path:
+    store = typestore()
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, frames in images.items():
+            connection = writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store)
+            for i, pixels in enumerate(frames):
+                data = store.serialize_cdr(image_message(pixels), connection.msgtype)
+                writer.write(connection, 1_000_000 * (i + 1), data)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in (2, 0, 1):
+        cv2.imwrite(str(tmp_path / f"frame_{i}.png"), frame(10 * i)[..., ::-1])
+    (tmp_path / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def test_a_folder_gives_its_images_as_rgb_in_the_order_of_their_names(folder: Path) -> None:
+    source = FolderSource(folder, loop=False)
+    assert source.size == (HEIGHT, WIDTH)
+    for i in range(3):
+        assert np.array_equal(source.read(), frame(10 * i))  # type: ignore[arg-type]
+    assert source.read() is None
+
+
+def test_a_looping_folder_begins_again(folder: Path) -> None:
+    source = FolderSource(folder, loop=True)
+    values = [int(pixels[1, 1, 0]) for pixels in (source.read() for _ in range(5)) if pixels is not None]
+    assert values == [0, 10, 20, 0, 10]
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        FolderSource(tmp_path / "absent", loop=False)
+    with pytest.raises(UserError, match="holds no image"):
+        FolderSource(tmp_path, loop=False)
+
+
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(UserError, match="can be decoded"):
+        FolderSource(tmp_path, loop=False)
+
+
+def test_an_image_of_another_size_is_refused(folder: Path) -> None:
+    cv2.imwrite(str(folder / "frame_9.png"), frame(0, height=7))
+    source = FolderSource(folder, loop=False)
+    for _ in range(3):
+        source.read()
+    with pytest.raises(UserError, match="one size"):
+        source.read()
+
+
+def test_a_bag_gives_the_frames_of_its_topic(tmp_path: Path) -> None:
+    other = np.zeros((2, 2, 3), np.uint8)
+    bag = write_bag(tmp_path / "bag", {COLOR: [frame(1), frame(2)], "/other/image_raw": [other]})
+    source = BagSource(bag, "camera/color/image_raw", loop=False)
+    assert source.size == (HEIGHT, WIDTH)
+    assert [int(pixels[1, 1, 0]) for pixels in (source.read(), source.read()) if pixels is not None] == [1, 2]
+    assert source.read() is None
+    source.close()
+
+
+def test_a_looping_bag_begins_again(tmp_path: Path) -> None:
+    source = BagSource(write_bag(tmp_path / "bag", {COLOR: [frame(1), frame(2)]}), COLOR, loop=True)
+    values = [int(pixels[1, 1, 0]) for pixels in (source.read() for _ in range(5)) if pixels is not None]
+    assert values == [1, 2, 1, 2, 1]
+    source.close()
+
+
+def test_the_only_image_topic_of_a_bag_is_taken_under_any_name(tmp_path: Path) -> None:
+    source = BagSource(write_bag(tmp_path / "bag", {"/front/image": [frame(3)]}), COLOR, loop=False)
+    assert source.read() is not None
+    source.close()
+
+
+def test_a_bag_without_the_topic_is_refused_and_its_image_topics_are_named(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", {"/a/image": [frame(1)], "/b/image": [frame(1)]})
+    with pytest.raises(UserError, match="/a/image, /b/image"):
+        BagSource(bag, COLOR, loop=False)
+
+
+def test_a_bag_that_is_missing_empty_or_truncated_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a bag"):
+        BagSource(tmp_path / "absent", COLOR, loop=False)
+    with pytest.raises(UserError, match="holds no"):
+        BagSource(write_bag(tmp_path / "empty", {COLOR: []}), COLOR, loop=False)
+    bag = write_bag(tmp_path / "bag", {COLOR: [frame(i) for i in range(20)]})
+    (recording,) = bag.glob("*.mcap")
+    recording.write_bytes(recording.read_bytes()[: recording.stat().st_size // 2])
+    with pytest.raises(UserError, match="damaged bag") as error:
+        BagSource(bag, COLOR, loop=False)
+    assert "\n" not in str(error.value)
