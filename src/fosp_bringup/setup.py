@@ -18,5 +18,7 @@ setup(
     maintainer_email="fosp@example.org",
     description="The fosp stack as data, its lifecycle manager, launch files and the fosp command line.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["fosp = fosp_bringup.cli:main", "lifecycle_manager = fosp_bringup.lifecycle_manager:main"]},
+    entry_points={
+        "console_scripts": ["fosp = fosp_bringup.cli:main", "lifecycle_manager = fosp_bringup.lifecycle_manager:main"]
+    },
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
 from fosp_core.bundle import GOLDEN, MANIFEST, content_id, load_bundle, read_manifest, verify_bundle, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec, read_robot, read_yaml

@@ -1,4 +1,5 @@
 import pytest
+
 from fosp_core.clock import FUTURE_TOLERANCE_S, Now, Received, age
 
 NOW = Now(ros_s=1000.0, monotonic_s=50.0)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fosp_core.executed import mean_command, normalised_action
 from fosp_core.specs import ActionAxis, ActionSpec
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fosp_core.errors import UserError
 from fosp_core.image import observation_image
 

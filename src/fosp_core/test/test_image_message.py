@@ -2,9 +2,10 @@ import array
 
 import numpy as np
 import pytest
+from sensor_msgs.msg import Image
+
 from fosp_core.errors import UserError
 from fosp_core.ros.image_message import fill_image, image_view, rgb_view
-from sensor_msgs.msg import Image
 
 
 def message(encoding: str, pixels: np.ndarray, padding: int = 0) -> Image:

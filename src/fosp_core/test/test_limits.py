@@ -2,10 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fosp_core.limits import CommandLimits
-from fosp_core.specs import read_robot
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fosp_core.limits import CommandLimits
+from fosp_core.specs import read_robot
 
 ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
 DT = 0.01

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, Spec, parse_spec, read_robot, read_yaml
 

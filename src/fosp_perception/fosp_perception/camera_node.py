@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from sensor_msgs.msg import CameraInfo, Image
+
+from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_parameters import path_parameter
-from sensor_msgs.msg import CameraInfo, Image
-
-from fosp_core import topics
 from fosp_perception.image_source import BagSource, FolderSource, ImageSource
 
 SOURCES = ("bag", "folder")

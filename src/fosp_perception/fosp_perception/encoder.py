@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from fosp_core.bundle import Bundle
 from numpy.typing import NDArray
+
+from fosp_core.bundle import Bundle
 
 
 class EncoderInputError(ValueError):

@@ -13,6 +13,11 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import Twist, TwistStamped
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, normalised_action
 from fosp_core.image import observation_image
@@ -28,11 +33,6 @@ from fosp_core.ros.model_parameters import (
 )
 from fosp_core.ros.stamps import seconds
 from fosp_core.ros.twist_message import twist_command
-from geometry_msgs.msg import Twist, TwistStamped
-from numpy.typing import NDArray
-from sensor_msgs.msg import Image
-
-from fosp_core import topics
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
 from fosp_perception.decision_clock import DecisionClock, DecisionPeriod, FrameUse
 from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.ros.image_message import rgb_view
-from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_TYPE = "sensor_msgs/msg/Image"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fosp_perception.decision_clock import DecisionClock, DecisionPeriod, FrameUse
 
 FRAME, PERIOD, START = 0.025, 0.05, 1_700_000_000.0

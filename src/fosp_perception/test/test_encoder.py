@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from fosp_core.bundle import Bundle
 from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError
-from numpy.typing import NDArray
 
 SHAPE = (1, 8, 8, 3)
 IMAGE = np.zeros(SHAPE, np.uint8)

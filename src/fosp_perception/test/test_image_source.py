@@ -8,11 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from rosbags.rosbag2 import StoragePlugin, Writer
+
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_perception.image_source import BagSource, FolderSource
-from numpy.typing import NDArray
-from rosbags.rosbag2 import StoragePlugin, Writer
 
 COLOR = "/camera/color/image_raw"
 HEIGHT, WIDTH = 6, 8

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from fosp_core.bundle import Bundle
 from numpy.typing import NDArray
+
+from fosp_core.bundle import Bundle
 
 OFFLINE: Literal[0] = 0
 ONLINE: Literal[1] = 1

@@ -11,6 +11,8 @@ import time
 from typing import Any
 
 import numpy as np
+
+from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, run_node
@@ -21,8 +23,6 @@ from fosp_core.ros.model_parameters import (
     load_model,
     publish_status,
 )
-
-from fosp_core import topics
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
 from fosp_policy.expansion import Candidate, LatentError, PolicyOutputError, SafePolicy
 

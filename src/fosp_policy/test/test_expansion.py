@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from fosp_core.bundle import Bundle
 from fosp_policy.expansion import OFFLINE, ONLINE, LatentError, PolicyOutputError, SafePolicy, choose
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 DETER, STOCH = np.zeros(3, np.float32), np.zeros(4, np.float32)

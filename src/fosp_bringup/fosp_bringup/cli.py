@@ -1,0 +1,55 @@
+"""The `fosp` command line. Exit codes: 0 done, 1 the run failed, 2 wrong usage or input (one line on stderr)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from fosp_bringup.commands import bags, bench, bundle, demo, evaluate, pretrain, record, up
+from fosp_core.errors import UserError
+
+app = typer.Typer(
+    name="fosp",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A learned, camera-only, safe policy on a robot: record, train, run, evaluate.",
+)
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+app.command("record")(record.record)
+app.add_typer(bags.app, name="bags")
+app.command("pretrain")(pretrain.pretrain)
+app.command("eval")(evaluate.evaluate)
+app.add_typer(bundle.app, name="bundle")
+app.command("bench")(bench.bench)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a person's mistake is one line on stderr, never a traceback."""
+    try:
+        result = app(args=arguments, prog_name="fosp", standalone_mode=False)
+    except UserError as error:
+        print(f"fosp: {error}", file=sys.stderr)
+        return 2
+    except TyperException as error:
+        message = " ".join(error.format_message().split())
+        if message:
+            print(f"fosp: {message}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except typer.Abort:
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

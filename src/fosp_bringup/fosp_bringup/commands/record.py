@@ -1,0 +1,48 @@
+"""`fosp record`: demonstrations of a simulated task as bags."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Demonstrator(StrEnum):
+    careful = "careful"
+    greedy = "greedy"
+    noisy = "noisy"
+    random = "random"
+    mixed = "mixed"
+
+
+def record(
+    scenario: Annotated[Path, typer.Option(help="Scenario file.", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="Folder that gets one bag folder per episode.", metavar="DIR")],
+    demonstrator: Annotated[Demonstrator, typer.Option(help="Who drives.")] = Demonstrator.mixed,
+    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 50,
+    seed: Annotated[int | None, typer.Option(help="In place of the scenario's seed.")] = None,
+) -> None:
+    """Record demonstrations in simulation: rosbag2 MCAP, the topics that a robot's recorder writes."""
+    from rich.progress import track
+
+    from fosp_bringup.paths import robot_path
+    from fosp_core.specs import read_robot
+    from fosp_sim.record import record_episodes
+    from fosp_sim.scenario import read_scenario
+
+    described = read_scenario(scenario)
+    if seed is not None:
+        described = described.model_copy(update={"seed": seed})
+    robot = read_robot(robot_path(described.robot))
+    outcomes = list(
+        track(
+            record_episodes(described, robot, demonstrator.value, episodes, out),
+            total=episodes,
+            description="recording",
+        )
+    )
+    reached = sum(o.reached and not o.violated for o in outcomes)
+    violated = sum(o.violated for o in outcomes)
+    print(f"{len(outcomes)} episodes in {out}: {reached} reached the goal without violation, {violated} violated")

@@ -1,0 +1,149 @@
+"""Runs episodes on a live simulated graph: resets the scene, listens, and times image -> command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import rclpy
+from geometry_msgs.msg import TwistStamped
+from rclpy.executors import SingleThreadedExecutor
+from std_srvs.srv import Trigger
+
+from fosp_bringup.episode_log import EpisodeLog, FeedbackEvent, Step, VerdictEvent
+from fosp_core import topics
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_core.ros.stamps import seconds
+from fosp_core.specs import RobotConfig
+from fosp_msgs.msg import SafetyVerdict, StepFeedback
+from fosp_msgs.srv import ResetEpisode
+from fosp_sim.metrics import EpisodeResult
+
+EPISODE_GRACE_S = 10.0
+"""How much longer than its steps an episode may take before the run is called failed."""
+
+
+class RunFailed(RuntimeError):
+    """The graph did not do its part; the command line exits 1 with this line."""
+
+
+class EpisodeDriver:
+    """A client of the running graph in a context of its own; use as a context manager."""
+
+    def __init__(self, robot: RobotConfig, decision_period_s: float) -> None:
+        self._period_s = decision_period_s
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = rclpy.create_node("episode_driver", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._log: EpisodeLog | None = None
+        self._on_step: Callable[[Step], None] = lambda step: None
+        self.latencies_s: list[float] = []
+        self.command_stamps_s: list[float] = []
+        self._node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.STEP)
+        self._node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
+        self._node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
+        self._reset = self._node.create_client(ResetEpisode, topics.RESET_EPISODE)
+        self._monitor_reset = self._node.create_client(Trigger, "safety_monitor_node/reset")
+        self._is_active = self._node.create_client(Trigger, "lifecycle_manager/is_active")
+
+    def __enter__(self) -> EpisodeDriver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def wait_active(self, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> None:
+        """Until the lifecycle manager says that every node is active. RunFailed at the deadline or when not `alive`."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not alive():
+                raise RunFailed("the graph ended before it was active; its log above says why")
+            if self._is_active.wait_for_service(timeout_sec=0.2):
+                answer = self._call(self._is_active, Trigger.Request(), 2.0)
+                if answer is not None and answer.success:
+                    return
+            self._executor.spin_once(timeout_sec=0.05)
+        raise RunFailed(f"the graph was not active within {timeout_s:.0f} s")
+
+    def run_episode(
+        self,
+        episode: int,
+        max_steps: int,
+        on_step: Callable[[Step], None] = lambda step: None,
+        alive: Callable[[], bool] = lambda: True,
+    ) -> EpisodeResult:
+        """Reset to the scene of `episode`, let the graph drive, and return what came of it."""
+        self._log = EpisodeLog(episode, self._period_s)
+        self._on_step = on_step
+        answer = self._call(self._reset, ResetEpisode.Request(episode=episode), 5.0)
+        if answer is None or not answer.success:
+            raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
+        # A latch of the last episode would hold the arm; a person has looked, so to say: the scene is a new one.
+        self._call(self._monitor_reset, Trigger.Request(), 2.0)
+        deadline = time.monotonic() + max_steps * self._period_s + EPISODE_GRACE_S
+        while not self._log.done:
+            if not alive():
+                raise RunFailed("a node of the graph died")
+            if time.monotonic() > deadline:
+                raise RunFailed(f"episode {episode} did not end in time; is the simulator running?")
+            self._executor.spin_once(timeout_sec=0.1)
+        self.latencies_s += [step.latency_s for step in self._log.steps]
+        return self._log.result()
+
+    def _call(self, client: Any, request: Any, timeout_s: float) -> Any:
+        if not client.wait_for_service(timeout_sec=timeout_s):
+            return None
+        future = client.call_async(request)
+        self._executor.spin_until_future_complete(future, timeout_sec=timeout_s)
+        return future.result() if future.done() else None
+
+    def _feedback(self, message: StepFeedback) -> None:
+        if self._log is not None:
+            self._log.on_feedback(
+                FeedbackEvent(
+                    seconds(message.header.stamp),
+                    message.episode,
+                    message.is_first,
+                    message.is_last,
+                    message.reward,
+                    message.cost,
+                    message.success,
+                )
+            )
+
+    def _verdict(self, message: SafetyVerdict) -> None:
+        if self._log is not None:
+            self._log.on_verdict(
+                VerdictEvent(
+                    seconds(message.header.stamp),
+                    seconds(message.decided),
+                    message.step,
+                    message.decision,
+                    message.reason_text,
+                    message.q_h,
+                    message.eps,
+                )
+            )
+
+    def _command(self, message: TwistStamped) -> None:
+        stamp_s = seconds(message.header.stamp)
+        self.command_stamps_s.append(stamp_s)
+        if self._log is not None:
+            step = self._log.on_command(stamp_s)
+            if step is not None:
+                self._on_step(step)
+
+
+def check_task(manifest_task: str, scenario_task: str, directory: object) -> None:
+    """UserError when a bundle was trained for another task than the scenario's."""
+    if manifest_task != scenario_task:
+        raise UserError(f"{directory}: bundle is for task '{manifest_task}', the scenario is '{scenario_task}'")

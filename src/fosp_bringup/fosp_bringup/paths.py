@@ -1,0 +1,39 @@
+"""Where configuration, scenarios and models lie: in the installed share folder, or in the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fosp_core.errors import UserError
+
+
+def share() -> Path:
+    """Folder that holds config/ and launch/."""
+    checkout = Path(__file__).resolve().parents[3]
+    if (checkout / "config" / "robots").is_dir():
+        return checkout
+    from ament_index_python.packages import get_package_share_directory
+
+    return Path(get_package_share_directory("fosp_bringup"))
+
+
+def robot_path(name: str) -> Path:
+    """Robot file by name (config/robots/NAME.yaml) or by path; UserError names the robots there are."""
+    return _named(name, share() / "config" / "robots", "robot")
+
+
+def scenario_path(name: str) -> Path:
+    """Scenario file by name (config/scenarios/NAME.yaml) or by path; UserError names the scenarios there are."""
+    return _named(name, share() / "config" / "scenarios", "scenario")
+
+
+def _named(name: str, folder: Path, kind: str) -> Path:
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        if not Path(name).is_file():
+            raise UserError(f"{name}: no such {kind} file")
+        return Path(name)
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise UserError(f"no {kind} '{name}'; there are: {known}")
+    return path
