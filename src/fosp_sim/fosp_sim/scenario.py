@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
-
 from fosp_core.specs import Spec, parse_spec, read_yaml
+from pydantic import Field, field_validator, model_validator
 
 MAX_OBSTACLES = 8
 """Slots in the compiled MuJoCo model."""

@@ -1,4 +1,5 @@
 import pytest
+
 from fosp_sim.metrics import EpisodeResult, percentiles_ms, summarise, wilson_interval
 
 

@@ -1,0 +1,238 @@
+"""A task in this process: the same physics, camera, command shaping and timing as the live graph, without ROS.
+
+One step is one decision period: five 100 Hz command ticks, each shaped by the limits that the safety monitor
+applies, simulated at 200 Hz, with the camera frame of its end as the next observation. The first tick of a step
+still follows the previous target, because a live decision arrives a few milliseconds after its frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from fosp_core.image import observation_image
+from fosp_core.limits import CommandLimits
+from fosp_core.specs import ObservationSpec, RobotConfig
+from numpy.typing import NDArray
+
+from fosp_sim.arm_world import ArmWorld
+from fosp_sim.base_world import BaseWorld
+from fosp_sim.camera import CameraFaults
+from fosp_sim.draw import draw_scene
+from fosp_sim.gl import mujoco
+from fosp_sim.mjcf import TIMESTEP
+from fosp_sim.render import NATIVE_HEIGHT, NATIVE_WIDTH, Renderer
+from fosp_sim.scenario import Scenario
+from fosp_sim.scene import Scene
+from fosp_sim.world import Pose, RobotState, Vector, World
+
+DECISION_PERIOD = 0.05
+COMMAND_PERIOD = 0.01
+FRAME_PERIOD = 0.025
+"""s; of decisions, of the command stream, and of camera frames (every second one is a decision frame)."""
+
+_TICKS = round(DECISION_PERIOD / COMMAND_PERIOD)
+_SUBSTEPS = round(COMMAND_PERIOD / TIMESTEP)
+_FRAME_SUBSTEPS = round(FRAME_PERIOD / TIMESTEP)
+
+Rendering = Literal["native", "direct", "none"]
+"""Frames of 320x240 resized as on a robot; rendered at the observation's size (faster, aliased); black."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a decision is made on."""
+
+    images: NDArray[np.uint8]
+    """(cameras, height, width, 3) uint8 RGB, as of the observation spec."""
+    time: float
+    """s since the episode began."""
+    episode: int
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Outcome of one decision period."""
+
+    images: NDArray[np.uint8]
+    """(cameras, height, width, 3) uint8 RGB at the end of the period."""
+    executed: NDArray[np.float32]
+    """(n,) in [-1, 1]: mean of the command stream over the period, normalised."""
+    reward: float
+    """Summed over the period."""
+    cost: float
+    """Worst over the period: 1 in violation, else 0."""
+    terminal: bool
+    """The task has ended (success): values do not bootstrap beyond it."""
+    last: bool
+    """The episode has ended, by success or by the time limit."""
+    success: bool
+    distance: float
+    """m to the goal."""
+    time: float
+    """s since the episode began."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One 40 Hz camera frame and what happened since the one before it."""
+
+    time: float
+    """s of exposure since the episode began."""
+    image: NDArray[np.uint8] | None
+    """(240, 320, 3) uint8 RGB; None: lost."""
+    is_first: bool
+    reward: float
+    cost: float
+    terminal: bool
+    is_last: bool
+    success: bool
+    distance: float
+
+
+class Listener(Protocol):
+    """Gets everything that a robot publishes, in order of time; times are s since the episode began."""
+
+    def frame(self, frame: Frame) -> None:
+        """At 40 Hz."""
+
+    def command(self, time: float, twist: Vector) -> None:
+        """At 100 Hz: the shaped command (n,), m/s and rad/s, that holds from `time` on."""
+
+    def state(self, time: float, state: RobotState) -> None:
+        """At 100 Hz."""
+
+
+def make_world(scenario: Scenario, robot: RobotConfig) -> World:
+    """The world of a scenario's task; UserError when the robot is of another kind."""
+    return ArmWorld(robot) if scenario.task == "safe_reach" else BaseWorld(robot)
+
+
+class Env:
+    """Episodes of one scenario with one robot; `reset`, then `step` until a result says `last`."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        robot: RobotConfig,
+        rendering: Rendering = "native",
+        observation: ObservationSpec | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        self.scenario, self.robot = scenario, robot
+        self.world = make_world(scenario, robot)
+        self.limits = CommandLimits(robot)
+        self.scene: Scene
+        self._shape = (observation or ObservationSpec()).shape
+        self._rendering = rendering
+        self._renderer = Renderer(self.world.model) if rendering != "none" else None
+        self._past_view = mujoco.MjData(self.world.model)
+        self._listener = listener
+        self._over = True
+
+    @property
+    def action_size(self) -> int:
+        """n, axes of an action."""
+        return self.robot.action.size
+
+    def reset(self, episode: int) -> Observation:
+        """Begin `episode`: the scene of `scenario.seed + episode`, at rest."""
+        self.scene = draw_scene(self.scenario, episode)
+        self.world.reset(self.scene)
+        self._faults = CameraFaults(self.scenario.camera, self.scenario.seed + episode)
+        self._past: deque[Pose] = deque(maxlen=1 + round(self._faults.latency / TIMESTEP))
+        self._past.append(self.world.pose())
+        self._target = np.zeros(self.action_size)
+        self._command = np.zeros(self.action_size)
+        self._steps, self._substeps, self._over = 0, 0, False
+        self._images = np.zeros(self._shape, np.uint8)
+        self._frame(decision=True)
+        return Observation(self._images, 0.0, episode, True)
+
+    def step(self, action: NDArray[np.floating]) -> StepResult:
+        """Follow the normalised `action` (n,) in [-1, 1] for one decision period.
+
+        Raises RuntimeError when the episode is over or was not begun, ValueError for a wrong shape.
+        """
+        if self._over:
+            raise RuntimeError("the episode is over: reset first")
+        if np.shape(action) != (self.action_size,):
+            raise ValueError(f"action must have shape ({self.action_size},), got {np.shape(action)}")
+        commands = np.empty((_TICKS, self.action_size))
+        frames: list[Frame] = []
+        for tick in range(_TICKS):
+            commands[tick] = self._tick(self._target)
+            if tick == 0:
+                self._target = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+            for _ in range(_SUBSTEPS):
+                self.world.advance(commands[tick])
+                self._substeps += 1
+                if self._faults.latency > 0:
+                    self._past.append(self.world.pose())
+                if self._substeps % _FRAME_SUBSTEPS == 0:
+                    decision = self._substeps % (_TICKS * _SUBSTEPS) == 0
+                    self._steps += decision
+                    frames.append(self._frame(decision))
+        end = frames[-1]
+        self._over = end.is_last
+        executed = np.clip(commands.mean(axis=0) / self.limits.scale, -1.0, 1.0).astype(np.float32)
+        return StepResult(
+            images=self._images,
+            executed=executed,
+            reward=sum(f.reward for f in frames),
+            cost=max(f.cost for f in frames),
+            terminal=end.terminal,
+            last=end.is_last,
+            success=end.success,
+            distance=end.distance,
+            time=end.time,
+        )
+
+    def _tick(self, target: Vector) -> Vector:
+        """The next shaped command; tells the listener what a robot would publish at this time."""
+        limited = self.limits.follow(target, self._command, COMMAND_PERIOD, self.world.position())
+        self._command = limited.command
+        if self._listener is not None:
+            time = self._substeps * TIMESTEP
+            self._listener.state(time, self.world.state())
+            self._listener.command(time, self._command)
+        return self._command
+
+    def _frame(self, decision: bool) -> Frame:
+        """Expose a frame; episodes end on decision frames only, so that an episode is whole steps."""
+        happening = self.world.happening()
+        success = happening.success and decision
+        image = self._exposed() if decision or self._listener is not None else None
+        if image is not None and decision:
+            cameras, height, width, _ = self._shape
+            self._images = np.repeat(observation_image(image, height, width)[None], cameras, axis=0)
+        frame = Frame(
+            time=self._substeps * TIMESTEP,
+            image=image,
+            is_first=self._substeps == 0,
+            reward=happening.reward,
+            cost=happening.cost,
+            terminal=success,
+            is_last=success or (decision and self._steps >= self.scenario.max_steps),
+            success=success,
+            distance=happening.distance,
+        )
+        if self._listener is not None:
+            self._listener.frame(frame)
+        return frame
+
+    def _exposed(self) -> NDArray[np.uint8] | None:
+        """The frame that arrives now, which shows the world one latency ago; None when it is lost."""
+        if self._substeps > 0 and self._faults.lost():
+            return None
+        if self._renderer is None:
+            return np.zeros((NATIVE_HEIGHT, NATIVE_WIDTH, 3), np.uint8)
+        data = self.world.data
+        if self._faults.latency > 0:
+            self.world.show(self._past[0], self._past_view)
+            data = self._past_view
+        height, width = (NATIVE_HEIGHT, NATIVE_WIDTH) if self._rendering == "native" else self._shape[1:3]
+        return self._faults.expose(self._renderer.render(data, height, width))
