@@ -6,6 +6,7 @@ the simulator's in-process mode applies the same ones, so that training sees wha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,10 +60,8 @@ class CommandLimits:
                 if axis is not None:
                     room_up = max(0.0, self._workspace.upper[axis] - position[axis])
                     room_down = max(0.0, position[axis] - self._workspace.lower[axis])
-                    allowed[i] = np.clip(allowed[i], -self._approach(i, room_down), self._approach(i, room_up))
-        step = np.where(self._slows(allowed, previous), self.deceleration, self.acceleration) * dt
-        command = np.clip(allowed, previous - step, previous + step)
-        command = np.clip(command, -self.speed, self.speed)
+                    allowed[i] = np.clip(allowed[i], -self._approach(i, room_down, dt), self._approach(i, room_up, dt))
+        command = np.clip(self._ramp(allowed, previous, dt), -self.speed, self.speed)
         return Limited(command, bool(np.abs(command - target).max() > 1e-9))
 
     def stop(self, previous: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
@@ -70,10 +69,21 @@ class CommandLimits:
         safe = np.clip(np.nan_to_num(previous, nan=0.0, posinf=0.0, neginf=0.0), -self.speed, self.speed)
         return np.asarray(np.sign(safe) * np.maximum(0.0, np.abs(safe) - self.deceleration * dt))
 
-    def _approach(self, axis: int, room: float) -> float:
-        """Highest speed towards a wall `room` m away that the deceleration limit can still stop."""
-        return float(np.sqrt(2.0 * self.deceleration[axis] * room))
+    def _approach(self, axis: int, room: float, dt: float) -> float:
+        """Highest speed towards a wall `room` m away: one tick of it and then braking ends at the wall."""
+        braking = float(self.deceleration[axis])
+        return braking * (math.sqrt(dt * dt + 2.0 * room / braking) - dt)
 
-    @staticmethod
-    def _slows(target: NDArray[np.float64], previous: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return (np.abs(target) < np.abs(previous)) & (target * previous >= 0)
+    def _ramp(self, target: NDArray[np.float64], previous: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+        """From `previous` towards `target`: slowing down at the deceleration, speeding up at the acceleration limit.
+
+        A reversal brakes first; what is left of the tick when zero is passed speeds up the other way.
+        """
+        braked = self.stop(previous, dt)
+        share_left = 1.0 - np.minimum(1.0, np.abs(previous) / (self.deceleration * dt))
+        reverses = target * previous < 0
+        base = np.where(reverses, braked, previous)
+        up = self.acceleration * dt * np.where(reverses, share_left, 1.0)
+        slows = ~reverses & (np.abs(target) < np.abs(previous))
+        step = np.where(slows, self.deceleration * dt, np.where(reverses & (braked != 0), 0.0, up))
+        return np.asarray(np.clip(target, base - step, base + step))

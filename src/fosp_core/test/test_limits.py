@@ -67,9 +67,15 @@ def test_whatever_is_asked_for_the_tool_stays_in_the_box_and_the_command_in_its_
             assert (np.abs(after - command) <= limits.deceleration * DT + 1e-9).all()
             command = after
             position = position + command * DT
-            # One tick of travel at the most beyond the wall: the measured position is one tick old.
-            assert (position >= low - 0.004).all()
-            assert (position <= high + 0.004).all()
+            assert (position >= low - 1e-9).all()
+            assert (position <= high + 1e-9).all()
+
+
+def test_a_reversal_brakes_at_the_deceleration_limit_and_then_speeds_up_at_the_acceleration_limit():
+    limits = CommandLimits(ARM)
+    previous = np.array([0.03, 0.2, 0.0])
+    command = limits.follow(np.full(3, -1.0), previous, DT, CENTRE).command
+    assert command == pytest.approx([-4.0 * DT * 0.5, 0.2 - 6.0 * DT, -4.0 * DT])
 
 
 def test_limits_of_a_base_without_workspace_need_no_position():
