@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-
 from fosp_sim.arm_kinematics import JOINTS, joints_of_tip, reachable
 from fosp_sim.gl import mujoco
 from fosp_sim.mjcf import TIMESTEP, arm_xml

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-
 from fosp_sim.mjcf import TRACK, WHEEL_RADIUS, base_xml
 from fosp_sim.scene import Obstacle
 from fosp_sim.world import RobotState, Vector, World

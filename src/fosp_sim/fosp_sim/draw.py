@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from fosp_core.errors import UserError
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from fosp_core.errors import UserError
 from fosp_sim.scenario import Scenario, Shape
 from fosp_sim.scene import Goal, Obstacle, Scene, clearance
 
@@ -50,18 +50,18 @@ ARM = Layout(
     goal_heights=(0.08, 0.24),
     obstacle_heights=(0.24, 0.29),
     distance=(0.30, 0.75),
-    room=0.062,
+    room=0.065,
     blocking=0.4,
     heading=0.0,
     camera=(1.30, 0.0, 1.20),
 )
 BASE = Layout(
-    lower=(-1.25, -1.25),
-    upper=(1.25, 1.25),
+    lower=(-1.15, -1.15),
+    upper=(1.15, 1.15),
     start_heights=(0.0, 0.0),
     goal_heights=(0.40, 0.40),  # a beacon that shows above the obstacles
     obstacle_heights=(0.26, 0.34),
-    distance=(0.9, 1.5),
+    distance=(0.8, 1.3),
     room=0.22,
     blocking=0.4,
     heading=0.45,

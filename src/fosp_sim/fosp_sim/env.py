@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fosp_core.image import observation_image
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import ObservationSpec, RobotConfig
-from numpy.typing import NDArray
-
 from fosp_sim.arm_world import ArmWorld
 from fosp_sim.base_world import BaseWorld
 from fosp_sim.camera import CameraFaults

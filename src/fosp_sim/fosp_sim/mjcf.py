@@ -29,6 +29,7 @@ TRACK = 0.20
 ARENA = 1.5
 """Half the side of the walled square, m."""
 
+# A geom's `gap` is the distance within which MuJoCo reports a contact that does not push yet: our margins.
 # Contact bits: robot surfaces carry OBSTACLE_BIT, obstacles answer to it; ground and wheels use GROUND_BIT.
 GROUND_BIT, OBSTACLE_BIT = 1, 2
 
@@ -73,7 +74,7 @@ def arm_xml() -> str:
     """The 7-DoF arm of safe_reach at a table, its long tool pointing down, and the third-person camera `color`."""
     head = _HEAD.format(name="safe_reach", timestep=TIMESTEP, gravity="0 0 0")
     surface = f'contype="{OBSTACLE_BIT}" density="300"'
-    tool = f'{surface} margin="{TOOL_MARGIN}" gap="{TOOL_MARGIN}"'
+    tool = f'{surface} gap="{TOOL_MARGIN}"'
     link = 'rgba="0.85 0.85 0.85 1"'
     joints = "\n".join(
         f'<position name="servo{i}" joint="joint{i}" kp="{kp}" kv="{kv}" forcerange="-{force} {force}"/>'
@@ -131,7 +132,7 @@ def arm_xml() -> str:
 def base_xml() -> str:
     """The differential-drive base of safe_goal in a walled arena, with its front camera `color`."""
     head = _HEAD.format(name="safe_goal", timestep=TIMESTEP, gravity="0 0 -9.81")
-    surface = f'contype="{OBSTACLE_BIT}" margin="{BASE_MARGIN}" gap="{BASE_MARGIN}"'
+    surface = f'contype="{OBSTACLE_BIT}" gap="{BASE_MARGIN}"'
     ground = f'conaffinity="{GROUND_BIT}"'
     walls = "".join(
         f'<geom name="wall{i}" type="box" size="{sx} {sy} 0.06" pos="{x} {y} 0.06" conaffinity="{OBSTACLE_BIT}" '

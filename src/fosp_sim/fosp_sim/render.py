@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 import numpy as np
-from fosp_core.errors import UserError
 from numpy.typing import NDArray
 
+from fosp_core.errors import UserError
 from fosp_sim.gl import mujoco
 
 CAMERA = "color"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fosp_core.specs import Spec, parse_spec, read_yaml
 from pydantic import Field, field_validator, model_validator
+
+from fosp_core.specs import Spec, parse_spec, read_yaml
 
 MAX_OBSTACLES = 8
 """Slots in the compiled MuJoCo model."""
@@ -109,6 +110,11 @@ class Scenario(Spec):
     obstacles: ObstacleSpec = ObstacleSpec()
     goal: GoalSpec = GoalSpec()
     camera: CameraEffects = CameraEffects()
+
+    @property
+    def robot(self) -> str:
+        """Name of the simulated robot that the task is for: config/robots/NAME.yaml."""
+        return {"safe_reach": "sim_arm", "safe_goal": "sim_base"}[self.task]
 
     @model_validator(mode="before")
     @classmethod

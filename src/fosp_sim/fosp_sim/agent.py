@@ -1,0 +1,101 @@
+"""Encoder, policy and safety monitor of the graph in one process, on a clock of their own: what evaluation runs.
+
+The very functions that the nodes call; only the messages between them are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.bundle import Bundle
+from fosp_core.clock import Now, Received
+from fosp_core.specs import RobotConfig
+from fosp_perception.encoder import Encoder, LatentState
+from fosp_policy.expansion import Proposal, SafePolicy
+from fosp_safety_monitor.decision import (
+    critic_actions,
+    initial_state,
+    judge_latent,
+    judge_proposal,
+)
+from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_safety_monitor.verdict import Decision, Frame, Verdict
+
+Monitoring = Literal["on", "off", "shadow"]
+"""Gate; do not judge at all; judge without gating."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """What goes to the robot: (n,) float32 in [-1, 1], and how the monitor decided (PASS when it is off)."""
+
+    action: NDArray[np.float32]
+    decision: Decision
+    verdict: Verdict | None
+
+
+class Agent:
+    """One bundle driving one robot; `reset` at the start of each episode, then `act` once per decision period."""
+
+    def __init__(self, bundle: Bundle, robot: RobotConfig, monitoring: Monitoring = "on", candidates: int = 4) -> None:
+        self._bundle = bundle
+        self._encoder = Encoder(bundle)
+        self._policy = SafePolicy(bundle, candidates)
+        self._monitoring = monitoring
+        self._thresholds = Thresholds.of(bundle.manifest, robot, MonitorParameters())
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode; `seed` draws the candidates beside the actors' means."""
+        self._encoder.reset()
+        self._rng = np.random.default_rng(seed)
+        self._state = initial_state(self._thresholds.action_size)
+        self._step = 0
+
+    def act(
+        self,
+        images: NDArray[np.uint8],
+        executed: NDArray[np.float32],
+        is_first: bool,
+        position: tuple[float, float, float] | None,
+        time_s: float,
+    ) -> Action:
+        """Decide on `images` (C, H, W, 3) uint8 taken `time_s` s into the episode, `executed` (n,) before them.
+
+        `position` m is the pose of the commanded point, for robots with a workspace.
+        """
+        latent = self._encoder.step(images, executed, is_first)
+        proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng)
+        wanted = proposal.candidates[proposal.chosen].action
+        self._step += 1
+        if self._monitoring == "off":
+            return Action(wanted, Decision.PASS, None)
+        verdict = self._judge(latent, proposal, position, time_s)
+        action = np.array(verdict.action_out, np.float32) if self._monitoring == "on" else wanted
+        return Action(action, verdict.decision, verdict)
+
+    def _judge(
+        self, latent: LatentState, proposal: Proposal, position: tuple[float, float, float] | None, time_s: float
+    ) -> Verdict:
+        model_id, frame = self._thresholds.model_id, Frame(round(time_s * 1e9))
+        now = Now(ros_s=frame.stamp_s, monotonic_s=frame.stamp_s)
+        fresh = Received(frame.stamp_s, frame.stamp_s)
+        robot = RobotStateInput(fresh, fresh, position)
+        received = LatentInput(self._step, model_id, frame, frame.stamp_s, latent.deter, latent.stoch, latent.surprise)
+        actions = np.stack([candidate.action for candidate in proposal.candidates])
+        offered = ProposalInput(self._step, model_id, frame, frame.stamp_s, actions, proposal.chosen)
+        self._state, fault = judge_latent(self._state, received, robot, self._thresholds, now)
+        scored = critic_actions(offered, received, self._thresholds)
+        values = None if scored is None or fault is not None else self._values(latent, scored)
+        self._state, verdict = judge_proposal(self._state, offered, received, values, robot, self._thresholds, now)
+        return verdict
+
+    def _values(self, latent: LatentState, actions: NDArray[np.float32]) -> CriticValues:
+        out = self._bundle.critic.run(deter=latent.deter[None], stoch=latent.stoch[None], action=actions)
+        q_r, q_c, q_h = (tuple(out[name][0].tolist()) for name in ("q_r", "q_c", "q_h"))
+        return CriticValues(q_r, q_c, q_h, float(out["v_h"][0]))

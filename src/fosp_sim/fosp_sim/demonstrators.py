@@ -1,0 +1,88 @@
+"""Who drives in recorded demonstrations: the mixture of outcomes that offline learning needs.
+
+Everything is drawn from the episode's seed. Careful demonstrations carry a little noise, so that the data covers
+the states around a good path and shows how to come back to it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.errors import UserError
+from fosp_core.specs import RobotConfig
+from fosp_sim.drivers import ArmDriver, BaseDriver, Driver
+from fosp_sim.env import DECISION_PERIOD
+from fosp_sim.scene import Scene
+from fosp_sim.world import RobotState
+
+Kind = Literal["careful", "greedy", "noisy", "random"]
+DEMONSTRATORS = (*get_args(Kind), "mixed")
+
+MIXTURE: dict[Kind, float] = {"careful": 0.55, "noisy": 0.20, "greedy": 0.15, "random": 0.10}
+"""Shares of `mixed`: mostly good behaviour, and enough violations for the cost critics."""
+
+_CAREFUL_NOISE = 0.12
+
+
+class _Noise:
+    """Ornstein-Uhlenbeck noise (n,), standard deviation `std` of an action, correlated over `time` s."""
+
+    def __init__(self, rng: np.random.Generator, size: int, std: float, time: float) -> None:
+        self._rng, self._std = rng, std
+        self._keep = math.exp(-DECISION_PERIOD / time)
+        self._value = rng.standard_normal(size)
+
+    def __call__(self) -> NDArray[np.float64]:
+        fresh = self._rng.standard_normal(len(self._value))
+        self._value = self._keep * self._value + math.sqrt(1 - self._keep**2) * fresh
+        return np.asarray(self._std * self._value)
+
+
+class Demonstrator:
+    """Drives one episode; `kind` says how (what `mixed` drew)."""
+
+    def __init__(self, kind: str, scene: Scene, robot: RobotConfig, seed: int, noise: bool = True) -> None:
+        """`noise=False` drives careful and greedy exactly. UserError for an unknown kind."""
+        if kind not in DEMONSTRATORS:
+            raise UserError(f"unknown demonstrator '{kind}'; allowed: {', '.join(DEMONSTRATORS)}")
+        rng = np.random.Generator(np.random.PCG64([seed, 2]))
+        self.kind: Kind = (
+            rng.choice(list(MIXTURE), p=list(MIXTURE.values())) if kind == "mixed" else kind  # type: ignore[assignment]
+        )
+        scale = robot.action.scale
+        self._driver: Driver = ArmDriver(scene, scale) if scene.task == "safe_reach" else BaseDriver(scene, scale)
+        self._rng, self._size = rng, robot.action.size
+        std = {"careful": _CAREFUL_NOISE, "greedy": 0.10, "noisy": 0.40, "random": 0.7}[self.kind]
+        correlation = {"careful": 0.15, "greedy": 0.2, "noisy": 0.3, "random": 0.6}[self.kind]
+        exact = not noise and self.kind in ("careful", "greedy")
+        self._noise = _Noise(rng, self._size, 0.0 if exact else std, correlation)
+        self._greedy = self.kind == "greedy" or (self.kind == "noisy" and rng.uniform() < 0.3)
+        self._excursion_until = -1.0
+        self._next_excursion = float(rng.uniform(0.3, 1.5))
+        self._drift = np.zeros(self._size)
+
+    def act(self, state: RobotState, time: float) -> NDArray[np.float32]:
+        """Normalised action (n,) float32 for the next decision period, `time` s into the episode."""
+        if self.kind == "random":
+            wish = self._noise() + 0.25 * self._driver.greedy(state)
+        elif self._greedy:
+            wish = self._driver.greedy(state) + self._noise()
+        else:
+            wish = self._driver.careful(state, time) + self._noise()
+        if self.kind == "noisy":
+            wish = self._excursion(wish, state, time)
+        return np.clip(wish, -1.0, 1.0).astype(np.float32)
+
+    def _excursion(self, wish: NDArray[np.float64], state: RobotState, time: float) -> NDArray[np.float64]:
+        """Now and then a longer stray in one direction, half of them towards the nearest obstacle."""
+        if time >= self._next_excursion:
+            towards = -self._driver.away(state, time) if self._rng.uniform() < 0.5 else None
+            stray = self._rng.uniform(-1.0, 1.0, self._size)
+            self._drift = stray if towards is None else towards + 0.3 * stray
+            self._excursion_until = time + float(self._rng.uniform(0.2, 0.6))
+            self._next_excursion = self._excursion_until + float(self._rng.uniform(0.8, 2.0))
+        return self._drift if time < self._excursion_until else wish
