@@ -28,6 +28,17 @@ MIXTURE: dict[Kind, float] = {"careful": 0.55, "noisy": 0.20, "greedy": 0.15, "r
 _CAREFUL_NOISE = 0.12
 
 
+def check_kind(kind: str) -> None:
+    """UserError for a demonstrator that there is not."""
+    if kind not in DEMONSTRATORS:
+        raise UserError(f"unknown demonstrator '{kind}'; allowed: {', '.join(DEMONSTRATORS)}")
+
+
+def _drawn(rng: np.random.Generator) -> Kind:
+    kinds = list(MIXTURE)
+    return kinds[int(rng.choice(len(kinds), p=list(MIXTURE.values())))]
+
+
 class _Noise:
     """Ornstein-Uhlenbeck noise (n,), standard deviation `std` of an action, correlated over `time` s."""
 
@@ -47,12 +58,9 @@ class Demonstrator:
 
     def __init__(self, kind: str, scene: Scene, robot: RobotConfig, seed: int, noise: bool = True) -> None:
         """`noise=False` drives careful and greedy exactly. UserError for an unknown kind."""
-        if kind not in DEMONSTRATORS:
-            raise UserError(f"unknown demonstrator '{kind}'; allowed: {', '.join(DEMONSTRATORS)}")
+        check_kind(kind)
         rng = np.random.Generator(np.random.PCG64([seed, 2]))
-        self.kind: Kind = (
-            rng.choice(list(MIXTURE), p=list(MIXTURE.values())) if kind == "mixed" else kind  # type: ignore[assignment]
-        )
+        self.kind: Kind = _drawn(rng) if kind == "mixed" else kind  # type: ignore[assignment]
         scale = robot.action.scale
         self._driver: Driver = ArmDriver(scene, scale) if scene.task == "safe_reach" else BaseDriver(scene, scale)
         self._rng, self._size = rng, robot.action.size

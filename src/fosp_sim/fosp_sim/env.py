@@ -120,7 +120,6 @@ class Env:
         robot: RobotConfig,
         rendering: Rendering = "native",
         observation: ObservationSpec | None = None,
-        listener: Listener | None = None,
     ) -> None:
         self.scenario, self.robot = scenario, robot
         self.world = make_world(scenario, robot)
@@ -130,13 +129,17 @@ class Env:
         self._rendering = rendering
         self._renderer = Renderer(self.world.model) if rendering != "none" else None
         self._past_view = mujoco.MjData(self.world.model)
-        self._listener = listener
+        self._listener: Listener | None = None
         self._over = True
 
     @property
     def action_size(self) -> int:
         """n, axes of an action."""
         return self.robot.action.size
+
+    def listen(self, listener: Listener | None) -> None:
+        """Tell `listener` (None: nobody) all that a robot would publish, from the next reset on."""
+        self._listener = listener
 
     def reset(self, episode: int) -> Observation:
         """Begin `episode`: the scene of `scenario.seed + episode`, at rest."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,25 @@ from fosp_core.errors import UserError
 from fosp_sim.gl import mujoco
 
 CAMERA = "color"
+CAMERA_FRAME = "camera_color_optical_frame"
 NATIVE_HEIGHT, NATIVE_WIDTH = 240, 320
 
 _context: Any = None
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Pinhole camera of the 320x240 frame, pixels."""
+
+    focal: float
+    centre_x: float
+    centre_y: float
+
+
+def intrinsics(model: Any) -> Intrinsics:
+    """Of the model's camera."""
+    half_angle = math.radians(float(model.camera(CAMERA).fovy[0])) / 2
+    return Intrinsics(NATIVE_HEIGHT / 2 / math.tan(half_angle), NATIVE_WIDTH / 2, NATIVE_HEIGHT / 2)
 
 
 class Renderer:
