@@ -1,0 +1,181 @@
+"""Records the graph: serialised messages as they come, into one rosbag2 MCAP folder per episode (episode_recorder)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+
+from fosp_core import topics
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.stamps import nanoseconds
+from fosp_core.specs import RobotConfig, read_robot
+from fosp_learner.episode_recorder import EpisodeRecorder, Record, Topic, has_header, stamp_of
+from fosp_msgs.msg import StepFeedback
+
+DISCOVERY_PERIOD_S = 0.2
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A topic to record: its resolved name, and its type, empty when it is to be taken from the graph."""
+
+    name: str
+    type: str
+
+
+def default_topics(robot: RobotConfig) -> dict[str, str]:
+    """What the learner reads, and what explains an episode afterwards: relative topic -> type."""
+    recorded = {
+        topics.COLOR_IMAGE: "sensor_msgs/msg/Image",
+        topics.CAMERA_INFO: "sensor_msgs/msg/CameraInfo",
+        robot.command_topic: f"geometry_msgs/msg/{robot.command_type}",
+        robot.state_topic: {"JointState": "sensor_msgs/msg/JointState", "Odometry": "nav_msgs/msg/Odometry"}[
+            robot.state_type
+        ],
+        topics.LATENT: "fosp_msgs/msg/Latent",
+        topics.PROPOSAL: "fosp_msgs/msg/ActionProposal",
+        topics.VERDICT: "fosp_msgs/msg/SafetyVerdict",
+    }
+    if robot.pose_topic:
+        recorded[robot.pose_topic] = "geometry_msgs/msg/PoseStamped"
+    return recorded
+
+
+class RecorderNode(ManagedNode):
+    """Writes `out`/episode_000000, episode_000001, ... while active; episodes are split by fosp/feedback.
+
+    Parameters: `out` (folder), `robot` (robot configuration file: gives the default topics), `topics` (instead of the
+    default: names, each optionally with ':package/msg/Type'; a type that is not given is taken from the graph),
+    `compress` (zstd). Feedback is always recorded. A disk that refuses gives one error and ends the recording, nothing
+    else. An episode without an end (the node is deactivated, the scene is reset) is kept as incomplete_N.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("recorder_node")
+        self.declare_parameter("out", "")
+        self.declare_parameter("robot", "")
+        self.declare_parameter("topics", [""])
+        self.declare_parameter("compress", True)
+        self._recorder: EpisodeRecorder | None = None
+        self._subscriptions_made: list[Any] = []
+        self._timers_made: list[Any] = []
+
+    def configure(self) -> None:
+        self._out = path_parameter(self, "out")
+        self._missing = self._wanted()
+        self._open_recorder(self._out)
+        self._timers_made = [self.create_timer(DISCOVERY_PERIOD_S, self._tick)]
+        self._discover()
+
+    def activate(self) -> None:
+        if self._recorder is None or self._recorder.failed:
+            self._open_recorder(self._out)
+
+    def deactivate(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def cleanup(self) -> None:
+        for timer in self._timers_made:
+            self.destroy_timer(timer)
+        for subscription in self._subscriptions_made:
+            self.destroy_subscription(subscription)
+        self._timers_made, self._subscriptions_made, self._recorder = [], [], None
+
+    def _open_recorder(self, out: Path) -> None:
+        self._recorder = EpisodeRecorder(
+            out, list(self._recorded), bool(self.get_parameter("compress").value), log=self.get_logger().info
+        )
+
+    # -- which topics --------------------------------------------------------------------------------
+    def _wanted(self) -> list[Wanted]:
+        self._recorded: list[Topic] = []
+        given = [entry for entry in self.get_parameter("topics").value if entry]
+        if given:
+            pairs = dict(entry.partition(":")[::2] for entry in given)
+        else:
+            pairs = default_topics(read_robot(path_parameter(self, "robot")))
+        pairs[topics.FEEDBACK] = "fosp_msgs/msg/StepFeedback"
+        for message_type in filter(None, pairs.values()):
+            has_header(message_type)  # refuses a type that cannot be recorded
+        self._feedback_topic = self.resolve_topic_name(topics.FEEDBACK)
+        return [Wanted(self.resolve_topic_name(name), message_type) for name, message_type in pairs.items()]
+
+    def _discover(self) -> None:
+        """Subscribe to the wanted topics that have a publisher by now, with the reliability that it offers."""
+        for wanted in list(self._missing):
+            publishers = self.get_publishers_info_by_topic(wanted.name)
+            publishers = [p for p in publishers if not wanted.type or p.topic_type == wanted.type]
+            if not publishers:
+                continue
+            self._missing.remove(wanted)
+            topic = Topic(
+                wanted.name,
+                publishers[0].topic_type,
+                reliable=all(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers),
+                latched=all(p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers),
+            )
+            try:
+                self._subscribe(topic)
+            except UserError as error:
+                self.get_logger().error(f"{topic.name} is not recorded: {error}")
+
+    def _subscribe(self, topic: Topic) -> None:
+        assert self._recorder is not None
+        has_header(topic.type)
+        profile = qos.RECORD if topic.reliable else qos.RECORD_BEST_EFFORT
+
+        def receive(data: bytes) -> None:
+            self._on_message(topic, data)
+
+        self._subscriptions_made.append(
+            self.create_subscription(message_class(topic.type), topic.name, self._gated(receive), profile, raw=True)
+        )
+        self._recorded.append(topic)
+        self._recorder.add_topic(topic)
+
+    # -- messages ------------------------------------------------------------------------------------
+    def _on_message(self, topic: Topic, data: bytes) -> None:
+        assert self._recorder is not None
+        receipt_ns = self.get_clock().now().nanoseconds
+        self._recorder.message(Record(topic, data, receipt_ns, stamp_of(data, topic.type, receipt_ns)))
+        if topic.name == self._feedback_topic:
+            feedback = deserialize_message(data, StepFeedback)
+            self._recorder.feedback(
+                nanoseconds(feedback.header.stamp), feedback.is_first, feedback.is_last, feedback.episode
+            )
+
+    def _tick(self) -> None:
+        if self._missing:
+            self._discover()
+        if self._recorder is not None and self.is_active:
+            try:
+                self._recorder.tick(self.get_clock().now().nanoseconds)
+            except UserError as error:
+                self.get_logger().error(str(error))
+
+
+def message_class(message_type: str) -> Any:
+    """The class of 'package/msg/Name'; UserError when its package is not installed."""
+    package, _, name = message_type.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError):
+        raise UserError(f"message type {message_type} is not installed here") from None
+
+
+def main() -> None:
+    sys.exit(run_node(RecorderNode))
+
+
+if __name__ == "__main__":
+    main()

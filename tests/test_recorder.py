@@ -1,0 +1,140 @@
+"""recorder_node over real DDS: what it writes is a bag that others can read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from lifecycle_msgs.msg import Transition
+from rosbags.highlevel import AnyReader
+
+from fosp_core.bag_types import typestore
+
+ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_base.yaml"
+FRAMES, PAUSE = 8, 16
+IMAGE_TOPIC, FEEDBACK_TOPIC, COMMAND_TOPIC = "/camera/color/image_raw", "/fosp/feedback", "/cmd_vel"
+
+
+class Robot:
+    """Publishes a frame, its feedback and a command, all of one stamp, at 40 Hz; 8 frames an episode, 16 in between."""
+
+    def __init__(self, graph: Any) -> None:
+        from geometry_msgs.msg import TwistStamped
+        from sensor_msgs.msg import Image
+
+        from fosp_core import topics
+        from fosp_core.ros import qos
+        from fosp_core.ros.image_message import fill_image
+        from fosp_msgs.msg import StepFeedback
+
+        self._node = graph.node
+        self._image, self._feedback, self._command = Image(), StepFeedback(), TwistStamped()
+        fill_image(self._image, np.full((240, 320, 3), 7, np.uint8))
+        self._publishers = [
+            self._node.create_publisher(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE),
+            self._node.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP),
+            self._node.create_publisher(TwistStamped, "cmd_vel", qos.COMMAND_HISTORY),
+        ]
+        self._moment = 0
+        self._timer = self._node.create_timer(0.025, self._publish)
+        self.ends = True
+
+    def _publish(self) -> None:
+        stamp = self._node.get_clock().now().to_msg()
+        self._feedback.episode, step = divmod(self._moment, FRAMES + PAUSE)
+        self._feedback.is_first, self._feedback.is_last = step == 0, step == FRAMES - 1 and self.ends
+        for publisher, message in zip(self._publishers, (self._image, self._feedback, self._command), strict=True):
+            message.header.stamp = stamp
+            publisher.publish(message)
+        self._moment += 1
+
+
+@pytest.fixture
+def robot(graph: Any) -> Robot:
+    return Robot(graph)
+
+
+def start_recorder(start_node: Callable[..., Any], graph: Any, out: Path) -> Any:
+    node = start_node("fosp_learner.recorder_node", "-p", f"out:={out}", "-p", f"robot:={ROBOT}")
+    assert graph.transition("recorder_node", Transition.TRANSITION_CONFIGURE), node.log
+    assert graph.transition("recorder_node", Transition.TRANSITION_ACTIVATE), node.log
+    return node
+
+
+def test_each_episode_becomes_a_bag_that_rosbags_reads(
+    start_node: Callable[..., Any], graph: Any, robot: Robot, wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start_recorder(start_node, graph, tmp_path / "bags")
+    complete = {IMAGE_TOPIC: FRAMES, FEEDBACK_TOPIC: FRAMES, COMMAND_TOPIC: FRAMES}
+
+    def complete_bag() -> Path | None:
+        """The first bags may lack topics that the recorder had not discovered yet."""
+        return next((bag for bag in sorted((tmp_path / "bags").glob("episode_*")) if counts(bag) == complete), None)
+
+    bag = wait_until(complete_bag, timeout_s=20, what="a complete bag")
+    feedback = messages(bag, FEEDBACK_TOPIC)
+    assert [message.is_first for message in feedback] == [True] + [False] * (FRAMES - 1)
+    assert [message.is_last for message in feedback] == [False] * (FRAMES - 1) + [True]
+    assert len({message.episode for message in feedback}) == 1
+    frames = messages(bag, IMAGE_TOPIC)
+    assert [message.header.stamp for message in frames] == [message.header.stamp for message in feedback]
+    assert node.stop() == 0
+
+
+def counts(bag: Path) -> dict[str, int]:
+    """Messages of each topic that has any."""
+    with AnyReader([bag], default_typestore=typestore()) as reader:
+        return {c.topic: c.msgcount for c in reader.connections if c.msgcount}
+
+
+def messages(bag: Path, topic: str) -> list[Any]:
+    with AnyReader([bag], default_typestore=typestore()) as reader:
+        connections = [c for c in reader.connections if c.topic == topic]
+        return [reader.deserialize(data, connection.msgtype) for connection, _, data in reader.messages(connections)]
+
+
+def test_the_metadata_is_what_ros2_bag_info_reads(
+    start_node: Callable[..., Any], graph: Any, robot: Robot, wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "bags"
+    node = start_recorder(start_node, graph, out)
+    bag = out / "episode_000001"
+    wait_until(bag.is_dir, what=node.log)
+    information = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert information["version"] == 9
+    assert information["storage_identifier"] == "mcap"
+    assert information["message_count"] == sum(counts(bag).values()) >= 2
+    assert [(bag / name).is_file() for name in information["relative_file_paths"]] == [True]
+    described = {t["topic_metadata"]["name"]: t["topic_metadata"] for t in information["topics_with_message_count"]}
+    assert {IMAGE_TOPIC, FEEDBACK_TOPIC, COMMAND_TOPIC} <= set(described)
+    assert described[IMAGE_TOPIC]["type"] == "sensor_msgs/msg/Image"
+    assert described[FEEDBACK_TOPIC]["type_description_hash"].startswith("RIHS01_")
+
+
+def test_an_episode_that_is_cut_off_by_the_end_of_the_recorder_is_kept_as_incomplete(
+    start_node: Callable[..., Any], graph: Any, robot: Robot, wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "bags"
+    node = start_recorder(start_node, graph, out)
+    robot.ends = False
+    wait_until(lambda: any((out / ".partial").iterdir()), what=node.log)
+    assert node.stop() == 0
+    assert {path.name.partition("_")[0] for path in out.iterdir()} == {".partial", "incomplete"}
+    assert not any((out / ".partial").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_fails_the_configuration_with_one_line(
+    start_node: Callable[..., Any], graph: Any, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    node = start_node("fosp_learner.recorder_node", "-p", f"out:={blocked / 'bags'}", "-p", f"robot:={ROBOT}")
+    assert not graph.transition("recorder_node", Transition.TRANSITION_CONFIGURE)
+    assert node.log.count(os.linesep) == 1, node.log
+    assert "recording stopped" in node.log
+    assert node.running
