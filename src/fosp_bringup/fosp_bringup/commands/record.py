@@ -23,11 +23,12 @@ def record(
     demonstrator: Annotated[Demonstrator, typer.Option(help="Who drives.")] = Demonstrator.mixed,
     episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 50,
     seed: Annotated[int | None, typer.Option(help="In place of the scenario's seed.")] = None,
+    robot: Annotated[str, typer.Option(help="Robot by name or file; by default the simulated one of the task.")] = "",
 ) -> None:
     """Record demonstrations in simulation: rosbag2 MCAP, the topics that a robot's recorder writes."""
     from rich.progress import track
 
-    from fosp_bringup.paths import robot_path
+    from fosp_bringup.paths import ROBOT_OF_TASK, robot_path
     from fosp_core.specs import read_robot
     from fosp_sim.record import record_episodes
     from fosp_sim.scenario import read_scenario
@@ -35,10 +36,10 @@ def record(
     described = read_scenario(scenario)
     if seed is not None:
         described = described.model_copy(update={"seed": seed})
-    robot = read_robot(robot_path(described.robot))
+    described_robot = read_robot(robot_path(robot or ROBOT_OF_TASK[described.task]))
     outcomes = list(
         track(
-            record_episodes(described, robot, demonstrator.value, episodes, out),
+            record_episodes(described, described_robot, demonstrator.value, episodes, out),
             total=episodes,
             description="recording",
         )
