@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +78,13 @@ class EpisodeBag:
             self._write(topics.COLOR_IMAGE, image, frame.time, self._latency_ns)
             self._info.header = header
             self._write(topics.CAMERA_INFO, self._info, frame.time, self._latency_ns)
-        feedback = self._make(
+        message = self._make(
             "fosp_msgs/msg/StepFeedback",
             header=header,
             episode=self._episode,
-            is_first=frame.is_first,
-            reward=frame.reward,
-            cost=frame.cost,
-            terminal=frame.terminal,
-            is_last=frame.is_last,
-            success=frame.success,
-            distance=frame.distance,
+            **asdict(frame.feedback),
         )
-        self._write(topics.FEEDBACK, feedback, frame.time)
+        self._write(topics.FEEDBACK, message, frame.time)
 
     def command(self, time: float, twist: Vector) -> None:
         vectors = {"linear": [0.0, 0.0, 0.0], "angular": [0.0, 0.0, 0.0]}

@@ -21,6 +21,7 @@ from fosp_sim.arm_world import ArmWorld
 from fosp_sim.base_world import BaseWorld
 from fosp_sim.camera import CameraFaults
 from fosp_sim.draw import draw_scene
+from fosp_sim.feedback import Feedback, feedback
 from fosp_sim.gl import mujoco
 from fosp_sim.mjcf import TIMESTEP
 from fosp_sim.render import NATIVE_HEIGHT, NATIVE_WIDTH, Renderer
@@ -84,13 +85,7 @@ class Frame:
     """s of exposure since the episode began."""
     image: NDArray[np.uint8] | None
     """(240, 320, 3) uint8 RGB; None: lost."""
-    is_first: bool
-    reward: float
-    cost: float
-    terminal: bool
-    is_last: bool
-    success: bool
-    distance: float
+    feedback: Feedback
 
 
 class Listener(Protocol):
@@ -179,19 +174,19 @@ class Env:
                     decision = self._substeps % (_TICKS * _SUBSTEPS) == 0
                     self._steps += decision
                     frames.append(self._frame(decision))
-        end = frames[-1]
+        parts, end = [frame.feedback for frame in frames], frames[-1].feedback
         self._over = end.is_last
         executed = np.clip(commands.mean(axis=0) / self.limits.scale, -1.0, 1.0).astype(np.float32)
         return StepResult(
             images=self._images,
             executed=executed,
-            reward=sum(f.reward for f in frames),
-            cost=max(f.cost for f in frames),
+            reward=sum(part.reward for part in parts),
+            cost=max(part.cost for part in parts),
             terminal=end.terminal,
             last=end.is_last,
             success=end.success,
             distance=end.distance,
-            time=end.time,
+            time=frames[-1].time,
         )
 
     def _tick(self, target: Vector) -> Vector:
@@ -206,8 +201,6 @@ class Env:
 
     def _frame(self, decision: bool) -> Frame:
         """Expose a frame; episodes end on decision frames only, so that an episode is whole steps."""
-        happening = self.world.happening()
-        success = happening.success and decision
         image = self._exposed() if decision or self._listener is not None else None
         if image is not None and decision:
             cameras, height, width, _ = self._shape
@@ -215,13 +208,12 @@ class Env:
         frame = Frame(
             time=self._substeps * TIMESTEP,
             image=image,
-            is_first=self._substeps == 0,
-            reward=happening.reward,
-            cost=happening.cost,
-            terminal=success,
-            is_last=success or (decision and self._steps >= self.scenario.max_steps),
-            success=success,
-            distance=happening.distance,
+            feedback=feedback(
+                self.world.happening(),
+                is_first=self._substeps == 0,
+                may_end=decision,
+                out_of_time=self._steps >= self.scenario.max_steps,
+            ),
         )
         if self._listener is not None:
             self._listener.frame(frame)

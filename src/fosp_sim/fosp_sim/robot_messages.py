@@ -1,0 +1,72 @@
+"""What the simulated robot measures, as messages."""
+
+from __future__ import annotations
+
+import math
+
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import CameraInfo, JointState
+
+from fosp_core.ros.stamps import time_message
+from fosp_msgs.msg import StepFeedback
+from fosp_sim.arm_kinematics import JOINTS
+from fosp_sim.feedback import Feedback
+from fosp_sim.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
+from fosp_sim.world import RobotState
+
+
+def camera_info(camera: Intrinsics) -> CameraInfo:
+    """Of the 320x240 camera, without a stamp."""
+    f, x, y = camera.focal, camera.centre_x, camera.centre_y
+    message = CameraInfo(height=NATIVE_HEIGHT, width=NATIVE_WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
+    message.header.frame_id = CAMERA_FRAME
+    message.k = [f, 0.0, x, 0.0, f, y, 0.0, 0.0, 1.0]
+    message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    message.p = [f, 0.0, x, 0.0, 0.0, f, y, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return message
+
+
+def joint_state(state: RobotState, stamp_ns: int) -> JointState:
+    """Positions rad and velocities rad/s of the arm's joints."""
+    message = JointState(name=list(JOINTS), position=list(state.joint_positions), velocity=list(state.joint_velocities))
+    message.header.stamp = time_message(stamp_ns)
+    return message
+
+
+def tool_pose(state: RobotState, stamp_ns: int, frame_id: str) -> PoseStamped:
+    """The tool tip, pointing down, in the action frame."""
+    message = PoseStamped()
+    message.header.stamp, message.header.frame_id = time_message(stamp_ns), frame_id
+    position = message.pose.position
+    position.x, position.y, position.z = state.position
+    message.pose.orientation.y, message.pose.orientation.w = 1.0, 0.0
+    return message
+
+
+def odometry(state: RobotState, stamp_ns: int, child_frame_id: str) -> Odometry:
+    """Pose in `odom` and twist in the base's frame; the simulated odometry does not drift."""
+    message = Odometry()
+    message.header.stamp, message.header.frame_id = time_message(stamp_ns), "odom"
+    message.child_frame_id = child_frame_id
+    pose, twist = message.pose.pose, message.twist.twist
+    pose.position.x, pose.position.y, pose.position.z = state.position
+    pose.orientation.z, pose.orientation.w = math.sin(state.heading / 2), math.cos(state.heading / 2)
+    twist.linear.x, twist.linear.y, twist.linear.z, twist.angular.z = state.twist
+    return message
+
+
+def feedback_message(feedback: Feedback, episode: int, stamp_ns: int, frame_id: str) -> StepFeedback:
+    """Feedback of the frame stamped `stamp_ns`."""
+    message = StepFeedback(
+        episode=episode,
+        is_first=feedback.is_first,
+        reward=feedback.reward,
+        cost=feedback.cost,
+        terminal=feedback.terminal,
+        is_last=feedback.is_last,
+        success=feedback.success,
+        distance=feedback.distance,
+    )
+    message.header.stamp, message.header.frame_id = time_message(stamp_ns), frame_id
+    return message

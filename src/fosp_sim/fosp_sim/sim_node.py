@@ -1,0 +1,291 @@
+"""A simulated robot with a real robot's interface: camera, state, command topic with a timeout, feedback.
+
+Three threads, so that no one waits for another: physics at 200 Hz to absolute deadlines (it alone touches the world
+and publishes state and feedback), rendering (it alone owns the GL context), and the executor (commands, services).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState
+
+from fosp_core import topics
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_core.ros.image_message import fill_image
+from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.stamps import time_message
+from fosp_core.ros.twist_message import twist_command
+from fosp_core.specs import read_robot
+from fosp_msgs.msg import StepFeedback
+from fosp_msgs.srv import ResetEpisode
+from fosp_sim.camera import CameraFaults
+from fosp_sim.command_intake import CommandIntake
+from fosp_sim.draw import draw_scene
+from fosp_sim.gl import mujoco
+from fosp_sim.live import Exposure, LiveSimulation
+from fosp_sim.mjcf import TIMESTEP
+from fosp_sim.render import CAMERA_FRAME, Renderer, intrinsics
+from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, odometry, tool_pose
+from fosp_sim.scenario import read_scenario
+from fosp_sim.scene import Scene
+from fosp_sim.world import Pose
+
+_STATE_TICKS = 2
+"""Robot state at 100 Hz."""
+_LAG_LIMIT = 0.05
+"""s behind the clock from which on the simulation lets time pass instead of catching up in a burst."""
+_AUTO_RESET_PAUSE = 1.0
+_SIMULATED_START_NS = 1_000_000_000
+_RESET_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """A frame on its way through the camera."""
+
+    pose: Pose
+    stamp_ns: int
+    due: float
+    """Monotonic s at which it arrives: exposure plus latency."""
+
+
+class SimNode(Node):
+    """Publishes camera, robot state and fosp/feedback; obeys the robot's command topic; serves fosp/reset_episode.
+
+    Parameters: `scenario` and `robot` (files), `camera_rate_hz`, `publish_clock` (stamps and /clock in simulated
+    time), `auto_reset` (begin the first episode at once and the next one a second after the end of one). Without
+    auto_reset the world stands still at episode 0, without feedback, until the service is called.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("sim_node")
+        self.declare_parameter("scenario", "")
+        self.declare_parameter("robot", "")
+        self.declare_parameter("camera_rate_hz", 40.0)
+        self.declare_parameter("publish_clock", False)
+        self.declare_parameter("auto_reset", False)
+        self._robot = read_robot(path_parameter(self, "robot"))
+        self._scenario = read_scenario(path_parameter(self, "scenario"))
+        rate = float(self.get_parameter("camera_rate_hz").value)
+        self._simulation = LiveSimulation(self._scenario, self._robot, rate)
+        self._intake = CommandIntake(self._robot)
+        self._auto_reset = bool(self.get_parameter("auto_reset").value)
+        self._simulated_time = bool(self.get_parameter("publish_clock").value)
+        self._next_episode = 0
+        self._pending: tuple[Scene, threading.Event] | None = None
+        self._shots: deque[_Shot] = deque()
+        self._shot_ready = threading.Condition()
+        self._world_change = threading.Lock()
+        """Held while the model changes (reset) and while it is rendered."""
+        self._faults = CameraFaults(self._scenario.camera, self._scenario.seed)
+        self._failure: BaseException | None = None
+        self._closing = threading.Event()
+        self._make_interface()
+        self._start_threads()
+
+    def close(self) -> None:
+        """End the threads; the node publishes nothing more."""
+        self._closing.set()
+        with self._shot_ready:
+            self._shot_ready.notify_all()
+        for thread in self._threads:
+            thread.join(5.0)
+
+    # -- set-up --------------------------------------------------------------------------------------
+    def _make_interface(self) -> None:
+        robot = self._robot
+        self._images = self.create_publisher(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
+        self._infos = self.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.IMAGE_SOURCE)
+        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
+        state_type = JointState if robot.state_type == "JointState" else Odometry
+        self._states = self.create_publisher(state_type, robot.state_topic, qos.STEP)
+        self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP) if robot.pose_topic else None
+        self._clock_topic = self.create_publisher(Clock, topics.CLOCK, qos.STEP) if self._simulated_time else None
+        self._image = Image()
+        self._image.header.frame_id = CAMERA_FRAME
+        self._info = camera_info(intrinsics(self._simulation.world.model))
+        kind = TwistStamped if robot.command_type == "TwistStamped" else Twist
+        self.create_subscription(kind, robot.command_topic, self._on_command, qos.COMMAND)
+        self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_reset)
+        self.create_timer(0.1, self._raise_failure)
+
+    def _start_threads(self) -> None:
+        rendering = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(self._render, rendering), name="render"),
+            threading.Thread(target=self._guarded, args=(self._simulate,), name="physics"),
+        ]
+        self._threads[0].start()
+        while not rendering.wait(0.05):
+            if self._failure is not None:
+                self._threads = self._threads[:1]
+                self._raise_failure()
+        self._threads[1].start()
+
+    def _guarded(self, work: Any, *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except BaseException as error:
+            self._failure = error
+
+    def _raise_failure(self) -> None:
+        """A dead thread ends the process: a robot whose camera or state froze must not look alive."""
+        if self._failure is not None:
+            self.close()
+            raise self._failure
+
+    # -- executor thread -----------------------------------------------------------------------------
+    def _on_command(self, message: TwistStamped | Twist) -> None:
+        stamped = isinstance(message, TwistStamped)
+        twist = message.twist if stamped else message
+        frame_id = message.header.frame_id if stamped else self._robot.action.frame_id
+        try:
+            self._intake.receive(twist_command(twist, self._robot.action), frame_id, time.monotonic())
+        except UserError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+
+    def _on_reset(self, request: ResetEpisode.Request, response: ResetEpisode.Response) -> ResetEpisode.Response:
+        episode = request.episode
+        if episode == ResetEpisode.Request.EPISODE_NEXT:
+            episode = self._next_episode
+        if not 0 <= episode < 2**31:
+            response.message = f"episode must be 0 or more, or {ResetEpisode.Request.EPISODE_NEXT} for the next one"
+            return response
+        try:
+            scene = draw_scene(self._scenario, episode)
+        except UserError as error:
+            response.message = str(error)
+            return response
+        begun = threading.Event()
+        self._pending = scene, begun
+        if not begun.wait(_RESET_TIMEOUT):
+            response.message = "the simulation did not answer"
+            return response
+        response.success, response.episode = True, episode
+        response.message = f"episode {episode}: seed {self._scenario.seed + episode}"
+        return response
+
+    # -- physics thread ------------------------------------------------------------------------------
+    def _simulate(self) -> None:
+        deadline = time.monotonic()
+        tick, ended_at = 0, 0.0 if self._auto_reset else None
+        while not self._closing.is_set():
+            stamp_ns = self._stamp_ns(tick, deadline)
+            if ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE and self._pending is None:
+                self._pending = draw_scene(self._scenario, self._next_episode), threading.Event()
+            exposure = self._begin_pending()
+            if exposure is None:
+                exposure = self._simulation.tick(self._intake.current(time.monotonic(), TIMESTEP))
+            else:
+                ended_at = None
+            if exposure is not None:
+                self._expose(exposure, stamp_ns, deadline)
+                if self._auto_reset and exposure.feedback is not None and exposure.feedback.is_last:
+                    ended_at = deadline
+            if tick % _STATE_TICKS == 0:
+                self._publish_state(stamp_ns)
+            tick += 1
+            deadline += TIMESTEP
+            behind = time.monotonic() - deadline
+            if behind > _LAG_LIMIT:
+                deadline += behind
+            elif behind < 0:
+                time.sleep(-behind)
+
+    def _stamp_ns(self, tick: int, deadline: float) -> int:
+        """Stamp of what is simulated in this tick: its deadline on the ROS clock, or simulated time."""
+        if self._simulated_time:
+            return _SIMULATED_START_NS + tick * round(TIMESTEP * 1e9)
+        return time.time_ns() - round((time.monotonic() - deadline) * 1e9)
+
+    def _begin_pending(self) -> Exposure | None:
+        if self._pending is None:
+            return None
+        scene, begun = self._pending
+        self._pending = None
+        with self._world_change:
+            with self._shot_ready:
+                self._shots.clear()
+            exposure = self._simulation.begin(scene)
+            self._faults = CameraFaults(self._scenario.camera, self._scenario.seed + scene.episode)
+        self._intake.forget()
+        self._episode, self._next_episode = scene.episode, scene.episode + 1
+        begun.set()
+        return exposure
+
+    def _expose(self, exposure: Exposure, stamp_ns: int, deadline: float) -> None:
+        if exposure.feedback is not None:
+            self._feedback.publish(feedback_message(exposure.feedback, self._episode, stamp_ns, CAMERA_FRAME))
+        shot = _Shot(exposure.pose, stamp_ns, deadline + self._faults.latency)
+        with self._shot_ready:
+            self._shots.append(shot)
+            self._shot_ready.notify()
+
+    def _publish_state(self, stamp_ns: int) -> None:
+        state = self._simulation.world.state()
+        action_frame = self._robot.action.frame_id
+        if self._robot.state_type == "JointState":
+            self._states.publish(joint_state(state, stamp_ns))
+        else:
+            self._states.publish(odometry(state, stamp_ns, action_frame))
+        if self._poses is not None:
+            self._poses.publish(tool_pose(state, stamp_ns, action_frame))
+        if self._clock_topic is not None:
+            self._clock_topic.publish(Clock(clock=time_message(stamp_ns)))
+
+    # -- render thread -------------------------------------------------------------------------------
+    def _render(self, ready: threading.Event) -> None:
+        world = self._simulation.world
+        renderer, view = Renderer(world.model), mujoco.MjData(world.model)
+        renderer.render(world.data)
+        ready.set()
+        while not self._closing.is_set():
+            shot = self._next_shot()
+            if shot is None:
+                continue
+            with self._world_change:
+                if self._faults.lost():
+                    continue
+                world.show(shot.pose, view)
+                frame = self._faults.expose(renderer.render(view))
+            fill_image(self._image, frame)
+            self._image.header.stamp = self._info.header.stamp = time_message(shot.stamp_ns)
+            self._images.publish(self._image)
+            self._infos.publish(self._info)
+
+    def _next_shot(self) -> _Shot | None:
+        """The next frame once it is due; None to look again. A renderer that fell behind skips to the newest."""
+        with self._shot_ready:
+            if not self._shots:
+                self._shot_ready.wait(0.1)
+            if not self._shots:
+                return None
+            now = time.monotonic()
+            wait = self._shots[0].due - now
+            if wait > 0:
+                self._shot_ready.wait(wait)
+                return None
+            shot = self._shots.popleft()
+            while self._shots and self._shots[0].due <= now - self._simulation.frame_ticks * TIMESTEP:
+                shot = self._shots.popleft()
+            return shot
+
+
+def main() -> None:
+    sys.exit(run_node(SimNode))
+
+
+if __name__ == "__main__":
+    main()
