@@ -1,0 +1,179 @@
+"""Every hyperparameter of the learner, once, with its meaning. Choices that can be argued about are switches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from fosp_core.specs import Spec
+
+Size = Literal["nano", "small", "paper"]
+
+
+class NetworkConfig(Spec):
+    """Widths of all networks."""
+
+    deter: int
+    """Units of the deterministic state h."""
+    variables: int
+    """Categorical variables of the stochastic state z ..."""
+    classes: int
+    """... and classes of each."""
+    cnn_depth: int
+    """Channels of the first convolution; doubled by each of the following ones."""
+    units: int
+    """Hidden units of every multilayer perceptron."""
+
+    @property
+    def stoch(self) -> int:
+        """Flat size of z."""
+        return self.variables * self.classes
+
+    @property
+    def feature(self) -> int:
+        """Size of the latent feature (h, flat z) that critics and actors see."""
+        return self.deter + self.stoch
+
+
+SIZES: dict[Size, NetworkConfig] = {
+    "nano": NetworkConfig(deter=128, variables=16, classes=16, cnn_depth=16, units=128),
+    "small": NetworkConfig(deter=256, variables=32, classes=32, cnn_depth=24, units=256),
+    "paper": NetworkConfig(deter=512, variables=48, classes=48, cnn_depth=32, units=512),
+}
+
+
+class WorldModelConfig(Spec):
+    """RSSM and its heads (DreamerV3)."""
+
+    unimix: float = Field(0.01, ge=0, lt=1)
+    """Share of the uniform distribution mixed into every categorical."""
+    free_nats: float = Field(1.0, ge=0)
+    """Each KL term is not pushed below this."""
+    dynamics_scale: float = Field(0.5, ge=0)
+    """Weight of KL[sg(posterior) || prior]."""
+    representation_scale: float = Field(0.1, ge=0)
+    """Weight of KL[posterior || sg(prior)]."""
+    reconstruction_scale: float = Field(1.0, gt=0)
+    """Weight of the squared pixel error (summed over an image with pixels in [0, 1])."""
+    foreground_scale: float = Field(0.0, ge=0)
+    """Extra weight of a pixel per unit of distance from the mean training image: with a fixed camera the small things
+    that move or are placed anew are what decides, and the squared error of all pixels hardly sees them. 0: off."""
+    violation_weight: float = Field(10.0, ge=1)
+    """Weight of the cost loss on steps with cost, which are rare."""
+    image_shift: int = Field(0, ge=0, le=8)
+    """Random shift of up to so many pixels, the same over a sequence (DrQ). 0: off."""
+    learning_rate: float = Field(4e-4, gt=0)
+    gradient_clip: float = Field(100.0, gt=0)
+    behaviour_gradients: bool = False
+    """Let the actor's loss reach the world model. Off in ALGORITHM.md: latents should stay a model of the world."""
+
+
+class CriticConfig(Spec):
+    """Q and V of return, cost and reachability."""
+
+    discount: float = Field(1 - 1 / 333, gt=0, lt=1)
+    lambda_: float = Field(0.95, ge=0, le=1)
+    reward_expectile: float = Field(0.8, gt=0, lt=1)
+    """Weight on Q > V (IQL)."""
+    cost_expectile: float = Field(0.8, gt=0, lt=1)
+    """Weight on Q < V (FISOR)."""
+    reachability_expectile: float = Field(0.9, gt=0, lt=1)
+    """Weight on Q < V (FISOR)."""
+    reachability_discount: float = Field(0.95, gt=0, lt=1)
+    target_rate: float = Field(0.02, gt=0, le=1)
+    """Share of the network taken over by its moving-average target per update."""
+    layers: int = Field(2, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    gradient_clip: float = Field(100.0, gt=0)
+
+
+class ActorConfig(Spec):
+    """Closed-form policy by advantage-weighted regression."""
+
+    beta: float = Field(3.0, ge=0)
+    """Inverse temperature of the weights; 0 is behaviour cloning of what the feasibility filter leaves."""
+    eta: float = Field(3.0, ge=0)
+    """Weight of the reachability advantage."""
+    weight_limit: float = Field(100.0, gt=1)
+    normalise_weights: bool = True
+    """Divide the weights by their mean over the batch, so that the step size does not depend on beta."""
+    advantage_floor: float = Field(1.0, gt=0)
+    """Least range that reward and cost advantages are divided by."""
+    range_rate: float = Field(0.01, gt=0, le=1)
+    """Rate of the moving average of the 5-95 % range."""
+    reachability: bool = True
+    """Off: the ablation without Q_h (no filter, p = 0)."""
+    eps: float = Field(0.25, gt=0, lt=1)
+    """Feasibility threshold while training; the deployed one is calibrated afterwards."""
+    cost_limit: float = Field(0.0, ge=0)
+    multiplier_initial: float = Field(0.1, ge=0)
+    multiplier_step: float = Field(1e-3, ge=0)
+    """Initial penalty c of the augmented Lagrangian."""
+    multiplier_growth: float = Field(1e-5, ge=0)
+    entropy_scale: float = Field(3e-4, ge=0)
+    std_min: float = Field(0.1, gt=0)
+    std_max: float = Field(1.0, gt=0)
+    layers: int = Field(2, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    gradient_clip: float = Field(100.0, gt=0)
+
+
+class ImaginationConfig(Spec):
+    """Model rollouts under the current actor, beside the real sequences."""
+
+    weight: float = Field(0.0, ge=0)
+    """Weight of the losses on imagined steps; 0 is purely in-sample."""
+    starts: int = Field(128, gt=0)
+    """Real latents of a batch that rollouts start from."""
+    horizon: int = Field(15, gt=1)
+
+
+class CalibrationConfig(Spec):
+    """Thresholds of the runtime, from validation episodes."""
+
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Promised miss rate of the steps that precede a violation."""
+    horizon_steps: int = Field(5, gt=0)
+    """H_v: a step precedes a violation if one follows within so many steps."""
+    surprise_quantile: float = Field(0.995, gt=0, lt=1)
+    range_margin: float = Field(0.5, ge=0)
+    """Values are accepted this share of the observed span beyond what the validation set shows."""
+
+
+class LearnerConfig(Spec):
+    """One training run."""
+
+    size: Size = "nano"
+    seed: int = Field(0, ge=0)
+    steps: int = Field(8000, gt=0)
+    """Full updates: world model, critics and actor."""
+    world_model_warmup: float = Field(0.2, ge=0, lt=1)
+    """Share of the steps that train the world model alone, first."""
+    batch_size: int = Field(16, gt=0)
+    sequence_length: int = Field(32, gt=2)
+    validation_share: float = Field(0.15, gt=0, lt=1)
+    """Of the episodes; never trained on, used for calibration and metrics."""
+    decision_period_s: float = Field(0.05, gt=0)
+    learning_rate_warmup: int = Field(100, ge=0)
+    """Steps over which the learning rates grow from 0."""
+    learning_rate_final: float = Field(0.1, gt=0, le=1)
+    """Share of the learning rate left at the last step (linear decay over the second half)."""
+    bf16: bool = True
+    """Matrix products and convolutions in bfloat16 (normalisation and losses stay in float32)."""
+    checkpoint_every: int = Field(500, gt=0)
+    world_model: WorldModelConfig = WorldModelConfig()
+    critic: CriticConfig = CriticConfig()
+    actor: ActorConfig = ActorConfig()
+    imagination: ImaginationConfig = ImaginationConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+
+    @property
+    def network(self) -> NetworkConfig:
+        return SIZES[self.size]
+
+    @model_validator(mode="after")
+    def _std(self) -> LearnerConfig:
+        if self.actor.std_min >= self.actor.std_max:
+            raise ValueError("actor.std_min must be below actor.std_max")
+        return self

@@ -1,0 +1,252 @@
+"""Episodes on disk as memory-mapped arrays, keyed by the content of the bags, and sequences drawn from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fosp_core.errors import UserError
+from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_learner.bags import Episode, find_bags, read_episodes
+from fosp_learner.world_model import Batch
+
+CACHE_VERSION = 1
+"""Part of the cache key: raise it when the meaning of the arrays changes."""
+_ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
+
+
+@dataclass(frozen=True)
+class EpisodeIndex:
+    """Where one episode lies in the concatenated arrays."""
+
+    name: str
+    start: int
+    length: int
+    success: bool
+    violates: bool
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All rows of all episodes, one after the other; see Episode for the meaning of a row."""
+
+    images: NDArray[np.uint8]
+    """(N, cameras, H, W, 3)."""
+    action: NDArray[np.float32]
+    """(N, A) executed after the row."""
+    reward: NDArray[np.float32]
+    cost: NDArray[np.float32]
+    is_terminal: NDArray[np.bool_]
+    episodes: tuple[EpisodeIndex, ...]
+    key: str
+    """Content hash of bags and specs."""
+
+    @property
+    def steps(self) -> int:
+        """Transitions."""
+        return sum(e.length - 1 for e in self.episodes)
+
+    def share(self, flag: str) -> float:
+        """Share of episodes with `flag` (success or violates)."""
+        return float(np.mean([getattr(e, flag) for e in self.episodes]))
+
+
+def from_episodes(episodes: Sequence[Episode], key: str = "") -> Dataset:
+    """Dataset in memory."""
+    if not episodes:
+        raise UserError("no episodes to train on")
+    starts = np.cumsum([0] + [len(e.reward) for e in episodes])
+    index = tuple(
+        EpisodeIndex(e.name, int(s), len(e.reward), e.success and not e.violates, e.violates)
+        for e, s in zip(episodes, starts, strict=False)
+    )
+    return Dataset(
+        images=np.concatenate([e.images for e in episodes]),
+        action=np.concatenate([e.action for e in episodes]),
+        reward=np.concatenate([e.reward for e in episodes]),
+        cost=np.concatenate([e.cost for e in episodes]),
+        is_terminal=np.concatenate([e.is_terminal for e in episodes]),
+        episodes=index,
+        key=key,
+    )
+
+
+def load_bags(
+    folders: Sequence[Path],
+    observation: ObservationSpec,
+    robot: RobotConfig,
+    period_s: float,
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """Dataset of all bags below `folders`, from the cache when these bags were read before with these specs.
+
+    `progress(done, total)` counts bags. UserError names the first bag that cannot be used.
+    """
+    bags = find_bags(folders)
+    key = dataset_key(bags, observation, robot, period_s)
+    target = cache / key
+    if not target.is_dir():
+        episodes: list[Episode] = []
+        for done, bag in enumerate(bags):
+            progress(done, len(bags))
+            episodes.extend(read_episodes(bag, observation, robot, period_s))
+        progress(len(bags), len(bags))
+        _store(from_episodes(episodes, key), target)
+    return _open(target, key)
+
+
+def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: RobotConfig, period_s: float) -> str:
+    """sha256, hex: content of the bags, and all that decides how they are read."""
+    specs = {
+        "version": CACHE_VERSION,
+        "observation": observation.model_dump(mode="json"),
+        "robot": robot.model_dump(mode="json"),
+        "period_s": period_s,
+    }
+    digest = hashlib.sha256(json.dumps(specs, sort_keys=True).encode())
+    for bag in bags:
+        for path in sorted([*bag.glob("*.mcap"), *bag.glob("*.db3")]):
+            digest.update(bag.name.encode())
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Training and validation episodes, disjoint; violating and other episodes are divided alike.
+
+    UserError when there are too few episodes for at least two in each part.
+    """
+    rng = np.random.default_rng(seed)
+    validation: set[int] = set()
+    for violates in (False, True):
+        group = [i for i, e in enumerate(dataset.episodes) if e.violates == violates]
+        count = round(share * len(group))
+        if len(group) > 1:
+            count = min(max(count, 1), len(group) - 1)
+        validation |= {group[i] for i in rng.permutation(len(group))[:count]}
+    if not 0 < len(validation) < len(dataset.episodes):
+        raise UserError(f"{len(dataset.episodes)} episodes cannot be split for training and validation; record more")
+    training = tuple(e for i, e in enumerate(dataset.episodes) if i not in validation)
+    held_out = tuple(e for i, e in enumerate(dataset.episodes) if i in validation)
+    return replace(dataset, episodes=training), replace(dataset, episodes=held_out)
+
+
+class SequenceSampler:
+    """Sequences of fixed length without padding: a random place of a random episode on to its end, then further
+    episodes from their beginning. Every seam is an `is_first` row, where state and returns start anew.
+    """
+
+    def __init__(self, dataset: Dataset, length: int, seed: int, image_shift: int = 0) -> None:
+        self._data, self._length, self._shift = dataset, length, image_shift
+        self._rng = np.random.default_rng(seed)
+        lengths = np.array([e.length for e in dataset.episodes], np.float64)
+        self._probability = lengths / lengths.sum()
+
+    @property
+    def state(self) -> dict[str, object]:
+        """State of the random generator, JSON-ready."""
+        return dict(self._rng.bit_generator.state)
+
+    @state.setter
+    def state(self, value: dict[str, object]) -> None:
+        self._rng.bit_generator.state = value
+
+    def batch(self, size: int) -> Batch:
+        """`size` sequences."""
+        rows = np.empty((size, self._length), np.int64)
+        first = np.zeros((size, self._length), np.bool_)
+        last = np.zeros((size, self._length), np.bool_)
+        for b in range(size):
+            self._fill(rows[b], first[b], last[b])
+        images = self._data.images[rows]
+        if self._shift:
+            images = shift_images(images, self._rng.integers(-self._shift, self._shift + 1, (size, 2)))
+        return _batch(self._data, rows, first, last, images)
+
+    def _fill(self, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> None:
+        filled = 0
+        while filled < self._length:
+            episode = self._data.episodes[int(self._rng.choice(len(self._probability), p=self._probability))]
+            offset = int(self._rng.integers(0, episode.length - 1)) if filled == 0 else 0
+            count = min(episode.length - offset, self._length - filled)
+            rows[filled : filled + count] = episode.start + offset + np.arange(count)
+            first[filled] = True
+            last[filled + count - 1] = offset + count == episode.length
+            filled += count
+
+
+def whole_episode(dataset: Dataset, episode: EpisodeIndex) -> Batch:
+    """One episode from its first to its last row, as a batch of one."""
+    rows = episode.start + np.arange(episode.length)[None]
+    first, last = np.zeros(rows.shape, np.bool_), np.zeros(rows.shape, np.bool_)
+    first[:, 0], last[:, -1] = True, True
+    return _batch(dataset, rows, first, last, dataset.images[rows])
+
+
+def shift_images(images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Move all images of a sequence by one offset, edges repeated: (B, T, C, H, W, 3), (B, 2) rows and columns."""
+    height, width = images.shape[3:5]
+    shifted = np.empty_like(images)
+    for b, (down, right) in enumerate(offsets):
+        rows = np.clip(np.arange(height) - down, 0, height - 1)
+        columns = np.clip(np.arange(width) - right, 0, width - 1)
+        shifted[b] = images[b][:, :, rows][:, :, :, columns]
+    return shifted
+
+
+def mean_image(dataset: Dataset, limit: int = 2000) -> NDArray[np.float32]:
+    """Mean of evenly spread rows, (cameras, H, W, 3) in [0, 1]."""
+    rows = np.concatenate([e.start + np.arange(e.length) for e in dataset.episodes])
+    chosen = rows[:: max(1, len(rows) // limit)]
+    return (dataset.images[chosen].mean(0) / 255.0).astype(np.float32)
+
+
+def _batch(
+    data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_], images: NDArray[np.uint8]
+) -> Batch:
+    arrives = ~first
+    action_prev = data.action[rows - arrives] * arrives[..., None]
+    return Batch(
+        images=torch.from_numpy(np.ascontiguousarray(images)),
+        action_prev=torch.from_numpy(action_prev.astype(np.float32)),
+        reward=torch.from_numpy((data.reward[rows] * arrives).astype(np.float32)),
+        cost=torch.from_numpy((data.cost[rows] * arrives).astype(np.float32)),
+        is_first=torch.from_numpy(first),
+        is_terminal=torch.from_numpy(data.is_terminal[rows] & arrives),
+        is_last=torch.from_numpy(last),
+    )
+
+
+def _store(dataset: Dataset, target: Path) -> None:
+    """Write the cache in one rename; whoever comes second keeps the first one's."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".cache.", dir=target.parent))
+    try:
+        for name in _ARRAYS:
+            np.save(staging / f"{name}.npy", getattr(dataset, name), allow_pickle=False)
+        (staging / "index.json").write_text(json.dumps([vars(e) for e in dataset.episodes]))
+        try:
+            os.rename(staging, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _open(target: Path, key: str) -> Dataset:
+    arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+    index = json.loads((target / "index.json").read_text())
+    return Dataset(**arrays, episodes=tuple(EpisodeIndex(**entry) for entry in index), key=key)

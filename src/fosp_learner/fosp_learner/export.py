@@ -1,0 +1,172 @@
+"""Trained networks -> encoder.onnx, policy.onnx, critic.onnx and golden outputs, checked against torch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fosp_core.bundle import golden_bytes
+from fosp_learner.actor import Actor
+from fosp_learner.critics import Critics
+from fosp_learner.world_model import WorldModel
+
+OPSET = 20
+TOLERANCE = 1e-4
+"""Largest difference between ONNX and torch, relative to values above 1."""
+
+
+class ExportError(RuntimeError):
+    """An exported network does not give what torch gives."""
+
+
+class EncoderGraph(nn.Module):
+    """One filter step; the learned first state is baked in."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.model = model
+        deter, stoch = model.rssm.initial_state()
+        self.deter0: Tensor
+        self.stoch0: Tensor
+        self.register_buffer("deter0", deter.detach().clone())
+        self.register_buffer("stoch0", stoch.detach().clone())
+
+    def forward(
+        self, image: Tensor, deter: Tensor, stoch: Tensor, action: Tensor, is_first: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.filter_step(image, deter, stoch, action, is_first, (self.deter0, self.stoch0))
+
+
+class PolicyGraph(nn.Module):
+    """Both actors: mean and std (1, 2, A), offline first."""
+
+    def __init__(self, offline: Actor, online: Actor) -> None:
+        super().__init__()
+        self.offline, self.online = offline, online
+
+    def forward(self, deter: Tensor, stoch: Tensor) -> tuple[Tensor, Tensor]:
+        feature = torch.cat([deter, stoch], -1)
+        means, stds = zip(self.offline(feature), self.online(feature), strict=True)
+        return torch.stack(means, 1), torch.stack(stds, 1)
+
+
+class CriticGraph(nn.Module):
+    """Values of K actions in one state; Q from the moving-average targets, as calibrated."""
+
+    def __init__(self, critics: Critics) -> None:
+        super().__init__()
+        self.q, self.v_h = critics.q_target, critics.v.v_h
+
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        feature = torch.cat([deter, stoch], -1)
+        repeated = feature.unsqueeze(1).expand(-1, action.shape[1], -1)
+        return (*self.q.values(repeated, action), torch.sigmoid(self.v_h(feature)))
+
+
+_NAMES: dict[str, tuple[list[str], list[str]]] = {
+    "encoder": (["image", "deter", "stoch", "action", "is_first"], ["next_deter", "next_stoch", "kl"]),
+    "policy": (["deter", "stoch"], ["mean", "std"]),
+    "critic": (["deter", "stoch", "action"], ["q_r", "q_c", "q_h", "v_h"]),
+}
+
+
+def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: Critics) -> dict[str, bytes]:
+    """Bundle files encoder.onnx, policy.onnx, critic.onnx and golden.npz by name. ExportError on a mismatch."""
+    device = next(model.parameters()).device
+    graphs: dict[str, nn.Module] = {
+        "encoder": EncoderGraph(model),
+        "policy": PolicyGraph(offline, online),
+        "critic": CriticGraph(critics),
+    }
+    examples = _example_inputs(model, device)
+    files: dict[str, bytes] = {}
+    golden: dict[str, NDArray[Any]] = {}
+    for name, graph in graphs.items():
+        inputs, outputs = _NAMES[name]
+        arguments = tuple(examples[name][key] for key in inputs)
+        shapes = {key: {1: torch.export.Dim("K", min=1, max=1024)} if key == "action" else None for key in inputs}
+        files[f"{name}.onnx"] = _to_onnx(graph.eval(), arguments, name, shapes if name == "critic" else None)
+        with torch.no_grad():
+            expected = dict(zip(outputs, (x.numpy() for x in graph(*arguments)), strict=True))
+        fed = {key: value.numpy() for key, value in zip(inputs, arguments, strict=True)}
+        _require_equal(name, files[f"{name}.onnx"], fed, expected)
+        golden |= {f"{name}.in.{key}": value for key, value in fed.items()}
+        golden |= {f"{name}.out.{key}": value for key, value in expected.items()}
+    files["golden.npz"] = golden_bytes(golden)
+    return files
+
+
+def _to_onnx(graph: nn.Module, arguments: tuple[Tensor, ...], name: str, shapes: dict[str, Any] | None) -> bytes:
+    inputs, outputs = _NAMES[name]
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            arguments,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns and logs about its own internals."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _example_inputs(model: WorldModel, device: torch.device) -> dict[str, dict[str, Tensor]]:
+    """Inputs of the golden check: a plausible state, noise as the picture."""
+    rssm = model.rssm
+    rng = np.random.default_rng(0)
+    channels, height, width = model.mean_image.shape
+    action_size = rssm.from_action.in_features
+    deter = torch.from_numpy(rng.uniform(-0.5, 0.5, (1, len(rssm.initial))).astype(np.float32))
+    classes = torch.from_numpy(rng.integers(0, rssm.classes, (1, rssm.variables)))
+    stoch = torch.nn.functional.one_hot(classes, rssm.classes).float().flatten(-2)
+    image = torch.from_numpy(rng.integers(0, 256, (1, channels // 3, height, width, 3), np.uint8))
+    actions = torch.from_numpy(rng.uniform(-1, 1, (1, 3, action_size)).astype(np.float32))
+    latent = {"deter": deter, "stoch": stoch}
+    inputs = {
+        "encoder": {"image": image, **latent, "action": actions[:, 0], "is_first": torch.zeros(1)},
+        "policy": latent,
+        "critic": {**latent, "action": actions},
+    }
+    return {name: {key: x.to(device) for key, x in part.items()} for name, part in inputs.items()}
+
+
+def _require_equal(
+    name: str, content: bytes, fed: dict[str, NDArray[Any]], expected: dict[str, NDArray[np.float32]]
+) -> None:
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = session.run(list(expected), fed)
+    for (output, wanted), got in zip(expected.items(), found, strict=True):
+        if got.shape != wanted.shape:
+            raise ExportError(f"{name}.onnx: {output} has shape {got.shape}, torch {wanted.shape}")
+        difference = float(np.max(np.abs(got - wanted) / np.maximum(1.0, np.abs(wanted))))
+        if not difference <= TOLERANCE:
+            raise ExportError(f"{name}.onnx: {output} differs from torch by {difference:.2g}")

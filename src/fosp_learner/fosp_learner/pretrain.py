@@ -1,0 +1,187 @@
+"""Bags in, bundle out: dataset, training, calibration, export. What `fosp pretrain` calls."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as safetensors_bytes
+
+from fosp_core.bundle import write_bundle
+from fosp_core.errors import UserError
+from fosp_core.specs import FORMAT_VERSION, LatentSpec, Manifest, ObservationSpec, RobotConfig
+from fosp_learner.bags import bag_metadata, bag_topics, find_bags
+from fosp_learner.calibration import calibrate
+from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from fosp_learner.config import LearnerConfig
+from fosp_learner.dataset import Dataset, load_bags, split
+from fosp_learner.export import export_networks
+from fosp_learner.run_log import RunLog
+from fosp_learner.trainer import Trainer, steps_left
+from fosp_learner.validation import filter_episodes, validation_metrics, value_episode
+
+
+def pretrain(
+    bag_dirs: Sequence[Path],
+    out: Path,
+    robots: Sequence[RobotConfig],
+    config: LearnerConfig,
+    *,
+    resume: bool = False,
+    runs: Path = Path("runs"),
+    command: str = "",
+    keep_training_weights: bool = False,
+) -> Manifest:
+    """Train on all bags below `bag_dirs` and write a bundle to `out`; returns its manifest.
+
+    `robots` are those to choose from by the command topic in the bags. The run folder runs/pretrain/<name of out> gets
+    checkpoint, config.json, losses.csv and TensorBoard scalars; with `resume` training goes on from its checkpoint.
+    Raises UserError for bags or settings that cannot be used, TrainingDiverged when a loss is no longer finite.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists already; choose another --out or remove it")
+    bags = find_bags(bag_dirs)
+    robot, task = choose_robot(bags, robots), task_of(bags)
+    observation = ObservationSpec()
+    run = runs / "pretrain" / out.absolute().name
+    data = load_bags(bag_dirs, observation, robot, config.decision_period_s, runs / "cache", _bag_progress())
+    training, validation = split(data, config.validation_share, config.seed)
+    trainer = Trainer(config, training)
+    if resume:
+        load_checkpoint(trainer, data.key, run / "checkpoint")
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+    with RunLog(run, config.steps, trainer.step) as log:
+        log.note(
+            f"{len(data.episodes)} episodes, {data.steps} steps: {data.share('success'):.0%} succeed, "
+            f"{data.share('violates'):.0%} violate; {len(validation.episodes)} held out. {robot.name}, run in {run}"
+        )
+        train(trainer, data.key, run, log)
+        log.note("calibrating and exporting")
+        manifest, files = assemble(trainer, validation, robot, task, observation, provenance(trainer, data, command))
+        log.metrics(trainer.step, manifest.metrics)
+    if keep_training_weights:
+        files["training/networks.safetensors"] = safetensors_bytes(
+            {name: tensor.contiguous() for name, tensor in network_tensors(trainer).items()}
+        )
+    return write_bundle(out, manifest, files)
+
+
+def train(trainer: Trainer, data_key: str, run: Path, log: RunLog) -> None:
+    """Do the updates that are left; a checkpoint is taken on the way, at the end, and when interrupted."""
+    left = steps_left(trainer.config, trainer.step)
+    saved = trainer.step
+    started, before = time.monotonic(), trainer.seconds
+    try:
+        for _ in range(left):
+            figures = trainer.train_step()
+            log.step(trainer.step, figures)
+            trainer.seconds = before + time.monotonic() - started
+            if trainer.step % trainer.config.checkpoint_every == 0:
+                save_checkpoint(trainer, data_key, run / "checkpoint")
+                saved = trainer.step
+    except KeyboardInterrupt:
+        save_checkpoint(trainer, data_key, run / "checkpoint")
+        log.note(f"stopped at step {trainer.step}; go on with --resume")
+        raise
+    if saved != trainer.step:
+        save_checkpoint(trainer, data_key, run / "checkpoint")
+
+
+def assemble(
+    trainer: Trainer,
+    validation: Dataset,
+    robot: RobotConfig,
+    task: str,
+    observation: ObservationSpec,
+    training: dict[str, Any],
+) -> tuple[Manifest, dict[str, Path | bytes]]:
+    """Manifest (without id and hashes) and files of a bundle: calibrated on `validation`, exported and checked."""
+    config = trainer.config
+    episodes = filter_episodes(trainer, validation)
+    calibration = calibrate([value_episode(trainer, episode) for episode in episodes], config.calibration)
+    actor = trainer.behaviour.actor
+    files: dict[str, Path | bytes] = dict(
+        export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
+    )
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        id="",
+        task=task,
+        robot=robot.name,
+        size=config.size,
+        observation=observation,
+        action=robot.action,
+        latent=LatentSpec(deter=config.network.deter, stoch=config.network.stoch),
+        decision_period_s=config.decision_period_s,
+        calibration=calibration,
+        metrics=validation_metrics(trainer, episodes, config.calibration.horizon_steps),
+        training=training,
+    )
+    return manifest, files
+
+
+def provenance(trainer: Trainer, data: Dataset, command: str) -> dict[str, Any]:
+    """What a bundle's manifest says about how it was made."""
+    return {
+        "command": command,
+        "data_sha256": data.key,
+        "episodes": len(data.episodes),
+        "data_steps": data.steps,
+        "data_success_share": round(data.share("success"), 4),
+        "data_violation_share": round(data.share("violates"), 4),
+        "seed": trainer.config.seed,
+        "steps": trainer.step,
+        "wall_time_s": round(trainer.seconds, 1),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "config": trainer.config.model_dump(mode="json"),
+    }
+
+
+def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig]) -> RobotConfig:
+    """The robot that the first bag names, or the one whose command topic it holds; UserError for none or several."""
+    named = [robot for robot in robots if robot.name == bag_metadata(bags[0]).get("robot")]
+    if len(named) == 1:
+        return named[0]
+    topics = bag_topics(bags[0])
+    fitting = [
+        robot
+        for robot in robots
+        if any(t == robot.command_topic or t.endswith("/" + robot.command_topic) for t in topics)
+    ]
+    if len(fitting) != 1:
+        found = "several robots fit" if fitting else "no robot's command topic is there"
+        names = ", ".join(f"{robot.name} ({robot.command_topic})" for robot in fitting or robots)
+        raise UserError(f"{bags[0]}: {found}: {names}; say which with --robot")
+    return fitting[0]
+
+
+def task_of(bags: Sequence[Path]) -> str:
+    """Task that the recorder noted in the bags, "unnamed" if none did; UserError when they differ."""
+    tasks = {bag_metadata(bag).get("task", "") for bag in bags} - {""}
+    if len(tasks) > 1:
+        raise UserError(f"bags of different tasks ({', '.join(sorted(tasks))}) cannot be trained on together")
+    return tasks.pop() if tasks else "unnamed"
+
+
+def _bag_progress() -> Any:
+    """Progress line of reading bags."""
+    from rich.progress import Progress
+
+    bar = Progress(transient=True)
+    task = bar.add_task("reading bags", total=None)
+
+    def update(done: int, total: int) -> None:
+        if done == 0:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+        if done == total:
+            bar.stop()
+
+    return update

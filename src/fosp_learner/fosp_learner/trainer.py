@@ -1,0 +1,129 @@
+"""Full updates of world model, critics and actor, with learning rates, seeds, and a stop at the first NaN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from fosp_core.errors import UserError
+from fosp_learner.behaviour import Behaviour, behaviour_loss, data_trajectories, imagine
+from fosp_learner.config import LearnerConfig
+from fosp_learner.dataset import Dataset, SequenceSampler, mean_image
+from fosp_learner.world_model import Batch, WorldModel
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss is not finite; the message names step and culprit."""
+
+
+class Trainer:
+    """Everything that a checkpoint must hold to go on exactly: networks, optimisers, generators, step."""
+
+    def __init__(self, config: LearnerConfig, data: Dataset) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.step = config, 0
+        self.seconds = 0.0
+        """Wall time spent on updates, resumed runs included."""
+        action = data.action.shape[1]
+        observation = data.images.shape[1:]
+        self.world_model = WorldModel(config.network, config.world_model, observation, action)  # type: ignore[arg-type]
+        self.behaviour = Behaviour(config, action)
+        mean = torch.from_numpy(mean_image(data)).permute(0, 3, 1, 2).flatten(0, 1) - 0.5
+        self.world_model.mean_image.copy_(mean)
+        self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
+        self.optimisers = {
+            "world_model": _adam(self.world_model, config.world_model.learning_rate),
+            "critics": _adam(self.behaviour.critics, config.critic.learning_rate),
+            "actor": _adam(self.behaviour.actor, config.actor.learning_rate),
+        }
+
+    @property
+    def warming_up(self) -> bool:
+        """Only the world model is trained yet."""
+        return self.step < self.config.world_model_warmup * self.config.steps
+
+    def train_step(self) -> dict[str, float]:
+        """One update; figures for the log. Raises TrainingDiverged before any network is touched by a NaN."""
+        batch = self.sampler.batch(self.config.batch_size)
+        rate = self._rate()
+        for name, base in self._base_rates().items():
+            for group in self.optimisers[name].param_groups:
+                group["lr"] = base * rate
+        figures = self._update(batch)
+        self.step += 1
+        return {name: float(value) for name, value in figures.items()}
+
+    def _update(self, batch: Batch) -> dict[str, Tensor]:
+        config = self.config
+        with autocast(config.bf16):
+            losses, latents = self.world_model.loss(batch)
+            figures = {f"world_model/{name}": loss.detach() for name, loss in losses.items()}
+            model_loss = sum(losses.values(), torch.zeros(()))
+            if not self.warming_up:
+                imagined = None
+                if config.imagination.weight > 0:
+                    size = config.imagination
+                    imagined = imagine(self.world_model, self.behaviour.actor, latents, size.starts, size.horizon)
+                loss = behaviour_loss(self.behaviour, data_trajectories(batch, latents.feature.detach()), imagined)
+                figures |= {f"behaviour/{name}": value for name, value in loss.figures.items()}
+        self._require_finite(figures)
+        if not self.warming_up:
+            self._descend("critics", loss.critics, self.behaviour.critics, config.critic.gradient_clip, figures)
+            self._descend("actor", loss.actor, self.behaviour.actor, config.actor.gradient_clip, figures)
+            self.behaviour.critics.update_target()
+        self._descend("world_model", model_loss, self.world_model, config.world_model.gradient_clip, figures)
+        return figures
+
+    def _descend(self, name: str, loss: Tensor, net: nn.Module, clip: float, figures: dict[str, Tensor]) -> None:
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
+        if not torch.isfinite(norm):
+            raise TrainingDiverged(f"step {self.step}: the gradient of {name} is not finite")
+        figures[f"gradient/{name}"] = norm
+        optimiser.step()
+
+    def _require_finite(self, figures: dict[str, Tensor]) -> None:
+        for name, value in figures.items():
+            if not torch.isfinite(value).all():
+                raise TrainingDiverged(f"step {self.step}: {name} is {float(value)}")
+
+    def _base_rates(self) -> dict[str, float]:
+        config = self.config
+        return {
+            "world_model": config.world_model.learning_rate,
+            "critics": config.critic.learning_rate,
+            "actor": config.actor.learning_rate,
+        }
+
+    def _rate(self) -> float:
+        """Share of the base learning rates at this step: linear growth, then linear decay over the second half."""
+        config = self.config
+        growth = min(1.0, (self.step + 1) / max(1, config.learning_rate_warmup))
+        late = max(0.0, 2.0 * self.step / config.steps - 1.0)
+        return growth * (1.0 - late * (1.0 - config.learning_rate_final))
+
+
+@contextmanager
+def autocast(enabled: bool) -> Iterator[None]:
+    """bfloat16 for matrix products and convolutions on the CPU."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        yield
+
+
+def _adam(net: nn.Module, rate: float) -> torch.optim.Adam:
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    return torch.optim.Adam(parameters, lr=rate, eps=1e-8, fused=True)
+
+
+def steps_left(config: LearnerConfig, step: int) -> int:
+    """Updates still to do; UserError when a resumed run is already past its end."""
+    left = config.steps - step
+    if left < 0 or math.isnan(left):
+        raise UserError(f"the checkpoint is at step {step}, beyond --steps {config.steps}; ask for more steps")
+    return left

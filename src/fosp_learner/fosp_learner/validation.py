@@ -1,0 +1,119 @@
+"""Run-time view of held-out episodes: filtered as the encoder does it, valued by the deployed critics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from fosp_learner.actor import log_probability
+from fosp_learner.calibration import EpisodeValues, precedes_violation, separation
+from fosp_learner.dataset import Dataset, EpisodeIndex, whole_episode
+from fosp_learner.losses import two_hot_mean
+from fosp_learner.trainer import Trainer
+from fosp_learner.world_model import Batch, Latents
+
+
+@dataclass(frozen=True)
+class FilteredEpisode:
+    """One episode with its latents at the mode of the posterior: feature (L, F), surprise (L,) nats."""
+
+    index: EpisodeIndex
+    batch: Batch
+    feature: Tensor
+    surprise: Tensor
+
+
+@torch.no_grad()
+def filter_episodes(trainer: Trainer, data: Dataset, group: int = 32) -> list[FilteredEpisode]:
+    """Filter every episode from its first to its last row, in float32."""
+    model = trainer.world_model
+    filtered = []
+    for begin in range(0, len(data.episodes), group):
+        indices = data.episodes[begin : begin + group]
+        batches = [whole_episode(data, index) for index in indices]
+        embeds = [model.embed(model.pixels(batch.images)) for batch in batches]
+        actions = [batch.action_prev[0] for batch in batches]
+        first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool)
+        first[:, 0] = True
+        latents: Latents = model.rssm.observe(
+            pad_sequence(embeds, batch_first=True), pad_sequence(actions, batch_first=True), first, sample=False
+        )
+        surprise = model.surprise(latents)
+        for row, (index, batch) in enumerate(zip(indices, batches, strict=True)):
+            end = index.length
+            filtered.append(FilteredEpisode(index, batch, latents.feature[row, :end], surprise[row, :end]))
+    return filtered
+
+
+@torch.no_grad()
+def value_episode(trainer: Trainer, episode: FilteredEpisode) -> EpisodeValues:
+    """Values along an episode by the networks that a bundle holds."""
+    critics = trainer.behaviour.critics
+    action = episode.batch.action_prev[0, 1:]
+    q_r, q_c, q_h = critics.q_target.values(episode.feature[:-1], action)
+    v_h = critics.v.values(episode.feature)[2]
+    return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
+
+
+@torch.no_grad()
+def validation_metrics(trainer: Trainer, episodes: list[FilteredEpisode], horizon: int) -> dict[str, float]:
+    """Figures of the manifest, all on held-out episodes.
+
+    pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that succeed without
+    violation, q_h_auc (steps that precede a violation against steps of episodes without one), q_r_correlation (with the
+    discounted return to the end of the episode).
+    """
+    model, discount = trainer.world_model, trainer.config.critic.discount
+    pixel, reward, nll, square = [], [], [], []
+    scores, positive, predicted, returned = [], [], [], []
+    for episode in episodes:
+        values = value_episode(trainer, episode)
+        pixels = model.pixels(episode.batch.images)
+        pixel.append((model.decoder(episode.feature) - pixels).square().mean())
+        reward.append((two_hot_mean(model.reward(episode.feature[1:])) - episode.batch.reward[0, 1:]).square().mean())
+        if episode.index.success and not episode.index.violates:
+            mean, std = trainer.behaviour.actor(episode.feature[:-1])
+            action = episode.batch.action_prev[0, 1:]
+            nll.append(-log_probability(mean, std, action).mean())
+            square.append((mean - action).square().mean())
+        before = precedes_violation(values.cost, horizon)
+        counted = before if episode.index.violates else np.ones_like(before)
+        scores.append(values.q_h[counted])
+        positive.append(before[counted])
+        predicted.append(values.q_r)
+        returned.append(discounted_return(episode.batch.reward[0, 1:].numpy(), discount))
+    metrics = {
+        "pixel_rmse": 255 * _root_mean(pixel),
+        "surprise_mean": float(torch.cat([e.surprise[1:] for e in episodes]).mean()),
+        "reward_rmse": _root_mean(reward),
+        "cloning_nll": float(torch.stack(nll).mean()) if nll else float("nan"),
+        "action_rmse": _root_mean(square),
+        "q_h_auc": separation(np.concatenate(scores), np.concatenate(positive)),
+        "q_r_correlation": _correlation(np.concatenate(predicted), np.concatenate(returned)),
+    }
+    return {name: value for name, value in metrics.items() if np.isfinite(value)}
+
+
+def discounted_return(reward: NDArray[np.float32], discount: float) -> NDArray[np.float32]:
+    """(N,) -> (N,) sum of discounted rewards from each transition on."""
+    result = np.zeros(len(reward), np.float32)
+    following = 0.0
+    for t in reversed(range(len(reward))):
+        following = float(reward[t]) + discount * following
+        result[t] = following
+    return result
+
+
+def _root_mean(squares: list[Tensor]) -> float:
+    return float(torch.stack(squares).mean().sqrt()) if squares else float("nan")
+
+
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    if len(a) < 2 or a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,247 @@
+"""Recurrent state-space model (DreamerV3): images and executed actions -> latent state, and back.
+
+    h_t = GRU(h_{t-1}, z_{t-1}, a_{t-1})    posterior z_t ~ q(h_t, enc(o_t))    prior z_t ~ p(h_t)
+
+Row t of a sequence holds image t and the action executed on the way to it (`action_prev`), 0 on a first row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fosp_learner.config import NetworkConfig, WorldModelConfig
+from fosp_learner.losses import balanced_kl, binary_nll, categorical_kl, two_hot_nll
+from fosp_learner.networks import ConvDecoder, ConvEncoder, Norm, Perceptron, RecurrentCell, ScalarHead, TwoHotHead
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences of B x T rows as tensors."""
+
+    images: Tensor
+    """(B, T, cameras, H, W, 3) uint8."""
+    action_prev: Tensor
+    """(B, T, A) float32, executed on the way to the row; 0 on first rows."""
+    reward: Tensor
+    """(B, T) float32, arriving with the row."""
+    cost: Tensor
+    """(B, T) float32 >= 0, arriving with the row."""
+    is_first: Tensor
+    """(B, T) bool."""
+    is_terminal: Tensor
+    """(B, T) bool: no value beyond the row."""
+    is_last: Tensor
+    """(B, T) bool: end of an episode, by its end or by a time limit."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Filtered states of a batch."""
+
+    deter: Tensor
+    """(B, T, D) float32."""
+    stoch: Tensor
+    """(B, T, S) float32, flattened one-hot, with straight-through gradients."""
+    posterior: Tensor
+    """(B, T, V, K) log-probabilities."""
+    prior: Tensor
+    """(B, T, V, K) log-probabilities."""
+
+    @property
+    def feature(self) -> Tensor:
+        """(B, T, D + S)."""
+        return torch.cat([self.deter, self.stoch], -1)
+
+
+class RecurrentStateSpaceModel(nn.Module):
+    """Latent dynamics. Embedding and action projections and the prior are computed outside of the time loop."""
+
+    def __init__(self, net: NetworkConfig, embed: int, action: int, unimix: float) -> None:
+        super().__init__()
+        self.variables, self.classes, self.unimix = net.variables, net.classes, unimix
+        self.from_stoch = nn.Linear(net.stoch, net.units, bias=False)
+        self.from_action = nn.Linear(action, net.units, bias=False)
+        self.input_norm = Norm(net.units)
+        self.cell = RecurrentCell(net.units, net.deter)
+        self.from_deter = nn.Linear(net.deter, net.units, bias=False)
+        self.from_embed = nn.Linear(embed, net.units, bias=False)
+        self.posterior_norm = Norm(net.units)
+        self.posterior_logits = nn.Linear(net.units, net.stoch)
+        self.prior_net = Perceptron(net.deter, net.units, 1, net.stoch)
+        self.initial = nn.Parameter(torch.zeros(net.deter))
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Flat logits (..., S) -> log-probabilities (..., V, K) with the uniform share mixed in."""
+        logits = logits.float().reshape(*logits.shape[:-1], self.variables, self.classes)
+        probabilities = torch.softmax(logits, -1)
+        return torch.log((1 - self.unimix) * probabilities + self.unimix / self.classes)
+
+    def sample(self, log_probabilities: Tensor, noise: Tensor) -> Tensor:
+        """Straight-through one-hot by inverse CDF: (..., V, K) and uniform noise (..., V, 1) -> flat (..., S)."""
+        probabilities = log_probabilities.exp()
+        index = (probabilities.detach().cumsum(-1) < noise).sum(-1).clamp_max(self.classes - 1)
+        one_hot = F.one_hot(index, self.classes).to(probabilities.dtype)
+        return (one_hot + probabilities - probabilities.detach()).flatten(-2)
+
+    def mode(self, log_probabilities: Tensor) -> Tensor:
+        """One-hot of the most likely classes: (..., V, K) -> flat (..., S)."""
+        return F.one_hot(log_probabilities.argmax(-1), self.classes).float().flatten(-2)
+
+    def prior(self, deter: Tensor) -> Tensor:
+        """(..., D) -> log-probabilities (..., V, K)."""
+        return self.log_probabilities(self.prior_net(deter))
+
+    def initial_state(self) -> tuple[Tensor, Tensor]:
+        """Learned first state: deter (D,) and stoch (S,), the mode of its prior."""
+        deter = torch.tanh(self.initial)
+        return deter, self.mode(self.prior(deter.detach()))
+
+    def advance(self, deter: Tensor, stoch: Tensor, action_projection: Tensor) -> Tensor:
+        """h_t from the state before and the projected action (B, units)."""
+        x = F.silu(self.input_norm(self.from_stoch(stoch) + action_projection))
+        result: Tensor = self.cell(x, deter)
+        return result
+
+    def posterior(self, deter: Tensor, embed_projection: Tensor) -> Tensor:
+        """Log-probabilities (B, V, K) from h_t (B, D) and the projected embedding (B, units)."""
+        x = F.silu(self.posterior_norm(self.from_deter(deter) + embed_projection))
+        return self.log_probabilities(self.posterior_logits(x))
+
+    def observe(self, embed: Tensor, action_prev: Tensor, is_first: Tensor, sample: bool = True) -> Latents:
+        """Filter sequences: embed (B, T, E), action_prev (B, T, A), is_first (B, T) -> Latents.
+
+        With `sample` false the state is the mode of the posterior, as at run time.
+        """
+        batch, length = is_first.shape
+        first = is_first.float()
+        embed_projection = self.from_embed(embed).float()
+        action_projection = self.from_action(action_prev * (1 - first).unsqueeze(-1)).float()
+        noise = torch.rand(batch, length, self.variables, 1, device=embed.device)
+        deter0, stoch0 = self.initial_state()
+        deter = deter0.expand(batch, -1)
+        stoch = stoch0.expand(batch, -1)
+        deters, stochs, posteriors = [], [], []
+        resets = is_first.any(0).tolist()
+        for t in range(length):
+            if resets[t]:
+                mask = first[:, t : t + 1]
+                deter = deter + mask * (deter0 - deter)
+                stoch = stoch + mask * (stoch0 - stoch)
+            deter = self.advance(deter, stoch, action_projection[:, t])
+            posterior = self.posterior(deter, embed_projection[:, t])
+            stoch = self.sample(posterior, noise[:, t]) if sample else self.mode(posterior)
+            deters.append(deter)
+            stochs.append(stoch)
+            posteriors.append(posterior)
+        stacked = torch.stack(deters, 1)
+        return Latents(stacked, torch.stack(stochs, 1), torch.stack(posteriors, 1), self.prior(stacked))
+
+    def imagine_step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Next state under the prior: (B, D), (B, S), (B, A) -> (B, D), (B, S)."""
+        deter = self.advance(deter, stoch, self.from_action(action))
+        noise = torch.rand(*deter.shape[:-1], self.variables, 1, device=deter.device)
+        return deter, self.sample(self.prior(deter), noise)
+
+
+class WorldModel(nn.Module):
+    """RSSM with image encoder and decoder and heads for reward, cost and continuation."""
+
+    def __init__(
+        self, net: NetworkConfig, config: WorldModelConfig, observation: tuple[int, int, int, int], action: int
+    ) -> None:
+        super().__init__()
+        cameras, height, width, colours = observation
+        if height != width:
+            raise ValueError(f"observation must be square, got {height}x{width}")
+        self.config = config
+        self.encoder = ConvEncoder(cameras * colours, height, net.cnn_depth)
+        self.decoder = ConvDecoder(net.feature, cameras * colours, height, net.cnn_depth)
+        self.rssm = RecurrentStateSpaceModel(net, self.encoder.size, action, config.unimix)
+        self.reward = TwoHotHead(net.feature, net.units, 1)
+        self.cost = TwoHotHead(net.feature, net.units, 1)
+        self.continues = ScalarHead(net.feature, net.units, 1)
+        self.mean_image: Tensor
+        self.register_buffer("mean_image", torch.zeros(cameras * colours, height, width))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """uint8 (..., cameras, H, W, 3) -> float (N, cameras * 3, H, W) in [-0.5, 0.5], channels_last."""
+        flat = images.flatten(0, -5) if images.ndim > 4 else images.unsqueeze(0)
+        cameras, height, width, colours = flat.shape[-4:]
+        if cameras == 1:
+            channels = flat.squeeze(1).permute(0, 3, 1, 2)
+        else:
+            channels = flat.permute(0, 2, 3, 1, 4).reshape(-1, height, width, cameras * colours).permute(0, 3, 1, 2)
+        return channels.float() / 255.0 - 0.5
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, E)."""
+        result: Tensor = self.encoder(pixels)
+        return result
+
+    def observe(self, images: Tensor, action_prev: Tensor, is_first: Tensor, sample: bool = True) -> Latents:
+        """Filter sequences of images (B, T, cameras, H, W, 3) uint8."""
+        embed = self.embed(self.pixels(images)).reshape(*is_first.shape, -1)
+        return self.rssm.observe(embed, action_prev, is_first, sample)
+
+    def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Latents]:
+        """Named losses, each () and already weighted, and the latents they were computed on."""
+        config, shape = self.config, batch.is_first.shape
+        pixels = self.pixels(batch.images)
+        latents = self.rssm.observe(self.embed(pixels).reshape(*shape, -1), batch.action_prev, batch.is_first)
+        feature = latents.feature
+        arrives = (~batch.is_first).float()
+        violation = torch.where(batch.cost > 0, config.violation_weight, 1.0)
+        losses = {
+            "reconstruction": config.reconstruction_scale * self.reconstruction_error(feature.flatten(0, 1), pixels),
+            "reward": arrives * two_hot_nll(self.reward(feature), batch.reward),
+            "cost": arrives * violation * two_hot_nll(self.cost(feature), batch.cost),
+            "continue": arrives * binary_nll(self.continues(feature), 1 - batch.is_terminal.float()),
+            "kl": balanced_kl(
+                latents.posterior, latents.prior, config.free_nats, config.dynamics_scale, config.representation_scale
+            ),
+        }
+        for name, loss in losses.items():
+            assert loss.shape == (shape if name != "reconstruction" else (shape.numel(),)), (name, loss.shape)
+        return {name: loss.mean() for name, loss in losses.items()}, latents
+
+    def reconstruction_error(self, feature: Tensor, pixels: Tensor) -> Tensor:
+        """Squared pixel error summed per image, with the foreground weighted up: (N, F), (N, C, H, W) -> (N,)."""
+        error = (self.decoder(feature) - pixels).square()
+        if self.config.foreground_scale > 0:
+            foreground = (pixels - self.mean_image).abs().amax(1, keepdim=True)
+            error = error * (1 + self.config.foreground_scale * foreground)
+        return error.sum((1, 2, 3))
+
+    def surprise(self, latents: Latents) -> Tensor:
+        """KL[posterior || prior] per row, nats: (B, T)."""
+        return categorical_kl(latents.posterior, latents.prior)
+
+    @torch.no_grad()
+    def filter_step(
+        self,
+        images: Tensor,
+        deter: Tensor,
+        stoch: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        initial: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One run-time step, as encoder.onnx does it, from the state before and the action executed since.
+
+        `images` (B, cameras, H, W, 3) uint8; `is_first` (B,) float: where it is 1 the state before is `initial` (by
+        default the learned one).
+        Returns deter (B, D), stoch (B, S) (mode of the posterior) and KL[posterior || prior] (B,) in nats.
+        """
+        rssm = self.rssm
+        deter0, stoch0 = initial or rssm.initial_state()
+        first = is_first.unsqueeze(-1)
+        deter, stoch = deter + first * (deter0 - deter), stoch + first * (stoch0 - stoch)
+        action = action * (1 - is_first).unsqueeze(-1)
+        deter = rssm.advance(deter, stoch, rssm.from_action(action))
+        posterior = rssm.posterior(deter, rssm.from_embed(self.embed(self.pixels(images))))
+        return deter, rssm.mode(posterior), categorical_kl(posterior, rssm.prior(deter))
