@@ -24,7 +24,7 @@ class BaseWorld(World):
     def __init__(self, robot: RobotConfig) -> None:
         if robot.kind != "base" or {a.name for a in robot.action.axes} != set(_AXES):
             raise UserError(f"safe_goal needs a base with axes {', '.join(_AXES)}; robot {robot.name} is not")
-        self._order = [[a.name for a in robot.action.axes].index(name) for name in _AXES]
+        self._order = [[str(a.name) for a in robot.action.axes].index(name) for name in _AXES]
         super().__init__(base_xml())
         self._chassis = self._geom("chassis")
 

@@ -7,6 +7,7 @@ the states around a good path and shows how to come back to it.
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,10 +23,13 @@ from fosp_sim.world import RobotState
 Kind = Literal["careful", "greedy", "noisy", "random"]
 DEMONSTRATORS = (*get_args(Kind), "mixed")
 
-MIXTURE: dict[Kind, float] = {"careful": 0.55, "noisy": 0.20, "greedy": 0.15, "random": 0.10}
+MIXTURE: dict[Kind, float] = {"careful": 0.60, "noisy": 0.18, "greedy": 0.14, "random": 0.08}
 """Shares of `mixed`: mostly good behaviour, and enough violations for the cost critics."""
 
 _CAREFUL_NOISE = 0.12
+_STUCK_STEPS = 8
+_STUCK_DISTANCE = 0.015
+"""Moved less than this many m in so many decision steps."""
 
 
 def check_kind(kind: str) -> None:
@@ -64,14 +68,15 @@ class Demonstrator:
         scale = robot.action.scale
         self._driver: Driver = ArmDriver(scene, scale) if scene.task == "safe_reach" else BaseDriver(scene, scale)
         self._rng, self._size = rng, robot.action.size
-        std = {"careful": _CAREFUL_NOISE, "greedy": 0.10, "noisy": 0.40, "random": 0.7}[self.kind]
+        std = {"careful": _CAREFUL_NOISE, "greedy": 0.10, "noisy": 0.30, "random": 0.7}[self.kind]
         correlation = {"careful": 0.15, "greedy": 0.2, "noisy": 0.3, "random": 0.6}[self.kind]
         exact = not noise and self.kind in ("careful", "greedy")
         self._noise = _Noise(rng, self._size, 0.0 if exact else std, correlation)
         self._greedy = self.kind == "greedy" or (self.kind == "noisy" and rng.uniform() < 0.3)
-        self._excursion_until = -1.0
-        self._next_excursion = float(rng.uniform(0.3, 1.5))
-        self._drift = np.zeros(self._size)
+        self._stray = np.zeros(self._size)
+        self._stray_until = -1.0
+        self._next_stray = float(rng.uniform(0.3, 1.5))
+        self._trail: deque[tuple[float, float, float]] = deque(maxlen=_STUCK_STEPS)
 
     def act(self, state: RobotState, time: float) -> NDArray[np.float32]:
         """Normalised action (n,) float32 for the next decision period, `time` s into the episode."""
@@ -81,16 +86,25 @@ class Demonstrator:
             wish = self._driver.greedy(state) + self._noise()
         else:
             wish = self._driver.careful(state, time) + self._noise()
-        if self.kind == "noisy":
-            wish = self._excursion(wish, state, time)
-        return np.clip(wish, -1.0, 1.0).astype(np.float32)
+        if self.kind == "noisy" and time >= self._next_stray:
+            self._excursion(state, time)
+        if self._greedy and self._stuck(state):
+            self._begin_stray(self._driver.away(state, time), time)
+        return np.clip(self._stray if time < self._stray_until else wish, -1.0, 1.0).astype(np.float32)
 
-    def _excursion(self, wish: NDArray[np.float64], state: RobotState, time: float) -> NDArray[np.float64]:
-        """Now and then a longer stray in one direction, half of them towards the nearest obstacle."""
-        if time >= self._next_excursion:
-            towards = -self._driver.away(state, time) if self._rng.uniform() < 0.5 else None
-            stray = self._rng.uniform(-1.0, 1.0, self._size)
-            self._drift = stray if towards is None else towards + 0.3 * stray
-            self._excursion_until = time + float(self._rng.uniform(0.2, 0.6))
-            self._next_excursion = self._excursion_until + float(self._rng.uniform(0.8, 2.0))
-        return self._drift if time < self._excursion_until else wish
+    def _excursion(self, state: RobotState, time: float) -> None:
+        """Now and then a longer stray, half of them towards the nearest obstacle."""
+        towards = self._rng.uniform() < 0.5
+        self._begin_stray(-self._driver.away(state, time) if towards else np.zeros(self._size), time)
+        self._next_stray = self._stray_until + float(self._rng.uniform(0.8, 2.0))
+
+    def _begin_stray(self, direction: NDArray[np.float64], time: float) -> None:
+        self._stray = direction + self._rng.uniform(-1.0, 1.0, self._size) * (0.4 if direction.any() else 1.0)
+        self._stray_until = time + float(self._rng.uniform(0.2, 0.6))
+        self._trail.clear()
+
+    def _stuck(self, state: RobotState) -> bool:
+        """Whether an obstacle holds the robot up: pushing on for the rest of the episode would teach nothing."""
+        self._trail.append(state.position)
+        moved = math.dist(self._trail[0], state.position)
+        return len(self._trail) == _STUCK_STEPS and moved < _STUCK_DISTANCE

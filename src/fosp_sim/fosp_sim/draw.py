@@ -7,17 +7,19 @@ policy; a scene is kept only if a path with room around it exists and the camera
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from fosp_core.errors import UserError
+from fosp_sim.mjcf import ARM_CAMERA
 from fosp_sim.scenario import Scenario, Shape
-from fosp_sim.scene import Goal, Obstacle, Scene, clearance
+from fosp_sim.scene import Goal, Obstacle, Scene
 
 _ATTEMPTS = 400
+_STEPS = (ndimage.generate_binary_structure(2, 1), ndimage.generate_binary_structure(2, 2))
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Layout:
     """From start to goal, on the ground."""
     room: float
     """Free distance from any footprint that a path must have, and start and goal keep a little more."""
+    detour: float
+    """Longest way, as a multiple of the distance."""
     blocking: float
     """Probability that an obstacle stands near the straight line."""
     heading: float
@@ -51,9 +55,10 @@ ARM = Layout(
     obstacle_heights=(0.24, 0.29),
     distance=(0.30, 0.75),
     room=0.065,
+    detour=1.4,
     blocking=0.4,
     heading=0.0,
-    camera=(1.30, 0.0, 1.20),
+    camera=ARM_CAMERA,
 )
 BASE = Layout(
     lower=(-1.15, -1.15),
@@ -63,6 +68,7 @@ BASE = Layout(
     obstacle_heights=(0.26, 0.34),
     distance=(0.8, 1.3),
     room=0.22,
+    detour=1.4,
     blocking=0.4,
     heading=0.45,
     camera=None,
@@ -190,16 +196,24 @@ def _in_sight(
 
 
 def _connected(scene: Scene, layout: Layout) -> bool:
-    """Whether start and goal lie in one region of points that have the room a path must have."""
+    """Whether a way with the room it must have leads from start to goal without too long a detour.
+
+    Grows the region that is reached from the start, cross and square steps in turn, which comes near to circles.
+    """
     cell = layout.room / 4
     xs = np.arange(layout.lower[0], layout.upper[0] + cell, cell)
     ys = np.arange(layout.lower[1], layout.upper[1] + cell, cell)
     points = np.stack(np.meshgrid(xs, ys, indexing="ij"), axis=-1).reshape(-1, 2)
-    standing = tuple(replace(o, motion="static") for o in scene.obstacles)
-    free = (clearance(standing, points) > layout.room).reshape(len(xs), len(ys))
-    regions, _ = ndimage.label(free)
-    at = [
-        regions[round((x - layout.lower[0]) / cell), round((y - layout.lower[1]) / cell)]
+    free = (scene.clearance(points) > layout.room).reshape(len(xs), len(ys))
+    start, goal = (
+        (round((x - layout.lower[0]) / cell), round((y - layout.lower[1]) / cell))
         for x, y in (scene.start[:2], (scene.goal.x, scene.goal.y))
-    ]
-    return bool(at[0] == at[1] != 0)
+    )
+    reached = np.zeros_like(free)
+    reached[start] = free[start]
+    distance = math.hypot(scene.goal.x - scene.start[0], scene.goal.y - scene.start[1])
+    for step in range(math.ceil(layout.detour * distance / cell)):
+        reached = ndimage.binary_dilation(reached, _STEPS[step % 2], mask=free)
+        if reached[goal]:
+            return True
+    return False

@@ -21,6 +21,9 @@ TIP_RADIUS = 0.025
 TOOL_MARGIN = 0.015
 """The tool is in violation from this distance on, before it touches."""
 
+ARM_CAMERA = (1.30, 0.0, 1.20)
+"""Where the third-person camera stands: before the robot, looking back and down at the table, m."""
+
 BASE_RADIUS = 0.13
 BASE_MARGIN = 0.03
 WHEEL_RADIUS = 0.05
@@ -84,7 +87,7 @@ def arm_xml() -> str:
     return f"""{head}
   <worldbody>
     {_LIGHT}
-    <camera name="color" pos="1.30 0 1.20" xyaxes="0 1 0 -0.8 0 0.6" fovy="36"/>
+    <camera name="color" pos="{ARM_CAMERA[0]} {ARM_CAMERA[1]} {ARM_CAMERA[2]}" xyaxes="0 1 0 -0.8 0 0.6" fovy="36"/>
     <geom name="table" type="box" size="0.62 0.75 0.02" pos="0.42 0 -0.02" rgba="0.30 0.27 0.25 1"/>
     <body name="shadow" mocap="true" pos="0 0 -5">
       <geom name="shadow" type="cylinder" size="0.025 0.001" rgba="0.02 0.02 0.02 1"/>

@@ -39,7 +39,7 @@ class ObstacleSpec(Spec):
     @field_validator("count", mode="before")
     @classmethod
     def _whole_numbers(cls, value: object) -> object:
-        numbers = value if isinstance(value, list | tuple) else [value]
+        numbers: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
         if not 1 <= len(numbers) <= 2 or any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
             raise ValueError("must be a whole number or two of them, [lowest, highest]")
         low, high = numbers[0], numbers[-1]
