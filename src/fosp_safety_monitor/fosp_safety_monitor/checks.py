@@ -1,0 +1,173 @@
+"""The checks of the safety monitor, one function each: a Finding when something is wrong, None when it holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fosp_core.clock import Now, Received, age
+from fosp_safety_monitor.inputs import (
+    MAX_CANDIDATES,
+    CriticValues,
+    LatentInput,
+    ProposalInput,
+    RobotStateInput,
+    Thresholds,
+)
+from fosp_safety_monitor.verdict import Decision, Finding, Frame, Reason
+
+
+def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
+    """Known model, the bundle's sizes, all finite; else LATCH."""
+    if latent.model_id != thresholds.model_id:
+        return _latch(Reason.MODEL_ID, f"latent {latent.step} is of {_unknown(latent.model_id, thresholds)}")
+    sizes, expected = (latent.deter.shape, latent.stoch.shape), ((thresholds.deter_size,), (thresholds.stoch_size,))
+    if sizes != expected:
+        return _latch(Reason.WRONG_SHAPE, f"latent {latent.step} has shapes {sizes}, the bundle's are {expected}")
+    if not (math.isfinite(latent.surprise) and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
+        return _latch(Reason.NOT_FINITE, f"latent {latent.step} holds NaN or infinity")
+    return None
+
+
+def check_proposal(proposal: ProposalInput, thresholds: Thresholds) -> Finding | None:
+    """Known model, one well-formed action per candidate, all finite; else LATCH."""
+    name = f"proposal {proposal.step}"
+    if proposal.model_id != thresholds.model_id:
+        return _latch(Reason.MODEL_ID, f"{name} is of {_unknown(proposal.model_id, thresholds)}")
+    if proposal.actions is None:
+        return _latch(Reason.WRONG_SHAPE, f"{name} has candidates of different sizes")
+    if proposal.actions.ndim != 2 or proposal.actions.shape[1] != thresholds.action_size:
+        wrong = "x".join(str(length) for length in proposal.actions.shape)
+        return _latch(
+            Reason.WRONG_SHAPE, f"{name} has actions {wrong}, the bundle's have {thresholds.action_size} axes"
+        )
+    count = len(proposal.actions)
+    if not 0 < count <= MAX_CANDIDATES or not 0 <= proposal.chosen < count:
+        return _latch(Reason.WRONG_SHAPE, f"{name} chooses candidate {proposal.chosen} of {count}")
+    if not np.isfinite(proposal.actions).all():
+        return _latch(Reason.NOT_FINITE, f"{name} holds NaN or infinity in an action")
+    return None
+
+
+def check_order(proposal: ProposalInput, judged: Frame | None, now: Now) -> Finding | None:
+    """The proposal is of a later frame than the one judged last; else it is to be ignored.
+
+    By stamp, not by step: steps begin anew when the encoder is restarted. A judged stamp in the future says nothing
+    (the clock was set back, or that frame was stamped wrongly), and must not lock out everything after it.
+    """
+    if judged is None or proposal.frame.stamp_ns > judged.stamp_ns:
+        return None
+    if age(Received(judged.stamp_s, now.monotonic_s), now, math.inf).stale_because:
+        return None
+    late = (judged.stamp_ns - proposal.frame.stamp_ns) * 1e-6
+    what = f"is {late:.1f} ms before the frame judged last" if late > 0 else "repeats the frame judged last"
+    return Finding(Decision.PASS, Reason.ORDER, f"proposal {proposal.step} {what}: ignored, the last verdict stands")
+
+
+def check_image(frame: Frame, latent_receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
+    """The camera frame is young by its stamp, which does not lie in the future; else STOP."""
+    # Its receipt is that of the latent, which check_latent_age holds against a limit of its own.
+    limit_s = thresholds.parameters.image_timeout_s
+    stale = age(Received(frame.stamp_s, latent_receipt_s), now, limit_s, math.inf).stale_because
+    return _stop(Reason.STALE_IMAGE, f"camera frame {stale}") if stale else None
+
+
+def check_latent_age(receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
+    """The latent was received recently; else STOP."""
+    late = _late(receipt_s, thresholds.parameters.latent_timeout_s, now)
+    return _stop(Reason.STALE_LATENT, f"latent received {late}") if late else None
+
+
+def check_proposal_age(receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
+    """The proposal was received before its deadline; else STOP."""
+    late = _late(receipt_s, thresholds.parameters.proposal_timeout_s, now)
+    return _stop(Reason.DEADLINE, f"last proposal received {late}") if late else None
+
+
+def check_robot_state(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Finding | None:
+    """Robot state, and the pose where the robot has a workspace, are young by stamp and by receipt; else STOP."""
+    limit_s = thresholds.parameters.robot_state_timeout_s
+    stale = age(robot.state, now, limit_s).stale_because
+    if stale:
+        return _stop(Reason.STALE_ROBOT_STATE, f"robot state {stale}")
+    if not thresholds.needs_pose:
+        return None
+    stale = age(robot.pose, now, limit_s).stale_because
+    if not stale and robot.position is None:
+        stale = "without a position"
+    return _stop(Reason.STALE_ROBOT_STATE, f"pose of the commanded point {stale}") if stale else None
+
+
+def check_critic(values: CriticValues, count: int, thresholds: Thresholds) -> Finding | None:
+    """One finite value per candidate (else LATCH), each inside of its calibrated range (else STOP)."""
+    outputs = {"q_r": values.q_r, "q_c": values.q_c, "q_h": values.q_h, "v_h": (values.v_h,)}
+    for name, output in outputs.items():
+        if len(output) != (1 if name == "v_h" else count):
+            return _latch(Reason.WRONG_SHAPE, f"critic gives {len(output)} values of {name} for {count} candidates")
+        if not all(map(math.isfinite, output)):
+            return _latch(Reason.NOT_FINITE, f"critic gives NaN or infinity for {name}")
+    for name, output in outputs.items():
+        low, high = thresholds.ranges[name]
+        worst = max(output) if max(output) > high else min(output)
+        if not low <= worst <= high:
+            return _stop(
+                Reason.CRITIC_RANGE, f"critic's {name} of {worst:.4g} is outside its calibrated [{low:.4g}, {high:.4g}]"
+            )
+    return None
+
+
+def check_surprise(surprises: Sequence[bool], thresholds: Thresholds) -> Finding | None:
+    """Few enough steps of the window surprised the world model; else RECOVER, and with yet more STOP."""
+    parameters = thresholds.parameters
+    recent = surprises[-parameters.surprise_window :]
+    count = sum(recent)
+    if count < parameters.surprise_recover_count:
+        return None
+    stop = count >= parameters.surprise_stop_count
+    return Finding(
+        Decision.STOP if stop else Decision.RECOVER,
+        Reason.SURPRISE,
+        f"surprise above {thresholds.surprise_limit:.3g} nats in {count} of the last {parameters.surprise_window} "
+        f"steps (RECOVER from {parameters.surprise_recover_count}, STOP from {parameters.surprise_stop_count})",
+    )
+
+
+def check_vetoes(vetoes: int, thresholds: Thresholds) -> Finding | None:
+    """Not too many proposals in a row were vetoed for their risk; else LATCH."""
+    limit = thresholds.parameters.veto_latch_count
+    if vetoes < limit:
+        return None
+    return _latch(Reason.VETOES, f"{vetoes} proposals in a row were vetoed, limit {limit}")
+
+
+def check_staleness_duration(stale: Finding, since_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
+    """What is stale has not been so for too long; else LATCH."""
+    lasted = now.monotonic_s - since_s
+    limit_s = thresholds.parameters.stale_latch_s
+    if lasted < limit_s:
+        return None
+    return _latch(Reason.STALE_TOO_LONG, f"stopped for {lasted:.2f} s, limit {limit_s:g} s, because: {stale.text}")
+
+
+def _late(receipt_s: float, limit_s: float, now: Now) -> str:
+    """Empty when received within the limit."""
+    late = now.monotonic_s - receipt_s
+    return "" if 0.0 <= late <= limit_s else f"{late * 1e3:.0f} ms ago, limit {limit_s * 1e3:.0f} ms"
+
+
+def _unknown(model_id: str, thresholds: Thresholds) -> str:
+    return f"model {_short(model_id)}, loaded is {_short(thresholds.model_id)}"
+
+
+def _short(model_id: str) -> str:
+    return f"'{model_id[:12]}'"
+
+
+def _stop(reason: Reason, text: str) -> Finding:
+    return Finding(Decision.STOP, reason, text)
+
+
+def _latch(reason: Reason, text: str) -> Finding:
+    return Finding(Decision.LATCH, reason, text)

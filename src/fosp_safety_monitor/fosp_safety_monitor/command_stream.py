@@ -1,0 +1,103 @@
+"""A thread that calls a function at absolute monotonic deadlines: the command stream's heartbeat. No ROS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+SLEW = 0.02
+"""Largest share of a period by which one tick may come earlier or later to keep step with the decisions."""
+_EARLIER_SHARE = 0.05
+"""Creeping earlier at this share of the slew, and later at all of it, about one decision in 20 misses its tick."""
+
+
+@dataclass(frozen=True)
+class StreamStatistics:
+    """Timing since the start."""
+
+    ticks: int = 0
+    late_ticks: int = 0
+    """Ticks later than half a period, those skipped included."""
+    worst_lateness_s: float = 0.0
+
+
+def alignment_shift_s(wait_s: float, period_s: float) -> float:
+    """By how much the next tick comes later (> 0) or earlier, so that decisions wait less: at most SLEW of a period.
+
+    `wait_s` is from a decision to its tick. More than half a period means that the decision just missed a tick.
+    """
+    slew_s = SLEW * period_s
+    if wait_s > 0.5 * period_s:
+        return slew_s
+    if wait_s > 0.2 * period_s:
+        return -slew_s
+    return -_EARLIER_SHARE * slew_s
+
+
+class CommandStream:
+    """Calls `tick` every `period_s`. A deadline that has passed altogether is skipped and counted, never made up for.
+
+    `tick` returns whether to go on; the thread ends when it returns False or raises (then `failure` says so, and
+    `on_failure` has been called in the thread).
+    """
+
+    def __init__(self, period_s: float, tick: Callable[[], bool], on_failure: Callable[[BaseException], None]) -> None:
+        self._period_s = period_s
+        self._tick = tick
+        self._on_failure = on_failure
+        self._statistics = StreamStatistics()
+        self._next_s = 0.0
+        self._shift_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="command_stream", daemon=True)
+
+    @property
+    def statistics(self) -> StreamStatistics:
+        return self._statistics
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def align(self, decided_s: float) -> None:
+        """A decision was made at `decided_s` (monotonic): bring the ticks to come just after decisions.
+
+        Otherwise a decision would wait half a period for its tick on average. Between two ticks one call counts, and
+        bends the period by at most SLEW, so the stream stays regular whatever the decisions do.
+        """
+        self._shift_s = alignment_shift_s(self._next_s - decided_s, self._period_s)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the thread; whether it came."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # the thread's last chance to tell
+            self._on_failure(error)
+
+    def _loop(self) -> None:
+        period_s = self._period_s
+        deadline = time.monotonic()
+        while True:
+            lateness = time.monotonic() - deadline
+            skipped = int(lateness / period_s)
+            before = self._statistics
+            self._statistics = StreamStatistics(
+                before.ticks + 1,
+                before.late_ticks + skipped + (lateness - skipped * period_s > 0.5 * period_s),
+                max(before.worst_lateness_s, lateness),
+            )
+            deadline += skipped * period_s
+            if not self._tick():
+                return
+            deadline += period_s + self._shift_s
+            self._shift_s = 0.0
+            self._next_s = deadline
+            time.sleep(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,97 @@
+"""What the safety monitor tells on /diagnostics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import inf
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from fosp_core.clock import Received
+from fosp_safety_monitor.command_stream import StreamStatistics
+from fosp_safety_monitor.inputs import RobotStateInput
+from fosp_safety_monitor.state import MonitorState
+from fosp_safety_monitor.verdict import Decision, Finding
+
+
+@dataclass
+class Activity:
+    """Counts since activation; rates come from the difference of two reports."""
+
+    messages: Counter[str] = field(default_factory=Counter)
+    """Received, by topic kind."""
+    decisions: Counter[str] = field(default_factory=Counter)
+    """Verdicts by decision."""
+    reported: Counter[str] = field(default_factory=Counter)
+    """`messages` at the last report."""
+    reported_at_s: float = -inf
+    reported_late_ticks: int = 0
+
+
+def diagnostic_array(
+    *,
+    name: str,
+    hardware_id: str,
+    model_id: str,
+    active: bool,
+    finding: Finding,
+    state: MonitorState,
+    robot: RobotStateInput,
+    stream: StreamStatistics,
+    activity: Activity,
+    monotonic_s: float,
+) -> DiagnosticArray:
+    """One status: OK while proposals are let through, WARN on a stop or late ticks, ERROR on a latch.
+
+    The caller stamps it. Updates the `reported` fields of `activity`.
+    """
+    elapsed_s = monotonic_s - activity.reported_at_s
+    late = stream.late_ticks - activity.reported_late_ticks
+    level, summary = _summary(active, finding, late)
+    standing = state.standing
+    values: dict[str, object] = {
+        "state": "active" if active else "inactive",
+        "model id": model_id,
+        "decision": finding.decision.name,
+        "reason": finding.reason.name,
+        "latched": state.latched.text if state.latched else "no",
+        "vetoes in a row": state.vetoes,
+        "proposals not passed": sum(n for decision, n in activity.decisions.items() if decision != Decision.PASS.name),
+        "surprises in the window": sum(state.surprises),
+        "robot state age (ms)": _age_ms(robot.state, monotonic_s),
+        "pose age (ms)": _age_ms(robot.pose, monotonic_s),
+        "proposal age (ms)": f"{(monotonic_s - standing.receipt_s) * 1e3:.1f}" if standing else "never",
+        "command ticks": stream.ticks,
+        "late ticks": stream.late_ticks,
+        "worst tick lateness (ms)": f"{stream.worst_lateness_s * 1e3:.2f}",
+    }
+    for kind, count in activity.messages.items():
+        values[f"{kind} rate (Hz)"] = f"{(count - activity.reported[kind]) / elapsed_s:.1f}"
+    activity.reported = Counter(activity.messages)
+    activity.reported_at_s = monotonic_s
+    activity.reported_late_ticks = stream.late_ticks
+    status = DiagnosticStatus(
+        level=level,
+        name=name,
+        message=summary,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+    return DiagnosticArray(status=[status])
+
+
+def _summary(active: bool, finding: Finding, late_ticks: int) -> tuple[bytes, str]:
+    if not active:
+        return DiagnosticStatus.OK, "inactive: no command is sent"
+    if finding.decision is Decision.LATCH:
+        return DiagnosticStatus.ERROR, finding.text
+    if finding.decision is Decision.STOP:
+        return DiagnosticStatus.WARN, finding.text
+    if late_ticks:
+        return DiagnosticStatus.WARN, f"{late_ticks} late command ticks since the last report"
+    return DiagnosticStatus.OK, finding.text
+
+
+def _age_ms(received: Received | None, monotonic_s: float) -> str:
+    return "never" if received is None else f"{(monotonic_s - received.receipt_s) * 1e3:.1f}"

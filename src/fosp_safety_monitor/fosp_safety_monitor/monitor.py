@@ -1,0 +1,174 @@
+"""The safety monitor without ROS: joins latents and proposals, runs the bundle's critic, keeps the state.
+
+Used by safety_monitor_node and by in-process evaluation. Its decisions are the pure functions of decision.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.clock import Now, Received
+from fosp_core.errors import UserError
+from fosp_core.limits import CommandLimits
+from fosp_core.specs import Manifest, RobotConfig
+from fosp_safety_monitor import decision
+from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.parameters import MonitorParameters, loosened
+from fosp_safety_monitor.state import MonitorState, Tick, initial_state
+from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
+
+_LATENTS_KEPT = 8
+
+
+class CriticModel(Protocol):
+    """critic.onnx of a bundle: fosp_core.onnx_session.OnnxModel."""
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]: ...
+
+
+class SafetyMonitor:
+    """Judges the proposals of one bundle and shapes the commands of one robot.
+
+    Inputs come from one thread, ticks may come from another: the critic runs outside of the lock that they share.
+    `clock` gives the present moment on both clocks; the monotonic one must not run backwards. `latched` is the latch
+    that an earlier monitor of the same robot left behind.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        critic: CriticModel,
+        robot: RobotConfig,
+        parameters: MonitorParameters,
+        clock: Callable[[], Now],
+        latched: Finding | None = None,
+    ) -> None:
+        self._manifest, self._robot_config = manifest, robot
+        self._thresholds = Thresholds.of(manifest, robot, parameters)
+        self._critic = critic
+        self._limits = CommandLimits(robot)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._robot = RobotStateInput()
+        self._latents: OrderedDict[tuple[int, int], LatentInput] = OrderedDict()
+        self._state = initial_state(robot.action.size, latched)
+
+    @property
+    def state(self) -> MonitorState:
+        """A consistent snapshot."""
+        return self._state
+
+    @property
+    def robot_state(self) -> RobotStateInput:
+        return self._robot
+
+    @property
+    def parameters(self) -> MonitorParameters:
+        return self._thresholds.parameters
+
+    # -- inputs --------------------------------------------------------------------------------------
+    def receive_latent(self, latent: LatentInput) -> list[Verdict]:
+        """Remember a latent. Gives a verdict when it is malformed, and one on the proposal that waited for it."""
+        verdicts = []
+        with self._lock:
+            self._state, verdict = decision.judge_latent(
+                self._state, latent, self._robot, self._thresholds, self._clock()
+            )
+            waiting = self._state.waiting
+        if verdict is not None:
+            verdicts.append(verdict)
+        self._latents[_key(latent)] = latent
+        while len(self._latents) > _LATENTS_KEPT:
+            self._latents.popitem(last=False)
+        if waiting is not None and _key(waiting) == _key(latent):
+            verdicts.append(self._judge(waiting, latent))
+        return verdicts
+
+    def receive_proposal(self, proposal: ProposalInput) -> Verdict | None:
+        """The verdict on a proposal; None when its latent has not come yet, so that it waits."""
+        latent = self._latents.get(_key(proposal))
+        if latent is None:
+            with self._lock:
+                if decision.waits_for_latent(self._state, proposal, self._thresholds, self._clock()):
+                    self._state = replace(self._state, waiting=proposal)
+                    return None
+        return self._judge(proposal, latent)
+
+    def receive_robot_state(self, received: Received) -> None:
+        """Joint states or odometry came, and are finite."""
+        with self._lock:
+            self._robot = replace(self._robot, state=received)
+
+    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None:
+        """The pose of the commanded point came, finite and in the action frame; `position` in m."""
+        with self._lock:
+            self._robot = replace(self._robot, pose=received, position=position)
+
+    # -- outputs -------------------------------------------------------------------------------------
+    def tick(self) -> Tick:
+        """The next command of the stream, and a verdict when there is no proposal to answer."""
+        with self._lock:
+            self._state, tick = decision.judge_tick(
+                self._state, self._robot, self._thresholds, self._limits, self._clock()
+            )
+        return tick
+
+    def halt(self) -> tuple[float, ...]:
+        """The next command on the way to zero, whatever the inputs say."""
+        with self._lock:
+            self._state = decision.halt(self._state, self._limits, self._clock())
+            return self._state.command
+
+    # -- operator ------------------------------------------------------------------------------------
+    def reset(self) -> str:
+        """End a latch; empty on success, else what still stops the robot."""
+        with self._lock:
+            self._state, refusal = decision.reset(self._state, self._robot, self._thresholds, self._clock())
+        return refusal
+
+    def change_parameters(self, parameters: MonitorParameters, active: bool) -> None:
+        """Put other parameters in force; UserError, and the old ones stay, when `active` and one would be loosened."""
+        if active:
+            names = loosened(self.parameters, parameters)
+            if names:
+                raise UserError(f"{', '.join(names)} can only be made stricter while active: deactivate the node first")
+        thresholds = Thresholds.of(self._manifest, self._robot_config, parameters)
+        with self._lock:
+            self._thresholds = thresholds
+
+    def _judge(self, proposal: ProposalInput, latent: LatentInput | None) -> Verdict:
+        scored = self._score(proposal, latent) if latent is not None else None
+        with self._lock:
+            self._state, verdict = decision.judge_proposal(
+                self._state, proposal, latent, scored, self._robot, self._thresholds, self._clock()
+            )
+        return verdict
+
+    def _score(self, proposal: ProposalInput, latent: LatentInput) -> CriticValues | Finding | None:
+        """What our own critic says; None when there is nothing well-formed to score, a Finding when it fails."""
+        actions = decision.critic_actions(proposal, latent, self._thresholds)
+        if actions is None:
+            return None
+        try:
+            output = self._critic.run(deter=latent.deter[np.newaxis], stoch=latent.stoch[np.newaxis], action=actions)
+            return CriticValues(
+                q_r=tuple(output["q_r"][0].tolist()),
+                q_c=tuple(output["q_c"][0].tolist()),
+                q_h=tuple(output["q_h"][0].tolist()),
+                v_h=float(output["v_h"][0]),
+            )
+        except Exception as error:  # onnxruntime raises its own, undocumented types
+            text = f"critic failed on proposal {proposal.step}: {str(error).splitlines()[0][:160]}"
+            return Finding(Decision.LATCH, Reason.NOT_FINITE, text)
+
+
+def _key(message: LatentInput | ProposalInput) -> tuple[int, int]:
+    """What ties a proposal to its latent: the camera frame and the step. Both must then be of the loaded model."""
+    return message.frame.stamp_ns, message.step

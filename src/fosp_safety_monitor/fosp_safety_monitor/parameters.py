@@ -1,0 +1,125 @@
+"""Parameters of the safety monitor: type, default, unit, bounds and meaning of each, in one place.
+
+No value means "disabled": every bound keeps its check alive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from fosp_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Description:
+    """One parameter as `ros2 param describe` shows it."""
+
+    name: str
+    kind: type[int] | type[float]
+    default: float
+    lower: float
+    upper: float
+    unit: str
+    meaning: str
+    stricter: Literal["smaller", "larger"]
+    """In which direction the monitor stops the robot sooner: the only one allowed while it is active."""
+
+    @property
+    def range(self) -> str:
+        return f"[{self.lower:g}, {self.upper:g}]{' ' + self.unit if self.unit else ''}"
+
+
+def _parameter(
+    default: float,
+    lower: float,
+    upper: float,
+    unit: str,
+    meaning: str,
+    stricter: Literal["smaller", "larger"] = "smaller",
+) -> Any:
+    metadata = {"lower": lower, "upper": upper, "unit": unit, "meaning": meaning, "stricter": stricter}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class MonitorParameters:
+    """Values of all parameters; UserError that names the range when one is out of it."""
+
+    proposal_timeout_s: float = _parameter(
+        0.1, 0.02, 1.0, "s", "STOP when no new proposal was judged for so long; two decision periods by default."
+    )
+    latent_timeout_s: float = _parameter(
+        0.15, 0.02, 1.0, "s", "STOP when the latent behind the proposal was received longer ago."
+    )
+    image_timeout_s: float = _parameter(
+        0.2, 0.02, 1.0, "s", "STOP when the camera frame behind the proposal was stamped longer ago."
+    )
+    robot_state_timeout_s: float = _parameter(
+        0.1, 0.01, 1.0, "s", "STOP when joint states, odometry or the pose of the commanded point are older."
+    )
+    stale_latch_s: float = _parameter(
+        5.0, 0.1, 60.0, "s", "LATCH when a stale input or missing proposals have stopped the robot for so long."
+    )
+    surprise_window: int = _parameter(20, 2, 1000, "steps", "Steps over which surprise is counted.", "larger")
+    surprise_recover_count: int = _parameter(
+        6, 1, 1000, "steps", "RECOVER when so many steps of the window surprised the world model."
+    )
+    surprise_stop_count: int = _parameter(
+        12, 1, 1000, "steps", "STOP when so many steps of the window surprised the world model."
+    )
+    veto_latch_count: int = _parameter(
+        100, 2, 1000, "steps", "LATCH when so many proposals in a row were vetoed for their risk."
+    )
+    recover_scale: float = _parameter(0.3, 0.01, 1.0, "", "RECOVER scales the least-risk candidate by this factor.")
+
+    def __post_init__(self) -> None:
+        for description in DESCRIPTIONS:
+            _check(description, getattr(self, description.name))
+        if not self.surprise_recover_count <= self.surprise_stop_count <= self.surprise_window:
+            raise UserError(
+                "parameters must keep surprise_recover_count <= surprise_stop_count <= surprise_window, got "
+                f"{self.surprise_recover_count}, {self.surprise_stop_count}, {self.surprise_window}"
+            )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> MonitorParameters:
+        """From names and values; what is left out has its default. UserError for an unknown name."""
+        known = {description.name for description in DESCRIPTIONS}
+        for name in values:
+            if name not in known:
+                raise UserError(f"unknown parameter '{name}'; allowed: {', '.join(sorted(known))}")
+        return cls(**values)
+
+
+def loosened(before: MonitorParameters, after: MonitorParameters) -> list[str]:
+    """Names of the parameters with which `after` would stop the robot later, or less often, than `before`."""
+    names = []
+    for description in DESCRIPTIONS:
+        old, new = getattr(before, description.name), getattr(after, description.name)
+        if (new > old) if description.stricter == "smaller" else (new < old):
+            names.append(description.name)
+    return names
+
+
+def _check(description: Description, value: object) -> None:
+    """UserError unless `value` is a number of the right kind within the bounds."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if description.kind is int:
+        number = number and isinstance(value, int)
+    if not number or not math.isfinite(value) or not description.lower <= value <= description.upper:  # type: ignore[arg-type, operator]
+        whole = "a whole number " if description.kind is int else ""
+        raise UserError(f"parameter '{description.name}' must be {whole}in {description.range}, got {value}")
+
+
+DESCRIPTIONS: tuple[Description, ...] = tuple(
+    Description(
+        item.name,
+        int if item.type == "int" else float,
+        item.default,  # type: ignore[arg-type]
+        **item.metadata,
+    )
+    for item in fields(MonitorParameters)
+)

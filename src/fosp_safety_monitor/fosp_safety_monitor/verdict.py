@@ -1,0 +1,113 @@
+"""What the safety monitor says: decisions, reasons, and the verdict that holds both with their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from math import nan
+
+
+class Decision(IntEnum):
+    """From least to most restrictive, with the values of fosp_msgs/SafetyVerdict; the most restrictive wins."""
+
+    PASS = 0
+    SUBSTITUTE = 1
+    RECOVER = 2
+    STOP = 3
+    LATCH = 4
+
+
+class Reason(IntEnum):
+    """Why, with the values of the REASON_ constants of fosp_msgs/SafetyVerdict."""
+
+    OK = 0
+    INFEASIBLE = 1
+    NO_FEASIBLE = 2
+    STALE_IMAGE = 3
+    STALE_LATENT = 4
+    STALE_ROBOT_STATE = 5
+    DEADLINE = 6
+    NOT_FINITE = 7
+    WRONG_SHAPE = 8
+    MODEL_ID = 9
+    CRITIC_RANGE = 10
+    SURPRISE = 11
+    VETOES = 12
+    ESTOP = 13
+    NOT_READY = 14
+    STALE_TOO_LONG = 15
+    ORDER = 16
+
+
+STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})
+"""Reasons that latch when they last: something stopped talking."""
+
+RISK = frozenset({Reason.INFEASIBLE, Reason.NO_FEASIBLE, Reason.CRITIC_RANGE, Reason.SURPRISE, Reason.VETOES})
+"""Reasons that veto a proposal for what it would do; so many in a row latch."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one check: the decision it asks for, and why, in words with the numbers."""
+
+    decision: Decision
+    reason: Reason
+    text: str
+
+
+PASSED = Finding(Decision.PASS, Reason.OK, "every check holds")
+
+
+def most_restrictive(findings: Iterable[Finding | None]) -> Finding:
+    """The finding with the most restrictive decision, the first of equals; PASSED when there is none."""
+    return max((finding for finding in findings if finding is not None), key=lambda f: f.decision, default=PASSED)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The camera frame that an input descends from."""
+
+    stamp_ns: int
+    """Header stamp, ROS clock; kept in whole nanoseconds, because it identifies the frame along the chain."""
+    frame_id: str = ""
+
+    @property
+    def stamp_s(self) -> float:
+        return self.stamp_ns * 1e-9
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one proposal, or to its absence. Field by field a fosp_msgs/SafetyVerdict; NaN: not evaluated."""
+
+    decision: Decision
+    reason: Reason
+    reason_text: str
+    frame: Frame
+    step: int
+    model_id: str
+    action_in: tuple[float, ...]
+    """Proposed action, normalised; empty when there was none."""
+    action_out: tuple[float, ...]
+    """Target sent towards the robot, normalised; zero for STOP and LATCH."""
+    candidate: int
+    """Index of the candidate that was let through (PASS, SUBSTITUTE, RECOVER)."""
+    decided_s: float
+    """When, on the ROS clock."""
+    eps: float
+    surprise_limit: float
+    image_age_limit_s: float
+    robot_state_age_limit_s: float
+    limited: bool = False
+    """The hard limits changed the command since the last verdict."""
+    q_h: float = nan
+    """Risk of the proposed action, by the monitor's own critic."""
+    q_h_out: float = nan
+    """Risk of the candidate let through."""
+    v_h: float = nan
+    surprise: float = nan
+    image_age_s: float = nan
+    robot_state_age_s: float = nan
+    decision_s: float = nan
+    """Time from receipt of the proposal to the verdict."""

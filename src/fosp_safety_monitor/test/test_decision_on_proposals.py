@@ -1,0 +1,394 @@
+"""The verdict on one proposal: every row of the check table of the README, and the ladder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fosp_safety_monitor import decision
+from fosp_safety_monitor.verdict import Decision, Finding, Frame, Reason
+
+THREE = [[0.8, 0.1, 0.0], [0.2, 0.2, 0.2], [-0.4, 0.0, 0.4]]
+
+
+def outcome(verdict):
+    return verdict.decision, verdict.reason
+
+
+# -- the ladder ------------------------------------------------------------------------------------
+def test_a_feasible_proposal_passes_bit_for_bit(scene):
+    verdict = scene.judge(scene.proposal(THREE, chosen=2), scored=scene.values([0.9, 0.9, 0.5]))
+    assert outcome(verdict) == (Decision.PASS, Reason.OK)
+    assert verdict.action_in == verdict.action_out == tuple(np.float32(THREE[2]).tolist())
+    assert (verdict.candidate, verdict.q_h, verdict.q_h_out, verdict.eps) == (2, 0.5, 0.5, 0.5)
+
+
+def test_an_infeasible_proposal_is_replaced_by_the_feasible_candidate_of_greatest_utility(scene):
+    wanted = [*THREE, [0.0, 0.0, 1.0]]
+    values = scene.values([0.9, 0.2, 0.3, 0.4], q_r=(0.9, 0.1, 0.45, 0.5), q_c=(0.0, 0.0, 0.0, 1.0))
+    verdict = scene.judge(scene.proposal(wanted), scored=values)
+    assert outcome(verdict) == (Decision.SUBSTITUTE, Reason.INFEASIBLE)
+    assert verdict.candidate == 2, "0.45 is more than 0.5 - kappa * 1.0, and more than 0.1"
+    assert verdict.action_out == tuple(np.float32(wanted[2]).tolist())
+    assert verdict.action_in == tuple(np.float32(wanted[0]).tolist())
+    assert (verdict.q_h, verdict.q_h_out) == (0.9, 0.3)
+    assert "0.900" in verdict.reason_text
+    assert "0.500" in verdict.reason_text
+
+
+def test_without_any_feasible_candidate_the_least_risky_one_is_scaled_down(scene):
+    verdict = scene.judge(scene.proposal(THREE), scored=scene.values([0.9, 0.8, 0.6]))
+    assert outcome(verdict) == (Decision.RECOVER, Reason.NO_FEASIBLE)
+    assert verdict.candidate == 2
+    assert verdict.action_out == pytest.approx([-0.12, 0.0, 0.12])
+    assert verdict.q_h_out == 0.6
+
+
+def test_the_most_restrictive_finding_wins(scene):
+    values = scene.values([0.9], q_r=(5.0,))
+    verdict = scene.judge(scene.proposal(model_id="other"), scored=values)
+    assert outcome(verdict) == (Decision.LATCH, Reason.MODEL_ID)
+
+
+def test_an_action_beyond_its_range_is_clipped(scene):
+    verdict = scene.judge(scene.proposal([[7.0, -7.0, 0.5]]))
+    assert verdict.action_out == (1.0, -1.0, 0.5)
+
+
+# -- age of every input ----------------------------------------------------------------------------
+def test_an_old_camera_frame_stops(scene):
+    old = Frame(round((scene.ros_s - 0.21) * 1e9))
+    verdict = scene.judge(scene.proposal(frame=old), scene.latent(frame=old))
+    assert outcome(verdict) == (Decision.STOP, Reason.STALE_IMAGE)
+    assert verdict.action_out == (0.0, 0.0, 0.0)
+    assert "210 ms" in verdict.reason_text
+    assert "200 ms" in verdict.reason_text
+    assert verdict.image_age_s == pytest.approx(0.21)
+
+
+def test_a_camera_frame_from_the_future_stops(scene):
+    early = Frame(round((scene.ros_s + 0.05) * 1e9))
+    verdict = scene.judge(scene.proposal(frame=early), scene.latent(frame=early))
+    assert outcome(verdict) == (Decision.STOP, Reason.STALE_IMAGE)
+    assert "future" in verdict.reason_text
+
+
+def test_a_latent_received_long_ago_stops(scene):
+    verdict = scene.judge(latent=scene.latent(receipt_s=scene.monotonic_s - 0.16))
+    assert outcome(verdict) == (Decision.STOP, Reason.STALE_LATENT)
+
+
+def test_a_proposal_that_waited_beyond_its_deadline_stops(scene):
+    verdict = scene.judge(scene.proposal(receipt_s=scene.monotonic_s - 0.11))
+    assert outcome(verdict) == (Decision.STOP, Reason.DEADLINE)
+
+
+def test_a_robot_that_was_never_heard_of_stops(scene):
+    scene.robot = replace(scene.robot, state=None)
+    assert outcome(scene.judge()) == (Decision.STOP, Reason.STALE_ROBOT_STATE)
+
+
+@pytest.mark.parametrize("clock", ["stamp_s", "receipt_s"])
+@pytest.mark.parametrize("source", ["state", "pose"])
+def test_robot_state_and_pose_must_be_fresh_by_stamp_and_by_receipt(scene, source, clock):
+    received = getattr(scene.robot, source)
+    old = replace(received, **{clock: getattr(received, clock) - 0.11})
+    scene.robot = replace(scene.robot, **{source: old})
+    assert outcome(scene.judge()) == (Decision.STOP, Reason.STALE_ROBOT_STATE)
+
+
+@pytest.mark.parametrize("source", ["state", "pose"])
+def test_robot_state_and_pose_from_the_future_stop(scene, source):
+    received = getattr(scene.robot, source)
+    scene.robot = replace(scene.robot, **{source: replace(received, stamp_s=received.stamp_s + 0.1)})
+    assert outcome(scene.judge()) == (Decision.STOP, Reason.STALE_ROBOT_STATE)
+
+
+def test_an_arm_without_a_pose_stops_and_a_base_needs_none(scene, make_scene):
+    scene.robot = replace(scene.robot, pose=None, position=None)
+    assert outcome(scene.judge()) == (Decision.STOP, Reason.STALE_ROBOT_STATE)
+    base = make_scene("base")
+    base.robot = replace(base.robot, pose=None, position=None)
+    assert base.judge().decision is Decision.PASS
+
+
+# -- malformed: LATCH ------------------------------------------------------------------------------
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_an_action_that_is_not_finite_latches_even_if_it_was_not_chosen(scene, bad):
+    verdict = scene.judge(scene.proposal([[0.1, 0.1, 0.1], [0.1, bad, 0.1]]))
+    assert outcome(verdict) == (Decision.LATCH, Reason.NOT_FINITE)
+    assert verdict.action_out == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"surprise": math.nan},
+        {"surprise": math.inf},
+        {"deter": np.full(8, np.nan, np.float32)},
+        {"stoch": np.full(6, np.inf, np.float32)},
+    ],
+)
+def test_a_latent_that_is_not_finite_latches_on_receipt_and_with_its_proposal(scene, change):
+    latent = scene.latent(**change)
+    state, verdict = decision.judge_latent(scene.state, latent, scene.robot, scene.thresholds, scene.now)
+    assert outcome(verdict) == (Decision.LATCH, Reason.NOT_FINITE)
+    assert state.latched is not None
+    assert outcome(scene.answer(latent=latent)) == (Decision.LATCH, Reason.NOT_FINITE)
+
+
+@pytest.mark.parametrize("name", ["q_r", "q_c", "q_h", "v_h"])
+def test_a_critic_output_that_is_not_finite_latches(scene, name):
+    bad = math.nan if name == "v_h" else (math.nan,)
+    verdict = scene.judge(scored=scene.values(**{name: bad}) if name != "q_h" else scene.values([math.nan]))
+    assert outcome(verdict) == (Decision.LATCH, Reason.NOT_FINITE)
+
+
+def test_a_critic_that_fails_latches(scene):
+    failure = Finding(Decision.LATCH, Reason.NOT_FINITE, "critic failed")
+    assert outcome(scene.judge(scored=failure)) == (Decision.LATCH, Reason.NOT_FINITE)
+
+
+def test_a_proposal_that_nobody_scored_latches(scene):
+    for latent, scored in ((scene.latent(), None), (None, scene.values())):
+        _, verdict = decision.judge_proposal(
+            scene.state, scene.proposal(), latent, scored, scene.robot, scene.thresholds, scene.now
+        )
+        assert verdict.decision is Decision.LATCH
+
+
+@pytest.mark.parametrize("change", [{"deter": np.zeros(7, np.float32)}, {"stoch": np.zeros(0, np.float32)}])
+def test_a_latent_of_the_wrong_size_latches(scene, change):
+    latent = scene.latent(**change)
+    _, verdict = decision.judge_latent(scene.state, latent, scene.robot, scene.thresholds, scene.now)
+    assert outcome(verdict) == (Decision.LATCH, Reason.WRONG_SHAPE)
+    assert outcome(scene.answer(latent=latent)) == (Decision.LATCH, Reason.WRONG_SHAPE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"actions": np.zeros((1, 2), np.float32)},
+        {"actions": np.zeros((0, 3), np.float32)},
+        {"actions": np.zeros((257, 3), np.float32)},
+        {"actions": None},
+        {"chosen": 1},
+        {"chosen": -1},
+    ],
+)
+def test_a_proposal_of_the_wrong_shape_latches(scene, change):
+    assert outcome(scene.judge(replace(scene.proposal(), **change))) == (Decision.LATCH, Reason.WRONG_SHAPE)
+
+
+def test_critic_values_that_do_not_match_the_candidates_latch(scene):
+    assert outcome(scene.judge(scored=scene.values([0.1, 0.1]))) == (Decision.LATCH, Reason.WRONG_SHAPE)
+
+
+def test_a_proposal_of_an_unknown_model_latches(scene):
+    assert outcome(scene.judge(scene.proposal(model_id="other"))) == (Decision.LATCH, Reason.MODEL_ID)
+
+
+def test_a_latent_of_another_model_than_its_proposal_latches(scene):
+    other = scene.latent(model_id="other")
+    assert outcome(scene.answer(latent=other)) == (Decision.LATCH, Reason.MODEL_ID)
+    scene = type(scene)(scene.robot_config)
+    _, verdict = decision.judge_latent(scene.state, other, scene.robot, scene.thresholds, scene.now)
+    assert outcome(verdict) == (Decision.LATCH, Reason.MODEL_ID)
+
+
+def test_a_malformed_latent_latches_the_proposals_after_it_too(scene):
+    scene.state, _ = decision.judge_latent(
+        scene.state, scene.latent(surprise=math.nan), scene.robot, scene.thresholds, scene.now
+    )
+    verdict = scene.answer()
+    assert outcome(verdict) == (Decision.LATCH, Reason.NOT_FINITE)
+
+
+def test_malformed_proposals_are_not_given_to_the_critic(scene):
+    assert decision.critic_actions(scene.proposal(), scene.latent(), scene.thresholds).shape == (1, 1, 3)
+    for proposal, latent in [
+        (scene.proposal([[math.nan, 0.0, 0.0]]), scene.latent()),
+        (scene.proposal(), scene.latent(deter=np.zeros(3, np.float32))),
+    ]:
+        assert decision.critic_actions(proposal, latent, scene.thresholds) is None
+
+
+def test_the_critic_scores_the_clipped_action(scene):
+    assert decision.critic_actions(scene.proposal([[7.0, 0.0, -7.0]]), scene.latent(), scene.thresholds).tolist() == [
+        [[1.0, 0.0, -1.0]]
+    ]
+
+
+# -- critic, surprise, vetoes ----------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "value"), [("q_r", 0.91), ("q_r", -0.91), ("q_c", 1.1), ("q_c", -0.1), ("q_h", -0.1), ("v_h", 1.1)]
+)
+def test_a_critic_output_outside_of_its_calibrated_range_stops(scene, name, value):
+    values = scene.values([value]) if name == "q_h" else scene.values(**{name: value if name == "v_h" else (value,)})
+    verdict = scene.judge(scored=values)
+    assert outcome(verdict) == (Decision.STOP, Reason.CRITIC_RANGE)
+    assert name in verdict.reason_text
+    assert verdict.action_out == (0.0, 0.0, 0.0)
+
+
+def surprise(scene, count, calm=0):
+    for _ in range(calm):
+        scene.judge()
+        scene.wait(0.05)
+        scene.hear_from_robot()
+    for _ in range(count):
+        verdict = scene.judge(scene.proposal(THREE), scene.latent(surprise=5.1), scene.values([0.3, 0.2, 0.1]))
+        scene.wait(0.05)
+        scene.hear_from_robot()
+    return verdict
+
+
+def test_a_few_surprises_pass(scene):
+    assert surprise(scene, 5).decision is Decision.PASS
+
+
+def test_surprise_in_several_steps_of_the_window_recovers(scene):
+    verdict = surprise(scene, 6)
+    assert outcome(verdict) == (Decision.RECOVER, Reason.SURPRISE)
+    assert verdict.candidate == 2
+    assert verdict.action_out == pytest.approx([-0.12, 0.0, 0.12])
+    assert "6 of the last 20" in verdict.reason_text
+
+
+def test_surprise_in_most_steps_of_the_window_stops(scene):
+    assert outcome(surprise(scene, 12)) == (Decision.STOP, Reason.SURPRISE)
+
+
+def test_surprise_is_forgotten_when_it_leaves_the_window(scene):
+    assert surprise(scene, 6).decision is Decision.RECOVER
+    for _ in range(20):
+        scene.wait(0.05)
+        scene.hear_from_robot()
+        verdict = scene.judge()
+    assert verdict.decision is Decision.PASS
+
+
+def veto(scene, count, q_h=(0.9,)):
+    for _ in range(count):
+        verdict = scene.judge(scored=scene.values(q_h))
+        scene.wait(0.05)
+        scene.hear_from_robot()
+    return verdict
+
+
+def test_a_policy_held_in_front_of_an_obstacle_for_five_seconds_latches(scene):
+    assert veto(scene, 99).decision is Decision.RECOVER
+    verdict = veto(scene, 1)
+    assert outcome(verdict) == (Decision.LATCH, Reason.VETOES)
+    assert "100 proposals in a row" in verdict.reason_text
+
+
+def test_one_proposal_that_passes_ends_a_row_of_vetoes(scene):
+    veto(scene, 99)
+    assert scene.judge().decision is Decision.PASS
+    scene.wait(0.05)
+    scene.hear_from_robot()
+    assert veto(scene, 99).decision is Decision.RECOVER
+
+
+def test_stale_proposals_neither_count_as_vetoes_nor_end_their_row(scene):
+    veto(scene, 99)
+    scene.judge(scene.proposal(receipt_s=scene.monotonic_s - 0.11))
+    scene.wait(0.05)
+    scene.hear_from_robot()
+    assert outcome(veto(scene, 1)) == (Decision.LATCH, Reason.VETOES)
+
+
+# -- order -----------------------------------------------------------------------------------------
+def test_a_repeated_proposal_is_ignored_and_the_last_verdict_stands(scene):
+    first, latent = scene.proposal([[0.5, 0.0, 0.0]]), scene.latent()
+    scene.judge(first, latent)
+    before = scene.state
+    scene.wait(0.01)
+    verdict = scene.answer(scene.proposal([[-1.0, 0.0, 0.0]], frame=first.frame), latent)
+    assert outcome(verdict) == (Decision.PASS, Reason.ORDER)
+    assert verdict.action_out == (0.5, 0.0, 0.0)
+    assert scene.state == before
+
+
+def test_a_proposal_of_an_earlier_frame_is_ignored(scene):
+    earlier = scene.proposal([[-1.0, 0.0, 0.0]])
+    latent = scene.latent()
+    scene.wait(0.05)
+    scene.judge(scene.proposal([[0.5, 0.0, 0.0]]))
+    verdict = scene.answer(earlier, latent)
+    assert verdict.reason is Reason.ORDER
+    assert "50.0 ms before" in verdict.reason_text
+    assert scene.state.standing.verdict.action_out == (0.5, 0.0, 0.0)
+
+
+def test_repeating_a_proposal_keeps_nothing_alive(moving):
+    repeated = moving.proposal(frame=moving.state.standing.frame)
+    for _ in range(30):
+        moving.wait(0.01)
+        moving.hear_from_robot()
+        verdict = moving.answer(replace(repeated, receipt_s=moving.monotonic_s))
+        tick = moving.tick()
+    assert tick.command == (0.0, 0.0, 0.0)
+    assert outcome(verdict) == (Decision.STOP, Reason.ORDER)
+    assert verdict.action_out == (0.0, 0.0, 0.0)
+
+
+def test_steps_that_begin_anew_with_a_restarted_encoder_are_accepted(scene):
+    scene.step = 70
+    scene.judge()
+    scene.wait(0.05)
+    scene.hear_from_robot()
+    scene.step = 0
+    assert scene.judge().decision is Decision.PASS
+
+
+def test_a_frame_judged_from_the_future_does_not_lock_out_the_ones_after_it(scene):
+    early = Frame(round((scene.ros_s + 100.0) * 1e9))
+    assert scene.judge(scene.proposal(frame=early), scene.latent(frame=early)).reason is Reason.STALE_IMAGE
+    scene.wait(0.05)
+    scene.hear_from_robot()
+    assert scene.judge().decision is Decision.PASS
+
+
+def test_a_malformed_proposal_latches_even_when_it_repeats_a_frame(scene):
+    scene.judge()
+    assert scene.answer(scene.proposal([[math.nan, 0.0, 0.0]])).decision is Decision.LATCH
+
+
+# -- waiting for the latent --------------------------------------------------------------------------
+def test_only_a_wellformed_proposal_in_order_may_wait_for_its_latent(scene):
+    def waits(proposal):
+        return decision.waits_for_latent(scene.state, proposal, scene.thresholds, scene.now)
+
+    assert waits(scene.proposal())
+    assert not waits(scene.proposal(model_id="other"))
+    proposal = scene.proposal()
+    scene.judge(proposal)
+    assert not waits(proposal)
+
+
+# -- the verdict's numbers ---------------------------------------------------------------------------
+def test_a_verdict_holds_the_numbers_and_the_thresholds_they_were_held_against(scene):
+    latent = scene.latent()
+    proposal = scene.proposal()
+    scene.wait(0.004)
+    verdict = scene.judge(proposal, latent, scene.values([0.2], v_h=0.3))
+    assert verdict.frame == proposal.frame
+    assert (verdict.step, verdict.model_id) == (0, "model-under-test")
+    assert (verdict.q_h, verdict.v_h, verdict.surprise) == (0.2, 0.3, 0.1)
+    assert (verdict.eps, verdict.surprise_limit) == (0.5, 5.0)
+    assert (verdict.image_age_limit_s, verdict.robot_state_age_limit_s) == (0.2, 0.1)
+    assert verdict.image_age_s == pytest.approx(0.004)
+    assert verdict.robot_state_age_s == pytest.approx(0.004)
+    assert verdict.decision_s == pytest.approx(0.004)
+    assert verdict.decided_s == scene.ros_s
+
+
+def test_a_stop_says_not_evaluated_for_what_was_not(scene):
+    verdict = scene.judge(scene.proposal([[math.nan, 0.0, 0.0]]), scored=scene.values())
+    assert math.isnan(verdict.q_h_out)
+    assert verdict.action_in[1:] == (0.0, 0.0)
