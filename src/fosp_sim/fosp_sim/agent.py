@@ -16,13 +16,8 @@ from fosp_core.clock import Now, Received
 from fosp_core.specs import RobotConfig
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import Proposal, SafePolicy
-from fosp_safety_monitor.decision import (
-    critic_actions,
-    initial_state,
-    judge_latent,
-    judge_proposal,
-)
-from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.inputs import LatentInput, ProposalInput
+from fosp_safety_monitor.monitor import SafetyMonitor
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.verdict import Decision, Frame, Verdict
 
@@ -47,14 +42,22 @@ class Agent:
         self._encoder = Encoder(bundle)
         self._policy = SafePolicy(bundle, candidates)
         self._monitoring = monitoring
-        self._thresholds = Thresholds.of(bundle.manifest, robot, MonitorParameters())
+        self._robot = robot
+        self._model_id = bundle.manifest.id
         self.reset(0)
 
     def reset(self, seed: int) -> None:
         """Forget the last episode; `seed` draws the candidates beside the actors' means."""
         self._encoder.reset()
         self._rng = np.random.default_rng(seed)
-        self._state = initial_state(self._thresholds.action_size)
+        self._time_s = 0.0
+        self._monitor = SafetyMonitor(
+            self._bundle.manifest,
+            self._bundle.critic,
+            self._robot,
+            MonitorParameters(),
+            lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),
+        )
         self._step = 0
 
     def act(
@@ -62,12 +65,12 @@ class Agent:
         images: NDArray[np.uint8],
         executed: NDArray[np.float32],
         is_first: bool,
-        position: tuple[float, float, float] | None,
+        position: tuple[float, float, float],
         time_s: float,
     ) -> Action:
         """Decide on `images` (C, H, W, 3) uint8 taken `time_s` s into the episode, `executed` (n,) before them.
 
-        `position` m is the pose of the commanded point, for robots with a workspace.
+        `position` m is that of the commanded point.
         """
         latent = self._encoder.step(images, executed, is_first)
         proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng)
@@ -80,22 +83,18 @@ class Agent:
         return Action(action, verdict.decision, verdict)
 
     def _judge(
-        self, latent: LatentState, proposal: Proposal, position: tuple[float, float, float] | None, time_s: float
+        self, latent: LatentState, proposal: Proposal, position: tuple[float, float, float], time_s: float
     ) -> Verdict:
-        model_id, frame = self._thresholds.model_id, Frame(round(time_s * 1e9))
-        now = Now(ros_s=frame.stamp_s, monotonic_s=frame.stamp_s)
-        fresh = Received(frame.stamp_s, frame.stamp_s)
-        robot = RobotStateInput(fresh, fresh, position)
-        received = LatentInput(self._step, model_id, frame, frame.stamp_s, latent.deter, latent.stoch, latent.surprise)
+        model_id, frame, received = self._model_id, Frame(round(time_s * 1e9)), Received(time_s, time_s)
         actions = np.stack([candidate.action for candidate in proposal.candidates])
-        offered = ProposalInput(self._step, model_id, frame, frame.stamp_s, actions, proposal.chosen)
-        self._state, fault = judge_latent(self._state, received, robot, self._thresholds, now)
-        scored = critic_actions(offered, received, self._thresholds)
-        values = None if scored is None or fault is not None else self._values(latent, scored)
-        self._state, verdict = judge_proposal(self._state, offered, received, values, robot, self._thresholds, now)
+        self._time_s = time_s
+        self._monitor.receive_robot_state(received)
+        self._monitor.receive_pose(received, position)
+        self._monitor.receive_latent(
+            LatentInput(self._step, model_id, frame, time_s, latent.deter, latent.stoch, latent.surprise)
+        )
+        verdict = self._monitor.receive_proposal(
+            ProposalInput(self._step, model_id, frame, time_s, actions, proposal.chosen)
+        )
+        assert verdict is not None  # its latent has come
         return verdict
-
-    def _values(self, latent: LatentState, actions: NDArray[np.float32]) -> CriticValues:
-        out = self._bundle.critic.run(deter=latent.deter[None], stoch=latent.stoch[None], action=actions)
-        q_r, q_c, q_h = (tuple(out[name][0].tolist()) for name in ("q_r", "q_c", "q_h"))
-        return CriticValues(q_r, q_c, q_h, float(out["v_h"][0]))

@@ -1,0 +1,55 @@
+"""`fosp pretrain`: bags in, bundle out."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Size(StrEnum):
+    nano = "nano"
+    small = "small"
+    paper = "paper"
+
+
+def pretrain(
+    bags: Annotated[list[Path], typer.Argument(help="Folders with bags, one folder per episode.", metavar="DIR...")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to write.", metavar="BUNDLE")],
+    size: Annotated[Size, typer.Option(help="Networks: nano trains on a CPU in an hour.")] = Size.nano,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates; by default as the configuration says.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of networks, batches and the validation split.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    robot: Annotated[str, typer.Option(help="Robot by name or file; by default the one the bags name.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="YAML with hyperparameters that differ from the defaults.", metavar="FILE")
+    ] = None,
+) -> int:
+    """Train world model, critics and actor on recorded bags, calibrate, and write a bundle."""
+    from fosp_learner.process import restart_with_allocator_settings
+
+    restart_with_allocator_settings()
+
+    import sys
+
+    from fosp_bringup.paths import robot_path, share
+    from fosp_core.specs import parse_spec, read_robot, read_yaml
+    from fosp_learner.config import LearnerConfig
+    from fosp_learner.pretrain import pretrain as train
+    from fosp_learner.trainer import TrainingDiverged
+
+    described = read_yaml(config) or {} if config else {}
+    given = {"size": size.value, "seed": seed} | ({"steps": steps} if steps else {})
+    learner = parse_spec(LearnerConfig, described | given, str(config or "command line"))
+    paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))
+    command = shlex.join(["./fosp", *sys.argv[1:]])
+    try:
+        manifest = train(bags, out, [read_robot(path) for path in paths], learner, resume=resume, command=command)
+    except TrainingDiverged as error:
+        print(f"fosp: {error}", file=sys.stderr)
+        return 1
+    print(f"{out}: {manifest.task} for {manifest.robot}, id {manifest.id}")
+    return 0
