@@ -6,9 +6,6 @@ from pathlib import Path
 
 from fosp_core.errors import UserError
 
-ROBOT_OF_TASK = {"safe_reach": "sim_arm", "safe_goal": "sim_base"}
-"""The simulated robot that a task is made for."""
-
 
 def share() -> Path:
     """Folder that holds config/ and launch/."""

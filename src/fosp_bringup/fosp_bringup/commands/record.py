@@ -28,7 +28,7 @@ def record(
     """Record demonstrations in simulation: rosbag2 MCAP, the topics that a robot's recorder writes."""
     from rich.progress import track
 
-    from fosp_bringup.paths import ROBOT_OF_TASK, robot_path
+    from fosp_bringup.paths import robot_path
     from fosp_core.specs import read_robot
     from fosp_sim.record import record_episodes
     from fosp_sim.scenario import read_scenario
@@ -36,7 +36,7 @@ def record(
     described = read_scenario(scenario)
     if seed is not None:
         described = described.model_copy(update={"seed": seed})
-    described_robot = read_robot(robot_path(robot or ROBOT_OF_TASK[described.task]))
+    described_robot = read_robot(robot_path(robot or described.robot))
     outcomes = list(
         track(
             record_episodes(described, described_robot, demonstrator.value, episodes, out),
