@@ -58,12 +58,7 @@ def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
         raise UserError(f"{directory}: damaged checkpoint ({error}); train without --resume") from None
     load_networks(trainer, {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}, directory)
     for optimiser, adam in trainer.optimisers.items():
-        saved: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith(f"adam.{optimiser}."):
-                index, key = name.removeprefix(f"adam.{optimiser}.").split(".")
-                saved.setdefault(int(index), {})[key] = tensor
-        adam.load_state_dict({"state": saved, "param_groups": adam.state_dict()["param_groups"]})
+        _load_adam(adam, f"adam.{optimiser}.", tensors)
     trainer.step, trainer.seconds = int(content["step"]), float(content["seconds"])
     trainer.sampler.state = content["sampler"]
     torch.set_rng_state(tensors["generator"])
@@ -97,6 +92,20 @@ def load_networks(trainer: Trainer, tensors: dict[str, Tensor], source: Path) ->
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:160]
             raise UserError(f"{source}: weights do not fit these networks ({detail})") from None
+
+
+def _load_adam(adam: torch.optim.Adam, prefix: str, tensors: dict[str, Tensor]) -> None:
+    parameters: list[Tensor] = adam.param_groups[0]["params"]
+    saved: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".")
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                # The fused update walks through memory: moments must lie there as the weights do (channels_last).
+                tensor = torch.empty_like(parameter).copy_(tensor)
+            saved.setdefault(int(index), {})[key] = tensor
+    adam.load_state_dict({"state": saved, "param_groups": adam.state_dict()["param_groups"]})
 
 
 def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path) -> None:

@@ -143,7 +143,7 @@ def _example_inputs(model: WorldModel, device: torch.device) -> dict[str, dict[s
     """Inputs of the golden check: a plausible state, noise as the picture."""
     rssm = model.rssm
     rng = np.random.default_rng(0)
-    channels, height, width = model.mean_image.shape
+    height, width, channels = model.mean_image.shape
     action_size = rssm.from_action.in_features
     deter = torch.from_numpy(rng.uniform(-0.5, 0.5, (1, len(rssm.initial))).astype(np.float32))
     classes = torch.from_numpy(rng.integers(0, rssm.classes, (1, rssm.variables)))

@@ -31,9 +31,12 @@ def bin_centres(device: torch.device | None = None) -> Tensor:
 
 
 def two_hot(value: Tensor) -> Tensor:
-    """Two-hot encoding of symlog(value): (...) -> (..., 255), the two neighbouring bins weighted by closeness."""
+    """Two-hot encoding of symlog(value): (...) -> (..., 255), the two neighbouring bins weighted by closeness.
+
+    NaN stays NaN.
+    """
     position = (symlog(value).clamp(-LIMIT, LIMIT) + LIMIT) * (BINS - 1) / (2 * LIMIT)
-    lower = position.floor().clamp(0, BINS - 2)
+    lower = position.floor().clamp(0, BINS - 2).nan_to_num(0)
     upper_share = (position - lower).unsqueeze(-1)
     index = lower.long().unsqueeze(-1)
     encoded = torch.zeros(*value.shape, BINS, device=value.device)

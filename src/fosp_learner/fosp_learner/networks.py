@@ -81,62 +81,79 @@ class TwoHotHead(nn.Module):
         return result.float()
 
 
-class ConvEncoder(nn.Module):
-    """Cameras -> embedding: (N, 3 * cameras, H, W) in [-0.5, 0.5] -> (N, size), stride-2 convolutions to a 4 x 4 grid.
+PATCH = 4
+"""Pixels along the side of a patch: the first and last stage are linear maps of patches. Convolutions with three
+channels at full resolution take most of the time on a CPU."""
 
-    The grid is flattened, not pooled: where small things are matters most.
+
+class ConvEncoder(nn.Module):
+    """Cameras -> embedding: (N, H, W, channels) in [-0.5, 0.5] -> (N, size).
+
+    4 x 4 patches, then stride-2 convolutions to a 4 x 4 grid, flattened and not pooled: where small things are matters
+    most.
     """
 
     def __init__(self, channels: int, image_size: int, depth: int) -> None:
         super().__init__()
-        stages = stage_count(image_size)
-        sizes = [channels] + [depth * 2**i for i in range(stages)]
+        sizes = stage_channels(image_size, depth)
+        self.patch = nn.Linear(PATCH * PATCH * channels, sizes[0], bias=False)
+        self.patch_norm = Norm(sizes[0])
         self.layers = nn.Sequential(
-            nn.Conv2d(sizes[0], sizes[1], 4, 2, 1),
-            nn.SiLU(),
             *(
                 nn.Sequential(nn.Conv2d(a, b, 4, 2, 1, bias=False), ChannelNorm(b), nn.SiLU())
-                for a, b in pairwise(sizes[1:])
-            ),
+                for a, b in pairwise(sizes)
+            )
         )
         self.size = sizes[-1] * 16
 
     def forward(self, image: Tensor) -> Tensor:
-        grid: Tensor = self.layers(image)
-        return grid.permute(0, 2, 3, 1).flatten(1)
+        grid = F.silu(self.patch_norm(self.patch(patches(image))))
+        embedded: Tensor = self.layers(grid.permute(0, 3, 1, 2))
+        return embedded.permute(0, 2, 3, 1).flatten(1)
 
 
 class ConvDecoder(nn.Module):
-    """Latent feature -> image mean: (N, feature) -> (N, 3 * cameras, H, W) float32, pixels in about [-0.5, 0.5]."""
+    """Latent feature -> image mean as `patches`: (N, feature) -> (N, H / 4, W / 4, 16 * channels) float32."""
 
     def __init__(self, feature: int, channels: int, image_size: int, depth: int) -> None:
         super().__init__()
-        stages = stage_count(image_size)
-        sizes = [depth * 2**i for i in reversed(range(stages))]
+        sizes = stage_channels(image_size, depth)[::-1]
         self.top = sizes[0]
         self.project = nn.Linear(feature, 16 * self.top)
         self.layers = nn.Sequential(
             *(
                 nn.Sequential(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), ChannelNorm(b), nn.SiLU())
-                for a, b in pairwise(sizes[:-1])
-            ),
-            nn.ConvTranspose2d(sizes[-2], sizes[-1], 4, 2, 1),
-            nn.SiLU(),
-            nn.ConvTranspose2d(sizes[-1], channels, 4, 2, 1),
+                for a, b in pairwise(sizes)
+            )
         )
+        self.patch = nn.Linear(sizes[-1], PATCH * PATCH * channels)
 
     def forward(self, feature: Tensor) -> Tensor:
         grid = self.project(feature).reshape(-1, 4, 4, self.top).permute(0, 3, 1, 2)
-        image: Tensor = self.layers(grid)
+        image: Tensor = self.patch(self.layers(grid).permute(0, 2, 3, 1))
         return image.float()
 
 
-def stage_count(image_size: int) -> int:
-    """Stride-2 stages from a square image to the 4 x 4 grid; ValueError when the size is no power of two >= 16."""
-    stages = image_size.bit_length() - 3
-    if stages < 2 or image_size != 4 * 2**stages:
-        raise ValueError(f"observation must be square with a side of 16, 32, 64, 128 ..., got {image_size}")
-    return stages
+def stage_channels(image_size: int, depth: int) -> list[int]:
+    """Channels from the patches to the 4 x 4 grid; ValueError for a side that is no power of two >= 32."""
+    stages = image_size.bit_length() - 5
+    if stages < 1 or image_size != 16 * 2**stages:
+        raise ValueError(f"observation must be square with a side of 32, 64, 128 ..., got {image_size}")
+    return [2 * depth * 2**i for i in range(stages + 1)]
+
+
+def patches(image: Tensor) -> Tensor:
+    """(N, H, W, channels) -> (N, H / 4, W / 4, 16 * channels)."""
+    number, height, width, channels = image.shape
+    grid = image.reshape(number, height // PATCH, PATCH, width // PATCH, PATCH, channels)
+    return grid.permute(0, 1, 3, 2, 4, 5).reshape(number, height // PATCH, width // PATCH, -1)
+
+
+def unpatched(grid: Tensor) -> Tensor:
+    """Inverse of `patches`."""
+    number, rows, columns, size = grid.shape
+    image = grid.reshape(number, rows, columns, PATCH, PATCH, size // PATCH**2).permute(0, 1, 3, 2, 4, 5)
+    return image.reshape(number, rows * PATCH, columns * PATCH, -1)
 
 
 class RecurrentCell(nn.Module):

@@ -32,7 +32,7 @@ class Trainer:
         observation = data.images.shape[1:]
         self.world_model = WorldModel(config.network, config.world_model, observation, action)  # type: ignore[arg-type]
         self.behaviour = Behaviour(config, action)
-        mean = torch.from_numpy(mean_image(data)).permute(0, 3, 1, 2).flatten(0, 1) - 0.5
+        mean = torch.from_numpy(mean_image(data)).permute(1, 2, 0, 3).flatten(2) - 0.5
         self.world_model.mean_image.copy_(mean)
         self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
         self.optimisers = {

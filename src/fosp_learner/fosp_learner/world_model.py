@@ -15,7 +15,17 @@ from torch.nn import functional as F
 
 from fosp_learner.config import NetworkConfig, WorldModelConfig
 from fosp_learner.losses import balanced_kl, binary_nll, categorical_kl, two_hot_nll
-from fosp_learner.networks import ConvDecoder, ConvEncoder, Norm, Perceptron, RecurrentCell, ScalarHead, TwoHotHead
+from fosp_learner.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    Norm,
+    Perceptron,
+    RecurrentCell,
+    ScalarHead,
+    TwoHotHead,
+    patches,
+    unpatched,
+)
 
 
 @dataclass(frozen=True)
@@ -165,21 +175,18 @@ class WorldModel(nn.Module):
         self.cost = TwoHotHead(net.feature, net.units, 1)
         self.continues = ScalarHead(net.feature, net.units, 1)
         self.mean_image: Tensor
-        self.register_buffer("mean_image", torch.zeros(cameras * colours, height, width))
+        self.register_buffer("mean_image", torch.zeros(height, width, cameras * colours))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def pixels(self, images: Tensor) -> Tensor:
-        """uint8 (..., cameras, H, W, 3) -> float (N, cameras * 3, H, W) in [-0.5, 0.5], channels_last."""
-        flat = images.flatten(0, -5) if images.ndim > 4 else images.unsqueeze(0)
-        cameras, height, width, colours = flat.shape[-4:]
-        if cameras == 1:
-            channels = flat.squeeze(1).permute(0, 3, 1, 2)
-        else:
-            channels = flat.permute(0, 2, 3, 1, 4).reshape(-1, height, width, cameras * colours).permute(0, 3, 1, 2)
-        return channels.float() / 255.0 - 0.5
+        """uint8 (..., cameras, H, W, 3) -> float (N, H, W, 3 * cameras) in [-0.5, 0.5], the cameras side by side."""
+        cameras, height, width, colours = images.shape[-4:]
+        flat = images.reshape(-1, cameras, height, width, colours)
+        flat = flat.permute(0, 2, 3, 1, 4).reshape(-1, height, width, cameras * colours)
+        return flat.float() / 255.0 - 0.5
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, E)."""
+        """(N, H, W, channels) -> (N, E)."""
         result: Tensor = self.encoder(pixels)
         return result
 
@@ -210,12 +217,16 @@ class WorldModel(nn.Module):
         return {name: loss.mean() for name, loss in losses.items()}, latents
 
     def reconstruction_error(self, feature: Tensor, pixels: Tensor) -> Tensor:
-        """Squared pixel error summed per image, with the foreground weighted up: (N, F), (N, C, H, W) -> (N,)."""
-        error = (self.decoder(feature) - pixels).square()
+        """Squared pixel error summed per image, with the foreground weighted up: (N, F), (N, H, W, C) -> (N,)."""
+        error = (self.decoder(feature) - patches(pixels)).square()
         if self.config.foreground_scale > 0:
-            foreground = (pixels - self.mean_image).abs().amax(1, keepdim=True)
-            error = error * (1 + self.config.foreground_scale * foreground)
+            foreground = (pixels - self.mean_image).abs().amax(-1, keepdim=True).expand_as(pixels)
+            error = error * (1 + self.config.foreground_scale * patches(foreground))
         return error.sum((1, 2, 3))
+
+    def reconstruct(self, feature: Tensor) -> Tensor:
+        """(N, F) -> (N, H, W, 3 * cameras), pixels in about [-0.5, 0.5]."""
+        return unpatched(self.decoder(feature))
 
     def surprise(self, latents: Latents) -> Tensor:
         """KL[posterior || prior] per row, nats: (B, T)."""

@@ -1,0 +1,79 @@
+"""Measured: training step time per size, and what one policy step costs in torch without ONNX."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import numpy as np
+import torch
+
+from fosp_learner.bags import Episode
+from fosp_learner.config import ImaginationConfig, LearnerConfig, Size
+from fosp_learner.dataset import from_episodes
+from fosp_learner.trainer import Trainer
+
+_ROWS = 64
+
+
+def training_step_s(size: Size, bf16: bool, steps: int = 5, imagination_weight: float = 0.0, cameras: int = 1) -> float:
+    """Median wall time of one full update (16 x 32 rows of 64 x 64 pixels), s, after two that warm up.
+
+    World model, six critics and actor; with `imagination_weight` > 0 also rollouts from 128 starts.
+    """
+    config = LearnerConfig(
+        size=size, bf16=bf16, world_model_warmup=0.0, imagination=ImaginationConfig(weight=imagination_weight)
+    )
+    trainer = _trainer(config, cameras)
+    seconds = []
+    for _ in range(steps + 2):
+        started = time.perf_counter()
+        trainer.train_step()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[2:])
+
+
+def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict[str, float]:
+    """p50 and p99, ms, of encoder, posterior, two actors and critics in eager torch: batch 1, float32, one thread."""
+    trainer = _trainer(LearnerConfig(size=size), cameras)
+    model, behaviour = trainer.world_model.eval(), trainer.behaviour.eval()
+    deter, stoch = (x.unsqueeze(0).detach() for x in model.rssm.initial_state())
+    image = torch.randint(0, 256, (1, cameras, 64, 64, 3), dtype=torch.uint8)
+    action, first = torch.zeros(1, 3), torch.zeros(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    milliseconds = []
+    try:
+        with torch.inference_mode():
+            for _ in range(steps + 20):
+                started = time.perf_counter()
+                deter, stoch, _ = model.filter_step(image, deter, stoch, action, first)
+                feature = torch.cat([deter, stoch], -1)
+                candidates = torch.stack([behaviour.actor(feature)[0], behaviour.actor(feature)[0]], 1)
+                repeated = feature.unsqueeze(1).expand(-1, 2, -1)
+                behaviour.critics.q_target.values(repeated, candidates)
+                torch.sigmoid(behaviour.critics.v.v_h(feature))
+                action = candidates[:, 0]
+                milliseconds.append(1e3 * (time.perf_counter() - started))
+    finally:
+        torch.set_num_threads(threads)
+    p50, p99 = np.percentile(milliseconds[20:], [50, 99])
+    return {"p50": float(p50), "p99": float(p99)}
+
+
+def _trainer(config: LearnerConfig, cameras: int) -> Trainer:
+    """Trainer on noise."""
+    rng = np.random.default_rng(0)
+    episodes = [
+        Episode(
+            name=f"noise_{number}",
+            images=rng.integers(0, 256, (_ROWS, cameras, 64, 64, 3), np.uint8),
+            action=rng.uniform(-1, 1, (_ROWS, 3)).astype(np.float32),
+            reward=rng.normal(0, 0.1, _ROWS).astype(np.float32),
+            cost=(rng.uniform(size=_ROWS) < 0.05).astype(np.float32),
+            is_terminal=np.zeros(_ROWS, np.bool_),
+            success=False,
+        )
+        for number in range(4)
+    ]
+    return Trainer(config, from_episodes(episodes))

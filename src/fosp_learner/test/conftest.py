@@ -1,0 +1,122 @@
+"""Small recorded bags and episodes for the tests of this package."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from fosp_core.bag_types import typestore
+from fosp_core.specs import RobotConfig, read_robot
+from fosp_learner.bags import Episode
+
+START_S = 1000
+FRAME_NS = 25_000_000
+COMMAND_NS = 10_000_000
+
+
+@dataclass
+class Recording:
+    """What a written bag holds; frames at 40 Hz, feedback with each, commands at 100 Hz."""
+
+    frames: int = 9
+    size: tuple[int, int] = (24, 32)
+    speed: float = 0.125
+    """m/s of linear.x."""
+    frame_id: str = "base_link"
+    cost_at: int = -1
+    terminal_at: int = -1
+    last_at: int = -1
+    lost: tuple[int, ...] = ()
+    """Frames that are missing."""
+    topics: tuple[str, ...] = ("image", "feedback", "command")
+
+
+@pytest.fixture(scope="session")
+def robot() -> RobotConfig:
+    return read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
+
+
+@pytest.fixture
+def write_bag(tmp_path: Path, robot: RobotConfig) -> Callable[..., Path]:
+    def write(name: str = "episode_000000", **settings: object) -> Path:
+        folder = tmp_path / "bags" / name
+        folder.parent.mkdir(exist_ok=True)
+        _write(folder, robot, Recording(**settings))
+        return folder
+
+    return write
+
+
+def _write(folder: Path, robot: RobotConfig, recording: Recording) -> None:
+    store = typestore()
+    types = store.types
+    vector = types["geometry_msgs/msg/Vector3"]
+
+    def header(ns: int, frame: str = "camera"):
+        stamp = types["builtin_interfaces/msg/Time"](START_S + ns // 10**9, ns % 10**9)
+        return types["std_msgs/msg/Header"](stamp, frame)
+
+    def image(i: int):
+        height, width = recording.size
+        pixels = np.full(height * width * 3, i, np.uint8)
+        return types["sensor_msgs/msg/Image"](header(i * FRAME_NS), height, width, "rgb8", 0, 3 * width, pixels)
+
+    def feedback(i: int):
+        return types["fosp_msgs/msg/StepFeedback"](
+            header(i * FRAME_NS), 0, i == 0, 0.0 if i == 0 else 1.0, float(i == recording.cost_at),
+            i == recording.terminal_at, i == recording.last_at, i == recording.terminal_at, 0.5,
+        )  # fmt: skip
+
+    def command(i: int):
+        twist = types["geometry_msgs/msg/Twist"](vector(recording.speed, 0.0, 0.0), vector(0.0, 0.0, 0.0))
+        return types["geometry_msgs/msg/TwistStamped"](header(i * COMMAND_NS, recording.frame_id), twist)
+
+    kinds = {
+        "image": ("/camera/color/image_raw", "sensor_msgs/msg/Image", image, FRAME_NS),
+        "feedback": ("/fosp/feedback", "fosp_msgs/msg/StepFeedback", feedback, FRAME_NS),
+        "command": (f"/{robot.command_topic}", "geometry_msgs/msg/TwistStamped", command, COMMAND_NS),
+    }
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.set_custom_data("task", "safe_reach")
+        writer.set_custom_data("robot", robot.name)
+        for kind in recording.topics:
+            topic, type_name, make, period = kinds[kind]
+            connection = writer.add_connection(topic, type_name, typestore=store)
+            count = recording.frames if kind != "command" else (recording.frames - 1) * FRAME_NS // COMMAND_NS + 1
+            for i in range(count):
+                if kind == "image" and i in recording.lost:
+                    continue
+                message = store.serialize_cdr(make(i), type_name)
+                writer.write(connection, START_S * 10**9 + i * period, message)
+
+
+def random_episode(length: int, seed: int, violates: bool = False, size: int = 32) -> Episode:
+    """Random rows; a violating episode has cost at its end."""
+    rng = np.random.default_rng(seed)
+    cost, terminal = np.zeros(length, np.float32), np.zeros(length, np.bool_)
+    if violates:
+        cost[-2:] = 1
+    else:
+        terminal[-1] = True
+    return Episode(
+        name=f"episode_{seed}",
+        images=rng.integers(0, 256, (length, 1, size, size, 3), np.uint8),
+        action=rng.uniform(-1, 1, (length, 3)).astype(np.float32),
+        reward=np.concatenate([[0], rng.normal(0, 0.1, length - 1)]).astype(np.float32),
+        cost=cost,
+        is_terminal=terminal,
+        success=not violates,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_episode() -> Callable[..., Episode]:
+    return random_episode
+
+
+@pytest.fixture
+def episodes() -> list[Episode]:
+    return [random_episode(8 + i % 5, i, violates=i % 2 == 0) for i in range(8)]

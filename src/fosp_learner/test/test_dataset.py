@@ -1,0 +1,83 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fosp_core.errors import UserError
+from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_learner.bags import Episode
+from fosp_learner.behaviour import data_trajectories
+from fosp_learner.dataset import SequenceSampler, from_episodes, load_bags, shift_images, split, whole_episode
+
+SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
+
+
+def test_a_first_row_has_no_past(episodes: list[Episode]):
+    batch = SequenceSampler(from_episodes(episodes), 12, seed=1).batch(16)
+    assert batch.is_first[:, 0].all()
+    for name in ("reward", "cost", "action_prev"):
+        assert getattr(batch, name)[batch.is_first].abs().max() == 0
+    assert not batch.is_terminal[batch.is_first].any()
+
+
+def test_every_seam_of_a_sequence_follows_the_end_of_an_episode(episodes: list[Episode]):
+    batch = SequenceSampler(from_episodes(episodes), 12, seed=1).batch(16)
+    assert batch.is_first[:, 1:].any()
+    assert (batch.is_last[:, :-1] == batch.is_first[:, 1:]).all()
+
+
+def test_rows_carry_the_action_that_led_to_them(episodes: list[Episode]):
+    data = from_episodes(episodes)
+    batch = whole_episode(data, data.episodes[3])
+    np.testing.assert_array_equal(batch.action_prev[0, 1:], episodes[3].action[:-1])
+    np.testing.assert_array_equal(batch.reward[0, 1:], episodes[3].reward[1:])
+
+
+def test_no_transition_leads_from_one_episode_into_the_next(episodes: list[Episode]):
+    batch = SequenceSampler(from_episodes(episodes), 12, seed=2).batch(16)
+    data = data_trajectories(batch, torch.zeros(16, 12, 4))
+    assert not data.valid[batch.is_first[:, 1:]].any()
+    assert data.cut[batch.is_last[:, 1:]].all()
+    assert data.cut[:, -1].all()
+
+
+def test_split_is_disjoint_and_puts_violating_episodes_on_both_sides(episodes: list[Episode]):
+    training, validation = split(from_episodes(episodes), 0.25, seed=0)
+    names = [{e.name for e in part.episodes} for part in (training, validation)]
+    assert names[0].isdisjoint(names[1])
+    assert len(names[0] | names[1]) == len(episodes)
+    assert all({e.violates for e in part.episodes} == {True, False} for part in (training, validation))
+
+
+def test_one_episode_cannot_be_split(episodes: list[Episode]):
+    with pytest.raises(UserError, match="record more"):
+        split(from_episodes(episodes[:1]), 0.2, seed=0)
+
+
+def test_same_seed_gives_same_sequences_and_the_state_can_be_restored(episodes: list[Episode]):
+    data = from_episodes(episodes)
+    first, second = (SequenceSampler(data, 6, seed=5, image_shift=2) for _ in range(2))
+    first.batch(2)
+    second.state = first.state
+    torch.testing.assert_close(first.batch(4).images, second.batch(4).images)
+
+
+def test_a_shift_moves_all_images_of_a_sequence_alike():
+    images = np.arange(2 * 3 * 1 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 3, 1, 4, 4, 3)
+    shifted = shift_images(images, np.array([[1, 0], [0, -2]]))
+    np.testing.assert_array_equal(shifted[0, :, :, 1:], images[0, :, :, :-1])
+    np.testing.assert_array_equal(shifted[1, :, :, :, :2], images[1, :, :, :, 2:])
+
+
+def test_the_cache_is_reused_and_keyed_by_content(write_bag: Callable[..., Path], robot: RobotConfig, tmp_path: Path):
+    bag = write_bag(frames=9)
+    first = load_bags([bag], SMALL, robot, 0.05, tmp_path / "cache")
+    stamp = (tmp_path / "cache" / first.key / "images.npy").stat().st_mtime_ns
+    again = load_bags([bag], SMALL, robot, 0.05, tmp_path / "cache")
+    assert (tmp_path / "cache" / again.key / "images.npy").stat().st_mtime_ns == stamp
+    np.testing.assert_array_equal(first.images, again.images)
+    other = load_bags([bag], SMALL, robot, 0.1, tmp_path / "cache")
+    assert other.key != first.key
+    assert len(list((tmp_path / "cache").iterdir())) == 2

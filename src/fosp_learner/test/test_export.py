@@ -1,0 +1,86 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from fosp_core.bundle import load_bundle, write_bundle
+from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_learner import config as learner_config
+from fosp_learner.bags import Episode
+from fosp_learner.config import LearnerConfig, NetworkConfig
+from fosp_learner.dataset import Dataset, from_episodes
+from fosp_learner.export import export_networks
+from fosp_learner.pretrain import assemble
+from fosp_learner.trainer import Trainer
+from fosp_learner.validation import filter_episodes
+
+TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8)
+OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
+
+
+@pytest.fixture(scope="module")
+def trainer(make_episode: Callable[..., Episode]) -> Iterator[Trainer]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(learner_config.SIZES, "nano", TINY)
+        data = from_episodes([make_episode(8 + i % 3, i, violates=i % 2 == 0) for i in range(6)])
+        settings = LearnerConfig(steps=4, world_model_warmup=0.0, batch_size=2, sequence_length=5, bf16=False)
+        trained = Trainer(settings, data)
+        for _ in range(4):
+            trained.train_step()
+        yield trained
+
+
+@pytest.fixture(scope="module")
+def files(trainer: Trainer) -> dict[str, bytes]:
+    behaviour = trainer.behaviour
+    return export_networks(trainer.world_model, behaviour.actor, behaviour.actor, behaviour.critics)
+
+
+def test_exported_filter_equals_torch_along_an_episode(
+    trainer: Trainer, files: dict[str, bytes], episodes: list[Episode]
+):
+    data = from_episodes(episodes[:1])
+    expected = filter_episodes(trainer, data)[0]
+    session = ort.InferenceSession(files["encoder.onnx"])
+    deter, stoch = np.full((1, 8), 7, np.float32), np.full((1, 16), 7, np.float32)
+    for t in range(data.episodes[0].length):
+        deter, stoch, kl = session.run(
+            ["next_deter", "next_stoch", "kl"],
+            {
+                "image": expected.batch.images[:, t].numpy(),
+                "deter": deter,
+                "stoch": stoch,
+                "action": expected.batch.action_prev[:, t].numpy() if t else np.full((1, 3), 5, np.float32),
+                "is_first": np.array([t == 0], np.float32),
+            },
+        )
+        feature = np.concatenate([deter, stoch], -1)[0]
+        np.testing.assert_allclose(feature, expected.feature[t].numpy(), atol=1e-4)
+        np.testing.assert_allclose(kl, expected.surprise[t : t + 1].numpy(), atol=1e-3)
+
+
+def test_exported_critic_takes_any_number_of_actions(trainer: Trainer, files: dict[str, bytes]):
+    session = ort.InferenceSession(files["critic.onnx"])
+    feature = torch.randn(1, 24)
+    for count in (1, 2, 9):
+        action = torch.rand(1, count, 3)
+        q_h = session.run(
+            ["q_h"], {"deter": feature[:, :8].numpy(), "stoch": feature[:, 8:].numpy(), "action": action.numpy()}
+        )[0]
+        expected = trainer.behaviour.critics.q_target.values(feature.expand(count, -1), action[0])[2].detach()
+        np.testing.assert_allclose(q_h[0], expected.numpy(), atol=1e-5)
+
+
+def test_a_trained_bundle_loads_with_its_golden_check(
+    trainer: Trainer, episodes: list[Episode], robot: RobotConfig, tmp_path: Path
+):
+    data: Dataset = from_episodes(episodes)
+    manifest, contents = assemble(trainer, data, robot, "safe_reach", OBSERVATION, {"seed": 0})
+    written = write_bundle(tmp_path / "bundle", manifest, contents)
+    bundle = load_bundle(tmp_path / "bundle", robot)
+    assert bundle.manifest.id == written.id
+    assert bundle.manifest.calibration.violating_episodes == 4
+    assert 0 <= bundle.manifest.metrics["q_h_auc"] <= 1

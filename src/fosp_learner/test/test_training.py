@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fosp_core.errors import UserError
+from fosp_learner import config as learner_config
+from fosp_learner.bags import Episode
+from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
+from fosp_learner.dataset import Dataset, from_episodes
+from fosp_learner.trainer import Trainer, TrainingDiverged
+
+TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8)
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(learner_config.SIZES, "nano", TINY)
+
+
+@pytest.fixture
+def data(episodes: list[Episode]) -> Dataset:
+    return from_episodes(episodes)
+
+
+def config(**changes: object) -> LearnerConfig:
+    values = {"steps": 6, "world_model_warmup": 0.3, "batch_size": 2, "sequence_length": 5, "bf16": False}
+    return LearnerConfig.model_validate(values | changes)
+
+
+def same(one: Trainer, other: Trainer) -> bool:
+    tensors = network_tensors(other)
+    return all(torch.equal(tensor, tensors[name]) for name, tensor in network_tensors(one).items())
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(data: Dataset, tmp_path: Path):
+    straight = Trainer(config(), data)
+    for _ in range(6):
+        straight.train_step()
+    interrupted = Trainer(config(), data)
+    for _ in range(3):
+        interrupted.train_step()
+    save_checkpoint(interrupted, "key", tmp_path / "checkpoint")
+    torch.manual_seed(99)
+    resumed = Trainer(config(), data)
+    load_checkpoint(resumed, "key", tmp_path / "checkpoint")
+    for _ in range(3):
+        resumed.train_step()
+    assert resumed.step == 6
+    assert same(straight, resumed)
+
+
+def test_a_checkpoint_of_other_data_or_settings_is_refused(data: Dataset, tmp_path: Path):
+    save_checkpoint(Trainer(config(), data), "key", tmp_path / "checkpoint")
+    with pytest.raises(UserError, match="other bags"):
+        load_checkpoint(Trainer(config(), data), "another", tmp_path / "checkpoint")
+    with pytest.raises(UserError, match="another seed"):
+        load_checkpoint(Trainer(config(seed=1), data), "key", tmp_path / "checkpoint")
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_checkpoint(Trainer(config(), data), "key", tmp_path / "nowhere")
+
+
+def test_more_steps_may_be_asked_for_on_resume(data: Dataset, tmp_path: Path):
+    save_checkpoint(Trainer(config(), data), "key", tmp_path / "checkpoint")
+    load_checkpoint(Trainer(config(steps=9), data), "key", tmp_path / "checkpoint")
+
+
+def test_warm_up_leaves_critics_and_actor_alone(data: Dataset):
+    trainer = Trainer(config(), data)
+    before = {n: t.clone() for n, t in network_tensors(trainer).items()}
+    trainer.train_step()
+    after = network_tensors(trainer)
+    changed = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"world_model"}
+
+
+def test_critics_and_actor_send_no_gradient_into_the_world_model(data: Dataset):
+    trainers = []
+    for warmup in (0.0, 0.9):
+        trainers.append(Trainer(config(world_model_warmup=warmup), data))
+        trainers[-1].train_step()
+    with_behaviour, alone = trainers
+    for name, tensor in with_behaviour.world_model.state_dict().items():
+        assert torch.equal(tensor, alone.world_model.state_dict()[name]), name
+
+
+def test_imagination_trains_without_the_data_losses_changing_meaning(data: Dataset):
+    trainer = Trainer(
+        config(world_model_warmup=0.0, imagination=ImaginationConfig(weight=1.0, starts=4, horizon=3)), data
+    )
+    figures = trainer.train_step()
+    assert np.isfinite(figures["behaviour/imagined_return"])
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_culprit(make_episode: Callable[..., Episode]):
+    broken = make_episode(9, 0)
+    broken.reward[1:] = np.nan
+    trainer = Trainer(config(), from_episodes([broken]))
+    with pytest.raises(TrainingDiverged, match=r"step 0: world_model/reward is nan"):
+        trainer.train_step()
+
+
+def test_the_world_model_learns_one_episode_by_heart(make_episode: Callable[..., Episode]):
+    episode = make_episode(6, 0)
+    smooth = Episode(**{**vars(episode), "images": np.full_like(episode.images, 60)})
+    settings = config(steps=100, learning_rate_warmup=0, world_model={"learning_rate": 3e-3}, world_model_warmup=0.99)
+    trainer = Trainer(settings, from_episodes([smooth]))
+    losses = [trainer.train_step()["world_model/reconstruction"] for _ in range(100)]
+    assert losses[-1] < 0.1 * losses[0]
