@@ -48,6 +48,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
+    if sys.argv[1:2] in (["pretrain"], ["bench"]):
+        from fosp_learner.process import restart_with_allocator_settings
+
+        restart_with_allocator_settings()
     sys.exit(run())
 
 

@@ -29,10 +29,6 @@ def pretrain(
     ] = None,
 ) -> int:
     """Train world model, critics and actor on recorded bags, calibrate, and write a bundle."""
-    from fosp_learner.process import restart_with_allocator_settings
-
-    restart_with_allocator_settings()
-
     import sys
 
     from fosp_bringup.paths import robot_path, share

@@ -1,0 +1,189 @@
+"""What `fosp bench` measures; each part returns keys of bench.json (CONTRACTS: runs/bench/bench.json)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_bringup.live import LiveSimulation
+from fosp_bringup.paths import robot_path, scenario_path
+from fosp_core.bundle import Bundle, load_bundle
+from fosp_core.specs import read_robot
+from fosp_sim import bench as simulator
+from fosp_sim.metrics import percentiles_ms
+from fosp_sim.scenario import read_scenario
+
+TASKS = ("safe_reach", "safe_goal")
+LIVE_EPISODES = 6
+RATE_EPISODES = 200
+ONNX_STEPS = 2000
+
+
+def machine() -> dict[str, Any]:
+    """Facts that figures depend on."""
+    import onnxruntime
+    import torch
+
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "gpu": gpu,
+    }
+
+
+def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Name -> measurement, in an order in which none disturbs the next; `share` of the samples is taken."""
+
+    def some(count: int) -> int:
+        return max(1, round(count * share))
+
+    return {
+        "the live graph": partial(live_graph, bundle, out, some(LIVE_EPISODES)),
+        "ONNX Runtime": partial(onnx_step, bundle, some(ONNX_STEPS)),
+        "the safety monitor": partial(monitor_decision, some(ONNX_STEPS)),
+        "the simulator": partial(simulators, 3.0 * share),
+        "the tasks": partial(tasks, some(RATE_EPISODES)),
+        "bags": partial(bags, some(10)),
+        "training": partial(training, some(20)),
+    }
+
+
+def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
+    """Image stamp -> command, and lateness of the command stream, all nodes and the simulator on this machine."""
+    out.mkdir(parents=True, exist_ok=True)
+    scenario = scenario_path("safe_reach")
+    period_s = 1.0 / read_robot(robot_path(read_scenario(scenario).robot)).command_rate_hz
+    lateness: list[float] = []
+    with LiveSimulation(bundle, scenario, log=out / "live.log") as live:
+        for episode in range(episodes):
+            before = len(live.command_stamps_s)
+            live.run_episode(episode)
+            gaps = np.diff(live.command_stamps_s[before:])
+            lateness += np.abs(gaps - period_s).tolist()
+        return {
+            "image_to_command_ms": percentiles_ms(live.latencies_s),
+            "command_jitter_ms": percentiles_ms(lateness),
+        }
+
+
+def onnx_step(bundle: Path, steps: int) -> dict[str, Any]:
+    """Encoder, both actors and critics, batch 1, against the same networks in torch eager, one thread each."""
+    from fosp_learner.bench import torch_step_seconds
+
+    loaded = load_bundle(bundle, provider="cpu")
+    size = loaded.manifest.size
+    inputs = _inputs(loaded)
+    seconds = _timed(lambda: _step(loaded, inputs), steps)
+    torch_seconds = torch_step_seconds(size, max(20, steps // 10))  # type: ignore[arg-type]
+    onnx, torch = percentiles_ms(seconds), percentiles_ms(torch_seconds)
+    return {
+        "onnx_step_ms": {size: onnx},
+        "torch_step_ms": {size: torch},
+        "torch_over_onnx": {size: round(torch["p50"] / onnx["p50"], 2)},
+    }
+
+
+def monitor_decision(decisions: int) -> dict[str, Any]:
+    """One proposal through the monitor's pure core, inference left out."""
+    from fosp_safety_monitor.bench import decision_seconds
+
+    p = np.percentile(np.asarray(decision_seconds(decisions)) * 1e6, [50, 99])
+    return {"monitor_decision_us": {"p50": round(float(p[0]), 1), "p99": round(float(p[1]), 1)}}
+
+
+def simulators(seconds: float) -> dict[str, Any]:
+    """Rendered control steps per second on one core, 64x64."""
+    rates = {}
+    for task in TASKS:
+        scenario = read_scenario(scenario_path(task))
+        robot = read_robot(robot_path(scenario.robot))
+        rates[task] = round(simulator.steps_per_second(scenario, robot, seconds), 1)
+    return {"sim_steps_per_s": rates}
+
+
+def tasks(episodes: int) -> dict[str, Any]:
+    """How hard the tasks are: straight to the goal, and the careful demonstrator."""
+    straight, careful = {}, {}
+    for task in TASKS:
+        scenario = read_scenario(scenario_path(task))
+        robot = read_robot(robot_path(scenario.robot))
+        straight[task] = round(simulator.straight_line_rates(scenario, robot, episodes).violation_rate, 3)
+        careful[task] = round(simulator.careful_rates(scenario, robot, episodes).success_rate, 3)
+    return {"straight_line_violation_rate": straight, "careful_success_rate": careful, "rate_episodes": episodes}
+
+
+def bags(episodes: int) -> dict[str, Any]:
+    """Frames per second that the learner reads from bags, decoded and resized."""
+    from fosp_core.specs import ObservationSpec
+    from fosp_learner.bags import read_episodes
+    from fosp_sim.record import record_episodes
+
+    scenario = read_scenario(scenario_path("safe_reach"))
+    robot = read_robot(robot_path(scenario.robot))
+    with tempfile.TemporaryDirectory() as folder:
+        recorded = list(record_episodes(scenario, robot, "careful", episodes, Path(folder)))
+        frames = sum(2 * outcome.steps + 1 for outcome in recorded)
+        begin = time.perf_counter()
+        for outcome in recorded:
+            read_episodes(outcome.folder, ObservationSpec(), robot, 0.05)
+        return {"bag_frames_per_s": round(frames / (time.perf_counter() - begin), 1)}
+
+
+def training(steps: int) -> dict[str, Any]:
+    """Seconds per full update (world model, critics, actor), batch 16x32, as configured and in plain fp32."""
+    from fosp_learner.bench import train_step_seconds
+
+    fast, plain = {}, {}
+    for size in ("nano", "small"):
+        fast[size] = round(train_step_seconds(size, steps), 4)  # type: ignore[arg-type]
+        plain[size] = round(train_step_seconds(size, steps, bf16=False), 4)  # type: ignore[arg-type]
+    return {"train_step_s": fast, "train_step_fp32_s": plain}
+
+
+def _inputs(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    manifest, rng = bundle.manifest, np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (1, *manifest.observation.shape), np.uint8),
+        "deter": np.zeros((1, manifest.latent.deter), np.float32),
+        "stoch": np.zeros((1, manifest.latent.stoch), np.float32),
+        "action": np.zeros((1, manifest.action.size), np.float32),
+        "is_first": np.zeros(1, np.float32),
+    }
+
+
+def _step(bundle: Bundle, inputs: dict[str, NDArray[Any]]) -> None:
+    latent = bundle.encoder.run(**inputs)
+    deter, stoch = latent["next_deter"], latent["next_stoch"]
+    actors = bundle.policy.run(deter=deter, stoch=stoch)
+    bundle.critic.run(deter=deter, stoch=stoch, action=actors["mean"])
+
+
+def _timed(run: Callable[[], None], count: int) -> Sequence[float]:
+    for _ in range(20):
+        run()
+    seconds = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    return seconds

@@ -1,0 +1,150 @@
+"""A person's mistakes: each is one line on stderr and exit code 2, and nothing is written or lost."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fosp_bringup.cli import run
+from fosp_bringup.paths import robot_path
+from fosp_core.specs import read_robot
+from fosp_core.testing import write_tiny_bundle
+from fosp_sim.record import record_episodes
+from fosp_sim.scenario import Scenario
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with a bundle for the arm and one recorded episode."""
+    folder = tmp_path_factory.mktemp("made")
+    robot = read_robot(robot_path("sim_arm"))
+    write_tiny_bundle(folder / "bundle", robot)
+    scenario = Scenario(task="safe_reach", seed=1, max_steps=5)
+    list(record_episodes(scenario, robot, "careful", 1, folder / "bags"))
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "work"))
+
+
+def refused(capsys, *arguments: object) -> str:
+    """The one line that the command prints when it refuses."""
+    code = run([str(argument) for argument in arguments])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert (code, len(lines)) == (2, 1), lines
+    return lines[0]
+
+
+def scenario_file(folder: Path, **content: object) -> Path:
+    path = folder / "scenario.yaml"
+    path.write_text(yaml.safe_dump({"task": "safe_reach", **content}))
+    return path
+
+
+def test_an_unknown_scenario_key_is_named_with_the_allowed_ones(capsys, folder):
+    path = scenario_file(folder, obstacels={"count": 3})
+    line = refused(capsys, "eval", "--bundle", folder / "bundle", "--scenario", path)
+    assert "obstacels" in line
+    assert "obstacles" in line
+    path = scenario_file(folder, obstacles={"cuont": 3})
+    line = refused(capsys, "record", "--scenario", path, "--out", folder / "new")
+    assert "obstacles.cuont" in line
+    assert "count, shape" in line
+    assert not (folder / "new").exists()
+
+
+def test_a_value_out_of_range_is_told_with_its_key(capsys, folder):
+    path = scenario_file(folder, camera={"brightness": -1})
+    assert "camera.brightness" in refused(capsys, "record", "--scenario", path, "--out", folder / "new")
+
+
+def test_a_missing_file_of_a_bundle_is_named(capsys, folder):
+    (folder / "bundle" / "critic.onnx").unlink()
+    assert "critic.onnx is missing" in refused(capsys, "bundle", "verify", folder / "bundle")
+
+
+def test_one_flipped_byte_of_a_bundle_is_found(capsys, folder):
+    path = folder / "bundle" / "policy.onnx"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 0x40
+    path.write_bytes(content)
+    assert "policy.onnx is damaged" in refused(capsys, "bundle", "verify", folder / "bundle")
+
+
+def test_a_bundle_for_another_robot_is_refused(capsys, folder):
+    line = refused(capsys, "bundle", "verify", folder / "bundle", "--robot", "sim_base")
+    assert "bundle is for robot 'sim_arm', not 'sim_base'" in line
+    assert "sim_arm" in refused(capsys, "up", "sim_base", "--bundle", folder / "bundle")
+
+
+def test_a_bundle_for_another_task_is_refused(capsys, folder):
+    path = scenario_file(folder)
+    assert "'tiny'" in refused(capsys, "eval", "--bundle", folder / "bundle", "--scenario", path)
+
+
+def test_an_unknown_robot_or_scenario_is_told_with_those_there_are(capsys, folder):
+    assert "sim_arm, sim_base" in refused(capsys, "bundle", "verify", folder / "bundle", "--robot", "sim_arn")
+    assert "safe_goal" in refused(capsys, "eval", "--bundle", folder / "bundle", "--scenario", "safe_raech")
+
+
+def test_an_empty_bag_is_refused(capsys, folder):
+    (bag,) = (folder / "bags").iterdir()
+    for mcap in bag.glob("*.mcap"):
+        mcap.write_bytes(b"")
+    assert bag.name in refused(capsys, "pretrain", folder / "bags", "--out", folder / "new")
+    assert not (folder / "new").exists()
+
+
+def test_a_truncated_bag_is_refused(capsys, folder):
+    (mcap,) = (folder / "bags").glob("*/*.mcap")
+    mcap.write_bytes(mcap.read_bytes()[: mcap.stat().st_size // 2])
+    assert mcap.parent.name in refused(capsys, "pretrain", folder / "bags", "--out", folder / "new")
+    assert mcap.parent.name in refused(capsys, "bags", "check", folder / "bags")
+
+
+def test_a_folder_without_bags_is_refused(capsys, tmp_path):
+    assert str(tmp_path) in refused(capsys, "pretrain", tmp_path, "--out", tmp_path / "new")
+
+
+def test_recording_over_an_episode_is_refused_and_leaves_it_alone(capsys, folder):
+    before = {path: path.stat().st_mtime_ns for path in (folder / "bags").rglob("*")}
+    path = scenario_file(folder, seed=1, max_steps=5)
+    assert "exists already" in refused(
+        capsys, "record", "--scenario", path, "--episodes", "1", "--out", folder / "bags"
+    )
+    assert {path: path.stat().st_mtime_ns for path in (folder / "bags").rglob("*")} == before
+
+
+def test_a_good_bundle_and_a_good_bag_are_shown(capsys, folder):
+    assert run(["bundle", "verify", str(folder / "bundle"), "--robot", "sim_arm"]) == 0
+    assert run(["bundle", "show", str(folder / "bundle")]) == 0
+    assert run(["bags", "check", str(folder / "bags")]) == 0
+    assert "1 of 1 bags can be trained on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--bundel"], ["eval", "--episodes", "0"], ["nonsense"]])
+def test_wrong_usage_is_one_line(capsys, arguments):
+    refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "up", "record", "bags check", "pretrain", "eval", "bundle verify", "bundle show", "bench"],
+)
+def test_every_command_explains_itself(capsys, command):
+    assert run([*command.split(), "--help"]) == 0
+    assert "Usage: fosp" in capsys.readouterr().out
+
+
+def test_the_script_at_the_root_exits_2_for_wrong_input():
+    done = subprocess.run(
+        [REPOSITORY / "fosp", "bundle", "verify", "/nonexistent"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == ["fosp: /nonexistent: no such bundle folder"]
