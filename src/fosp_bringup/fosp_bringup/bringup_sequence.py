@@ -1,0 +1,276 @@
+"""Bringing a graph of managed nodes up in order, watching over it, and taking it down. No ROS: time is passed in.
+
+Order is the rule of safety here. Every node is configured before any is activated, and the safety monitor is last in
+the list: nothing moves before everything else works. On the way down it is first.
+
+A node whose heartbeat is missing stops the robot: the monitor is deactivated. It is activated again when that node is
+back, which a node that has been started anew is only where respawning was asked for. A monitor that dies is never
+brought back. What stays away too long fails the graph, which then waits for a person (`start`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class NodeState(Enum):
+    """Primary lifecycle states, by their number in lifecycle_msgs/State."""
+
+    UNCONFIGURED = 1
+    INACTIVE = 2
+    ACTIVE = 3
+    FINALIZED = 4
+
+
+class Transition(Enum):
+    """Transitions that are asked for, by their number in lifecycle_msgs/Transition."""
+
+    CONFIGURE = 1
+    ACTIVATE = 3
+    DEACTIVATE = 4
+
+
+_RESULT = {
+    Transition.CONFIGURE: NodeState.INACTIVE,
+    Transition.ACTIVATE: NodeState.ACTIVE,
+    Transition.DEACTIVATE: NodeState.INACTIVE,
+}
+
+
+class Phase(Enum):
+    """What the graph as a whole is doing."""
+
+    IDLE = "not started"
+    STARTING = "starting"
+    ACTIVE = "active"
+    STOPPED = "stopped: a node is missing"
+    FAILED = "failed"
+    ENDING = "going down"
+    ENDED = "down"
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How long each thing may take, s."""
+
+    appear_s: float = 30.0
+    """From the start until every node has been heard of."""
+    transition_s: float = 20.0
+    """One transition; loading a model onto a GPU takes seconds."""
+    heartbeat_s: float = 0.5
+    """Longest silence of a node; it beats ten times per second."""
+    recover_s: float = 10.0
+    """Longest absence of a node that stops the robot only for as long."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Ask a node for a transition; the answer goes to `BringupSequence.answered`."""
+
+    node: str
+    transition: Transition
+
+
+@dataclass
+class _Node:
+    name: str
+    state: NodeState | None = None
+    pid: int | None = None
+    heard_s: float = float("-inf")
+    answered_s: float = float("-inf")
+    replaced: bool = False
+    """Another process than the one that was brought up."""
+    given_up: bool = False
+    """It refused to be taken down; it is not asked again before the next start."""
+
+
+class BringupSequence:
+    """The nodes in order, the monitor last; `next_request` is polled, answers and heartbeats are reported to it."""
+
+    def __init__(self, nodes: tuple[str, ...], deadlines: Deadlines, respawn: bool = False) -> None:
+        self._nodes = {name: _Node(name) for name in nodes}
+        self._monitor = nodes[-1]
+        self._deadlines, self._respawn = deadlines, respawn
+        self._pending: tuple[Request, float] | None = None
+        self._since_s = 0.0
+        self._polled_s: float | None = None
+        self.phase = Phase.IDLE
+        self.reason = ""
+        """Why the graph is stopped or failed, in one line."""
+        self.events: list[str] = []
+        """Lines for the log since the caller last emptied it."""
+
+    def states(self) -> dict[str, NodeState | None]:
+        """Last known state of each node; None for one that was never heard of."""
+        return {node.name: node.state for node in self._nodes.values()}
+
+    # -- orders and reports --------------------------------------------------------------------------
+    def start(self, now_s: float) -> None:
+        """Bring everything up, from wherever it is; also the way out of FAILED."""
+        for node in self._nodes.values():
+            node.replaced = node.given_up = False
+        self._enter(Phase.STARTING, "", now_s)
+
+    def stop(self, now_s: float) -> None:
+        """Take everything down in reverse order, after what is being asked for now; the last phase is ENDED."""
+        self._enter(Phase.ENDING, self.reason, now_s)
+
+    def heartbeat(self, name: str, state: int, pid: int, now_s: float, age_s: float = 0.0) -> None:
+        """A node says that it lives, and said so `age_s` ago by its stamp; one that is not ours is ignored.
+
+        What it said of its state before its last answer is not believed: the answer is newer.
+        """
+        node = self._nodes.get(name)
+        if node is None:
+            return
+        if node.pid is not None and node.pid != pid:
+            self.events.append(f"{name} was started anew (process {node.pid} is now {pid})")
+            node.answered_s, node.replaced, node.given_up = float("-inf"), True, False
+            if self._pending is not None and self._pending[0].node == name:
+                self._pending = None
+        node.pid, node.heard_s = pid, now_s
+        if now_s - max(age_s, 0.0) >= node.answered_s and state in {s.value for s in NodeState}:
+            node.state = NodeState(state)
+
+    def answered(self, request: Request, success: bool, now_s: float) -> None:
+        """The node has answered a request; answers that nobody waits for any more are ignored."""
+        if self._pending is None or self._pending[0] != request:
+            return
+        self._pending = None
+        node = self._nodes[request.node]
+        node.heard_s = now_s
+        if success:
+            node.state, node.answered_s = _RESULT[request.transition], now_s
+        else:
+            self._refused(request, now_s, "failed; its log says why")
+
+    def next_request(self, now_s: float) -> Request | None:
+        """What to ask for now, if anything; call it some 20 times per second."""
+        self._forgive_own_stall(now_s)
+        if self._pending is not None and not self._overdue(now_s):
+            return None
+        self._watch(now_s)
+        request = self._choose(now_s)
+        if request is not None:
+            self._pending = request, now_s
+        return request
+
+    # -- watching ------------------------------------------------------------------------------------
+    def _forgive_own_stall(self, now_s: float) -> None:
+        """When it is the watcher who was held up, heartbeats wait unread: that time is nobody's silence."""
+        stall_s = 0.0 if self._polled_s is None else now_s - self._polled_s
+        self._polled_s = now_s
+        if stall_s > 0.5 * self._deadlines.heartbeat_s:
+            for node in self._nodes.values():
+                node.heard_s += stall_s
+
+    def _silent(self, node: _Node, now_s: float) -> bool:
+        return now_s - node.heard_s > self._deadlines.heartbeat_s
+
+    def _foreign(self, node: _Node) -> bool:
+        """It was started anew, and must not be brought up again without a person's order."""
+        return node.replaced and not (self._respawn and node.name != self._monitor)
+
+    def _missing(self, now_s: float) -> list[str]:
+        """Nodes that are silent, or are not the process that was brought up and may not take its place."""
+        return [node.name for node in self._nodes.values() if self._silent(node, now_s) or self._foreign(node)]
+
+    def _watch(self, now_s: float) -> None:
+        missing = self._missing(now_s)
+        if self.phase is Phase.STARTING:
+            self._watch_start(missing, now_s)
+        elif self.phase is Phase.ACTIVE:
+            fallen = [name for name, state in self.states().items() if state is not NodeState.ACTIVE]
+            if missing:
+                self._lose(missing, now_s)
+            elif any(self._nodes[name].replaced for name in fallen):
+                self._enter(Phase.STOPPED, f"{', '.join(fallen)} must be brought up again", now_s)
+            elif fallen:
+                self._enter(Phase.FAILED, f"{', '.join(fallen)} left the active state", now_s)
+        elif self.phase is Phase.STOPPED:
+            if not missing and self._nodes[self._monitor].state is not NodeState.ACTIVE:
+                self._enter(Phase.STARTING, "", now_s)
+            elif self._monitor in missing:
+                self._lose(missing, now_s)
+            elif missing and now_s - self._since_s > self._deadlines.recover_s:
+                self._enter(Phase.FAILED, f"{', '.join(missing)} did not come back", now_s)
+
+    def _watch_start(self, missing: list[str], now_s: float) -> None:
+        if not missing:
+            return
+        known = [name for name in missing if self._nodes[name].pid is not None]
+        if known and not self._respawn:
+            self._enter(Phase.FAILED, f"{', '.join(known)} died while the graph was starting", now_s)
+        elif now_s - self._since_s > self._deadlines.appear_s:
+            self._enter(
+                Phase.FAILED, f"{', '.join(missing)} did not appear within {self._deadlines.appear_s:g} s", now_s
+            )
+
+    def _lose(self, missing: list[str], now_s: float) -> None:
+        silent = [name for name in missing if self._silent(self._nodes[name], now_s)]
+        anew = [name for name in missing if name not in silent]
+        what = f"no heartbeat of {', '.join(silent)} for {self._deadlines.heartbeat_s:g} s" if silent else ""
+        if anew:
+            what = f"{what + '; ' if what else ''}{', '.join(anew)} died and was started anew"
+        self._enter(Phase.FAILED if self._monitor in missing else Phase.STOPPED, what, now_s)
+
+    def _overdue(self, now_s: float) -> bool:
+        """Whether the pending request is given up; on the way down a node may go before it answers."""
+        assert self._pending is not None
+        request, asked_s = self._pending
+        late = now_s - asked_s > self._deadlines.transition_s
+        gone = self.phase is Phase.ENDING and self._silent(self._nodes[request.node], now_s)
+        if late or gone:
+            self._pending = None
+        if late:
+            self._refused(request, now_s, f"did not end within {self._deadlines.transition_s:g} s")
+        return late or gone
+
+    def _refused(self, request: Request, now_s: float, how: str) -> None:
+        what = f"{request.transition.name.lower()} of {request.node} {how}"
+        self._nodes[request.node].state = None  # unknown until its next heartbeat
+        if self.phase in (Phase.STARTING, Phase.ACTIVE, Phase.STOPPED):
+            self._enter(Phase.FAILED, what, now_s)
+        else:
+            self.events.append(what)
+            self._nodes[request.node].given_up = True
+
+    def _enter(self, phase: Phase, reason: str, now_s: float) -> None:
+        self.phase, self.reason, self._since_s = phase, reason, now_s
+        self.events.append(f"{phase.value}: {reason}" if reason else phase.value)
+
+    # -- asking --------------------------------------------------------------------------------------
+    def _choose(self, now_s: float) -> Request | None:
+        if self.phase is Phase.STARTING:
+            return self._upwards(now_s)
+        if self.phase is Phase.STOPPED:
+            active = self._nodes[self._monitor].state is NodeState.ACTIVE
+            return Request(self._monitor, Transition.DEACTIVATE) if active else None
+        if self.phase in (Phase.FAILED, Phase.ENDING):
+            return self._downwards(now_s)
+        return None
+
+    def _upwards(self, now_s: float) -> Request | None:
+        """Configure all that are present, in order; once all are configured, activate in order."""
+        if self._missing(now_s):
+            return None
+        steps = ((NodeState.UNCONFIGURED, Transition.CONFIGURE), (NodeState.INACTIVE, Transition.ACTIVATE))
+        for state, transition in steps:
+            for node in self._nodes.values():
+                if node.state is state:
+                    return Request(node.name, transition)
+        if all(node.state is NodeState.ACTIVE for node in self._nodes.values()):
+            for node in self._nodes.values():
+                node.replaced = False
+            self._enter(Phase.ACTIVE, "", now_s)
+        return None
+
+    def _downwards(self, now_s: float) -> Request | None:
+        """Deactivate what is active and alive, the monitor first."""
+        for node in reversed(self._nodes.values()):
+            if node.state is NodeState.ACTIVE and not self._silent(node, now_s) and not node.given_up:
+                return Request(node.name, Transition.DEACTIVATE)
+        if self.phase is Phase.ENDING:
+            self._enter(Phase.ENDED, "", now_s)
+        return None

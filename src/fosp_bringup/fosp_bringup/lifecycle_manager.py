@@ -1,0 +1,191 @@
+"""Brings the managed nodes up in order, watches their heartbeats, takes them down: the node around bringup_sequence."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.msg import Transition as TransitionMessage
+from lifecycle_msgs.srv import ChangeState
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from fosp_bringup.bringup_sequence import BringupSequence, Deadlines, Phase, Request
+from fosp_core import topics
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.stamps import seconds
+from fosp_msgs.msg import Heartbeat
+
+POLL_PERIOD_S = 0.05
+REPORT_PERIOD_S = 1.0
+END_TIMEOUT_S = 4.0
+"""Longest time to take the graph down: what does not go in it goes by its own signal."""
+_LEVELS = {Phase.ACTIVE: DiagnosticStatus.OK, Phase.FAILED: DiagnosticStatus.ERROR}
+
+
+class LifecycleManager(Node):
+    """Ends with 1 when the first bring-up fails; later failures wait for `~/startup`.
+
+    Parameters: `nodes` (names in the order of bring-up, the safety monitor last), `autostart`, `respawn` (bring a
+    node that was started anew up again, never the monitor), and the deadlines of bringup_sequence.Deadlines.
+
+    Services (std_srvs/Trigger): `~/is_active` (success when every node is active; message says the phase and why),
+    `~/startup` (bring up, also after a failure), `~/shutdown` (take down). Diagnostics at 1 Hz.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("lifecycle_manager")
+        self.declare_parameter("nodes", [""])
+        self.declare_parameter("autostart", True)
+        self.declare_parameter("respawn", False)
+        for field in fields(Deadlines):
+            self.declare_parameter(field.name, field.default)
+        self._autostart = bool(self.get_parameter("autostart").value)
+        self._was_active = False
+        self.failed = False
+        self._sequence = BringupSequence(
+            self._read_nodes(), self._read_deadlines(), bool(self.get_parameter("respawn").value)
+        )
+        self._prefix = self.get_namespace().rstrip("/") + "/"
+        # The names of the clients are relative, as those of the nodes are: a namespace moves both.
+        self._clients_of = {name: self.create_client(ChangeState, f"{name}/change_state") for name in self._nodes}
+        self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
+        self.create_service(Trigger, "~/is_active", self._on_is_active)
+        self.create_service(Trigger, "~/startup", self._on_startup)
+        self.create_service(Trigger, "~/shutdown", self._on_shutdown)
+        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
+        # Deadlines are of real time, also where the graph runs on simulated time.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(POLL_PERIOD_S, self._poll, clock=steady)
+        self.create_timer(REPORT_PERIOD_S, self._report, clock=steady)
+        if self._autostart:
+            self._sequence.start(time.monotonic())
+
+    def _read_nodes(self) -> tuple[str, ...]:
+        self._nodes = tuple(name for name in self.get_parameter("nodes").value if name)
+        if not self._nodes or len(set(self._nodes)) != len(self._nodes):
+            raise UserError("parameter 'nodes' of lifecycle_manager must name each managed node once, the monitor last")
+        return self._nodes
+
+    def _read_deadlines(self) -> Deadlines:
+        values = {field.name: float(self.get_parameter(field.name).value) for field in fields(Deadlines)}
+        for name, value in values.items():
+            if not 0.0 < value <= 3600.0:
+                raise UserError(f"parameter '{name}' must be above 0 and at most 3600 s, got {value:g}")
+        return Deadlines(**values)
+
+    # -- the sequence and the graph ------------------------------------------------------------------
+    def _on_heartbeat(self, message: Heartbeat) -> None:
+        name = message.node.removeprefix(self._prefix)
+        age_s = self.get_clock().now().nanoseconds * 1e-9 - seconds(message.stamp)
+        self._sequence.heartbeat(name, message.state, message.pid, time.monotonic(), age_s)
+
+    def _poll(self) -> None:
+        request = self._sequence.next_request(time.monotonic())
+        if request is not None:
+            self._ask(request)
+        self._log_events()
+        self._was_active = self._was_active or self._sequence.phase is Phase.ACTIVE
+        if self._autostart and not self._was_active and self._sequence.phase is Phase.FAILED and request is None:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The graph did not come up at the start: there is nothing to manage. The process ends with 1."""
+        self.failed = True
+        signal.raise_signal(signal.SIGINT)
+
+    def _ask(self, request: Request) -> None:
+        message = ChangeState.Request(transition=TransitionMessage(id=request.transition.value))
+        future = self._clients_of[request.node].call_async(message)
+
+        def answered(done: Any) -> None:
+            self._sequence.answered(request, done.result() is not None and done.result().success, time.monotonic())
+
+        future.add_done_callback(answered)
+
+    def _log_events(self) -> None:
+        for event in self._sequence.events:
+            # rclpy allows one severity for each place in the code
+            if self._sequence.phase is Phase.FAILED:
+                self.get_logger().error(event)
+            elif self._sequence.phase is Phase.STOPPED:
+                self.get_logger().warning(event)
+            else:
+                self.get_logger().info(event)
+        self._sequence.events.clear()
+
+    def _report(self) -> None:
+        status = DiagnosticStatus(
+            level=_LEVELS.get(self._sequence.phase, DiagnosticStatus.WARN),
+            name=f"{self.get_name()}: graph",
+            message=self._describe(),
+            values=[
+                KeyValue(key=name, value=state.name.lower() if state else "unknown")
+                for name, state in self._sequence.states().items()
+            ],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _describe(self) -> str:
+        reason = self._sequence.reason
+        return f"{self._sequence.phase.value}: {reason}" if reason else self._sequence.phase.value
+
+    # -- services ------------------------------------------------------------------------------------
+    def _on_is_active(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = self._sequence.phase is Phase.ACTIVE, self._describe()
+        return response
+
+    def _on_startup(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._order(self._sequence.start, response)
+
+    def _on_shutdown(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._order(self._sequence.stop, response)
+
+    def _order(self, order: Callable[[float], None], response: Trigger.Response) -> Trigger.Response:
+        order(time.monotonic())
+        response.success, response.message = True, self._describe()
+        return response
+
+    @property
+    def _ended(self) -> bool:
+        return self._sequence.phase is Phase.ENDED
+
+    def close(self) -> None:
+        """On a signal: take the graph down in order, within END_TIMEOUT_S, and only what is still there."""
+        self._autostart = False
+        sequence = self._sequence
+        if sequence.phase in (Phase.IDLE, Phase.ENDED):
+            return
+        sequence.stop(time.monotonic())
+        executor = SingleThreadedExecutor()
+        executor.add_node(self)
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while not self._ended and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=POLL_PERIOD_S)
+        executor.remove_node(self)
+
+
+def main() -> None:
+    managers: list[LifecycleManager] = []
+
+    def make() -> LifecycleManager:
+        managers.append(LifecycleManager())
+        return managers[0]
+
+    code = run_node(make)
+    sys.exit(code or int(any(manager.failed for manager in managers)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Removes the shared-memory segments that killed Fast DDS processes leave in /dev/shm.
+
+A living process holds a lock on the _el (or _sl) file beside each of its segments; what nobody holds is dead. Even a
+clean exit leaves the segments of its ports, which the next process of that port would reuse; without one they stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from pathlib import Path
+
+FOLDER = Path("/dev/shm")
+NEWBORN_S = 1.0
+"""A younger file may belong to a process that is just about to lock it."""
+_NAME = re.compile(r"(?:sem\.)?(fastrtps_(?:port\d+|[0-9a-f]{8,}))(?:_el|_sl|_mutex)?")
+
+
+def clean_shared_memory(folder: Path = FOLDER) -> list[str]:
+    """Remove the files of dead Fast DDS processes that belong to this user; return their names."""
+    removed = []
+    segments: dict[str, list[Path]] = {}
+    for path in folder.glob("*fastrtps_*"):
+        match = _NAME.fullmatch(path.name)
+        if match:
+            segments.setdefault(match[1], []).append(path)
+    for paths in segments.values():
+        with contextlib.ExitStack() as locks:
+            if all(_is_ours_and_old(path) for path in paths) and _hold(paths, locks):
+                for path in paths:
+                    with contextlib.suppress(FileNotFoundError):
+                        path.unlink()
+                        removed.append(path.name)
+    return removed
+
+
+def _is_ours_and_old(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return True
+    return status.st_uid == os.geteuid() and time.time() - status.st_ctime > NEWBORN_S
+
+
+def _hold(paths: list[Path], locks: contextlib.ExitStack) -> bool:
+    """Take every lock file; False when someone alive has one of them."""
+    for path in paths:
+        if path.name.endswith(("_el", "_sl")):
+            try:
+                file = locks.enter_context(path.open("rb"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+    return True

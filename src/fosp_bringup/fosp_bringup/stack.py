@@ -1,0 +1,214 @@
+"""The stack, described once: which processes, with which parameters. Launch files and `fosp up` both run this."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from fosp_bringup.paths import robot_path, scenario_path, share
+from fosp_core.errors import UserError
+from fosp_core.specs import RobotConfig, read_robot, read_yaml
+
+Camera = Literal["simulated", "file", "realsense", "none"]
+Simulator = Literal["mujoco", "none"]
+CAMERAS: tuple[Camera, ...] = ("simulated", "file", "realsense", "none")
+SIMULATORS: tuple[Simulator, ...] = ("mujoco", "none")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+ParameterValue = str | bool | int | float | list[str]
+
+MANAGER = "lifecycle_manager"
+MONITOR = "safety_monitor_node"
+
+ENVIRONMENT = {
+    # Measured: with Fast DDS's defaults 87 % of large best-effort images are lost.
+    "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA?max_msg_size=2MB&sockets_size=4MB&non_blocking=true",
+    # One thread for each node's maths: more would fight for the cores that the command stream needs.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Lines as they come, also into a pipe.
+    "PYTHONUNBUFFERED": "1",
+    "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    """One node in a process of its own."""
+
+    name: str
+    """Of the node; the same as the executable's."""
+    package: str
+    module: str
+    """For `python -m`; the package installs it as lib/PACKAGE/NAME, too."""
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    managed: bool = True
+    """A lifecycle node that the manager brings up."""
+    is_robot: bool = False
+    """Stands for the robot: it outlives the others, so that they can bring it to a stop."""
+    respawn: bool = False
+    """May be started anew when it died, if that is asked for; the stack ends with any other process."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All processes, and what they have in common. Managed ones are in the order of bring-up, the monitor last."""
+
+    processes: tuple[Process, ...]
+    namespace: str = ""
+    log_level: str = "info"
+    params_file: Path | None = None
+    """ROS parameter file; what it says wins over the parameters of the processes."""
+    use_respawn: bool = False
+
+    def ros_arguments(self, process: Process) -> list[str]:
+        """Command line of one process after its executable."""
+        arguments = ["--ros-args", "-r", f"__node:={process.name}", "--log-level", self.log_level]
+        if self.namespace:
+            arguments += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+        for name, value in process.parameters.items():
+            arguments += ["-p", f"{name}:={json.dumps(value)}"]
+        if self.params_file is not None:
+            arguments += ["--params-file", str(self.params_file)]
+        return arguments
+
+    def respawns(self, process: Process) -> bool:
+        return self.use_respawn and process.respawn
+
+
+def environment() -> dict[str, str]:
+    """Environment of every process of the stack: ours, except where the caller's own already says something."""
+    return {**ENVIRONMENT, **os.environ}
+
+
+def default_bundle(task: str) -> Path:
+    """The bundle that is shipped for a task."""
+    return share() / "models" / task
+
+
+def stack(
+    *,
+    bundle: Path | str = "",
+    robot: str = "",
+    simulator: str = "none",
+    scenario: str = "",
+    camera: str = "none",
+    camera_path: Path | str = "",
+    recorder: Path | str = "",
+    namespace: str = "",
+    use_sim_time: bool = False,
+    params_file: Path | str = "",
+    autostart: bool = True,
+    use_respawn: bool = False,
+    log_level: str = "info",
+    auto_reset: bool = True,
+) -> Stack:
+    """The stack of one robot, or of a simulated one.
+
+    `robot`: name in config/robots or path; empty: the scenario's. `bundle`: folder; empty: the one shipped for the
+    scenario's task. `simulator`: mujoco or none; `scenario`: name in config/scenarios or path, for a simulator.
+    `camera`: simulated, file (of `camera_path`: a bag or a folder of images), realsense, or none (a driver that is
+    running already). `recorder`: folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins
+    episodes by itself. Everything is checked here; UserError says what is wrong before any process is started.
+    """
+    for value, name, allowed in (
+        (simulator, "simulator", SIMULATORS),
+        (camera, "camera", CAMERAS),
+        (log_level, "log_level", LOG_LEVELS),
+    ):
+        if value not in allowed:
+            raise UserError(f"{name} must be one of {', '.join(allowed)}, got '{value}'")
+    if params_file:
+        read_yaml(Path(params_file))
+    processes: list[Process] = []
+    if simulator == "mujoco":
+        robot, bundle, simulated = _simulated(robot, bundle, scenario, use_sim_time, auto_reset)
+        processes.append(simulated)
+        camera = "simulated" if camera == "none" else camera
+    if (camera == "simulated") != (simulator == "mujoco"):
+        raise UserError(f"camera '{camera}' does not go with simulator '{simulator}'")
+    if not robot:
+        raise UserError("robot must be given: a name in config/robots or a path")
+    robot_file = robot_path(robot).resolve()
+    robot_config = read_robot(robot_file)
+    bundle = _checked_bundle(Path(bundle), robot_config)
+    model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
+    processes += _camera(camera, Path(camera_path), robot_config)
+    processes += [
+        Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
+        Process("policy_node", "fosp_policy", "fosp_policy.policy_node", model, respawn=True),
+    ]
+    if recorder:
+        out: dict[str, ParameterValue] = {"out": str(Path(recorder).absolute()), "robot": str(robot_file)}
+        processes.append(Process("recorder_node", "fosp_learner", "fosp_learner.recorder_node", out, respawn=True))
+    processes.append(Process(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", model))
+    processes.append(_manager(processes, autostart, use_respawn))
+    if use_sim_time:
+        processes = [_on_simulated_time(process) for process in processes]
+    path = Path(params_file).resolve() if params_file else None
+    return Stack(tuple(processes), namespace, log_level, path, use_respawn)
+
+
+def _simulated(
+    robot: str, bundle: Path | str, scenario: str, use_sim_time: bool, auto_reset: bool
+) -> tuple[str, Path | str, Process]:
+    """Robot, bundle and process of a simulated robot; what is not given comes from the scenario."""
+    from fosp_sim.scenario import read_scenario
+
+    if not scenario:
+        raise UserError("a simulator needs a scenario: a name in config/scenarios or a path")
+    scenario_file = scenario_path(scenario).resolve()
+    described = read_scenario(scenario_file)
+    robot_file = robot_path(robot or described.robot).resolve()
+    parameters: dict[str, ParameterValue] = {
+        "scenario": str(scenario_file),
+        "robot": str(robot_file),
+        "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,
+        "publish_clock": use_sim_time,
+        "auto_reset": auto_reset,
+    }
+    process = Process("sim_node", "fosp_sim", "fosp_sim.sim_node", parameters, managed=False, is_robot=True)
+    return str(robot_file), bundle or default_bundle(described.task), process
+
+
+def _checked_bundle(bundle: Path, robot: RobotConfig) -> Path:
+    from fosp_core.bundle import verify_bundle
+
+    if bundle == Path():
+        raise UserError("bundle must be given: a model bundle folder")
+    verify_bundle(bundle, robot)
+    return bundle.resolve()
+
+
+def _camera(camera: str, path: Path, robot: RobotConfig) -> list[Process]:
+    if camera == "realsense":
+        raise UserError("camera 'realsense' is not in this version: start its driver and use camera 'none'")
+    if camera != "file":
+        return []
+    if not path.is_dir() or path == Path():
+        raise UserError(f"camera 'file' needs camera_path: a bag or a folder of images, got '{path}'")
+    parameters: dict[str, ParameterValue] = {
+        "source": "bag" if (path / "metadata.yaml").is_file() else "folder",
+        "path": str(path.resolve()),
+        "rate_hz": robot.camera_frame_rate_hz,
+    }
+    return [Process("camera_node", "fosp_perception", "fosp_perception.camera_node", parameters, respawn=True)]
+
+
+def _manager(processes: list[Process], autostart: bool, use_respawn: bool) -> Process:
+    parameters: dict[str, ParameterValue] = {
+        "nodes": [process.name for process in processes if process.managed],
+        "autostart": autostart,
+        "respawn": use_respawn,
+    }
+    return Process(MANAGER, "fosp_bringup", "fosp_bringup.lifecycle_manager", parameters, managed=False)
+
+
+def _on_simulated_time(process: Process) -> Process:
+    """The simulator makes the time; all others read it."""
+    if process.is_robot:
+        return process
+    return replace(process, parameters={**process.parameters, "use_sim_time": True})
