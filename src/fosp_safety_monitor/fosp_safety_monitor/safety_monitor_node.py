@@ -6,6 +6,7 @@ Messages in, monitor.SafetyMonitor, messages out. The command stream runs in a t
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ from fosp_safety_monitor.messages import (
 )
 from fosp_safety_monitor.monitor import SafetyMonitor
 from fosp_safety_monitor.parameters import DESCRIPTIONS, Description, MonitorParameters
+from fosp_safety_monitor.realtime import PROCESS_PRIORITY, claim_realtime_priority, has_realtime_priority
 from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -103,10 +105,14 @@ class SafetyMonitorNode(ManagedNode):
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
 
     def activate(self) -> None:
+        if not has_realtime_priority():
+            self.get_logger().info("no real-time priority; to have it, grant rtprio 20 in /etc/security/limits.d")
         self._make_monitor()
         self._activity = Activity(reported_at_s=time.monotonic())
         self._ending.clear()
         self._zeros = 0
+        gc.collect()
+        gc.freeze()  # what lives by now lives on: a full collection over it would make a tick late
         self._stream = CommandStream(1.0 / self._robot.command_rate_hz, self._tick, self._on_stream_failure)
         self._stream.start()
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
@@ -302,6 +308,7 @@ def _descriptor(description: Description) -> ParameterDescriptor:
 
 
 def main() -> None:
+    claim_realtime_priority(PROCESS_PRIORITY)
     sys.exit(run_node(SafetyMonitorNode))
 
 

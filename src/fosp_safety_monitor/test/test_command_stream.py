@@ -27,7 +27,7 @@ def align(first_tick_s, decisions_s, ticks=4000):
 @pytest.mark.parametrize("phase_s", [0.0, 0.001, 0.004, 0.006, 0.0099])
 def test_ticks_come_to_follow_decisions_of_the_same_rhythm(phase_s):
     waits = align(phase_s, [0.05 * index for index in range(700)])
-    assert max(waits[-200:]) < 0.0005 or sorted(waits[-200:])[185] < 0.0005, "but for the one in 20 that just misses"
+    assert sorted(waits[-200:])[175] < 0.0006, "but for the one in 11 that just misses its tick"
 
 
 def test_an_alignment_bends_a_period_by_no_more_than_the_slew():

@@ -1,0 +1,27 @@
+"""Real-time scheduling of the process, where the operating system grants it."""
+
+from __future__ import annotations
+
+import os
+
+PROCESS_PRIORITY = 10
+STREAM_PRIORITY = 20
+"""Of the command stream, above all that the process does besides it."""
+
+
+def claim_realtime_priority(priority: int) -> bool:
+    """Schedule the calling thread, and threads it starts from now on, as SCHED_FIFO; False when it is not permitted.
+
+    With other work on the machine this is the difference between a late command now and then and none. Called on the
+    main thread before DDS starts: a thread of normal priority that holds the interpreter would delay the stream.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except (PermissionError, AttributeError):
+        return False
+    return True
+
+
+def has_realtime_priority() -> bool:
+    """Whether the calling thread is scheduled so."""
+    return hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) == os.SCHED_FIFO
