@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from fosp_sim.world import RobotState, Vector, World
 
 _LEASH = 0.015
 """m that the reference may run ahead of the tip: how hard the tool presses when something blocks it."""
+_GUARD = 0.02
+"""m beyond the workspace at which the robot itself refuses to go on."""
 _AXES = ("linear.x", "linear.y", "linear.z")
 
 
@@ -28,10 +31,9 @@ class ArmWorld(World):
         if robot.kind != "arm" or robot.workspace is None or {a.name for a in robot.action.axes} - set(_AXES):
             raise UserError(f"safe_reach needs an arm with axes among {', '.join(_AXES)}; robot {robot.name} is not")
         self._axes = [_AXES.index(axis.name) for axis in robot.action.axes]
-        self._lower = np.array(robot.workspace.lower) - 0.02
-        self._upper = np.array(robot.workspace.upper) + 0.02
-        corners = np.stack(np.meshgrid(*np.stack([self._lower, self._upper], axis=1)), axis=-1).reshape(-1, 3)
-        if not all(reachable(*corner) for corner in corners):
+        self._lower = [low - _GUARD for low in robot.workspace.lower]
+        self._upper = [high + _GUARD for high in robot.workspace.upper]
+        if not all(reachable(*corner) for corner in product(*zip(self._lower, self._upper, strict=True))):
             raise UserError(f"the simulated arm does not reach the whole workspace of robot {robot.name}; shrink it")
         super().__init__(arm_xml())
         self._site = int(mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, "tip"))
@@ -43,9 +45,8 @@ class ArmWorld(World):
         return np.array(self.data.site_xpos[self._site])
 
     def distance(self) -> float:
-        x, y, z = self.data.site_xpos[self._site]
         goal = self.scene.goal
-        return math.sqrt((goal.x - x) ** 2 + (goal.y - y) ** 2 + (goal.z - z) ** 2)
+        return math.dist(self.data.site_xpos[self._site].tolist(), (goal.x, goal.y, goal.z))
 
     def state(self) -> RobotState:
         x, y, z = self.data.site_xpos[self._site].tolist()
@@ -58,18 +59,21 @@ class ArmWorld(World):
         )
 
     def _place_robot(self) -> None:
-        self._reference = np.array(self.scene.start)
+        self._reference = list(self.scene.start)
         self._joints = np.array(joints_of_tip(*self.scene.start))
         self.data.qpos[:] = self._joints
         self.data.ctrl[:] = self._joints
         self._cast_shadow()
 
     def _drive(self, twist: Vector) -> None:
-        tip = self.data.site_xpos[self._site]
-        moved = self._reference.copy()
-        moved[self._axes] += twist * TIMESTEP
-        moved = np.clip(moved, np.maximum(self._lower, tip - _LEASH), np.minimum(self._upper, tip + _LEASH))
-        joints = np.array(joints_of_tip(*moved.tolist()))
+        tip = self.data.site_xpos[self._site].tolist()
+        moved = list(self._reference)
+        for axis, speed in zip(self._axes, twist.tolist(), strict=True):
+            moved[axis] += speed * TIMESTEP
+        for i in range(3):
+            low, high = max(self._lower[i], tip[i] - _LEASH), min(self._upper[i], tip[i] + _LEASH)
+            moved[i] = min(max(moved[i], low), high)
+        joints = np.array(joints_of_tip(*moved))
         self.data.ctrl[:] = joints + self._lead * (joints - self._joints)
         self._reference, self._joints = moved, joints
         self._cast_shadow()

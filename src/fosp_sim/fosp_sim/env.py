@@ -223,11 +223,11 @@ class Env:
         """The frame that arrives now, which shows the world one latency ago; None when it is lost."""
         if self._substeps > 0 and self._faults.lost():
             return None
+        height, width = (NATIVE_HEIGHT, NATIVE_WIDTH) if self._rendering == "native" else self._shape[1:3]
         if self._renderer is None:
-            return np.zeros((NATIVE_HEIGHT, NATIVE_WIDTH, 3), np.uint8)
+            return np.zeros((height, width, 3), np.uint8)
         data = self.world.data
         if self._faults.latency > 0:
             self.world.show(self._past[0], self._past_view)
             data = self._past_view
-        height, width = (NATIVE_HEIGHT, NATIVE_WIDTH) if self._rendering == "native" else self._shape[1:3]
         return self._faults.expose(self._renderer.render(data, height, width))

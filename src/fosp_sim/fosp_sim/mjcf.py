@@ -148,11 +148,11 @@ def base_xml() -> str:
         f"""
       <body name="{side}_wheel" pos="0 {y} 0">
         <joint name="{side}_wheel" axis="0 1 0" armature="0.002" damping="0.001"/>
-        <geom type="cylinder" size="{WHEEL_RADIUS} 0.015" euler="1.5708 0 0" mass="0.2" friction="1.5 0.005 0.0001"
-              {ground} rgba="0.1 0.1 0.1 1"/>
+        <geom type="sphere" size="{WHEEL_RADIUS}" mass="0.2" friction="1.5" {ground} rgba="0.1 0.1 0.1 1"/>
       </body>"""
         for side, y in (("left", TRACK / 2), ("right", -TRACK / 2))
     )
+    # Spheres touch the ground in a point; a cylinder's line of contact would scrub in every turn.
     # Casters slide freely: condim 1 with priority, or the base hardly moves.
     casters = "".join(
         f'<geom type="sphere" size="0.02" pos="{x} 0 {0.02 - WHEEL_RADIUS}" mass="0.1" condim="1" priority="1" '

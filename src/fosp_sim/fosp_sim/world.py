@@ -172,15 +172,16 @@ class World(ABC):
         mocap, head, post = self._mocap[f"obstacle{slot}"], self._obstacle_geoms[slot], self._post_geoms[slot]
         if obstacle is None:
             self.data.mocap_pos[mocap] = _HIDDEN
+            self.model.geom_rgba[[head, post], 3] = 0.0  # not even sent to the renderer
             return
         centre, size, post_height = self._column(obstacle)
         yaw = obstacle.yaw / 2
         self.data.mocap_pos[mocap] = (obstacle.x, obstacle.y, centre)
         self.data.mocap_quat[mocap] = (math.cos(yaw), 0.0, 0.0, math.sin(yaw))
         self._shape_geom(head, obstacle.shape, size, obstacle.color)
-        post_radius = 0.35 * obstacle.half if post_height > 0 else 1e-4
-        self._shape_geom(post, "cylinder", (post_radius, max(post_height / 2, 1e-4), 0.0), obstacle.color)
+        self._shape_geom(post, "cylinder", (0.35 * obstacle.half, post_height / 2, 0.0), obstacle.color)
         self.model.geom_pos[post] = (0.0, 0.0, post_height / 2 - centre)
+        self.model.geom_rgba[post, 3] = float(post_height > 0)
 
     def _column(self, obstacle: Obstacle) -> tuple[float, tuple[float, float, float], float]:
         """Height of the head's centre, the head's size and the post's height, m."""

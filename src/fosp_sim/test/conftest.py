@@ -1,0 +1,29 @@
+"""The shipped scenarios and robots, which the tests of the simulator run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fosp_core.specs import RobotConfig, read_robot
+from fosp_sim.scenario import Scenario, read_scenario
+
+CONFIG = Path(__file__).parents[3] / "config"
+
+
+@pytest.fixture(scope="session")
+def arm() -> RobotConfig:
+    return read_robot(CONFIG / "robots" / "sim_arm.yaml")
+
+
+@pytest.fixture(scope="session")
+def base() -> RobotConfig:
+    return read_robot(CONFIG / "robots" / "sim_base.yaml")
+
+
+@pytest.fixture(params=["safe_reach", "safe_goal"])
+def task(request: pytest.FixtureRequest, arm: RobotConfig, base: RobotConfig) -> tuple[Scenario, RobotConfig]:
+    """Each task's in-distribution scenario with its robot."""
+    described = read_scenario(CONFIG / "scenarios" / f"{request.param}.yaml")
+    return described, arm if request.param == "safe_reach" else base

@@ -1,0 +1,169 @@
+"""sim_node over real DDS: it looks like a robot."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+CONFIG = Path(__file__).parents[1] / "config"
+ARM, BASE = (
+    ("-p", f"scenario:={CONFIG}/scenarios/{task}.yaml", "-p", f"robot:={CONFIG}/robots/{robot}.yaml")
+    for task, robot in (("safe_reach", "sim_arm"), ("safe_goal", "sim_base"))
+)
+
+
+def stamp(message: Any) -> float:
+    return float(message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
+
+
+class Robot:
+    """What a test sees of the simulated robot."""
+
+    def __init__(self, graph: Any, state_type: Any, state_topic: str) -> None:
+        from geometry_msgs.msg import PoseStamped
+        from sensor_msgs.msg import CameraInfo, Image
+
+        from fosp_core import topics
+        from fosp_core.ros import qos
+        from fosp_msgs.msg import StepFeedback
+
+        self.graph = graph
+        self.images = graph.listen(Image, topics.COLOR_IMAGE, qos.IMAGE)
+        self.infos = graph.listen(CameraInfo, topics.CAMERA_INFO, qos.IMAGE)
+        self.feedback = graph.listen(StepFeedback, topics.FEEDBACK, qos.STEP)
+        self.states = graph.listen(state_type, state_topic, qos.SENSOR)
+        self.poses = graph.listen(PoseStamped, topics.TOOL_POSE, qos.SENSOR)
+
+    def reset(self, episode: int) -> Any:
+        from fosp_core import topics
+        from fosp_msgs.srv import ResetEpisode
+
+        return self.graph.call(ResetEpisode, topics.RESET_EPISODE, ResetEpisode.Request(episode=episode))
+
+    def tip(self) -> Any:
+        position = self.poses[-1].pose.position
+        return np.array([position.x, position.y, position.z])
+
+    def drive(self, topic: str, forward: float, seconds: float) -> None:
+        """Commands at 100 Hz, then silence."""
+        from geometry_msgs.msg import TwistStamped
+
+        from fosp_core.ros import qos
+
+        publisher = self.graph.node.create_publisher(TwistStamped, topic, qos.COMMAND)
+        command = TwistStamped()
+        command.header.frame_id = "base_link"
+        command.twist.linear.x = forward
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            command.header.stamp = self.graph.node.get_clock().now().to_msg()
+            publisher.publish(command)
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def arm(start_node: Callable[..., Any], graph: Any) -> Robot:
+    from sensor_msgs.msg import JointState
+
+    robot = Robot(graph, JointState, "joint_states")
+    start_node("fosp_sim.sim_node", *ARM)
+    assert robot.reset(3).success
+    return robot
+
+
+def test_the_camera_runs_at_40_hz_with_true_stamps(arm: Robot, wait_until: Callable[..., Any]) -> None:
+    wait_until(lambda: len(arm.images) >= 60)
+    stamps = np.array([stamp(m) for m in arm.images[5:60]])
+    assert np.median(np.diff(stamps)) == pytest.approx(0.025, abs=1e-3)
+    assert abs(time.time() - stamp(arm.images[-1])) < 0.5
+    image, info = arm.images[-1], arm.infos[-1]
+    assert (image.height, image.width, image.encoding) == (240, 320, "rgb8")
+    assert (info.height, info.width) == (240, 320)
+    assert info.k[0] > 0
+    assert np.asarray(image.data).std() > 10
+
+
+def test_every_episode_frame_has_feedback_of_its_stamp(arm: Robot, wait_until: Callable[..., Any]) -> None:
+    wait_until(lambda: len(arm.feedback) >= 20 and len(arm.images) >= 20)
+    assert arm.feedback[0].is_first
+    assert arm.feedback[0].episode == 3
+    frames = {stamp(m) for m in arm.images}
+    shared = [m for m in arm.feedback[:15] if stamp(m) in frames]
+    assert len(shared) >= 12
+
+
+def test_the_arm_obeys_and_stops_by_itself_when_commands_end(arm: Robot, wait_until: Callable[..., Any]) -> None:
+    wait_until(lambda: arm.poses)
+    start = arm.tip()
+    toward = 0.1 if start[0] < 0.5 else -0.1
+    arm.drive("arm/twist_command", toward, 0.6)
+    ended = time.time()
+    wait_until(lambda: stamp(arm.poses[-1]) > ended + 0.5)
+    track = [(stamp(m), m.pose.position.x) for m in arm.poses]
+    assert abs(arm.tip()[0] - start[0]) > 0.02
+    late = [x for when, x in track if when > ended + 0.25]
+    assert np.ptp(late) < 1e-3
+
+
+def test_a_reset_begins_the_asked_or_the_next_episode(arm: Robot) -> None:
+    assert arm.reset(-1).episode == 4
+    again = arm.reset(3)
+    assert (again.success, again.episode) == (True, 3)
+    refused = arm.reset(-5)
+    assert not refused.success
+    assert refused.message
+
+
+def test_a_base_publishes_odometry_and_ends_clean_on_sigterm(
+    start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]
+) -> None:
+    from nav_msgs.msg import Odometry
+
+    robot = Robot(graph, Odometry, "odom")
+    node = start_node("fosp_sim.sim_node", *BASE, "-p", "auto_reset:=true")
+    wait_until(lambda: robot.feedback, 20, "an episode that begins by itself")
+    wait_until(lambda: len(robot.states) > 20)
+    robot.drive("cmd_vel", 0.3, 0.5)
+    assert max(m.twist.twist.linear.x for m in robot.states) > 0.2
+    assert node.stop(signal.SIGTERM) == 0
+
+
+def test_with_publish_clock_stamps_are_simulated_time(
+    start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]
+) -> None:
+    from rosgraph_msgs.msg import Clock
+    from sensor_msgs.msg import JointState
+
+    from fosp_core.ros import qos
+
+    robot = Robot(graph, JointState, "joint_states")
+    clock = graph.listen(Clock, "/clock", qos.SENSOR)
+    start_node("fosp_sim.sim_node", *ARM, "-p", "publish_clock:=true")
+    wait_until(lambda: len(clock) > 20 and len(robot.images) > 5, 20)
+    assert clock[-1].clock.sec < 1000
+    assert stamp(robot.images[-1]) < 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (ARM[:2], "parameter 'robot'"),
+        (("-p", "scenario:=missing.yaml", *ARM[2:]), "missing.yaml"),
+        ((*ARM[:2], *BASE[2:]), "sim_base is not"),
+        ((*ARM, "-p", "camera_rate_hz:=33.0"), "camera_rate_hz must divide 200"),
+    ],
+)
+def test_wrong_parameters_end_it_with_one_line_and_exit_code_2(
+    start_node: Callable[..., Any], wait_until: Callable[..., Any], arguments: tuple[str, ...], reason: str
+) -> None:
+    node = start_node("fosp_sim.sim_node", *arguments)
+    wait_until(lambda: not node.running, 20)
+    assert node.process.returncode == 2
+    assert reason in node.log
+    assert len(node.log.strip().splitlines()) == 1
