@@ -23,7 +23,7 @@ from fosp_sim.world import RobotState
 Kind = Literal["careful", "greedy", "noisy", "random"]
 DEMONSTRATORS = (*get_args(Kind), "mixed")
 
-MIXTURE: dict[Kind, float] = {"careful": 0.60, "noisy": 0.18, "greedy": 0.14, "random": 0.08}
+MIXTURE: dict[Kind, float] = {"careful": 0.50, "noisy": 0.20, "greedy": 0.20, "random": 0.10}
 """Shares of `mixed`: mostly good behaviour, and enough violations for the cost critics."""
 
 _CAREFUL_NOISE = 0.12

@@ -39,7 +39,8 @@ _SUBSTEPS = round(COMMAND_PERIOD / TIMESTEP)
 _FRAME_SUBSTEPS = round(FRAME_PERIOD / TIMESTEP)
 
 Rendering = Literal["native", "direct", "none"]
-"""Frames of 320x240 resized as on a robot; rendered at the observation's size (faster, aliased); black."""
+"""Frames of 320x240 resized as on a robot; rendered at the observation's size (faster, but aliased, and camera noise is
+not averaged: never train or evaluate on it); black."""
 
 
 @dataclass(frozen=True)
