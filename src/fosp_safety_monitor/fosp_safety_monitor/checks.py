@@ -44,7 +44,7 @@ def check_proposal(proposal: ProposalInput, thresholds: Thresholds) -> Finding |
             Reason.WRONG_SHAPE, f"{name} has actions {wrong}, the bundle's have {thresholds.action_size} axes"
         )
     count = len(proposal.actions)
-    if not 0 < count <= MAX_CANDIDATES or not 0 <= proposal.chosen < count:
+    if count > MAX_CANDIDATES or not 0 <= proposal.chosen < count:
         return _latch(Reason.WRONG_SHAPE, f"{name} chooses candidate {proposal.chosen} of {count}")
     if not np.isfinite(proposal.actions).all():
         return _latch(Reason.NOT_FINITE, f"{name} holds NaN or infinity in an action")
@@ -95,8 +95,6 @@ def check_robot_state(robot: RobotStateInput, thresholds: Thresholds, now: Now) 
     if not thresholds.needs_pose:
         return None
     stale = age(robot.pose, now, limit_s).stale_because
-    if not stale and robot.position is None:
-        stale = "without a position"
     return _stop(Reason.STALE_ROBOT_STATE, f"pose of the commanded point {stale}") if stale else None
 
 
@@ -119,10 +117,9 @@ def check_critic(values: CriticValues, count: int, thresholds: Thresholds) -> Fi
 
 
 def check_surprise(surprises: Sequence[bool], thresholds: Thresholds) -> Finding | None:
-    """Few enough steps of the window surprised the world model; else RECOVER, and with yet more STOP."""
+    """Few enough steps of the window, `surprises`, surprised the world model; else RECOVER, and with yet more STOP."""
     parameters = thresholds.parameters
-    recent = surprises[-parameters.surprise_window :]
-    count = sum(recent)
+    count = sum(surprises)
     if count < parameters.surprise_recover_count:
         return None
     stop = count >= parameters.surprise_stop_count

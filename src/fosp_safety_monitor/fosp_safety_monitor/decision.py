@@ -28,7 +28,7 @@ from fosp_safety_monitor.verdict import (
     most_restrictive,
 )
 
-MAX_TICK_S = 0.1
+MAX_TICK_S = 0.03
 """A tick later than this changes the command no more than one of this length."""
 
 
@@ -88,7 +88,6 @@ def judge_proposal(
     finding = most_restrictive(
         [
             finding,
-            state.latent_fault,
             checks.check_image(proposal.frame, latent_receipt_s, thresholds, now),
             checks.check_latent_age(latent_receipt_s, thresholds, now),
             checks.check_proposal_age(proposal.receipt_s, thresholds, now),
@@ -168,7 +167,7 @@ def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, n
     cause = most_restrictive([_tick_finding(state, robot, thresholds, now), state.latent_fault, standing])
     if cause.decision >= Decision.STOP:
         return state, f"the cause persists: {cause.text}"
-    return replace(state, latched=None, vetoes=0, stale_since_s=None, standing=_at_rest(state.standing)), ""
+    return replace(state, latched=None, stale_since_s=None, standing=_at_rest(state.standing)), ""
 
 
 def _tick_finding(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Finding | None:

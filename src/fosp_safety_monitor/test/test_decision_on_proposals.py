@@ -234,6 +234,12 @@ def test_a_critic_output_outside_of_its_calibrated_range_stops(scene, name, valu
     assert verdict.action_out == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("q_r", [(0.0, 0.91, 0.0), (0.0, 0.0, -0.91)])
+def test_one_candidate_outside_of_the_critics_range_is_enough(scene, q_r):
+    verdict = scene.judge(scene.proposal(THREE), scored=scene.values([0.1] * 3, q_r=q_r))
+    assert outcome(verdict) == (Decision.STOP, Reason.CRITIC_RANGE)
+
+
 def surprise(scene, count, calm=0):
     for _ in range(calm):
         scene.judge()

@@ -44,11 +44,10 @@ def test_the_first_tick_does_not_jump(scene):
     assert scene.tick().command == STANDSTILL
 
 
-def test_a_tick_that_comes_late_jumps_no_further_than_a_tenth_of_a_second(scene):
-    scene.drive(0.02)
-    before = scene.state.command
+def test_a_tick_that_comes_late_jumps_no_further_than_three_ticks(scene):
+    scene.judge(scene.proposal([[1.0, 1.0, 1.0]]))
     scene.state = replace(scene.state, ticked_s=scene.monotonic_s - 100.0)
-    assert np.abs(np.subtract(scene.tick().command, before)).max() <= 4.0 * 0.1 + 1e-9
+    assert scene.tick().command == pytest.approx([4.0 * 0.03] * 3)
 
 
 def test_commands_slow_down_towards_a_wall_of_the_workspace(scene):
@@ -61,8 +60,9 @@ def test_commands_slow_down_towards_a_wall_of_the_workspace(scene):
 
 def test_the_verdict_records_that_hard_limits_changed_a_command(scene):
     assert not scene.judge().limited
-    scene.drive(0.04, deciding=False)
-    assert scene.judge(scene.proposal()).limited, "speeding up takes longer than one tick"
+    scene.drive(0.06, deciding=False)
+    assert scene.state.command == HALF_SPEED
+    assert scene.judge(scene.proposal()).limited, "speeding up took more than one tick"
     scene.drive(0.5)
     scene.drive(0.04, deciding=False)
     assert not scene.judge().limited
@@ -284,7 +284,6 @@ def test_a_reset_is_refused_while_the_policy_is_still_vetoed(moving):
     assert "vetoed" in moving.reset()
     moving.drive(0.1)
     assert moving.reset() == ""
-    assert moving.state.vetoes == 0
 
 
 def test_after_a_reset_only_a_new_proposal_moves_the_robot(moving):
