@@ -93,12 +93,17 @@ class Weighting(nn.Module):
         )
 
 
-def regression_loss(actor: Actor, data: Trajectories, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """- E[w log pi(a|s)] - entropy_scale * H over the valid transitions: loss () and figures for the log."""
+def regression_loss(
+    actor: Actor, data: Trajectories, weight: Tensor, feature: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """- E[w log pi(a|s)] - entropy_scale * H over the valid transitions: loss () and figures for the log.
+
+    `feature` (B, N + 1, F) stands in for that of `data`, when its gradient is wanted.
+    """
     assert weight.shape == data.valid.shape, (weight.shape, data.valid.shape)
     config, valid = actor.config, data.valid.float()
     count = valid.sum().clamp_min(1)
-    mean, std = actor(data.feature[:, :-1])
+    mean, std = actor((data.feature if feature is None else feature)[:, :-1])
     log_pi = log_probability(mean, std, data.action)
     raw_mean = (weight * valid).sum() / count
     if config.normalise_weights:

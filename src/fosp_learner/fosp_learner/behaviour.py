@@ -81,11 +81,16 @@ def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int, hori
     )
 
 
-def behaviour_loss(behaviour: Behaviour, data: Trajectories, imagined: Trajectories | None = None) -> BehaviourLoss:
-    """Losses of critics and actor; steps the advantage ranges and the cost multiplier."""
+def behaviour_loss(
+    behaviour: Behaviour, data: Trajectories, imagined: Trajectories | None = None, actor_feature: Tensor | None = None
+) -> BehaviourLoss:
+    """Losses of critics and actor; steps the advantage ranges and the cost multiplier.
+
+    `actor_feature`: the feature of `data` with a gradient, for an actor that shapes the world model.
+    """
     losses, values = behaviour.critics.loss(data)
     behaviour.weighting.update(values, data.valid)
-    actor, figures = regression_loss(behaviour.actor, data, behaviour.weighting.weight(values))
+    actor, figures = regression_loss(behaviour.actor, data, behaviour.weighting.weight(values), actor_feature)
     figures |= {name: loss.detach() for name, loss in losses.items()}
     figures["multiplier"] = behaviour.weighting.state[2].float()
     critics = sum(losses.values(), torch.zeros(()))

@@ -65,8 +65,11 @@ class WorldModelConfig(Spec):
     """Random shift of up to so many pixels, the same over a sequence (DrQ). 0: off."""
     learning_rate: float = Field(4e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0)
-    behaviour_gradients: bool = False
-    """Let the actor's loss reach the world model. Off in ALGORITHM.md: latents should stay a model of the world."""
+    reward_scale: float = Field(1.0, ge=0)
+    cost_scale: float = Field(1.0, ge=0)
+    """Weights of the reward and the cost loss."""
+    actor_gradient_scale: float = Field(0.0, ge=0)
+    """Share of the actor's gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
 
 
 class CriticConfig(Spec):

@@ -23,10 +23,10 @@ from fosp_learner.networks import ScalarHead, TwoHotHead
 
 @dataclass(frozen=True)
 class Trajectories:
-    """N transitions on from N + 1 latents each, from the data or imagined. No gradients."""
+    """N transitions on from N + 1 latents each, from the data or imagined."""
 
     feature: Tensor
-    """(B, N + 1, F)."""
+    """(B, N + 1, F), without gradient."""
     action: Tensor
     """(B, N, A) taken at row t."""
     reward: Tensor

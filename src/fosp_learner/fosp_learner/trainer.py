@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from fosp_core.errors import UserError
-from fosp_learner.behaviour import Behaviour, behaviour_loss, data_trajectories, imagine
+from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
 from fosp_learner.dataset import Dataset, SequenceSampler, mean_image
-from fosp_learner.world_model import Batch, WorldModel
+from fosp_learner.world_model import Batch, Latents, WorldModel
 
 
 class TrainingDiverged(RuntimeError):
@@ -58,35 +58,48 @@ class Trainer:
         return {name: float(value) for name, value in figures.items()}
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
-        config = self.config
-        with autocast(config.bf16):
+        with autocast(self.config.bf16):
             losses, latents = self.world_model.loss(batch)
             figures = {f"world_model/{name}": loss.detach() for name, loss in losses.items()}
-            model_loss = sum(losses.values(), torch.zeros(()))
+            total = sum(losses.values(), torch.zeros(()))
+            trained: dict[str, nn.Module] = {"world_model": self.world_model}
             if not self.warming_up:
-                imagined = None
-                if config.imagination.weight > 0:
-                    size = config.imagination
-                    imagined = imagine(self.world_model, self.behaviour.actor, latents, size.starts, size.horizon)
-                loss = behaviour_loss(self.behaviour, data_trajectories(batch, latents.feature.detach()), imagined)
+                loss = self._behaviour_loss(batch, latents)
                 figures |= {f"behaviour/{name}": value for name, value in loss.figures.items()}
+                total = total + loss.critics + loss.actor
+                trained |= {"critics": self.behaviour.critics, "actor": self.behaviour.actor}
         self._require_finite(figures)
-        if not self.warming_up:
-            self._descend("critics", loss.critics, self.behaviour.critics, config.critic.gradient_clip, figures)
-            self._descend("actor", loss.actor, self.behaviour.actor, config.actor.gradient_clip, figures)
+        self._descend(total, trained, figures)
+        if "critics" in trained:
             self.behaviour.critics.update_target()
-        self._descend("world_model", model_loss, self.world_model, config.world_model.gradient_clip, figures)
         return figures
 
-    def _descend(self, name: str, loss: Tensor, net: nn.Module, clip: float, figures: dict[str, Tensor]) -> None:
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
+    def _behaviour_loss(self, batch: Batch, latents: Latents) -> BehaviourLoss:
+        config, feature, imagined = self.config, latents.feature.detach(), None
+        if config.imagination.weight > 0:
+            size = config.imagination
+            imagined = imagine(self.world_model, self.behaviour.actor, latents, size.starts, size.horizon)
+        share = config.world_model.actor_gradient_scale
+        shaping = share * latents.feature + (1 - share) * feature if share > 0 else None
+        return behaviour_loss(self.behaviour, data_trajectories(batch, feature), imagined, shaping)
+
+    def _descend(self, loss: Tensor, trained: dict[str, nn.Module], figures: dict[str, Tensor]) -> None:
+        """One optimiser step of each trained network; none is touched when any gradient is not finite."""
+        for name in trained:
+            self.optimisers[name].zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
-        if not torch.isfinite(norm):
-            raise TrainingDiverged(f"step {self.step}: the gradient of {name} is not finite")
-        figures[f"gradient/{name}"] = norm
-        optimiser.step()
+        clips = {
+            "world_model": self.config.world_model.gradient_clip,
+            "critics": self.config.critic.gradient_clip,
+            "actor": self.config.actor.gradient_clip,
+        }
+        for name, net in trained.items():
+            norm = nn.utils.clip_grad_norm_(net.parameters(), clips[name])
+            if not torch.isfinite(norm):
+                raise TrainingDiverged(f"step {self.step}: the gradient of {name} is not finite")
+            figures[f"gradient/{name}"] = norm
+        for name in trained:
+            self.optimisers[name].step()
 
     def _require_finite(self, figures: dict[str, Tensor]) -> None:
         for name, value in figures.items():

@@ -205,8 +205,8 @@ class WorldModel(nn.Module):
         violation = torch.where(batch.cost > 0, config.violation_weight, 1.0)
         losses = {
             "reconstruction": config.reconstruction_scale * self.reconstruction_error(feature.flatten(0, 1), pixels),
-            "reward": arrives * two_hot_nll(self.reward(feature), batch.reward),
-            "cost": arrives * violation * two_hot_nll(self.cost(feature), batch.cost),
+            "reward": config.reward_scale * arrives * two_hot_nll(self.reward(feature), batch.reward),
+            "cost": config.cost_scale * arrives * violation * two_hot_nll(self.cost(feature), batch.cost),
             "continue": arrives * binary_nll(self.continues(feature), 1 - batch.is_terminal.float()),
             "kl": balanced_kl(
                 latents.posterior, latents.prior, config.free_nats, config.dynamics_scale, config.representation_scale
