@@ -25,8 +25,35 @@ class Limited:
     limited: bool
 
 
+def brake(velocity: float, deceleration: float, dt: float) -> float:
+    """Velocity `dt` s later on the way to zero; exactly zero once it is reached."""
+    return math.copysign(max(0.0, abs(velocity) - deceleration * dt), velocity)
+
+
+def ramp(target: float, velocity: float, acceleration: float, deceleration: float, dt: float) -> float:
+    """Velocity `dt` s later on the way to `target`: slowing down and speeding up have limits of their own.
+
+    A reversal brakes first; what is left of the tick when zero is passed speeds up the other way.
+    """
+    if target * velocity < 0:
+        needed = abs(velocity) / deceleration
+        if needed >= dt:
+            return brake(velocity, deceleration, dt)
+        velocity, dt = 0.0, dt - needed
+    step = (deceleration if abs(target) < abs(velocity) else acceleration) * dt
+    return min(max(target, velocity - step), velocity + step)
+
+
+def approach_speed(room: float, deceleration: float, dt: float) -> float:
+    """Highest speed towards a wall `room` m away: one tick of it and then braking ends at the wall."""
+    return deceleration * (math.sqrt(dt * dt + 2.0 * max(0.0, room) / deceleration) - dt)
+
+
 class CommandLimits:
-    """Limits of one robot, in the order of its action axes."""
+    """Limits of one robot, in the order of its action axes.
+
+    Axis by axis in plain floats: numpy on three numbers would cost ten times as much of each 10 ms tick.
+    """
 
     def __init__(self, robot: RobotConfig) -> None:
         axes = [robot.limits[axis.name] for axis in robot.action.axes]
@@ -34,8 +61,19 @@ class CommandLimits:
         self.acceleration = np.array([a.acceleration for a in axes])
         self.deceleration = np.array([a.deceleration for a in axes])
         self.scale = np.array(robot.action.scale)
-        self._coordinate = [_LINEAR.get(axis.name) for axis in robot.action.axes]
-        self._workspace = robot.workspace
+        self._axes = [
+            (scale, a.speed, a.acceleration, a.deceleration, self._walls(robot, axis.name))
+            for axis, scale, a in zip(robot.action.axes, robot.action.scale, axes, strict=True)
+        ]
+        self._bounded = robot.workspace is not None
+
+    @staticmethod
+    def _walls(robot: RobotConfig, axis: str) -> tuple[int, float, float] | None:
+        """Coordinate that the axis moves, and the walls on its way, m."""
+        if robot.workspace is None or axis not in _LINEAR:
+            return None
+        i = _LINEAR[axis]
+        return i, robot.workspace.lower[i], robot.workspace.upper[i]
 
     def follow(
         self,
@@ -49,41 +87,29 @@ class CommandLimits:
         `position` (3,) m is the commanded point in the action frame; towards a wall of the workspace the speed is
         held to what the deceleration limit can still take away. Anything not finite gives a stop.
         """
-        target = np.asarray(action, np.float64) * self.scale
-        if not np.isfinite(target).all():
+        wanted, before = action.tolist(), previous.tolist()
+        point = position.tolist() if position is not None else []
+        if not all(map(math.isfinite, (*wanted, *before, *point))) or (self._bounded and len(point) != 3):
             return Limited(self.stop(previous, dt), True)
-        allowed = np.clip(target, -self.speed, self.speed)
-        if self._workspace is not None:
-            if position is None or not np.isfinite(position).all():
-                return Limited(self.stop(previous, dt), True)
-            for i, axis in enumerate(self._coordinate):
-                if axis is not None:
-                    room_up = max(0.0, self._workspace.upper[axis] - position[axis])
-                    room_down = max(0.0, position[axis] - self._workspace.lower[axis])
-                    allowed[i] = np.clip(allowed[i], -self._approach(i, room_down, dt), self._approach(i, room_up, dt))
-        command = np.clip(self._ramp(allowed, previous, dt), -self.speed, self.speed)
-        return Limited(command, bool(np.abs(command - target).max() > 1e-9))
+        command, limited = [], False
+        for value, velocity, axis in zip(wanted, before, self._axes, strict=True):
+            scale, speed, acceleration, deceleration, walls = axis
+            target = value * scale
+            allowed = min(max(target, -speed), speed)
+            if walls is not None:
+                i, lower, upper = walls
+                allowed = min(allowed, approach_speed(upper - point[i], deceleration, dt))
+                allowed = max(allowed, -approach_speed(point[i] - lower, deceleration, dt))
+            reached = min(max(ramp(allowed, velocity, acceleration, deceleration, dt), -speed), speed)
+            limited = limited or abs(reached - target) > 1e-9
+            command.append(reached)
+        return Limited(np.array(command), limited)
 
     def stop(self, previous: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
-        """Next command on the way to zero at the deceleration limit."""
-        safe = np.clip(np.nan_to_num(previous, nan=0.0, posinf=0.0, neginf=0.0), -self.speed, self.speed)
-        return np.asarray(np.sign(safe) * np.maximum(0.0, np.abs(safe) - self.deceleration * dt))
-
-    def _approach(self, axis: int, room: float, dt: float) -> float:
-        """Highest speed towards a wall `room` m away: one tick of it and then braking ends at the wall."""
-        braking = float(self.deceleration[axis])
-        return braking * (math.sqrt(dt * dt + 2.0 * room / braking) - dt)
-
-    def _ramp(self, target: NDArray[np.float64], previous: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
-        """From `previous` towards `target`: slowing down at the deceleration, speeding up at the acceleration limit.
-
-        A reversal brakes first; what is left of the tick when zero is passed speeds up the other way.
-        """
-        braked = self.stop(previous, dt)
-        share_left = 1.0 - np.minimum(1.0, np.abs(previous) / (self.deceleration * dt))
-        reverses = target * previous < 0
-        base = np.where(reverses, braked, previous)
-        up = self.acceleration * dt * np.where(reverses, share_left, 1.0)
-        slows = ~reverses & (np.abs(target) < np.abs(previous))
-        step = np.where(slows, self.deceleration * dt, np.where(reverses & (braked != 0), 0.0, up))
-        return np.asarray(np.clip(target, base - step, base + step))
+        """Next command on the way to zero at the deceleration limit; what is not finite is zero at once."""
+        return np.array(
+            [
+                brake(min(max(velocity, -speed), speed), deceleration, dt) if math.isfinite(velocity) else 0.0
+                for velocity, (_, speed, _, deceleration, _) in zip(previous.tolist(), self._axes, strict=True)
+            ]
+        )

@@ -13,6 +13,12 @@ DT = 0.01
 CENTRE = np.array([0.5, 0.0, 0.2])
 
 
+def test_a_first_tick_of_no_duration_changes_nothing():
+    limits = CommandLimits(ARM)
+    previous = np.array([0.1, -0.1, 0.0])
+    assert np.array_equal(limits.follow(np.array([-1.0, 1.0, 1.0]), previous, 0.0, CENTRE).command, previous)
+
+
 def test_speed_is_built_up_no_faster_than_the_acceleration_limit():
     limits = CommandLimits(ARM)
     result = limits.follow(np.array([1.0, 0.0, 0.0]), np.zeros(3), DT, CENTRE)
