@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from fosp_core.specs import read_robot
 from fosp_sim import bench as simulator
 from fosp_sim.metrics import percentiles_ms
 from fosp_sim.scenario import read_scenario
+
+if TYPE_CHECKING:
+    from fosp_learner.config import Size
 
 TASKS = ("safe_reach", "safe_goal")
 LIVE_EPISODES = 6
@@ -88,14 +91,13 @@ def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
 
 def onnx_step(bundle: Path, steps: int) -> dict[str, Any]:
     """Encoder, both actors and critics, batch 1, against the same networks in torch eager, one thread each."""
-    from fosp_learner.bench import torch_step_seconds
+    from fosp_learner.bench import torch_policy_step_ms
 
     loaded = load_bundle(bundle, provider="cpu")
-    size = loaded.manifest.size
+    size: Any = loaded.manifest.size
     inputs = _inputs(loaded)
     seconds = _timed(lambda: _step(loaded, inputs), steps)
-    torch_seconds = torch_step_seconds(size, max(20, steps // 10))  # type: ignore[arg-type]
-    onnx, torch = percentiles_ms(seconds), percentiles_ms(torch_seconds)
+    onnx, torch = percentiles_ms(seconds), torch_policy_step_ms(size, max(20, steps // 4))
     return {
         "onnx_step_ms": {size: onnx},
         "torch_step_ms": {size: torch},
@@ -151,12 +153,14 @@ def bags(episodes: int) -> dict[str, Any]:
 
 def training(steps: int) -> dict[str, Any]:
     """Seconds per full update (world model, critics, actor), batch 16x32, as configured and in plain fp32."""
-    from fosp_learner.bench import train_step_seconds
+    from fosp_learner.bench import training_step_s
 
-    fast, plain = {}, {}
-    for size in ("nano", "small"):
-        fast[size] = round(train_step_seconds(size, steps), 4)  # type: ignore[arg-type]
-        plain[size] = round(train_step_seconds(size, steps, bf16=False), 4)  # type: ignore[arg-type]
+    fast: dict[str, float] = {}
+    plain: dict[str, float] = {}
+    sizes: tuple[Size, ...] = ("nano", "small")
+    for size in sizes:
+        fast[size] = round(training_step_s(size, bf16=True, steps=steps), 4)
+        plain[size] = round(training_step_s(size, bf16=False, steps=steps), 4)
     return {"train_step_s": fast, "train_step_fp32_s": plain}
 
 

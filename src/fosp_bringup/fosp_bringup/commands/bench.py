@@ -9,9 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-LIVE_EPISODES = 6
-RATE_EPISODES = 200
-
 
 def bench(
     bundle: Annotated[Path | None, typer.Option(help="Bundle; by default the shipped one.", metavar="DIR")] = None,
