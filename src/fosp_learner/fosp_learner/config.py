@@ -132,6 +132,20 @@ class ImaginationConfig(Spec):
     horizon: int = Field(15, gt=1)
 
 
+class RefinementConfig(Spec):
+    """Last phase: critics and actor alone, on latents of the finished world model.
+
+    Latents no longer move under the critics' feet, are those that the runtime will see (each episode filtered from its
+    first row), and an update costs a tenth.
+    """
+
+    steps: int = Field(4000, ge=0)
+    """Updates after the full ones."""
+    batch_size: int = Field(32, gt=0)
+    sample: bool = True
+    """Draw z from the posterior anew for each batch (noise against overfitting), not its mode."""
+
+
 class CalibrationConfig(Spec):
     """Thresholds of the runtime, from validation episodes."""
 
@@ -169,7 +183,13 @@ class LearnerConfig(Spec):
     critic: CriticConfig = CriticConfig()
     actor: ActorConfig = ActorConfig()
     imagination: ImaginationConfig = ImaginationConfig()
+    refinement: RefinementConfig = RefinementConfig()
     calibration: CalibrationConfig = CalibrationConfig()
+
+    @property
+    def total_steps(self) -> int:
+        """Full updates and refinement."""
+        return self.steps + self.refinement.steps
 
     @property
     def network(self) -> NetworkConfig:

@@ -163,17 +163,22 @@ class SequenceSampler:
     def state(self, value: dict[str, object]) -> None:
         self._rng.bit_generator.state = value
 
-    def batch(self, size: int) -> Batch:
-        """`size` sequences."""
+    def rows(self, size: int) -> tuple[NDArray[np.int64], Batch]:
+        """`size` sequences without their images, and which rows of the data they are, (size, length)."""
         rows = np.empty((size, self._length), np.int64)
         first = np.zeros((size, self._length), np.bool_)
         last = np.zeros((size, self._length), np.bool_)
         for b in range(size):
             self._fill(rows[b], first[b], last[b])
+        return rows, _batch(self._data, rows, first, last)
+
+    def batch(self, size: int) -> Batch:
+        """`size` sequences."""
+        rows, batch = self.rows(size)
         images = self._data.images[rows]
         if self._shift:
             images = shift_images(images, self._rng.integers(-self._shift, self._shift + 1, (size, 2)))
-        return _batch(self._data, rows, first, last, images)
+        return replace(batch, images=torch.from_numpy(np.ascontiguousarray(images)))
 
     def _fill(self, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> None:
         filled = 0
@@ -192,7 +197,7 @@ def whole_episode(dataset: Dataset, episode: EpisodeIndex) -> Batch:
     rows = episode.start + np.arange(episode.length)[None]
     first, last = np.zeros(rows.shape, np.bool_), np.zeros(rows.shape, np.bool_)
     first[:, 0], last[:, -1] = True, True
-    return _batch(dataset, rows, first, last, dataset.images[rows])
+    return replace(_batch(dataset, rows, first, last), images=torch.from_numpy(dataset.images[rows]))
 
 
 def shift_images(images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -213,13 +218,12 @@ def mean_image(dataset: Dataset, limit: int = 2000) -> NDArray[np.float32]:
     return (dataset.images[chosen].mean(0) / 255.0).astype(np.float32)
 
 
-def _batch(
-    data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_], images: NDArray[np.uint8]
-) -> Batch:
+def _batch(data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> Batch:
+    """All but the images."""
     arrives = ~first
     action_prev = data.action[rows - arrives] * arrives[..., None]
     return Batch(
-        images=torch.from_numpy(np.ascontiguousarray(images)),
+        images=torch.empty(0, dtype=torch.uint8),
         action_prev=torch.from_numpy(action_prev.astype(np.float32)),
         reward=torch.from_numpy((data.reward[rows] * arrives).astype(np.float32)),
         cost=torch.from_numpy((data.cost[rows] * arrives).astype(np.float32)),

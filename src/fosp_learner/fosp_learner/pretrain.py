@@ -21,9 +21,10 @@ from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_check
 from fosp_learner.config import LearnerConfig
 from fosp_learner.dataset import Dataset, load_bags, split
 from fosp_learner.export import export_networks
+from fosp_learner.filtering import filter_episodes
 from fosp_learner.run_log import RunLog
 from fosp_learner.trainer import Trainer, steps_left
-from fosp_learner.validation import filter_episodes, validation_metrics, value_episode
+from fosp_learner.validation import validation_metrics, value_episode
 
 
 def pretrain(
@@ -56,7 +57,7 @@ def pretrain(
         load_checkpoint(trainer, data.key, run / "checkpoint")
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    with RunLog(run, config.steps, trainer.step) as log:
+    with RunLog(run, config.total_steps, trainer.step) as log:
         log.note(
             f"{len(data.episodes)} episodes, {data.steps} steps: {data.share('success'):.0%} succeed, "
             f"{data.share('violates'):.0%} violate; {len(validation.episodes)} held out. {robot.name}, run in {run}"
@@ -103,7 +104,7 @@ def assemble(
 ) -> tuple[Manifest, dict[str, Path | bytes]]:
     """Manifest (without id and hashes) and files of a bundle: calibrated on `validation`, exported and checked."""
     config = trainer.config
-    episodes = filter_episodes(trainer, validation)
+    episodes = filter_episodes(trainer.world_model, validation)
     calibration = calibrate([value_episode(trainer, episode) for episode in episodes], config.calibration)
     actor = trainer.behaviour.actor
     files: dict[str, Path | bytes] = dict(

@@ -13,6 +13,7 @@ from fosp_core.errors import UserError
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
 from fosp_learner.dataset import Dataset, SequenceSampler, mean_image
+from fosp_learner.filtering import FilteredEpisode, filter_episodes
 from fosp_learner.world_model import Batch, Latents, WorldModel
 
 
@@ -35,6 +36,8 @@ class Trainer:
         mean = torch.from_numpy(mean_image(data)).permute(1, 2, 0, 3).flatten(2) - 0.5
         self.world_model.mean_image.copy_(mean)
         self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
+        self._data = data
+        self._latents: tuple[Tensor, Tensor] | None = None
         self.optimisers = {
             "world_model": _adam(self.world_model, config.world_model.learning_rate),
             "critics": _adam(self.behaviour.critics, config.critic.learning_rate),
@@ -48,12 +51,14 @@ class Trainer:
 
     def train_step(self) -> dict[str, float]:
         """One update; figures for the log. Raises TrainingDiverged before any network is touched by a NaN."""
-        batch = self.sampler.batch(self.config.batch_size)
         rate = self._rate()
         for name, base in self._base_rates().items():
             for group in self.optimisers[name].param_groups:
                 group["lr"] = base * rate
-        figures = self._update(batch)
+        if self.step < self.config.steps:
+            figures = self._update(self.sampler.batch(self.config.batch_size))
+        else:
+            figures = self._refine()
         self.step += 1
         return {name: float(value) for name, value in figures.items()}
 
@@ -72,6 +77,26 @@ class Trainer:
         self._descend(total, trained, figures)
         if "critics" in trained:
             self.behaviour.critics.update_target()
+        return figures
+
+    def _refine(self) -> dict[str, Tensor]:
+        """Critics and actor on latents of the finished world model."""
+        config = self.config.refinement
+        if self._latents is None:
+            episodes = filter_episodes(self.world_model, self._data)
+            self._latents = scatter_latents(episodes, len(self._data.reward))
+        deter, posterior = self._latents
+        rows, batch = self.sampler.rows(config.batch_size)
+        rssm, logits = self.world_model.rssm, posterior[rows]
+        stoch = rssm.sample(logits, torch.rand(*logits.shape[:-1], 1)) if config.sample else rssm.mode(logits)
+        with autocast(self.config.bf16):
+            feature = torch.cat([deter[rows], stoch], -1)
+            loss = behaviour_loss(self.behaviour, data_trajectories(batch, feature))
+        figures = {f"behaviour/{name}": value for name, value in loss.figures.items()}
+        self._require_finite(figures)
+        trained: dict[str, nn.Module] = {"critics": self.behaviour.critics, "actor": self.behaviour.actor}
+        self._descend(loss.critics + loss.actor, trained, figures)
+        self.behaviour.critics.update_target()
         return figures
 
     def _behaviour_loss(self, batch: Batch, latents: Latents) -> BehaviourLoss:
@@ -115,10 +140,13 @@ class Trainer:
         }
 
     def _rate(self) -> float:
-        """Share of the base learning rates at this step: linear growth, then linear decay over the second half."""
+        """Share of the base learning rates at this step: in each phase linear growth, then decay over the second half."""
         config = self.config
-        growth = min(1.0, (self.step + 1) / max(1, config.learning_rate_warmup))
-        late = max(0.0, 2.0 * self.step / config.steps - 1.0)
+        step, steps = self.step, config.steps
+        if step >= steps:
+            step, steps = step - steps, config.refinement.steps
+        growth = min(1.0, (step + 1) / max(1, config.learning_rate_warmup))
+        late = max(0.0, 2.0 * step / steps - 1.0)
         return growth * (1.0 - late * (1.0 - config.learning_rate_final))
 
 
@@ -134,9 +162,22 @@ def _adam(net: nn.Module, rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=rate, eps=1e-8, fused=True)
 
 
+def scatter_latents(episodes: list[FilteredEpisode], rows: int) -> tuple[Tensor, Tensor]:
+    """Deter (rows, D) and posterior log-probabilities (rows, V, K) of episodes at their place in the dataset."""
+    example = episodes[0].latents
+    deter = torch.zeros(rows, *example.deter.shape[1:])
+    posterior = torch.zeros(rows, *example.posterior.shape[1:])
+    for episode in episodes:
+        place = slice(episode.index.start, episode.index.start + episode.index.length)
+        deter[place], posterior[place] = episode.latents.deter, episode.latents.posterior
+    return deter, posterior
+
+
 def steps_left(config: LearnerConfig, step: int) -> int:
     """Updates still to do; UserError when a resumed run is already past its end."""
-    left = config.steps - step
+    left = config.total_steps - step
     if left < 0 or math.isnan(left):
-        raise UserError(f"the checkpoint is at step {step}, beyond --steps {config.steps}; ask for more steps")
+        raise UserError(
+            f"the checkpoint is at step {step}, beyond the {config.total_steps} asked for; ask for more steps"
+        )
     return left

@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from fosp_learner.actor import log_probability
 from fosp_learner.calibration import EpisodeValues, precedes_violation, separation
-from fosp_learner.dataset import Dataset, EpisodeIndex, whole_episode
+from fosp_learner.filtering import FilteredEpisode
 from fosp_learner.losses import two_hot_mean
 from fosp_learner.trainer import Trainer
-from fosp_learner.world_model import Batch, Latents
-
-
-@dataclass(frozen=True)
-class FilteredEpisode:
-    """One episode with its latents at the mode of the posterior: feature (L, F), surprise (L,) nats."""
-
-    index: EpisodeIndex
-    batch: Batch
-    feature: Tensor
-    surprise: Tensor
-
-
-@torch.no_grad()
-def filter_episodes(trainer: Trainer, data: Dataset, group: int = 32) -> list[FilteredEpisode]:
-    """Filter every episode from its first to its last row, in float32."""
-    model = trainer.world_model
-    filtered = []
-    for begin in range(0, len(data.episodes), group):
-        indices = data.episodes[begin : begin + group]
-        batches = [whole_episode(data, index) for index in indices]
-        embeds = [model.embed(model.pixels(batch.images)) for batch in batches]
-        actions = [batch.action_prev[0] for batch in batches]
-        first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool)
-        first[:, 0] = True
-        latents: Latents = model.rssm.observe(
-            pad_sequence(embeds, batch_first=True), pad_sequence(actions, batch_first=True), first, sample=False
-        )
-        surprise = model.surprise(latents)
-        for row, (index, batch) in enumerate(zip(indices, batches, strict=True)):
-            end = index.length
-            filtered.append(FilteredEpisode(index, batch, latents.feature[row, :end], surprise[row, :end]))
-    return filtered
 
 
 @torch.no_grad()
@@ -55,8 +19,8 @@ def value_episode(trainer: Trainer, episode: FilteredEpisode) -> EpisodeValues:
     """Values along an episode by the networks that a bundle holds."""
     critics = trainer.behaviour.critics
     action = episode.batch.action_prev[0, 1:]
-    q_r, q_c, q_h = critics.q_target.values(episode.feature[:-1], action)
-    v_h = critics.v.values(episode.feature)[2]
+    q_r, q_c, q_h = critics.q_target.values(episode.latents.feature[:-1], action)
+    v_h = critics.v.values(episode.latents.feature)[2]
     return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
 
 
@@ -74,10 +38,12 @@ def validation_metrics(trainer: Trainer, episodes: list[FilteredEpisode], horizo
     for episode in episodes:
         values = value_episode(trainer, episode)
         pixels = model.pixels(episode.batch.images)
-        pixel.append((model.reconstruct(episode.feature) - pixels).square().mean())
-        reward.append((two_hot_mean(model.reward(episode.feature[1:])) - episode.batch.reward[0, 1:]).square().mean())
+        pixel.append((model.reconstruct(episode.latents.feature) - pixels).square().mean())
+        reward.append(
+            (two_hot_mean(model.reward(episode.latents.feature[1:])) - episode.batch.reward[0, 1:]).square().mean()
+        )
         if episode.index.success and not episode.index.violates:
-            mean, std = trainer.behaviour.actor(episode.feature[:-1])
+            mean, std = trainer.behaviour.actor(episode.latents.feature[:-1])
             action = episode.batch.action_prev[0, 1:]
             nll.append(-log_probability(mean, std, action).mean())
             square.append((mean - action).square().mean())

@@ -28,6 +28,7 @@ def data(episodes: list[Episode]) -> Dataset:
 
 def config(**changes: object) -> LearnerConfig:
     values = {"steps": 6, "world_model_warmup": 0.3, "batch_size": 2, "sequence_length": 5, "bf16": False}
+    values["refinement"] = {"steps": 2, "batch_size": 2}
     return LearnerConfig.model_validate(values | changes)
 
 

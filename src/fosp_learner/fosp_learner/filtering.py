@@ -1,0 +1,47 @@
+"""Recorded episodes through the world model as the encoder runs it: from the first row on, at the posterior's mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from fosp_learner.dataset import Dataset, EpisodeIndex, whole_episode
+from fosp_learner.world_model import Batch, Latents, WorldModel
+
+
+@dataclass(frozen=True)
+class FilteredEpisode:
+    """One episode of L rows with its latents."""
+
+    index: EpisodeIndex
+    batch: Batch
+    """(1, L)."""
+    latents: Latents
+    """(L, ...)."""
+    surprise: Tensor
+    """(L,) KL[posterior || prior], nats."""
+
+
+@torch.no_grad()
+def filter_episodes(model: WorldModel, data: Dataset, group: int = 32) -> list[FilteredEpisode]:
+    """Filter every episode from its first to its last row, in float32."""
+    filtered = []
+    for begin in range(0, len(data.episodes), group):
+        indices = data.episodes[begin : begin + group]
+        batches = [whole_episode(data, index) for index in indices]
+        embeds = [model.embed(model.pixels(batch.images)) for batch in batches]
+        actions = [batch.action_prev[0] for batch in batches]
+        first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool)
+        first[:, 0] = True
+        every = model.rssm.observe(
+            pad_sequence(embeds, batch_first=True), pad_sequence(actions, batch_first=True), first, sample=False
+        )
+        surprise = model.surprise(every)
+        for row, (index, batch) in enumerate(zip(indices, batches, strict=True)):
+            end = index.length
+            one = Latents(*(x[row, :end] for x in (every.deter, every.stoch, every.posterior, every.prior)))
+            filtered.append(FilteredEpisode(index, batch, one, surprise[row, :end]))
+    return filtered
