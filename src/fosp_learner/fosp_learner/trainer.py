@@ -140,7 +140,7 @@ class Trainer:
         }
 
     def _rate(self) -> float:
-        """Share of the base learning rates at this step: in each phase linear growth, then decay over the second half."""
+        """Share of the base learning rates at this step: linear growth, decay over the second half, in each phase."""
         config = self.config
         step, steps = self.step, config.steps
         if step >= steps:
