@@ -85,16 +85,8 @@ def judge_proposal(
     values = scored if isinstance(scored, CriticValues) else None
     choice, finding = _judge_content(proposal, malformed, latent, scored, thresholds)
     latent_receipt_s = latent.receipt_s if latent else proposal.receipt_s
-    finding = most_restrictive(
-        [
-            finding,
-            checks.check_image(proposal.frame, latent_receipt_s, thresholds, now),
-            checks.check_latent_age(latent_receipt_s, thresholds, now),
-            checks.check_proposal_age(proposal.receipt_s, thresholds, now),
-            checks.check_robot_state(robot, thresholds, now),
-            checks.check_surprise(state.surprises, thresholds),
-        ]
-    )
+    ages = _check_ages(proposal, latent_receipt_s, robot, thresholds, now)
+    finding = most_restrictive([finding, *ages, checks.check_surprise(state.surprises, thresholds)])
     vetoes = _count_vetoes(state.vetoes, finding)
     finding = most_restrictive([finding, checks.check_vetoes(vetoes, thresholds)])
 
@@ -199,6 +191,18 @@ def _at_rest(standing: Standing | None) -> Standing | None:
         return None
     zeros = (0.0,) * len(standing.verdict.action_out)
     return replace(standing, verdict=replace(standing.verdict, action_out=zeros))
+
+
+def _check_ages(
+    proposal: ProposalInput, latent_receipt_s: float, robot: RobotStateInput, thresholds: Thresholds, now: Now
+) -> list[Finding | None]:
+    """Ages of all that a proposal descends from."""
+    return [
+        checks.check_image(proposal.frame, latent_receipt_s, thresholds, now),
+        checks.check_latent_age(latent_receipt_s, thresholds, now),
+        checks.check_proposal_age(proposal.receipt_s, thresholds, now),
+        checks.check_robot_state(robot, thresholds, now),
+    ]
 
 
 def _judge_content(
