@@ -25,6 +25,9 @@ from fosp_sim.metrics import EpisodeResult
 EPISODE_GRACE_S = 10.0
 """How much longer than its steps an episode may take before the run is called failed."""
 
+RESET_PATIENCE_S = 1.0
+"""How long a new episode waits for the monitor to leave the latch of the last one."""
+
 
 class RunFailed(RuntimeError):
     """The graph did not do its part; the command line exits 1 with this line."""
@@ -87,8 +90,7 @@ class EpisodeDriver:
         answer = self._call(self._reset, ResetEpisode.Request(episode=episode), 5.0)
         if answer is None or not answer.success:
             raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
-        # A latch of the last episode would hold the arm; a person has looked, so to say: the scene is a new one.
-        self._call(self._monitor_reset, Trigger.Request(), 2.0)
+        self._end_latch()
         deadline = time.monotonic() + max_steps * self._period_s + EPISODE_GRACE_S
         while not self._log.done:
             if not alive():
@@ -98,6 +100,18 @@ class EpisodeDriver:
             self._executor.spin_once(timeout_sec=0.1)
         self.latencies_s += [step.latency_s for step in self._log.steps]
         return self._log.result()
+
+    def _end_latch(self) -> None:
+        """A latch of the last episode would hold the robot, but its scene is gone: reset as a person would.
+
+        Refused while the newest proposal is of the old scene; if it stays refused, the episode shows why.
+        """
+        deadline = time.monotonic() + RESET_PATIENCE_S
+        while time.monotonic() < deadline:
+            answer = self._call(self._monitor_reset, Trigger.Request(), 2.0)
+            if answer is not None and answer.success:
+                return
+            self._executor.spin_once(timeout_sec=0.02)
 
     def _call(self, client: Any, request: Any, timeout_s: float) -> Any:
         if not client.wait_for_service(timeout_sec=timeout_s):
