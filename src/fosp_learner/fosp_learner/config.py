@@ -56,6 +56,9 @@ class WorldModelConfig(Spec):
     """Weight of KL[posterior || sg(prior)]."""
     reconstruction_scale: float = Field(1.0, gt=0)
     """Weight of the squared pixel error (summed over an image with pixels in [0, 1])."""
+    decoded_share: float = Field(0.5, gt=0, le=1)
+    """Share of a batch's rows, drawn anew, that are decoded: neighbouring frames say much the same, and decoding takes
+    half of the time."""
     foreground_scale: float = Field(0.0, ge=0)
     """Extra weight of a pixel per unit of distance from the mean training image: with a fixed camera the small things
     that move or are placed anew are what decides, and the squared error of all pixels hardly sees them. 0: off."""
@@ -69,7 +72,9 @@ class WorldModelConfig(Spec):
     cost_scale: float = Field(1.0, ge=0)
     """Weights of the reward and the cost loss."""
     actor_gradient_scale: float = Field(0.0, ge=0)
-    """Share of the actor's gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
+    """Times the actor's gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
+    critic_gradient_scale: float = Field(0.0, ge=0)
+    """Times the critics' gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
 
 
 class CriticConfig(Spec):

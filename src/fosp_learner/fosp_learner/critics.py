@@ -26,7 +26,7 @@ class Trajectories:
     """N transitions on from N + 1 latents each, from the data or imagined."""
 
     feature: Tensor
-    """(B, N + 1, F), without gradient."""
+    """(B, N + 1, F)."""
     action: Tensor
     """(B, N, A) taken at row t."""
     reward: Tensor

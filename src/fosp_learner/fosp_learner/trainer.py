@@ -100,13 +100,13 @@ class Trainer:
         return figures
 
     def _behaviour_loss(self, batch: Batch, latents: Latents) -> BehaviourLoss:
-        config, feature, imagined = self.config, latents.feature.detach(), None
+        config, imagined = self.config, None
         if config.imagination.weight > 0:
             size = config.imagination
             imagined = imagine(self.world_model, self.behaviour.actor, latents, size.starts, size.horizon)
-        share = config.world_model.actor_gradient_scale
-        shaping = share * latents.feature + (1 - share) * feature if share > 0 else None
-        return behaviour_loss(self.behaviour, data_trajectories(batch, feature), imagined, shaping)
+        data = data_trajectories(batch, scaled_gradient(latents.feature, config.world_model.critic_gradient_scale))
+        shaping = scaled_gradient(latents.feature, config.world_model.actor_gradient_scale)
+        return behaviour_loss(self.behaviour, data, imagined, shaping)
 
     def _descend(self, loss: Tensor, trained: dict[str, nn.Module], figures: dict[str, Tensor]) -> None:
         """One optimiser step of each trained network; none is touched when any gradient is not finite."""
@@ -160,6 +160,11 @@ def autocast(enabled: bool) -> Iterator[None]:
 def _adam(net: nn.Module, rate: float) -> torch.optim.Adam:
     parameters = [p for p in net.parameters() if p.requires_grad]
     return torch.optim.Adam(parameters, lr=rate, eps=1e-8, fused=True)
+
+
+def scaled_gradient(x: Tensor, scale: float) -> Tensor:
+    """`x` whose gradient is multiplied by `scale`, stopped at 0."""
+    return x.detach() if scale == 0 else scale * x + (1 - scale) * x.detach()
 
 
 def scatter_latents(episodes: list[FilteredEpisode], rows: int) -> tuple[Tensor, Tensor]:

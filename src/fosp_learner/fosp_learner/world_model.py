@@ -201,10 +201,12 @@ class WorldModel(nn.Module):
         pixels = self.pixels(batch.images)
         latents = self.rssm.observe(self.embed(pixels).reshape(*shape, -1), batch.action_prev, batch.is_first)
         feature = latents.feature
+        decoded = torch.randperm(shape.numel())[: max(1, round(config.decoded_share * shape.numel()))]
         arrives = (~batch.is_first).float()
         violation = torch.where(batch.cost > 0, config.violation_weight, 1.0)
         losses = {
-            "reconstruction": config.reconstruction_scale * self.reconstruction_error(feature.flatten(0, 1), pixels),
+            "reconstruction": config.reconstruction_scale
+            * self.reconstruction_error(feature.flatten(0, 1)[decoded], pixels[decoded]),
             "reward": config.reward_scale * arrives * two_hot_nll(self.reward(feature), batch.reward),
             "cost": config.cost_scale * arrives * violation * two_hot_nll(self.cost(feature), batch.cost),
             "continue": arrives * binary_nll(self.continues(feature), 1 - batch.is_terminal.float()),
@@ -213,7 +215,7 @@ class WorldModel(nn.Module):
             ),
         }
         for name, loss in losses.items():
-            assert loss.shape == (shape if name != "reconstruction" else (shape.numel(),)), (name, loss.shape)
+            assert loss.shape == (shape if name != "reconstruction" else decoded.shape), (name, loss.shape)
         return {name: loss.mean() for name, loss in losses.items()}, latents
 
     def reconstruction_error(self, feature: Tensor, pixels: Tensor) -> Tensor:
