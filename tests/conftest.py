@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-FASTDDS_TRANSPORTS = "LARGE_DATA?max_msg_size=2MB&sockets_size=4MB&non_blocking=true"
-"""As on a robot: with Fast DDS's default, large best-effort images get lost."""
+from fosp_bringup.stack import ENVIRONMENT
+
 STOP_TIMEOUT_S = 10.0
 
 
@@ -116,14 +116,13 @@ def wait_until() -> Callable[..., Any]:
 
 @pytest.fixture
 def ros_environment(monkeypatch: pytest.MonkeyPatch) -> RosEnvironment:
-    """A random ROS domain on this machine only, for the processes of one test and for the test itself."""
+    """A random ROS domain, for the processes of one test and for the test itself; the transports of a robot."""
     domain_id = random.SystemRandom().randint(1, 100)
     variables = {
         "ROS_DOMAIN_ID": str(domain_id),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTDDS_BUILTIN_TRANSPORTS": FASTDDS_TRANSPORTS,
-        "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
-        "PYTHONUNBUFFERED": "1",
+        # Limited to LOCALHOST, rmw_fastrtps would ignore the choice of transports; the domain keeps tests apart.
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
+        **ENVIRONMENT,
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

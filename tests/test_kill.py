@@ -1,4 +1,4 @@
-"""SIGKILL to any process of the running stack, in the middle of a motion: the robot is told to stand still in 200 ms."""
+"""SIGKILL to any process of the running stack, in the middle of a motion: the robot is told to stop within 200 ms."""
 
 from __future__ import annotations
 

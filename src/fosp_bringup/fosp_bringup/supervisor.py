@@ -24,6 +24,8 @@ from fosp_bringup.shared_memory import clean_shared_memory
 from fosp_bringup.stack import MANAGER, Process, Stack, environment
 
 POLL_S = 0.05
+REAP_S = 0.05
+"""How long a process may take to be gone after its output has ended: seen at once, its death stops the robot at once."""
 MANAGER_PATIENCE_S = 6.0
 """The manager takes the graph down; it allows itself 4 s."""
 ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
@@ -182,6 +184,8 @@ class Supervisor:
         if data == b"":
             self._selector.unregister(child.popen.stdout)
             child.popen.stdout.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.popen.wait(REAP_S)
         elif data:
             *lines, child.partial = (child.partial + data).split(b"\n")
             for line in lines:
@@ -190,11 +194,12 @@ class Supervisor:
     def _reap(self, child: _Child) -> None:
         """A process has ended: by our will, to be started anew, or for good."""
         child.code = child.popen.returncode
-        while child.popen.stdout in [key.fileobj for key in self._selector.get_map().values()]:
-            before = child.partial
+        output = child.popen.stdout
+        if output is not None and not output.closed:  # its last lines, and those of what it may have left running
             self._read(child)
-            if child.partial == before and not child.popen.stdout.closed:  # type: ignore[union-attr]
-                self._selector.unregister(child.popen.stdout)  # type: ignore[arg-type]
+            if not output.closed:
+                self._selector.unregister(output)
+                output.close()
         if self._stopping.is_set() or self._died:
             return
         how = f"{child.process.name} ended with {_describe(child.code)}"
