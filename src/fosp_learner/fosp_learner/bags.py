@@ -83,8 +83,10 @@ def find_bags(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of bags")
-        candidates = {path.parent for pattern in ("*.mcap", "*.db3") for path in folder.rglob(pattern)}
-        candidates |= {path.parent for path in folder.rglob("metadata.yaml")}
+        files = (path for pattern in ("*.mcap", "*.db3", "metadata.yaml") for path in folder.rglob(pattern))
+        # Hidden folders hold what is being recorded at this moment.
+        visible = (path for path in files if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+        candidates = {path.parent for path in visible}
         if not candidates:
             raise UserError(f"{folder}: no bag here; expected folders with metadata.yaml and .mcap, one per episode")
         for bag in sorted(candidates):

@@ -106,6 +106,14 @@ def test_bags_are_found_below_a_folder_and_a_folder_without_any_is_an_error(writ
         find_bags([tmp_path / "nowhere"])
 
 
+def test_a_recording_that_is_still_going_on_is_left_alone(write_bag: WriteBag, tmp_path: Path):
+    bag = write_bag("episode_000000")
+    running = tmp_path / "bags" / ".partial" / "episode_000001"
+    running.mkdir(parents=True)
+    (running / "episode_000001.mcap").touch()
+    assert find_bags([tmp_path]) == [bag]
+
+
 def test_a_recording_that_was_cut_off_is_named(write_bag: WriteBag, tmp_path: Path):
     bag = write_bag()
     (bag / "metadata.yaml").unlink()
