@@ -1,6 +1,15 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 package_name = "fosp_bringup"
+
+
+def share(folder):
+    """data_files of a folder of the repository that is linked here, with its tree."""
+    paths = [path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return [(f"share/{package_name}/{path.parent}", [str(path)]) for path in paths]
+
 
 setup(
     name=package_name,
@@ -10,6 +19,9 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + package_name]),
         ("share/" + package_name, ["package.xml"]),
+        *share("launch"),
+        *share("config"),
+        *share("models"),
     ],
     install_requires=["setuptools"],
     extras_require={"test": ["pytest"]},

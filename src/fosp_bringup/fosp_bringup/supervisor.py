@@ -25,7 +25,7 @@ from fosp_bringup.stack import MANAGER, Process, Stack, environment
 
 POLL_S = 0.05
 REAP_S = 0.05
-"""How long a process may take to be gone after its output has ended: seen at once, its death stops the robot at once."""
+"""How long a process may take to be gone after its output ended: what is seen at once stops the robot at once."""
 MANAGER_PATIENCE_S = 6.0
 """The manager takes the graph down; it allows itself 4 s."""
 ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))

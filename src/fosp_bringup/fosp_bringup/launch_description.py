@@ -1,0 +1,87 @@
+"""The stack (stack.py) as launch_ros actions. Only `ros2 launch` imports this: nothing at run time needs launch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from fosp_bringup.stack import ENVIRONMENT, Process, Stack, stack
+from fosp_core.errors import UserError
+from launch import LaunchContext, LaunchDescription
+
+Arguments = Mapping[str, tuple[str, str]]
+"""Name -> (default, description) of launch arguments."""
+
+COMMON: Arguments = {
+    "namespace": ("", "Moves the whole stack."),
+    "use_sim_time": ("false", "Read the time from /clock; a simulator then publishes it."),
+    "params_file": ("", "ROS parameter file; wins over everything else."),
+    "autostart": ("true", "Bring the nodes up at once; else call lifecycle_manager/startup."),
+    "use_respawn": ("false", "Start dead nodes anew, never the safety monitor."),
+    "log_level": ("info", "debug, info, warn, error or fatal."),
+    "record": ("", "Folder for one bag per episode; empty: nothing is recorded."),
+}
+_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset")
+_RENAMED = {"model": "bundle", "record": "recorder"}
+"""Launch argument -> argument of stack(), where they differ."""
+
+
+def launch_description(arguments: Arguments) -> LaunchDescription:
+    """Declares COMMON and `arguments`, all of them arguments of stack(), and runs the stack that they describe."""
+    declared = {**COMMON, **arguments}
+
+    def start(context: LaunchContext) -> list[Any]:
+        given = {name: LaunchConfiguration(name).perform(context) for name in declared}
+        values = {
+            _RENAMED.get(name, name): _flag(name, value) if name in _FLAGS else value for name, value in given.items()
+        }
+        return actions(stack(**values))  # type: ignore[arg-type]
+
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, (default, description) in declared.items()
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )
+
+
+def actions(described: Stack) -> list[Any]:
+    """One Node action per process; any that dies for good takes the whole launch down."""
+    missing = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    return [
+        *(SetEnvironmentVariable(name, value) for name, value in missing.items()),
+        *(_node(process, described) for process in described.processes),
+    ]
+
+
+def _node(process: Process, described: Stack) -> Node:
+    parameters: list[Any] = [dict(process.parameters)] if process.parameters else []
+    if described.params_file is not None:
+        parameters.append(str(described.params_file))
+    respawn = described.respawns(process)
+    return Node(
+        package=process.package,
+        executable=process.name,
+        name=process.name,
+        namespace=described.namespace,
+        parameters=parameters,
+        ros_arguments=["--log-level", described.log_level],
+        output="screen",
+        respawn=respawn,
+        respawn_delay=1.0,
+        on_exit=None if respawn else Shutdown(reason=f"{process.name} ended"),
+    )
+
+
+def _flag(name: str, value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise UserError(f"{name} must be true or false, got '{value}'")
+    return value.lower() == "true"
