@@ -1,0 +1,122 @@
+"""The stack as data: which processes, in which order, with which parameters; and what is refused before any starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fosp_bringup.paths import robot_path
+from fosp_bringup.stack import ENVIRONMENT, MANAGER, MONITOR, Process, Stack, environment, stack
+from fosp_core.errors import UserError
+from fosp_core.specs import read_robot
+from fosp_core.testing import write_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "tiny"
+    write_tiny_bundle(folder, read_robot(robot_path("sim_arm")))
+    return folder
+
+
+def simulated(bundle: Path, **options: Any) -> Stack:
+    return stack(bundle=bundle, simulator="mujoco", scenario="safe_reach", **options)
+
+
+def names(described: Stack) -> list[str]:
+    return [process.name for process in described.processes]
+
+
+def parameters(described: Stack, name: str) -> Mapping[str, Any]:
+    return next(process.parameters for process in described.processes if process.name == name)
+
+
+def test_the_monitor_is_the_last_node_that_is_brought_up(bundle: Path, tmp_path: Path) -> None:
+    described = simulated(bundle, recorder=tmp_path)
+    assert names(described) == ["sim_node", "encoder_node", "policy_node", "recorder_node", MONITOR, MANAGER]
+    assert parameters(described, MANAGER)["nodes"] == ["encoder_node", "policy_node", "recorder_node", MONITOR]
+
+
+def test_every_model_node_gets_the_same_bundle_and_robot(bundle: Path) -> None:
+    described = simulated(bundle)
+    given = [parameters(described, name) for name in ("encoder_node", "policy_node", MONITOR)]
+    assert given[0] == given[1] == given[2]
+    assert given[0] == {"bundle": str(bundle), "robot": str(robot_path("sim_arm"))}
+
+
+def test_a_robot_with_a_driver_has_neither_simulator_nor_camera_node(bundle: Path) -> None:
+    assert names(stack(bundle=bundle, robot="sim_arm")) == ["encoder_node", "policy_node", MONITOR, MANAGER]
+
+
+def test_images_of_a_folder_stand_for_a_camera(bundle: Path, tmp_path: Path) -> None:
+    described = stack(bundle=bundle, robot="sim_arm", camera="file", camera_path=tmp_path)
+    assert names(described)[0] == "camera_node"
+    assert parameters(described, "camera_node")["source"] == "folder"
+    (tmp_path / "metadata.yaml").touch()
+    described = stack(bundle=bundle, robot="sim_arm", camera="file", camera_path=tmp_path)
+    assert parameters(described, "camera_node")["source"] == "bag"
+
+
+def test_on_simulated_time_the_simulator_makes_it_and_all_others_read_it(bundle: Path) -> None:
+    described = simulated(bundle, use_sim_time=True)
+    assert parameters(described, "sim_node")["publish_clock"] is True
+    readers = {p.name for p in described.processes if p.parameters.get("use_sim_time")}
+    assert readers == set(names(described)) - {"sim_node"}
+
+
+def test_with_respawn_every_node_but_the_monitor_may_start_anew(bundle: Path) -> None:
+    described = simulated(bundle, use_respawn=True)
+    assert {p.name for p in described.processes if described.respawns(p)} == {"encoder_node", "policy_node"}
+    assert parameters(described, MANAGER)["respawn"] is True
+    assert not any(simulated(bundle).respawns(process) for process in described.processes)
+
+
+def test_arguments_carry_name_namespace_parameters_and_last_the_parameter_file(tmp_path: Path) -> None:
+    file = tmp_path / "parameters.yaml"
+    process = Process("a_node", "a", "a.node", {"path": "/x y", "flag": True, "rate": 2.5, "names": ["b", "c"]})
+    arguments = Stack((process,), namespace="/left", log_level="warn", params_file=file).ros_arguments(process)
+    assert arguments[0] == "--ros-args"
+    assert {"__node:=a_node", "__ns:=/left", 'path:="/x y"', "flag:=true", "rate:=2.5", 'names:=["b", "c"]'} < set(
+        arguments
+    )
+    assert arguments[-2:] == ["--params-file", str(file)]
+
+
+def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
+    assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == ENVIRONMENT["FASTDDS_BUILTIN_TRANSPORTS"]
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"robot": "sim_arm", "simulator": "gazebo"}, "simulator must be one of mujoco, none"),
+        ({"robot": "sim_arm", "camera": "webcam"}, "camera must be one of"),
+        ({"robot": "sim_arm", "camera": "simulated"}, "does not go with simulator 'none'"),
+        ({"robot": "sim_arm", "camera": "realsense"}, "not in this version"),
+        ({"robot": "sim_arm", "camera": "file"}, "needs camera_path"),
+        ({"robot": "sim_arm", "log_level": "loud"}, "log_level must be one of"),
+        ({"robot": "nobody"}, "no robot 'nobody'"),
+        ({}, "robot must be given"),
+        ({"simulator": "mujoco"}, "needs a scenario"),
+        ({"simulator": "mujoco", "scenario": "nowhere"}, "no scenario 'nowhere'"),
+        ({"robot": "sim_base"}, "bundle is for robot 'sim_arm'"),
+        ({"robot": "sim_arm", "params_file": "absent.yaml"}, "absent.yaml"),
+    ],
+)
+def test_wrong_input_is_one_line_before_anything_starts(bundle: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        stack(bundle=bundle, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_bundle_is_refused() -> None:
+    with pytest.raises(UserError, match="bundle must be given"):
+        stack(robot="sim_arm")
+    with pytest.raises(UserError, match="no such bundle folder"):
+        stack(robot="sim_arm", bundle="absent")
