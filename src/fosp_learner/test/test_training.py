@@ -37,20 +37,21 @@ def same(one: Trainer, other: Trainer) -> bool:
     return all(torch.equal(tensor, tensors[name]) for name, tensor in network_tensors(one).items())
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(data: Dataset, tmp_path: Path):
+@pytest.mark.parametrize("interrupted_at", [3, 7])
+def test_a_resumed_run_equals_an_uninterrupted_one(data: Dataset, tmp_path: Path, interrupted_at: int):
     straight = Trainer(config(), data)
-    for _ in range(6):
+    for _ in range(8):
         straight.train_step()
     interrupted = Trainer(config(), data)
-    for _ in range(3):
+    for _ in range(interrupted_at):
         interrupted.train_step()
     save_checkpoint(interrupted, "key", tmp_path / "checkpoint")
     torch.manual_seed(99)
     resumed = Trainer(config(), data)
     load_checkpoint(resumed, "key", tmp_path / "checkpoint")
-    for _ in range(3):
+    for _ in range(8 - interrupted_at):
         resumed.train_step()
-    assert resumed.step == 6
+    assert resumed.step == 8
     assert same(straight, resumed)
 
 
