@@ -130,7 +130,8 @@ class RecurrentStateSpaceModel(nn.Module):
         first = is_first.float()
         embed_projection = self.from_embed(embed).float()
         action_projection = self.from_action(action_prev * (1 - first).unsqueeze(-1)).float()
-        noise = torch.rand(batch, length, self.variables, 1, device=embed.device)
+        # Drawn only where needed: filtering must not disturb the generator of a run that can be resumed.
+        noise = torch.rand(batch, length, self.variables, 1, device=embed.device) if sample else None
         deter0, stoch0 = self.initial_state()
         deter = deter0.expand(batch, -1)
         stoch = stoch0.expand(batch, -1)
@@ -143,7 +144,7 @@ class RecurrentStateSpaceModel(nn.Module):
                 stoch = stoch + mask * (stoch0 - stoch)
             deter = self.advance(deter, stoch, action_projection[:, t])
             posterior = self.posterior(deter, embed_projection[:, t])
-            stoch = self.sample(posterior, noise[:, t]) if sample else self.mode(posterior)
+            stoch = self.mode(posterior) if noise is None else self.sample(posterior, noise[:, t])
             deters.append(deter)
             stochs.append(stoch)
             posteriors.append(posterior)
