@@ -19,11 +19,13 @@ class Actor(nn.Module):
     def __init__(self, net: NetworkConfig, config: ActorConfig, action: int) -> None:
         super().__init__()
         self.config = config
-        self.net = Perceptron(net.feature, net.units, config.layers, 2 * action)
+        image = slice(net.deter, net.deter + net.embed)
+        self.seen = image if config.sees == "image" else slice(0, net.feature)
+        self.net = Perceptron(self.seen.stop - self.seen.start, net.units, config.layers, 2 * action)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """(..., F) -> mean and std, each (..., A) float32."""
-        mean, spread = self.net(feature).float().chunk(2, -1)
+        mean, spread = self.net(feature[..., self.seen]).float().chunk(2, -1)
         low, high = self.config.std_min, self.config.std_max
         return torch.tanh(mean), low + (high - low) * torch.sigmoid(spread)
 

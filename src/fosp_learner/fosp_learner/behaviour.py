@@ -58,13 +58,14 @@ def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int, hori
     deter, stoch = latents.deter.flatten(0, 1).detach(), latents.stoch.flatten(0, 1).detach()
     chosen = torch.randperm(len(deter))[:starts]
     deter, stoch = deter[chosen], stoch[chosen]
-    features, actions = [torch.cat([deter, stoch], -1)], []
+    features, actions = [latents.feature.flatten(0, 1).detach()[chosen]], []
+    states: list[Tensor] = []
     for _ in range(horizon):
         actions.append(actor.sample(features[-1]))
         deter, stoch = model.rssm.imagine_step(deter, stoch, actions[-1])
-        features.append(torch.cat([deter.float(), stoch], -1))
-    feature = torch.stack(features, 1)
-    arrived = feature[:, 1:]
+        states.append(torch.cat([deter.float(), stoch], -1))
+        features.append(torch.cat([deter.float(), model.imagined_embed(states[-1]).float(), stoch], -1))
+    feature, arrived = torch.stack(features, 1), torch.stack(states, 1)
     cost_logits = model.cost(arrived)
     shape = arrived.shape[:2]
     cut = torch.zeros(shape, dtype=torch.bool, device=feature.device)

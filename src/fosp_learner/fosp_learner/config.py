@@ -24,6 +24,8 @@ class NetworkConfig(Spec):
     """Channels of the first convolution; doubled by each of the following ones."""
     units: int
     """Hidden units of every multilayer perceptron."""
+    keypoints: int = 64
+    """Feature maps whose positions make up the image embedding."""
 
     @property
     def stoch(self) -> int:
@@ -31,9 +33,19 @@ class NetworkConfig(Spec):
         return self.variables * self.classes
 
     @property
-    def feature(self) -> int:
-        """Size of the latent feature (h, flat z) that critics and actors see."""
+    def embed(self) -> int:
+        """Size of the image embedding e: position across, position down and peak of each keypoint."""
+        return 3 * self.keypoints
+
+    @property
+    def state(self) -> int:
+        """Size of the model state (h, flat z), which the model predicts and decodes from."""
         return self.deter + self.stoch
+
+    @property
+    def feature(self) -> int:
+        """Size of the latent feature (h, e, flat z) that critics and actors see."""
+        return self.deter + self.embed + self.stoch
 
 
 SIZES: dict[Size, NetworkConfig] = {
@@ -75,6 +87,9 @@ class WorldModelConfig(Spec):
     """Times the actor's gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
     critic_gradient_scale: float = Field(0.0, ge=0)
     """Times the critics' gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
+
+    encoder: Literal["keypoints", "grid"] = "keypoints"
+    """Positions and peaks of feature maps, or the flattened grid (DreamerV3)."""
 
 
 class CriticConfig(Spec):
@@ -122,6 +137,10 @@ class ActorConfig(Spec):
     entropy_scale: float = Field(3e-4, ge=0)
     std_min: float = Field(0.1, gt=0)
     std_max: float = Field(1.0, gt=0)
+    sees: Literal["image", "all"] = "image"
+    """The image embedding e_t alone, or (h_t, e_t, z_t). h_t holds the past actions, and an actor that may look at them
+    copies the last one instead of looking at the image: it clones the data almost perfectly and does not move the robot
+    (the copycat problem; Wen et al. 2020)."""
     layers: int = Field(2, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0)

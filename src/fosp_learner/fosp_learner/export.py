@@ -145,7 +145,9 @@ def _example_inputs(model: WorldModel, device: torch.device) -> dict[str, dict[s
     rng = np.random.default_rng(0)
     height, width, channels = model.mean_image.shape
     action_size = rssm.from_action.in_features
-    deter = torch.from_numpy(rng.uniform(-0.5, 0.5, (1, len(rssm.initial))).astype(np.float32))
+    deter = torch.from_numpy(
+        rng.uniform(-0.5, 0.5, (1, len(rssm.initial) + rssm.from_embed.in_features)).astype(np.float32)
+    )
     classes = torch.from_numpy(rng.integers(0, rssm.classes, (1, rssm.variables)))
     stoch = torch.nn.functional.one_hot(classes, rssm.classes).float().flatten(-2)
     image = torch.from_numpy(rng.integers(0, 256, (1, channels // 3, height, width, 3), np.uint8))

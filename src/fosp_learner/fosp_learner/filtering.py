@@ -42,6 +42,8 @@ def filter_episodes(model: WorldModel, data: Dataset, group: int = 32) -> list[F
         surprise = model.surprise(every)
         for row, (index, batch) in enumerate(zip(indices, batches, strict=True)):
             end = index.length
-            one = Latents(*(x[row, :end] for x in (every.deter, every.stoch, every.posterior, every.prior)))
+            one = Latents(
+                *(x[row, :end] for x in (every.deter, every.stoch, every.posterior, every.prior, every.embed))
+            )
             filtered.append(FilteredEpisode(index, batch, one, surprise[row, :end]))
     return filtered

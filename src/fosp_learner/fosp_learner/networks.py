@@ -93,7 +93,7 @@ class ConvEncoder(nn.Module):
     most.
     """
 
-    def __init__(self, channels: int, image_size: int, depth: int) -> None:
+    def __init__(self, channels: int, image_size: int, depth: int, size: int) -> None:
         super().__init__()
         sizes = stage_channels(image_size, depth)
         self.patch = nn.Linear(PATCH * PATCH * channels, sizes[0], bias=False)
@@ -104,12 +104,50 @@ class ConvEncoder(nn.Module):
                 for a, b in pairwise(sizes)
             )
         )
-        self.size = sizes[-1] * 16
+        self.output = nn.Sequential(nn.Linear(16 * sizes[-1], size, bias=False), Norm(size), nn.SiLU())
 
     def forward(self, image: Tensor) -> Tensor:
         grid = F.silu(self.patch_norm(self.patch(patches(image))))
-        embedded: Tensor = self.layers(grid.permute(0, 3, 1, 2))
-        return embedded.permute(0, 2, 3, 1).flatten(1)
+        embedded: Tensor = self.output(self.layers(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1))
+        return embedded
+
+
+class KeypointEncoder(nn.Module):
+    """Cameras -> where things are: (N, H, W, channels) in [-0.5, 0.5] -> (N, size).
+
+    Each of K feature maps on a grid of 4 x 4 patches becomes its expected position (a soft arg-max; Levine et al. 2016)
+    and its peak. Few numbers that move with the things in the image generalise from far fewer scenes than a flattened
+    grid, which learns scenes by heart.
+    """
+
+    SHARPNESS = 3.0
+
+    def __init__(self, channels: int, image_size: int, depth: int, size: int) -> None:
+        super().__init__()
+        width = 3 * depth
+        self.patch = nn.Linear(PATCH * PATCH * channels, width, bias=False)
+        self.patch_norm = Norm(width)
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False), ChannelNorm(width), nn.SiLU()
+                )
+                for dilation in (1, 1, 2)
+            )
+        )
+        self.maps = nn.Conv2d(width, size // 3, 1)
+        self.grid: Tensor
+        self.register_buffer("grid", torch.linspace(-1, 1, image_size // PATCH))
+
+    def forward(self, image: Tensor) -> Tensor:
+        grid = F.silu(self.patch_norm(self.patch(patches(image)))).permute(0, 3, 1, 2)
+        maps = self.maps(self.layers(grid)).float()
+        flat = maps.flatten(2)
+        share = torch.softmax(self.SHARPNESS * flat, -1)
+        peak = torch.tanh(0.25 * (share * flat).sum(-1))
+        share = share.reshape(maps.shape)
+        across, down = (share.sum(2) * self.grid).sum(-1), (share.sum(3) * self.grid).sum(-1)
+        return torch.cat([across, down, peak], -1)
 
 
 class ConvDecoder(nn.Module):

@@ -118,7 +118,7 @@ def assemble(
         size=config.size,
         observation=observation,
         action=robot.action,
-        latent=LatentSpec(deter=config.network.deter, stoch=config.network.stoch),
+        latent=LatentSpec(deter=config.network.deter + config.network.embed, stoch=config.network.stoch),
         decision_period_s=config.decision_period_s,
         calibration=calibration,
         metrics=validation_metrics(trainer, episodes, config.calibration.horizon_steps),

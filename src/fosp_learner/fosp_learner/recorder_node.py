@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fosp_learner.episode_recorder import EpisodeRecorder, Record, Topic, has_he
 from fosp_msgs.msg import StepFeedback
 
 DISCOVERY_PERIOD_S = 0.2
+FEEDBACK_PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class RecorderNode(ManagedNode):
     def activate(self) -> None:
         if self._recorder is None or self._recorder.failed:
             self._open_recorder(self._out)
+        self._await_feedback()
 
     def deactivate(self) -> None:
         if self._recorder is not None:
@@ -90,6 +93,16 @@ class RecorderNode(ManagedNode):
         for subscription in self._subscriptions_made:
             self.destroy_subscription(subscription)
         self._timers_made, self._subscriptions_made, self._recorder = [], [], None
+
+    def _await_feedback(self) -> None:
+        """Active means ready for an episode: give its publisher a moment to be discovered."""
+        deadline = time.monotonic() + FEEDBACK_PATIENCE_S
+        while any(wanted.name == self._feedback_topic for wanted in self._missing):
+            if time.monotonic() > deadline:
+                self.get_logger().warning(f"nobody publishes {self._feedback_topic} yet: no episode begins without it")
+                return
+            time.sleep(0.02)
+            self._discover()
 
     def _open_recorder(self, out: Path) -> None:
         self._recorder = EpisodeRecorder(

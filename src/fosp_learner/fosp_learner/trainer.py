@@ -37,7 +37,7 @@ class Trainer:
         self.world_model.mean_image.copy_(mean)
         self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
         self._data = data
-        self._latents: tuple[Tensor, Tensor] | None = None
+        self._latents: tuple[Tensor, Tensor, Tensor] | None = None
         self.optimisers = {
             "world_model": _adam(self.world_model, config.world_model.learning_rate),
             "critics": _adam(self.behaviour.critics, config.critic.learning_rate),
@@ -85,12 +85,12 @@ class Trainer:
         if self._latents is None:
             episodes = filter_episodes(self.world_model, self._data)
             self._latents = scatter_latents(episodes, len(self._data.reward))
-        deter, posterior = self._latents
+        deter, posterior, embed = self._latents
         rows, batch = self.sampler.rows(config.batch_size)
         rssm, logits = self.world_model.rssm, posterior[rows]
         stoch = rssm.sample(logits, torch.rand(*logits.shape[:-1], 1)) if config.sample else rssm.mode(logits)
         with autocast(self.config.bf16):
-            feature = torch.cat([deter[rows], stoch], -1)
+            feature = torch.cat([deter[rows], embed[rows], stoch], -1)
             loss = behaviour_loss(self.behaviour, data_trajectories(batch, feature))
         figures = {f"behaviour/{name}": value for name, value in loss.figures.items()}
         self._require_finite(figures)
@@ -167,15 +167,17 @@ def scaled_gradient(x: Tensor, scale: float) -> Tensor:
     return x.detach() if scale == 0 else scale * x + (1 - scale) * x.detach()
 
 
-def scatter_latents(episodes: list[FilteredEpisode], rows: int) -> tuple[Tensor, Tensor]:
-    """Deter (rows, D) and posterior log-probabilities (rows, V, K) of episodes at their place in the dataset."""
+def scatter_latents(episodes: list[FilteredEpisode], rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Deter (rows, D), posterior log-probabilities (rows, V, K) and embeddings (rows, E) at their place in the data."""
     example = episodes[0].latents
-    deter = torch.zeros(rows, *example.deter.shape[1:])
-    posterior = torch.zeros(rows, *example.posterior.shape[1:])
+    deter, posterior, embed = (
+        torch.zeros(rows, *x.shape[1:]) for x in (example.deter, example.posterior, example.embed)
+    )
     for episode in episodes:
         place = slice(episode.index.start, episode.index.start + episode.index.length)
-        deter[place], posterior[place] = episode.latents.deter, episode.latents.posterior
-    return deter, posterior
+        latents = episode.latents
+        deter[place], posterior[place], embed[place] = latents.deter, latents.posterior, latents.embed
+    return deter, posterior, embed
 
 
 def steps_left(config: LearnerConfig, step: int) -> int:

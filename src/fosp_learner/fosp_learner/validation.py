@@ -38,9 +38,9 @@ def validation_metrics(trainer: Trainer, episodes: list[FilteredEpisode], horizo
     for episode in episodes:
         values = value_episode(trainer, episode)
         pixels = model.pixels(episode.batch.images)
-        pixel.append((model.reconstruct(episode.latents.feature) - pixels).square().mean())
+        pixel.append((model.reconstruct(episode.latents.state) - pixels).square().mean())
         reward.append(
-            (two_hot_mean(model.reward(episode.latents.feature[1:])) - episode.batch.reward[0, 1:]).square().mean()
+            (two_hot_mean(model.reward(episode.latents.state[1:])) - episode.batch.reward[0, 1:]).square().mean()
         )
         if episode.index.success and not episode.index.violates:
             mean, std = trainer.behaviour.actor(episode.latents.feature[:-1])

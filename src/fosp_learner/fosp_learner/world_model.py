@@ -18,6 +18,7 @@ from fosp_learner.losses import balanced_kl, binary_nll, categorical_kl, two_hot
 from fosp_learner.networks import (
     ConvDecoder,
     ConvEncoder,
+    KeypointEncoder,
     Norm,
     Perceptron,
     RecurrentCell,
@@ -60,17 +61,24 @@ class Latents:
     """(B, T, V, K) log-probabilities."""
     prior: Tensor
     """(B, T, V, K) log-probabilities."""
+    embed: Tensor
+    """(B, T, E) image embedding."""
+
+    @property
+    def state(self) -> Tensor:
+        """(h, z): (B, T, D + S). What the model predicts, and decodes from."""
+        return torch.cat([self.deter, self.stoch], -1)
 
     @property
     def feature(self) -> Tensor:
-        """(B, T, D + S)."""
-        return torch.cat([self.deter, self.stoch], -1)
+        """(h, e, z): (B, T, D + E + S). What critics and actors see."""
+        return torch.cat([self.deter, self.embed, self.stoch], -1)
 
 
 class RecurrentStateSpaceModel(nn.Module):
     """Latent dynamics. Embedding and action projections and the prior are computed outside of the time loop."""
 
-    def __init__(self, net: NetworkConfig, embed: int, action: int, unimix: float) -> None:
+    def __init__(self, net: NetworkConfig, action: int, unimix: float) -> None:
         super().__init__()
         self.variables, self.classes, self.unimix = net.variables, net.classes, unimix
         self.from_stoch = nn.Linear(net.stoch, net.units, bias=False)
@@ -78,7 +86,7 @@ class RecurrentStateSpaceModel(nn.Module):
         self.input_norm = Norm(net.units)
         self.cell = RecurrentCell(net.units, net.deter)
         self.from_deter = nn.Linear(net.deter, net.units, bias=False)
-        self.from_embed = nn.Linear(embed, net.units, bias=False)
+        self.from_embed = nn.Linear(net.embed, net.units, bias=False)
         self.posterior_norm = Norm(net.units)
         self.posterior_logits = nn.Linear(net.units, net.stoch)
         self.prior_net = Perceptron(net.deter, net.units, 1, net.stoch)
@@ -149,7 +157,7 @@ class RecurrentStateSpaceModel(nn.Module):
             stochs.append(stoch)
             posteriors.append(posterior)
         stacked = torch.stack(deters, 1)
-        return Latents(stacked, torch.stack(stochs, 1), torch.stack(posteriors, 1), self.prior(stacked))
+        return Latents(stacked, torch.stack(stochs, 1), torch.stack(posteriors, 1), self.prior(stacked), embed.float())
 
     def imagine_step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Next state under the prior: (B, D), (B, S), (B, A) -> (B, D), (B, S)."""
@@ -169,12 +177,15 @@ class WorldModel(nn.Module):
         if height != width:
             raise ValueError(f"observation must be square, got {height}x{width}")
         self.config = config
-        self.encoder = ConvEncoder(cameras * colours, height, net.cnn_depth)
-        self.decoder = ConvDecoder(net.feature, cameras * colours, height, net.cnn_depth)
-        self.rssm = RecurrentStateSpaceModel(net, self.encoder.size, action, config.unimix)
-        self.reward = TwoHotHead(net.feature, net.units, 1)
-        self.cost = TwoHotHead(net.feature, net.units, 1)
-        self.continues = ScalarHead(net.feature, net.units, 1)
+        encoder = KeypointEncoder if config.encoder == "keypoints" else ConvEncoder
+        self.encoder: KeypointEncoder | ConvEncoder = encoder(cameras * colours, height, net.cnn_depth, net.embed)
+        self.decoder = ConvDecoder(net.state, cameras * colours, height, net.cnn_depth)
+        self.deter = net.deter
+        self.rssm = RecurrentStateSpaceModel(net, action, config.unimix)
+        self.imagined_embed = Perceptron(net.state, net.units, 1, net.embed)
+        self.reward = TwoHotHead(net.state, net.units, 1)
+        self.cost = TwoHotHead(net.state, net.units, 1)
+        self.continues = ScalarHead(net.state, net.units, 1)
         self.mean_image: Tensor
         self.register_buffer("mean_image", torch.zeros(height, width, cameras * colours))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -201,16 +212,17 @@ class WorldModel(nn.Module):
         config, shape = self.config, batch.is_first.shape
         pixels = self.pixels(batch.images)
         latents = self.rssm.observe(self.embed(pixels).reshape(*shape, -1), batch.action_prev, batch.is_first)
-        feature = latents.feature
+        state = latents.state
         decoded = torch.randperm(shape.numel())[: max(1, round(config.decoded_share * shape.numel()))]
         arrives = (~batch.is_first).float()
         violation = torch.where(batch.cost > 0, config.violation_weight, 1.0)
         losses = {
             "reconstruction": config.reconstruction_scale
-            * self.reconstruction_error(feature.flatten(0, 1)[decoded], pixels[decoded]),
-            "reward": config.reward_scale * arrives * two_hot_nll(self.reward(feature), batch.reward),
-            "cost": config.cost_scale * arrives * violation * two_hot_nll(self.cost(feature), batch.cost),
-            "continue": arrives * binary_nll(self.continues(feature), 1 - batch.is_terminal.float()),
+            * self.reconstruction_error(state.flatten(0, 1)[decoded], pixels[decoded]),
+            "reward": config.reward_scale * arrives * two_hot_nll(self.reward(state), batch.reward),
+            "cost": config.cost_scale * arrives * violation * two_hot_nll(self.cost(state), batch.cost),
+            "continue": arrives * binary_nll(self.continues(state), 1 - batch.is_terminal.float()),
+            "embed": (self.imagined_embed(state.detach()).float() - latents.embed.detach()).square().sum(-1),
             "kl": balanced_kl(
                 latents.posterior, latents.prior, config.free_nats, config.dynamics_scale, config.representation_scale
             ),
@@ -247,15 +259,20 @@ class WorldModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One run-time step, as encoder.onnx does it, from the state before and the action executed since.
 
+        `deter` (B, D + E): h, and behind it the image embedding, which is only passed on to critics and actors.
+
         `images` (B, cameras, H, W, 3) uint8; `is_first` (B,) float: where it is 1 the state before is `initial` (by
         default the learned one).
-        Returns deter (B, D), stoch (B, S) (mode of the posterior) and KL[posterior || prior] (B,) in nats.
+        Returns (h, e) (B, D + E), stoch (B, S) (mode of the posterior) and KL[posterior || prior] (B,) in nats.
         """
         rssm = self.rssm
         deter0, stoch0 = initial or rssm.initial_state()
         first = is_first.unsqueeze(-1)
+        deter = deter[:, : self.deter]
         deter, stoch = deter + first * (deter0 - deter), stoch + first * (stoch0 - stoch)
         action = action * (1 - is_first).unsqueeze(-1)
         deter = rssm.advance(deter, stoch, rssm.from_action(action))
-        posterior = rssm.posterior(deter, rssm.from_embed(self.embed(self.pixels(images))))
-        return deter, rssm.mode(posterior), categorical_kl(posterior, rssm.prior(deter))
+        embed = self.embed(self.pixels(images))
+        posterior = rssm.posterior(deter, rssm.from_embed(embed))
+        surprise = categorical_kl(posterior, rssm.prior(deter))
+        return torch.cat([deter, embed], -1), rssm.mode(posterior), surprise

@@ -17,7 +17,8 @@ from fosp_learner.filtering import filter_episodes
 from fosp_learner.pretrain import assemble
 from fosp_learner.trainer import Trainer
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8)
+TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4)
+DETER = TINY.deter + TINY.embed
 OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
 
 
@@ -45,7 +46,7 @@ def test_exported_filter_equals_torch_along_an_episode(
     data = from_episodes(episodes[:1])
     expected = filter_episodes(trainer.world_model, data)[0]
     session = ort.InferenceSession(files["encoder.onnx"])
-    deter, stoch = np.full((1, 8), 7, np.float32), np.full((1, 16), 7, np.float32)
+    deter, stoch = np.full((1, DETER), 7, np.float32), np.full((1, TINY.stoch), 7, np.float32)
     for t in range(data.episodes[0].length):
         deter, stoch, kl = session.run(
             ["next_deter", "next_stoch", "kl"],
@@ -64,11 +65,12 @@ def test_exported_filter_equals_torch_along_an_episode(
 
 def test_exported_critic_takes_any_number_of_actions(trainer: Trainer, files: dict[str, bytes]):
     session = ort.InferenceSession(files["critic.onnx"])
-    feature = torch.randn(1, 24)
+    feature = torch.randn(1, TINY.feature)
     for count in (1, 2, 9):
         action = torch.rand(1, count, 3)
         q_h = session.run(
-            ["q_h"], {"deter": feature[:, :8].numpy(), "stoch": feature[:, 8:].numpy(), "action": action.numpy()}
+            ["q_h"],
+            {"deter": feature[:, :DETER].numpy(), "stoch": feature[:, DETER:].numpy(), "action": action.numpy()},
         )[0]
         expected = trainer.behaviour.critics.q_target.values(feature.expand(count, -1), action[0])[2].detach()
         np.testing.assert_allclose(q_h[0], expected.numpy(), atol=1e-5)

@@ -1,0 +1,45 @@
+"""What the actor may look at. An actor that sees its past actions copies them instead of looking at the image."""
+
+import torch
+
+from fosp_learner.actor import Actor
+from fosp_learner.config import ActorConfig, NetworkConfig, WorldModelConfig
+from fosp_learner.networks import KeypointEncoder
+from fosp_learner.world_model import WorldModel
+
+TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4)
+
+
+def features_of_two_pasts() -> torch.Tensor:
+    """Latent features (2, F) after the same images and different executed actions."""
+    torch.manual_seed(0)
+    model = WorldModel(TINY, WorldModelConfig(), (1, 64, 64, 3), 3)
+    images = torch.randint(0, 256, (1, 4, 1, 64, 64, 3), dtype=torch.uint8).expand(2, -1, -1, -1, -1, -1)
+    action = torch.zeros(2, 4, 3)
+    action[1] = 1.0
+    first = torch.zeros(2, 4, dtype=torch.bool)
+    first[:, 0] = True
+    return model.observe(images, action, first, sample=False).feature[:, -1]
+
+
+def test_an_actor_of_the_image_does_not_see_past_actions():
+    feature = features_of_two_pasts()
+    assert not torch.equal(feature[0], feature[1])
+    mean, _ = Actor(TINY, ActorConfig(sees="image"), 3)(feature)
+    assert torch.equal(mean[0], mean[1])
+
+
+def test_an_actor_of_everything_does():
+    mean, _ = Actor(TINY, ActorConfig(sees="all"), 3)(features_of_two_pasts())
+    assert not torch.equal(mean[0], mean[1])
+
+
+def test_keypoints_follow_a_thing_that_moves():
+    torch.manual_seed(0)
+    encoder = KeypointEncoder(3, 64, 16, 12)
+    image = torch.zeros(2, 64, 64, 3)
+    image[0, 24:28, 16:20] = 1.0
+    image[1, 24:28, 40:44] = 1.0
+    across, down, peak = encoder(image).chunk(3, -1)
+    assert (across[0] - across[1]).abs().max() > 10 * (down[0] - down[1]).abs().max()
+    assert torch.allclose(peak[0], peak[1], atol=1e-4)
