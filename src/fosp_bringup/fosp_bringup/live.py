@@ -45,8 +45,7 @@ class LiveSimulation:
         self._say = say
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._log = log.open("w") if log is not None else None
-        # This process speaks DDS, too: the same transports, and nothing leaves the machine.
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        # This process speaks DDS, too, and must do so by the same transports.
         os.environ.update(environment())
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
         self._period_s = read_manifest(bundle).decision_period_s
