@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fosp_bringup.stack import ENVIRONMENT
+from fosp_bringup.stack import settings
 
 STOP_TIMEOUT_S = 10.0
 
@@ -122,7 +122,7 @@ def ros_environment(monkeypatch: pytest.MonkeyPatch) -> RosEnvironment:
         "ROS_DOMAIN_ID": str(domain_id),
         # Limited to LOCALHOST, rmw_fastrtps would ignore the choice of transports; the domain keeps tests apart.
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
-        **ENVIRONMENT,
+        **settings(),
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

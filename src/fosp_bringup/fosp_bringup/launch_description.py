@@ -10,7 +10,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from fosp_bringup.stack import ENVIRONMENT, Process, Stack, stack
+from fosp_bringup.stack import Process, Stack, settings, stack
 from fosp_core.errors import UserError
 from launch import LaunchContext, LaunchDescription
 
@@ -55,7 +55,7 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
 
 def actions(described: Stack) -> list[Any]:
     """One Node action per process; any that dies for good takes the whole launch down."""
-    missing = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    missing = {name: value for name, value in settings().items() if name not in os.environ}
     return [
         *(SetEnvironmentVariable(name, value) for name, value in missing.items()),
         *(_node(process, described) for process in described.processes),

@@ -23,19 +23,6 @@ ParameterValue = str | bool | int | float | list[str]
 MANAGER = "lifecycle_manager"
 MONITOR = "safety_monitor_node"
 
-ENVIRONMENT = {
-    # No shared memory: a process killed inside of it blocks publish() in every other process for up to 3 s (measured: 7
-    # of 50 SIGKILLs), the command stream's included; over UDP none did. And with the default sizes images get lost.
-    # Where the discovery range is LOCALHOST, rmw_fastrtps brings shared memory back, whatever is said here.
-    "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4?max_msg_size=65KB&sockets_size=4MB",
-    # One thread for each node's maths: more would fight for the cores that the command stream needs.
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    # Lines as they come, also into a pipe.
-    "PYTHONUNBUFFERED": "1",
-    "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
-}
-
 
 @dataclass(frozen=True)
 class Process:
@@ -81,9 +68,26 @@ class Stack:
         return self.use_respawn and process.respawn
 
 
+def settings() -> dict[str, str]:
+    """Environment variables that every process of the graph needs, and every process that listens to it."""
+    return {
+        # No shared memory: a process killed inside of it blocks publish() in all others for up to 3 s (measured: 7 of
+        # 50 SIGKILLs), the command stream's included; over UDP none did. And with the default sizes images get lost.
+        # Where the discovery range is LOCALHOST, rmw_fastrtps brings shared memory back, whatever is said here.
+        "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4?max_msg_size=65KB&sockets_size=4MB",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(share() / "config" / "fastdds.xml"),
+        # One thread for each node's maths: more would fight for the cores that the command stream needs.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        # Lines as they come, also into a pipe.
+        "PYTHONUNBUFFERED": "1",
+        "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
+    }
+
+
 def environment() -> dict[str, str]:
-    """Environment of every process of the stack: ours, except where the caller's own already says something."""
-    return {**ENVIRONMENT, **os.environ}
+    """The whole environment of a process of the stack: our settings, except where the caller's own say otherwise."""
+    return {**settings(), **os.environ}
 
 
 def default_bundle(task: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fosp_bringup.paths import robot_path
-from fosp_bringup.stack import ENVIRONMENT, MANAGER, MONITOR, Process, Stack, environment, stack
+from fosp_bringup.stack import MANAGER, MONITOR, Process, Stack, environment, settings, stack
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
@@ -85,9 +85,13 @@ def test_arguments_carry_name_namespace_parameters_and_last_the_parameter_file(t
     assert arguments[-2:] == ["--params-file", str(file)]
 
 
+def test_the_profile_of_the_transports_exists() -> None:
+    assert Path(settings()["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()
+
+
 def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
-    assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == ENVIRONMENT["FASTDDS_BUILTIN_TRANSPORTS"]
+    assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == settings()["FASTDDS_BUILTIN_TRANSPORTS"]
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
 

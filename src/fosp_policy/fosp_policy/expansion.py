@@ -15,6 +15,8 @@ from fosp_core.bundle import Bundle
 
 OFFLINE: Literal[0] = 0
 ONLINE: Literal[1] = 1
+DEPLOYED_CANDIDATES = 4
+"""Of each actor: its mean, and three samples as alternatives for the safety monitor."""
 SOFTMAX_SHARPNESS = 5.0
 """Exploration draws a feasible candidate with probability softmax(SOFTMAX_SHARPNESS * u)."""
 
@@ -59,6 +61,8 @@ class SafePolicy:
     actor's mean, and the others are samples: they give the safety monitor something to substitute when the means are
     infeasible, at no cost in smoothness, because with `prefer_means` (the default) a sample is chosen only if no mean
     is feasible. `prefer_means=False` takes the best of all candidates, which jumps between samples from step to step.
+    A sample that a critic values outside of its calibrated range is dropped, unless nothing else is left: nothing is
+    known of it, and the monitor would stop the robot for the mere company of it.
     """
 
     def __init__(self, bundle: Bundle, candidates: int = 1, prefer_means: bool = True) -> None:
@@ -70,6 +74,7 @@ class SafePolicy:
         self._prefer_means = prefer_means
         self.kappa = bundle.manifest.kappa
         self.eps = bundle.manifest.calibration.eps
+        self._ranges = bundle.manifest.calibration.ranges
 
     def propose(
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], exploring: bool, rng: np.random.Generator
@@ -83,11 +88,14 @@ class SafePolicy:
         deter, stoch = deter[np.newaxis], stoch[np.newaxis]
         actors = self._policy.run(deter=deter, stoch=stoch)
         actions, sources, means = self._draw(actors["mean"][0], actors["std"][0], exploring, rng)
-        values = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
-        q_r, q_c, q_h = (values[name][0].astype(np.float64) for name in ("q_r", "q_c", "q_h"))
-        v_h = float(values["v_h"][0])
-        if not np.isfinite([*q_r, *q_c, *q_h, v_h]).all():
+        scored = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
+        values = {name: scored[name][0].astype(np.float64) for name in ("q_r", "q_c", "q_h")}
+        v_h = float(scored["v_h"][0])
+        if not np.isfinite([*values.values()]).all() or not np.isfinite(v_h):
             raise PolicyOutputError("the critics' output is not finite")
+        keep = self._known(values, means)
+        q_r, q_c, q_h = (values[name][keep] for name in ("q_r", "q_c", "q_h"))
+        actions, sources, means = actions[keep], sources[keep], means[keep]
         utility = q_r - self.kappa * q_c
         feasible = q_h <= self.eps
         chosen = choose(utility, q_h, feasible, means if self._prefer_means else None, rng if exploring else None)
@@ -105,6 +113,15 @@ class SafePolicy:
             for i in range(len(actions))
         )
         return Proposal(candidates, chosen, v_h)
+
+    def _known(self, values: dict[str, NDArray[np.float64]], means: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which candidates (N,) are kept: the means, and the samples that every critic values inside of its range."""
+        inside = np.ones(len(means), bool)
+        for name, value in values.items():
+            low, high = self._ranges[name]  # type: ignore[index]
+            inside &= (low <= value) & (value <= high)
+        known = inside | means
+        return known if known.any() else np.ones(len(means), bool)
 
     def _check(self, deter: NDArray[np.float32], stoch: NDArray[np.float32]) -> None:
         expected = (self._latent.deter,), (self._latent.stoch,)

@@ -24,7 +24,7 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
-from fosp_policy.expansion import Candidate, LatentError, PolicyOutputError, SafePolicy
+from fosp_policy.expansion import DEPLOYED_CANDIDATES, Candidate, LatentError, PolicyOutputError, SafePolicy
 
 
 class PolicyNode(ManagedNode):
@@ -39,7 +39,7 @@ class PolicyNode(ManagedNode):
         super().__init__("policy_node")
         declare_model_parameters(self)
         self.declare_parameter("exploring", False)
-        self.declare_parameter("candidates", 5)
+        self.declare_parameter("candidates", DEPLOYED_CANDIDATES)
         self.declare_parameter("prefer_means", True)
         self.declare_parameter("seed", 0)
         self._made: list[Any] = []

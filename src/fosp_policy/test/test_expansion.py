@@ -15,7 +15,7 @@ from fosp_policy.expansion import OFFLINE, ONLINE, LatentError, PolicyOutputErro
 
 Floats = NDArray[np.float64]
 DETER, STOCH = np.zeros(3, np.float32), np.zeros(4, np.float32)
-EPS, KAPPA = 0.5, 0.1
+EPS, KAPPA, Q_R_LIMIT = 0.5, 0.1, 5.0
 
 
 class Model:
@@ -48,9 +48,9 @@ def bundle_of(
             "v_h": np.array([0.25], np.float32),
         }
     )
-    manifest = SimpleNamespace(
-        latent=SimpleNamespace(deter=3, stoch=4), kappa=KAPPA, calibration=SimpleNamespace(eps=EPS)
-    )
+    ranges = {"q_r": (-Q_R_LIMIT, Q_R_LIMIT), "q_c": (-100.0, 100.0), "q_h": (0.0, 2.0)}
+    calibration = SimpleNamespace(eps=EPS, ranges=ranges)
+    manifest = SimpleNamespace(latent=SimpleNamespace(deter=3, stoch=4), kappa=KAPPA, calibration=calibration)
     return SimpleNamespace(policy=policy, critic=critic, manifest=manifest)
 
 
@@ -142,6 +142,19 @@ def test_without_preference_for_means_the_best_sample_wins() -> None:
     proposal = policy.propose(DETER, STOCH, False, rng())
     assert proposal.chosen == int(np.argmax([candidate.utility for candidate in proposal.candidates]))
     assert proposal.chosen != 0
+
+
+def test_samples_that_a_critic_values_outside_of_its_range_are_dropped_and_means_are_not() -> None:
+    bundle = bundle_of([[0.0, 0.0], [0.9, 0.0]], no_risk, reward=lambda action: 10.0 * action[:, 0])
+    proposal = policy_of(bundle, candidates=16).propose(DETER, STOCH, False, rng())
+    assert sum(candidate.mean for candidate in proposal.candidates) == 2
+    assert 2 < len(proposal.candidates) < 32
+    assert all(candidate.mean or abs(candidate.q_r) <= Q_R_LIMIT for candidate in proposal.candidates)
+
+
+def test_when_every_sample_is_outside_of_the_range_they_are_left_to_the_monitor() -> None:
+    bundle = bundle_of([[0.2, 0.0]] * 2, no_risk, reward=lambda action: 0.0 * action[:, 0] + 2 * Q_R_LIMIT)
+    assert policy_of(bundle, candidates=3).propose(DETER, STOCH, True, rng()).candidates
 
 
 def test_the_same_generator_state_gives_the_same_proposal() -> None:
