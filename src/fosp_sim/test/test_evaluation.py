@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from fosp_core.bundle import read_manifest, write_bundle
+from fosp_core.errors import UserError
+from fosp_core.specs import read_robot
+from fosp_core.testing import write_tiny_bundle
+from fosp_sim.evaluation import evaluate, evaluate_episodes
+from fosp_sim.scenario import Scenario
+
+ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
+SCENARIO = Scenario(task="safe_reach", seed=3, episodes=2, max_steps=6)
+
+
+def tiny_bundle(folder: Path, **options) -> Path:
+    """A bundle for safe_reach of nets with known outputs."""
+    write_tiny_bundle(folder / "any_task", ARM, **options)
+    manifest = read_manifest(folder / "any_task")
+    files = {name: folder / "any_task" / name for name in manifest.files}
+    write_bundle(folder / "bundle", manifest.model_copy(update={"task": "safe_reach"}), files)
+    return folder / "bundle"
+
+
+def test_the_same_episode_gives_the_same_result(tmp_path):
+    bundle = tiny_bundle(tmp_path, policy_action=(0.2, 0.1, 0.0))
+    first, second = (evaluate_episodes(bundle, SCENARIO, ARM, [0, 1]) for _ in range(2))
+    assert first == second
+    assert [result.steps for result in first] == [6, 6]
+
+
+def test_parallel_workers_give_the_results_of_one(tmp_path):
+    bundle = tiny_bundle(tmp_path, policy_action=(0.2, 0.1, 0.0))
+    parallel = sorted(evaluate(bundle, SCENARIO, ARM, workers=2), key=lambda result: result.episode)
+    assert parallel == evaluate_episodes(bundle, SCENARIO, ARM, [0, 1])
+
+
+def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_off(tmp_path):
+    # The tiny critic's risk grows with the first axis of the action.
+    bundle = tiny_bundle(tmp_path, policy_action=(0.9, 0.0, 0.0))
+    (on,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "on")
+    (off,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "off")
+    (shadow,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "shadow")
+    assert on.vetoes == on.steps
+    assert off.vetoes == 0
+    assert shadow.vetoes == shadow.steps
+    assert shadow.episode_return == off.episode_return != on.episode_return
+
+
+def test_a_bundle_of_another_task_is_refused(tmp_path):
+    write_tiny_bundle(tmp_path / "bundle", ARM)
+    with pytest.raises(UserError, match="bundle is for task 'tiny', the scenario is 'safe_reach'"):
+        evaluate_episodes(tmp_path / "bundle", SCENARIO, ARM, [0])
