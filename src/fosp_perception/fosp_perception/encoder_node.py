@@ -23,7 +23,7 @@ from fosp_core.executed import mean_command, normalised_action
 from fosp_core.image import observation_image
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import rgb_view
-from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
     declare_model_parameters,
@@ -186,7 +186,7 @@ class EncoderNode(ManagedNode):
 
 
 def main() -> None:
-    sys.exit(run_node(EncoderNode))
+    sys.exit(run_node(EncoderNode, make_executor=events_executor))
 
 
 if __name__ == "__main__":

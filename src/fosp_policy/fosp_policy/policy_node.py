@@ -15,7 +15,7 @@ import numpy as np
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
     declare_model_parameters,
@@ -113,7 +113,7 @@ def candidate_message(candidate: Candidate) -> ActionCandidate:
 
 
 def main() -> None:
-    sys.exit(run_node(PolicyNode))
+    sys.exit(run_node(PolicyNode, make_executor=events_executor))
 
 
 if __name__ == "__main__":
