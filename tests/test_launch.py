@@ -1,0 +1,71 @@
+"""The launch files, where ROS brings launch and launch_ros (the wheels do not)."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("launch_ros", reason="launch_ros comes with an apt-installed ROS only")
+
+from fosp_bringup.stack import stack
+from fosp_core.errors import UserError
+from fosp_core.specs import read_robot
+from fosp_core.testing import write_tiny_bundle
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    write_tiny_bundle(tmp_path / "bundle", read_robot(ROOT / "config" / "robots" / "sim_arm.yaml"))
+    return tmp_path / "bundle"
+
+
+def nodes(file: str, **arguments: str) -> list[Any]:
+    """The Node actions of a launch file, for the given launch arguments."""
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch_ros.actions import Node
+
+    from launch import LaunchContext
+
+    specification = importlib.util.spec_from_file_location("launch_file", ROOT / "launch" / file)
+    assert specification is not None and specification.loader is not None  # noqa: PT018
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    context = LaunchContext(noninteractive=True)
+    context._set_asyncio_loop(asyncio.new_event_loop())
+    context.launch_configurations.update(arguments)
+    found: list[Any] = []
+    for entity in module.generate_launch_description().entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.execute(context)
+        elif isinstance(entity, OpaqueFunction):
+            found += [action for action in entity.execute(context) or [] if isinstance(action, Node)]
+    return found
+
+
+def test_the_simulation_launches_the_described_stack(bundle: Path) -> None:
+    described = stack(bundle=bundle, simulator="mujoco", scenario="safe_reach")
+    launched = nodes("sim.launch.py", model=str(bundle))
+    assert [(n.node_package, n.node_executable) for n in launched] == [(p.package, p.name) for p in described.processes]
+
+
+def test_a_robot_launches_the_described_stack(bundle: Path, tmp_path: Path) -> None:
+    described = stack(bundle=bundle, robot="sim_arm", camera="file", camera_path=tmp_path)
+    launched = nodes(
+        "real_robot.launch.py", model=str(bundle), robot="sim_arm", camera="file", camera_path=str(tmp_path)
+    )
+    assert [n.node_executable for n in launched] == [p.name for p in described.processes]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"camera": "realsense"}, "not in this version"), ({"use_respawn": "yes"}, "must be true or false")],
+)
+def test_wrong_arguments_are_refused_in_one_line(bundle: Path, arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        nodes("real_robot.launch.py", model=str(bundle), robot="sim_arm", **arguments)
