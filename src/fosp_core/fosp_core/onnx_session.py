@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fosp_core.errors import UserError
 
 Provider = Literal["auto", "cuda", "cpu"]
+ort.disable_telemetry_events()  # a robot does not report to anyone
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
