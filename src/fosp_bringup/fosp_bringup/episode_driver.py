@@ -14,7 +14,6 @@ from std_srvs.srv import Trigger
 
 from fosp_bringup.episode_log import EpisodeLog, FeedbackEvent, Step, VerdictEvent
 from fosp_core import topics
-from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig
@@ -155,9 +154,3 @@ class EpisodeDriver:
             step = self._log.on_command(stamp_s)
             if step is not None:
                 self._on_step(step)
-
-
-def check_task(manifest_task: str, scenario_task: str, directory: object) -> None:
-    """UserError when a bundle was trained for another task than the scenario's."""
-    if manifest_task != scenario_task:
-        raise UserError(f"{directory}: bundle is for task '{manifest_task}', the scenario is '{scenario_task}'")

@@ -38,7 +38,7 @@ def evaluate(
 ) -> None:
     """Evaluate a bundle: rates with 95 % Wilson intervals. A success reaches the goal without any violation."""
     from fosp_bringup.paths import robot_path, scenario_path
-    from fosp_core.bundle import verify_bundle
+    from fosp_core.bundle import read_manifest, verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.specs import read_robot
     from fosp_sim.metrics import summarise
@@ -47,7 +47,7 @@ def evaluate(
     described = read_scenario(scenario_path(scenario))
     if episodes is not None:
         described = described.model_copy(update={"episodes": episodes})
-    robot = read_robot(robot_path(verify_bundle(bundle).robot))
+    robot = read_robot(robot_path(read_manifest(bundle).robot))
     manifest = verify_bundle(bundle, robot)
     if manifest.task != described.task:
         raise UserError(f"{bundle}: bundle is for task '{manifest.task}', the scenario is '{described.task}'")
