@@ -5,7 +5,9 @@ Normalisation runs in float32 also under autocast: the backward pass of bfloat16
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from fosp_learner.losses import BINS
 
 
 class Norm(nn.Module):
-    """LayerNorm over the last dimension, in float32."""
+    """LayerNorm over the last dimension, computed and returned in float32."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -27,7 +29,7 @@ class Norm(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """LayerNorm over the channels of (N, C, H, W) in channels_last memory, in float32."""
+    """LayerNorm over the channels of (N, C, H, W) in channels_last memory, computed in float32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -35,7 +37,7 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normed: Tensor = self.norm(x.permute(0, 2, 3, 1))
-        return normed.permute(0, 3, 1, 2)
+        return normed.to(x.dtype).permute(0, 3, 1, 2)
 
 
 class Perceptron(nn.Module):
@@ -107,7 +109,7 @@ class ConvEncoder(nn.Module):
         self.output = nn.Sequential(nn.Linear(16 * sizes[-1], size, bias=False), Norm(size), nn.SiLU())
 
     def forward(self, image: Tensor) -> Tensor:
-        grid = F.silu(self.patch_norm(self.patch(patches(image))))
+        grid = patched(image, self.patch, self.patch_norm)
         embedded: Tensor = self.output(self.layers(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1))
         return embedded
 
@@ -116,15 +118,15 @@ class KeypointEncoder(nn.Module):
     """Cameras -> where things are: (N, H, W, channels) in [-0.5, 0.5] -> (N, size).
 
     Each of K feature maps on a grid of 4 x 4 patches becomes its expected position (a soft arg-max; Levine et al. 2016)
-    and its peak. Few numbers that move with the things in the image generalise from far fewer scenes than a flattened
-    grid, which learns scenes by heart.
+    and its soft maximum. Few numbers that move with the things in the image generalise from far fewer scenes than a
+    flattened grid, which learns scenes by heart.
     """
 
     SHARPNESS = 3.0
 
     def __init__(self, channels: int, image_size: int, depth: int, size: int) -> None:
         super().__init__()
-        width = 3 * depth
+        width, side = 3 * depth, image_size // PATCH
         self.patch = nn.Linear(PATCH * PATCH * channels, width, bias=False)
         self.patch_norm = Norm(width)
         self.layers = nn.Sequential(
@@ -135,19 +137,57 @@ class KeypointEncoder(nn.Module):
                 for dilation in (1, 1, 2)
             )
         )
-        self.maps = nn.Conv2d(width, size // 3, 1)
-        self.grid: Tensor
-        self.register_buffer("grid", torch.linspace(-1, 1, image_size // PATCH))
+        self.maps = nn.Linear(width, size // 3)
+        self.places: Tensor
+        line = torch.linspace(-1, 1, side)
+        self.register_buffer("places", torch.stack([line.repeat(side), line.repeat_interleave(side)]))
+        """(2, cells): across and down."""
 
     def forward(self, image: Tensor) -> Tensor:
-        grid = F.silu(self.patch_norm(self.patch(patches(image)))).permute(0, 3, 1, 2)
-        maps = self.maps(self.layers(grid)).float()
-        flat = maps.flatten(2)
-        share = torch.softmax(self.SHARPNESS * flat, -1)
-        peak = torch.tanh(0.25 * (share * flat).sum(-1))
-        share = share.reshape(maps.shape)
-        across, down = (share.sum(2) * self.grid).sum(-1), (share.sum(3) * self.grid).sum(-1)
-        return torch.cat([across, down, peak], -1)
+        grid = patched(image, self.patch, self.patch_norm).permute(0, 3, 1, 2)
+        cells = self.layers(grid).flatten(2)
+        # (K, width) times (N, width, cells): the cells come out side by side, which is what a softmax over them wants.
+        logits = torch.matmul(self.SHARPNESS * self.maps.weight, cells).float()
+        if torch.is_grad_enabled():
+            across, down, peak = _SoftArgMax.apply(logits, self.places)  # type: ignore[no-untyped-call]
+        else:
+            across, down, peak = soft_arg_max(logits, self.places)[:3]
+        height = (peak - math.log(logits.shape[-1])) / self.SHARPNESS + self.maps.bias  # which moves no softmax
+        return torch.cat([across, down, torch.tanh(0.25 * height)], -1)
+
+
+def soft_arg_max(logits: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Expected place across and down, and log-sum-exp, of maps over cells, and the softmax.
+
+    (N, K, cells) and (2, cells) -> (N, K) three times and (N, K, cells).
+    """
+    share = torch.softmax(logits, -1)
+    across, down = torch.matmul(share, places.T).unbind(-1)
+    return across, down, logits.amax(-1) - share.amax(-1).log(), share
+
+
+class _SoftArgMax(torch.autograd.Function):
+    """`soft_arg_max` with its derivative in closed form: autograd's goes over the maps, which are the largest tensors
+    of the encoder, eight times.
+
+    With w = softmax(l): d E[x] / d l_j = w_j (x_j - E[x]) and d logsumexp(l) / d l_j = w_j.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(logits.device.type, enabled=False):
+            across, down, peak, share = soft_arg_max(logits, places)
+        ctx.save_for_backward(share, places, across, down)
+        return across, down, peak
+
+    @staticmethod
+    def backward(ctx: Any, to_across: Tensor, to_down: Tensor, to_peak: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        share, places, across, down = ctx.saved_tensors
+        with torch.autocast(share.device.type, enabled=False):
+            constant = to_peak - to_across * across - to_down * down
+            basis = torch.cat([places, torch.ones_like(places[:1])])
+            gradient = torch.matmul(torch.stack([to_across, to_down, constant], -1), basis)
+            return gradient.mul_(share), None
 
 
 class ConvDecoder(nn.Module):
@@ -178,6 +218,12 @@ def stage_channels(image_size: int, depth: int) -> list[int]:
     if stages < 1 or image_size != 16 * 2**stages:
         raise ValueError(f"observation must be square with a side of 32, 64, 128 ..., got {image_size}")
     return [2 * depth * 2**i for i in range(stages + 1)]
+
+
+def patched(image: Tensor, project: nn.Linear, norm: Norm) -> Tensor:
+    """First stage of an encoder: (N, H, W, channels) -> (N, H / 4, W / 4, width)."""
+    projected = project(patches(image))
+    return F.silu(norm(projected).to(projected.dtype))
 
 
 def patches(image: Tensor) -> Tensor:

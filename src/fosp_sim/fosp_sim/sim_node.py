@@ -2,6 +2,9 @@
 
 Three threads, so that no one waits for another: physics at 200 Hz to absolute deadlines (it alone touches the world
 and publishes state and feedback), rendering (it alone owns the GL context), and the executor (commands, services).
+
+Physics runs one tick ahead: a command holds over a whole tick, so the state at the end of the tick is known at its
+beginning. A frame is rendered meanwhile and published at the moment that it shows, as by a camera without latency.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ class _Shot:
 
     pose: Pose
     stamp_ns: int
-    due: float
+    due_s: float
     """Monotonic s at which it arrives: exposure plus latency."""
 
 
@@ -181,8 +184,15 @@ class SimNode(Node):
     def _simulate(self) -> None:
         deadline = time.monotonic()
         tick, ended_at = 0, 0.0 if self._auto_reset else None
+        exposure: Exposure | None = None
         while not self._closing.is_set():
             stamp_ns = self._stamp_ns(tick, deadline)
+            if exposure is not None and exposure.feedback is not None:
+                self._feedback.publish(feedback_message(exposure.feedback, self._episode, stamp_ns, CAMERA_FRAME))
+                if self._auto_reset and exposure.feedback.is_last:
+                    ended_at = deadline
+            if tick % _STATE_TICKS == 0:
+                self._publish_state(stamp_ns)
             if ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE and self._pending is None:
                 self._pending = draw_scene(self._scenario, self._next_episode), threading.Event()
             exposure = self._begin_pending()
@@ -190,14 +200,10 @@ class SimNode(Node):
                 exposure = self._simulation.tick(self._intake.current(time.monotonic(), TIMESTEP))
             else:
                 ended_at = None
-            if exposure is not None:
-                self._expose(exposure, stamp_ns, deadline)
-                if self._auto_reset and exposure.feedback is not None and exposure.feedback.is_last:
-                    ended_at = deadline
-            if tick % _STATE_TICKS == 0:
-                self._publish_state(stamp_ns)
             tick += 1
             deadline += TIMESTEP
+            if exposure is not None:
+                self._expose(exposure.pose, self._stamp_ns(tick, deadline), deadline)
             behind = time.monotonic() - deadline
             if behind > _LAG_LIMIT:
                 deadline += behind
@@ -205,7 +211,7 @@ class SimNode(Node):
                 time.sleep(-behind)
 
     def _stamp_ns(self, tick: int, deadline: float) -> int:
-        """Stamp of what is simulated in this tick: its deadline on the ROS clock, or simulated time."""
+        """Stamp of what is so at the beginning of this tick: its deadline on the ROS clock, or simulated time."""
         if self._simulated_time:
             return _SIMULATED_START_NS + tick * round(TIMESTEP * 1e9)
         return time.time_ns() - round((time.monotonic() - deadline) * 1e9)
@@ -225,12 +231,9 @@ class SimNode(Node):
         begun.set()
         return exposure
 
-    def _expose(self, exposure: Exposure, stamp_ns: int, deadline: float) -> None:
-        if exposure.feedback is not None:
-            self._feedback.publish(feedback_message(exposure.feedback, self._episode, stamp_ns, CAMERA_FRAME))
-        shot = _Shot(exposure.pose, stamp_ns, deadline + self._faults.latency)
+    def _expose(self, pose: Pose, stamp_ns: int, deadline: float) -> None:
         with self._shot_ready:
-            self._shots.append(shot)
+            self._shots.append(_Shot(pose, stamp_ns, deadline + self._faults.latency))
             self._shot_ready.notify()
 
     def _publish_state(self, stamp_ns: int) -> None:
@@ -261,24 +264,21 @@ class SimNode(Node):
                 world.show(shot.pose, view)
                 frame = self._faults.expose(renderer.render(view))
             fill_image(self._image, frame)
+            time.sleep(max(0.0, shot.due_s - time.monotonic()))
             self._image.header.stamp = self._info.header.stamp = time_message(shot.stamp_ns)
             self._images.publish(self._image)
             self._infos.publish(self._info)
 
     def _next_shot(self) -> _Shot | None:
-        """The next frame once it is due; None to look again. A renderer that fell behind skips to the newest."""
+        """The next frame; None to look again. A renderer that fell behind skips to the newest that is due."""
         with self._shot_ready:
             if not self._shots:
                 self._shot_ready.wait(0.1)
             if not self._shots:
                 return None
-            now = time.monotonic()
-            wait = self._shots[0].due - now
-            if wait > 0:
-                self._shot_ready.wait(wait)
-                return None
             shot = self._shots.popleft()
-            while self._shots and self._shots[0].due <= now - self._simulation.frame_ticks * TIMESTEP:
+            late_s = time.monotonic() - self._simulation.frame_ticks * TIMESTEP
+            while self._shots and self._shots[0].due_s <= late_s:
                 shot = self._shots.popleft()
             return shot
 
