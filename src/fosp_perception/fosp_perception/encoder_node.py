@@ -21,6 +21,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, normalised_action
 from fosp_core.image import observation_image
+from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import rgb_view
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
@@ -186,7 +187,7 @@ class EncoderNode(ManagedNode):
 
 
 def main() -> None:
-    sys.exit(run_node(EncoderNode, make_executor=events_executor))
+    sys.exit(run_node(EncoderNode, make_executor=events_executor, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 
 from fosp_core import topics
 from fosp_core.errors import UserError
+from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import (
@@ -113,7 +114,7 @@ def candidate_message(candidate: Candidate) -> ActionCandidate:
 
 
 def main() -> None:
-    sys.exit(run_node(PolicyNode, make_executor=events_executor))
+    sys.exit(run_node(PolicyNode, make_executor=events_executor, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

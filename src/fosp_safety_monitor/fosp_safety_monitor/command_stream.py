@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fosp_safety_monitor.realtime import STREAM_PRIORITY, claim_realtime_priority
+from fosp_core.realtime import STREAM_PRIORITY, claim_realtime_priority
 
 SLEW = 0.05
 """Largest share of a period by which one tick may come earlier or later to keep step with the decisions."""

@@ -6,7 +6,6 @@ Messages in, monitor.SafetyMonitor, messages out. The command stream runs in a t
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 import time
@@ -27,8 +26,9 @@ from std_srvs.srv import Trigger
 from fosp_core import topics
 from fosp_core.clock import Now
 from fosp_core.errors import UserError
+from fosp_core.realtime import MONITOR_PRIORITY, has_realtime_priority
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
     declare_model_parameters,
@@ -48,7 +48,6 @@ from fosp_safety_monitor.messages import (
 )
 from fosp_safety_monitor.monitor import SafetyMonitor
 from fosp_safety_monitor.parameters import DESCRIPTIONS, Description, MonitorParameters
-from fosp_safety_monitor.realtime import PROCESS_PRIORITY, claim_realtime_priority, has_realtime_priority
 from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -111,8 +110,6 @@ class SafetyMonitorNode(ManagedNode):
         self._activity = Activity(reported_at_s=time.monotonic())
         self._ending.clear()
         self._zeros = 0
-        gc.collect()
-        gc.freeze()  # what lives by now lives on: a full collection over it would make a tick late
         self._stream = CommandStream(1.0 / self._robot.command_rate_hz, self._tick, self._on_stream_failure)
         self._stream.start()
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
@@ -308,8 +305,7 @@ def _descriptor(description: Description) -> ParameterDescriptor:
 
 
 def main() -> None:
-    claim_realtime_priority(PROCESS_PRIORITY)
-    sys.exit(run_node(SafetyMonitorNode))
+    sys.exit(run_node(SafetyMonitorNode, make_executor=events_executor, priority=MONITOR_PRIORITY))
 
 
 if __name__ == "__main__":

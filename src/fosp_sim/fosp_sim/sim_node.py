@@ -4,7 +4,8 @@ Three threads, so that no one waits for another: physics at 200 Hz to absolute d
 and publishes state and feedback), rendering (it alone owns the GL context), and the executor (commands, services).
 
 Physics runs one tick ahead: a command holds over a whole tick, so the state at the end of the tick is known at its
-beginning. A frame is rendered meanwhile and published at the moment that it shows, as by a camera without latency.
+beginning. A frame is rendered meanwhile and published at the moment that it shows, as by a camera without latency;
+the physics thread does so first of all in its tick, for a second thread would wake at the same moment and wait for it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from fosp_core import topics
 from fosp_core.errors import UserError
+from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import run_node
@@ -64,6 +66,14 @@ class _Shot:
     """Monotonic s at which it arrives: exposure plus latency."""
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """A rendered frame."""
+
+    image: Image
+    due_s: float
+
+
 class SimNode(Node):
     """Publishes camera, robot state and fosp/feedback; obeys the robot's command topic; serves fosp/reset_episode.
 
@@ -90,6 +100,7 @@ class SimNode(Node):
         self._pending: tuple[Scene, threading.Event] | None = None
         self._shots: deque[_Shot] = deque()
         self._shot_ready = threading.Condition()
+        self._pictures: deque[_Picture] = deque()
         self._world_change = threading.Lock()
         """Held while the model changes (reset) and while it is rendered."""
         self._faults = CameraFaults(self._scenario.camera, self._scenario.seed)
@@ -116,8 +127,6 @@ class SimNode(Node):
         self._states = self.create_publisher(state_type, robot.state_topic, qos.STEP)
         self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP) if robot.pose_topic else None
         self._clock_topic = self.create_publisher(Clock, topics.CLOCK, qos.STEP) if self._simulated_time else None
-        self._image = Image()
-        self._image.header.frame_id = CAMERA_FRAME
         self._info = camera_info(intrinsics(self._simulation.world.model))
         kind = TwistStamped if robot.command_type == "TwistStamped" else Twist
         self.create_subscription(kind, robot.command_topic, self._on_command, qos.COMMAND)
@@ -185,8 +194,9 @@ class SimNode(Node):
         deadline = time.monotonic()
         tick, ended_at = 0, 0.0 if self._auto_reset else None
         exposure: Exposure | None = None
+        stamp_ns = self._stamp_ns(tick, deadline)
         while not self._closing.is_set():
-            stamp_ns = self._stamp_ns(tick, deadline)
+            self._publish_pictures(deadline)
             if exposure is not None and exposure.feedback is not None:
                 self._feedback.publish(feedback_message(exposure.feedback, self._episode, stamp_ns, CAMERA_FRAME))
                 if self._auto_reset and exposure.feedback.is_last:
@@ -202,8 +212,9 @@ class SimNode(Node):
                 ended_at = None
             tick += 1
             deadline += TIMESTEP
+            stamp_ns = self._stamp_ns(tick, deadline)
             if exposure is not None:
-                self._expose(exposure.pose, self._stamp_ns(tick, deadline), deadline)
+                self._expose(exposure.pose, stamp_ns, deadline)
             behind = time.monotonic() - deadline
             if behind > _LAG_LIMIT:
                 deadline += behind
@@ -263,10 +274,26 @@ class SimNode(Node):
                     continue
                 world.show(shot.pose, view)
                 frame = self._faults.expose(renderer.render(view))
-            fill_image(self._image, frame)
-            time.sleep(max(0.0, shot.due_s - time.monotonic()))
-            self._image.header.stamp = self._info.header.stamp = time_message(shot.stamp_ns)
-            self._images.publish(self._image)
+            image = Image()
+            fill_image(image, frame)
+            image.header.frame_id, image.header.stamp = CAMERA_FRAME, time_message(shot.stamp_ns)
+            self._pictures.append(_Picture(image, shot.due_s))
+            now = time.monotonic()
+            if now >= shot.due_s:
+                self._publish_pictures(now)
+
+    def _publish_pictures(self, now_s: float) -> None:
+        """Frames that are due; on time in the physics thread, those that were rendered too late in the other one."""
+        while True:
+            try:
+                picture = self._pictures.popleft()
+            except IndexError:
+                return
+            if picture.due_s > now_s:
+                self._pictures.appendleft(picture)
+                return
+            self._images.publish(picture.image)
+            self._info.header.stamp = picture.image.header.stamp
             self._infos.publish(self._info)
 
     def _next_shot(self) -> _Shot | None:
@@ -284,7 +311,7 @@ class SimNode(Node):
 
 
 def main() -> None:
-    sys.exit(run_node(SimNode))
+    sys.exit(run_node(SimNode, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

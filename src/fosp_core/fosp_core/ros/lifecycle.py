@@ -10,6 +10,7 @@ rclpy's lifecycle node has gaps that a robot cannot live with; mended here:
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from fosp_core import topics
 from fosp_core.errors import UserError
+from fosp_core.realtime import claim_realtime_priority
 from fosp_core.ros import qos
 from fosp_msgs.msg import Heartbeat
 
@@ -119,6 +121,7 @@ class ManagedNode(LifecycleNode):
         return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        settle_memory()
         result = self._run(self.activate)
         if result == TransitionCallbackReturn.SUCCESS:
             result = super().on_activate(state)
@@ -177,6 +180,12 @@ DEACTIVATE = Transition.TRANSITION_DEACTIVATE
 CLEANUP = Transition.TRANSITION_CLEANUP
 
 
+def settle_memory() -> None:
+    """What lives by now lives on: a full garbage collection over it would take milliseconds, again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def events_executor() -> Executor:
     """rclpy's event-driven executor where this rclpy has it, else the single-threaded one.
 
@@ -194,11 +203,15 @@ def run_node(
     make: Callable[[], Node],
     args: list[str] | None = None,
     make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+    priority: int | None = None,
 ) -> int:
     """Spin one node in this process until SIGINT or SIGTERM; return the exit code (0, 1 failed, 2 wrong input).
 
-    One thread: measured, a multi-threaded executor in Python never catches up with a burst.
+    One thread: measured, a multi-threaded executor in Python never catches up with a burst. `priority` is claimed for
+    the whole process (fosp_core.realtime).
     """
+    if priority is not None:
+        claim_realtime_priority(priority)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     stopping = False
 
@@ -210,10 +223,12 @@ def run_node(
     signal.signal(signal.SIGTERM, stop)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node: Node | None = None
+    executor: Executor | None = None
     try:
         node = make()
         executor = make_executor()
         executor.add_node(node)
+        settle_memory()
         while not stopping:
             executor.spin_once(timeout_sec=0.1)
         return 0
@@ -229,6 +244,8 @@ def run_node(
                 node.finish()
             elif callable(getattr(node, "close", None)):
                 node.close()
+            if executor is not None:
+                executor.shutdown()  # before its node: destroyed under an event, the two wait for each other
             with contextlib.suppress(Exception):  # going down anyway
                 node.destroy_node()
         rclpy.try_shutdown()

@@ -2,7 +2,7 @@
 
 import threading
 
-from fosp_safety_monitor.realtime import STREAM_PRIORITY, claim_realtime_priority, has_realtime_priority
+from fosp_core.realtime import STREAM_PRIORITY, claim_realtime_priority, has_realtime_priority
 
 
 def test_a_claim_says_whether_it_was_granted_and_holds_for_its_thread_only():

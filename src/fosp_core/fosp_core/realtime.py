@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
-PROCESS_PRIORITY = 10
+CONTROL_PRIORITY = 5
+"""Of what stands between camera and verdict: ahead of all that records, shows or learns."""
+MONITOR_PRIORITY = 10
 STREAM_PRIORITY = 20
-"""Of the command stream, above all that the process does besides it."""
+"""Of the command stream, above all that the safety monitor does besides it."""
 
 
 def claim_realtime_priority(priority: int) -> bool:
