@@ -21,7 +21,7 @@ class Actor(nn.Module):
         self.config = config
         image = slice(net.deter, net.deter + net.embed)
         self.seen = image if config.sees == "image" else slice(0, net.feature)
-        self.net = Perceptron(self.seen.stop - self.seen.start, net.units, config.layers, 2 * action)
+        self.net = Perceptron(self.seen.stop - self.seen.start, config.units or net.units, config.layers, 2 * action)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """(..., F) -> mean and std, each (..., A) float32."""

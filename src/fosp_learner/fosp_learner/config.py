@@ -24,8 +24,10 @@ class NetworkConfig(Spec):
     """Channels of the first convolution; doubled by each of the following ones."""
     units: int
     """Hidden units of every multilayer perceptron."""
-    keypoints: int = 64
-    """Feature maps whose positions make up the image embedding."""
+    keypoints: int = 32
+    """Feature maps whose positions make up the image embedding ..."""
+    keypoint_values: int = 8
+    """... and features read off at each of them."""
 
     @property
     def stoch(self) -> int:
@@ -34,8 +36,8 @@ class NetworkConfig(Spec):
 
     @property
     def embed(self) -> int:
-        """Size of the image embedding e: position across, position down and peak of each keypoint."""
-        return 3 * self.keypoints
+        """Size of the image embedding e: position, peak and values of each keypoint."""
+        return (3 + self.keypoint_values) * self.keypoints
 
     @property
     def state(self) -> int:
@@ -87,6 +89,9 @@ class WorldModelConfig(Spec):
     """Times the actor's gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
     critic_gradient_scale: float = Field(0.0, ge=0)
     """Times the critics' gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
+    embed_gradient_scale: float = Field(1.0, ge=0)
+    """Times the gradient of the world model's own losses that reaches the image encoder. Below 1 actor and critics say
+    what is worth seeing; the pixels say it less and less clearly the smaller the things are that matter."""
 
     encoder: Literal["keypoints", "grid"] = "keypoints"
     """Positions and peaks of feature maps, or the flattened grid (DreamerV3)."""
@@ -142,6 +147,8 @@ class ActorConfig(Spec):
     copies the last one instead of looking at the image: it clones the data almost perfectly and does not move the robot
     (the copycat problem; Wen et al. 2020)."""
     layers: int = Field(2, ge=1)
+    units: int | None = Field(None, gt=0)
+    """Hidden units; by default those of the size."""
     learning_rate: float = Field(3e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0)
 
@@ -157,11 +164,14 @@ class ImaginationConfig(Spec):
 
 
 class RefinementConfig(Spec):
-    """Last phase: critics and actor alone, on latents of the finished world model.
+    """Last phase: the critics (and the actor) alone, on latents of the finished world model.
 
     Latents no longer move under the critics' feet, are those that the runtime will see (each episode filtered from its
     first row), and an update costs a tenth.
     """
+
+    actor: bool = False
+    """The actor as well. These latents are of images that were not shifted, and it begins to learn them by heart."""
 
     steps: int = Field(4000, ge=0)
     """Updates after the full ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,9 +27,8 @@ class FilteredEpisode:
 
 
 @torch.no_grad()
-def filter_episodes(model: WorldModel, data: Dataset, group: int = 32) -> list[FilteredEpisode]:
+def filter_episodes(model: WorldModel, data: Dataset, group: int = 32) -> Iterator[FilteredEpisode]:
     """Filter every episode from its first to its last row, in float32."""
-    filtered = []
     for begin in range(0, len(data.episodes), group):
         indices = data.episodes[begin : begin + group]
         batches = [whole_episode(data, index) for index in indices]
@@ -45,5 +45,4 @@ def filter_episodes(model: WorldModel, data: Dataset, group: int = 32) -> list[F
             one = Latents(
                 *(x[row, :end] for x in (every.deter, every.stoch, every.posterior, every.prior, every.embed))
             )
-            filtered.append(FilteredEpisode(index, batch, one, surprise[row, :end]))
-    return filtered
+            yield FilteredEpisode(index, batch, one, surprise[row, :end])

@@ -115,16 +115,16 @@ class ConvEncoder(nn.Module):
 
 
 class KeypointEncoder(nn.Module):
-    """Cameras -> where things are: (N, H, W, channels) in [-0.5, 0.5] -> (N, size).
+    """Where things are, and what is there: (N, H, W, channels) in [-0.5, 0.5] -> (N, keypoints * (3 + values)).
 
-    Each of K feature maps on a grid of 4 x 4 patches becomes its expected position (a soft arg-max; Levine et al. 2016)
-    and its soft maximum. Few numbers that move with the things in the image generalise from far fewer scenes than a
-    flattened grid, which learns scenes by heart.
+    Each of the feature maps on a grid of 4 x 4 patches becomes its expected position (a soft arg-max; Levine et al.
+    2016), its soft maximum, and `values` further features averaged around that position. Few numbers that move with
+    the things in the image generalise from far fewer scenes than a flattened grid, which learns scenes by heart.
     """
 
     SHARPNESS = 3.0
 
-    def __init__(self, channels: int, image_size: int, depth: int, size: int) -> None:
+    def __init__(self, channels: int, image_size: int, depth: int, keypoints: int, values: int) -> None:
         super().__init__()
         width, side = 3 * depth, image_size // PATCH
         self.patch = nn.Linear(PATCH * PATCH * channels, width, bias=False)
@@ -137,57 +137,60 @@ class KeypointEncoder(nn.Module):
                 for dilation in (1, 1, 2)
             )
         )
-        self.maps = nn.Linear(width, size // 3)
-        self.places: Tensor
+        self.maps = nn.Linear(width, keypoints)
+        self.values = nn.Linear(width, values)
         line = torch.linspace(-1, 1, side)
-        self.register_buffer("places", torch.stack([line.repeat(side), line.repeat_interleave(side)]))
-        """(2, cells): across and down."""
+        self.places: Tensor
+        self.register_buffer("places", torch.stack([line.repeat(side), line.repeat_interleave(side)], -1))
+        """(cells, 2): across and down."""
 
     def forward(self, image: Tensor) -> Tensor:
         grid = patched(image, self.patch, self.patch_norm).permute(0, 3, 1, 2)
         cells = self.layers(grid).flatten(2)
         # (K, width) times (N, width, cells): the cells come out side by side, which is what a softmax over them wants.
         logits = torch.matmul(self.SHARPNESS * self.maps.weight, cells).float()
+        values = self.values(cells.transpose(1, 2)).float()
+        values = torch.cat([self.places.expand(len(values), -1, -1), values], -1)
         if torch.is_grad_enabled():
-            across, down, peak = _SoftArgMax.apply(logits, self.places)  # type: ignore[no-untyped-call]
+            pooled, peak = _AttentionPool.apply(logits, values)  # type: ignore[no-untyped-call]
         else:
-            across, down, peak = soft_arg_max(logits, self.places)[:3]
+            pooled, peak, _ = attention_pool(logits, values)
         height = (peak - math.log(logits.shape[-1])) / self.SHARPNESS + self.maps.bias  # which moves no softmax
-        return torch.cat([across, down, torch.tanh(0.25 * height)], -1)
+        return torch.cat(
+            [pooled[..., :2].flatten(1), torch.tanh(0.25 * height), torch.tanh(pooled[..., 2:]).flatten(1)], -1
+        )
 
 
-def soft_arg_max(logits: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Expected place across and down, and log-sum-exp, of maps over cells, and the softmax.
+def attention_pool(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax-weighted mean of values over cells for each map, log-sum-exp of each map, and the softmax.
 
-    (N, K, cells) and (2, cells) -> (N, K) three times and (N, K, cells).
+    (N, K, cells) and (N, cells, C) -> (N, K, C), (N, K), (N, K, cells).
     """
     share = torch.softmax(logits, -1)
-    across, down = torch.matmul(share, places.T).unbind(-1)
-    return across, down, logits.amax(-1) - share.amax(-1).log(), share
+    return torch.matmul(share, values), logits.amax(-1) - share.amax(-1).log(), share
 
 
-class _SoftArgMax(torch.autograd.Function):
-    """`soft_arg_max` with its derivative in closed form: autograd's goes over the maps, which are the largest tensors
+class _AttentionPool(torch.autograd.Function):
+    """`attention_pool` with its derivative in closed form: autograd's goes over the maps, which are the largest tensors
     of the encoder, eight times.
 
-    With w = softmax(l): d E[x] / d l_j = w_j (x_j - E[x]) and d logsumexp(l) / d l_j = w_j.
+    With w = softmax(l): d E[v] / d l_j = w_j (v_j - E[v]) and d logsumexp(l) / d l_j = w_j.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(logits.device.type, enabled=False):
-            across, down, peak, share = soft_arg_max(logits, places)
-        ctx.save_for_backward(share, places, across, down)
-        return across, down, peak
+            pooled, peak, share = attention_pool(logits, values)
+        ctx.save_for_backward(share, values, pooled)
+        return pooled, peak
 
     @staticmethod
-    def backward(ctx: Any, to_across: Tensor, to_down: Tensor, to_peak: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        share, places, across, down = ctx.saved_tensors
+    def backward(ctx: Any, to_pooled: Tensor, to_peak: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        share, values, pooled = ctx.saved_tensors
         with torch.autocast(share.device.type, enabled=False):
-            constant = to_peak - to_across * across - to_down * down
-            basis = torch.cat([places, torch.ones_like(places[:1])])
-            gradient = torch.matmul(torch.stack([to_across, to_down, constant], -1), basis)
-            return gradient.mul_(share), None
+            constant = (to_peak - (to_pooled * pooled).sum(-1)).unsqueeze(-1)
+            to_logits = torch.baddbmm(constant, to_pooled, values.transpose(1, 2)).mul_(share)
+            return to_logits, torch.matmul(share.transpose(1, 2), to_pooled)
 
 
 class ConvDecoder(nn.Module):
@@ -238,6 +241,11 @@ def unpatched(grid: Tensor) -> Tensor:
     number, rows, columns, size = grid.shape
     image = grid.reshape(number, rows, columns, PATCH, PATCH, size // PATCH**2).permute(0, 1, 3, 2, 4, 5)
     return image.reshape(number, rows * PATCH, columns * PATCH, -1)
+
+
+def scaled_gradient(x: Tensor, scale: float) -> Tensor:
+    """`x` whose gradient is multiplied by `scale`, stopped at 0."""
+    return x.detach() if scale == 0 else scale * x + (1 - scale) * x.detach()
 
 
 class RecurrentCell(nn.Module):

@@ -104,7 +104,7 @@ def assemble(
 ) -> tuple[Manifest, dict[str, Path | bytes]]:
     """Manifest (without id and hashes) and files of a bundle: calibrated on `validation`, exported and checked."""
     config = trainer.config
-    episodes = filter_episodes(trainer.world_model, validation)
+    episodes = list(filter_episodes(trainer.world_model, validation))
     calibration = calibrate([value_episode(trainer, episode) for episode in episodes], config.calibration)
     actor = trainer.behaviour.actor
     files: dict[str, Path | bytes] = dict(

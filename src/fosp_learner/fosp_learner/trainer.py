@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,6 +14,7 @@ from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, dat
 from fosp_learner.config import LearnerConfig
 from fosp_learner.dataset import Dataset, SequenceSampler, mean_image
 from fosp_learner.filtering import FilteredEpisode, filter_episodes
+from fosp_learner.networks import scaled_gradient
 from fosp_learner.world_model import Batch, Latents, WorldModel
 
 
@@ -80,11 +81,10 @@ class Trainer:
         return figures
 
     def _refine(self) -> dict[str, Tensor]:
-        """Critics and actor on latents of the finished world model."""
+        """Critics, and the actor if asked for, on latents of the finished world model."""
         config = self.config.refinement
         if self._latents is None:
-            episodes = filter_episodes(self.world_model, self._data)
-            self._latents = scatter_latents(episodes, len(self._data.reward))
+            self._latents = scatter_latents(filter_episodes(self.world_model, self._data), len(self._data.reward))
         deter, posterior, embed = self._latents
         rows, batch = self.sampler.rows(config.batch_size)
         rssm, logits = self.world_model.rssm, posterior[rows]
@@ -94,8 +94,12 @@ class Trainer:
             loss = behaviour_loss(self.behaviour, data_trajectories(batch, feature))
         figures = {f"behaviour/{name}": value for name, value in loss.figures.items()}
         self._require_finite(figures)
-        trained: dict[str, nn.Module] = {"critics": self.behaviour.critics, "actor": self.behaviour.actor}
-        self._descend(loss.critics + loss.actor, trained, figures)
+        trained: dict[str, nn.Module] = {"critics": self.behaviour.critics}
+        total = loss.critics
+        if config.actor:
+            trained["actor"] = self.behaviour.actor
+            total = total + loss.actor
+        self._descend(total, trained, figures)
         self.behaviour.critics.update_target()
         return figures
 
@@ -162,21 +166,16 @@ def _adam(net: nn.Module, rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=rate, eps=1e-8, fused=True)
 
 
-def scaled_gradient(x: Tensor, scale: float) -> Tensor:
-    """`x` whose gradient is multiplied by `scale`, stopped at 0."""
-    return x.detach() if scale == 0 else scale * x + (1 - scale) * x.detach()
-
-
-def scatter_latents(episodes: list[FilteredEpisode], rows: int) -> tuple[Tensor, Tensor, Tensor]:
+def scatter_latents(episodes: Iterable[FilteredEpisode], rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Deter (rows, D), posterior log-probabilities (rows, V, K) and embeddings (rows, E) at their place in the data."""
-    example = episodes[0].latents
-    deter, posterior, embed = (
-        torch.zeros(rows, *x.shape[1:]) for x in (example.deter, example.posterior, example.embed)
-    )
+    places: list[Tensor] = []
     for episode in episodes:
-        place = slice(episode.index.start, episode.index.start + episode.index.length)
         latents = episode.latents
-        deter[place], posterior[place], embed[place] = latents.deter, latents.posterior, latents.embed
+        found = latents.deter, latents.posterior, latents.embed
+        places = places or [torch.zeros(rows, *x.shape[1:]) for x in found]
+        for place, value in zip(places, found, strict=True):
+            place[episode.index.start : episode.index.start + episode.index.length] = value
+    deter, posterior, embed = places
     return deter, posterior, embed
 
 

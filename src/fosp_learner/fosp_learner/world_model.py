@@ -7,7 +7,7 @@ Row t of a sequence holds image t and the action executed on the way to it (`act
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from fosp_learner.networks import (
     ScalarHead,
     TwoHotHead,
     patches,
+    scaled_gradient,
     unpatched,
 )
 
@@ -177,8 +178,11 @@ class WorldModel(nn.Module):
         if height != width:
             raise ValueError(f"observation must be square, got {height}x{width}")
         self.config = config
-        encoder = KeypointEncoder if config.encoder == "keypoints" else ConvEncoder
-        self.encoder: KeypointEncoder | ConvEncoder = encoder(cameras * colours, height, net.cnn_depth, net.embed)
+        self.encoder: KeypointEncoder | ConvEncoder = (
+            KeypointEncoder(cameras * colours, height, net.cnn_depth, net.keypoints, net.keypoint_values)
+            if config.encoder == "keypoints"
+            else ConvEncoder(cameras * colours, height, net.cnn_depth, net.embed)
+        )
         self.decoder = ConvDecoder(net.state, cameras * colours, height, net.cnn_depth)
         self.deter = net.deter
         self.rssm = RecurrentStateSpaceModel(net, action, config.unimix)
@@ -211,7 +215,10 @@ class WorldModel(nn.Module):
         """Named losses, each () and already weighted, and the latents they were computed on."""
         config, shape = self.config, batch.is_first.shape
         pixels = self.pixels(batch.images)
-        latents = self.rssm.observe(self.embed(pixels).reshape(*shape, -1), batch.action_prev, batch.is_first)
+        embed = self.embed(pixels).reshape(*shape, -1)
+        seen = scaled_gradient(embed, config.embed_gradient_scale)
+        latents = self.rssm.observe(seen, batch.action_prev, batch.is_first)
+        latents = replace(latents, embed=embed.float())
         state = latents.state
         decoded = torch.randperm(shape.numel())[: max(1, round(config.decoded_share * shape.numel()))]
         arrives = (~batch.is_first).float()

@@ -4,10 +4,10 @@ import torch
 
 from fosp_learner.actor import Actor
 from fosp_learner.config import ActorConfig, NetworkConfig, WorldModelConfig
-from fosp_learner.networks import KeypointEncoder
+from fosp_learner.networks import KeypointEncoder, _AttentionPool, attention_pool
 from fosp_learner.world_model import WorldModel
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4)
+TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 def features_of_two_pasts() -> torch.Tensor:
@@ -36,10 +36,20 @@ def test_an_actor_of_everything_does():
 
 def test_keypoints_follow_a_thing_that_moves():
     torch.manual_seed(0)
-    encoder = KeypointEncoder(3, 64, 16, 12)
+    encoder = KeypointEncoder(3, 64, 16, keypoints=4, values=2)
     image = torch.zeros(2, 64, 64, 3)
     image[0, 24:28, 16:20] = 1.0
     image[1, 24:28, 40:44] = 1.0
-    across, down, peak = encoder(image).chunk(3, -1)
-    assert (across[0] - across[1]).abs().max() > 10 * (down[0] - down[1]).abs().max()
+    embed = encoder(image)
+    place, peak = embed[:, :8].reshape(2, 4, 2), embed[:, 8:12]
+    moved = (place[0] - place[1]).abs().amax(0)
+    assert moved[0] > 10 * moved[1]
     assert torch.allclose(peak[0], peak[1], atol=1e-4)
+
+
+def test_the_derivative_of_attention_pooling():
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 9, dtype=torch.float64, requires_grad=True)
+    values = torch.randn(2, 9, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(_AttentionPool.apply, (logits, values))
+    assert torch.allclose(attention_pool(logits, values)[1], torch.logsumexp(logits, -1))

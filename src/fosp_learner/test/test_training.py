@@ -13,7 +13,7 @@ from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
 from fosp_learner.dataset import Dataset, from_episodes
 from fosp_learner.trainer import Trainer, TrainingDiverged
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4)
+TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 @pytest.fixture(autouse=True)

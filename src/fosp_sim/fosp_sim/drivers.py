@@ -20,8 +20,9 @@ Action = NDArray[np.float64]
 """(n,) in [-1, 1]."""
 
 ARM_TERRAIN = Terrain(
-    lower=(0.29, -0.37), upper=(0.75, 0.37), cell=0.01, hard=TIP_RADIUS + TOOL_MARGIN + 0.008, soft=0.08
+    lower=(0.29, -0.37), upper=(0.75, 0.37), cell=0.01, hard=TIP_RADIUS + TOOL_MARGIN + 0.008, soft=0.12, caution=15.0
 )
+"""Room as a person would keep it: a policy that imitates it to within two or three centimetres is still safe."""
 BASE_TERRAIN = Terrain(
     lower=(-1.28, -1.28), upper=(1.28, 1.28), cell=0.04, hard=BASE_RADIUS + BASE_MARGIN + 0.025, soft=0.28
 )

@@ -27,6 +27,8 @@ class Terrain:
     """Nearer to an obstacle than this is a violation, or nearly one."""
     soft: float
     """Room that a careful path prefers to have."""
+    caution: float = 6.0
+    """A metre of way without any room to spare counts as so many more."""
 
 
 class Route:
@@ -63,7 +65,7 @@ class Route:
 
     def _price(self, clearance: NDArray[np.float64]) -> NDArray[np.float64]:
         lack = np.clip((self._terrain.soft - clearance) / (self._terrain.soft - self._terrain.hard), 0.0, 1.0)
-        return np.asarray(1.0 + 6.0 * lack**2 + np.where(clearance < self._terrain.hard, 200.0, 0.0))
+        return np.asarray(1.0 + self._terrain.caution * lack**2 + np.where(clearance < self._terrain.hard, 200.0, 0.0))
 
     def _way(self, position: Point) -> NDArray[np.float64]:
         """(N, 2) m from `position` to the goal."""
