@@ -1,4 +1,4 @@
-"""What an evaluation says: rates with Wilson intervals, means, latencies."""
+"""What an evaluation says: rates with Wilson intervals, means, latencies, and which of two bundles is better."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 Z_95 = 1.959963984540054
+_RESAMPLES = 10_000
+_BLOCK = 500
+"""Resamples drawn at a time: memory does not grow with their number."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,75 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_rate_difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[float, float, float]:
+    """Rate of `first` minus rate of `second` over the same trials, and its 95 % interval (low, high).
+
+    Method 10 of Newcombe, Improved confidence intervals for the difference between binomial proportions based on
+    paired data, Statistics in Medicine 17 (1998): the Wilson intervals of both rates, joined by the square-and-add
+    rule with the continuity-corrected correlation of the pairs. Unlike McNemar's test it says how large the difference
+    may be, also when every trial has the same outcome. (0, -1, 1) for no trials; ValueError for unequal numbers.
+    """
+    pairs = list(zip(first, second, strict=True))
+    if not pairs:
+        return 0.0, -1.0, 1.0
+    n = len(pairs)
+    both, neither = sum(a and b for a, b in pairs), sum(not a and not b for a, b in pairs)
+    only_first, only_second = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    (low_1, high_1), (low_2, high_2) = wilson_interval(sum(first), n), wilson_interval(sum(second), n)
+    p1, p2 = sum(first) / n, sum(second) / n
+    margins = sum(first) * (n - sum(first)) * sum(second) * (n - sum(second))
+    association = both * neither - only_first * only_second
+    if association > 0:
+        association = max(0.0, association - n / 2)
+    correlation = association / math.sqrt(margins) if margins else 0.0
+
+    def half(x: float, y: float) -> float:
+        return math.sqrt(max(0.0, x * x - 2 * correlation * x * y + y * y))
+
+    difference = p1 - p2
+    return difference, difference - half(p1 - low_1, high_2 - p2), difference + half(high_1 - p1, p2 - low_2)
+
+
+def paired_mean_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of `first` minus mean of `second` over the same trials, and its 95 % interval (low, high).
+
+    Percentile bootstrap over trials, 10000 resamples of fixed seed (Efron and Tibshirani, An Introduction to the
+    Bootstrap, 1993, chapter 13). (0, 0, 0) for no trials; ValueError for unequal numbers.
+    """
+    differences = np.array([a - b for a, b in zip(first, second, strict=True)])
+    if not len(differences):
+        return 0.0, 0.0, 0.0
+    rng = np.random.Generator(np.random.PCG64(0))
+    means = np.concatenate(
+        [
+            differences[rng.integers(len(differences), size=(_BLOCK, len(differences)))].mean(axis=1)
+            for _ in range(_RESAMPLES // _BLOCK)
+        ]
+    )
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(differences.mean()), float(low), float(high)
+
+
+def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """`first` minus `second` on the same episodes: each difference with its 95 % interval.
+
+    ValueError when they are not results of the same episodes in the same order.
+    """
+    if [r.episode for r in first] != [r.episode for r in second]:
+        raise ValueError("only results of the same episodes can be compared")
+    differences = {
+        "success": paired_rate_difference([r.success for r in first], [r.success for r in second]),
+        "violation": paired_rate_difference([r.violated for r in first], [r.violated for r in second]),
+        "cost": paired_mean_difference([r.cost for r in first], [r.cost for r in second]),
+        "return": paired_mean_difference([r.episode_return for r in first], [r.episode_return for r in second]),
+    }
+    figures: dict[str, Any] = {"episodes": len(first)}
+    for name, (difference, low, high) in differences.items():
+        figures[f"{name}_difference"] = round(difference, 4)
+        figures[f"{name}_difference_ci95"] = [round(low, 4), round(high, 4)]
+    return figures
 
 
 def percentiles_ms(latencies_s: Sequence[float]) -> dict[str, float]:
