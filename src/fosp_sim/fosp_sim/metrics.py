@@ -71,7 +71,7 @@ def paired_rate_difference(first: Sequence[bool], second: Sequence[bool]) -> tup
     (low_1, high_1), (low_2, high_2) = wilson_interval(sum(first), n), wilson_interval(sum(second), n)
     p1, p2 = sum(first) / n, sum(second) / n
     margins = sum(first) * (n - sum(first)) * sum(second) * (n - sum(second))
-    association = both * neither - only_first * only_second
+    association: float = both * neither - only_first * only_second
     if association > 0:
         association = max(0.0, association - n / 2)
     correlation = association / math.sqrt(margins) if margins else 0.0

@@ -1,3 +1,4 @@
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from fosp_core.bundle import read_manifest, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
-from fosp_sim.evaluation import evaluate, evaluate_episodes
+from fosp_sim.evaluation import Evaluation, EvaluationFailed, evaluate, evaluate_all, evaluate_episodes
 from fosp_sim.scenario import Scenario
 
 ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
@@ -33,6 +34,35 @@ def test_parallel_workers_give_the_results_of_one(tmp_path):
     bundle = tiny_bundle(tmp_path, policy_action=(0.2, 0.1, 0.0))
     parallel = sorted(evaluate(bundle, SCENARIO, ARM, workers=2), key=lambda result: result.episode)
     assert parallel == evaluate_episodes(bundle, SCENARIO, ARM, [0, 1])
+
+
+def test_two_bundles_are_run_on_the_same_episodes(tmp_path):
+    calm = tiny_bundle(tmp_path / "calm", policy_action=(0.0, 0.0, 0.0))
+    moving = tiny_bundle(tmp_path / "moving", policy_action=(0.2, 0.1, 0.0))
+    evaluations = [Evaluation(bundle, SCENARIO, ARM) for bundle in (calm, moving)]
+    results = list(evaluate_all(evaluations, workers=1))
+    for index, bundle in enumerate((calm, moving)):
+        own = [result for i, result in results if i == index]
+        assert own == evaluate_episodes(bundle, SCENARIO, ARM, [0, 1])
+
+
+def test_stopping_early_ends_the_processes_at_once(tmp_path):
+    endless = Evaluation(tiny_bundle(tmp_path), SCENARIO.model_copy(update={"episodes": 10_000}), ARM)
+    results = evaluate_all([endless], workers=1)
+    next(results)
+    assert multiprocessing.active_children()
+    results.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_dies_is_told_and_not_waited_for(tmp_path):
+    endless = Evaluation(tiny_bundle(tmp_path), SCENARIO.model_copy(update={"episodes": 10_000}), ARM)
+    results = evaluate_all([endless], workers=1)
+    next(results)
+    (process,) = multiprocessing.active_children()
+    process.kill()
+    with pytest.raises(EvaluationFailed, match="a process of the evaluation died"):
+        list(results)
 
 
 def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_off(tmp_path):

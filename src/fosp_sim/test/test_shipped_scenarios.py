@@ -1,0 +1,74 @@
+"""The shipped scenarios: what they share with the demonstrations, what not, and that they can be solved."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fosp_core.specs import RobotConfig
+from fosp_sim.bench import careful_rates
+from fosp_sim.draw import draw_scene
+from fosp_sim.scenario import Scenario, read_scenario
+
+SCENARIOS = Path(__file__).parents[3] / "config" / "scenarios"
+CHANGES = {
+    "transfer_obstacle_shape": {"obstacles.shape"},
+    "transfer_goal_shape": {"goal.shape"},
+    "transfer_obstacle_count": {"obstacles.count"},
+    "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
+    "changed_colors": {"obstacles.color", "goal.color"},
+}
+UNSEEN = [(task, change) for task in ("safe_reach", "safe_goal") for change in CHANGES]
+
+
+def shipped(name: str) -> Scenario:
+    return read_scenario(SCENARIOS / f"{name}.yaml")
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, part in value.items() for k, v in flat(part, f"{prefix}.{key}".lstrip(".")).items()}
+
+
+@pytest.mark.parametrize(("task", "change"), UNSEEN)
+def test_an_unseen_scenario_differs_from_the_demonstrations_in_what_its_name_says(task: str, change: str) -> None:
+    unseen, demonstrated = (flat(shipped(name).model_dump()) for name in (f"{task}_{change}", f"{task}_train"))
+    assert {key for key in unseen if unseen[key] != demonstrated[key]} - {"seed", "episodes"} == CHANGES[change]
+
+
+@pytest.mark.parametrize("task", ["safe_reach", "safe_goal"])
+def test_more_obstacles_means_more_than_were_ever_demonstrated(task: str) -> None:
+    unseen, demonstrated = (shipped(f"{task}{part}").obstacles for part in ("_transfer_obstacle_count", "_train"))
+    assert unseen.count_range[0] > demonstrated.count_range[1]
+
+
+def test_no_two_files_share_a_scene() -> None:
+    """Room for 10000 episodes of every evaluation, and for any number of demonstrations above them."""
+    seeds = {path.stem: read_scenario(path).seed for path in SCENARIOS.glob("*.yaml")}
+    assert len(seeds) == 2 * (2 + len(CHANGES))
+    for (name, seed), (other, other_seed) in combinations(seeds.items(), 2):
+        if read_scenario(SCENARIOS / f"{name}.yaml").task == read_scenario(SCENARIOS / f"{other}.yaml").task:
+            assert abs(seed - other_seed) >= 10_000, (name, other)
+    assert max(seed for name, seed in seeds.items() if not name.endswith("_train")) + 1_000_000 < 10_000_000
+
+
+@pytest.mark.parametrize(("task", "change"), UNSEEN)
+def test_scenes_can_be_drawn_and_the_careful_demonstrator_solves_them(
+    task: str, change: str, arm: RobotConfig, base: RobotConfig
+) -> None:
+    described = shipped(f"{task}_{change}")
+    assert len({draw_scene(described, episode).digest() for episode in range(40)}) == 40
+    rates = careful_rates(described, arm if task == "safe_reach" else base, episodes=6)
+    assert rates.success_rate >= 0.8
+    assert rates.violation_rate <= 0.2
+
+
+def test_moving_obstacles_move() -> None:
+    for task in ("safe_reach", "safe_goal"):
+        for obstacle in draw_scene(shipped(f"{task}_moving_obstacles"), 0).obstacles:
+            assert np.hypot(*np.subtract(obstacle.position(0.4), obstacle.position(0.0))) > 0.01
