@@ -13,6 +13,8 @@ from fosp_core.specs import Calibration
 from fosp_learner.config import CalibrationConfig
 
 Array = NDArray[np.float32]
+LEAST_EPS = 1e-6
+"""A threshold lies in [1e-6, 1 - 1e-6]: the bound is that of the threshold after it was moved there."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +61,39 @@ def conformal_threshold(scores: Sequence[Array], alpha: float) -> Threshold:
     `scores`: per violating episode the q_h of the steps that precede its violations. The miss rate of an episode is its
     share of scores <= eps. For n exchangeable episodes a new one misses, in expectation, at most
     (n * mean + 1) / (n + 1) (Angelopoulos et al. 2022, theorem 1; losses are at most 1). When that cannot be brought
-    down to alpha (n < 1 / alpha - 1), eps lies just below the lowest score, and `supported` is false.
+    down to alpha (n < 1 / alpha - 1, or scores of about 0), eps lies just below the lowest score, or as low as a
+    threshold may be, and `supported` is false.
     """
     n = len(scores)
     if n == 0:
-        return Threshold(_inside(0.0), 1.0, False)
+        return Threshold(LEAST_EPS, 1.0, False)
     ordered = np.unique(np.concatenate(scores))
 
     def bound(eps: float) -> float:
         return (n * float(np.mean([(s <= eps).mean() for s in scores])) + 1) / (n + 1)
 
-    below_all = float(np.nextafter(ordered[0], np.float32(-1)))
+    below_all = _inside(float(np.nextafter(ordered[0], np.float32(-1))))
     if bound(below_all) > alpha:
-        return Threshold(_inside(below_all), bound(below_all), False)
+        return Threshold(below_all, bound(below_all), False)
     low, high = 0, len(ordered) - 1
     while low < high:  # first score that may not be missed; bound grows with eps and is 1 at the last score
         middle = (low + high) // 2
         low, high = (low, middle) if bound(float(ordered[middle])) > alpha else (middle + 1, high)
-    eps = float(np.nextafter(ordered[low], np.float32(-1)))
-    return Threshold(_inside(eps), bound(eps), True)
+    eps = _inside(float(np.nextafter(ordered[low], np.float32(-1))))
+    return Threshold(eps, bound(eps), True)
 
 
 def _inside(eps: float) -> float:
-    return min(max(eps, 1e-6), 1 - 1e-6)
+    return min(max(eps, LEAST_EPS), 1 - LEAST_EPS)
 
 
 def calibrate(episodes: Sequence[EpisodeValues], config: CalibrationConfig) -> Calibration:
-    """Calibration of a bundle; UserError when there is no validation step."""
+    """Calibration of a bundle; UserError when there is no validation step, or a value on one is not finite."""
     if not episodes or not any(len(e.surprise) for e in episodes):
         raise UserError("no validation episode to calibrate on; record more episodes")
+    for name in ("q_r", "q_c", "q_h", "v_h", "cost", "surprise"):
+        if not all(np.isfinite(getattr(episode, name)).all() for episode in episodes):
+            raise UserError(f"{name} is not finite on a validation episode; the training diverged, start it anew")
     violating = [e for e in episodes if e.violates]
     scores = [e.q_h[precedes_violation(e.cost, config.horizon_steps)] for e in violating]
     threshold = conformal_threshold(scores, config.alpha)
