@@ -1,0 +1,112 @@
+"""What the critics are fitted to on sequences with seams, terminals and time limits."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fosp_learner.behaviour import data_trajectories
+from fosp_learner.config import CriticConfig, NetworkConfig
+from fosp_learner.critics import Critics
+from fosp_learner.world_model import Batch
+
+SIZE = NetworkConfig(deter=4, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)
+FIRST, SECOND = slice(0, 4), slice(4, 7)
+"""Rows of two episodes: the first ends by a time limit, the second at a terminal."""
+
+
+@pytest.fixture
+def critics() -> Critics:
+    torch.manual_seed(0)
+    critics = Critics(SIZE, CriticConfig(layers=1), action=2)
+    for head in (critics.q.q_r, critics.q.q_c, critics.v.v_r, critics.v.v_c):
+        torch.nn.init.normal_(head.net.output.weight)  # zero at the start: values would all be the same
+    critics.q_target.load_state_dict(critics.q.state_dict())
+    return critics
+
+
+def sequence() -> tuple[Batch, torch.Tensor]:
+    """One sequence of both episodes, one after the other, and its features."""
+    generator = torch.Generator().manual_seed(1)
+    flags = torch.zeros(3, 1, 7, dtype=torch.bool)
+    first, last, terminal = flags[0], flags[1], flags[2]
+    first[0, [0, 4]] = last[0, [3, 6]] = terminal[0, 6] = True
+    batch = Batch(
+        images=torch.empty(0, dtype=torch.uint8),
+        action_prev=torch.rand(1, 7, 2, generator=generator),
+        reward=torch.rand(1, 7, generator=generator),
+        cost=torch.tensor([[0.0, 0, 1, 0, 0, 0, 1]]),
+        is_first=first,
+        is_terminal=terminal,
+        is_last=last,
+    )
+    return batch, torch.rand(1, 7, 4, generator=generator)
+
+
+def part(batch: Batch, rows: slice) -> Batch:
+    return replace(batch, **{name: value[:, rows] for name, value in vars(batch).items() if name != "images"})
+
+
+def losses(critics: Critics, batch: Batch, feature: torch.Tensor) -> dict[str, float]:
+    return {name: float(loss.detach()) for name, loss in critics.loss(data_trajectories(batch, feature))[0].items()}
+
+
+def test_a_sequence_of_two_episodes_costs_exactly_what_the_two_cost_apart(critics: Critics):
+    batch, feature = sequence()
+    together = losses(critics, batch, feature)
+    one = losses(critics, part(batch, FIRST), feature[:, FIRST])
+    other = losses(critics, part(batch, SECOND), feature[:, SECOND])
+    for name, value in together.items():  # 3 and 2 transitions; the one across the seam is none
+        assert value == pytest.approx((3 * one[name] + 2 * other[name]) / 5, rel=1e-4), name
+
+
+def test_what_lies_beyond_a_terminal_does_not_matter(critics: Critics):
+    batch, feature = sequence()
+    changed = feature.clone()
+    changed[0, 6] += 1
+    assert losses(critics, batch, changed) == losses(critics, batch, feature)
+
+
+def test_beyond_a_time_limit_every_critic_bootstraps(critics: Critics):
+    batch, feature = sequence()
+    changed = feature.clone()
+    changed[0, 3] += 1
+    before, after = losses(critics, batch, feature), losses(critics, batch, changed)
+    assert {name for name in before if before[name] != after[name]} == {"q_r", "q_c", "q_h"}
+
+
+def test_the_last_row_of_a_sequence_that_is_cut_off_bootstraps_too(critics: Critics):
+    batch, feature = part(sequence()[0], slice(0, 3)), sequence()[1][:, :3]
+    changed = feature.clone()
+    changed[0, 2] += 1
+    assert losses(critics, batch, changed)["q_r"] != losses(critics, batch, feature)["q_r"]
+
+
+def test_any_cost_is_a_violation_and_its_size_counts_for_the_cost_critic_alone():
+    batch, feature = sequence()
+    larger = data_trajectories(replace(batch, cost=3 * batch.cost), feature)
+    assert torch.equal(larger.violation, data_trajectories(batch, feature).violation)
+    assert larger.cost.max() == 3
+
+
+def test_the_values_of_q_are_those_of_the_moving_average(critics: Critics):
+    feature, action = torch.rand(5, 4), torch.rand(5, 2)
+    before = critics.values(feature, action)
+    with torch.no_grad():
+        for parameter in critics.q.parameters():
+            parameter.add_(1)
+    assert torch.equal(critics.values(feature, action).q_r, before.q_r)
+    expected = [
+        0.98 * old + 0.02 * new for old, new in zip(critics.q_target.parameters(), critics.q.parameters(), strict=True)
+    ]
+    critics.update_target()
+    for target, value in zip(critics.q_target.parameters(), expected, strict=True):
+        torch.testing.assert_close(target, value)
+
+
+def test_risk_is_a_probability_and_cost_is_not_negative(critics: Critics):
+    values = critics.values(10 * torch.randn(50, 4), torch.randn(50, 2))
+    for risk in (values.q_h, values.v_h):
+        assert risk.min() >= 0
+        assert risk.max() <= 1
+    assert min(values.q_c.min(), values.v_c.min()) >= 0
