@@ -1,20 +1,60 @@
-"""Single messages of a bag, as rosbags deserialises them, to numpy."""
+"""Serialised messages of a bag to numpy."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
+from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.specs import ActionSpec
+from fosp_learner.mcap_stream import StoredMessage
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
 TWIST = "geometry_msgs/msg/Twist"
+STEP_FEEDBACK = "fosp_msgs/msg/StepFeedback"
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+class Feedback(NamedTuple):
+    """One fosp_msgs/StepFeedback."""
+
+    reward: float
+    cost: float
+    is_first: bool
+    is_last: bool
+    terminal: bool
+    success: bool
+
+
+def deserialise(stored: StoredMessage) -> Any:
+    """The message, by the definition that the bag holds, else by Jazzy's; UserError for damaged bytes."""
+    try:
+        return _types(stored.type, stored.definition).deserialize_cdr(stored.data, stored.type)
+    except UserError:
+        raise
+    except Exception as error:  # a parser on arbitrary bytes raises anything
+        detail = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"a message on {stored.topic} is damaged or cut off ({detail}); remove the bag") from None
+
+
+@lru_cache(maxsize=64)
+def _types(name: str, definition: str) -> Typestore:
+    """Types to read messages of one type with; parsing a definition takes longer than reading a bag's feedback."""
+    if not definition:
+        return typestore()
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg(definition, name))
+    return store
 
 
 def stamp_ns(message: Any) -> int:
@@ -26,23 +66,30 @@ def stamp_ns(message: Any) -> int:
 def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a raw (rgb8, bgr8, mono8) or compressed image; UserError for anything else."""
     if kind == COMPRESSED:
-        decoded = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
-        if decoded is None:
-            raise UserError(f"compressed image of format '{message.format}' cannot be decoded")
-        return np.ascontiguousarray(decoded[..., ::-1], np.uint8)
+        return _decoded(message)
     if kind != IMAGE:
         raise UserError(f"expected {IMAGE} or {COMPRESSED} on the camera topic, found {kind}")
     channels = {"rgb8": 3, "bgr8": 3, "mono8": 1}.get(message.encoding)
     if channels is None:
         raise UserError(f"image encoding '{message.encoding}' is not supported; record rgb8, bgr8, mono8 or compressed")
     row = message.width * channels
-    if message.step < row or len(message.data) != message.height * message.step:
-        raise UserError(f"image of {message.width}x{message.height} holds {len(message.data)} bytes")
+    if not row or message.step < row or len(message.data) != message.height * message.step:
+        raise UserError(f"image of {message.width}x{message.height} holds {len(message.data)} bytes; remove the bag")
     pixels = np.asarray(message.data, np.uint8).reshape(message.height, message.step)[:, :row]
     pixels = pixels.reshape(message.height, message.width, channels)
     if message.encoding == "bgr8":
         return pixels[..., ::-1]
     return pixels if channels == 3 else np.repeat(pixels, 3, axis=2)
+
+
+def _decoded(message: Any) -> NDArray[np.uint8]:
+    """A JPEG or PNG. OpenCV fills up a JPEG that was cut off with grey, so the end of it is looked for."""
+    data = np.asarray(message.data, np.uint8)
+    cut = data[:2].tobytes() == _JPEG and _JPEG_END not in data[-1024:].tobytes()
+    decoded = None if cut or not len(data) else cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise UserError(f"compressed image of format '{message.format}' cannot be decoded; record jpeg or png")
+    return np.ascontiguousarray(decoded[..., ::-1], np.uint8)
 
 
 def read_twist(message: Any, kind: str, logged_ns: int, action: ActionSpec) -> tuple[int, NDArray[np.float64]]:
@@ -61,3 +108,20 @@ def read_twist(message: Any, kind: str, logged_ns: int, action: ActionSpec) -> t
         raise UserError(f"expected {TWIST_STAMPED} or {TWIST} on the command topic, found {kind}")
     parts = (axis.name.split(".") for axis in action.axes)
     return when, np.array([getattr(getattr(twist, part), component) for part, component in parts], np.float64)
+
+
+def read_feedback(message: Any, kind: str) -> tuple[int, Feedback]:
+    """Stamp in ns and content; UserError for another type, a reward or cost that is not finite, or a cost below 0."""
+    if kind != STEP_FEEDBACK:
+        raise UserError(f"expected {STEP_FEEDBACK} on the feedback topic, found {kind}")
+    try:
+        feedback = Feedback(*(getattr(message, field) for field in Feedback._fields))
+    except AttributeError as error:
+        raise UserError(f"feedback is of another version of {STEP_FEEDBACK} ({error}); record it again") from None
+    when = stamp_ns(message)
+    if not (math.isfinite(feedback.reward) and math.isfinite(feedback.cost) and feedback.cost >= 0):
+        raise UserError(
+            f"feedback at {when * 1e-9:.3f} s holds reward {feedback.reward:g} and cost {feedback.cost:g}; "
+            "both must be finite and the cost not below 0; remove the bag"
+        )
+    return when, feedback

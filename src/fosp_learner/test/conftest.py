@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
 from fosp_core.bag_types import typestore
 from fosp_core.specs import RobotConfig, read_robot
@@ -48,6 +49,49 @@ def write_bag(tmp_path: Path, robot: RobotConfig) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+Message = tuple[str, str, int, Any]
+"""Topic, type, time in ns and content of one message."""
+
+
+def read_messages(bag: Path) -> list[Message]:
+    """All messages, in order of time."""
+    with Reader(bag) as reader:
+        return [
+            (connection.topic, connection.msgtype, when, typestore().deserialize_cdr(data, connection.msgtype))
+            for connection, when, data in reader.messages()
+        ]
+
+
+@pytest.fixture
+def messages_of() -> Callable[[Path], list[Message]]:
+    return read_messages
+
+
+@pytest.fixture
+def rewrite_bag() -> Callable[..., Path]:
+    """Write a bag again, each message as `change` makes it, in another storage or compression."""
+
+    def rewrite(
+        bag: Path,
+        change: Callable[[Message], list[Message]] = lambda message: [message],
+        name: str = "rewritten",
+        storage: StoragePlugin = StoragePlugin.MCAP,
+        compression: CompressionMode = CompressionMode.NONE,
+    ) -> Path:
+        writer = Writer(bag.parent / name, version=9, storage_plugin=storage)
+        if compression != CompressionMode.NONE:
+            writer.set_compression(compression, CompressionFormat.ZSTD)
+        connections: dict[str, Any] = {}
+        with writer:
+            for topic, kind, when, content in (new for message in read_messages(bag) for new in change(message)):
+                if topic not in connections:
+                    connections[topic] = writer.add_connection(topic, kind, typestore=typestore())
+                writer.write(connections[topic], when, typestore().serialize_cdr(content, kind))
+        return bag.parent / name
+
+    return rewrite
 
 
 def _write(folder: Path, robot: RobotConfig, recording: Recording) -> None:

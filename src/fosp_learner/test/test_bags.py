@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from fosp_learner.bags import check_bags, find_bags, read_episodes
 PERIOD_S = 0.05
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
 WriteBag = Callable[..., Path]
+Message = tuple[str, str, int, Any]
 
 
 def test_every_second_frame_of_forty_hertz_is_a_row(write_bag: WriteBag, robot: RobotConfig):
@@ -114,13 +116,6 @@ def test_a_recording_that_is_still_going_on_is_left_alone(write_bag: WriteBag, t
     assert find_bags([tmp_path]) == [bag]
 
 
-def test_a_recording_that_was_cut_off_is_named(write_bag: WriteBag, tmp_path: Path):
-    bag = write_bag()
-    (bag / "metadata.yaml").unlink()
-    with pytest.raises(UserError, match=r"episode_000000: metadata\.yaml is missing"):
-        find_bags([tmp_path])
-
-
 def test_check_reports_good_and_bad_bags_side_by_side(write_bag: WriteBag, robot: RobotConfig, tmp_path: Path):
     write_bag("a", frames=9, terminal_at=8, last_at=8)
     write_bag("b", topics=("image", "command"))
@@ -128,3 +123,127 @@ def test_check_reports_good_and_bad_bags_side_by_side(write_bag: WriteBag, robot
     assert (good.bag, good.steps, good.success, good.problem) == ("a", 4, True, "")
     assert bad.bag == "b"
     assert "fosp/feedback is missing" in bad.problem
+
+
+def test_check_says_how_many_messages_of_each_stream_were_used(write_bag: WriteBag, robot: RobotConfig, tmp_path: Path):
+    write_bag(frames=17, lost=tuple(range(5, 10)))
+    (report,) = check_bags([tmp_path], SMALL, robot, PERIOD_S)
+    assert (report.episodes, report.steps, report.format, report.images) == (2, 5, "mcap", ("32x24",))
+    assert (str(report.frames), str(report.feedback)) == ("7/12", "12/17")
+    assert report.notes == ("2 episodes", "split at 0.25 s: gap of 0.150 s")
+
+
+@pytest.mark.parametrize(("reward", "cost"), [(float("nan"), 0.0), (0.0, float("inf")), (0.0, -1.0)])
+def test_feedback_that_is_no_number_is_one_line_with_its_time(
+    write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig, reward: float, cost: float
+):
+    def spoil(message: Message) -> list[Message]:
+        if message[0] == "/fosp/feedback" and message[3].header.stamp.nanosec == 75_000_000:
+            message[3].reward, message[3].cost = reward, cost
+        return [message]
+
+    bag = rewrite_bag(write_bag(), spoil)
+    with pytest.raises(UserError, match=r"feedback at 1000\.075 s holds reward") as caught:
+        read_episodes(bag, SMALL, robot, PERIOD_S)
+    assert str(caught.value).startswith(f"{bag}: ")
+    assert "\n" not in str(caught.value)
+
+
+def changed(write_bag: WriteBag, rewrite_bag: WriteBag, topic: str, change: Callable[[Any, int], object]) -> Path:
+    """A bag in which `change(message, number)` was done to the messages of a topic."""
+    numbers = iter(range(10**6))
+
+    def apply(message: Message) -> list[Message]:
+        if message[0].endswith(topic):
+            change(message[3], next(numbers))
+        return [message]
+
+    return rewrite_bag(write_bag(), apply)
+
+
+def refusal(bag: Path, robot: RobotConfig, observation: ObservationSpec = SMALL) -> str:
+    with pytest.raises(UserError) as caught:
+        read_episodes(bag, observation, robot, PERIOD_S)
+    assert str(caught.value).startswith(f"{bag}: ")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_images_that_change_their_size_are_refused(write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig):
+    def shrink(image: Any, number: int) -> None:
+        if number >= 5:
+            image.height, image.data = 20, image.data[: 20 * image.step]
+
+    line = refusal(changed(write_bag, rewrite_bag, "image_raw", shrink), robot)
+    assert "images of camera/color/image_raw change from 32x24 to 32x20" in line
+
+
+def test_images_smaller_than_the_models_are_refused(write_bag: WriteBag, robot: RobotConfig):
+    assert "32x24, smaller than the model's 64x64" in refusal(write_bag(), robot, ObservationSpec())
+
+
+def test_streams_by_different_clocks_are_refused(write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig):
+    def since_start(command: Any, number: int) -> None:
+        command.header.stamp.sec -= 1000
+
+    assert "no time in common" in refusal(changed(write_bag, rewrite_bag, robot.command_topic, since_start), robot)
+
+
+def test_messages_that_nobody_stamped_are_refused(write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig):
+    def unstamped(image: Any, number: int) -> None:
+        image.header.stamp.sec = image.header.stamp.nanosec = 0
+
+    assert "carry one stamp" in refusal(changed(write_bag, rewrite_bag, "image_raw", unstamped), robot)
+
+
+def test_a_command_that_is_not_finite_is_refused(write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig):
+    def spoil(command: Any, number: int) -> None:
+        command.twist.linear.x = float("inf") if number == 3 else 0.1
+
+    assert "is not finite" in refusal(changed(write_bag, rewrite_bag, robot.command_topic, spoil), robot)
+
+
+def test_topics_in_one_namespace_are_found_and_two_robots_in_one_bag_are_refused(
+    write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig
+):
+    def below(*names: str) -> Callable[[Message], list[Message]]:
+        return lambda message: [(f"/{name}{message[0]}", *message[1:]) for name in names]
+
+    bag = write_bag()
+    (episode,) = read_episodes(rewrite_bag(bag, below("left"), name="one"), SMALL, robot, PERIOD_S)
+    assert len(episode.reward) == 5
+    line = refusal(rewrite_bag(bag, below("left", "right"), name="two"), robot)
+    assert "several topics could be camera/color/image_raw: /left/camera/color/image_raw, /right/" in line
+
+
+def test_several_cameras_are_stacked_in_the_order_of_the_observation(
+    write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig
+):
+    def second_camera(message: Message) -> list[Message]:
+        topic, kind, when, content = message
+        return [message, ("/camera/side/image_raw", kind, when, content)] if "image_raw" in topic else [message]
+
+    cameras = (
+        CameraSpec(height=16, width=16),
+        CameraSpec(name="side", topic="camera/side/image_raw", height=16, width=16),
+    )
+    both = ObservationSpec(cameras=cameras)
+    bag = rewrite_bag(write_bag(frames=9), second_camera)
+    (episode,) = read_episodes(bag, both, robot, PERIOD_S)
+    assert episode.images.shape == (5, 2, 16, 16, 3)
+    np.testing.assert_array_equal(episode.images[:, 0], episode.images[:, 1])
+    assert "topic camera/side/image_raw is missing" in refusal(write_bag("single"), robot, both)
+
+
+def test_bags_are_checked_in_order_and_alike_in_several_processes(
+    write_bag: WriteBag, robot: RobotConfig, tmp_path: Path
+):
+    for i in range(5):
+        write_bag(
+            f"episode_{i}",
+            frames=7 + 2 * i,
+            topics=("image", "command") if i == 3 else ("image", "feedback", "command"),
+        )
+    alone = check_bags([tmp_path], SMALL, robot, PERIOD_S, workers=1)
+    assert check_bags([tmp_path], SMALL, robot, PERIOD_S, workers=2) == alone
+    assert [report.bag for report in alone] == [f"episode_{i}" for i in range(5)]

@@ -1,0 +1,242 @@
+"""The files of a rosbag2 bag, and the serialised messages in them: MCAP or sqlite3, zstd in all three of its places.
+
+A recorder writes metadata.yaml when it closes the bag. So a bag without it was cut off mid-write, and what is readable
+of it is used: whole records up to the cut are true steps, and the episode that was running ends there as by a time
+limit. A bag that has a metadata.yaml but files without their end was damaged later, and is refused: more than its last
+second may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+import zstandard
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+
+from fosp_core.errors import UserError
+from fosp_learner.mcap_stream import LARGEST_RECORD, MEND, McapStream, StoredMessage
+
+METADATA = "metadata.yaml"
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class StoredTopic:
+    """A topic as the bag lists it."""
+
+    type: str
+    messages: int
+
+
+def storage_files(bag: Path) -> list[Path]:
+    """All storage files of a bag folder, sorted."""
+    return sorted(path for path in bag.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
+
+
+class BagStorage:
+    """One bag folder. Every method raises UserError with one line that begins with the folder."""
+
+    def __init__(self, bag: Path) -> None:
+        self.bag = bag
+        self.notes: list[str] = []
+        """What is odd about the files, filled by `messages`."""
+        self._unlisted: list[str] = []
+        self._information = _information(bag)
+        there = storage_files(bag)
+        self.files = there if self._information is None else self._listed(there)
+        if not self.files:
+            raise UserError(f"{bag}: holds no .mcap or .db3 file; remove the folder or copy the bag again")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the recorder closed the bag."""
+        return self._information is not None
+
+    @property
+    def custom_data(self) -> dict[str, str]:
+        """What the recorder noted, such as task and robot."""
+        noted = (self._information or {}).get("custom_data") or {}
+        return {str(key): str(value) for key, value in noted.items()}
+
+    @property
+    def format(self) -> str:
+        """Storage and compression for a person, such as "mcap" or "sqlite3, zstd per message"."""
+        storage = "mcap" if ".mcap" in self.files[0].name else "sqlite3"
+        mode = str((self._information or {}).get("compression_mode") or "none").lower()
+        return storage if mode == "none" else f"{storage}, zstd per {mode}"
+
+    def topics(self) -> dict[str, StoredTopic]:
+        """Topics by their full name; of a bag that was cut off by reading it."""
+        if self._information is None:
+            found = self._count()
+            if not found:
+                raise UserError(f"{self.bag}: was cut off before anything readable was written; remove it")
+            return found
+        try:
+            return {
+                entry["topic_metadata"]["name"]: StoredTopic(entry["topic_metadata"]["type"], entry["message_count"])
+                for entry in self._information["topics_with_message_count"]
+            }
+        except (KeyError, TypeError):
+            raise _no_metadata(self.bag) from None
+
+    def messages(self, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+        """Messages of the topics that `wanted` says yes to, in no order that can be relied upon."""
+        self.notes = list(self._unlisted)
+        for path in self.files:
+            try:
+                yield from self._file_messages(path, wanted)
+            except UserError as error:
+                raise UserError(f"{self.bag}: {path.name} {error}") from None
+            except OSError as error:
+                raise UserError(f"{self.bag}: {path.name} cannot be read: {error.strerror or error}") from None
+
+    def _file_messages(self, path: Path, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+        inner = path.name.removesuffix(".zstd")
+        if inner.endswith(".db3"):
+            with _plain_file(path) as plain:
+                for message in _sqlite_messages(plain, wanted):
+                    yield _unpacked(message)
+            return
+        with _opened(path) as (stream, size):
+            mcap = McapStream(stream, size, wanted)
+            for message in mcap:
+                yield _unpacked(message)
+            if not mcap.complete:
+                self._cut_off(path, mcap.position)
+
+    def _cut_off(self, path: Path, position: int) -> None:
+        if self.finished:
+            raise UserError(
+                f"ends too early, it was damaged or cut off after it was recorded{MEND}, or remove its {METADATA} to "
+                "use what is left of it"
+            )
+        lost = path.stat().st_size - position
+        self.notes.append(f"cut off mid-write, its last {lost} bytes are unreadable")
+
+    def _listed(self, there: list[Path]) -> list[Path]:
+        """Files that metadata.yaml names, which old bags do with the folder before them."""
+        information = self._information or {}
+        listed = [self.bag / Path(str(name)).name for name in information.get("relative_file_paths") or ()]
+        missing = [path.name for path in listed if not path.is_file()]
+        if missing:
+            raise UserError(f"{self.bag}: {missing[0]} is missing, metadata.yaml lists it; copy the bag again")
+        compression = information.get("compression_format") or ""
+        if compression not in ("", "none", "zstd"):
+            raise UserError(f"{self.bag}: compression '{compression}' cannot be read; record with zstd or none")
+        strange = [path.name for path in listed if not path.name.endswith(SUFFIXES)]
+        if strange:
+            raise UserError(f"{self.bag}: {strange[0]} is neither MCAP nor sqlite3; record the bag as one of these")
+        self._unlisted = [f"{p.name} is not used, metadata.yaml does not list it" for p in there if p not in listed]
+        return listed
+
+    def _count(self) -> dict[str, StoredTopic]:
+        found: dict[str, StoredTopic] = {}
+        for message in self.messages(lambda topic: True):
+            before = found.get(message.topic)
+            found[message.topic] = StoredTopic(message.type, before.messages + 1 if before else 1)
+        return found
+
+
+def _information(bag: Path) -> dict[str, Any] | None:
+    """Content of metadata.yaml; None where there is none."""
+    try:
+        text = (bag / METADATA).read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{bag}: {METADATA} cannot be read ({error})") from None
+    try:
+        information = yaml.load(text, _LOADER)["rosbag2_bagfile_information"]  # a safe loader
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise _no_metadata(bag) from None
+    if not isinstance(information, dict):
+        raise _no_metadata(bag)
+    return information
+
+
+def _no_metadata(bag: Path) -> UserError:
+    return UserError(f"{bag}: {METADATA} is no rosbag2 metadata; record the bag again")
+
+
+def _unpacked(message: StoredMessage) -> StoredMessage:
+    """Undo compression per message. CDR never begins like a zstd frame, so metadata.yaml need not say it."""
+    if bytes(message.data[:4]) != _ZSTD_MAGIC:
+        return message
+    try:
+        return message._replace(data=zstandard.ZstdDecompressor().decompressobj().decompress(message.data))
+    except zstandard.ZstdError as error:
+        raise UserError(f"holds a message that cannot be decompressed ({error}){MEND}") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The content as a stream, and its size where it is known."""
+    with path.open("rb") as stream:
+        if path.suffix != ".zstd":
+            yield stream, _written(stream)
+            return
+        try:
+            yield zstandard.ZstdDecompressor().stream_reader(stream), LARGEST_RECORD  # type: ignore[misc]
+        except zstandard.ZstdError as error:
+            raise UserError(f"cannot be decompressed ({error}){MEND}") from None
+
+
+def _written(stream: BinaryIO) -> int:
+    """Size without zeros at the end, which a power cut leaves where the disk had not got to; a whole MCAP has none."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - 2**20)
+        stream.seek(begin)
+        content = stream.read(end - begin).rstrip(b"\0")
+        end = begin + len(content)
+        if content:
+            break
+    stream.seek(0)
+    return end
+
+
+@contextmanager
+def _plain_file(path: Path) -> Iterator[Path]:
+    """The file itself, or decompressed to a temporary one: sqlite3 needs to jump about in it."""
+    if path.suffix != ".zstd":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder, path.open("rb") as packed:
+        plain = Path(folder, path.stem)
+        with plain.open("wb") as out:
+            try:
+                zstandard.ZstdDecompressor().copy_stream(packed, out)
+            except zstandard.ZstdError as error:
+                raise UserError(f"cannot be decompressed ({error}){MEND}") from None
+        yield plain
+
+
+def _sqlite_messages(path: Path, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+    for suffix in ("-wal", "-journal"):
+        if path.with_name(path.name + suffix).is_file() and path.with_name(path.name + suffix).stat().st_size:
+            raise UserError(
+                f"was not closed, {path.name}{suffix} holds its end; join them with: sqlite3 {path.name} .tables"
+            )
+    try:
+        with Reader(path) as reader:
+            selected = [connection for connection in reader.connections if wanted(connection.topic)]
+            for connection, logged_ns, data in reader.messages(connections=selected) if selected else ():
+                text = connection.msgdef
+                definition = text.data if text.format == MessageDefinitionFormat.MSG else ""
+                yield StoredMessage(connection.topic, connection.msgtype, definition, logged_ns, data)
+    except (UserError, OSError, GeneratorExit):
+        raise
+    except Exception as error:  # whatever sqlite raises on arbitrary bytes
+        detail = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"is damaged or cut off ({detail}){MEND}") from None

@@ -1,0 +1,168 @@
+"""MCAP files read from their beginning, record by record.
+
+The index at the end of the file is not used: a recording that was cut off has none, and a writer may leave it out. So
+one way of reading serves whole files and cut-off ones. Format: https://mcap.dev/spec
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
+
+import zstandard
+
+from fosp_core.errors import UserError
+
+MAGIC = b"\x89MCAP0\r\n"
+LARGEST_RECORD = 4 * 2**30
+"""A longer record is taken for damage, before memory is asked for it."""
+MEND = "; copy the bag again or remove it"
+_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x02, 0x03, 0x04, 0x05, 0x06
+_PREFIX = struct.Struct("<BQ")
+_MESSAGE_HEAD = struct.Struct("<HIQQ")
+_CHUNK_HEAD = struct.Struct("<QQQI")
+
+
+class StoredMessage(NamedTuple):
+    """One serialised message and what is needed to deserialise it."""
+
+    topic: str
+    type: str
+    definition: str
+    """Text of the type in the .msg format; "" when the file has none in that format."""
+    logged_ns: int
+    data: bytes | memoryview
+    """CDR. A view of the chunk that it was in, which lives as long as the view does."""
+
+
+class _Channel(NamedTuple):
+    topic: str
+    type: str
+    definition: str
+    wanted: bool
+
+
+class McapStream:
+    """Messages of the wanted topics in the order of the file, up to its end or to where it was cut off."""
+
+    def __init__(self, stream: BinaryIO, size: int, wanted: Callable[[str], bool]) -> None:
+        """`size` of the stream in bytes, or LARGEST_RECORD when it is not known."""
+        self.complete = False
+        """Whether the end that a writer gives a finished file was found; known once all messages are read."""
+        self.position = 0
+        """Bytes of the stream up to the end of the last whole record."""
+        self._stream, self._size, self._wanted = stream, size, wanted
+        self._schemas: dict[int, tuple[str, str]] = {}
+        self._channels: dict[int, _Channel] = {}
+        self._zstd = zstandard.ZstdDecompressor()
+
+    def __iter__(self) -> Iterator[StoredMessage]:
+        """UserError for what is no MCAP file, or damaged before its end."""
+        begin = self._stream.read(len(MAGIC))
+        if begin != MAGIC:
+            nothing = not begin.strip(b"\0")
+            raise UserError(f"{'holds nothing, it was damaged or cut off' if nothing else 'is no MCAP file'}{MEND}")
+        self.position = len(MAGIC)
+        while (record := self._next()) is not None:
+            opcode, body = record
+            if opcode == _FOOTER:
+                self.complete = self._stream.read(len(MAGIC)) == MAGIC
+                return
+            try:
+                if opcode == _CHUNK:
+                    yield from self._in_chunk(self._decompressed(body))
+                elif (message := self._take(opcode, memoryview(body))) is not None:
+                    yield message
+            except (struct.error, UnicodeDecodeError, zstandard.ZstdError) as error:
+                detail = " ".join(str(error).split())
+                raise UserError(f"is damaged near byte {self.position} ({detail}){MEND}") from None
+
+    def _next(self) -> tuple[int, bytes] | None:
+        """The next whole record; None where the file stops, be it between records, in one, or in zeros."""
+        prefix = self._stream.read(_PREFIX.size)
+        if len(prefix) < _PREFIX.size:
+            return None
+        opcode, length = _PREFIX.unpack(prefix)
+        if opcode == 0 or length > min(LARGEST_RECORD, self._size - self.position):
+            return None
+        body = self._stream.read(length)
+        if len(body) < length:
+            return None
+        self.position += _PREFIX.size + length
+        return opcode, body
+
+    def _in_chunk(self, records: memoryview) -> Iterator[StoredMessage]:
+        at = 0
+        while at < len(records):
+            opcode, length = _PREFIX.unpack_from(records, at)
+            at += _PREFIX.size
+            if opcode == 0 or length > len(records) - at:
+                raise struct.error("no record where one should be, or longer than its chunk")
+            message = self._take(opcode, records[at : at + length])
+            if message is not None:
+                yield message
+            at += length
+
+    def _decompressed(self, chunk: bytes) -> memoryview:
+        _, _, size, checksum = _CHUNK_HEAD.unpack_from(chunk)
+        compression, at = _text(chunk, _CHUNK_HEAD.size)
+        (length,) = struct.unpack_from("<Q", chunk, at)
+        packed = memoryview(chunk)[at + 8 : at + 8 + length]
+        if len(packed) != length or size > LARGEST_RECORD:
+            raise struct.error("a chunk's sizes are impossible")
+        if compression == "zstd":
+            records = memoryview(self._zstd.decompress(packed, max_output_size=size))
+        elif compression == "lz4":
+            records = memoryview(_lz4(packed))
+        elif compression == "":
+            records = packed
+        else:
+            raise UserError(f"is compressed as '{compression}'; record it with zstd, lz4 or none")
+        if len(records) != size or (checksum and zlib.crc32(records) != checksum):
+            raise struct.error("a chunk does not match its size or checksum")
+        return records
+
+    def _take(self, opcode: int, body: memoryview) -> StoredMessage | None:
+        """Remember a schema or channel; give a message of a wanted topic."""
+        if opcode == _MESSAGE:
+            number, _, logged_ns, _ = _MESSAGE_HEAD.unpack_from(body)
+            channel = self._channels.get(number)
+            if channel is None or not channel.wanted:
+                return None
+            return StoredMessage(*channel[:3], logged_ns, body[_MESSAGE_HEAD.size :])
+        if opcode == _SCHEMA:
+            (number,) = struct.unpack_from("<H", body)
+            name, at = _text(body, 2)
+            encoding, at = _text(body, at)
+            definition, _ = _text(body, at)
+            self._schemas[number] = (name, definition if encoding == "ros2msg" else "")
+        elif opcode == _CHANNEL:
+            number, schema = struct.unpack_from("<HH", body)
+            topic, at = _text(body, 4)
+            encoding, _ = _text(body, at)
+            wanted = self._wanted(topic)
+            if wanted and encoding != "cdr":
+                raise UserError(f"holds {topic} as '{encoding}'; only messages of ROS 2 (cdr) can be read")
+            self._channels[number] = _Channel(topic, *self._schemas.get(schema, ("", "")), wanted)
+        return None
+
+
+def _text(body: bytes | memoryview, at: int) -> tuple[str, int]:
+    """A string with its length before it, and where it ends."""
+    (length,) = struct.unpack_from("<I", body, at)
+    at += 4
+    if length > len(body) - at:
+        raise struct.error("a string is longer than its record")
+    return bytes(body[at : at + length]).decode(), at + length
+
+
+def _lz4(packed: memoryview) -> bytes:
+    import lz4.frame  # type: ignore[import-untyped]
+
+    try:
+        unpacked: bytes = lz4.frame.decompress(packed)
+    except RuntimeError as error:
+        raise struct.error(str(error)) from None
+    return unpacked
