@@ -51,6 +51,18 @@ def losses(critics: Critics, batch: Batch, feature: torch.Tensor) -> dict[str, f
     return {name: float(loss.detach()) for name, loss in critics.loss(data_trajectories(batch, feature))[0].items()}
 
 
+def test_a_transition_has_the_action_and_all_that_arrives_with_the_row_after_it():
+    batch, feature = sequence()
+    data = data_trajectories(batch, feature)
+    assert torch.equal(data.feature, feature)
+    assert torch.equal(data.action[0, 1], batch.action_prev[0, 2])
+    assert data.reward[0, 1] == batch.reward[0, 2]
+    assert data.cost.tolist() == [[0, 1, 0, 0, 0, 1]]
+    assert data.continues.tolist() == [[1, 1, 1, 1, 1, 0]]
+    assert data.cut.tolist() == [[False, False, True, False, False, True]]
+    assert data.valid.tolist() == [[True, True, True, False, True, True]]
+
+
 def test_a_sequence_of_two_episodes_costs_exactly_what_the_two_cost_apart(critics: Critics):
     batch, feature = sequence()
     together = losses(critics, batch, feature)
@@ -87,6 +99,32 @@ def test_any_cost_is_a_violation_and_its_size_counts_for_the_cost_critic_alone()
     larger = data_trajectories(replace(batch, cost=3 * batch.cost), feature)
     assert torch.equal(larger.violation, data_trajectories(batch, feature).violation)
     assert larger.cost.max() == 3
+
+
+def test_v_is_high_for_reward_and_low_for_cost_and_risk(critics: Critics, monkeypatch: pytest.MonkeyPatch):
+    # In one state half of the actions have Q_r 1, Q_c 1, Q_h 0.9, and half 0, 0, 0.1. Expectiles of two equally likely
+    # values share the way between them as tau to 1 - tau; for returns in symlog space, where the heads live.
+    batch, _ = sequence()
+    action = torch.tensor([1.0, -1.0] * 3).reshape(1, 6, 1).expand(1, 6, 2)
+    state = torch.ones(1, 7, 4)
+    data = replace(data_trajectories(batch, state), action=action, valid=torch.ones(1, 6, dtype=torch.bool))
+
+    def two_actions(_: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        good = (action[..., 0] > 0).float()
+        return good, good, 0.1 + 0.8 * good
+
+    monkeypatch.setattr(critics.q_target, "values", two_actions)
+    optimiser = torch.optim.Adam(critics.v.parameters(), lr=0.02)
+    for _ in range(200):
+        found, _ = critics.loss(data)
+        optimiser.zero_grad()
+        (found["v_r"] + found["v_c"] + found["v_h"]).backward()
+        optimiser.step()
+    with torch.no_grad():
+        v_r, v_c, v_h = (float(v) for v in critics.v.values(state[0, 0]))
+    assert v_r == pytest.approx(2**0.8 - 1, abs=0.03)
+    assert v_c == pytest.approx(2**0.2 - 1, abs=0.03)
+    assert v_h == pytest.approx(0.1 + 0.1 * 0.8, abs=0.03)
 
 
 def test_the_values_of_q_are_those_of_the_moving_average(critics: Critics):
