@@ -25,7 +25,11 @@ class Actor(nn.Module):
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """(..., F) -> mean and std, each (..., A) float32."""
-        mean, spread = self.net(feature[..., self.seen]).float().chunk(2, -1)
+        return self.of_seen(feature[..., self.seen])
+
+    def of_seen(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from the part of the feature that the actor looks at."""
+        mean, spread = self.net(seen).float().chunk(2, -1)
         low, high = self.config.std_min, self.config.std_max
         return torch.tanh(mean), low + (high - low) * torch.sigmoid(spread)
 

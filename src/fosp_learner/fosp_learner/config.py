@@ -163,6 +163,19 @@ class ImaginationConfig(Spec):
     horizon: int = Field(15, gt=1)
 
 
+class CloningConfig(Spec):
+    """First phase: image encoder and actor alone clone the episodes that succeed without violation.
+
+    On independent frames, shifted at random. Sequences of a world model's batch hold few scenes and each many times
+    over: keypoints form several times later on them, if at all. Only for an actor that sees the image alone.
+    """
+
+    steps: int = Field(0, ge=0)
+    """Updates before the full ones."""
+    batch_size: int = Field(256, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+
+
 class RefinementConfig(Spec):
     """Last phase: the critics (and the actor) alone, on latents of the finished world model.
 
@@ -216,14 +229,15 @@ class LearnerConfig(Spec):
     world_model: WorldModelConfig = WorldModelConfig()
     critic: CriticConfig = CriticConfig()
     actor: ActorConfig = ActorConfig()
+    cloning: CloningConfig = CloningConfig()
     imagination: ImaginationConfig = ImaginationConfig()
     refinement: RefinementConfig = RefinementConfig()
     calibration: CalibrationConfig = CalibrationConfig()
 
     @property
     def total_steps(self) -> int:
-        """Full updates and refinement."""
-        return self.steps + self.refinement.steps
+        """Of all phases: cloning, full updates, refinement."""
+        return self.cloning.steps + self.steps + self.refinement.steps
 
     @property
     def network(self) -> NetworkConfig:
@@ -233,4 +247,6 @@ class LearnerConfig(Spec):
     def _std(self) -> LearnerConfig:
         if self.actor.std_min >= self.actor.std_max:
             raise ValueError("actor.std_min must be below actor.std_max")
+        if self.cloning.steps and self.actor.sees != "image":
+            raise ValueError("cloning.steps: only for an actor that sees the image alone (actor.sees: image)")
         return self

@@ -1,4 +1,4 @@
-"""Full updates of world model, critics and actor, with learning rates, seeds, and a stop at the first NaN."""
+"""Updates of world model, critics and actor in three phases: learning rates, seeds, and a stop at the first NaN."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from fosp_core.errors import UserError
+from fosp_learner.actor import entropy, log_probability
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
 from fosp_learner.dataset import Dataset, SequenceSampler, mean_image
 from fosp_learner.filtering import FilteredEpisode, filter_episodes
+from fosp_learner.frame_sampler import FrameSampler
 from fosp_learner.networks import scaled_gradient
 from fosp_learner.world_model import Batch, Latents, WorldModel
 
@@ -37,6 +39,7 @@ class Trainer:
         mean = torch.from_numpy(mean_image(data)).permute(1, 2, 0, 3).flatten(2) - 0.5
         self.world_model.mean_image.copy_(mean)
         self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
+        self._frames = FrameSampler(data, config.world_model.image_shift)
         self._data = data
         self._latents: tuple[Tensor, Tensor, Tensor] | None = None
         self.optimisers = {
@@ -47,8 +50,8 @@ class Trainer:
 
     @property
     def warming_up(self) -> bool:
-        """Only the world model is trained yet."""
-        return self.step < self.config.world_model_warmup * self.config.steps
+        """Of the full updates, those that train the world model alone."""
+        return self.step - self.config.cloning.steps < self.config.world_model_warmup * self.config.steps
 
     def train_step(self) -> dict[str, float]:
         """One update; figures for the log. Raises TrainingDiverged before any network is touched by a NaN."""
@@ -56,12 +59,26 @@ class Trainer:
         for name, base in self._base_rates().items():
             for group in self.optimisers[name].param_groups:
                 group["lr"] = base * rate
-        if self.step < self.config.steps:
+        if self.step < self.config.cloning.steps:
+            figures = self._clone()
+        elif self.step < self.config.cloning.steps + self.config.steps:
             figures = self._update(self.sampler.batch(self.config.batch_size))
         else:
             figures = self._refine()
         self.step += 1
         return {name: float(value) for name, value in figures.items()}
+
+    def _clone(self) -> dict[str, Tensor]:
+        """Image encoder and actor on independent frames."""
+        images, action = self._frames.batch(self.config.cloning.batch_size)
+        actor, model = self.behaviour.actor, self.world_model
+        with autocast(self.config.bf16):
+            mean, std = actor.of_seen(model.embed(model.pixels(images)))
+            loss = -log_probability(mean, std, action).mean() - self.config.actor.entropy_scale * entropy(std).mean()
+        figures = {"behaviour/cloning": loss.detach(), "behaviour/clone_rmse": (mean - action).square().mean().sqrt()}
+        self._require_finite(figures)
+        self._descend(loss, {"world_model": model, "actor": actor}, figures)
+        return figures
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         with autocast(self.config.bf16):
@@ -137,6 +154,8 @@ class Trainer:
 
     def _base_rates(self) -> dict[str, float]:
         config = self.config
+        if self.step < config.cloning.steps:
+            return dict.fromkeys(("world_model", "actor"), config.cloning.learning_rate)
         return {
             "world_model": config.world_model.learning_rate,
             "critics": config.critic.learning_rate,
@@ -145,10 +164,11 @@ class Trainer:
 
     def _rate(self) -> float:
         """Share of the base learning rates at this step: linear growth, decay over the second half, in each phase."""
-        config = self.config
-        step, steps = self.step, config.steps
-        if step >= steps:
-            step, steps = step - steps, config.refinement.steps
+        config, step = self.config, self.step
+        for steps in (config.cloning.steps, config.steps, config.refinement.steps):
+            if step < steps:
+                break
+            step -= steps
         growth = min(1.0, (step + 1) / max(1, config.learning_rate_warmup))
         late = max(0.0, 2.0 * step / steps - 1.0)
         return growth * (1.0 - late * (1.0 - config.learning_rate_final))

@@ -1,0 +1,30 @@
+"""Single frames of good episodes with the action executed on them: what the image encoder is warmed up on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fosp_learner.dataset import Dataset, shift_images
+
+
+class FrameSampler:
+    """Independent frames of the episodes that succeed without violation (of all, if none does).
+
+    Draws from torch's global generator, which a checkpoint holds.
+    """
+
+    def __init__(self, dataset: Dataset, image_shift: int = 0) -> None:
+        good = [e for e in dataset.episodes if e.success and not e.violates] or list(dataset.episodes)
+        self._rows = np.concatenate([e.start + np.arange(e.length - 1) for e in good])
+        self._data, self._shift = dataset, image_shift
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """Images (size, cameras, H, W, 3) uint8, each shifted by itself, and executed actions (size, A)."""
+        rows = self._rows[torch.randint(len(self._rows), (size,)).numpy()]
+        images = self._data.images[rows]
+        if self._shift:
+            offsets = torch.randint(-self._shift, self._shift + 1, (size, 2)).numpy()
+            images = shift_images(images[:, None], offsets)[:, 0]
+        return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(self._data.action[rows])
