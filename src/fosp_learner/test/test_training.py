@@ -11,6 +11,7 @@ from fosp_learner.bags import Episode
 from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
 from fosp_learner.dataset import Dataset, from_episodes
+from fosp_learner.frame_sampler import FrameSampler
 from fosp_learner.trainer import Trainer, TrainingDiverged
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
@@ -37,17 +38,18 @@ def same(one: Trainer, other: Trainer) -> bool:
     return all(torch.equal(tensor, tensors[name]) for name, tensor in network_tensors(one).items())
 
 
-@pytest.mark.parametrize("interrupted_at", [3, 7])
+@pytest.mark.parametrize("interrupted_at", [1, 3, 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(data: Dataset, tmp_path: Path, interrupted_at: int):
-    straight = Trainer(config(), data)
+    settings = config(steps=4, cloning={"steps": 2, "batch_size": 3})
+    straight = Trainer(settings, data)
     for _ in range(8):
         straight.train_step()
-    interrupted = Trainer(config(), data)
+    interrupted = Trainer(settings, data)
     for _ in range(interrupted_at):
         interrupted.train_step()
     save_checkpoint(interrupted, "key", tmp_path / "checkpoint")
     torch.manual_seed(99)
-    resumed = Trainer(config(), data)
+    resumed = Trainer(settings, data)
     load_checkpoint(resumed, "key", tmp_path / "checkpoint")
     for _ in range(8 - interrupted_at):
         resumed.train_step()
@@ -77,6 +79,31 @@ def test_warm_up_leaves_critics_and_actor_alone(data: Dataset):
     after = network_tensors(trainer)
     changed = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed == {"world_model"}
+
+
+def test_cloning_trains_image_encoder_and_actor_alone(data: Dataset):
+    trainer = Trainer(config(cloning={"steps": 1, "batch_size": 3}), data)
+    before = {n: t.clone() for n, t in network_tensors(trainer).items()}
+    trainer.train_step()
+    changed = {n for n, t in network_tensors(trainer).items() if not torch.equal(t, before[n])}
+    assert {name.rsplit(".", 1)[0].split(".")[1] for name in changed} == {"encoder", "actor"}
+    trainer.train_step()
+    assert "world_model/kl" in trainer.train_step(), "the full updates follow"
+
+
+def test_only_good_episodes_are_cloned(make_episode: Callable[..., Episode]):
+    good, bad = make_episode(4, 0), make_episode(5, 1)
+    good = Episode(**{**vars(good), "success": True, "cost": np.zeros_like(good.cost)})
+    bad = Episode(**{**vars(bad), "success": True, "cost": np.ones_like(bad.cost)})
+    good.images[:], bad.images[:] = 10, 200
+    images, action = FrameSampler(from_episodes([bad, good])).batch(64)
+    assert images.max() == 10
+    assert {tuple(a) for a in action.tolist()} <= {tuple(a) for a in good.action[:-1].tolist()}
+
+
+def test_an_actor_that_sees_past_actions_cannot_be_cloned_from_single_frames():
+    with pytest.raises(ValueError, match="sees the image alone"):
+        config(cloning={"steps": 1}, actor={"sees": "all"})
 
 
 def test_critics_and_actor_send_no_gradient_into_the_world_model(data: Dataset):
