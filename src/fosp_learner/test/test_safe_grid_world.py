@@ -5,8 +5,12 @@
     S ~ ~ ! G       ! hazard: entering it costs 1, and the walk goes on
 
 Straight ahead the goal is 4 steps away, over ice into the hazard; once on the ice there is no way back. The shortest
-safe way goes round, in 6 steps. (S lies below a kerb: it can be left, not entered.) The data hold no careful walker:
-half of the episodes hurry towards the goal straight over the ice, the others stagger about at random.
+safe way goes round, in 6 steps. The data hold no careful walker: half of the episodes hurry towards the goal straight
+over the ice, the others stagger about at random.
+
+S lies below a kerb: it can be left, not entered, and nobody stands still. For V_r is the return of the data, unsafe
+ways included, so a place from which a forbidden way is much shorter is worth more than it should be: given the choice,
+the policy may wait there.
 
 Cells are one-hot features in place of the world model's latents. All else is the project's own: sequences with seams,
 critics, closed-form weights, actor, with the defaults of the configuration but for what a world of 15 cells makes
