@@ -132,8 +132,13 @@ def test_the_tables_have_a_line_per_row_even_in_a_pipe(compared: tuple[dict[str,
 def test_differences_are_marked_when_their_interval_excludes_zero() -> None:
     figures = {"success_difference": 0.12, "success_difference_ci95": [0.031, 0.205]}
     assert evaluate._difference(figures, "success", 100) == "+12.0 (+3.1 to +20.5) *"
-    figures = {"cost_difference": 0.5, "cost_difference_ci95": [-0.25, 1.25]}
-    assert evaluate._difference(figures, "cost", 1) == "+0.50 (-0.25 to +1.25)"
+    figures = {"return_difference": 0.5, "return_difference_ci95": [-0.25, 1.25]}
+    assert evaluate._difference(figures, "return", 1) == "+0.50 (-0.25 to +1.25)"
+
+
+def test_differences_of_cost_are_never_marked() -> None:
+    figures = {"cost_difference": 0.5, "cost_difference_ci95": [0.25, 1.25]}
+    assert evaluate._difference(figures, "cost", 1) == "+0.50 (+0.25 to +1.25)"
 
 
 def test_bundles_follow_compare_with_and_without_repeating_it() -> None:

@@ -87,7 +87,9 @@ def paired_mean_difference(first: Sequence[float], second: Sequence[float]) -> t
     """Mean of `first` minus mean of `second` over the same trials, and its 95 % interval (low, high).
 
     Percentile bootstrap over trials, 10000 resamples of fixed seed (Efron and Tibshirani, An Introduction to the
-    Bootstrap, 1993, chapter 13). (0, 0, 0) for no trials; ValueError for unequal numbers.
+    Bootstrap, 1993, chapter 13). Where most differences are 0, as those of cost are, it is too narrow: of 50 or 100
+    simulated episodes of equal bundles that violate in one of ten, 9 % of the intervals exclude 0 and not 5 %.
+    (0, 0, 0) for no trials; ValueError for unequal numbers.
     """
     differences = np.array([a - b for a, b in zip(first, second, strict=True)])
     if not len(differences):

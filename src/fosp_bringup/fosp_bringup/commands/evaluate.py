@@ -312,8 +312,11 @@ def _print_all(figures: dict[str, Any], how: str) -> None:
 
 
 def _difference(row: dict[str, Any], name: str, scale: float) -> str:
-    """`+12.0 (+3.1 to +20.5) *`: a difference, its interval, and a mark when that excludes 0."""
+    """`+12.0 (+3.1 to +20.5) *`: a difference, its interval, and a mark when that excludes 0.
+
+    No mark for costs: their intervals rest on the few episodes with a violation and are too narrow.
+    """
     low, high = row[f"{name}_difference_ci95"]
     digits = 1 if scale == 100 else 2
     text = f"{scale * row[f'{name}_difference']:+.{digits}f} ({scale * low:+.{digits}f} to {scale * high:+.{digits}f})"
-    return f"{text} *" if low > 0 or high < 0 else text
+    return f"{text} *" if name != "cost" and (low > 0 or high < 0) else text
