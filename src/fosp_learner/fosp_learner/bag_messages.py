@@ -78,7 +78,7 @@ def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
     pixels = np.asarray(message.data, np.uint8).reshape(message.height, message.step)[:, :row]
     pixels = pixels.reshape(message.height, message.width, channels)
     if message.encoding == "bgr8":
-        return pixels[..., ::-1]
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
     return pixels if channels == 3 else np.repeat(pixels, 3, axis=2)
 
 
@@ -89,7 +89,7 @@ def _decoded(message: Any) -> NDArray[np.uint8]:
     decoded = None if cut or not len(data) else cv2.imdecode(data, cv2.IMREAD_COLOR)
     if decoded is None:
         raise UserError(f"compressed image of format '{message.format}' cannot be decoded; record jpeg or png")
-    return np.ascontiguousarray(decoded[..., ::-1], np.uint8)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def read_twist(message: Any, kind: str, logged_ns: int, action: ActionSpec) -> tuple[int, NDArray[np.float64]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig
-from fosp_learner.bags import Episode, find_bags, read_episodes
+from fosp_learner.bag_storage import storage_files
+from fosp_learner.bags import BagReading, BagReport, Episode, find_bags, one_size, read_bags
+from fosp_learner.episode_cache import CacheWriter, new_cache, open_cache
 from fosp_learner.world_model import Batch
 
 CACHE_VERSION = 1
@@ -56,6 +57,17 @@ class Dataset:
         """Transitions."""
         return sum(e.length - 1 for e in self.episodes)
 
+    def take_images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Copy of the images of `rows` (...): (..., cameras, H, W, 3).
+
+        Pages of the cache that it had to map are given back at once (the system keeps them as long as it has room), so
+        that the process stays as small with a large data set as with a small one.
+        """
+        taken = self.images[rows]
+        if isinstance(self.images.base, mmap.mmap):
+            self.images.base.madvise(mmap.MADV_DONTNEED)
+        return taken
+
     def share(self, flag: str) -> float:
         """Share of episodes with `flag` (success or violates)."""
         return float(np.mean([getattr(e, flag) for e in self.episodes]))
@@ -66,10 +78,7 @@ def from_episodes(episodes: Sequence[Episode], key: str = "") -> Dataset:
     if not episodes:
         raise UserError("no episodes to train on")
     starts = np.cumsum([0] + [len(e.reward) for e in episodes])
-    index = tuple(
-        EpisodeIndex(e.name, int(s), len(e.reward), e.success and not e.violates, e.violates)
-        for e, s in zip(episodes, starts, strict=False)
-    )
+    index = tuple(_index(e, int(start)) for e, start in zip(episodes, starts, strict=False))
     return Dataset(
         images=np.concatenate([e.images for e in episodes]),
         action=np.concatenate([e.action for e in episodes]),
@@ -88,22 +97,26 @@ def load_bags(
     period_s: float,
     cache: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int | None = None,
 ) -> Dataset:
     """Dataset of all bags below `folders`, from the cache when these bags were read before with these specs.
 
-    `progress(done, total)` counts bags. UserError names the first bag that cannot be used.
+    `progress(done, total)` counts bags. They are read in `workers` processes, by default in as many as pay off; the
+    result is the same, bit for bit. UserError names the first bag that cannot be used, or says that the disk is full.
     """
     bags = find_bags(folders)
+    before = _state(bags)
     key = dataset_key(bags, observation, robot, period_s)
     target = cache / key
     if not target.is_dir():
-        episodes: list[Episode] = []
-        for done, bag in enumerate(bags):
-            progress(done, len(bags))
-            episodes.extend(read_episodes(bag, observation, robot, period_s))
-        progress(len(bags), len(bags))
-        _store(from_episodes(episodes, key), target)
-    return _open(target, key)
+        with new_cache(target, _ARRAYS) as writer:
+            if writer is not None:
+                with closing(read_bags(bags, observation, robot, period_s, workers)) as readings:
+                    _write(writer, _counted(readings, len(bags), progress))
+                if _state(bags) != before:
+                    raise UserError("bags changed while they were read; wait until the recording is finished")
+    arrays, index = open_cache(target, _ARRAYS)
+    return Dataset(**arrays, episodes=tuple(EpisodeIndex(**entry) for entry in index), key=key)
 
 
 def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: RobotConfig, period_s: float) -> str:
@@ -116,7 +129,7 @@ def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: Robot
     }
     digest = hashlib.sha256(json.dumps(specs, sort_keys=True).encode())
     for bag in bags:
-        for path in sorted([*bag.glob("*.mcap"), *bag.glob("*.db3")]):
+        for path in storage_files(bag):
             digest.update(bag.name.encode())
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -175,7 +188,7 @@ class SequenceSampler:
     def batch(self, size: int) -> Batch:
         """`size` sequences."""
         rows, batch = self.rows(size)
-        images = self._data.images[rows]
+        images = self._data.take_images(rows)
         if self._shift:
             images = shift_images(images, self._rng.integers(-self._shift, self._shift + 1, (size, 2)))
         return replace(batch, images=torch.from_numpy(np.ascontiguousarray(images)))
@@ -197,7 +210,7 @@ def whole_episode(dataset: Dataset, episode: EpisodeIndex) -> Batch:
     rows = episode.start + np.arange(episode.length)[None]
     first, last = np.zeros(rows.shape, np.bool_), np.zeros(rows.shape, np.bool_)
     first[:, 0], last[:, -1] = True, True
-    return replace(_batch(dataset, rows, first, last), images=torch.from_numpy(dataset.images[rows]))
+    return replace(_batch(dataset, rows, first, last), images=torch.from_numpy(dataset.take_images(rows)))
 
 
 def shift_images(images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -211,11 +224,17 @@ def shift_images(images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArr
     return shifted
 
 
+def sample_images(dataset: Dataset, number: int, seed: int) -> NDArray[np.uint8]:
+    """Images of random rows of the dataset's episodes: (number, cameras, H, W, 3)."""
+    rows = np.concatenate([e.start + np.arange(e.length) for e in dataset.episodes])
+    return dataset.take_images(np.sort(np.random.default_rng(seed).choice(rows, number)))
+
+
 def mean_image(dataset: Dataset, limit: int = 2000) -> NDArray[np.float32]:
     """Mean of evenly spread rows, (cameras, H, W, 3) in [0, 1]."""
     rows = np.concatenate([e.start + np.arange(e.length) for e in dataset.episodes])
     chosen = rows[:: max(1, len(rows) // limit)]
-    return (dataset.images[chosen].mean(0) / 255.0).astype(np.float32)
+    return (dataset.take_images(chosen).mean(0) / 255.0).astype(np.float32)
 
 
 def _batch(data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> Batch:
@@ -233,24 +252,30 @@ def _batch(data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], las
     )
 
 
-def _store(dataset: Dataset, target: Path) -> None:
-    """Write the cache in one rename; whoever comes second keeps the first one's."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".cache.", dir=target.parent))
-    try:
-        for name in _ARRAYS:
-            np.save(staging / f"{name}.npy", getattr(dataset, name), allow_pickle=False)
-        (staging / "index.json").write_text(json.dumps([vars(e) for e in dataset.episodes]))
-        try:
-            os.rename(staging, target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+def _index(episode: Episode, start: int) -> EpisodeIndex:
+    success = episode.success and not episode.violates
+    return EpisodeIndex(episode.name, start, len(episode.reward), success, episode.violates)
 
 
-def _open(target: Path, key: str) -> Dataset:
-    arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
-    index = json.loads((target / "index.json").read_text())
-    return Dataset(**arrays, episodes=tuple(EpisodeIndex(**entry) for entry in index), key=key)
+def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
+    """Episodes into the cache as they come."""
+    first: BagReport | None = None
+    for reading in readings:
+        first = first or reading.report
+        one_size([first, reading.report])
+        for episode in reading.episodes:
+            writer.append(episode, vars(_index(episode, writer.rows)))
+
+
+def _counted(readings: Iterator[BagReading], total: int, progress: Callable[[int, int], None]) -> Iterator[BagReading]:
+    """Tell of the progress as they come."""
+    progress(0, total)
+    for done, reading in enumerate(readings, 1):
+        yield reading
+        progress(done, total)
+
+
+def _state(bags: Sequence[Path]) -> list[tuple[Path, int, int]]:
+    """Size and time of change of every file that the key depends on."""
+    files = (path for bag in bags for path in storage_files(bag))
+    return [(path, status.st_size, status.st_mtime_ns) for path in files for status in [path.stat()]]
