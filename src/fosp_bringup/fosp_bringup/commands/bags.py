@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fosp_learner.bags import BagReport
 
 app = typer.Typer(no_args_is_help=True, help="Look at recorded bags.")
 
@@ -20,33 +26,49 @@ def check(
     folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
     robot: Annotated[str, typer.Option(help="Robot by name or file; by default the one the bags name.")] = "",
 ) -> int:
-    """Say per bag what can be trained on and what is wrong; exit 2 if any bag cannot be used."""
+    """Say per bag what is used, what is dropped and why; exit 2 if any bag cannot be used."""
     import sys
 
     from rich.console import Console
-    from rich.table import Table
 
     from fosp_bringup.paths import robot_path, share
     from fosp_core.specs import ObservationSpec, read_robot
-    from fosp_learner.bags import check_bags, find_bags
+    from fosp_learner.bags import check_bags, find_bags, one_size
     from fosp_learner.config import LearnerConfig
     from fosp_learner.pretrain import choose_robot
 
     bags = find_bags(folders)
     paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))
     chosen = choose_robot(bags, [read_robot(path) for path in paths])
-    rows = check_bags(folders, ObservationSpec(), chosen, LearnerConfig().decision_period_s)
-    table = Table("bag", "steps", "seconds", "success", "violation", "remark", title=f"robot {chosen.name}")
-    for row in rows:
-        done = ["yes" if flag else "no" for flag in (row.success, row.violation)]
-        table.add_row(row.bag, str(row.steps), f"{row.seconds:.1f}", *done, row.problem)
-    Console().print(table)
-    unusable = [row for row in rows if row.episodes == 0]
+    reports = check_bags(folders, ObservationSpec(), chosen, LearnerConfig().decision_period_s)
+    Console().print(_table(reports, f"robot {chosen.name}; of frames, feedback, commands: used/recorded"))
+    unusable = [report for report in reports if report.problem]
+    usable = [report for report in reports if not report.problem]
     print(
-        f"{len(rows) - len(unusable)} of {len(rows)} bags can be trained on: {sum(r.steps for r in rows)} steps, "
-        f"{sum(r.success for r in rows)} succeed, {sum(r.violation for r in rows)} violate"
+        f"{len(usable)} of {len(reports)} bags can be trained on: {sum(r.steps for r in usable)} steps, "
+        f"{sum(r.success for r in usable)} succeed, {sum(r.violation for r in usable)} violate"
     )
     if unusable:
-        print(f"fosp: {unusable[0].bag}: {unusable[0].problem}", file=sys.stderr)
+        more = f" (and {len(unusable) - 1} more bags cannot be used)" if len(unusable) > 1 else ""
+        print(f"fosp: {unusable[0].bag}: {unusable[0].problem}{more}", file=sys.stderr)
         return 2
+    one_size(usable)
     return 0
+
+
+def _table(reports: Sequence[BagReport], title: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in ("bag", "format", "images", "steps", "success", "violation", "frames", "feedback", "commands"):
+        table.add_column(column, justify="left" if column in ("bag", "format", "images") else "right", overflow="fold")
+    table.add_column("remark", overflow="fold", min_width=16)
+    for report in reports:
+        if report.problem:
+            table.add_row(report.bag, *[""] * 8, report.problem)
+            continue
+        done = ["yes" if flag else "no" for flag in (report.success, report.violation)]
+        used = [str(stream) for stream in (report.frames, report.feedback, report.commands)]
+        images = ", ".join(report.images)
+        table.add_row(report.bag, report.format, images, str(report.steps), *done, *used, "; ".join(report.notes))
+    return table
