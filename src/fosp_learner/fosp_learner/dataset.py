@@ -224,12 +224,6 @@ def shift_images(images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArr
     return shifted
 
 
-def sample_images(dataset: Dataset, number: int, seed: int) -> NDArray[np.uint8]:
-    """Images of random rows of the dataset's episodes: (number, cameras, H, W, 3)."""
-    rows = np.concatenate([e.start + np.arange(e.length) for e in dataset.episodes])
-    return dataset.take_images(np.sort(np.random.default_rng(seed).choice(rows, number)))
-
-
 def mean_image(dataset: Dataset, limit: int = 2000) -> NDArray[np.float32]:
     """Mean of evenly spread rows, (cameras, H, W, 3) in [0, 1]."""
     rows = np.concatenate([e.start + np.arange(e.length) for e in dataset.episodes])

@@ -23,7 +23,7 @@ class FrameSampler:
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
         """Images (size, cameras, H, W, 3) uint8, each shifted by itself, and executed actions (size, A)."""
         rows = self._rows[torch.randint(len(self._rows), (size,)).numpy()]
-        images = self._data.images[rows]
+        images = self._data.take_images(rows)
         if self._shift:
             offsets = torch.randint(-self._shift, self._shift + 1, (size, 2)).numpy()
             images = shift_images(images[:, None], offsets)[:, 0]

@@ -75,7 +75,10 @@ class Trainer:
         with autocast(self.config.bf16):
             mean, std = actor.of_seen(model.embed(model.pixels(images)))
             loss = -log_probability(mean, std, action).mean() - self.config.actor.entropy_scale * entropy(std).mean()
-        figures = {"behaviour/cloning": loss.detach(), "behaviour/clone_rmse": (mean.detach() - action).square().mean().sqrt()}
+        figures = {
+            "behaviour/cloning": loss.detach(),
+            "behaviour/clone_rmse": (mean.detach() - action).square().mean().sqrt(),
+        }
         self._require_finite(figures)
         self._descend(loss, {"world_model": model, "actor": actor}, figures)
         return figures
