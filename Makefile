@@ -21,7 +21,7 @@ $(VENV)/.installed: $(wildcard requirements/*.txt) scripts/relocate_wheel_cmake.
 	@scripts/system_packages.sh
 	@python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "fosp: needs Python 3.11 to 3.13, found $$(python3 -V)" >&2; exit 2; }
-	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	@test -x $(VENV)/bin/python -a -f $(VENV)/pyvenv.cfg || python3 -m venv $(VENV)
 	@echo "installing pinned packages into $(VENV) (a few minutes on first use)"
 	@$(PIP) install $(foreach part,$(PARTS),-r requirements/$(part).txt) -c requirements/constraints.txt
 	@$(VENV)/bin/python scripts/relocate_wheel_cmake.py

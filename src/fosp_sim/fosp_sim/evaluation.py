@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +16,11 @@ from fosp_safety_monitor.verdict import Decision
 from fosp_sim.agent import Agent, Monitoring
 from fosp_sim.env import Env
 from fosp_sim.metrics import EpisodeResult
+from fosp_sim.processes import in_processes
 from fosp_sim.scenario import Scenario
 
 _SHARE = 5
 """Episodes that a process takes at a time."""
-
-
-class EvaluationFailed(Exception):
-    """The evaluation could not be finished; one line that says why."""
 
 
 @dataclass(frozen=True)
@@ -78,63 +68,21 @@ def evaluate_all(
     """Run every episode of every evaluation in parallel processes (default: one per core).
 
     Yields (index into `evaluations`, result) as they come. Evaluations of one scenario run the same scenes. When the
-    caller stops early, by an error, Ctrl-C or `close()`, the processes end at once. Raises what an episode raises, and
-    EvaluationFailed when a process dies.
+    caller stops early the processes end at once (in_processes). Raises what an episode raises, and ProcessDied.
     """
     shares = [
         (index, list(range(first, min(first + _SHARE, evaluation.scenario.episodes))))
         for index, evaluation in enumerate(evaluations)
         for first in range(0, evaluation.scenario.episodes, _SHARE)
     ]
-    count = max(1, min(workers or os.cpu_count() or 1, len(shares)))
-    others = set(multiprocessing.active_children())
-    # Spawned, not forked: neither an OpenGL context nor ONNX Runtime's threads survive a fork.
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_the_parent)
-    futures: dict[Future[list[EpisodeResult]], int] = {}
-    try:
-        with _children_ignore_interrupts():
-            for index, episodes in shares:
-                e = evaluations[index]
-                future = pool.submit(evaluate_episodes, e.bundle_directory, e.scenario, e.robot, episodes, monitoring)
-                futures[future] = index
-        for future in as_completed(futures):
-            for result in future.result():
-                yield futures[future], result
-    except BrokenProcessPool:
-        raise EvaluationFailed(
-            "a process of the evaluation died, perhaps for want of memory; try --workers 1"
-        ) from None
-    finally:
-        if not all(future.done() for future in futures):
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-        pool.shutdown()
-
-
-@contextmanager
-def _children_ignore_interrupts() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: their parent ends them, in silence.
-
-    They inherit the blocked signal. One that comes meanwhile interrupts the parent afterwards: none is lost.
-    """
-    resource_tracker.ensure_running()  # started later, it would unblock the signal
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-def _end_with_the_parent() -> None:
-    """A killed parent cannot end this process: without this it would go on with what is queued."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    arguments = [
+        (evaluations[i].bundle_directory, evaluations[i].scenario, evaluations[i].robot, episodes, monitoring)
+        for i, episodes in shares
+    ]
+    with closing(in_processes(evaluate_episodes, arguments, workers)) as done:
+        for share, results in done:
+            for result in results:
+                yield shares[share][0], result
 
 
 def _run(env: Env, agent: Agent, episode: int) -> EpisodeResult:

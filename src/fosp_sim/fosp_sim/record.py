@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
 from fosp_sim.bag_writer import EpisodeBag
 from fosp_sim.demonstrators import Demonstrator, check_kind
 from fosp_sim.env import Env
+from fosp_sim.processes import in_processes
 from fosp_sim.render import intrinsics
 from fosp_sim.scenario import Scenario
 
 EPOCH_NS = 1_700_000_000 * 1_000_000_000
 """Stamp of second 0: recorded time is simulated time, so that a recording can be repeated bit for bit."""
 _SPACING_NS = 1_000 * 1_000_000_000
+_SHARE = 10
+"""Episodes that a process takes at a time."""
 _DISTINCT = 400_000
 """Episodes with stamps of their own before the seconds of a ROS time overflow."""
 
@@ -45,11 +50,40 @@ def record_episodes(
     """
     check_kind(demonstrator)
     numbers = range(first, first + episodes)
+    _require_new(out, numbers)
+    env = Env(scenario, robot)
+    return (_record(env, demonstrator, number, _folder(out, number)) for number in numbers)
+
+
+def record_in_processes(
+    scenario: Scenario, robot: RobotConfig, demonstrator: str, episodes: int, out: Path, workers: int | None = None
+) -> Iterator[Recorded]:
+    """The very bags of `record_episodes`, in parallel processes (default: one per core); outcomes as they come.
+
+    Few episodes are recorded in this process. Raises as `record_episodes` does, and ProcessDied.
+    """
+    if workers == 1 or episodes <= _SHARE:
+        yield from record_episodes(scenario, robot, demonstrator, episodes, out)
+        return
+    check_kind(demonstrator)
+    _require_new(out, range(episodes))
+    shares = [
+        (scenario, robot, demonstrator, min(_SHARE, episodes - first), out, first)
+        for first in range(0, episodes, _SHARE)
+    ]
+    with closing(in_processes(_record_share, shares, workers)) as done:
+        for _, outcomes in done:
+            yield from outcomes
+
+
+def _record_share(*arguments: Any) -> list[Recorded]:
+    return list(record_episodes(*arguments))
+
+
+def _require_new(out: Path, numbers: range) -> None:
     taken = [folder for folder in (_folder(out, n) for n in numbers) if folder.exists()]
     if taken:
         raise UserError(f"{taken[0]} exists already; choose another --out or remove it")
-    env = Env(scenario, robot)
-    return (_record(env, demonstrator, number, _folder(out, number)) for number in numbers)
 
 
 def _folder(out: Path, episode: int) -> Path:

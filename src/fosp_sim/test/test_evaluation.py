@@ -7,7 +7,8 @@ from fosp_core.bundle import read_manifest, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
-from fosp_sim.evaluation import Evaluation, EvaluationFailed, evaluate, evaluate_all, evaluate_episodes
+from fosp_sim.evaluation import Evaluation, evaluate, evaluate_all, evaluate_episodes
+from fosp_sim.processes import ProcessDied
 from fosp_sim.scenario import Scenario
 
 ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
@@ -61,7 +62,7 @@ def test_a_process_that_dies_is_told_and_not_waited_for(tmp_path):
     next(results)
     (process,) = multiprocessing.active_children()
     process.kill()
-    with pytest.raises(EvaluationFailed, match="a process of the evaluation died"):
+    with pytest.raises(ProcessDied, match="a process died"):
         list(results)
 
 

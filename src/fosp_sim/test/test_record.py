@@ -17,7 +17,7 @@ from fosp_core.executed import mean_command
 from fosp_core.specs import RobotConfig, parse_spec
 from fosp_sim.demonstrators import Demonstrator
 from fosp_sim.env import Env
-from fosp_sim.record import record_episodes
+from fosp_sim.record import record_episodes, record_in_processes
 from fosp_sim.scenario import Scenario
 
 
@@ -122,6 +122,19 @@ def test_a_broken_off_episode_leaves_nothing(tmp_path: Path, arm: RobotConfig, m
     with pytest.raises(KeyboardInterrupt):
         next(record_episodes(short("safe_reach"), arm, "careful", 1, tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parallel_processes_record_the_same_bags(tmp_path: Path, arm: RobotConfig) -> None:
+    scenario = short("safe_reach")
+    alone = list(record_episodes(scenario, arm, "random", 12, tmp_path / "alone"))
+    together = list(record_in_processes(scenario, arm, "random", 12, tmp_path / "together", workers=2))
+    assert {o.episode: o.steps for o in together} == {o.episode: o.steps for o in alone}
+    for outcome in alone:
+        (one,) = outcome.folder.glob("*.mcap")
+        (other,) = (tmp_path / "together" / outcome.folder.name).glob("*.mcap")
+        assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        next(record_in_processes(scenario, arm, "random", 12, tmp_path / "together", workers=2))
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path, arm: RobotConfig) -> None:

@@ -196,7 +196,8 @@ def _in_process(outcomes: list[Outcome], monitor: Monitor, workers: int | None) 
 
     from rich.progress import track
 
-    from fosp_sim.evaluation import Evaluation, EvaluationFailed, evaluate_all
+    from fosp_sim.evaluation import Evaluation, evaluate_all
+    from fosp_sim.processes import ProcessDied
 
     evaluations = [Evaluation(o.contender.path, o.course.scenario, o.contender.robot) for o in outcomes]
     total = sum(o.course.scenario.episodes for o in outcomes)
@@ -204,7 +205,7 @@ def _in_process(outcomes: list[Outcome], monitor: Monitor, workers: int | None) 
         with closing(evaluate_all(evaluations, monitor.value, workers)) as results:
             for index, result in track(results, total=total, description="episodes", console=_progress()):
                 outcomes[index].results.append(result)
-    except EvaluationFailed as error:
+    except ProcessDied as error:
         return str(error)
     for outcome in outcomes:
         outcome.results.sort(key=lambda result: result.episode)

@@ -1,0 +1,85 @@
+"""Work in parallel processes that end with their parent, at once and in silence, whatever ends it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class ProcessDied(Exception):
+    """A process was killed, perhaps for want of memory; its work is not done."""
+
+
+def in_processes(
+    work: Callable[..., Result], arguments: Sequence[tuple[Any, ...]], workers: int | None = None
+) -> Generator[tuple[int, Result], None, None]:
+    """Call `work` with each of `arguments` in parallel processes (default: one per core).
+
+    Yields (index into `arguments`, result) as they come. `work` and all that it takes and gives must be importable and
+    picklable. When the caller stops early, by an error, Ctrl-C or `close()`, every process gets SystemExit where it
+    stands. Raises what `work` raises, and ProcessDied.
+    """
+    count = max(1, min(workers or os.cpu_count() or 1, len(arguments)))
+    others = set(multiprocessing.active_children())
+    # Spawned, not forked: neither an OpenGL context nor ONNX Runtime's threads survive a fork.
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare)
+    futures: dict[Future[Result], int] = {}
+    try:
+        with _children_ignore_interrupts():
+            for index, values in enumerate(arguments):
+                futures[pool.submit(_cleaned_up, work, *values)] = index
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise ProcessDied("a process died, perhaps for want of memory; try --workers 1") from None
+    finally:
+        if not all(future.done() for future in futures):
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+        pool.shutdown()
+
+
+@contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: their parent ends them, in silence.
+
+    They inherit the blocked signal. One that comes meanwhile interrupts the parent afterwards: none is lost.
+    """
+    resource_tracker.ensure_running()  # started later, it would unblock the signal
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def _cleaned_up(work: Callable[..., Result], *values: Any) -> Result:
+    """`work`, and the end of the process when it was terminated meanwhile: the pool would go on with the next."""
+    try:
+        return work(*values)
+    except SystemExit:
+        os._exit(1)
+
+
+def _prepare() -> None:
+    """In a new process: clean up when terminated, and end with the parent, which cannot say so when it is killed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
