@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fosp_learner.bags import Episode
-from fosp_learner.config import ImaginationConfig, LearnerConfig, Size
+from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
 from fosp_learner.dataset import from_episodes
 from fosp_learner.trainer import Trainer
 
@@ -22,7 +22,12 @@ def training_step_s(size: Size, bf16: bool, steps: int = 5, imagination_weight: 
     World model, six critics and actor; with `imagination_weight` > 0 also rollouts from 128 starts.
     """
     config = LearnerConfig(
-        size=size, bf16=bf16, world_model_warmup=0.0, imagination=ImaginationConfig(weight=imagination_weight)
+        size=size,
+        bf16=bf16,
+        batch_size=16,
+        sequence_length=32,
+        cloning=CloningConfig(share=0.0),
+        imagination=ImaginationConfig(weight=imagination_weight),
     )
     trainer = _trainer(config, cameras)
     seconds = []

@@ -68,28 +68,28 @@ class WorldModelConfig(Spec):
     """Weight of KL[sg(posterior) || prior]."""
     representation_scale: float = Field(0.1, ge=0)
     """Weight of KL[posterior || sg(prior)]."""
-    reconstruction_scale: float = Field(1.0, gt=0)
+    reconstruction_scale: float = Field(0.1, gt=0)
     """Weight of the squared pixel error (summed over an image with pixels in [0, 1])."""
-    decoded_share: float = Field(0.5, gt=0, le=1)
+    decoded_share: float = Field(0.25, gt=0, le=1)
     """Share of a batch's rows, drawn anew, that are decoded: neighbouring frames say much the same, and decoding takes
     half of the time."""
-    foreground_scale: float = Field(0.0, ge=0)
+    foreground_scale: float = Field(3.0, ge=0)
     """Extra weight of a pixel per unit of distance from the mean training image: with a fixed camera the small things
     that move or are placed anew are what decides, and the squared error of all pixels hardly sees them. 0: off."""
     violation_weight: float = Field(10.0, ge=1)
     """Weight of the cost loss on steps with cost, which are rare."""
-    image_shift: int = Field(0, ge=0, le=8)
+    image_shift: int = Field(4, ge=0, le=8)
     """Random shift of up to so many pixels, the same over a sequence (DrQ). 0: off."""
-    learning_rate: float = Field(4e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0)
     reward_scale: float = Field(1.0, ge=0)
     cost_scale: float = Field(1.0, ge=0)
     """Weights of the reward and the cost loss."""
-    actor_gradient_scale: float = Field(0.0, ge=0)
+    actor_gradient_scale: float = Field(10.0, ge=0)
     """Times the actor's gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
-    critic_gradient_scale: float = Field(0.0, ge=0)
+    critic_gradient_scale: float = Field(1.0, ge=0)
     """Times the critics' gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
-    embed_gradient_scale: float = Field(1.0, ge=0)
+    embed_gradient_scale: float = Field(0.1, ge=0)
     """Times the gradient of the world model's own losses that reaches the image encoder. Below 1 actor and critics say
     what is worth seeing; the pixels say it less and less clearly the smaller the things are that matter."""
 
@@ -112,22 +112,23 @@ class CriticConfig(Spec):
     target_rate: float = Field(0.02, gt=0, le=1)
     """Share of the network taken over by its moving-average target per update."""
     layers: int = Field(2, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     gradient_clip: float = Field(100.0, gt=0)
 
 
 class ActorConfig(Spec):
     """Closed-form policy by advantage-weighted regression."""
 
-    beta: float = Field(3.0, ge=0)
+    beta: float = Field(4.0, ge=0)
     """Inverse temperature of the weights; 0 is behaviour cloning of what the feasibility filter leaves."""
     eta: float = Field(3.0, ge=0)
     """Weight of the reachability advantage."""
     weight_limit: float = Field(100.0, gt=1)
     normalise_weights: bool = True
     """Divide the weights by their mean over the batch, so that the step size does not depend on beta."""
-    advantage_floor: float = Field(1.0, gt=0)
-    """Least range that reward and cost advantages are divided by."""
+    advantage_floor: float = Field(0.1, gt=0)
+    """Least range that reward and cost advantages are divided by. With rewards of about 0.1 a step the range is 0.4,
+    and a floor of 1 leaves all weights alike: cloning."""
     range_rate: float = Field(0.01, gt=0, le=1)
     """Rate of the moving average of the 5-95 % range."""
     reachability: bool = True
@@ -136,7 +137,7 @@ class ActorConfig(Spec):
     """Feasibility threshold while training; the deployed one is calibrated afterwards."""
     cost_limit: float = Field(0.0, ge=0)
     multiplier_initial: float = Field(0.1, ge=0)
-    multiplier_step: float = Field(1e-3, ge=0)
+    multiplier_step: float = Field(5e-5, ge=0)
     """Initial penalty c of the augmented Lagrangian."""
     multiplier_growth: float = Field(1e-5, ge=0)
     entropy_scale: float = Field(3e-4, ge=0)
@@ -147,9 +148,9 @@ class ActorConfig(Spec):
     copies the last one instead of looking at the image: it clones the data almost perfectly and does not move the robot
     (the copycat problem; Wen et al. 2020)."""
     layers: int = Field(2, ge=1)
-    units: int | None = Field(None, gt=0)
-    """Hidden units; by default those of the size."""
-    learning_rate: float = Field(3e-4, gt=0)
+    units: int | None = Field(256, gt=0)
+    """Hidden units; None: those of the size."""
+    learning_rate: float = Field(5e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0)
 
 
@@ -170,8 +171,8 @@ class CloningConfig(Spec):
     over: keypoints form several times later on them, if at all. Only for an actor that sees the image alone.
     """
 
-    steps: int = Field(0, ge=0)
-    """Updates before the full ones."""
+    share: float = Field(0.5, ge=0)
+    """So many updates per full update."""
     batch_size: int = Field(256, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
 
@@ -186,8 +187,8 @@ class RefinementConfig(Spec):
     actor: bool = False
     """The actor as well. These latents are of images that were not shifted, and it begins to learn them by heart."""
 
-    steps: int = Field(4000, ge=0)
-    """Updates after the full ones."""
+    share: float = Field(0.5, ge=0)
+    """So many updates per full update."""
     batch_size: int = Field(32, gt=0)
     sample: bool = True
     """Draw z from the posterior anew for each batch (noise against overfitting), not its mode."""
@@ -198,8 +199,9 @@ class CalibrationConfig(Spec):
 
     alpha: float = Field(0.05, gt=0, lt=1)
     """Promised miss rate of the steps that precede a violation."""
-    horizon_steps: int = Field(5, gt=0)
-    """H_v: a step precedes a violation if one follows within so many steps."""
+    horizon_steps: int = Field(1, gt=0)
+    """H_v: a step precedes a violation if one follows within so many steps. Further ahead it can mostly still be
+    avoided, and Q_h is rightly low."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
     range_margin: float = Field(0.5, ge=0)
     """Values are accepted this share of the observed span beyond what the validation set shows."""
@@ -210,12 +212,12 @@ class LearnerConfig(Spec):
 
     size: Size = "nano"
     seed: int = Field(0, ge=0)
-    steps: int = Field(8000, gt=0)
+    steps: int = Field(6000, gt=0)
     """Full updates: world model, critics and actor."""
-    world_model_warmup: float = Field(0.2, ge=0, lt=1)
-    """Share of the steps that train the world model alone, first."""
-    batch_size: int = Field(16, gt=0)
-    sequence_length: int = Field(32, gt=2)
+    world_model_warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of the full updates that train the world model alone, first."""
+    batch_size: int = Field(32, gt=0)
+    sequence_length: int = Field(8, gt=2)
     validation_share: float = Field(0.15, gt=0, lt=1)
     """Of the episodes; never trained on, used for calibration and metrics."""
     decision_period_s: float = Field(0.05, gt=0)
@@ -236,8 +238,13 @@ class LearnerConfig(Spec):
 
     @property
     def total_steps(self) -> int:
-        """Of all phases: cloning, full updates, refinement."""
-        return self.cloning.steps + self.steps + self.refinement.steps
+        """Of all phases."""
+        return sum(self.phases)
+
+    @property
+    def phases(self) -> tuple[int, int, int]:
+        """Updates of each phase: cloning, full updates, refinement."""
+        return round(self.cloning.share * self.steps), self.steps, round(self.refinement.share * self.steps)
 
     @property
     def network(self) -> NetworkConfig:
@@ -247,6 +254,6 @@ class LearnerConfig(Spec):
     def _std(self) -> LearnerConfig:
         if self.actor.std_min >= self.actor.std_max:
             raise ValueError("actor.std_min must be below actor.std_max")
-        if self.cloning.steps and self.actor.sees != "image":
-            raise ValueError("cloning.steps: only for an actor that sees the image alone (actor.sees: image)")
+        if self.cloning.share and self.actor.sees != "image":
+            raise ValueError("cloning.share must be 0 for an actor that does not see the image alone (actor.sees)")
         return self

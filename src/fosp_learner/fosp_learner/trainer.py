@@ -51,7 +51,7 @@ class Trainer:
     @property
     def warming_up(self) -> bool:
         """Of the full updates, those that train the world model alone."""
-        return self.step - self.config.cloning.steps < self.config.world_model_warmup * self.config.steps
+        return self.step - self.config.phases[0] < self.config.world_model_warmup * self.config.steps
 
     def train_step(self) -> dict[str, float]:
         """One update; figures for the log. Raises TrainingDiverged before any network is touched by a NaN."""
@@ -59,9 +59,10 @@ class Trainer:
         for name, base in self._base_rates().items():
             for group in self.optimisers[name].param_groups:
                 group["lr"] = base * rate
-        if self.step < self.config.cloning.steps:
+        cloning, full, _ = self.config.phases
+        if self.step < cloning:
             figures = self._clone()
-        elif self.step < self.config.cloning.steps + self.config.steps:
+        elif self.step < cloning + full:
             figures = self._update(self.sampler.batch(self.config.batch_size))
         else:
             figures = self._refine()
@@ -157,7 +158,7 @@ class Trainer:
 
     def _base_rates(self) -> dict[str, float]:
         config = self.config
-        if self.step < config.cloning.steps:
+        if self.step < config.phases[0]:
             return dict.fromkeys(("world_model", "actor"), config.cloning.learning_rate)
         return {
             "world_model": config.world_model.learning_rate,
@@ -168,7 +169,7 @@ class Trainer:
     def _rate(self) -> float:
         """Share of the base learning rates at this step: linear growth, decay over the second half, in each phase."""
         config, step = self.config, self.step
-        for steps in (config.cloning.steps, config.steps, config.refinement.steps):
+        for steps in config.phases:
             if step < steps:
                 break
             step -= steps

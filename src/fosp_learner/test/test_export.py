@@ -10,7 +10,7 @@ from fosp_core.bundle import load_bundle, write_bundle
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
 from fosp_learner.bags import Episode
-from fosp_learner.config import LearnerConfig, NetworkConfig
+from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.dataset import Dataset, from_episodes
 from fosp_learner.export import export_networks
 from fosp_learner.filtering import filter_episodes
@@ -27,7 +27,7 @@ def trainer(make_episode: Callable[..., Episode]) -> Iterator[Trainer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(learner_config.SIZES, "nano", TINY)
         data = from_episodes([make_episode(8 + i % 3, i, violates=i % 2 == 0) for i in range(6)])
-        settings = LearnerConfig(steps=4, world_model_warmup=0.0, batch_size=2, sequence_length=5, bf16=False)
+        settings = LearnerConfig(steps=4, cloning=CloningConfig(share=0.0), batch_size=2, sequence_length=5, bf16=False)
         trained = Trainer(settings, data)
         for _ in range(4):
             trained.train_step()

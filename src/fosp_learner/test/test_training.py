@@ -29,7 +29,9 @@ def data(episodes: list[Episode]) -> Dataset:
 
 def config(**changes: object) -> LearnerConfig:
     values = {"steps": 6, "world_model_warmup": 0.3, "batch_size": 2, "sequence_length": 5, "bf16": False}
-    values["refinement"] = {"steps": 2, "batch_size": 2}
+    values["refinement"] = {"share": 0.34, "batch_size": 2}
+    values["cloning"] = {"share": 0.0}
+    values["world_model"] = {"actor_gradient_scale": 0.0, "critic_gradient_scale": 0.0}
     return LearnerConfig.model_validate(values | changes)
 
 
@@ -40,7 +42,7 @@ def same(one: Trainer, other: Trainer) -> bool:
 
 @pytest.mark.parametrize("interrupted_at", [1, 3, 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(data: Dataset, tmp_path: Path, interrupted_at: int):
-    settings = config(steps=4, cloning={"steps": 2, "batch_size": 3})
+    settings = config(steps=4, cloning={"share": 0.5, "batch_size": 3}, refinement={"share": 0.5, "batch_size": 2})
     straight = Trainer(settings, data)
     for _ in range(8):
         straight.train_step()
@@ -82,7 +84,7 @@ def test_warm_up_leaves_critics_and_actor_alone(data: Dataset):
 
 
 def test_cloning_trains_image_encoder_and_actor_alone(data: Dataset):
-    trainer = Trainer(config(cloning={"steps": 1, "batch_size": 3}), data)
+    trainer = Trainer(config(cloning={"share": 0.17, "batch_size": 3}), data)
     before = {n: t.clone() for n, t in network_tensors(trainer).items()}
     trainer.train_step()
     changed = {n for n, t in network_tensors(trainer).items() if not torch.equal(t, before[n])}
@@ -102,8 +104,8 @@ def test_only_good_episodes_are_cloned(make_episode: Callable[..., Episode]):
 
 
 def test_an_actor_that_sees_past_actions_cannot_be_cloned_from_single_frames():
-    with pytest.raises(ValueError, match="sees the image alone"):
-        config(cloning={"steps": 1}, actor={"sees": "all"})
+    with pytest.raises(ValueError, match="does not see the image alone"):
+        config(cloning={"share": 0.5}, actor={"sees": "all"})
 
 
 def test_critics_and_actor_send_no_gradient_into_the_world_model(data: Dataset):

@@ -35,7 +35,7 @@ class EpisodeBag:
         if folder.exists():
             raise UserError(f"{folder} exists already; choose another --out or remove it")
         self._folder, self._episode, self._robot = folder, episode, robot
-        self._partial = folder.parent / _PARTIAL / f"{os.getpid()}_{folder.name}" / folder.name
+        self._partial = folder.parent / f"{_PARTIAL}_{os.getpid()}_{folder.name}" / folder.name
         self._start_ns, self._latency_ns = start_ns, round(latency_s * 1e9)
         self._store = typestore()
         self._types = self._store.types
@@ -189,6 +189,3 @@ class EpisodeBag:
 
     def _remove_partial(self) -> None:
         shutil.rmtree(self._partial.parent, ignore_errors=True)
-        partials = self._partial.parent.parent
-        if partials.is_dir() and not any(partials.iterdir()):
-            partials.rmdir()

@@ -24,7 +24,7 @@ ARM_TERRAIN = Terrain(
 )
 """Room as a person would keep it: a policy that imitates it to within two or three centimetres is still safe."""
 BASE_TERRAIN = Terrain(
-    lower=(-1.28, -1.28), upper=(1.28, 1.28), cell=0.04, hard=BASE_RADIUS + BASE_MARGIN + 0.025, soft=0.28
+    lower=(-1.28, -1.28), upper=(1.28, 1.28), cell=0.04, hard=BASE_RADIUS + BASE_MARGIN + 0.025, soft=0.34, caution=10.0
 )
 _REPLAN = 0.25
 """s; while obstacles move."""
