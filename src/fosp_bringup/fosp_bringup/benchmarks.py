@@ -137,7 +137,7 @@ def tasks(episodes: int) -> dict[str, Any]:
 def bags(episodes: int) -> dict[str, Any]:
     """Frames per second that the learner reads from bags, decoded and resized."""
     from fosp_core.specs import ObservationSpec
-    from fosp_learner.bags import read_episodes
+    from fosp_learner.data.bags import read_episodes
     from fosp_sim.record import record_episodes
 
     scenario = read_scenario(scenario_path("safe_reach"))

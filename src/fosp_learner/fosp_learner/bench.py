@@ -8,9 +8,9 @@ from statistics import median
 import numpy as np
 import torch
 
-from fosp_learner.bags import Episode
 from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
-from fosp_learner.dataset import from_episodes
+from fosp_learner.data.bags import Episode
+from fosp_learner.data.dataset import from_episodes
 from fosp_learner.trainer import Trainer
 
 _ROWS = 64

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fosp_learner.dataset import Dataset, EpisodeIndex, whole_episode
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, whole_episode
 from fosp_learner.world_model import Batch, Latents, WorldModel
 
 

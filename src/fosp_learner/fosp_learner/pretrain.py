@@ -15,11 +15,11 @@ from safetensors.torch import save as safetensors_bytes
 from fosp_core.bundle import write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import FORMAT_VERSION, LatentSpec, Manifest, ObservationSpec, RobotConfig
-from fosp_learner.bags import bag_metadata, bag_topics, find_bags
 from fosp_learner.calibration import calibrate
 from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.config import LearnerConfig
-from fosp_learner.dataset import Dataset, load_bags, split
+from fosp_learner.data.bags import bag_metadata, bag_topics, find_bags
+from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.export import export_networks
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.run_log import RunLog

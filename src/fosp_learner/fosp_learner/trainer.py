@@ -13,9 +13,9 @@ from fosp_core.errors import UserError
 from fosp_learner.actor import entropy, log_probability
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
-from fosp_learner.dataset import Dataset, SequenceSampler, mean_image
+from fosp_learner.data.dataset import Dataset, SequenceSampler, mean_image
+from fosp_learner.data.frame_sampler import FrameSampler
 from fosp_learner.filtering import FilteredEpisode, filter_episodes
-from fosp_learner.frame_sampler import FrameSampler
 from fosp_learner.networks import scaled_gradient
 from fosp_learner.world_model import Batch, Latents, WorldModel
 

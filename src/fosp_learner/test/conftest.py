@@ -11,7 +11,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 
 from fosp_core.bag_types import typestore
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_learner.bags import Episode
+from fosp_learner.data.bags import Episode
 
 START_S = 1000
 FRAME_NS = 25_000_000

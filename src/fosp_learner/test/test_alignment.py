@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fosp_core.specs import ActionAxis, ActionSpec
-from fosp_learner.alignment import Tolerances, build_episode, find_rows, steps_without_command
-from fosp_learner.bag_messages import Feedback
-from fosp_learner.bag_streams import BagStreams
+from fosp_learner.data.alignment import Tolerances, build_episode, find_rows, steps_without_command
+from fosp_learner.data.bag_messages import Feedback
+from fosp_learner.data.bag_streams import BagStreams
 
 FRAME_S = 0.025
 TOLERANCES = Tolerances.of(0.05, FRAME_S)

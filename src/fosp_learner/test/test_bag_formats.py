@@ -18,7 +18,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
-from fosp_learner.bags import Episode, bag_metadata, bag_topics, find_bags, read_bag, read_episodes
+from fosp_learner.data.bags import Episode, bag_metadata, bag_topics, find_bags, read_bag, read_episodes
 
 PERIOD_S = 0.05
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))

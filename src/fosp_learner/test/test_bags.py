@@ -7,7 +7,7 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
-from fosp_learner.bags import check_bags, find_bags, read_episodes
+from fosp_learner.data.bags import check_bags, find_bags, read_episodes
 
 PERIOD_S = 0.05
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))

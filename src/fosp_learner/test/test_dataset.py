@@ -7,9 +7,9 @@ import torch
 
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
-from fosp_learner.bags import Episode
 from fosp_learner.behaviour import data_trajectories
-from fosp_learner.dataset import SequenceSampler, from_episodes, load_bags, shift_images, split, whole_episode
+from fosp_learner.data.bags import Episode
+from fosp_learner.data.dataset import SequenceSampler, from_episodes, load_bags, shift_images, split, whole_episode
 
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
 

@@ -12,9 +12,9 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
-from fosp_learner.bags import Episode
-from fosp_learner.dataset import Dataset, EpisodeIndex, SequenceSampler, load_bags
-from fosp_learner.episode_cache import ArrayWriter, new_cache, open_cache
+from fosp_learner.data.bags import Episode
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler, load_bags
+from fosp_learner.data.episode_cache import ArrayWriter, new_cache, open_cache
 
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
 ARRAYS = ("images", "action", "reward", "cost", "is_terminal")

@@ -9,9 +9,9 @@ import torch
 from fosp_core.bundle import load_bundle, write_bundle
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
-from fosp_learner.bags import Episode
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
-from fosp_learner.dataset import Dataset, from_episodes
+from fosp_learner.data.bags import Episode
+from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.export import export_networks
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.pretrain import assemble

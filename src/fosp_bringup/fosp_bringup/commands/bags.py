@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fosp_learner.bags import BagReport
+    from fosp_learner.data.bags import BagReport
 
 app = typer.Typer(no_args_is_help=True, help="Look at recorded bags.")
 
@@ -33,8 +33,8 @@ def check(
 
     from fosp_bringup.paths import robot_path, share
     from fosp_core.specs import ObservationSpec, read_robot
-    from fosp_learner.bags import check_bags, find_bags, one_size
     from fosp_learner.config import LearnerConfig
+    from fosp_learner.data.bags import check_bags, find_bags, one_size
     from fosp_learner.pretrain import choose_robot
 
     bags = find_bags(folders)

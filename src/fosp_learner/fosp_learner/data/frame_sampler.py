@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fosp_learner.dataset import Dataset, shift_images
+from fosp_learner.data.dataset import Dataset, shift_images
 
 
 class FrameSampler:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig
-from fosp_learner.alignment import Episode as Episode
-from fosp_learner.alignment import Rows, Tolerances, build_episode, find_rows, steps_without_command
-from fosp_learner.bag_pool import in_processes
-from fosp_learner.bag_storage import METADATA, SUFFIXES, BagStorage
-from fosp_learner.bag_streams import BagStreams, read_streams
+from fosp_learner.data.alignment import Episode as Episode
+from fosp_learner.data.alignment import Rows, Tolerances, build_episode, find_rows, steps_without_command
+from fosp_learner.data.bag_pool import in_processes
+from fosp_learner.data.bag_storage import METADATA, SUFFIXES, BagStorage
+from fosp_learner.data.bag_streams import BagStreams, read_streams
 
 _MOST_SPLITS_TOLD = 3
 

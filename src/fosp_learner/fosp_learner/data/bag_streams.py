@@ -14,9 +14,9 @@ from fosp_core.errors import UserError
 from fosp_core.image import observation_image
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_core.topics import FEEDBACK
-from fosp_learner.bag_messages import Feedback, deserialise, read_feedback, read_image, read_twist, stamp_ns
-from fosp_learner.bag_storage import BagStorage, StoredTopic
-from fosp_learner.mcap_stream import StoredMessage
+from fosp_learner.data.bag_messages import Feedback, deserialise, read_feedback, read_image, read_twist, stamp_ns
+from fosp_learner.data.bag_storage import BagStorage, StoredTopic
+from fosp_learner.data.mcap_stream import StoredMessage
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import Reader
 
 from fosp_core.errors import UserError
-from fosp_learner.mcap_stream import LARGEST_RECORD, MEND, McapStream, StoredMessage
+from fosp_learner.data.mcap_stream import LARGEST_RECORD, MEND, McapStream, StoredMessage
 
 METADATA = "metadata.yaml"
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")

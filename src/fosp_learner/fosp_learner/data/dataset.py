@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig
-from fosp_learner.bag_storage import storage_files
-from fosp_learner.bags import BagReading, BagReport, Episode, find_bags, one_size, read_bags
-from fosp_learner.episode_cache import CacheWriter, new_cache, open_cache
+from fosp_learner.data.bag_storage import storage_files
+from fosp_learner.data.bags import BagReading, BagReport, Episode, find_bags, one_size, read_bags
+from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
 from fosp_learner.world_model import Batch
 
 CACHE_VERSION = 1

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from fosp_core.executed import mean_command, normalised_action
 from fosp_core.specs import ActionSpec
-from fosp_learner.bag_messages import Feedback
-from fosp_learner.bag_streams import BagStreams
+from fosp_learner.data.bag_messages import Feedback
+from fosp_learner.data.bag_streams import BagStreams
 
 
 @dataclass(frozen=True)

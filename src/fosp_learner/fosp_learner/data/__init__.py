@@ -1,0 +1,1 @@
+"""From rosbag2 folders to batches: storage, topics, alignment, cache, samplers."""
