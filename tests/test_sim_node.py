@@ -89,6 +89,20 @@ def test_the_camera_runs_at_40_hz_with_true_stamps(arm: Robot, wait_until: Calla
     assert np.asarray(image.data).std() > 10
 
 
+def test_no_frame_comes_before_the_moment_that_it_shows(arm: Robot, wait_until: Callable[..., Any]) -> None:
+    from sensor_msgs.msg import Image
+
+    from fosp_core import topics
+    from fosp_core.ros import qos
+
+    ages: list[float] = []
+    arm.graph.node.create_subscription(
+        Image, topics.COLOR_IMAGE, lambda message: ages.append(time.time() - stamp(message)), qos.IMAGE
+    )
+    wait_until(lambda: len(ages) >= 60)
+    assert min(ages) > 0.0
+
+
 def test_every_episode_frame_has_feedback_of_its_stamp(arm: Robot, wait_until: Callable[..., Any]) -> None:
     wait_until(lambda: len(arm.feedback) >= 20 and len(arm.images) >= 20)
     assert arm.feedback[0].is_first
