@@ -14,7 +14,7 @@ the policy may wait there.
 
 Cells are one-hot features in place of the world model's latents. All else is the project's own: sequences with seams,
 critics, closed-form weights, actor, with the defaults of the configuration but for what a world of 15 cells makes
-sensible (a shorter discount, small networks, large steps).
+sensible (a shorter discount, small networks, large steps, beta 3).
 """
 
 from functools import cache
@@ -107,7 +107,8 @@ def learned(**switches: float) -> Behaviour:
     torch.manual_seed(0)
     settings: dict[str, dict[str, Any]] = {
         "critic": {"discount": 0.9, "layers": 1, "target_rate": 0.1},
-        "actor": {"sees": "all", "layers": 1, "advantage_floor": 0.1},
+        "actor": {"sees": "all", "layers": 1, "units": None, "beta": 3.0, "multiplier_step": 1e-3},
+        "cloning": {"share": 0.0},
     }
     for switch, value in switches.items():
         part, name = switch.split("__")

@@ -28,7 +28,7 @@ def actions(described: Scenario, robot: RobotConfig, kind: str, seed: int = 0) -
 
 
 def test_careful_reaches_the_goal_without_violation(task: tuple[Scenario, RobotConfig]) -> None:
-    rates = careful_rates(*task, episodes=15)
+    rates = careful_rates(*task, episodes=40)
     assert rates.violation_rate == 0.0
     assert rates.success_rate >= 0.95
     assert 20 <= rates.steps_median <= 70
