@@ -79,7 +79,7 @@ def test_the_range_moves_slowly_and_small_advantages_are_not_blown_up():
     weighting.update(values(spread, 0 * spread), valid)
     weighting.update(values(2 * spread, 0 * spread), valid)
     assert float(weighting.state[0]) == pytest.approx(18 + 0.01 * 18)
-    small = Weighting(ActorConfig(beta=1.0))
+    small = Weighting(ActorConfig(beta=1.0, advantage_floor=1.0))
     small.update(values(0.01 * spread, 0 * spread), valid)
     torch.testing.assert_close(small.weight(values(tensor([[0.1]]), tensor([[0.0]]))), torch.exp(tensor([[0.1]])))
 
