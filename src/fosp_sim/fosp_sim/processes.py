@@ -6,13 +6,14 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
+
+from fosp_core.child_process import end_with_parent
 
 Result = TypeVar("Result")
 
@@ -73,13 +74,6 @@ def _cleaned_up(work: Callable[..., Result], *values: Any) -> Result:
 
 
 def _prepare() -> None:
-    """In a new process: clean up when terminated, and end with the parent, which cannot say so when it is killed."""
+    """In a new process: clean up when terminated, and no life beyond the parent's."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()

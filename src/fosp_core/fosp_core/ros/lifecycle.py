@@ -191,6 +191,7 @@ def events_executor() -> Executor:
 
     It looks only at what has arrived; the other walks through every service and timer of the node at each wake-up:
     measured, 2 ms sooner from image to latent. For nodes that answer messages; its timers are the less exact ones.
+    Only for spin_once with a timeout: its spin() runs idle and delivers nothing (rclpy 7.1).
     """
     try:
         from rclpy.experimental import EventsExecutor

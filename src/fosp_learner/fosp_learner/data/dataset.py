@@ -34,6 +34,7 @@ class EpisodeIndex:
     start: int
     length: int
     success: bool
+    """The goal was reached without any violation."""
     violates: bool
 
 

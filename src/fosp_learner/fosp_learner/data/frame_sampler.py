@@ -16,7 +16,7 @@ class FrameSampler:
     """
 
     def __init__(self, dataset: Dataset, image_shift: int = 0) -> None:
-        good = [e for e in dataset.episodes if e.success and not e.violates] or list(dataset.episodes)
+        good = [e for e in dataset.episodes if e.success] or list(dataset.episodes)
         self._rows = np.concatenate([e.start + np.arange(e.length - 1) for e in good])
         self._data, self._shift = dataset, image_shift
 
