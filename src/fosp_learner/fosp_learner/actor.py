@@ -34,9 +34,10 @@ class Actor(nn.Module):
         return torch.tanh(mean), low + (high - low) * torch.sigmoid(spread)
 
     def sample(self, feature: Tensor) -> Tensor:
-        """Action clipped to [-1, 1]: (..., F) -> (..., A)."""
+        """Action clipped to [-1, 1]: (..., F) -> (..., A). Gradients pass the limits straight through."""
         mean, std = self(feature)
-        return (mean + std * torch.randn_like(mean)).clamp(-1, 1)
+        action: Tensor = mean + std * torch.randn_like(mean)
+        return action + (action.clamp(-1, 1) - action).detach()
 
 
 def log_probability(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
@@ -69,22 +70,34 @@ class Weighting(nn.Module):
 
     @torch.no_grad()
     def update(self, values: Values, valid: Tensor) -> None:
-        """Follow the 5-95 % ranges of the advantages and step the multiplier on E[V_c] - cost_limit."""
-        if not valid.any():
-            return
-        for i, advantage in enumerate((values.q_r - values.v_r, values.q_c - values.v_c)):
-            low, high = torch.quantile(advantage[valid].float(), torch.tensor([0.05, 0.95], device=valid.device))
+        """Follow the ranges of the advantages and step the multiplier on the valid transitions."""
+        if valid.any():
+            self.follow(
+                (values.q_r - values.v_r)[valid], (values.q_c - values.v_c)[valid], float(values.v_c[valid].mean())
+            )
+
+    @torch.no_grad()
+    def follow(self, gain_r: Tensor, gain_c: Tensor, expected_cost: float) -> None:
+        """Follow the 5-95 % ranges of what the actor gains (n,) and step the multiplier on E[V_c] - cost_limit."""
+        for i, gain in enumerate((gain_r, gain_c)):
+            low, high = torch.quantile(gain.float(), torch.tensor([0.05, 0.95], device=gain.device))
             self.state[i].lerp_((high - low).double(), self.config.range_rate if self.state[i] > 0 else 1.0)
-        violation = float(values.v_c[valid].mean()) - self.config.cost_limit
+        violation = expected_cost - self.config.cost_limit
         multiplier, penalty = multiplier_update(
             float(self.state[2]), float(self.state[3]), violation, self.config.multiplier_growth
         )
         self.state[2], self.state[3] = multiplier, penalty
 
+    @property
+    def ranges(self) -> tuple[float, float]:
+        """What gains of reward and cost are divided by."""
+        range_r, range_c = (max(float(self.state[i]), self.config.advantage_floor) for i in (0, 1))
+        return range_r, range_c
+
     def weight(self, values: Values) -> Tensor:
         """Weights of the actions that `values` belong to (...)."""
         config = self.config
-        range_r, range_c = (max(float(self.state[i]), config.advantage_floor) for i in (0, 1))
+        range_r, range_c = self.ranges
         off = torch.zeros_like(values.q_h)
         return policy_weight(
             (values.q_r - values.v_r) / range_r,

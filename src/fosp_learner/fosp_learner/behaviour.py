@@ -55,6 +55,11 @@ def data_trajectories(batch: Batch, feature: Tensor) -> Trajectories:
 @torch.no_grad()
 def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int, horizon: int) -> Trajectories:
     """Rollouts of the model under the actor from `starts` random real latents, `horizon` steps each."""
+    return rollout(model, actor, latents, starts, horizon)
+
+
+def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int, horizon: int) -> Trajectories:
+    """`imagine` with the gradients of model and actor; none reaches the latents that the rollouts start from."""
     deter, stoch = latents.deter.flatten(0, 1).detach(), latents.stoch.flatten(0, 1).detach()
     chosen = torch.randperm(len(deter))[:starts]
     deter, stoch = deter[chosen], stoch[chosen]

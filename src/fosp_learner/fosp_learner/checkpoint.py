@@ -110,8 +110,12 @@ def _load_adam(adam: torch.optim.Adam, prefix: str, tensors: dict[str, Tensor]) 
 
 def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path) -> None:
     """Everything but the number of steps must be as it was."""
+    try:
+        then = LearnerConfig.model_validate(saved).model_dump(mode="json")  # settings that are newer have their default
+    except ValueError:
+        then = saved
     now = config.model_dump(mode="json")
-    different = sorted(key for key in now if now[key] != saved.get(key) and key not in ("steps", "checkpoint_every"))
+    different = sorted(key for key in now if now[key] != then.get(key) and key not in ("steps", "checkpoint_every"))
     if different:
         raise UserError(f"{directory}: the checkpoint was trained with another {different[0]}; train without --resume")
 

@@ -117,7 +117,12 @@ class CriticConfig(Spec):
 
 
 class ActorConfig(Spec):
-    """Closed-form policy by advantage-weighted regression."""
+    """The policy, and how it is improved."""
+
+    objective: Literal["regression", "backprop"] = "regression"
+    """Closed form by advantage-weighted regression on executed actions; or the ablation without in-sample learning:
+    actions of the actor in the model's imagination, improved by the gradient of their returns through the model
+    (SafeDreamer-style). Critics then need `imagination.weight` > 0 to know those actions."""
 
     beta: float = Field(4.0, ge=0)
     """Inverse temperature of the weights; 0 is behaviour cloning of what the feasibility filter leaves."""
@@ -256,4 +261,6 @@ class LearnerConfig(Spec):
             raise ValueError("actor.std_min must be below actor.std_max")
         if self.cloning.share and self.actor.sees != "image":
             raise ValueError("cloning.share must be 0 for an actor that does not see the image alone (actor.sees)")
+        if self.refinement.actor and self.actor.objective != "regression":
+            raise ValueError("refinement.actor must be false with actor.objective backprop: latents are fixed there")
         return self

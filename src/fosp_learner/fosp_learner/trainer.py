@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fosp_core.errors import UserError
 from fosp_learner.actor import entropy, log_probability
+from fosp_learner.backprop import backprop_loss
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, SequenceSampler, mean_image
@@ -126,10 +127,12 @@ class Trainer:
 
     def _behaviour_loss(self, batch: Batch, latents: Latents) -> BehaviourLoss:
         config, imagined = self.config, None
-        if config.imagination.weight > 0:
-            size = config.imagination
-            imagined = imagine(self.world_model, self.behaviour.actor, latents, size.starts, size.horizon)
+        size = config.imagination
         data = data_trajectories(batch, scaled_gradient(latents.feature, config.world_model.critic_gradient_scale))
+        if config.actor.objective == "backprop":
+            return backprop_loss(self.behaviour, self.world_model, data, latents)
+        if size.weight > 0:
+            imagined = imagine(self.world_model, self.behaviour.actor, latents, size.starts, size.horizon)
         shaping = scaled_gradient(latents.feature, config.world_model.actor_gradient_scale)
         return behaviour_loss(self.behaviour, data, imagined, shaping)
 
