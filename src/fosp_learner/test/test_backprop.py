@@ -71,7 +71,7 @@ def mean_after(settings: LearnerConfig, reward: Callable[[Tensor], Tensor], cost
         adam.zero_grad()
         loss.backward()
         adam.step()
-    return float(behaviour.actor(torch.zeros(1, TINY.feature))[0][0, 0])
+    return float(behaviour.actor(torch.zeros(1, TINY.feature))[0][0, 0].detach())
 
 
 def none(action: Tensor) -> Tensor:
@@ -84,7 +84,8 @@ def test_the_actor_climbs_the_reward_of_its_own_imagined_actions():
 
 
 def test_the_multiplier_holds_it_back_from_cost():
-    mean = mean_after(config(reachability=False), lambda a: 0.1 * a[..., 0], lambda a: a[..., 0].clamp_min(0))
+    settings = config(reachability=False, multiplier_initial=10.0)
+    mean = mean_after(settings, lambda a: a[..., 0], lambda a: a[..., 0].clamp_min(0))
     assert mean < 0.1, "what is gained to the right of 0 costs ten times as much there"
 
 
@@ -99,7 +100,8 @@ def test_near_the_unsafe_set_it_only_seeks_the_way_out():
     weights = sum(discount**t for t in range(HORIZON)) / HORIZON
     expected = weights * settings.actor.eta * reach
     assert float(figures["actor"]) == pytest.approx(expected, rel=1e-3), "no reward in it, eta times V_h beyond"
-    assert float(loss) == pytest.approx(expected - settings.actor.entropy_scale * float(figures["entropy"]), rel=1e-3)
+    spread = settings.actor.entropy_scale * float(figures["entropy"])
+    assert float(loss.detach()) == pytest.approx(expected - spread, rel=1e-3)
 
 
 def test_the_gain_of_one_step_is_the_hand_computed_one():
