@@ -83,6 +83,26 @@ def test_a_bundle_for_another_robot_is_refused(capsys, folder):
     assert "sim_arm" in refused(capsys, "up", "sim_base", "--bundle", folder / "bundle")
 
 
+def test_a_bundle_is_signed_and_a_robot_with_keys_takes_no_other(capsys, folder):
+    assert run(["bundle", "keygen", "--out", str(folder / "key.pem")]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    robot = folder / "robot.yaml"
+    robot.write_text(robot_path("sim_arm").read_text() + line + "\n")
+    check = ["bundle", "verify", folder / "bundle", "--robot", robot]
+    assert "is not signed" in refused(capsys, *check)
+    assert "is not signed" in refused(capsys, "up", robot, "--bundle", folder / "bundle")
+    assert run(["bundle", "sign", str(folder / "bundle"), "--key", str(folder / "key.pem")]) == 0
+    assert run([str(argument) for argument in check]) == 0
+    assert "signed with ed25519:" in capsys.readouterr().out
+    assert "exists already" in refused(capsys, "bundle", "keygen", "--out", folder / "key.pem")
+    (key,) = yaml.safe_load(line)["bundle_keys"]
+    path = folder / "bundle" / "signature.json"
+    path.write_text(path.read_text().replace(key[10:14], "AAAA"))
+    assert run(["bundle", "verify", str(folder / "bundle"), "--key", key]) == 0, "what it says of its signer is moot"
+    path.unlink()
+    assert "is not signed" in refused(capsys, "bundle", "verify", folder / "bundle", "--key", key)
+
+
 def test_a_bundle_for_another_task_is_refused(capsys, folder):
     path = scenario_file(folder)
     assert "'tiny'" in refused(capsys, "eval", "--bundle", folder / "bundle", "--scenario", path)
@@ -135,7 +155,19 @@ def test_wrong_usage_is_one_line(capsys, arguments):
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "up", "record", "bags check", "pretrain", "eval", "bundle verify", "bundle show", "bench"],
+    [
+        "demo",
+        "up",
+        "record",
+        "bags check",
+        "pretrain",
+        "eval",
+        "bundle verify",
+        "bundle show",
+        "bundle keygen",
+        "bundle sign",
+        "bench",
+    ],
 )
 def test_every_command_explains_itself(capsys, command):
     assert run([*command.split(), "--help"]) == 0

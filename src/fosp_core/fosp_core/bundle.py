@@ -1,6 +1,6 @@
 """The model bundle: a content-addressed folder with all that the runtime needs and nothing executable.
 
-    manifest.json  encoder.onnx  policy.onnx  critic.onnx  golden.npz  [training/*.safetensors]
+    manifest.json  encoder.onnx  policy.onnx  critic.onnx  golden.npz  [training/*.safetensors]  [signature.json]
 
 A bundle is written in one rename and never changed; its id is the sha256 over the manifest, which holds the sha256 of
 every other file. Loading refuses with one line whatever it cannot vouch for.
@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.onnx_session import OnnxModel, Provider, expect_signature, largest_difference
+from fosp_core.signature import SIGNATURE, read_private_key, require_signature, sign_id
 from fosp_core.specs import FORMAT_VERSION, Manifest, RobotConfig, parse_spec
 
 MANIFEST = "manifest.json"
@@ -34,6 +36,8 @@ REQUIRED = (*(f"{model}.onnx" for model in MODELS), GOLDEN)
 GOLDEN_TOLERANCE = 2e-3
 """Largest relative difference from the golden outputs: other processors round otherwise, other weights differ more."""
 _MAX_MANIFEST_BYTES = 1 << 20
+_MAX_GOLDEN_BYTES = 1 << 28
+"""Unpacked."""
 
 
 @dataclass(frozen=True)
@@ -99,22 +103,35 @@ def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path |
 
 
 def verify_bundle(directory: Path, robot: RobotConfig | None = None) -> Manifest:
-    """Check format version, files, hashes, id and (if given) the robot's specs; UserError says the first fault."""
+    """Check format version, files, hashes, id and (if given) the robot's specs; UserError says the first fault.
+
+    A robot with `bundle_keys` refuses a bundle that none of them signed.
+    """
     manifest = read_manifest(directory)
     for name in REQUIRED:
         if name not in manifest.files:
             raise UserError(f"{directory}: manifest lists no {name}")
     for name, expected in manifest.files.items():
         path = directory / _safe_name(name, str(directory / MANIFEST))
-        if not path.is_file() or path.is_symlink():
+        if not path.is_file():
             raise UserError(f"{directory}: {name} is missing; copy the whole bundle again")
+        if path.resolve() != directory.resolve() / name:
+            raise UserError(f"{directory}: {name} is a link; copy the whole bundle again, with what links point to")
         if _sha256(path) != expected:
             raise UserError(f"{directory}: {name} is damaged (sha256 differs); copy the bundle again")
     if content_id(manifest) != manifest.id:
         raise UserError(f"{directory}: {MANIFEST} is damaged (its content does not give its id); copy the bundle again")
     if robot is not None:
         _check_robot(directory, manifest, robot)
+        if robot.bundle_keys:
+            require_signature(directory, manifest.id, robot.bundle_keys)
     return manifest
+
+
+def sign_bundle(directory: Path, private_key: Path) -> str:
+    """Verify a bundle and sign it with the key in the file `private_key`; returns the public key in text."""
+    key = read_private_key(private_key)
+    return sign_id(directory, verify_bundle(directory).id, key).public_key
 
 
 def load_bundle(directory: Path, robot: RobotConfig | None = None, provider: Provider = "auto") -> Bundle:
@@ -136,12 +153,14 @@ def read_manifest(directory: Path) -> Manifest:
         raise UserError(f"{directory}: no such bundle folder")
     path = directory / MANIFEST
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file; is this a bundle?")
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise UserError(f"{path}: larger than a manifest may be")
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; is this a bundle?") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"{path}: not valid JSON; copy the bundle again") from None
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
@@ -188,9 +207,12 @@ def _check_signatures(bundle: Bundle) -> None:
 def _check_golden(bundle: Bundle) -> None:
     path = bundle.directory / GOLDEN
     try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(entry.file_size for entry in packed.infolist()) > _MAX_GOLDEN_BYTES:
+                raise UserError(f"{path}: unpacks to more than {_MAX_GOLDEN_BYTES >> 20} MiB; export the bundle again")
         with np.load(path, allow_pickle=False) as archive:
             golden = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, KeyError):
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, KeyError):
         raise UserError(f"{path}: not readable; copy the bundle again") from None
     for name in MODELS:
         model: OnnxModel = getattr(bundle, name)
@@ -228,7 +250,7 @@ def _check_robot(directory: Path, manifest: Manifest, robot: RobotConfig) -> Non
 def _safe_name(name: str, source: str) -> PurePosixPath:
     """`name` as a relative path that stays inside the folder; UserError otherwise."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or name in ("", ".", MANIFEST):
+    if path.is_absolute() or ".." in path.parts or "\\" in name or name in ("", ".", MANIFEST, SIGNATURE):
         raise UserError(f"{source}: illegal file name {name!r}")
     return path
 

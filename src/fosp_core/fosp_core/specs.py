@@ -6,7 +6,7 @@ Units are SI; a normalised action has each axis in [-1, 1] and is scaled by its 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +15,11 @@ from fosp_core.errors import UserError
 
 FORMAT_VERSION = 1
 """Of the bundle folder; a loader refuses any other."""
+
+MAX_YAML_BYTES = 1 << 20
+
+PublicKey = Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
+"""An Ed25519 public key in text: 32 bytes in base64."""
 
 TwistComponent = Literal["linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z"]
 
@@ -184,6 +189,8 @@ class RobotConfig(Spec):
     pose_topic: str = ""
     """geometry_msgs/PoseStamped of the commanded point in the action frame; arms need it for the workspace."""
     camera_frame_rate_hz: float = Field(30.0, gt=0)
+    bundle_keys: tuple[PublicKey, ...] = ()
+    """Who may vouch for a bundle (fosp bundle keygen); where there are any, no other is loaded."""
 
     @model_validator(mode="after")
     def _complete(self) -> RobotConfig:
@@ -237,9 +244,13 @@ def _models_in(annotation: object) -> list[type[BaseModel]]:
 def read_yaml(path: Path) -> Any:
     """Content of a YAML file; UserError with one line when it is missing or malformed."""
     try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise UserError(f"{path}: larger than a configuration file may be ({MAX_YAML_BYTES} bytes)")
         return yaml.safe_load(path.read_text())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""

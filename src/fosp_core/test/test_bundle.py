@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +178,54 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
 def test_an_unavailable_provider_is_told(bundle):
     with pytest.raises(UserError, match="install onnxruntime-gpu"):
         load_bundle(bundle, provider="cuda")
+
+
+def test_a_manifest_nested_too_deeply_is_refused(bundle):
+    (bundle / MANIFEST).write_text("[" * 100_000)
+    refused(bundle, "not valid JSON")
+
+
+def test_a_manifest_that_is_no_file_is_refused(bundle):
+    (bundle / MANIFEST).unlink()
+    os.mkfifo(bundle / MANIFEST)
+    refused(bundle, "not a file")
+
+
+def test_a_link_out_of_the_folder_is_refused_file_or_directory(bundle, tmp_path):
+    (bundle / GOLDEN).rename(tmp_path / GOLDEN)
+    (bundle / GOLDEN).symlink_to(tmp_path / GOLDEN)
+    refused(bundle, f"{GOLDEN} is a link")
+    (bundle / GOLDEN).unlink()
+    (tmp_path / GOLDEN).rename(bundle / GOLDEN)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a").write_bytes(b"")
+    (bundle / "training").symlink_to(tmp_path / "weights")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    edit_manifest(bundle, files={**read_manifest(bundle).files, "training/a": empty})
+    refused(bundle, "training/a is a link")
+
+
+def test_golden_outputs_that_unpack_to_more_than_memory_holds_are_refused(bundle):
+    with zipfile.ZipFile(bundle / "bomb", "w", zipfile.ZIP_DEFLATED) as packed, packed.open("a.npy", "w") as array:
+        for _ in range(300):
+            array.write(bytes(1 << 20))
+    files = {name: bundle / name for name in read_manifest(bundle).files}
+    bomb = bundle.parent / "bomb"
+    write_bundle(bomb, read_manifest(bundle), {**files, GOLDEN: bundle / "bomb"})
+    refused(bomb, "unpacks to more than")
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname"])
+def test_weights_outside_of_the_folder_are_not_read(bundle, tmp_path, location):
+    (tmp_path / "secret").write_bytes(bytes(1 << 16))
+    model = onnx.load(bundle / "critic.onnx")
+    for initializer in model.graph.initializer:
+        if list(initializer.dims) == []:
+            continue
+        initializer.ClearField("raw_data")
+        initializer.data_location = onnx.TensorProto.EXTERNAL
+        initializer.external_data.add(key="location", value=location)
+    forged = bundle.parent / "forged"
+    files = {name: bundle / name for name in read_manifest(bundle).files}
+    write_bundle(forged, read_manifest(bundle), {**files, "critic.onnx": model.SerializeToString()})
+    refused(forged, "not a model that ONNX Runtime can load")

@@ -5,6 +5,7 @@ import pytest
 from sensor_msgs.msg import Image
 
 from fosp_core.errors import UserError
+from fosp_core.ros import image_message
 from fosp_core.ros.image_message import fill_image, image_view, rgb_view
 
 
@@ -90,3 +91,10 @@ def test_a_message_reused_for_another_shape_of_as_many_pixels_says_the_new_shape
     fill_image(target, random_pixels(4, 6, 3))
     fill_image(target, random_pixels(6, 4, 3))
     assert (target.height, target.width, target.step) == (6, 4, 12)
+
+
+def test_an_image_larger_than_any_camera_s_is_refused_before_it_is_looked_at(monkeypatch):
+    monkeypatch.setattr(image_message, "MAX_IMAGE_BYTES", 100)
+    message = Image(height=10, width=10, step=30, encoding="rgb8", data=array.array("B", bytes(300)))
+    with pytest.raises(UserError, match="300 bytes is larger than a camera's"):
+        image_view(message)

@@ -13,12 +13,15 @@ import lz4.frame
 import numpy as np
 import pytest
 import yaml
+import zstandard
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_learner.data import bag_storage
 from fosp_learner.data.bags import Episode, bag_metadata, bag_topics, find_bags, read_bag, read_episodes
+from fosp_learner.data.mcap_stream import StoredMessage
 
 PERIOD_S = 0.05
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
@@ -285,3 +288,37 @@ def test_a_file_that_metadata_lists_must_be_there_and_another_is_not_used(write_
     file.unlink()
     with pytest.raises(UserError, match=r"episode_000000\.mcap is missing"):
         read_episodes(bag, SMALL, robot, PERIOD_S)
+
+
+@pytest.mark.parametrize("listed", ["../{}/{}", "/{}/{}"])
+def test_a_bag_that_lists_files_outside_of_its_folder_is_refused(
+    write_bag: WriteBag, robot: RobotConfig, tmp_path: Path, listed: str
+):
+    bag = write_bag()
+    path = bag / "metadata.yaml"
+    information = yaml.safe_load(path.read_text())
+    (name,) = information["rosbag2_bagfile_information"]["relative_file_paths"]
+    information["rosbag2_bagfile_information"]["relative_file_paths"] = [listed.format(bag.name, name)]
+    path.write_text(yaml.safe_dump(information))
+    with pytest.raises(UserError, match="outside of the bag"):
+        read_bag(bag, SMALL, robot, PERIOD_S)
+
+
+def test_metadata_that_no_recorder_wrote_is_refused_in_one_line(write_bag: WriteBag):
+    bag = write_bag()
+    (bag / "metadata.yaml").write_text("[" * 5000)
+    with pytest.raises(UserError, match="no rosbag2 metadata"):
+        bag_topics(bag)
+    with (bag / "metadata.yaml").open("w") as file:
+        file.truncate(17 << 20)
+    with pytest.raises(UserError, match="larger than rosbag2 metadata can be"):
+        bag_topics(bag)
+
+
+def test_a_message_that_unpacks_to_more_than_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bag_storage, "LARGEST_MESSAGE", 1 << 20)
+    packed = zstandard.ZstdCompressor().compress(bytes(2 << 20))
+    with pytest.raises(UserError, match=r"/camera.*unpacks to more than 1 MiB"):
+        bag_storage._unpacked(StoredMessage("/camera", "", "", 0, packed))
+    small = zstandard.ZstdCompressor().compress(bytes(1 << 20))
+    assert bag_storage._unpacked(StoredMessage("/camera", "", "", 0, small)).data == bytes(1 << 20)

@@ -1,4 +1,4 @@
-"""`fosp bundle`: look at a model bundle, or check it."""
+"""`fosp bundle`: look at a model bundle, check it, sign it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,57 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Verify or show a model bundle.")
+app = typer.Typer(no_args_is_help=True, help="Verify, sign or show a model bundle.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
 Robot = Annotated[str, typer.Option(help="Robot to check the specs against: a name in config/robots, or a YAML file.")]
 
 
 @app.command()
-def verify(directory: Directory, robot: Robot = "") -> None:
-    """Check hashes, id, signatures and the golden outputs; exit 2 with one line if anything is wrong."""
+def verify(
+    directory: Directory,
+    robot: Robot = "",
+    key: Annotated[
+        list[str] | None, typer.Option(help="Public key that must have signed it; may be given several times.")
+    ] = None,
+) -> None:
+    """Check hashes, id, networks, golden outputs, and the signature if `--key` or the robot asks for it.
+
+    Exit 2 with one line if anything is wrong.
+    """
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle import load_bundle
+    from fosp_core.signature import require_signature
     from fosp_core.specs import read_robot
 
-    bundle = load_bundle(directory, read_robot(robot_path(robot)) if robot else None)
+    config = read_robot(robot_path(robot)) if robot else None
+    bundle = load_bundle(directory, config)
     manifest = bundle.manifest
-    print(f"{directory}: ok, {manifest.task} for {manifest.robot}, id {manifest.id}, runs on {bundle.provider}")
+    trusted = [*(key or ()), *(config.bundle_keys if config else ())]
+    signer = f", signed with {require_signature(directory, manifest.id, trusted)}" if trusted else ""
+    print(f"{directory}: ok, {manifest.task} for {manifest.robot}, id {manifest.id}{signer}, runs on {bundle.provider}")
+
+
+@app.command()
+def keygen(
+    out: Annotated[Path, typer.Option(help="File for the private key; only you can read it.", metavar="FILE")],
+) -> None:
+    """Make a key to sign bundles with, and print the line for the configuration of the robots that are to trust it."""
+    from fosp_core.signature import generate_key
+
+    public = generate_key(out)
+    print(f"private key: {out} (keep it where bundles are made, never on a robot that only runs them)")
+    print("in config/robots/NAME.yaml of each robot that is to load only bundles signed with it:")
+    print(f'bundle_keys: ["{public}"]')
+
+
+@app.command()
+def sign(
+    directory: Directory, key: Annotated[Path, typer.Option(help="Private key of keygen.", metavar="FILE")]
+) -> None:
+    """Verify a bundle and put your signature into its folder."""
+    from fosp_core.bundle import sign_bundle
+
+    print(f"{directory}: signed with {sign_bundle(directory, key)}")
 
 
 @app.command()

@@ -11,6 +11,8 @@ from sensor_msgs.msg import Image
 
 from fosp_core.errors import UserError
 
+MAX_IMAGE_BYTES = 1 << 27
+"""A 40 megapixel RGB image; what is larger is no camera's, and would keep the encoder from its deadlines."""
 _ENCODINGS: dict[str, tuple[Any, int]] = {
     "rgb8": (np.uint8, 3),
     "bgr8": (np.uint8, 3),
@@ -25,6 +27,8 @@ def image_view(message: Image) -> NDArray[Any]:
     No copy is made: the view lives as long as the message. Raises UserError for any other encoding, or when height,
     width, step and data do not fit each other.
     """
+    if len(message.data) > MAX_IMAGE_BYTES:
+        raise UserError(f"image of {len(message.data)} bytes is larger than a camera's ({MAX_IMAGE_BYTES} at most)")
     if message.encoding not in _ENCODINGS:
         return _through_cv_bridge(message)
     dtype, channels = _ENCODINGS[message.encoding]

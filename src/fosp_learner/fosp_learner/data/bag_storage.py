@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import yaml
@@ -27,6 +27,9 @@ from fosp_learner.data.mcap_stream import LARGEST_RECORD, MEND, McapStream, Stor
 METADATA = "metadata.yaml"
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+LARGEST_MESSAGE = 256 << 20
+"""A message that unpacks to more is refused: a few kB of zeros could fill all memory."""
+_MAX_METADATA_BYTES = 16 << 20
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -127,7 +130,11 @@ class BagStorage:
     def _listed(self, there: list[Path]) -> list[Path]:
         """Files that metadata.yaml names, which old bags do with the folder before them."""
         information = self._information or {}
-        listed = [self.bag / Path(str(name)).name for name in information.get("relative_file_paths") or ()]
+        names = [PurePosixPath(str(name)) for name in information.get("relative_file_paths") or ()]
+        outside = [name for name in names if name.is_absolute() or ".." in name.parts]
+        if outside:
+            raise UserError(f"{self.bag}: metadata.yaml lists {outside[0]}, outside of the bag; copy the bag again")
+        listed = [self.bag / name.name for name in names]
         missing = [path.name for path in listed if not path.is_file()]
         if missing:
             raise UserError(f"{self.bag}: {missing[0]} is missing, metadata.yaml lists it; copy the bag again")
@@ -151,6 +158,8 @@ class BagStorage:
 def _information(bag: Path) -> dict[str, Any] | None:
     """Content of metadata.yaml; None where there is none."""
     try:
+        if (bag / METADATA).stat().st_size > _MAX_METADATA_BYTES:
+            raise UserError(f"{bag}: {METADATA} is larger than rosbag2 metadata can be; record the bag again")
         text = (bag / METADATA).read_text()
     except FileNotFoundError:
         return None
@@ -158,7 +167,7 @@ def _information(bag: Path) -> dict[str, Any] | None:
         raise UserError(f"{bag}: {METADATA} cannot be read ({error})") from None
     try:
         information = yaml.load(text, _LOADER)["rosbag2_bagfile_information"]  # a safe loader
-    except (yaml.YAMLError, KeyError, TypeError):
+    except (yaml.YAMLError, KeyError, TypeError, RecursionError):
         raise _no_metadata(bag) from None
     if not isinstance(information, dict):
         raise _no_metadata(bag)
@@ -174,9 +183,15 @@ def _unpacked(message: StoredMessage) -> StoredMessage:
     if bytes(message.data[:4]) != _ZSTD_MAGIC:
         return message
     try:
-        return message._replace(data=zstandard.ZstdDecompressor().decompressobj().decompress(message.data))
+        with zstandard.ZstdDecompressor().stream_reader(message.data) as stream:
+            data = stream.read(LARGEST_MESSAGE + 1)
     except zstandard.ZstdError as error:
         raise UserError(f"holds a message that cannot be decompressed ({error}){MEND}") from None
+    if len(data) > LARGEST_MESSAGE:
+        raise UserError(
+            f"holds a message on {message.topic} that unpacks to more than {LARGEST_MESSAGE >> 20} MiB{MEND}"
+        )
+    return message._replace(data=data)
 
 
 @contextmanager
