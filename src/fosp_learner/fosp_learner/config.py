@@ -80,6 +80,12 @@ class WorldModelConfig(Spec):
     """Weight of the cost loss on steps with cost, which are rare."""
     image_shift: int = Field(4, ge=0, le=8)
     """Random shift of up to so many pixels, the same over a sequence (DrQ). 0: off."""
+    hue_shift: float = Field(40.0, ge=0, le=180)
+    """Random turn of the hue of up to so many degrees, the same over a sequence. What the policy looks at keeps its
+    colour only in the same light; images are reconstructed as they were. 0: off."""
+    saturation_shift: float = Field(0.2, ge=0, lt=1)
+    brightness_shift: float = Field(0.15, ge=0, lt=1)
+    """Random change of saturation and brightness by up to this share, likewise. 0: off."""
     learning_rate: float = Field(5e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0)
     reward_scale: float = Field(1.0, ge=0)

@@ -27,12 +27,15 @@ class FilteredEpisode:
 
 
 @torch.no_grad()
-def filter_episodes(model: WorldModel, data: Dataset, group: int = 32) -> Iterator[FilteredEpisode]:
-    """Filter every episode from its first to its last row, in float32."""
+def filter_episodes(
+    model: WorldModel, data: Dataset, group: int = 32, varied: bool = False
+) -> Iterator[FilteredEpisode]:
+    """Filter every episode from its first to its last row, in float32; `varied`: each in random other colours."""
     for begin in range(0, len(data.episodes), group):
         indices = data.episodes[begin : begin + group]
         batches = [whole_episode(data, index) for index in indices]
-        embeds = [model.embed(model.pixels(batch.images)) for batch in batches]
+        pictures = (model.pixels(batch.images) for batch in batches)
+        embeds = [model.embed(model.varied(picture, 1) if varied else picture) for picture in pictures]
         actions = [batch.action_prev[0] for batch in batches]
         first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool)
         first[:, 0] = True

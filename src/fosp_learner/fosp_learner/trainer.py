@@ -75,7 +75,7 @@ class Trainer:
         images, action = self._frames.batch(self.config.cloning.batch_size)
         actor, model = self.behaviour.actor, self.world_model
         with autocast(self.config.bf16):
-            mean, std = actor.of_seen(model.embed(model.pixels(images)))
+            mean, std = actor.of_seen(model.embed(model.varied(model.pixels(images), len(images))))
             loss = -log_probability(mean, std, action).mean() - self.config.actor.entropy_scale * entropy(std).mean()
         figures = {
             "behaviour/cloning": loss.detach(),
@@ -106,7 +106,9 @@ class Trainer:
         """Critics, and the actor if asked for, on latents of the finished world model."""
         config = self.config.refinement
         if self._latents is None:
-            self._latents = scatter_latents(filter_episodes(self.world_model, self._data), len(self._data.reward))
+            self._latents = scatter_latents(
+                filter_episodes(self.world_model, self._data, varied=True), len(self._data.reward)
+            )
         deter, posterior, embed = self._latents
         rows, batch = self.sampler.rows(config.batch_size)
         rssm, logits = self.world_model.rssm, posterior[rows]

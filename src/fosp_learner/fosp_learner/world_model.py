@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fosp_learner.colour import recoloured
 from fosp_learner.config import NetworkConfig, WorldModelConfig
 from fosp_learner.losses import balanced_kl, binary_nll, categorical_kl, two_hot_nll
 from fosp_learner.networks import (
@@ -201,6 +202,12 @@ class WorldModel(nn.Module):
         flat = flat.permute(0, 2, 3, 1, 4).reshape(-1, height, width, cameras * colours)
         return flat.float() / 255.0 - 0.5
 
+    def varied(self, pixels: Tensor, groups: int) -> Tensor:
+        """`pixels` (N, H, W, channels) in random other colours, the same for each of `groups` equal runs of images."""
+        config = self.config
+        shifts = config.hue_shift, config.saturation_shift, config.brightness_shift
+        return recoloured(pixels, groups, *shifts) if any(shifts) else pixels
+
     def embed(self, pixels: Tensor) -> Tensor:
         """(N, H, W, channels) -> (N, E)."""
         result: Tensor = self.encoder(pixels)
@@ -215,7 +222,7 @@ class WorldModel(nn.Module):
         """Named losses, each () and already weighted, and the latents they were computed on."""
         config, shape = self.config, batch.is_first.shape
         pixels = self.pixels(batch.images)
-        embed = self.embed(pixels).reshape(*shape, -1)
+        embed = self.embed(self.varied(pixels, shape[0])).reshape(*shape, -1)
         seen = scaled_gradient(embed, config.embed_gradient_scale)
         latents = self.rssm.observe(seen, batch.action_prev, batch.is_first)
         latents = replace(latents, embed=embed.float())
