@@ -1,8 +1,9 @@
-"""The policy: a normal distribution with a tanh mean, and its advantage-weighted regression."""
+"""The policy: a mixture of normal distributions with tanh means, and its advantage-weighted regression."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,30 +14,73 @@ from fosp_learner.losses import multiplier_update, policy_weight
 from fosp_learner.networks import Perceptron
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """Normal distributions with independent axes, M of them: ways to act, each with its probability."""
+
+    log_weight: Tensor
+    """(..., M) log-probabilities of the components."""
+    mean: Tensor
+    """(..., M, A)."""
+    std: Tensor
+    """(..., M, A)."""
+
+    def log_probability(self, action: Tensor) -> Tensor:
+        """log pi(a): (..., A) -> (...)."""
+        every = action.unsqueeze(-2).expand_as(self.mean)
+        return torch.logsumexp(self.log_weight + log_probability(self.mean, self.std, every), -1)
+
+    def entropy(self) -> Tensor:
+        """Expected entropy of the component that is drawn (...): what an action says within its component."""
+        return (self.log_weight.exp() * entropy(self.std)).sum(-1)
+
+    def mode(self) -> tuple[Tensor, Tensor]:
+        """Mean and std of the most probable component, each (..., A)."""
+        return self._component(self.log_weight.argmax(-1))
+
+    def sample(self) -> Tensor:
+        """Action (..., A), with a gradient into mean and std of the component that is drawn."""
+        uniform = torch.rand_like(self.log_weight[..., :1])
+        above = (self.log_weight.exp().cumsum(-1) < uniform).sum(-1)
+        mean, std = self._component(above.clamp_max(self.mean.shape[-2] - 1))
+        return mean + std * torch.randn_like(mean)
+
+    def _component(self, which: Tensor) -> tuple[Tensor, Tensor]:
+        place = which[..., None, None].expand(*which.shape, 1, self.mean.shape[-1])
+        return self.mean.gather(-2, place).squeeze(-2), self.std.gather(-2, place).squeeze(-2)
+
+
 class Actor(nn.Module):
-    """pi(a | s) = Normal(tanh(mean), std in [std_min, std_max]), axes independent."""
+    """pi(a | s): a mixture of Normal(tanh(mean), std in [std_min, std_max]), axes independent."""
 
     def __init__(self, net: NetworkConfig, config: ActorConfig, action: int) -> None:
         super().__init__()
         self.config = config
         image = slice(net.deter, net.deter + net.embed)
         self.seen = image if config.sees == "image" else slice(0, net.feature)
-        self.net = Perceptron(self.seen.stop - self.seen.start, config.units or net.units, config.layers, 2 * action)
+        outputs = config.components * (1 + 2 * action)
+        self.net = Perceptron(self.seen.stop - self.seen.start, config.units or net.units, config.layers, outputs)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., F) -> mean and std, each (..., A) float32."""
+        """(..., F) -> mean and std of the most probable component, each (..., A) float32: what is deployed."""
+        return self.distribution(feature).mode()
+
+    def distribution(self, feature: Tensor) -> Mixture:
+        """(..., F) -> the whole of pi, float32."""
         return self.of_seen(feature[..., self.seen])
 
-    def of_seen(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def of_seen(self, seen: Tensor) -> Mixture:
         """The same from the part of the feature that the actor looks at."""
-        mean, spread = self.net(seen).float().chunk(2, -1)
+        components = self.config.components
+        outputs = self.net(seen).float()
+        logits, rest = outputs[..., :components], outputs[..., components:]
+        mean, spread = rest.unflatten(-1, (components, -1)).chunk(2, -1)
         low, high = self.config.std_min, self.config.std_max
-        return torch.tanh(mean), low + (high - low) * torch.sigmoid(spread)
+        return Mixture(torch.log_softmax(logits, -1), torch.tanh(mean), low + (high - low) * torch.sigmoid(spread))
 
     def sample(self, feature: Tensor) -> Tensor:
         """Action clipped to [-1, 1]: (..., F) -> (..., A). Gradients pass the limits straight through."""
-        mean, std = self(feature)
-        action: Tensor = mean + std * torch.randn_like(mean)
+        action = self.distribution(feature).sample()
         return action + (action.clamp(-1, 1) - action).detach()
 
 
@@ -122,13 +166,13 @@ def regression_loss(
     assert weight.shape == data.valid.shape, (weight.shape, data.valid.shape)
     config, valid = actor.config, data.valid.float()
     count = valid.sum().clamp_min(1)
-    mean, std = actor((data.feature if feature is None else feature)[:, :-1])
-    log_pi = log_probability(mean, std, data.action)
+    policy = actor.distribution((data.feature if feature is None else feature)[:, :-1])
+    log_pi = policy.log_probability(data.action)
     raw_mean = (weight * valid).sum() / count
     if config.normalise_weights:
         weight = weight / raw_mean.clamp_min(1e-6)
     regression = -(weight * valid * log_pi).sum() / count
-    spread = (entropy(std) * valid).sum() / count
+    spread = (policy.entropy() * valid).sum() / count
     total = (weight * valid).sum()
     figures = {
         "actor": regression.detach(),

@@ -17,7 +17,6 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 
-from fosp_learner.actor import entropy
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, rollout
 from fosp_learner.critics import Trajectories
 from fosp_learner.losses import lambda_return, reachability_target
@@ -61,8 +60,7 @@ def imagined_gain(behaviour: Behaviour, imagined: Trajectories) -> tuple[Tensor,
     arrived = torch.cumprod(discount * imagined.continues.detach(), 1)
     reached = torch.cat([torch.ones_like(arrived[:, :1]), arrived[:, :-1]], 1)
     assert gain.shape == reached.shape, (gain.shape, reached.shape)
-    _, std = behaviour.actor(imagined.feature[:, :-1].detach())
-    spread = (reached * entropy(std)).mean()
+    spread = (reached * behaviour.actor.distribution(imagined.feature[:, :-1].detach()).entropy()).mean()
     gained = (reached * gain).mean()
     figures = {
         "actor": -gained.detach(),

@@ -130,6 +130,9 @@ class ActorConfig(Spec):
     actions of the actor in the model's imagination, improved by the gradient of their returns through the model
     (SafeDreamer-style). Critics then need `imagination.weight` > 0 to know those actions."""
 
+    components: int = Field(4, ge=1)
+    """Normal distributions in the mixture that the policy is; it acts by the most probable one. Where there are two
+    ways round an obstacle, the mean of both leads into it."""
     beta: float = Field(4.0, ge=0)
     """Inverse temperature of the weights; 0 is behaviour cloning of what the feasibility filter leaves."""
     eta: float = Field(3.0, ge=0)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from fosp_core.errors import UserError
-from fosp_learner.actor import entropy, log_probability
 from fosp_learner.backprop import backprop_loss
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
@@ -75,11 +74,11 @@ class Trainer:
         images, action = self._frames.batch(self.config.cloning.batch_size)
         actor, model = self.behaviour.actor, self.world_model
         with autocast(self.config.bf16):
-            mean, std = actor.of_seen(model.embed(model.varied(model.pixels(images), len(images))))
-            loss = -log_probability(mean, std, action).mean() - self.config.actor.entropy_scale * entropy(std).mean()
+            policy = actor.of_seen(model.embed(model.varied(model.pixels(images), len(images))))
+            loss = -policy.log_probability(action).mean() - self.config.actor.entropy_scale * policy.entropy().mean()
         figures = {
             "behaviour/cloning": loss.detach(),
-            "behaviour/clone_rmse": (mean.detach() - action).square().mean().sqrt(),
+            "behaviour/clone_rmse": (policy.mode()[0].detach() - action).square().mean().sqrt(),
         }
         self._require_finite(figures)
         self._descend(loss, {"world_model": model, "actor": actor}, figures)

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fosp_learner.actor import log_probability
 from fosp_learner.calibration import EpisodeValues, precedes_violation, separation
 from fosp_learner.filtering import FilteredEpisode
 from fosp_learner.losses import two_hot_mean
@@ -43,10 +42,10 @@ def validation_metrics(trainer: Trainer, episodes: list[FilteredEpisode], horizo
             (two_hot_mean(model.reward(episode.latents.state[1:])) - episode.batch.reward[0, 1:]).square().mean()
         )
         if episode.index.success and not episode.index.violates:
-            mean, std = trainer.behaviour.actor(episode.latents.feature[:-1])
+            policy = trainer.behaviour.actor.distribution(episode.latents.feature[:-1])
             action = episode.batch.action_prev[0, 1:]
-            nll.append(-log_probability(mean, std, action).mean())
-            square.append((mean - action).square().mean())
+            nll.append(-policy.log_probability(action).mean())
+            square.append((policy.mode()[0] - action).square().mean())
         before = precedes_violation(values.cost, horizon)
         counted = before if episode.index.violates else np.ones_like(before)
         scores.append(values.q_h[counted])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import tensor
-from torch.distributions import Normal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from fosp_learner.actor import Actor, Weighting, entropy, log_probability, regression_loss
+from fosp_learner.actor import Actor, Mixture, Weighting, entropy, log_probability, regression_loss
 from fosp_learner.config import ActorConfig, NetworkConfig
 from fosp_learner.critics import Trajectories, Values
 
@@ -37,7 +37,7 @@ def transitions(action: torch.Tensor, valid: torch.Tensor) -> Trajectories:
 
 def test_the_regression_ends_at_the_weighted_mean_of_the_valid_actions():
     torch.manual_seed(0)
-    actor = Actor(SIZE, ActorConfig(sees="all", layers=1, entropy_scale=0.0), action=1)
+    actor = Actor(SIZE, ActorConfig(sees="all", layers=1, entropy_scale=0.0, components=1), action=1)
     data = transitions(tensor([[-0.8], [0.2], [0.7], [0.9]]), tensor([True, True, True, False]))
     weight = tensor([[1.0], [0.0], [3.0], [50.0]])
     optimiser = torch.optim.Adam(actor.parameters(), lr=0.02)
@@ -48,6 +48,32 @@ def test_the_regression_ends_at_the_weighted_mean_of_the_valid_actions():
         optimiser.step()
     mean, _ = actor(torch.zeros(1, 1))
     assert float(mean.detach()) == pytest.approx((1 * -0.8 + 3 * 0.7) / 4, abs=0.02)
+
+
+def test_between_two_ways_the_policy_takes_the_more_frequent_one_and_not_the_middle():
+    torch.manual_seed(0)
+    actor = Actor(SIZE, ActorConfig(sees="all", layers=1, components=4), action=1)
+    data = transitions(tensor([[-0.8], [-0.8], [0.8], [0.8], [0.8]]), torch.ones(5, dtype=torch.bool))
+    optimiser = torch.optim.Adam(actor.parameters(), lr=0.02)
+    for _ in range(300):
+        loss, _ = regression_loss(actor, data, torch.ones(5, 1))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    state = torch.zeros(1, 1)
+    assert float(actor(state)[0].detach()) == pytest.approx(0.8, abs=0.05)
+    drawn = actor.sample(state.expand(4000, 1))
+    assert float((drawn < 0).float().mean()) == pytest.approx(0.4, abs=0.05)
+
+
+def test_a_mixture_has_the_density_of_torchs_mixture():
+    weight, mean, std = torch.randn(5, 3), torch.randn(5, 3, 2), torch.rand(5, 3, 2) + 0.1
+    theirs = MixtureSameFamily(Categorical(logits=weight), Independent(Normal(mean, std), 1))
+    action = torch.randn(5, 2)
+    ours = Mixture(torch.log_softmax(weight, -1), mean, std)
+    torch.testing.assert_close(ours.log_probability(action), theirs.log_prob(action))
+    best = weight.argmax(-1)
+    torch.testing.assert_close(ours.mode()[0], mean[torch.arange(5), best])
 
 
 def test_normalised_weights_make_the_loss_independent_of_their_scale():

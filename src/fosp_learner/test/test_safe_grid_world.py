@@ -107,7 +107,7 @@ def learned(**switches: float) -> Behaviour:
     torch.manual_seed(0)
     settings: dict[str, dict[str, Any]] = {
         "critic": {"discount": 0.9, "layers": 1, "target_rate": 0.1},
-        "actor": {"sees": "all", "layers": 1, "units": None, "beta": 3.0, "multiplier_step": 1e-3},
+        "actor": {"sees": "all", "layers": 1, "units": None, "components": 1, "beta": 3.0, "multiplier_step": 1e-3},
         "cloning": {"share": 0.0},
     }
     for switch, value in switches.items():
