@@ -22,15 +22,22 @@ def colour_matrices(hue: Tensor, saturation: Tensor, brightness: Tensor) -> Tens
     return brightness * (grey + saturation * turned)
 
 
-def recoloured(pixels: Tensor, groups: int, hue_degrees: float, saturation: float, brightness: float) -> Tensor:
+def recoloured(
+    pixels: Tensor,
+    groups: int,
+    hue_degrees: float,
+    saturation: float,
+    brightness: float,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Pixels (N, H, W, 3 * cameras) in [-0.5, 0.5] with another hue, saturation and brightness, the same for each of
     `groups` equal runs of images, drawn evenly from +-hue_degrees, 1 +- saturation and 1 +- brightness.
 
-    Draws from torch's global generator.
+    Draws from `generator`, on the CPU; by default torch's global one.
     """
     count, height, width, channels = pixels.shape
     assert (count % groups, channels % 3) == (0, 0), (pixels.shape, groups)
-    hue, more, brighter = torch.rand(3, groups, device=pixels.device) * 2 - 1
+    hue, more, brighter = torch.rand(3, groups, generator=generator).to(pixels.device) * 2 - 1
     matrices = colour_matrices(hue * math.radians(hue_degrees), 1 + more * saturation, 1 + brighter * brightness)
     changed = torch.bmm((pixels + 0.5).reshape(groups, -1, 3), matrices.transpose(1, 2))
     return (changed.clamp_(0, 1) - 0.5).reshape(count, height, width, channels)

@@ -185,7 +185,7 @@ class CloningConfig(Spec):
     over: keypoints form several times later on them, if at all. Only for an actor that sees the image alone.
     """
 
-    share: float = Field(0.5, ge=0)
+    share: float = Field(1.0, ge=0)
     """So many updates per full update."""
     batch_size: int = Field(256, gt=0)
     learning_rate: float = Field(1e-3, gt=0)

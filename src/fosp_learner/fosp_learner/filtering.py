@@ -28,14 +28,16 @@ class FilteredEpisode:
 
 @torch.no_grad()
 def filter_episodes(
-    model: WorldModel, data: Dataset, group: int = 32, varied: bool = False
+    model: WorldModel, data: Dataset, group: int = 32, colours: torch.Generator | None = None
 ) -> Iterator[FilteredEpisode]:
-    """Filter every episode from its first to its last row, in float32; `varied`: each in random other colours."""
+    """Filter every episode from its first to its last row, in float32; with `colours` each in other ones."""
     for begin in range(0, len(data.episodes), group):
         indices = data.episodes[begin : begin + group]
         batches = [whole_episode(data, index) for index in indices]
         pictures = (model.pixels(batch.images) for batch in batches)
-        embeds = [model.embed(model.varied(picture, 1) if varied else picture) for picture in pictures]
+        embeds = [
+            model.embed(picture if colours is None else model.varied(picture, 1, colours)) for picture in pictures
+        ]
         actions = [batch.action_prev[0] for batch in batches]
         first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool)
         first[:, 0] = True

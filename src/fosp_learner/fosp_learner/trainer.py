@@ -105,9 +105,9 @@ class Trainer:
         """Critics, and the actor if asked for, on latents of the finished world model."""
         config = self.config.refinement
         if self._latents is None:
-            self._latents = scatter_latents(
-                filter_episodes(self.world_model, self._data, varied=True), len(self._data.reward)
-            )
+            colours = torch.Generator().manual_seed(self.config.seed)  # a resumed run draws the same
+            filtered = filter_episodes(self.world_model, self._data, colours=colours)
+            self._latents = scatter_latents(filtered, len(self._data.reward))
         deter, posterior, embed = self._latents
         rows, batch = self.sampler.rows(config.batch_size)
         rssm, logits = self.world_model.rssm, posterior[rows]

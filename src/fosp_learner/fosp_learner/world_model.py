@@ -202,11 +202,11 @@ class WorldModel(nn.Module):
         flat = flat.permute(0, 2, 3, 1, 4).reshape(-1, height, width, cameras * colours)
         return flat.float() / 255.0 - 0.5
 
-    def varied(self, pixels: Tensor, groups: int) -> Tensor:
+    def varied(self, pixels: Tensor, groups: int, generator: torch.Generator | None = None) -> Tensor:
         """`pixels` (N, H, W, channels) in random other colours, the same for each of `groups` equal runs of images."""
         config = self.config
         shifts = config.hue_shift, config.saturation_shift, config.brightness_shift
-        return recoloured(pixels, groups, *shifts) if any(shifts) else pixels
+        return recoloured(pixels, groups, *shifts, generator) if any(shifts) else pixels
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(N, H, W, channels) -> (N, E)."""
