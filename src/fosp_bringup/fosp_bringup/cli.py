@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from fosp_bringup.commands import bags, bench, bundle, demo, evaluate, pretrain, record, up
+from fosp_bringup.commands import bags, bench, bundle, demo, evaluate, pretrain, record, security, up
 from fosp_core.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(bags.app, name="bags")
 app.command("pretrain")(pretrain.pretrain)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(security.app, name="security")
 app.command("bench")(bench.bench)
 
 

@@ -10,7 +10,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from fosp_bringup.stack import Process, Stack, settings, stack
+from fosp_bringup.stack import Process, Stack, enclave, settings, stack
 from fosp_core.errors import UserError
 from launch import LaunchContext, LaunchDescription
 
@@ -73,7 +73,7 @@ def _node(process: Process, described: Stack) -> Node:
         name=process.name,
         namespace=described.namespace,
         parameters=parameters,
-        ros_arguments=["--log-level", described.log_level],
+        ros_arguments=["--log-level", described.log_level, "--enclave", enclave(process.name, described.namespace)],
         output="screen",
         respawn=respawn,
         respawn_delay=1.0,

@@ -56,6 +56,7 @@ class Stack:
     def ros_arguments(self, process: Process) -> list[str]:
         """Command line of one process after its executable."""
         arguments = ["--ros-args", "-r", f"__node:={process.name}", "--log-level", self.log_level]
+        arguments += ["--enclave", enclave(process.name, self.namespace)]
         if self.namespace:
             arguments += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
         for name, value in process.parameters.items():
@@ -66,6 +67,11 @@ class Stack:
 
     def respawns(self, process: Process) -> bool:
         return self.use_respawn and process.respawn
+
+
+def enclave(name: str, namespace: str = "") -> str:
+    """Of a node in the SROS2 keystore, where security is switched on; each has its own."""
+    return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 
 def settings() -> dict[str, str]:

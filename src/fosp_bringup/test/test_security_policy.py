@@ -1,0 +1,77 @@
+"""The SROS2 policies that are shipped: those of the code, one enclave per process, nothing for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fosp_bringup.interfaces import MANAGED, OPERATOR
+from fosp_bringup.paths import robot_path, share
+from fosp_bringup.security_policy import policy_folder, read_policy, robot_policy
+from fosp_bringup.stack import Stack, stack
+from fosp_core.errors import UserError
+from fosp_core.specs import read_robot
+from fosp_core.testing import write_tiny_bundle
+
+ROBOTS = sorted(path.stem for path in (share() / "config" / "robots").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "tiny"
+    write_tiny_bundle(folder, read_robot(robot_path("sim_arm")))
+    return folder
+
+
+def stacks(bundle: Path, folder: Path) -> list[Stack]:
+    common: dict[str, Any] = {"bundle": bundle, "recorder": folder, "namespace": "left"}
+    return [
+        stack(simulator="mujoco", scenario="safe_reach", **common),
+        stack(robot="sim_arm", camera="file", camera_path=folder, **common),
+    ]
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_the_shipped_policy_is_that_of_the_code(robot: str) -> None:
+    path = policy_folder() / f"{robot}.policy.xml"
+    assert path.is_file(), f"run: ./fosp security policy {robot} --out config/security/{robot}.policy.xml"
+    assert path.read_text() == robot_policy(robot), f"run: ./fosp security policy {robot} --out {path}"
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_no_right_is_given_to_all_names(robot: str) -> None:
+    for path, allowed in read_policy(robot_policy(robot)).items():
+        names = allowed.publishes | allowed.subscribes | allowed.serves | allowed.calls
+        assert names, path
+        assert not [name for name in names if "*" in name or "?" in name or not name.startswith("/")]
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_the_monitor_alone_may_command_the_robot(robot: str) -> None:
+    command = "/" + read_robot(robot_path(robot)).command_topic
+    speakers = [path for path, allowed in read_policy(robot_policy(robot)).items() if command in allowed.publishes]
+    assert speakers == ["/safety_monitor_node"]
+
+
+def test_every_process_of_a_stack_has_an_enclave_of_its_own(bundle: Path, tmp_path: Path) -> None:
+    policy = read_policy(robot_policy("sim_arm", "left"))
+    for described in stacks(bundle, tmp_path):
+        for process in described.processes:
+            arguments = described.ros_arguments(process)
+            path = arguments[arguments.index("--enclave") + 1]
+            assert path == f"/left/{process.name}"
+            assert path in policy, f"add {process.name} to interfaces.py"
+            assert ("/left/fosp/heartbeat" in policy[path].publishes) == process.managed == (process.name in MANAGED)
+
+
+def test_an_operator_may_end_a_latch_and_drive_nothing() -> None:
+    allowed = read_policy(robot_policy("sim_base"))[f"/{OPERATOR}"]
+    assert "/safety_monitor_node/reset" in allowed.calls
+    assert allowed.publishes == {"/rosout", "/parameter_events"}
+
+
+def test_an_unknown_robot_is_refused() -> None:
+    with pytest.raises(UserError, match="no robot 'nobody'"):
+        robot_policy("nobody")
