@@ -64,7 +64,7 @@ def test_a_robot_launches_the_described_stack(bundle: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"camera": "realsense"}, "not in this version"), ({"use_respawn": "yes"}, "must be true or false")],
+    [({"camera": "webcam"}, "camera must be one of"), ({"use_respawn": "yes"}, "must be true or false")],
 )
 def test_wrong_arguments_are_refused_in_one_line(bundle: Path, arguments: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -69,7 +69,7 @@ def _node(process: Process, described: Stack) -> Node:
     respawn = described.respawns(process)
     return Node(
         package=process.package,
-        executable=process.name,
+        executable=process.executable or process.name,
         name=process.name,
         namespace=described.namespace,
         parameters=parameters,

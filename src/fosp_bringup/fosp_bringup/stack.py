@@ -11,7 +11,7 @@ from typing import Literal
 
 from fosp_bringup.paths import robot_path, scenario_path, share
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, read_robot, read_yaml
+from fosp_core.specs import CameraConfig, RobotConfig, read_robot, read_yaml
 
 Camera = Literal["simulated", "file", "realsense", "none"]
 Simulator = Literal["mujoco", "none"]
@@ -29,10 +29,10 @@ class Process:
     """One node in a process of its own."""
 
     name: str
-    """Of the node; the same as the executable's."""
+    """Of the node."""
     package: str
     module: str
-    """For `python -m`; the package installs it as lib/PACKAGE/NAME, too."""
+    """For `python -m`; the package installs it as lib/PACKAGE/EXECUTABLE, too."""
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     managed: bool = True
     """A lifecycle node that the manager brings up."""
@@ -40,6 +40,8 @@ class Process:
     """Stands for the robot: it outlives the others, so that they can bring it to a stop."""
     respawn: bool = False
     """May be started anew when it died, if that is asked for; the stack ends with any other process."""
+    executable: str = ""
+    """The node's name where it is empty."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,10 @@ def stack(
 
     `robot`: name in config/robots or path; empty: the scenario's. `bundle`: folder; empty: the one shipped for the
     scenario's task. `simulator`: mujoco or none; `scenario`: name in config/scenarios or path, for a simulator.
-    `camera`: simulated, file (of `camera_path`: a bag or a folder of images), realsense, or none (a driver that is
-    running already). `recorder`: folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins
-    episodes by itself. Everything is checked here; UserError says what is wrong before any process is started.
+    `camera`: simulated, file (`camera_path`: a bag, a folder of images or a RealSense recording), realsense (a
+    camera_node for each camera of the robot file), or none (a driver that is running already). `recorder`: folder for
+    bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes by itself. Everything is checked here;
+    UserError says what is wrong before any process is started.
     """
     for value, name, allowed in (
         (simulator, "simulator", SIMULATORS),
@@ -148,7 +151,7 @@ def stack(
     robot_config = read_robot(robot_file)
     bundle = _checked_bundle(Path(bundle), robot_config)
     model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
-    processes += _camera(camera, Path(camera_path), robot_config)
+    processes += _camera(camera, str(camera_path), robot_config)
     processes += [
         Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
         Process("policy_node", "fosp_policy", "fosp_policy.policy_node", model, respawn=True),
@@ -195,19 +198,55 @@ def _checked_bundle(bundle: Path, robot: RobotConfig) -> Path:
     return bundle.resolve()
 
 
-def _camera(camera: str, path: Path, robot: RobotConfig) -> list[Process]:
+def _camera(camera: str, path: str, robot: RobotConfig) -> list[Process]:
+    """The camera nodes: of a recording, one that stands for the first camera; else one for each of the robot."""
     if camera == "realsense":
-        raise UserError("camera 'realsense' is not in this version: start its driver and use camera 'none'")
+        return [_camera_node(_device(device, robot), f"{device.name}_node") for device in robot.cameras]
     if camera != "file":
         return []
-    if not path.is_dir() or path == Path():
-        raise UserError(f"camera 'file' needs camera_path: a bag or a folder of images, got '{path}'")
+    source = _recording(Path(path)) if path else ""
+    if not source:
+        raise UserError(
+            f"camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording; got '{path}'"
+        )
+    return [
+        _camera_node(
+            {"source": source, "path": str(Path(path).resolve()), "rate_hz": robot.camera_frame_rate_hz}, "camera_node"
+        )
+    ]
+
+
+def _camera_node(parameters: Mapping[str, ParameterValue], name: str) -> Process:
+    return Process(
+        name, "fosp_perception", "fosp_perception.camera_node", parameters, respawn=True, executable="camera_node"
+    )
+
+
+def _device(camera: CameraConfig, robot: RobotConfig) -> dict[str, ParameterValue]:
+    """Parameters of camera_node for a camera of the robot."""
     parameters: dict[str, ParameterValue] = {
-        "source": "bag" if (path / "metadata.yaml").is_file() else "folder",
-        "path": str(path.resolve()),
+        "source": camera.source,
+        "camera_name": camera.name,
         "rate_hz": robot.camera_frame_rate_hz,
+        "width": camera.width,
+        "height": camera.height,
     }
-    return [Process("camera_node", "fosp_perception", "fosp_perception.camera_node", parameters, respawn=True)]
+    if camera.source == "opencv":
+        return {**parameters, "device": camera.device}
+    # A serial number is a string of digits: ros2 launch would make a number of it, were it not quoted (stack tests).
+    return {
+        **parameters,
+        "serial": camera.serial,
+        "depth": camera.depth,
+        "exposure": camera.exposure if camera.exposure == "auto" else f"{camera.exposure:g}",
+    }
+
+
+def _recording(path: Path) -> str:
+    """The source of camera_node that plays `path`; empty when none does."""
+    if path.is_dir():
+        return "bag" if (path / "metadata.yaml").is_file() else "folder"
+    return "realsense" if path.is_file() and path.suffix in (".db3", ".bag") else ""
 
 
 def _manager(processes: list[Process], autostart: bool, use_respawn: bool) -> Process:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import MANAGER, MONITOR, Process, Stack, environment, settings, stack
@@ -60,6 +61,50 @@ def test_images_of_a_folder_stand_for_a_camera(bundle: Path, tmp_path: Path) -> 
     assert parameters(described, "camera_node")["source"] == "bag"
 
 
+def test_a_recording_of_the_realsense_viewer_stands_for_a_camera_as_well(bundle: Path, tmp_path: Path) -> None:
+    recording = tmp_path / "kitchen.db3"
+    recording.touch()
+    described = stack(bundle=bundle, robot="sim_arm", camera="file", camera_path=recording)
+    assert parameters(described, "camera_node")["source"] == "realsense"
+    assert parameters(described, "camera_node")["path"] == str(recording)
+
+
+def robot_with(tmp_path: Path, **changed: Any) -> str:
+    """The simulated arm with other settings, as a file."""
+    path = tmp_path / "robot.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(robot_path("sim_arm").read_text()), **changed}))
+    return str(path)
+
+
+def test_a_realsense_is_opened_as_the_robot_file_says(bundle: Path, tmp_path: Path) -> None:
+    cameras = [{"serial": "0123", "width": 1280, "height": 720, "depth": True, "exposure": 150}]
+    robot = robot_with(tmp_path, cameras=cameras, camera_frame_rate_hz=15)
+    described = stack(bundle=bundle, robot=robot, camera="realsense")
+    assert names(described)[0] == "camera_node"
+    assert parameters(described, "camera_node") == {
+        "source": "realsense",
+        "camera_name": "camera",
+        "rate_hz": 15.0,
+        "width": 1280,
+        "height": 720,
+        "serial": "0123",
+        "depth": True,
+        "exposure": "150",
+    }
+
+
+def test_each_of_several_cameras_has_a_node_and_a_name_of_its_own(bundle: Path, tmp_path: Path) -> None:
+    cameras = [{"serial": "0123"}, {"name": "wrist", "source": "opencv", "device": "/dev/video0"}]
+    robot = robot_with(tmp_path, cameras=cameras)
+    described = stack(bundle=bundle, robot=robot, camera="realsense")
+    assert names(described)[:2] == ["camera_node", "wrist_node"]
+    assert {process.executable for process in described.processes[:2]} == {"camera_node"}
+    assert parameters(described, "wrist_node")["device"] == "/dev/video0"
+    assert parameters(described, MANAGER)["nodes"][:2] == ["camera_node", "wrist_node"]
+    with pytest.raises(UserError, match="needs its serial"):
+        stack(bundle=bundle, robot=robot_with(tmp_path, cameras=[{}, {"name": "wrist"}]), camera="realsense")
+
+
 def test_on_simulated_time_the_simulator_makes_it_and_all_others_read_it(bundle: Path) -> None:
     described = simulated(bundle, use_sim_time=True)
     assert parameters(described, "sim_node")["publish_clock"] is True
@@ -102,7 +147,6 @@ def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> 
         ({"robot": "sim_arm", "simulator": "gazebo"}, "simulator must be one of mujoco, none"),
         ({"robot": "sim_arm", "camera": "webcam"}, "camera must be one of"),
         ({"robot": "sim_arm", "camera": "simulated"}, "does not go with simulator 'none'"),
-        ({"robot": "sim_arm", "camera": "realsense"}, "not in this version"),
         ({"robot": "sim_arm", "camera": "file"}, "needs camera_path"),
         ({"robot": "sim_arm", "log_level": "loud"}, "log_level must be one of"),
         ({"robot": "nobody"}, "no robot 'nobody'"),

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
 
 def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Centre-crop to the observation's aspect ratio and area-resize: (H, W, 3) uint8 -> (height, width, 3) uint8.
@@ -24,3 +26,15 @@ def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
     if cropped.shape[:2] == (height, width):
         return np.ascontiguousarray(cropped)
     return cv2.resize(cropped, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
+    """A JPEG or PNG of (n,) bytes as (H, W, 3) uint8 RGB; UserError, with `description`, when it cannot be decoded.
+
+    OpenCV fills up a JPEG that was cut off with grey, so its end is looked for.
+    """
+    cut = data[:2].tobytes() == _JPEG and _JPEG_END not in data[-1024:].tobytes()
+    decoded = None if cut or not len(data) else cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise UserError(f"compressed image of format '{description}' cannot be decoded; record or publish jpeg or png")
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

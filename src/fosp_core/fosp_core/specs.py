@@ -170,6 +170,29 @@ class Workspace(Spec):
         return self
 
 
+class CameraConfig(Spec):
+    """A camera that camera_node opens: topics NAME/color/image_raw and so on, frames NAME_color_optical_frame."""
+
+    name: str = Field("camera", pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$")
+    source: Literal["realsense", "opencv"] = "realsense"
+    serial: str = ""
+    """Of a RealSense; empty where it is the only one."""
+    device: str = ""
+    """Of opencv: /dev/v4l/by-id/..., /dev/video0, a stream's URL or a video file."""
+    width: int = Field(640, gt=0)
+    height: int = Field(480, gt=0)
+    depth: bool = False
+    """Publish depth aligned to the colour image, too (RealSense)."""
+    exposure: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """In the unit of the camera's colour sensor (D435: 100 us)."""
+
+    @model_validator(mode="after")
+    def _has_a_device(self) -> CameraConfig:
+        if self.source == "opencv" and not self.device:
+            raise ValueError("an opencv camera needs device")
+        return self
+
+
 class RobotConfig(Spec):
     """config/robots/NAME.yaml: what the stack must know of a robot."""
 
@@ -191,6 +214,27 @@ class RobotConfig(Spec):
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
     """Who may vouch for a bundle (fosp bundle keygen); where there are any, no other is loaded."""
+    cameras: tuple[CameraConfig, ...] = Field((CameraConfig(),), min_length=1)
+    """What camera_node opens, where no driver publishes images already."""
+    camera_topics: dict[str, str] = {}
+    """Where a driver publishes what a bundle expects elsewhere: topic of the bundle -> topic of the driver. One that
+    ends in /compressed holds sensor_msgs/CompressedImage."""
+
+    @model_validator(mode="after")
+    def _distinct_cameras(self) -> RobotConfig:
+        if len({camera.name for camera in self.cameras}) != len(self.cameras):
+            raise ValueError("each camera needs a name of its own")
+        if len(self.cameras) > 1 and any(c.source == "realsense" and not c.serial for c in self.cameras):
+            raise ValueError("of several cameras each RealSense needs its serial")
+        return self
+
+    def image_topic(self, topic: str) -> str:
+        """Where the images are that a bundle expects on `topic`."""
+        return self.camera_topics.get(topic, topic)
+
+    def is_compressed(self, topic: str) -> bool:
+        """Whether those images are sensor_msgs/CompressedImage."""
+        return self.image_topic(topic).endswith("/compressed")
 
     @model_validator(mode="after")
     def _complete(self) -> RobotConfig:

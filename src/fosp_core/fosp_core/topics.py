@@ -2,6 +2,8 @@
 
 COLOR_IMAGE = "camera/color/image_raw"
 CAMERA_INFO = "camera/color/camera_info"
+DEPTH_IMAGE = "camera/aligned_depth_to_color/image_raw"
+DEPTH_INFO = "camera/aligned_depth_to_color/camera_info"
 LATENT = "fosp/latent"
 PROPOSAL = "fosp/proposal"
 VERDICT = "fosp/verdict"
@@ -15,3 +17,8 @@ ODOMETRY = "odom"
 TOOL_POSE = "tool_pose"
 DIAGNOSTICS = "/diagnostics"
 CLOCK = "/clock"
+
+
+def of_camera(topic: str, name: str) -> str:
+    """The topic of the camera `name` that corresponds to one of ours, which are those of the camera named 'camera'."""
+    return f"{name}/{topic.removeprefix('camera/')}"

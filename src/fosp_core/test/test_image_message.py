@@ -1,12 +1,13 @@
 import array
 
+import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from fosp_core.errors import UserError
 from fosp_core.ros import image_message
-from fosp_core.ros.image_message import fill_image, image_view, rgb_view
+from fosp_core.ros.image_message import fill_depth, fill_image, image_view, rgb_view
 
 
 def message(encoding: str, pixels: np.ndarray, padding: int = 0) -> Image:
@@ -98,3 +99,22 @@ def test_an_image_larger_than_any_camera_s_is_refused_before_it_is_looked_at(mon
     message = Image(height=10, width=10, step=30, encoding="rgb8", data=array.array("B", bytes(300)))
     with pytest.raises(UserError, match="300 bytes is larger than a camera's"):
         image_view(message)
+
+
+def test_a_compressed_image_is_read_as_rgb_and_a_damaged_one_is_refused():
+    pixels = random_pixels(8, 12, 3)
+    png = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+    assert np.array_equal(rgb_view(CompressedImage(format="rgb8; png compressed bgr8", data=png)), pixels)
+    jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
+    for data in (jpeg[: len(jpeg) // 2], b"", b"text"):
+        with pytest.raises(UserError, match="cannot be decoded"):
+            rgb_view(CompressedImage(format="jpeg", data=data))
+
+
+def test_depth_in_millimetres_reads_back():
+    target, depth = Image(), random_pixels(4, 6, dtype=np.uint16) * 100
+    fill_depth(target, depth)
+    assert target.encoding == "16UC1"
+    assert np.array_equal(image_view(target), depth)
+    with pytest.raises(UserError, match="uint16"):
+        fill_depth(target, depth.astype(np.float32))

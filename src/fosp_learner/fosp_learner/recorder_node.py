@@ -37,8 +37,7 @@ class Wanted:
 def default_topics(robot: RobotConfig) -> dict[str, str]:
     """What the learner reads, and what explains an episode afterwards: relative topic -> type."""
     recorded = {
-        topics.COLOR_IMAGE: "sensor_msgs/msg/Image",
-        topics.CAMERA_INFO: "sensor_msgs/msg/CameraInfo",
+        **camera_topics(robot),
         robot.command_topic: f"geometry_msgs/msg/{robot.command_type}",
         robot.state_topic: {"JointState": "sensor_msgs/msg/JointState", "Odometry": "nav_msgs/msg/Odometry"}[
             robot.state_type
@@ -50,6 +49,20 @@ def default_topics(robot: RobotConfig) -> dict[str, str]:
     if robot.pose_topic:
         recorded[robot.pose_topic] = "geometry_msgs/msg/PoseStamped"
     return recorded
+
+
+def camera_topics(robot: RobotConfig) -> dict[str, str]:
+    """Topics of the robot's cameras -> type: those of camera_node, or where its drivers publish the same."""
+    found = {}
+    for camera in robot.cameras:
+        image = topics.of_camera(topics.COLOR_IMAGE, camera.name)
+        kind = "CompressedImage" if robot.is_compressed(image) else "Image"
+        found[robot.image_topic(image)] = f"sensor_msgs/msg/{kind}"
+        found[topics.of_camera(topics.CAMERA_INFO, camera.name)] = "sensor_msgs/msg/CameraInfo"
+        if camera.depth:
+            found[topics.of_camera(topics.DEPTH_IMAGE, camera.name)] = "sensor_msgs/msg/Image"
+            found[topics.of_camera(topics.DEPTH_INFO, camera.name)] = "sensor_msgs/msg/CameraInfo"
+    return found
 
 
 class RecorderNode(ManagedNode):

@@ -1,103 +1,260 @@
-"""A camera for the graph: recorded images, replayed at a fixed rate as if they were taken now."""
+"""A camera for the graph: a RealSense, a V4L2 device or stream, or recorded images as if they were taken now."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CameraInfo, Image
 
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.image_message import fill_image
+from fosp_core.ros.image_message import fill_depth, fill_image
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_parameters import path_parameter
-from fosp_perception.image_source import BagSource, FolderSource, ImageSource
+from fosp_core.ros.stamps import nanoseconds, time_message
+from fosp_perception.camera_diagnostics import CameraReport, diagnostic_array
+from fosp_perception.frame_statistics import FrameStatistics
+from fosp_perception.image_source import Frame, ImageSource, SourceLost
+from fosp_perception.opencv_source import OpenCvSettings, OpenCvSource
+from fosp_perception.realsense_source import RealSenseSettings, RealSenseSource
+from fosp_perception.recorded_source import BagSource, FolderSource
 
-SOURCES = ("bag", "folder")
+SOURCES = ("realsense", "opencv", "bag", "folder")
+RETRY_S = 0.25
+"""How often a camera that is gone is looked for."""
+REPORT_PERIOD_S = 1.0
+END_TIMEOUT_S = 4.0
+_LATENESS_S = 0.1
+"""A recording that falls further behind its rate goes on from now instead of catching up in a burst."""
 
 
 class CameraNode(ManagedNode):
-    """Publishes camera/color/image_raw (rgb8) and camera/color/camera_info, stamped with the moment of the frame.
+    """Publishes what realsense-ros publishes: NAME/color/image_raw (rgb8) and NAME/color/camera_info, with `depth` also
+    NAME/aligned_depth_to_color/image_raw (16UC1, mm) and its camera_info; and once per second /diagnostics.
 
-    Parameters: `source` (bag or folder), `path`, `topic` (of a bag; its only image topic if it has no such one),
-    `rate_hz`, `loop`, `frame_id`. At the end of a recording that does not loop, and at a damaged frame, the camera
-    falls silent, as one that is unplugged; the safety monitor then stops the robot.
+    Stamps are the moment of the exposure on the ROS clock where the device tells it, else that of the arrival.
+    Parameters: `source` (realsense, opencv, bag or folder), `camera_name`, `frame_id` (by default
+    NAME_color_optical_frame), `rate_hz`; realsense: `serial`, `width`, `height`, `depth`, `exposure` ('auto' or a
+    number), or `path` of a recording; opencv: `device`, `width`, `height`; bag and folder: `path`, `topic` (of a bag;
+    its only image topic if it has no such one); `loop` for whatever has an end.
+
+    A device that is unplugged is reported and looked for until it is back; a recording that ended, and a damaged frame,
+    end the stream. Either way nothing is published meanwhile, and the safety monitor stops the robot.
     """
+
+    sdk_context: Any = None
+    """An rs.context with virtual devices, in place of the machine's own."""
 
     def __init__(self) -> None:
         super().__init__("camera_node")
-        self.declare_parameter("source", "bag")
-        self.declare_parameter("path", "")
-        self.declare_parameter("topic", topics.COLOR_IMAGE)
-        self.declare_parameter("rate_hz", 30.0)
-        self.declare_parameter("loop", False)
-        self.declare_parameter("frame_id", "camera_color_optical_frame")
+        for name, default in (
+            *(("source", "bag"), ("camera_name", "camera"), ("frame_id", ""), ("rate_hz", 30.0), ("loop", False)),
+            *(("serial", ""), ("device", ""), ("path", ""), ("topic", topics.COLOR_IMAGE)),
+            *(("width", 640), ("height", 480), ("depth", False), ("exposure", "auto")),
+        ):
+            self.declare_parameter(name, default)
         self._source: ImageSource | None = None
-        self._timer = None
+        self._thread: threading.Thread | None = None
+        self._ending = threading.Event()
+        self._made: list[Any] = []
+        self._timer: Any = None
 
+    # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
-        rate_hz = float(self.get_parameter("rate_hz").value)
-        if not 0.0 < rate_hz <= 1000.0:
-            raise UserError(f"parameter 'rate_hz' must be above 0 and at most 1000, got {rate_hz:g}")
+        self._rate_hz = float(self.get_parameter("rate_hz").value)
+        if not 0.0 < self._rate_hz <= 1000.0:
+            raise UserError(f"parameter 'rate_hz' must be above 0 and at most 1000, got {self._rate_hz:g}")
+        self._depth = bool(self.get_parameter("depth").value)
+        self._open = self._opener(self._text("source"))
         self._source = self._open()
-        self._image = Image()
-        self._info = self._camera_info(self._source)
-        self._image.header.frame_id = self._info.header.frame_id = str(self.get_parameter("frame_id").value)
-        self._images = self.create_publisher(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
-        self._infos = self.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.IMAGE_SOURCE)
-        self._timer = self.create_gated_timer(1.0 / rate_hz, self._publish)
+        self._statistics = FrameStatistics()
+        self._report = CameraReport(self.get_name(), self._source.name, self._rate_hz)
+        self._describe(self._source)
+        self._make_publishers()
+        self._timer = self.create_timer(REPORT_PERIOD_S, self._publish_report)
 
     def activate(self) -> None:
-        self._ended = False
+        self._ending.clear()
+        self._thread = threading.Thread(target=self._film_guarded, name="camera")
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(END_TIMEOUT_S)
+            if self._thread.is_alive():
+                raise RuntimeError(f"the camera did not let go within {END_TIMEOUT_S:g} s")
+            self._thread = None
 
     def cleanup(self) -> None:
         if self._timer is not None:
             self.destroy_timer(self._timer)
             self._timer = None
+        for publisher in self._made:
+            self.destroy_publisher(publisher)
+        self._made = []
         if self._source is not None:
             self._source.close()
             self._source = None
 
-    def _open(self) -> ImageSource:
-        kind, path = str(self.get_parameter("source").value), path_parameter(self, "path")
+    def _make_publishers(self) -> None:
+        name = self._text("camera_name")
+        frame_id = self._text("frame_id") or f"{name}_color_optical_frame"
+        self._image, self._depth_image, self._info = Image(), Image(), CameraInfo()
+        for message in (self._image, self._depth_image, self._info):
+            message.header.frame_id = frame_id
+        kinds = [(Image, topics.COLOR_IMAGE), (CameraInfo, topics.CAMERA_INFO)]
+        if self._depth:
+            kinds += [(Image, topics.DEPTH_IMAGE), (CameraInfo, topics.DEPTH_INFO)]
+        self._made = [self.create_publisher(kind, topics.of_camera(t, name), qos.IMAGE_SOURCE) for kind, t in kinds]
+        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
+        self._made.append(self._diagnostics)
+
+    # -- sources -------------------------------------------------------------------------------------
+    def _text(self, name: str) -> str:
+        return str(self.get_parameter(name).value)
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _opener(self, kind: str) -> Callable[[], ImageSource]:
+        """A function that opens the source; it is called again when a device was unplugged."""
         loop = bool(self.get_parameter("loop").value)
+        width, height = (int(self.get_parameter(name).value) for name in ("width", "height"))
+        if kind not in SOURCES:
+            raise UserError(f"parameter 'source' must be one of {', '.join(SOURCES)}, got '{kind}'")
+        if self._depth and kind != "realsense":
+            raise UserError(f"source '{kind}' has no depth: only realsense has")
+        if kind == "opencv":
+            device = self._text("device")
+            if not device:
+                raise UserError("parameter 'device' of the opencv source is not set: /dev/video0, a URL or a file")
+            opencv = OpenCvSettings(device, width, height, self._rate_hz, loop)
+            return lambda: OpenCvSource(opencv, self._now_ns)
+        if kind == "realsense":
+            recording = path_parameter(self, "path") if self._text("path") else None
+            size = (width, height, self._rate_hz)
+            settings = RealSenseSettings(self._text("serial"), recording, loop, *size, self._depth, self._exposure())
+            return lambda: self._open_realsense(settings)
+        path = path_parameter(self, "path")
         if kind == "folder":
-            return FolderSource(path, loop)
-        if kind == "bag":
-            return BagSource(path, str(self.get_parameter("topic").value), loop)
-        raise UserError(f"parameter 'source' must be one of {', '.join(SOURCES)}, got '{kind}'")
+            return lambda: FolderSource(path, loop)
+        topic = self._text("topic")
+        return lambda: BagSource(path, topic, loop)
 
-    @staticmethod
-    def _camera_info(source: ImageSource) -> CameraInfo:
-        intrinsics = source.intrinsics
-        return CameraInfo(
-            height=source.size[0],
-            width=source.size[1],
-            distortion_model=intrinsics.distortion_model,
-            d=list(intrinsics.d),
-            k=list(intrinsics.k),
-            r=list(intrinsics.r),
-            p=list(intrinsics.p),
-        )
+    def _open_realsense(self, settings: RealSenseSettings) -> RealSenseSource:
+        """The camera that was opened first, also when another one is plugged in meanwhile."""
+        if settings.recording is None and self._source is not None:
+            settings = replace(settings, serial=self._source.name)
+        return RealSenseSource(settings, self._now_ns, self.sdk_context)
 
-    def _publish(self) -> None:
-        if self._ended or self._source is None:
-            return
-        stamp = self.get_clock().now().to_msg()
+    def _exposure(self) -> float | None:
+        given = self._text("exposure")
+        if given == "auto":
+            return None
+        with contextlib.suppress(ValueError):
+            if 0.0 < float(given) < float("inf"):
+                return float(given)
+        raise UserError(f"parameter 'exposure' must be 'auto' or a number above 0, got '{given}'")
+
+    def _describe(self, source: ImageSource) -> None:
+        """Take over what an opened source says of itself."""
+        self._intrinsics, self._size = source.intrinsics, source.size
+        self._report.warnings, self._report.details, self._report.lost = source.warnings, source.details(), ""
+        for warning in source.warnings:
+            self.get_logger().warning(warning)
+
+    # -- the camera's thread -------------------------------------------------------------------------
+    def _film_guarded(self) -> None:
         try:
-            frame = self._source.read()
-        except UserError:
-            self._ended = True
-            raise
-        if frame is None:
-            self._ended = True
-            self.get_logger().warning("end of the recording: no more frames")
-            return
-        fill_image(self._image, frame)
-        self._image.header.stamp = self._info.header.stamp = stamp
-        self._images.publish(self._image)
-        self._infos.publish(self._info)
+            self._film()
+        except UserError as error:
+            self._report.lost = str(error)
+            self.get_logger().error(f"no more frames: {error}")
+        except Exception:
+            self._report.lost = "the camera's thread failed"
+            self.get_logger().fatal(f"no more frames, the camera's thread failed:\n{traceback.format_exc()}")
+
+    def _film(self) -> None:
+        due_s = asked_s = time.monotonic()
+        while not self._ending.is_set():
+            source = self._source
+            assert source is not None
+            if source.paced:
+                due_s = max(due_s + 1.0 / self._rate_hz, time.monotonic() - _LATENESS_S)
+                if self._ending.wait(max(0.0, due_s - time.monotonic())):
+                    return
+            try:
+                frame = source.read()
+            except SourceLost as lost:
+                if not self._recover(source, lost):
+                    return
+                continue
+            self._publish(frame)
+            now_s = time.monotonic()
+            self._statistics.add(now_s, frame.number)
+            if now_s - asked_s >= REPORT_PERIOD_S:
+                asked_s, self._report.details = now_s, source.details()
+
+    def _recover(self, source: ImageSource, lost: SourceLost) -> bool:
+        """Wait until the device is back; False when there is nothing to wait for, or the node is going down."""
+        self._report.lost = str(lost)
+        if not lost.comes_back:
+            self.get_logger().warning(f"{lost}: no more frames")
+            return False
+        self.get_logger().error(f"{lost}: no frames until it is back")
+        self._statistics.interrupted()
+        source.close()
+        while not self._ending.wait(RETRY_S):
+            try:
+                self._source = self._open()
+            except UserError as error:
+                self._report.lost = str(error)
+                continue
+            self._report.reconnects += 1
+            self._describe(self._source)
+            self.get_logger().info(f"{self._source.name} is back")
+            return True
+        return False
+
+    def _publish(self, frame: Frame) -> None:
+        now_ns = self._now_ns()
+        stamp = time_message(now_ns if frame.stamp_ns is None else frame.stamp_ns)
+        self._report.latency_s = (now_ns - nanoseconds(stamp)) * 1e-9
+        images, infos, *depths = self._made[:-1]
+        fill_image(self._image, frame.color)
+        self._fill_info(stamp)
+        self._image.header.stamp = stamp
+        images.publish(self._image)
+        infos.publish(self._info)
+        if depths and frame.depth is not None:
+            fill_depth(self._depth_image, frame.depth)
+            self._depth_image.header.stamp = stamp
+            depths[0].publish(self._depth_image)
+            depths[1].publish(self._info)
+
+    def _fill_info(self, stamp: Time) -> None:
+        info, intrinsics = self._info, self._intrinsics
+        info.header.stamp = stamp
+        info.height, info.width = self._size
+        info.distortion_model = intrinsics.distortion_model
+        info.d, info.k, info.r, info.p = (list(v) for v in (intrinsics.d, intrinsics.k, intrinsics.r, intrinsics.p))
+
+    # -- diagnostics ---------------------------------------------------------------------------------
+    def _publish_report(self) -> None:
+        message = diagnostic_array(self._report, self._statistics, self.is_active, time.monotonic())
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
 
 
 def main() -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from fosp_core import topics
 from fosp_core.errors import UserError
@@ -60,8 +61,8 @@ class EncoderNode(ManagedNode):
             DecisionPeriod(self._manifest.decision_period_s, 1.0 / self._robot.camera_frame_rate_hz)
         )
         self._commands: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=COMMAND_MEMORY)
-        self._frames: dict[str, Image] = {}
-        self._frame_sizes: dict[str, tuple[int, int]] = {}
+        self._frames: dict[str, Image | CompressedImage] = {}
+        self._frame_sizes: dict[str, tuple[int, ...]] = {}
         self._latents = self.create_publisher(Latent, topics.LATENT, qos.STEP)
         self._made = [self._subscribe_commands(), self._subscribe_feedback(), *self._subscribe_cameras()]
         publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_READY)
@@ -100,13 +101,18 @@ class EncoderNode(ManagedNode):
         """The first camera of the observation spec drives the decisions; of the others the newest frame is kept."""
         driver, *others = self._manifest.observation.cameras
         subscriptions = [self._subscribe_other(camera.topic) for camera in others]
-        return [*subscriptions, self.create_gated_subscription(Image, driver.topic, self._on_frame, qos.IMAGE)]
+        return [*subscriptions, self._subscribe_images(driver.topic, self._on_frame)]
+
+    def _subscribe_images(self, topic: str, receive: Callable[[Any], None]) -> Any:
+        """Of a camera of the observation spec, raw or compressed, where the robot's driver publishes it."""
+        image_type = CompressedImage if self._robot.is_compressed(topic) else Image
+        return self.create_gated_subscription(image_type, self._robot.image_topic(topic), receive, qos.IMAGE)
 
     def _subscribe_other(self, topic: str) -> Any:
-        def remember(message: Image) -> None:
+        def remember(message: Image | CompressedImage) -> None:
             self._frames[topic] = message
 
-        return self.create_gated_subscription(Image, topic, remember, qos.IMAGE)
+        return self._subscribe_images(topic, remember)
 
     # -- inputs --------------------------------------------------------------------------------------
     def _on_stamped_command(self, message: TwistStamped) -> None:
@@ -126,7 +132,7 @@ class EncoderNode(ManagedNode):
         if message.is_first:
             self._decisions.start_episode(seconds(message.header.stamp))
 
-    def _on_frame(self, message: Image) -> None:
+    def _on_frame(self, message: Image | CompressedImage) -> None:
         received = time.perf_counter()
         stamp_s = seconds(message.header.stamp)
         use = self._decisions.use(stamp_s, self.get_clock().now().nanoseconds * 1e-9)
@@ -163,15 +169,15 @@ class EncoderNode(ManagedNode):
             frame = self._frames.get(camera.topic)
             if frame is None or abs(stamp_s - seconds(frame.header.stamp)) > 0.5 * self._manifest.decision_period_s:
                 raise UserError(f"no frame of camera '{camera.name}' ({camera.topic}) belongs to this moment")
-            self._check_size(camera.topic, frame, camera.height, camera.width)
-            views.append(observation_image(rgb_view(frame), camera.height, camera.width))
+            pixels = rgb_view(frame)
+            self._check_size(camera.topic, pixels.shape[:2], (camera.height, camera.width))
+            views.append(observation_image(pixels, camera.height, camera.width))
         return np.stack(views)
 
-    def _check_size(self, topic: str, frame: Image, height: int, width: int) -> None:
+    def _check_size(self, topic: str, size: tuple[int, ...], least: tuple[int, int]) -> None:
         """Enlarged frames were never trained on, and a camera that changes its mode is not the one that was set up."""
-        size = (frame.height, frame.width)
-        if frame.height < height or frame.width < width:
-            raise UserError(f"frame of {topic} is {size[1]}x{size[0]}, smaller than the model's {width}x{height}")
+        if size[0] < least[0] or size[1] < least[1]:
+            raise UserError(f"frame of {topic} is {size[1]}x{size[0]}, smaller than the model's {least[1]}x{least[0]}")
         if self._frame_sizes.setdefault(topic, size) != size:
             was = self._frame_sizes[topic]
             raise UserError(f"{topic} changed from {was[1]}x{was[0]} to {size[1]}x{size[0]}: activate the node again")

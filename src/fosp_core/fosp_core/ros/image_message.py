@@ -1,15 +1,17 @@
-"""sensor_msgs/Image <-> numpy without a copy on the way in and without a slow path on the way out."""
+"""sensor_msgs/Image and CompressedImage <-> numpy: no copy on the way in where none is needed, no slow path out."""
 
 from __future__ import annotations
 
 import array
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from fosp_core.errors import UserError
+from fosp_core.image import decoded_rgb
 
 MAX_IMAGE_BYTES = 1 << 27
 """A 40 megapixel RGB image; what is larger is no camera's, and would keep the encoder from its deadlines."""
@@ -27,8 +29,7 @@ def image_view(message: Image) -> NDArray[Any]:
     No copy is made: the view lives as long as the message. Raises UserError for any other encoding, or when height,
     width, step and data do not fit each other.
     """
-    if len(message.data) > MAX_IMAGE_BYTES:
-        raise UserError(f"image of {len(message.data)} bytes is larger than a camera's ({MAX_IMAGE_BYTES} at most)")
+    _check_bytes(message)
     if message.encoding not in _ENCODINGS:
         return _through_cv_bridge(message)
     dtype, channels = _ENCODINGS[message.encoding]
@@ -50,8 +51,11 @@ def image_view(message: Image) -> NDArray[Any]:
     return pixels.reshape(message.height, message.width, channels)
 
 
-def rgb_view(message: Image) -> NDArray[np.uint8]:
+def rgb_view(message: Image | CompressedImage) -> NDArray[np.uint8]:
     """The pixels as (H, W, 3) uint8 RGB; a view where the encoding allows. UserError as `image_view`."""
+    if not hasattr(message, "encoding"):  # also messages of rosbags, which are of other classes
+        _check_bytes(message)
+        return decoded_rgb(np.frombuffer(message.data, np.uint8), message.format)
     pixels = image_view(message)
     if message.encoding == "bgr8":
         return pixels[..., ::-1]
@@ -60,6 +64,24 @@ def rgb_view(message: Image) -> NDArray[np.uint8]:
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
         raise UserError(f"image encoding '{message.encoding}' holds no colour")
     return pixels
+
+
+def _check_bytes(message: Image | CompressedImage) -> None:
+    if len(message.data) > MAX_IMAGE_BYTES:
+        raise UserError(f"image of {len(message.data)} bytes is larger than a camera's ({MAX_IMAGE_BYTES} at most)")
+
+
+def fill_depth(message: Image, depth: NDArray[np.uint16]) -> None:
+    """As `fill_image`, from (H, W) uint16 mm: encoding 16UC1, as REP 118 has it."""
+    if depth.ndim != 2 or depth.dtype != np.uint16:
+        raise UserError(f"expected (H, W) uint16, got {depth.shape} {depth.dtype}")
+    if len(message.data) != depth.nbytes:
+        message.data = array.array("B", bytes(depth.nbytes))
+    message.height, message.width = depth.shape
+    message.step = depth.shape[1] * 2
+    message.encoding = "16UC1"
+    message.is_bigendian = int(sys.byteorder == "big")
+    np.copyto(np.frombuffer(message.data, np.uint16).reshape(depth.shape), depth)
 
 
 def fill_image(message: Image, pixels: NDArray[np.uint8]) -> None:

@@ -14,6 +14,7 @@ from rosbags.typesys.store import Typestore
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
+from fosp_core.image import decoded_rgb
 from fosp_core.specs import ActionSpec
 from fosp_learner.data.mcap_stream import StoredMessage
 
@@ -22,7 +23,6 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
 TWIST = "geometry_msgs/msg/Twist"
 STEP_FEEDBACK = "fosp_msgs/msg/StepFeedback"
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class Feedback(NamedTuple):
@@ -66,7 +66,7 @@ def stamp_ns(message: Any) -> int:
 def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a raw (rgb8, bgr8, mono8) or compressed image; UserError for anything else."""
     if kind == COMPRESSED:
-        return _decoded(message)
+        return decoded_rgb(np.asarray(message.data, np.uint8), message.format)
     if kind != IMAGE:
         raise UserError(f"expected {IMAGE} or {COMPRESSED} on the camera topic, found {kind}")
     channels = {"rgb8": 3, "bgr8": 3, "mono8": 1}.get(message.encoding)
@@ -80,16 +80,6 @@ def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
     if message.encoding == "bgr8":
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
     return pixels if channels == 3 else np.repeat(pixels, 3, axis=2)
-
-
-def _decoded(message: Any) -> NDArray[np.uint8]:
-    """A JPEG or PNG. OpenCV fills up a JPEG that was cut off with grey, so the end of it is looked for."""
-    data = np.asarray(message.data, np.uint8)
-    cut = data[:2].tobytes() == _JPEG and _JPEG_END not in data[-1024:].tobytes()
-    decoded = None if cut or not len(data) else cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise UserError(f"compressed image of format '{message.format}' cannot be decoded; record jpeg or png")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def read_twist(message: Any, kind: str, logged_ns: int, action: ActionSpec) -> tuple[int, NDArray[np.float64]]:

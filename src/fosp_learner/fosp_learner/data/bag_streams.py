@@ -87,7 +87,10 @@ def _matches(name: str, topic: str) -> bool:
 
 def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig) -> BagStreams:
     topics = storage.topics()
-    cameras = {find_topic(topics, camera.topic, camera=True): _Camera(camera.topic) for camera in observation.cameras}
+    cameras = {
+        find_topic(topics, robot.image_topic(camera.topic).lstrip("/"), camera=True): _Camera(camera.topic)
+        for camera in observation.cameras
+    }
     if len(cameras) < len(observation.cameras):
         raise UserError("two cameras of the observation have one topic; name each camera's own")
     command_topic, feedback_topic = find_topic(topics, robot.command_topic), find_topic(topics, FEEDBACK)

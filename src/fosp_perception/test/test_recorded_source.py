@@ -13,7 +13,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_perception.image_source import BagSource, FolderSource
+from fosp_perception.image_source import SourceLost
+from fosp_perception.recorded_source import BagSource, FolderSource
 
 COLOR = "/camera/color/image_raw"
 HEIGHT, WIDTH = 6, 8
@@ -39,15 +40,37 @@ def image_message(pixels: NDArray[np.uint8]) -> Any:
     )
 
 
+def compressed_message(pixels: NDArray[np.uint8]) -> Any:
+    types = typestore().types
+    png = cv2.imencode(".png", pixels[..., ::-1])[1]
+    return types["sensor_msgs/msg/CompressedImage"](
+        image_message(pixels).header, "rgb8; png compressed bgr8", png.reshape(-1)
+    )
+
+
 def write_bag(path: Path, images: dict[str, list[NDArray[np.uint8]]]) -> Path:
     store = typestore()
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         for topic, frames in images.items():
-            connection = writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store)
+            compressed = topic.endswith("/compressed")
+            kind = "sensor_msgs/msg/CompressedImage" if compressed else "sensor_msgs/msg/Image"
+            connection = writer.add_connection(topic, kind, typestore=store)
             for i, pixels in enumerate(frames):
-                data = store.serialize_cdr(image_message(pixels), connection.msgtype)
+                message = compressed_message(pixels) if compressed else image_message(pixels)
+                data = store.serialize_cdr(message, kind)
                 writer.write(connection, 1_000_000 * (i + 1), data)
     return path
+
+
+def value(source: FolderSource | BagSource) -> int:
+    """The grey value of the next frame."""
+    return int(source.read().color[1, 1, 0])
+
+
+def assert_ended(source: FolderSource | BagSource) -> None:
+    with pytest.raises(SourceLost, match="end of the recording") as lost:
+        source.read()
+    assert not lost.value.comes_back
 
 
 @pytest.fixture
@@ -62,13 +85,13 @@ def test_a_folder_gives_its_images_as_rgb_in_the_order_of_their_names(folder: Pa
     source = FolderSource(folder, loop=False)
     assert source.size == (HEIGHT, WIDTH)
     for i in range(3):
-        assert np.array_equal(source.read(), frame(10 * i))  # type: ignore[arg-type]
-    assert source.read() is None
+        assert np.array_equal(source.read().color, frame(10 * i))
+    assert_ended(source)
 
 
 def test_a_looping_folder_begins_again(folder: Path) -> None:
     source = FolderSource(folder, loop=True)
-    values = [int(pixels[1, 1, 0]) for pixels in (source.read() for _ in range(5)) if pixels is not None]
+    values = [value(source) for _ in range(5)]
     assert values == [0, 10, 20, 0, 10]
 
 
@@ -99,21 +122,28 @@ def test_a_bag_gives_the_frames_of_its_topic(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", {COLOR: [frame(1), frame(2)], "/other/image_raw": [other]})
     source = BagSource(bag, "camera/color/image_raw", loop=False)
     assert source.size == (HEIGHT, WIDTH)
-    assert [int(pixels[1, 1, 0]) for pixels in (source.read(), source.read()) if pixels is not None] == [1, 2]
-    assert source.read() is None
+    assert [value(source), value(source)] == [1, 2]
+    assert_ended(source)
+    source.close()
+
+
+def test_a_bag_of_compressed_images_is_a_camera_as_well(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", {f"{COLOR}/compressed": [frame(1)], "/other/image_raw": [frame(2)]})
+    source = BagSource(bag, COLOR, loop=False)
+    assert np.array_equal(source.read().color, frame(1))
     source.close()
 
 
 def test_a_looping_bag_begins_again(tmp_path: Path) -> None:
     source = BagSource(write_bag(tmp_path / "bag", {COLOR: [frame(1), frame(2)]}), COLOR, loop=True)
-    values = [int(pixels[1, 1, 0]) for pixels in (source.read() for _ in range(5)) if pixels is not None]
+    values = [value(source) for _ in range(5)]
     assert values == [1, 2, 1, 2, 1]
     source.close()
 
 
 def test_the_only_image_topic_of_a_bag_is_taken_under_any_name(tmp_path: Path) -> None:
     source = BagSource(write_bag(tmp_path / "bag", {"/front/image": [frame(3)]}), COLOR, loop=False)
-    assert source.read() is not None
+    assert value(source) == 3
     source.close()
 
 
