@@ -179,7 +179,7 @@ class ImaginationConfig(Spec):
 
 
 class CloningConfig(Spec):
-    """First phase: image encoder and actor alone clone the episodes that succeed without violation.
+    """First phase: image encoder and actor alone clone demonstrations.
 
     On independent frames, shifted at random. Sequences of a world model's batch hold few scenes and each many times
     over: keypoints form several times later on them, if at all. Only for an actor that sees the image alone.
@@ -187,6 +187,8 @@ class CloningConfig(Spec):
 
     share: float = Field(1.0, ge=0)
     """So many updates per full update."""
+    episodes: Literal["good", "all"] = "good"
+    """Those that succeed without violation, or all there are: behaviour cloning as it is commonly meant."""
     batch_size: int = Field(256, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
 

@@ -39,7 +39,7 @@ class Trainer:
         mean = torch.from_numpy(mean_image(data)).permute(1, 2, 0, 3).flatten(2) - 0.5
         self.world_model.mean_image.copy_(mean)
         self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
-        self._frames = FrameSampler(data, config.world_model.image_shift)
+        self._frames = FrameSampler(data, config.world_model.image_shift, config.cloning.episodes == "all")
         self._data = data
         self._latents: tuple[Tensor, Tensor, Tensor] | None = None
         self.optimisers = {

@@ -101,6 +101,9 @@ def test_only_good_episodes_are_cloned(make_episode: Callable[..., Episode]):
     images, action = FrameSampler(from_episodes([bad, good])).batch(64)
     assert images.max() == 10
     assert {tuple(a) for a in action.tolist()} <= {tuple(a) for a in good.action[:-1].tolist()}
+    assert FrameSampler(from_episodes([bad, good]), all_episodes=True).batch(64)[0].max() == 200, (
+        "unless all are asked for"
+    )
 
 
 def test_an_actor_that_sees_past_actions_cannot_be_cloned_from_single_frames():

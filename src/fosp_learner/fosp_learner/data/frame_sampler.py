@@ -1,4 +1,4 @@
-"""Single frames of good episodes with the action executed on them: what the image encoder is warmed up on."""
+"""Single frames with the action executed on them: what image encoder and actor clone first."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from fosp_learner.data.dataset import Dataset, shift_images
 
 
 class FrameSampler:
-    """Independent frames of the episodes that succeed without violation (of all, if none does).
+    """Independent frames of the episodes that succeed without violation (of all, if none does, or if `all_episodes`).
 
     Draws from torch's global generator, which a checkpoint holds.
     """
 
-    def __init__(self, dataset: Dataset, image_shift: int = 0) -> None:
-        good = [e for e in dataset.episodes if e.success] or list(dataset.episodes)
-        self._rows = np.concatenate([e.start + np.arange(e.length - 1) for e in good])
+    def __init__(self, dataset: Dataset, image_shift: int = 0, all_episodes: bool = False) -> None:
+        good = [e for e in dataset.episodes if e.success]
+        cloned = dataset.episodes if all_episodes or not good else good
+        self._rows = np.concatenate([e.start + np.arange(e.length - 1) for e in cloned])
         self._data, self._shift = dataset, image_shift
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
