@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path("/dev/shm")
@@ -22,6 +23,21 @@ _NAME = re.compile(r"(?:sem\.)?(fastrtps_(?:port\d+|[0-9a-f]{8,}))(?:_el|_sl|_mu
 def clean_shared_memory(folder: Path = FOLDER) -> list[str]:
     """Remove the files of dead Fast DDS processes that belong to this user; return their names."""
     removed = []
+    for paths in _dead(folder):
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+                removed.append(path.name)
+    return removed
+
+
+def dead_files(folder: Path = FOLDER) -> list[Path]:
+    """The files that `clean_shared_memory` would remove."""
+    return [path for paths in _dead(folder) for path in paths]
+
+
+def _dead(folder: Path) -> Iterator[list[Path]]:
+    """The files of each dead segment; its locks are held while the caller has it."""
     segments: dict[str, list[Path]] = {}
     for path in folder.glob("*fastrtps_*"):
         match = _NAME.fullmatch(path.name)
@@ -30,11 +46,7 @@ def clean_shared_memory(folder: Path = FOLDER) -> list[str]:
     for paths in segments.values():
         with contextlib.ExitStack() as locks:
             if all(_is_ours_and_old(path) for path in paths) and _hold(paths, locks):
-                for path in paths:
-                    with contextlib.suppress(FileNotFoundError):
-                        path.unlink()
-                        removed.append(path.name)
-    return removed
+                yield paths
 
 
 def _is_ours_and_old(path: Path) -> bool:

@@ -1,0 +1,225 @@
+"""What `fosp doctor` finds: each check is a function of values that were probed (probes.py), and says the remedy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+SOCKET_BUFFER_BYTES = 4_194_304
+"""What the stack's transport asks for (stack.settings): with less, camera images get lost on their way."""
+SHARED_MEMORY_BYTES = 64 << 20
+RTPRIO = 20
+"""The highest priority that the control path asks for (fosp_core.realtime)."""
+BUILT = 1_767_225_600.0
+"""2026-01-01: a clock before it was never set."""
+USB_3 = 3.0
+
+
+class Level(Enum):
+    """How bad it is. ERROR: what the check is about will not work."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check."""
+
+    check: str
+    """Name; the heading under which docs/troubleshooting.md explains it."""
+    level: Level
+    says: str
+    remedy: str = ""
+    """What to do; empty when all is well."""
+
+
+@dataclass(frozen=True)
+class DdsSettings:
+    """Environment variables that decide how nodes find and reach each other."""
+
+    rmw: str
+    transports: str
+    expected_transports: str
+    discovery_range: str
+    localhost_only: str
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera that this user can open."""
+
+    name: str
+    usb: float | None = None
+    """Version of the USB connection; None when unknown."""
+
+
+def check_python(version: tuple[int, int]) -> Finding:
+    """3.11 to 3.13."""
+    said = f"{version[0]}.{version[1]}"
+    if (3, 11) <= version <= (3, 13):
+        return _ok("Python", said)
+    return _error("Python", f"{said} is not supported", "use Python 3.12 (Ubuntu 24.04 has it), 3.11 or 3.13")
+
+
+def check_ros(distribution: str, error: str) -> Finding:
+    """`error`: why rclpy or the messages could not be imported; empty when they could."""
+    if error:
+        remedy = "in a checkout: make setup; on a robot: source /opt/ros/jazzy/setup.bash and install/setup.bash"
+        return _error("ROS", f"cannot be used: {error}", remedy)
+    if distribution != "jazzy":
+        return _error(
+            "ROS", f"is '{distribution or 'not set up'}'", "source /opt/ros/jazzy/setup.bash in this terminal"
+        )
+    return _ok("ROS", distribution)
+
+
+def check_dds(settings: DdsSettings) -> Finding:
+    """Whether this terminal changes what the stack sets by itself."""
+    if settings.rmw not in ("", "rmw_fastrtps_cpp"):
+        return _warning(
+            "DDS", f"RMW_IMPLEMENTATION is {settings.rmw}; tested is Fast DDS only", "unset RMW_IMPLEMENTATION"
+        )
+    if settings.localhost_only not in ("", "0") or settings.discovery_range == "LOCALHOST":
+        name = "ROS_AUTOMATIC_DISCOVERY_RANGE" if settings.discovery_range == "LOCALHOST" else "ROS_LOCALHOST_ONLY"
+        said = f"{name} brings shared memory back, in which a killed process can hold up all others"
+        return _warning("DDS", said, f"unset {name}; to keep robots apart use ROS_DOMAIN_ID")
+    if settings.transports not in ("", settings.expected_transports):
+        said = f"FASTDDS_BUILTIN_TRANSPORTS is '{settings.transports}', not what the stack was measured with"
+        return _warning("DDS", said, "unset FASTDDS_BUILTIN_TRANSPORTS: the stack sets it")
+    return _ok("DDS", "settings are the stack's own")
+
+
+def check_socket_buffers(receive: int, send: int) -> Finding:
+    """Bytes that the kernel grants a socket (net.core.rmem_max and wmem_max); 0 when unknown."""
+    if not receive or not send:
+        return _warning(
+            "Socket buffers", "their size cannot be read", f"see that net.core.rmem_max is {SOCKET_BUFFER_BYTES}"
+        )
+    if min(receive, send) < SOCKET_BUFFER_BYTES:
+        said = (
+            f"the kernel grants {receive} and {send} bytes, the stack asks for {SOCKET_BUFFER_BYTES}: images get lost"
+        )
+        size = SOCKET_BUFFER_BYTES
+        return _warning(
+            "Socket buffers",
+            said,
+            f"printf 'net.core.rmem_max={size}\\nnet.core.wmem_max={size}\\n' | sudo tee /etc/sysctl.d/60-fosp.conf; "
+            "sudo sysctl --system",
+        )
+    return _ok("Socket buffers", f"{receive} and {send} bytes")
+
+
+def check_gl(error: str) -> Finding:
+    """`error`: why the simulator could not render a picture; empty when it could."""
+    if error:
+        remedy = "sudo apt install libegl1 libgl1 libgl1-mesa-dri (a robot needs no GL: only the simulator does)"
+        return _warning("GL", f"the simulator cannot render: {error}", remedy)
+    return _ok("GL", "the simulator renders")
+
+
+def check_gpu(gpu: str, providers: Sequence[str]) -> Finding:
+    """`gpu`: name of the NVIDIA GPU, empty for none; `providers` of ONNX Runtime."""
+    cuda = "CUDAExecutionProvider" in providers
+    if gpu and not cuda:
+        remedy = "pip uninstall onnxruntime; pip install onnxruntime-gpu (the CPU does for networks of size nano)"
+        return _warning("GPU", f"{gpu} is there, but ONNX Runtime runs on the CPU", remedy)
+    if cuda and not gpu:
+        remedy = "install NVIDIA's driver and log in again, or pip install onnxruntime in place of onnxruntime-gpu"
+        return _warning("GPU", "ONNX Runtime is the one for CUDA, but there is no GPU", remedy)
+    return _ok("GPU", f"{gpu}, used by ONNX Runtime" if gpu else "none; ONNX Runtime runs on the CPU")
+
+
+def check_camera(cameras: Sequence[Camera], realsense_plugged_in: int, driver: bool) -> Finding:
+    """`realsense_plugged_in`: how many the USB bus shows; `driver`: whether pyrealsense2 can be imported."""
+    if realsense_plugged_in and not driver:
+        return _error("Camera", "a RealSense is plugged in, but pyrealsense2 is missing", "pip install pyrealsense2")
+    if realsense_plugged_in > sum(camera.usb is not None for camera in cameras):
+        remedy = "install librealsense's udev rules (99-realsense-libusb.rules), plug it in again, close other programs"
+        return _error("Camera", "a RealSense is plugged in, but cannot be opened", remedy)
+    if not cameras:
+        remedy = "plug it in, or start its driver and use camera:=none; simulation needs none"
+        return _warning("Camera", "no RealSense and no /dev/video*", remedy)
+    slow = [camera for camera in cameras if camera.usb is not None and camera.usb < USB_3]
+    if slow:
+        remedy = "use a USB 3 port (blue) and the cable that came with the camera"
+        return _warning("Camera", f"{slow[0].name} is connected by USB {slow[0].usb}", remedy)
+    return _ok("Camera", ", ".join(camera.name for camera in cameras))
+
+
+def check_clock(now_s: float, synchronised: bool | None) -> Finding:
+    """`now_s` since 1970; `synchronised`: by NTP, None when the system does not tell."""
+    if now_s < BUILT:
+        said = f"the clock says {time.strftime('%Y-%m-%d', time.gmtime(now_s))}: frames would count as from the past"
+        return _error("Clock", said, "sudo timedatectl set-ntp true")
+    if synchronised is False:
+        said = "the clock is not synchronised: with cameras or a learner on another machine, stamps would not fit"
+        return _warning("Clock", said, "sudo apt install chrony; on one machine alone it does not matter")
+    return _ok("Clock", "synchronised" if synchronised else "set")
+
+
+def check_shared_memory(free_bytes: int, left_behind: int) -> Finding:
+    """Free space in /dev/shm, and segments there of dead Fast DDS processes."""
+    if free_bytes < SHARED_MEMORY_BYTES:
+        said = f"/dev/shm has {free_bytes >> 20} MiB free"
+        return _error("Shared memory", said, "remove what fills it; in Docker give the container --shm-size=512m")
+    if left_behind:
+        said = f"{left_behind} files of killed processes are in /dev/shm"
+        return _warning("Shared memory", said, "./fosp up sim removes them when it ends; or restart the machine")
+    return _ok("Shared memory", f"{free_bytes >> 20} MiB free")
+
+
+def check_realtime(limit: int, root: bool) -> Finding:
+    """`limit`: highest real-time priority that this user may take (ulimit -r); -1 for any."""
+    if root or limit == -1 or limit >= RTPRIO:
+        return _ok("Real-time priority", "granted")
+    return _warning(
+        "Real-time priority",
+        "not granted: commands come late when the computer is busy",
+        f'echo "$USER - rtprio {RTPRIO}" | sudo tee /etc/security/limits.d/fosp.conf; then log in again',
+    )
+
+
+def check_bundle(bundle: str, robot: str, error: str) -> Finding:
+    """`error`: why the bundle cannot be used for this robot; empty when it can."""
+    if error:
+        remedy = f"give a bundle trained for {robot or 'this robot'}; fosp bundle show says what one was trained for"
+        return _error("Bundle", error, remedy)
+    return _ok("Bundle", f"{bundle} for {robot}" if bundle else "none asked about")
+
+
+def check_domains(own: int, in_use: Sequence[int]) -> Finding:
+    """`in_use`: ROS domains that processes on this machine take part in, by the ports that they listen to."""
+    others = sorted(set(in_use) - {own})
+    if others:
+        all_of_them = " and ".join(str(domain) for domain in sorted(set(in_use)))
+        said = f"processes here use ROS domain {all_of_them}, this terminal {own}: they do not see each other"
+        return _warning("ROS domain", said, f"export ROS_DOMAIN_ID={others[0]} here, or restart the others with {own}")
+    return _ok("ROS domain", str(own))
+
+
+def check_cv_bridge(numpy: str, present: bool, error: str) -> Finding:
+    """cv_bridge of apt is built for numpy 1; `error`: what its import said, where it is present."""
+    if not present:
+        return _ok("cv_bridge", "not installed; rgb8, bgr8, mono8 and 16UC1 images need none")
+    if numpy.split(".")[0] != "1":
+        said = f"numpy {numpy} is installed, cv_bridge needs numpy 1"
+        return _error("cv_bridge", said, "pip install 'numpy<2' in the environment of the nodes")
+    if error:
+        return _error("cv_bridge", f"cannot be used: {error}", "sudo apt install --reinstall ros-jazzy-cv-bridge")
+    return _ok("cv_bridge", f"with numpy {numpy}")
+
+
+def _ok(check: str, says: str) -> Finding:
+    return Finding(check, Level.OK, says)
+
+
+def _warning(check: str, says: str, remedy: str) -> Finding:
+    return Finding(check, Level.WARNING, says, remedy)
+
+
+def _error(check: str, says: str, remedy: str) -> Finding:
+    return Finding(check, Level.ERROR, says, remedy)
