@@ -10,7 +10,7 @@ def generate_launch_description() -> LaunchDescription:
             "scenario": ("safe_reach", "Name in config/scenarios, or a path."),
             "model": ("", "Model bundle; empty: the one shipped for the scenario's task."),
             "robot": ("", "Name in config/robots, or a path; empty: the scenario's."),
-            "simulator": ("mujoco", "mujoco."),
+            "simulator": ("mujoco", "mujoco, or gazebo (Harmonic, with its own clock)."),
             "camera": ("simulated", "simulated."),
             "auto_reset": ("true", "Begin an episode at once, and the next one after the end of each."),
         }

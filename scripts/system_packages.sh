@@ -2,6 +2,10 @@
 # Name the Debian/Ubuntu packages that are missing; install them when root, else print the one command to run.
 set -eu
 packages=(libegl1 libgl1 libgl1-mesa-dri libusb-1.0-0 gcc g++ make)
+# `ign sdf` checks the worlds for Gazebo; Ubuntu has none, and without it the tests that ask it are skipped.
+if [ "$(id -u)" -eq 0 ] && grep -q '^ID=debian' /etc/os-release; then
+    packages+=(ignition-tools libsdformat-dev sdformat-sdf)
+fi
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

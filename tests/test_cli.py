@@ -103,6 +103,15 @@ def test_a_bundle_is_signed_and_a_robot_with_keys_takes_no_other(capsys, folder)
     assert "is not signed" in refused(capsys, "bundle", "verify", folder / "bundle", "--key", key)
 
 
+def test_the_world_of_a_scenario_is_written_for_gazebo(capsys, tmp_path):
+    written = ["--out", str(tmp_path / "new" / "world.sdf"), "--bridge", str(tmp_path / "bridge.yaml")]
+    assert run(["world", "safe_goal", *written]) == 0
+    assert (tmp_path / "new" / "world.sdf").read_text().startswith("<?xml")
+    assert "/cmd_vel" not in (tmp_path / "bridge.yaml").read_text(), "commands go through the robot's own watchdog"
+    assert "MuJoCo only" in refused(capsys, "world", "safe_goal_moving_obstacles", "--out", tmp_path / "moving.sdf")
+    assert not (tmp_path / "moving.sdf").exists()
+
+
 def test_a_bundle_for_another_task_is_refused(capsys, folder):
     path = scenario_file(folder)
     assert "'tiny'" in refused(capsys, "eval", "--bundle", folder / "bundle", "--scenario", path)

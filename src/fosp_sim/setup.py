@@ -18,5 +18,9 @@ setup(
     maintainer_email="fosp@example.org",
     description="MuJoCo tasks, demonstrators, simulator node and evaluation of fosp.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["sim_node = fosp_sim.sim_node:main"]},
+    entry_points={
+        "console_scripts": [
+            f"{name} = fosp_sim.{name}:main" for name in ("sim_node", "gazebo_server", "gazebo_bridge", "gazebo_node")
+        ]
+    },
 )

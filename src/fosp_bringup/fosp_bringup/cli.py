@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from fosp_bringup.commands import bags, bench, bundle, demo, doctor, evaluate, pretrain, record, security, up
+from fosp_bringup.commands import bags, bench, bundle, demo, doctor, evaluate, pretrain, record, security, up, world
 from fosp_core.errors import UserError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(security.app, name="security")
 app.command("doctor")(doctor.doctor)
+app.command("world")(world.world)
 app.command("bench")(bench.bench)
 
 

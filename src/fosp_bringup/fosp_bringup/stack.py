@@ -14,9 +14,9 @@ from fosp_core.errors import UserError
 from fosp_core.specs import CameraConfig, RobotConfig, read_robot, read_yaml
 
 Camera = Literal["simulated", "file", "realsense", "none"]
-Simulator = Literal["mujoco", "none"]
+Simulator = Literal["mujoco", "gazebo", "none"]
 CAMERAS: tuple[Camera, ...] = ("simulated", "file", "realsense", "none")
-SIMULATORS: tuple[Simulator, ...] = ("mujoco", "none")
+SIMULATORS: tuple[Simulator, ...] = ("mujoco", "gazebo", "none")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 ParameterValue = str | bool | int | float | list[str]
 
@@ -123,7 +123,7 @@ def stack(
     """The stack of one robot, or of a simulated one.
 
     `robot`: name in config/robots or path; empty: the scenario's. `bundle`: folder; empty: the one shipped for the
-    scenario's task. `simulator`: mujoco or none; `scenario`: name in config/scenarios or path, for a simulator.
+    scenario's task. `simulator`: mujoco, gazebo or none; `scenario`: name in config/scenarios or path, for a simulator.
     `camera`: simulated, file (`camera_path`: a bag, a folder of images or a RealSense recording), realsense (a
     camera_node for each camera of the robot file), or none (a driver that is running already). `recorder`: folder for
     bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes by itself. Everything is checked here;
@@ -139,11 +139,11 @@ def stack(
     if params_file:
         read_yaml(Path(params_file))
     processes: list[Process] = []
-    if simulator == "mujoco":
-        robot, bundle, simulated = _simulated(robot, bundle, scenario, use_sim_time, auto_reset)
-        processes.append(simulated)
+    if simulator != "none":
+        use_sim_time = use_sim_time or simulator == "gazebo"
+        robot, bundle, processes = _simulated(simulator, robot, bundle, scenario, use_sim_time, auto_reset)
         camera = "simulated" if camera == "none" else camera
-    if (camera == "simulated") != (simulator == "mujoco"):
+    if (camera == "simulated") != (simulator != "none"):
         raise UserError(f"camera '{camera}' does not go with simulator '{simulator}'")
     if not robot:
         raise UserError("robot must be given: a name in config/robots or a path")
@@ -168,9 +168,9 @@ def stack(
 
 
 def _simulated(
-    robot: str, bundle: Path | str, scenario: str, use_sim_time: bool, auto_reset: bool
-) -> tuple[str, Path | str, Process]:
-    """Robot, bundle and process of a simulated robot; what is not given comes from the scenario."""
+    simulator: str, robot: str, bundle: Path | str, scenario: str, use_sim_time: bool, auto_reset: bool
+) -> tuple[str, Path | str, list[Process]]:
+    """Robot, bundle and processes of a simulated robot; what is not given comes from the scenario."""
     from fosp_sim.scenario import read_scenario
 
     if not scenario:
@@ -178,15 +178,33 @@ def _simulated(
     scenario_file = scenario_path(scenario).resolve()
     described = read_scenario(scenario_file)
     robot_file = robot_path(robot or described.robot).resolve()
-    parameters: dict[str, ParameterValue] = {
-        "scenario": str(scenario_file),
-        "robot": str(robot_file),
-        "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,
-        "publish_clock": use_sim_time,
-        "auto_reset": auto_reset,
-    }
-    process = Process("sim_node", "fosp_sim", "fosp_sim.sim_node", parameters, managed=False, is_robot=True)
-    return str(robot_file), bundle or default_bundle(described.task), process
+    parameters: dict[str, ParameterValue] = {"scenario": str(scenario_file), "robot": str(robot_file)}
+    if simulator == "gazebo":
+        processes = _gazebo(parameters, auto_reset)
+        if described.obstacles.motion != "static":
+            raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
+    else:
+        parameters |= {
+            "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,
+            "publish_clock": use_sim_time,
+            "auto_reset": auto_reset,
+        }
+        processes = [_simulator("sim_node", parameters)]
+    return str(robot_file), bundle or default_bundle(described.task), processes
+
+
+def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[Process]:
+    """Gazebo itself, its bridge to ROS, and the node that makes a robot of it; the clock is Gazebo's."""
+    node = {**parameters, "auto_reset": auto_reset, "use_sim_time": True}
+    return [
+        _simulator("gazebo_server", parameters),
+        _simulator("gazebo_bridge", parameters),
+        _simulator("gazebo_node", node),
+    ]
+
+
+def _simulator(name: str, parameters: Mapping[str, ParameterValue]) -> Process:
+    return Process(name, "fosp_sim", f"fosp_sim.{name}", parameters, managed=False, is_robot=True)
 
 
 def _checked_bundle(bundle: Path, robot: RobotConfig) -> Path:

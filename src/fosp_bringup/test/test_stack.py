@@ -112,6 +112,15 @@ def test_on_simulated_time_the_simulator_makes_it_and_all_others_read_it(bundle:
     assert readers == set(names(described)) - {"sim_node"}
 
 
+def test_gazebo_takes_the_place_of_mujoco_and_the_clock_is_its_own(bundle: Path) -> None:
+    mujoco, gazebo = simulated(bundle), stack(bundle=bundle, simulator="gazebo", scenario="safe_reach")
+    ours = [name for name in names(mujoco) if name != "sim_node"]
+    assert names(gazebo) == ["gazebo_server", "gazebo_bridge", "gazebo_node", *ours]
+    readers = {p.name for p in gazebo.processes if p.parameters.get("use_sim_time")}
+    assert readers == {*ours, "gazebo_node"}
+    assert {p.name for p in gazebo.processes if p.is_robot} == {"gazebo_server", "gazebo_bridge", "gazebo_node"}
+
+
 def test_with_respawn_every_node_but_the_monitor_may_start_anew(bundle: Path) -> None:
     described = simulated(bundle, use_respawn=True)
     assert {p.name for p in described.processes if described.respawns(p)} == {"encoder_node", "policy_node"}
@@ -144,7 +153,7 @@ def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"robot": "sim_arm", "simulator": "gazebo"}, "simulator must be one of mujoco, none"),
+        ({"robot": "sim_arm", "simulator": "isaac"}, "simulator must be one of mujoco, gazebo, none"),
         ({"robot": "sim_arm", "camera": "webcam"}, "camera must be one of"),
         ({"robot": "sim_arm", "camera": "simulated"}, "does not go with simulator 'none'"),
         ({"robot": "sim_arm", "camera": "file"}, "needs camera_path"),
@@ -152,6 +161,7 @@ def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> 
         ({"robot": "nobody"}, "no robot 'nobody'"),
         ({}, "robot must be given"),
         ({"simulator": "mujoco"}, "needs a scenario"),
+        ({"simulator": "gazebo", "scenario": "safe_reach_moving_obstacles"}, "simulated by MuJoCo only"),
         ({"simulator": "mujoco", "scenario": "nowhere"}, "no scenario 'nowhere'"),
         ({"robot": "sim_base"}, "bundle is for robot 'sim_arm'"),
         ({"robot": "sim_arm", "params_file": "absent.yaml"}, "absent.yaml"),

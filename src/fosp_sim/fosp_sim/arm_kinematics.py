@@ -7,6 +7,7 @@ and without hidden state.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from fosp_sim.mjcf import FOREARM, SHOULDER_HEIGHT, UPPER_ARM, WRIST_TO_TIP
 
@@ -31,3 +32,17 @@ def reachable(x: float, y: float, z: float) -> bool:
     """Whether the arm reaches the tip position (x, y, z) m with the tool straight down."""
     distance = math.hypot(math.hypot(x, y), z + WRIST_TO_TIP - SHOULDER_HEIGHT)
     return abs(UPPER_ARM - FOREARM) + 0.02 < distance < UPPER_ARM + FOREARM - 0.005
+
+
+def tip_of_joints(joints: Sequence[float]) -> tuple[float, float, float]:
+    """Tool tip (x, y, z) m in base_link for any joint angles (7,) rad: axes z y z y z y z, links along z."""
+    x, y, z = 0.0, 0.0, WRIST_TO_TIP
+    lengths = (SHOULDER_HEIGHT, 0.0, UPPER_ARM, 0.0, FOREARM, 0.0, 0.0)
+    for number in range(len(JOINTS) - 1, -1, -1):
+        c, s = math.cos(joints[number]), math.sin(joints[number])
+        if number % 2 == 0:
+            x, y = c * x - s * y, s * x + c * y
+        else:
+            x, z = c * x + s * z, c * z - s * x
+        z += lengths[number]
+    return x, y, z

@@ -12,12 +12,9 @@ from fosp_core.specs import RobotConfig
 from fosp_sim.arm_kinematics import JOINTS, joints_of_tip, reachable
 from fosp_sim.gl import mujoco
 from fosp_sim.mjcf import TIMESTEP, arm_xml
+from fosp_sim.tip_reference import GUARD, advanced
 from fosp_sim.world import RobotState, Vector, World
 
-_LEASH = 0.015
-"""m that the reference may run ahead of the tip: how hard the tool presses when something blocks it."""
-_GUARD = 0.02
-"""m beyond the workspace at which the robot itself refuses to go on."""
 _AXES = ("linear.x", "linear.y", "linear.z")
 
 
@@ -31,8 +28,8 @@ class ArmWorld(World):
         if robot.kind != "arm" or robot.workspace is None or {a.name for a in robot.action.axes} - set(_AXES):
             raise UserError(f"safe_reach needs an arm with axes among {', '.join(_AXES)}; robot {robot.name} is not")
         self._axes = [_AXES.index(axis.name) for axis in robot.action.axes]
-        self._lower = [low - _GUARD for low in robot.workspace.lower]
-        self._upper = [high + _GUARD for high in robot.workspace.upper]
+        self._lower = [low - GUARD for low in robot.workspace.lower]
+        self._upper = [high + GUARD for high in robot.workspace.upper]
         if not all(reachable(*corner) for corner in product(*zip(self._lower, self._upper, strict=True))):
             raise UserError(f"the simulated arm does not reach the whole workspace of robot {robot.name}; shrink it")
         super().__init__(arm_xml())
@@ -67,12 +64,10 @@ class ArmWorld(World):
 
     def _drive(self, twist: Vector) -> None:
         tip = self.data.site_xpos[self._site].tolist()
-        moved = list(self._reference)
+        velocity = [0.0, 0.0, 0.0]
         for axis, speed in zip(self._axes, twist.tolist(), strict=True):
-            moved[axis] += speed * TIMESTEP
-        for i in range(3):
-            low, high = max(self._lower[i], tip[i] - _LEASH), min(self._upper[i], tip[i] + _LEASH)
-            moved[i] = min(max(moved[i], low), high)
+            velocity[axis] = speed
+        moved = advanced(self._reference, tip, velocity, TIMESTEP, self._lower, self._upper)
         joints = np.array(joints_of_tip(*moved))
         self.data.ctrl[:] = joints + self._lead * (joints - self._joints)
         self._reference, self._joints = moved, joints

@@ -12,6 +12,7 @@ def up(
     name: Annotated[str, typer.Argument(help="`sim`, or a robot: a name in config/robots or a YAML file.")],
     bundle: Annotated[Path | None, typer.Option(help="Bundle; in simulation the shipped one.", metavar="DIR")] = None,
     scenario: Annotated[str, typer.Option(help="Of the simulation: a file, or a name.")] = "safe_reach",
+    simulator: Annotated[str, typer.Option(help="Of the simulation: mujoco or gazebo.")] = "mujoco",
     camera: Annotated[str, typer.Option(help="Of a robot: none (its driver runs already) or file.")] = "none",
     camera_path: Annotated[str, typer.Option(help="Bag or folder of images for camera `file`.")] = "",
     record: Annotated[Path | None, typer.Option(help="Record one bag per episode there.", metavar="DIR")] = None,
@@ -29,7 +30,7 @@ def up(
     simulated = name == "sim"
     described = stack(
         robot="" if simulated else name,
-        simulator="mujoco" if simulated else "none",
+        simulator=simulator if simulated else "none",
         scenario=scenario if simulated else "",
         bundle=bundle or "",
         camera=camera,

@@ -1,0 +1,54 @@
+"""Gazebo's own services, through its command line tool: ros_gz_bridge of Jazzy forwards none of these."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+
+from fosp_core.errors import UserError
+
+TIMEOUT_MS = 2000
+INSTALL = "install Gazebo with its ROS packages: sudo apt install ros-jazzy-ros-gz"
+
+
+def create_command(world: str, sdf: str) -> list[str]:
+    """Put the model of an SDF text into the world."""
+    quoted = sdf.replace("\\", "\\\\").replace('"', '\\"')
+    return _command(world, "create", "gz.msgs.EntityFactory", f'sdf: "{quoted}"')
+
+
+def remove_command(world: str, model: str) -> list[str]:
+    """Take a model out of the world."""
+    return _command(world, "remove", "gz.msgs.Entity", f'name: "{model}" type: MODEL')
+
+
+def place_command(world: str, model: str, position: tuple[float, float, float], heading: float) -> list[str]:
+    """Put a model at `position` (3,) m, turned by `heading` rad."""
+    x, y, z = position
+    request = (
+        f'name: "{model}" position {{ x: {x:.9g} y: {y:.9g} z: {z:.9g} }} '
+        f"orientation {{ z: {math.sin(heading / 2):.9g} w: {math.cos(heading / 2):.9g} }}"
+    )
+    return _command(world, "set_pose", "gz.msgs.Pose", request)
+
+
+def call(command: list[str]) -> None:
+    """Run one of the above and wait for its answer; UserError when Gazebo refuses or does not answer."""
+    service = command[command.index("-s") + 1]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3 * TIMEOUT_MS / 1000, check=False)
+    except FileNotFoundError:
+        raise UserError(f"gz is not installed; {INSTALL}") from None
+    except subprocess.TimeoutExpired:
+        raise UserError(f"Gazebo did not answer {service} within {3 * TIMEOUT_MS / 1000:g} s") from None
+    if done.returncode != 0 or "data: true" not in done.stdout:
+        said = " ".join((done.stdout + done.stderr).split())[:200] or f"exit code {done.returncode}"
+        raise UserError(f"Gazebo refused {service}: {said}")
+
+
+def _command(world: str, service: str, request_type: str, request: str) -> list[str]:
+    return [
+        *("gz", "service", "-s", f"/world/{world}/{service}"),
+        *("--reqtype", request_type, "--reptype", "gz.msgs.Boolean"),
+        *("--timeout", str(TIMEOUT_MS), "--req", request),
+    ]

@@ -1,0 +1,170 @@
+"""Episodes in Gazebo follow MuJoCo's rules: rewards, costs, success and ends, from positions and contacts alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fosp_core.errors import UserError
+from fosp_core.specs import RobotConfig
+from fosp_sim import gazebo_services
+from fosp_sim.arm_kinematics import joints_of_tip, tip_of_joints
+from fosp_sim.arm_world import ArmWorld
+from fosp_sim.base_world import BaseWorld
+from fosp_sim.draw import draw_scene
+from fosp_sim.feedback import Feedback
+from fosp_sim.gazebo_episode import GazeboEpisode
+from fosp_sim.gazebo_services import call, create_command, place_command, remove_command
+from fosp_sim.gl import mujoco
+from fosp_sim.live import LiveSimulation
+from fosp_sim.mjcf import TIMESTEP
+from fosp_sim.scenario import ObstacleSpec, Scenario
+from fosp_sim.scene import Scene
+from fosp_sim.tip_reference import LEASH, advanced
+
+RATE_HZ = 40.0
+
+
+def drawn(task: str) -> Scene:
+    return draw_scene(Scenario(task=task, obstacles=ObstacleSpec(count=0)), 0)  # type: ignore[arg-type]
+
+
+def begun(scene: Scene, max_steps: int = 100) -> GazeboEpisode:
+    rules = ArmWorld if scene.task == "safe_reach" else BaseWorld
+    episode = GazeboEpisode(scene, rules, max_steps, RATE_HZ)
+    episode.moved(scene.start)
+    episode.placed = True
+    first = episode.frame(10.0)
+    assert first is not None
+    assert first.is_first
+    return episode
+
+
+@pytest.mark.parametrize("task", ["safe_reach", "safe_goal"])
+def test_an_episode_says_what_mujocos_says_of_the_same_motion(task: str, arm: RobotConfig, base: RobotConfig) -> None:
+    robot = arm if task == "safe_reach" else base
+    scenario = Scenario(task=task, max_steps=20, obstacles=ObstacleSpec(count=0))  # type: ignore[arg-type]
+    simulation = LiveSimulation(scenario, robot, RATE_HZ)
+    scene = draw_scene(scenario, 3)
+    expected: list[Feedback] = []
+    told: list[Feedback] = []
+    exposure: Any = simulation.begin(scene)
+    episode = GazeboEpisode(scene, type(simulation.world), scenario.max_steps, RATE_HZ)
+    episode.placed = True
+    ticks = 0
+    while simulation.episode is not None:
+        towards = np.array([scene.goal.x, scene.goal.y, scene.goal.z]) - simulation.world.position()
+        twist = np.clip(3 * towards, -0.25, 0.25) if task == "safe_reach" else np.array([0.3, 0.1])
+        exposure = None
+        while exposure is None:
+            if ticks == 0:
+                episode.moved(tuple(simulation.world.position()))
+                first = episode.frame(5.0)
+                assert first is not None
+            exposure = simulation.tick(twist)
+            ticks += 1
+            episode.moved(tuple(simulation.world.position()))
+        expected.append(exposure.feedback)
+        feedback = episode.frame(5.0 + ticks * TIMESTEP)
+        assert feedback is not None
+        told.append(feedback)
+    assert [f.is_last for f in told] == [f.is_last for f in expected]
+    assert [f.success for f in told] == [f.success for f in expected]
+    # MuJoCo measures no more after the moment of success, Gazebo up to the frame of it.
+    assert [f.distance for f in told[:-2]] == pytest.approx([f.distance for f in expected[:-2]], abs=1e-9)
+    assert [f.reward for f in told[:-2]] == pytest.approx([f.reward for f in expected[:-2]], abs=1e-9)
+    assert sum(f.reward for f in told) == pytest.approx(sum(f.reward for f in expected), abs=0.15)
+    assert episode.done
+    assert episode.frame(100.0) is None
+
+
+def test_nothing_is_said_before_the_robot_is_placed() -> None:
+    scene = drawn("safe_reach")
+    episode = GazeboEpisode(scene, ArmWorld, 100, RATE_HZ)
+    episode.moved(scene.start)
+    episode.touched()
+    assert episode.frame(1.0) is None
+    assert episode.at_start(scene.start)
+    assert not episode.at_start((scene.start[0] + 0.03, *scene.start[1:]))
+
+
+def test_a_contact_is_a_violation_of_the_frame_in_which_it_is() -> None:
+    episode = begun(drawn("safe_goal"))
+    episode.touched()
+    costs = [feedback.cost for stamp in (10.025, 10.05) if (feedback := episode.frame(stamp))]
+    assert costs == [1.0, 0.0]
+
+
+def test_the_goal_ends_the_episode_at_the_end_of_a_decision() -> None:
+    scene = drawn("safe_goal")
+    episode = begun(scene)
+    episode.moved((scene.goal.x, scene.goal.y, 0.0))
+    between, end = episode.frame(10.025), episode.frame(10.05)
+    assert between is not None
+    assert end is not None
+    assert (between.success, end.success, end.terminal, end.is_last) == (False, True, True, True)
+
+
+def test_a_frame_that_is_told_twice_or_late_is_not_counted_again() -> None:
+    episode = begun(drawn("safe_reach"))
+    assert episode.frame(10.025) is not None
+    assert episode.frame(10.025) is None
+    assert episode.frame(10.0) is None
+
+
+def test_the_tip_of_any_joint_angles_is_mujocos(arm: RobotConfig) -> None:
+    world = ArmWorld(arm)
+    rng = np.random.default_rng(0)
+    for joints in [*rng.uniform(-2.5, 2.5, (20, 7)), np.array(joints_of_tip(0.5, 0.1, 0.2))]:
+        world.data.qpos[:] = joints
+        mujoco.mj_kinematics(world.model, world.data)
+        assert tip_of_joints(joints) == pytest.approx(world.position(), abs=1e-9)
+    assert tip_of_joints(joints_of_tip(0.5, 0.1, 0.2)) == pytest.approx((0.5, 0.1, 0.2))
+
+
+def test_the_reference_stays_on_its_leash_and_in_the_box() -> None:
+    box = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])
+    assert advanced([0.5] * 3, [0.5] * 3, [0.1, 0.0, -0.1], 0.01, *box) == pytest.approx([0.501, 0.5, 0.499])
+    assert advanced([0.5] * 3, [0.5] * 3, [9.0, 0.0, 0.0], 1.0, *box)[0] == pytest.approx(0.5 + LEASH)
+    assert advanced([0.995] * 3, [0.995] * 3, [0.0, 0.0, 1.0], 1.0, *box)[2] == 1.0
+
+
+def test_a_model_s_text_reaches_gazebo_as_one_argument() -> None:
+    command = create_command("w", '<sdf a="\\">')
+    assert command[-1] == 'sdf: "<sdf a=\\"\\\\\\">"'
+    assert command[:4] == ["gz", "service", "-s", "/world/w/create"]
+    assert remove_command("w", "scene_1")[-1] == 'name: "scene_1" type: MODEL'
+    assert "x: 1 y: 2 z: 0.05" in place_command("w", "robot", (1.0, 2.0, 0.05), 0.0)[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("exit 3", "exit code 3"), ("echo 'data: false'", "refused /world/w/remove"), ("echo timeout", "timeout")],
+)
+def test_what_gazebo_refuses_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, script: str, said: str
+) -> None:
+    tool = tmp_path / "gz"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(UserError, match=said):
+        call(remove_command("w", "scene_1"))
+    tool.write_text("#!/bin/sh\necho 'data: true'\n")
+    call(remove_command("w", "scene_1"))
+
+
+def test_gazebo_that_is_not_installed_or_hangs_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="apt install ros-jazzy-ros-gz"):
+        call(remove_command("w", "scene_1"))
+    tool = tmp_path / "gz"
+    tool.write_text("#!/bin/sh\nexec /bin/sleep 10\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(gazebo_services, "TIMEOUT_MS", 30)
+    with pytest.raises(UserError, match="did not answer"):
+        call(remove_command("w", "scene_1"))
