@@ -78,13 +78,13 @@ def robot_with(tmp_path: Path, **changed: Any) -> str:
 
 def test_a_realsense_is_opened_as_the_robot_file_says(bundle: Path, tmp_path: Path) -> None:
     cameras = [{"serial": "0123", "width": 1280, "height": 720, "depth": True, "exposure": 150}]
-    robot = robot_with(tmp_path, cameras=cameras, camera_frame_rate_hz=15)
+    robot = robot_with(tmp_path, cameras=cameras, camera_frame_rate_hz=60)
     described = stack(bundle=bundle, robot=robot, camera="realsense")
     assert names(described)[0] == "camera_node"
     assert parameters(described, "camera_node") == {
         "source": "realsense",
         "camera_name": "camera",
-        "rate_hz": 15.0,
+        "rate_hz": 60.0,
         "width": 1280,
         "height": 720,
         "serial": "0123",

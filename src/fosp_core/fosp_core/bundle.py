@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.compatibility import differences
 from fosp_core.errors import UserError
 from fosp_core.onnx_session import OnnxModel, Provider, expect_signature, largest_difference
 from fosp_core.signature import SIGNATURE, read_private_key, require_signature, sign_id
@@ -234,17 +235,9 @@ def _check_golden(bundle: Bundle) -> None:
 
 
 def _check_robot(directory: Path, manifest: Manifest, robot: RobotConfig) -> None:
-    """The bundle must have been trained for a robot of this name and with these axes, scales and frame."""
-    if manifest.robot != robot.name:
-        raise UserError(f"{directory}: bundle is for robot '{manifest.robot}', not '{robot.name}'")
-    ours = [(axis.name, axis.scale) for axis in robot.action.axes]
-    theirs = [(axis.name, axis.scale) for axis in manifest.action.axes]
-    if ours != theirs:
-        raise UserError(f"{directory}: action axes {theirs} of the bundle contradict the robot's {ours}")
-    if manifest.action.frame_id != robot.action.frame_id:
-        raise UserError(
-            f"{directory}: actions are in frame '{manifest.action.frame_id}', the robot's in '{robot.action.frame_id}'"
-        )
+    found = differences(manifest, robot)
+    if found:
+        raise UserError(f"{directory}: {'; '.join(found)}")
 
 
 def _safe_name(name: str, source: str) -> PurePosixPath:

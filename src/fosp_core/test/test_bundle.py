@@ -150,10 +150,10 @@ def test_a_bundle_for_another_robot_is_refused(bundle):
 def test_another_action_scale_or_frame_is_refused(bundle):
     robot = read_yaml(ROBOTS / "sim_arm.yaml")
     robot["action"]["axes"][0]["scale"] = 0.1
-    refused(bundle, "action axes", parse_spec(RobotConfig, robot, "x"))
+    refused(bundle, "scale of linear.x: bundle 0.25 m/s, robot 0.1 m/s", parse_spec(RobotConfig, robot, "x"))
     robot = read_yaml(ROBOTS / "sim_arm.yaml")
     robot["action"]["frame_id"] = "world"
-    refused(bundle, "frame 'base_link'", parse_spec(RobotConfig, robot, "x"))
+    refused(bundle, "action frame: bundle 'base_link', robot 'world'", parse_spec(RobotConfig, robot, "x"))
 
 
 def test_writing_over_something_is_refused_and_leaves_it_alone(bundle):
