@@ -18,5 +18,10 @@ setup(
     maintainer_email="fosp@example.org",
     description="Learner of fosp: bags to datasets, world model, critics, actors, calibration, bundles; recorder node.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["recorder_node = fosp_learner.recorder_node:main"]},
+    entry_points={
+        "console_scripts": [
+            "feedback_node = fosp_learner.feedback_node:main",
+            "recorder_node = fosp_learner.recorder_node:main",
+        ]
+    },
 )

@@ -1,0 +1,158 @@
+"""Rules that turn what a robot measures into reward, cost, success and episode ends. Pure: numbers in, numbers out.
+
+A rule names a topic, a condition on its messages, and what follows while the condition holds: a `cost` (a violation), a
+`reward` once when it comes true, `success`, `ends`. config/feedback/NAME.yaml is a list of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from fosp_core.specs import Spec, parse_spec, read_yaml
+
+
+class Rule(Spec):
+    """What all rules have; a rule without any effect is refused."""
+
+    topic: str = Field(min_length=1)
+    cost: float = Field(0.0, ge=0)
+    """Of each frame while the condition holds; above 0 is a violation."""
+    reward: float = 0.0
+    """Once, when the condition comes true."""
+    success: bool = False
+    """The goal has been reached; ends the episode."""
+    ends: bool = False
+    """Ends the episode as a failure."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Rule:
+        if not (self.cost or self.reward or self.success or self.ends or getattr(self, "progress_reward", 0.0)):
+            raise ValueError("a rule needs an effect: cost, reward, success or ends")
+        return self
+
+
+class MeasuredRule(Rule):
+    """On a stream that never pauses: when it does, nobody knows whether the rule holds, and the episode is cut off."""
+
+    stale_s: float = Field(0.5, gt=0, le=10)
+
+
+class EffortRule(MeasuredRule):
+    """sensor_msgs/JointState: the effort of any of `joints` (empty: of all) is above `above`, Nm or N."""
+
+    kind: Literal["effort"]
+    above: float = Field(gt=0)
+    joints: tuple[str, ...] = ()
+
+    def holds(self, efforts: Mapping[str, float]) -> bool:
+        """`efforts` by joint. A joint that is missing or not finite counts as above: it cannot be judged."""
+        watched = self.joints or tuple(efforts)
+        return not watched or not all(abs(efforts.get(joint, math.nan)) <= self.above for joint in watched)
+
+
+class WrenchRule(MeasuredRule):
+    """geometry_msgs/WrenchStamped: the force is above `force_n`, or the torque above `torque_nm`."""
+
+    kind: Literal["wrench"]
+    force_n: float = Field(gt=0)
+    torque_nm: float | None = Field(None, gt=0)
+
+    def holds(self, force: Sequence[float], torque: Sequence[float]) -> bool:
+        """`force` (3,) N and `torque` (3,) Nm; what is not finite counts as too much."""
+        too_strong = not math.hypot(*force) <= self.force_n
+        return too_strong or (self.torque_nm is not None and not math.hypot(*torque) <= self.torque_nm)
+
+
+class GoalRule(MeasuredRule):
+    """geometry_msgs/PoseStamped or nav_msgs/Odometry: the position is within `within_m` of `goal`.
+
+    `progress_reward` is given per metre that the distance shrinks, and taken per metre that it grows.
+    """
+
+    kind: Literal["goal"]
+    type: Literal["PoseStamped", "Odometry"] = "PoseStamped"
+    goal: tuple[float, float, float]
+    within_m: float = Field(gt=0)
+    progress_reward: float = Field(0.0, ge=0)
+
+    def distance(self, position: Sequence[float]) -> float:
+        """m; NaN for a position that is not finite."""
+        return math.dist(position, self.goal) if all(map(math.isfinite, position)) else math.nan
+
+    def holds(self, position: Sequence[float]) -> bool:
+        return self.distance(position) <= self.within_m
+
+
+class DepthRule(MeasuredRule):
+    """sensor_msgs/Image (16UC1 in mm): at least `share` of the pixels that are known are closer than `closer_m`."""
+
+    kind: Literal["depth"]
+    closer_m: float = Field(gt=0)
+    share: float = Field(0.01, gt=0, le=1)
+
+    def holds(self, depth: NDArray[np.uint16]) -> bool:
+        """`depth` (H, W) mm, 0 where unknown. An image that knows nothing counts as close: a lens that is covered."""
+        known = depth[depth > 0]
+        return not len(known) or bool((known < self.closer_m * 1e3).mean() >= self.share)
+
+
+class ScanRule(MeasuredRule):
+    """sensor_msgs/LaserScan: the nearest echo is closer than `closer_m`."""
+
+    kind: Literal["scan"]
+    closer_m: float = Field(gt=0)
+
+    def holds(self, ranges: NDArray[np.floating], least: float) -> bool:
+        """`ranges` (n,) m; below `least` (range_min) and NaN are no measurement, infinity is free."""
+        measured = ranges[ranges >= least]
+        return bool(len(measured) and measured.min() < self.closer_m)
+
+
+class BumperRule(Rule):
+    """std_msgs/Bool: true while pressed; such sources often speak only when that changes."""
+
+    kind: Literal["bumper"]
+
+    def holds(self, pressed: bool) -> bool:
+        return pressed
+
+
+class ButtonRule(Rule):
+    """sensor_msgs/Joy: a button of the operator's gamepad, by its number."""
+
+    kind: Literal["button"]
+    topic: str = "joy"
+    button: int = Field(ge=0)
+
+    def holds(self, buttons: Sequence[int]) -> bool:
+        return self.button < len(buttons) and buttons[self.button] != 0
+
+
+AnyRule = EffortRule | WrenchRule | GoalRule | DepthRule | ScanRule | BumperRule | ButtonRule
+
+
+class FeedbackConfig(Spec):
+    """config/feedback/NAME.yaml: the rules of a task, and how long an episode may last."""
+
+    time_limit_s: float = Field(gt=0)
+    time_penalty: float = Field(0.2, ge=0)
+    """Taken from the reward per second."""
+    rules: tuple[Annotated[AnyRule, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> FeedbackConfig:
+        if sum(isinstance(rule, GoalRule) for rule in self.rules) > 1:
+            raise ValueError("there can be one goal rule only")
+        return self
+
+
+def read_feedback_config(path: Path) -> FeedbackConfig:
+    """UserError, in one line, for a file that is missing or malformed."""
+    return parse_spec(FeedbackConfig, read_yaml(path), str(path))
