@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from fosp_bringup.paths import feedback_path
 from fosp_core import topics
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.specs import CameraConfig, ObservationSpec, RobotConfig
+from fosp_learner.feedback_rules import FeedbackConfig, read_feedback_config
+from fosp_learner.recorded_topics import camera_topics, frame_topic
 
 
 @dataclass(frozen=True)
@@ -72,29 +75,41 @@ _MANAGED = _interface(
 """Of a lifecycle node, beside the above."""
 
 
-MANAGED = ("camera_node", "encoder_node", "policy_node", "recorder_node", "safety_monitor_node")
-"""Lifecycle nodes of the stack; the manager calls them."""
+MANAGED = ("encoder_node", "policy_node", "feedback_node", "recorder_node", "safety_monitor_node")
+"""Lifecycle nodes of the stack, beside those of the cameras; the manager calls them."""
+RULES = {"arm": "arm_reach", "base": "base_goal"}
+"""Kind of robot -> the rules in config/feedback that its policy allows, where no others are named."""
 
 
 def interfaces(
-    robot: RobotConfig, simulated: bool = False, observation: ObservationSpec | None = None
+    robot: RobotConfig,
+    simulated: bool = False,
+    observation: ObservationSpec | None = None,
+    feedback: FeedbackConfig | None = None,
 ) -> dict[str, Interface]:
     """Node -> interface, of every node that a stack of this robot can have.
 
     `simulated`: with the simulator, and time read from /clock. `observation`: cameras of the bundle; by default one.
+    `feedback`: the rules of feedback_node; by default those of RULES.
     """
-    cameras = [camera.topic for camera in (observation or ObservationSpec()).cameras]
+    cameras = [robot.image_topic(camera.topic) for camera in (observation or ObservationSpec()).cameras]
+    rules = feedback or read_feedback_config(feedback_path(RULES[robot.kind]))
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
     own = {
-        "camera_node": _interface([topics.COLOR_IMAGE, topics.CAMERA_INFO]),
+        **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
         "encoder_node": _interface(
             [topics.LATENT, topics.MODEL_STATUS], [*cameras, topics.FEEDBACK, robot.command_topic]
         ),
         "policy_node": _interface([topics.PROPOSAL, topics.MODEL_STATUS], [topics.LATENT]),
+        "feedback_node": _interface(
+            [topics.FEEDBACK],
+            {frame_topic(robot), *(rule.topic for rule in rules.rules)},
+            [topics.RESET_EPISODE, "~/stop", "~/success"],
+        ),
         "recorder_node": _interface(
             [],
             {
-                *(*cameras, topics.CAMERA_INFO, robot.command_topic, *states),
+                *(*camera_topics(robot), robot.command_topic, *states),
                 *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.FEEDBACK),
             },
         ),
@@ -107,10 +122,10 @@ def interfaces(
             [topics.DIAGNOSTICS],
             [topics.HEARTBEAT],
             ["~/is_active", "~/startup", "~/shutdown"],
-            [f"{node}/change_state" for node in MANAGED],
+            [f"{node}/change_state" for node in managed(robot)],
         ),
     }
-    found = {name: _NODE | (_MANAGED if name in MANAGED else _interface()) | part for name, part in own.items()}
+    found = {name: _NODE | (_MANAGED if name in managed(robot) else _interface()) | part for name, part in own.items()}
     if simulated:
         found = {name: part | _interface(subscribes=[topics.CLOCK]) for name, part in found.items()}
         found["sim_node"] = _NODE | _interface(
@@ -119,6 +134,18 @@ def interfaces(
             [topics.RESET_EPISODE],
         )
     return found
+
+
+def managed(robot: RobotConfig) -> tuple[str, ...]:
+    """Lifecycle nodes of a stack of this robot."""
+    return (*(f"{camera.name}_node" for camera in robot.cameras), *MANAGED)
+
+
+def _camera(camera: CameraConfig) -> Interface:
+    images = [topics.COLOR_IMAGE, topics.CAMERA_INFO]
+    if camera.depth:
+        images += [topics.DEPTH_IMAGE, topics.DEPTH_INFO]
+    return _interface([*(topics.of_camera(topic, camera.name) for topic in images), topics.DIAGNOSTICS])
 
 
 OPERATOR = "operator"

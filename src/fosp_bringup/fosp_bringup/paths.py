@@ -22,6 +22,11 @@ def robot_path(name: str) -> Path:
     return _named(name, share() / "config" / "robots", "robot")
 
 
+def feedback_path(name: str) -> Path:
+    """Rules of fosp/feedback by name (config/feedback/NAME.yaml) or by path; UserError names those there are."""
+    return _named(name, share() / "config" / "feedback", "feedback")
+
+
 def scenario_path(name: str) -> Path:
     """Scenario file by name (config/scenarios/NAME.yaml) or by path; UserError names the scenarios there are."""
     return _named(name, share() / "config" / "scenarios", "scenario")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from fosp_bringup.paths import robot_path, scenario_path, share
+from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraConfig, RobotConfig, read_robot, read_yaml
 
@@ -111,6 +111,7 @@ def stack(
     scenario: str = "",
     camera: str = "none",
     camera_path: Path | str = "",
+    feedback: str = "",
     recorder: Path | str = "",
     namespace: str = "",
     use_sim_time: bool = False,
@@ -125,9 +126,10 @@ def stack(
     `robot`: name in config/robots or path; empty: the scenario's. `bundle`: folder; empty: the one shipped for the
     scenario's task. `simulator`: mujoco, gazebo or none; `scenario`: name in config/scenarios or path, for a simulator.
     `camera`: simulated, file (`camera_path`: a bag, a folder of images or a RealSense recording), realsense (a
-    camera_node for each camera of the robot file), or none (a driver that is running already). `recorder`: folder for
-    bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes by itself. Everything is checked here;
-    UserError says what is wrong before any process is started.
+    camera_node for each camera of the robot file), or none (a driver that is running already). `feedback`: rules of
+    fosp/feedback, a name in config/feedback or path; empty: a simulator or another node publishes it. `recorder`:
+    folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes by itself. Everything is
+    checked here; UserError says what is wrong before any process is started.
     """
     for value, name, allowed in (
         (simulator, "simulator", SIMULATORS),
@@ -156,6 +158,7 @@ def stack(
         Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
         Process("policy_node", "fosp_policy", "fosp_policy.policy_node", model, respawn=True),
     ]
+    processes += _feedback(feedback, simulator, robot_file)
     if recorder:
         out: dict[str, ParameterValue] = {"out": str(Path(recorder).absolute()), "robot": str(robot_file)}
         processes.append(Process("recorder_node", "fosp_learner", "fosp_learner.recorder_node", out, respawn=True))
@@ -214,6 +217,19 @@ def _checked_bundle(bundle: Path, robot: RobotConfig) -> Path:
         raise UserError("bundle must be given: a model bundle folder")
     verify_bundle(bundle, robot)
     return bundle.resolve()
+
+
+def _feedback(rules: str, simulator: str, robot_file: Path) -> list[Process]:
+    if not rules:
+        return []
+    if simulator != "none":
+        raise UserError("feedback is for robots: the simulator publishes fosp/feedback itself")
+    from fosp_learner.feedback_rules import read_feedback_config
+
+    path = feedback_path(rules).resolve()
+    read_feedback_config(path)
+    parameters: dict[str, ParameterValue] = {"rules": str(path), "robot": str(robot_file)}
+    return [Process("feedback_node", "fosp_learner", "fosp_learner.feedback_node", parameters, respawn=True)]
 
 
 def _camera(camera: str, path: str, robot: RobotConfig) -> list[Process]:

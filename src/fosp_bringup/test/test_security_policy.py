@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fosp_bringup.interfaces import MANAGED, OPERATOR
+from fosp_bringup.interfaces import OPERATOR, managed
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.security_policy import policy_folder, read_policy, robot_policy
 from fosp_bringup.stack import Stack, stack
@@ -29,7 +29,7 @@ def stacks(bundle: Path, folder: Path) -> list[Stack]:
     common: dict[str, Any] = {"bundle": bundle, "recorder": folder, "namespace": "left"}
     return [
         stack(simulator="mujoco", scenario="safe_reach", **common),
-        stack(robot="sim_arm", camera="file", camera_path=folder, **common),
+        stack(robot="sim_arm", camera="file", camera_path=folder, feedback="arm_reach", **common),
     ]
 
 
@@ -57,13 +57,14 @@ def test_the_monitor_alone_may_command_the_robot(robot: str) -> None:
 
 def test_every_process_of_a_stack_has_an_enclave_of_its_own(bundle: Path, tmp_path: Path) -> None:
     policy = read_policy(robot_policy("sim_arm", "left"))
+    nodes = managed(read_robot(robot_path("sim_arm")))
     for described in stacks(bundle, tmp_path):
         for process in described.processes:
             arguments = described.ros_arguments(process)
             path = arguments[arguments.index("--enclave") + 1]
             assert path == f"/left/{process.name}"
             assert path in policy, f"add {process.name} to interfaces.py"
-            assert ("/left/fosp/heartbeat" in policy[path].publishes) == process.managed == (process.name in MANAGED)
+            assert ("/left/fosp/heartbeat" in policy[path].publishes) == process.managed == (process.name in nodes)
 
 
 def test_an_operator_may_end_a_latch_and_drive_nothing() -> None:

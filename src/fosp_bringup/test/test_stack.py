@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fosp_bringup.paths import robot_path
+from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import MANAGER, MONITOR, Process, Stack, environment, settings, stack
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
@@ -103,6 +103,17 @@ def test_each_of_several_cameras_has_a_node_and_a_name_of_its_own(bundle: Path, 
     assert parameters(described, MANAGER)["nodes"][:2] == ["camera_node", "wrist_node"]
     with pytest.raises(UserError, match="needs its serial"):
         stack(bundle=bundle, robot=robot_with(tmp_path, cameras=[{}, {"name": "wrist"}]), camera="realsense")
+
+
+def test_rules_give_a_robot_a_feedback_node(bundle: Path) -> None:
+    described = stack(bundle=bundle, robot="sim_arm", feedback="arm_reach")
+    assert names(described) == ["encoder_node", "policy_node", "feedback_node", MONITOR, MANAGER]
+    assert parameters(described, "feedback_node")["rules"] == str(share() / "config" / "feedback" / "arm_reach.yaml")
+    assert parameters(described, "feedback_node")["robot"] == str(robot_path("sim_arm"))
+    with pytest.raises(UserError, match="simulator publishes fosp/feedback itself"):
+        simulated(bundle, feedback="arm_reach")
+    with pytest.raises(UserError, match="no feedback 'nothing'; there are: arm_reach, base_goal"):
+        stack(bundle=bundle, robot="sim_arm", feedback="nothing")
 
 
 def test_on_simulated_time_the_simulator_makes_it_and_all_others_read_it(bundle: Path) -> None:

@@ -34,6 +34,7 @@ from fosp_learner.feedback_rules import (
     WrenchRule,
     read_feedback_config,
 )
+from fosp_learner.recorded_topics import frame_topic
 from fosp_msgs.msg import StepFeedback
 from fosp_msgs.srv import ResetEpisode
 
@@ -61,10 +62,7 @@ class FeedbackNode(ManagedNode):
         self._config = read_feedback_config(path_parameter(self, "rules"))
         self._episodes = EpisodeFeedback(self._config)
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
-        image = topics.of_camera(topics.COLOR_IMAGE, robot.cameras[0].name)
-        beside = robot.image_topic(image).removesuffix("/compressed").rpartition("/")[0]
-        self._frames = f"{beside}/camera_info"
-        self._made = [self.create_gated_subscription(CameraInfo, self._frames, self._on_frame, qos.SENSOR)]
+        self._made = [self.create_gated_subscription(CameraInfo, frame_topic(robot), self._on_frame, qos.SENSOR)]
         for index, rule in enumerate(self._config.rules):
             message_type, read = self._reader(index, rule)
             self._made.append(self.create_gated_subscription(message_type, rule.topic, read, qos.SENSOR))

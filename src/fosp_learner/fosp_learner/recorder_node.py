@@ -18,8 +18,9 @@ from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.specs import read_robot
 from fosp_learner.episode_recorder import EpisodeRecorder, Record, Topic, has_header, stamp_of
+from fosp_learner.recorded_topics import default_topics
 from fosp_msgs.msg import StepFeedback
 
 DISCOVERY_PERIOD_S = 0.2
@@ -32,37 +33,6 @@ class Wanted:
 
     name: str
     type: str
-
-
-def default_topics(robot: RobotConfig) -> dict[str, str]:
-    """What the learner reads, and what explains an episode afterwards: relative topic -> type."""
-    recorded = {
-        **camera_topics(robot),
-        robot.command_topic: f"geometry_msgs/msg/{robot.command_type}",
-        robot.state_topic: {"JointState": "sensor_msgs/msg/JointState", "Odometry": "nav_msgs/msg/Odometry"}[
-            robot.state_type
-        ],
-        topics.LATENT: "fosp_msgs/msg/Latent",
-        topics.PROPOSAL: "fosp_msgs/msg/ActionProposal",
-        topics.VERDICT: "fosp_msgs/msg/SafetyVerdict",
-    }
-    if robot.pose_topic:
-        recorded[robot.pose_topic] = "geometry_msgs/msg/PoseStamped"
-    return recorded
-
-
-def camera_topics(robot: RobotConfig) -> dict[str, str]:
-    """Topics of the robot's cameras -> type: those of camera_node, or where its drivers publish the same."""
-    found = {}
-    for camera in robot.cameras:
-        image = topics.of_camera(topics.COLOR_IMAGE, camera.name)
-        kind = "CompressedImage" if robot.is_compressed(image) else "Image"
-        found[robot.image_topic(image)] = f"sensor_msgs/msg/{kind}"
-        found[topics.of_camera(topics.CAMERA_INFO, camera.name)] = "sensor_msgs/msg/CameraInfo"
-        if camera.depth:
-            found[topics.of_camera(topics.DEPTH_IMAGE, camera.name)] = "sensor_msgs/msg/Image"
-            found[topics.of_camera(topics.DEPTH_INFO, camera.name)] = "sensor_msgs/msg/CameraInfo"
-    return found
 
 
 class RecorderNode(ManagedNode):

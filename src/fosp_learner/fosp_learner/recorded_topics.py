@@ -1,0 +1,46 @@
+"""Which topics of a robot a bag must hold: for recorder_node, for `ros2 bag record`, and for a security policy."""
+
+from __future__ import annotations
+
+from fosp_core import topics
+from fosp_core.specs import RobotConfig
+
+
+def default_topics(robot: RobotConfig) -> dict[str, str]:
+    """What the learner reads, and what explains an episode afterwards: relative topic -> type."""
+    recorded = {
+        **camera_topics(robot),
+        robot.command_topic: f"geometry_msgs/msg/{robot.command_type}",
+        robot.state_topic: {"JointState": "sensor_msgs/msg/JointState", "Odometry": "nav_msgs/msg/Odometry"}[
+            robot.state_type
+        ],
+        topics.LATENT: "fosp_msgs/msg/Latent",
+        topics.PROPOSAL: "fosp_msgs/msg/ActionProposal",
+        topics.VERDICT: "fosp_msgs/msg/SafetyVerdict",
+    }
+    if robot.pose_topic:
+        recorded[robot.pose_topic] = "geometry_msgs/msg/PoseStamped"
+    return recorded
+
+
+def camera_topics(robot: RobotConfig) -> dict[str, str]:
+    """Topics of the robot's cameras -> type: those of camera_node, or where its drivers publish the same."""
+    found = {}
+    for camera in robot.cameras:
+        image = topics.of_camera(topics.COLOR_IMAGE, camera.name)
+        kind = "CompressedImage" if robot.is_compressed(image) else "Image"
+        found[robot.image_topic(image)] = f"sensor_msgs/msg/{kind}"
+        found[_info_beside(robot.image_topic(image))] = "sensor_msgs/msg/CameraInfo"
+        if camera.depth:
+            found[topics.of_camera(topics.DEPTH_IMAGE, camera.name)] = "sensor_msgs/msg/Image"
+            found[topics.of_camera(topics.DEPTH_INFO, camera.name)] = "sensor_msgs/msg/CameraInfo"
+    return found
+
+
+def frame_topic(robot: RobotConfig) -> str:
+    """The camera_info beside the images of the first camera: one small message for each frame, with its stamp."""
+    return _info_beside(robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, robot.cameras[0].name)))
+
+
+def _info_beside(image: str) -> str:
+    return f"{image.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
