@@ -18,5 +18,10 @@ setup(
     maintainer_email="fosp@example.org",
     description="Policy node of fosp: safe policy expansion at control rate.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["policy_node = fosp_policy.policy_node:main"]},
+    entry_points={
+        "console_scripts": [
+            "policy_node = fosp_policy.policy_node:main",
+            "teleop_node = fosp_policy.teleop_node:main",
+        ]
+    },
 )

@@ -18,5 +18,10 @@ setup(
     maintainer_email="fosp@example.org",
     description="Safety monitor of fosp: the last node before the robot.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["safety_monitor_node = fosp_safety_monitor.safety_monitor_node:main"]},
+    entry_points={
+        "console_scripts": [
+            "operator_guard_node = fosp_safety_monitor.operator_guard_node:main",
+            "safety_monitor_node = fosp_safety_monitor.safety_monitor_node:main",
+        ]
+    },
 )

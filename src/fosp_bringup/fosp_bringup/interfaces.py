@@ -110,8 +110,9 @@ def interfaces(
             [],
             {
                 *(*camera_topics(robot), robot.command_topic, *states),
-                *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.FEEDBACK),
+                *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.FEEDBACK, topics.MARK),
             },
+            ["~/discard"],
         ),
         "safety_monitor_node": _interface(
             [robot.command_topic, topics.VERDICT, topics.MODEL_STATUS, topics.DIAGNOSTICS],

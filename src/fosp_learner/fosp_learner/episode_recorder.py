@@ -10,10 +10,11 @@ from __future__ import annotations
 import shutil
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from rosbags.interfaces import (
     Connection,
@@ -32,6 +33,8 @@ from fosp_core.errors import UserError
 EPISODE_PREFIX = "episode_"
 INCOMPLETE_PREFIX = "incomplete_"
 PARTIAL_FOLDER = ".partial"
+DISCARDED_FOLDER = ".discarded"
+"""Hidden, so that nothing is trained on what lies there; emptied by hand."""
 MEMORY_NS = 500_000_000
 """How long messages are remembered for an episode that turns out to have begun."""
 GRACE_NS = 250_000_000
@@ -98,7 +101,9 @@ def stamp_of(data: bytes, message_type: str, receipt_ns: int) -> int:
 class EpisodeBag:
     """One episode on its way to disk, in a folder that gets its name only when it is complete."""
 
-    def __init__(self, out: Path, index: int, episode: int, topics: list[Topic], compress: bool) -> None:
+    def __init__(
+        self, out: Path, index: int, episode: int, topics: list[Topic], compress: bool, metadata: Mapping[str, str]
+    ) -> None:
         self.index, self.episode = index, episode
         self.messages = 0
         self.end_ns: int | None = None
@@ -108,7 +113,8 @@ class EpisodeBag:
         self._writer = Writer(self._partial, version=9, storage_plugin=StoragePlugin.MCAP)
         if compress:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer.set_custom_data("episode", str(episode))
+        for key, value in {**metadata, "episode": str(episode)}.items():
+            self._writer.set_custom_data(key, value)
         self._writer.open()
         self._connections: dict[str, Connection] = {}
         for topic in topics:
@@ -149,11 +155,18 @@ class EpisodeRecorder:
     """
 
     def __init__(
-        self, out: Path, topics: list[Topic], compress: bool = True, log: Callable[[str], None] = lambda line: None
+        self,
+        out: Path,
+        topics: list[Topic],
+        compress: bool = True,
+        log: Callable[[str], None] = lambda line: None,
+        metadata: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._out, self._topics, self._compress, self._log = out, topics, compress, log
+        """`metadata` is written into every bag."""
+        self._out, self._topics, self._compress, self._log, self._metadata = out, topics, compress, log, metadata
         self._recent: deque[Record] = deque()
         self._bag: EpisodeBag | None = None
+        self._finished: Path | None = None
         self.failed = False
         self._guard(self._prepare)
 
@@ -192,6 +205,13 @@ class EpisodeRecorder:
         if self._bag is not None and self._bag.end_ns is not None and now_ns > self._bag.end_ns + GRACE_NS:
             self.close()
 
+    def discard(self) -> Path | None:
+        """Put the open episode aside, or else the one that was finished last; where it lies now, None without any."""
+        self.close()
+        self._guard(self._put_aside)
+        discarded, self._finished = self._finished, None
+        return discarded
+
     def close(self) -> None:
         """Finish the open episode, if any."""
         if self._bag is not None:
@@ -204,13 +224,15 @@ class EpisodeRecorder:
         left = sorted(partial.glob(f"{EPISODE_PREFIX}*"))
         if left:
             self._log(f"{partial} holds {len(left)} unfinished bags of a recorder that was killed; they are left alone")
-        finished = (path for prefix in (EPISODE_PREFIX, INCOMPLETE_PREFIX) for path in self._out.glob(f"{prefix}*"))
+        folders = (self._out, self._out / DISCARDED_FOLDER)
+        prefixes = (EPISODE_PREFIX, INCOMPLETE_PREFIX)
+        finished = (path for folder in folders for prefix in prefixes for path in folder.glob(f"{prefix}*"))
         numbers = (path.name.rpartition("_")[2] for path in (*left, *finished))
         taken = [int(number) for number in numbers if number.isdigit()]
         self._next = max(taken, default=-1) + 1
 
     def _begin(self, stamp_ns: int, episode: int) -> None:
-        self._bag = EpisodeBag(self._out, self._next, episode, self._topics, self._compress)
+        self._bag = EpisodeBag(self._out, self._next, episode, self._topics, self._compress, self._metadata)
         self._next += 1
         for record in self._recent:
             if record.stamp_ns >= stamp_ns:
@@ -218,9 +240,17 @@ class EpisodeRecorder:
 
     def _finish(self) -> None:
         assert self._bag is not None
-        path, messages = self._bag.close(), self._bag.messages
+        self._finished, messages = self._bag.close(), self._bag.messages
         self._bag = None
-        self._log(f"{path}: {messages} messages")
+        self._log(f"{self._finished}: {messages} messages")
+
+    def _put_aside(self) -> None:
+        if self._finished is None:
+            return
+        folder = self._out / DISCARDED_FOLDER
+        folder.mkdir(exist_ok=True)
+        self._finished = self._finished.rename(folder / self._finished.name)
+        self._log(f"discarded: {self._finished}")
 
     def _guard(self, action: Callable[[], object]) -> None:
         """Run `action`; on a disk error give up for good."""

@@ -17,6 +17,7 @@ def default_topics(robot: RobotConfig) -> dict[str, str]:
         topics.LATENT: "fosp_msgs/msg/Latent",
         topics.PROPOSAL: "fosp_msgs/msg/ActionProposal",
         topics.VERDICT: "fosp_msgs/msg/SafetyVerdict",
+        topics.MARK: "std_msgs/msg/String",
     }
     if robot.pose_topic:
         recorded[robot.pose_topic] = "geometry_msgs/msg/PoseStamped"

@@ -11,6 +11,7 @@ from typing import Any
 
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
+from std_srvs.srv import Trigger
 
 from fosp_core import topics
 from fosp_core.errors import UserError
@@ -41,7 +42,8 @@ class RecorderNode(ManagedNode):
     Parameters: `out` (folder), `robot` (robot configuration file: gives the default topics), `topics` (instead of the
     default: names, each optionally with ':package/msg/Type'; a type that is not given is taken from the graph),
     `compress` (zstd). Feedback is always recorded. A disk that refuses gives one error and ends the recording, nothing
-    else. An episode without an end (the node is deactivated, the scene is reset) is kept as incomplete_N.
+    else. An episode without an end (the node is deactivated, the scene is reset) is kept as incomplete_N. Service
+    ~/discard (std_srvs/Trigger) puts the running episode aside, or else the last one, into `out`/.discarded.
     """
 
     def __init__(self) -> None:
@@ -53,6 +55,7 @@ class RecorderNode(ManagedNode):
         self._recorder: EpisodeRecorder | None = None
         self._subscriptions_made: list[Any] = []
         self._timers_made: list[Any] = []
+        self.create_service(Trigger, "~/discard", self._on_discard)
 
     def configure(self) -> None:
         self._out = path_parameter(self, "out")
@@ -88,9 +91,9 @@ class RecorderNode(ManagedNode):
             self._discover()
 
     def _open_recorder(self, out: Path) -> None:
-        self._recorder = EpisodeRecorder(
-            out, list(self._recorded), bool(self.get_parameter("compress").value), log=self.get_logger().info
-        )
+        compress, robot = bool(self.get_parameter("compress").value), str(self.get_parameter("robot").value)
+        metadata = {"robot": read_robot(Path(robot)).name} if robot else {}
+        self._recorder = EpisodeRecorder(out, list(self._recorded), compress, self.get_logger().info, metadata)
 
     # -- which topics --------------------------------------------------------------------------------
     def _wanted(self) -> list[Wanted]:
@@ -149,6 +152,16 @@ class RecorderNode(ManagedNode):
             self._recorder.feedback(
                 nanoseconds(feedback.header.stamp), feedback.is_first, feedback.is_last, feedback.episode
             )
+
+    def _on_discard(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            discarded = self._recorder.discard() if self._recorder is not None and self.is_active else None
+        except UserError as error:
+            response.message = str(error)
+            return response
+        response.success = discarded is not None
+        response.message = f"discarded: {discarded}" if discarded else "there is no episode to discard"
+        return response
 
     def _tick(self) -> None:
         if self._missing:

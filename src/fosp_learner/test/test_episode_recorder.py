@@ -12,6 +12,7 @@ from rosbags.highlevel import AnyReader
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
+from fosp_learner.data.bags import bag_metadata, find_bags
 from fosp_learner.episode_recorder import EpisodeRecorder, Record, RecordingError, Topic, has_header, stamp_of
 
 IMAGE = Topic("/camera/color/image_raw", "sensor_msgs/msg/Image")
@@ -127,6 +128,46 @@ def test_an_episode_has_no_name_before_it_is_complete(tmp_path: Path) -> None:
     recorder = recorder_in(tmp_path)
     tell(recorder, 0, first=True)
     assert names(tmp_path) == []
+
+
+def test_a_running_episode_is_put_aside_where_nothing_is_trained_on_it(tmp_path: Path) -> None:
+    recorder = EpisodeRecorder(tmp_path, [IMAGE, FEEDBACK])
+    assert recorder.discard() is None
+    tell(recorder, 0, first=True)
+    recorder.message(image(0))
+    discarded = recorder.discard()
+    assert discarded == tmp_path / ".discarded" / "incomplete_000000"
+    assert stamps(discarded) == [0]
+    assert not recorder.recording
+    tell(recorder, 20, last=True)
+    recorder.tick(START + 1000 * MS)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    with pytest.raises(UserError, match="no bag here"):
+        find_bags([tmp_path])
+
+
+def test_the_last_finished_episode_is_put_aside_once_and_its_number_is_not_used_again(tmp_path: Path) -> None:
+    recorder = EpisodeRecorder(tmp_path, [IMAGE, FEEDBACK])
+    for episode in range(2):
+        tell(recorder, 1000 * episode, first=True, episode=episode)
+        tell(recorder, 1000 * episode + 20, last=True, episode=episode)
+        recorder.tick(START + (1000 * episode + 900) * MS)
+    assert recorder.discard() == tmp_path / ".discarded" / "episode_000001"
+    assert recorder.discard() is None
+    assert (tmp_path / "episode_000000").is_dir()
+    again = EpisodeRecorder(tmp_path, [FEEDBACK])
+    tell(again, 5000, first=True)
+    tell(again, 5020, last=True)
+    again.close()
+    assert (tmp_path / "episode_000002").is_dir()
+
+
+def test_a_bag_says_which_robot_it_is_of(tmp_path: Path) -> None:
+    recorder = EpisodeRecorder(tmp_path, [FEEDBACK], metadata={"robot": "ur5e"})
+    tell(recorder, 0, first=True)
+    tell(recorder, 20, last=True)
+    recorder.close()
+    assert bag_metadata(tmp_path / "episode_000000")["robot"] == "ur5e"
 
 
 def test_numbers_go_on_where_an_earlier_run_ended(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""The operator's device as the policy: proposals for the monitor, and orders about episodes by button or service."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sensor_msgs.msg import Joy
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from fosp_core import topics
+from fosp_core.ros import qos
+from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.model_parameters import float_field, path_parameter
+from fosp_core.specs import read_robot
+from fosp_msgs.msg import ActionCandidate, ActionProposal
+from fosp_msgs.srv import ResetEpisode
+from fosp_policy.teleoperation import Order, operator_action, orders, read_mapping
+
+PERIOD_S = 0.02
+DEVICE_TIMEOUT_S = 0.3
+"""Without a message of the device for so long the operator wants nothing; joy_node repeats itself 20 times a second."""
+
+
+class TeleopNode(ManagedNode):
+    """Publishes fosp/proposal at 50 Hz: one candidate, without a model.
+
+    Parameters: `mapping` (file, see teleoperation.Mapping), `robot` (robot configuration). Services (std_srvs/Trigger):
+    ~/start, ~/stop, ~/discard, ~/mark do what the buttons do; they are passed on to fosp/reset_episode,
+    feedback_node/stop, recorder_node/discard, and the topic fosp/mark.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("teleop_node")
+        self.declare_parameter("mapping", "")
+        self.declare_parameter("robot", "")
+        self._made: list[Any] = []
+        self._reset = self.create_client(ResetEpisode, topics.RESET_EPISODE)
+        self._stop = self.create_client(Trigger, "feedback_node/stop")
+        self._discard = self.create_client(Trigger, "recorder_node/discard")
+        self._marks = self.create_publisher(String, topics.MARK, qos.STEP)
+        for order in Order:
+            self.create_service(Trigger, f"~/{order.value}", self._service(order))
+
+    def configure(self) -> None:
+        self._spec = read_robot(path_parameter(self, "robot")).action
+        self._mapping = read_mapping(path_parameter(self, "mapping"), self._spec)
+        self._proposals = self.create_publisher(ActionProposal, topics.PROPOSAL, qos.STEP)
+        self._made = [self.create_gated_subscription(Joy, self._mapping.topic, self._on_joy, qos.SENSOR)]
+        self._timer = self.create_gated_timer(PERIOD_S, self._propose)
+
+    def activate(self) -> None:
+        self._joy: Joy | None = None
+        self._heard_s = 0.0
+        self._step = 0
+
+    def cleanup(self) -> None:
+        if self._made:
+            self.destroy_timer(self._timer)
+            self.destroy_publisher(self._proposals)
+        for subscription in self._made:
+            self.destroy_subscription(subscription)
+        self._made = []
+
+    # -- motion --------------------------------------------------------------------------------------
+    def _on_joy(self, message: Joy) -> None:
+        before, self._joy, self._heard_s = self._joy, message, time.monotonic()
+        if before is not None:
+            for order in orders(self._mapping, list(before.buttons), list(message.buttons)):
+                self._obey(order)
+
+    def _propose(self) -> None:
+        joy = self._joy if time.monotonic() - self._heard_s <= DEVICE_TIMEOUT_S else None
+        axes, buttons = (list(joy.axes), list(joy.buttons)) if joy is not None else ([], [])
+        action = operator_action(self._mapping, self._spec, axes, buttons)
+        proposal = ActionProposal(step=self._step, candidates=[ActionCandidate(action=float_field(action))])
+        proposal.header.stamp = self.get_clock().now().to_msg()
+        self._proposals.publish(proposal)
+        self._step += 1
+
+    # -- orders --------------------------------------------------------------------------------------
+    def _service(self, order: Order) -> Callable[[Any, Trigger.Response], Trigger.Response]:
+        def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.message = self._obey(order) if self.is_active else "the node is not active"
+            response.success = self.is_active and not response.message
+            return response
+
+        return serve
+
+    def _obey(self, order: Order) -> str:
+        """Pass an order on; what comes of it is logged. Returns why it cannot be passed on, or nothing."""
+        if order is Order.MARK:
+            self._marks.publish(String(data="operator"))
+            self.get_logger().info("marked")
+            return ""
+        client, request = {
+            Order.START: (self._reset, ResetEpisode.Request(episode=ResetEpisode.Request.EPISODE_NEXT)),
+            Order.STOP: (self._stop, Trigger.Request()),
+            Order.DISCARD: (self._discard, Trigger.Request()),
+        }[order]
+        if not client.service_is_ready():
+            refusal = f"{order.value}: nobody serves {client.srv_name}"
+            self.get_logger().warning(refusal)
+            return refusal
+        if order is Order.DISCARD and self._stop.service_is_ready():
+            self._stop.call_async(Trigger.Request())
+        client.call_async(request).add_done_callback(lambda done: self._log_answer(order, done.result()))
+        return ""
+
+    def _log_answer(self, order: Order, answer: Any) -> None:
+        if answer is None or not answer.success:
+            self.get_logger().warning(f"{order.value} refused: {answer.message if answer else 'no answer'}")
+        else:
+            self.get_logger().info(f"{order.value}: {answer.message}")
+
+
+def main() -> None:
+    sys.exit(run_node(TeleopNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""A person as the policy: axes and buttons of a gamepad or SpaceMouse to actions and orders. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from fosp_core.errors import UserError
+from fosp_core.specs import ActionSpec, Spec, TwistComponent, parse_spec, read_yaml
+
+
+class Order(Enum):
+    """What the operator may want beside motion; the value is the key in the mapping's `buttons`."""
+
+    START = "start"
+    STOP = "stop"
+    DISCARD = "discard"
+    MARK = "mark"
+
+
+class AxisMapping(Spec):
+    """Which axis of the device drives a twist component, and how: 1 is full speed at full deflection, -1 reversed."""
+
+    axis: int = Field(ge=0)
+    gain: float = Field(1.0, ge=-1, le=1)
+
+
+class Mapping(Spec):
+    """config/teleop/NAME.yaml: a device that publishes sensor_msgs/Joy."""
+
+    topic: str = "joy"
+    axes: dict[TwistComponent, AxisMapping] = Field(min_length=1)
+    """Components that the robot does not have are not looked at."""
+    deadman: int | None = Field(None, ge=0)
+    """The button that must be held to move; only a device that centres itself by a spring may go without."""
+    deadzone: float = Field(0.08, gt=0, lt=0.5)
+    buttons: dict[Order, int] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _distinct_buttons(self) -> Mapping:
+        used = [*self.buttons.values(), *([] if self.deadman is None else [self.deadman])]
+        if len(set(used)) != len(used) or any(button < 0 for button in used):
+            raise ValueError("each button may be used once, and is a number from 0 on")
+        return self
+
+
+def read_mapping(path: Path, action: ActionSpec) -> Mapping:
+    """UserError for a file that is malformed, or that leaves an axis of the robot without a control."""
+    mapping = parse_spec(Mapping, read_yaml(path), str(path))
+    missing = [axis.name for axis in action.axes if axis.name not in mapping.axes]
+    if missing:
+        raise UserError(f"{path}: no axis drives {', '.join(missing)}")
+    return mapping
+
+
+def operator_action(mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int]) -> list[float]:
+    """Normalised action (n,); all zero without the deadman button, and for a device that lacks an axis or says NaN."""
+    if mapping.deadman is not None and not _pressed(mapping.deadman, buttons):
+        return [0.0] * spec.size
+    chosen = [mapping.axes[axis.name] for axis in spec.axes]
+    if any(control.axis >= len(axes) or not math.isfinite(axes[control.axis]) for control in chosen):
+        return [0.0] * spec.size
+    return [control.gain * _outside(axes[control.axis], mapping.deadzone) for control in chosen]
+
+
+def orders(mapping: Mapping, before: Sequence[int], now: Sequence[int]) -> list[Order]:
+    """Orders whose buttons have just been pressed."""
+    return [o for o, button in mapping.buttons.items() if _pressed(button, now) and not _pressed(button, before)]
+
+
+def _pressed(button: int, buttons: Sequence[int]) -> bool:
+    return button < len(buttons) and buttons[button] != 0
+
+
+def _outside(value: float, deadzone: float) -> float:
+    """Zero inside the deadzone, and from there without a jump to 1 at full deflection."""
+    beyond = max(0.0, abs(min(max(value, -1.0), 1.0)) - deadzone)
+    return math.copysign(beyond / (1.0 - deadzone), value)

@@ -1,0 +1,88 @@
+"""Axes and buttons to actions and orders."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fosp_core.errors import UserError
+from fosp_core.specs import read_robot
+from fosp_policy.teleoperation import Mapping, Order, operator_action, orders, read_mapping
+
+CONFIG = Path(__file__).parents[3] / "config"
+ARM = read_robot(CONFIG / "robots" / "sim_arm.yaml").action
+BASE = read_robot(CONFIG / "robots" / "sim_base.yaml").action
+GAMEPAD = read_mapping(CONFIG / "teleop" / "gamepad.yaml", ARM)
+HELD = [0, 0, 0, 0, 0, 1]
+"""The deadman button of the gamepad."""
+
+
+def action(axes: list[float], buttons: list[int] = HELD) -> list[float]:
+    return operator_action(GAMEPAD, ARM, axes, buttons)
+
+
+def test_sticks_drive_the_axes_of_the_robot_in_its_order() -> None:
+    assert action([0.0, 1.0, 0.0, 0.0, 0.0]) == [1.0, 0.0, 0.0]
+    assert action([-1.0, 0.0, 0.0, 0.0, 1.0]) == [0.0, -1.0, 1.0]
+    base = read_mapping(CONFIG / "teleop" / "gamepad.yaml", BASE)
+    assert operator_action(base, BASE, [0.0, 1.0, 0.0, -1.0, 0.0], HELD) == [1.0, -1.0]
+
+
+def test_without_the_deadman_button_nothing_moves() -> None:
+    assert action([1.0] * 5, [0] * 6) == [0.0, 0.0, 0.0]
+    assert action([1.0] * 5, []) == [0.0, 0.0, 0.0]
+
+
+def test_the_deadzone_is_left_without_a_jump() -> None:
+    assert action([0.0, 0.079, 0.0, 0.0, 0.0])[0] == 0.0
+    assert 0.0 < action([0.0, 0.081, 0.0, 0.0, 0.0])[0] < 0.01
+
+
+@pytest.mark.parametrize("axes", [[], [0.0, 1.0], [math.nan] * 5, [0.0, math.inf, 0.0, 0.0, 0.0]])
+def test_a_device_that_lacks_an_axis_or_says_nonsense_moves_nothing(axes: list[float]) -> None:
+    assert action(axes) == [0.0, 0.0, 0.0]
+
+
+def test_deflections_beyond_one_are_full_speed() -> None:
+    assert action([0.0, 7.0, 0.0, 0.0, 0.0]) == [1.0, 0.0, 0.0]
+
+
+def test_an_order_is_given_once_when_its_button_goes_down() -> None:
+    start, nothing = [0] * 7 + [1], [0] * 8
+    assert orders(GAMEPAD, nothing, start) == [Order.START]
+    assert orders(GAMEPAD, start, start) == []
+    assert orders(GAMEPAD, start, nothing) == []
+    assert orders(GAMEPAD, [], start) == [Order.START]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIG / "teleop").glob("*.yaml")))
+@pytest.mark.parametrize("robot", sorted(path.stem for path in (CONFIG / "robots").glob("*.yaml")))
+def test_every_shipped_device_drives_every_shipped_robot(name: str, robot: str) -> None:
+    read_mapping(CONFIG / "teleop" / f"{name}.yaml", read_robot(CONFIG / "robots" / f"{robot}.yaml").action)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"axes": {"linear.x": {"axis": 0}}}, "no axis drives linear.y, linear.z"),
+        ({"axes": {"linear.x": {"axis": 0, "gain": 2.0}}}, "gain"),
+        ({"axes": {"linear.x": {"axis": 0}}, "deadman": 1, "buttons": {"start": 1}}, "used once"),
+        ({"axes": {"linear.x": {"axis": 0}}, "buttons": {"begin": 1}}, "buttons.begin"),
+    ],
+)
+def test_a_wrong_mapping_is_refused_in_one_line(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    path = tmp_path / "device.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=message) as error:
+        read_mapping(path, ARM)
+    assert "\n" not in str(error.value)
+
+
+def test_a_spring_centred_device_needs_no_deadman() -> None:
+    mapping = read_mapping(CONFIG / "teleop" / "spacemouse.yaml", ARM)
+    assert isinstance(mapping, Mapping)
+    assert operator_action(mapping, ARM, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0], []) == [1.0, 0.0, 0.0]

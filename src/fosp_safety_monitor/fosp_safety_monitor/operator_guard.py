@@ -1,0 +1,116 @@
+"""The safety monitor's checks that need no model, for a person who drives the robot to record demonstrations. No ROS.
+
+No critic judges a person: there may be no bundle yet. All else holds: nothing moves on missing, stale or malformed
+inputs, and every command keeps the limits and the workspace of the robot's configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fosp_core.clock import Now, Received, age
+from fosp_core.limits import CommandLimits
+from fosp_core.specs import RobotConfig
+
+PROPOSAL_TIMEOUT_S = 0.15
+"""teleop_node proposes at 50 Hz."""
+ROBOT_STATE_TIMEOUT_S = 0.1
+MAX_TICK_S = 0.05
+
+
+@dataclass(frozen=True)
+class OperatorAction:
+    """What the operator wants: a normalised action (n,), when it was stamped and received."""
+
+    action: tuple[float, ...]
+    received: Received
+
+
+@dataclass(frozen=True)
+class GuardTick:
+    """One command (n,) in m/s and rad/s, why the robot is held (empty: it is not), and whether limits changed it."""
+
+    command: tuple[float, ...]
+    held: str
+    limited: bool
+
+
+class OperatorGuard:
+    """Receives from the executor's thread, ticks in that of the command stream; every hand-over is one reference."""
+
+    def __init__(self, robot: RobotConfig, now: Callable[[], Now]) -> None:
+        self._robot, self._now = robot, now
+        self._limits = CommandLimits(robot)
+        self._zero = (0.0,) * robot.action.size
+        self._command = self._zero
+        self._action: OperatorAction | None = None
+        self._state: Received | None = None
+        self._pose: tuple[Received, tuple[float, float, float]] | None = None
+        self._estop: tuple[Received, bool] | None = None
+        self._ticked_s: float | None = None
+        self._released = False
+        """The operator let go of the stick since the robot was last held for a reason other than their silence."""
+
+    # -- inputs --------------------------------------------------------------------------------------
+    def receive_action(self, action: OperatorAction) -> None:
+        self._action = action
+
+    def receive_robot_state(self, received: Received) -> None:
+        self._state = received
+
+    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None:
+        self._pose = received, position
+
+    # -- output --------------------------------------------------------------------------------------
+    def tick(self) -> GuardTick:
+        """The next command, towards what the operator wants, or to a stop."""
+        now, action, pose = self._now(), self._action, self._pose
+        held = self._held(now, action)
+        if held:
+            self._released = False
+        elif action is not None and not any(action.action):
+            self._released = True
+        silent = age(None if action is None else action.received, now, PROPOSAL_TIMEOUT_S).stale_because
+        if not held and silent:
+            held = f"no action of the operator: {silent}"
+        elif not held and not self._released:
+            held = "let go of the controls first"
+        elapsed_s, previous = self._elapsed(now), np.array(self._command)
+        limited = False
+        if held or action is None:
+            self._command = tuple(self._limits.stop(previous, elapsed_s).tolist())
+        elif elapsed_s > 0.0:
+            position = np.array(pose[1]) if pose is not None else None
+            following = self._limits.follow(np.clip(action.action, -1.0, 1.0), previous, elapsed_s, position)
+            self._command, limited = tuple(following.command.tolist()), following.limited
+        return GuardTick(self._command, held, limited)
+
+    def halt(self) -> tuple[float, ...]:
+        """The next command on the way to a standstill."""
+        elapsed_s = self._elapsed(self._now())
+        self._command = tuple(self._limits.stop(np.array(self._command), elapsed_s).tolist())
+        return self._command
+
+    def _held(self, now: Now, action: OperatorAction | None) -> str:
+        """Why the robot must not move, beside the silence of the operator."""
+        state = age(self._state, now, ROBOT_STATE_TIMEOUT_S).stale_because
+        if state:
+            return f"{self._robot.state_topic}: {state}"
+        if self._robot.pose_topic:
+            pose = age(self._pose[0] if self._pose else None, now, ROBOT_STATE_TIMEOUT_S).stale_because
+            if pose:
+                return f"{self._robot.pose_topic}: {pose}"
+        if action is not None and len(action.action) != self._robot.action.size:
+            return f"an action of {len(action.action)} axes, the robot has {self._robot.action.size}"
+        if action is not None and not all(map(math.isfinite, action.action)):
+            return "an action that is not finite"
+        return ""
+
+    def _elapsed(self, now: Now) -> float:
+        elapsed_s = 0.0 if self._ticked_s is None else now.monotonic_s - self._ticked_s
+        self._ticked_s = now.monotonic_s
+        return min(max(elapsed_s, 0.0), MAX_TICK_S)

@@ -1,0 +1,148 @@
+"""What reaches the robot while a person drives: within its limits, and nothing on inputs that cannot be trusted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fosp_core.clock import Now, Received
+from fosp_core.specs import RobotConfig, read_robot
+from fosp_safety_monitor.operator_guard import OperatorAction, OperatorGuard
+
+ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
+TICK_S = 0.01
+CENTRE = (0.5, 0.0, 0.2)
+
+
+class Driven:
+    """A guard whose robot speaks at every tick; the operator wants `action` (None: says nothing)."""
+
+    def __init__(self, robot: RobotConfig = ROBOT) -> None:
+        self.now = Now(1000.0, 10.0)
+        self.guard = OperatorGuard(robot, lambda: self.now)
+        self.action: tuple[float, ...] | None = (0.0, 0.0, 0.0)
+        self.position = CENTRE
+        self.state = self.pose = True
+
+    def tick(self, times: int = 1) -> tuple[float, ...]:
+        """Let time pass; the last command."""
+        command: tuple[float, ...] = ()
+        for _ in range(times):
+            self.now = Now(self.now.ros_s + TICK_S, self.now.monotonic_s + TICK_S)
+            received = Received(self.now.ros_s, self.now.monotonic_s)
+            if self.action is not None:
+                self.guard.receive_action(OperatorAction(self.action, received))
+            if self.state:
+                self.guard.receive_robot_state(received)
+            if self.pose:
+                self.guard.receive_pose(received, self.position)
+            tick = self.guard.tick()
+            command, self.held = tick.command, tick.held
+        return command
+
+
+@pytest.fixture
+def driven() -> Driven:
+    """Ready to move."""
+    driven = Driven()
+    driven.tick(2)
+    assert driven.held == ""
+    return driven
+
+
+def test_the_operator_drives_within_speed_and_acceleration(driven: Driven) -> None:
+    driven.action = (1.0, 0.0, 0.0)
+    first = driven.tick()
+    assert first[0] == pytest.approx(ROBOT.limits["linear.x"].acceleration * TICK_S)
+    assert driven.tick(50) == pytest.approx((0.25, 0.0, 0.0))
+
+
+def test_the_arm_stops_at_the_wall_of_its_workspace(driven: Driven) -> None:
+    assert ROBOT.workspace is not None
+    driven.action = (1.0, 0.0, 0.0)
+    for _ in range(1000):
+        command = driven.tick()
+        driven.position = (driven.position[0] + command[0] * TICK_S, *driven.position[1:])
+        assert driven.position[0] <= ROBOT.workspace.upper[0] + 1e-9
+    assert driven.position[0] == pytest.approx(ROBOT.workspace.upper[0], abs=0.005)
+
+
+def test_silence_of_the_operator_stops_the_robot_and_their_return_moves_it(driven: Driven) -> None:
+    driven.action = (1.0, 0.0, 0.0)
+    driven.tick(50)
+    driven.action = None
+    assert driven.tick(25) == (0.0, 0.0, 0.0)
+    assert "no action of the operator" in driven.held
+    driven.action = (1.0, 0.0, 0.0)
+    assert driven.tick(2)[0] > 0.0
+
+
+@pytest.mark.parametrize("missing", ["state", "pose"])
+def test_without_the_robots_state_nothing_moves_until_the_operator_has_let_go(driven: Driven, missing: str) -> None:
+    driven.action = (1.0, 0.0, 0.0)
+    driven.tick(50)
+    setattr(driven, missing, False)
+    assert driven.tick(20) == (0.0, 0.0, 0.0)
+    setattr(driven, missing, True)
+    assert driven.tick(20) == (0.0, 0.0, 0.0), "a stick that is still pushed must not start the robot by itself"
+    assert driven.held == "let go of the controls first"
+    driven.action = (0.0, 0.0, 0.0)
+    driven.tick()
+    driven.action = (1.0, 0.0, 0.0)
+    assert driven.tick(2)[0] > 0.0
+
+
+@pytest.mark.parametrize("action", [(math.nan, 0.0, 0.0), (math.inf, 0.0, 0.0), (1.0,), (1.0,) * 6])
+def test_a_malformed_action_stops_the_robot(driven: Driven, action: tuple[float, ...]) -> None:
+    driven.action = (1.0, 0.0, 0.0)
+    driven.tick(50)
+    driven.action = action
+    assert driven.tick(20) == (0.0, 0.0, 0.0)
+
+
+def test_a_stick_that_is_pushed_at_the_start_moves_nothing() -> None:
+    driven = Driven()
+    driven.action = (1.0, 0.0, 0.0)
+    assert driven.tick(20) == (0.0, 0.0, 0.0)
+
+
+def test_an_action_from_the_future_or_the_past_moves_nothing(driven: Driven) -> None:
+    for offset_s in (0.5, -0.5):
+        driven.action = None
+        driven.tick(30)
+        stamp = Received(driven.now.ros_s + offset_s, driven.now.monotonic_s)
+        driven.guard.receive_action(OperatorAction((1.0, 0.0, 0.0), stamp))
+        assert driven.tick() == (0.0, 0.0, 0.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.tuples(*[st.floats(-3, 3) | st.just(math.nan)] * 3)),
+            st.booleans(),
+            st.booleans(),
+            st.integers(1, 30),
+        ),
+        max_size=20,
+    )
+)
+def test_whatever_happens_every_command_keeps_the_limits(
+    script: list[tuple[tuple[float, float, float] | None, bool, bool, int]],
+) -> None:
+    driven = Driven()
+    before = (0.0, 0.0, 0.0)
+    limits = ROBOT.limits["linear.x"]
+    for action, state, pose, ticks in script:
+        driven.action, driven.state, driven.pose = action, state, pose
+        for _ in range(ticks):
+            command = driven.tick()
+            assert len(command) == 3
+            for value, previous in zip(command, before, strict=True):
+                assert abs(value) <= limits.speed + 1e-9
+                assert abs(value - previous) <= limits.deceleration * TICK_S + 1e-9
+            before = command  # type: ignore[assignment]
