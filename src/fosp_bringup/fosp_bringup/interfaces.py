@@ -75,7 +75,9 @@ _MANAGED = _interface(
 """Of a lifecycle node, beside the above."""
 
 
-MANAGED = ("encoder_node", "policy_node", "feedback_node", "recorder_node", "safety_monitor_node")
+DEVICE_TOPICS = ("joy", "spacenav/joy")
+"""Where the operator's device speaks (config/teleop)."""
+MANAGED = ("encoder_node", "policy_node", "teleop_node", "feedback_node", "recorder_node", "safety_monitor_node")
 """Lifecycle nodes of the stack, beside those of the cameras; the manager calls them."""
 RULES = {"arm": "arm_reach", "base": "base_goal"}
 """Kind of robot -> the rules in config/feedback that its policy allows, where no others are named."""
@@ -101,6 +103,12 @@ def interfaces(
             [topics.LATENT, topics.MODEL_STATUS], [*cameras, topics.FEEDBACK, robot.command_topic]
         ),
         "policy_node": _interface([topics.PROPOSAL, topics.MODEL_STATUS], [topics.LATENT]),
+        "teleop_node": _interface(
+            [topics.PROPOSAL, topics.MARK],
+            DEVICE_TOPICS,
+            ["~/start", "~/stop", "~/discard", "~/mark"],
+            [topics.RESET_EPISODE, "feedback_node/stop", "recorder_node/discard"],
+        ),
         "feedback_node": _interface(
             [topics.FEEDBACK],
             {frame_topic(robot), *(rule.topic for rule in rules.rules)},

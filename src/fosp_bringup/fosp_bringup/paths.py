@@ -27,6 +27,11 @@ def feedback_path(name: str) -> Path:
     return _named(name, share() / "config" / "feedback", "feedback")
 
 
+def teleop_path(name: str) -> Path:
+    """Mapping of an operator's device by name (config/teleop/NAME.yaml) or by path; UserError names those there are."""
+    return _named(name, share() / "config" / "teleop", "teleop")
+
+
 def scenario_path(name: str) -> Path:
     """Scenario file by name (config/scenarios/NAME.yaml) or by path; UserError names the scenarios there are."""
     return _named(name, share() / "config" / "scenarios", "scenario")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share
+from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraConfig, RobotConfig, read_robot, read_yaml
 
@@ -112,6 +112,7 @@ def stack(
     camera: str = "none",
     camera_path: Path | str = "",
     feedback: str = "",
+    teleop: str = "",
     recorder: Path | str = "",
     namespace: str = "",
     use_sim_time: bool = False,
@@ -127,9 +128,10 @@ def stack(
     scenario's task. `simulator`: mujoco, gazebo or none; `scenario`: name in config/scenarios or path, for a simulator.
     `camera`: simulated, file (`camera_path`: a bag, a folder of images or a RealSense recording), realsense (a
     camera_node for each camera of the robot file), or none (a driver that is running already). `feedback`: rules of
-    fosp/feedback, a name in config/feedback or path; empty: a simulator or another node publishes it. `recorder`:
-    folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes by itself. Everything is
-    checked here; UserError says what is wrong before any process is started.
+    fosp/feedback, a name in config/feedback or path; empty: a simulator or another node publishes it. `teleop`: the
+    operator's device, a name in config/teleop or path: a person drives, without a bundle, through the monitor's checks
+    that need none. `recorder`: folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes
+    by itself. Everything is checked here; UserError says what is wrong before any process is started.
     """
     for value, name, allowed in (
         (simulator, "simulator", SIMULATORS),
@@ -151,23 +153,50 @@ def stack(
         raise UserError("robot must be given: a name in config/robots or a path")
     robot_file = robot_path(robot).resolve()
     robot_config = read_robot(robot_file)
-    bundle = _checked_bundle(Path(bundle), robot_config)
-    model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
     processes += _camera(camera, str(camera_path), robot_config)
-    processes += [
-        Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
-        Process("policy_node", "fosp_policy", "fosp_policy.policy_node", model, respawn=True),
-    ]
-    processes += _feedback(feedback, simulator, robot_file)
+    last: Process
+    if teleop:
+        driving, last = _operated(teleop, robot_file, robot_config)
+    else:
+        driving, last = _decided(_checked_bundle(Path(bundle), robot_config), robot_file)
+    processes += [*driving, *_feedback(feedback, simulator, robot_file)]
     if recorder:
         out: dict[str, ParameterValue] = {"out": str(Path(recorder).absolute()), "robot": str(robot_file)}
         processes.append(Process("recorder_node", "fosp_learner", "fosp_learner.recorder_node", out, respawn=True))
-    processes.append(Process(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", model))
+    processes.append(last)
     processes.append(_manager(processes, autostart, use_respawn))
     if use_sim_time:
         processes = [_on_simulated_time(process) for process in processes]
     path = Path(params_file).resolve() if params_file else None
     return Stack(tuple(processes), namespace, log_level, path, use_respawn)
+
+
+def _decided(bundle: Path, robot_file: Path) -> tuple[list[Process], Process]:
+    """The model's nodes, and the monitor that judges what they propose."""
+    model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
+    nodes = [
+        Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
+        Process("policy_node", "fosp_policy", "fosp_policy.policy_node", model, respawn=True),
+    ]
+    return nodes, Process(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", model)
+
+
+def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[Process], Process]:
+    """A person in place of the model, and the monitor's checks that need no model, under the monitor's name."""
+    from fosp_policy.teleoperation import read_mapping
+
+    mapping = teleop_path(teleop).resolve()
+    read_mapping(mapping, robot.action)
+    robot_parameter: dict[str, ParameterValue] = {"robot": str(robot_file)}
+    device = {**robot_parameter, "mapping": str(mapping)}
+    guard = Process(
+        MONITOR,
+        "fosp_safety_monitor",
+        "fosp_safety_monitor.operator_guard_node",
+        robot_parameter,
+        executable="operator_guard_node",
+    )
+    return [Process("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)], guard
 
 
 def _simulated(

@@ -29,6 +29,7 @@ def stacks(bundle: Path, folder: Path) -> list[Stack]:
     common: dict[str, Any] = {"bundle": bundle, "recorder": folder, "namespace": "left"}
     return [
         stack(simulator="mujoco", scenario="safe_reach", **common),
+        stack(robot="sim_arm", teleop="spacemouse", recorder=folder, namespace="left"),
         stack(robot="sim_arm", camera="file", camera_path=folder, feedback="arm_reach", **common),
     ]
 

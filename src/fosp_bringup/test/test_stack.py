@@ -116,6 +116,26 @@ def test_rules_give_a_robot_a_feedback_node(bundle: Path) -> None:
         stack(bundle=bundle, robot="sim_arm", feedback="nothing")
 
 
+def test_a_person_drives_without_a_bundle_through_a_monitor_of_the_same_name(tmp_path: Path) -> None:
+    described = stack(robot="ur5e", teleop="gamepad", feedback="arm_reach", camera="realsense", recorder=tmp_path)
+    assert names(described) == ["camera_node", "teleop_node", "feedback_node", "recorder_node", MONITOR, MANAGER]
+    assert parameters(described, MANAGER)["nodes"] == names(described)[:-1]
+    guard = next(process for process in described.processes if process.name == MONITOR)
+    assert (guard.executable, guard.module) == ("operator_guard_node", "fosp_safety_monitor.operator_guard_node")
+    assert parameters(described, "teleop_node") == {
+        "robot": str(robot_path("ur5e")),
+        "mapping": str(share() / "config" / "teleop" / "gamepad.yaml"),
+    }
+    assert not described.respawns(guard)
+
+
+def test_a_person_may_drive_the_simulated_robot() -> None:
+    described = stack(simulator="mujoco", scenario="safe_goal", teleop="gamepad", auto_reset=False)
+    assert names(described) == ["sim_node", "teleop_node", MONITOR, MANAGER]
+    with pytest.raises(UserError, match="no teleop 'wheel'; there are: gamepad, spacemouse"):
+        stack(simulator="mujoco", scenario="safe_goal", teleop="wheel")
+
+
 def test_on_simulated_time_the_simulator_makes_it_and_all_others_read_it(bundle: Path) -> None:
     described = simulated(bundle, use_sim_time=True)
     assert parameters(described, "sim_node")["publish_clock"] is True

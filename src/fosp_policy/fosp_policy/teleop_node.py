@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -76,7 +77,7 @@ class TeleopNode(ManagedNode):
         joy = self._joy if time.monotonic() - self._heard_s <= DEVICE_TIMEOUT_S else None
         axes, buttons = (list(joy.axes), list(joy.buttons)) if joy is not None else ([], [])
         action = operator_action(self._mapping, self._spec, axes, buttons)
-        proposal = ActionProposal(step=self._step, candidates=[ActionCandidate(action=float_field(action))])
+        proposal = ActionProposal(step=self._step, candidates=[ActionCandidate(action=float_field(np.array(action)))])
         proposal.header.stamp = self.get_clock().now().to_msg()
         self._proposals.publish(proposal)
         self._step += 1

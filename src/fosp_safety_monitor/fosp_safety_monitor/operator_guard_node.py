@@ -9,6 +9,7 @@ import time
 import traceback
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
@@ -123,8 +124,8 @@ class OperatorGuardNode(ManagedNode):
             reason_text=last.held or "the operator drives",
             header=message.header,
             step=message.step,
-            action_in=float_field(action),
-            action_out=float_field([c / s for c, s in zip(last.command, scale, strict=False)]),
+            action_in=float_field(np.array(action)),
+            action_out=float_field(np.array(last.command or [0.0] * len(scale)) / scale),
             limited=last.limited,
             decided=self.get_clock().now().to_msg(),
             **dict.fromkeys(_NUMBERS, math.nan),

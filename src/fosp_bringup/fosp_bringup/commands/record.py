@@ -1,4 +1,4 @@
-"""`fosp record`: demonstrations of a simulated task as bags."""
+"""`fosp record`: demonstrations as bags, by a program in simulation or by a person on a robot."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from fosp_core.errors import UserError
+
+KEYBOARD = "keyboard"
 
 
 class Demonstrator(StrEnum):
@@ -19,15 +23,44 @@ class Demonstrator(StrEnum):
 
 
 def record(
-    scenario: Annotated[Path, typer.Option(help="Scenario file.", metavar="FILE")],
     out: Annotated[Path, typer.Option(help="Folder that gets one bag folder per episode.", metavar="DIR")],
-    demonstrator: Annotated[Demonstrator, typer.Option(help="Who drives.")] = Demonstrator.mixed,
+    scenario: Annotated[Path | None, typer.Option(help="Scenario file of a simulation.", metavar="FILE")] = None,
+    demonstrator: Annotated[Demonstrator, typer.Option(help="Who drives in simulation.")] = Demonstrator.mixed,
     episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 50,
     seed: Annotated[int | None, typer.Option(help="In place of the scenario's seed.")] = None,
-    robot: Annotated[str, typer.Option(help="Robot by name or file; by default the simulated one of the task.")] = "",
+    robot: Annotated[str, typer.Option(help="Robot by name or file; in simulation by default that of the task.")] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+    teleop: Annotated[str, typer.Option(help="A person drives: gamepad, spacemouse, keyboard, or a YAML file.")] = "",
+    feedback: Annotated[str, typer.Option(help="Of a robot: rules by name (config/feedback) or file.")] = "",
+    camera: Annotated[
+        str, typer.Option(help="Of a robot: none (its driver runs already), realsense or file.")
+    ] = "none",
+    camera_path: Annotated[str, typer.Option(help="Recording for camera `file`.")] = "",
+    namespace: Annotated[str, typer.Option(help="Of the robot.")] = "",
 ) -> int:
-    """Record demonstrations in simulation: rosbag2 MCAP, the topics that a robot's recorder writes."""
+    """Record demonstrations: rosbag2 MCAP, one bag per episode, with the topics that are trained on.
+
+    Without --teleop a program drives in simulation (--scenario). With --teleop a person does: on a robot (--robot and
+    --feedback), or in the simulation, live.
+    """
+    if teleop:
+        if seed is not None or workers is not None:
+            raise UserError("--seed and --workers are for demonstrations by a program; leave them out with --teleop")
+        return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes)
+    if scenario is None:
+        raise UserError("give --scenario FILE for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
+    return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
+
+
+def _by_a_program(
+    out: Path,
+    scenario: Path,
+    demonstrator: Demonstrator,
+    episodes: int,
+    seed: int | None,
+    robot: str,
+    workers: int | None,
+) -> int:
     from rich.progress import track
 
     from fosp_bringup.paths import robot_path
@@ -50,3 +83,46 @@ def record(
     violated = sum(o.violated for o in outcomes)
     print(f"{len(outcomes)} episodes in {out}: {reached} reached the goal without violation, {violated} violated")
     return 0
+
+
+def _by_a_person(
+    out: Path,
+    scenario: Path | None,
+    robot: str,
+    teleop: str,
+    feedback: str,
+    camera: str,
+    camera_path: str,
+    namespace: str,
+    episodes: int,
+) -> int:
+    from fosp_bringup.demonstration import Session
+    from fosp_bringup.demonstration import record as record_session
+    from fosp_bringup.paths import robot_path, teleop_path
+    from fosp_bringup.stack import stack
+    from fosp_core.specs import read_robot
+    from fosp_policy.teleoperation import read_mapping
+    from fosp_sim.scenario import read_scenario
+
+    keyboard = teleop == KEYBOARD
+    if keyboard and not sys.stdin.isatty():
+        raise UserError("--teleop keyboard needs a terminal to read keys from")
+    if scenario is None and not (robot and feedback):
+        raise UserError("a person on a robot needs --robot NAME and --feedback RULES (names in config/feedback)")
+    device = "gamepad" if keyboard else teleop
+    described = stack(
+        robot=robot,
+        simulator="none" if scenario is None else "mujoco",
+        scenario=str(scenario or ""),
+        auto_reset=False,
+        teleop=device,
+        feedback=feedback,
+        camera=camera,
+        camera_path=camera_path,
+        recorder=out,
+        namespace=namespace,
+    )
+    name = robot if scenario is None else (robot or read_scenario(scenario).robot)
+    config = read_robot(robot_path(name))
+    topic = read_mapping(teleop_path(device), config.action).topic
+    return record_session(Session(described, config, out, episodes, topic, keyboard))

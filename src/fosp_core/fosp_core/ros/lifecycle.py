@@ -186,7 +186,7 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-def events_executor() -> Executor:
+def events_executor(context: Any = None) -> Executor:
     """rclpy's event-driven executor where this rclpy has it, else the single-threaded one.
 
     It looks only at what has arrived; the other walks through every service and timer of the node at each wake-up:
@@ -196,8 +196,8 @@ def events_executor() -> Executor:
     try:
         from rclpy.experimental import EventsExecutor
     except ImportError:
-        return SingleThreadedExecutor()
-    return EventsExecutor()
+        return SingleThreadedExecutor(context=context)
+    return EventsExecutor(context=context)
 
 
 def run_node(
