@@ -38,6 +38,11 @@ def camera_topics(robot: RobotConfig) -> dict[str, str]:
     return found
 
 
+def all_topics(robot: RobotConfig) -> list[str]:
+    """Relative names, feedback included, for a recorder other than ours."""
+    return [*default_topics(robot), topics.FEEDBACK]
+
+
 def frame_topic(robot: RobotConfig) -> str:
     """The camera_info beside the images of the first camera: one small message for each frame, with its stamp."""
     return _info_beside(robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, robot.cameras[0].name)))

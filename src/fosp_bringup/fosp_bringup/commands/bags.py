@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Look at recorded bags.")
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `check` a subcommand while it is the only one."""
-
-
 @app.command()
 def check(
     folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
@@ -53,6 +48,49 @@ def check(
         print(f"fosp: {unusable[0].bag}: {unusable[0].problem}{more}", file=sys.stderr)
         return 2
     one_size(usable)
+    return 0
+
+
+@app.command()
+def show(
+    folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
+    out: Annotated[Path, typer.Option(help="Picture to write.", metavar="PNG")] = Path("runs/bags.png"),
+) -> int:
+    """Draw a contact sheet: a row of frames per episode, what came of it, where it cost, where it was marked."""
+    import numpy as np
+
+    from fosp_bringup.contact_sheet import ROWS, draw_contact_sheet, read_row
+    from fosp_core.errors import UserError
+    from fosp_learner.data.bags import find_bags
+
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out must end in .png, got {out}")
+    bags = find_bags(folders)
+    chosen = [bags[i] for i in np.unique(np.linspace(0, len(bags) - 1, min(ROWS, len(bags))).astype(int))]
+    rows = [read_row(bag) for bag in chosen]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draw_contact_sheet(rows, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot write: {error.strerror or error}") from None
+    some = f"{len(rows)} of {len(bags)}" if len(rows) < len(bags) else str(len(rows))
+    print(f"{some} episodes: {out}")
+    return 0
+
+
+@app.command()
+def topics(
+    robot: Annotated[str, typer.Argument(help="A name in config/robots, or a YAML file.")],
+    namespace: Annotated[str, typer.Option(help="Of the robot.")] = "",
+) -> int:
+    """Print the topics that `ros2 bag record` has to record for this robot, on one line."""
+    from fosp_bringup.paths import robot_path
+    from fosp_core.specs import read_robot
+    from fosp_learner.recorded_topics import all_topics
+
+    prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
+    names = all_topics(read_robot(robot_path(robot)))
+    print(" ".join(name if name.startswith("/") else prefix + name for name in names))
     return 0
 
 
