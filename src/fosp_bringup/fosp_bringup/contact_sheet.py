@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
 
 from fosp_core import topics
 from fosp_core.bag_types import typestore
@@ -58,7 +60,7 @@ def _read(bag: Path) -> Row:
         marks = [name for name in by_topic if name.endswith(topics.MARK)]
         stamps, frames = _frames(reader, by_topic[images])
         begin = stamps[0]
-        told = [
+        told: list[tuple[float, str, Any]] = [
             (logged * 1e-9, connection.topic, reader.deserialize(data, connection.msgtype))
             for connection, logged, data in reader.messages([by_topic[name] for name in (*feedback, *marks)])
         ]
@@ -77,27 +79,27 @@ def _read(bag: Path) -> Row:
     )
 
 
-def _images(by_topic: dict[str, object]) -> str:
+def _images(by_topic: Mapping[str, Connection]) -> str:
     """The colour topic: ours, raw or compressed, else the only one of an image type."""
     for form in (topics.COLOR_IMAGE, f"{topics.COLOR_IMAGE}/compressed"):
         fitting = sorted(name for name in by_topic if name.endswith(form))
         if fitting:
             return fitting[0]
     kinds = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-    others = sorted(n for n, c in by_topic.items() if getattr(c, "msgtype", "") in kinds and "depth" not in n)
+    others = sorted(n for n, c in by_topic.items() if c.msgtype in kinds and "depth" not in n)
     if not others:
         raise UserError("holds no colour images")
     return others[0]
 
 
-def _frames(reader: AnyReader, connection: object) -> tuple[list[float], list[NDArray[np.uint8]]]:
+def _frames(reader: AnyReader, connection: Connection) -> tuple[list[float], list[NDArray[np.uint8]]]:
     """Stamps, s, and small pictures of FRAMES frames from the first to the last; two passes, to decode but these."""
-    count = sum(1 for _ in reader.messages([connection]))  # type: ignore[list-item]
+    count = sum(1 for _ in reader.messages([connection]))
     if not count:
         raise UserError("holds no message on its image topic")
     wanted = set(np.linspace(0, count - 1, min(FRAMES, count)).astype(int).tolist())
     stamps, frames = [], []
-    for i, (found, _, data) in enumerate(reader.messages([connection])):  # type: ignore[list-item]
+    for i, (found, _, data) in enumerate(reader.messages([connection])):
         if i in wanted:
             message = reader.deserialize(data, found.msgtype)
             stamps.append(_seconds(message))
@@ -105,8 +107,8 @@ def _frames(reader: AnyReader, connection: object) -> tuple[list[float], list[ND
     return stamps, frames
 
 
-def _seconds(message: object) -> float:
-    stamp = message.header.stamp  # type: ignore[attr-defined]
+def _seconds(message: Any) -> float:
+    stamp = message.header.stamp
     return float(stamp.sec + stamp.nanosec * 1e-9)
 
 
