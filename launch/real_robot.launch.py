@@ -1,4 +1,4 @@
-"""The graph on a robot whose driver runs: ros2 launch fosp_bringup real_robot.launch.py robot:=FILE model:=BUNDLE"""
+"""The graph on a real robot: ros2 launch fosp_bringup real_robot.launch.py robot:=NAME model:=BUNDLE camera:=realsense"""
 
 from fosp_bringup.launch_description import launch_description
 from launch import LaunchDescription
@@ -7,10 +7,14 @@ from launch import LaunchDescription
 def generate_launch_description() -> LaunchDescription:
     return launch_description(
         {
-            "robot": ("", "Name in config/robots, or a path."),
+            "robot": ("", "Arm or base: a name in config/robots, or a path."),
             "model": ("", "Model bundle."),
-            "camera": ("none", "none (a driver publishes already), file (replays camera_path), or realsense."),
-            "camera_path": ("", "For camera:=file: a bag, or a folder of images."),
+            "camera": (
+                "none",
+                "none (a driver publishes already), realsense (camera_node for each camera of the robot file), or file.",
+            ),
+            "camera_path": ("", "For camera:=file: a bag, a folder of images, or a RealSense recording."),
+            "feedback": ("", "Rules of reward, cost and success: a name in config/feedback, or a path; empty: none."),
             "simulator": ("none", "none: the robot is a real one."),
         }
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("launch_ros", reason="launch_ros comes with an apt-installed ROS only")
 
@@ -60,6 +61,39 @@ def test_a_robot_launches_the_described_stack(bundle: Path, tmp_path: Path) -> N
         "real_robot.launch.py", model=str(bundle), robot="sim_arm", camera="file", camera_path=str(tmp_path)
     )
     assert [n.node_executable for n in launched] == [p.name for p in described.processes]
+
+
+def test_a_person_records_with_the_described_stack(tmp_path: Path) -> None:
+    described = stack(robot="ur5e", teleop="gamepad", feedback="arm_reach", camera="realsense", recorder=tmp_path)
+    launched = nodes(
+        "record.launch.py",
+        robot="ur5e",
+        feedback="arm_reach",
+        camera="realsense",
+        record=str(tmp_path),
+        namespace="left",
+    )
+    assert [(n.node_package, n.node_executable) for n in launched] == [
+        (p.package, p.executable or p.name) for p in described.processes
+    ]
+    assert {n._Node__node_namespace for n in launched} == {"left"}
+
+
+def test_a_serial_number_stays_text(tmp_path: Path) -> None:
+    """launch_ros makes a number of text that looks like one, and the node would refuse it."""
+    from launch_ros.utilities import evaluate_parameters
+
+    from launch import LaunchContext
+
+    robot = tmp_path / "robot.yaml"
+    content = yaml.safe_load((ROOT / "config" / "robots" / "ur5e.yaml").read_text())
+    robot.write_text(yaml.safe_dump({**content, "cameras": [{"serial": "012345678901", "exposure": 150}]}))
+    camera = nodes(
+        "record.launch.py", robot=str(robot), feedback="arm_reach", camera="realsense", record=str(tmp_path)
+    )[0]
+    (parameters,) = evaluate_parameters(LaunchContext(), camera._Node__parameters)
+    assert (parameters["serial"], parameters["exposure"]) == ("012345678901", "150")
+    assert (parameters["width"], parameters["depth"]) == (640, False)
 
 
 @pytest.mark.parametrize(

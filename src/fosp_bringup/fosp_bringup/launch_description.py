@@ -9,8 +9,9 @@ from typing import Any
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
-from fosp_bringup.stack import Process, Stack, enclave, settings, stack
+from fosp_bringup.stack import ParameterValue, Process, Stack, enclave, settings, stack
 from fosp_core.errors import UserError
 from launch import LaunchContext, LaunchDescription
 
@@ -63,7 +64,7 @@ def actions(described: Stack) -> list[Any]:
 
 
 def _node(process: Process, described: Stack) -> Node:
-    parameters: list[Any] = [dict(process.parameters)] if process.parameters else []
+    parameters: list[Any] = [_typed(process.parameters)] if process.parameters else []
     if described.params_file is not None:
         parameters.append(str(described.params_file))
     respawn = described.respawns(process)
@@ -79,6 +80,14 @@ def _node(process: Process, described: Stack) -> Node:
         respawn_delay=1.0,
         on_exit=None if respawn else Shutdown(reason=f"{process.name} ended"),
     )
+
+
+def _typed(parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
+    """Text stays text: launch_ros would make a number of a serial number."""
+    return {
+        name: TypedParameter(value, value_type=str) if isinstance(value, str) else value
+        for name, value in parameters.items()
+    }
 
 
 def _flag(name: str, value: str) -> bool:
