@@ -1,4 +1,4 @@
-"""The graph on a real robot: ros2 launch fosp_bringup real_robot.launch.py robot:=NAME model:=BUNDLE camera:=realsense"""
+"""The graph on a real robot: ros2 launch fosp_bringup real_robot.launch.py robot:=NAME model:=DIR camera:=realsense"""
 
 from fosp_bringup.launch_description import launch_description
 from launch import LaunchDescription
@@ -11,7 +11,7 @@ def generate_launch_description() -> LaunchDescription:
             "model": ("", "Model bundle."),
             "camera": (
                 "none",
-                "none (a driver publishes already), realsense (camera_node for each camera of the robot file), or file.",
+                "none (a driver publishes already), realsense (a node for each camera of the robot file), or file.",
             ),
             "camera_path": ("", "For camera:=file: a bag, a folder of images, or a RealSense recording."),
             "feedback": ("", "Rules of reward, cost and success: a name in config/feedback, or a path; empty: none."),
