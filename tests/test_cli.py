@@ -189,3 +189,8 @@ def test_the_script_at_the_root_exits_2_for_wrong_input():
     )
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == ["fosp: /nonexistent: no such bundle folder"]
+
+
+def test_a_report_needs_a_run_with_a_checkpoint(capsys, folder):
+    assert "no such run" in refused(capsys, "report", folder / "nothing")
+    assert "no checkpoint" in refused(capsys, "report", folder / "bundle")

@@ -8,7 +8,20 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from fosp_bringup.commands import bags, bench, bundle, demo, doctor, evaluate, pretrain, record, security, up, world
+from fosp_bringup.commands import (
+    bags,
+    bench,
+    bundle,
+    demo,
+    doctor,
+    evaluate,
+    pretrain,
+    record,
+    report,
+    security,
+    up,
+    world,
+)
 from fosp_core.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +36,7 @@ app.command("up")(up.up)
 app.command("record")(record.record)
 app.add_typer(bags.app, name="bags")
 app.command("pretrain")(pretrain.pretrain)
+app.command("report")(report.report)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(security.app, name="security")

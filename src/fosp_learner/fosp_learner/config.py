@@ -263,6 +263,11 @@ class LearnerConfig(Spec):
         return round(self.cloning.share * self.steps), self.steps, round(self.refinement.share * self.steps)
 
     @property
+    def named_phases(self) -> tuple[tuple[str, int], ...]:
+        """Name and updates of each phase."""
+        return tuple(zip(("cloning", "full updates", "refinement"), self.phases, strict=True))
+
+    @property
     def network(self) -> NetworkConfig:
         return SIZES[self.size]
 

@@ -1,11 +1,11 @@
-"""Bags in, bundle out: dataset, training, calibration, export. What `fosp pretrain` calls."""
+"""Bags in, bundle out: dataset, training, calibration, export, report. What `fosp pretrain` calls."""
 
 from __future__ import annotations
 
 import copy
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from fosp_core.bundle import write_bundle
 from fosp_core.errors import UserError
-from fosp_core.specs import FORMAT_VERSION, LatentSpec, Manifest, ObservationSpec, RobotConfig
+from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec, RobotConfig
 from fosp_learner.calibration import calibrate
 from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.config import LearnerConfig
@@ -22,9 +22,14 @@ from fosp_learner.data.bags import bag_metadata, bag_topics, find_bags
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.export import export_networks
 from fosp_learner.filtering import filter_episodes
+from fosp_learner.report.scene import SceneFrames
 from fosp_learner.run_log import RunLog
+from fosp_learner.run_report import RunFacts, report_of, write_facts
 from fosp_learner.trainer import Trainer, steps_left
-from fosp_learner.validation import validation_metrics, value_episode
+from fosp_learner.validation import Assessment, assess
+
+SceneOf = Callable[[str, RobotConfig, ObservationSpec], SceneFrames | None]
+"""Task, robot and observation -> frames of a scene for the report's map; None where there is no such scene."""
 
 
 def pretrain(
@@ -37,12 +42,14 @@ def pretrain(
     runs: Path = Path("runs"),
     command: str = "",
     keep_training_weights: bool = False,
+    scene_of: SceneOf | None = None,
 ) -> Manifest:
     """Train on all bags below `bag_dirs` and write a bundle to `out`; returns its manifest.
 
     `robots` are those to choose from by the command topic in the bags. The run folder runs/pretrain/<name of out> gets
-    checkpoint, config.json, losses.csv and TensorBoard scalars; with `resume` training goes on from its checkpoint.
-    Raises UserError for bags or settings that cannot be used, TrainingDiverged when a loss is no longer finite.
+    checkpoint, config.json, losses.csv, TensorBoard scalars and report/; with `resume` training goes on from its
+    checkpoint. Raises UserError for bags or settings that cannot be used, TrainingDiverged when a loss is no longer
+    finite.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; choose another --out or remove it")
@@ -57,20 +64,28 @@ def pretrain(
         load_checkpoint(trainer, data.key, run / "checkpoint")
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    with RunLog(run, config.total_steps, trainer.step) as log:
+    facts = RunFacts(task=task, robot=robot, observation=observation, bundle=str(out), command=command)
+    write_facts(facts, run)
+    with RunLog(run, config.named_phases, trainer.step) as log:
         log.note(
             f"{len(data.episodes)} episodes, {data.steps} steps: {data.share('success'):.0%} succeed, "
             f"{data.share('violates'):.0%} violate; {len(validation.episodes)} held out. {robot.name}, run in {run}"
         )
         train(trainer, data.key, run, log)
         log.note("calibrating and exporting")
-        manifest, files = assemble(trainer, validation, robot, task, observation, provenance(trainer, data, command))
+        assessment = assess(trainer, filter_episodes(trainer.world_model, validation), config.calibration.horizon_steps)
+        calibration = calibrate(assessment.values, config.calibration)
+        training_facts = provenance(trainer, data, command)
+        manifest, files = bundle_of(trainer, assessment, calibration, robot, task, observation, training_facts)
         log.metrics(trainer.step, manifest.metrics)
     if keep_training_weights:
         files["training/networks.safetensors"] = safetensors_bytes(
             {name: tensor.contiguous() for name, tensor in network_tensors(trainer).items()}
         )
-    return write_bundle(out, manifest, files)
+    written = write_bundle(out, manifest, files)
+    scene = scene_of(task, robot, observation) if scene_of else None
+    report_of(run, facts, trainer, data, validation, assessment, calibration, scene)
+    return written
 
 
 def train(trainer: Trainer, data_key: str, run: Path, log: RunLog) -> None:
@@ -103,9 +118,23 @@ def assemble(
     training: dict[str, Any],
 ) -> tuple[Manifest, dict[str, Path | bytes]]:
     """Manifest (without id and hashes) and files of a bundle: calibrated on `validation`, exported and checked."""
+    config = trainer.config.calibration
+    assessment = assess(trainer, filter_episodes(trainer.world_model, validation), config.horizon_steps)
+    calibration = calibrate(assessment.values, config)
+    return bundle_of(trainer, assessment, calibration, robot, task, observation, training)
+
+
+def bundle_of(
+    trainer: Trainer,
+    assessment: Assessment,
+    calibration: Calibration,
+    robot: RobotConfig,
+    task: str,
+    observation: ObservationSpec,
+    training: dict[str, Any],
+) -> tuple[Manifest, dict[str, Path | bytes]]:
+    """Manifest (without id and hashes) and files of a bundle, exported and checked."""
     config = trainer.config
-    episodes = list(filter_episodes(trainer.world_model, validation))
-    calibration = calibrate([value_episode(trainer, episode) for episode in episodes], config.calibration)
     actor = trainer.behaviour.actor
     files: dict[str, Path | bytes] = dict(
         export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
@@ -121,7 +150,7 @@ def assemble(
         latent=LatentSpec(deter=config.network.deter + config.network.embed, stoch=config.network.stoch),
         decision_period_s=config.decision_period_s,
         calibration=calibration,
-        metrics=validation_metrics(trainer, episodes, config.calibration.horizon_steps),
+        metrics=assessment.metrics,
         training=training,
     )
     return manifest, files

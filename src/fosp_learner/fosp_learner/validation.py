@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +14,17 @@ from fosp_learner.calibration import EpisodeValues, precedes_violation, separati
 from fosp_learner.filtering import FilteredEpisode
 from fosp_learner.losses import two_hot_mean
 from fosp_learner.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the networks say about held-out episodes, and how right they are."""
+
+    values: list[EpisodeValues]
+    returns: list[NDArray[np.float32]]
+    """Per episode (L - 1,): discounted rewards from each transition on, as they came."""
+    metrics: dict[str, float]
+    """As `validation_metrics`."""
 
 
 @torch.no_grad()
@@ -23,19 +37,27 @@ def value_episode(trainer: Trainer, episode: FilteredEpisode) -> EpisodeValues:
     return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
 
 
-@torch.no_grad()
-def validation_metrics(trainer: Trainer, episodes: list[FilteredEpisode], horizon: int) -> dict[str, float]:
+def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) -> dict[str, float]:
     """Figures of the manifest, all on held-out episodes.
 
     pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that succeed without
     violation, q_h_auc (steps that precede a violation against steps of episodes without one), q_r_correlation (with the
     discounted return to the end of the episode).
     """
+    return assess(trainer, episodes, horizon).metrics
+
+
+@torch.no_grad()
+def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) -> Assessment:
+    """Values and metrics of `episodes`, which are gone through once and not kept: their images take memory."""
     model, discount = trainer.world_model, trainer.config.critic.discount
+    every: list[EpisodeValues] = []
+    returned: list[NDArray[np.float32]] = []
     pixel, reward, nll, square = [], [], [], []
-    scores, positive, predicted, returned = [], [], [], []
+    scores, positive = [], []
     for episode in episodes:
         values = value_episode(trainer, episode)
+        every.append(values)
         pixels = model.pixels(episode.batch.images)
         pixel.append((model.reconstruct(episode.latents.state) - pixels).square().mean())
         reward.append(
@@ -50,18 +72,17 @@ def validation_metrics(trainer: Trainer, episodes: list[FilteredEpisode], horizo
         counted = before if episode.index.violates else np.ones_like(before)
         scores.append(values.q_h[counted])
         positive.append(before[counted])
-        predicted.append(values.q_r)
         returned.append(discounted_return(episode.batch.reward[0, 1:].numpy(), discount))
     metrics = {
         "pixel_rmse": 255 * _root_mean(pixel),
-        "surprise_mean": float(torch.cat([e.surprise[1:] for e in episodes]).mean()),
+        "surprise_mean": float(np.concatenate([e.surprise for e in every]).mean()),
         "reward_rmse": _root_mean(reward),
         "cloning_nll": float(torch.stack(nll).mean()) if nll else float("nan"),
         "action_rmse": _root_mean(square),
         "q_h_auc": separation(np.concatenate(scores), np.concatenate(positive)),
-        "q_r_correlation": _correlation(np.concatenate(predicted), np.concatenate(returned)),
+        "q_r_correlation": _correlation(np.concatenate([e.q_r for e in every]), np.concatenate(returned)),
     }
-    return {name: value for name, value in metrics.items() if np.isfinite(value)}
+    return Assessment(every, returned, {name: value for name, value in metrics.items() if np.isfinite(value)})
 
 
 def discounted_return(reward: NDArray[np.float32], discount: float) -> NDArray[np.float32]:

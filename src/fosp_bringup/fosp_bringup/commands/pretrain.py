@@ -32,6 +32,7 @@ def pretrain(
     import sys
 
     from fosp_bringup.paths import robot_path, share
+    from fosp_bringup.scene_frames import scene_frames
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.config import LearnerConfig
     from fosp_learner.pretrain import pretrain as train
@@ -43,7 +44,8 @@ def pretrain(
     paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))
     command = shlex.join(["./fosp", *sys.argv[1:]])
     try:
-        manifest = train(bags, out, [read_robot(path) for path in paths], learner, resume=resume, command=command)
+        robots = [read_robot(path) for path in paths]
+        manifest = train(bags, out, robots, learner, resume=resume, command=command, scene_of=scene_frames)
     except TrainingDiverged as error:
         print(f"fosp: {error}", file=sys.stderr)
         return 1

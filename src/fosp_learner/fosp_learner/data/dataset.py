@@ -69,6 +69,10 @@ class Dataset:
             self.images.base.madvise(mmap.MADV_DONTNEED)
         return taken
 
+    def of(self, episodes: Sequence[EpisodeIndex]) -> Dataset:
+        """The same rows with these episodes alone."""
+        return replace(self, episodes=tuple(episodes))
+
     def share(self, flag: str) -> float:
         """Share of episodes with `flag` (success or violates)."""
         return float(np.mean([getattr(e, flag) for e in self.episodes]))
@@ -116,8 +120,13 @@ def load_bags(
                     _write(writer, _counted(readings, len(bags), progress))
                 if _state(bags) != before:
                     raise UserError("bags changed while they were read; wait until the recording is finished")
-    arrays, index = open_cache(target, _ARRAYS)
-    return Dataset(**arrays, episodes=tuple(EpisodeIndex(**entry) for entry in index), key=key)
+    return open_dataset(target)
+
+
+def open_dataset(cached: Path) -> Dataset:
+    """Dataset of one folder of the cache, which is named by its key."""
+    arrays, index = open_cache(cached, _ARRAYS)
+    return Dataset(**arrays, episodes=tuple(EpisodeIndex(**entry) for entry in index), key=cached.name)
 
 
 def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: RobotConfig, period_s: float) -> str:
@@ -152,9 +161,9 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
         validation |= {group[i] for i in rng.permutation(len(group))[:count]}
     if not 0 < len(validation) < len(dataset.episodes):
         raise UserError(f"{len(dataset.episodes)} episodes cannot be split for training and validation; record more")
-    training = tuple(e for i, e in enumerate(dataset.episodes) if i not in validation)
-    held_out = tuple(e for i, e in enumerate(dataset.episodes) if i in validation)
-    return replace(dataset, episodes=training), replace(dataset, episodes=held_out)
+    training = [e for i, e in enumerate(dataset.episodes) if i not in validation]
+    held_out = [e for i, e in enumerate(dataset.episodes) if i in validation]
+    return dataset.of(training), dataset.of(held_out)
 
 
 class SequenceSampler:
@@ -177,21 +186,24 @@ class SequenceSampler:
     def state(self, value: dict[str, object]) -> None:
         self._rng.bit_generator.state = value
 
-    def rows(self, size: int) -> tuple[NDArray[np.int64], Batch]:
-        """`size` sequences without their images, and which rows of the data they are, (size, length)."""
+    def rows(self, size: int, part: slice = slice(None)) -> tuple[NDArray[np.int64], Batch]:
+        """`size` sequences without their images, and which rows of the data they are, (size, length).
+
+        All are drawn; those of `part` are returned.
+        """
         rows = np.empty((size, self._length), np.int64)
         first = np.zeros((size, self._length), np.bool_)
         last = np.zeros((size, self._length), np.bool_)
         for b in range(size):
             self._fill(rows[b], first[b], last[b])
-        return rows, _batch(self._data, rows, first, last)
+        return rows[part], _batch(self._data, rows[part], first[part], last[part])
 
-    def batch(self, size: int) -> Batch:
-        """`size` sequences."""
-        rows, batch = self.rows(size)
+    def batch(self, size: int, part: slice = slice(None)) -> Batch:
+        """`size` sequences, of which those of `part` are returned."""
+        rows, batch = self.rows(size, part)
         images = self._data.take_images(rows)
         if self._shift:
-            images = shift_images(images, self._rng.integers(-self._shift, self._shift + 1, (size, 2)))
+            images = shift_images(images, self._rng.integers(-self._shift, self._shift + 1, (size, 2))[part])
         return replace(batch, images=torch.from_numpy(np.ascontiguousarray(images)))
 
     def _fill(self, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> None:

@@ -21,11 +21,14 @@ class FrameSampler:
         self._rows = np.concatenate([e.start + np.arange(e.length - 1) for e in cloned])
         self._data, self._shift = dataset, image_shift
 
-    def batch(self, size: int) -> tuple[Tensor, Tensor]:
-        """Images (size, cameras, H, W, 3) uint8, each shifted by itself, and executed actions (size, A)."""
-        rows = self._rows[torch.randint(len(self._rows), (size,)).numpy()]
+    def batch(self, size: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Images (size, cameras, H, W, 3) uint8, each shifted by itself, and executed actions (size, A).
+
+        All are drawn; those of `part` are returned.
+        """
+        rows = self._rows[torch.randint(len(self._rows), (size,)).numpy()][part]
         images = self._data.take_images(rows)
         if self._shift:
-            offsets = torch.randint(-self._shift, self._shift + 1, (size, 2)).numpy()
+            offsets = torch.randint(-self._shift, self._shift + 1, (size, 2)).numpy()[part]
             images = shift_images(images[:, None], offsets)[:, 0]
         return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(self._data.action[rows])

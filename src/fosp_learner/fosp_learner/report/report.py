@@ -1,0 +1,208 @@
+"""The report of a run: from the trained networks, the held-out episodes and losses.csv to PNGs and one HTML page."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fosp_core.errors import UserError
+from fosp_core.specs import Calibration
+from fosp_learner.config import LearnerConfig
+from fosp_learner.data.dataset import Dataset, EpisodeIndex
+from fosp_learner.filtering import filter_episodes
+from fosp_learner.report import figures
+from fosp_learner.report.curves import calibration_curve, read_losses, realised_reach, reliability
+from fosp_learner.report.open_loop import CONTEXT, Prediction, mean_error, predict
+from fosp_learner.report.page import Section, html_page
+from fosp_learner.report.scene import SceneFrames, scene_v_h
+from fosp_learner.trainer import Trainer
+from fosp_learner.validation import Assessment
+
+PAGE = "index.html"
+HORIZON = 20
+"""Steps ahead of the open-loop predictions."""
+_PREDICTED_EPISODES = 20
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """All that a report is made of."""
+
+    trainer: Trainer
+    validation: Dataset
+    assessment: Assessment
+    calibration: Calibration
+    losses: Path
+    """losses.csv of the run."""
+    facts: dict[str, str]
+    """What the run is about, for the table at the top."""
+    scene: SceneFrames | None = None
+
+
+def write_report(directory: Path, made_of: ReportInput) -> Path:
+    """Replace the folder `directory` by a new report; returns the page in it.
+
+    UserError when losses.csv is damaged or the folder cannot be written.
+    """
+    config = made_of.trainer.config
+    drawn = dict(_figures(made_of))
+    images = {name: _png(figure) for name, figure in drawn.items()}
+    title = f"Training report: {made_of.facts.get('run', directory.parent.name)}"
+    page = html_page(title, list(_sections(made_of, images)), images)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        try:
+            for name, content in images.items():
+                (staging / name).write_bytes(content)
+            (staging / PAGE).write_text(page)
+            (staging / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+            staging.chmod(0o755)
+            shutil.rmtree(directory, ignore_errors=True)
+            os.rename(staging, directory)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{directory}: the report cannot be written ({error.strerror})") from None
+    return directory / PAGE
+
+
+def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure]]:
+    trainer, values, calibration = made_of.trainer, made_of.assessment.values, made_of.calibration
+    config = trainer.config
+    yield "curves.png", figures.training_curves(read_losses(made_of.losses), config.named_phases)
+    predictions = list(_predictions(trainer, made_of.validation))
+    if predictions:
+        ours, still = mean_error(predictions, HORIZON)
+        yield "open_loop.png", figures.open_loop(_shown(predictions), ours, still, config.decision_period_s)
+    if made_of.scene is not None:
+        v_h = scene_v_h(trainer.world_model, trainer.behaviour.critics, made_of.scene)
+        yield "reachability_map.png", figures.scene_map(made_of.scene, v_h, calibration.eps)
+    yield "reachability_episodes.png", figures.episode_map(values, config.decision_period_s)
+    curve = calibration_curve(values, calibration.horizon_steps)
+    yield "calibration.png", figures.calibration_curves(curve, calibration)
+    q_h = np.concatenate([e.q_h for e in values]).astype(np.float64)
+    reach = np.concatenate([realised_reach(e.cost, config.critic.reachability_discount) for e in values])
+    q_r = np.concatenate([e.q_r for e in values]).astype(np.float64)
+    came = np.concatenate(made_of.assessment.returns).astype(np.float64)
+    edges = np.unique(np.quantile(q_r, np.linspace(0, 1, 13)))
+    yield (
+        "reliability.png",
+        figures.reliability_diagrams(
+            reliability(q_h, reach, np.linspace(0, 1, 11)),
+            reliability(q_r, came, edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1.0])),
+        ),
+    )
+    yield "surprise.png", figures.surprise_histogram(values, calibration.surprise_limit)
+
+
+def _predictions(trainer: Trainer, validation: Dataset) -> Iterator[Prediction]:
+    """Of evenly spread episodes that are long enough."""
+    long_enough = [e for e in validation.episodes if e.length > CONTEXT]
+    chosen = long_enough[:: max(1, len(long_enough) // _PREDICTED_EPISODES)][:_PREDICTED_EPISODES]
+    chosen = _with_both_kinds(chosen, long_enough)
+    for episode in filter_episodes(trainer.world_model, validation.of(chosen)):
+        prediction = predict(trainer.world_model, episode, HORIZON)
+        if prediction is not None:
+            yield prediction
+
+
+def _with_both_kinds(chosen: list[EpisodeIndex], every: list[EpisodeIndex]) -> list[EpisodeIndex]:
+    """In front an episode that succeeds and one that violates, where there are such: those are shown."""
+    front = [next((e for e in every if e.success), None), next((e for e in every if e.violates), None)]
+    first = [e for e in front if e is not None]
+    return first + [e for e in chosen if e not in first]
+
+
+def _shown(predictions: list[Prediction]) -> list[Prediction]:
+    return predictions[:2]
+
+
+def _sections(made_of: ReportInput, images: dict[str, bytes]) -> Iterator[Section]:
+    yield Section("The run", "", table=made_of.facts)
+    yield Section(
+        "On held-out episodes",
+        "These episodes were split off before training and never trained on.",
+        table={name: f"{value:.4g}" for name, value in made_of.assessment.metrics.items()},
+    )
+    yield from _calibration_section(made_of.calibration)
+    texts = {
+        "curves.png": ("Training curves", "Faint: as logged; full: running mean. Dotted: a new phase begins."),
+        "open_loop.png": (
+            "Open-loop predictions",
+            f"The model sees {CONTEXT} frames and then only the executed actions; the most likely latent at each step.",
+        ),
+        "reachability_map.png": (
+            "Reachability over a scene",
+            (made_of.scene.caption if made_of.scene else "")
+            + " Black outline: the obstacles' footprints; dashed: the calibrated threshold; dot: start; star: goal.",
+        ),
+        "reachability_episodes.png": (
+            "Reachability along held-out episodes",
+            "Rising values should announce the crosses, and safe episodes, below the line, should stay light.",
+        ),
+        "calibration.png": ("Calibration", "The threshold was chosen on these very curves, by conformal risk control."),
+        "reliability.png": (
+            "Reliability",
+            "Left: Q_h against discount^k of the violation that came k steps later (0: none came). Q_h means the best "
+            "that the data support from there on, so points above the diagonal are what a careless demonstrator adds. "
+            "Bars: two standard errors, steps taken as independent; numbers: steps.",
+        ),
+        "surprise.png": ("Surprise", "A run-time step beyond the limit counts as out of distribution."),
+    }
+    for name in images:
+        title, text = texts[name]
+        yield Section(title, text, image=name)
+    yield Section("Settings that differ from the defaults", "", table=_changed(made_of.trainer.config) or {"none": ""})
+
+
+def _calibration_section(calibration: Calibration) -> Iterator[Section]:
+    warning = ""
+    if not calibration.supported:
+        warning = (
+            f"{calibration.violating_episodes} violating episodes held out cannot support a miss rate of "
+            f"{calibration.alpha:g} (bound {calibration.miss_rate_bound:.3g}): eps is the most conservative value "
+            "observed, and the monitor will veto more than it should. Record more violations."
+        )
+    yield Section(
+        "Thresholds of the runtime",
+        "",
+        table={
+            "eps": f"{calibration.eps:.4g}",
+            "promised miss rate alpha": f"{calibration.alpha:g}",
+            "bound that the data support": f"{calibration.miss_rate_bound:.4g}",
+            "steps before a violation that count": str(calibration.horizon_steps),
+            "episodes (violating)": f"{calibration.episodes} ({calibration.violating_episodes})",
+            "false vetoes at eps": f"{calibration.false_veto_rate:.1%}",
+            "surprise limit": f"{calibration.surprise_limit:.4g} nats",
+            **{f"range of {name}": f"{low:.4g} to {high:.4g}" for name, (low, high) in calibration.ranges.items()},
+        },
+        warning=warning,
+    )
+
+
+def _changed(config: LearnerConfig) -> dict[str, str]:
+    """Settings of `config` that are not the default, by their dotted name."""
+    default = LearnerConfig.model_construct().model_dump(mode="json")
+    changed: dict[str, str] = {}
+    for key, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            changed |= {f"{key}.{k}": str(v) for k, v in value.items() if v != default[key].get(k)}
+        elif value != default[key]:
+            changed[key] = str(value)
+    return changed
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
