@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fosp_learner import distributed
 from fosp_learner.config import ActorConfig, NetworkConfig
 from fosp_learner.critics import Trajectories, Values
 from fosp_learner.losses import multiplier_update, policy_weight
@@ -40,10 +41,10 @@ class Mixture:
 
     def sample(self) -> Tensor:
         """Action (..., A), with a gradient into mean and std of the component that is drawn."""
-        uniform = torch.rand_like(self.log_weight[..., :1])
+        uniform = distributed.uniform(*self.log_weight.shape[:-1], 1, device=self.mean.device)
         above = (self.log_weight.exp().cumsum(-1) < uniform).sum(-1)
         mean, std = self._component(above.clamp_max(self.mean.shape[-2] - 1))
-        return mean + std * torch.randn_like(mean)
+        return mean + std * distributed.normal(*mean.shape, device=mean.device)
 
     def _component(self, which: Tensor) -> tuple[Tensor, Tensor]:
         place = which[..., None, None].expand(*which.shape, 1, self.mean.shape[-1])
@@ -115,10 +116,11 @@ class Weighting(nn.Module):
     @torch.no_grad()
     def update(self, values: Values, valid: Tensor) -> None:
         """Follow the ranges of the advantages and step the multiplier on the valid transitions."""
-        if valid.any():
-            self.follow(
-                (values.q_r - values.v_r)[valid], (values.q_c - values.v_c)[valid], float(values.v_c[valid].mean())
-            )
+        seen = torch.stack([values.q_r - values.v_r, values.q_c - values.v_c, values.v_c, valid.to(values.v_c)], -1)
+        seen = distributed.everyones(seen.float())
+        seen = seen[seen[..., 3] > 0]
+        if len(seen):
+            self.follow(seen[:, 0], seen[:, 1], float(seen[:, 2].mean()))
 
     @torch.no_grad()
     def follow(self, gain_r: Tensor, gain_c: Tensor, expected_cost: float) -> None:
@@ -165,10 +167,10 @@ def regression_loss(
     """
     assert weight.shape == data.valid.shape, (weight.shape, data.valid.shape)
     config, valid = actor.config, data.valid.float()
-    count = valid.sum().clamp_min(1)
+    count = distributed.share_of_total(valid.sum())
     policy = actor.distribution((data.feature if feature is None else feature)[:, :-1])
     log_pi = policy.log_probability(data.action)
-    raw_mean = (weight * valid).sum() / count
+    raw_mean = distributed.total((weight * valid).sum()) / (count * distributed.count())
     if config.normalise_weights:
         weight = weight / raw_mean.clamp_min(1e-6)
     regression = -(weight * valid * log_pi).sum() / count

@@ -17,6 +17,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 
+from fosp_learner import distributed
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, rollout
 from fosp_learner.critics import Trajectories
 from fosp_learner.losses import lambda_return, reachability_target
@@ -48,7 +49,8 @@ def imagined_gain(behaviour: Behaviour, imagined: Trajectories) -> tuple[Tensor,
         lambda_return(signal, imagined.continues, v[:, 1:], imagined.cut, discount, lambda_)
         for signal, v in ((imagined.reward, v_r), (imagined.cost, v_c))
     )
-    weighting.follow(return_r.detach().flatten(), return_c.detach().flatten(), float(v_c.detach().mean()))
+    seen = distributed.everyones(torch.stack([return_r, return_c, v_c[:, :-1]], -1)).flatten(0, 1)
+    weighting.follow(seen[:, 0], seen[:, 1], float(seen[:, 2].mean()))
     range_r, range_c = weighting.ranges
     gain = return_r / range_r - weighting.multiplier * return_c / range_c
     if config.actor.reachability:

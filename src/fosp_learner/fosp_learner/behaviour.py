@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fosp_learner import distributed
 from fosp_learner.actor import Actor, Weighting, regression_loss
 from fosp_learner.config import LearnerConfig
 from fosp_learner.critics import Critics, Trajectories
@@ -53,15 +54,16 @@ def data_trajectories(batch: Batch, feature: Tensor) -> Trajectories:
 
 
 @torch.no_grad()
-def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int, horizon: int) -> Trajectories:
-    """Rollouts of the model under the actor from `starts` random real latents, `horizon` steps each."""
+def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int | None, horizon: int) -> Trajectories:
+    """Rollouts of the model under the actor from `starts` random real latents (None: all), `horizon` steps each."""
     return rollout(model, actor, latents, starts, horizon)
 
 
-def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int, horizon: int) -> Trajectories:
+def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int | None, horizon: int) -> Trajectories:
     """`imagine` with the gradients of model and actor; none reaches the latents that the rollouts start from."""
     deter, stoch = latents.deter.flatten(0, 1).detach(), latents.stoch.flatten(0, 1).detach()
-    chosen = torch.randperm(len(deter))[:starts]
+    own = len(deter) if starts is None else max(1, starts // distributed.count())
+    chosen = distributed.uniform(len(deter)).argsort()[:own].to(deter.device)
     deter, stoch = deter[chosen], stoch[chosen]
     features, actions = [latents.feature.flatten(0, 1).detach()[chosen]], []
     states: list[Tensor] = []

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from fosp_learner import distributed
+
 _GREY = torch.full((3, 3), 1 / 3)
 """Projection onto the grey axis, which a turn of the hue leaves alone."""
 _TURN = math.sqrt(1 / 3) * torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
@@ -33,11 +35,12 @@ def recoloured(
     """Pixels (N, H, W, 3 * cameras) in [-0.5, 0.5] with another hue, saturation and brightness, the same for each of
     `groups` equal runs of images, drawn evenly from +-hue_degrees, 1 +- saturation and 1 +- brightness.
 
-    Draws from `generator`, on the CPU; by default torch's global one.
+    Draws from `generator`, on the CPU; by default torch's global one, for the rows of this process.
     """
     count, height, width, channels = pixels.shape
     assert (count % groups, channels % 3) == (0, 0), (pixels.shape, groups)
-    hue, more, brighter = torch.rand(3, groups, generator=generator).to(pixels.device) * 2 - 1
+    drawn = torch.rand(groups, 3, generator=generator) if generator else distributed.uniform(groups, 3)
+    hue, more, brighter = drawn.to(pixels.device).T * 2 - 1
     matrices = colour_matrices(hue * math.radians(hue_degrees), 1 + more * saturation, 1 + brighter * brightness)
     changed = torch.bmm((pixels + 0.5).reshape(groups, -1, 3), matrices.transpose(1, 2))
     return (changed.clamp_(0, 1) - 0.5).reshape(count, height, width, channels)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fosp_learner import distributed
 from fosp_learner.config import CriticConfig, NetworkConfig
 from fosp_learner.losses import (
     binary_nll,
@@ -145,4 +146,5 @@ class Critics(nn.Module):
             "v_c": weight_c * two_hot_nll(v_logits[1][:, :-1], q[1]),
             "v_h": weight_h * binary_nll(v_logits[2][:, :-1], q[2]),
         }
-        return {n: masked_mean(loss, data.valid) for n, loss in losses.items()}, Values(*q, v_r, v_c, v_h)
+        number = distributed.share_of_total(data.valid.sum())
+        return {n: masked_mean(loss, data.valid, number) for n, loss in losses.items()}, Values(*q, v_r, v_c, v_h)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, whole_episode
-from fosp_learner.world_model import Batch, Latents, WorldModel
+from fosp_learner.world_model import Batch, Latents, WorldModel, to_device
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,20 @@ class FilteredEpisode:
 def filter_episodes(
     model: WorldModel, data: Dataset, group: int = 32, colours: torch.Generator | None = None
 ) -> Iterator[FilteredEpisode]:
-    """Filter every episode from its first to its last row, in float32; with `colours` each in other ones."""
+    """Filter every episode from its first to its last row, in float32; with `colours` each in other ones.
+
+    Computed where the model is; what comes back is on the CPU.
+    """
+    device = next(model.parameters()).device
     for begin in range(0, len(data.episodes), group):
         indices = data.episodes[begin : begin + group]
         batches = [whole_episode(data, index) for index in indices]
-        pictures = (model.pixels(batch.images) for batch in batches)
+        pictures = (model.pixels(to_device(batch.images, device)) for batch in batches)
         embeds = [
             model.embed(picture if colours is None else model.varied(picture, 1, colours)) for picture in pictures
         ]
-        actions = [batch.action_prev[0] for batch in batches]
-        first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool)
+        actions = [batch.action_prev[0].to(device) for batch in batches]
+        first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool, device=device)
         first[:, 0] = True
         every = model.rssm.observe(
             pad_sequence(embeds, batch_first=True), pad_sequence(actions, batch_first=True), first, sample=False
@@ -48,6 +52,6 @@ def filter_episodes(
         for row, (index, batch) in enumerate(zip(indices, batches, strict=True)):
             end = index.length
             one = Latents(
-                *(x[row, :end] for x in (every.deter, every.stoch, every.posterior, every.prior, every.embed))
+                *(x[row, :end].cpu() for x in (every.deter, every.stoch, every.posterior, every.prior, every.embed))
             )
-            yield FilteredEpisode(index, batch, one, surprise[row, :end])
+            yield FilteredEpisode(index, batch, one, surprise[row, :end].cpu())

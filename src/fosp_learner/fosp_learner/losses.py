@@ -152,11 +152,14 @@ def multiplier_update(multiplier: float, penalty: float, violation: float, growt
     return max(0.0, multiplier + penalty * violation), min(1.0, penalty * (1 + growth))
 
 
-def masked_mean(loss: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `loss` over the true entries of `mask` (same shape); 0 when there are none."""
+def masked_mean(loss: Tensor, mask: Tensor, number: Tensor | None = None) -> Tensor:
+    """Mean of `loss` over the true entries of `mask` (same shape); 0 when there are none.
+
+    `number` () stands in for how many entries are true, when the mean is one over several processes.
+    """
     assert loss.shape == mask.shape, (loss.shape, mask.shape)
     weight = mask.to(loss.dtype)
-    return (loss * weight).sum() / weight.sum().clamp_min(1)
+    return (loss * weight).sum() / (weight.sum().clamp_min(1) if number is None else number)
 
 
 def binary_nll(logit: Tensor, target: Tensor) -> Tensor:

@@ -15,16 +15,18 @@ from safetensors.torch import save as safetensors_bytes
 from fosp_core.bundle import write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec, RobotConfig
+from fosp_learner import distributed
 from fosp_learner.calibration import calibrate
 from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bags import bag_metadata, bag_topics, find_bags
 from fosp_learner.data.dataset import Dataset, load_bags, split
+from fosp_learner.distributed import processes
 from fosp_learner.export import export_networks
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.report.scene import SceneFrames
-from fosp_learner.run_log import RunLog
-from fosp_learner.run_report import RunFacts, report_of, write_facts
+from fosp_learner.run_log import RunLog, SilentLog
+from fosp_learner.run_report import RunFacts, described, report_of, write_facts
 from fosp_learner.trainer import Trainer, steps_left
 from fosp_learner.validation import Assessment, assess
 
@@ -43,8 +45,11 @@ def pretrain(
     command: str = "",
     keep_training_weights: bool = False,
     scene_of: SceneOf | None = None,
-) -> Manifest:
+    device: str = "auto",
+) -> Manifest | None:
     """Train on all bags below `bag_dirs` and write a bundle to `out`; returns its manifest.
+
+    Started by torchrun, its processes train together; None in all of them but the one that writes.
 
     `robots` are those to choose from by the command topic in the bags. The run folder runs/pretrain/<name of out> gets
     checkpoint, config.json, losses.csv, TensorBoard scalars and report/; with `resume` training goes on from its
@@ -54,59 +59,80 @@ def pretrain(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; choose another --out or remove it")
     bags = find_bags(bag_dirs)
-    robot, task = choose_robot(bags, robots), task_of(bags)
-    observation = ObservationSpec()
+    facts = RunFacts(
+        task=task_of(bags),
+        robot=choose_robot(bags, robots),
+        observation=config.observation,
+        bundle=str(out),
+        command=command,
+    )
     run = runs / "pretrain" / out.absolute().name
-    data = load_bags(bag_dirs, observation, robot, config.decision_period_s, runs / "cache", _bag_progress())
-    training, validation = split(data, config.validation_share, config.seed)
-    trainer = Trainer(config, training)
-    if resume:
-        load_checkpoint(trainer, data.key, run / "checkpoint")
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    facts = RunFacts(task=task, robot=robot, observation=observation, bundle=str(out), command=command)
-    write_facts(facts, run)
-    with RunLog(run, config.named_phases, trainer.step) as log:
-        log.note(
-            f"{len(data.episodes)} episodes, {data.steps} steps: {data.share('success'):.0%} succeed, "
-            f"{data.share('violates'):.0%} violate; {len(validation.episodes)} held out. {robot.name}, run in {run}"
-        )
-        train(trainer, data.key, run, log)
-        log.note("calibrating and exporting")
-        assessment = assess(trainer, filter_episodes(trainer.world_model, validation), config.calibration.horizon_steps)
-        calibration = calibrate(assessment.values, config.calibration)
-        training_facts = provenance(trainer, data, command)
-        manifest, files = bundle_of(trainer, assessment, calibration, robot, task, observation, training_facts)
-        log.metrics(trainer.step, manifest.metrics)
+    with processes(device) as process:
+        progress = _bag_progress() if process.writes else lambda done, total: None
+        period_s = config.decision_period_s
+        data = load_bags(bag_dirs, facts.observation, facts.robot, period_s, runs / "cache", progress)
+        training, validation = split(data, config.validation_share, config.seed)
+        trainer = Trainer(config, training, process.device)
+        if resume:
+            load_checkpoint(trainer, data.key, run / "checkpoint")
+        if not process.writes:
+            train(trainer, data.key, None, SilentLog())
+            return None
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        write_facts(facts, run)
+        with RunLog(run, config.named_phases, trainer.step) as log:
+            log.note(f"{described(data)}; {len(validation.episodes)} held out. {facts.robot.name}, run in {run}")
+            train(trainer, data.key, run / "checkpoint", log)
+            trainer.to_cpu()
+            log.note("calibrating and exporting")
+            assessment = assess(
+                trainer, filter_episodes(trainer.world_model, validation), config.calibration.horizon_steps
+            )
+            log.metrics(trainer.step, assessment.metrics)
+    calibration = calibrate(assessment.values, config.calibration)
+    manifest, files = bundle_of(
+        trainer, assessment, calibration, facts.robot, facts.task, facts.observation, provenance(trainer, data, command)
+    )
     if keep_training_weights:
         files["training/networks.safetensors"] = safetensors_bytes(
             {name: tensor.contiguous() for name, tensor in network_tensors(trainer).items()}
         )
     written = write_bundle(out, manifest, files)
-    scene = scene_of(task, robot, observation) if scene_of else None
+    scene = scene_of(facts.task, facts.robot, facts.observation) if scene_of else None
     report_of(run, facts, trainer, data, validation, assessment, calibration, scene)
     return written
 
 
-def train(trainer: Trainer, data_key: str, run: Path, log: RunLog) -> None:
-    """Do the updates that are left; a checkpoint is taken on the way, at the end, and when interrupted."""
+def train(trainer: Trainer, data_key: str, checkpoint: Path | None, log: RunLog | SilentLog) -> None:
+    """Do the updates that are left; a checkpoint is taken on the way, at the end, and when interrupted.
+
+    None for `checkpoint` in a process that does not write.
+    """
     left = steps_left(trainer.config, trainer.step)
     saved = trainer.step
     started, before = time.monotonic(), trainer.seconds
+
+    def save() -> None:
+        distributed.require_equal(trainer.world_model.parameters())
+        if checkpoint is not None:
+            save_checkpoint(trainer, data_key, checkpoint)
+
     try:
         for _ in range(left):
             figures = trainer.train_step()
             log.step(trainer.step, figures)
             trainer.seconds = before + time.monotonic() - started
             if trainer.step % trainer.config.checkpoint_every == 0:
-                save_checkpoint(trainer, data_key, run / "checkpoint")
+                save()
                 saved = trainer.step
     except KeyboardInterrupt:
-        save_checkpoint(trainer, data_key, run / "checkpoint")
+        if checkpoint is not None:
+            save_checkpoint(trainer, data_key, checkpoint)
         log.note(f"stopped at step {trainer.step}; go on with --resume")
         raise
     if saved != trainer.step:
-        save_checkpoint(trainer, data_key, run / "checkpoint")
+        save()
 
 
 def assemble(

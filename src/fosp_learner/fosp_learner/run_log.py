@@ -37,6 +37,16 @@ _LINE = ("world_model/reconstruction", "world_model/kl", "behaviour/cloning", "b
 _PLAIN_LINES = 20
 
 
+class SilentLog:
+    """What a process has that leaves the log to another one."""
+
+    def step(self, step: int, figures: dict[str, float]) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
 class RunLog:
     """Figures of each step, averaged over `every` steps. A context manager.
 

@@ -46,6 +46,12 @@ def read_facts(run: Path) -> RunFacts | None:
         raise UserError(f"{run / _FACTS}: damaged; remove it to get a report without the map over a scene") from None
 
 
+def described(data: Dataset) -> str:
+    """Size and kind of a data set in a few words."""
+    succeed, violate = data.share("success"), data.share("violates")
+    return f"{len(data.episodes)} episodes, {data.steps} steps: {succeed:.0%} succeed, {violate:.0%} violate"
+
+
 def report_of(
     run: Path,
     facts: RunFacts | None,
@@ -64,8 +70,7 @@ def report_of(
         "task": facts.task if facts else "",
         "robot": facts.robot.name if facts else "",
         "command": facts.command if facts else "",
-        "data": f"{len(data.episodes)} episodes, {data.steps} steps: {data.share('success'):.0%} succeed, "
-        f"{data.share('violates'):.0%} violate; {len(validation.episodes)} held out",
+        "data": f"{described(data)}; {len(validation.episodes)} held out",
         "networks": trainer.config.size,
         "updates": f"{trainer.step} of {trainer.config.total_steps}, {trainer.seconds / 60:.1f} min",
         "seed": str(trainer.config.seed),

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from fosp_core.errors import UserError
+from fosp_learner import distributed
 from fosp_learner.backprop import backprop_loss
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, SequenceSampler, mean_image
 from fosp_learner.data.frame_sampler import FrameSampler
-from fosp_learner.filtering import FilteredEpisode, filter_episodes
+from fosp_learner.filtering import filter_episodes
+from fosp_learner.latent_store import LatentStore
 from fosp_learner.networks import scaled_gradient
-from fosp_learner.world_model import Batch, Latents, WorldModel
+from fosp_learner.world_model import Batch, Latents, WorldModel, to_device
 
 
 class TrainingDiverged(RuntimeError):
@@ -27,9 +29,13 @@ class TrainingDiverged(RuntimeError):
 class Trainer:
     """Everything that a checkpoint must hold to go on exactly: networks, optimisers, generators, step."""
 
-    def __init__(self, config: LearnerConfig, data: Dataset) -> None:
+    def __init__(self, config: LearnerConfig, data: Dataset, device: torch.device | None = None) -> None:
+        """Raises UserError when the batches cannot be divided among the processes of the run."""
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
+        self.device = device or torch.device("cpu")
+        for batch_size in (config.batch_size, config.cloning.batch_size, config.refinement.batch_size):
+            distributed.share(batch_size)
         self.seconds = 0.0
         """Wall time spent on updates, resumed runs included."""
         action = data.action.shape[1]
@@ -41,12 +47,20 @@ class Trainer:
         self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
         self._frames = FrameSampler(data, config.world_model.image_shift, config.cloning.episodes == "all")
         self._data = data
-        self._latents: tuple[Tensor, Tensor, Tensor] | None = None
+        self._latents: LatentStore | None = None
+        self.world_model.to(self.device)
+        self.behaviour.to(self.device)
         self.optimisers = {
             "world_model": _adam(self.world_model, config.world_model.learning_rate),
             "critics": _adam(self.behaviour.critics, config.critic.learning_rate),
             "actor": _adam(self.behaviour.actor, config.actor.learning_rate),
         }
+
+    def to_cpu(self) -> None:
+        """Bring the networks there, where they are judged and exported; training ends with it."""
+        self.device = torch.device("cpu")
+        self.world_model.to(self.device)
+        self.behaviour.to(self.device)
 
     @property
     def warming_up(self) -> bool:
@@ -63,7 +77,8 @@ class Trainer:
         if self.step < cloning:
             figures = self._clone()
         elif self.step < cloning + full:
-            figures = self._update(self.sampler.batch(self.config.batch_size))
+            size = self.config.batch_size
+            figures = self._update(self.sampler.batch(size, distributed.share(size)).to(self.device))
         else:
             figures = self._refine()
         self.step += 1
@@ -71,9 +86,10 @@ class Trainer:
 
     def _clone(self) -> dict[str, Tensor]:
         """Image encoder and actor on independent frames."""
-        images, action = self._frames.batch(self.config.cloning.batch_size)
+        size = self.config.cloning.batch_size
+        images, action = (to_device(x, self.device) for x in self._frames.batch(size, distributed.share(size)))
         actor, model = self.behaviour.actor, self.world_model
-        with autocast(self.config.bf16):
+        with autocast(self.config.bf16, self.device):
             policy = actor.of_seen(model.embed(model.varied(model.pixels(images), len(images))))
             loss = -policy.log_probability(action).mean() - self.config.actor.entropy_scale * policy.entropy().mean()
         figures = {
@@ -85,10 +101,10 @@ class Trainer:
         return figures
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
-        with autocast(self.config.bf16):
+        with autocast(self.config.bf16, self.device):
             losses, latents = self.world_model.loss(batch)
             figures = {f"world_model/{name}": loss.detach() for name, loss in losses.items()}
-            total = sum(losses.values(), torch.zeros(()))
+            total = sum(losses.values(), torch.zeros((), device=self.device))
             trained: dict[str, nn.Module] = {"world_model": self.world_model}
             if not self.warming_up:
                 loss = self._behaviour_loss(batch, latents)
@@ -107,13 +123,14 @@ class Trainer:
         if self._latents is None:
             colours = torch.Generator().manual_seed(self.config.seed)  # a resumed run draws the same
             filtered = filter_episodes(self.world_model, self._data, colours=colours)
-            self._latents = scatter_latents(filtered, len(self._data.reward))
-        deter, posterior, embed = self._latents
-        rows, batch = self.sampler.rows(config.batch_size)
-        rssm, logits = self.world_model.rssm, posterior[rows]
-        stoch = rssm.sample(logits, torch.rand(*logits.shape[:-1], 1)) if config.sample else rssm.mode(logits)
-        with autocast(self.config.bf16):
-            feature = torch.cat([deter[rows], embed[rows], stoch], -1)
+            self._latents = LatentStore.of(filtered, len(self._data.reward), self._data.folder)
+        rows, batch = self.sampler.rows(config.batch_size, distributed.share(config.batch_size))
+        deter, logits, embed = (to_device(x, self.device) for x in self._latents.take(rows))
+        batch, rssm = batch.to(self.device), self.world_model.rssm
+        noise = distributed.uniform(*logits.shape[:-1], 1, device=self.device)
+        stoch = rssm.sample(logits, noise) if config.sample else rssm.mode(logits)
+        with autocast(self.config.bf16, self.device):
+            feature = torch.cat([deter, embed, stoch], -1)
             loss = behaviour_loss(self.behaviour, data_trajectories(batch, feature))
         figures = {f"behaviour/{name}": value for name, value in loss.figures.items()}
         self._require_finite(figures)
@@ -147,6 +164,7 @@ class Trainer:
             "critics": self.config.critic.gradient_clip,
             "actor": self.config.actor.gradient_clip,
         }
+        distributed.average_gradients(p for net in trained.values() for p in net.parameters() if p.requires_grad)
         for name, net in trained.items():
             norm = nn.utils.clip_grad_norm_(net.parameters(), clips[name])
             if not torch.isfinite(norm):
@@ -183,28 +201,15 @@ class Trainer:
 
 
 @contextmanager
-def autocast(enabled: bool) -> Iterator[None]:
-    """bfloat16 for matrix products and convolutions on the CPU."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+def autocast(enabled: bool, device: torch.device) -> Iterator[None]:
+    """bfloat16 for matrix products and convolutions."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
         yield
 
 
 def _adam(net: nn.Module, rate: float) -> torch.optim.Adam:
     parameters = [p for p in net.parameters() if p.requires_grad]
     return torch.optim.Adam(parameters, lr=rate, eps=1e-8, fused=True)
-
-
-def scatter_latents(episodes: Iterable[FilteredEpisode], rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Deter (rows, D), posterior log-probabilities (rows, V, K) and embeddings (rows, E) at their place in the data."""
-    places: list[Tensor] = []
-    for episode in episodes:
-        latents = episode.latents
-        found = latents.deter, latents.posterior, latents.embed
-        places = places or [torch.zeros(rows, *x.shape[1:]) for x in found]
-        for place, value in zip(places, found, strict=True):
-            place[episode.index.start : episode.index.start + episode.index.length] = value
-    deter, posterior, embed = places
-    return deter, posterior, embed
 
 
 def steps_left(config: LearnerConfig, step: int) -> int:

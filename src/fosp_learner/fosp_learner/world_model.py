@@ -7,12 +7,13 @@ Row t of a sequence holds image t and the action executed on the way to it (`act
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fosp_learner import distributed
 from fosp_learner.colour import recoloured
 from fosp_learner.config import NetworkConfig, WorldModelConfig
 from fosp_learner.losses import balanced_kl, binary_nll, categorical_kl, two_hot_nll
@@ -29,6 +30,11 @@ from fosp_learner.networks import (
     scaled_gradient,
     unpatched,
 )
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` there; to a GPU by way of pinned memory, so that the copy runs beside the computation."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,10 @@ class Batch:
     """(B, T) bool: no value beyond the row."""
     is_last: Tensor
     """(B, T) bool: end of an episode, by its end or by a time limit."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on `device`."""
+        return Batch(**{field.name: to_device(getattr(self, field.name), device) for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ class RecurrentStateSpaceModel(nn.Module):
         embed_projection = self.from_embed(embed).float()
         action_projection = self.from_action(action_prev * (1 - first).unsqueeze(-1)).float()
         # Drawn only where needed: filtering must not disturb the generator of a run that can be resumed.
-        noise = torch.rand(batch, length, self.variables, 1, device=embed.device) if sample else None
+        noise = distributed.uniform(batch, length, self.variables, 1, device=embed.device) if sample else None
         deter0, stoch0 = self.initial_state()
         deter = deter0.expand(batch, -1)
         stoch = stoch0.expand(batch, -1)
@@ -164,8 +174,14 @@ class RecurrentStateSpaceModel(nn.Module):
     def imagine_step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Next state under the prior: (B, D), (B, S), (B, A) -> (B, D), (B, S)."""
         deter = self.advance(deter, stoch, self.from_action(action))
-        noise = torch.rand(*deter.shape[:-1], self.variables, 1, device=deter.device)
+        noise = distributed.uniform(*deter.shape[:-1], self.variables, 1, device=deter.device)
         return deter, self.sample(self.prior(deter), noise)
+
+
+def drawn_rows(batch: int, length: int, share: float) -> Tensor:
+    """Indices (n,) into batch * length rows: of each sequence about `share` of its rows, at least one, at random."""
+    drawn = distributed.uniform(batch, length).argsort(1)[:, : max(1, round(share * length))]
+    return (drawn + length * torch.arange(batch).unsqueeze(1)).flatten()
 
 
 class WorldModel(nn.Module):
@@ -227,7 +243,7 @@ class WorldModel(nn.Module):
         latents = self.rssm.observe(seen, batch.action_prev, batch.is_first)
         latents = replace(latents, embed=embed.float())
         state = latents.state
-        decoded = torch.randperm(shape.numel())[: max(1, round(config.decoded_share * shape.numel()))]
+        decoded = drawn_rows(*shape, config.decoded_share).to(pixels.device)
         arrives = (~batch.is_first).float()
         violation = torch.where(batch.cost > 0, config.violation_weight, 1.0)
         losses = {

@@ -16,6 +16,12 @@ class Size(StrEnum):
     paper = "paper"
 
 
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 def pretrain(
     bags: Annotated[list[Path], typer.Argument(help="Folders with bags, one folder per episode.", metavar="DIR...")],
     out: Annotated[Path, typer.Option(help="Bundle folder to write.", metavar="BUNDLE")],
@@ -27,6 +33,7 @@ def pretrain(
     config: Annotated[
         Path | None, typer.Option(help="YAML with hyperparameters that differ from the defaults.", metavar="FILE")
     ] = None,
+    device: Annotated[Device, typer.Option(help="auto: a GPU if there is one.")] = Device.auto,
 ) -> int:
     """Train world model, critics and actor on recorded bags, calibrate, and write a bundle."""
     import sys
@@ -45,9 +52,12 @@ def pretrain(
     command = shlex.join(["./fosp", *sys.argv[1:]])
     try:
         robots = [read_robot(path) for path in paths]
-        manifest = train(bags, out, robots, learner, resume=resume, command=command, scene_of=scene_frames)
+        manifest = train(
+            bags, out, robots, learner, resume=resume, command=command, scene_of=scene_frames, device=device.value
+        )
     except TrainingDiverged as error:
         print(f"fosp: {error}", file=sys.stderr)
         return 1
-    print(f"{out}: {manifest.task} for {manifest.robot}, id {manifest.id}")
+    if manifest is not None:  # one process of several writes the bundle
+        print(f"{out}: {manifest.task} for {manifest.robot}, id {manifest.id}")
     return 0

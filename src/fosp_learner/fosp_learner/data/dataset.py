@@ -54,6 +54,12 @@ class Dataset:
     """Content hash of bags and specs."""
 
     @property
+    def folder(self) -> Path | None:
+        """Where the arrays lie on disk; None for a data set in memory."""
+        filename = getattr(self.images, "filename", None)
+        return Path(filename).parent if filename else None
+
+    @property
     def steps(self) -> int:
         """Transitions."""
         return sum(e.length - 1 for e in self.episodes)

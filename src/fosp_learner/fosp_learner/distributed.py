@@ -1,0 +1,155 @@
+"""Training in several processes: every process takes its rows of one global batch, and gradients are averaged.
+
+Started by torch's own launcher (torchrun), which tells each process its rank. All processes hold the same networks and
+the same random generators and draw for the *global* batch; each keeps what belongs to its rows. Sums that a loss is
+divided by are taken over all processes. So N processes do what one process does with the same batch, up to rounding,
+and the checkpoint of one is the checkpoint of all. Without torchrun every function here is that of one process.
+
+Random numbers are always drawn on the CPU, also for a GPU: a checkpoint then holds the only generator there is, and
+every device gets the same numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from fosp_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among those of a run."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def writes(self) -> bool:
+        """One process writes logs, checkpoints and the bundle."""
+        return self.rank == 0
+
+
+@contextmanager
+def processes(device: str = "auto") -> Iterator[Process]:
+    """Join the processes that torchrun started (nccl with GPUs, else gloo); alone when it did not. A process that has
+    joined already stays.
+
+    `device`: auto (a GPU if there is one), cpu or cuda. UserError for a GPU that is not there.
+    """
+    chosen = choose_device(device)
+    if _many() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Process(rank(), count(), chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Process(rank(), count(), chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_device(name: str) -> torch.device:
+    """The GPU of this process (LOCAL_RANK of torchrun) or the CPU; UserError when it is not there."""
+    there = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and there == 0):
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if name not in ("auto", "cuda"):
+        raise UserError(f"no device '{name}'; there are auto, cpu and cuda")
+    if local >= there:
+        raise UserError(f"process {local} of this machine has no GPU, there are {there}; start fewer, or --device cpu")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def rank() -> int:
+    return dist.get_rank() if _many() else 0
+
+
+def count() -> int:
+    """Processes of the run."""
+    return dist.get_world_size() if _many() else 1
+
+
+def share(rows: int) -> slice:
+    """Which of `rows` rows of a global batch are those of this process; UserError when they cannot be divided."""
+    if rows % count():
+        raise UserError(f"a batch of {rows} cannot be divided among {count()} processes; choose another batch_size")
+    own = rows // count()
+    return slice(rank() * own, (rank() + 1) * own)
+
+
+def uniform(rows: int, *shape: int, device: torch.device | None = None) -> Tensor:
+    """Uniform noise (rows, *shape) for the `rows` rows of this process."""
+    return _own(torch.rand(rows * count(), *shape), device)
+
+
+def normal(rows: int, *shape: int, device: torch.device | None = None) -> Tensor:
+    """Normal noise (rows, *shape) for the `rows` rows of this process."""
+    return _own(torch.randn(rows * count(), *shape), device)
+
+
+def total(x: Tensor) -> Tensor:
+    """Sum over all processes, elementwise, without a gradient."""
+    if not _many():
+        return x.detach()
+    summed = x.detach().clone()
+    dist.all_reduce(summed)
+    return summed
+
+
+def share_of_total(x: Tensor) -> Tensor:
+    """`total` divided by the number of processes: what a local sum is divided by so that the average over the processes
+    of the quotients is the global mean. At least 1 for the total."""
+    return total(x).clamp_min(1) / count()
+
+
+def everyones(x: Tensor) -> Tensor:
+    """The rows (n, ...) of all processes, in order of rank: (count * n, ...), without a gradient."""
+    if not _many():
+        return x.detach()
+    parts = [torch.empty_like(x) for _ in range(count())]
+    dist.all_gather(parts, x.detach().contiguous())
+    return torch.cat(parts)
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace gradients by their mean over all processes, in one message.
+
+    The same parameters have one in every process, because all compute the same losses.
+    """
+    if not _many():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    flat /= count()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view(gradient.shape))
+
+
+def require_equal(parameters: Iterable[Tensor]) -> None:
+    """RuntimeError when the networks of the processes have drifted apart."""
+    if not _many():
+        return
+    sums = torch.stack([p.detach().double().sum() for p in parameters])
+    first = sums.clone()
+    dist.broadcast(first, 0)
+    if not torch.equal(first, sums):
+        raise RuntimeError(f"the networks of process {rank()} are not those of process 0")
+
+
+def _own(everything: Tensor, device: torch.device | None) -> Tensor:
+    part = everything[share(len(everything))]
+    return part if device is None or device.type == "cpu" else part.to(device, non_blocking=True)
+
+
+def _many() -> bool:
+    return dist.is_available() and dist.is_initialized()
