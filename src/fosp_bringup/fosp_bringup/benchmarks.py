@@ -152,16 +152,26 @@ def bags(episodes: int) -> dict[str, Any]:
 
 
 def training(steps: int) -> dict[str, Any]:
-    """Seconds per full update (world model, critics, actor), batch 16x32, as configured and in plain fp32."""
-    from fosp_learner.bench import training_step_s
+    """Seconds per full update (world model, critics, actor), batch 16x32: as configured, in plain fp32, with rollouts
+    from 128 latents, and with rollouts from all of them against the same step written down plainly."""
+    from fosp_learner.bench import plain_over_optimised, training_step_s
+    from fosp_learner.config import ImaginationConfig
 
     fast: dict[str, float] = {}
-    plain: dict[str, float] = {}
+    fp32: dict[str, float] = {}
+    imagined: dict[str, float] = {}
     sizes: tuple[Size, ...] = ("nano", "small")
     for size in sizes:
-        fast[size] = round(training_step_s(size, bf16=True, steps=steps), 4)
-        plain[size] = round(training_step_s(size, bf16=False, steps=steps), 4)
-    return {"train_step_s": fast, "train_step_fp32_s": plain}
+        fast[size] = round(training_step_s(size, steps=steps), 4)
+        fp32[size] = round(training_step_s(size, bf16=False, steps=steps), 4)
+        imagined[size] = round(training_step_s(size, steps=steps, imagination=ImaginationConfig(weight=1.0)), 4)
+    against = plain_over_optimised("small", max(3, steps // 4))
+    return {
+        "train_step_s": fast,
+        "train_step_fp32_s": fp32,
+        "train_step_imagined_s": imagined,
+        "train_step_all_starts": {"small": {name: round(value, 4) for name, value in against.items()}},
+    }
 
 
 def _inputs(bundle: Bundle) -> dict[str, NDArray[Any]]:

@@ -11,31 +11,55 @@ import torch
 from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
+from fosp_learner.plain_step import make_plain
 from fosp_learner.trainer import Trainer
 
 _ROWS = 64
 
 
-def training_step_s(size: Size, bf16: bool, steps: int = 5, imagination_weight: float = 0.0, cameras: int = 1) -> float:
+def training_step_s(
+    size: Size, bf16: bool = True, steps: int = 5, imagination: ImaginationConfig | None = None, cameras: int = 1
+) -> float:
     """Median wall time of one full update (16 x 32 rows of 64 x 64 pixels), s, after two that warm up.
 
-    World model, six critics and actor; with `imagination_weight` > 0 also rollouts from 128 starts.
+    World model, six critics and actor; with `imagination` also its rollouts.
     """
-    config = LearnerConfig(
+    trainer = _trainer(_step_config(size, bf16, imagination or ImaginationConfig()), cameras)
+    return median([_update_s(trainer) for _ in range(steps + 2)][2:])
+
+
+def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
+    """Seconds of a full update with imagination from all 512 latents: as trained, and written down plainly in float32.
+
+    `ratio` is the median over `steps` of how many times as long the plain one took right after the other: on a busy
+    machine both are slowed down alike.
+    """
+    every = ImaginationConfig(weight=1.0, starts=None)
+    fast, plain = (_trainer(_step_config(size, bf16, every), 1) for bf16 in (True, False))
+    make_plain(plain)
+    pairs = [(_update_s(fast), _update_s(plain)) for _ in range(steps + 1)][1:]
+    return {
+        "optimised_s": median(a for a, _ in pairs),
+        "plain_s": median(b for _, b in pairs),
+        "ratio": median(b / a for a, b in pairs),
+    }
+
+
+def _step_config(size: Size, bf16: bool, imagination: ImaginationConfig) -> LearnerConfig:
+    return LearnerConfig(
         size=size,
         bf16=bf16,
         batch_size=16,
         sequence_length=32,
         cloning=CloningConfig(share=0.0),
-        imagination=ImaginationConfig(weight=imagination_weight),
+        imagination=imagination,
     )
-    trainer = _trainer(config, cameras)
-    seconds = []
-    for _ in range(steps + 2):
-        started = time.perf_counter()
-        trainer.train_step()
-        seconds.append(time.perf_counter() - started)
-    return median(seconds[2:])
+
+
+def _update_s(trainer: Trainer) -> float:
+    started = time.perf_counter()
+    trainer.train_step()
+    return time.perf_counter() - started
 
 
 def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict[str, float]:
