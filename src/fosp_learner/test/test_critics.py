@@ -148,3 +148,15 @@ def test_risk_is_a_probability_and_cost_is_not_negative(critics: Critics):
         assert risk.min() >= 0
         assert risk.max() <= 1
     assert min(values.q_c.min(), values.v_c.min()) >= 0
+
+
+def test_targets_move_by_two_percent_of_the_way_at_each_update(critics: Critics):
+    weight = critics.q.q_h.net.output.weight
+    target = critics.q_target.q_h.net.output.weight
+    before = target.clone()
+    with torch.no_grad():
+        weight += 1.0
+    moved = before + 0.02 * (weight.detach() - before)
+    critics.update_target()
+    torch.testing.assert_close(target, moved)
+    assert not target.requires_grad
