@@ -23,7 +23,10 @@ _JSON = "state.json"
 
 
 def save_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
-    """Write all that training needs to go on exactly; an interruption leaves the old checkpoint whole."""
+    """Write all that training needs to go on exactly; an interruption leaves the old checkpoint whole.
+
+    UserError when the disk refuses.
+    """
     tensors = {f"net.{name}": tensor for name, tensor in network_tensors(trainer).items()}
     for optimiser, adam in trainer.optimisers.items():
         for index, state in adam.state_dict()["state"].items():
@@ -36,14 +39,21 @@ def save_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
         "config": trainer.config.model_dump(mode="json"),
         "sampler": trainer.sampler.state,
     }
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    staging: Path | None = None
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, staging / _TENSORS)
         (staging / _JSON).write_text(json.dumps(content, indent=2))
         _replace(staging, directory)
+    except (OSError, SafetensorError) as error:
+        detail = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{directory}: the checkpoint cannot be written ({detail}); free some space, then go on with --resume"
+        ) from None
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fosp_core.specs import Spec
+from fosp_core.specs import ObservationSpec, Spec
 
 Size = Literal["nano", "small", "paper"]
 
@@ -173,8 +173,8 @@ class ImaginationConfig(Spec):
 
     weight: float = Field(0.0, ge=0)
     """Weight of the losses on imagined steps; 0 is purely in-sample."""
-    starts: int = Field(128, gt=0)
-    """Real latents of a batch that rollouts start from."""
+    starts: int | None = Field(128, gt=0)
+    """Real latents of a batch that rollouts start from, drawn anew; null: all of them."""
     horizon: int = Field(15, gt=1)
 
 
@@ -237,6 +237,8 @@ class LearnerConfig(Spec):
     validation_share: float = Field(0.15, gt=0, lt=1)
     """Of the episodes; never trained on, used for calibration and metrics."""
     decision_period_s: float = Field(0.05, gt=0)
+    observation: ObservationSpec = ObservationSpec()
+    """Cameras, their topics in the bags, and the size that the networks see them in."""
     learning_rate_warmup: int = Field(100, ge=0)
     """Steps over which the learning rates grow from 0."""
     learning_rate_final: float = Field(0.1, gt=0, le=1)
@@ -270,6 +272,15 @@ class LearnerConfig(Spec):
     @property
     def network(self) -> NetworkConfig:
         return SIZES[self.size]
+
+    @model_validator(mode="after")
+    def _side(self) -> LearnerConfig:
+        _, height, width, _ = self.observation.shape
+        if height != width or height < 32 or height & (height - 1):
+            raise ValueError(
+                f"observation: cameras must be square with a side of 32, 64, 128 ... pixels, found {height}x{width}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _std(self) -> LearnerConfig:

@@ -1,3 +1,4 @@
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,3 +145,31 @@ def test_the_world_model_learns_one_episode_by_heart(make_episode: Callable[...,
     trainer = Trainer(settings, from_episodes([smooth]))
     losses = [trainer.train_step()["world_model/reconstruction"] for _ in range(100)]
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint_whole(data: Dataset, tmp_path: Path):
+    trainer = Trainer(config(), data)
+    save_checkpoint(trainer, "key", tmp_path / "checkpoint")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()}
+    trainer.train_step()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(UserError, match="the checkpoint cannot be written"):
+            save_checkpoint(trainer, "key", tmp_path / "checkpoint")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_gradient_that_is_not_finite_stops_before_any_network_is_touched(data: Dataset):
+    trainer = Trainer(config(world_model_warmup=0.0), data)
+    before = {name: tensor.clone() for name, tensor in network_tensors(trainer).items()}
+    trainer.behaviour.critics.q.q_h.net.output.weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainingDiverged, match=r"step 0: the gradient of critics is not finite"):
+        trainer.train_step()
+    after = network_tensors(trainer)
+    weighting = "behaviour.weighting.state"
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items() if name != weighting)
+    assert trainer.step == 0

@@ -20,6 +20,9 @@ app = typer.Typer(no_args_is_help=True, help="Look at recorded bags.")
 def check(
     folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
     robot: Annotated[str, typer.Option(help="Robot by name or file; by default the one the bags name.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="YAML as for pretrain: its cameras and decision period count.", metavar="FILE")
+    ] = None,
 ) -> int:
     """Say per bag what is used, what is dropped and why; exit 2 if any bag cannot be used."""
     import sys
@@ -27,7 +30,7 @@ def check(
     from rich.console import Console
 
     from fosp_bringup.paths import robot_path, share
-    from fosp_core.specs import ObservationSpec, read_robot
+    from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.config import LearnerConfig
     from fosp_learner.data.bags import check_bags, find_bags, one_size
     from fosp_learner.pretrain import choose_robot
@@ -35,7 +38,8 @@ def check(
     bags = find_bags(folders)
     paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))
     chosen = choose_robot(bags, [read_robot(path) for path in paths])
-    reports = check_bags(folders, ObservationSpec(), chosen, LearnerConfig().decision_period_s)
+    learner = parse_spec(LearnerConfig, read_yaml(config) or {}, str(config)) if config else LearnerConfig()
+    reports = check_bags(folders, learner.observation, chosen, learner.decision_period_s)
     Console().print(_table(reports, f"robot {chosen.name}; of frames, feedback, commands: used/recorded"))
     unusable = [report for report in reports if report.problem]
     usable = [report for report in reports if not report.problem]
