@@ -135,8 +135,9 @@ def tasks(episodes: int) -> dict[str, Any]:
 
 
 def bags(episodes: int) -> dict[str, Any]:
-    """Frames per second that the learner reads from bags, decoded and resized."""
+    """Frames per second that the learner reads from bags, decoded and resized; and that one core decodes of VGA."""
     from fosp_core.specs import ObservationSpec
+    from fosp_learner.bench import vga_frames_per_s
     from fosp_learner.data.bags import read_episodes
     from fosp_sim.record import record_episodes
 
@@ -148,7 +149,11 @@ def bags(episodes: int) -> dict[str, Any]:
         begin = time.perf_counter()
         for outcome in recorded:
             read_episodes(outcome.folder, ObservationSpec(), robot, 0.05)
-        return {"bag_frames_per_s": round(frames / (time.perf_counter() - begin), 1)}
+        read = round(frames / (time.perf_counter() - begin), 1)
+    return {
+        "bag_frames_per_s": read,
+        "vga_frames_per_s": {name: round(rate) for name, rate in vga_frames_per_s().items()},
+    }
 
 
 def training(steps: int) -> dict[str, Any]:

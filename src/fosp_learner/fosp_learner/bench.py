@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from statistics import median
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import torch
 
+from fosp_core.image import observation_image
 from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
+from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_image
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.plain_step import make_plain
@@ -88,6 +92,36 @@ def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict
         torch.set_num_threads(threads)
     p50, p99 = np.percentile(milliseconds[20:], [50, 99])
     return {"p50": float(p50), "p99": float(p99)}
+
+
+def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
+    """Frames of 640 x 480 from message to observation, per second on one core: raw, JPEG and PNG with sensor noise."""
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[0:480, 0:640]
+    scene = np.stack([across / 3, down / 2, (across + down) / 5], -1)
+    for _ in range(12):
+        top, left = rng.integers(0, 400, 2)
+        scene[top : top + 80, left : left + 120] = rng.integers(0, 256, 3)
+    frame = np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8)
+    raw = SimpleNamespace(width=640, height=480, step=1920, encoding="rgb8", data=frame.reshape(-1))
+    messages: dict[str, tuple[object, str]] = {"raw": (raw, IMAGE)}
+    for name, extension in (("jpeg", ".jpg"), ("png", ".png")):
+        _, encoded = cv2.imencode(extension, frame)
+        messages[name] = (SimpleNamespace(format=name, data=np.asarray(encoded)), COMPRESSED)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return {name: _decoded_per_s(message, kind, seconds) for name, (message, kind) in messages.items()}
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _decoded_per_s(message: object, kind: str, seconds: float) -> float:
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        observation_image(read_image(message, kind), 64, 64)
+        done += 1
+    return done / (time.perf_counter() - started)
 
 
 def _trainer(config: LearnerConfig, cameras: int) -> Trainer:
