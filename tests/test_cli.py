@@ -170,6 +170,7 @@ def test_wrong_usage_is_one_line(capsys, arguments):
         "record",
         "bags check",
         "pretrain",
+        "report",
         "eval",
         "bundle verify",
         "bundle show",

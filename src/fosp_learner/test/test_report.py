@@ -17,6 +17,7 @@ from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.pretrain import pretrain
+from fosp_learner.report.open_loop import CONTEXT, Prediction, mean_error, predict
 from fosp_learner.report.scene import SceneFrames, scene_v_h
 from fosp_learner.run_report import read_facts, rebuild_report
 from fosp_learner.trainer import Trainer
@@ -109,3 +110,34 @@ def test_the_map_of_a_scene_is_what_the_runtime_would_say_of_each_place(
     found = scene_v_h(trainer.world_model, trainer.behaviour.critics, scene)
     expected = [trainer.behaviour.critics.v.values(e.latents.feature[:1])[2].item() for e in first]
     assert found.reshape(-1).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_open_loop_predictions_know_the_actions_and_nothing_of_later_frames(
+    monkeypatch: pytest.MonkeyPatch, make_episode: Callable[..., Episode]
+):
+    monkeypatch.setitem(learner_config.SIZES, "nano", TINY)
+    episode = make_episode(CONTEXT + 4, 0)
+    trainer = Trainer(LearnerConfig(), from_episodes([episode]))
+
+    def predicted(changed: Episode) -> Prediction:
+        filtered = next(filter_episodes(trainer.world_model, from_episodes([changed])))
+        found = predict(trainer.world_model, filtered, horizon=20)
+        assert found is not None
+        return found
+
+    before = predicted(episode)
+    assert before.truth.shape == (4, 32, 32, 3), "to the end of the episode"
+    later = episode.images.copy()
+    later[CONTEXT:] = later[CONTEXT - 1]
+    still = predicted(Episode(**(vars(episode) | {"images": later})))
+    np.testing.assert_array_equal(still.predicted, before.predicted)
+    assert still.rmse_still.tolist() == [0.0] * 4
+    assert (before.rmse_still > 0).all()
+    ours, theirs = mean_error([before, still], 6)
+    assert np.isnan(ours[4:]).all()
+    assert theirs[0] == pytest.approx(np.sqrt(before.rmse_still[0] ** 2 / 2))
+    other = episode.action.copy()
+    other[CONTEXT] = -other[CONTEXT]
+    assert not np.array_equal(predicted(Episode(**(vars(episode) | {"action": other}))).predicted, before.predicted)
+    short = from_episodes([make_episode(CONTEXT, 1)])
+    assert predict(trainer.world_model, next(filter_episodes(trainer.world_model, short)), 20) is None
