@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,9 +100,17 @@ def pretrain(
             {name: tensor.contiguous() for name, tensor in network_tensors(trainer).items()}
         )
     written = write_bundle(out, manifest, files)
-    scene = scene_of(facts.task, facts.robot, facts.observation) if scene_of else None
-    report_of(run, facts, trainer, data, validation, assessment, calibration, scene)
+    report_of(run, facts, trainer, data, validation, assessment, calibration, _scene(scene_of, facts))
     return written
+
+
+def _scene(scene_of: SceneOf | None, facts: RunFacts) -> SceneFrames | None:
+    """Without a simulator or a way to render, which training does not need, there is no map, and it is said why."""
+    try:
+        return scene_of(facts.task, facts.robot, facts.observation) if scene_of else None
+    except (ImportError, UserError) as error:
+        print(f"the report has no map over a scene: {error}", file=sys.stderr)
+        return None
 
 
 def train(trainer: Trainer, data_key: str, checkpoint: Path | None, log: RunLog | SilentLog) -> None:

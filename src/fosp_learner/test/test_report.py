@@ -16,10 +16,10 @@ from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.filtering import filter_episodes
-from fosp_learner.pretrain import pretrain
+from fosp_learner.pretrain import _scene, pretrain
 from fosp_learner.report.open_loop import CONTEXT, Prediction, mean_error, predict
 from fosp_learner.report.scene import SceneFrames, scene_v_h
-from fosp_learner.run_report import read_facts, rebuild_report
+from fosp_learner.run_report import RunFacts, read_facts, rebuild_report
 from fosp_learner.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
@@ -95,6 +95,17 @@ def test_what_a_report_needs_and_is_gone_is_named(
     (run / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"run\.json: damaged"):
         read_facts(run)
+
+
+def test_a_machine_that_cannot_render_gets_its_report_without_the_map(
+    capsys: pytest.CaptureFixture[str], robot: RobotConfig
+):
+    def cannot(task: str, robot: RobotConfig, observation: ObservationSpec) -> SceneFrames:
+        raise UserError("no off-screen rendering")
+
+    facts = RunFacts(task="safe_reach", robot=robot, observation=ObservationSpec(), bundle="")
+    assert _scene(cannot, facts) is None
+    assert capsys.readouterr().err == "the report has no map over a scene: no off-screen rendering\n"
 
 
 def test_the_map_of_a_scene_is_what_the_runtime_would_say_of_each_place(
