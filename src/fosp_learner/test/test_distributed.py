@@ -45,6 +45,10 @@ def launch(count: int, *arguments: object) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one.double() - other.double()).norm())
+
+
 @pytest.mark.timeout(400)
 def test_two_processes_do_what_one_does_with_the_same_global_batch_and_one_writes(
     worker: ModuleType, write_bag: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -58,12 +62,15 @@ def test_two_processes_do_what_one_does_with_the_same_global_batch_and_one_write
     assert first.keys() == alone.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), f"{name} differs between the processes"
-        scale = float(alone[name].abs().max())
-        torch.testing.assert_close(tensor, alone[name], rtol=0, atol=2e-3 * max(scale, 1e-4), msg=name)
+    gradients = {name: tensor for name, tensor in alone.items() if not name.startswith("net.")}
+    assert {name.split(".")[0] for name in gradients} == {"0", "1", "2", "3", "4", "5"}, "two updates of each phase"
+    for name, tensor in gradients.items():
+        # Adam makes steps of rounding errors where a gradient is about 0, so later ones are less alike.
+        allowed = 1e-3 if name[0] in "012" else 2e-2
+        assert apart(first[name], tensor) <= allowed * float(tensor.norm()) + 1e-8, f"gradient {name}"
     untrained = worker.trained(0)
     for name in (n for n in alone if n.startswith("net.") and alone[n].is_floating_point()):
-        moved = (alone[name] - untrained[name]).double().norm()
-        assert (first[name] - alone[name]).double().norm() <= 0.02 * moved + 1e-6, f"{name} went elsewhere"
+        assert apart(first[name], alone[name]) <= 0.02 * apart(alone[name], untrained[name]) + 1e-6, f"weights {name}"
     manifest = load_bundle(tmp_path / "bundle").manifest
     assert ((tmp_path / "wrote_0").read_text(), (tmp_path / "wrote_1").read_text()) == (manifest.id, "")
     assert (tmp_path / "runs" / "pretrain" / "bundle" / "report" / "index.html").is_file()
