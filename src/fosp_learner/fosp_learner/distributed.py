@@ -52,7 +52,7 @@ def processes(device: str = "auto") -> Iterator[Process]:
     try:
         yield Process(rank(), count(), chosen)
     finally:
-        dist.destroy_process_group()
+        dist.destroy_process_group()  # type: ignore[no-untyped-call]
 
 
 def choose_device(name: str) -> torch.device:
@@ -101,7 +101,7 @@ def total(x: Tensor) -> Tensor:
     if not _many():
         return x.detach()
     summed = x.detach().clone()
-    dist.all_reduce(summed)
+    dist.all_reduce(summed)  # type: ignore[no-untyped-call]
     return summed
 
 
@@ -116,7 +116,7 @@ def everyones(x: Tensor) -> Tensor:
     if not _many():
         return x.detach()
     parts = [torch.empty_like(x) for _ in range(count())]
-    dist.all_gather(parts, x.detach().contiguous())
+    dist.all_gather(parts, x.detach().contiguous())  # type: ignore[no-untyped-call]
     return torch.cat(parts)
 
 
@@ -129,9 +129,10 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.reshape(-1) for g in gradients])
-    dist.all_reduce(flat)
+    dist.all_reduce(flat)  # type: ignore[no-untyped-call]
     flat /= count()
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    parts = torch.split(flat, [g.numel() for g in gradients])  # type: ignore[no-untyped-call]
+    for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view(gradient.shape))
 
 
@@ -141,7 +142,7 @@ def require_equal(parameters: Iterable[Tensor]) -> None:
         return
     sums = torch.stack([p.detach().double().sum() for p in parameters])
     first = sums.clone()
-    dist.broadcast(first, 0)
+    dist.broadcast(first, 0)  # type: ignore[no-untyped-call]
     if not torch.equal(first, sums):
         raise RuntimeError(f"the networks of process {rank()} are not those of process 0")
 

@@ -243,7 +243,7 @@ class WorldModel(nn.Module):
         latents = self.rssm.observe(seen, batch.action_prev, batch.is_first)
         latents = replace(latents, embed=embed.float())
         state = latents.state
-        decoded = drawn_rows(*shape, config.decoded_share).to(pixels.device)
+        decoded = drawn_rows(shape[0], shape[1], config.decoded_share).to(pixels.device)
         arrives = (~batch.is_first).float()
         violation = torch.where(batch.cost > 0, config.violation_weight, 1.0)
         losses = {
