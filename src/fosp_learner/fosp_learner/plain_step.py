@@ -45,8 +45,8 @@ class PlainStateSpaceModel(RecurrentStateSpaceModel):
             prior = self.prior(deter)
             stoch = self.sample(posterior, posterior) if sample else self.mode(posterior)
             steps.append((deter, stoch, posterior, prior))
-        stacked = (torch.stack(parts, 1) for parts in zip(*steps, strict=True))
-        return Latents(*stacked, embed)
+        deters, stochs, posteriors, priors = (torch.stack(parts, 1) for parts in zip(*steps, strict=True))
+        return Latents(deters, stochs, posteriors, priors, embed)
 
 
 def make_plain(trainer: Trainer) -> None:
