@@ -52,7 +52,7 @@ def training_curves(losses: dict[str, tuple[Floats, Floats]], phases: Sequence[t
         if title in _LOGARITHMIC and panel.lines:
             panel.set_yscale("log")
         if panel.get_legend_handles_labels()[0]:
-            panel.legend(fontsize=7, frameon=False)
+            panel.legend(fontsize=7, frameon=False, loc="upper right")
         panel.set_xlabel("step", fontsize=8)
     return figure
 
@@ -96,12 +96,13 @@ def open_loop(predictions: Sequence[Prediction], ours: Floats, still: Floats, pe
 
 def scene_map(scene: SceneFrames, v_h: NDArray[np.float32], eps: float) -> Figure:
     """V_h over the places of a scene, beside what the camera sees."""
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    picture, panel = figure.subplots(1, 2, width_ratios=[1, 1.35])
+    wide = 4.6 * float(np.ptp(scene.x) / np.ptp(scene.y)) + 1.4
+    figure = Figure(figsize=(4.6 + wide, 5), layout="constrained")
+    picture, panel = figure.subplots(1, 2, width_ratios=[4.6, wide])
     picture.imshow(scene.picture)
     _without_ticks(picture)
     picture.set_title("the camera's view from the start", fontsize=9)
-    _plain(panel, "V_h: will the unsafe set be reached from here, at best?")
+    _plain(panel, "V_h with the robot there")
     mesh = panel.pcolormesh(scene.x, scene.y, v_h, cmap=_RISK, vmin=0, vmax=1, shading="nearest")
     figure.colorbar(mesh, ax=panel, fraction=0.04, label="V_h")
     _contour(panel, scene, scene.clearance, 0.0, "black", "-")
@@ -164,7 +165,7 @@ def calibration_curves(curve: CalibrationCurve, calibration: Calibration) -> Fig
     panel.set_xscale("symlog", linthresh=max(1e-4, min(0.1, calibration.eps)))
     panel.set_xlim(0, 1)
     panel.set_xlabel("threshold eps", fontsize=8)
-    panel.legend(fontsize=8, frameon=False)
+    panel.legend(fontsize=8, frameon=False, loc="upper center")
     return figure
 
 
