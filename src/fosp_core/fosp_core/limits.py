@@ -1,7 +1,10 @@
-"""The last stage before the robot: workspace, speed and acceleration limits on the command stream.
+"""The last stage before the robot: workspace, speed, acceleration and jerk limits on the command stream.
 
 Pure functions on the twist components of an action spec; the safety monitor applies them at the command rate,
 the simulator's in-process mode applies the same ones, so that training sees what the robot does.
+
+Where limits contradict each other, speed comes before the workspace, the workspace before acceleration and jerk as far
+as braking at the deceleration limit goes, and acceleration before jerk.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.specs import RobotConfig
+from fosp_core.specs import AxisLimits, RobotConfig
 
 _LINEAR = {"linear.x": 0, "linear.y": 1, "linear.z": 2}
 
@@ -49,6 +52,82 @@ def approach_speed(room: float, deceleration: float, dt: float) -> float:
     return deceleration * (math.sqrt(dt * dt + 2.0 * max(0.0, room) / deceleration) - dt)
 
 
+def smooth_ramp(target: float, velocity: float, before: float, limits: AxisLimits, jerk: float, dt: float) -> float:
+    """Velocity `dt` s later on the way to `target`, under a jerk limit, too; `before` is the acceleration so far.
+
+    The acceleration taken is the greatest that the jerk limit can still take back before the target is reached
+    (a' dt + a'^2 / 2 jerk = what is missing), so it ends at zero with the target, which is not overshot. A reversal
+    comes to rest first. That holds for any sequence of ticks of which none is shorter than half another.
+    """
+    goal = 0.0 if target * velocity < 0 else target
+    towards = math.copysign(1.0, goal - velocity)
+    missing, acceleration = abs(goal - velocity), before * towards
+    step = jerk * dt
+    limit = limits.deceleration if velocity * towards < 0 else limits.acceleration
+    if missing / dt <= min(0.5 * step, limit) and abs(missing / dt - acceleration) <= step:
+        return goal
+    wanted = min(jerk * (math.sqrt(dt * dt + 2.0 * missing / jerk) - dt), limit)
+    return velocity + towards * min(max(wanted, acceleration - step), acceleration + step) * dt
+
+
+def smooth_approach_speed(room: float, limits: AxisLimits, jerk: float, dt: float) -> float:
+    """As `approach_speed`, under a jerk limit: the deceleration has to be built up, from speeding up at worst."""
+    acceleration, deceleration = limits.acceleration, limits.deceleration
+    turn = (acceleration + deceleration) / jerk
+    delay = dt + turn + deceleration / (2.0 * jerk)
+    room -= acceleration**2 / (2.0 * jerk) * turn
+    return deceleration * (math.sqrt(delay * delay + 2.0 * max(0.0, room) / deceleration) - delay)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the action: its limits, and the coordinate and walls (m) on its way where there are some."""
+
+    scale: float
+    limits: AxisLimits
+    walls: tuple[int, float, float] | None
+
+    def follow(self, target: float, velocity: float, before: float, point: list[float], dt: float) -> float:
+        """Velocity `dt` s later on the way to `target`."""
+        limits = self.limits
+        lowest, highest = self._bounds(point, dt, smooth=limits.jerk is not None)
+        allowed = min(max(min(max(target, -limits.speed), limits.speed), lowest), highest)
+        if limits.jerk is None:
+            reached = ramp(allowed, velocity, limits.acceleration, limits.deceleration, dt)
+        else:
+            reached = smooth_ramp(allowed, velocity, before, limits, limits.jerk, dt)
+            lowest, highest = self._bounds(point, dt, smooth=False)
+            if not lowest <= reached <= highest:
+                wall = min(max(reached, lowest), highest)
+                reached = ramp(wall, velocity, limits.deceleration, limits.deceleration, dt)
+        return min(max(reached, -limits.speed), limits.speed)
+
+    def stop(self, velocity: float, before: float, dt: float) -> float:
+        """Velocity `dt` s later on the way to zero; what is not finite is zero at once."""
+        limits = self.limits
+        if not math.isfinite(velocity):
+            return 0.0
+        velocity = min(max(velocity, -limits.speed), limits.speed)
+        if limits.jerk is None:
+            return brake(velocity, limits.deceleration, dt)
+        reached = smooth_ramp(0.0, velocity, before if math.isfinite(before) else 0.0, limits, limits.jerk, dt)
+        return min(max(reached, -limits.speed), limits.speed)
+
+    def _bounds(self, point: list[float], dt: float, smooth: bool) -> tuple[float, float]:
+        """Lowest and highest velocity that the walls allow."""
+        if self.walls is None:
+            return -math.inf, math.inf
+        i, lower, upper = self.walls
+        jerk = self.limits.jerk
+        if smooth and jerk is not None:
+            return (
+                -smooth_approach_speed(point[i] - lower, self.limits, jerk, dt),
+                smooth_approach_speed(upper - point[i], self.limits, jerk, dt),
+            )
+        deceleration = self.limits.deceleration
+        return -approach_speed(point[i] - lower, deceleration, dt), approach_speed(upper - point[i], deceleration, dt)
+
+
 class CommandLimits:
     """Limits of one robot, in the order of its action axes.
 
@@ -60,10 +139,11 @@ class CommandLimits:
         self.speed = np.array([a.speed for a in axes])
         self.acceleration = np.array([a.acceleration for a in axes])
         self.deceleration = np.array([a.deceleration for a in axes])
+        self.jerk = np.array([math.inf if a.jerk is None else a.jerk for a in axes])
         self.scale = np.array(robot.action.scale)
         self._axes = [
-            (scale, a.speed, a.acceleration, a.deceleration, self._walls(robot, axis.name))
-            for axis, scale, a in zip(robot.action.axes, robot.action.scale, axes, strict=True)
+            _Axis(axis.scale, limits, self._walls(robot, axis.name))
+            for axis, limits in zip(robot.action.axes, axes, strict=True)
         ]
         self._bounded = robot.workspace is not None
 
@@ -81,35 +161,39 @@ class CommandLimits:
         previous: NDArray[np.float64],
         dt: float,
         position: NDArray[np.float64] | None = None,
+        acceleration: NDArray[np.float64] | None = None,
     ) -> Limited:
         """Next command towards a normalised `action` (n,), from the `previous` command, `dt` s later.
 
         `position` (3,) m is the commanded point in the action frame; towards a wall of the workspace the speed is
-        held to what the deceleration limit can still take away. Anything not finite gives a stop.
+        held to what the deceleration limit can still take away. `acceleration` (n,) is that between the last two
+        commands (None: zero); axes with a jerk limit need it. Anything not finite gives a stop.
         """
         wanted, before = action.tolist(), previous.tolist()
+        slopes = [0.0] * len(before) if acceleration is None else acceleration.tolist()
         point = position.tolist() if position is not None else []
-        if not all(map(math.isfinite, (*wanted, *before, *point))) or (self._bounded and len(point) != 3):
-            return Limited(self.stop(previous, dt), True)
+        if not all(map(math.isfinite, (*wanted, *before, *slopes, *point))) or (self._bounded and len(point) != 3):
+            return Limited(self.stop(previous, dt, acceleration), True)
+        if dt <= 0.0:
+            return Limited(np.array(before), False)
         command, limited = [], False
-        for value, velocity, axis in zip(wanted, before, self._axes, strict=True):
-            scale, speed, acceleration, deceleration, walls = axis
-            target = value * scale
-            allowed = min(max(target, -speed), speed)
-            if walls is not None:
-                i, lower, upper = walls
-                allowed = min(allowed, approach_speed(upper - point[i], deceleration, dt))
-                allowed = max(allowed, -approach_speed(point[i] - lower, deceleration, dt))
-            reached = min(max(ramp(allowed, velocity, acceleration, deceleration, dt), -speed), speed)
+        for value, velocity, slope, axis in zip(wanted, before, slopes, self._axes, strict=True):
+            target = value * axis.scale
+            reached = axis.follow(target, velocity, slope, point, dt)
             limited = limited or abs(reached - target) > 1e-9
             command.append(reached)
         return Limited(np.array(command), limited)
 
-    def stop(self, previous: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    def stop(
+        self, previous: NDArray[np.float64], dt: float, acceleration: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """Next command on the way to zero at the deceleration limit; what is not finite is zero at once."""
+        slopes = [0.0] * len(previous) if acceleration is None else acceleration.tolist()
+        if dt <= 0.0:
+            return np.where(np.isfinite(previous), np.clip(previous, -self.speed, self.speed), 0.0)
         return np.array(
             [
-                brake(min(max(velocity, -speed), speed), deceleration, dt) if math.isfinite(velocity) else 0.0
-                for velocity, (_, speed, _, deceleration, _) in zip(previous.tolist(), self._axes, strict=True)
+                axis.stop(velocity, slope, dt)
+                for velocity, slope, axis in zip(previous.tolist(), slopes, self._axes, strict=True)
             ]
         )

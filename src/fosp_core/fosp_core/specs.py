@@ -149,6 +149,8 @@ class AxisLimits(Spec):
     """While following commands, per second."""
     deceleration: float = Field(gt=0)
     """While stopping, per second; at least the acceleration."""
+    jerk: float | None = Field(None, gt=0)
+    """Change of the acceleration, per second squared; None: the robot's own controller smooths it."""
 
     @model_validator(mode="after")
     def _stops_no_slower(self) -> AxisLimits:
@@ -211,6 +213,8 @@ class RobotConfig(Spec):
     state_type: Literal["JointState", "Odometry"]
     pose_topic: str = ""
     """geometry_msgs/PoseStamped of the commanded point in the action frame; arms need it for the workspace."""
+    estop_topic: str = ""
+    """std_msgs/Bool of an external emergency stop, true: pressed; silence counts as pressed. Empty: there is none."""
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
     """Who may vouch for a bundle (fosp bundle keygen); where there are any, no other is loaded."""

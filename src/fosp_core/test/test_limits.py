@@ -88,3 +88,90 @@ def test_limits_of_a_base_without_workspace_need_no_position():
     base = read_robot(Path(__file__).parents[3] / "config/robots/sim_base.yaml")
     limits = CommandLimits(base)
     assert limits.follow(np.array([1.0, 0.5]), np.zeros(2), DT).command[0] > 0
+
+
+# -- jerk ------------------------------------------------------------------------------------------
+JERK = 300.0
+SMOOTH_ARM = ARM.model_copy(
+    update={"limits": {name: axis.model_copy(update={"jerk": JERK}) for name, axis in ARM.limits.items()}}
+)
+
+
+def ticks(limits, targets, per_target=30, dt=DT):
+    """(N, 3) commands from rest towards one normalised target after the other, in the middle of the box."""
+    commands = [np.zeros(3)]
+    acceleration = np.zeros(3)
+    for target in targets:
+        for _ in range(per_target):
+            after = limits.follow(np.array(target), commands[-1], dt, CENTRE, acceleration).command
+            acceleration = (after - commands[-1]) / dt
+            commands.append(after)
+    return np.array(commands)
+
+
+def test_under_a_jerk_limit_a_target_is_reached_exactly_without_overshoot():
+    commands = ticks(CommandLimits(SMOOTH_ARM), [[1.0, 0.5, -1.0]])
+    assert commands[-1] == pytest.approx([0.25, 0.125, -0.25])
+    assert commands[:, 0].max() <= 0.25 + 1e-12
+
+
+def test_braking_under_a_jerk_limit_is_as_quick_as_time_optimal_control_up_to_two_ticks():
+    limits = CommandLimits(SMOOTH_ARM)
+    command, acceleration, count = np.full(3, 0.25), np.zeros(3), 0
+    while command.any():
+        after = limits.stop(command, DT, acceleration)
+        acceleration, command, count = (after - command) / DT, after, count + 1
+    optimal_s = 0.25 / 6.0 + 6.0 / JERK
+    assert optimal_s <= count * DT <= optimal_s + 2 * DT
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(-1.0, 1.0)] * 3), min_size=1, max_size=12),
+    st.integers(1, 12),
+    st.data(),
+)
+def test_speed_acceleration_and_jerk_stay_in_their_limits_for_any_targets_and_uneven_ticks(targets, length, data):
+    limits = CommandLimits(SMOOTH_ARM)
+    command, acceleration = np.zeros(3), np.zeros(3)
+    for target in [*targets, *[None] * 4]:
+        for _ in range(length):
+            dt = data.draw(st.sampled_from([0.0095, 0.01, 0.0105, 0.015]))
+            if target is None:
+                after = limits.stop(command, dt, acceleration)
+            else:
+                after = limits.follow(np.array(target), command, dt, CENTRE, acceleration).command
+            slope = (after - command) / dt
+            assert (np.abs(after) <= limits.speed + 1e-9).all()
+            assert (np.abs(slope) <= limits.deceleration + 1e-9).all()
+            assert (np.abs(slope - acceleration) <= JERK * dt + 1e-6).all()
+            if target is None:
+                assert (after * command >= 0).all() or (np.abs(after) <= 1e-9).all(), "braking never turns around"
+            command, acceleration = after, slope
+
+
+@given(st.lists(st.tuples(*[st.floats(-1.0, 1.0)] * 3), min_size=1, max_size=40), st.tuples(*[st.floats(0.0, 1.0)] * 3))
+def test_under_a_jerk_limit_too_the_tool_stays_in_the_box(actions, start):
+    limits = CommandLimits(SMOOTH_ARM)
+    low, high = np.array(ARM.workspace.lower), np.array(ARM.workspace.upper)
+    position = low + np.array(start) * (high - low)
+    command, acceleration = np.zeros(3), np.zeros(3)
+    for action in actions:
+        for _ in range(5):
+            after = limits.follow(np.array(action), command, DT, position, acceleration).command
+            acceleration, command = (after - command) / DT, after
+            position = position + command * DT
+            assert (np.abs(acceleration) <= limits.deceleration + 1e-9).all()
+            assert (position >= low - 1e-9).all()
+            assert (position <= high + 1e-9).all()
+
+
+def test_the_approach_to_a_wall_keeps_the_jerk_limit():
+    limits = CommandLimits(SMOOTH_ARM)
+    position, command, acceleration = CENTRE.copy(), np.zeros(3), np.zeros(3)
+    for _ in range(300):
+        after = limits.follow(np.array([1.0, 0.0, 0.0]), command, DT, position, acceleration).command
+        slope = (after - command) / DT
+        assert abs(slope[0] - acceleration[0]) <= JERK * DT + 1e-6
+        acceleration, command = slope, after
+        position = position + command * DT
+    assert ARM.workspace.upper[0] - 2e-3 <= position[0] <= ARM.workspace.upper[0]

@@ -20,11 +20,18 @@ class EncoderOutputError(ValueError):
 
 @dataclass(frozen=True)
 class LatentState:
-    """The belief after one step: deter (D,) float32, stoch (S,) float32 flat one-hot, surprise in nats."""
+    """The belief after one step: deter (D,) float32, stoch (S,) float32 flat one-hot, surprise in nats.
+
+    And two facts on the images that it comes from, for the safety monitor, which does not see them.
+    """
 
     deter: NDArray[np.float32]
     stoch: NDArray[np.float32]
     surprise: float
+    repeated_image: bool
+    """The pixels are exactly those of the step before."""
+    contrast: float
+    """Smallest of the cameras: standard deviation of the pixels, of 1."""
 
 
 class Encoder:
@@ -42,6 +49,7 @@ class Encoder:
         self._deter = np.zeros((1, self._latent.deter), np.float32)
         self._stoch = np.zeros((1, self._latent.stoch), np.float32)
         self._fresh = True
+        self._images: NDArray[np.uint8] | None = None
 
     def step(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> LatentState:
         """Posterior latent of `images` (C, H, W, 3) uint8; `executed` (A,) float32 in [-1, 1] lies since the last.
@@ -68,4 +76,7 @@ class Encoder:
             self.reset()
             raise EncoderOutputError("the encoder's output is not finite")
         self._deter, self._stoch, self._fresh = deter, stoch, False
-        return LatentState(deter[0], stoch[0], surprise)
+        repeated = self._images is not None and np.array_equal(images, self._images)
+        self._images = images.copy()
+        contrast = min(float(np.std(image, dtype=np.float32)) for image in images) / 255.0
+        return LatentState(deter[0], stoch[0], surprise, repeated, contrast)

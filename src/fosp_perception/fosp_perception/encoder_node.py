@@ -156,6 +156,8 @@ class EncoderNode(ManagedNode):
                 deter=float_field(latent.deter),
                 stoch=float_field(latent.stoch),
                 surprise=latent.surprise,
+                repeated_image=latent.repeated_image,
+                contrast=latent.contrast,
                 inference_s=time.perf_counter() - received,
             )
         )

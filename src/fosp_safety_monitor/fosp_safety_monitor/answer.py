@@ -18,6 +18,7 @@ def verdict_on_proposal(
     latent: LatentInput | None,
     values: CriticValues | None,
     choice: int,
+    scale: float,
     target: tuple[float, ...],
     finding: Finding,
     *,
@@ -25,8 +26,8 @@ def verdict_on_proposal(
     thresholds: Thresholds,
     now: Now,
 ) -> Verdict:
-    """The answer to a proposal of which candidate `choice` is let through as `target` (unless the finding stops it)."""
-    passes = finding.decision < Decision.STOP
+    """The answer to a proposal of which candidate `choice`, scaled by `scale`, goes on as `target` (scale 0: none)."""
+    passes = scale > 0.0
     q_h = values.q_h if values is not None else ()
     return Verdict(
         decision=finding.decision,
@@ -37,6 +38,7 @@ def verdict_on_proposal(
         action_in=_proposed(proposal),
         action_out=target,
         candidate=choice if passes else max(0, proposal.chosen),
+        speed_scale=scale,
         limited=state.limited,
         q_h=q_h[proposal.chosen] if 0 <= proposal.chosen < len(q_h) else nan,
         q_h_out=q_h[choice] if passes and 0 <= choice < len(q_h) else nan,
@@ -69,6 +71,7 @@ def verdict_of_order(
         step=proposal.step,
         action_in=_proposed(proposal),
         action_out=standing.verdict.action_out if goes_on else (0.0,) * thresholds.action_size,
+        speed_scale=standing.verdict.speed_scale if goes_on else 0.0,
         limited=False,
         image_age_s=now.ros_s - proposal.frame.stamp_s,
         decision_s=now.monotonic_s - proposal.receipt_s,
@@ -109,6 +112,7 @@ def _held_against(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> d
     parameters = thresholds.parameters
     return {
         "model_id": thresholds.model_id,
+        "shadow": thresholds.shadow,
         "decided_s": now.ros_s,
         "eps": thresholds.eps,
         "surprise_limit": thresholds.surprise_limit,

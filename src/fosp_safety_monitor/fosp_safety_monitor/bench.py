@@ -29,6 +29,9 @@ def decision_seconds(decisions: int) -> list[float]:
         surprise_limit=5.0,
         ranges=dict.fromkeys(("q_r", "q_c", "q_h", "v_h"), (-1.0, 1.0)),
         needs_pose=True,
+        needs_estop=True,
+        action_scale=(0.25,) * _AXES,
+        command_timeout_s=0.1,
         parameters=MonitorParameters(),
     )
     deter, stoch = np.zeros(_DETER, np.float32), np.zeros(_STOCH, np.float32)
@@ -39,8 +42,8 @@ def decision_seconds(decisions: int) -> list[float]:
     for step in range(decisions):
         s = (step + 1) * _PERIOD_S
         now, received, frame = Now(s, s), Received(s, s), Frame(round(s * 1e9))
-        robot = RobotStateInput(received, received, (0.5, 0.0, 0.2))
-        latent = LatentInput(step, "bench", frame, s, deter, stoch, 0.1)
+        robot = RobotStateInput(received, received, (0.5, 0.0, 0.2), estop_receipt_s=s)
+        latent = LatentInput(step, "bench", frame, s, deter, stoch, 0.1, False, 0.2)
         proposal = ProposalInput(step, "bench", frame, s, actions, 0)
         started = time.perf_counter()
         state, _ = decision.judge_latent(state, latent, robot, thresholds, now)

@@ -26,9 +26,26 @@ def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
     sizes, expected = (latent.deter.shape, latent.stoch.shape), ((thresholds.deter_size,), (thresholds.stoch_size,))
     if sizes != expected:
         return _latch(Reason.WRONG_SHAPE, f"latent {latent.step} has shapes {sizes}, the bundle's are {expected}")
-    if not (math.isfinite(latent.surprise) and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
+    scalars = math.isfinite(latent.surprise) and math.isfinite(latent.contrast)
+    if not (scalars and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
         return _latch(Reason.NOT_FINITE, f"latent {latent.step} holds NaN or infinity")
     return None
+
+
+def check_contrast(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
+    """The camera shows something; else STOP."""
+    least = thresholds.parameters.least_contrast
+    if latent.contrast >= least:
+        return None
+    return _stop(Reason.IMAGE, f"the image shows nothing: contrast {latent.contrast:.4f}, at least {least:g} is needed")
+
+
+def check_frozen(frozen_steps: int, thresholds: Thresholds) -> Finding | None:
+    """The image changes while the robot moves; else LATCH: a driver that repeats a frame looks alive otherwise."""
+    if frozen_steps < thresholds.parameters.frozen_image_steps:
+        return None
+    text = f"the image is frozen: {frozen_steps} times the same to the pixel while the robot moved"
+    return _latch(Reason.IMAGE, text)
 
 
 def check_proposal(proposal: ProposalInput, thresholds: Thresholds) -> Finding | None:
@@ -96,6 +113,54 @@ def check_robot_state(robot: RobotStateInput, thresholds: Thresholds, now: Now) 
         return None
     stale = age(robot.pose, now, limit_s).stale_because
     return _stop(Reason.STALE_ROBOT_STATE, f"pose of the commanded point {stale}") if stale else None
+
+
+def check_estop(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Finding | None:
+    """The configured emergency stop says that it is not pressed, and says so often; else LATCH.
+
+    STOP only while it was never heard of: nothing moved yet, and it may be about to begin.
+    """
+    if robot.estop_pressed:
+        return _latch(Reason.ESTOP, "the emergency stop is pressed")
+    if not thresholds.needs_estop:
+        return None
+    if robot.estop_receipt_s is None:
+        return _stop(Reason.ESTOP, "the emergency stop was never heard of, which counts as pressed")
+    late = _late(robot.estop_receipt_s, thresholds.parameters.estop_timeout_s, now)
+    if not late:
+        return None
+    return _latch(Reason.ESTOP, f"the emergency stop is silent, which counts as pressed: last heard {late}")
+
+
+def check_command_owner(robot: RobotStateInput, moved: bool) -> Finding | None:
+    """Nobody else publishes commands to the robot; else LATCH, or STOP while nothing has `moved` yet."""
+    if not robot.other_commanders:
+        return None
+    names = ", ".join(robot.other_commanders)
+    text = f"not alone on the command topic: {names} can move the robot, too, and must be ended or cut off"
+    return (_latch if moved else _stop)(Reason.FOREIGN_COMMAND, text)
+
+
+def check_clock(last: Now | None, thresholds: Thresholds, now: Now) -> Finding | None:
+    """The ROS clock went on as the monotonic one did since the last tick; else STOP.
+
+    A simulator's clock may be slow, stand still and catch up, but not run backwards.
+    """
+    if last is None:
+        return None
+    limit_s = thresholds.parameters.clock_jump_s
+    jump_s = now.ros_s - last.ros_s - (0.0 if thresholds.simulated_time else now.monotonic_s - last.monotonic_s)
+    if jump_s < -limit_s or (jump_s > limit_s and not thresholds.simulated_time):
+        return _stop(Reason.CLOCK, f"the clock jumped by {jump_s * 1e3:+.0f} ms, limit {limit_s * 1e3:.0f} ms")
+    return None
+
+
+def check_stream(last: Now | None, thresholds: Thresholds, now: Now) -> Finding | None:
+    """The command stream made no pause in which the robot's own watchdog stopped the robot; else STOP."""
+    pause_s = 0.0 if last is None else now.monotonic_s - last.monotonic_s
+    if pause_s <= thresholds.command_timeout_s:
+        return None
+    return _stop(Reason.HELD_UP, f"the command stream was held up for {pause_s * 1e3:.0f} ms: the robot has stopped")
 
 
 def check_critic(values: CriticValues, count: int, thresholds: Thresholds) -> Finding | None:

@@ -6,6 +6,7 @@ checks that apply and lets the most restrictive win. Whatever is missing, stale 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,13 +17,15 @@ from fosp_core.limits import CommandLimits
 from fosp_safety_monitor import checks
 from fosp_safety_monitor.answer import verdict_of_order, verdict_on_proposal, verdict_without_proposal
 from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
-from fosp_safety_monitor.state import MonitorState, Standing, Tick
+from fosp_safety_monitor.ladder import choose, least_risk, let_through, target_of
+from fosp_safety_monitor.state import MonitorState, Standing, Stop, Tick
 from fosp_safety_monitor.verdict import (
-    PASSED,
+    GATES_IN_SHADOW,
     RISK,
     STALENESS,
     Decision,
     Finding,
+    Frame,
     Reason,
     Verdict,
     most_restrictive,
@@ -30,17 +33,23 @@ from fosp_safety_monitor.verdict import (
 
 MAX_TICK_S = 0.03
 """A tick later than this changes the command no more than one of this length."""
+SEEN_MOTION = 0.2
+"""Share of full speed from which on the camera must see a change."""
 
 
 def judge_latent(
     state: MonitorState, latent: LatentInput, robot: RobotStateInput, thresholds: Thresholds, now: Now
 ) -> tuple[MonitorState, Verdict | None]:
-    """Check a latent on receipt and count its surprise; a malformed one latches and gives a verdict at once."""
+    """Check a latent on receipt, count surprises and repeated images; a fault latches and gives a verdict at once."""
     fault = checks.check_latent(latent, thresholds)
+    frozen = state.frozen_steps + 1 if fault is None and latent.repeated_image and _moves(state, thresholds) else 0
+    fault = fault or checks.check_frozen(frozen, thresholds)
+    state = replace(state, frozen_steps=frozen, latent_fault=fault)
     if fault is None:
         surprises = (*state.surprises, latent.surprise > thresholds.surprise_limit)
-        return replace(state, latent_fault=None, surprises=surprises[-thresholds.parameters.surprise_window :]), None
-    state = replace(state, latent_fault=fault, latched=state.latched or fault)
+        return replace(state, surprises=surprises[-thresholds.parameters.surprise_window :]), None
+    if _gates(fault, thresholds):
+        state = replace(state, latched=state.latched or fault)
     verdict = verdict_without_proposal(state, fault, robot, thresholds, now)
     return replace(state, reported_s=now.monotonic_s, limited=False), verdict
 
@@ -77,33 +86,40 @@ def judge_proposal(
     if malformed is None and state.standing is not None:
         order = checks.check_order(proposal, state.standing.frame, now)
         if order is not None:
-            stopped = _effective(most_restrictive([_tick_finding(state, robot, thresholds, now)]), state.latched)
-            return state, verdict_of_order(
-                state.standing, stopped, proposal, order, robot=robot, thresholds=thresholds, now=now
-            )
+            return state, _verdict_of_order(state, state.standing, proposal, order, robot, thresholds, now)
 
     values = scored if isinstance(scored, CriticValues) else None
-    choice, finding = _judge_content(proposal, malformed, latent, scored, thresholds)
+    choice, content = _judge_content(proposal, malformed, latent, scored, thresholds)
     latent_receipt_s = latent.receipt_s if latent else proposal.receipt_s
-    ages = _check_ages(proposal, latent_receipt_s, robot, thresholds, now)
-    finding = most_restrictive([finding, *ages, checks.check_surprise(state.surprises, thresholds)])
-    vetoes = _count_vetoes(state.vetoes, finding)
-    finding = most_restrictive([finding, checks.check_vetoes(vetoes, thresholds)])
+    findings = [
+        content,
+        checks.check_proposal_age(proposal.receipt_s, thresholds, now),
+        *_check_inputs(proposal.frame, latent_receipt_s, robot, state.moved, thresholds, now),
+        checks.check_surprise(state.surprises, thresholds),
+    ]
+    vetoes = _count_vetoes(state.vetoes, most_restrictive(findings))
+    findings.append(checks.check_vetoes(vetoes, thresholds))
+    finding, gating = most_restrictive(findings), _most_gating(findings, thresholds)
 
-    latched = state.latched or (finding if finding.decision is Decision.LATCH else None)
-    effective = _effective(finding, latched)
+    latched = state.latched or (gating if gating.decision is Decision.LATCH else None)
+    stop, held = _hold(state, gating, thresholds, now)
+    effective = _effective(most_restrictive([finding, held]), latched)
+    stops = latched is not None or held is not None or gating.decision >= Decision.STOP
     if effective.decision is Decision.RECOVER and values is not None:
-        choice = _least_risk(values)
-    target = _target(effective.decision, proposal, choice, thresholds)
+        choice = least_risk(values)
+    choice, scale = let_through(effective.decision, stops, proposal, choice, values, thresholds)
+    target = target_of(scale, proposal, choice, thresholds)
     verdict = verdict_on_proposal(
-        state, proposal, latent, values, choice, target, effective, robot=robot, thresholds=thresholds, now=now
+        state, proposal, latent, values, choice, scale, target, effective, robot=robot, thresholds=thresholds, now=now
     )
     standing = Standing(proposal.frame, proposal.step, proposal.receipt_s, latent_receipt_s, finding, verdict)
     state = replace(
         state,
         latched=latched,
+        unreported=None,
         standing=standing,
         waiting=None,
+        stop=stop,
         vetoes=vetoes,
         reported_s=now.monotonic_s,
         limited=False,
@@ -115,74 +131,146 @@ def judge_tick(
     state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, limits: CommandLimits, now: Now
 ) -> tuple[MonitorState, Tick]:
     """The next command: towards the standing verdict's target, or on the way to zero; always within the limits."""
-    stale = _tick_finding(state, robot, thresholds, now)
-    standing = state.standing.finding if state.standing else PASSED
-    cause = most_restrictive([stale, standing])
+    held_up = checks.check_stream(state.ticked, thresholds, now)
+    if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
+        zeros = (0.0,) * thresholds.action_size
+        state = replace(state, command=zeros, acceleration=zeros)
+    findings = [held_up, checks.check_clock(state.ticked, thresholds, now)]
+    findings += _check_standing(state, robot, thresholds, now)
+    stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
+    speaks = held is not None or any(finding is not None for finding in findings)
+    findings += [held, state.standing.finding if state.standing else None]
     since_s = state.stale_since_s
+    cause = most_restrictive(findings)
     if cause.reason in STALENESS:
         since_s = now.monotonic_s if since_s is None else since_s
-        cause = most_restrictive([cause, checks.check_staleness_duration(cause, since_s, thresholds, now)])
+        findings.append(checks.check_staleness_duration(cause, since_s, thresholds, now))
+        cause = most_restrictive(findings)
     else:
         since_s = None
-    fresh_latch = state.latched is None and cause.decision is Decision.LATCH
-    latched = state.latched or (cause if cause.decision is Decision.LATCH else None)
+    gating = _most_gating(findings, thresholds)
+    fresh_latch = state.unreported is not None or (state.latched is None and gating.decision is Decision.LATCH)
+    latched = state.latched or (gating if gating.decision is Decision.LATCH else None)
     effective = _effective(cause, latched)
 
-    stopping = effective.decision >= Decision.STOP or state.standing is None
-    command, limited = _next_command(state, stopping, robot, limits, now)
-    state = replace(
-        state,
-        command=command,
-        latched=latched,
-        stale_since_s=since_s,
-        ticked_s=now.monotonic_s,
-        limited=state.limited or limited,
-    )
-    due = now.monotonic_s - state.reported_s >= thresholds.decision_period_s
-    if not due or (stale is None and not fresh_latch):
-        return state, Tick(command, effective, None)
+    stopping = latched is not None or gating.decision >= Decision.STOP or state.standing is None
+    state = _move(replace(state, latched=latched, stop=stop, stale_since_s=since_s), stopping, robot, limits, now)
+    due = speaks and now.monotonic_s - state.reported_s >= thresholds.decision_period_s
+    if not due and not fresh_latch:
+        return state, Tick(state.command, effective, None)
     verdict = verdict_without_proposal(state, effective, robot, thresholds, now)
-    return replace(state, reported_s=now.monotonic_s, limited=False), Tick(command, effective, verdict)
+    state = replace(state, reported_s=now.monotonic_s, limited=False, unreported=None)
+    return state, Tick(state.command, effective, verdict)
+
+
+def latch(state: MonitorState, finding: Finding) -> MonitorState:
+    """LATCH for what no input shows: a person's order, a node that came back. The first one stays."""
+    return replace(state, latched=state.latched or finding, unreported=state.unreported or finding)
 
 
 def halt(state: MonitorState, limits: CommandLimits, now: Now) -> MonitorState:
     """The next step of a decelerating stop that no input can end: the way down of deactivation and shutdown."""
-    command = limits.stop(np.array(state.command), _elapsed(state, now))
-    return replace(state, command=tuple(command.tolist()), ticked_s=now.monotonic_s)
+    return _move(state, True, RobotStateInput(), limits, now)
 
 
 def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[MonitorState, str]:
     """Leave a latch. The text is empty on success; else it says what still stops the robot, and nothing changes."""
     if state.latched is None:
         return state, ""
-    standing = state.standing.finding if state.standing else None
-    cause = most_restrictive([_tick_finding(state, robot, thresholds, now), state.latent_fault, standing])
+    findings = [
+        *_check_standing(state, robot, thresholds, now),
+        state.latent_fault,
+        state.standing.finding if state.standing else None,
+    ]
+    _, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
+    cause = _most_gating([*findings, held], thresholds)
     if cause.decision >= Decision.STOP:
         return state, f"the cause persists: {cause.text}"
-    return replace(state, latched=None, stale_since_s=None, standing=_at_rest(state.standing)), ""
+    return replace(state, latched=None, stale_since_s=None, stop=None, standing=_at_rest(state.standing)), ""
 
 
-def _tick_finding(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Finding | None:
-    """What speaks, at this very moment, against following the standing verdict; None when nothing does."""
-    robot_state = checks.check_robot_state(robot, thresholds, now)
+# -- the table ---------------------------------------------------------------------------------------
+def _check_inputs(
+    frame: Frame, latent_receipt_s: float, robot: RobotStateInput, moved: bool, thresholds: Thresholds, now: Now
+) -> list[Finding | None]:
+    """What holds of everything that a proposal descends from, and of the robot, now and as long as it is followed."""
+    return [
+        checks.check_estop(robot, thresholds, now),
+        checks.check_command_owner(robot, moved),
+        checks.check_image(frame, latent_receipt_s, thresholds, now),
+        checks.check_latent_age(latent_receipt_s, thresholds, now),
+        checks.check_robot_state(robot, thresholds, now),
+    ]
+
+
+def _check_standing(
+    state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now
+) -> list[Finding | None]:
+    """What speaks, at this very moment, against following the standing verdict."""
     standing = state.standing
     if standing is None:
-        also = f"; {robot_state.text}" if robot_state else ""
-        waiting = "a proposal waits for its latent" if state.waiting else "no proposal came yet"
-        return Finding(Decision.STOP, Reason.NOT_READY, f"nothing was judged since activation: {waiting}{also}")
+        return [
+            checks.check_estop(robot, thresholds, now),
+            checks.check_command_owner(robot, state.moved),
+            _not_ready(state, checks.check_robot_state(robot, thresholds, now)),
+        ]
     deadline = checks.check_proposal_age(standing.receipt_s, thresholds, now)
     if deadline is not None and state.waiting is not None:
         text = f"no latent of frame and step {state.waiting.step} came for its proposal; {deadline.text}"
         deadline = Finding(Decision.STOP, Reason.STALE_LATENT, text)
-    found = most_restrictive(
-        [
-            deadline,
-            checks.check_image(standing.frame, standing.latent_receipt_s, thresholds, now),
-            checks.check_latent_age(standing.latent_receipt_s, thresholds, now),
-            robot_state,
-        ]
+    inputs = _check_inputs(standing.frame, standing.latent_receipt_s, robot, state.moved, thresholds, now)
+    return [deadline, *inputs]
+
+
+def _not_ready(state: MonitorState, robot_state: Finding | None) -> Finding:
+    also = f"; {robot_state.text}" if robot_state else ""
+    waiting = "a proposal waits for its latent" if state.waiting else "no proposal came yet"
+    return Finding(Decision.STOP, Reason.NOT_READY, f"nothing was judged since activation: {waiting}{also}")
+
+
+# -- what findings lead to ---------------------------------------------------------------------------
+def _gates(finding: Finding, thresholds: Thresholds) -> bool:
+    """Whether it stops the robot; in shadow mode most findings are only told."""
+    return finding.decision >= Decision.STOP and (not thresholds.shadow or finding.reason in GATES_IN_SHADOW)
+
+
+def _most_gating(findings: Sequence[Finding | None], thresholds: Thresholds) -> Finding:
+    """The most restrictive of those that stop the robot; PASSED when none does."""
+    return most_restrictive(finding for finding in findings if finding is not None and _gates(finding, thresholds))
+
+
+def _hold(state: MonitorState, gating: Finding, thresholds: Thresholds, now: Now) -> tuple[Stop | None, Finding | None]:
+    """A stop begins at once and ends late: what to remember of it, and the finding that prolongs it."""
+    if gating.decision >= Decision.STOP and gating.reason is not Reason.NOT_READY:
+        return Stop(gating, now.monotonic_s), None
+    stop, release_s = state.stop, thresholds.parameters.release_s
+    if stop is None or now.monotonic_s - stop.held_s >= release_s:
+        return None, None
+    text = f"until every check has held for {release_s:g} s: {stop.finding.text}"
+    return stop, Finding(Decision.STOP, stop.finding.reason, text)
+
+
+def _moves(state: MonitorState, thresholds: Thresholds) -> bool:
+    """Whether the robot is told to move so much that its camera must see it."""
+    return any(
+        abs(value) >= SEEN_MOTION * scale for value, scale in zip(state.command, thresholds.action_scale, strict=True)
     )
-    return None if found is PASSED else found
+
+
+def _verdict_of_order(
+    state: MonitorState,
+    standing: Standing,
+    proposal: ProposalInput,
+    order: Finding,
+    robot: RobotStateInput,
+    thresholds: Thresholds,
+    now: Now,
+) -> Verdict:
+    """The last verdict stands, unless something stops the robot by now."""
+    gating = _most_gating(_check_standing(state, robot, thresholds, now), thresholds)
+    _, held = _hold(state, gating, thresholds, now)
+    stopped = _effective(most_restrictive([gating, held]), state.latched)
+    return verdict_of_order(standing, stopped, proposal, order, robot=robot, thresholds=thresholds, now=now)
 
 
 def _at_rest(standing: Standing | None) -> Standing | None:
@@ -191,18 +279,6 @@ def _at_rest(standing: Standing | None) -> Standing | None:
         return None
     zeros = (0.0,) * len(standing.verdict.action_out)
     return replace(standing, verdict=replace(standing.verdict, action_out=zeros))
-
-
-def _check_ages(
-    proposal: ProposalInput, latent_receipt_s: float, robot: RobotStateInput, thresholds: Thresholds, now: Now
-) -> list[Finding | None]:
-    """Ages of all that a proposal descends from."""
-    return [
-        checks.check_image(proposal.frame, latent_receipt_s, thresholds, now),
-        checks.check_latent_age(latent_receipt_s, thresholds, now),
-        checks.check_proposal_age(proposal.receipt_s, thresholds, now),
-        checks.check_robot_state(robot, thresholds, now),
-    ]
 
 
 def _judge_content(
@@ -223,33 +299,10 @@ def _judge_content(
     if malformed is not None or not isinstance(scored, CriticValues) or proposal.actions is None:
         return proposal.chosen, malformed
     critic = checks.check_critic(scored, len(proposal.actions), thresholds)
-    if critic is not None:
-        return proposal.chosen, critic
-    return _choose(proposal.chosen, scored, thresholds)
-
-
-def _choose(chosen: int, values: CriticValues, thresholds: Thresholds) -> tuple[int, Finding | None]:
-    """Index of the candidate to let through, and the finding when it is not the proposed one as it is."""
-    eps, risk = thresholds.eps, values.q_h[chosen]
-    if risk <= eps:
-        return chosen, None
-    feasible = [i for i, q_h in enumerate(values.q_h) if q_h <= eps]
-    if feasible:
-        best = max(feasible, key=lambda i: values.q_r[i] - thresholds.kappa * values.q_c[i])
-        text = (
-            f"risk {risk:.3f} of candidate {chosen} is above {eps:.3f}: candidate {best} of risk {values.q_h[best]:.3f}"
-        )
-        return best, Finding(Decision.SUBSTITUTE, Reason.INFEASIBLE, f"{text} takes its place")
-    least = _least_risk(values)
-    text = (
-        f"risk of all {len(values.q_h)} candidates is above {eps:.3f}: the least, {values.q_h[least]:.3f} of candidate"
-    )
-    scale = thresholds.parameters.recover_scale
-    return least, Finding(Decision.RECOVER, Reason.NO_FEASIBLE, f"{text} {least}, is scaled by {scale:g}")
-
-
-def _least_risk(values: CriticValues) -> int:
-    return min(range(len(values.q_h)), key=values.q_h.__getitem__)
+    unusable = critic or (checks.check_contrast(latent, thresholds) if latent else None)
+    if unusable is not None:
+        return proposal.chosen, unusable
+    return choose(proposal.chosen, scored, thresholds)
 
 
 def _count_vetoes(vetoes: int, finding: Finding) -> int:
@@ -266,30 +319,32 @@ def _effective(finding: Finding, latched: Finding | None) -> Finding:
     return Finding(Decision.LATCH, latched.reason, f"latched until reset: {latched.text}")
 
 
-def _target(decision: Decision, proposal: ProposalInput, choice: int, thresholds: Thresholds) -> tuple[float, ...]:
-    """Normalised action to steer to."""
-    if decision >= Decision.STOP or proposal.actions is None:
-        return (0.0,) * thresholds.action_size
-    scale = thresholds.parameters.recover_scale if decision is Decision.RECOVER else 1.0
-    return tuple(scale * min(1.0, max(-1.0, value)) for value in proposal.actions[choice].tolist())
-
-
-def _next_command(
-    state: MonitorState, stopping: bool, robot: RobotStateInput, limits: CommandLimits, now: Now
-) -> tuple[tuple[float, ...], bool]:
-    """Command after the previous one, and whether the limits changed it."""
-    previous, elapsed_s = np.array(state.command), _elapsed(state, now)
+def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: CommandLimits, now: Now) -> MonitorState:
+    """The command after the previous one, on the way to the standing verdict's target or to zero."""
+    elapsed_s = _elapsed(state, now)
+    previous, acceleration = np.array(state.command), np.array(state.acceleration)
+    limited = False
     if stopping or state.standing is None:
-        return tuple(limits.stop(previous, elapsed_s).tolist()), False
-    if elapsed_s == 0.0:
-        return state.command, False
-    position = None if robot.position is None else np.array(robot.position)
-    limited = limits.follow(np.array(state.standing.verdict.action_out), previous, elapsed_s, position)
-    return tuple(limited.command.tolist()), limited.limited
+        command = limits.stop(previous, elapsed_s, acceleration)
+    else:
+        position = None if robot.position is None else np.array(robot.position)
+        target = np.array(state.standing.verdict.action_out)
+        followed = limits.follow(target, previous, elapsed_s, position, acceleration)
+        command, limited = followed.command, followed.limited
+    if elapsed_s > 0.0:
+        acceleration = (command - previous) / elapsed_s
+    return replace(
+        state,
+        command=tuple(command.tolist()),
+        acceleration=tuple(acceleration.tolist()),
+        ticked=now,
+        limited=state.limited or limited,
+        moved=state.moved or bool(command.any()),
+    )
 
 
 def _elapsed(state: MonitorState, now: Now) -> float:
     """Since the last tick, s; the first tick changes nothing, and no tick counts for more than MAX_TICK_S."""
-    if state.ticked_s is None:
+    if state.ticked is None:
         return 0.0
-    return min(max(now.monotonic_s - state.ticked_s, 0.0), MAX_TICK_S)
+    return min(max(now.monotonic_s - state.ticked.monotonic_s, 0.0), MAX_TICK_S)

@@ -30,6 +30,10 @@ class LatentInput:
     stoch: NDArray[np.float32]
     surprise: float
     """KL[posterior || prior], nats."""
+    repeated_image: bool
+    """The pixels are exactly those of the step before."""
+    contrast: float
+    """Standard deviation of the pixels, of 1; the smallest of the cameras."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,20 @@ class CriticValues:
 
 @dataclass(frozen=True)
 class RobotStateInput:
-    """Newest joint states or odometry, and pose of the commanded point; None: never received."""
+    """What the robot's side says: newest state and pose, its emergency stop, and who else commands it."""
 
     state: Received | None = None
+    """Joint states or odometry; None: never received."""
     pose: Received | None = None
+    """Of the commanded point; None: never received."""
     position: tuple[float, float, float] | None = None
     """m, in the action frame."""
+    estop_receipt_s: float | None = None
+    """Monotonic clock of the last message of the emergency stop; None: never received."""
+    estop_pressed: bool = False
+    """What that message said."""
+    other_commanders: tuple[str, ...] = ()
+    """Nodes beside the monitor that publish on the robot's command topic."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +94,26 @@ class Thresholds:
     """Accepted values of q_r, q_c, q_h and v_h."""
     needs_pose: bool
     """The robot has a workspace, so commands need the pose of the commanded point."""
+    needs_estop: bool
+    """The robot has an external emergency stop: its silence counts as pressed."""
+    action_scale: tuple[float, ...]
+    """m/s and rad/s at the normalised action 1."""
+    command_timeout_s: float
+    """After a pause of the command stream of this length the robot has stopped by itself."""
     parameters: MonitorParameters
+    shadow: bool = False
+    simulated_time: bool = False
+    """The ROS clock is a simulator's: it may run at any pace, but not backwards."""
 
     @classmethod
-    def of(cls, manifest: Manifest, robot: RobotConfig, parameters: MonitorParameters) -> Thresholds:
+    def of(
+        cls,
+        manifest: Manifest,
+        robot: RobotConfig,
+        parameters: MonitorParameters,
+        shadow: bool = False,
+        simulated_time: bool = False,
+    ) -> Thresholds:
         """UserError when the bundle, the robot and the parameters cannot work together."""
         ranges = {str(name): bounds for name, bounds in manifest.calibration.ranges.items()}
         for name in ("q_r", "q_c", "q_h", "v_h"):
@@ -109,5 +137,10 @@ class Thresholds:
             surprise_limit=manifest.calibration.surprise_limit,
             ranges=ranges,
             needs_pose=robot.workspace is not None,
+            needs_estop=bool(robot.estop_topic),
+            action_scale=robot.action.scale,
+            command_timeout_s=robot.command_timeout_s,
             parameters=parameters,
+            shadow=shadow,
+            simulated_time=simulated_time,
         )

@@ -28,6 +28,8 @@ def latent_input(message: Latent, receipt_s: float) -> LatentInput:
         deter=np.frombuffer(message.deter, np.float32),
         stoch=np.frombuffer(message.stoch, np.float32),
         surprise=message.surprise,
+        repeated_image=message.repeated_image,
+        contrast=message.contrast,
     )
 
 
@@ -81,10 +83,11 @@ def verdict_message(verdict: Verdict) -> SafetyVerdict:
         header=Header(stamp=time_message(verdict.frame.stamp_ns), frame_id=verdict.frame.frame_id),
         step=verdict.step,
         model_id=verdict.model_id,
-        shadow=False,
+        shadow=verdict.shadow,
         action_in=float_field(np.array(verdict.action_in, np.float32)),
         action_out=float_field(np.array(verdict.action_out, np.float32)),
         candidate=verdict.candidate,
+        speed_scale=verdict.speed_scale,
         limited=verdict.limited,
         q_h=verdict.q_h,
         q_h_out=verdict.q_h_out,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,12 +33,22 @@ class CriticModel(Protocol):
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]: ...
 
 
+@dataclass(frozen=True)
+class JudgingModel:
+    """What proposals of one model are judged by."""
+
+    manifest: Manifest
+    critic: CriticModel
+    thresholds: Thresholds
+
+
 class SafetyMonitor:
     """Judges the proposals of one bundle and shapes the commands of one robot.
 
     Inputs come from one thread, ticks may come from another: the critic runs outside of the lock that they share.
     `clock` gives the present moment on both clocks; the monotonic one must not run backwards. `latched` is the latch
-    that an earlier monitor of the same robot left behind.
+    that an earlier monitor of the same robot left behind. `shadow`: judge, but let
+    through whatever can be followed at all. `simulated_time`: the ROS clock is a simulator's.
     """
 
     def __init__(
@@ -49,10 +59,13 @@ class SafetyMonitor:
         parameters: MonitorParameters,
         clock: Callable[[], Now],
         latched: Finding | None = None,
+        shadow: bool = False,
+        simulated_time: bool = False,
     ) -> None:
-        self._manifest, self._robot_config = manifest, robot
-        self._thresholds = Thresholds.of(manifest, robot, parameters)
-        self._critic = critic
+        self._robot_config = robot
+        self._shadow, self._simulated_time = shadow, simulated_time
+        self._model_id = manifest.id
+        self._models = {manifest.id: JudgingModel(manifest, critic, self._thresholds_of(manifest, parameters))}
         self._limits = CommandLimits(robot)
         self._clock = clock
         self._lock = threading.Lock()
@@ -71,16 +84,15 @@ class SafetyMonitor:
 
     @property
     def parameters(self) -> MonitorParameters:
-        return self._thresholds.parameters
+        return self._current.parameters
 
     # -- inputs --------------------------------------------------------------------------------------
     def receive_latent(self, latent: LatentInput) -> list[Verdict]:
         """Remember a latent. Gives a verdict when it is malformed, and one on the proposal that waited for it."""
         verdicts = []
         with self._lock:
-            self._state, verdict = decision.judge_latent(
-                self._state, latent, self._robot, self._thresholds, self._clock()
-            )
+            thresholds = self._judging(latent.model_id).thresholds
+            self._state, verdict = decision.judge_latent(self._state, latent, self._robot, thresholds, self._clock())
             waiting = self._state.waiting
         if verdict is not None:
             verdicts.append(verdict)
@@ -96,7 +108,8 @@ class SafetyMonitor:
         latent = self._latents.get(_key(proposal))
         if latent is None:
             with self._lock:
-                if decision.waits_for_latent(self._state, proposal, self._thresholds, self._clock()):
+                thresholds = self._judging(proposal.model_id).thresholds
+                if decision.waits_for_latent(self._state, proposal, thresholds, self._clock()):
                     self._state = replace(self._state, waiting=proposal)
                     return None
         return self._judge(proposal, latent)
@@ -111,12 +124,22 @@ class SafetyMonitor:
         with self._lock:
             self._robot = replace(self._robot, pose=received, position=position)
 
+    def receive_estop(self, pressed: bool, receipt_s: float) -> None:
+        """The external emergency stop says whether it is pressed; `receipt_s` on the monotonic clock."""
+        with self._lock:
+            self._robot = replace(self._robot, estop_pressed=pressed, estop_receipt_s=receipt_s)
+
+    def see_commanders(self, others: tuple[str, ...]) -> None:
+        """Who else, beside this monitor, publishes on the robot's command topic at present."""
+        with self._lock:
+            self._robot = replace(self._robot, other_commanders=others)
+
     # -- outputs -------------------------------------------------------------------------------------
     def tick(self) -> Tick:
         """The next command of the stream, and a verdict when there is no proposal to answer."""
         with self._lock:
             self._state, tick = decision.judge_tick(
-                self._state, self._robot, self._thresholds, self._limits, self._clock()
+                self._state, self._robot, self._current, self._limits, self._clock()
             )
         return tick
 
@@ -127,10 +150,15 @@ class SafetyMonitor:
             return self._state.command
 
     # -- operator ------------------------------------------------------------------------------------
+    def latch(self, finding: Finding) -> None:
+        """LATCH for what no input shows: a person's order, a node that came back."""
+        with self._lock:
+            self._state = decision.latch(self._state, finding)
+
     def reset(self) -> str:
         """End a latch; empty on success, else what still stops the robot."""
         with self._lock:
-            self._state, refusal = decision.reset(self._state, self._robot, self._thresholds, self._clock())
+            self._state, refusal = decision.reset(self._state, self._robot, self._current, self._clock())
         return refusal
 
     def change_parameters(self, parameters: MonitorParameters, active: bool) -> None:
@@ -139,25 +167,42 @@ class SafetyMonitor:
             names = loosened(self.parameters, parameters)
             if names:
                 raise UserError(f"{', '.join(names)} can only be made stricter while active: deactivate the node first")
-        thresholds = Thresholds.of(self._manifest, self._robot_config, parameters)
+        models = {
+            model_id: replace(model, thresholds=self._thresholds_of(model.manifest, parameters))
+            for model_id, model in self._models.items()
+        }
         with self._lock:
-            self._thresholds = thresholds
+            self._models = models
+
+    # -- models --------------------------------------------------------------------------------------
+    @property
+    def _current(self) -> Thresholds:
+        return self._models[self._model_id].thresholds
+
+    def _judging(self, model_id: str) -> JudgingModel:
+        """The model of an input. An unknown id gives the current model, whose checks then refuse the input."""
+        return self._models.get(model_id) or self._models[self._model_id]
+
+    def _thresholds_of(self, manifest: Manifest, parameters: MonitorParameters) -> Thresholds:
+        return Thresholds.of(manifest, self._robot_config, parameters, self._shadow, self._simulated_time)
 
     def _judge(self, proposal: ProposalInput, latent: LatentInput | None) -> Verdict:
-        scored = self._score(proposal, latent) if latent is not None else None
+        model = self._judging(proposal.model_id)
+        scored = self._score(model, proposal, latent) if latent is not None else None
         with self._lock:
             self._state, verdict = decision.judge_proposal(
-                self._state, proposal, latent, scored, self._robot, self._thresholds, self._clock()
+                self._state, proposal, latent, scored, self._robot, model.thresholds, self._clock()
             )
         return verdict
 
-    def _score(self, proposal: ProposalInput, latent: LatentInput) -> CriticValues | Finding | None:
+    @staticmethod
+    def _score(model: JudgingModel, proposal: ProposalInput, latent: LatentInput) -> CriticValues | Finding | None:
         """What our own critic says; None when there is nothing well-formed to score, a Finding when it fails."""
-        actions = decision.critic_actions(proposal, latent, self._thresholds)
+        actions = decision.critic_actions(proposal, latent, model.thresholds)
         if actions is None:
             return None
         try:
-            output = self._critic.run(deter=latent.deter[np.newaxis], stoch=latent.stoch[np.newaxis], action=actions)
+            output = model.critic.run(deter=latent.deter[np.newaxis], stoch=latent.stoch[np.newaxis], action=actions)
             return CriticValues(
                 q_r=tuple(output["q_r"][0].tolist()),
                 q_c=tuple(output["q_c"][0].tolist()),

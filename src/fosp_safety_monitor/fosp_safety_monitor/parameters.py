@@ -73,7 +73,33 @@ class MonitorParameters:
     veto_latch_count: int = _parameter(
         100, 2, 1000, "steps", "LATCH when so many proposals in a row were vetoed for their risk."
     )
-    recover_scale: float = _parameter(0.3, 0.01, 1.0, "", "RECOVER scales the least-risk candidate by this factor.")
+    slow_down_share: float = _parameter(
+        0.8, 0.05, 1.0, "", "Slow down from this share of eps on: from full speed there to recover_scale at eps."
+    )
+    recover_scale: float = _parameter(
+        0.3, 0.01, 1.0, "", "Factor of the speed where the risk is eps; RECOVER begins with it."
+    )
+    recover_scale_least: float = _parameter(
+        0.1, 0.01, 1.0, "", "Factor that RECOVER scales the least-risk candidate by where its risk is 1."
+    )
+    release_s: float = _parameter(
+        0.2, 0.01, 10.0, "s", "A STOP ends when every check has held for so long; it begins at once.", "larger"
+    )
+    estop_timeout_s: float = _parameter(
+        0.2, 0.01, 2.0, "s", "Where an emergency stop is configured, its silence of this length is a pressed one."
+    )
+    clock_jump_s: float = _parameter(
+        0.05, 0.005, 1.0, "s", "STOP when the ROS clock moves so much against the monotonic one between two ticks."
+    )
+    frozen_image_steps: int = _parameter(
+        10, 2, 200, "steps", "LATCH when so many images in a row were the same to the pixel while the robot moved."
+    )
+    least_contrast: float = _parameter(
+        0.01, 1e-4, 0.2, "", "STOP when the pixels' standard deviation (of 1) is smaller: a covered lens.", "larger"
+    )
+    heartbeat_gap_s: float = _parameter(
+        0.5, 0.2, 5.0, "s", "LATCH when a node of the graph comes back after a silence of this length."
+    )
 
     def __post_init__(self) -> None:
         for description in DESCRIPTIONS:
@@ -82,6 +108,11 @@ class MonitorParameters:
             raise UserError(
                 "parameters must keep surprise_recover_count <= surprise_stop_count <= surprise_window, got "
                 f"{self.surprise_recover_count}, {self.surprise_stop_count}, {self.surprise_window}"
+            )
+        if self.recover_scale_least > self.recover_scale:
+            raise UserError(
+                "parameters must keep recover_scale_least <= recover_scale, got "
+                f"{self.recover_scale_least:g}, {self.recover_scale:g}"
             )
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fosp_core.clock import Now
 from fosp_safety_monitor.inputs import ProposalInput
 from fosp_safety_monitor.verdict import Finding, Frame, Verdict
 
@@ -24,11 +25,22 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """The last STOP: motion goes on when nothing has asked for one for release_s."""
+
+    finding: Finding
+    held_s: float
+    """Monotonic clock of the last moment at which it held."""
+
+
+@dataclass(frozen=True)
 class MonitorState:
     """All that the monitor remembers between two calls."""
 
     command: tuple[float, ...]
     """Sent last, m/s and rad/s."""
+    acceleration: tuple[float, ...]
+    """Between the last two commands, per second."""
     latched: Finding | None = None
     """What was found when it latched."""
     standing: Standing | None = None
@@ -38,14 +50,21 @@ class MonitorState:
     """Of the latent received last."""
     surprises: tuple[bool, ...] = ()
     """Of the last steps, newest last: was the surprise above its limit?"""
+    frozen_steps: int = 0
+    """Latents in a row whose image was that of the step before, while the robot moved."""
+    stop: Stop | None = None
+    unreported: Finding | None = None
+    """A latch that no verdict has told of yet."""
     vetoes: int = 0
     """Proposals in a row that were vetoed for their risk."""
     stale_since_s: float | None = None
     """Monotonic clock; None: nothing is stale."""
-    ticked_s: float | None = None
-    """Monotonic clock of the last command tick."""
+    ticked: Now | None = None
+    """The last command tick on both clocks."""
     reported_s: float = -math.inf
     """Monotonic clock of the last verdict."""
+    moved: bool = False
+    """The robot was told to move since activation."""
     limited: bool = False
     """The hard limits changed a command since the last verdict."""
 
@@ -64,4 +83,4 @@ class Tick:
 
 def initial_state(size: int, latched: Finding | None = None) -> MonitorState:
     """State on activation, at rest, for `size` action axes. A latch outlives deactivation: pass it on."""
-    return MonitorState(command=(0.0,) * size, latched=latched)
+    return MonitorState(command=(0.0,) * size, acceleration=(0.0,) * size, latched=latched, unreported=latched)

@@ -38,6 +38,12 @@ class Reason(IntEnum):
     NOT_READY = 14
     STALE_TOO_LONG = 15
     ORDER = 16
+    SLOW_DOWN = 17
+    IMAGE = 18
+    CLOCK = 19
+    FOREIGN_COMMAND = 20
+    NODE_RESTARTED = 21
+    HELD_UP = 22
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})
@@ -45,6 +51,21 @@ STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROB
 
 RISK = frozenset({Reason.INFEASIBLE, Reason.NO_FEASIBLE, Reason.CRITIC_RANGE, Reason.SURPRISE, Reason.VETOES})
 """Reasons that veto a proposal for what it would do; so many in a row latch."""
+
+GATES_IN_SHADOW = frozenset(
+    {
+        Reason.NOT_READY,
+        Reason.DEADLINE,
+        Reason.NOT_FINITE,
+        Reason.WRONG_SHAPE,
+        Reason.STALE_ROBOT_STATE,
+        Reason.ESTOP,
+        Reason.FOREIGN_COMMAND,
+        Reason.HELD_UP,
+    }
+)
+"""What stops the robot in shadow mode, too: there is nothing that could be sent, no pose to hold the workspace by, a
+person wants it to stop, or it is not alone in command. Judgements of the model and of ages do not."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,10 @@ class Verdict:
     surprise_limit: float
     image_age_limit_s: float
     robot_state_age_limit_s: float
+    shadow: bool = False
+    """Judged and logged, not gating: `action_out` is what was proposed."""
+    speed_scale: float = 0.0
+    """Factor that the candidate was scaled by; 0 when nothing is let through."""
     limited: bool = False
     """The hard limits changed the command since the last verdict."""
     q_h: float = nan

@@ -31,10 +31,10 @@ CENTRE = (0.5, 0.0, 0.2)
 class Scene:
     """State, clock and newest inputs of a monitor; by default everything is fresh, safe and well-formed."""
 
-    def __init__(self, robot: RobotConfig, parameters: MonitorParameters | None = None) -> None:
+    def __init__(self, robot: RobotConfig, parameters: MonitorParameters | None = None, shadow: bool = False) -> None:
         manifest = tiny_manifest(robot).model_copy(update={"id": MODEL})
         self.robot_config = robot
-        self.thresholds = Thresholds.of(manifest, robot, parameters or MonitorParameters())
+        self.thresholds = Thresholds.of(manifest, robot, parameters or MonitorParameters(), shadow)
         self.limits = CommandLimits(robot)
         self.size = robot.action.size
         self.state = initial_state(self.size)
@@ -54,7 +54,9 @@ class Scene:
 
     def hear_from_robot(self, position: tuple[float, float, float] = CENTRE) -> None:
         received = Received(self.ros_s, self.monotonic_s)
-        self.robot = RobotStateInput(received, received, position)
+        self.robot = replace(self.robot, state=received, pose=received, position=position)
+        if self.thresholds.needs_estop:
+            self.robot = replace(self.robot, estop_receipt_s=self.monotonic_s)
 
     def latent(self, **changes: Any) -> LatentInput:
         """The latent of a frame that was taken this very moment."""
@@ -66,6 +68,8 @@ class Scene:
             deter=np.zeros(DETER, np.float32),
             stoch=np.zeros(STOCH, np.float32),
             surprise=0.1,
+            repeated_image=False,
+            contrast=0.2,
         )
         return replace(latent, **changes)
 
@@ -170,9 +174,10 @@ def moving(scene: Scene) -> Scene:
 
 @pytest.fixture
 def make_scene(arm: RobotConfig, base: RobotConfig) -> Callable[..., Scene]:
-    """`make_scene("arm" or "base", **parameters)`."""
+    """`make_scene("arm" or "base", shadow=..., robot=changes to its configuration, **parameters)`."""
 
-    def make(kind: str = "arm", **parameters: Any) -> Scene:
-        return Scene(arm if kind == "arm" else base, MonitorParameters(**parameters))
+    def make(kind: str = "arm", shadow: bool = False, robot: dict[str, Any] | None = None, **parameters: Any) -> Scene:
+        config = (arm if kind == "arm" else base).model_copy(update=robot or {})
+        return Scene(config, MonitorParameters(**parameters), shadow)
 
     return make

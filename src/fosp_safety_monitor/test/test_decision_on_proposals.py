@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fosp_safety_monitor import decision
+from fosp_safety_monitor.ladder import speed_scale
 from fosp_safety_monitor.verdict import Decision, Finding, Frame, Reason
 
 THREE = [[0.8, 0.1, 0.0], [0.2, 0.2, 0.2], [-0.4, 0.0, 0.4]]
@@ -20,10 +21,10 @@ def outcome(verdict):
 
 # -- the ladder ------------------------------------------------------------------------------------
 def test_a_feasible_proposal_passes_bit_for_bit(scene):
-    verdict = scene.judge(scene.proposal(THREE, chosen=2), scored=scene.values([0.9, 0.9, 0.5]))
+    verdict = scene.judge(scene.proposal(THREE, chosen=2), scored=scene.values([0.9, 0.9, 0.4]))
     assert outcome(verdict) == (Decision.PASS, Reason.OK)
     assert verdict.action_in == verdict.action_out == tuple(np.float32(THREE[2]).tolist())
-    assert (verdict.candidate, verdict.q_h, verdict.q_h_out, verdict.eps) == (2, 0.5, 0.5, 0.5)
+    assert (verdict.candidate, verdict.q_h, verdict.q_h_out, verdict.eps) == (2, 0.4, 0.4, 0.5)
 
 
 def test_an_infeasible_proposal_is_replaced_by_the_feasible_candidate_of_greatest_utility(scene):
@@ -43,8 +44,24 @@ def test_without_any_feasible_candidate_the_least_risky_one_is_scaled_down(scene
     verdict = scene.judge(scene.proposal(THREE), scored=scene.values([0.9, 0.8, 0.6]))
     assert outcome(verdict) == (Decision.RECOVER, Reason.NO_FEASIBLE)
     assert verdict.candidate == 2
-    assert verdict.action_out == pytest.approx([-0.12, 0.0, 0.12])
+    assert verdict.speed_scale == pytest.approx(0.26), "0.3 at eps, 0.1 at 1"
+    assert verdict.action_out == pytest.approx([-0.104, 0.0, 0.104])
     assert verdict.q_h_out == 0.6
+
+
+def test_close_to_eps_a_proposal_passes_at_reduced_speed(scene):
+    verdict = scene.judge(scene.proposal([[0.8, 0.0, -0.4]]), scored=scene.values([0.45]))
+    assert outcome(verdict) == (Decision.PASS, Reason.SLOW_DOWN)
+    assert verdict.speed_scale == pytest.approx(0.65), "half way between 0.4 and 0.5"
+    assert verdict.action_out == pytest.approx([0.52, 0.0, -0.26])
+
+
+def test_the_speed_never_grows_with_the_risk_and_has_no_step(scene):
+    scales = [speed_scale(risk, scene.thresholds) for risk in np.linspace(0.0, 1.0, 1001)]
+    assert (scales[0], scales[400], scales[1000]) == pytest.approx((1.0, 1.0, 0.1))
+    assert speed_scale(0.5, scene.thresholds) == pytest.approx(0.3)
+    assert max(np.diff(scales)) <= 0.0
+    assert min(np.diff(scales)) > -0.01
 
 
 def test_the_most_restrictive_finding_wins(scene):
@@ -355,7 +372,7 @@ def test_steps_that_begin_anew_with_a_restarted_encoder_are_accepted(scene):
 def test_a_frame_judged_from_the_future_does_not_lock_out_the_ones_after_it(scene):
     early = Frame(round((scene.ros_s + 100.0) * 1e9))
     assert scene.judge(scene.proposal(frame=early), scene.latent(frame=early)).reason is Reason.STALE_IMAGE
-    scene.wait(0.05)
+    scene.wait(0.2)
     scene.hear_from_robot()
     assert scene.judge().decision is Decision.PASS
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fosp_core.clock import Received
+from fosp_core.clock import Now, Received
 from fosp_safety_monitor import decision
 from fosp_safety_monitor.state import initial_state
 from fosp_safety_monitor.verdict import Decision, Frame, Reason
@@ -46,7 +46,7 @@ def test_the_first_tick_does_not_jump(scene):
 
 def test_a_tick_that_comes_late_jumps_no_further_than_three_ticks(scene):
     scene.judge(scene.proposal([[1.0, 1.0, 1.0]]))
-    scene.state = replace(scene.state, ticked_s=scene.monotonic_s - 100.0)
+    scene.state = replace(scene.state, ticked=Now(scene.ros_s - 0.09, scene.monotonic_s - 0.09))
     assert scene.tick().command == pytest.approx([4.0 * 0.03] * 3)
 
 
@@ -245,7 +245,7 @@ def test_a_latch_does_not_end_by_itself(moving):
 
 def test_a_reset_ends_the_latch_when_its_cause_is_gone(moving):
     latch(moving)
-    moving.drive(0.2)
+    moving.drive(0.3)
     assert moving.reset() == ""
     assert moving.drive(1.0)[-1].command == HALF_SPEED
 
@@ -282,7 +282,7 @@ def test_a_reset_is_refused_while_the_policy_is_still_vetoed(moving):
     moving.drive(5.1, scored=lambda: danger)
     assert moving.state.latched.reason is Reason.VETOES
     assert "vetoed" in moving.reset()
-    moving.drive(0.1)
+    moving.drive(0.3)
     assert moving.reset() == ""
 
 

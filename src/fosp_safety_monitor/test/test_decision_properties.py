@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fosp_core.clock import Received
 from fosp_safety_monitor import decision
-from fosp_safety_monitor.verdict import Decision, Frame
+from fosp_safety_monitor.verdict import Decision, Finding, Frame, Reason
 
 any_number = st.one_of(st.floats(), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, 1e38]))
 actions = st.one_of(
@@ -28,6 +28,9 @@ events = st.one_of(
     st.tuples(st.just("robot"), offsets, offsets, st.tuples(*[st.one_of(st.floats(0.1, 0.5), any_number)] * 3)),
     st.tuples(st.just("wait"), st.one_of(st.floats(0.0, 0.02), st.floats(0.0, 20.0))),
     st.tuples(st.just("clock"), st.sampled_from([-100.0, -0.5, 0.5, 100.0])),
+    st.tuples(st.just("estop"), st.booleans(), st.one_of(st.just(0.0), st.floats(0.0, 1.0))),
+    st.tuples(st.just("commanders"), st.sampled_from([(), (), ("/teleop",)])),
+    st.tuples(st.just("restart")),
     st.tuples(st.just("reset")),
     st.tuples(st.just("safe")),
 )
@@ -40,7 +43,7 @@ def apply(scene, event):
     if kind == "judge":
         action, risk, stamp, receipt, model_id, surprise = values
         frame = Frame(round((scene.ros_s + stamp) * 1e9))
-        latent = scene.latent(frame=frame, surprise=surprise, model_id=model_id)
+        latent = scene.latent(frame=frame, surprise=surprise, model_id=model_id, repeated_image=risk == 0.0)
         with np.errstate(over="ignore"):
             wanted = np.array([action], np.float64).astype(np.float32)
         proposal = scene.proposal(frame=frame, receipt_s=scene.monotonic_s + min(receipt, 0.0), model_id=model_id)
@@ -53,6 +56,14 @@ def apply(scene, event):
         scene.wait(values[0])
     elif kind == "clock":
         scene.ros_s = max(0.0, scene.ros_s + values[0])
+    elif kind == "estop":
+        pressed, ago = values
+        scene.robot = replace(scene.robot, estop_pressed=pressed, estop_receipt_s=scene.monotonic_s - ago)
+    elif kind == "commanders":
+        scene.robot = replace(scene.robot, other_commanders=values[0])
+    elif kind == "restart":
+        restarted = Finding(Decision.LATCH, Reason.NODE_RESTARTED, "came back")
+        scene.state = decision.latch(scene.state, restarted)
     elif kind == "reset":
         return scene.state.latched is not None and scene.reset() == ""
     else:
@@ -68,9 +79,12 @@ def test_commands_are_finite_and_within_speed_and_acceleration_whatever_comes(ma
     scene = make_scene()
     for event in sequence:
         apply(scene, event)
-        before, since = np.array(scene.state.command), scene.state.ticked_s
+        before, last = np.array(scene.state.command), scene.state.ticked
         command = np.array(scene.tick().command)
-        elapsed = 0.0 if since is None else min(scene.monotonic_s - since, decision.MAX_TICK_S)
+        since = 0.0 if last is None else scene.monotonic_s - last.monotonic_s
+        elapsed = min(since, decision.MAX_TICK_S)
+        if since > 0.1:  # the robot has stopped by itself
+            before = np.zeros(3)
         assert np.isfinite(command).all()
         assert (np.abs(command) <= scene.limits.speed + 1e-9).all()
         assert (np.abs(command - before) <= scene.limits.deceleration * elapsed + 1e-9).all()
@@ -111,6 +125,9 @@ def test_the_robot_speeds_up_only_under_a_fresh_verdict_that_lets_it(make_scene,
             assert 0.0 <= scene.monotonic_s - standing.receipt_s <= 0.1
             assert -0.011 <= scene.ros_s - standing.frame.stamp_s <= 0.2
             assert 0.0 <= scene.monotonic_s - scene.robot.state.receipt_s <= 0.1
+            assert not scene.robot.estop_pressed
+            assert scene.robot.other_commanders == ()
+            assert scene.state.latched is None
 
 
 candidates = st.integers(1, 6)
@@ -132,6 +149,7 @@ def test_a_decision_never_becomes_milder_when_every_candidate_becomes_riskier(ma
 
     milder, stricter = verdict_of(low), verdict_of(riskier)
     assert milder.decision <= stricter.decision
+    assert milder.speed_scale >= stricter.speed_scale or milder.candidate != stricter.candidate
     for verdict, q_h in ((milder, low), (stricter, riskier)):
         assert (verdict.decision is Decision.PASS) == (q_h[proposal.chosen] <= 0.5)
         if verdict.decision is not Decision.RECOVER:

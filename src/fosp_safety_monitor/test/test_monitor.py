@@ -73,7 +73,15 @@ def chain(bundle, clock):
     def make(actions=((0.2, 0.3, 0.0),), step=0):
         frame = Frame(round(clock.s * 1e9), "camera")
         latent = LatentInput(
-            step, bundle.manifest.id, frame, clock.s, np.full(8, 0.25, np.float32), np.zeros(6, np.float32), 0.1
+            step,
+            bundle.manifest.id,
+            frame,
+            clock.s,
+            np.full(8, 0.25, np.float32),
+            np.zeros(6, np.float32),
+            surprise=0.1,
+            repeated_image=False,
+            contrast=0.2,
         )
         wanted = np.array(actions, np.float32)
         return latent, ProposalInput(step, bundle.manifest.id, frame, clock.s, wanted, chosen=0)
@@ -202,7 +210,9 @@ def test_a_base_needs_no_pose(bundles, base, clock):
     monitor = SafetyMonitor(bundle.manifest, bundle.critic, base, MonitorParameters(), clock)
     monitor.receive_robot_state(clock.received)
     frame = Frame(round(clock.s * 1e9))
-    latent = LatentInput(0, bundle.manifest.id, frame, clock.s, np.zeros(8, np.float32), np.zeros(6, np.float32), 0.0)
+    latent = LatentInput(
+        0, bundle.manifest.id, frame, clock.s, np.zeros(8, np.float32), np.zeros(6, np.float32), 0.0, False, 0.2
+    )
     monitor.receive_latent(latent)
     action = np.array([[0.4, 0.2]], np.float32)
     verdict = monitor.receive_proposal(ProposalInput(0, bundle.manifest.id, frame, clock.s, action, 0))
@@ -214,7 +224,9 @@ def test_a_latch_is_left_by_reset_only(monitor, chain, clock):
     monitor.receive_latent(latent)
     monitor.receive_proposal(replace(proposal, model_id="other"))
     assert "other" in monitor.reset()
-    clock.s += 0.01
+    clock.s += 0.21
+    monitor.receive_robot_state(clock.received)
+    monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
     latent, proposal = chain(step=1)
     monitor.receive_latent(latent)
     assert monitor.receive_proposal(proposal).decision is Decision.LATCH

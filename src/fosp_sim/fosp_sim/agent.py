@@ -57,6 +57,7 @@ class Agent:
             self._robot,
             MonitorParameters(),
             lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),
+            shadow=self._monitoring == "shadow",
         )
         self._step = 0
 
@@ -79,8 +80,7 @@ class Agent:
         if self._monitoring == "off":
             return Action(wanted, Decision.PASS, None)
         verdict = self._judge(latent, proposal, position, time_s)
-        action = np.array(verdict.action_out, np.float32) if self._monitoring == "on" else wanted
-        return Action(action, verdict.decision, verdict)
+        return Action(np.array(verdict.action_out, np.float32), verdict.decision, verdict)
 
     def _judge(
         self, latent: LatentState, proposal: Proposal, position: tuple[float, float, float], time_s: float
@@ -91,7 +91,17 @@ class Agent:
         self._monitor.receive_robot_state(received)
         self._monitor.receive_pose(received, position)
         self._monitor.receive_latent(
-            LatentInput(self._step, model_id, frame, time_s, latent.deter, latent.stoch, latent.surprise)
+            LatentInput(
+                self._step,
+                model_id,
+                frame,
+                time_s,
+                latent.deter,
+                latent.stoch,
+                latent.surprise,
+                latent.repeated_image,
+                latent.contrast,
+            )
         )
         verdict = self._monitor.receive_proposal(
             ProposalInput(self._step, model_id, frame, time_s, actions, proposal.chosen)

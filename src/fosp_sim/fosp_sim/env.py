@@ -146,6 +146,7 @@ class Env:
         self._past.append(self.world.pose())
         self._target = np.zeros(self.action_size)
         self._command = np.zeros(self.action_size)
+        self._acceleration = np.zeros(self.action_size)
         self._steps, self._substeps, self._over = 0, 0, False
         self._images = np.zeros(self._shape, np.uint8)
         self._frame(decision=True)
@@ -192,8 +193,10 @@ class Env:
 
     def _tick(self, target: Vector) -> Vector:
         """The next shaped command; tells the listener what a robot would publish at this time."""
-        limited = self.limits.follow(target, self._command, COMMAND_PERIOD, self.world.position())
-        self._command = limited.command
+        position = self.world.position()
+        command = self.limits.follow(target, self._command, COMMAND_PERIOD, position, self._acceleration).command
+        self._acceleration = (command - self._command) / COMMAND_PERIOD
+        self._command = command
         if self._listener is not None:
             time = self._substeps * TIMESTEP
             self._listener.state(time, self.world.state())
