@@ -27,3 +27,14 @@ def claim_realtime_priority(priority: int) -> bool:
 def has_realtime_priority() -> bool:
     """Whether the calling thread is scheduled so."""
     return hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) == os.SCHED_FIFO
+
+
+def pin_to_cpu(cpu: int) -> str:
+    """Run the calling thread on core `cpu` only. Empty when it does, else why it cannot be had."""
+    if not hasattr(os, "sched_setaffinity"):
+        return "this operating system cannot pin threads"
+    allowed = os.sched_getaffinity(0)
+    if cpu not in allowed:
+        return f"core {cpu} is not among those of this process: {', '.join(map(str, sorted(allowed)))}"
+    os.sched_setaffinity(0, {cpu})
+    return ""

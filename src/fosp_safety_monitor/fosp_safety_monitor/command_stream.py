@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fosp_core.realtime import STREAM_PRIORITY, claim_realtime_priority
+from fosp_core.realtime import STREAM_PRIORITY, claim_realtime_priority, pin_to_cpu
 
 SLEW = 0.05
 """Largest share of a period by which one tick may come earlier or later to keep step with the decisions."""
@@ -42,11 +42,20 @@ class CommandStream:
     """Calls `tick` every `period_s`. A deadline that has passed altogether is skipped and counted, never made up for.
 
     `tick` returns whether to go on; the thread ends when it returns False or raises (then `failure` says so, and
-    `on_failure` has been called in the thread).
+    `on_failure` has been called in the thread). `cpu`: the core that the thread is pinned to; -1: none.
     """
 
-    def __init__(self, period_s: float, tick: Callable[[], bool], on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        period_s: float,
+        tick: Callable[[], bool],
+        on_failure: Callable[[BaseException], None],
+        cpu: int = -1,
+    ) -> None:
         self._period_s = period_s
+        self._cpu = cpu
+        self.scheduling = "not started"
+        """How the thread is scheduled, and why not better, in words."""
         self._tick = tick
         self._on_failure = on_failure
         self._statistics = StreamStatistics()
@@ -80,7 +89,12 @@ class CommandStream:
 
     def _run(self) -> None:
         try:
-            claim_realtime_priority(STREAM_PRIORITY)
+            realtime = claim_realtime_priority(STREAM_PRIORITY)
+            said = ["SCHED_FIFO" if realtime else "no SCHED_FIFO: rtprio 20 in /etc/security/limits.d would grant it"]
+            if self._cpu >= 0:
+                refused = pin_to_cpu(self._cpu)
+                said.append(f"not pinned: {refused}" if refused else f"pinned to core {self._cpu}")
+            self.scheduling = ", ".join(said)
             self._loop()
         except BaseException as error:  # the thread's last chance to tell
             self._on_failure(error)

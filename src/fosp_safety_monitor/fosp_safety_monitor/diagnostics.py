@@ -39,20 +39,25 @@ def diagnostic_array(
     state: MonitorState,
     robot: RobotStateInput,
     stream: StreamStatistics,
+    scheduling: str,
+    shadow: bool,
     activity: Activity,
     monotonic_s: float,
 ) -> DiagnosticArray:
-    """One status: OK while proposals are let through, WARN on a stop or late ticks, ERROR on a latch.
+    """One status: OK while proposals are let through, WARN on a stop, late ticks and in shadow mode, ERROR on a latch.
 
     The caller stamps it. Updates the `reported` fields of `activity`.
     """
     elapsed_s = monotonic_s - activity.reported_at_s
     late = stream.late_ticks - activity.reported_late_ticks
     level, summary = _summary(active, finding, late)
+    if shadow:
+        level, summary = max(level, DiagnosticStatus.WARN), f"SHADOW, nothing is gated: {summary}"
     standing = state.standing
     values: dict[str, object] = {
         "state": "active" if active else "inactive",
         "model id": model_id,
+        "mode": "SHADOW: nothing is gated" if shadow else "gating",
         "decision": finding.decision.name,
         "reason": finding.reason.name,
         "latched": state.latched.text if state.latched else "no",
@@ -61,7 +66,11 @@ def diagnostic_array(
         "surprises in the window": sum(state.surprises),
         "robot state age (ms)": _age_ms(robot.state, monotonic_s),
         "pose age (ms)": _age_ms(robot.pose, monotonic_s),
+        "emergency stop": _estop(robot, monotonic_s),
+        "others on the command topic": ", ".join(robot.other_commanders) or "none",
         "proposal age (ms)": f"{(monotonic_s - standing.receipt_s) * 1e3:.1f}" if standing else "never",
+        "image age at the decision (ms)": f"{standing.verdict.image_age_s * 1e3:.1f}" if standing else "never",
+        "scheduling": scheduling,
         "command ticks": stream.ticks,
         "late ticks": stream.late_ticks,
         "worst tick lateness (ms)": f"{stream.worst_lateness_s * 1e3:.2f}",
@@ -95,3 +104,10 @@ def _summary(active: bool, finding: Finding, late_ticks: int) -> tuple[bytes, st
 
 def _age_ms(received: Received | None, monotonic_s: float) -> str:
     return "never" if received is None else f"{(monotonic_s - received.receipt_s) * 1e3:.1f}"
+
+
+def _estop(robot: RobotStateInput, monotonic_s: float) -> str:
+    if robot.estop_receipt_s is None:
+        return "never heard of"
+    pressed = "pressed" if robot.estop_pressed else "released"
+    return f"{pressed}, {(monotonic_s - robot.estop_receipt_s) * 1e3:.0f} ms ago"

@@ -12,6 +12,27 @@ from typing import Any, Literal
 
 from fosp_core.errors import UserError
 
+SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
+"""What `shadow` must say, so that nobody switches the gate off by a slip."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A parameter that is given at the start and never changes."""
+
+    name: str
+    default: str | int
+    meaning: str
+
+
+SETTINGS = (
+    Setting("bundle", "", "Folder of the model bundle whose critic judges."),
+    Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
+    Setting("provider", "auto", "Where the critic runs: auto, cuda or cpu."),
+    Setting("shadow", "", f"`{SHADOW_PHRASE}`: judge and tell, but let through whatever can be followed at all."),
+    Setting("command_cpu", -1, "Core that the command stream is pinned to; -1: the operating system chooses."),
+)
+
 
 @dataclass(frozen=True)
 class Description:

@@ -13,14 +13,13 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.node import Node
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
@@ -35,10 +34,13 @@ from fosp_core.ros.model_parameters import (
     load_model,
     publish_status,
 )
+from fosp_core.ros.stamps import seconds
 from fosp_core.ros.twist_message import fill_twist
-from fosp_msgs.msg import ActionProposal, Latent, ModelStatus, SafetyVerdict
-from fosp_safety_monitor.command_stream import CommandStream, StreamStatistics
-from fosp_safety_monitor.diagnostics import Activity, diagnostic_array
+from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
+from fosp_safety_monitor.command_stream import CommandStream
+from fosp_safety_monitor.diagnostics import Activity
+from fosp_safety_monitor.events import Event, EventKind, EventLog
+from fosp_safety_monitor.heartbeats import Beat, HeartbeatWatch
 from fosp_safety_monitor.messages import (
     latent_input,
     pose_received,
@@ -47,10 +49,20 @@ from fosp_safety_monitor.messages import (
     verdict_message,
 )
 from fosp_safety_monitor.monitor import SafetyMonitor
-from fosp_safety_monitor.parameters import DESCRIPTIONS, Description, MonitorParameters
+from fosp_safety_monitor.node_parameters import (
+    declare_monitor_parameters,
+    monitor_parameters,
+    parameter_values,
+    shadow_asked_for,
+)
+from fosp_safety_monitor.operator_view import OperatorView
+from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters
 from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
 
 DIAGNOSTICS_PERIOD_S = 1.0
+MARKER_PERIOD_S = 0.2
+WATCH_PERIOD_S = 0.05
+"""How often events are told, and who else publishes commands is looked up."""
 ZEROS_BEFORE_SILENCE = 5
 """Zero commands that end the stream, so that the loss of one leaves no motion."""
 STOP_TIMEOUT_S = 3.0
@@ -60,7 +72,8 @@ _INACTIVE = Finding(Decision.STOP, Reason.NOT_READY, "inactive")
 class SafetyMonitorNode(ManagedNode):
     """Answers fosp/proposal with fosp/verdict and publishes the robot's command topic at its command rate.
 
-    Parameters: those of the model, and those of parameters.MonitorParameters. Service ~/reset ends a latch.
+    Parameters: parameters.SETTINGS and parameters.MonitorParameters. Services (std_srvs/Trigger): ~/reset ends a latch,
+    ~/estop makes one. Events for the operator on fosp/safety_event, markers on fosp/safety_markers.
     """
 
     def __init__(self) -> None:
@@ -69,8 +82,15 @@ class SafetyMonitorNode(ManagedNode):
         declare_monitor_parameters(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._status = create_status_publisher(self)
-        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
+        self._shadow = shadow_asked_for(self)
+        self._cpu = int(self.get_parameter("command_cpu").value)
+        self._view = OperatorView(self, self._shadow)
         self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/estop", self._on_estop_service)
+        self._heartbeats = HeartbeatWatch(self.get_fully_qualified_name())
+        self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
+        self._event_log = EventLog()
+        self._verdict: Verdict | None = None
         self._made: list[Any] = []
         self._monitor: SafetyMonitor | None = None
         self._stream: CommandStream | None = None
@@ -82,7 +102,7 @@ class SafetyMonitorNode(ManagedNode):
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
         self._robot, self._bundle = load_model(self)
-        self._model_id = self._bundle.manifest.id
+        self._model_id = self._view.model_id = self._bundle.manifest.id
         self._make_monitor()
         robot = self._robot
         stamped = robot.command_type == "TwistStamped"
@@ -100,17 +120,32 @@ class SafetyMonitorNode(ManagedNode):
         ]
         if robot.pose_topic:
             self._made.append(gated(PoseStamped, robot.pose_topic, self._on_pose, qos.SENSOR))
-        self._report_timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._report)
+        if robot.estop_topic:
+            self._made.append(gated(Bool, robot.estop_topic, self._on_estop, qos.SENSOR))
+        # Of real time, also where the graph runs on simulated time, which may stand still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [
+            self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady),
+            self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady),
+            self.create_timer(MARKER_PERIOD_S, self._mark, clock=steady),
+        ]
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
 
     def activate(self) -> None:
         if not has_realtime_priority():
             self.get_logger().info("no real-time priority; to have it, grant rtprio 20 in /etc/security/limits.d")
+        if self._shadow:
+            self.get_logger().warning("SHADOW MODE: proposals are judged and not gated")
         self._make_monitor()
+        self._heartbeats.arm()
+        self._event_log = EventLog()
+        self._view.note(Event(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
+        self._see_commanders()
         self._activity = Activity(reported_at_s=time.monotonic())
         self._ending.clear()
         self._zeros = 0
-        self._stream = CommandStream(1.0 / self._robot.command_rate_hz, self._tick, self._on_stream_failure)
+        period_s = 1.0 / self._robot.command_rate_hz
+        self._stream = CommandStream(period_s, self._tick, self._on_stream_failure, self._cpu)
         self._stream.start()
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
 
@@ -123,6 +158,8 @@ class SafetyMonitorNode(ManagedNode):
             self._stream = None
         self._keep_latch()
         self._finding = _INACTIVE
+        self._view.note(Event(EventKind.DEACTIVATED, Reason.NOT_READY, "inactive: no command is sent"))
+        self._view.tell()
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
 
     def cleanup(self) -> None:
@@ -130,7 +167,8 @@ class SafetyMonitorNode(ManagedNode):
         for subscription in self._made:
             self.destroy_subscription(subscription)
         if self._made:
-            self.destroy_timer(self._report_timer)
+            for timer in self._timers:
+                self.destroy_timer(timer)
             self.destroy_publisher(self._commands)
             self.destroy_publisher(self._verdicts)
         self._made = []
@@ -146,6 +184,8 @@ class SafetyMonitorNode(ManagedNode):
             monitor_parameters(self),
             self._now,
             self._latched,
+            self._shadow,
+            bool(self.get_parameter("use_sim_time").value),
         )
 
     def _keep_latch(self) -> None:
@@ -171,6 +211,35 @@ class SafetyMonitorNode(ManagedNode):
         self._activity.messages["pose"] += 1
         self._active_monitor.receive_pose(*pose)
 
+    def _on_estop(self, message: Bool) -> None:
+        self._activity.messages["emergency stop"] += 1
+        self._active_monitor.receive_estop(bool(message.data), time.monotonic())
+
+    def _on_heartbeat(self, message: Heartbeat) -> None:
+        """Heard while inactive, too: a node that came back meanwhile is no less a reason to wait for a person."""
+        beat = Beat(message.pid, message.state, seconds(message.stamp))
+        limit_s = float(self.get_parameter("heartbeat_gap_s").value)
+        finding = self._heartbeats.heard(message.node, beat, limit_s)
+        if finding is not None:
+            self._latch(finding)
+
+    def _latch(self, finding: Finding) -> None:
+        self.get_logger().error(f"LATCH: {finding.text}")
+        if self._monitor is None:
+            self._latched = self._latched or finding
+        else:
+            self._monitor.latch(finding)
+
+    def _see_commanders(self) -> None:
+        """All publishers of the command topic but one of our name, which is our own."""
+        names = [
+            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            for info in self.get_publishers_info_by_topic(self._commands.topic_name)
+        ]
+        if self.get_fully_qualified_name() in names:
+            names.remove(self.get_fully_qualified_name())
+        self._active_monitor.see_commanders(tuple(sorted(names)))
+
     def _on_latent(self, message: Latent) -> None:
         self._activity.messages["latent"] += 1
         self._publish_verdicts(self._active_monitor.receive_latent(latent_input(message, time.monotonic())))
@@ -195,6 +264,9 @@ class SafetyMonitorNode(ManagedNode):
         tick = monitor.tick()
         self._publish_command(tick.command)
         self._finding = tick.finding
+        event = self._event_log.see(tick.finding)
+        if event is not None:
+            self._view.note(event)
         if tick.verdict is not None:
             self._publish_verdicts([tick.verdict])
         return True
@@ -209,6 +281,7 @@ class SafetyMonitorNode(ManagedNode):
 
     def _publish_verdicts(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
+            self._verdict = verdict
             self._verdicts.publish(verdict_message(verdict))
             self._activity.decisions[verdict.decision.name] += 1
             if verdict.decision is Decision.LATCH:
@@ -222,22 +295,17 @@ class SafetyMonitorNode(ManagedNode):
         self._finding = Finding(Decision.LATCH, Reason.NOT_READY, f"the command stream failed: {error}")
         self.get_logger().fatal(f"the command stream failed, the robot's own timeout stops it:\n{trace}")
 
+    def _watch(self) -> None:
+        if self.is_active:
+            self._see_commanders()
+        self._view.tell()
+
+    def _mark(self) -> None:
+        self._view.mark(self._robot, self._active_monitor, self._finding, self._verdict)
+
     def _report(self) -> None:
-        monitor = self._active_monitor
-        message = diagnostic_array(
-            name=f"{self.get_name()}: safety monitor",
-            hardware_id=self._robot.name,
-            model_id=self._model_id,
-            active=self.is_active,
-            finding=self._finding,
-            state=monitor.state,
-            robot=monitor.robot_state,
-            stream=self._stream.statistics if self._stream is not None else StreamStatistics(),
-            activity=self._activity,
-            monotonic_s=time.monotonic(),
-        )
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
+        monitor, stream = self._active_monitor, self._stream
+        self._view.report(self._robot, monitor, self.is_active, self._finding, stream, self._activity)
 
     # -- operator ------------------------------------------------------------------------------------
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -249,6 +317,13 @@ class SafetyMonitorNode(ManagedNode):
         response.success = not refusal
         response.message = f"refused, {refusal}" if refusal else ("latch ended" if was else "nothing was latched")
         self.get_logger().info(f"reset: {response.message}" + (f" ({was.text})" if was else ""))
+        kind = EventKind.RESET_REFUSED if refusal else EventKind.RESET
+        self._view.note(Event(kind, was.reason if was else Reason.OK, response.message))
+        return response
+
+    def _on_estop_service(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._latch(Finding(Decision.LATCH, Reason.ESTOP, "the emergency stop service was called"))
+        response.success, response.message = True, "latched; ~/reset ends it"
         return response
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
@@ -258,7 +333,7 @@ class SafetyMonitorNode(ManagedNode):
         if not values:
             return SetParametersResult(successful=True)
         try:
-            parameters = MonitorParameters.of({**_values(self), **values})
+            parameters = MonitorParameters.of({**parameter_values(self), **values})
             if self._monitor is not None:
                 self._monitor.change_parameters(parameters, self.is_active)
         except UserError as error:
@@ -272,36 +347,6 @@ class SafetyMonitorNode(ManagedNode):
 
     def _now(self) -> Now:
         return Now(self.get_clock().now().nanoseconds * 1e-9, time.monotonic())
-
-
-def declare_monitor_parameters(node: Node) -> None:
-    """Declare every parameter with its description and range; UserError when a given value is out of it."""
-    for description in DESCRIPTIONS:
-        try:
-            node.declare_parameter(description.name, description.kind(description.default), _descriptor(description))
-        except (InvalidParameterValueException, InvalidParameterTypeException):
-            kind = "a whole number " if description.kind is int else ""
-            raise UserError(f"parameter '{description.name}' must be {kind}in {description.range}") from None
-    monitor_parameters(node)
-
-
-def monitor_parameters(node: Node) -> MonitorParameters:
-    """Their present values; UserError when they contradict each other."""
-    return MonitorParameters.of(_values(node))
-
-
-def _values(node: Node) -> dict[str, Any]:
-    return {description.name: node.get_parameter(description.name).value for description in DESCRIPTIONS}
-
-
-def _descriptor(description: Description) -> ParameterDescriptor:
-    unit = f" Unit: {description.unit}." if description.unit else ""
-    text = f"{description.meaning}{unit} While active it can only be made {description.stricter}."
-    if description.kind is int:
-        bounds = IntegerRange(from_value=int(description.lower), to_value=int(description.upper))
-        return ParameterDescriptor(description=text, integer_range=[bounds])
-    limits = FloatingPointRange(from_value=description.lower, to_value=description.upper)
-    return ParameterDescriptor(description=text, floating_point_range=[limits])
 
 
 def main() -> None:

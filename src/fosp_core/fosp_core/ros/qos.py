@@ -33,6 +33,14 @@ LATCHED = QoSProfile(
 )
 """Announcements and status: late joiners see the newest."""
 
+LATCHED_EVENTS = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=20,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""Events for the operator: late joiners see the last ones."""
+
 RECORD = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=100)
 """Recorders of reliable topics; best-effort publishers need `RECORD_BEST_EFFORT`."""
 
