@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from fosp_bringup.stack import settings
+from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
 
 STOP_TIMEOUT_S = 10.0
 
@@ -173,6 +174,7 @@ def graph(ros_environment: RosEnvironment) -> Iterator[GraphProbe]:
     stopping = threading.Event()
 
     def spin() -> None:
+        claim_realtime_priority(CONTROL_PRIORITY)  # it stands for the robot: a busy machine must not make it late
         while not stopping.is_set():
             executor.spin_once(timeout_sec=0.05)
 

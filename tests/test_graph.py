@@ -74,6 +74,21 @@ class Graph:
         name = self.namespace + topics.RESET_EPISODE
         assert self.graph.call(ResetEpisode, name, ResetEpisode.Request(episode=0)).success
 
+    def wait_latched(self, verdicts: list[Any]) -> None:
+        """Until proposals are answered, and held by a latch because a node came back."""
+        begin, latched = len(verdicts), (SafetyVerdict.LATCH, SafetyVerdict.REASON_NODE_RESTARTED)
+
+        def held() -> bool:
+            newest = [verdict for verdict in verdicts[begin:] if len(verdict.action_in)][-5:]
+            return len(newest) == 5 and all((v.decision, v.reason) == latched for v in newest)
+
+        self.wait_until(held, timeout_s=20.0, what="a latch that answers proposals")
+
+    def reset(self) -> None:
+        """As an operator does, until it is granted."""
+        name = f"{self.namespace}safety_monitor_node/reset"
+        self.wait_until(lambda: self.graph.call(Trigger, name, Trigger.Request()).success, 10.0, "a granted reset")
+
     def wait_moving(self, commands: list[Any]) -> None:
         """Until ten commands from now on have all been ones to move."""
         begin = len(commands)
@@ -128,10 +143,11 @@ def test_an_image_becomes_a_latent_a_proposal_a_verdict_and_a_command_and_all_of
     assert supervisor.died == ""
 
 
-def test_a_node_that_hangs_stops_the_robot_and_lets_it_go_on_when_it_is_back(
+def test_a_node_that_hangs_stops_the_robot_which_goes_on_by_a_reset_when_it_is_back(
     run: Callable[..., Supervisor], graph_of: Callable[..., Graph], wait_until: Callable[..., Any]
 ) -> None:
     live = graph_of()
+    verdicts = live.listen(SafetyVerdict, topics.VERDICT)
     commands = live.listen(TwistStamped, "arm/twist_command")
     supervisor = run()
     live.wait_active()
@@ -143,14 +159,18 @@ def test_a_node_that_hangs_stops_the_robot_and_lets_it_go_on_when_it_is_back(
     os.kill(supervisor.pid("encoder_node"), signal.SIGCONT)
     live.wait_active()
     live.begin_episode()
+    live.wait_latched(verdicts)
+    assert commands[-1].twist.linear.y == 0.0
+    live.reset()
     live.wait_moving(commands)
     assert supervisor.stop() == 0
 
 
-def test_with_respawn_a_killed_node_is_started_and_brought_up_again(
+def test_with_respawn_a_killed_node_is_brought_up_again_and_the_robot_waits_for_a_reset(
     run: Callable[..., Supervisor], graph_of: Callable[..., Graph], wait_until: Callable[..., Any]
 ) -> None:
     live = graph_of()
+    verdicts = live.listen(SafetyVerdict, topics.VERDICT)
     commands = live.listen(TwistStamped, "arm/twist_command")
     supervisor = run(use_respawn=True)
     live.wait_active()
@@ -163,6 +183,9 @@ def test_with_respawn_a_killed_node_is_started_and_brought_up_again(
     live.wait_active()
     assert supervisor.pid("policy_node") != killed
     live.begin_episode()
+    live.wait_latched(verdicts)
+    assert commands[-1].twist.linear.y == 0.0
+    live.reset()
     live.wait_moving(commands)
     assert supervisor.stop() == 0
 

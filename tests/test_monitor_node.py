@@ -20,18 +20,20 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
 
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_core.testing import DETER, STOCH, write_tiny_bundle
-from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
+from fosp_msgs.msg import ActionCandidate, ActionProposal, Heartbeat, Latent, SafetyEvent, SafetyVerdict
+from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
 MODULE = "fosp_safety_monitor.safety_monitor_node"
 NODE = "/safety_monitor_node"
 ROBOT_FILE = Path(__file__).resolve().parents[1] / "config" / "robots" / "sim_arm.yaml"
-FORWARD = [0.4, 0.2, 0.0]
+FORWARD = [0.3, 0.2, 0.0]
 DANGER = [0.9, 0.0, 0.0]
 STOP_LIMIT_S = 0.2
 BRAKING_STEP = 6.0 * 0.03
@@ -79,6 +81,7 @@ class Chain:
             deter=array.array("f", [0.25] * DETER),
             stoch=array.array("f", [0.0] * STOCH),
             surprise=0.1,
+            contrast=0.2,
         )
         latent.header.stamp = self.node.get_clock().now().to_msg()
         latent.header.frame_id = "camera"
@@ -138,7 +141,7 @@ def chain(graph: Any, robot: RobotConfig, process: Any, node_arguments: Any, wai
 
 
 def moves(chain: Chain) -> bool:
-    return bool(chain.commands) and components(chain.commands[-1]) == pytest.approx([0.1, 0.05, 0.0])
+    return bool(chain.commands) and components(chain.commands[-1]) == pytest.approx([0.075, 0.05, 0.0])
 
 
 def stands(chain: Chain) -> bool:
@@ -147,6 +150,11 @@ def stands(chain: Chain) -> bool:
 
 def decided(chain: Chain, decision: int, reason: int) -> Callable[[], bool]:
     return lambda: (chain.verdicts[-1].decision, chain.verdicts[-1].reason) == (decision, reason)
+
+
+def reset(graph: Any, wait_until: Callable[..., Any]) -> None:
+    """Until it is granted: every check must have held for release_s."""
+    wait_until(lambda: graph.call(Trigger, f"{NODE}/reset", Trigger.Request()).success, 5.0, "a granted reset")
 
 
 def braking_was_smooth(commands: list[Any]) -> bool:
@@ -164,7 +172,7 @@ def test_safe_proposals_move_the_robot_at_the_command_rate(chain: Chain, wait_un
     assert {command.header.frame_id for command in commands} == {"base_link"}
     verdict = chain.verdicts[-1]
     assert verdict.action_in.tolist() == verdict.action_out.tolist() == np.float32(FORWARD).tolist()
-    assert (verdict.q_h, verdict.v_h) == pytest.approx((0.4, 0.25))
+    assert (verdict.q_h, verdict.v_h) == pytest.approx((0.3, 0.25))
     assert verdict.model_id == chain.model_id
     assert verdict.header.frame_id == "camera"
 
@@ -178,7 +186,7 @@ def test_a_proposal_that_the_monitors_own_critic_finds_risky_does_not_reach_the_
     wait_until(lambda: components(chain.commands[-1]) == pytest.approx([-0.05, 0.1, 0.0]))
     chain.actions = [DANGER, [0.8, 0.0, 0.0]]
     wait_until(decided(chain, SafetyVerdict.RECOVER, SafetyVerdict.REASON_NO_FEASIBLE))
-    wait_until(lambda: components(chain.commands[-1]) == pytest.approx([0.25 * 0.3 * 0.8, 0.0, 0.0]))
+    wait_until(lambda: components(chain.commands[-1]) == pytest.approx([0.25 * 0.18 * 0.8, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize(
@@ -215,8 +223,7 @@ def test_a_broken_proposal_latches_until_a_reset_after_its_end(chain: Chain, gra
     wait_until(lambda: chain.verdicts[-1].action_in.tolist() == np.float32(FORWARD).tolist())
     assert chain.verdicts[-1].decision == SafetyVerdict.LATCH
     assert stands(chain)
-    answer = graph.call(Trigger, f"{NODE}/reset", Trigger.Request())
-    assert answer.success, answer.message
+    reset(graph, wait_until)
     wait_until(lambda: moves(chain), 5.0, "motion again")
 
 
@@ -234,7 +241,7 @@ def test_a_latch_is_not_left_by_deactivating_and_configuring_again(chain: Chain,
     count = len(chain.verdicts)
     wait_until(lambda: len(chain.verdicts) > count + 20)
     assert {verdict.decision for verdict in chain.verdicts[count + 1 :]} == {SafetyVerdict.LATCH}
-    assert graph.call(Trigger, f"{NODE}/reset", Trigger.Request()).success
+    reset(graph, wait_until)
     wait_until(lambda: moves(chain), 5.0, "motion again")
 
 
@@ -272,10 +279,14 @@ def test_diagnostics_name_state_model_rates_and_what_stops_the_robot(chain: Chai
     assert values["state"] == "active"
     assert values["model id"] == chain.model_id
     assert values["latched"] == "no"
-    assert float(values["proposal rate (Hz)"]) == pytest.approx(20.0, abs=8.0)
-    assert float(values["robot state rate (Hz)"]) == pytest.approx(100.0, abs=40.0)
+    assert float(values["proposal rate (Hz)"]) == pytest.approx(20.0, abs=10.0)
+    assert 20.0 < float(values["robot state rate (Hz)"]) < 140.0
     assert float(values["robot state age (ms)"]) < 100.0
-    assert int(values["command ticks"]) > 100
+    assert int(values["command ticks"]) > 50
+    assert values["mode"] == "gating"
+    assert values["emergency stop"] == "never heard of"
+    assert values["others on the command topic"] == "none"
+    assert "SCHED_FIFO" in values["scheduling"]
     assert "late ticks" in values
     chain.policy_lives = False
     assert "proposal" in wait_until(status(DiagnosticStatus.WARN), 5.0, "a warning").message
@@ -307,6 +318,8 @@ def test_parameters_describe_themselves_and_refuse_what_would_loosen_them_while_
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
+        ("proposal_timout_s:=0.2", "unknown parameter 'proposal_timout_s' of safety_monitor_node; allowed: bundle,"),
+        ("shadow:=yes_please", "parameter 'shadow' must be empty or 'i_accept_that_nothing_is_gated'"),
         ("proposal_timeout_s:=0.0", "parameter 'proposal_timeout_s' must be in [0.02, 1] s"),
         ("veto_latch_count:=1", "parameter 'veto_latch_count' must be a whole number in [2, 1000] steps"),
         ("surprise_stop_count:=3", "surprise_recover_count <= surprise_stop_count"),
@@ -346,3 +359,71 @@ def test_a_robot_that_takes_plain_twists_gets_them(
     chain = Chain(graph, read_robot(file), model_id)
     wait_until(lambda: moves(chain), 20.0, "motion")
     assert isinstance(chain.commands[-1], Twist)
+
+
+def test_events_tell_the_operator_what_stopped_the_robot_and_late_joiners_see_them(
+    chain: Chain, graph: Any, wait_until: Any
+) -> None:
+    assert graph.call(Trigger, f"{NODE}/estop", Trigger.Request()).success
+    wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_ESTOP))
+    wait_until(lambda: stands(chain), 2.0, "standstill")
+    reset(graph, wait_until)
+    wait_until(lambda: moves(chain), 5.0, "motion again")
+    events = graph.listen(SafetyEvent, topics.SAFETY_EVENT, qos.LATCHED_EVENTS)
+    wait_until(lambda: events and events[-1].kind == SafetyEvent.MOVING, 5.0, "the events so far")
+    kinds = [event.kind for event in events]
+    assert kinds[0] == SafetyEvent.ACTIVATED
+    latched, granted = kinds.index(SafetyEvent.LATCHED), kinds.index(SafetyEvent.RESET)
+    assert latched < granted < len(kinds) - 1
+    assert events[latched].reason == SafetyVerdict.REASON_ESTOP
+    assert "emergency stop service" in events[latched].text
+    assert events[latched].model_id == chain.model_id
+
+
+def test_somebody_else_on_the_command_topic_latches_until_it_is_gone(chain: Chain, graph: Any, wait_until: Any) -> None:
+    rogue = graph.node.create_publisher(TwistStamped, "arm/twist_command", 1)
+    wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_FOREIGN_COMMAND))
+    wait_until(lambda: stands(chain), 2.0, "standstill")
+    assert "/probe" in chain.verdicts[-1].reason_text
+    assert not graph.call(Trigger, f"{NODE}/reset", Trigger.Request()).success
+    graph.node.destroy_publisher(rogue)
+    reset(graph, wait_until)
+    wait_until(lambda: moves(chain), 5.0, "motion again")
+
+
+def test_a_node_that_comes_back_as_another_process_leaves_the_robot_stopped(
+    chain: Chain, graph: Any, wait_until: Any
+) -> None:
+    heartbeats = graph.node.create_publisher(Heartbeat, topics.HEARTBEAT, qos.STEP)
+    for pid in (100, 200):
+        stamp = graph.node.get_clock().now().to_msg()
+        wait_until(lambda: heartbeats.get_subscription_count() > 0)
+        heartbeats.publish(Heartbeat(node="/policy_node", pid=pid, state=3, stamp=stamp))
+    wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NODE_RESTARTED))
+    wait_until(lambda: stands(chain), 2.0, "standstill")
+
+
+def test_markers_show_the_box_the_command_and_the_risk(chain: Chain, graph: Any, wait_until: Any) -> None:
+    arrays = graph.listen(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
+    box, arrow, label = wait_until(lambda: arrays and arrays[-1].markers)
+    assert {marker.header.frame_id for marker in (box, arrow, label)} == {"base_link"}
+    assert len(box.points) == 24
+    assert arrow.points[1].x - arrow.points[0].x == pytest.approx(0.5 * 0.075)
+    assert label.text.startswith("PASS OK q_h 0.30")
+
+
+def test_in_shadow_mode_a_vetoed_proposal_reaches_the_robot_and_all_that_is_said_says_so(
+    bring_up: Any, graph: Any, node_arguments: Any, robot: RobotConfig, wait_until: Any
+) -> None:
+    model_id, arguments = node_arguments
+    bring_up([*arguments, "-p", f"shadow:={SHADOW_PHRASE}"])
+    chain = Chain(graph, robot, model_id)
+    chain.actions = [DANGER]
+    wait_until(lambda: chain.commands and components(chain.commands[-1])[0] == pytest.approx(0.225), 20.0, "motion")
+    assert chain.verdicts[-1].shadow
+    assert chain.verdicts[-1].decision == SafetyVerdict.RECOVER
+    status = wait_until(lambda: chain.diagnostics and chain.diagnostics[-1].status[0])
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message.startswith("SHADOW")
+    chain.policy_lives = False
+    wait_until(lambda: stands(chain), 2.0, "standstill without proposals")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
@@ -13,6 +14,7 @@ from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
 from fosp_bringup.stack import ParameterValue, Process, Stack, enclave, settings, stack
 from fosp_core.errors import UserError
+from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from launch import LaunchContext, LaunchDescription
 
 Arguments = Mapping[str, tuple[str, str]]
@@ -26,6 +28,8 @@ COMMON: Arguments = {
     "use_respawn": ("false", "Start dead nodes anew, never the safety monitor."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "record": ("", "Folder for one bag per episode; empty: nothing is recorded."),
+    "shadow": ("", f"Judge without gating: only if it says '{SHADOW_PHRASE}'."),
+    "black_box": ("~/.ros/fosp_black_box", "Folder for what happened before every stop; empty: nothing is kept."),
 }
 _FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset")
 _RENAMED = {"model": "bundle", "record": "recorder"}
@@ -41,6 +45,7 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
         values = {
             _RENAMED.get(name, name): _flag(name, value) if name in _FLAGS else value for name, value in given.items()
         }
+        values["black_box"] = str(Path(given["black_box"]).expanduser()) if given["black_box"] else ""
         return actions(stack(**values))  # type: ignore[arg-type]
 
     return LaunchDescription(

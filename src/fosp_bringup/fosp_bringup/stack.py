@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
+from fosp_core import topics
+from fosp_core.bundle import read_manifest
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraConfig, RobotConfig, read_robot, read_yaml
+from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
 Camera = Literal["simulated", "file", "realsense", "none"]
 Simulator = Literal["mujoco", "gazebo", "none"]
@@ -121,6 +124,8 @@ def stack(
     use_respawn: bool = False,
     log_level: str = "info",
     auto_reset: bool = True,
+    shadow: str = "",
+    black_box: Path | str = "",
 ) -> Stack:
     """The stack of one robot, or of a simulated one.
 
@@ -131,7 +136,9 @@ def stack(
     fosp/feedback, a name in config/feedback or path; empty: a simulator or another node publishes it. `teleop`: the
     operator's device, a name in config/teleop or path: a person drives, without a bundle, through the monitor's checks
     that need none. `recorder`: folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes
-    by itself. Everything is checked here; UserError says what is wrong before any process is started.
+    by itself. `shadow`: the safety monitor judges without gating, if it is the phrase SHADOW_PHRASE. `black_box`: folder
+    for what happened before every stop; empty: nothing is kept. Everything is checked here; UserError says what is wrong
+    before any process is started.
     """
     for value, name, allowed in (
         (simulator, "simulator", SIMULATORS),
@@ -140,6 +147,8 @@ def stack(
     ):
         if value not in allowed:
             raise UserError(f"{name} must be one of {', '.join(allowed)}, got '{value}'")
+    if shadow not in ("", SHADOW_PHRASE):
+        raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
     if params_file:
         read_yaml(Path(params_file))
     processes: list[Process] = []
@@ -158,11 +167,13 @@ def stack(
     if teleop:
         driving, last = _operated(teleop, robot_file, robot_config)
     else:
-        driving, last = _decided(_checked_bundle(Path(bundle), robot_config), robot_file)
+        driving, last = _decided(_checked_bundle(Path(bundle), robot_config), robot_file, shadow)
     processes += [*driving, *_feedback(feedback, simulator, robot_file)]
     if recorder:
         out: dict[str, ParameterValue] = {"out": str(Path(recorder).absolute()), "robot": str(robot_file)}
         processes.append(Process("recorder_node", "fosp_learner", "fosp_learner.recorder_node", out, respawn=True))
+    if black_box:
+        processes.append(_black_box(Path(black_box), robot_file, None if teleop else Path(bundle)))
     processes.append(last)
     processes.append(_manager(processes, autostart, use_respawn))
     if use_sim_time:
@@ -171,14 +182,15 @@ def stack(
     return Stack(tuple(processes), namespace, log_level, path, use_respawn)
 
 
-def _decided(bundle: Path, robot_file: Path) -> tuple[list[Process], Process]:
+def _decided(bundle: Path, robot_file: Path, shadow: str) -> tuple[list[Process], Process]:
     """The model's nodes, and the monitor that judges what they propose."""
     model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
     nodes = [
         Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
         Process("policy_node", "fosp_policy", "fosp_policy.policy_node", model, respawn=True),
     ]
-    return nodes, Process(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", model)
+    judged = {**model, "shadow": shadow} if shadow else model
+    return nodes, Process(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", judged)
 
 
 def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[Process], Process]:
@@ -310,6 +322,18 @@ def _recording(path: Path) -> str:
     if path.is_dir():
         return "bag" if (path / "metadata.yaml").is_file() else "folder"
     return "realsense" if path.is_file() and path.suffix in (".db3", ".bag") else ""
+
+
+def _black_box(out: Path, robot_file: Path, bundle: Path | None) -> Process:
+    """Not managed: it remembers what happens while the graph comes up, too."""
+    cameras = [camera.topic for camera in read_manifest(bundle).observation.cameras] if bundle else []
+    parameters: dict[str, ParameterValue] = {
+        "out": str(out.absolute()),
+        "robot": str(robot_file),
+        "image_topics": cameras or [topics.COLOR_IMAGE],
+    }
+    module = "fosp_safety_monitor.black_box_node"
+    return Process("black_box_node", "fosp_safety_monitor", module, parameters, managed=False, respawn=True)
 
 
 def _manager(processes: list[Process], autostart: bool, use_respawn: bool) -> Process:

@@ -14,6 +14,7 @@ from fosp_bringup.stack import MANAGER, MONITOR, Process, Stack, environment, se
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
+from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +210,18 @@ def test_a_missing_bundle_is_refused() -> None:
         stack(robot="sim_arm")
     with pytest.raises(UserError, match="no such bundle folder"):
         stack(robot="sim_arm", bundle="absent")
+
+
+@pytest.mark.parametrize("said", ["true", "yes", "i_accept"])
+def test_shadow_mode_is_refused_unless_the_whole_phrase_is_said(bundle: Path, said: str) -> None:
+    with pytest.raises(UserError, match=f"to mean it, say '{SHADOW_PHRASE}'"):
+        stack(bundle=bundle, robot="sim_arm", shadow=said)
+    assert "shadow" not in parameters(stack(bundle=bundle, robot="sim_arm"), MONITOR)
+    assert parameters(stack(bundle=bundle, robot="sim_arm", shadow=SHADOW_PHRASE), MONITOR)["shadow"] == SHADOW_PHRASE
+
+
+def test_the_black_box_is_a_process_that_the_manager_does_not_wait_for(bundle: Path, tmp_path: Path) -> None:
+    described = simulated(bundle, black_box=tmp_path)
+    assert "black_box_node" in names(described)
+    assert "black_box_node" not in parameters(described, MANAGER)["nodes"]
+    assert parameters(described, "black_box_node")["image_topics"] == ["camera/color/image_raw"]

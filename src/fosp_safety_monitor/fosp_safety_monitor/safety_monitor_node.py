@@ -124,7 +124,7 @@ class SafetyMonitorNode(ManagedNode):
             self._made.append(gated(Bool, robot.estop_topic, self._on_estop, qos.SENSOR))
         # Of real time, also where the graph runs on simulated time, which may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [
+        self._view_timers = [
             self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady),
             self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady),
             self.create_timer(MARKER_PERIOD_S, self._mark, clock=steady),
@@ -167,7 +167,7 @@ class SafetyMonitorNode(ManagedNode):
         for subscription in self._made:
             self.destroy_subscription(subscription)
         if self._made:
-            for timer in self._timers:
+            for timer in self._view_timers:
                 self.destroy_timer(timer)
             self.destroy_publisher(self._commands)
             self.destroy_publisher(self._verdicts)

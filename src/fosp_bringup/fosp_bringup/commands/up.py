@@ -21,6 +21,10 @@ def up(
     use_respawn: Annotated[bool, typer.Option("--use-respawn", help="Start dead nodes anew (never the monitor).")] = (
         False
     ),
+    shadow: Annotated[str, typer.Option(help="Judge without gating: the phrase that the refusal names.")] = "",
+    black_box: Annotated[
+        Path | None, typer.Option(help="What happened before every stop goes there.", metavar="DIR")
+    ] = Path("runs/black_box"),
     log_level: Annotated[str, typer.Option(help="debug, info, warn, error or fatal.")] = "info",
 ) -> int:
     """Run the stack in the foreground until Ctrl-C."""
@@ -40,5 +44,7 @@ def up(
         params_file=params_file,
         use_respawn=use_respawn,
         log_level=log_level,
+        shadow=shadow,
+        black_box=black_box or "",
     )
     return Supervisor(described).run()

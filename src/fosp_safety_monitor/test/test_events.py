@@ -1,0 +1,33 @@
+"""One event for each change that matters to the operator."""
+
+from __future__ import annotations
+
+from fosp_msgs.msg import SafetyEvent
+from fosp_safety_monitor.events import EventKind, EventLog
+from fosp_safety_monitor.verdict import PASSED, Decision, Finding, Reason
+
+LATE = Finding(Decision.STOP, Reason.DEADLINE, "late")
+OLD = Finding(Decision.STOP, Reason.STALE_IMAGE, "old")
+BROKEN = Finding(Decision.LATCH, Reason.NOT_FINITE, "NaN")
+SLOW = Finding(Decision.PASS, Reason.SLOW_DOWN, "slow")
+
+
+def test_events_are_changes_of_kind_or_of_a_stops_reason():
+    log = EventLog()
+    events = [log.see(finding) for finding in (PASSED, SLOW, LATE, LATE, OLD, BROKEN, BROKEN, PASSED)]
+    kinds = [event and event.kind for event in events]
+    assert kinds == [
+        EventKind.MOVING,
+        None,
+        EventKind.STOPPED,
+        None,
+        EventKind.STOPPED,
+        EventKind.LATCHED,
+        None,
+        EventKind.MOVING,
+    ]
+    assert events[2].text == "late"
+
+
+def test_kinds_have_the_values_of_the_message():
+    assert all(getattr(SafetyEvent, kind.name) == kind for kind in EventKind)

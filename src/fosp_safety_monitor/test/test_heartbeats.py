@@ -1,0 +1,54 @@
+"""A node that died or hung and came back."""
+
+from __future__ import annotations
+
+import pytest
+
+from fosp_safety_monitor.heartbeats import ACTIVE, Beat, HeartbeatWatch
+from fosp_safety_monitor.verdict import Decision, Reason
+
+INACTIVE = 2
+
+
+@pytest.fixture
+def watch():
+    watch = HeartbeatWatch("/safety_monitor_node")
+    watch.arm()
+    return watch
+
+
+def test_a_node_that_beats_on_is_nothing_to_tell(watch):
+    assert all(watch.heard("/policy_node", Beat(7, ACTIVE, 0.1 * i), 0.5) is None for i in range(50))
+
+
+def test_another_process_under_the_same_name_latches(watch):
+    watch.heard("/policy_node", Beat(7, ACTIVE, 1.0), 0.5)
+    finding = watch.heard("/policy_node", Beat(8, 1, 1.1), 0.5)
+    assert (finding.decision, finding.reason) == (Decision.LATCH, Reason.NODE_RESTARTED)
+    assert "/policy_node" in finding.text
+    assert "process 7 is now 8" in finding.text
+    assert watch.heard("/policy_node", Beat(8, ACTIVE, 1.2), 0.5) is None, "told once"
+
+
+def test_a_silence_while_active_latches_when_it_ends(watch):
+    watch.heard("/policy_node", Beat(7, ACTIVE, 1.0), 0.5)
+    assert watch.heard("/policy_node", Beat(7, ACTIVE, 1.49), 0.5) is None
+    assert "0.60 s" in watch.heard("/policy_node", Beat(7, ACTIVE, 2.09), 0.5).text
+
+
+def test_a_node_that_was_asked_to_load_may_be_silent(watch):
+    watch.heard("/policy_node", Beat(7, INACTIVE, 1.0), 0.5)
+    assert watch.heard("/policy_node", Beat(7, ACTIVE, 9.0), 0.5) is None
+
+
+def test_before_the_first_activation_nodes_may_come_and_go():
+    watch = HeartbeatWatch("/safety_monitor_node")
+    watch.heard("/policy_node", Beat(7, ACTIVE, 1.0), 0.5)
+    assert watch.heard("/policy_node", Beat(8, ACTIVE, 1.1), 0.5) is None
+    watch.arm()
+    assert watch.heard("/policy_node", Beat(9, ACTIVE, 1.2), 0.5) is not None
+
+
+def test_the_monitors_own_heartbeat_is_not_watched(watch):
+    watch.heard("/safety_monitor_node", Beat(7, ACTIVE, 1.0), 0.5)
+    assert watch.heard("/safety_monitor_node", Beat(8, ACTIVE, 9.0), 0.5) is None

@@ -1,0 +1,254 @@
+"""The simulated graph, every node a process of its own, with a relay between them, and what it tells its tester."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rclpy
+import yaml
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
+from relay import INSIDE, Relay
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from fosp_bringup.paths import robot_path
+from fosp_bringup.stack import Process, Stack, stack
+from fosp_bringup.supervisor import Supervisor
+from fosp_core import topics
+from fosp_core.ros import qos
+from fosp_core.ros.stamps import seconds
+from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.testing import write_tiny_bundle
+from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
+from fosp_msgs.srv import ResetEpisode
+
+ESTOP = "estop"
+JERK = 600.0
+"""m/s^3: so that the jerk limit is under test, too."""
+POLICY_ACTION = [0.0, 0.5, 0.0]
+"""0.125 m/s along y: the arm does not reach the wall of its workspace while a fault is observed."""
+VETO_LATCH_COUNT = 20
+_PUBLISHED = {
+    "sim_node": (topics.COLOR_IMAGE, topics.JOINT_STATES, topics.TOOL_POSE),
+    "encoder_node": (topics.LATENT,),
+    "policy_node": (topics.PROPOSAL,),
+}
+"""What goes through the relay, by the node that says it."""
+_MOVING = 0.05
+
+
+class RelayedStack(Stack):
+    """Its nodes publish what `_PUBLISHED` names under `INSIDE`; the clock too where it is simulated."""
+
+    def ros_arguments(self, process: Process) -> list[str]:
+        arguments = super().ros_arguments(process)
+        for topic in _PUBLISHED.get(process.name, ()):
+            arguments += ["-r", f"{topic}:={INSIDE}{topic}"]
+        if process.name == "sim_node":
+            arguments += ["-r", f"{topics.CLOCK}:=/{INSIDE}clock"]
+        if process.name == "safety_monitor_node":
+            arguments += ["-p", f"veto_latch_count:={VETO_LATCH_COUNT}"]
+        return arguments
+
+
+@dataclass(frozen=True)
+class Command:
+    """One message of the command stream."""
+
+    receipt_s: float
+    """Wall clock."""
+    stamp_s: float
+    value: tuple[float, float, float]
+
+
+class GraphUnderFault:
+    """Use as a context manager; `drive` until the robot moves, then let the fault happen."""
+
+    def __init__(self, directory: Path, simulated_time: bool = False, black_box: bool = False) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.robot = _robot(directory)
+        self.directory = directory
+        self.box_directory = directory / "black_box"
+        write_tiny_bundle(directory / "bundle", self.robot, policy_action=POLICY_ACTION)
+        described = stack(
+            bundle=directory / "bundle",
+            robot=str(directory / "robot.yaml"),
+            simulator="mujoco",
+            scenario=str(_scenario(directory)),
+            auto_reset=False,
+            use_respawn=True,
+            use_sim_time=simulated_time,
+            black_box=self.box_directory if black_box else "",
+        )
+        fields = {name: getattr(described, name) for name in described.__dataclass_fields__}
+        self._log = (directory / "graph.log").open("w")
+        self.supervisor = Supervisor(RelayedStack(**fields), write=self._write, colour=False)
+        self.commands: list[Command] = []
+        self.verdicts: list[tuple[float, SafetyVerdict]] = []
+        """With their receipt on the wall clock."""
+        self.positions: list[tuple[float, NDArray[np.float64]]] = []
+        """Of the tool, with their receipt on the wall clock."""
+        self.estop_pressed: bool | None = False
+        """None: the emergency stop is silent."""
+        self._simulated_time = simulated_time
+
+    # -- coming and going ----------------------------------------------------------------------------
+    def __enter__(self) -> GraphUnderFault:
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self.node = rclpy.create_node("tester", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.relay = Relay(self.node)
+        self.relay.pass_on(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
+        self.relay.pass_on(JointState, topics.JOINT_STATES)
+        self.relay.pass_on(PoseStamped, topics.TOOL_POSE)
+        self.relay.pass_on(Latent, topics.LATENT)
+        self.relay.pass_on(ActionProposal, topics.PROPOSAL)
+        if self._simulated_time:
+            self.relay.pass_on(Clock, topics.CLOCK)
+        self.node.create_subscription(TwistStamped, self.robot.command_topic, self._command, qos.COMMAND_HISTORY)
+        self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.RECORD)
+        self.node.create_subscription(PoseStamped, INSIDE + topics.TOOL_POSE, self._pose, qos.STEP)
+        self._estop = self.node.create_publisher(Bool, ESTOP, qos.STEP)
+        self.node.create_timer(0.02, self._say_estop)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+        self.supervisor.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.supervisor.stop()
+        self._stopping.set()
+        self._thread.join(5.0)
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+        self._log.close()
+
+    def _spin(self) -> None:
+        while not self._stopping.is_set():
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def _write(self, line: str) -> None:
+        self._log.write(f"{time.time():.3f} {line}\n")
+        self._log.flush()
+
+    # -- what it tells -------------------------------------------------------------------------------
+    def _command(self, message: TwistStamped) -> None:
+        linear = message.twist.linear
+        self.commands.append(Command(time.time(), seconds(message.header.stamp), (linear.x, linear.y, linear.z)))
+
+    def _verdict(self, message: SafetyVerdict) -> None:
+        self.verdicts.append((time.time(), message))
+
+    def _pose(self, message: PoseStamped) -> None:
+        point = message.pose.position
+        self.positions.append((time.time(), np.array([point.x, point.y, point.z])))
+
+    def _say_estop(self) -> None:
+        if self.estop_pressed is not None:
+            self._estop.publish(Bool(data=self.estop_pressed))
+
+    # -- what a person would do ----------------------------------------------------------------------
+    def call(self, kind: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
+        """Answer of a service; None when none comes in time."""
+        client = self.node.create_client(kind, name)
+        try:
+            if not client.wait_for_service(timeout_s):
+                return None
+            future = client.call_async(request)
+            deadline = time.monotonic() + timeout_s
+            while not future.done() and time.monotonic() < deadline:
+                time.sleep(0.002)
+            return future.result() if future.done() else None
+        finally:
+            self.node.destroy_client(client)
+
+    def active(self) -> bool:
+        """Whether the lifecycle manager says so."""
+        answer = self.call(Trigger, "lifecycle_manager/is_active", Trigger.Request(), 5.0)
+        return bool(answer and answer.success)
+
+    def latched(self) -> bool:
+        """Whether the last verdict is a LATCH."""
+        return bool(self.verdicts) and self.verdicts[-1][1].decision == SafetyVerdict.LATCH
+
+    def reset_latch(self) -> bool:
+        """Whether a reset is granted now."""
+        answer = self.call(Trigger, "safety_monitor_node/reset", Trigger.Request(), 2.0)
+        return bool(answer and answer.success)
+
+    def begin_episode(self) -> None:
+        """The arm goes back to where it started."""
+        answer = self.call(ResetEpisode, topics.RESET_EPISODE, ResetEpisode.Request(episode=0))
+        if answer is None or not answer.success:
+            raise AssertionError("the simulator did not begin an episode")
+
+    def drive(self, timeout_s: float = 30.0) -> None:
+        """From whatever state to a robot that has moved for a fifth of a second; AssertionError when it does not."""
+        deadline = time.monotonic() + timeout_s
+        wait(self.active, timeout_s, "an active graph")
+        self.begin_episode()
+        while True:
+            if self.latched():
+                self.reset_latch()
+            since_s = time.time() - 0.2
+            recent = [c for c in self.commands[-40:] if c.receipt_s >= since_s]
+            if len(recent) >= 10 and all(c.value[1] > _MOVING for c in recent):
+                return
+            if time.monotonic() > deadline:
+                said = self.verdicts[-1][1].reason_text if self.verdicts else "nothing"
+                raise AssertionError(f"the robot does not move; the monitor says: {said}")
+            time.sleep(0.02)
+
+    # -- what happens to processes ---------------------------------------------------------------------
+    def signal(self, name: str, signum: signal.Signals) -> None:
+        """To the newest process of a node."""
+        os.kill(self.supervisor.pid(name), signum)
+
+
+def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    """The first true value of `condition`; AssertionError when none comes in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s:g} s for {what}")
+        time.sleep(0.005)
+
+
+def _robot(directory: Path) -> RobotConfig:
+    """The simulated arm with a jerk limit and an emergency stop."""
+    content: dict[str, Any] = yaml.safe_load(robot_path("sim_arm").read_text())
+    limits: Mapping[str, dict[str, float]] = content["limits"]
+    for axis in limits.values():
+        axis["jerk"] = JERK
+    content["estop_topic"] = ESTOP
+    (directory / "robot.yaml").write_text(yaml.safe_dump(content))
+    return read_robot(directory / "robot.yaml")
+
+
+def _scenario(directory: Path) -> Path:
+    """An empty table, and time enough to watch a fault."""
+    path = directory / "scenario.yaml"
+    path.write_text(yaml.safe_dump({"task": "safe_reach", "max_steps": 2000, "obstacles": {"count": 0}}))
+    return path

@@ -1,0 +1,258 @@
+"""`make faults`: every row of the fault table on the live graph, as a table and as runs/faults/faults.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from effects import Begun, settle
+from fault_table import COMMAND_TIMEOUT_S, FAULTS, Fault
+from graph_under_fault import JERK, Command, GraphUnderFault, wait
+
+from fosp_bringup.stack import environment
+from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.specs import RobotConfig
+from fosp_safety_monitor.verdict import Decision, Reason
+
+STOP_S = 0.15
+"""To notice a fault and to brake, beside what the configuration grants."""
+SERVO_LAG_S = 0.1
+"""Where nobody says zero the stop is that of the tool, which follows the robot's own watchdog with this lag."""
+STANDSTILL_M_S = 5e-3
+OBSERVED_S = 1.0
+"""How long a fault that must not disturb the robot is watched."""
+DECISION_TIMEOUT_S = 30.0
+_STAMP_SLACK_S = 0.005
+"""A command is stamped when it is published, which is a little after its tick was computed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row of faults.json."""
+
+    fault: str
+    expected: str
+    decision: str
+    reason: str
+    stop_ms: float | None
+    """From the fault to the first zero command; null: it was not stopped."""
+    limit_ms: float | None
+    ok: bool
+    beyond_limits: int
+    note: str = ""
+
+
+def suffer(graph: GraphUnderFault, fault: Fault) -> Outcome:
+    """Drive, let the fault happen, watch, end it."""
+    graph.drive()
+    first_command, first_verdict = len(graph.commands), len(graph.verdicts)
+    begun = fault.effect(graph)
+    try:
+        note = _watch(graph, fault, begun, first_command, first_verdict)
+    finally:
+        begun.end()
+    if fault.decision != "END" and not note:
+        note = _await_decision(graph, fault, first_verdict)
+    commands = graph.commands[first_command:]
+    stop_s = _tool_stop(graph, begun.since_s) if _silent(fault) else _stop(commands, begun.since_s)
+    decision, reason = _decided(graph, fault, first_verdict)
+    limit_s = None if fault.timeout_s is None else STOP_S + fault.timeout_s + (SERVO_LAG_S if _silent(fault) else 0.0)
+    if fault.timeout_s is None and stop_s is not None and fault.decision != "ANY":
+        note = note or "the robot was stopped"
+    if limit_s is not None and (stop_s is None or stop_s > limit_s):
+        note = note or "not stopped in time"
+    if fault.decision == "LATCH" and stop_s is not None:
+        after = [c for c in commands if c.receipt_s > begun.since_s + stop_s]
+        note = note or ("moved before a reset" if any(any(c.value) for c in after) else "")
+    beyond = beyond_limits(commands, graph.robot)
+    return Outcome(
+        fault=fault.name,
+        expected=fault.decision,
+        decision=decision,
+        reason=reason,
+        stop_ms=None if stop_s is None else round(1e3 * stop_s, 1),
+        limit_ms=None if limit_s is None else round(1e3 * limit_s, 1),
+        ok=not note and beyond == 0,
+        beyond_limits=beyond,
+        note=note,
+    )
+
+
+def _silent(fault: Fault) -> bool:
+    """The monitor itself is away, so its robot's watchdog stops the robot."""
+    return "safety_monitor_node" in fault.name
+
+
+def _watch(graph: GraphUnderFault, fault: Fault, begun: Begun, first_command: int, first_verdict: int) -> str:
+    """Until the robot was stopped, or for as long as it must not be; what went wrong, or nothing."""
+    if fault.timeout_s is None:
+        settle(OBSERVED_S)
+        return ""
+    deadline = begun.since_s + STOP_S + fault.timeout_s + 1.0
+
+    def stopped() -> bool:
+        recent = [c for c in graph.commands[first_command:] if c.receipt_s >= time.time() - 0.1]
+        quiet = fault.decision == "END" or _silent(fault)
+        return (bool(recent) or quiet) and not any(any(c.value) for c in recent) and time.time() > begun.since_s + 0.1
+
+    try:
+        wait(stopped, max(0.1, deadline - time.time()), "a stop")
+    except AssertionError:
+        return "not stopped"
+    if fault.reason != ("NODE_RESTARTED",) and fault.decision not in ("END", "ANY") and not _silent(fault):
+        return _await_decision(graph, fault, first_verdict)
+    return ""
+
+
+def _await_decision(graph: GraphUnderFault, fault: Fault, first_verdict: int) -> str:
+    if fault.decision == "ANY":
+        return ""
+    try:
+        wait(lambda: _expected(graph, fault, first_verdict), DECISION_TIMEOUT_S, "the decision")
+    except AssertionError:
+        return "another decision"
+    if fault.decision == "LATCH":
+        settle(0.2)
+    return ""
+
+
+def _expected(graph: GraphUnderFault, fault: Fault, first_verdict: int) -> tuple[str, str] | None:
+    """Decision and reason of the first verdict that is what the table says."""
+    for _, verdict in graph.verdicts[first_verdict:]:
+        decision, reason = Decision(verdict.decision).name, Reason(verdict.reason).name
+        if decision == fault.decision and reason in fault.reason:
+            return decision, reason
+    return None
+
+
+def _decided(graph: GraphUnderFault, fault: Fault, first_verdict: int) -> tuple[str, str]:
+    """What was expected, if it came; else the most restrictive of what came."""
+    if fault.decision == "END":
+        return ("END", graph.supervisor.died) if graph.supervisor.died else ("none", "")
+    worst = max((v for _, v in graph.verdicts[first_verdict:]), key=lambda v: v.decision, default=None)
+    found = _expected(graph, fault, first_verdict)
+    if found is not None and (fault.timeout_s is not None or worst is None or worst.decision <= Decision[found[0]]):
+        return found
+    return (Decision(worst.decision).name, Reason(worst.reason).name) if worst else ("none", "")
+
+
+def _stop(commands: Sequence[Command], since_s: float) -> float | None:
+    """From the fault to the first zero command of a stop that lasts, s."""
+    moving = [c.receipt_s for c in commands if c.receipt_s >= since_s and any(c.value)]
+    zeros = [c.receipt_s for c in commands if c.receipt_s >= since_s and not any(c.value)]
+    for zero in zeros:
+        if not any(zero < moved <= zero + 0.1 for moved in moving):
+            return zero - since_s
+    return None
+
+
+def _tool_stop(graph: GraphUnderFault, since_s: float) -> float | None:
+    """From the fault to the standstill of the tool, s."""
+    poses = [(t, p) for t, p in graph.positions if t >= since_s]
+    for i in range(len(poses) - 10):
+        (begin, a), (end, b) = poses[i], poses[i + 10]
+        if end > begin and np.linalg.norm(b - a) / (end - begin) < STANDSTILL_M_S:
+            return begin - since_s
+    return None
+
+
+def beyond_limits(commands: Sequence[Command], robot: RobotConfig) -> int:
+    """Commands that are faster than the speed limit, or were reached by more than acceleration or jerk allow."""
+    limits = [robot.limits[axis.name] for axis in robot.action.axes]
+    speed, deceleration = limits[0].speed, limits[0].deceleration
+    count, before = 0, None
+    for last, this in pairwise(commands):
+        dt = this.stamp_s - last.stamp_s
+        value = np.array(this.value)
+        fast = bool((np.abs(value) > speed + 1e-9).any()) or not np.isfinite(value).all()
+        change = np.abs(value - np.array(last.value))
+        paused = dt > COMMAND_TIMEOUT_S
+        jump = not paused and bool((change > deceleration * (max(dt, 0.0) + _STAMP_SLACK_S)).any())
+        slope = (value - np.array(last.value)) / dt if 0.005 < dt < 0.015 else None
+        jerk = slope is not None and before is not None and bool((np.abs(slope - before) > 1.5 * JERK * 0.01).any())
+        count += fast or jump or jerk
+        before = slope
+    return count
+
+
+def run(faults: Iterable[Fault], directory: Path) -> Iterator[Outcome]:
+    """Every fault, on as few graphs as can be; a graph that did not survive a row is started anew."""
+    for kind, rows in groupby(sorted(faults, key=lambda f: (f.graph, f.decision == "END")), key=lambda f: f.graph):
+        pending = list(rows)
+        attempt = 0
+        while pending:
+            attempt += 1
+            folder = directory / f"{kind.replace(' ', '_')}_{attempt}"
+            with GraphUnderFault(folder, simulated_time=kind == "simulated time", black_box=True) as graph:
+                while pending and graph.supervisor.alive:
+                    fault = pending.pop(0)
+                    try:
+                        yield suffer(graph, fault)
+                    except AssertionError as error:
+                        yield Outcome(fault.name, fault.decision, "none", "", None, None, False, 0, str(error))
+                        break
+
+
+def describe(outcome: Outcome) -> str:
+    """One line of the table."""
+
+    def ms(value: float | None) -> str:
+        return "     -" if value is None else f"{value:6.0f}"
+
+    verdict = "ok  " if outcome.ok else "FAIL"
+    note = f"  {outcome.note}" if outcome.note else ""
+    if outcome.beyond_limits:
+        note += f"  {outcome.beyond_limits} commands beyond limits"
+    said = f"{outcome.decision} {outcome.reason}"
+    return (
+        f"{verdict} {outcome.fault:52} {outcome.expected:10} {said:28} "
+        f"{ms(outcome.stop_ms)} {ms(outcome.limit_ms)}{note}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="faults whose name contains this")
+    parser.add_argument("--out", type=Path, default=Path("runs/faults"))
+    options = parser.parse_args()
+    os.environ.update(environment())
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 100)))
+    claim_realtime_priority(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
+    faults = [fault for fault in FAULTS if options.only in fault.name]
+    options.out.mkdir(parents=True, exist_ok=True)
+    outcomes: list[Outcome] = []
+    began = time.monotonic()
+    print(f"     {'fault':52} {'expected':10} {'decided':28} {'stop':>6} {'limit':>6}  (ms)", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        for outcome in run(faults, Path(directory)):
+            outcomes.append(outcome)
+            print(describe(outcome), flush=True)
+        for log in Path(directory).rglob("graph.log"):
+            (options.out / f"{log.parent.name}.log").write_text(log.read_text())
+    (options.out / "faults.json").write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    stops = [o.stop_ms for o in outcomes if o.stop_ms is not None]
+    worst = max((o.stop_ms - o.limit_ms for o in outcomes if o.stop_ms and o.limit_ms), default=0.0)
+    print(
+        f"{len(outcomes)} faults, {len(failed)} not as expected, {sum(o.beyond_limits for o in outcomes)} commands "
+        f"beyond limits, {len(stops)} stops, the one closest to its limit {-worst:.0f} ms before it, "
+        f"{time.monotonic() - began:.0f} s; {options.out / 'faults.json'}"
+    )
+    return int(bool(failed) or len(outcomes) < len(faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
