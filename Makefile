@@ -7,11 +7,13 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 PARTS := ros robot realsense learner sim dev
 MESSAGES := $(shell find src/fosp_msgs -type f)
 
-.PHONY: help setup demo test test-unit bench lint clean
+.PHONY: help setup demo test test-unit bench faults mutants lint clean
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
 	@echo "make test   lint, unit tests, and tests of the live graph"
 	@echo "make bench  latency, jitter, throughput: a table and runs/bench/bench.json"
+	@echo "make faults every failure on the live graph, with measured stop times, and runs/faults/faults.json"
+	@echo "make mutants  takes every check of the safety monitor out in turn: a test must fail"
 	@echo "make lint   ruff, mypy, import rules"
 
 # -- set-up: system packages, venv with pinned wheels, messages ---------------------------------------
@@ -39,6 +41,12 @@ demo: setup
 
 bench: setup
 	@./fosp bench
+
+faults: setup
+	@. scripts/env.sh; python tests/faults/run_faults.py
+
+mutants: setup
+	@. scripts/env.sh; python tests/faults/mutants.py
 
 lint: setup
 	@. scripts/env.sh; ruff check . && ruff format --check . && scripts/typecheck.sh && lint-imports

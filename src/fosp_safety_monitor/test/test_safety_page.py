@@ -1,0 +1,27 @@
+"""docs/safety.md says what the code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fosp_safety_monitor.failures import FAILURES
+from fosp_safety_monitor.parameters import DESCRIPTIONS, SETTINGS
+from fosp_safety_monitor.safety_page import safety_page
+from fosp_safety_monitor.verdict import Reason
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "safety.md"
+
+
+def test_the_page_is_what_the_code_would_write_now():
+    assert PAGE.read_text() == safety_page(), "run: python -m fosp_safety_monitor.safety_page > docs/safety.md"
+
+
+def test_every_reason_is_a_row_of_the_failure_policy():
+    told = {reason for failure in FAILURES for reason in failure.reasons}
+    assert told == set(Reason) - {Reason.OK}
+
+
+def test_every_parameter_is_on_the_page():
+    page = safety_page()
+    assert all(f"`{item.name}`" in page for item in (*DESCRIPTIONS, *SETTINGS))
+    assert "{" not in page, "every placeholder was filled"

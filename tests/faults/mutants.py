@@ -1,0 +1,123 @@
+"""Does a test fail for every check that is taken out? Runs the unit tests once for each mutant: `make mutants`.
+
+A mutant is the code with one function replaced by what would be there without the check. One that no test notices is
+printed as SURVIVED, and makes the exit code 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
+LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`module.name` becomes `instead`."""
+
+    module: str
+    name: str
+    instead: Any
+    tests: Path = MONITOR_TESTS
+
+
+def _nothing(*arguments: Any, **keywords: Any) -> None:
+    """A check that never finds anything."""
+
+
+def _always(value: Any) -> Callable[..., Any]:
+    return lambda *arguments, **keywords: value
+
+
+def _granted(state: Any, robot: Any, thresholds: Any, now: Any) -> tuple[Any, str]:
+    """A reset that nothing refuses."""
+    from dataclasses import replace
+
+    return replace(state, latched=None), ""
+
+
+_CHECKS = "fosp_safety_monitor.checks"
+_DECISION = "fosp_safety_monitor.decision"
+_LIMITS = "fosp_core.limits"
+MUTANTS: tuple[Mutant, ...] = (
+    *(
+        Mutant(_CHECKS, f"check_{name}", _nothing)
+        for name in (
+            "latent",
+            "contrast",
+            "frozen",
+            "proposal",
+            "order",
+            "image",
+            "latent_age",
+            "proposal_age",
+            "robot_state",
+            "estop",
+            "command_owner",
+            "clock",
+            "stream",
+            "critic",
+            "surprise",
+            "vetoes",
+            "staleness_duration",
+        )
+    ),
+    Mutant(_DECISION, "_hold", _always((None, None))),
+    Mutant(_DECISION, "reset", _granted),
+    Mutant(_DECISION, "_gates", _always(True)),
+    Mutant(_DECISION, "_at_rest", lambda standing: standing),
+    Mutant("fosp_safety_monitor.ladder", "speed_scale", _always(1.0)),
+    Mutant("fosp_safety_monitor.ladder", "choose", lambda chosen, values, thresholds: (chosen, None)),
+    Mutant("fosp_safety_monitor.monitor", "loosened", _always([])),
+    Mutant("fosp_safety_monitor.parameters", "_check", _nothing),
+    Mutant("fosp_safety_monitor.heartbeats", "_came_back", _nothing),
+    Mutant("fosp_safety_monitor.black_box", "make_room", _always([])),
+    Mutant(_LIMITS, "approach_speed", _always(1e9), LIMIT_TESTS),
+    Mutant(_LIMITS, "ramp", lambda target, *others: target, LIMIT_TESTS),
+    Mutant(_LIMITS, "smooth_ramp", lambda target, *others: target, LIMIT_TESTS),
+    Mutant(_LIMITS, "smooth_approach_speed", _always(1e9), LIMIT_TESTS),
+    Mutant(_LIMITS, "brake", _always(0.0), LIMIT_TESTS),
+)
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether every test passes with the mutant in place; in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        setattr(importlib.import_module(mutant.module), mutant.name, mutant.instead)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", str(mutant.tests)]
+            code = int(pytest.main(arguments))
+        os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def main() -> int:
+    for module in {mutant.module for mutant in MUTANTS}:
+        importlib.import_module(module)
+    survivors = 0
+    for mutant in MUTANTS:
+        began = time.monotonic()
+        alive = survives(mutant)
+        survivors += alive
+        fate = "SURVIVED" if alive else "killed"
+        print(f"{fate:9} {mutant.module.split('.')[-1]}.{mutant.name}  {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{len(MUTANTS)} mutants, {survivors} survived")
+    return int(bool(survivors))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""A few rows of the fault table, so that `make test` sees what `make faults` shows of all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fault_table import FAULTS
+from run_faults import beyond_limits, describe, run
+
+
+def test_the_table_has_at_least_40_faults_and_no_name_twice() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 40
+
+
+@pytest.mark.timeout(180)
+def test_the_robot_is_stopped_in_time_by_each_of_a_few_faults(ros_environment: Any, tmp_path: Path) -> None:
+    quick = [fault for fault in FAULTS if fault.quick]
+    assert len(quick) >= 6
+    outcomes = []
+    for outcome in run(quick, tmp_path):
+        print(describe(outcome))
+        outcomes.append(outcome)
+    assert [o.fault for o in outcomes if not o.ok] == []
+    assert len(outcomes) == len(quick)
+    boxes = [path for path in tmp_path.rglob("black_box_*") if path.is_dir()]
+    assert boxes, "every stop leaves a black box"
+    assert os.listdir(boxes[0])
+
+
+def test_the_suite_would_see_commands_beyond_the_limits() -> None:
+    from graph_under_fault import Command
+
+    from fosp_bringup.paths import robot_path
+    from fosp_core.specs import read_robot
+
+    robot = read_robot(robot_path("sim_arm"))
+
+    def stream(*speeds: float) -> list[Command]:
+        return [Command(0.01 * i, 0.01 * i, (speed, 0.0, 0.0)) for i, speed in enumerate(speeds)]
+
+    assert beyond_limits(stream(0.0, 0.04, 0.08, 0.12), robot) == 0
+    assert beyond_limits(stream(0.3, 0.301, 0.302), robot) == 2, "speed"
+    assert beyond_limits(stream(0.0, 0.2), robot) == 1, "acceleration"
+    assert beyond_limits(stream(0.0, float("nan")), robot) == 1
