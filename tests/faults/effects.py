@@ -25,6 +25,8 @@ from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import time_message
 
+NETWORK_UP = "ip link set lo up && ip link set lo multicast on && ip route replace 224.0.0.0/4 dev lo"
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -272,6 +274,19 @@ def second_monitor() -> Effect:
             process.wait(20.0)
 
         return Begun(since_s, end)
+
+    return begin
+
+
+def network_down(seconds: float) -> Effect:
+    """No packet goes from any process to any other. Only in a network namespace of our own (run_faults.py)."""
+
+    def begin(graph: GraphUnderFault) -> Begun:
+        since_s = wall_s()
+        subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
+        settle(seconds)
+        subprocess.run(["sh", "-c", NETWORK_UP], check=True)
+        return Begun(since_s, lambda: None)
 
     return begin
 

@@ -32,7 +32,7 @@ VETO_S = VETO_LATCH_COUNT * PERIOD_S
 WATCH_S = 0.05
 """How often the monitor looks who else publishes commands."""
 
-Graph = Literal["real time", "simulated time"]
+Graph = Literal["real time", "simulated time", "network namespace"]
 
 
 @dataclass(frozen=True)
@@ -289,6 +289,18 @@ CLOCKS = (
     ),
 )
 
+NETWORK = (
+    Fault(
+        "network down for 0.5 s",
+        "STOP",
+        (*_NO_PROPOSAL, "STALE_ROBOT_STATE", "ESTOP"),
+        effects.network_down(0.5),
+        PROPOSAL_TIMEOUT_S,
+        "network namespace",
+    ),
+)
+"""Nothing reaches anybody then, so the stop is timed by what the monitor has told of it afterwards."""
+
 ENDS = (
     Fault("sigkill lifecycle_manager: the stack goes down", "END", (), effects.ended("lifecycle_manager"), 0.0),
     Fault(
@@ -310,5 +322,6 @@ FAULTS: tuple[Fault, ...] = (
     *ROBOT,
     *PROCESSES,
     *CLOCKS,
+    *NETWORK,
     *ENDS,
 )

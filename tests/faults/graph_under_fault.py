@@ -32,13 +32,14 @@ from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_core.testing import write_tiny_bundle
-from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
+from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict
 from fosp_msgs.srv import ResetEpisode
 
 ESTOP = "estop"
 JERK = 600.0
 """m/s^3: so that the jerk limit is under test, too."""
 POLICY_ACTION = [0.0, 0.5, 0.0]
+POLICY_SPEED = 0.125
 """0.125 m/s along y: the arm does not reach the wall of its workspace while a fault is observed."""
 VETO_LATCH_COUNT = 20
 _PUBLISHED = {
@@ -99,6 +100,7 @@ class GraphUnderFault:
         self.commands: list[Command] = []
         self.verdicts: list[tuple[float, SafetyVerdict]] = []
         """With their receipt on the wall clock."""
+        self.events: list[SafetyEvent] = []
         self.positions: list[tuple[float, NDArray[np.float64]]] = []
         """Of the tool, with their receipt on the wall clock."""
         self.estop_pressed: bool | None = False
@@ -122,6 +124,7 @@ class GraphUnderFault:
             self.relay.pass_on(Clock, topics.CLOCK)
         self.node.create_subscription(TwistStamped, self.robot.command_topic, self._command, qos.COMMAND_HISTORY)
         self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.RECORD)
+        self.node.create_subscription(SafetyEvent, topics.SAFETY_EVENT, self.events.append, qos.LATCHED_EVENTS)
         self.node.create_subscription(PoseStamped, INSIDE + topics.TOOL_POSE, self._pose, qos.STEP)
         self._estop = self.node.create_publisher(Bool, ESTOP, qos.STEP)
         self.node.create_timer(0.02, self._say_estop)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,12 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from effects import Begun, settle
+from effects import NETWORK_UP, Begun, settle
 from fault_table import COMMAND_TIMEOUT_S, FAULTS, Fault
-from graph_under_fault import JERK, Command, GraphUnderFault, wait
+from graph_under_fault import JERK, POLICY_SPEED, Command, GraphUnderFault, wait
 
 from fosp_bringup.stack import environment
 from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.verdict import Decision, Reason
 
@@ -67,7 +70,10 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> Outcome:
     if fault.decision != "END" and not note:
         note = _await_decision(graph, fault, first_verdict)
     commands = graph.commands[first_command:]
-    stop_s = _tool_stop(graph, begun.since_s) if _silent(fault) else _stop(commands, begun.since_s)
+    if fault.graph == "network namespace":
+        stop_s = _told_stop(graph, begun.since_s)
+    else:
+        stop_s = _tool_stop(graph, begun.since_s) if _silent(fault) else _stop(commands, begun.since_s)
     decision, reason = _decided(graph, fault, first_verdict)
     limit_s = None if fault.timeout_s is None else STOP_S + fault.timeout_s + (SERVO_LAG_S if _silent(fault) else 0.0)
     if fault.timeout_s is None and stop_s is not None and fault.decision != "ANY":
@@ -169,6 +175,19 @@ def _tool_stop(graph: GraphUnderFault, since_s: float) -> float | None:
     return None
 
 
+def _told_stop(graph: GraphUnderFault, since_s: float) -> float | None:
+    """From the fault to the moment at which the monitor says that it began to brake, and the braking, s."""
+    axis = graph.robot.limits[graph.robot.action.axes[0].name]
+    braking_s = POLICY_SPEED / axis.deceleration + axis.deceleration / JERK
+
+    def told() -> list[float]:
+        return [seconds(e.stamp) for e in graph.events if e.kind == e.STOPPED and seconds(e.stamp) >= since_s]
+
+    with contextlib.suppress(AssertionError):
+        return float(wait(told, DECISION_TIMEOUT_S, "the monitor's account")[0]) - since_s + braking_s
+    return None
+
+
 def beyond_limits(commands: Sequence[Command], robot: RobotConfig) -> int:
     """Commands that are faster than the speed limit, or were reached by more than acceleration or jerk allow."""
     limits = [robot.limits[axis.name] for axis in robot.action.axes]
@@ -188,11 +207,29 @@ def beyond_limits(commands: Sequence[Command], robot: RobotConfig) -> int:
     return count
 
 
-def run(faults: Iterable[Fault], directory: Path) -> Iterator[Outcome]:
+def _in_namespace(faults: Sequence[Fault], directory: Path) -> Iterator[Outcome]:
+    """The same program in a network of its own, which can be cut without anybody else noticing."""
+    probe = subprocess.run(["unshare", "-n", "sh", "-c", NETWORK_UP], capture_output=True, text=True, check=False)
+    if probe.returncode != 0:
+        reason = (probe.stderr.strip() or "no reason given").splitlines()[0]
+        print(f"skip {len(faults)} faults of the network: no network namespace to be had ({reason})", flush=True)
+        return
+    out = directory / "namespace"
+    command = f'{NETWORK_UP} && exec "$0" "$@"'
+    program = [sys.executable, __file__, "--inside-namespace", "--out", str(out)]
+    subprocess.run(["unshare", "-n", "sh", "-c", command, *program], stdout=subprocess.DEVNULL, check=False)
+    for row in json.loads((out / "faults.json").read_text()):
+        yield Outcome(**row)
+
+
+def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False) -> Iterator[Outcome]:
     """Every fault, on as few graphs as can be; a graph that did not survive a row is started anew."""
     for kind, rows in groupby(sorted(faults, key=lambda f: (f.graph, f.decision == "END")), key=lambda f: f.graph):
         pending = list(rows)
         attempt = 0
+        if kind == "network namespace" and not inside_namespace:
+            yield from _in_namespace(pending, directory)
+            continue
         while pending:
             attempt += 1
             folder = directory / f"{kind.replace(' ', '_')}_{attempt}"
@@ -226,18 +263,21 @@ def describe(outcome: Outcome) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="faults whose name contains this")
+    parser.add_argument("--inside-namespace", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     options = parser.parse_args()
     os.environ.update(environment())
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 100)))
     claim_realtime_priority(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
     faults = [fault for fault in FAULTS if options.only in fault.name]
+    if options.inside_namespace:
+        faults = [fault for fault in faults if fault.graph == "network namespace"]
     options.out.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
     began = time.monotonic()
     print(f"     {'fault':52} {'expected':10} {'decided':28} {'stop':>6} {'limit':>6}  (ms)", flush=True)
     with tempfile.TemporaryDirectory() as directory:
-        for outcome in run(faults, Path(directory)):
+        for outcome in run(faults, Path(directory), options.inside_namespace):
             outcomes.append(outcome)
             print(describe(outcome), flush=True)
         for log in Path(directory).rglob("graph.log"):
