@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fosp_core.limits import CommandLimits
@@ -10,6 +10,8 @@ from fosp_core.specs import read_robot
 
 ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
 DT = 0.01
+unhurried = settings(deadline=None, max_examples=60)
+"""A busy machine is no failure of the maths."""
 CENTRE = np.array([0.5, 0.0, 0.2])
 
 
@@ -56,6 +58,7 @@ def test_an_unknown_position_gives_a_stop_where_a_workspace_is_set():
         assert limits.follow(np.ones(3), np.full(3, 0.1), DT, position).command.max() < 0.1
 
 
+@unhurried
 @given(
     st.lists(st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 3), min_size=1, max_size=60),
     st.tuples(*[st.floats(0.0, 1.0)] * 3),
@@ -125,6 +128,7 @@ def test_braking_under_a_jerk_limit_is_as_quick_as_time_optimal_control_up_to_tw
     assert optimal_s <= count * DT <= optimal_s + 2 * DT
 
 
+@unhurried
 @given(
     st.lists(st.tuples(*[st.floats(-1.0, 1.0)] * 3), min_size=1, max_size=12),
     st.integers(1, 12),
@@ -149,6 +153,7 @@ def test_speed_acceleration_and_jerk_stay_in_their_limits_for_any_targets_and_un
             command, acceleration = after, slope
 
 
+@unhurried
 @given(st.lists(st.tuples(*[st.floats(-1.0, 1.0)] * 3), min_size=1, max_size=40), st.tuples(*[st.floats(0.0, 1.0)] * 3))
 def test_under_a_jerk_limit_too_the_tool_stays_in_the_box(actions, start):
     limits = CommandLimits(SMOOTH_ARM)
