@@ -136,9 +136,9 @@ def stack(
     fosp/feedback, a name in config/feedback or path; empty: a simulator or another node publishes it. `teleop`: the
     operator's device, a name in config/teleop or path: a person drives, without a bundle, through the monitor's checks
     that need none. `recorder`: folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes
-    by itself. `shadow`: the safety monitor judges without gating, if it is the phrase SHADOW_PHRASE. `black_box`: folder
-    for what happened before every stop; empty: nothing is kept. Everything is checked here; UserError says what is wrong
-    before any process is started.
+    by itself. `shadow`: the safety monitor judges without gating, if it is the phrase SHADOW_PHRASE. `black_box`: a
+    folder for what happened before every stop; empty: nothing is kept. Everything is checked here; UserError says what
+    is wrong before any process is started.
     """
     for value, name, allowed in (
         (simulator, "simulator", SIMULATORS),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.limits import CommandLimits
@@ -19,6 +20,7 @@ from fosp_core.specs import RobotConfig
 PROPOSAL_TIMEOUT_S = 0.15
 """teleop_node proposes at 50 Hz."""
 ROBOT_STATE_TIMEOUT_S = 0.1
+ESTOP_TIMEOUT_S = 0.2
 MAX_TICK_S = 0.05
 
 
@@ -47,10 +49,12 @@ class OperatorGuard:
         self._limits = CommandLimits(robot)
         self._zero = (0.0,) * robot.action.size
         self._command = self._zero
+        self._acceleration = self._zero
         self._action: OperatorAction | None = None
         self._state: Received | None = None
         self._pose: tuple[Received, tuple[float, float, float]] | None = None
-        self._estop: tuple[Received, bool] | None = None
+        self._estop: tuple[float, bool] | None = None
+        """When the emergency stop was last heard of (monotonic s), and whether it was pressed."""
         self._ticked_s: float | None = None
         self._released = False
         """The operator let go of the stick since the robot was last held for a reason other than their silence."""
@@ -64,6 +68,10 @@ class OperatorGuard:
 
     def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None:
         self._pose = received, position
+
+    def receive_estop(self, pressed: bool, receipt_s: float) -> None:
+        """`receipt_s` on the monotonic clock."""
+        self._estop = receipt_s, pressed
 
     # -- output --------------------------------------------------------------------------------------
     def tick(self) -> GuardTick:
@@ -82,21 +90,37 @@ class OperatorGuard:
         elapsed_s, previous = self._elapsed(now), np.array(self._command)
         limited = False
         if held or action is None:
-            self._command = tuple(self._limits.stop(previous, elapsed_s).tolist())
+            self._stop(elapsed_s)
         elif elapsed_s > 0.0:
             position = np.array(pose[1]) if pose is not None else None
-            following = self._limits.follow(np.clip(action.action, -1.0, 1.0), previous, elapsed_s, position)
-            self._command, limited = tuple(following.command.tolist()), following.limited
+            target, acceleration = np.clip(action.action, -1.0, 1.0), np.array(self._acceleration)
+            following = self._limits.follow(target, previous, elapsed_s, position, acceleration)
+            self._follow(following.command, elapsed_s)
+            limited = following.limited
         return GuardTick(self._command, held, limited)
 
     def halt(self) -> tuple[float, ...]:
         """The next command on the way to a standstill."""
-        elapsed_s = self._elapsed(self._now())
-        self._command = tuple(self._limits.stop(np.array(self._command), elapsed_s).tolist())
+        self._stop(self._elapsed(self._now()))
         return self._command
+
+    def _stop(self, elapsed_s: float) -> None:
+        stopped = self._limits.stop(np.array(self._command), elapsed_s, np.array(self._acceleration))
+        self._follow(stopped, elapsed_s)
+
+    def _follow(self, command: NDArray[np.float64], elapsed_s: float) -> None:
+        if elapsed_s > 0.0:
+            self._acceleration = tuple(((command - np.array(self._command)) / elapsed_s).tolist())
+        self._command = tuple(command.tolist())
 
     def _held(self, now: Now, action: OperatorAction | None) -> str:
         """Why the robot must not move, beside the silence of the operator."""
+        if self._robot.estop_topic:
+            receipt_s, pressed = self._estop or (-math.inf, True)
+            if pressed:
+                return "the emergency stop is pressed, or was never heard of"
+            if not 0.0 <= now.monotonic_s - receipt_s <= ESTOP_TIMEOUT_S:
+                return "the emergency stop is silent, which counts as pressed"
         state = age(self._state, now, ROBOT_STATE_TIMEOUT_S).stale_because
         if state:
             return f"{self._robot.state_topic}: {state}"

@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 
 from fosp_core import topics
 from fosp_core.clock import Now, Received
@@ -70,6 +71,8 @@ class OperatorGuardNode(ManagedNode):
         ]
         if robot.pose_topic:
             self._made.append(gated(PoseStamped, robot.pose_topic, self._on_pose, qos.SENSOR))
+        if robot.estop_topic:
+            self._made.append(gated(Bool, robot.estop_topic, self._on_estop, qos.SENSOR))
 
     def activate(self) -> None:
         self._guard, self._zeros = OperatorGuard(self._robot, self._now), 0
@@ -131,6 +134,9 @@ class OperatorGuardNode(ManagedNode):
             **dict.fromkeys(_NUMBERS, math.nan),
         )
         self._verdicts.publish(verdict)
+
+    def _on_estop(self, message: Bool) -> None:
+        self._guard.receive_estop(bool(message.data), time.monotonic())
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> bool:

@@ -146,3 +146,34 @@ def test_whatever_happens_every_command_keeps_the_limits(
                 assert abs(value) <= limits.speed + 1e-9
                 assert abs(value - previous) <= limits.deceleration * TICK_S + 1e-9
             before = command  # type: ignore[assignment]
+
+
+def test_a_configured_emergency_stop_must_say_that_it_is_not_pressed() -> None:
+    driven = Driven(ROBOT.model_copy(update={"estop_topic": "estop"}))
+    driven.tick(2)
+    assert "never heard of" in driven.held
+    driven.guard.receive_estop(False, driven.now.monotonic_s)
+    driven.tick(2)
+    assert driven.held == ""
+    driven.action = (1.0, 0.0, 0.0)
+    assert driven.tick(15)[0] > 0.1
+    driven.tick(10)
+    assert "silent" in driven.held
+    driven.guard.receive_estop(True, driven.now.monotonic_s)
+    assert driven.tick(10) == (0.0, 0.0, 0.0)
+    assert "pressed" in driven.held
+
+
+def test_under_a_jerk_limit_the_operator_stops_as_soon_as_it_allows() -> None:
+    limits = {name: axis.model_copy(update={"jerk": 300.0}) for name, axis in ROBOT.limits.items()}
+    driven = Driven(ROBOT.model_copy(update={"limits": limits}))
+    driven.tick(2)
+    driven.action = (1.0, 0.0, 0.0)
+    assert driven.tick(40)[0] == pytest.approx(0.25)
+    driven.action = (math.nan, 0.0, 0.0)
+    speeds = [driven.tick()[0] for _ in range(8)]
+    assert speeds[-1] == 0.0, "0.25 / 6 + 6 / 300 s, and a tick"
+    assert (
+        max(abs(a - 2 * b + c) for a, b, c in zip(speeds, speeds[1:], speeds[2:], strict=False))
+        <= 300 * TICK_S**2 + 1e-9
+    )
