@@ -9,7 +9,15 @@ from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner.behaviour import data_trajectories
 from fosp_learner.data.bags import Episode
-from fosp_learner.data.dataset import SequenceSampler, from_episodes, load_bags, shift_images, split, whole_episode
+from fosp_learner.data.dataset import (
+    SequenceSampler,
+    dataset_key,
+    from_episodes,
+    load_bags,
+    shift_images,
+    split,
+    whole_episode,
+)
 
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
 
@@ -81,3 +89,10 @@ def test_the_cache_is_reused_and_keyed_by_content(write_bag: Callable[..., Path]
     other = load_bags([bag], SMALL, robot, 0.1, tmp_path / "cache")
     assert other.key != first.key
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_what_does_not_change_the_reading_does_not_change_the_key(write_bag: Callable[..., Path], robot: RobotConfig):
+    bags = [write_bag(frames=9)]
+    key = dataset_key(bags, SMALL, robot, 0.05)
+    assert dataset_key(bags, SMALL, robot.model_copy(update={"name": "other"}), 0.05) == key
+    assert dataset_key(bags, SMALL, robot.model_copy(update={"command_timeout_s": 9.0}), 0.05) != key

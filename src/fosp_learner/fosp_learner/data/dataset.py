@@ -140,7 +140,10 @@ def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: Robot
     specs = {
         "version": CACHE_VERSION,
         "observation": observation.model_dump(mode="json"),
-        "robot": robot.model_dump(mode="json"),
+        "images": [robot.image_topic(camera.topic) for camera in observation.cameras],
+        "robot": robot.model_dump(
+            mode="json", include={"command_topic", "action", "command_timeout_s", "camera_frame_rate_hz"}
+        ),
         "period_s": period_s,
     }
     digest = hashlib.sha256(json.dumps(specs, sort_keys=True).encode())
