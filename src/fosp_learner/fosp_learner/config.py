@@ -185,7 +185,7 @@ class CloningConfig(Spec):
     over: keypoints form several times later on them, if at all. Only for an actor that sees the image alone.
     """
 
-    share: float = Field(1.0, ge=0)
+    share: float = Field(1.8, ge=0)
     """So many updates per full update."""
     episodes: Literal["good", "all"] = "good"
     """Those that succeed without violation, or all there are: behaviour cloning as it is commonly meant."""
@@ -203,7 +203,7 @@ class RefinementConfig(Spec):
     actor: bool = False
     """The actor as well. These latents are of images that were not shifted, and it begins to learn them by heart."""
 
-    share: float = Field(0.5, ge=0)
+    share: float = Field(1.2, ge=0)
     """So many updates per full update."""
     batch_size: int = Field(32, gt=0)
     sample: bool = True
@@ -228,7 +228,7 @@ class LearnerConfig(Spec):
 
     size: Size = "nano"
     seed: int = Field(0, ge=0)
-    steps: int = Field(6000, gt=0)
+    steps: int = Field(2500, gt=0)
     """Full updates: world model, critics and actor."""
     world_model_warmup: float = Field(0.0, ge=0, lt=1)
     """Share of the full updates that train the world model alone, first."""
