@@ -15,8 +15,12 @@ from fosp_core.bundle import Bundle
 
 OFFLINE: Literal[0] = 0
 ONLINE: Literal[1] = 1
-DEPLOYED_CANDIDATES = 4
-"""Of each actor: its mean, and three samples as alternatives for the safety monitor."""
+DEPLOYED_CANDIDATES = 6
+"""Of each actor: its mean, and five samples as alternatives for the safety monitor."""
+ALTERNATIVE_SPREAD = 2.0
+"""Those are drawn with so many times the actor's standard deviation. What is close to an infeasible mean is mostly as
+infeasible: in 300 scenes of safe_reach alternatives of the actor's own spread prevented no violation, wider ones a
+third of them."""
 SOFTMAX_SHARPNESS = 5.0
 """Exploration draws a feasible candidate with probability softmax(SOFTMAX_SHARPNESS * u)."""
 
@@ -142,6 +146,7 @@ class SafePolicy:
             raise PolicyOutputError("the actors' output is not finite")
         noise = rng.standard_normal((self._count, *mean.shape), dtype=np.float32)
         if not exploring:
+            noise *= ALTERNATIVE_SPREAD
             noise[0] = 0.0
         drawn = np.clip(mean + std * noise, -1.0, 1.0).astype(np.float32).reshape(-1, mean.shape[-1])
         keep = np.sort(np.unique(drawn, axis=0, return_index=True)[1])

@@ -15,7 +15,7 @@ from fosp_core.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.specs import RobotConfig
 from fosp_perception.encoder import Encoder, LatentState
-from fosp_policy.expansion import Proposal, SafePolicy
+from fosp_policy.expansion import DEPLOYED_CANDIDATES, Proposal, SafePolicy
 from fosp_safety_monitor.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.monitor import SafetyMonitor
 from fosp_safety_monitor.parameters import MonitorParameters
@@ -37,7 +37,9 @@ class Action:
 class Agent:
     """One bundle driving one robot; `reset` at the start of each episode, then `act` once per decision period."""
 
-    def __init__(self, bundle: Bundle, robot: RobotConfig, monitoring: Monitoring = "on", candidates: int = 4) -> None:
+    def __init__(
+        self, bundle: Bundle, robot: RobotConfig, monitoring: Monitoring = "on", candidates: int = DEPLOYED_CANDIDATES
+    ) -> None:
         self._bundle = bundle
         self._encoder = Encoder(bundle)
         self._policy = SafePolicy(bundle, candidates)
