@@ -11,7 +11,7 @@ def generate_launch_description() -> LaunchDescription:
             "model": ("", "Model bundle."),
             "camera": (
                 "none",
-                "none (a driver publishes already), realsense (a node for each camera of the robot file), or file.",
+                "none (a driver publishes already), realsense or opencv (the robot file lists them), or file.",
             ),
             "camera_path": ("", "For camera:=file: a bag, a folder of images, or a RealSense recording."),
             "feedback": ("", "Rules of reward, cost and success: a name in config/feedback, or a path; empty: none."),

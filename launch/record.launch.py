@@ -18,7 +18,7 @@ def generate_launch_description() -> LaunchDescription:
                 "Device that drives: gamepad, spacemouse, or a path like config/teleop/gamepad.yaml.",
             ),
             "feedback": ("", "Rules of reward, cost and success: a name in config/feedback, or a path."),
-            "camera": ("none", "none (a driver publishes already), realsense, or file."),
+            "camera": ("none", "none (a driver publishes already), realsense, opencv, or file."),
             "camera_path": ("", "For camera:=file: a bag, a folder of images, or a RealSense recording."),
             "simulator": ("none", "none (a real robot), or mujoco."),
             "scenario": ("", "Of the simulation: a name in config/scenarios, or a path."),

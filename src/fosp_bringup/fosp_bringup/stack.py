@@ -16,9 +16,9 @@ from fosp_core.errors import UserError
 from fosp_core.specs import CameraConfig, RobotConfig, read_robot, read_yaml
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
-Camera = Literal["simulated", "file", "realsense", "none"]
+Camera = Literal["simulated", "file", "realsense", "opencv", "none"]
 Simulator = Literal["mujoco", "gazebo", "none"]
-CAMERAS: tuple[Camera, ...] = ("simulated", "file", "realsense", "none")
+CAMERAS: tuple[Camera, ...] = ("simulated", "file", "realsense", "opencv", "none")
 SIMULATORS: tuple[Simulator, ...] = ("mujoco", "gazebo", "none")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 ParameterValue = str | bool | int | float | list[str]
@@ -131,8 +131,8 @@ def stack(
 
     `robot`: name in config/robots or path; empty: the scenario's. `bundle`: folder; empty: the one shipped for the
     scenario's task. `simulator`: mujoco, gazebo or none; `scenario`: name in config/scenarios or path, for a simulator.
-    `camera`: simulated, file (`camera_path`: a bag, a folder of images or a RealSense recording), realsense (a
-    camera_node for each camera of the robot file), or none (a driver that is running already). `feedback`: rules of
+    `camera`: simulated, file (`camera_path`: a bag, a folder of images or a RealSense recording), realsense or opencv
+    (a camera_node for each camera of the robot file), or none (a driver that is running already). `feedback`: rules of
     fosp/feedback, a name in config/feedback or path; empty: a simulator or another node publishes it. `teleop`: the
     operator's device, a name in config/teleop or path: a person drives, without a bundle, through the monitor's checks
     that need none. `recorder`: folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes
@@ -275,7 +275,9 @@ def _feedback(rules: str, simulator: str, robot_file: Path) -> list[Process]:
 
 def _camera(camera: str, path: str, robot: RobotConfig) -> list[Process]:
     """The camera nodes: of a recording, one that stands for the first camera; else one for each of the robot."""
-    if camera == "realsense":
+    if camera in ("realsense", "opencv"):
+        if not any(device.source == camera for device in robot.cameras):
+            raise UserError(f"camera '{camera}': robot '{robot.name}' lists no camera with source {camera}")
         return [_camera_node(_device(device, robot), f"{device.name}_node") for device in robot.cameras]
     if camera != "file":
         return []

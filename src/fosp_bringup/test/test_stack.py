@@ -102,6 +102,9 @@ def test_each_of_several_cameras_has_a_node_and_a_name_of_its_own(bundle: Path, 
     assert {process.executable for process in described.processes[:2]} == {"camera_node"}
     assert parameters(described, "wrist_node")["device"] == "/dev/video0"
     assert parameters(described, MANAGER)["nodes"][:2] == ["camera_node", "wrist_node"]
+    assert names(stack(bundle=bundle, robot=robot, camera="opencv"))[:2] == ["camera_node", "wrist_node"]
+    with pytest.raises(UserError, match="lists no camera with source opencv"):
+        stack(bundle=bundle, robot="sim_arm", camera="opencv")
     with pytest.raises(UserError, match="needs its serial"):
         stack(bundle=bundle, robot=robot_with(tmp_path, cameras=[{}, {"name": "wrist"}]), camera="realsense")
 

@@ -104,6 +104,15 @@ def test_a_condition_that_lasts_costs_in_every_frame_and_ends_nothing_by_itself(
     assert robot.feedback.running
 
 
+def test_a_source_that_speaks_only_when_something_changes_holds_until_then(robot: Robot) -> None:
+    robot.step()
+    robot.silent = True
+    robot.feedback.observe(SCAN, True, robot.now_s)
+    assert [robot.step().cost for _ in range(3)] == [1.0, 1.0, 1.0]
+    robot.feedback.observe(SCAN, False, robot.now_s)
+    assert [robot.step().cost for _ in range(2)] == [1.0, 0.0], "it held at the beginning of the first of the two"
+
+
 def test_a_rule_that_ends_the_episode_is_a_failure(robot: Robot) -> None:
     robot.step()
     robot.feedback.observe(BUMPER, True, robot.now_s)

@@ -170,7 +170,7 @@ class CameraNode(ManagedNode):
     def _describe(self, source: ImageSource) -> None:
         """Take over what an opened source says of itself."""
         self._intrinsics, self._size = source.intrinsics, source.size
-        self._report.warnings, self._report.details, self._report.lost = source.warnings, source.details(), ""
+        self._report.warnings, self._report.lost = source.warnings, ""
         for warning in source.warnings:
             self.get_logger().warning(warning)
 
@@ -186,7 +186,7 @@ class CameraNode(ManagedNode):
             self.get_logger().fatal(f"no more frames, the camera's thread failed:\n{traceback.format_exc()}")
 
     def _film(self) -> None:
-        due_s = asked_s = time.monotonic()
+        due_s = time.monotonic()
         while not self._ending.is_set():
             source = self._source
             assert source is not None
@@ -201,10 +201,7 @@ class CameraNode(ManagedNode):
                     return
                 continue
             self._publish(frame)
-            now_s = time.monotonic()
-            self._statistics.add(now_s, frame.number)
-            if now_s - asked_s >= REPORT_PERIOD_S:
-                asked_s, self._report.details = now_s, source.details()
+            self._statistics.add(time.monotonic(), frame.number)
 
     def _recover(self, source: ImageSource, lost: SourceLost) -> bool:
         """Wait until the device is back; False when there is nothing to wait for, or the node is going down."""
@@ -252,6 +249,9 @@ class CameraNode(ManagedNode):
 
     # -- diagnostics ---------------------------------------------------------------------------------
     def _publish_report(self) -> None:
+        """The device is asked here, not in the camera's thread: an answer over USB may take longer than a frame."""
+        if self._source is not None and not self._report.lost:
+            self._report.details = self._source.details()
         message = diagnostic_array(self._report, self._statistics, self.is_active, time.monotonic())
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -43,6 +43,7 @@ class OpenCvSource:
         if not self.paced and "://" not in settings.device and not Path(settings.device).exists():
             raise UserError(f"{settings.device}: no such device, stream or video file; is the camera plugged in?")
         self._capture = self._open()
+        self._backend = self._capture.getBackendName()
         self._ahead: NDArray[np.uint8] | None = self._grab()
         if self._ahead is None:
             self.close()
@@ -56,7 +57,7 @@ class OpenCvSource:
             )
 
     def details(self) -> dict[str, str]:
-        return {"backend": self._capture.getBackendName()} if self._capture.isOpened() else {}
+        return {"backend": self._backend}
 
     def read(self) -> Frame:
         frame, self._ahead = self._ahead, None

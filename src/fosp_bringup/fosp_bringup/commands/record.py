@@ -33,7 +33,7 @@ def record(
     teleop: Annotated[str, typer.Option(help="A person drives: gamepad, spacemouse, keyboard, or a YAML file.")] = "",
     feedback: Annotated[str, typer.Option(help="Of a robot: rules by name (config/feedback) or file.")] = "",
     camera: Annotated[
-        str, typer.Option(help="Of a robot: none (its driver runs already), realsense or file.")
+        str, typer.Option(help="Of a robot: none (a driver runs already), realsense, opencv, file.")
     ] = "none",
     camera_path: Annotated[str, typer.Option(help="Recording for camera `file`.")] = "",
     namespace: Annotated[str, typer.Option(help="Of the robot.")] = "",

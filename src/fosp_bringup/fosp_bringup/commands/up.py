@@ -13,8 +13,11 @@ def up(
     bundle: Annotated[Path | None, typer.Option(help="Bundle; in simulation the shipped one.", metavar="DIR")] = None,
     scenario: Annotated[str, typer.Option(help="Of the simulation: a file, or a name.")] = "safe_reach",
     simulator: Annotated[str, typer.Option(help="Of the simulation: mujoco or gazebo.")] = "mujoco",
-    camera: Annotated[str, typer.Option(help="Of a robot: none (its driver runs already) or file.")] = "none",
-    camera_path: Annotated[str, typer.Option(help="Bag or folder of images for camera `file`.")] = "",
+    camera: Annotated[
+        str, typer.Option(help="Of a robot: none (a driver runs already), realsense, opencv, file.")
+    ] = "none",
+    camera_path: Annotated[str, typer.Option(help="Recording for camera `file`: a bag, images, or .db3.")] = "",
+    feedback: Annotated[str, typer.Option(help="Of a robot: rules by name (config/feedback) or file.")] = "",
     record: Annotated[Path | None, typer.Option(help="Record one bag per episode there.", metavar="DIR")] = None,
     namespace: Annotated[str, typer.Option(help="Moves the whole stack.")] = "",
     params_file: Annotated[str, typer.Option(help="ROS parameter file; wins over everything else.")] = "",
@@ -39,6 +42,7 @@ def up(
         bundle=bundle or "",
         camera=camera,
         camera_path=camera_path,
+        feedback=feedback,
         recorder=record or "",
         namespace=namespace,
         params_file=params_file,
