@@ -239,11 +239,13 @@ def test_a_person_records_on_a_robot_with_buttons_for_success_mark_and_discard(
 def test_a_robot_that_is_not_there_is_found_before_anything_is_recorded(
     record: Callable[..., Command], tmp_path: Path
 ) -> None:
-    out = tmp_path / "bags"
-    command = record("--robot", ROBOT, "--feedback", "arm_reach", "--teleop", "gamepad", "--out", out)
+    out, robot = tmp_path / "bags", tmp_path / "robot.yaml"
+    robot.write_text(yaml.safe_dump({**yaml.safe_load(ROBOT.read_text()), "estop_topic": "estop"}))
+    command = record("--robot", robot, "--feedback", "arm_reach", "--teleop", "gamepad", "--out", out)
     assert command.process.wait(90) == 1
     for topic in ("camera/color/camera_info", "joint_states", "tool_pose", "joy"):
         assert f"!!  {topic}: nobody publishes it: start the" in command.log
+    assert "!!  estop: nobody publishes it: its silence counts as pressed" in command.log
     assert "arm/twist_command: one publisher" in command.log
     assert "nothing is recorded" in command.log
     assert not list(out.glob("*_0*"))

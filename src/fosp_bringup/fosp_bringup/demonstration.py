@@ -34,6 +34,7 @@ OBSERVE_S = 3.0
 ACTIVE_TIMEOUT_S = 60.0
 STATE_HZ = 20.0
 """Least rate of the robot's state and pose: twice that at which the monitor would stop the robot."""
+ESTOP_HZ = 10.0
 DEVICE_HZ = 5.0
 LIVE_PERIOD_S = 0.25
 EPISODE_S = 30.0
@@ -91,7 +92,8 @@ def watched(session: Session) -> dict[str, str]:
     names = [frame_topic(robot), robot.state_topic, robot.command_topic]
     names += [robot.pose_topic] if robot.pose_topic else []
     names += [topic for topic, kind in camera_topics(robot).items() if kind.endswith("CameraInfo")]
-    return {**{name: recorded[name] for name in names}, session.device_topic: "sensor_msgs/msg/Joy"}
+    watched = {**{name: recorded[name] for name in names}, session.device_topic: "sensor_msgs/msg/Joy"}
+    return {**watched, robot.estop_topic: "std_msgs/msg/Bool"} if robot.estop_topic else watched
 
 
 def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> list[Finding]:
@@ -121,6 +123,9 @@ def _expected(session: Session) -> list[Expected]:
     expected.append(Expected(robot.state_topic, STATE_HZ, driver))
     if robot.pose_topic:
         expected.append(Expected(robot.pose_topic, STATE_HZ, driver))
+    if robot.estop_topic:
+        estop = "its silence counts as pressed: start its source, or remove estop_topic from the robot file"
+        expected.append(Expected(robot.estop_topic, ESTOP_HZ, estop))
     expected.append(Expected(robot.command_topic, robot.command_rate_hz, "the monitor is not active: see its log"))
     if not session.keyboard and not session.device_topic.startswith("spacenav"):
         device = f"start the device's node, which publishes {session.device_topic} (ros2 run joy joy_node)"
