@@ -28,6 +28,14 @@ from fosp_core.ros.stamps import time_message
 NETWORK_UP = "ip link set lo up && ip link set lo multicast on && ip route replace 224.0.0.0/4 dev lo"
 
 
+_HOG = """
+import os, time
+os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+end = time.monotonic() + 10
+while time.monotonic() < end: pass
+"""
+
+
 @dataclass(frozen=True)
 class Begun:
     """A fault that is in effect."""
@@ -181,11 +189,11 @@ def full_disk(name: str) -> Effect:
 
 
 def starved(count: int) -> Effect:
-    """So many processes that only count."""
+    """So many processes that only count, at normal priority and for ten seconds at most."""
 
     def begin(graph: GraphUnderFault) -> Begun:
         since_s = wall_s()
-        hogs = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(count)]
+        hogs = [subprocess.Popen([sys.executable, "-S", "-c", _HOG]) for _ in range(count)]
 
         def end() -> None:
             for hog in hogs:

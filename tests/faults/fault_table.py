@@ -15,7 +15,7 @@ from typing import Any, Literal
 import effects
 from effects import Effect, broken_image, tampered
 from graph_under_fault import VETO_LATCH_COUNT
-from relay import changed, every_second, nothing, stamped, swapped, twice
+from relay import changed, every_second, nothing, reversed_by, stamped, twice
 
 from fosp_core import topics
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent
@@ -31,6 +31,8 @@ SURPRISE_S = 12 * PERIOD_S
 VETO_S = VETO_LATCH_COUNT * PERIOD_S
 WATCH_S = 0.05
 """How often the monitor looks who else publishes commands."""
+SUPERVISOR_S = 0.15
+"""The supervisor looks every 50 ms whether a process has died; a node looks every 100 ms whether it is to end."""
 
 Graph = Literal["real time", "simulated time", "network namespace"]
 
@@ -107,7 +109,9 @@ PROCESSES = (
         effects.hung("sim_node", 0.3),
         PROPOSAL_TIMEOUT_S,
     ),
-    _stop("sigstop safety_monitor_node 0.3 s", "HELD_UP", effects.hung("safety_monitor_node", 0.3), COMMAND_TIMEOUT_S),
+    _stop(
+        "sigstop safety_monitor_node 0.15 s", "HELD_UP", effects.hung("safety_monitor_node", 0.15), COMMAND_TIMEOUT_S
+    ),
     _harmless("sigstop lifecycle_manager 0.3 s", effects.hung("lifecycle_manager", 0.3)),
     _harmless("sigkill black_box_node", effects.killed("black_box_node")),
     _harmless("disk full", effects.full_disk("black_box_node")),
@@ -164,7 +168,12 @@ PROPOSALS = (
         PROPOSAL_TIMEOUT_S,
     ),
     _harmless("proposals twice", tampered(_PROPOSAL, lambda: twice)),
-    _stop("proposals in the wrong order", ("DEADLINE", "ORDER"), tampered(_PROPOSAL, swapped), PROPOSAL_TIMEOUT_S),
+    _stop(
+        "proposals four and four in the wrong order",
+        ("DEADLINE", "ORDER"),
+        tampered(_PROPOSAL, lambda: reversed_by(4)),
+        PROPOSAL_TIMEOUT_S,
+    ),
     _latch(
         "proposals with NaN",
         "NOT_FINITE",
@@ -302,7 +311,7 @@ NETWORK = (
 """Nothing reaches anybody then, so the stop is timed by what the monitor has told of it afterwards."""
 
 ENDS = (
-    Fault("sigkill lifecycle_manager: the stack goes down", "END", (), effects.ended("lifecycle_manager"), 0.0),
+    Fault("sigkill lifecycle_manager: all goes down", "END", (), effects.ended("lifecycle_manager"), SUPERVISOR_S),
     Fault(
         "sigkill safety_monitor_node: the robot's watchdog",
         "END",

@@ -28,6 +28,7 @@ from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import Process, Stack, stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_core import topics
+from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot
@@ -146,6 +147,7 @@ class GraphUnderFault:
         self._log.close()
 
     def _spin(self) -> None:
+        claim_realtime_priority(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
         while not self._stopping.is_set():
             self._executor.spin_once(timeout_sec=0.05)
 

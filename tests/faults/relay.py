@@ -96,17 +96,17 @@ def every_second() -> Tamper:
     return change
 
 
-def swapped() -> Tamper:
-    """Two and two in the wrong order."""
+def reversed_by(count: int) -> Tamper:
+    """So many at a time, the newest of them first."""
     kept: list[Any] = []
 
     def change(message: Any) -> Iterable[Any]:
         kept.append(message)
-        if len(kept) < 2:
+        if len(kept) < count:
             return ()
-        pair = kept[::-1]
+        newest_first = kept[::-1]
         kept.clear()
-        return pair
+        return newest_first
 
     return change
 

@@ -115,10 +115,11 @@ def check_robot_state(robot: RobotStateInput, thresholds: Thresholds, now: Now) 
     return _stop(Reason.STALE_ROBOT_STATE, f"pose of the commanded point {stale}") if stale else None
 
 
-def check_estop(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Finding | None:
+def check_estop(robot: RobotStateInput, resumed_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
     """The configured emergency stop says that it is not pressed, and says so often; else LATCH.
 
-    STOP only while it was never heard of: nothing moved yet, and it may be about to begin.
+    STOP only while it was never heard of: nothing moved yet, and it may be about to begin. Its silence is counted from
+    `resumed_s` at the earliest: what came while the monitor itself was held up waits to be read.
     """
     if robot.estop_pressed:
         return _latch(Reason.ESTOP, "the emergency stop is pressed")
@@ -126,7 +127,7 @@ def check_estop(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Fin
         return None
     if robot.estop_receipt_s is None:
         return _stop(Reason.ESTOP, "the emergency stop was never heard of, which counts as pressed")
-    late = _late(robot.estop_receipt_s, thresholds.parameters.estop_timeout_s, now)
+    late = _late(max(robot.estop_receipt_s, resumed_s), thresholds.parameters.estop_timeout_s, now)
     if not late:
         return None
     return _latch(Reason.ESTOP, f"the emergency stop is silent, which counts as pressed: last heard {late}")

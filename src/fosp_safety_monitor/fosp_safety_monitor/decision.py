@@ -94,7 +94,7 @@ def judge_proposal(
     findings = [
         content,
         checks.check_proposal_age(proposal.receipt_s, thresholds, now),
-        *_check_inputs(proposal.frame, latent_receipt_s, robot, state.moved, thresholds, now),
+        *_check_inputs(state, proposal.frame, latent_receipt_s, robot, thresholds, now),
         checks.check_surprise(state.surprises, thresholds),
     ]
     vetoes = _count_vetoes(state.vetoes, most_restrictive(findings))
@@ -134,7 +134,7 @@ def judge_tick(
     held_up = checks.check_stream(state.ticked, thresholds, now)
     if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
         zeros = (0.0,) * thresholds.action_size
-        state = replace(state, command=zeros, acceleration=zeros)
+        state = replace(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
     findings = [held_up, checks.check_clock(state.ticked, thresholds, now)]
     findings += _check_standing(state, robot, thresholds, now)
     stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
@@ -191,12 +191,17 @@ def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, n
 
 # -- the table ---------------------------------------------------------------------------------------
 def _check_inputs(
-    frame: Frame, latent_receipt_s: float, robot: RobotStateInput, moved: bool, thresholds: Thresholds, now: Now
+    state: MonitorState,
+    frame: Frame,
+    latent_receipt_s: float,
+    robot: RobotStateInput,
+    thresholds: Thresholds,
+    now: Now,
 ) -> list[Finding | None]:
     """What holds of everything that a proposal descends from, and of the robot, now and as long as it is followed."""
     return [
-        checks.check_estop(robot, thresholds, now),
-        checks.check_command_owner(robot, moved),
+        checks.check_estop(robot, state.resumed_s, thresholds, now),
+        checks.check_command_owner(robot, state.moved),
         checks.check_image(frame, latent_receipt_s, thresholds, now),
         checks.check_latent_age(latent_receipt_s, thresholds, now),
         checks.check_robot_state(robot, thresholds, now),
@@ -210,7 +215,7 @@ def _check_standing(
     standing = state.standing
     if standing is None:
         return [
-            checks.check_estop(robot, thresholds, now),
+            checks.check_estop(robot, state.resumed_s, thresholds, now),
             checks.check_command_owner(robot, state.moved),
             _not_ready(state, checks.check_robot_state(robot, thresholds, now)),
         ]
@@ -218,7 +223,7 @@ def _check_standing(
     if deadline is not None and state.waiting is not None:
         text = f"no latent of frame and step {state.waiting.step} came for its proposal; {deadline.text}"
         deadline = Finding(Decision.STOP, Reason.STALE_LATENT, text)
-    inputs = _check_inputs(standing.frame, standing.latent_receipt_s, robot, state.moved, thresholds, now)
+    inputs = _check_inputs(state, standing.frame, standing.latent_receipt_s, robot, thresholds, now)
     return [deadline, *inputs]
 
 

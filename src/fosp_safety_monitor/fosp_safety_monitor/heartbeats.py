@@ -12,11 +12,14 @@ ACTIVE = 3
 
 @dataclass(frozen=True)
 class Beat:
-    """The last heartbeat of a node, as it was stamped: a late reader must not take its own delay for a silence."""
+    """The last heartbeat of a node: a late reader's delay is no silence, nor is a jump of the clock of the stamps."""
 
     pid: int
     state: int
     stamp_s: float
+    """ROS clock."""
+    receipt_s: float
+    """Monotonic clock."""
 
 
 class HeartbeatWatch:
@@ -41,7 +44,7 @@ class HeartbeatWatch:
             return None
         if before.pid != beat.pid:
             return _came_back(f"{name} died and was started anew (process {before.pid} is now {beat.pid})")
-        silence_s = beat.stamp_s - before.stamp_s
+        silence_s = min(beat.stamp_s - before.stamp_s, beat.receipt_s - before.receipt_s)
         if silence_s >= gap_limit_s and before.state == beat.state == ACTIVE:
             return _came_back(f"{name} is back after a silence of {silence_s:.2f} s, limit {gap_limit_s:g} s")
         return None

@@ -217,7 +217,7 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_heartbeat(self, message: Heartbeat) -> None:
         """Heard while inactive, too: a node that came back meanwhile is no less a reason to wait for a person."""
-        beat = Beat(message.pid, message.state, seconds(message.stamp))
+        beat = Beat(message.pid, message.state, seconds(message.stamp), time.monotonic())
         limit_s = float(self.get_parameter("heartbeat_gap_s").value)
         finding = self._heartbeats.heard(message.node, beat, limit_s)
         if finding is not None:

@@ -59,6 +59,8 @@ class MonitorState:
     """Proposals in a row that were vetoed for their risk."""
     stale_since_s: float | None = None
     """Monotonic clock; None: nothing is stale."""
+    resumed_s: float = -math.inf
+    """Monotonic clock of the end of the last pause of the command stream."""
     ticked: Now | None = None
     """The last command tick on both clocks."""
     reported_s: float = -math.inf

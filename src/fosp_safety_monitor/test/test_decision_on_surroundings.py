@@ -158,6 +158,20 @@ def test_after_a_pause_longer_than_the_robots_watchdog_commands_begin_at_zero(mo
     assert commands[-1] == HALF_SPEED
 
 
+def test_a_pause_of_the_monitor_itself_is_no_silence_of_the_emergency_stop(make_scene):
+    scene = make_scene(robot=ESTOP)
+    scene.drive(1.0)
+    heard_s = scene.robot.estop_receipt_s
+    scene.wait(0.5)
+    assert outcome(scene.tick().finding) == (Decision.STOP, Reason.HELD_UP)
+    for _ in range(25):
+        scene.wait(0.01)
+        scene.hear_from_robot()
+        scene.robot = replace(scene.robot, estop_receipt_s=heard_s)
+        finding = scene.tick().finding
+    assert outcome(finding) == (Decision.LATCH, Reason.ESTOP), "but it must speak again"
+
+
 # -- the camera ------------------------------------------------------------------------------------------------
 def frozen(scene, seconds):
     return scene.drive(seconds, latent=lambda: scene.latent(repeated_image=True))

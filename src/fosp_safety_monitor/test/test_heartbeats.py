@@ -10,6 +10,10 @@ from fosp_safety_monitor.verdict import Decision, Reason
 INACTIVE = 2
 
 
+def beat(pid, state, at_s):
+    return Beat(pid, state, stamp_s=1000.0 + at_s, receipt_s=at_s)
+
+
 @pytest.fixture
 def watch():
     watch = HeartbeatWatch("/safety_monitor_node")
@@ -18,37 +22,43 @@ def watch():
 
 
 def test_a_node_that_beats_on_is_nothing_to_tell(watch):
-    assert all(watch.heard("/policy_node", Beat(7, ACTIVE, 0.1 * i), 0.5) is None for i in range(50))
+    assert all(watch.heard("/policy_node", beat(7, ACTIVE, 0.1 * i), 0.5) is None for i in range(50))
 
 
 def test_another_process_under_the_same_name_latches(watch):
-    watch.heard("/policy_node", Beat(7, ACTIVE, 1.0), 0.5)
-    finding = watch.heard("/policy_node", Beat(8, 1, 1.1), 0.5)
+    watch.heard("/policy_node", beat(7, ACTIVE, 1.0), 0.5)
+    finding = watch.heard("/policy_node", beat(8, 1, 1.1), 0.5)
     assert (finding.decision, finding.reason) == (Decision.LATCH, Reason.NODE_RESTARTED)
     assert "/policy_node" in finding.text
     assert "process 7 is now 8" in finding.text
-    assert watch.heard("/policy_node", Beat(8, ACTIVE, 1.2), 0.5) is None, "told once"
+    assert watch.heard("/policy_node", beat(8, ACTIVE, 1.2), 0.5) is None, "told once"
 
 
 def test_a_silence_while_active_latches_when_it_ends(watch):
-    watch.heard("/policy_node", Beat(7, ACTIVE, 1.0), 0.5)
-    assert watch.heard("/policy_node", Beat(7, ACTIVE, 1.49), 0.5) is None
-    assert "0.60 s" in watch.heard("/policy_node", Beat(7, ACTIVE, 2.09), 0.5).text
+    watch.heard("/policy_node", beat(7, ACTIVE, 1.0), 0.5)
+    assert watch.heard("/policy_node", beat(7, ACTIVE, 1.49), 0.5) is None
+    assert "0.60 s" in watch.heard("/policy_node", beat(7, ACTIVE, 2.09), 0.5).text
 
 
 def test_a_node_that_was_asked_to_load_may_be_silent(watch):
-    watch.heard("/policy_node", Beat(7, INACTIVE, 1.0), 0.5)
-    assert watch.heard("/policy_node", Beat(7, ACTIVE, 9.0), 0.5) is None
+    watch.heard("/policy_node", beat(7, INACTIVE, 1.0), 0.5)
+    assert watch.heard("/policy_node", beat(7, ACTIVE, 9.0), 0.5) is None
 
 
 def test_before_the_first_activation_nodes_may_come_and_go():
     watch = HeartbeatWatch("/safety_monitor_node")
-    watch.heard("/policy_node", Beat(7, ACTIVE, 1.0), 0.5)
-    assert watch.heard("/policy_node", Beat(8, ACTIVE, 1.1), 0.5) is None
+    watch.heard("/policy_node", beat(7, ACTIVE, 1.0), 0.5)
+    assert watch.heard("/policy_node", beat(8, ACTIVE, 1.1), 0.5) is None
     watch.arm()
-    assert watch.heard("/policy_node", Beat(9, ACTIVE, 1.2), 0.5) is not None
+    assert watch.heard("/policy_node", beat(9, ACTIVE, 1.2), 0.5) is not None
 
 
 def test_the_monitors_own_heartbeat_is_not_watched(watch):
-    watch.heard("/safety_monitor_node", Beat(7, ACTIVE, 1.0), 0.5)
-    assert watch.heard("/safety_monitor_node", Beat(8, ACTIVE, 9.0), 0.5) is None
+    watch.heard("/safety_monitor_node", beat(7, ACTIVE, 1.0), 0.5)
+    assert watch.heard("/safety_monitor_node", beat(8, ACTIVE, 9.0), 0.5) is None
+
+
+def test_neither_a_late_reader_nor_a_jump_of_the_clock_is_a_silence(watch):
+    watch.heard("/policy_node", Beat(7, ACTIVE, stamp_s=1000.0, receipt_s=1.0), 0.5)
+    assert watch.heard("/policy_node", Beat(7, ACTIVE, stamp_s=1000.1, receipt_s=3.0), 0.5) is None
+    assert watch.heard("/policy_node", Beat(7, ACTIVE, stamp_s=4600.1, receipt_s=3.1), 0.5) is None
