@@ -22,6 +22,10 @@ def generate_launch_description() -> LaunchDescription:
             "camera_path": ("", "For camera:=file: a bag, a folder of images, or a RealSense recording."),
             "simulator": ("none", "none (a real robot), or mujoco."),
             "scenario": ("", "Of the simulation: a name in config/scenarios, or a path."),
+            "black_box": (
+                "",
+                "Folder for what happened before a stop; empty: nothing is kept, for a person stops often.",
+            ),
             "auto_reset": ("false", "Of the simulation: begin episodes by itself, not by the operator's button."),
         }
     )

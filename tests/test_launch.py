@@ -49,18 +49,19 @@ def nodes(file: str, **arguments: str) -> list[Any]:
     return found
 
 
-def test_the_simulation_launches_the_described_stack(bundle: Path) -> None:
-    described = stack(bundle=bundle, simulator="mujoco", scenario="safe_reach")
-    launched = nodes("sim.launch.py", model=str(bundle))
+def test_the_simulation_launches_the_described_stack(bundle: Path, tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    described = stack(bundle=bundle, simulator="mujoco", scenario="safe_reach", black_box=box)
+    launched = nodes("sim.launch.py", model=str(bundle), black_box=str(box))
     assert [(n.node_package, n.node_executable) for n in launched] == [(p.package, p.name) for p in described.processes]
 
 
 def test_a_robot_launches_the_described_stack(bundle: Path, tmp_path: Path) -> None:
-    described = stack(bundle=bundle, robot="sim_arm", camera="file", camera_path=tmp_path)
-    launched = nodes(
-        "real_robot.launch.py", model=str(bundle), robot="sim_arm", camera="file", camera_path=str(tmp_path)
-    )
-    assert [n.node_executable for n in launched] == [p.name for p in described.processes]
+    given = {"robot": "sim_arm", "camera": "file", "camera_path": str(tmp_path), "feedback": "arm_reach"}
+    described = stack(bundle=bundle, black_box=tmp_path / "box", **given)
+    launched = nodes("real_robot.launch.py", model=str(bundle), black_box=str(tmp_path / "box"), **given)
+    assert [n.node_executable for n in launched] == [p.executable or p.name for p in described.processes]
+    assert "black_box_node" in [n.node_executable for n in nodes("real_robot.launch.py", model=str(bundle), **given)]
 
 
 def test_a_person_records_with_the_described_stack(tmp_path: Path) -> None:
