@@ -20,7 +20,9 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "bundle_receiver = fosp_learner.bundle_receiver:main",
             "feedback_node = fosp_learner.feedback_node:main",
+            "learner_node = fosp_learner.learner_node:main",
             "recorder_node = fosp_learner.recorder_node:main",
         ]
     },

@@ -29,6 +29,8 @@ TASKS = ("safe_reach", "safe_goal")
 LIVE_EPISODES = 6
 RATE_EPISODES = 200
 ONNX_STEPS = 2000
+SWAPS = 10
+SERVING_HZ = 50.0
 
 
 def machine() -> dict[str, Any]:
@@ -62,6 +64,8 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
 
     return {
         "the live graph": partial(live_graph, bundle, out, some(LIVE_EPISODES)),
+        "the live graph beside a learner": partial(live_graph_with_learner, bundle, out, some(LIVE_EPISODES)),
+        "hot swaps": partial(swaps, bundle, some(SWAPS)),
         "ONNX Runtime": partial(onnx_step, bundle, some(ONNX_STEPS)),
         "the safety monitor": partial(monitor_decision, some(ONNX_STEPS)),
         "the simulator": partial(simulators, 3.0 * share),
@@ -87,6 +91,67 @@ def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
             "image_to_command_ms": percentiles_ms(live.latencies_s),
             "command_jitter_ms": percentiles_ms(lateness),
         }
+
+
+def live_graph_with_learner(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
+    """Time between two decisions with and without a learner that trains on the same machine at idle priority."""
+    import multiprocessing
+
+    from fosp_learner.bench import train_until_killed
+
+    out.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = {}
+    for name in ("without_learner", "with_learner"):
+        learner = None
+        if name == "with_learner":
+            learner = multiprocessing.get_context("spawn").Process(target=train_until_killed, daemon=True)
+            learner.start()
+        periods: list[float] = []
+        try:
+            with LiveSimulation(bundle, scenario_path("safe_reach"), log=out / f"{name}.log") as live:
+                for episode in range(episodes):
+                    decided: list[float] = []
+                    live.run_episode(episode, lambda step, decided=decided: decided.append(step.verdict.decided_s))
+                    periods += np.diff(decided).tolist()
+        finally:
+            if learner is not None:
+                learner.kill()
+                learner.join()
+        figures[name] = percentiles_ms(periods)
+    return {"decision_period_ms": figures}
+
+
+def swaps(bundle: Path, count: int) -> dict[str, Any]:
+    """From the announcement of a bundle until it is loaded, verified and self-tested beside an encoder at 50 Hz."""
+    from fosp_core.bundle_loader import BundleLoader
+    from fosp_core.hot_swap import Announcement
+    from fosp_learner.bench import write_noise_bundle
+
+    ready: dict[str, float] = {}
+    serving: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder) / "small"
+        write_noise_bundle(small, "small")
+        for directory in (bundle, small):
+            loaded = load_bundle(directory, provider="cpu")
+            inputs = _inputs(loaded)
+            loader = BundleLoader(lambda offered: load_bundle(offered.path, provider="cpu"))
+            took: list[float] = []
+            steps: list[float] = []
+            for number in range(count):
+                loader.offer(Announcement(loaded.manifest.id, directory, number))
+                begin = deadline = time.perf_counter()
+                while not loader.take():
+                    started = time.perf_counter()
+                    _step(loaded, inputs)
+                    steps.append(time.perf_counter() - started)
+                    deadline += 1.0 / SERVING_HZ
+                    time.sleep(max(0.0, deadline - time.perf_counter()))
+                took.append(time.perf_counter() - begin)
+            loader.close()
+            size = loaded.manifest.size
+            ready[size], serving[size] = round(1e3 * float(np.median(took)), 1), percentiles_ms(steps)
+    return {"swap_ms": ready, "step_while_swapping_ms": serving}
 
 
 def onnx_step(bundle: Path, steps: int) -> dict[str, Any]:

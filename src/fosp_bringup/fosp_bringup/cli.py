@@ -15,8 +15,11 @@ from fosp_bringup.commands import (
     demo,
     doctor,
     evaluate,
+    experiment,
+    finetune,
     pretrain,
     record,
+    replay,
     report,
     security,
     up,
@@ -34,12 +37,15 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("record")(record.record)
+app.command("replay")(replay.replay)
 app.add_typer(bags.app, name="bags")
 app.command("pretrain")(pretrain.pretrain)
 app.command("report")(report.report)
+app.command("finetune")(finetune.finetune)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(security.app, name="security")
+app.add_typer(experiment.app, name="experiment")
 app.command("doctor")(doctor.doctor)
 app.command("world")(world.world)
 app.command("bench")(bench.bench)
@@ -65,7 +71,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    if sys.argv[1:2] in (["pretrain"], ["bench"]):
+    if sys.argv[1:2] in (["pretrain"], ["finetune"], ["bench"]):
         from fosp_learner.process import restart_with_allocator_settings
 
         restart_with_allocator_settings()

@@ -74,6 +74,9 @@ _MANAGED = _interface(
 )
 """Of a lifecycle node, beside the above."""
 
+_SWAP = (topics.MODEL_ANNOUNCEMENT, topics.MODEL_STATUS)
+"""What a node that can take another bundle over listens to."""
+
 
 DEVICE_TOPICS = ("joy", "spacenav/joy")
 """Where the operator's device speaks (config/teleop)."""
@@ -97,12 +100,20 @@ def interfaces(
     cameras = [robot.image_topic(camera.topic) for camera in (observation or ObservationSpec()).cameras]
     rules = feedback or read_feedback_config(feedback_path(RULES[robot.kind]))
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
+    recorder = _interface(
+        [],
+        {
+            *(*camera_topics(robot), robot.command_topic, *states),
+            *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.FEEDBACK, topics.MARK),
+        },
+        ["~/discard"],
+    )
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
         "encoder_node": _interface(
-            [topics.LATENT, topics.MODEL_STATUS], [*cameras, topics.FEEDBACK, robot.command_topic]
+            [topics.LATENT, topics.MODEL_STATUS],
+            [*cameras, topics.FEEDBACK, robot.command_topic, topics.VERDICT, *_SWAP],
         ),
-        "policy_node": _interface([topics.PROPOSAL, topics.MODEL_STATUS], [topics.LATENT]),
         "teleop_node": _interface(
             [topics.PROPOSAL, topics.MARK],
             DEVICE_TOPICS,
@@ -114,18 +125,21 @@ def interfaces(
             {frame_topic(robot), *(rule.topic for rule in rules.rules)},
             [topics.RESET_EPISODE, "~/stop", "~/success"],
         ),
-        "recorder_node": _interface(
-            [],
-            {
-                *(*camera_topics(robot), robot.command_topic, *states),
-                *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.FEEDBACK, topics.MARK),
-            },
-            ["~/discard"],
-        ),
+        "policy_node": _interface([topics.PROPOSAL, topics.MODEL_STATUS], [topics.LATENT, *_SWAP]),
+        "recorder_node": recorder,
         "safety_monitor_node": _interface(
             [robot.command_topic, topics.VERDICT, topics.MODEL_STATUS, topics.DIAGNOSTICS],
-            [topics.LATENT, topics.PROPOSAL, *states],
+            [topics.LATENT, topics.PROPOSAL, *states, *_SWAP],
             ["~/reset"],
+        ),
+        "learner_node": _MANAGED
+        | recorder
+        | _interface(
+            [topics.MODEL_ANNOUNCEMENT, topics.BUNDLE_OFFER, topics.BUNDLE_CHUNK],
+            [topics.MODEL_STATUS, topics.BUNDLE_REQUEST],
+        ),
+        "bundle_receiver": _interface(
+            [topics.MODEL_ANNOUNCEMENT, topics.BUNDLE_REQUEST], [topics.BUNDLE_OFFER, topics.BUNDLE_CHUNK]
         ),
         "lifecycle_manager": _interface(
             [topics.DIAGNOSTICS],

@@ -12,7 +12,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
-from fosp_bringup.stack import ParameterValue, Process, Stack, enclave, settings, stack
+from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Process, Stack, enclave, settings, stack
 from fosp_core.errors import UserError
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from launch import LaunchContext, LaunchDescription
@@ -31,7 +31,7 @@ COMMON: Arguments = {
     "shadow": ("", f"Judge without gating: only if it says '{SHADOW_PHRASE}'."),
     "black_box": ("~/.ros/fosp_black_box", "Folder for what happened before every stop; empty: nothing is kept."),
 }
-_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset")
+_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring")
 _RENAMED = {"model": "bundle", "record": "recorder"}
 """Launch argument -> argument of stack(), where they differ."""
 
@@ -83,6 +83,7 @@ def _node(process: Process, described: Stack) -> Node:
         output="screen",
         respawn=respawn,
         respawn_delay=1.0,
+        respawn_max_retries=MOST_RESPAWNS if process.dispensable else -1,
         on_exit=None if respawn else Shutdown(reason=f"{process.name} ended"),
     )
 

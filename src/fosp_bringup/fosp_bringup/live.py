@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from fosp_bringup.stack import environment, stack
 from fosp_bringup.supervisor import Supervisor
@@ -22,8 +23,8 @@ _TAIL_LINES = 20
 class LiveSimulation:
     """Every node in a process of its own, over DDS, on this machine alone.
 
-    `recorder`: folder for one bag per episode. `log`: file that gets the output of all processes. RunFailed, with the
-    end of that output on `say`, when the graph does not come up or a node dies.
+    `options` go to stack(). `recorder`: folder for one bag per episode. `log`: file that gets the output of all
+    processes. RunFailed, with the end of that output on `say`, when the graph does not come up or a node dies.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class LiveSimulation:
         recorder: Path | None = None,
         log: Path | None = None,
         say: Callable[[str], None] = print,
+        **options: Any,
     ) -> None:
         self._described = read_scenario(scenario)
         self.stack = stack(
@@ -41,6 +43,7 @@ class LiveSimulation:
             bundle=bundle,
             recorder=recorder or "",
             auto_reset=False,
+            **options,
         )
         self._say = say
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)

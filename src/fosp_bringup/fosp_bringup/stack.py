@@ -23,6 +23,8 @@ SIMULATORS: tuple[Simulator, ...] = ("mujoco", "gazebo", "none")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 ParameterValue = str | bool | int | float | list[str]
 
+MOST_RESPAWNS = 5
+"""A process that keeps dying ends the stack, or is let go where the robot goes on without it."""
 MANAGER = "lifecycle_manager"
 MONITOR = "safety_monitor_node"
 
@@ -41,6 +43,8 @@ class Process:
     """A lifecycle node that the manager brings up."""
     is_robot: bool = False
     """Stands for the robot: it outlives the others, so that they can bring it to a stop."""
+    dispensable: bool = False
+    """The robot goes on without it: it is started anew when it died, and when it dies again and again it is let go."""
     respawn: bool = False
     """May be started anew when it died, if that is asked for; the stack ends with any other process."""
     executable: str = ""
@@ -71,7 +75,7 @@ class Stack:
         return arguments
 
     def respawns(self, process: Process) -> bool:
-        return self.use_respawn and process.respawn
+        return process.dispensable or (self.use_respawn and process.respawn)
 
 
 def enclave(name: str, namespace: str = "") -> str:
@@ -126,6 +130,10 @@ def stack(
     auto_reset: bool = True,
     shadow: str = "",
     black_box: Path | str = "",
+    exploring: bool = False,
+    learner: Path | str = "",
+    learner_config: Path | str = "",
+    offline: str = "",
 ) -> Stack:
     """The stack of one robot, or of a simulated one.
 
@@ -137,8 +145,10 @@ def stack(
     operator's device, a name in config/teleop or path: a person drives, without a bundle, through the monitor's checks
     that need none. `recorder`: folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes
     by itself. `shadow`: the safety monitor judges without gating, if it is the phrase SHADOW_PHRASE. `black_box`: a
-    folder for what happened before every stop; empty: nothing is kept. Everything is checked here; UserError says what
-    is wrong before any process is started.
+    folder for what happened before every stop; empty: nothing is kept. `exploring`: the policy draws its actions
+    (policy_node/exploring changes it at any time). `learner`: folder of a fine-tuning run; empty: nothing is learned.
+    `learner_config`: YAML of FinetuneConfig; `offline`: folders of the data that the bundle was trained on, separated
+    by ':'. Everything is checked here; UserError says what is wrong before any process is started.
     """
     for value, name, allowed in (
         (simulator, "simulator", SIMULATORS),
@@ -167,7 +177,10 @@ def stack(
     if teleop:
         driving, last = _operated(teleop, robot_file, robot_config)
     else:
-        driving, last = _decided(_checked_bundle(Path(bundle), robot_config), robot_file, shadow)
+        driving, last = _decided(_checked_bundle(Path(bundle), robot_config), robot_file, shadow, exploring)
+        if learner:
+            model = {name: last.parameters[name] for name in ("bundle", "robot")}
+            driving.append(_learner(Path(learner), model, str(learner_config), offline))
     processes += [*driving, *_feedback(feedback, simulator, robot_file)]
     if recorder:
         out: dict[str, ParameterValue] = {"out": str(Path(recorder).absolute()), "robot": str(robot_file)}
@@ -182,12 +195,13 @@ def stack(
     return Stack(tuple(processes), namespace, log_level, path, use_respawn)
 
 
-def _decided(bundle: Path, robot_file: Path, shadow: str) -> tuple[list[Process], Process]:
+def _decided(bundle: Path, robot_file: Path, shadow: str, exploring: bool) -> tuple[list[Process], Process]:
     """The model's nodes, and the monitor that judges what they propose."""
     model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
+    policy = {**model, "exploring": True} if exploring else model
     nodes = [
         Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
-        Process("policy_node", "fosp_policy", "fosp_policy.policy_node", model, respawn=True),
+        Process("policy_node", "fosp_policy", "fosp_policy.policy_node", policy, respawn=True),
     ]
     judged = {**model, "shadow": shadow} if shadow else model
     return nodes, Process(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", judged)
@@ -336,6 +350,26 @@ def _black_box(out: Path, robot_file: Path, bundle: Path | None) -> Process:
     }
     module = "fosp_safety_monitor.black_box_node"
     return Process("black_box_node", "fosp_safety_monitor", module, parameters, managed=False, respawn=True)
+
+
+def _learner(run: Path, model: Mapping[str, ParameterValue], config: str, offline: str) -> Process:
+    """The learner; the robot goes on without it."""
+    folders = [Path(folder).absolute() for folder in offline.split(":") if folder]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder of bags (offline)")
+    if config:
+        read_yaml(Path(config))
+    parameters: dict[str, ParameterValue] = {
+        **model,
+        "run": str(run.absolute()),
+        "cache": str(Path("runs/cache").absolute()),
+        "offline": [str(folder) for folder in folders] or [""],
+        "config": str(Path(config).resolve()) if config else "",
+    }
+    return Process(
+        "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True
+    )
 
 
 def _manager(processes: list[Process], autostart: bool, use_respawn: bool) -> Process:

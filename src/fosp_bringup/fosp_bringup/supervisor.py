@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from fosp_bringup.shared_memory import clean_shared_memory
-from fosp_bringup.stack import MANAGER, Process, Stack, environment
+from fosp_bringup.stack import MANAGER, MOST_RESPAWNS, Process, Stack, environment
 
 POLL_S = 0.05
 REAP_S = 0.05
@@ -31,8 +31,6 @@ MANAGER_PATIENCE_S = 6.0
 ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
 """What a process is sent, and how long it may take to end after it, s."""
 RESPAWN_DELAY_S = 1.0
-MOST_RESPAWNS = 5
-"""A process that keeps dying ends the stack."""
 _COLOURS = (36, 32, 33, 35, 34, 96, 92, 93)
 
 
@@ -207,6 +205,8 @@ class Supervisor:
             child.respawns += 1
             child.again_at = time.monotonic() + RESPAWN_DELAY_S
             self._say(f"{how}: it is started anew")
+        elif child.process.dispensable:
+            self._say(f"{how}: the others go on without it")
         else:
             self._died = how
 

@@ -79,7 +79,7 @@ def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path |
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         for name, content in files.items():
-            target = staging / _safe_name(name, "bundle file")
+            target = staging / safe_name(name, "bundle file")
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
                 target.write_bytes(content)
@@ -113,7 +113,7 @@ def verify_bundle(directory: Path, robot: RobotConfig | None = None) -> Manifest
         if name not in manifest.files:
             raise UserError(f"{directory}: manifest lists no {name}")
     for name, expected in manifest.files.items():
-        path = directory / _safe_name(name, str(directory / MANIFEST))
+        path = directory / safe_name(name, str(directory / MANIFEST))
         if not path.is_file():
             raise UserError(f"{directory}: {name} is missing; copy the whole bundle again")
         if path.resolve() != directory.resolve() / name:
@@ -240,7 +240,7 @@ def _check_robot(directory: Path, manifest: Manifest, robot: RobotConfig) -> Non
         raise UserError(f"{directory}: {'; '.join(found)}")
 
 
-def _safe_name(name: str, source: str) -> PurePosixPath:
+def safe_name(name: str, source: str) -> PurePosixPath:
     """`name` as a relative path that stays inside the folder; UserError otherwise."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or name in ("", ".", MANIFEST, SIGNATURE):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+LOADING_PRIORITY = 1
+"""Of loading another model beside the control path."""
 CONTROL_PRIORITY = 5
 """Of what stands between camera and verdict: ahead of all that records, shows or learns."""
 MONITOR_PRIORITY = 10

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 
@@ -10,12 +12,26 @@ import cv2
 import numpy as np
 import torch
 
+from fosp_core.bundle import write_bundle
+from fosp_core.child_process import end_with_parent
 from fosp_core.image import observation_image
+from fosp_core.specs import (
+    FORMAT_VERSION,
+    ActionAxis,
+    ActionSpec,
+    Calibration,
+    LatentSpec,
+    Manifest,
+    ObservationSpec,
+)
 from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
 from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_image
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
+from fosp_learner.export import export_networks
+from fosp_learner.finetune_config import FinetuneConfig
 from fosp_learner.plain_step import make_plain
+from fosp_learner.process import limit_resources
 from fosp_learner.trainer import Trainer
 
 _ROWS = 64
@@ -122,6 +138,52 @@ def _decoded_per_s(message: object, kind: str, seconds: float) -> float:
         observation_image(read_image(message, kind), 64, 64)
         done += 1
     return done / (time.perf_counter() - started)
+
+
+def train_until_killed() -> None:
+    """A learner that has endless experience, as learner_node runs it: idle priority, one core."""
+    end_with_parent()
+    settings = FinetuneConfig()
+    limit_resources(settings)
+    trainer = _trainer(LearnerConfig(batch_size=settings.batch_size, cloning=CloningConfig(share=0.0)), 1)
+    while True:
+        trainer.train_step()
+
+
+def write_noise_bundle(directory: Path, size: Size) -> Manifest:
+    """A bundle of untrained networks: as large, and as fast, as one that knows something."""
+    trainer = _trainer(LearnerConfig(size=size), 1)
+    actor, config = trainer.behaviour.actor, trainer.config
+    files: dict[str, Path | bytes] = dict(
+        export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
+    )
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        id="",
+        task="noise",
+        robot="none",
+        size=size,
+        observation=ObservationSpec(),
+        action=ActionSpec(
+            axes=tuple(ActionAxis(name=f"linear.{axis}", scale=0.25) for axis in "xyz"),  # type: ignore[arg-type]
+            frame_id="base_link",
+        ),
+        latent=LatentSpec(deter=config.network.deter + config.network.embed, stoch=config.network.stoch),
+        decision_period_s=config.decision_period_s,
+        calibration=Calibration(
+            eps=0.5,
+            alpha=0.05,
+            horizon_steps=1,
+            episodes=0,
+            violating_episodes=0,
+            miss_rate_bound=1.0,
+            false_veto_rate=0.0,
+            supported=False,
+            surprise_limit=10.0,
+            ranges={"q_r": (-1e6, 1e6), "q_c": (0.0, 1e6), "q_h": (0.0, 1.0), "v_h": (0.0, 1.0)},
+        ),
+    )
+    return write_bundle(directory, manifest, files)
 
 
 def _trainer(config: LearnerConfig, cameras: int) -> Trainer:

@@ -7,16 +7,27 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fosp_core.errors import UserError
 from fosp_learner.config import LearnerConfig
 from fosp_learner.trainer import Trainer
+
+
+class HasNetworks(Protocol):
+    """A trainer, or copies of its networks."""
+
+    @property
+    def world_model(self) -> nn.Module: ...
+
+    @property
+    def behaviour(self) -> nn.Module: ...
+
 
 _TENSORS = "state.safetensors"
 _JSON = "state.json"
@@ -85,7 +96,7 @@ def read_checkpoint(directory: Path) -> dict[str, Any]:
     return content
 
 
-def network_tensors(trainer: Trainer) -> dict[str, Tensor]:
+def network_tensors(trainer: HasNetworks) -> dict[str, Tensor]:
     """Weights and buffers of all networks by name."""
     return {
         **{f"world_model.{name}": tensor for name, tensor in trainer.world_model.state_dict().items()},
@@ -93,7 +104,7 @@ def network_tensors(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
-def load_networks(trainer: Trainer, tensors: dict[str, Tensor], source: Path) -> None:
+def load_networks(trainer: HasNetworks, tensors: dict[str, Tensor], source: Path) -> None:
     """Set all weights and buffers; UserError when any is missing, too many or of another shape."""
     for prefix, net in (("world_model.", trainer.world_model), ("behaviour.", trainer.behaviour)):
         part = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

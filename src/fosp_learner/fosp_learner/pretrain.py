@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as safetensors_bytes
 
 from fosp_core.bundle import write_bundle
 from fosp_core.errors import UserError
@@ -29,6 +28,7 @@ from fosp_learner.report.scene import SceneFrames
 from fosp_learner.run_log import RunLog, SilentLog
 from fosp_learner.run_report import RunFacts, described, report_of, write_facts
 from fosp_learner.trainer import Trainer, steps_left
+from fosp_learner.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.validation import Assessment, assess
 
 SceneOf = Callable[[str, RobotConfig, ObservationSpec], SceneFrames | None]
@@ -44,7 +44,6 @@ def pretrain(
     resume: bool = False,
     runs: Path = Path("runs"),
     command: str = "",
-    keep_training_weights: bool = False,
     scene_of: SceneOf | None = None,
     device: str = "auto",
 ) -> Manifest | None:
@@ -95,10 +94,7 @@ def pretrain(
     manifest, files = bundle_of(
         trainer, assessment, calibration, facts.robot, facts.task, facts.observation, provenance(trainer, data, command)
     )
-    if keep_training_weights:
-        files["training/networks.safetensors"] = safetensors_bytes(
-            {name: tensor.contiguous() for name, tensor in network_tensors(trainer).items()}
-        )
+    files[WEIGHTS] = weights_bytes(network_tensors(trainer))
     written = write_bundle(out, manifest, files)
     report_of(run, facts, trainer, data, validation, assessment, calibration, _scene(scene_of, facts))
     return written

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fosp_learner.finetune_config import FinetuneConfig
 
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -19,3 +23,15 @@ def restart_with_allocator_settings() -> None:
     if any(name in os.environ for name in MALLOC) or not sys.orig_argv[1:]:
         return
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | MALLOC)
+
+
+def limit_resources(settings: FinetuneConfig) -> None:
+    """Idle priority, and no more threads than the cores that this process may use.
+
+    Not pinned to them: the system knows better which core has nothing else to do (measured: pinned to one that another
+    trainer was busy on, it stood still).
+    """
+    import torch
+
+    os.nice(max(0, settings.niceness - os.nice(0)))
+    torch.set_num_threads(settings.cores)

@@ -46,8 +46,8 @@ class RecorderNode(ManagedNode):
     ~/discard (std_srvs/Trigger) puts the running episode aside, or else the last one, into `out`/.discarded.
     """
 
-    def __init__(self) -> None:
-        super().__init__("recorder_node")
+    def __init__(self, name: str = "recorder_node") -> None:
+        super().__init__(name)
         self.declare_parameter("out", "")
         self.declare_parameter("robot", "")
         self.declare_parameter("topics", [""])

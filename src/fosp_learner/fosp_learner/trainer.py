@@ -51,9 +51,9 @@ class Trainer:
         self.world_model.to(self.device)
         self.behaviour.to(self.device)
         self.optimisers = {
-            "world_model": _adam(self.world_model, config.world_model.learning_rate),
-            "critics": _adam(self.behaviour.critics, config.critic.learning_rate),
-            "actor": _adam(self.behaviour.actor, config.actor.learning_rate),
+            "world_model": make_optimiser(self.world_model, config.world_model.learning_rate),
+            "critics": make_optimiser(self.behaviour.critics, config.critic.learning_rate),
+            "actor": make_optimiser(self.behaviour.actor, config.actor.learning_rate),
         }
 
     def to_cpu(self) -> None:
@@ -207,7 +207,8 @@ def autocast(enabled: bool, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _adam(net: nn.Module, rate: float) -> torch.optim.Adam:
+def make_optimiser(net: nn.Module, rate: float) -> torch.optim.Adam:
+    """Adam over the parameters that are to be trained."""
     parameters = [p for p in net.parameters() if p.requires_grad]
     return torch.optim.Adam(parameters, lr=rate, eps=1e-8, fused=True)
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, normalised_action
+from fosp_core.hot_swap import TrialRules
 from fosp_core.image import observation_image
 from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import rgb_view
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.model_following import resolved_node
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
     declare_model_parameters,
@@ -37,18 +40,27 @@ from fosp_core.ros.stamps import seconds
 from fosp_core.ros.twist_message import twist_command
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
 from fosp_perception.decision_clock import DecisionClock, DecisionPeriod, FrameUse
-from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError
+from fosp_perception.encoder import EncoderInputError, EncoderOutputError
+from fosp_perception.swap_leader import SwapLeader
 
 COMMAND_MEMORY = 400
 """Commands kept: at 100 Hz more than any interval between two steps of one episode."""
 
 
 class EncoderNode(ManagedNode):
-    """Publishes fosp/latent at the decision rate of its bundle, each with the stamp of its camera frame."""
+    """Publishes fosp/latent at the decision rate of its bundle, each with the stamp of its camera frame.
+
+    It leads the hot swap of bundles that are announced (swap_leader). Parameters besides those of the model: the names
+    of the nodes that must be ready for it, `swap_followers`, and `swap_` with each field of hot_swap.TrialRules.
+    """
 
     def __init__(self) -> None:
         super().__init__("encoder_node")
         declare_model_parameters(self)
+        self.declare_parameter("swap_followers", ["policy_node", "safety_monitor_node"])
+        for rule in fields(TrialRules):
+            self.declare_parameter(f"swap_{rule.name}", rule.default)
+        self._swap: SwapLeader | None = None
         self._made: list[Any] = []
         self._status = create_status_publisher(self)
 
@@ -56,7 +68,8 @@ class EncoderNode(ManagedNode):
     def configure(self) -> None:
         self._robot, bundle = load_model(self)
         self._manifest = bundle.manifest
-        self._encoder = Encoder(bundle)
+        followers = tuple(resolved_node(self, name) for name in self.get_parameter("swap_followers").value if name)
+        self._swap = SwapLeader(self, self._robot, bundle, self._status, followers, self._trial_rules())
         self._decisions = DecisionClock(
             DecisionPeriod(self._manifest.decision_period_s, 1.0 / self._robot.camera_frame_rate_hz)
         )
@@ -68,21 +81,37 @@ class EncoderNode(ManagedNode):
         publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_READY)
 
     def activate(self) -> None:
-        self._encoder.reset()
         self._decisions.reset()
         self._commands.clear()
         self._frames.clear()
         self._frame_sizes.clear()
         self._step = 0
-        publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_ACTIVE)
+        self._leader.restart()
 
     def deactivate(self) -> None:
-        publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_READY)
+        publish_status(self, self._status, self._leader.model_id, ModelStatus.STATE_READY)
 
     def cleanup(self) -> None:
         for subscription in self._made:
             self.destroy_subscription(subscription)
         self._made = []
+        if self._swap is not None:
+            self._swap.close()
+            self._swap = None
+
+    @property
+    def _leader(self) -> SwapLeader:
+        assert self._swap is not None
+        return self._swap
+
+    def _trial_rules(self) -> TrialRules:
+        """UserError when a rule is out of its range."""
+        values = {rule.name: self.get_parameter(f"swap_{rule.name}").value for rule in fields(TrialRules)}
+        for name, value in values.items():
+            limit = 1.0 if name.endswith("_margin") else 3600.0 if name.endswith("_s") else 1_000_000
+            if not 0 < value <= limit:
+                raise UserError(f"parameter 'swap_{name}' must be above 0 and at most {limit:g}, got {value:g}")
+        return TrialRules(**values)
 
     def _subscribe_commands(self) -> Any:
         """First of the subscriptions: of what is ready, the executor takes the commands before the frame after them."""
@@ -131,6 +160,8 @@ class EncoderNode(ManagedNode):
     def _on_feedback(self, message: StepFeedback) -> None:
         if message.is_first:
             self._decisions.start_episode(seconds(message.header.stamp))
+        else:
+            self._leader.cost(message.cost)
 
     def _on_frame(self, message: Image | CompressedImage) -> None:
         received = time.perf_counter()
@@ -142,16 +173,19 @@ class EncoderNode(ManagedNode):
             raise UserError(f"camera frame refused: {use.value}")
         first = use is FrameUse.FIRST
         self._frames[self._manifest.observation.cameras[0].topic] = message
+        images, executed = self._observation(stamp_s), self._executed(first, stamp_s)
+        encoder = self._leader.encoder()
         try:
-            latent = self._encoder.step(self._observation(stamp_s), self._executed(first, stamp_s), first)
+            latent = encoder.step(images, executed, first)
         except (EncoderInputError, EncoderOutputError) as error:
             raise UserError(f"no latent: {error}") from None
+        self._leader.stepped(images, executed, first)
         self._decisions.decided(stamp_s, use)
         self._latents.publish(
             Latent(
                 header=message.header,
                 step=self._step,
-                model_id=self._manifest.id,
+                model_id=self._leader.model_id,
                 is_first=first,
                 deter=float_field(latent.deter),
                 stoch=float_field(latent.stoch),

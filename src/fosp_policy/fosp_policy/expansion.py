@@ -15,6 +15,8 @@ from fosp_core.bundle import Bundle
 
 OFFLINE: Literal[0] = 0
 ONLINE: Literal[1] = 1
+Actors = Literal["both", "offline", "online"]
+ACTORS: tuple[Actors, ...] = ("both", "offline", "online")
 DEPLOYED_CANDIDATES = 6
 """Of each actor: its mean, and five samples as alternatives for the safety monitor."""
 ALTERNATIVE_SPREAD = 2.0
@@ -67,15 +69,18 @@ class SafePolicy:
     is feasible. `prefer_means=False` takes the best of all candidates, which jumps between samples from step to step.
     A sample that a critic values outside of its calibrated range is dropped, unless nothing else is left: nothing is
     known of it, and the monitor would stop the robot for the mere company of it.
+
+    `actors` other than both is no expansion: what the experiment compares it with.
     """
 
-    def __init__(self, bundle: Bundle, candidates: int = 1, prefer_means: bool = True) -> None:
+    def __init__(self, bundle: Bundle, candidates: int = 1, prefer_means: bool = True, actors: Actors = "both") -> None:
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
         self._policy, self._critic = bundle.policy, bundle.critic
         self._latent = bundle.manifest.latent
         self._count = candidates
         self._prefer_means = prefer_means
+        self._sources = {"both": [OFFLINE, ONLINE], "offline": [OFFLINE], "online": [ONLINE]}[actors]
         self.kappa = bundle.manifest.kappa
         self.eps = bundle.manifest.calibration.eps
         self._ranges = bundle.manifest.calibration.ranges
@@ -144,6 +149,8 @@ class SafePolicy:
         """
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise PolicyOutputError("the actors' output is not finite")
+        sources = np.array(self._sources, np.intp)
+        mean, std = mean[sources], std[sources]
         noise = rng.standard_normal((self._count, *mean.shape), dtype=np.float32)
         if not exploring:
             noise *= ALTERNATIVE_SPREAD
@@ -151,7 +158,7 @@ class SafePolicy:
         drawn = np.clip(mean + std * noise, -1.0, 1.0).astype(np.float32).reshape(-1, mean.shape[-1])
         keep = np.sort(np.unique(drawn, axis=0, return_index=True)[1])
         is_mean = (keep < len(mean)) & (not exploring)
-        return np.ascontiguousarray(drawn[keep]), keep % len(mean), is_mean
+        return np.ascontiguousarray(drawn[keep]), sources[keep % len(mean)], is_mean
 
 
 def choose(

@@ -11,12 +11,16 @@ import time
 from typing import Any
 
 import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
 
 from fosp_core import topics
+from fosp_core.bundle import Bundle
 from fosp_core.errors import UserError
 from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
     declare_model_parameters,
@@ -25,13 +29,16 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
-from fosp_policy.expansion import DEPLOYED_CANDIDATES, Candidate, LatentError, PolicyOutputError, SafePolicy
+from fosp_policy.expansion import ACTORS, DEPLOYED_CANDIDATES, Candidate, LatentError, PolicyOutputError, SafePolicy
+
+_FIXED = ("candidates", "prefer_means", "actors", "seed")
 
 
 class PolicyNode(ManagedNode):
-    """Publishes one fosp/proposal for each fosp/latent of its own model.
+    """Publishes one fosp/proposal for each fosp/latent, by the model of that latent (fosp_core.ros.model_following).
 
-    Parameters besides those of the model: `exploring` (choose by softmax of utility), `candidates` (actions of each
+    Parameters besides those of the model: `exploring` (choose by softmax of utility; may be changed at any time, and
+    acts from the next latent on), `actors` (both, offline or online: which ones propose), `candidates` (actions of each
     actor; deployed, the first is the mean and the others are alternatives for the safety monitor), `prefer_means` (see
     SafePolicy), `seed` of the samples.
     """
@@ -42,18 +49,28 @@ class PolicyNode(ManagedNode):
         self.declare_parameter("exploring", False)
         self.declare_parameter("candidates", DEPLOYED_CANDIDATES)
         self.declare_parameter("prefer_means", True)
+        self.declare_parameter("actors", "both")
         self.declare_parameter("seed", 0)
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._made: list[Any] = []
+        self._models: ModelFollower[SafePolicy] | None = None
         self._status = create_status_publisher(self)
 
     def configure(self) -> None:
-        _, bundle = load_model(self)
+        robot, bundle = load_model(self)
         candidates = int(self.get_parameter("candidates").value)
         if candidates < 1:
             raise UserError(f"parameter 'candidates' must be at least 1, got {candidates}")
-        self._model_id = bundle.manifest.id
+        actors = str(self.get_parameter("actors").value)
+        if actors not in ACTORS:
+            raise UserError(f"parameter 'actors' must be one of {', '.join(ACTORS)}, got '{actors}'")
+        prefer_means = bool(self.get_parameter("prefer_means").value)
+
+        def policy_of(bundle: Bundle) -> SafePolicy:
+            return SafePolicy(bundle, candidates, prefer_means, actors)  # type: ignore[arg-type]
+
         self._exploring = bool(self.get_parameter("exploring").value)
-        self._policy = SafePolicy(bundle, candidates, bool(self.get_parameter("prefer_means").value))
+        self._models = ModelFollower(self, robot, bundle, self._status, policy_of)
         self._proposals = self.create_publisher(ActionProposal, topics.PROPOSAL, qos.STEP)
         self._made = [self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP)]
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
@@ -69,18 +86,43 @@ class PolicyNode(ManagedNode):
         for subscription in self._made:
             self.destroy_subscription(subscription)
         self._made = []
+        if self._models is not None:
+            self._models.close()
+            self._models = None
+
+    @property
+    def _model_id(self) -> str:
+        """Of the model that answered last."""
+        assert self._models is not None
+        return self._models.active_id
+
+    def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
+        """`exploring` acts at once; the others when the node is configured."""
+        for parameter in changed:
+            if parameter.name == "exploring":
+                if parameter.type_ != Parameter.Type.BOOL:
+                    return SetParametersResult(successful=False, reason="'exploring' must be true or false")
+                self._exploring = parameter.value
+            elif parameter.name in _FIXED and self._models is not None:
+                reason = f"'{parameter.name}' is read when the node is configured: clean it up first"
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
 
     def _on_latent(self, message: Latent) -> None:
         received = time.perf_counter()
-        if message.model_id != self._model_id:
+        assert self._models is not None
+        policy = self._models.of(message.model_id)
+        if policy is None:
             raise UserError(
-                f"no proposal: latent of model '{message.model_id[:12]}', this node runs '{self._model_id[:12]}'"
+                f"no proposal: latent of model '{message.model_id[:12]}', which is not loaded; "
+                f"this node answered with '{self._model_id[:12]}' last"
             )
+        exploring = self._exploring
         try:
-            proposal = self._policy.propose(
+            proposal = policy.propose(
                 np.frombuffer(message.deter, np.float32),
                 np.frombuffer(message.stoch, np.float32),
-                self._exploring,
+                exploring,
                 self._rng,
             )
         except (LatentError, PolicyOutputError) as error:
@@ -89,12 +131,12 @@ class PolicyNode(ManagedNode):
             ActionProposal(
                 header=message.header,
                 step=message.step,
-                model_id=self._model_id,
+                model_id=message.model_id,
                 candidates=[candidate_message(candidate) for candidate in proposal.candidates],
                 chosen=proposal.chosen,
                 v_h=proposal.v_h,
-                eps=self._policy.eps,
-                exploring=self._exploring,
+                eps=policy.eps,
+                exploring=exploring,
                 inference_s=time.perf_counter() - received,
             )
         )

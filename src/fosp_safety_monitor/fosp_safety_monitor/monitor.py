@@ -42,8 +42,20 @@ class JudgingModel:
     thresholds: Thresholds
 
 
+@dataclass(frozen=True)
+class JudgedModel:
+    """What of a bundle the monitor judges with."""
+
+    manifest: Manifest
+    critic: CriticModel
+
+
 class SafetyMonitor:
-    """Judges the proposals of one bundle and shapes the commands of one robot.
+    """Judges the proposals of a bundle and shapes the commands of one robot.
+
+    Every proposal is judged by the critic and the thresholds of its own model: that of the start, or one that `models`
+    knows by its id (a hot swap). An id that neither knows latches. Between two proposals the thresholds of the last one
+    are in force.
 
     Inputs come from one thread, ticks may come from another: the critic runs outside of the lock that they share.
     `clock` gives the present moment on both clocks; the monotonic one must not run backwards. `latched` is the latch
@@ -61,11 +73,12 @@ class SafetyMonitor:
         latched: Finding | None = None,
         shadow: bool = False,
         simulated_time: bool = False,
+        models: Callable[[str], JudgedModel | None] = lambda model_id: None,
     ) -> None:
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
-        self._model_id = manifest.id
-        self._models = {manifest.id: JudgingModel(manifest, critic, self._thresholds_of(manifest, parameters))}
+        self._models = models
+        self._model = JudgingModel(manifest, critic, self._thresholds_of(manifest, parameters))
         self._limits = CommandLimits(robot)
         self._clock = clock
         self._lock = threading.Lock()
@@ -167,21 +180,26 @@ class SafetyMonitor:
             names = loosened(self.parameters, parameters)
             if names:
                 raise UserError(f"{', '.join(names)} can only be made stricter while active: deactivate the node first")
-        models = {
-            model_id: replace(model, thresholds=self._thresholds_of(model.manifest, parameters))
-            for model_id, model in self._models.items()
-        }
+        model = replace(self._model, thresholds=self._thresholds_of(self._model.manifest, parameters))
         with self._lock:
-            self._models = models
+            self._model = model
 
     # -- models --------------------------------------------------------------------------------------
     @property
+    def model_id(self) -> str:
+        """Of the model that judged last."""
+        return self._model.manifest.id
+
+    @property
     def _current(self) -> Thresholds:
-        return self._models[self._model_id].thresholds
+        return self._model.thresholds
 
     def _judging(self, model_id: str) -> JudgingModel:
         """The model of an input. An unknown id gives the current model, whose checks then refuse the input."""
-        return self._models.get(model_id) or self._models[self._model_id]
+        found = None if model_id == self.model_id else self._models(model_id)
+        if found is None:
+            return self._model
+        return JudgingModel(found.manifest, found.critic, self._thresholds_of(found.manifest, self.parameters))
 
     def _thresholds_of(self, manifest: Manifest, parameters: MonitorParameters) -> Thresholds:
         return Thresholds.of(manifest, self._robot_config, parameters, self._shadow, self._simulated_time)
@@ -193,6 +211,7 @@ class SafetyMonitor:
             self._state, verdict = decision.judge_proposal(
                 self._state, proposal, latent, scored, self._robot, model.thresholds, self._clock()
             )
+            self._model = model
         return verdict
 
     @staticmethod

@@ -23,11 +23,13 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.bundle import Bundle
 from fosp_core.clock import Now
 from fosp_core.errors import UserError
 from fosp_core.realtime import MONITOR_PRIORITY, has_realtime_priority
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
     declare_model_parameters,
@@ -41,6 +43,7 @@ from fosp_safety_monitor.command_stream import CommandStream
 from fosp_safety_monitor.diagnostics import Activity
 from fosp_safety_monitor.events import Event, EventKind, EventLog
 from fosp_safety_monitor.heartbeats import Beat, HeartbeatWatch
+from fosp_safety_monitor.inputs import Thresholds
 from fosp_safety_monitor.messages import (
     latent_input,
     pose_received,
@@ -48,7 +51,7 @@ from fosp_safety_monitor.messages import (
     robot_state_received,
     verdict_message,
 )
-from fosp_safety_monitor.monitor import SafetyMonitor
+from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
 from fosp_safety_monitor.node_parameters import (
     declare_monitor_parameters,
     monitor_parameters,
@@ -93,6 +96,7 @@ class SafetyMonitorNode(ManagedNode):
         self._verdict: Verdict | None = None
         self._made: list[Any] = []
         self._monitor: SafetyMonitor | None = None
+        self._models: ModelFollower[JudgedModel] | None = None
         self._stream: CommandStream | None = None
         self._latched: Finding | None = None
         self._ending = threading.Event()
@@ -103,6 +107,7 @@ class SafetyMonitorNode(ManagedNode):
     def configure(self) -> None:
         self._robot, self._bundle = load_model(self)
         self._model_id = self._view.model_id = self._bundle.manifest.id
+        self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._judged_model)
         self._make_monitor()
         robot = self._robot
         stamped = robot.command_type == "TwistStamped"
@@ -160,7 +165,7 @@ class SafetyMonitorNode(ManagedNode):
         self._finding = _INACTIVE
         self._view.note(Event(EventKind.DEACTIVATED, Reason.NOT_READY, "inactive: no command is sent"))
         self._view.tell()
-        publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
+        publish_status(self, self._status, self._active_monitor.model_id, ModelStatus.STATE_READY)
 
     def cleanup(self) -> None:
         self._keep_latch()
@@ -173,6 +178,20 @@ class SafetyMonitorNode(ManagedNode):
             self.destroy_publisher(self._verdicts)
         self._made = []
         self._monitor = None
+        if self._models is not None:
+            self._models.close()
+            self._models = None
+
+    def _judged_model(self, bundle: Bundle) -> JudgedModel:
+        """What a bundle gives to judge with; UserError when it does not go with robot and parameters."""
+        Thresholds.of(bundle.manifest, self._robot, monitor_parameters(self))
+        return JudgedModel(bundle.manifest, bundle.critic)
+
+    def _model_of(self, model_id: str) -> JudgedModel | None:
+        model = self._models.of(model_id) if self._models is not None else None
+        if model is not None:
+            self._view.model_id = model_id
+        return model
 
     def _make_monitor(self) -> None:
         """A monitor that has judged nothing yet, under the latch of the one before it."""
@@ -186,6 +205,7 @@ class SafetyMonitorNode(ManagedNode):
             self._latched,
             self._shadow,
             bool(self.get_parameter("use_sim_time").value),
+            self._model_of,
         )
 
     def _keep_latch(self) -> None:

@@ -91,3 +91,26 @@ def show(directory: Directory) -> None:
     for name, value in rows.items():
         table.add_row(name, str(value))
     Console().print(table)
+
+
+@app.command()
+def log(
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a fine-tuning run, or of several; by default all.", metavar="[RUN]")
+    ] = Path("runs/finetune"),
+) -> None:
+    """Lineage of fine-tuned bundles: parent, data, figures, and what the gate and the robot said of each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fosp_core.errors import UserError
+    from fosp_learner.lineage import LINEAGE, Lineage, rows
+
+    folders = sorted(path.parent for path in run.rglob(LINEAGE)) if run.is_dir() else []
+    if not folders:
+        raise UserError(f"{run}: no fine-tuning run here (no {LINEAGE}); see fosp finetune")
+    for folder in folders:
+        table = Table("time (UTC)", "bundle", "parent", "update", "experience", "figures", "outcome", title=str(folder))
+        for row in rows(Lineage(folder).events()):
+            table.add_row(*row)
+        Console().print(table)

@@ -31,13 +31,18 @@ def declare_model_parameters(node: Node) -> None:
 def load_model(node: Node) -> tuple[RobotConfig, Bundle]:
     """Robot configuration and verified, warmed-up bundle that the parameters name; UserError when one is at fault."""
     robot = read_robot(path_parameter(node, "robot"))
-    provider = str(node.get_parameter("provider").value)
-    if provider not in _PROVIDERS:
-        raise UserError(f"parameter 'provider' must be one of {', '.join(_PROVIDERS)}, got '{provider}'")
-    bundle = load_bundle(path_parameter(node, "bundle"), robot, provider)  # type: ignore[arg-type]
+    bundle = load_bundle_of(node, path_parameter(node, "bundle"), robot)
     manifest = bundle.manifest
     node.get_logger().info(f"model {manifest.id[:12]} ({manifest.task}, {manifest.size}) on {bundle.provider}")
     return robot, bundle
+
+
+def load_bundle_of(node: Node, directory: Path, robot: RobotConfig) -> Bundle:
+    """Any bundle, loaded as the parameters of the node say; UserError as load_bundle."""
+    provider = str(node.get_parameter("provider").value)
+    if provider not in _PROVIDERS:
+        raise UserError(f"parameter 'provider' must be one of {', '.join(_PROVIDERS)}, got '{provider}'")
+    return load_bundle(directory, robot, provider)  # type: ignore[arg-type]
 
 
 def path_parameter(node: Node, name: str) -> Path:
@@ -53,9 +58,12 @@ def create_status_publisher(node: Node) -> Publisher:
     return node.create_publisher(ModelStatus, topics.MODEL_STATUS, qos.LATCHED)
 
 
-def publish_status(node: Node, publisher: Publisher, model_id: str, state: int, detail: str = "") -> None:
+def publish_status(
+    node: Node, publisher: Publisher, model_id: str, state: int, detail: str = "", path: Path | None = None
+) -> None:
     """Tell which model this node runs or holds; `state` is a ModelStatus constant."""
-    publisher.publish(ModelStatus(state=state, node=node.get_fully_qualified_name(), model_id=model_id, detail=detail))
+    name = node.get_fully_qualified_name()
+    publisher.publish(ModelStatus(state=state, node=name, model_id=model_id, path=str(path or ""), detail=detail))
 
 
 def float_field(values: NDArray[Any]) -> array.array[float]:

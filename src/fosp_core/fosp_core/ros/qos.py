@@ -45,3 +45,6 @@ RECORD = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolic
 """Recorders of reliable topics; best-effort publishers need `RECORD_BEST_EFFORT`."""
 
 RECORD_BEST_EFFORT = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=100)
+
+TRANSFER = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=64)
+"""Pieces of bundles on their way to another machine, and requests for them."""

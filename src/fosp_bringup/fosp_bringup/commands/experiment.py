@@ -1,0 +1,104 @@
+"""`fosp experiment`: the protocols that figures in the documentation come from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Run the protocol behind a table of the documentation.")
+
+
+class Monitor(StrEnum):
+    on = "on"
+    shadow = "shadow"
+
+
+@app.callback()
+def _app() -> None:
+    """Keeps `transfer` a command of its own while it is the only one."""
+
+
+@app.command()
+def transfer(
+    scenario: Annotated[
+        list[str], typer.Option(help="Where to deploy: a name in config/scenarios or a file; may be given again.")
+    ],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Offline bundle; by default the shipped one.", metavar="DIR")
+    ] = None,
+    offline: Annotated[str, typer.Option(help="Folders of its training data, separated by ':'.")] = "",
+    arm: Annotated[
+        list[str] | None, typer.Option(help="fosp, no_expansion or offline; may be given again; by default all.")
+    ] = None,
+    monitor: Annotated[Monitor, typer.Option(help="shadow: the monitor judges without gating.")] = Monitor.on,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions with other scenes.")] = 3,
+    episodes: Annotated[int, typer.Option(min=1, help="Of fine-tuning.")] = 40,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help="Afterwards, on unseen scenes.")] = 100,
+    config: Annotated[str, typer.Option(help="YAML with settings of fine-tuning.", metavar="FILE")] = "",
+    patience: Annotated[float, typer.Option(help="Seconds that the learner may go on after the episodes.")] = 600.0,
+    out: Annotated[Path, typer.Option(help="Folder; trials that are in it are not run again.")] = Path(
+        "runs/experiment"
+    ),
+) -> int:
+    """Fine-tune through the live graph where the data says nothing, and evaluate: OUT/transfer.json and a table."""
+    from fosp_bringup.episode_driver import RunFailed
+    from fosp_bringup.paths import robot_path, scenario_path
+    from fosp_bringup.stack import default_bundle
+    from fosp_bringup.transfer_experiment import ARMS, Resources, Trial, run_trial, shadow_phrase, table
+    from fosp_core.bundle import verify_bundle
+    from fosp_core.errors import UserError
+    from fosp_core.specs import read_robot
+    from fosp_learner.training_weights import read_weights
+    from fosp_sim.scenario import read_scenario
+
+    arms = tuple(arm or ARMS)
+    for name in arms:
+        if name not in ARMS:
+            raise UserError(f"--arm must be one of {', '.join(ARMS)}, got '{name}'")
+    paths = [scenario_path(name).resolve() for name in scenario]
+    task = read_scenario(paths[0]).task
+    chosen = bundle or default_bundle(task)
+    robot = read_robot(robot_path(verify_bundle(chosen).robot))
+    if set(arms) - {"offline"}:
+        read_weights(chosen)  # before an hour of episodes, not after it
+    if monitor is Monitor.shadow:
+        shadow_phrase()
+    resources = Resources(chosen.resolve(), robot, offline, config, out, patience)
+    trials: list[dict[str, Any]] = []
+    try:
+        for path in paths:
+            for seed in range(seeds):
+                for name in arms:
+                    trial = Trial(name, path, seed, monitor.value, episodes, evaluation_episodes)  # type: ignore[arg-type]
+                    trials.append(run_trial(trial, resources))
+    except RunFailed as error:
+        print(f"fosp: {error}; what is done is kept, start the command again", file=sys.stderr)
+        return 1
+    rows = table(trials)
+    (out / "transfer.json").write_text(json.dumps({"trials": trials, "table": rows}, indent=2) + "\n")
+    _print(rows)
+    print(f"written to {out / 'transfer.json'}")
+    return 0
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    def text(rate: dict[str, Any]) -> str:
+        low, high = rate["ci95"]
+        return f"{rate['rate']:.0%} ({low:.0%} to {high:.0%})"
+
+    shown = Table(
+        "scenario", "arm", "monitor", "seeds", "success after", "violations after", "violations during", "goal"
+    )
+    for row in rows:
+        goal = "" if row["goal"] is None else f"{row['goal']:.0%}"
+        rates = [text(row[name]) for name in ("success_after", "violations_after", "violations_during")]
+        shown.add_row(row["scenario"], row["arm"], row["monitor"], str(row["seeds"]), *rates, goal)
+    Console().print(shown)

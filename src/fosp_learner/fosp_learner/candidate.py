@@ -1,0 +1,139 @@
+"""From the networks of a running fine-tuning to a bundle that was calibrated and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fosp_core.bundle import verify_bundle, write_bundle
+from fosp_core.errors import UserError
+from fosp_core.signature import read_private_key, sign_id
+from fosp_core.specs import Calibration, Manifest
+from fosp_learner.calibration import calibrate
+from fosp_learner.data.dataset import Dataset, EpisodeIndex
+from fosp_learner.export import export_networks
+from fosp_learner.filtering import FilteredEpisode, filter_episodes
+from fosp_learner.finetuning import FineTuner
+from fosp_learner.gate import Judgement, Networks, episode_values, figures, judge
+from fosp_learner.training_weights import WEIGHTS, weights_bytes
+from fosp_learner.validation import validation_metrics
+from fosp_learner.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A bundle on disk, and how it was judged."""
+
+    path: Path
+    manifest: Manifest
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class GateEpisodes:
+    """Episodes that no candidate was trained on: half of them calibrate it, the other half judges it."""
+
+    calibrating: tuple[tuple[Dataset, EpisodeIndex], ...]
+    judging: tuple[tuple[Dataset, EpisodeIndex], ...]
+
+    @classmethod
+    def of(cls, sources: Sequence[Dataset | None], limit: int, seed: int) -> GateEpisodes:
+        """At most `limit` episodes of all sources; those that violate first, up to half: thresholds hang on them.
+
+        UserError when there are fewer than two.
+        """
+        rng = np.random.default_rng(seed)
+        every = [(data, index) for data in sources if data is not None for index in data.episodes]
+        if len(every) < 2:
+            raise UserError("a candidate needs at least two episodes to be calibrated and judged on; record more")
+        violating = [entry for entry in every if entry[1].violates]
+        others = [entry for entry in every if not entry[1].violates]
+        count = min(len(violating), max(limit // 2, limit - len(others)))
+        chosen = [
+            *(violating[i] for i in sorted(rng.permutation(len(violating))[:count])),
+            *(others[i] for i in sorted(rng.permutation(len(others))[: limit - count])),
+        ]
+        return cls(tuple(chosen[0::2]), tuple(chosen[1::2]))
+
+
+def make_candidate(
+    tuner: FineTuner,
+    episodes: GateEpisodes,
+    running: Networks,
+    running_calibration: Calibration,
+    *,
+    manifest: Manifest,
+    training: dict[str, Any],
+    folder: Path,
+    signing_key: Path | None = None,
+) -> Candidate:
+    """Write `folder`/ID of the networks as they are now; `manifest` gives all that does not change by training."""
+    config, gate = tuner.config, tuner.settings.gate
+    networks, discount = tuner.networks, config.critic.discount
+    calibrating = _filtered(networks.world_model, episodes.calibrating)
+    calibration = calibrate([episode_values(networks.behaviour, e) for e in calibrating], config.calibration)
+    judging = _filtered(networks.world_model, episodes.judging)
+    judgement = judge(
+        figures(networks, calibration, judging, gate, discount),
+        figures(running, running_calibration, _filtered(running.world_model, episodes.judging), gate, discount),
+        gate,
+    )
+    described = manifest.model_copy(
+        update={
+            "calibration": calibration,
+            "metrics": validation_metrics(tuner, judging, config.calibration.horizon_steps),
+            "training": {**training, "gate": judgement.as_json()},
+        }
+    )
+    files: dict[str, Path | bytes] = dict(
+        export_networks(tuner.world_model, tuner.offline_actor, tuner.behaviour.actor, tuner.behaviour.critics)
+    )
+    files[WEIGHTS] = weights_bytes(tuner.weights())
+    path, complete = _write(folder, described, files)
+    if signing_key is not None:
+        sign_id(path, complete.id, read_private_key(signing_key))
+    return Candidate(path, complete, judgement)
+
+
+def _write(folder: Path, manifest: Manifest, files: dict[str, Path | bytes]) -> tuple[Path, Manifest]:
+    """Into a folder that is named after the id; a resumed run makes the same bundle again."""
+    staging = folder / ".candidate"
+    _remove(staging)
+    complete = write_bundle(staging, manifest, files)
+    target = folder / complete.id[:12]
+    if target.exists():
+        try:
+            verify_bundle(target)
+            _remove(staging)
+            return target, complete
+        except UserError:
+            _remove(target)
+    staging.rename(target)
+    return target, complete
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _filtered(model: WorldModel, episodes: Sequence[tuple[Dataset, EpisodeIndex]]) -> list[FilteredEpisode]:
+    """Data set by data set, in the order given."""
+    from dataclasses import replace
+
+    datasets: list[Dataset] = []
+    for data, _ in episodes:
+        if not any(data is known for known in datasets):
+            datasets.append(data)
+    return [
+        filtered
+        for data in datasets
+        for filtered in filter_episodes(
+            model, replace(data, episodes=tuple(index for of, index in episodes if of is data))
+        )
+    ]

@@ -1,0 +1,97 @@
+"""Every setting of fine-tuning, once, with its meaning."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fosp_core.specs import Manifest, Spec, parse_spec
+from fosp_learner.config import LearnerConfig
+
+
+class GateConfig(Spec):
+    """How much worse than the running bundle a candidate may be on episodes that neither was trained on."""
+
+    episodes: int = Field(120, gt=1)
+    """At most so many are looked at; half of them calibrate the candidate, the other half judges it."""
+    miss_rate_margin: float = Field(0.03, ge=0)
+    """Of the share of steps before a violation that pass as feasible."""
+    false_veto_margin: float = Field(0.1, ge=0)
+    """Of the share of steps of episodes without violation that do not."""
+    inside_range: float = Field(0.97, gt=0, le=1)
+    """Least share of steps whose values lie inside the calibrated ranges."""
+    starts: int = Field(128, gt=0)
+    """Real latents that the deployed policy is imagined on from ..."""
+    horizon: int = Field(20, gt=1)
+    """... for so many steps."""
+    return_margin: float = Field(0.15, ge=0)
+    """Of the imagined return, relative to the running bundle's, at least of an absolute 0.05."""
+    violation_margin: float = Field(0.03, ge=0)
+    """Of the imagined share of rollouts with a violation."""
+
+
+class FinetuneConfig(Spec):
+    """One fine-tuning run, online or on bags."""
+
+    seed: int = Field(0, ge=0)
+    steps: int = Field(2000, gt=0)
+    """Updates in all: the step budget."""
+    updates_per_row: float = Field(0.5, gt=0)
+    """Updates that each new row of experience allows, online. With a row per decision (20 Hz) 0.5 asks for 10 updates
+    per second, more than two cores give: then the learner simply trains all the time."""
+    least_rows: int = Field(200, gt=0)
+    """Rows of experience before the first update."""
+    offline_share: float = Field(0.5, ge=0, le=1)
+    """Of each batch (RLPD: half)."""
+    batch_size: int = Field(32, gt=1)
+    learning_rate_scale: float = Field(0.3, gt=0)
+    """Times the learning rates that the bundle was trained with."""
+    freeze_image_encoder: bool = True
+    """The offline actor is frozen, but it sees image features: were they to move, it would be another policy."""
+    candidate_every: int = Field(500, gt=0)
+    """Updates between two candidate bundles."""
+    checkpoint_every: int = Field(100, gt=0)
+    hold_out_every: int = Field(5, gt=1)
+    """Every so many-th new episode is never trained on, and judges candidates."""
+    rows_kept: int = Field(100_000, gt=0)
+    """Batches are drawn from the newest rows of experience, at most so many."""
+    override_tolerance: float = Field(0.15, gt=0, le=2)
+    """An executed action this far outside of what the safety monitor let through counts as overridden."""
+    cores: int = Field(1, gt=0)
+    """CPU cores that the learner may use."""
+    niceness: int = Field(19, ge=0, le=19)
+    """19: only what nobody else wants."""
+    gate: GateConfig = GateConfig()
+
+
+def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfig:
+    """The configuration that a bundle was trained with, as fine-tuning uses it; UserError when it is not understood.
+
+    Networks and losses stay as they were; the schedule is one phase of full updates at constant learning rates.
+    """
+    described = {
+        name: value
+        for name, value in dict(manifest.training.get("config") or {}).items()
+        if name in LearnerConfig.model_fields and name not in ("cloning", "refinement", "steps")
+    }
+    config = parse_spec(LearnerConfig, {"size": manifest.size, **described}, f"bundle {manifest.id[:12]}")
+    scale = settings.learning_rate_scale
+
+    def slower(part: Spec) -> Spec:
+        return part.model_copy(update={"learning_rate": part.learning_rate * scale})  # type: ignore[attr-defined]
+
+    return config.model_copy(
+        update={
+            "seed": settings.seed,
+            "steps": settings.steps,
+            "batch_size": settings.batch_size,
+            "decision_period_s": manifest.decision_period_s,
+            "checkpoint_every": settings.checkpoint_every,
+            "learning_rate_final": 1.0,
+            "world_model_warmup": 0.0,
+            "cloning": config.cloning.model_copy(update={"share": 0.0}),
+            "refinement": config.refinement.model_copy(update={"share": 0.0}),
+            "world_model": slower(config.world_model),
+            "critic": slower(config.critic),
+            "actor": slower(config.actor),
+        }
+    )

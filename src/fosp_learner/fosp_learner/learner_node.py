@@ -1,0 +1,229 @@
+"""Learns on the running robot: records the live topics, trains in a process of its own, announces what passed the gate.
+
+The robot does not depend on it: it is no managed node, and the graph goes on when it dies. Training never shares an
+interpreter with anything that has to keep up with topics; it runs at idle priority on as many cores as it is given.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+import zlib
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from fosp_core import topics
+from fosp_core.bundle_transfer import OutgoingBundle, Request
+from fosp_core.child_process import end_with_parent
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.model_following import LEADER, MODEL_STATUSES, resolved_node
+from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.stamps import time_message
+from fosp_core.specs import parse_spec, read_robot, read_yaml
+from fosp_learner.announcing import Announcer, Answer, Offered
+from fosp_learner.finetune_config import FinetuneConfig
+from fosp_learner.lineage import Lineage
+from fosp_learner.recorder_node import RecorderNode
+from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnouncement, ModelStatus
+
+POLL_PERIOD_S = 0.5
+MOST_RESTARTS = 3
+"""Of a trainer that ends by an error; then a person is needed."""
+_ANSWERS = {
+    ModelStatus.STATE_REFUSED: Answer.REFUSED,
+    ModelStatus.STATE_TRIAL: Answer.TRIAL,
+    ModelStatus.STATE_ACTIVE: Answer.COMMITTED,
+    ModelStatus.STATE_ROLLED_BACK: Answer.ROLLED_BACK,
+}
+
+
+class LearnerNode(RecorderNode):
+    """Fine-tunes `bundle` into the run folder `run`; killed and started again it goes on from its checkpoint.
+
+    Parameters besides those of the recorder: `bundle`, `run` (folder of the run: bags, experience, checkpoint,
+    candidates), `record` (write the live topics, or a bag that is played on them, to `run`/bags), `bags` (more folders
+    in which finished bags appear), `offline` (folders of the data that the bundle was trained on), `cache`, `config`
+    (YAML of finetune_config.FinetuneConfig), `weights` (checkpoint of a bundle that holds none), `signing_key`,
+    `announce` (path: the robot reads this machine's disk; offer: it fetches bundles over topics; none).
+    """
+
+    def __init__(self) -> None:
+        super().__init__("learner_node")
+        for name in ("bundle", "run", "config", "weights", "signing_key"):
+            self.declare_parameter(name, "")
+        self.declare_parameter("cache", "runs/cache")
+        self.declare_parameter("bags", [""])
+        self.declare_parameter("offline", [""])
+        self.declare_parameter("record", True)
+        self.declare_parameter("announce", "path")
+        self._run_folder = path_parameter(self, "run").absolute()
+        self._records = bool(self.get_parameter("record").value)
+        self._how = str(self.get_parameter("announce").value)
+        if self._how not in ("path", "offer", "none"):
+            raise UserError(f"parameter 'announce' must be path, offer or none, got '{self._how}'")
+        self._arguments = self._training_arguments()
+        self._lineage = Lineage(self._run_folder)
+        self._announcer = Announcer(self._lineage)
+        self._outgoing: OutgoingBundle | None = None
+        self._restarts = 0
+        self._announcements = self.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
+        self.create_subscription(ModelStatus, topics.MODEL_STATUS, self._on_status, MODEL_STATUSES)
+        if self._how == "offer":
+            self._offers = self.create_publisher(BundleOffer, topics.BUNDLE_OFFER, qos.LATCHED)
+            self._chunks = self.create_publisher(BundleChunk, topics.BUNDLE_CHUNK, qos.TRANSFER)
+            self.create_subscription(BundleRequest, topics.BUNDLE_REQUEST, self._on_request, qos.TRANSFER)
+        if self._records:
+            out = self.get_parameter("out")
+            if not out.value:
+                self.set_parameters([type(out)("out", value=str(self._run_folder / "bags"))])
+        self._trainer = self._start_trainer()
+        self.create_timer(POLL_PERIOD_S, self._look)
+        self._begun = False
+
+    def close(self) -> None:
+        """On the way down: the trainer saves its state at the next start of its own accord, from the checkpoint."""
+        self._trainer.terminate()
+        self._trainer.join(5.0)
+
+    def finish(self) -> None:
+        self.close()
+        super().finish()
+
+    # -- training ------------------------------------------------------------------------------------
+    def _training_arguments(self) -> dict[str, Any]:
+        """All that the trainer's process needs; UserError when something is at fault, before anything is started."""
+        config = str(self.get_parameter("config").value)
+        described = read_yaml(Path(config)) or {} if config else {}
+        parse_spec(FinetuneConfig, described, config or "settings")
+        read_robot(path_parameter(self, "robot"))
+        bundle = path_parameter(self, "bundle")
+        if not bundle.is_dir():
+            raise UserError(f"{bundle}: no such bundle folder")
+        bags = [Path(entry) for entry in self.get_parameter("bags").value if entry]
+        if self._records:
+            out = str(self.get_parameter("out").value)
+            bags.append(Path(out) if out else self._run_folder / "bags")
+        if not bags:
+            raise UserError("parameter 'bags' of learner_node is empty and 'record' is false: nothing to learn from")
+        optional = {
+            name: Path(str(self.get_parameter(name).value)) if self.get_parameter(name).value else None
+            for name in ("weights", "signing_key")
+        }
+        return {
+            "bundle": bundle,
+            "robot": path_parameter(self, "robot"),
+            "bags": tuple(bags),
+            "offline": tuple(Path(entry) for entry in self.get_parameter("offline").value if entry),
+            "cache": Path(str(self.get_parameter("cache").value)),
+            "settings": described,
+            "run": self._run_folder,
+            **optional,
+        }
+
+    def _start_trainer(self) -> BaseProcess:
+        process = multiprocessing.get_context("spawn").Process(
+            target=train, kwargs=self._arguments, name="trainer", daemon=True
+        )
+        process.start()
+        return process
+
+    def _look(self) -> None:
+        """Twice a second: begin recording, see after the trainer, announce what is new."""
+        if self._records and not self._begun:
+            self._begun = True
+            self.trigger_configure()
+            self.trigger_activate()
+        if not self._trainer.is_alive() and self._trainer.exitcode != 0 and self._restarts <= MOST_RESTARTS:
+            self._restarts += 1
+            if self._restarts > MOST_RESTARTS:
+                self.get_logger().error("the trainer failed again and again: no more learning; the robot goes on")
+            else:
+                self.get_logger().error(f"the trainer ended with {self._trainer.exitcode}: it is started anew")
+                self._trainer = self._start_trainer()
+        offered = self._announcer.next_offer(time.monotonic())
+        if offered is not None:
+            self._announce(offered)
+
+    # -- announcing ----------------------------------------------------------------------------------
+    def _announce(self, offered: Offered) -> None:
+        stamp = self.get_clock().now().to_msg()
+        name = offered.model_id[:12]
+        if self._how == "path":
+            self._announcements.publish(
+                ModelAnnouncement(
+                    model_id=offered.model_id, parent_id=offered.parent_id, path=str(offered.path), stamp=stamp
+                )
+            )
+            self.get_logger().info(f"announced {name}")
+        elif self._how == "offer":
+            self._outgoing = OutgoingBundle(offered.path, self.get_clock().now().nanoseconds)
+            offer = self._outgoing.offer
+            self._offers.publish(
+                BundleOffer(
+                    model_id=offer.model_id,
+                    parent_id=offer.parent_id,
+                    manifest=offer.manifest,
+                    files=list(offer.sizes),
+                    sizes=list(offer.sizes.values()),
+                    stamp=time_message(offer.stamp_ns),
+                )
+            )
+            self.get_logger().info(f"offered {name}: {sum(offer.sizes.values()) / 1e6:.1f} MB")
+
+    def _on_request(self, message: BundleRequest) -> None:
+        if self._outgoing is None or message.model_id != self._outgoing.offer.model_id:
+            return
+        data = self._outgoing.chunk(Request(message.file, message.offset, message.length))
+        if data is not None:
+            self._chunks.publish(
+                BundleChunk(
+                    model_id=message.model_id,
+                    file=message.file,
+                    offset=message.offset,
+                    data=data,
+                    crc32=zlib.crc32(data),
+                )
+            )
+
+    def _on_status(self, message: ModelStatus) -> None:
+        if message.node == resolved_node(self, LEADER) and message.state in _ANSWERS:
+            self._announcer.answered(message.model_id, _ANSWERS[message.state], message.detail, time.monotonic())
+
+
+def train(
+    *,
+    bundle: Path,
+    robot: Path,
+    bags: tuple[Path, ...],
+    offline: tuple[Path, ...],
+    cache: Path,
+    settings: dict[str, Any],
+    run: Path,
+    weights: Path | None,
+    signing_key: Path | None,
+) -> None:
+    """The trainer's process: follows the bags until its parent ends or its step budget is spent."""
+    end_with_parent()
+    from fosp_learner.online_learner import OnlineLearner, Sources
+    from fosp_learner.process import limit_resources
+
+    parsed = parse_spec(FinetuneConfig, settings, "settings")
+    limit_resources(parsed)
+    sources = Sources(bundle, read_robot(robot), bags, offline, weights, cache, signing_key)
+    try:
+        OnlineLearner(sources, parsed, run, follow=True, resume=True, command="learner_node").run()
+    except UserError as error:
+        print(f"fosp: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def main() -> None:
+    sys.exit(run_node(LearnerNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What became of every bundle of a fine-tuning run: one JSON line per event, appended and never changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fosp_core.errors import UserError
+
+LINEAGE = "lineage.jsonl"
+EventKind = Literal["start", "candidate", "announced", "refused", "trial", "committed", "rolled_back"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line."""
+
+    event: EventKind
+    id: str
+    time: str = ""
+    """UTC."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """A candidate's parent, path, gate, data and metrics; why it was refused or rolled back."""
+
+
+class Lineage:
+    """The events of one run; several processes may append."""
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / LINEAGE
+
+    def append(self, event: EventKind, model_id: str, **details: Any) -> None:
+        """One line, on the disk when this returns."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = json.dumps({"event": event, "id": model_id, "time": stamp, "details": details}) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def events(self) -> list[Event]:
+        """All whole lines so far; a line that a crash cut off is passed over."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror or error}") from None
+        events = []
+        for line in content[: content.rfind(b"\n") + 1].splitlines():
+            try:
+                events.append(Event(**json.loads(line)))
+            except (ValueError, TypeError):
+                continue
+        return events
+
+    def running(self) -> tuple[str, str]:
+        """Id and path of the bundle that the robot is meant to run: ("", "") before the start.
+
+        The newest candidate that passed the gate, unless the robot refused it or rolled it back.
+        """
+        chosen: list[tuple[str, str]] = []
+        for event in self.events():
+            if event.event == "start" or (event.event == "candidate" and event.details["gate"]["passed"]):
+                chosen = [entry for entry in chosen if entry[0] != event.id]
+                chosen.append((event.id, str(event.details["path"])))
+            elif event.event in ("refused", "rolled_back") and len(chosen) > 1:
+                chosen = [chosen[0], *(entry for entry in chosen[1:] if entry[0] != event.id)]
+        return chosen[-1] if chosen else ("", "")
+
+
+def rows(events: list[Event]) -> list[tuple[str, ...]]:
+    """One row per bundle: time, id, parent, update, experience, figures of the gate, and what became of it."""
+    table: list[tuple[str, ...]] = []
+    for event in events:
+        if event.event == "start":
+            table.append((event.time, event.id[:12], "", "0", "", "", "began with it"))
+        elif event.event == "candidate":
+            details = event.details
+            data = details.get("data", {})
+            experience = (
+                f"{data.get('episodes', 0)} episodes, {data.get('violation_share', 0):.0%} violate, "
+                f"{data.get('steps_overridden', 0)} steps overridden"
+            )
+            figures = "  ".join(f"{name} {value:.3g}" for name, value in details["gate"]["candidate"].items())
+            outcome = [_judged(details["gate"]), *_answers(events, event.id)]
+            row = (event.time, event.id[:12], str(details.get("parent", ""))[:12], str(details.get("step", "")))
+            table.append((*row, experience, figures, "; ".join(outcome)))
+    return table
+
+
+def _judged(gate: dict[str, Any]) -> str:
+    return "passed the gate" if gate["passed"] else f"kept: {', '.join(gate['reasons'])}"
+
+
+def _answers(events: list[Event], model_id: str) -> list[str]:
+    told = [e for e in events if e.id == model_id and e.event not in ("start", "candidate")]
+    return [
+        f"{e.event.replace('_', ' ')}" + (f" ({e.details['reason']})" if e.details.get("reason") else "") for e in told
+    ]

@@ -1,0 +1,246 @@
+"""Fine-tuning on tiny networks: what goes on learning, what stays, how it resumes, what the gate says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fosp_core.bundle import load_bundle, write_bundle
+from fosp_core.errors import UserError
+from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_learner import config as learner_config
+from fosp_learner.checkpoint import network_tensors
+from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig, RefinementConfig
+from fosp_learner.data.bags import Episode
+from fosp_learner.data.dataset import Dataset, from_episodes
+from fosp_learner.finetune_config import FinetuneConfig, GateConfig
+from fosp_learner.finetuning import FineTuner, MixedSampler
+from fosp_learner.gate import GateFigures, judge
+from fosp_learner.lineage import Lineage
+from fosp_learner.online_learner import OnlineLearner, Sources
+from fosp_learner.pretrain import assemble, provenance
+from fosp_learner.run_folder import forget_after
+from fosp_learner.trainer import Trainer
+from fosp_learner.training_weights import WEIGHTS, read_weights, require_same_networks, weights_bytes
+
+TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+pytestmark = pytest.mark.timeout(600)  # a bundle of three networks is exported twice
+SETTINGS = FinetuneConfig(steps=6, batch_size=4, candidate_every=1000, checkpoint_every=2, hold_out_every=3, niceness=0)
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(learner_config.SIZES, "nano", TINY)
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory, robot: RobotConfig, make_episode: Callable[..., Episode]) -> Path:
+    """A bundle of tiny networks, with its weights."""
+    config = LearnerConfig(
+        steps=4,
+        batch_size=2,
+        sequence_length=5,
+        bf16=False,
+        cloning=CloningConfig(share=0.0),
+        refinement=RefinementConfig(share=0.0),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(learner_config.SIZES, "nano", TINY)
+        data = from_episodes([make_episode(9, i, violates=i % 2 == 0, size=64) for i in range(6)], "offline")
+        trainer = Trainer(config, data)
+        for _ in range(2):
+            trainer.train_step()
+        training = provenance(trainer, data, "test")
+        manifest, files = assemble(trainer, data, robot, "safe_reach", ObservationSpec(), training)
+    files[WEIGHTS] = weights_bytes(network_tensors(trainer))
+    out = tmp_path_factory.mktemp("parent") / "bundle"
+    write_bundle(out, manifest, files)
+    return out
+
+
+def tuner(parent: Path, offline: Dataset, settings: FinetuneConfig = SETTINGS) -> FineTuner:
+    manifest = load_bundle(parent).manifest
+    return FineTuner(manifest, read_weights(parent), parent, settings, offline, offline)
+
+
+@pytest.fixture
+def offline(make_episode: Callable[..., Episode]) -> Dataset:
+    return from_episodes([make_episode(9, i, size=64) for i in range(6)], "offline")
+
+
+def copies(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+def test_the_offline_actor_and_what_it_sees_stay_and_all_else_learns(parent: Path, offline: Dataset) -> None:
+    fine = tuner(parent, offline)
+    before = {
+        "offline_actor": copies(fine.offline_actor),
+        "image_encoder": copies(fine.world_model.encoder),
+        "rssm": copies(fine.world_model.rssm),
+        "critics": copies(fine.behaviour.critics),
+        "online_actor": copies(fine.behaviour.actor),
+    }
+    for _ in range(3):
+        fine.train_step()
+    now = {
+        "offline_actor": fine.offline_actor,
+        "image_encoder": fine.world_model.encoder,
+        "rssm": fine.world_model.rssm,
+        "critics": fine.behaviour.critics,
+        "online_actor": fine.behaviour.actor,
+    }
+    same = {
+        part: all(torch.equal(tensor, now[part].state_dict()[name]) for name, tensor in tensors.items())
+        for part, tensors in before.items()
+    }
+    expected = {"offline_actor": True, "image_encoder": True, "rssm": False, "critics": False, "online_actor": False}
+    assert same == expected
+
+
+def test_batches_are_half_experience(offline: Dataset, make_episode: Callable[..., Episode]) -> None:
+    new = dataclasses.replace(make_episode(9, 77, size=64), reward=np.full(9, 5.0, np.float32))
+    sampler = MixedSampler(offline, 5, 0, 0, 0.5)
+    assert (sampler.batch(8).reward < 4).all(), "nothing else has been experienced"
+    sampler.experience(from_episodes([new]))
+    batch = sampler.batch(8)
+    assert len(batch.reward) == 8
+    experienced = (batch.reward > 4).any(1)
+    assert experienced.tolist() == [False] * 4 + [True] * 4
+
+
+def test_a_sampler_goes_on_where_it_was_although_experience_grew(offline: Dataset, make_episode: Any) -> None:
+    first, second = make_episode(9, 50, size=64), make_episode(9, 51, size=64)
+
+    def drawn(interrupted: bool) -> torch.Tensor:
+        sampler = MixedSampler(offline, 5, 0, 0, 0.5)
+        sampler.experience(from_episodes([first]))
+        sampler.batch(4)
+        if interrupted:
+            state = json.loads(json.dumps(sampler.state))
+            sampler = MixedSampler(offline, 5, 9, 0, 0.5)
+            sampler.experience(from_episodes([first]))
+            sampler.state = state
+        sampler.experience(from_episodes([first, second]))
+        return sampler.batch(8).images
+
+    assert torch.equal(drawn(False), drawn(True))
+
+
+def test_weights_of_another_training_are_not_taken_for_the_bundles(parent: Path, offline: Dataset) -> None:
+    fine = tuner(parent, offline)
+    actor, critics = fine.behaviour.actor, fine.behaviour.critics
+    require_same_networks(parent, fine.world_model, fine.offline_actor, actor, critics, parent)
+    with torch.no_grad():
+        for parameter in critics.q_target.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    with pytest.raises(UserError, match="not the weights of"):
+        require_same_networks(parent, fine.world_model, fine.offline_actor, actor, critics, parent)
+
+
+def test_a_bundle_without_weights_says_what_to_do(parent: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    with pytest.raises(UserError, match="--weights"):
+        read_weights(bare)
+
+
+FIGURES = GateFigures(0.05, 0.1, 1.0, 2.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"miss_rate": 0.09}, "miss rate"),
+        ({"false_veto_rate": 0.3}, "false veto rate"),
+        ({"inside_range": 0.5}, "ranges"),
+        ({"imagined_return": 1.5}, "imagined return"),
+        ({"imagined_violation": 0.2}, "violations"),
+        ({"imagined_return": math.nan}, "imagined return"),
+    ],
+)
+def test_a_candidate_that_is_worse_in_anything_is_kept_with_the_reason(change: dict[str, float], names: str) -> None:
+    judgement = judge(dataclasses.replace(FIGURES, **change), FIGURES, GateConfig())
+    assert not judgement.passed
+    assert names in judgement.reasons[0]
+
+
+def test_a_candidate_as_good_as_the_running_one_passes() -> None:
+    assert judge(FIGURES, FIGURES, GateConfig()).passed
+    nothing_to_say = dataclasses.replace(FIGURES, miss_rate=math.nan)
+    assert judge(nothing_to_say, nothing_to_say, GateConfig()).passed, "no violation to miss for either"
+
+
+@pytest.fixture
+def learner(parent: Path, robot: RobotConfig, tmp_path: Path, write_bag: Callable[..., Path]) -> Callable[..., Any]:
+    """`learner(resume)`: a run on bags of 80 x 80 pixels, three of which violate."""
+    for i in range(6):
+        write_bag(f"episode_{i:06d}", frames=21, size=(80, 80), cost_at=20 if i % 2 else -1, last_at=20)
+
+    def make(run: str, resume: bool = False, settings: FinetuneConfig = SETTINGS) -> OnlineLearner:
+        sources = Sources(parent, robot, (tmp_path / "bags",))
+        return OnlineLearner(sources, settings, tmp_path / run, resume=resume)
+
+    return make
+
+
+def losses(run: Path) -> list[str]:
+    return (run / "losses.csv").read_text().splitlines()
+
+
+def test_a_run_makes_a_bundle_that_loads_and_a_lineage(learner: Callable[..., OnlineLearner], parent: Path) -> None:
+    run = learner("run")
+    run.run()
+    candidate = run.newest_candidate()
+    bundle = load_bundle(candidate.path)
+    assert bundle.manifest.parent_id == load_bundle(parent).manifest.id
+    assert bundle.manifest.training["experience"]["episodes"] == 6
+    assert [event.event for event in run.lineage.events()] == ["start", "candidate"]
+    again = FineTuner(bundle.manifest, read_weights(candidate.path), candidate.path, SETTINGS, None, run.tuner._data)
+    frozen = run.tuner.offline_actor.state_dict()
+    assert all(torch.equal(t, frozen[n]) for n, t in again.offline_actor.state_dict().items()), "of all generations"
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 5])
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
+    learner: Callable[..., OnlineLearner], killed_at: int, tmp_path: Path
+) -> None:
+    straight = learner("straight")
+    straight.run()
+    killed = learner("killed")
+    killed.run(stop=lambda: killed._tuner is not None and killed._tuner.step >= killed_at)
+    # A kill takes what came after the last checkpoint; stopping has saved more than a kill would.
+    resumed = learner("killed", resume=True)
+    resumed.run()
+    tensors = network_tensors(resumed.tuner)
+    assert all(torch.equal(t, tensors[name]) for name, t in network_tensors(straight.tuner).items())
+    assert [vars(e) for e in resumed.buffer.entries] == [vars(e) for e in straight.buffer.entries]
+
+
+def test_lines_of_updates_that_are_made_again_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "losses.csv"
+    path.write_text("step,figure,value\n25,a,1\n50,a,2\n75,a,3\n")
+    forget_after(path, 50)
+    assert path.read_text().split() == ["step,figure,value", "25,a,1", "50,a,2"]
+
+
+def test_the_running_bundle_is_the_newest_that_passed_and_was_not_sent_back(tmp_path: Path) -> None:
+    lineage = Lineage(tmp_path)
+    lineage.append("start", "a", path="/a")
+    lineage.append("candidate", "b", path="/b", gate={"passed": True})
+    lineage.append("candidate", "c", path="/c", gate={"passed": False})
+    assert lineage.running() == ("b", "/b")
+    lineage.append("candidate", "d", path="/d", gate={"passed": True})
+    lineage.append("rolled_back", "d")
+    assert lineage.running() == ("b", "/b")
+    with lineage.path.open("a") as file:
+        file.write('{"event": "candidate", "id": "e", "det')
+    assert lineage.running() == ("b", "/b"), "a line that a crash cut off says nothing"

@@ -1,0 +1,204 @@
+"""The encoder's part in a hot swap: leads it through SwapSequence, and has the encoder for each frame at hand."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+
+from fosp_core import topics
+from fosp_core.bundle import Bundle
+from fosp_core.hot_swap import Order, Outcome, Report, SwapSequence, TrialRules
+from fosp_core.ros import qos
+from fosp_core.ros.model_following import MODEL_STATUSES, POLL_PERIOD_S, announcement, candidate_loader
+from fosp_core.ros.model_parameters import publish_status
+from fosp_core.specs import RobotConfig
+from fosp_msgs.msg import ModelAnnouncement, ModelStatus, SafetyVerdict
+from fosp_perception.encoder import Encoder
+from fosp_perception.warm_up import History, WarmUp
+
+_RISK = (
+    SafetyVerdict.REASON_INFEASIBLE,
+    SafetyVerdict.REASON_NO_FEASIBLE,
+    SafetyVerdict.REASON_CRITIC_RANGE,
+    SafetyVerdict.REASON_SURPRISE,
+    SafetyVerdict.REASON_VETOES,
+)
+_AT_FAULT = (*_RISK, SafetyVerdict.REASON_NOT_FINITE, SafetyVerdict.REASON_WRONG_SHAPE, SafetyVerdict.REASON_MODEL_ID)
+"""Latches for one of these are the model's doing."""
+_STATES = {
+    Report.READY: ModelStatus.STATE_READY,
+    Report.REFUSED: ModelStatus.STATE_REFUSED,
+    Report.TRIAL: ModelStatus.STATE_TRIAL,
+    Report.COMMITTED: ModelStatus.STATE_ACTIVE,
+    Report.ROLLED_BACK: ModelStatus.STATE_ROLLED_BACK,
+}
+
+
+class SwapLeader:
+    """Loads, waits for the followers, warms, switches, watches the trial, and rolls back.
+
+    `encoder(...)` is to be asked with every frame; everything that takes time happens elsewhere.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        robot: RobotConfig,
+        bundle: Bundle,
+        status: Publisher,
+        followers: tuple[str, ...],
+        rules: TrialRules,
+    ) -> None:
+        self._node, self._status = node, status
+        self._own = node.get_fully_qualified_name()
+        self._sequence = SwapSequence(bundle.manifest.id, self._own, followers, rules)
+        self._bundles = {bundle.manifest.id: bundle}
+        self._running = Encoder(bundle)
+        self._previous: Encoder | None = None
+        self._warm_up: WarmUp | None = None
+        self._history = History()
+        self._loader = candidate_loader(node, robot, bundle)
+        create = node.create_subscription
+        self._subscriptions = [
+            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, MODEL_STATUSES),
+            create(ModelStatus, topics.MODEL_STATUS, self._on_status, MODEL_STATUSES),
+            create(SafetyVerdict, topics.VERDICT, self._on_verdict, qos.STEP),
+        ]
+        self._timer = node.create_timer(POLL_PERIOD_S, self._poll)
+
+    # -- for the node --------------------------------------------------------------------------------
+    @property
+    def model_id(self) -> str:
+        """Of the encoder that decides."""
+        return self._sequence.running_id
+
+    def encoder(self) -> Encoder:
+        """The encoder for the frame that has come; the only place where it changes."""
+        self._switch_if_due()
+        return self._running
+
+    def stepped(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> None:
+        """The encoder has made a step of these."""
+        self._history.append(images, executed, is_first)
+
+    def cost(self, cost: float) -> None:
+        """Feedback of the newest interval."""
+        self._sequence.cost(cost)
+
+    def restart(self) -> None:
+        """The node is activated: no past counts."""
+        self._history.clear()
+        self._running.reset()
+        self._sequence.restart()
+        publish_status(
+            self._node, self._status, self.model_id, ModelStatus.STATE_ACTIVE, path=self._path(self.model_id)
+        )
+
+    def close(self) -> None:
+        self._loader.close()
+        self._node.destroy_timer(self._timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    # -- reports -------------------------------------------------------------------------------------
+    def _on_announcement(self, message: ModelAnnouncement) -> None:
+        offered = announcement(message)
+        if self._sequence.announced(offered, time.monotonic()):
+            self._loader.offer(offered)
+        self._publish_events()
+
+    def _on_status(self, message: ModelStatus) -> None:
+        if message.node == self._own:
+            return
+        if message.state in (ModelStatus.STATE_READY, ModelStatus.STATE_ACTIVE):
+            self._sequence.reported(message.node, message.model_id)
+        elif message.state == ModelStatus.STATE_REFUSED:
+            self._sequence.reported(message.node, message.model_id, message.detail or "refused")
+
+    def _on_verdict(self, message: SafetyVerdict) -> None:
+        latched = message.decision == SafetyVerdict.LATCH
+        self._sequence.latched = latched
+        at_fault = latched and message.reason in _AT_FAULT
+        if len(message.action_in) or at_fault:
+            self._sequence.decided(
+                message.model_id,
+                Outcome(
+                    vetoed=message.reason in _RISK,
+                    surprised=message.surprise > message.surprise_limit,
+                    latched=at_fault,
+                ),
+            )
+
+    # -- orders --------------------------------------------------------------------------------------
+    def _poll(self) -> None:
+        for loaded in self._loader.take():
+            model_id = loaded.announcement.model_id
+            if loaded.bundle is not None:
+                self._bundles[model_id] = loaded.bundle
+            self._sequence.reported(self._own, model_id, loaded.refusal)
+        self._obey(self._sequence.next_order(time.monotonic()))
+        self._publish_events()
+
+    def _obey(self, order: Order) -> None:
+        """All orders but the switch itself, which waits for a frame."""
+        candidate = self._sequence.candidate
+        if order is Order.WARM and candidate is not None:
+            self._warm_up = WarmUp(candidate.model_id, Encoder(self._bundles[candidate.model_id]), self._history)
+        elif order is Order.ROLL_BACK and self._previous is not None:
+            back = self._sequence.previous_id
+            if self._warm_up is None or self._warm_up.model_id != back:
+                self._warm_up = WarmUp(back, self._previous, self._history)
+        elif order is Order.COMMIT:
+            self._previous = None
+        if self._sequence.candidate is None:
+            self._warm_up = None
+            self._let_go()
+
+    def _switch_if_due(self) -> None:
+        """Between two frames: from one model to the other when all is ready."""
+        warm_up, now_s = self._warm_up, time.monotonic()
+        if warm_up is None or not warm_up.ready:
+            return
+        warm_up.finish()
+        self._sequence.warmed(warm_up.model_id, warm_up.failure)
+        order = self._sequence.next_order(now_s)
+        if order is Order.SWITCH:
+            self._previous, self._running = self._running, warm_up.encoder
+            self._warm_up = None
+            self._sequence.switched(now_s)
+        elif order is Order.ROLL_BACK and warm_up.encoder is self._previous:
+            if warm_up.failure:
+                warm_up.encoder.reset()
+            self._running, self._previous = warm_up.encoder, None
+            self._warm_up = None
+            self._sequence.rolled_back(now_s)
+        else:
+            self._obey(order)
+
+    def _let_go(self) -> None:
+        """Bundles that nothing can come back to."""
+        sequence = self._sequence
+        keep = {sequence.running_id, sequence.previous_id}
+        keep |= {a.model_id for a in (sequence.candidate, sequence.waiting) if a is not None}
+        self._bundles = {name: bundle for name, bundle in self._bundles.items() if name in keep}
+
+    def _publish_events(self) -> None:
+        for event in self._sequence.take_events():
+            decides = event.report in (Report.TRIAL, Report.COMMITTED)
+            path = self._path(event.model_id) if decides else None
+            publish_status(self._node, self._status, event.model_id, _STATES[event.report], event.detail, path)
+            line = f"model {event.model_id[:12]}: {event.report.value}" + (f", {event.detail}" if event.detail else "")
+            bad = event.report in (Report.REFUSED, Report.ROLLED_BACK)
+            if bad:
+                self._node.get_logger().warning(line)
+            else:
+                self._node.get_logger().info(line)
+
+    def _path(self, model_id: str) -> Any:
+        bundle = self._bundles.get(model_id)
+        return bundle.directory if bundle is not None else None

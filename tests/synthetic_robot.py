@@ -1,0 +1,57 @@
+"""A process that stands for camera and robot: frames to absolute deadlines, joint states and tool pose.
+
+    python synthetic_robot.py ROBOT_FILE RATE_HZ
+
+No physics and no rendering: what is measured beside it is the graph, not a simulator.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import Image, JointState
+
+from fosp_core import topics
+from fosp_core.ros import qos
+from fosp_core.ros.image_message import fill_image
+from fosp_core.specs import read_robot
+
+
+def main() -> None:
+    robot, rate_hz = read_robot(Path(sys.argv[1])), float(sys.argv[2])
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(6))
+    rclpy.init()
+    node = rclpy.create_node("synthetic_robot")
+    frames = node.create_publisher(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
+    states = node.create_publisher(JointState, robot.state_topic, qos.STEP)
+    poses = node.create_publisher(PoseStamped, robot.pose_topic, qos.STEP)
+    image, state, pose = Image(), JointState(name=["joint"], position=[0.0]), PoseStamped()
+    pose.header.frame_id = robot.action.frame_id
+    pose.pose.position.x, pose.pose.position.z = 0.5, 0.2
+    # Something to see, and never the same twice: a camera that shows nothing, or hangs, stops the robot.
+    noise = np.random.default_rng(0).integers(20, 80, (16, 64, 64, 3), np.uint8)
+    image.header.frame_id = "camera"
+    deadline, number = time.monotonic(), 0
+    while rclpy.ok():
+        stamp = node.get_clock().now().to_msg()
+        fill_image(image, noise[number % len(noise)])
+        number += 1
+        image.header.stamp = state.header.stamp = pose.header.stamp = stamp
+        states.publish(state)
+        poses.publish(pose)
+        frames.publish(image)
+        deadline += 1.0 / rate_hz
+        time.sleep(max(0.0, deadline - time.monotonic()))
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()
