@@ -1,0 +1,115 @@
+"""What deploys the stack: images, services and workflows are checked as far as that goes without Docker."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DOCKER = ROOT / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+
+
+def accepted(*command: str | Path) -> None:
+    """The tool finds nothing to complain of."""
+    if shutil.which(str(command[0])) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    return yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+
+
+def test_the_images_are_described_as_hadolint_wants_them() -> None:
+    accepted("hadolint", "--config", DOCKER / ".hadolint.yaml", DOCKER / "Dockerfile")
+
+
+def test_the_services_are_as_the_compose_specification_has_them() -> None:
+    accepted("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DOCKER / "compose.yaml")
+
+
+def test_the_workflows_are_as_github_wants_them() -> None:
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert workflows
+    accepted("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+
+
+def test_every_service_has_an_image_of_its_own_stage_and_a_health_check(services: dict[str, Any]) -> None:
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
+    assert set(services) == {"robot", "learner", "simulator"}
+    for service in services.values():
+        assert service["build"]["target"] in stages
+        assert service["image"] == f"fosp:{service['build']['target']}"
+        assert service["healthcheck"]["test"][0] == "CMD"
+
+
+def test_a_robot_that_stopped_is_started_again_by_a_person_only(services: dict[str, Any]) -> None:
+    assert services["robot"]["restart"] == "no"
+    assert services["robot"]["stop_signal"] == "SIGINT"
+
+
+def test_no_stage_of_the_robot_installs_torch() -> None:
+    until_runtime = DOCKERFILE[: DOCKERFILE.index("AS learner")]
+    assert "learner.txt" not in until_runtime
+    for name in ("ubuntu.txt", "realsense.txt"):
+        assert "torch" not in (ROOT / "requirements" / name).read_text()
+
+
+def test_what_the_images_copy_is_there_and_sent_to_the_builder() -> None:
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(\S+(?: \S+)*) \S+$", DOCKERFILE, re.MULTILINE)
+    for path in " ".join(copied).split():
+        assert (ROOT / path).exists()
+        assert path.split("/")[0] in sent
+
+
+def test_the_robots_requirements_are_all_pinned_but_for_apts_numpy() -> None:
+    pins = {line.split("==")[0].lower() for line in (ROOT / "requirements/constraints.txt").read_text().splitlines()}
+    assert "numpy" not in pins
+    for line in (ROOT / "requirements/ubuntu.txt").read_text().splitlines():
+        name = re.split(r"[<=# ]", line)[0].lower()
+        assert not name or name == "numpy" or name in pins
+
+
+IMPORTED = {
+    "numpy": "python3-numpy",
+    "cv2": "python3-opencv",
+    "yaml": "python3-yaml",
+    "scipy": "python3-scipy",
+    "matplotlib": "python3-matplotlib",
+    "cryptography": "python3-cryptography",
+}
+"""Module -> rosdep key, of what Ubuntu has; the rest is in requirements/ubuntu.txt."""
+ROS = ("_msgs", "_srvs", "_interfaces")
+
+
+def imports(package: Path) -> set[str]:
+    """Top-level modules that the code of a package imports, tests and launch apart."""
+    found: set[str] = set()
+    for path in (package / package.name).rglob("*.py"):
+        found |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
+    return found
+
+
+@pytest.mark.parametrize("package", sorted((ROOT / "src").iterdir()), ids=lambda path: path.name)
+def test_rosdep_is_told_of_everything_that_a_package_imports(package: Path) -> None:
+    if not (package / "setup.py").is_file():
+        pytest.skip("holds messages only")
+    told = {e.text for e in ElementTree.parse(package / "package.xml").iter() if e.tag.endswith("depend")}
+    used = imports(package)
+    wanted = {IMPORTED[module] for module in used & set(IMPORTED)}
+    optional = {"ros_gz_interfaces"}
+    wanted |= {module for module in used - optional if module.endswith(ROS)}
+    wanted |= used & {"rclpy", "launch", "launch_ros", "ament_index_python"}
+    wanted |= {module for module in used if module.startswith("fosp_")} - {package.name}
+    assert wanted <= told, f"add to {package.name}/package.xml: {sorted(wanted - told)}"
