@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from fosp_bringup.episode_log import Step
     from fosp_sim.metrics import EpisodeResult
+
+BAG_PATIENCE_S = 10.0
 
 DECISIONS = ("PASS", "SUBSTITUTE", "RECOVER", "STOP", "LATCH")
 
@@ -47,6 +50,7 @@ def demo(
                 results.append(live.run_episode(episode, live_line.show))
                 live_line.end(results[-1])
             latencies = list(live.latencies_s)
+            _await_bags(out / "bags", episodes)
     except RunFailed as error:
         print(f"fosp: {error}; everything the nodes said: {out / 'log.txt'}", file=sys.stderr)
         return 1
@@ -63,9 +67,20 @@ def demo(
         "image_to_command_ms": percentiles_ms(latencies),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    draw_strip(sorted((out / "bags").glob("episode_*")), out / "strip.png")
+    bags = sorted((out / "bags").glob("episode_*"))
+    if not bags:
+        print(f"fosp: no episode was recorded whole; everything the nodes said: {out / 'log.txt'}", file=sys.stderr)
+        return 1
+    draw_strip(bags, out / "strip.png")
     _table(summary, out)
     return 0
+
+
+def _await_bags(folder: Path, episodes: int) -> None:
+    """The recorder closes a bag a moment after the last feedback of its episode: do not take it down before."""
+    deadline = time.monotonic() + BAG_PATIENCE_S
+    while len(list(folder.glob("episode_*"))) < episodes and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 class LiveLine:
