@@ -196,6 +196,8 @@ class SimNode(Node):
         exposure: Exposure | None = None
         stamp_ns = self._stamp_ns(tick, deadline)
         while not self._closing.is_set():
+            if self._clock_topic is not None:  # before what is stamped with it: else a frame comes from the future
+                self._clock_topic.publish(Clock(clock=time_message(stamp_ns)))
             self._publish_pictures(deadline)
             if exposure is not None and exposure.feedback is not None:
                 self._feedback.publish(feedback_message(exposure.feedback, self._episode, stamp_ns, CAMERA_FRAME))
@@ -256,8 +258,6 @@ class SimNode(Node):
             self._states.publish(odometry(state, stamp_ns, action_frame))
         if self._poses is not None:
             self._poses.publish(tool_pose(state, stamp_ns, action_frame))
-        if self._clock_topic is not None:
-            self._clock_topic.publish(Clock(clock=time_message(stamp_ns)))
 
     # -- render thread -------------------------------------------------------------------------------
     def _render(self, ready: threading.Event) -> None:
