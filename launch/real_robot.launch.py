@@ -15,6 +15,10 @@ def generate_launch_description() -> LaunchDescription:
             ),
             "camera_path": ("", "For camera:=file: a bag, a folder of images, or a RealSense recording."),
             "feedback": ("", "Rules of reward, cost and success: a name in config/feedback, or a path; empty: none."),
+            "learner": ("", "Fine-tuning on: the folder of its run, new or gone on with; empty: off."),
+            "learner_config": ("", "YAML with settings of the fine-tuning that differ from the defaults."),
+            "offline": ("", "Folders of the bags that the bundle was trained on, separated by ':'."),
+            "exploring": ("false", "The policy draws its actions; policy_node/exploring changes it at any time."),
             "simulator": ("none", "none: the robot is a real one."),
         }
     )

@@ -80,6 +80,17 @@ def test_a_person_records_with_the_described_stack(tmp_path: Path) -> None:
     assert {n._Node__node_namespace for n in launched} == {"left"}
 
 
+def test_fine_tuning_on_a_robot_is_switched_on_by_the_folder_of_its_run(bundle: Path, tmp_path: Path) -> None:
+    given = {"robot": "sim_arm", "model": str(bundle), "feedback": "arm_reach"}
+
+    def launched(file: str, **arguments: str) -> list[str]:
+        return [n.node_executable for n in nodes(file, **given, **arguments)]
+
+    assert "learner_node" not in launched("real_robot.launch.py")
+    for file in ("real_robot.launch.py", "finetune.launch.py"):
+        assert {"learner_node", "feedback_node"} <= set(launched(file, learner=str(tmp_path / "run")))
+
+
 def test_a_serial_number_stays_text(tmp_path: Path) -> None:
     """launch_ros makes a number of text that looks like one, and the node would refuse it."""
     from launch_ros.utilities import evaluate_parameters
