@@ -110,7 +110,9 @@ def log(
     if not folders:
         raise UserError(f"{run}: no fine-tuning run here (no {LINEAGE}); see fosp finetune")
     for folder in folders:
-        table = Table("time (UTC)", "bundle", "parent", "update", "experience", "figures", "outcome", title=str(folder))
+        table = Table(title=str(folder))
+        for name in ("time (UTC)", "bundle", "parent", "update", "experience", "figures", "outcome"):
+            table.add_column(name, no_wrap=name in ("bundle", "parent", "update"))
         for row in rows(Lineage(folder).events()):
             table.add_row(*row)
         Console().print(table)
