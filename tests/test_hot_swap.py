@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,17 +108,24 @@ def running(
         tmp_path / "base", run.robot, policy_action=(0.2, 0.3, 0.0), decision_period_s=1.0 / RATE_HZ
     )
     run.base_id = manifest.id
-    robot = subprocess.Popen(
-        [sys.executable, str(SYNTHETIC), str(robot_file), str(RATE_HZ)], env=ros_environment.variables
-    )
-    trial = ["-p", f"swap_steps:={TRIAL_STEPS}", "-p", "swap_least_steps:=10"]
-    run.bring_up("encoder_node", "fosp_perception.encoder_node", *trial)
-    run.bring_up("policy_node", "fosp_policy.policy_node")
-    run.bring_up("safety_monitor_node", "fosp_safety_monitor.safety_monitor_node", "-p", "stale_latch_s:=0.5")
-    run.wait_verdicts_of(run.base_id)
-    yield run
-    robot.send_signal(signal.SIGINT)
-    robot.wait(10.0)
+    command = [sys.executable, str(SYNTHETIC), str(robot_file), str(RATE_HZ)]
+    with ended(subprocess.Popen(command, env=ros_environment.variables)):
+        trial = ["-p", f"swap_steps:={TRIAL_STEPS}", "-p", "swap_least_steps:=10"]
+        run.bring_up("encoder_node", "fosp_perception.encoder_node", *trial)
+        run.bring_up("policy_node", "fosp_policy.policy_node")
+        run.bring_up("safety_monitor_node", "fosp_safety_monitor.safety_monitor_node", "-p", "stale_latch_s:=0.5")
+        run.wait_verdicts_of(run.base_id)
+        yield run
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """It ends with the context, whatever happens in it: left behind it would be a second robot of another test."""
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def of_other_models(run: Running) -> list[tuple[str, str]]:

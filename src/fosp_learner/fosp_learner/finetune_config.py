@@ -57,9 +57,9 @@ class FinetuneConfig(Spec):
     override_tolerance: float = Field(0.15, gt=0, le=2)
     """An executed action this far outside of what the safety monitor let through counts as overridden."""
     cores: int = Field(1, gt=0)
-    """CPU cores that the learner may use."""
+    """CPU cores that learner_node may use."""
     niceness: int = Field(19, ge=0, le=19)
-    """19: only what nobody else wants."""
+    """Of learner_node; 19: only what nobody else wants."""
     gate: GateConfig = GateConfig()
 
 

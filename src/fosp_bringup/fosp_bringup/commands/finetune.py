@@ -45,7 +45,6 @@ def finetune(
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.finetune_config import FinetuneConfig
     from fosp_learner.online_learner import OnlineLearner, Sources
-    from fosp_learner.process import limit_resources
     from fosp_learner.run_folder import publish
     from fosp_learner.trainer import TrainingDiverged
 
@@ -58,7 +57,6 @@ def finetune(
     settings = parse_spec(FinetuneConfig, {**described, **given}, str(config or "command line"))
     robot = read_robot(robot_path(read_manifest(bundle).robot))
     sources = Sources(bundle, robot, (*bags, *(more or [])), tuple(offline or ()), weights, runs / "cache", sign)
-    limit_resources(settings)
     command = shlex.join(["./fosp", *sys.argv[1:]])
     run = runs / "finetune" / out.absolute().name
     learner = OnlineLearner(sources, settings, run, resume=resume, command=command)
