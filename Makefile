@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 PARTS := ros robot realsense learner sim dev
 MESSAGES := $(shell find src/fosp_msgs -type f)
 
-.PHONY: help setup demo test test-unit bench faults mutants lint clean
+.PHONY: help setup demo day-one test test-unit bench faults mutants lint clean
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
 	@echo "make test   lint, unit tests, and tests of the live graph"
@@ -56,6 +56,10 @@ test: lint
 
 test-unit: setup
 	@. scripts/env.sh; pytest src
+
+# docs/day_one.md, command by command, with a scripted gamepad: some minutes.
+day-one: setup
+	@. scripts/env.sh; pytest -m day_one tests/test_day_one.py
 
 clean:
 	rm -rf build install log runs

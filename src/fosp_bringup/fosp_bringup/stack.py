@@ -184,6 +184,8 @@ def stack(
     processes += [*driving, *_feedback(feedback, simulator, robot_file)]
     if recorder:
         out: dict[str, ParameterValue] = {"out": str(Path(recorder).absolute()), "robot": str(robot_file)}
+        if scenario:
+            out["task"] = _task(scenario)
         processes.append(Process("recorder_node", "fosp_learner", "fosp_learner.recorder_node", out, respawn=True))
     if black_box:
         processes.append(_black_box(Path(black_box), robot_file, None if teleop else Path(bundle)))
@@ -263,6 +265,13 @@ def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[Pro
 
 def _simulator(name: str, parameters: Mapping[str, ParameterValue]) -> Process:
     return Process(name, "fosp_sim", f"fosp_sim.{name}", parameters, managed=False, is_robot=True)
+
+
+def _task(scenario: str) -> str:
+    """What the bags say that they show: a bundle trained on them can then be evaluated on scenarios of that task."""
+    from fosp_sim.scenario import read_scenario
+
+    return read_scenario(scenario_path(scenario)).task
 
 
 def _checked_bundle(bundle: Path, robot: RobotConfig) -> Path:

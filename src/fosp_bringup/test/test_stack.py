@@ -156,6 +156,11 @@ def test_gazebo_takes_the_place_of_mujoco_and_the_clock_is_its_own(bundle: Path)
     assert {p.name for p in gazebo.processes if p.is_robot} == {"gazebo_server", "gazebo_bridge", "gazebo_node"}
 
 
+def test_bags_of_a_simulated_robot_say_which_task_they_show(bundle: Path, tmp_path: Path) -> None:
+    assert parameters(simulated(bundle, recorder=tmp_path), "recorder_node")["task"] == "safe_reach"
+    assert "task" not in parameters(stack(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
+
+
 def test_with_respawn_every_node_but_the_monitor_may_start_anew(bundle: Path) -> None:
     described = simulated(bundle, use_respawn=True)
     assert {p.name for p in described.processes if described.respawns(p)} == {"encoder_node", "policy_node"}

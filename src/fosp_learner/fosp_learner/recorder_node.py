@@ -41,15 +41,17 @@ class RecorderNode(ManagedNode):
 
     Parameters: `out` (folder), `robot` (robot configuration file: gives the default topics), `topics` (instead of the
     default: names, each optionally with ':package/msg/Type'; a type that is not given is taken from the graph),
-    `compress` (zstd). Feedback is always recorded. A disk that refuses gives one error and ends the recording, nothing
-    else. An episode without an end (the node is deactivated, the scene is reset) is kept as incomplete_N. Service
-    ~/discard (std_srvs/Trigger) puts the running episode aside, or else the last one, into `out`/.discarded.
+    `compress` (zstd), `task` (noted in each bag). Feedback is always recorded. A disk that refuses gives one error and
+    ends the recording, nothing else. An episode without an end (the node is deactivated, the scene is reset) is kept as
+    incomplete_N. Service ~/discard (std_srvs/Trigger) puts the running episode aside, or else the last one, into
+    `out`/.discarded.
     """
 
     def __init__(self, name: str = "recorder_node") -> None:
         super().__init__(name)
         self.declare_parameter("out", "")
         self.declare_parameter("robot", "")
+        self.declare_parameter("task", "")
         self.declare_parameter("topics", [""])
         self.declare_parameter("compress", True)
         self._recorder: EpisodeRecorder | None = None
@@ -93,6 +95,8 @@ class RecorderNode(ManagedNode):
     def _open_recorder(self, out: Path) -> None:
         compress, robot = bool(self.get_parameter("compress").value), str(self.get_parameter("robot").value)
         metadata = {"robot": read_robot(Path(robot)).name} if robot else {}
+        if task := str(self.get_parameter("task").value):
+            metadata["task"] = task
         self._recorder = EpisodeRecorder(out, list(self._recorded), compress, self.get_logger().info, metadata)
 
     # -- which topics --------------------------------------------------------------------------------
