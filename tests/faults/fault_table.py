@@ -301,14 +301,15 @@ CLOCKS = (
 NETWORK = (
     Fault(
         "network down for 0.5 s",
-        "STOP",
-        (*_NO_PROPOSAL, "STALE_ROBOT_STATE", "ESTOP"),
+        "LATCH",
+        ("ESTOP",),
         effects.network_down(0.5),
         PROPOSAL_TIMEOUT_S,
         "network namespace",
     ),
 )
-"""Nothing reaches anybody then, so the stop is timed by what the monitor has told of it afterwards."""
+"""Nothing reaches anybody then, so the stop is timed by what the monitor tells of it afterwards; the emergency stop,
+silent for longer than it may be, latches."""
 
 ENDS = (
     Fault("sigkill lifecycle_manager: all goes down", "END", (), effects.ended("lifecycle_manager"), SUPERVISOR_S),

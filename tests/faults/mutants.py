@@ -80,7 +80,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_DECISION, "_gates", _always(True)),
     Mutant(_DECISION, "_at_rest", lambda standing: standing),
     Mutant("fosp_safety_monitor.ladder", "speed_scale", _always(1.0)),
-    Mutant("fosp_safety_monitor.ladder", "choose", lambda chosen, values, thresholds: (chosen, None)),
+    Mutant(_DECISION, "choose", lambda chosen, values, thresholds: (chosen, None)),
     Mutant("fosp_safety_monitor.monitor", "loosened", _always([])),
     Mutant("fosp_safety_monitor.parameters", "_check", _nothing),
     Mutant("fosp_safety_monitor.heartbeats", "_came_back", _nothing),
