@@ -33,7 +33,7 @@ def record(arguments: list[str], folder: Path, domain_id: int) -> None:
     out = folder / arguments[arguments.index("--out") + 1]
     with ScriptedGamepad(scenario, ROOT / "config/robots/sim_arm.yaml", domain_id):
         run(arguments, folder)
-    assert len(bags(out)) == wanted
+    assert len(bags(out)) >= wanted, "one that began while the command ended may be there, too"
 
 
 def drive(arguments: list[str], folder: Path) -> None:
