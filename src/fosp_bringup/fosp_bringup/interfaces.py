@@ -100,6 +100,7 @@ def interfaces(
     cameras = [robot.image_topic(camera.topic) for camera in (observation or ObservationSpec()).cameras]
     rules = feedback or read_feedback_config(feedback_path(RULES[robot.kind]))
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
+    estop = [robot.estop_topic] if robot.estop_topic else []
     recorder = _interface(
         [],
         {
@@ -128,9 +129,19 @@ def interfaces(
         "policy_node": _interface([topics.PROPOSAL, topics.MODEL_STATUS], [topics.LATENT, *_SWAP]),
         "recorder_node": recorder,
         "safety_monitor_node": _interface(
-            [robot.command_topic, topics.VERDICT, topics.MODEL_STATUS, topics.DIAGNOSTICS],
-            [topics.LATENT, topics.PROPOSAL, *states, *_SWAP],
-            ["~/reset"],
+            [
+                *(robot.command_topic, topics.VERDICT, topics.MODEL_STATUS, topics.DIAGNOSTICS),
+                *(topics.SAFETY_EVENT, topics.SAFETY_MARKERS),
+            ],
+            [topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *estop, *_SWAP],
+            ["~/reset", "~/estop"],
+        ),
+        "black_box_node": _interface(
+            [topics.DIAGNOSTICS],
+            [
+                *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.SAFETY_EVENT, topics.HEARTBEAT),
+                *(topics.DIAGNOSTICS, robot.command_topic, *states, *estop, *cameras),
+            ],
         ),
         "learner_node": _MANAGED
         | recorder
@@ -179,10 +190,13 @@ def operator_interface() -> Interface:
     """To watch the graph, bring it up and down, and end a latch; nothing that moves the robot."""
     return _interface(
         ["/rosout", "/parameter_events"],
-        [topics.VERDICT, topics.FEEDBACK, topics.DIAGNOSTICS, "/rosout"],
+        [
+            *(topics.VERDICT, topics.SAFETY_EVENT, topics.SAFETY_MARKERS, topics.FEEDBACK, topics.DIAGNOSTICS),
+            "/rosout",
+        ],
         [],
         [
-            *("safety_monitor_node/reset", "lifecycle_manager/is_active"),
+            *("safety_monitor_node/reset", "safety_monitor_node/estop", "lifecycle_manager/is_active"),
             *("lifecycle_manager/startup", "lifecycle_manager/shutdown"),
         ],
     )
