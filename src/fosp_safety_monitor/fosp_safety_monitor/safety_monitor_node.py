@@ -1,25 +1,18 @@
 """The last node before the robot: judges every proposal and is the only one that sends commands.
 
-Messages in, monitor.SafetyMonitor, messages out. The command stream runs in a thread of its own, on a plain publisher
-(a lifecycle publisher would be silent exactly when the last stop has to go out).
+Messages in, monitor.SafetyMonitor, messages out; robot_side.RobotSide sends the commands from a thread of its own.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
-from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
@@ -37,20 +30,12 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_core.ros.stamps import seconds
-from fosp_core.ros.twist_message import fill_twist
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
-from fosp_safety_monitor.command_stream import CommandStream
 from fosp_safety_monitor.diagnostics import Activity
 from fosp_safety_monitor.events import Event, EventKind, EventLog
 from fosp_safety_monitor.heartbeats import Beat, HeartbeatWatch
 from fosp_safety_monitor.inputs import Thresholds
-from fosp_safety_monitor.messages import (
-    latent_input,
-    pose_received,
-    proposal_input,
-    robot_state_received,
-    verdict_message,
-)
+from fosp_safety_monitor.messages import latent_input, proposal_input, verdict_message
 from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
 from fosp_safety_monitor.node_parameters import (
     declare_monitor_parameters,
@@ -60,15 +45,13 @@ from fosp_safety_monitor.node_parameters import (
 )
 from fosp_safety_monitor.operator_view import OperatorView
 from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters
+from fosp_safety_monitor.robot_side import RobotSide
 from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
 
 DIAGNOSTICS_PERIOD_S = 1.0
 MARKER_PERIOD_S = 0.2
 WATCH_PERIOD_S = 0.05
 """How often events are told, and who else publishes commands is looked up."""
-ZEROS_BEFORE_SILENCE = 5
-"""Zero commands that end the stream, so that the loss of one leaves no motion."""
-STOP_TIMEOUT_S = 3.0
 _INACTIVE = Finding(Decision.STOP, Reason.NOT_READY, "inactive")
 
 
@@ -97,9 +80,8 @@ class SafetyMonitorNode(ManagedNode):
         self._made: list[Any] = []
         self._monitor: SafetyMonitor | None = None
         self._models: ModelFollower[JudgedModel] | None = None
-        self._stream: CommandStream | None = None
+        self._side: RobotSide | None = None
         self._latched: Finding | None = None
-        self._ending = threading.Event()
         self._finding = _INACTIVE
         self._activity = Activity()
 
@@ -109,24 +91,12 @@ class SafetyMonitorNode(ManagedNode):
         self._model_id = self._view.model_id = self._bundle.manifest.id
         self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._judged_model)
         self._make_monitor()
-        robot = self._robot
-        stamped = robot.command_type == "TwistStamped"
-        self._command: Any = TwistStamped() if stamped else Twist()
-        if stamped:
-            self._command.header.frame_id = robot.action.frame_id
-        self._commands = self.create_publisher(type(self._command), robot.command_topic, qos.COMMAND)
+        self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
-        state_type = JointState if robot.state_type == "JointState" else Odometry
-        gated = self.create_gated_subscription
         self._made = [
-            gated(state_type, robot.state_topic, self._on_robot_state, qos.SENSOR),
-            gated(Latent, topics.LATENT, self._on_latent, qos.STEP),
-            gated(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP),
+            self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP),
+            self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP),
         ]
-        if robot.pose_topic:
-            self._made.append(gated(PoseStamped, robot.pose_topic, self._on_pose, qos.SENSOR))
-        if robot.estop_topic:
-            self._made.append(gated(Bool, robot.estop_topic, self._on_estop, qos.SENSOR))
         # Of real time, also where the graph runs on simulated time, which may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._view_timers = [
@@ -147,20 +117,13 @@ class SafetyMonitorNode(ManagedNode):
         self._view.note(Event(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
         self._see_commanders()
         self._activity = Activity(reported_at_s=time.monotonic())
-        self._ending.clear()
-        self._zeros = 0
-        period_s = 1.0 / self._robot.command_rate_hz
-        self._stream = CommandStream(period_s, self._tick, self._on_stream_failure, self._cpu)
-        self._stream.start()
+        self._robot_side.start(self._tick, self._on_stream_failure, self._cpu)
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
 
     def deactivate(self) -> None:
         """Decelerate to zero, then fall silent."""
-        if self._stream is not None:
-            self._ending.set()
-            if not self._stream.join(STOP_TIMEOUT_S):
-                raise RuntimeError(f"the command stream did not end within {STOP_TIMEOUT_S} s")
-            self._stream = None
+        if self._side is not None:
+            self._side.stop()
         self._keep_latch()
         self._finding = _INACTIVE
         self._view.note(Event(EventKind.DEACTIVATED, Reason.NOT_READY, "inactive: no command is sent"))
@@ -174,8 +137,10 @@ class SafetyMonitorNode(ManagedNode):
         if self._made:
             for timer in self._view_timers:
                 self.destroy_timer(timer)
-            self.destroy_publisher(self._commands)
             self.destroy_publisher(self._verdicts)
+        if self._side is not None:
+            self._side.close()
+            self._side = None
         self._made = []
         self._monitor = None
         if self._models is not None:
@@ -214,26 +179,8 @@ class SafetyMonitorNode(ManagedNode):
             self._latched = self._monitor.state.latched
 
     # -- inputs --------------------------------------------------------------------------------------
-    def _on_robot_state(self, message: JointState | Odometry) -> None:
-        received = robot_state_received(message, time.monotonic())
-        if received is None:
-            raise UserError(f"{self._robot.state_topic}: positions are missing or not finite; message ignored")
-        self._activity.messages["robot state"] += 1
-        self._active_monitor.receive_robot_state(received)
-
-    def _on_pose(self, message: PoseStamped) -> None:
-        pose = pose_received(message, time.monotonic(), self._robot.action.frame_id)
-        if pose is None:
-            raise UserError(
-                f"{self._robot.pose_topic}: position must be finite and in frame '{self._robot.action.frame_id}', "
-                f"is in '{message.header.frame_id}'; message ignored"
-            )
-        self._activity.messages["pose"] += 1
-        self._active_monitor.receive_pose(*pose)
-
-    def _on_estop(self, message: Bool) -> None:
-        self._activity.messages["emergency stop"] += 1
-        self._active_monitor.receive_estop(bool(message.data), time.monotonic())
+    def _count(self, kind: str) -> None:
+        self._activity.messages[kind] += 1
 
     def _on_heartbeat(self, message: Heartbeat) -> None:
         """Heard while inactive, too: a node that came back meanwhile is no less a reason to wait for a person."""
@@ -254,50 +201,36 @@ class SafetyMonitorNode(ManagedNode):
         """All publishers of the command topic but one of our name, which is our own."""
         names = [
             f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-            for info in self.get_publishers_info_by_topic(self._commands.topic_name)
+            for info in self.get_publishers_info_by_topic(self._robot_side.topic)
         ]
         if self.get_fully_qualified_name() in names:
             names.remove(self.get_fully_qualified_name())
         self._active_monitor.see_commanders(tuple(sorted(names)))
 
     def _on_latent(self, message: Latent) -> None:
-        self._activity.messages["latent"] += 1
+        self._count("latent")
         self._publish_verdicts(self._active_monitor.receive_latent(latent_input(message, time.monotonic())))
 
     def _on_proposal(self, message: ActionProposal) -> None:
-        self._activity.messages["proposal"] += 1
+        self._count("proposal")
         verdict = self._active_monitor.receive_proposal(proposal_input(message, time.monotonic()))
         if verdict is not None:
             self._publish_verdicts([verdict])
-            if self._stream is not None and verdict.decision < Decision.STOP:
-                self._stream.align(time.monotonic())
+            stream = self._robot_side.stream
+            if stream is not None and verdict.decision < Decision.STOP:
+                stream.align(time.monotonic())
 
     # -- outputs -------------------------------------------------------------------------------------
-    def _tick(self) -> bool:
-        """In the stream's thread: one command. False once the robot was told to stand still for good."""
-        monitor = self._active_monitor
-        if self._ending.is_set():
-            command = monitor.halt()
-            self._zeros = 0 if any(command) else self._zeros + 1
-            self._publish_command(command)
-            return self._zeros < ZEROS_BEFORE_SILENCE
-        tick = monitor.tick()
-        self._publish_command(tick.command)
+    def _tick(self) -> None:
+        """In the stream's thread: one command."""
+        tick = self._active_monitor.tick()
+        self._robot_side.send(tick.command)
         self._finding = tick.finding
         event = self._event_log.see(tick.finding)
         if event is not None:
             self._view.note(event)
         if tick.verdict is not None:
             self._publish_verdicts([tick.verdict])
-        return True
-
-    def _publish_command(self, command: tuple[float, ...]) -> None:
-        if isinstance(self._command, TwistStamped):
-            self._command.header.stamp = self.get_clock().now().to_msg()
-            fill_twist(self._command.twist, list(command), self._robot.action)
-        else:
-            fill_twist(self._command, list(command), self._robot.action)
-        self._commands.publish(self._command)
 
     def _publish_verdicts(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
@@ -309,11 +242,8 @@ class SafetyMonitorNode(ManagedNode):
             elif verdict.decision is Decision.STOP:
                 self.get_logger().warning(f"STOP: {verdict.reason_text}", throttle_duration_sec=1.0)
 
-    def _on_stream_failure(self, error: BaseException) -> None:
-        """No more commands: the robot's own watchdog stops it within its command timeout."""
-        trace = "".join(traceback.format_exception(error))
-        self._finding = Finding(Decision.LATCH, Reason.NOT_READY, f"the command stream failed: {error}")
-        self.get_logger().fatal(f"the command stream failed, the robot's own timeout stops it:\n{trace}")
+    def _on_stream_failure(self, text: str) -> None:
+        self._finding = Finding(Decision.LATCH, Reason.NOT_READY, text)
 
     def _watch(self) -> None:
         if self.is_active:
@@ -324,7 +254,7 @@ class SafetyMonitorNode(ManagedNode):
         self._view.mark(self._robot, self._active_monitor, self._finding, self._verdict)
 
     def _report(self) -> None:
-        monitor, stream = self._active_monitor, self._stream
+        monitor, stream = self._active_monitor, self._robot_side.stream
         self._view.report(self._robot, monitor, self.is_active, self._finding, stream, self._activity)
 
     # -- operator ------------------------------------------------------------------------------------
@@ -359,6 +289,11 @@ class SafetyMonitorNode(ManagedNode):
         except UserError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+    @property
+    def _robot_side(self) -> RobotSide:
+        assert self._side is not None
+        return self._side
 
     @property
     def _active_monitor(self) -> SafetyMonitor:
