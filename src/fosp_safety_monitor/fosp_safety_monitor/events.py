@@ -37,10 +37,15 @@ def kind_of(finding: Finding) -> EventKind:
 
 
 class EventLog:
-    """Turns the findings of the command ticks into events, one for each change of kind or of a stop's reason."""
+    """Turns findings of the command ticks and answers to resets into events, one for each change of kind or of reason.
+
+    An operator who asks again and again is answered, but tells nobody anything new: the event that latched the robot
+    must stay among the last ones, which late joiners see.
+    """
 
     def __init__(self) -> None:
         self._last: tuple[EventKind, Reason] | None = None
+        self._answered: tuple[EventKind, Reason] | None = None
 
     def see(self, finding: Finding) -> Event | None:
         """The event that a tick's finding is, if it is one."""
@@ -48,5 +53,13 @@ class EventLog:
         reason = finding.reason if kind is not EventKind.MOVING else Reason.OK
         if (kind, reason) == self._last:
             return None
-        self._last = kind, reason
+        self._last, self._answered = (kind, reason), None
         return Event(kind, finding.reason, finding.text)
+
+    def reset_answered(self, granted: bool, reason: Reason, text: str) -> Event | None:
+        """The event that the answer to a reset is, if it is one; `reason` of the latch."""
+        kind = EventKind.RESET if granted else EventKind.RESET_REFUSED
+        if (kind, reason) == self._answered:
+            return None
+        self._answered = kind, reason
+        return Event(kind, reason, text)

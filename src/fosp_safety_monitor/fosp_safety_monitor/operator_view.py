@@ -32,9 +32,10 @@ class OperatorView:
         self._pending: deque[Event] = deque()
         self.model_id = ""
 
-    def note(self, event: Event) -> None:
-        """To be told of soon; costs the calling thread nothing."""
-        self._pending.append(event)
+    def note(self, event: Event | None) -> None:
+        """To be told of soon, if there is one; costs the calling thread nothing."""
+        if event is not None:
+            self._pending.append(event)
 
     def tell(self) -> None:
         """Publish the events noted so far."""

@@ -6,6 +6,7 @@ Messages in, monitor.SafetyMonitor, messages out; robot_side.RobotSide sends the
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -76,6 +77,8 @@ class SafetyMonitorNode(ManagedNode):
         self._heartbeats = HeartbeatWatch(self.get_fully_qualified_name())
         self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
         self._event_log = EventLog()
+        self._changing = threading.Lock()
+        """Held from a change until it is noted, so that events are told in the order in which things happened."""
         self._verdict: Verdict | None = None
         self._made: list[Any] = []
         self._monitor: SafetyMonitor | None = None
@@ -223,12 +226,11 @@ class SafetyMonitorNode(ManagedNode):
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
         """In the stream's thread: one command."""
-        tick = self._active_monitor.tick()
+        with self._changing:
+            tick = self._active_monitor.tick()
+            self._view.note(self._event_log.see(tick.finding))
         self._robot_side.send(tick.command)
         self._finding = tick.finding
-        event = self._event_log.see(tick.finding)
-        if event is not None:
-            self._view.note(event)
         if tick.verdict is not None:
             self._publish_verdicts([tick.verdict])
 
@@ -262,13 +264,13 @@ class SafetyMonitorNode(ManagedNode):
         if not self.is_active:
             response.success, response.message = False, "refused: the node is not active, nothing can be checked"
             return response
-        was = self._active_monitor.state.latched
-        refusal = self._active_monitor.reset()
-        response.success = not refusal
-        response.message = f"refused, {refusal}" if refusal else ("latch ended" if was else "nothing was latched")
-        self.get_logger().info(f"reset: {response.message}" + (f" ({was.text})" if was else ""))
-        kind = EventKind.RESET_REFUSED if refusal else EventKind.RESET
-        self._view.note(Event(kind, was.reason if was else Reason.OK, response.message))
+        with self._changing:
+            was = self._active_monitor.state.latched
+            refusal = self._active_monitor.reset()
+            text = f"refused, {refusal}" if refusal else ("latch ended" if was else "nothing was latched")
+            self._view.note(self._event_log.reset_answered(not refusal, was.reason if was else Reason.OK, text))
+        response.success, response.message = not refusal, text
+        self.get_logger().info(f"reset: {text}" + (f" ({was.text})" if was else ""))
         return response
 
     def _on_estop_service(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

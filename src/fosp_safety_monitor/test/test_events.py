@@ -31,3 +31,15 @@ def test_events_are_changes_of_kind_or_of_a_stops_reason():
 
 def test_kinds_have_the_values_of_the_message():
     assert all(getattr(SafetyEvent, kind.name) == kind for kind in EventKind)
+
+
+def test_a_reset_that_is_refused_again_and_again_is_told_of_once_until_something_changes():
+    log = EventLog()
+    log.see(BROKEN)
+    refused = [log.reset_answered(False, Reason.NOT_FINITE, f"refused {i}") for i in range(30)]
+    assert [event.kind for event in refused if event] == [EventKind.RESET_REFUSED]
+    assert log.see(BROKEN) is None, "a refusal changes nothing"
+    assert log.reset_answered(True, Reason.NOT_FINITE, "latch ended").kind is EventKind.RESET
+    assert log.see(PASSED).kind is EventKind.MOVING
+    log.see(BROKEN)
+    assert log.reset_answered(False, Reason.NOT_FINITE, "refused").kind is EventKind.RESET_REFUSED
