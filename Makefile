@@ -15,6 +15,7 @@ help:
 	@echo "make faults every failure on the live graph, with measured stop times, and runs/faults/faults.json"
 	@echo "make mutants  takes every check of the safety monitor out in turn: a test must fail"
 	@echo "make lint   ruff, mypy, import rules"
+	@echo "make clean  removes what was built, and caches; what you recorded and trained stays"
 
 # -- set-up: system packages, venv with pinned wheels, messages ---------------------------------------
 setup: install/.built
@@ -62,4 +63,6 @@ day-one: setup
 	@. scripts/env.sh; pytest -m day_one tests/test_day_one.py
 
 clean:
-	rm -rf build install log runs
+	rm -rf build install log .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "left as they are: runs/ (recordings, bundles, reports) and .venv (installed packages)"
