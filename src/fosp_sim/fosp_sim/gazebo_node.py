@@ -11,9 +11,8 @@ import math
 import sys
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
+from geometry_msgs.msg import PoseStamped, Twist
 from nav_msgs.msg import Odometry
-from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import Float64
 
@@ -21,46 +20,35 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
-from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds, seconds
-from fosp_core.ros.twist_message import twist_command
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
-from fosp_msgs.srv import ResetEpisode
 from fosp_sim import gazebo_services, gazebo_topics
 from fosp_sim.arm_kinematics import JOINTS, joints_of_tip, tip_of_joints
-from fosp_sim.command_intake import CommandIntake
 from fosp_sim.draw import draw_scene
 from fosp_sim.env import make_world
 from fosp_sim.gazebo_episode import GazeboEpisode
 from fosp_sim.mjcf import WHEEL_RADIUS
 from fosp_sim.render import CAMERA_FRAME
 from fosp_sim.robot_messages import feedback_message
-from fosp_sim.scenario import read_scenario
 from fosp_sim.sdf import ROBOT, gazebo_scene, scene_name, scene_sdf
+from fosp_sim.simulator_node import SimulatorNode
 from fosp_sim.tip_reference import GUARD, advanced
 
 CONTROL_PERIOD_S = 0.01
 AUTO_RESET_PAUSE_S = 1.0
 
 
-class GazeboNode(Node):
-    """Parameters: `scenario` and `robot` (files), `auto_reset` (begin episodes by itself, as sim_node).
+class GazeboNode(SimulatorNode):
+    """A simulator node whose robot is in Gazebo.
 
-    Without auto_reset nothing happens until fosp/reset_episode is called.
+    With `auto_reset` episodes begin by themselves, as sim_node's do; without it nothing happens until
+    fosp/reset_episode is called.
     """
 
     def __init__(self) -> None:
         super().__init__("gazebo_node")
-        self.declare_parameter("scenario", "")
-        self.declare_parameter("robot", "")
-        self.declare_parameter("auto_reset", False)
-        self._robot = read_robot(path_parameter(self, "robot"))
-        self._scenario = read_scenario(path_parameter(self, "scenario"))
         self._world = make_world(self._scenario, self._robot)
-        self._intake = CommandIntake(self._robot)
         self._episode: GazeboEpisode | None = None
-        self._next_episode = 0
         self._scenes = 0
         self._scene_shown = True  # that of the world file
         self._ended_s = 0.0
@@ -71,11 +59,8 @@ class GazeboNode(Node):
     def _make_interface(self) -> None:
         robot = self._robot
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
-        stamped = robot.command_type == "TwistStamped"
-        self.create_subscription(TwistStamped if stamped else Twist, robot.command_topic, self._on_command, qos.COMMAND)
         self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_frame, qos.SENSOR)
         self.create_subscription(_contacts(), gazebo_topics.ROS_CONTACTS, self._on_contacts, qos.SENSOR)
-        self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_reset)
         if robot.kind == "arm":
             self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP)
             self._joints = [
@@ -86,32 +71,7 @@ class GazeboNode(Node):
             self._wheels = self.create_publisher(Twist, gazebo_topics.ROS_WHEEL_COMMAND, qos.COMMAND)
             self.create_subscription(Odometry, robot.state_topic, self._on_odometry, qos.SENSOR)
         self.create_timer(CONTROL_PERIOD_S, self._control)
-
-    # -- from the graph ------------------------------------------------------------------------------
-    def _on_command(self, message: TwistStamped | Twist) -> None:
-        stamped = isinstance(message, TwistStamped)
-        twist = message.twist if stamped else message
-        frame_id = message.header.frame_id if stamped else self._robot.action.frame_id
-        try:
-            self._intake.receive(twist_command(twist, self._robot.action), frame_id, self._now_s())
-        except UserError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
-
-    def _on_reset(self, request: ResetEpisode.Request, response: ResetEpisode.Response) -> ResetEpisode.Response:
-        episode = request.episode
-        if episode == ResetEpisode.Request.EPISODE_NEXT:
-            episode = self._next_episode
-        if not 0 <= episode < 2**31:
-            response.message = f"episode must be 0 or more, or {ResetEpisode.Request.EPISODE_NEXT} for the next one"
-            return response
-        try:
-            self._begin(episode)
-        except UserError as error:
-            response.message = str(error)
-            return response
-        response.success, response.episode = True, episode
-        response.message = f"episode {episode}: seed {self._scenario.seed + episode}"
-        return response
+        self._listen_to_the_graph()
 
     # -- from Gazebo ---------------------------------------------------------------------------------
     def _on_joints(self, message: JointState) -> None:
@@ -148,7 +108,7 @@ class GazeboNode(Node):
         number = self._episode.scene.episode
         self._feedback.publish(feedback_message(told, number, nanoseconds(message.header.stamp), CAMERA_FRAME))
         if told.is_last:
-            self._ended_s = self._now_s()
+            self._ended_s = self.now_s()
 
     # -- to Gazebo -----------------------------------------------------------------------------------
     def _control(self) -> None:
@@ -156,7 +116,7 @@ class GazeboNode(Node):
         episode = self._episode
         if self._wants_next(episode):
             try:
-                self._begin(self._next_episode)
+                self.begin(self._next_episode)
             except UserError as error:
                 self.get_logger().error(str(error), throttle_duration_sec=5.0)
         elif episode is not None and not episode.placed:
@@ -167,11 +127,11 @@ class GazeboNode(Node):
     def _wants_next(self, episode: GazeboEpisode | None) -> bool:
         if not self.get_parameter("auto_reset").value or self._position is None:
             return False
-        return episode is None or (episode.done and self._now_s() > self._ended_s + AUTO_RESET_PAUSE_S)
+        return episode is None or (episode.done and self.now_s() > self._ended_s + AUTO_RESET_PAUSE_S)
 
-    def _begin(self, number: int) -> None:
+    def begin(self, episode: int) -> None:
         """Take the old scene away, and let the robot go to its start. UserError when Gazebo does not do it."""
-        scene = gazebo_scene(draw_scene(self._scenario, number))
+        scene = gazebo_scene(draw_scene(self._scenario, episode))
         self._intake.forget()
         if self._robot.kind == "base":
             self._wheels.publish(Twist())
@@ -183,7 +143,7 @@ class GazeboNode(Node):
             gazebo_services.call(gazebo_services.place_command(scene.task, ROBOT, start, scene.heading))
         rate_hz = self._robot.camera_frame_rate_hz
         self._episode = GazeboEpisode(scene, type(self._world), self._scenario.max_steps, rate_hz)
-        self._next_episode = number + 1
+        self._next_episode = episode + 1
         self._reference = list(scene.start)
 
     def _place(self, episode: GazeboEpisode) -> None:
@@ -202,7 +162,7 @@ class GazeboNode(Node):
         self._scene_shown = episode.placed = True
 
     def _drive(self, position: tuple[float, float, float]) -> None:
-        speeds = self._intake.current(self._now_s(), CONTROL_PERIOD_S).tolist()
+        speeds = self._intake.current(self.now_s(), CONTROL_PERIOD_S).tolist()
         velocity = {str(axis.name): speed for axis, speed in zip(self._robot.action.axes, speeds, strict=True)}
         if self._robot.kind == "base":
             command = Twist()
@@ -226,7 +186,8 @@ class GazeboNode(Node):
             if math.isfinite(position):
                 publisher.publish(Float64(data=position))
 
-    def _now_s(self) -> float:
+    def now_s(self) -> float:
+        """Simulated time."""
         return float(self.get_clock().now().nanoseconds) * 1e-9
 
 

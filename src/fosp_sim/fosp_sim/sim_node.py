@@ -10,16 +10,16 @@ the physics thread does so first of all in its tick, for a second thread would w
 
 from __future__ import annotations
 
+import queue
 import sys
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
+from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
-from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
@@ -29,22 +29,17 @@ from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import run_node
-from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import time_message
-from fosp_core.ros.twist_message import twist_command
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
-from fosp_msgs.srv import ResetEpisode
 from fosp_sim.camera import CameraFaults
-from fosp_sim.command_intake import CommandIntake
 from fosp_sim.draw import draw_scene
 from fosp_sim.gl import mujoco
 from fosp_sim.live import Exposure, LiveSimulation
 from fosp_sim.mjcf import TIMESTEP
 from fosp_sim.render import CAMERA_FRAME, Renderer, intrinsics
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, odometry, tool_pose
-from fosp_sim.scenario import read_scenario
 from fosp_sim.scene import Scene
+from fosp_sim.simulator_node import SimulatorNode
 from fosp_sim.world import Pose
 
 _STATE_TICKS = 2
@@ -54,6 +49,14 @@ _LAG_LIMIT = 0.05
 _AUTO_RESET_PAUSE = 1.0
 _SIMULATED_START_NS = 1_000_000_000
 _RESET_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class _Request:
+    """An episode that somebody wants to begin."""
+
+    scene: Scene
+    begun: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -71,33 +74,27 @@ class _Picture:
     """A rendered frame."""
 
     image: Image
+    info: CameraInfo
     due_s: float
 
 
-class SimNode(Node):
-    """Publishes camera, robot state and fosp/feedback; obeys the robot's command topic; serves fosp/reset_episode.
+class SimNode(SimulatorNode):
+    """A simulator node whose robot is in MuJoCo; publishes camera, robot state and fosp/feedback.
 
-    Parameters: `scenario` and `robot` (files), `camera_rate_hz`, `publish_clock` (stamps and /clock in simulated
-    time), `auto_reset` (begin the first episode at once and the next one a second after the end of one). Without
-    auto_reset the world stands still at episode 0, without feedback, until the service is called.
+    Further parameters: `camera_rate_hz`, `publish_clock` (stamps and /clock in simulated time). With `auto_reset` the
+    first episode begins at once and the next one a second after the end of one; without it the world stands still at
+    episode 0, without feedback, until the service is called.
     """
 
     def __init__(self) -> None:
         super().__init__("sim_node")
-        self.declare_parameter("scenario", "")
-        self.declare_parameter("robot", "")
         self.declare_parameter("camera_rate_hz", 40.0)
         self.declare_parameter("publish_clock", False)
-        self.declare_parameter("auto_reset", False)
-        self._robot = read_robot(path_parameter(self, "robot"))
-        self._scenario = read_scenario(path_parameter(self, "scenario"))
         rate = float(self.get_parameter("camera_rate_hz").value)
         self._simulation = LiveSimulation(self._scenario, self._robot, rate)
-        self._intake = CommandIntake(self._robot)
         self._auto_reset = bool(self.get_parameter("auto_reset").value)
         self._simulated_time = bool(self.get_parameter("publish_clock").value)
-        self._next_episode = 0
-        self._pending: tuple[Scene, threading.Event] | None = None
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._shots: deque[_Shot] = deque()
         self._shot_ready = threading.Condition()
         self._pictures: deque[_Picture] = deque()
@@ -127,10 +124,7 @@ class SimNode(Node):
         self._states = self.create_publisher(state_type, robot.state_topic, qos.STEP)
         self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP) if robot.pose_topic else None
         self._clock_topic = self.create_publisher(Clock, topics.CLOCK, qos.STEP) if self._simulated_time else None
-        self._info = camera_info(intrinsics(self._simulation.world.model))
-        kind = TwistStamped if robot.command_type == "TwistStamped" else Twist
-        self.create_subscription(kind, robot.command_topic, self._on_command, qos.COMMAND)
-        self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_reset)
+        self._listen_to_the_graph()
         self.create_timer(0.1, self._raise_failure)
 
     def _start_threads(self) -> None:
@@ -159,35 +153,16 @@ class SimNode(Node):
             raise self._failure
 
     # -- executor thread -----------------------------------------------------------------------------
-    def _on_command(self, message: TwistStamped | Twist) -> None:
-        stamped = isinstance(message, TwistStamped)
-        twist = message.twist if stamped else message
-        frame_id = message.header.frame_id if stamped else self._robot.action.frame_id
-        try:
-            self._intake.receive(twist_command(twist, self._robot.action), frame_id, time.monotonic())
-        except UserError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+    def now_s(self) -> float:
+        """Monotonic time."""
+        return time.monotonic()
 
-    def _on_reset(self, request: ResetEpisode.Request, response: ResetEpisode.Response) -> ResetEpisode.Response:
-        episode = request.episode
-        if episode == ResetEpisode.Request.EPISODE_NEXT:
-            episode = self._next_episode
-        if not 0 <= episode < 2**31:
-            response.message = f"episode must be 0 or more, or {ResetEpisode.Request.EPISODE_NEXT} for the next one"
-            return response
-        try:
-            scene = draw_scene(self._scenario, episode)
-        except UserError as error:
-            response.message = str(error)
-            return response
-        begun = threading.Event()
-        self._pending = scene, begun
-        if not begun.wait(_RESET_TIMEOUT):
-            response.message = "the simulation did not answer"
-            return response
-        response.success, response.episode = True, episode
-        response.message = f"episode {episode}: seed {self._scenario.seed + episode}"
-        return response
+    def begin(self, episode: int) -> None:
+        """Have the physics thread begin it; UserError when that does not happen in time."""
+        request = _Request(draw_scene(self._scenario, episode))
+        self._requests.put(request)
+        if not request.begun.wait(_RESET_TIMEOUT):
+            raise UserError("the simulation did not answer")
 
     # -- physics thread ------------------------------------------------------------------------------
     def _simulate(self) -> None:
@@ -205,9 +180,7 @@ class SimNode(Node):
                     ended_at = deadline
             if tick % _STATE_TICKS == 0:
                 self._publish_state(stamp_ns)
-            if ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE and self._pending is None:
-                self._pending = draw_scene(self._scenario, self._next_episode), threading.Event()
-            exposure = self._begin_pending()
+            exposure = self._begin_requested(ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE)
             if exposure is None:
                 exposure = self._simulation.tick(self._intake.current(time.monotonic(), TIMESTEP))
             else:
@@ -229,11 +202,15 @@ class SimNode(Node):
             return _SIMULATED_START_NS + tick * round(TIMESTEP * 1e9)
         return time.time_ns() - round((time.monotonic() - deadline) * 1e9)
 
-    def _begin_pending(self) -> Exposure | None:
-        if self._pending is None:
-            return None
-        scene, begun = self._pending
-        self._pending = None
+    def _begin_requested(self, wants_next: bool) -> Exposure | None:
+        """Begin what was asked for, else the next episode if it is due; None when nothing begins."""
+        try:
+            request = self._requests.get_nowait()
+        except queue.Empty:
+            if not wants_next:
+                return None
+            request = _Request(draw_scene(self._scenario, self._next_episode))
+        scene = request.scene
         with self._world_change:
             with self._shot_ready:
                 self._shots.clear()
@@ -241,7 +218,7 @@ class SimNode(Node):
             self._faults = CameraFaults(self._scenario.camera, self._scenario.seed + scene.episode)
         self._intake.forget()
         self._episode, self._next_episode = scene.episode, scene.episode + 1
-        begun.set()
+        request.begun.set()
         return exposure
 
     def _expose(self, pose: Pose, stamp_ns: int, deadline: float) -> None:
@@ -264,6 +241,7 @@ class SimNode(Node):
         world = self._simulation.world
         renderer, view = Renderer(world.model), mujoco.MjData(world.model)
         renderer.render(world.data)
+        lens = intrinsics(world.model)
         ready.set()
         while not self._closing.is_set():
             shot = self._next_shot()
@@ -274,10 +252,11 @@ class SimNode(Node):
                     continue
                 world.show(shot.pose, view)
                 frame = self._faults.expose(renderer.render(view))
-            image = Image()
+            image, info = Image(), camera_info(lens)
             fill_image(image, frame)
             image.header.frame_id, image.header.stamp = CAMERA_FRAME, time_message(shot.stamp_ns)
-            self._pictures.append(_Picture(image, shot.due_s))
+            info.header.stamp = image.header.stamp
+            self._pictures.append(_Picture(image, info, shot.due_s))
             now = time.monotonic()
             if now >= shot.due_s:
                 self._publish_pictures(now)
@@ -293,8 +272,7 @@ class SimNode(Node):
                 self._pictures.appendleft(picture)
                 return
             self._images.publish(picture.image)
-            self._info.header.stamp = picture.image.header.stamp
-            self._infos.publish(self._info)
+            self._infos.publish(picture.info)
 
     def _next_shot(self) -> _Shot | None:
         """The next frame; None to look again. A renderer that fell behind skips to the newest that is due."""

@@ -1,0 +1,76 @@
+"""What the graph asks of a simulated robot, whichever simulator moves it: to obey commands, and to begin episodes."""
+
+from __future__ import annotations
+
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.node import Node
+
+from fosp_core import topics
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.twist_message import twist_command
+from fosp_core.specs import read_robot
+from fosp_msgs.srv import ResetEpisode
+from fosp_sim.command_intake import CommandIntake
+from fosp_sim.scenario import read_scenario
+
+
+class SimulatorNode(Node):
+    """Takes the robot's command topic into `_intake`, and answers fosp/reset_episode by `begin`.
+
+    Parameters: `scenario` and `robot` (files), `auto_reset` (a subclass begins episodes by itself). UserError when
+    one of the files cannot be used.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.declare_parameter("scenario", "")
+        self.declare_parameter("robot", "")
+        self.declare_parameter("auto_reset", False)
+        self._robot = read_robot(path_parameter(self, "robot"))
+        self._scenario = read_scenario(path_parameter(self, "scenario"))
+        self._intake = CommandIntake(self._robot)
+        self._next_episode = 0
+        """The one after the last that began."""
+
+    # -- for subclasses ------------------------------------------------------------------------------
+    def begin(self, episode: int) -> None:
+        """Begin `episode`, 0 or more, and set `_next_episode`. UserError when it cannot be begun."""
+        raise NotImplementedError
+
+    def now_s(self) -> float:
+        """Seconds on the clock by which commands grow old."""
+        raise NotImplementedError
+
+    def _listen_to_the_graph(self) -> None:
+        """From here on commands and requests come in, once the node is spun."""
+        kind = TwistStamped if self._robot.command_type == "TwistStamped" else Twist
+        self.create_subscription(kind, self._robot.command_topic, self._on_command, qos.COMMAND)
+        self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_reset)
+
+    # -- from the graph ------------------------------------------------------------------------------
+    def _on_command(self, message: TwistStamped | Twist) -> None:
+        stamped = isinstance(message, TwistStamped)
+        twist = message.twist if stamped else message
+        frame_id = message.header.frame_id if stamped else self._robot.action.frame_id
+        try:
+            self._intake.receive(twist_command(twist, self._robot.action), frame_id, self.now_s())
+        except UserError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+
+    def _on_reset(self, request: ResetEpisode.Request, response: ResetEpisode.Response) -> ResetEpisode.Response:
+        episode = request.episode
+        if episode == ResetEpisode.Request.EPISODE_NEXT:
+            episode = self._next_episode
+        if not 0 <= episode < 2**31:
+            response.message = f"episode must be 0 or more, or {ResetEpisode.Request.EPISODE_NEXT} for the next one"
+            return response
+        try:
+            self.begin(episode)
+        except UserError as error:
+            response.message = str(error)
+            return response
+        response.success, response.episode = True, episode
+        response.message = f"episode {episode}: seed {self._scenario.seed + episode}"
+        return response
