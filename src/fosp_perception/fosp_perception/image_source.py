@@ -68,7 +68,7 @@ class ImageSource(Protocol):
         """For /diagnostics: temperature, firmware and the like; may ask the device."""
 
     def read(self) -> Frame:
-        """Next frame; blocks for at most about half a second.
+        """Next frame; blocks for at most about a second.
 
         SourceLost when there is none; UserError when it is damaged or of another size.
         """

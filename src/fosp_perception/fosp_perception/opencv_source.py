@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from numpy.typing import NDArray
 from fosp_core.errors import UserError
 from fosp_perception.image_source import Frame, Intrinsics, SourceLost
 
+_PATIENCE_MS = 500
+"""How long a stream may be silent; OpenCV's own patience is 30 s, in which the node could not even be stopped."""
+_DEVICE_PATIENCE_S = 1
+"""The same of a device, for which OpenCV knows whole seconds only; its own patience is 10 s."""
+_OPEN_PATIENCE_MS = 2000
 _OLDEST_S = 1.0
 """A kernel stamp further back than this is of another clock."""
 
@@ -39,8 +45,9 @@ class OpenCvSource:
         self._settings, self._now_ns = settings, now_ns
         self.name = settings.device
         self._is_device = settings.device.startswith("/dev/")
+        self._is_stream = "://" in settings.device
         self.paced = not self._is_device and Path(settings.device).is_file()
-        if not self.paced and "://" not in settings.device and not Path(settings.device).exists():
+        if not self.paced and not self._is_stream and not Path(settings.device).exists():
             raise UserError(f"{settings.device}: no such device, stream or video file; is the camera plugged in?")
         self._capture = self._open()
         self._backend = self._capture.getBackendName()
@@ -67,7 +74,8 @@ class OpenCvSource:
             self._capture = self._open()
             frame = self._grab()
         if frame is None:
-            reason = "end of the recording" if self.paced else f"{self.name} gives no more frames: unplugged?"
+            why = "does its sender still run?" if self._is_stream else "unplugged?"
+            reason = "end of the recording" if self.paced else f"{self.name} gives no more frames: {why}"
             raise SourceLost(reason, comes_back=not self.paced)
         if frame.shape[:2] != self.size:
             raise UserError(f"{self.name}: changed its size to {frame.shape[1]}x{frame.shape[0]}")
@@ -78,11 +86,15 @@ class OpenCvSource:
 
     def _open(self) -> cv2.VideoCapture:
         settings = self._settings
-        capture = cv2.VideoCapture(settings.device, cv2.CAP_V4L2 if self._is_device else cv2.CAP_ANY)
+        if self._is_stream:
+            patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
+            capture, hint = cv2.VideoCapture(settings.device, cv2.CAP_FFMPEG, patience), "does anything answer there?"
+        else:
+            os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(_DEVICE_PATIENCE_S))
+            capture = cv2.VideoCapture(settings.device, cv2.CAP_V4L2 if self._is_device else cv2.CAP_ANY)
+            hint = "may this user read it (group video)?"
         if not capture.isOpened():
-            raise UserError(
-                f"{settings.device}: cannot be opened as a camera or video; may this user read it (group video)?"
-            )
+            raise UserError(f"{settings.device}: cannot be opened as a camera or video; {hint}")
         if self._is_device:
             # Most webcams give their larger sizes at full rate only as Motion JPEG.
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
