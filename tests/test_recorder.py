@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import yaml
 from lifecycle_msgs.msg import Transition
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 
 from fosp_core.bag_types import typestore
@@ -66,7 +68,7 @@ def start_recorder(start_node: Callable[..., Any], graph: Any, out: Path) -> Any
     return node
 
 
-def test_each_episode_becomes_a_bag_that_rosbags_reads(
+def test_each_episode_becomes_a_bag_that_rosbags_and_the_tools_of_mcap_read(
     start_node: Callable[..., Any], graph: Any, robot: Robot, wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:
     node = start_recorder(start_node, graph, tmp_path / "bags")
@@ -83,6 +85,10 @@ def test_each_episode_becomes_a_bag_that_rosbags_reads(
     assert len({message.episode for message in feedback}) == 1
     frames = messages(bag, IMAGE_TOPIC)
     assert [message.header.stamp for message in frames] == [message.header.stamp for message in feedback]
+    decoded = decoded_by_mcap(bag)
+    assert {topic: len(found) for topic, found in decoded.items()} == complete
+    assert [message.is_last for message in decoded[FEEDBACK_TOPIC]] == [message.is_last for message in feedback]
+    assert bytes(decoded[IMAGE_TOPIC][0].data) == frames[0].data.tobytes()
     assert node.stop() == 0
 
 
@@ -90,6 +96,20 @@ def counts(bag: Path) -> dict[str, int]:
     """Messages of each topic that has any."""
     with AnyReader([bag], default_typestore=typestore()) as reader:
         return {c.topic: c.msgcount for c in reader.connections if c.msgcount}
+
+
+def decoded_by_mcap(bag: Path) -> dict[str, list[Any]]:
+    """Messages of each topic by the format's own library: checksums, index, and the definitions inside of the file."""
+    (file,) = bag.glob("*.mcap")
+    found: dict[str, list[Any]] = {}
+    with file.open("rb") as stream:
+        reader = make_reader(stream, validate_crcs=True, decoder_factories=[DecoderFactory()])
+        for _, channel, _, message in reader.iter_decoded_messages():
+            found.setdefault(channel.topic, []).append(message)
+        summary = reader.get_summary()
+    assert summary is not None
+    assert summary.statistics.message_count == sum(map(len, found.values()))
+    return found
 
 
 def messages(bag: Path, topic: str) -> list[Any]:
