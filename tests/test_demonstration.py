@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -151,6 +154,45 @@ def record(ros_environment: Any, tmp_path: Path) -> Iterator[Callable[..., Comma
         print(command.log)
 
 
+class Terminal:
+    """A pseudo-terminal with `fosp record` in its foreground: keys go in, what is shown comes out."""
+
+    def __init__(self, arguments: list[str], variables: dict[str, str], folder: Path) -> None:
+        self._controller, self._terminal = pty.openpty()
+        self.settings = termios.tcgetattr(self._terminal)
+        self.shown = ""
+        # setsid makes it the controlling terminal, so that Ctrl-C is a signal, as in any terminal window.
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", sys.executable, "-m", "fosp_bringup.cli", "record", *arguments],
+            env={**variables, "ROS_LOG_DIR": str(folder / "ros_log"), "TERM": "xterm"},
+            stdin=self._terminal,
+            stdout=self._terminal,
+            stderr=self._terminal,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while data := os.read(self._controller, 4096):
+                self.shown += data.decode(errors="replace")
+
+    def type(self, keys: str) -> None:
+        os.write(self._controller, keys.encode())
+
+    @property
+    def settings_now(self) -> list[Any]:
+        return termios.tcgetattr(self._terminal)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
+        print(self.shown)
+        os.close(self._terminal)
+        os.close(self._controller)
+
+
 def contents(bag: Path, *names: str) -> dict[str, list[Any]]:
     """Messages of a bag by topic."""
     found: dict[str, list[Any]] = {name: [] for name in names}
@@ -187,6 +229,46 @@ def test_a_person_records_in_the_simulation_and_the_learner_takes_the_bags(
     assert {message.reason_text for message in told["/fosp/verdict"]} >= {"the operator drives"}
     assert run(["bags", "check", str(out)]) == 0
     assert "2 of 2 bags can be trained on" in capsys.readouterr().out
+
+
+def test_a_person_records_from_the_keyboard_of_a_terminal(
+    ros_environment: Any, graph: Any, wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    scenario, out = tmp_path / "scenario.yaml", tmp_path / "bags"
+    scenario.write_text(yaml.safe_dump({"task": "safe_reach", "seed": 3, "max_steps": 100}))
+    feedback = graph.listen(StepFeedback, topics.FEEDBACK, qos.STEP)
+    commands = graph.listen(TwistStamped, "arm/twist_command", qos.COMMAND_HISTORY)
+    terminal = Terminal(
+        ["--scenario", str(scenario), "--teleop", "keyboard", "--out", str(out)], ros_environment.variables, tmp_path
+    )
+
+    def driven(key: str) -> float:
+        """What the robot is told, m/s along x, while a key is held: a terminal repeats it."""
+        terminal.type(key)
+        return float(commands[-1].twist.linear.x) if commands else 0.0
+
+    try:
+        ended = terminal.process.poll
+        wait_until(lambda: "space: halt" in terminal.shown or ended() is not None, 90, "a passed check")
+        assert "space: halt" in terminal.shown, terminal.shown
+        assert not terminal.settings_now[3] & (termios.ICANON | termios.ECHO), "keys come at once, and are not shown"
+        terminal.type("n")
+        wait_until(lambda: feedback and not feedback[-1].is_last, what="a start")
+        wait_until(lambda: driven("s") < -0.05, what="motion while the key is held")
+        wait_until(lambda: commands[-1].twist.linear.x == 0.0, what="a standstill after it was let go")
+        terminal.type("m")
+        wait_until(lambda: "marked" in terminal.shown, what="a mark")
+        wait_until(lambda: "1/50 episodes" in terminal.shown, 30, "the end of the episode")
+        terminal.type("\x03")
+        assert terminal.process.wait(60) == 0, terminal.shown
+        assert "1 episodes in" in terminal.shown
+        assert terminal.settings_now == terminal.settings, "the terminal is left as it was"
+    finally:
+        terminal.close()
+    (bag,) = out.glob("episode_*")
+    told = contents(bag, "/fosp/mark", "/arm/twist_command")
+    assert [message.data for message in told["/fosp/mark"]] == ["operator"]
+    assert min(message.twist.linear.x for message in told["/arm/twist_command"]) < -0.05
 
 
 def test_a_person_records_on_a_robot_with_buttons_for_success_mark_and_discard(
