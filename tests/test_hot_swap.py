@@ -240,6 +240,39 @@ def test_a_model_that_does_worse_is_rolled_back_and_none_is_taken_while_a_stop_i
     assert "latched" in run.wait_told(ModelStatus.STATE_REFUSED, good_id).detail
 
 
+def test_a_person_has_a_bundle_taken_over_and_ends_a_latch_from_a_terminal(running: Running) -> None:
+    run = running
+
+    def fosp(*words: object) -> tuple[int, str]:
+        command = [sys.executable, "-m", "fosp_bringup.cli", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    good, good_id = run.bundle(1)
+    code, said = fosp("bundle", "announce", good)
+    assert code == 0, said
+    assert "makes the decisions from now on, on trial" in said
+    assert said.strip().endswith("has passed its trial and stays")
+    run.wait_verdicts_of(good_id)
+    assert fosp("bundle", "announce", good) == (0, f"{good_id[:12]}: makes the decisions already\n")
+
+    risky, _ = run.bundle(2, (0.9, 0.0, 0.0))
+    code, said = fosp("bundle", "announce", risky)
+    assert (code, "rolled back" in said, "vetoes" in said) == (1, True, True), said
+
+    run.nodes["policy_node"].kill()
+    run.wait_until(lambda: run.verdicts[-1].decision == SafetyVerdict.LATCH, 10.0, "a latch")
+    code, said = fosp("bundle", "announce", run.bundle(3)[0])
+    assert (code, "a stop is latched" in said) == (1, True), said
+    code, said = fosp("reset")
+    assert (code, said.startswith("refused")) == (1, True), said
+    run.bring_up("policy_node", "fosp_policy.policy_node")
+    run.wait_until(lambda: run.proposals[-1].model_id == good_id, 20.0, "proposals")
+    code, said = fosp("reset")
+    assert (code, said) == (0, "latch ended\n")
+    run.wait_verdicts_of(good_id)
+
+
 def test_exploring_can_be_switched_while_the_policy_runs(running: Running) -> None:
     run = running
     assert not run.proposals[-1].exploring

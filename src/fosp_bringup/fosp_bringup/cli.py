@@ -21,6 +21,7 @@ from fosp_bringup.commands import (
     record,
     replay,
     report,
+    reset,
     security,
     up,
     world,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
+app.command("reset")(reset.reset)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.add_typer(bags.app, name="bags")

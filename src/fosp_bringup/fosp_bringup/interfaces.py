@@ -187,10 +187,11 @@ OPERATOR = "operator"
 
 
 def operator_interface() -> Interface:
-    """To watch the graph, bring it up and down, and end a latch; nothing that moves the robot."""
-    return _interface(
-        ["/rosout", "/parameter_events"],
+    """To watch the graph, bring it up and down, end a latch, and offer a bundle; nothing that moves the robot."""
+    return _NODE | _interface(
+        [topics.MODEL_ANNOUNCEMENT],
         [
+            topics.MODEL_STATUS,
             *(topics.VERDICT, topics.SAFETY_EVENT, topics.SAFETY_MARKERS, topics.FEEDBACK, topics.DIAGNOSTICS),
             "/rosout",
         ],

@@ -71,7 +71,7 @@ def test_every_process_of_a_stack_has_an_enclave_of_its_own(bundle: Path, tmp_pa
 def test_an_operator_may_end_a_latch_and_drive_nothing() -> None:
     allowed = read_policy(robot_policy("sim_base"))[f"/{OPERATOR}"]
     assert "/safety_monitor_node/reset" in allowed.calls
-    assert allowed.publishes == {"/rosout", "/parameter_events"}
+    assert allowed.publishes == {"/rosout", "/parameter_events", "/fosp/model_announcement"}
 
 
 def test_an_unknown_robot_is_refused() -> None:

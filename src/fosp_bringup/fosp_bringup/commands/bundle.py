@@ -1,13 +1,14 @@
-"""`fosp bundle`: look at a model bundle, check it, sign it."""
+"""`fosp bundle`: look at a model bundle, check it, sign it, have the running graph take it over."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Verify, sign or show a model bundle.")
+app = typer.Typer(no_args_is_help=True, help="Verify, sign, show or announce a model bundle.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
 Robot = Annotated[str, typer.Option(help="Robot to check the specs against: a name in config/robots, or a YAML file.")]
 
@@ -58,6 +59,20 @@ def sign(
     from fosp_core.bundle import sign_bundle
 
     print(f"{directory}: signed with {sign_bundle(directory, key)}")
+
+
+@app.command()
+def announce(directory: Directory, namespace: Annotated[str, typer.Option(help="Of the robot's stack.")] = "") -> int:
+    """Have the running graph take the bundle over, without a stop, and tell how it does until its trial is over.
+
+    Run it on the robot's computer. Exit 1 when the graph refuses the bundle or goes back to the one before.
+    """
+    from fosp_bringup.operator_client import OperatorClient
+    from fosp_bringup.stack import environment
+
+    os.environ.update(environment())
+    with OperatorClient(namespace) as client:
+        return int(not client.offer(directory, lambda line: print(line, flush=True)))
 
 
 @app.command()
