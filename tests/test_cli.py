@@ -1,5 +1,6 @@
 """A person's mistakes: each is one line on stderr and exit code 2, and nothing is written or lost."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -176,6 +177,8 @@ def test_wrong_usage_is_one_line(capsys, arguments):
         "bundle show",
         "bundle keygen",
         "bundle sign",
+        "bundle announce",
+        "reset",
         "bench",
     ],
 )
@@ -190,6 +193,23 @@ def test_the_script_at_the_root_exits_2_for_wrong_input():
     )
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == ["fosp: /nonexistent: no such bundle folder"]
+
+
+def test_where_a_built_workspace_is_sourced_the_script_at_the_root_runs_that(tmp_path):
+    built = tmp_path / "install/fosp_bringup/lib/fosp_bringup/fosp"
+    built.parent.mkdir(parents=True)
+    built.write_text('#!/bin/sh\necho "built: $*"\n')
+    built.chmod(0o755)
+    sourced = {**os.environ, "AMENT_PREFIX_PATH": f"/opt/ros/jazzy:{tmp_path}/install/fosp_bringup"}
+    said = subprocess.run([REPOSITORY / "fosp", "up", "sim"], env=sourced, capture_output=True, text=True, timeout=60)
+    assert said.stdout == "built: up sim\n"
+
+
+@pytest.mark.parametrize("command", [["reset"], ["bundle", "announce"]])
+def test_a_graph_that_is_not_there_is_told(capsys, folder, monkeypatch, ros_environment, command):
+    monkeypatch.setattr("fosp_bringup.operator_client.DISCOVERY_S", 0.3)
+    bundle = [folder / "bundle"] if "announce" in command else []
+    assert "is the graph up" in refused(capsys, *command, *bundle, "--namespace", "nobody")
 
 
 def test_a_report_needs_a_run_with_a_checkpoint(capsys, folder):
