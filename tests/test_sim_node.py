@@ -17,6 +17,9 @@ ARM, BASE = (
     for task, robot in (("safe_reach", "sim_arm"), ("safe_goal", "sim_base"))
 )
 
+START_S = 60.0
+"""Until a process has come up: a bound on a hang, not on a busy machine."""
+
 
 def stamp(message: Any) -> float:
     return float(message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
@@ -79,7 +82,7 @@ def arm(start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., An
     robot = Robot(graph, JointState, "joint_states")
     start_node("fosp_sim.sim_node", *ARM)
     # The service may be found before the node has found who listens; it finds the listener to poses last.
-    wait_until(lambda: robot.poses, 20, "a pose")
+    wait_until(lambda: robot.poses, START_S, "a pose")
     assert robot.reset(3).success
     wait_until(lambda: robot.feedback, what="feedback")
     wait_until(lambda: stamp(robot.poses[-1]) >= stamp(robot.feedback[0]), what="a pose of the episode")
@@ -153,7 +156,7 @@ def test_a_base_publishes_odometry_and_ends_clean_on_sigterm(
 
     robot = Robot(graph, Odometry, "odom")
     node = start_node("fosp_sim.sim_node", *BASE, "-p", "auto_reset:=true")
-    wait_until(lambda: robot.feedback, 20, "an episode that begins by itself")
+    wait_until(lambda: robot.feedback, START_S, "an episode that begins by itself")
     wait_until(lambda: robot.states)
     robot.drive_until(lambda: robot.states[-1].twist.twist.linear.x > 0.2, "cmd_vel", 0.3, wait_until)
     assert node.stop(signal.SIGTERM) == 0
@@ -170,7 +173,7 @@ def test_with_publish_clock_stamps_are_simulated_time(
     robot = Robot(graph, JointState, "joint_states")
     clock = graph.listen(Clock, "/clock", qos.SENSOR)
     start_node("fosp_sim.sim_node", *ARM, "-p", "publish_clock:=true")
-    wait_until(lambda: len(clock) > 20 and len(robot.images) > 5, 20)
+    wait_until(lambda: len(clock) > 20 and len(robot.images) > 5, START_S, "clock and images")
     assert clock[-1].clock.sec < 1000
     assert stamp(robot.images[-1]) < 1000
 
@@ -188,7 +191,7 @@ def test_wrong_parameters_end_it_with_one_line_and_exit_code_2(
     start_node: Callable[..., Any], wait_until: Callable[..., Any], arguments: tuple[str, ...], reason: str
 ) -> None:
     node = start_node("fosp_sim.sim_node", *arguments)
-    wait_until(lambda: not node.running, 20)
+    wait_until(lambda: not node.running, START_S, "its end")
     assert node.process.returncode == 2
     assert reason in node.log
     assert len(node.log.strip().splitlines()) == 1
