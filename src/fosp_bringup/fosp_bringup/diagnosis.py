@@ -115,6 +115,9 @@ def check_socket_buffers(receive: int, send: int) -> Finding:
 
 def check_gl(error: str) -> Finding:
     """`error`: why the simulator could not render a picture; empty when it could."""
+    if "No module named" in error:
+        remedy = "pip install -r requirements/sim.txt -c requirements/constraints.txt (only the simulator needs it)"
+        return _warning("GL", f"the simulator is not installed: {error}", remedy)
     if error:
         remedy = "sudo apt install libegl1 libgl1 libgl1-mesa-dri (a robot needs no GL: only the simulator does)"
         return _warning("GL", f"the simulator cannot render: {error}", remedy)
@@ -172,14 +175,15 @@ def check_shared_memory(free_bytes: int, left_behind: int) -> Finding:
     return _ok("Shared memory", f"{free_bytes >> 20} MiB free")
 
 
-def check_realtime(limit: int, root: bool) -> Finding:
-    """`limit`: highest real-time priority that this user may take (ulimit -r); -1 for any."""
-    if root or limit == -1 or limit >= RTPRIO:
+def check_realtime(granted: bool) -> Finding:
+    """`granted`: whether a process of this user got the priority RTPRIO when it asked for it."""
+    if granted:
         return _ok("Real-time priority", "granted")
     return _warning(
         "Real-time priority",
         "not granted: commands come late when the computer is busy",
-        f'echo "$USER - rtprio {RTPRIO}" | sudo tee /etc/security/limits.d/fosp.conf; then log in again',
+        f'echo "$USER - rtprio {RTPRIO}" | sudo tee /etc/security/limits.d/fosp.conf; then log in again '
+        "(in Docker: cap_add SYS_NICE, ulimit rtprio)",
     )
 
 

@@ -30,7 +30,7 @@ from fosp_bringup.diagnosis import (
     check_socket_buffers,
 )
 from fosp_bringup.paths import robot_path, share
-from fosp_bringup.probes import bundle_error, diagnose, domains_in_use, import_error, left_behind, run
+from fosp_bringup.probes import bundle_error, diagnose, domains_in_use, import_error, left_behind, realtime_granted, run
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
 
@@ -58,9 +58,7 @@ WELL = [
     check_clock(NOW, True),
     check_clock(NOW, None),
     check_shared_memory(1 << 30, 0),
-    check_realtime(20, False),
-    check_realtime(-1, False),
-    check_realtime(0, True),
+    check_realtime(True),
     check_bundle("models/safe_reach", "sim_arm", ""),
     check_domains(7, []),
     check_domains(7, [7]),
@@ -81,6 +79,7 @@ BROKEN = [
     (check_socket_buffers(4_194_304, 212_992), Level.WARNING, "212992", "net.core.wmem_max=4194304"),
     (check_socket_buffers(0, 0), Level.WARNING, "cannot be read", "rmem_max"),
     (check_gl("libEGL.so.1: cannot open"), Level.WARNING, "libEGL.so.1", "apt install libegl1"),
+    (check_gl("ModuleNotFoundError: No module named 'mujoco'"), Level.WARNING, "not installed", "requirements/sim.txt"),
     (check_gpu("H200", CPU), Level.WARNING, "runs on the CPU", "pip install onnxruntime-gpu"),
     (check_gpu("", CUDA), Level.WARNING, "there is no GPU", "driver"),
     (check_camera([], 0, True), Level.WARNING, "no RealSense", "camera:=none"),
@@ -91,7 +90,7 @@ BROKEN = [
     (check_clock(NOW, False), Level.WARNING, "not synchronised", "chrony"),
     (check_shared_memory(1 << 20, 0), Level.ERROR, "1 MiB free", "--shm-size"),
     (check_shared_memory(1 << 30, 3), Level.WARNING, "3 files of killed processes", "fosp up sim"),
-    (check_realtime(0, False), Level.WARNING, "not granted", "rtprio 20"),
+    (check_realtime(False), Level.WARNING, "not granted", "rtprio 20"),
     (check_bundle("b", "ur5e", "b: bundle is for robot 'sim_arm'"), Level.ERROR, "for robot 'sim_arm'", "ur5e"),
     (check_domains(0, [0, 42]), Level.WARNING, "domain 0 and 42", "export ROS_DOMAIN_ID=42"),
     (check_domains(0, [42]), Level.WARNING, "domain 42, this terminal 0", "export ROS_DOMAIN_ID=42"),
@@ -124,6 +123,12 @@ def test_the_checks_of_this_machine_all_run() -> None:
     findings = diagnose()
     assert [f.check for f in findings if f.check in ("Python", "ROS") and f.level is not Level.OK] == []
     assert {finding.check for finding in findings} == {finding.check for finding in WELL}
+
+
+def test_realtime_priority_is_asked_for_and_a_refusal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = (1, "", "PermissionError: [Errno 1] Operation not permitted")
+    monkeypatch.setattr(probes, "run", lambda command: refused if "sched_setscheduler" in command[-1] else (0, "", ""))
+    assert not realtime_granted()
 
 
 def test_a_missing_package_is_told_by_the_last_line_of_its_error() -> None:
