@@ -5,8 +5,11 @@ A scripted gamepad takes the person's place. It costs minutes, so it runs only w
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +39,26 @@ def record(arguments: list[str], folder: Path, domain_id: int) -> None:
     assert len(bags(out)) >= wanted, "one that began while the command ended may be there, too"
 
 
-def drive(arguments: list[str], folder: Path) -> None:
-    """The graph runs until it is active, and has driven some episodes if they are recorded."""
+def announce(arguments: list[str], folder: Path) -> bool:
+    """In another terminal: the running graph takes the bundle over. Whether it keeps it is the robot's to say."""
+    command = [sys.executable, "-m", "fosp_bringup.cli", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    said = done.stdout + done.stderr
+    assert "makes the decisions from now on, on trial" in said, said
+    assert said.strip().endswith("stays") == (done.returncode == 0), said
+    assert ("rolled back" in said) == (done.returncode == 1), said
+    return True
+
+
+def drive(arguments: list[str], folder: Path, beside: Command | None = None) -> None:
+    """The graph runs until it is active, has driven some episodes if they are recorded, and `beside` has been run."""
     out = folder / arguments[arguments.index("--record") + 1] if "--record" in arguments else None
 
     def done(log: str) -> bool:
         if out is not None:
             return len(bags(out)) >= DRIVEN
-        return re.search(r"lifecycle_manager.*: active$", log, re.MULTILINE) is not None
+        active = re.search(r"lifecycle_manager.*: active$", log, re.MULTILINE) is not None
+        return active and (beside is None or announce(beside.words[1:], folder))
 
     run_until(arguments, folder, done, timeout_s=240.0)
 
@@ -53,15 +68,18 @@ def test_the_commands_of_the_page_lead_from_a_gamepad_to_a_bundle_that_drives(
 ) -> None:
     for name in ("config", "models"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    for command in PAGE:
-        _run(command, tmp_path, ros_environment.domain_id)
+    for command, following in itertools.zip_longest(PAGE, PAGE[1:]):
+        beside = following if following is not None and following.words[1:3] == ["bundle", "announce"] else None
+        _run(command, tmp_path, ros_environment.domain_id, beside)
 
 
-def _run(command: Command, folder: Path, domain_id: int) -> None:
+def _run(command: Command, folder: Path, domain_id: int, beside: Command | None) -> None:
     arguments = command.words[1:]
+    if arguments[:2] == ["bundle", "announce"]:
+        return  # was run beside the graph of the command before it
     if arguments[0] == "record":
         record(arguments, folder, domain_id)
     elif arguments[0] == "up":
-        drive(arguments, folder)
+        drive(arguments, folder, beside)
     else:
         run(arguments, folder)
