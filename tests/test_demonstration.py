@@ -336,7 +336,7 @@ def test_a_robot_that_is_not_there_is_found_before_anything_is_recorded(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --scenario FILE"),
+        ([], "give --scenario NAME"),
         (["--teleop", "gamepad"], "needs --robot NAME and --feedback RULES"),
         (["--teleop", "keyboard", "--robot", "ur5e", "--feedback", "arm_reach"], "needs a terminal"),
         (["--teleop", "gamepad", "--seed", "1"], "leave them out"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fosp_bringup.commands.options import Namespace, RobotArgument, RobotOfBags
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -19,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at recorded bags.")
 @app.command()
 def check(
     folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
-    robot: Annotated[str, typer.Option(help="Robot by name or file; by default the one the bags name.")] = "",
+    robot: RobotOfBags = "",
     config: Annotated[
         Path | None, typer.Option(help="YAML as for pretrain: its cameras and decision period count.", metavar="FILE")
     ] = None,
@@ -84,8 +86,8 @@ def show(
 
 @app.command()
 def topics(
-    robot: Annotated[str, typer.Argument(help="A name in config/robots, or a YAML file.")],
-    namespace: Annotated[str, typer.Option(help="Of the robot.")] = "",
+    robot: RobotArgument,
+    namespace: Namespace = "",
 ) -> int:
     """Print the topics that `ros2 bag record` has to record for this robot, on one line."""
     from fosp_bringup.paths import robot_path

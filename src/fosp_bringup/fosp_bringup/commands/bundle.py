@@ -8,15 +8,16 @@ from typing import Annotated
 
 import typer
 
+from fosp_bringup.commands.options import Namespace, RobotToCheck
+
 app = typer.Typer(no_args_is_help=True, help="Verify, sign, show or announce a model bundle.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
-Robot = Annotated[str, typer.Option(help="Robot to check the specs against: a name in config/robots, or a YAML file.")]
 
 
 @app.command()
 def verify(
     directory: Directory,
-    robot: Robot = "",
+    robot: RobotToCheck = "",
     key: Annotated[
         list[str] | None, typer.Option(help="Public key that must have signed it; may be given several times.")
     ] = None,
@@ -62,7 +63,7 @@ def sign(
 
 
 @app.command()
-def announce(directory: Directory, namespace: Annotated[str, typer.Option(help="Of the robot's stack.")] = "") -> int:
+def announce(directory: Directory, namespace: Namespace = "") -> int:
     """Have the running graph take the bundle over, without a stop, and tell how it does until its trial is over.
 
     Run it on the robot's computer. Exit 1 when the graph refuses the bundle or goes back to the one before.

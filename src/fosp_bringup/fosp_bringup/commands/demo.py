@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fosp_bringup.commands.options import Scenario
+
 if TYPE_CHECKING:
     from fosp_bringup.episode_log import Step
     from fosp_sim.metrics import EpisodeResult
@@ -22,7 +24,7 @@ DECISIONS = ("PASS", "SUBSTITUTE", "RECOVER", "STOP", "LATCH")
 
 def demo(
     bundle: Annotated[Path | None, typer.Option(help="Bundle; by default the shipped one.", metavar="DIR")] = None,
-    scenario: Annotated[str, typer.Option(help="Scenario file, or its name in config/scenarios.")] = "safe_reach",
+    scenario: Scenario = "safe_reach",
     episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
     out: Annotated[Path, typer.Option(help="Results; an earlier demo there is replaced.")] = Path("runs/demo"),
 ) -> int:

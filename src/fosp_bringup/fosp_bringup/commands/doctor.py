@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from fosp_bringup.commands.options import RobotToCheck
+
 
 def doctor(
-    robot: Annotated[str, typer.Option(help="A name in config/robots, or a YAML file.")] = "",
-    bundle: Annotated[Path | None, typer.Option(help="Bundle that is to run on it.", metavar="DIR")] = None,
+    robot: RobotToCheck = "",
+    bundle: Annotated[Path | None, typer.Option(help="Bundle that is to run on this robot.", metavar="DIR")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Check this machine; exit 1 if something will not work, 0 if all is well or only worth a warning."""

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fosp_bringup.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
@@ -24,19 +25,23 @@ class Demonstrator(StrEnum):
 
 def record(
     out: Annotated[Path, typer.Option(help="Folder that gets one bag folder per episode.", metavar="DIR")],
-    scenario: Annotated[Path | None, typer.Option(help="Scenario file of a simulation.", metavar="FILE")] = None,
+    scenario: Scenario = "",
     demonstrator: Annotated[Demonstrator, typer.Option(help="Who drives in simulation.")] = Demonstrator.mixed,
     episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 50,
     seed: Annotated[int | None, typer.Option(help="In place of the scenario's seed.")] = None,
-    robot: Annotated[str, typer.Option(help="Robot by name or file; in simulation by default that of the task.")] = "",
+    robot: Annotated[
+        str,
+        typer.Option(
+            help="Robot: a name in config/robots, or a YAML file; in simulation by default that of the task.",
+            metavar="ROBOT",
+        ),
+    ] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     teleop: Annotated[str, typer.Option(help="A person drives: gamepad, spacemouse, keyboard, or a YAML file.")] = "",
-    feedback: Annotated[str, typer.Option(help="Of a robot: rules by name (config/feedback) or file.")] = "",
-    camera: Annotated[
-        str, typer.Option(help="Of a robot: none (a driver runs already), realsense, opencv, file.")
-    ] = "none",
-    camera_path: Annotated[str, typer.Option(help="Recording for camera `file`.")] = "",
-    namespace: Annotated[str, typer.Option(help="Of the robot.")] = "",
+    feedback: Feedback = "",
+    camera: Camera = "none",
+    camera_path: CameraPath = "",
+    namespace: Namespace = "",
 ) -> int:
     """Record demonstrations: rosbag2 MCAP, one bag per episode, with the topics that are trained on.
 
@@ -47,14 +52,14 @@ def record(
         if seed is not None or workers is not None:
             raise UserError("--seed and --workers are for demonstrations by a program; leave them out with --teleop")
         return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes)
-    if scenario is None:
-        raise UserError("give --scenario FILE for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
+    if not scenario:
+        raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
     return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
 
 
 def _by_a_program(
     out: Path,
-    scenario: Path,
+    scenario: str,
     demonstrator: Demonstrator,
     episodes: int,
     seed: int | None,
@@ -63,13 +68,13 @@ def _by_a_program(
 ) -> int:
     from rich.progress import track
 
-    from fosp_bringup.paths import robot_path
+    from fosp_bringup.paths import robot_path, scenario_path
     from fosp_core.specs import read_robot
     from fosp_sim.processes import ProcessDied
     from fosp_sim.record import record_in_processes
     from fosp_sim.scenario import read_scenario
 
-    described = read_scenario(scenario)
+    described = read_scenario(scenario_path(scenario))
     if seed is not None:
         described = described.model_copy(update={"seed": seed})
     described_robot = read_robot(robot_path(robot or described.robot))
@@ -87,7 +92,7 @@ def _by_a_program(
 
 def _by_a_person(
     out: Path,
-    scenario: Path | None,
+    scenario: str,
     robot: str,
     teleop: str,
     feedback: str,
@@ -98,7 +103,7 @@ def _by_a_person(
 ) -> int:
     from fosp_bringup.demonstration import Session
     from fosp_bringup.demonstration import record as record_session
-    from fosp_bringup.paths import robot_path, teleop_path
+    from fosp_bringup.paths import robot_path, scenario_path, teleop_path
     from fosp_bringup.stack import stack
     from fosp_core.specs import read_robot
     from fosp_policy.teleoperation import read_mapping
@@ -107,13 +112,13 @@ def _by_a_person(
     keyboard = teleop == KEYBOARD
     if keyboard and not sys.stdin.isatty():
         raise UserError("--teleop keyboard needs a terminal to read keys from")
-    if scenario is None and not (robot and feedback):
+    if not scenario and not (robot and feedback):
         raise UserError("a person on a robot needs --robot NAME and --feedback RULES (names in config/feedback)")
     device = "gamepad" if keyboard else teleop
     described = stack(
         robot=robot,
-        simulator="none" if scenario is None else "mujoco",
-        scenario=str(scenario or ""),
+        simulator="mujoco" if scenario else "none",
+        scenario=scenario,
         auto_reset=False,
         teleop=device,
         feedback=feedback,
@@ -122,7 +127,7 @@ def _by_a_person(
         recorder=out,
         namespace=namespace,
     )
-    name = robot if scenario is None else (robot or read_scenario(scenario).robot)
+    name = robot or read_scenario(scenario_path(scenario)).robot
     config = read_robot(robot_path(name))
     topic = read_mapping(teleop_path(device), config.action).topic
     return record_session(Session(described, config, out, episodes, topic, keyboard))

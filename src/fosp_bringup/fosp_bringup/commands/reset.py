@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
-import typer
+from fosp_bringup.commands.options import Namespace
 
 
-def reset(namespace: Annotated[str, typer.Option(help="Of the robot's stack.")] = "") -> int:
+def reset(namespace: Namespace = "") -> int:
     """End a latched stop, once you have seen to its cause; the robot may move at once.
 
     Exit 1 when the safety monitor refuses, as it does while the cause persists.

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fosp_bringup.commands.options import Namespace, RobotArgument
+
 app = typer.Typer(no_args_is_help=True, help="Write the policy that lets each node do its work and nothing else.")
 
 
@@ -17,8 +19,8 @@ def security() -> None:
 
 @app.command()
 def policy(
-    robot: Annotated[str, typer.Argument(help="A name in config/robots, or a YAML file.")],
-    namespace: Annotated[str, typer.Option(help="Of the stack.")] = "",
+    robot: RobotArgument,
+    namespace: Namespace = "",
     out: Annotated[Path | None, typer.Option(help="File; by default it is printed.", metavar="FILE")] = None,
 ) -> None:
     """Write the SROS2 policy of all nodes that a stack of this robot can have."""

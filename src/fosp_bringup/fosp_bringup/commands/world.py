@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from fosp_bringup.commands.options import ScenarioArgument
+
 
 def world(
-    scenario: Annotated[str, typer.Argument(help="Scenario file, or its name in config/scenarios.")],
+    scenario: ScenarioArgument,
     out: Annotated[Path, typer.Option(help="SDF file to write.", metavar="FILE")],
     episode: Annotated[int, typer.Option(min=0, help="Whose scene is in it.")] = 0,
     bridge: Annotated[
