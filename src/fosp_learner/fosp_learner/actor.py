@@ -57,10 +57,11 @@ class Actor(nn.Module):
     def __init__(self, net: NetworkConfig, config: ActorConfig, action: int) -> None:
         super().__init__()
         self.config = config
-        image = slice(net.deter, net.deter + net.embed)
-        self.seen = image if config.sees == "image" else slice(0, net.feature)
+        image = slice(net.carried - net.embed, net.carried)
+        self.seen = (slice(0, net.memory), image) if config.sees == "image" else (slice(0, net.feature),)
         outputs = config.components * (1 + 2 * action)
-        self.net = Perceptron(self.seen.stop - self.seen.start, config.units or net.units, config.layers, outputs)
+        inputs = sum(part.stop - part.start for part in self.seen)
+        self.net = Perceptron(inputs, config.units or net.units, config.layers, outputs)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """(..., F) -> mean and std of the most probable component, each (..., A) float32: what is deployed."""
@@ -68,7 +69,7 @@ class Actor(nn.Module):
 
     def distribution(self, feature: Tensor) -> Mixture:
         """(..., F) -> the whole of pi, float32."""
-        return self.of_seen(feature[..., self.seen])
+        return self.of_seen(torch.cat([feature[..., part] for part in self.seen], -1))
 
     def of_seen(self, seen: Tensor) -> Mixture:
         """The same from the part of the feature that the actor looks at."""

@@ -61,17 +61,17 @@ def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int | Non
 
 def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int | None, horizon: int) -> Trajectories:
     """`imagine` with the gradients of model and actor; none reaches the latents that the rollouts start from."""
-    deter, stoch = latents.deter.flatten(0, 1).detach(), latents.stoch.flatten(0, 1).detach()
+    deter, stoch, memory = (x.flatten(0, 1).detach() for x in (latents.deter, latents.stoch, latents.memory))
     own = len(deter) if starts is None else max(1, starts // distributed.count())
     chosen = distributed.uniform(len(deter)).argsort()[:own].to(deter.device)
-    deter, stoch = deter[chosen], stoch[chosen]
+    deter, stoch, memory = deter[chosen], stoch[chosen], memory[chosen]
     features, actions = [latents.feature.flatten(0, 1).detach()[chosen]], []
     states: list[Tensor] = []
     for _ in range(horizon):
         actions.append(actor.sample(features[-1]))
-        deter, stoch = model.rssm.imagine_step(deter, stoch, actions[-1])
+        deter, stoch, memory, feature = model.imagine_step(deter, stoch, memory, actions[-1])
         states.append(torch.cat([deter.float(), stoch], -1))
-        features.append(torch.cat([deter.float(), model.imagined_embed(states[-1]).float(), stoch], -1))
+        features.append(feature)
     feature, arrived = torch.stack(features, 1), torch.stack(states, 1)
     cost_logits = model.cost(arrived)
     shape = arrived.shape[:2]

@@ -86,7 +86,7 @@ def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict
     """p50 and p99, ms, of encoder, posterior, two actors and critics in eager torch: batch 1, float32, one thread."""
     trainer = _trainer(LearnerConfig(size=size), cameras)
     model, behaviour = trainer.world_model.eval(), trainer.behaviour.eval()
-    deter, stoch = (x.unsqueeze(0).detach() for x in model.rssm.initial_state())
+    deter, stoch = torch.zeros(1, model.carried), torch.zeros(1, model.rssm.from_stoch.in_features)
     image = torch.randint(0, 256, (1, cameras, 64, 64, 3), dtype=torch.uint8)
     action, first = torch.zeros(1, 3), torch.zeros(1)
     threads = torch.get_num_threads()
@@ -101,7 +101,7 @@ def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict
                 candidates = torch.stack([behaviour.actor(feature)[0], behaviour.actor(feature)[0]], 1)
                 repeated = feature.unsqueeze(1).expand(-1, 2, -1)
                 behaviour.critics.q_target.values(repeated, candidates)
-                torch.sigmoid(behaviour.critics.v.v_h(feature))
+                behaviour.critics.v.reachability(feature)
                 action = candidates[:, 0]
                 milliseconds.append(1e3 * (time.perf_counter() - started))
     finally:
@@ -168,7 +168,7 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
             axes=tuple(ActionAxis(name=f"linear.{axis}", scale=0.25) for axis in "xyz"),  # type: ignore[arg-type]
             frame_id="base_link",
         ),
-        latent=LatentSpec(deter=config.network.deter + config.network.embed, stoch=config.network.stoch),
+        latent=LatentSpec(deter=config.network.carried, stoch=config.network.stoch),
         decision_period_s=config.decision_period_s,
         calibration=Calibration(
             eps=0.5,

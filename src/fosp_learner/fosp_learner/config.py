@@ -28,6 +28,8 @@ class NetworkConfig(Spec):
     """Feature maps whose positions make up the image embedding ..."""
     keypoint_values: int = 8
     """... and features read off at each of them."""
+    memory: int = 0
+    """Units of the recurrent memory of image embeddings m (`memory.units`)."""
 
     @property
     def stoch(self) -> int:
@@ -45,9 +47,14 @@ class NetworkConfig(Spec):
         return self.deter + self.stoch
 
     @property
+    def carried(self) -> int:
+        """Size of (m, h, e), which encoder.onnx hands on from step to step beside z."""
+        return self.memory + self.deter + self.embed
+
+    @property
     def feature(self) -> int:
-        """Size of the latent feature (h, e, flat z) that critics and actors see."""
-        return self.deter + self.embed + self.stoch
+        """Size of the latent feature (m, h, e, flat z). Critics see all of it but m, actors m and e."""
+        return self.carried + self.stoch
 
 
 SIZES: dict[Size, NetworkConfig] = {
@@ -158,9 +165,9 @@ class ActorConfig(Spec):
     std_min: float = Field(0.1, gt=0)
     std_max: float = Field(1.0, gt=0)
     sees: Literal["image", "all"] = "image"
-    """The image embedding e_t alone, or (h_t, e_t, z_t). h_t holds the past actions, and an actor that may look at them
-    copies the last one instead of looking at the image: it clones the data almost perfectly and does not move the robot
-    (the copycat problem; Wen et al. 2020)."""
+    """The image embedding e_t (and m_t, see `memory`), or all of it. h_t holds the past actions, and an actor that may
+    look at them copies the last one instead of looking at the image: it clones the data almost perfectly and does not
+    move the robot (the copycat problem; Wen et al. 2020)."""
     layers: int = Field(2, ge=1)
     units: int | None = Field(256, gt=0)
     """Hidden units; None: those of the size."""
@@ -210,6 +217,27 @@ class RefinementConfig(Spec):
     """Draw z from the posterior anew for each batch (noise against overfitting), not its mode."""
 
 
+class MemoryConfig(Spec):
+    """What the actor remembers of earlier images, for a camera that does not see all that matters at once.
+
+    A recurrent network over image embeddings, m_t = GRU(m_{t-1}, e_t), from the episode's first image on. It sees no
+    actions: with those an actor copies the last one. It is trained with the actor in a last phase, by the weights of
+    the finished critics, on long sequences of the embeddings that refinement computed.
+    """
+
+    units: int = Field(0, ge=0)
+    """0: none. A third-person camera needs none; one that the robot carries, and that loses sight of goal and
+    obstacles, does."""
+    share: float = Field(1.2, ge=0)
+    """So many updates per full update."""
+    sequence_length: int = Field(64, gt=2)
+    batch_size: int = Field(32, gt=0)
+    embed_noise: float = Field(0.05, ge=0)
+    """Standard deviation of what is added to the embeddings, whose numbers lie in [-1, 1], so that no scene is learned
+    by heart."""
+    learning_rate: float = Field(1e-3, gt=0)
+
+
 class CalibrationConfig(Spec):
     """Thresholds of the runtime, from validation episodes."""
 
@@ -252,6 +280,7 @@ class LearnerConfig(Spec):
     cloning: CloningConfig = CloningConfig()
     imagination: ImaginationConfig = ImaginationConfig()
     refinement: RefinementConfig = RefinementConfig()
+    memory: MemoryConfig = MemoryConfig()
     calibration: CalibrationConfig = CalibrationConfig()
 
     @property
@@ -260,18 +289,20 @@ class LearnerConfig(Spec):
         return sum(self.phases)
 
     @property
-    def phases(self) -> tuple[int, int, int]:
-        """Updates of each phase: cloning, full updates, refinement."""
-        return round(self.cloning.share * self.steps), self.steps, round(self.refinement.share * self.steps)
+    def phases(self) -> tuple[int, int, int, int]:
+        """Updates of each phase: cloning, full updates, refinement, memory."""
+        shares = (self.cloning.share, 1.0, self.refinement.share, self.memory.share if self.memory.units else 0.0)
+        cloning, full, refinement, memory = (round(share * self.steps) for share in shares)
+        return cloning, full, refinement, memory
 
     @property
     def named_phases(self) -> tuple[tuple[str, int], ...]:
         """Name and updates of each phase."""
-        return tuple(zip(("cloning", "full updates", "refinement"), self.phases, strict=True))
+        return tuple(zip(("cloning", "full updates", "refinement", "memory"), self.phases, strict=True))
 
     @property
     def network(self) -> NetworkConfig:
-        return SIZES[self.size]
+        return SIZES[self.size].model_copy(update={"memory": self.memory.units})
 
     @model_validator(mode="after")
     def _side(self) -> LearnerConfig:
@@ -288,6 +319,8 @@ class LearnerConfig(Spec):
             raise ValueError("actor.std_min must be below actor.std_max")
         if self.cloning.share and self.actor.sees != "image":
             raise ValueError("cloning.share must be 0 for an actor that does not see the image alone (actor.sees)")
+        if self.refinement.actor and self.memory.units:
+            raise ValueError("refinement.actor must be false with memory.units: the memory phase trains the actor then")
         if self.refinement.actor and self.actor.objective != "regression":
             raise ValueError("refinement.actor must be false with actor.objective backprop: latents are fixed there")
         return self

@@ -60,13 +60,15 @@ class ActionValues(nn.Module):
 
     def __init__(self, net: NetworkConfig, action: int, layers: int) -> None:
         super().__init__()
-        self.q_r = TwoHotHead(net.feature + action, net.units, layers)
-        self.q_c = TwoHotHead(net.feature + action, net.units, layers)
-        self.q_h = ScalarHead(net.feature + action, net.units, layers)
+        self.seen = slice(net.memory, net.feature)
+        size = net.feature - net.memory + action
+        self.q_r = TwoHotHead(size, net.units, layers)
+        self.q_c = TwoHotHead(size, net.units, layers)
+        self.q_h = ScalarHead(size, net.units, layers)
 
     def forward(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(..., F), (..., A) -> logits (..., 255), (..., 255), (...)."""
-        x = torch.cat([feature, action], -1)
+        x = torch.cat([feature[..., self.seen], action], -1)
         return self.q_r(x), self.q_c(x), self.q_h(x)
 
     def values(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,18 +82,25 @@ class StateValues(nn.Module):
 
     def __init__(self, net: NetworkConfig, layers: int) -> None:
         super().__init__()
-        self.v_r = TwoHotHead(net.feature, net.units, layers)
-        self.v_c = TwoHotHead(net.feature, net.units, layers)
-        self.v_h = ScalarHead(net.feature, net.units, layers)
+        self.seen = slice(net.memory, net.feature)
+        size = net.feature - net.memory
+        self.v_r = TwoHotHead(size, net.units, layers)
+        self.v_c = TwoHotHead(size, net.units, layers)
+        self.v_h = ScalarHead(size, net.units, layers)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(..., F) -> logits (..., 255), (..., 255), (...)."""
-        return self.v_r(feature), self.v_c(feature), self.v_h(feature)
+        seen = feature[..., self.seen]
+        return self.v_r(seen), self.v_c(seen), self.v_h(seen)
 
     def values(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(..., F) -> v_r, v_c >= 0 and v_h in [0, 1], each (...)."""
         v_r, v_c, v_h = self(feature)
         return two_hot_mean(v_r), two_hot_mean(v_c).clamp_min(0), torch.sigmoid(v_h)
+
+    def reachability(self, feature: Tensor) -> Tensor:
+        """V_h alone, in [0, 1]: (..., F) -> (...)."""
+        return torch.sigmoid(self.v_h(feature[..., self.seen]))
 
 
 class Critics(nn.Module):

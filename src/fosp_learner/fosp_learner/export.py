@@ -64,12 +64,12 @@ class CriticGraph(nn.Module):
 
     def __init__(self, critics: Critics) -> None:
         super().__init__()
-        self.q, self.v_h = critics.q_target, critics.v.v_h
+        self.q, self.v = critics.q_target, critics.v
 
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         feature = torch.cat([deter, stoch], -1)
         repeated = feature.unsqueeze(1).expand(-1, action.shape[1], -1)
-        return (*self.q.values(repeated, action), torch.sigmoid(self.v_h(feature)))
+        return (*self.q.values(repeated, action), self.v.reachability(feature))
 
 
 _NAMES: dict[str, tuple[list[str], list[str]]] = {
@@ -145,9 +145,7 @@ def _example_inputs(model: WorldModel, device: torch.device) -> dict[str, dict[s
     rng = np.random.default_rng(0)
     height, width, channels = model.mean_image.shape
     action_size = rssm.from_action.in_features
-    deter = torch.from_numpy(
-        rng.uniform(-0.5, 0.5, (1, len(rssm.initial) + rssm.from_embed.in_features)).astype(np.float32)
-    )
+    deter = torch.from_numpy(rng.uniform(-0.5, 0.5, (1, model.carried)).astype(np.float32))
     classes = torch.from_numpy(rng.integers(0, rssm.classes, (1, rssm.variables)))
     stoch = torch.nn.functional.one_hot(classes, rssm.classes).float().flatten(-2)
     image = torch.from_numpy(rng.integers(0, 256, (1, channels // 3, height, width, 3), np.uint8))

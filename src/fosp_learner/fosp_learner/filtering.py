@@ -45,13 +45,11 @@ def filter_episodes(
         actions = [batch.action_prev[0].to(device) for batch in batches]
         first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool, device=device)
         first[:, 0] = True
-        every = model.rssm.observe(
+        every = model.filtered(
             pad_sequence(embeds, batch_first=True), pad_sequence(actions, batch_first=True), first, sample=False
         )
         surprise = model.surprise(every)
         for row, (index, batch) in enumerate(zip(indices, batches, strict=True)):
             end = index.length
-            one = Latents(
-                *(x[row, :end].cpu() for x in (every.deter, every.stoch, every.posterior, every.prior, every.embed))
-            )
+            one = Latents(**{name: x[row, :end].cpu() for name, x in vars(every).items()})
             yield FilteredEpisode(index, batch, one, surprise[row, :end].cpu())

@@ -46,7 +46,8 @@ class FinetuneConfig(Spec):
     learning_rate_scale: float = Field(0.3, gt=0)
     """Times the learning rates that the bundle was trained with."""
     freeze_image_encoder: bool = True
-    """The offline actor is frozen, but it sees image features: were they to move, it would be another policy."""
+    """And the memory of images. The offline actor is frozen, but it sees them: were they to move, it would be another
+    policy."""
     candidate_every: int = Field(500, gt=0)
     """Updates between two candidate bundles."""
     checkpoint_every: int = Field(100, gt=0)
@@ -90,6 +91,7 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
             "world_model_warmup": 0.0,
             "cloning": config.cloning.model_copy(update={"share": 0.0}),
             "refinement": config.refinement.model_copy(update={"share": 0.0}),
+            "memory": config.memory.model_copy(update={"share": 0.0}),
             "world_model": slower(config.world_model),
             "critic": slower(config.critic),
             "actor": slower(config.actor),

@@ -100,6 +100,8 @@ class FineTuner(Trainer):
             self.offline_actor.load_state_dict(frozen, strict=True)
         if settings.freeze_image_encoder:
             self.world_model.encoder.requires_grad_(False)
+            if self.world_model.memory is not None:
+                self.world_model.memory.requires_grad_(False)
             self.optimisers["world_model"] = make_optimiser(self.world_model, config.world_model.learning_rate)
         shift = config.world_model.image_shift
         self.sampler = MixedSampler(offline, config.sequence_length, settings.seed, shift, settings.offline_share)

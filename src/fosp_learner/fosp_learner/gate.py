@@ -157,17 +157,17 @@ def _imagined(
     model = networks.world_model
     deter = torch.cat([e.latents.deter for e in episodes])
     stoch = torch.cat([e.latents.stoch for e in episodes])
+    memory = torch.cat([e.latents.memory for e in episodes])
     feature = torch.cat([e.latents.feature for e in episodes])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         chosen = torch.randperm(len(deter))[: config.starts]
-        deter, stoch, feature = deter[chosen], stoch[chosen], feature[chosen]
+        deter, stoch, memory, feature = deter[chosen], stoch[chosen], memory[chosen], feature[chosen]
         alive, free, returned = torch.ones(len(chosen)), torch.ones(len(chosen)), torch.zeros(len(chosen))
         for step in range(config.horizon):
             action = expansion(networks, feature, calibration.eps)
-            deter, stoch = model.rssm.imagine_step(deter, stoch, action)
+            deter, stoch, memory, feature = model.imagine_step(deter, stoch, memory, action)
             state = torch.cat([deter.float(), stoch], -1)
-            feature = torch.cat([deter.float(), model.imagined_embed(state).float(), stoch], -1)
             returned += discount**step * alive * two_hot_mean(model.reward(state))
             free *= 1 - alive * two_hot_positive(model.cost(state))
             alive *= torch.sigmoid(model.continues(state))

@@ -250,6 +250,31 @@ def scaled_gradient(x: Tensor, scale: float) -> Tensor:
     return x.detach() if scale == 0 else scale * x + (1 - scale) * x.detach()
 
 
+class ImageMemory(nn.Module):
+    """m_t = GRU(m_{t-1}, e_t), 0 before the first image of an episode."""
+
+    def __init__(self, embed: int, units: int) -> None:
+        super().__init__()
+        self.units = units
+        self.input = nn.Sequential(nn.Linear(embed, units, bias=False), Norm(units), nn.SiLU())
+        self.cell = RecurrentCell(units, units)
+
+    def step(self, embed: Tensor, memory: Tensor) -> Tensor:
+        """(B, E), (B, M) -> (B, M)."""
+        result: Tensor = self.cell(self.input(embed), memory)
+        return result
+
+    def forward(self, embed: Tensor, is_first: Tensor) -> Tensor:
+        """Over sequences: (B, T, E), (B, T) -> (B, T, M) float32."""
+        inputs, keep = self.input(embed), 1 - is_first.float()
+        memory = inputs.new_zeros(len(embed), self.units)
+        memories = []
+        for t in range(embed.shape[1]):
+            memory = self.cell(inputs[:, t], memory * keep[:, t : t + 1])
+            memories.append(memory)
+        return torch.stack(memories, 1).float()
+
+
 class RecurrentCell(nn.Module):
     """GRU with layer normalisation (DreamerV3): input (B, inputs), state (B, units) -> state (B, units)."""
 

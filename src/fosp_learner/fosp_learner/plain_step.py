@@ -46,7 +46,7 @@ class PlainStateSpaceModel(RecurrentStateSpaceModel):
             stoch = self.sample(posterior, posterior) if sample else self.mode(posterior)
             steps.append((deter, stoch, posterior, prior))
         deters, stochs, posteriors, priors = (torch.stack(parts, 1) for parts in zip(*steps, strict=True))
-        return Latents(deters, stochs, posteriors, priors, embed)
+        return Latents(deters, stochs, posteriors, priors, embed, embed[..., :0])
 
 
 def make_plain(trainer: Trainer) -> None:

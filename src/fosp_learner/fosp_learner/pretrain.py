@@ -178,7 +178,7 @@ def bundle_of(
         size=config.size,
         observation=observation,
         action=robot.action,
-        latent=LatentSpec(deter=config.network.deter + config.network.embed, stoch=config.network.stoch),
+        latent=LatentSpec(deter=config.network.carried, stoch=config.network.stoch),
         decision_period_s=config.decision_period_s,
         calibration=calibration,
         metrics=assessment.metrics,

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fosp_core.errors import UserError
 from fosp_learner import distributed
+from fosp_learner.actor import regression_loss
 from fosp_learner.backprop import backprop_loss
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, SequenceSampler, mean_image
-from fosp_learner.data.frame_sampler import FrameSampler
+from fosp_learner.data.frame_sampler import FrameSampler, cloned_episodes
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.latent_store import LatentStore
 from fosp_learner.networks import scaled_gradient
@@ -34,7 +38,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
         self.device = device or torch.device("cpu")
-        for batch_size in (config.batch_size, config.cloning.batch_size, config.refinement.batch_size):
+        for part in (config, config.cloning, config.refinement, config.memory):
+            batch_size = part.batch_size  # type: ignore[attr-defined]
             distributed.share(batch_size)
         self.seconds = 0.0
         """Wall time spent on updates, resumed runs included."""
@@ -45,7 +50,10 @@ class Trainer:
         mean = torch.from_numpy(mean_image(data)).permute(1, 2, 0, 3).flatten(2) - 0.5
         self.world_model.mean_image.copy_(mean)
         self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
-        self._frames = FrameSampler(data, config.world_model.image_shift, config.cloning.episodes == "all")
+        every = config.cloning.episodes == "all"
+        self._frames = FrameSampler(data, config.world_model.image_shift, every)
+        cloned = replace(data, episodes=cloned_episodes(data.episodes, every))
+        self._remembered = self.sampler.another(cloned, config.memory.sequence_length)
         self._data = data
         self._latents: LatentStore | None = None
         self.world_model.to(self.device)
@@ -73,14 +81,16 @@ class Trainer:
         for name, base in self._base_rates().items():
             for group in self.optimisers[name].param_groups:
                 group["lr"] = base * rate
-        cloning, full, _ = self.config.phases
+        cloning, full, refinement, _ = self.config.phases
         if self.step < cloning:
             figures = self._clone()
         elif self.step < cloning + full:
             size = self.config.batch_size
             figures = self._update(self.sampler.batch(size, distributed.share(size)).to(self.device))
-        else:
+        elif self.step < cloning + full + refinement:
             figures = self._refine()
+        else:
+            figures = self._remember()
         self.step += 1
         return {name: float(value) for name, value in figures.items()}
 
@@ -90,7 +100,9 @@ class Trainer:
         images, action = (to_device(x, self.device) for x in self._frames.batch(size, distributed.share(size)))
         actor, model = self.behaviour.actor, self.world_model
         with autocast(self.config.bf16, self.device):
-            policy = actor.of_seen(model.embed(model.varied(model.pixels(images), len(images))))
+            embed = model.embed(model.varied(model.pixels(images), len(images))).unsqueeze(1)
+            memory = model.remembered(embed, torch.ones(embed.shape[:2], dtype=torch.bool, device=self.device))
+            policy = actor.of_seen(torch.cat([memory, embed], -1).squeeze(1))
             loss = -policy.log_probability(action).mean() - self.config.actor.entropy_scale * policy.entropy().mean()
         figures = {
             "behaviour/cloning": loss.detach(),
@@ -117,20 +129,45 @@ class Trainer:
             self.behaviour.critics.update_target()
         return figures
 
-    def _refine(self) -> dict[str, Tensor]:
-        """Critics, and the actor if asked for, on latents of the finished world model."""
-        config = self.config.refinement
+    def _stored(self, rows: NDArray[np.int64], sample: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Deter, stoch and embeddings of the finished world model on `rows` of the data."""
         if self._latents is None:
             colours = torch.Generator().manual_seed(self.config.seed)  # a resumed run draws the same
             filtered = filter_episodes(self.world_model, self._data, colours=colours)
             self._latents = LatentStore.of(filtered, len(self._data.reward), self._data.folder)
-        rows, batch = self.sampler.rows(config.batch_size, distributed.share(config.batch_size))
         deter, logits, embed = (to_device(x, self.device) for x in self._latents.take(rows))
-        batch, rssm = batch.to(self.device), self.world_model.rssm
-        noise = distributed.uniform(*logits.shape[:-1], 1, device=self.device)
-        stoch = rssm.sample(logits, noise) if config.sample else rssm.mode(logits)
+        rssm = self.world_model.rssm
+        if not sample:
+            return deter, rssm.mode(logits), embed
+        return deter, rssm.sample(logits, distributed.uniform(*logits.shape[:-1], 1, device=self.device)), embed
+
+    def _remember(self) -> dict[str, Tensor]:
+        """Memory and actor, by the weights of the finished critics."""
+        config, model = self.config.memory, self.world_model
+        rows, batch = self._remembered.rows(config.batch_size, distributed.share(config.batch_size))
+        deter, stoch, embed = self._stored(rows, sample=False)
+        batch = batch.to(self.device)
+        noise = config.embed_noise * distributed.normal(*embed.shape, device=self.device)
         with autocast(self.config.bf16, self.device):
-            feature = torch.cat([deter, embed, stoch], -1)
+            memory = model.remembered(embed + noise, batch.is_first)
+            data = data_trajectories(batch, torch.cat([memory, deter, embed, stoch], -1))
+            weight = self.behaviour.weighting.weight(self.behaviour.critics.values(data.feature[:, :-1], data.action))
+            noisy = torch.cat([memory, deter, embed + noise, stoch], -1)
+            loss, figures = regression_loss(self.behaviour.actor, data, weight, noisy)
+        figures = {f"behaviour/{name}": value for name, value in figures.items()}
+        self._require_finite(figures)
+        self._descend(loss, {"world_model": model, "actor": self.behaviour.actor}, figures)
+        return figures
+
+    def _refine(self) -> dict[str, Tensor]:
+        """Critics, and the actor if asked for, on latents of the finished world model."""
+        config = self.config.refinement
+        rows, batch = self.sampler.rows(config.batch_size, distributed.share(config.batch_size))
+        deter, stoch, embed = self._stored(rows, config.sample)
+        batch = batch.to(self.device)
+        with autocast(self.config.bf16, self.device):
+            unseen = deter.new_zeros(*rows.shape, self.config.memory.units)
+            feature = torch.cat([unseen, deter, embed, stoch], -1)
             loss = behaviour_loss(self.behaviour, data_trajectories(batch, feature))
         figures = {f"behaviour/{name}": value for name, value in loss.figures.items()}
         self._require_finite(figures)
@@ -182,6 +219,8 @@ class Trainer:
         config = self.config
         if self.step < config.phases[0]:
             return dict.fromkeys(("world_model", "actor"), config.cloning.learning_rate)
+        if self.step >= sum(config.phases[:3]):
+            return dict.fromkeys(("world_model", "actor"), config.memory.learning_rate)
         return {
             "world_model": config.world_model.learning_rate,
             "critics": config.critic.learning_rate,

@@ -20,6 +20,7 @@ from fosp_learner.losses import balanced_kl, binary_nll, categorical_kl, two_hot
 from fosp_learner.networks import (
     ConvDecoder,
     ConvEncoder,
+    ImageMemory,
     KeypointEncoder,
     Norm,
     Perceptron,
@@ -75,6 +76,8 @@ class Latents:
     """(B, T, V, K) log-probabilities."""
     embed: Tensor
     """(B, T, E) image embedding."""
+    memory: Tensor
+    """(B, T, M) of the image embeddings until then."""
 
     @property
     def state(self) -> Tensor:
@@ -83,8 +86,8 @@ class Latents:
 
     @property
     def feature(self) -> Tensor:
-        """(h, e, z): (B, T, D + E + S). What critics and actors see."""
-        return torch.cat([self.deter, self.embed, self.stoch], -1)
+        """(m, h, e, z): (B, T, M + D + E + S). What critics and actors see."""
+        return torch.cat([self.memory, self.deter, self.embed, self.stoch], -1)
 
 
 class RecurrentStateSpaceModel(nn.Module):
@@ -168,8 +171,9 @@ class RecurrentStateSpaceModel(nn.Module):
             deters.append(deter)
             stochs.append(stoch)
             posteriors.append(posterior)
-        stacked = torch.stack(deters, 1)
-        return Latents(stacked, torch.stack(stochs, 1), torch.stack(posteriors, 1), self.prior(stacked), embed.float())
+        stacked, seen = torch.stack(deters, 1), embed.float()
+        posteriors_, nothing = torch.stack(posteriors, 1), seen[..., :0]
+        return Latents(stacked, torch.stack(stochs, 1), posteriors_, self.prior(stacked), seen, nothing)
 
     def imagine_step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Next state under the prior: (B, D), (B, S), (B, A) -> (B, D), (B, S)."""
@@ -201,9 +205,10 @@ class WorldModel(nn.Module):
             else ConvEncoder(cameras * colours, height, net.cnn_depth, net.embed)
         )
         self.decoder = ConvDecoder(net.state, cameras * colours, height, net.cnn_depth)
-        self.deter = net.deter
+        self.deter, self.carried = net.deter, net.carried
         self.rssm = RecurrentStateSpaceModel(net, action, config.unimix)
         self.imagined_embed = Perceptron(net.state, net.units, 1, net.embed)
+        self.memory = ImageMemory(net.embed, net.memory) if net.memory else None
         self.reward = TwoHotHead(net.state, net.units, 1)
         self.cost = TwoHotHead(net.state, net.units, 1)
         self.continues = ScalarHead(net.state, net.units, 1)
@@ -232,7 +237,29 @@ class WorldModel(nn.Module):
     def observe(self, images: Tensor, action_prev: Tensor, is_first: Tensor, sample: bool = True) -> Latents:
         """Filter sequences of images (B, T, cameras, H, W, 3) uint8."""
         embed = self.embed(self.pixels(images)).reshape(*is_first.shape, -1)
-        return self.rssm.observe(embed, action_prev, is_first, sample)
+        return self.filtered(embed, action_prev, is_first, sample)
+
+    def filtered(self, embed: Tensor, action_prev: Tensor, is_first: Tensor, sample: bool = True) -> Latents:
+        """Filter sequences of image embeddings (B, T, E)."""
+        latents = self.rssm.observe(embed, action_prev, is_first, sample)
+        return replace(latents, memory=self.remembered(latents.embed, is_first))
+
+    def remembered(self, embed: Tensor, is_first: Tensor) -> Tensor:
+        """(B, T, E), (B, T) -> (B, T, M); M is 0 without a memory."""
+        if self.memory is None:
+            return embed[..., :0].float()
+        memory: Tensor = self.memory(embed, is_first)
+        return memory
+
+    def imagine_step(
+        self, deter: Tensor, stoch: Tensor, memory: Tensor, action: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Next h (B, D), z (B, S), m (B, M) under the prior, and the feature (B, F) that is expected there."""
+        deter, stoch = self.rssm.imagine_step(deter, stoch, action)
+        embed = self.imagined_embed(torch.cat([deter.float(), stoch], -1)).float()
+        if self.memory is not None:
+            memory = self.memory.step(embed, memory).float()
+        return deter, stoch, memory, torch.cat([memory, deter.float(), embed, stoch], -1)
 
     def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Latents]:
         """Named losses, each () and already weighted, and the latents they were computed on."""
@@ -241,7 +268,7 @@ class WorldModel(nn.Module):
         embed = self.embed(self.varied(pixels, shape[0])).reshape(*shape, -1)
         seen = scaled_gradient(embed, config.embed_gradient_scale)
         latents = self.rssm.observe(seen, batch.action_prev, batch.is_first)
-        latents = replace(latents, embed=embed.float())
+        latents = replace(latents, embed=embed.float(), memory=self.remembered(embed, batch.is_first))
         state = latents.state
         decoded = drawn_rows(shape[0], shape[1], config.decoded_share).to(pixels.device)
         arrives = (~batch.is_first).float()
@@ -289,20 +316,23 @@ class WorldModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One run-time step, as encoder.onnx does it, from the state before and the action executed since.
 
-        `deter` (B, D + E): h, and behind it the image embedding, which is only passed on to critics and actors.
+        `deter` (B, M + D + E): memory, h, and the image embedding, which is only passed on to critics and actors.
 
         `images` (B, cameras, H, W, 3) uint8; `is_first` (B,) float: where it is 1 the state before is `initial` (by
         default the learned one).
-        Returns (h, e) (B, D + E), stoch (B, S) (mode of the posterior) and KL[posterior || prior] (B,) in nats.
+        Returns (m, h, e) (B, M + D + E), stoch (B, S) (mode of the posterior) and KL[posterior || prior] (B,) in nats.
         """
         rssm = self.rssm
         deter0, stoch0 = initial or rssm.initial_state()
         first = is_first.unsqueeze(-1)
-        deter = deter[:, : self.deter]
+        size = 0 if self.memory is None else self.memory.units
+        memory, deter = deter[:, :size] * (1 - first), deter[:, size : size + self.deter]
         deter, stoch = deter + first * (deter0 - deter), stoch + first * (stoch0 - stoch)
         action = action * (1 - is_first).unsqueeze(-1)
         deter = rssm.advance(deter, stoch, rssm.from_action(action))
         embed = self.embed(self.pixels(images))
         posterior = rssm.posterior(deter, rssm.from_embed(embed))
         surprise = categorical_kl(posterior, rssm.prior(deter))
-        return torch.cat([deter, embed], -1), rssm.mode(posterior), surprise
+        if self.memory is not None:
+            memory = self.memory.step(embed, memory)
+        return torch.cat([memory, deter, embed], -1), rssm.mode(posterior), surprise

@@ -186,6 +186,12 @@ class SequenceSampler:
         lengths = np.array([e.length for e in dataset.episodes], np.float64)
         self._probability = lengths / lengths.sum()
 
+    def another(self, dataset: Dataset, length: int) -> SequenceSampler:
+        """Of other episodes or another length, unshifted, with the random generator of this one."""
+        sampler = SequenceSampler(dataset, length, 0)
+        sampler._rng = self._rng
+        return sampler
+
     @property
     def state(self) -> dict[str, object]:
         """State of the random generator, JSON-ready."""

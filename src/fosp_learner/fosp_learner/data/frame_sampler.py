@@ -6,18 +6,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fosp_learner.data.dataset import Dataset, shift_images
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, shift_images
+
+
+def cloned_episodes(episodes: tuple[EpisodeIndex, ...], every: bool) -> tuple[EpisodeIndex, ...]:
+    """Those that succeed without violation; all, if none does, or if `every`."""
+    good = tuple(e for e in episodes if e.success)
+    return episodes if every or not good else good
 
 
 class FrameSampler:
-    """Independent frames of the episodes that succeed without violation (of all, if none does, or if `all_episodes`).
+    """Independent frames of the episodes that are cloned.
 
     Draws from torch's global generator, which a checkpoint holds.
     """
 
     def __init__(self, dataset: Dataset, image_shift: int = 0, all_episodes: bool = False) -> None:
-        good = [e for e in dataset.episodes if e.success]
-        cloned = dataset.episodes if all_episodes or not good else good
+        cloned = cloned_episodes(dataset.episodes, all_episodes)
         self._rows = np.concatenate([e.start + np.arange(e.length - 1) for e in cloned])
         self._data, self._shift = dataset, image_shift
 

@@ -38,12 +38,11 @@ def scene_v_h(model: WorldModel, critics: Critics, scene: SceneFrames) -> NDArra
     """V_h (rows, columns) of every place, as of the first frame of an episode."""
     shape = scene.images.shape[:2]
     images = torch.from_numpy(scene.images.reshape(-1, *scene.images.shape[2:]))
-    rssm = model.rssm
     found = []
     for group in torch.split(images, _GROUP):
         number = len(group)
-        deter, stoch = (x.expand(number, -1) for x in rssm.initial_state())
-        action = torch.zeros(number, rssm.from_action.in_features)
+        deter, stoch = torch.zeros(number, model.carried), torch.zeros(number, model.rssm.from_stoch.in_features)
+        action = torch.zeros(number, model.rssm.from_action.in_features)
         deter, stoch, _ = model.filter_step(group, deter, stoch, action, torch.ones(number))
         found.append(critics.v.values(torch.cat([deter, stoch], -1))[2])
     result: NDArray[np.float32] = torch.cat(found).float().numpy().reshape(shape)
