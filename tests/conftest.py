@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from fosp_bringup.stack import settings
-from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.realtime import CONTROL_PRIORITY
 
 STOP_TIMEOUT_S = 10.0
 
@@ -70,9 +69,13 @@ class NodeProcess:
 class GraphProbe:
     """A node inside of the test, spun in a thread of its own: publish, subscribe and call services through it."""
 
-    node: Any
+    client: Any
     received: dict[str, list[Any]] = field(default_factory=dict)
     """Topic -> messages of it so far, in order."""
+
+    @property
+    def node(self) -> Any:
+        return self.client.node
 
     def listen(self, message_type: Any, topic: str, profile: Any) -> list[Any]:
         """The list that messages of `topic` are appended to from now on."""
@@ -82,11 +85,9 @@ class GraphProbe:
 
     def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
         """Answer of a service; AssertionError when it does not come in time."""
-        client = self.node.create_client(service_type, name)
-        assert client.wait_for_service(timeout_s), f"no service {name} within {timeout_s} s"
-        future = client.call_async(request)
-        wait_for(future.done, timeout_s, f"an answer of {name}")
-        return future.result()
+        answer = self.client.call(service_type, name, request, timeout_s)
+        assert answer is not None, f"no answer of {name} within {timeout_s} s"
+        return answer
 
     def transition(self, node_name: str, transition: int, timeout_s: float = 20.0) -> bool:
         """Ask a managed node for a lifecycle transition (lifecycle_msgs/Transition constant); whether it succeeded."""
@@ -163,26 +164,8 @@ def start_node(ros_environment: RosEnvironment, tmp_path: Path) -> Iterator[Call
 @pytest.fixture
 def graph(ros_environment: RosEnvironment) -> Iterator[GraphProbe]:
     """A node of the test in the test's domain, spinning in a thread."""
-    import rclpy
-    from rclpy.executors import SingleThreadedExecutor
+    from fosp_bringup.graph_client import GraphClient
 
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=ros_environment.domain_id)
-    node = rclpy.create_node("probe", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    stopping = threading.Event()
-
-    def spin() -> None:
-        claim_realtime_priority(CONTROL_PRIORITY)  # it stands for the robot: a busy machine must not make it late
-        while not stopping.is_set():
-            executor.spin_once(timeout_sec=0.05)
-
-    thread = threading.Thread(target=spin, daemon=True)
-    thread.start()
-    yield GraphProbe(node)
-    stopping.set()
-    thread.join(STOP_TIMEOUT_S)
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.shutdown(context=context)
+    with GraphClient("probe", domain_id=ros_environment.domain_id) as client:
+        client.spin_in_thread(CONTROL_PRIORITY)  # it stands for the robot: a busy machine must not make it late
+        yield GraphProbe(client)

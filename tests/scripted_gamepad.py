@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from typing import Any
 
-import rclpy
 from geometry_msgs.msg import PoseStamped
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Joy
 
+from fosp_bringup.graph_client import GraphClient
 from fosp_bringup.paths import teleop_path
 from fosp_core import topics
 from fosp_core.ros import qos
@@ -39,32 +36,19 @@ class ScriptedGamepad:
         self._episode, self._running = -1, False
         self._steps, self._count = 0, 0
         self._position: tuple[float, float, float] | None = None
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain_id)
-        self._node: Any = rclpy.create_node("joy_node", context=self._context)
+        self._client = GraphClient("joy_node", domain_id=domain_id)
+        self._node = self._client.node
         self._joy = self._node.create_publisher(Joy, "joy", qos.STEP)
         self._node.create_subscription(PoseStamped, self._robot.pose_topic, self._on_pose, qos.SENSOR)
         self._node.create_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP)
         self._node.create_timer(PERIOD_S, self._tick)
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._spin)
-        self._thread.start()
+        self._client.spin_in_thread()
 
     def __enter__(self) -> ScriptedGamepad:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._closing.set()
-        self._thread.join()
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
-
-    def _spin(self) -> None:
-        executor = SingleThreadedExecutor(context=self._context)
-        executor.add_node(self._node)
-        while not self._closing.is_set():
-            executor.spin_once(timeout_sec=0.05)
-        executor.shutdown()
+        self._client.close()
 
     def _on_pose(self, message: PoseStamped) -> None:
         point = message.pose.position

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,22 +12,21 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import rclpy
 import yaml
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from numpy.typing import NDArray
-from rclpy.executors import SingleThreadedExecutor
 from relay import INSIDE, Relay
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from fosp_bringup.graph_client import GraphClient
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import Process, Stack, stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_core import topics
-from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot
@@ -110,11 +108,8 @@ class GraphUnderFault:
 
     # -- coming and going ----------------------------------------------------------------------------
     def __enter__(self) -> GraphUnderFault:
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self.node = rclpy.create_node("tester", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
+        self._client = GraphClient("tester")
+        self.node = self._client.node
         self.relay = Relay(self.node)
         self.relay.pass_on(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
         self.relay.pass_on(JointState, topics.JOINT_STATES)
@@ -129,9 +124,7 @@ class GraphUnderFault:
         self.node.create_subscription(PoseStamped, INSIDE + topics.TOOL_POSE, self._pose, qos.STEP)
         self._estop = self.node.create_publisher(Bool, ESTOP, qos.STEP)
         self.node.create_timer(0.02, self._say_estop)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
+        self._client.spin_in_thread(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
         self.supervisor.start()
         return self
 
@@ -139,17 +132,8 @@ class GraphUnderFault:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.supervisor.stop()
-        self._stopping.set()
-        self._thread.join(5.0)
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self._context)
+        self._client.close()
         self._log.close()
-
-    def _spin(self) -> None:
-        claim_realtime_priority(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
-        while not self._stopping.is_set():
-            self._executor.spin_once(timeout_sec=0.05)
 
     def _write(self, line: str) -> None:
         self._log.write(f"{time.time():.3f} {line}\n")
@@ -174,17 +158,7 @@ class GraphUnderFault:
     # -- what a person would do ----------------------------------------------------------------------
     def call(self, kind: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
         """Answer of a service; None when none comes in time."""
-        client = self.node.create_client(kind, name)
-        try:
-            if not client.wait_for_service(timeout_s):
-                return None
-            future = client.call_async(request)
-            deadline = time.monotonic() + timeout_s
-            while not future.done() and time.monotonic() < deadline:
-                time.sleep(0.002)
-            return future.result() if future.done() else None
-        finally:
-            self.node.destroy_client(client)
+        return self._client.call(kind, name, request, timeout_s)
 
     def active(self) -> bool:
         """Whether the lifecycle manager says so."""

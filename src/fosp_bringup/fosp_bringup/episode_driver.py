@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any
 
-import rclpy
 from geometry_msgs.msg import TwistStamped
-from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
 from fosp_bringup.episode_log import EpisodeLog, FeedbackEvent, Step, VerdictEvent
+from fosp_bringup.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
@@ -32,49 +29,25 @@ class RunFailed(RuntimeError):
     """The graph did not do its part; the command line exits 1 with this line."""
 
 
-class EpisodeDriver:
-    """A client of the running graph in a context of its own; use as a context manager."""
+class EpisodeDriver(GraphClient):
+    """What the simulated graph does when it is given episodes."""
 
     def __init__(self, robot: RobotConfig, decision_period_s: float) -> None:
+        super().__init__("episode_driver")
         self._period_s = decision_period_s
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self._node = rclpy.create_node("episode_driver", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
         self._log: EpisodeLog | None = None
         self._on_step: Callable[[Step], None] = lambda step: None
         self.latencies_s: list[float] = []
         self.command_stamps_s: list[float] = []
-        self._node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.STEP)
-        self._node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
-        self._node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
-        self._reset = self._node.create_client(ResetEpisode, topics.RESET_EPISODE)
-        self._monitor_reset = self._node.create_client(Trigger, "safety_monitor_node/reset")
-        self._is_active = self._node.create_client(Trigger, "lifecycle_manager/is_active")
+        self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.STEP)
+        self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
+        self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
-    def __enter__(self) -> EpisodeDriver:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
-
-    def wait_active(self, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> None:
-        """Until the lifecycle manager says that every node is active. RunFailed at the deadline or when not `alive`."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if not alive():
-                raise RunFailed("the graph ended before it was active; its log above says why")
-            if self._is_active.wait_for_service(timeout_sec=0.2):
-                answer = self._call(self._is_active, Trigger.Request(), 2.0)
-                if answer is not None and answer.success:
-                    return
-            self._executor.spin_once(timeout_sec=0.05)
-        raise RunFailed(f"the graph was not active within {timeout_s:.0f} s")
+    def require_active(self, timeout_s: float, alive: Callable[[], bool]) -> None:
+        """RunFailed when not every node is active by then, or when not `alive`."""
+        failure = self.wait_active(timeout_s, alive)
+        if failure:
+            raise RunFailed(f"the graph is not active: {failure}; its log says why")
 
     def run_episode(
         self,
@@ -86,7 +59,7 @@ class EpisodeDriver:
         """Reset to the scene of `episode`, let the graph drive, and return what came of it."""
         self._log = EpisodeLog(episode, self._period_s)
         self._on_step = on_step
-        answer = self._call(self._reset, ResetEpisode.Request(episode=episode), 5.0)
+        answer = self.call(ResetEpisode, topics.RESET_EPISODE, ResetEpisode.Request(episode=episode))
         if answer is None or not answer.success:
             raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
         self._end_latch()
@@ -96,7 +69,7 @@ class EpisodeDriver:
                 raise RunFailed("a node of the graph died")
             if time.monotonic() > deadline:
                 raise RunFailed(f"episode {episode} did not end in time; is the simulator running?")
-            self._executor.spin_once(timeout_sec=0.1)
+            self.spin_once(0.1)
         self.latencies_s += [step.latency_s for step in self._log.steps]
         return self._log.result()
 
@@ -107,17 +80,10 @@ class EpisodeDriver:
         """
         deadline = time.monotonic() + RESET_PATIENCE_S
         while time.monotonic() < deadline:
-            answer = self._call(self._monitor_reset, Trigger.Request(), 2.0)
+            answer = self.call(Trigger, "safety_monitor_node/reset", Trigger.Request(), 2.0)
             if answer is not None and answer.success:
                 return
-            self._executor.spin_once(timeout_sec=0.02)
-
-    def _call(self, client: Any, request: Any, timeout_s: float) -> Any:
-        if not client.wait_for_service(timeout_sec=timeout_s):
-            return None
-        future = client.call_async(request)
-        self._executor.spin_until_future_complete(future, timeout_sec=timeout_s)
-        return future.result() if future.done() else None
+            self.spin_once(0.02)
 
     def _feedback(self, message: StepFeedback) -> None:
         if self._log is not None:

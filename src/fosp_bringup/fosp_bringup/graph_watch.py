@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from types import TracebackType
+from collections.abc import Iterable
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Joy
-from std_srvs.srv import Trigger
 
+from fosp_bringup.graph_client import GraphClient
 from fosp_bringup.preflight import Observed
 from fosp_core import topics
 from fosp_core.errors import UserError
@@ -28,15 +26,11 @@ from fosp_msgs.msg import StepFeedback
 RATE_WINDOW_S = 2.0
 
 
-class GraphWatch:
-    """Use as a context manager; `spin` lets messages in. Topics are those of `wanted`: relative name -> type."""
+class GraphWatch(GraphClient):
+    """Topics are those of `wanted`: relative name -> type."""
 
     def __init__(self, wanted: dict[str, str], namespace: str = "") -> None:
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self._node = rclpy.create_node("demonstration", namespace=namespace or None, context=self._context)
-        self._executor = events_executor(self._context)
-        self._executor.add_node(self._node)
+        super().__init__("demonstration", namespace, make_executor=events_executor)
         self._ages: dict[str, list[float]] = {topic: [] for topic in wanted}
         self._receipts: dict[str, deque[float]] = {topic: deque() for topic in wanted}
         self._observed_since_s = time.monotonic()
@@ -46,42 +40,9 @@ class GraphWatch:
         self.camera_trouble = ""
         for topic, message_type in wanted.items():
             self._watch(topic, message_type)
-        self._node.create_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP)
-        self._node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.STEP)
-        self._is_active = self._node.create_client(Trigger, "lifecycle_manager/is_active")
+        self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP)
+        self.node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.STEP)
         self._joy: Any = None
-
-    def __enter__(self) -> GraphWatch:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
-
-    def spin(self, seconds: float) -> None:
-        """Let messages in for so long."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
-
-    def wait_active(self, timeout_s: float, alive: Callable[[], bool]) -> str:
-        """Until every node is active; why not, or nothing."""
-        until, said = time.monotonic() + timeout_s, "its lifecycle manager does not answer"
-        while time.monotonic() < until:
-            if not alive():
-                return "a process ended"
-            if self._is_active.service_is_ready():
-                future = self._is_active.call_async(Trigger.Request())
-                self._executor.spin_until_future_complete(future, timeout_sec=2.0)
-                if future.done() and future.result() is not None:
-                    said = future.result().message
-                    if future.result().success:
-                        return ""
-            self.spin(0.1)
-        return said
 
     # -- what was seen -------------------------------------------------------------------------------
     def observe(self, seconds: float) -> dict[str, Observed]:
@@ -92,7 +53,7 @@ class GraphWatch:
         self.spin(seconds)
         elapsed_s = time.monotonic() - begin
         return {
-            topic: Observed(elapsed_s, self._node.count_publishers(topic), list(ages))
+            topic: Observed(elapsed_s, self.node.count_publishers(topic), list(ages))
             for topic, ages in self._ages.items()
         }
 
@@ -113,7 +74,7 @@ class GraphWatch:
             settling[topic].add(rgb_view(message))
 
         subscriptions = [
-            self._node.create_subscription(
+            self.node.create_subscription(
                 message_class(_image_type(topic)), topic, lambda m, t=topic: receive(t, m), qos.IMAGE
             )
             for topic in settling
@@ -125,15 +86,15 @@ class GraphWatch:
             except UserError:
                 break
         for subscription in subscriptions:
-            self._node.destroy_subscription(subscription)
+            self.node.destroy_subscription(subscription)
         return all(s.settled for s in settling.values()), sum(sizes.values())
 
     def press(self, axes: list[float], buttons: list[int]) -> None:
         """Publish the state of a device of ours on `joy`."""
         if self._joy is None:
-            self._joy = self._node.create_publisher(Joy, "joy", qos.STEP)
+            self._joy = self.node.create_publisher(Joy, "joy", qos.STEP)
         message = Joy(axes=axes, buttons=buttons)
-        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.header.stamp = self.node.get_clock().now().to_msg()
         self._joy.publish(message)
 
     # -- messages ------------------------------------------------------------------------------------
@@ -141,12 +102,12 @@ class GraphWatch:
         stamped = has_header(message_type)
 
         def receive(data: bytes) -> None:
-            now_ns = self._node.get_clock().now().nanoseconds
+            now_ns = self.node.get_clock().now().nanoseconds
             age_s = (now_ns - stamp_of(data, message_type, now_ns)) * 1e-9 if stamped else math.nan
             self._ages[topic].append(age_s)
             self._receipts[topic].append(time.monotonic())
 
-        self._node.create_subscription(message_class(message_type), topic, receive, qos.RECORD_BEST_EFFORT, raw=True)
+        self.node.create_subscription(message_class(message_type), topic, receive, qos.RECORD_BEST_EFFORT, raw=True)
 
     def _on_feedback(self, message: StepFeedback) -> None:
         if message.is_first:

@@ -60,7 +60,7 @@ class LiveSimulation:
         self._supervisor.start()
         try:
             self._driver = EpisodeDriver(robot, self._period_s)
-            self._driver.wait_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive)
+            self._driver.require_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive)
         except BaseException as error:
             self._supervisor.stop()
             if isinstance(error, RunFailed):

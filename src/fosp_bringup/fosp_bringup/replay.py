@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.highlevel import AnyReader
 
+from fosp_bringup.graph_client import GraphClient
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
@@ -49,16 +49,13 @@ def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> t
     messages = list(_messages(bag, only))
     if not messages:
         raise UserError(f"{bag}: nothing to play")
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    try:
-        node = rclpy.create_node("replay", context=context)
+    with GraphClient("replay") as client:
         publishers = {
-            (m.topic, m.type): node.create_publisher(_message_class(m.type), m.topic, _profile(m.topic))
+            (m.topic, m.type): client.node.create_publisher(_message_class(m.type), m.topic, _profile(m.topic))
             for m in messages
         }
         _await_subscribers(list(publishers.values()))
-        _require_no_robot(node, {m.topic for m in messages}, only)
+        _require_no_robot(client.node, {m.topic for m in messages}, only)
         begin, first_ns, worst = time.monotonic(), messages[0].logged_ns, 0.0
         offset_ns = time.time_ns() - first_ns if restamp else 0
         for message in messages:
@@ -68,10 +65,7 @@ def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> t
             data = restamped(message, offset_ns) if restamp else message.data
             publishers[message.topic, message.type].publish(data)
         time.sleep(0.2)
-        node.destroy_node()
         return len(messages), worst
-    finally:
-        rclpy.shutdown(context=context)
 
 
 def _await_subscribers(publishers: list[Any]) -> None:

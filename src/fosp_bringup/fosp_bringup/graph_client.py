@@ -1,0 +1,113 @@
+"""A client of the running graph: a node in a context of its own, whatever else its process does with ROS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from std_srvs.srv import Trigger
+
+from fosp_core.realtime import claim_realtime_priority
+
+IS_ACTIVE = "lifecycle_manager/is_active"
+_CLOSING_S = 10.0
+
+
+class GraphClient:
+    """Use as a context manager. Messages come in while it is spun: by `spin`, or by `spin_in_thread` all the time."""
+
+    def __init__(
+        self,
+        name: str,
+        namespace: str = "",
+        domain_id: int | None = None,
+        make_executor: Callable[..., Any] = SingleThreadedExecutor,
+    ) -> None:
+        """`domain_id`: by default that of the environment."""
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain_id)
+        self.node: Any = rclpy.create_node(name, namespace=namespace or None, context=self._context)
+        self._executor = make_executor(context=self._context)
+        self._executor.add_node(self.node)
+        self._clients: dict[str, Any] = {}
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing comes in any more."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSING_S)
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def spin(self, seconds: float) -> None:
+        """Let messages in for so long."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.spin_once(left)
+
+    def spin_once(self, timeout_s: float) -> None:
+        """Until something has come in, at most so long."""
+        self._executor.spin_once(timeout_sec=timeout_s)
+
+    def spin_in_thread(self, priority: int | None = None) -> None:
+        """From now on; `priority` is claimed for that thread (fosp_core.realtime)."""
+
+        def spin() -> None:
+            if priority is not None:
+                claim_realtime_priority(priority)
+            while not self._closing.is_set():
+                self.spin_once(0.05)
+
+        self._thread = threading.Thread(target=spin, name="graph client", daemon=True)
+        self._thread.start()
+
+    def call(self, kind: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
+        """Answer of the service `name` of type `kind`; None when none comes in time."""
+        until = time.monotonic() + timeout_s
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        client = self._clients[name]
+        if not client.wait_for_service(timeout_sec=timeout_s):
+            return None
+        future = client.call_async(request)
+        left = max(0.0, until - time.monotonic())
+        if self._thread is None:
+            self._executor.spin_until_future_complete(future, timeout_sec=left)
+        else:
+            answered = threading.Event()
+            future.add_done_callback(lambda _: answered.set())
+            answered.wait(left)
+        if not future.done():
+            client.remove_pending_request(future)
+            return None
+        return future.result()
+
+    def wait_active(self, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> str:
+        """Until the lifecycle manager says that every node is active; why it did not, or nothing."""
+        until, said = time.monotonic() + timeout_s, "its lifecycle manager does not answer"
+        while time.monotonic() < until:
+            if not alive():
+                return "a process ended"
+            answer = self.call(Trigger, IS_ACTIVE, Trigger.Request(), 2.0)
+            if answer is not None:
+                if answer.success:
+                    return ""
+                said = answer.message
+                self.spin(0.1)
+        return said
