@@ -142,7 +142,9 @@ def test_replay_refuses_to_move_a_robot_and_says_what_is_wrong_with_a_bag(
     assert (code, said.count("\n")) == (2, 1)
 
 
-def test_a_graph_goes_on_when_its_learner_dies_again_and_again(tmp_path: Path, ros_environment: Any) -> None:
+def test_a_graph_goes_on_when_its_learner_dies_again_and_again(
+    tmp_path: Path, ros_environment: Any, wait_until: Callable[..., Any]
+) -> None:
     from fosp_bringup.stack import MOST_RESPAWNS, Process, Stack
     from fosp_bringup.supervisor import Supervisor
 
@@ -159,11 +161,7 @@ def test_a_graph_goes_on_when_its_learner_dies_again_and_again(tmp_path: Path, r
     )
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
     with Supervisor(described, variables={"PYTHONPATH": path}, write=lines.append, colour=False) as supervisor:
-        import time
-
-        deadline = time.monotonic() + 60.0
-        while not any("go on without it" in line for line in lines) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: any("go on without it" in line for line in lines), 60.0, "the supervisor giving up")
         assert sum("started anew" in line for line in lines) == MOST_RESPAWNS
         assert supervisor.alive
 

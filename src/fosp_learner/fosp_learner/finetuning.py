@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fosp_core.specs import Manifest
@@ -25,7 +24,7 @@ from fosp_learner.training_weights import OFFLINE_ACTOR
 from fosp_learner.world_model import Batch
 
 
-class MixedSampler(SequenceSampler):
+class MixedSampler:
     """Sequences of two data sets: `share` of a batch from the first, the rest from the second, which may still grow.
 
     Where there is only one, all come from it.
@@ -59,9 +58,6 @@ class MixedSampler(SequenceSampler):
         self._online_state = value["online"]
         if self._online is not None:
             self._online.state = value["online"]
-
-    def rows(self, size: int, part: slice = slice(None)) -> tuple[NDArray[np.int64], Batch]:
-        raise NotImplementedError("rows of two data sets have no common numbers")
 
     def batch(self, size: int, part: slice = slice(None)) -> Batch:
         """`size` sequences, of which those of `part` are returned."""

@@ -18,7 +18,7 @@ from fosp_learner.actor import regression_loss
 from fosp_learner.backprop import backprop_loss
 from fosp_learner.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.dataset import Dataset, SequenceSampler, mean_image
+from fosp_learner.data.dataset import Dataset, Sampler, SequenceSampler, mean_image
 from fosp_learner.data.frame_sampler import FrameSampler, cloned_episodes
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.latent_store import LatentStore
@@ -49,11 +49,12 @@ class Trainer:
         self.behaviour = Behaviour(config, action)
         mean = torch.from_numpy(mean_image(data)).permute(1, 2, 0, 3).flatten(2) - 0.5
         self.world_model.mean_image.copy_(mean)
-        self.sampler = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
+        self._sequences = SequenceSampler(data, config.sequence_length, config.seed, config.world_model.image_shift)
+        self.sampler: Sampler = self._sequences
         every = config.cloning.episodes == "all"
         self._frames = FrameSampler(data, config.world_model.image_shift, every)
         cloned = replace(data, episodes=cloned_episodes(data.episodes, every))
-        self._remembered = self.sampler.another(cloned, config.memory.sequence_length)
+        self._remembered = self._sequences.another(cloned, config.memory.sequence_length)
         self._data = data
         self._latents: LatentStore | None = None
         self.world_model.to(self.device)
@@ -162,7 +163,7 @@ class Trainer:
     def _refine(self) -> dict[str, Tensor]:
         """Critics, and the actor if asked for, on latents of the finished world model."""
         config = self.config.refinement
-        rows, batch = self.sampler.rows(config.batch_size, distributed.share(config.batch_size))
+        rows, batch = self._sequences.rows(config.batch_size, distributed.share(config.batch_size))
         deter, stoch, embed = self._stored(rows, config.sample)
         batch = batch.to(self.device)
         with autocast(self.config.bf16, self.device):

@@ -1,5 +1,8 @@
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner.behaviour import data_trajectories
+from fosp_learner.data import dataset
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import (
     SequenceSampler,
@@ -88,7 +92,32 @@ def test_the_cache_is_reused_and_keyed_by_content(write_bag: Callable[..., Path]
     np.testing.assert_array_equal(first.images, again.images)
     other = load_bags([bag], SMALL, robot, 0.1, tmp_path / "cache")
     assert other.key != first.key
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert {path.parent.name for path in tmp_path.glob("cache/*/images.npy")} == {first.key, other.key}
+
+
+def test_bags_are_hashed_again_only_when_one_has_changed_whatever_its_time_says(
+    write_bag: Callable[..., Path], robot: RobotConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bag, cache = write_bag(frames=9), tmp_path / "cache"
+    first = load_bags([bag], SMALL, robot, 0.05, cache)
+    hashed: list[str] = []
+
+    def counted(*arguments: Any) -> str:
+        hashed.append(dataset_key(*arguments))
+        return hashed[-1]
+
+    monkeypatch.setattr(dataset, "dataset_key", counted)
+    assert load_bags([bag], SMALL, robot, 0.05, cache).key == first.key
+    assert hashed == []
+    (file,) = bag.glob("*.mcap")
+    status = file.stat()
+    file.write_bytes(file.read_bytes())
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    load_bags([bag], SMALL, robot, 0.05, cache)
+    assert len(hashed) == 1
+    shutil.rmtree(cache / first.key)
+    assert load_bags([bag], SMALL, robot, 0.05, cache).key == first.key
+    assert len(hashed) == 2, "a note without arrays is worth nothing"
 
 
 def test_what_does_not_change_the_reading_does_not_change_the_key(write_bag: Callable[..., Path], robot: RobotConfig):

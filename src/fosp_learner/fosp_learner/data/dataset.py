@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +26,11 @@ from fosp_learner.world_model import Batch
 CACHE_VERSION = 1
 """Part of the cache key: raise it when the meaning of the arrays changes."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
+KEYS = "keys"
+"""Folder of the cache with a note of the key of bags that were read before."""
+_KEY_LENGTH = 64
+FileState = tuple[Path, int, int, int]
+"""Size, and times of change of content and of inode."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,8 @@ def load_bags(
     """
     bags = find_bags(folders)
     before = _state(bags)
-    key = dataset_key(bags, observation, robot, period_s)
+    note = _Note(cache, before, _described(observation, robot, period_s))
+    key = note.key() or dataset_key(bags, observation, robot, period_s)
     target = cache / key
     if not target.is_dir():
         with new_cache(target, _ARRAYS) as writer:
@@ -126,6 +134,7 @@ def load_bags(
                     _write(writer, _counted(readings, len(bags), progress))
                 if _state(bags) != before:
                     raise UserError("bags changed while they were read; wait until the recording is finished")
+    note.write(key)
     return open_dataset(target)
 
 
@@ -137,6 +146,41 @@ def open_dataset(cached: Path) -> Dataset:
 
 def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: RobotConfig, period_s: float) -> str:
     """sha256, hex: content of the bags, and all that decides how they are read."""
+    digest = hashlib.sha256(_described(observation, robot, period_s))
+    for bag in bags:
+        for path in storage_files(bag):
+            digest.update(bag.name.encode())
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+class _Note:
+    """In the cache: the key of bags of which no file has changed since they were read, all of them gigabytes."""
+
+    def __init__(self, cache: Path, state: list[FileState], described: bytes) -> None:
+        seen = json.dumps([(str(path.absolute()), *rest) for path, *rest in state])
+        self._cache = cache
+        self._path = cache / KEYS / hashlib.sha256(described + seen.encode()).hexdigest()
+
+    def key(self) -> str:
+        """Empty when there is none, or its arrays are gone."""
+        try:
+            key = self._path.read_text()
+        except OSError:
+            return ""
+        return key if len(key) == _KEY_LENGTH and (self._cache / key).is_dir() else ""
+
+    def write(self, key: str) -> None:
+        with suppress(OSError):  # without it the bags are read again, no more
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            staging = self._path.with_suffix(f".{os.getpid()}")
+            staging.write_text(key)
+            staging.replace(self._path)
+
+
+def _described(observation: ObservationSpec, robot: RobotConfig, period_s: float) -> bytes:
+    """All but the bags that decides what the arrays hold."""
     specs = {
         "version": CACHE_VERSION,
         "observation": observation.model_dump(mode="json"),
@@ -146,13 +190,7 @@ def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: Robot
         ),
         "period_s": period_s,
     }
-    digest = hashlib.sha256(json.dumps(specs, sort_keys=True).encode())
-    for bag in bags:
-        for path in storage_files(bag):
-            digest.update(bag.name.encode())
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return json.dumps(specs, sort_keys=True).encode()
 
 
 def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -173,6 +211,16 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     training = [e for i, e in enumerate(dataset.episodes) if i not in validation]
     held_out = [e for i, e in enumerate(dataset.episodes) if i in validation]
     return dataset.of(training), dataset.of(held_out)
+
+
+class Sampler(Protocol):
+    """Where a trainer's batches come from."""
+
+    state: dict[str, object]
+    """Of the random generators, JSON-ready."""
+
+    def batch(self, size: int, part: slice = slice(None)) -> Batch:
+        """`size` sequences, of which those of `part` are returned."""
 
 
 class SequenceSampler:
@@ -297,7 +345,8 @@ def _counted(readings: Iterator[BagReading], total: int, progress: Callable[[int
         progress(done, total)
 
 
-def _state(bags: Sequence[Path]) -> list[tuple[Path, int, int]]:
-    """Size and time of change of every file that the key depends on."""
+def _state(bags: Sequence[Path]) -> list[FileState]:
+    """Of every file that the key depends on. The last of the times cannot be set by hand."""
     files = (path for bag in bags for path in storage_files(bag))
-    return [(path, status.st_size, status.st_mtime_ns) for path in files for status in [path.stat()]]
+    stats = ((path, path.stat()) for path in files)
+    return [(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns) for path, found in stats]
