@@ -17,6 +17,7 @@ from fosp_learner.calibration import calibrate
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
 from fosp_learner.export import export_networks
 from fosp_learner.filtering import FilteredEpisode, filter_episodes
+from fosp_learner.finetune_config import GateConfig
 from fosp_learner.finetuning import FineTuner
 from fosp_learner.gate import Judgement, Networks, episode_values, figures, judge
 from fosp_learner.training_weights import WEIGHTS, weights_bytes
@@ -33,31 +34,43 @@ class Candidate:
     judgement: Judgement
 
 
+Entry = tuple[Dataset, EpisodeIndex]
+
+
 @dataclass(frozen=True)
 class GateEpisodes:
-    """Episodes that no candidate was trained on: half of them calibrate it, the other half judges it."""
+    """Episodes that no candidate was trained on: some calibrate it, the others judge it."""
 
-    calibrating: tuple[tuple[Dataset, EpisodeIndex], ...]
-    judging: tuple[tuple[Dataset, EpisodeIndex], ...]
+    calibrating: tuple[Entry, ...]
+    judging: tuple[Entry, ...]
 
     @classmethod
-    def of(cls, sources: Sequence[Dataset | None], limit: int, seed: int) -> GateEpisodes:
-        """At most `limit` episodes of all sources; those that violate first, up to half: thresholds hang on them.
+    def of(cls, new: Sequence[Dataset | None], offline: Dataset | None, config: GateConfig, seed: int) -> GateEpisodes:
+        """All `new` ones, half for each, since they show what the candidate is for; and of `offline` at random as many
+        as `config` still has room for, those that violate first, up to half: thresholds hang on them.
 
         UserError when there are fewer than two.
         """
-        rng = np.random.default_rng(seed)
-        every = [(data, index) for data in sources if data is not None for index in data.episodes]
-        if len(every) < 2:
+        ours = [(data, index) for data in new if data is not None for index in data.episodes]
+        others = _drawn(offline, config.calibration_episodes + config.episodes - len(ours), seed) if offline else []
+        step = max(2, len(others) // config.episodes)
+        judging = [*ours[1::2], *others[1::step]]
+        calibrating = [*ours[0::2], *(entry for i, entry in enumerate(others) if i % step != 1)]
+        if not judging and len(calibrating) > 1:
+            judging.append(calibrating.pop())
+        if not judging:
             raise UserError("a candidate needs at least two episodes to be calibrated and judged on; record more")
-        violating = [entry for entry in every if entry[1].violates]
-        others = [entry for entry in every if not entry[1].violates]
-        count = min(len(violating), max(limit // 2, limit - len(others)))
-        chosen = [
-            *(violating[i] for i in sorted(rng.permutation(len(violating))[:count])),
-            *(others[i] for i in sorted(rng.permutation(len(others))[: limit - count])),
-        ]
-        return cls(tuple(chosen[0::2]), tuple(chosen[1::2]))
+        return cls(tuple(calibrating), tuple(judging))
+
+
+def _drawn(data: Dataset, count: int, seed: int) -> list[Entry]:
+    rng = np.random.default_rng(seed)
+    shuffled = [data.episodes[i] for i in rng.permutation(len(data.episodes))]
+    violating = [index for index in shuffled if index.violates]
+    others = [index for index in shuffled if not index.violates]
+    first = min(len(violating), max(count // 2, count - len(others), 0))
+    chosen = {index.start for index in (*violating[:first], *others[: max(count - first, 0)])}
+    return [(data, index) for index in shuffled if index.start in chosen]
 
 
 def make_candidate(

@@ -11,8 +11,11 @@ from fosp_learner.config import LearnerConfig
 class GateConfig(Spec):
     """How much worse than the running bundle a candidate may be on episodes that neither was trained on."""
 
-    episodes: int = Field(120, gt=1)
-    """At most so many are looked at; half of them calibrate the candidate, the other half judges it."""
+    episodes: int = Field(60, gt=0)
+    """About so many judge a candidate ..."""
+    calibration_episodes: int = Field(300, gt=0)
+    """... and at most so many calibrate it, half of them with a violation: with few of those the threshold that keeps
+    the promised miss rate is so low that nothing is feasible."""
     miss_rate_margin: float = Field(0.03, ge=0)
     """Of the share of steps before a violation that pass as feasible."""
     false_veto_margin: float = Field(0.1, ge=0)

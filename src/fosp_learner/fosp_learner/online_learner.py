@@ -112,21 +112,31 @@ class OnlineLearner:
                 self._milestones(tuner)
             if tuner.step % self.settings.checkpoint_every:
                 self._checkpoint(tuner)
+            if self._follow and tuner.step >= self.settings.steps and not self._has_candidate(tuner.step):
+                self._try_candidate(tuner)
 
     def _milestones(self, tuner: FineTuner) -> None:
         if tuner.step % self.settings.checkpoint_every == 0:
             self._checkpoint(tuner)
         if tuner.step % self.settings.candidate_every == 0:
-            try:
-                self.make_candidate()
-            except UserError as error:
-                self.notes(f"no candidate at update {tuner.step}: {error}")
+            self._try_candidate(tuner)
+
+    def _has_candidate(self, step: int) -> bool:
+        """Of these updates, also by a process before this one."""
+        return any(e.event == "candidate" and e.details["step"] == step for e in self.lineage.events())
+
+    def _try_candidate(self, tuner: FineTuner) -> None:
+        try:
+            self.make_candidate()
+        except UserError as error:
+            self.notes(f"no candidate at update {tuner.step}: {error}")
 
     def _start(self) -> FineTuner:
         if self._tuner is not None:
             return self._tuner
         shapes = self._training or self.buffer.dataset(self._now, held_out=False)
         assert shapes is not None
+        shapes = shapes.of(shapes.episodes[:1])
         tuner = FineTuner(self.manifest, self._weights, self.sources.bundle, self.settings, self._training, shapes)
         source = self.sources.weights or self.sources.bundle
         actor, critics = tuner.behaviour.actor, tuner.behaviour.critics
@@ -258,11 +268,11 @@ class OnlineLearner:
     def make_candidate(self) -> Candidate:
         """Calibrate, judge and write a bundle of the networks as they are now."""
         tuner = self.tuner
-        held_out = [self._validation, self.buffer.dataset(tuner.step, held_out=True)]
-        if sum(len(data.episodes) for data in held_out if data is not None) < 2:
+        new = [self.buffer.dataset(tuner.step, held_out=True)]
+        if sum(len(data.episodes) for data in (*new, self._validation) if data is not None) < 2:
             # So few, that what it was trained on has to judge it, too; the manifest's support says so.
-            held_out.append(self.buffer.dataset(tuner.step, held_out=False))
-        episodes = GateEpisodes.of(held_out, self.settings.gate.episodes, self.settings.seed)
+            new.append(self.buffer.dataset(tuner.step, held_out=False))
+        episodes = GateEpisodes.of(new, self._validation, self.settings.gate, self.settings.seed)
         running_id, running, calibration = self._running()
         candidate = make_candidate(
             tuner,
@@ -292,9 +302,9 @@ class OnlineLearner:
         return candidate
 
     def newest_candidate(self) -> Candidate:
-        """Of this process: the newest that passed the gate, else the newest; made now when there is none."""
-        if not self.candidates:
-            return self.make_candidate()
+        """Of this process: the newest that passed the gate, else the newest; the last of them is of all updates."""
+        if not self.candidates or not self._has_candidate(self.tuner.step):
+            self.make_candidate()
         passed = [candidate for candidate in self.candidates if candidate.judgement.passed]
         return (passed or self.candidates)[-1]
 

@@ -30,6 +30,15 @@ def forget_after(losses: Path, step: int) -> None:
     staging.replace(losses)
 
 
+def updates_made(run: Path) -> int:
+    """As far as the log tells, which has a line for every 25."""
+    try:
+        with (run / "losses.csv").open(newline="") as stream:
+            return max((int(row[0]) for row in csv.reader(stream) if row and row[0].isdigit()), default=0)
+    except OSError:
+        return 0
+
+
 def publish(candidate: Path, out: Path) -> None:
     """Copy a bundle to `out`, in one rename; UserError when the disk refuses."""
     staging = out.absolute().with_name(f".{out.name}.partial")

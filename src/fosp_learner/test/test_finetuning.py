@@ -17,6 +17,7 @@ from fosp_core.bundle import load_bundle, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
+from fosp_learner.candidate import GateEpisodes
 from fosp_learner.checkpoint import network_tensors
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig, RefinementConfig
 from fosp_learner.data.bags import Episode
@@ -177,6 +178,27 @@ def test_a_candidate_as_good_as_the_running_one_passes() -> None:
     assert judge(FIGURES, FIGURES, GateConfig()).passed
     nothing_to_say = dataclasses.replace(FIGURES, miss_rate=math.nan)
     assert judge(nothing_to_say, nothing_to_say, GateConfig()).passed, "no violation to miss for either"
+
+
+def test_new_episodes_calibrate_and_judge_before_offline_ones_and_of_those_half_violate(
+    make_episode: Callable[..., Episode],
+) -> None:
+    def data(violating: int, others: int, seed: int) -> Dataset:
+        flags = [True] * violating + [False] * others
+        return from_episodes([make_episode(4, seed + i, violates=flag) for i, flag in enumerate(flags)])
+
+    new, offline = data(1, 5, 0), data(30, 90, 100)
+    chosen = GateEpisodes.of([new, None], offline, GateConfig(episodes=10, calibration_episodes=40), 0)
+    parts = (chosen.calibrating, chosen.judging)
+    assert [sum(of is new for of, _ in part) for part in parts] == [3, 3]
+    drawn = [index for part in parts for of, index in part if of is offline]
+    assert len(drawn) == len({index.start for index in drawn}) == 50 - 6
+    assert sum(index.violates for index in drawn) == 22
+    assert 8 <= len(chosen.judging) <= 14
+    few = GateEpisodes.of([data(0, 2, 0)], None, GateConfig(), 0)
+    assert (len(few.calibrating), len(few.judging)) == (1, 1)
+    with pytest.raises(UserError, match="at least two episodes"):
+        GateEpisodes.of([data(0, 1, 0)], None, GateConfig(), 0)
 
 
 @pytest.fixture
