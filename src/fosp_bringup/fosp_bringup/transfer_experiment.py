@@ -1,13 +1,14 @@
 """The paper's protocol: deploy an offline bundle where its data says nothing, fine-tune it there, evaluate it there.
 
-Every episode runs through the live graph, in real time, with the learner beside it. An arm is a way to fine-tune:
+An arm is a way to fine-tune:
 
     fosp           safe policy expansion: candidates of the frozen offline and of the online actor
     no_expansion   the online actor alone, as plain fine-tuning has it
     offline        nothing is learned: what the bundle does by itself, on the same scenes
 
-What is reported: cost and violations during fine-tuning, and success and violations afterwards, on scenes of the same
-kind that no fine-tuning has seen.
+Fine-tuning runs through the live graph, in real time, with the learner beside it. Evaluation needs no clock: it runs in
+this machine's processes, with the safety monitor and without, on scenes of the same kind that no fine-tuning has seen.
+Those of one seed are the same for all arms, and those of two seeds are different ones: episodes may be pooled.
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ from typing import Any, Literal, get_args
 import yaml
 
 from fosp_bringup.live import LiveSimulation
-from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
 from fosp_learner.lineage import Lineage
+from fosp_learner.run_folder import updates_made
+from fosp_policy.expansion import Actors
+from fosp_safety_monitor.parameters import SHADOW_PHRASE
+from fosp_sim.agent import Monitoring
 from fosp_sim.evaluation import Evaluation, evaluate_all
-from fosp_sim.metrics import EpisodeResult, summarise
+from fosp_sim.metrics import EpisodeResult, paired_rate_difference, summarise, wilson_interval
 from fosp_sim.scenario import Scenario, read_scenario
 
 Arm = Literal["fosp", "no_expansion", "offline"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
+ACTORS: dict[Arm, Actors] = {"fosp": "both", "no_expansion": "online", "offline": "both"}
+"""What proposes, while learning and afterwards."""
 FINETUNING_SEED = 40_000_000
 """Scenes of fine-tuning begin here: no evaluation and no recording uses them."""
 SEED_SPACING = 10_000
+TRIAL = "trial.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Trial:
     scenario: Path
     seed: int
     monitor: Literal["on", "shadow"] = "on"
+    """While learning."""
     episodes: int = 40
     """Of fine-tuning."""
     evaluation_episodes: int = 100
@@ -51,6 +59,23 @@ class Trial:
     @property
     def name(self) -> str:
         return f"{self.scenario.stem}_{self.arm}_{self.monitor}_{self.seed}"
+
+    @property
+    def described(self) -> Scenario:
+        return read_scenario(self.scenario)
+
+    @property
+    def learned_on(self) -> Scenario:
+        """The scenario with the scenes of fine-tuning."""
+        seed = FINETUNING_SEED + SEED_SPACING * self.seed
+        return self.described.model_copy(update={"seed": seed, "episodes": self.episodes})
+
+    @property
+    def evaluated_on(self) -> Scenario:
+        """The scenario with this seed's scenes of evaluation."""
+        described = self.described
+        seed = described.seed + self.evaluation_episodes * self.seed
+        return described.model_copy(update={"seed": seed, "episodes": self.evaluation_episodes})
 
 
 @dataclass(frozen=True)
@@ -73,23 +98,32 @@ def run_trial(trial: Trial, resources: Resources, say: Callable[[str], None] = p
     One that is there already is read, not run again. RunFailed when the graph does not do its part.
     """
     folder = resources.out / trial.name
-    result = folder / "trial.json"
+    result = folder / TRIAL
     if result.is_file():
         done: dict[str, Any] = json.loads(result.read_text())
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    during = _fine_tune(trial, resources, folder, say)
+    begun = time.monotonic()
+    learner: dict[str, Any] = {}
     bundle = resources.bundle
-    if trial.arm != "offline":
+    if trial.arm == "offline":
+        gates: Monitoring = "on" if trial.monitor == "on" else "off"
+        during = _evaluate(trial, bundle, resources.robot, trial.learned_on, gates)
+    else:
+        during = _fine_tune(trial, resources, folder, say)
+        learner = learning(folder / "learner")
         model_id, path = Lineage(folder / "learner").running()
         bundle = Path(path) if model_id else bundle
+    learned = time.monotonic()
     say(f"{trial.name}: evaluating {bundle.name}")
-    after = _evaluate(trial, bundle, resources)
     figures = {
         "trial": {**asdict(trial), "scenario": str(trial.scenario)},
         "bundle": str(bundle),
         "during": during,
-        "after": after,
+        "learner": learner,
+        "after": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "on"),
+        "after_unmonitored": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "off"),
+        "wall_s": {"during": round(learned - begun, 1), "evaluation": round(time.monotonic() - learned, 1)},
     }
     staging = result.with_suffix(".partial")
     staging.write_text(json.dumps(figures, indent=2) + "\n")
@@ -97,67 +131,70 @@ def run_trial(trial: Trial, resources: Resources, say: Callable[[str], None] = p
     return figures
 
 
+def trials_in(out: Path) -> list[dict[str, Any]]:
+    """All that are done in `out`, also by earlier commands."""
+    return [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{TRIAL}"))]
+
+
 def _fine_tune(trial: Trial, resources: Resources, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Episodes on the live graph with the learner beside it, and what they cost."""
-    shown = _scenario_file(trial, folder)
-    options: dict[str, Any] = {"exploring": trial.arm != "offline"}
-    if trial.arm != "offline":
-        options |= {
-            "learner": folder / "learner",
-            "learner_config": resources.learner_config,
-            "offline": resources.offline,
-        }
-    if trial.arm == "no_expansion":
-        parameters = folder / "no_expansion.yaml"
-        parameters.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": {"actors": "online"}}}))
+    shown = folder / "finetuning_scenes.yaml"
+    shown.write_text(yaml.safe_dump(trial.learned_on.model_dump(mode="json")))
+    options: dict[str, Any] = {
+        "exploring": True,
+        "learner": folder / "learner",
+        "learner_config": resources.learner_config,
+        "offline": resources.offline,
+        "shadow": SHADOW_PHRASE if trial.monitor == "shadow" else "",
+    }
+    if ACTORS[trial.arm] != "both":
+        parameters = folder / f"{trial.arm}.yaml"
+        parameters.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": {"actors": ACTORS[trial.arm]}}}))
         options["params_file"] = parameters
-    if trial.monitor == "shadow":
-        options["shadow"] = shadow_phrase()
     results: list[EpisodeResult] = []
     with LiveSimulation(resources.bundle, shown, log=folder / "graph.log", say=say, **options) as live:
         for episode in range(trial.episodes):
             results.append(live.run_episode(episode))
-            say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, cost {results[-1].cost:g}")
-        deadline = time.monotonic() + (resources.patience_s if trial.arm != "offline" else 0.0)
-        while time.monotonic() < deadline and not _learned(folder / "learner"):
+            last = results[-1]
+            said = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
+            say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {said}")
+        deadline = time.monotonic() + resources.patience_s
+        while time.monotonic() < deadline and not budget_spent(folder / "learner"):
             time.sleep(1.0)
-    return summarise(read_scenario(shown).model_dump(mode="json"), "", results)
+    return summarise(trial.learned_on.model_dump(mode="json"), "", results)
 
 
-def shadow_phrase() -> str:
-    """What the stack wants to hear before it lets the monitor judge without gating; UserError where it has no such."""
-    from fosp_bringup import stack
-
-    phrase = getattr(stack, "SHADOW_PHRASE", None)
-    if phrase is None:
-        raise UserError("this version's safety monitor cannot judge without gating: only --monitor on")
-    return str(phrase)
-
-
-def _scenario_file(trial: Trial, folder: Path) -> Path:
-    """The scenario with scenes of its own for fine-tuning."""
-    described = yaml.safe_load(trial.scenario.read_text())
-    described |= {"seed": FINETUNING_SEED + SEED_SPACING * trial.seed, "episodes": trial.episodes}
-    path = folder / "finetuning_scenes.yaml"
-    path.write_text(yaml.safe_dump(described))
-    return path
-
-
-def _learned(run: Path) -> bool:
-    """Whether the step budget is spent."""
+def budget_spent(run: Path) -> bool:
+    """Whether the learner has made its last candidate."""
     try:
-        budget = json.loads((run / "config.json").read_text())["steps"]
-        return int(json.loads((run / "checkpoint" / "state.json").read_text())["step"]) >= int(budget)
+        budget = int(json.loads((run / "config.json").read_text())["steps"])
     except (OSError, ValueError, KeyError):
         return False
+    return any(event.event == "candidate" and event.details["step"] >= budget for event in Lineage(run).events())
 
 
-def _evaluate(trial: Trial, bundle: Path, resources: Resources) -> dict[str, Any]:
-    """In-process, on the scenario's own scenes."""
-    scenario: Scenario = read_scenario(trial.scenario).model_copy(update={"episodes": trial.evaluation_episodes})
-    monitoring: Literal["on", "off"] = "on" if trial.monitor == "on" else "off"
-    done = evaluate_all([Evaluation(bundle, scenario, resources.robot)], monitoring)
-    results = sorted((result for _, result in done), key=lambda r: r.episode)
+def learning(run: Path) -> dict[str, Any]:
+    """What the learner did: updates, candidates, what the gate and the robot made of them."""
+    events = Lineage(run).events()
+    candidates = {event.id: event for event in events if event.event == "candidate"}
+    running = candidates.get(Lineage(run).running()[0])
+    return {
+        "updates": updates_made(run),
+        "candidates": len(candidates),
+        "passed": sum(event.details["gate"]["passed"] for event in candidates.values()),
+        "swapped": sum(event.event == "trial" for event in events),
+        "rolled_back": sum(event.event == "rolled_back" for event in events),
+        "updates_of_the_evaluated": running.details["step"] if running else 0,
+        "refused_for": sorted({reason for event in candidates.values() for reason in event.details["gate"]["reasons"]}),
+    }
+
+
+def _evaluate(
+    trial: Trial, bundle: Path, robot: RobotConfig, scenario: Scenario, monitoring: Monitoring
+) -> dict[str, Any]:
+    """In this machine's processes, one per core."""
+    done = evaluate_all([Evaluation(bundle, scenario, robot, ACTORS[trial.arm])], monitoring)
+    results = sorted((result for _, result in done), key=lambda result: result.episode)
     return summarise(scenario.model_dump(mode="json"), "", results)
 
 
@@ -167,37 +204,55 @@ def goal(offline_rate: float) -> float:
 
 
 def table(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows over all seeds: one per scenario, arm and monitor; rates with Wilson intervals over the pooled episodes."""
-    from fosp_sim.metrics import wilson_interval
+    """Rows over all seeds: one per scenario, arm and monitor; rates with Wilson intervals over the pooled episodes.
 
-    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    `gain` is the success rate after fine-tuning minus that of the offline arm on the same episodes, of the seeds that
+    both have.
+    """
+    rows: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
     for entry in trials:
         trial = entry["trial"]
-        rows.setdefault((Path(trial["scenario"]).stem, trial["arm"], trial["monitor"]), []).append(entry)
-
-    def rate(entries: list[dict[str, Any]], part: str, what: str) -> dict[str, Any]:
-        episodes = [e for entry in entries for e in entry[part]["per_episode"]]
-        count = sum(bool(e[what]) for e in episodes)
-        low, high = wilson_interval(count, len(episodes))
-        return {"rate": round(count / max(1, len(episodes)), 4), "ci95": [round(low, 4), round(high, 4)]}
-
-    offline = {
-        (scenario, monitor): rate(entries, "after", "success")["rate"]
-        for (scenario, arm, monitor), entries in rows.items()
-        if arm == "offline"
-    }
+        rows.setdefault((Path(trial["scenario"]).stem, trial["monitor"], trial["arm"]), {})[trial["seed"]] = entry
     return [
-        {
-            "scenario": scenario,
-            "arm": arm,
-            "monitor": monitor,
-            "seeds": len(entries),
-            "success_after": rate(entries, "after", "success"),
-            "violations_after": rate(entries, "after", "violated"),
-            "violations_during": rate(entries, "during", "violated"),
-            "cost_per_episode_during": round(sum(e["during"]["cost_per_episode"] for e in entries) / len(entries), 4),
-            "goal": round(goal(offline[scenario, monitor]), 4) if (scenario, monitor) in offline else None,
-            "curves": [[e["cost"] for e in entry["during"]["per_episode"]] for entry in entries],
-        }
-        for (scenario, arm, monitor), entries in sorted(rows.items())
+        _row(scenario, monitor, arm, entries, rows.get((scenario, monitor, "offline"), {}))
+        for (scenario, monitor, arm), entries in sorted(rows.items())
     ]
+
+
+def _row(
+    scenario: str, monitor: str, arm: str, entries: dict[int, dict[str, Any]], offline: dict[int, dict[str, Any]]
+) -> dict[str, Any]:
+    trials = list(entries.values())
+    shared = sorted(entries.keys() & offline.keys())
+    return {
+        "scenario": scenario,
+        "arm": arm,
+        "monitor": monitor,
+        "seeds": len(entries),
+        "success_after": _rate(trials, "after", "success"),
+        "violations_after": _rate(trials, "after", "violated"),
+        "success_after_unmonitored": _rate(trials, "after_unmonitored", "success"),
+        "violations_after_unmonitored": _rate(trials, "after_unmonitored", "violated"),
+        "violations_during": _rate(trials, "during", "violated"),
+        "success_during": _rate(trials, "during", "success"),
+        "cost_per_episode_during": round(sum(e["during"]["cost_per_episode"] for e in trials) / len(trials), 4),
+        "gain": _gain([entries[seed] for seed in shared], [offline[seed] for seed in shared]) if shared else None,
+        "goal": round(goal(_rate(list(offline.values()), "after", "success")["rate"]), 4) if offline else None,
+        "curves": [[e["success"] for e in entry["during"]["per_episode"]] for entry in trials],
+    }
+
+
+def _outcomes(entries: list[dict[str, Any]], part: str, what: str) -> list[bool]:
+    return [bool(episode[what]) for entry in entries for episode in entry[part]["per_episode"]]
+
+
+def _rate(entries: list[dict[str, Any]], part: str, what: str) -> dict[str, Any]:
+    outcomes = _outcomes(entries, part, what)
+    low, high = wilson_interval(sum(outcomes), len(outcomes))
+    return {"rate": round(sum(outcomes) / max(1, len(outcomes)), 4), "ci95": [round(low, 4), round(high, 4)]}
+
+
+def _gain(entries: list[dict[str, Any]], offline: list[dict[str, Any]]) -> dict[str, Any]:
+    first, second = (_outcomes(some, "after", "success") for some in (entries, offline))
+    difference, low, high = paired_rate_difference(first, second)
+    return {"rate": round(difference, 4), "ci95": [round(low, 4), round(high, 4)]}

@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from fosp_bringup.transfer_experiment import FINETUNING_SEED, Resources, Trial, _scenario_file, goal, run_trial, table
+from fosp_bringup.transfer_experiment import (
+    FINETUNING_SEED,
+    Resources,
+    Trial,
+    budget_spent,
+    goal,
+    learning,
+    run_trial,
+    table,
+    trials_in,
+)
 from fosp_core.specs import read_robot
+from fosp_learner.lineage import Lineage
+from fosp_sim.scenario import Scenario, read_scenario
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 SCENARIO = CONFIG / "scenarios" / "safe_reach_transfer_goal_shape.yaml"
@@ -22,17 +33,19 @@ def test_the_goal_is_85_percent_or_half_way_whichever_is_lower(offline: float, e
 
 
 def result(arm: str, seed: int, success: list[bool], cost_during: list[float]) -> dict[str, Any]:
+    after = {"per_episode": [{"success": s, "violated": not s} for s in success]}
     return {
         "trial": {"arm": arm, "scenario": str(SCENARIO), "seed": seed, "monitor": "on"},
         "during": {
             "cost_per_episode": sum(cost_during) / len(cost_during),
-            "per_episode": [{"violated": cost > 0, "cost": cost} for cost in cost_during],
+            "per_episode": [{"success": cost == 0, "violated": cost > 0, "cost": cost} for cost in cost_during],
         },
-        "after": {"per_episode": [{"success": s, "violated": not s} for s in success]},
+        "after": after,
+        "after_unmonitored": after,
     }
 
 
-def test_seeds_are_pooled_and_the_goal_comes_from_the_offline_arm() -> None:
+def test_seeds_are_pooled_and_goal_and_gain_come_from_the_offline_arm_on_the_same_episodes() -> None:
     rows = table(
         [
             result("fosp", 0, [True, True], [0.0, 2.0]),
@@ -45,16 +58,48 @@ def test_seeds_are_pooled_and_the_goal_comes_from_the_offline_arm() -> None:
     assert fosp["violations_during"]["rate"] == 0.25
     assert fosp["cost_per_episode_during"] == 0.5
     assert fosp["goal"] == offline["goal"] == 0.75
-    assert fosp["curves"] == [[0.0, 2.0], [0.0, 0.0]]
+    assert fosp["gain"]["rate"] == 0.5, "of seed 0 alone: no offline trial has seen the scenes of seed 1"
+    assert offline["gain"]["rate"] == 0.0
+    assert fosp["curves"] == [[True, False], [True, True]]
 
 
-def test_fine_tuning_has_scenes_of_its_own_and_a_trial_that_is_done_is_not_run_again(tmp_path: Path) -> None:
+def test_no_scene_is_used_twice() -> None:
+    def scenes(scenario: Scenario) -> set[int]:
+        return {scenario.seed + episode for episode in range(scenario.episodes)}
+
+    trials = [Trial("fosp", SCENARIO, seed) for seed in range(3)]
+    used = [scenes(part) for trial in trials for part in (trial.learned_on, trial.evaluated_on)]
+    assert len(set.union(*used)) == sum(map(len, used)) == 3 * (40 + 100)
+    assert trials[2].learned_on.seed == FINETUNING_SEED + 20_000
+    assert trials[2].learned_on.goal == read_scenario(SCENARIO).goal
+
+
+def test_a_trial_that_is_done_is_not_run_again(tmp_path: Path) -> None:
     trial = Trial("fosp", SCENARIO, 2)
-    described = yaml.safe_load(_scenario_file(trial, tmp_path).read_text())
-    assert described["seed"] == FINETUNING_SEED + 20_000
-    assert described["goal"] == yaml.safe_load(SCENARIO.read_text())["goal"]
     done = {"after": {"success_rate": 0.5}}
     (tmp_path / trial.name).mkdir()
     (tmp_path / trial.name / "trial.json").write_text(json.dumps(done))
     robot = read_robot(CONFIG / "robots" / "sim_arm.yaml")
     assert run_trial(trial, Resources(tmp_path / "no_bundle", robot, out=tmp_path)) == done
+    assert trials_in(tmp_path) == [done]
+
+
+def test_what_the_learner_did_is_read_from_its_run(tmp_path: Path) -> None:
+    run = Lineage(tmp_path)
+    (tmp_path / "config.json").write_text('{"steps": 400}')
+    (tmp_path / "losses.csv").write_text("step,loss\n25,1.0\n400,0.5\n")
+    run.append("start", "parent", path="parent")
+    run.append("candidate", "one", path="one", step=200, gate={"passed": True, "reasons": []})
+    run.append("trial", "one")
+    assert not budget_spent(tmp_path)
+    run.append("candidate", "two", path="two", step=400, gate={"passed": False, "reasons": ["worse"]})
+    assert budget_spent(tmp_path)
+    assert learning(tmp_path) == {
+        "updates": 400,
+        "candidates": 2,
+        "passed": 1,
+        "swapped": 1,
+        "rolled_back": 0,
+        "updates_of_the_evaluated": 200,
+        "refused_for": ["worse"],
+    }

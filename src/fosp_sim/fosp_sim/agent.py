@@ -15,7 +15,7 @@ from fosp_core.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.specs import RobotConfig
 from fosp_perception.encoder import Encoder, LatentState
-from fosp_policy.expansion import DEPLOYED_CANDIDATES, Proposal, SafePolicy
+from fosp_policy.expansion import DEPLOYED_CANDIDATES, Actors, Proposal, SafePolicy
 from fosp_safety_monitor.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.monitor import SafetyMonitor
 from fosp_safety_monitor.parameters import MonitorParameters
@@ -38,11 +38,11 @@ class Agent:
     """One bundle driving one robot; `reset` at the start of each episode, then `act` once per decision period."""
 
     def __init__(
-        self, bundle: Bundle, robot: RobotConfig, monitoring: Monitoring = "on", candidates: int = DEPLOYED_CANDIDATES
+        self, bundle: Bundle, robot: RobotConfig, monitoring: Monitoring = "on", actors: Actors = "both"
     ) -> None:
         self._bundle = bundle
         self._encoder = Encoder(bundle)
-        self._policy = SafePolicy(bundle, candidates)
+        self._policy = SafePolicy(bundle, DEPLOYED_CANDIDATES, actors=actors)
         self._monitoring = monitoring
         self._robot = robot
         self._model_id = bundle.manifest.id

@@ -12,6 +12,7 @@ import numpy as np
 from fosp_core.bundle import load_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
+from fosp_policy.expansion import Actors
 from fosp_safety_monitor.verdict import Decision
 from fosp_sim.agent import Agent, Monitoring
 from fosp_sim.env import Env
@@ -30,6 +31,8 @@ class Evaluation:
     bundle_directory: Path
     scenario: Scenario
     robot: RobotConfig
+    actors: Actors = "both"
+    """Of the bundle, those that propose."""
 
 
 def evaluate_episodes(
@@ -38,6 +41,7 @@ def evaluate_episodes(
     robot: RobotConfig,
     episodes: Sequence[int],
     monitoring: Monitoring = "on",
+    actors: Actors = "both",
 ) -> list[EpisodeResult]:
     """Run `episodes` of `scenario` in this process. UserError when bundle, robot and scenario do not fit."""
     bundle = load_bundle(bundle_directory, robot, provider="cpu")
@@ -46,7 +50,7 @@ def evaluate_episodes(
             f"{bundle_directory}: bundle is for task '{bundle.manifest.task}', the scenario is '{scenario.task}'"
         )
     env = Env(scenario, robot, observation=bundle.manifest.observation)
-    agent = Agent(bundle, robot, monitoring)
+    agent = Agent(bundle, robot, monitoring, actors)
     return [_run(env, agent, episode) for episode in episodes]
 
 
@@ -76,8 +80,8 @@ def evaluate_all(
         for first in range(0, evaluation.scenario.episodes, _SHARE)
     ]
     arguments = [
-        (evaluations[i].bundle_directory, evaluations[i].scenario, evaluations[i].robot, episodes, monitoring)
-        for i, episodes in shares
+        (chosen.bundle_directory, chosen.scenario, chosen.robot, episodes, monitoring, chosen.actors)
+        for chosen, episodes in ((evaluations[i], episodes) for i, episodes in shares)
     ]
     with closing(in_processes(evaluate_episodes, arguments, workers)) as done:
         for share, results in done:

@@ -49,7 +49,7 @@ def transfer(
     from fosp_bringup.episode_driver import RunFailed
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
-    from fosp_bringup.transfer_experiment import ARMS, Resources, Trial, run_trial, shadow_phrase, table
+    from fosp_bringup.transfer_experiment import ARMS, Resources, Trial, run_trial
     from fosp_core.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.specs import read_robot
@@ -66,24 +66,31 @@ def transfer(
     robot = read_robot(robot_path(verify_bundle(chosen).robot))
     if set(arms) - {"offline"}:
         read_weights(chosen)  # before an hour of episodes, not after it
-    if monitor is Monitor.shadow:
-        shadow_phrase()
     resources = Resources(chosen.resolve(), robot, offline, config, out, patience)
-    trials: list[dict[str, Any]] = []
     try:
-        for path in paths:
-            for seed in range(seeds):
+        # Seed by seed: what is interrupted has something to say of every scenario.
+        for seed in range(seeds):
+            for path in paths:
                 for name in arms:
                     trial = Trial(name, path, seed, monitor.value, episodes, evaluation_episodes)  # type: ignore[arg-type]
-                    trials.append(run_trial(trial, resources))
+                    run_trial(trial, resources)
+                    _write(out)
     except RunFailed as error:
         print(f"fosp: {error}; what is done is kept, start the command again", file=sys.stderr)
         return 1
-    rows = table(trials)
-    (out / "transfer.json").write_text(json.dumps({"trials": trials, "table": rows}, indent=2) + "\n")
-    _print(rows)
+    _print(_write(out))
     print(f"written to {out / 'transfer.json'}")
     return 0
+
+
+def _write(out: Path) -> list[dict[str, Any]]:
+    """transfer.json of all trials in `out`; its table."""
+    from fosp_bringup.transfer_experiment import table, trials_in
+
+    trials = trials_in(out)
+    rows = table(trials)
+    (out / "transfer.json").write_text(json.dumps({"trials": trials, "table": rows}, indent=2) + "\n")
+    return rows
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -94,11 +101,27 @@ def _print(rows: list[dict[str, Any]]) -> None:
         low, high = rate["ci95"]
         return f"{rate['rate']:.0%} ({low:.0%} to {high:.0%})"
 
+    def signed(rate: dict[str, Any]) -> str:
+        low, high = rate["ci95"]
+        return f"{rate['rate']:+.0%} ({low:+.0%} to {high:+.0%})"
+
     shown = Table(
-        "scenario", "arm", "monitor", "seeds", "success after", "violations after", "violations during", "goal"
+        *("scenario", "arm", "seeds", "success after", "gain", "goal", "violations after", "without monitor"),
+        *("violations during", "cost per episode"),
     )
     for row in rows:
-        goal = "" if row["goal"] is None else f"{row['goal']:.0%}"
-        rates = [text(row[name]) for name in ("success_after", "violations_after", "violations_during")]
-        shown.add_row(row["scenario"], row["arm"], row["monitor"], str(row["seeds"]), *rates, goal)
-    Console().print(shown)
+        without = [text(row[name]) for name in ("success_after_unmonitored", "violations_after_unmonitored")]
+        shown.add_row(
+            row["scenario"],
+            row["arm"] if row["monitor"] == "on" else f"{row['arm']}, monitor {row['monitor']}",
+            str(row["seeds"]),
+            text(row["success_after"]),
+            signed(row["gain"]) if row["gain"] and row["arm"] != "offline" else "",
+            "" if row["goal"] is None else f"{row['goal']:.0%}",
+            text(row["violations_after"]),
+            f"{without[0]}, violations {without[1]}",
+            text(row["violations_during"]),
+            f"{row['cost_per_episode_during']:.2f}",
+        )
+    # A file or a pipe has no width that cells would have to be broken for.
+    Console(width=None if sys.stdout.isatty() else 260).print(shown)
