@@ -52,11 +52,12 @@ def settings() -> LearnerConfig:
             "learning_rate_warmup": 0,
             "cloning": {"share": 1.0, "batch_size": 6},
             "refinement": {"share": 1.0, "batch_size": 4},
+            "memory": {"units": 5, "share": 1.0, "batch_size": 4, "sequence_length": 9},
         }
     )
 
 
-def trained(count: int = 6) -> dict[str, torch.Tensor]:
+def trained(count: int = 8) -> dict[str, torch.Tensor]:
     """Gradients of every update as `STEP.NAME`, and in the end the networks as `net.NAME`."""
     learner_config.SIZES["nano"] = TINY
     trainer = Trainer(settings(), episodes())

@@ -63,7 +63,7 @@ def test_two_processes_do_what_one_does_with_the_same_global_batch_and_one_write
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), f"{name} differs between the processes"
     gradients = {name: tensor for name, tensor in alone.items() if not name.startswith("net.")}
-    assert {name.split(".")[0] for name in gradients} == {"0", "1", "2", "3", "4", "5"}, "two updates of each phase"
+    assert {name.split(".")[0] for name in gradients} == set("01234567"), "two updates of each phase"
     for name, tensor in gradients.items():
         # Adam makes steps of rounding errors where a gradient is about 0, so later ones are less alike.
         allowed = 1e-3 if name[0] in "012" else 2e-2
