@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -77,6 +78,7 @@ def main() -> None:
         from fosp_learner.process import restart_with_allocator_settings
 
         restart_with_allocator_settings()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends a command as Ctrl-C does
     sys.exit(run())
 
 

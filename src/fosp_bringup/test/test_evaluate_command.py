@@ -216,9 +216,15 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None
         time.sleep(0.01)
 
 
-def test_ctrl_c_ends_everything_in_silence(made: Path, started: tuple[subprocess.Popen[str], list[Path]]) -> None:
+@pytest.mark.parametrize("whom", ["everyone", "the command"])
+def test_ctrl_c_and_a_stop_by_the_system_end_everything_in_silence(
+    whom: str, made: Path, started: tuple[subprocess.Popen[str], list[Path]]
+) -> None:
     process, workers = started
-    os.killpg(process.pid, signal.SIGINT)
+    if whom == "everyone":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in out + err

@@ -10,7 +10,6 @@ from fosp_learner.config import LearnerConfig
 FOLDER = Path(__file__).parents[3] / "config" / "baselines"
 
 DIFFERENCES = {
-    "filtered_cloning": {"actor.beta", "actor.reachability"},
     "behaviour_cloning": {"cloning.episodes", "actor.beta", "actor.reachability"},
     "no_reachability": {"actor.reachability"},
     "no_in_sample": {"actor.objective", "imagination.weight"},

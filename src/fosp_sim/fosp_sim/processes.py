@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -55,14 +56,24 @@ def in_processes(
 def _children_ignore_interrupts() -> Iterator[None]:
     """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: their parent ends them, in silence.
 
-    They inherit the blocked signal. One that comes meanwhile interrupts the parent afterwards: none is lost.
+    They inherit the blocked signal. The parent is interrupted afterwards, not half-way through telling a new process
+    what it is for: blocking would not do, as any other thread may take the signal.
     """
     resource_tracker.ensure_running()  # started later, it would unblock the signal
+    arrived: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, lambda taken, _: arrived.append(taken))
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for taken in arrived[:1]:
+        signal.raise_signal(taken)
 
 
 def _cleaned_up(work: Callable[..., Result], *values: Any) -> Result:
