@@ -7,8 +7,8 @@ from launch import LaunchDescription
 def generate_launch_description() -> LaunchDescription:
     return launch_description(
         {
-            "robot": ("", "Arm or base: a name in config/robots, or a path."),
-            "model": ("", "Model bundle."),
+            "robot": ("", "Always needed. Arm or base: a name in config/robots, or a path."),
+            "model": ("", "Always needed. Model bundle: a folder."),
             "camera": (
                 "none",
                 "none (a driver publishes already), realsense or opencv (the robot file lists them), or file.",

@@ -12,7 +12,7 @@ def generate_launch_description() -> LaunchDescription:
     return launch_description(
         {
             "record": ("runs/demonstrations", "Folder that gets one bag per episode."),
-            "robot": ("", "Arm or base: a name in config/robots, or a path."),
+            "robot": ("", "Arm or base: a name in config/robots, or a path; empty: that of the scenario."),
             "teleop": (
                 "gamepad",
                 "Device that drives: gamepad, spacemouse, or a path like config/teleop/gamepad.yaml.",
@@ -22,10 +22,7 @@ def generate_launch_description() -> LaunchDescription:
             "camera_path": ("", "For camera:=file: a bag, a folder of images, or a RealSense recording."),
             "simulator": ("none", "none (a real robot), or mujoco."),
             "scenario": ("", "Of the simulation: a name in config/scenarios, or a path."),
-            "black_box": (
-                "",
-                "Folder for what happened before a stop; empty: nothing is kept, for a person stops often.",
-            ),
+            "black_box": ("none", "Folder for the 30 s before every stop; none: a person stops often."),
             "auto_reset": ("false", "Of the simulation: begin episodes by itself, not by the operator's button."),
         }
     )

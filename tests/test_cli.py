@@ -205,13 +205,6 @@ def test_where_a_built_workspace_is_sourced_the_script_at_the_root_runs_that(tmp
     assert said.stdout == "built: up sim\n"
 
 
-@pytest.mark.parametrize("command", [["reset"], ["bundle", "announce"]])
-def test_a_graph_that_is_not_there_is_told(capsys, folder, monkeypatch, ros_environment, command):
-    monkeypatch.setattr("fosp_bringup.operator_client.DISCOVERY_S", 0.3)
-    bundle = [folder / "bundle"] if "announce" in command else []
-    assert "is the graph up" in refused(capsys, *command, *bundle, "--namespace", "nobody")
-
-
 def test_a_report_needs_a_run_with_a_checkpoint(capsys, folder):
     assert "no such run" in refused(capsys, "report", folder / "nothing")
     assert "no checkpoint" in refused(capsys, "report", folder / "bundle")

@@ -62,6 +62,8 @@ def test_a_robot_launches_the_described_stack(bundle: Path, tmp_path: Path) -> N
     launched = nodes("real_robot.launch.py", model=str(bundle), black_box=str(tmp_path / "box"), **given)
     assert [n.node_executable for n in launched] == [p.executable or p.name for p in described.processes]
     assert "black_box_node" in [n.node_executable for n in nodes("real_robot.launch.py", model=str(bundle), **given)]
+    without = nodes("real_robot.launch.py", model=str(bundle), black_box="none", **given)
+    assert "black_box_node" not in [n.node_executable for n in without]
 
 
 def test_a_person_records_with_the_described_stack(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from fosp_core.errors import UserError
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from launch import LaunchContext, LaunchDescription
 
+NOTHING = "none"
+"""In place of a folder; `ros2 launch` takes no empty values."""
 Arguments = Mapping[str, tuple[str, str]]
 """Name -> (default, description) of launch arguments."""
 
 COMMON: Arguments = {
-    "namespace": ("", "Moves the whole stack."),
+    "namespace": ("", "ROS namespace of the stack; empty: none."),
     "use_sim_time": ("false", "Read the time from /clock; a simulator then publishes it."),
     "params_file": ("", "ROS parameter file; wins over everything else."),
     "autostart": ("true", "Bring the nodes up at once; else call lifecycle_manager/startup."),
@@ -29,7 +31,7 @@ COMMON: Arguments = {
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "record": ("", "Folder for one bag per episode; empty: nothing is recorded."),
     "shadow": ("", f"Judge without gating: only if it says '{SHADOW_PHRASE}'."),
-    "black_box": ("~/.ros/fosp_black_box", "Folder for what happened before every stop; empty: nothing is kept."),
+    "black_box": ("~/.ros/fosp_black_box", f"Folder for the 30 s before every stop; {NOTHING}: nothing is kept."),
 }
 _FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring")
 _RENAMED = {"model": "bundle", "record": "recorder"}
@@ -37,15 +39,16 @@ _RENAMED = {"model": "bundle", "record": "recorder"}
 
 
 def launch_description(arguments: Arguments) -> LaunchDescription:
-    """Declares COMMON and `arguments`, all of them arguments of stack(), and runs the stack that they describe."""
-    declared = {**COMMON, **arguments}
+    """Declares `arguments` and COMMON, all of them arguments of stack(), and runs the stack that they describe."""
+    declared = {**arguments, **COMMON, **arguments}  # its own first: that is how `--show-args` tells of them
 
     def start(context: LaunchContext) -> list[Any]:
         given = {name: LaunchConfiguration(name).perform(context) for name in declared}
         values = {
             _RENAMED.get(name, name): _flag(name, value) if name in _FLAGS else value for name, value in given.items()
         }
-        values["black_box"] = str(Path(given["black_box"]).expanduser()) if given["black_box"] else ""
+        box = given["black_box"]
+        values["black_box"] = "" if box == NOTHING else str(Path(box).expanduser())
         return actions(stack(**values))  # type: ignore[arg-type]
 
     return LaunchDescription(

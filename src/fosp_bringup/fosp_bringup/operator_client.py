@@ -111,6 +111,9 @@ class OperatorClient:
         while self._spin_until(lambda: bool(statuses), patience_s):
             status = statuses.popleft()
             if status.model_id != model_id:
+                if patience_s == TRIAL_S and status.state == ModelStatus.STATE_ACTIVE:
+                    write(f"{model_id[:12]}: {_SAID[ModelStatus.STATE_ROLLED_BACK]}")
+                    return False
                 continue
             detail = f": {status.detail}" if status.detail else ""
             write(f"{model_id[:12]}: {_SAID[status.state]}{detail}")
