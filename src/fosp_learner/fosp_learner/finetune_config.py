@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from fosp_core.specs import Manifest, Spec, parse_spec
@@ -45,6 +47,9 @@ class FinetuneConfig(Spec):
     """Rows of experience before the first update."""
     offline_share: float = Field(0.5, ge=0, le=1)
     """Of each batch (RLPD: half)."""
+    train_on: Literal["all", "outcomes"] = "all"
+    """New episodes: all, or those alone that succeed or violate. One that ran out of time shows mostly how the policy
+    stood still, many rows of it."""
     batch_size: int = Field(32, gt=1)
     learning_rate_scale: float = Field(0.3, gt=0)
     """Times the learning rates that the bundle was trained with."""

@@ -108,15 +108,19 @@ class OnlineBuffer:
         self.entries.append(entry)
         return entry
 
-    def dataset(self, step: int, held_out: bool, rows_kept: int | None = None) -> Dataset | None:
+    def dataset(
+        self, step: int, held_out: bool, rows_kept: int | None = None, outcomes: bool = False
+    ) -> Dataset | None:
         """Episodes that were there at update `step`: the training or the held-out ones; None when there are none.
 
-        At most the newest `rows_kept` rows, but the newest episode whole.
+        At most the newest `rows_kept` rows, but the newest episode whole; `outcomes`: none that only ran out of time.
         """
         chosen: list[Entry] = []
         count = 0
         for entry in reversed(self.entries):
             if entry.step > step or entry.held_out != held_out:
+                continue
+            if outcomes and not (entry.success or entry.violates):
                 continue
             count += entry.length
             if chosen and rows_kept is not None and count > rows_kept:

@@ -228,7 +228,8 @@ class OnlineLearner:
 
     @property
     def _nothing_to_train_on(self) -> bool:
-        return self._training is None and self.buffer.dataset(self._now, held_out=False) is None
+        outcomes = self.settings.train_on == "outcomes"
+        return self._training is None and self.buffer.dataset(self._now, held_out=False, outcomes=outcomes) is None
 
     def _show_experience(self) -> None:
         """Give the sampler what had been experienced at this update."""
@@ -236,8 +237,8 @@ class OnlineLearner:
         assert tuner is not None
         visible = sum(entry.step <= tuner.step for entry in self.buffer.entries)
         if visible != self._shown[0]:
-            kept = self.settings.rows_kept
-            tuner.sampler.experience(self.buffer.dataset(tuner.step, held_out=False, rows_kept=kept))
+            kept, outcomes = self.settings.rows_kept, self.settings.train_on == "outcomes"
+            tuner.sampler.experience(self.buffer.dataset(tuner.step, False, kept, outcomes))
             self._shown = (visible, tuner.step)
 
     def _allowed(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,24 @@ def test_held_out_episodes_are_not_trained_on_and_old_ones_give_way(add: Callabl
     newest = buffer.dataset(0, held_out=False, rows_kept=10)
     assert newest is not None
     assert [e.name for e in newest.episodes] == ["episode_3"]
+
+
+def test_episodes_that_only_ran_out_of_time_can_be_left_out(
+    tmp_path: Path, make_episode: Callable[..., Episode]
+) -> None:
+    buffer = OnlineBuffer(tmp_path, SHAPE, 3)
+    episodes = [
+        replace(make_episode(8, 1), success=True, cost=np.zeros(8, np.float32)),
+        replace(make_episode(8, 2), success=False, cost=np.zeros(8, np.float32)),
+        make_episode(8, 3, violates=True),
+    ]
+    for i, episode in enumerate(episodes):
+        buffer.append(episode, np.zeros(8, np.uint8), str(i), 0, False)
+    every, outcomes = (buffer.dataset(0, held_out=False, outcomes=only) for only in (False, True))
+    assert every is not None
+    assert outcomes is not None
+    assert [e.start for e in every.episodes] == [0, 8, 16]
+    assert [e.start for e in outcomes.episodes] == [0, 16]
 
 
 def test_missing_rows_and_rows_of_another_shape_are_refused(
