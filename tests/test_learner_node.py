@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 
 from fosp_core import topics
 from fosp_core.bundle import load_bundle
@@ -85,7 +86,12 @@ def test_a_bag_that_is_played_is_learned_from_through_sigkill_and_the_bundle_rea
     ]
     learner = start_node("fosp_learner.learner_node", *arguments)
     heartbeats = graph.listen(Heartbeat, topics.HEARTBEAT, qos.STEP)
-    wait_until(lambda: heartbeats and heartbeats[-1].state == State.PRIMARY_STATE_ACTIVE, 90.0, "a recording learner")
+
+    def recording() -> bool:
+        answer = graph.call(GetState, "learner_node/get_state", GetState.Request(), 60.0)
+        return bool(answer.current_state.id == State.PRIMARY_STATE_ACTIVE)
+
+    wait_until(recording, 90.0, "a recording learner")
     replayed = subprocess.run(
         [*FOSP, "replay", str(bags / "episode_000003"), "--rate", "1"],
         env=ros_environment.variables, capture_output=True, text=True, timeout=120,
@@ -118,6 +124,7 @@ def test_a_bag_that_is_played_is_learned_from_through_sigkill_and_the_bundle_rea
     bundle = load_bundle(Path(announcements[-1].path), read_robot(ROBOT_FILE))
     assert bundle.manifest.id == announcements[-1].model_id == candidate.id
     assert learner.stop(signal.SIGINT) == 0
+    assert heartbeats == [], "the safety monitor would latch when it was late"
 
 
 def test_replay_refuses_to_move_a_robot_and_says_what_is_wrong_with_a_bag(

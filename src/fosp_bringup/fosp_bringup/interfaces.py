@@ -62,8 +62,8 @@ _NODE = _interface(
 )
 """Of every node of rclpy."""
 
-_MANAGED = _interface(
-    publishes=["~/transition_event", topics.HEARTBEAT],
+_LIFECYCLE = _interface(
+    publishes=["~/transition_event"],
     serves=[
         "~/change_state",
         "~/get_state",
@@ -73,6 +73,9 @@ _MANAGED = _interface(
     ],
 )
 """Of a lifecycle node, beside the above."""
+
+_MANAGED = _LIFECYCLE | _interface([topics.HEARTBEAT])
+"""Of one that the robot does not go on without."""
 
 _SWAP = (topics.MODEL_ANNOUNCEMENT, topics.MODEL_STATUS)
 """What a node that can take another bundle over listens to."""
@@ -143,7 +146,7 @@ def interfaces(
                 *(topics.DIAGNOSTICS, robot.command_topic, *states, *estop, *cameras),
             ],
         ),
-        "learner_node": _MANAGED
+        "learner_node": _LIFECYCLE
         | recorder
         | _interface(
             [topics.MODEL_ANNOUNCEMENT, topics.BUNDLE_OFFER, topics.BUNDLE_CHUNK],

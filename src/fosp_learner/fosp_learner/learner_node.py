@@ -52,7 +52,8 @@ class LearnerNode(RecorderNode):
     """
 
     def __init__(self) -> None:
-        super().__init__("learner_node")
+        # It runs at idle priority: on a busy machine its heartbeats would come late, and latch the robot.
+        super().__init__("learner_node", beats=False)
         for name in ("bundle", "run", "config", "weights", "signing_key"):
             self.declare_parameter(name, "")
         self.declare_parameter("cache", "runs/cache")

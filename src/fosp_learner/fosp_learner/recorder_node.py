@@ -47,8 +47,8 @@ class RecorderNode(ManagedNode):
     `out`/.discarded.
     """
 
-    def __init__(self, name: str = "recorder_node") -> None:
-        super().__init__(name)
+    def __init__(self, name: str = "recorder_node", beats: bool = True) -> None:
+        super().__init__(name, beats)
         self.declare_parameter("out", "")
         self.declare_parameter("robot", "")
         self.declare_parameter("task", "")

@@ -47,9 +47,12 @@ class ManagedNode(LifecycleNode):
     `deactivate` run; failing inside of those ends in the unconfigured state.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, beats: bool = True) -> None:
+        """`beats`: the robot stops when this node falls silent (fosp/heartbeat). False: it goes on without it."""
         super().__init__(name)
         self._active = False
+        if not beats:
+            return
         self._heartbeat = Heartbeat(node=self.get_fully_qualified_name(), pid=os.getpid())
         self._heartbeat_publisher = self.create_publisher(Heartbeat, topics.HEARTBEAT, qos.STEP)
         self.create_timer(HEARTBEAT_PERIOD_S, self._beat)
