@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
+from geometry_msgs.msg import Point, Pose, PoseStamped, TwistStamped
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
 from fosp_core.ros import qos
+from fosp_core.ros.command_message import command_message_type
 from fosp_core.specs import RobotConfig
 from fosp_core.testing import DETER, STOCH
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
@@ -39,6 +40,9 @@ class Chain:
         self.robot_lives = True
         self.encoder_lives = True
         self.policy_lives = True
+        self.pose = Pose(position=Point(x=0.5, z=0.2))
+        self.obeys = True
+        """A robot that takes target poses is where it was told to be."""
         self.step = 0
         create = self.node.create_publisher
         self.states = create(JointState, robot.state_topic, qos.STEP)
@@ -46,8 +50,7 @@ class Chain:
         self.latents = create(Latent, topics.LATENT, qos.STEP)
         self.proposals = create(ActionProposal, topics.PROPOSAL, qos.STEP)
         self.frame_id = robot.action.frame_id
-        command_type = TwistStamped if robot.command_type == "TwistStamped" else Twist
-        self.commands = graph.listen(command_type, robot.command_topic, qos.RECORD)
+        self.commands = graph.listen(command_message_type(robot), robot.command_topic, qos.RECORD)
         self.verdicts = graph.listen(SafetyVerdict, topics.VERDICT, qos.RECORD)
         self.diagnostics = graph.listen(DiagnosticArray, topics.DIAGNOSTICS, qos.RECORD)
         self.node.create_timer(0.01, self.robot)
@@ -59,7 +62,9 @@ class Chain:
         state, pose = JointState(name=["joint"], position=[0.0]), PoseStamped()
         state.header.stamp = pose.header.stamp = self.node.get_clock().now().to_msg()
         pose.header.frame_id = self.frame_id
-        pose.pose.position.x, pose.pose.position.z = 0.5, 0.2
+        if self.obeys and self.commands and isinstance(self.commands[-1], PoseStamped):
+            self.pose = self.commands[-1].pose
+        pose.pose = self.pose
         self.states.publish(state)
         self.poses.publish(pose)
 

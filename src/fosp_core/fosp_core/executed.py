@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.specs import ActionSpec
+from fosp_core.rotation import rotation_between
+from fosp_core.specs import TWIST_COMPONENTS, ActionSpec
 
 
 def mean_command(
@@ -42,3 +43,19 @@ def mean_command(
 def normalised_action(command: NDArray[np.floating], spec: ActionSpec) -> NDArray[np.float32]:
     """Executed action of a mean command (n,) in m/s and rad/s: each axis divided by its scale, clipped to [-1, 1]."""
     return np.clip(command / np.asarray(spec.scale), -1.0, 1.0).astype(np.float32)
+
+
+def twists_of_poses(
+    stamps_s: NDArray[np.float64], poses: NDArray[np.float64], action: ActionSpec, hold: float
+) -> NDArray[np.float64]:
+    """The twists (N, n) that a stream of target poses (N, 7) was integrated from, in m/s and rad/s.
+
+    A pose is position and orientation (x, y, z, w). Each twist leads from the pose before to its own, which is how the
+    safety monitor makes them; it is 0 for the first one, and after a gap of more than `hold` s.
+    """
+    elapsed = np.diff(stamps_s)
+    goes_on = ((elapsed > 0.0) & (elapsed <= hold))[:, None]
+    moved = np.hstack([np.diff(poses[:, :3], axis=0), rotation_between(poses[:-1, 3:], poses[1:, 3:])])
+    rates = np.where(goes_on, moved / np.where(goes_on, elapsed[:, None], 1.0), 0.0)
+    columns = [TWIST_COMPONENTS.index(axis.name) for axis in action.axes]
+    return np.vstack([np.zeros((min(1, len(poses)), len(columns))), rates[:, columns]])

@@ -5,6 +5,7 @@ Units are SI; a normalised action has each axis in [-1, 1] and is scaled by its 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -22,6 +23,7 @@ PublicKey = Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
 """An Ed25519 public key in text: 32 bytes in base64."""
 
 TwistComponent = Literal["linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z"]
+TWIST_COMPONENTS: tuple[TwistComponent, ...] = get_args(TwistComponent)
 
 
 class Spec(BaseModel):
@@ -152,6 +154,15 @@ class AxisLimits(Spec):
     jerk: float | None = Field(None, gt=0)
     """Change of the acceleration, per second squared; None: the robot's own controller smooths it."""
 
+    def stopping_distance(self, speed: float, reaction_s: float = 0.0) -> float:
+        """How far it still moves, m or rad, when a stop is called for while it speeds up at `speed` >= 0."""
+        if speed == 0.0:
+            return 0.0
+        turn = 0.0 if self.jerk is None else (self.acceleration + self.deceleration) / self.jerk
+        build_up = 0.0 if self.jerk is None else 0.5 * self.deceleration / self.jerk
+        gained = 0.0 if self.jerk is None else 0.5 * self.acceleration**2 / self.jerk * turn
+        return gained + speed * (reaction_s + turn + build_up) + 0.5 * speed**2 / self.deceleration
+
     @model_validator(mode="after")
     def _stops_no_slower(self) -> AxisLimits:
         if self.deceleration < self.acceleration:
@@ -170,6 +181,15 @@ class Workspace(Spec):
         if any(low >= high for low, high in zip(self.lower, self.upper, strict=True)):
             raise ValueError("lower must be below upper on every axis")
         return self
+
+
+class TargetLead(Spec):
+    """How far the target pose of a position-controlled arm may run ahead of the measured pose."""
+
+    distance: float = Field(gt=0, le=0.5)
+    """m."""
+    angle: float = Field(gt=0, le=1.5)
+    """rad."""
 
 
 class CameraConfig(Spec):
@@ -205,7 +225,10 @@ class RobotConfig(Spec):
     workspace: Workspace | None = None
     """Checked on the measured pose (`pose_topic`); None only for a base."""
     command_topic: str
-    command_type: Literal["TwistStamped", "Twist"] = "TwistStamped"
+    command_type: Literal["TwistStamped", "Twist", "PoseStamped"] = "TwistStamped"
+    """PoseStamped: the arm's controller takes target poses; the monitor integrates its twists into them."""
+    target_lead: TargetLead | None = None
+    """With PoseStamped, and only with it: a robot that lags further behind its target is stopped."""
     command_rate_hz: float = Field(100.0, gt=0, le=1000)
     command_timeout_s: float = Field(0.1, gt=0, le=1)
     """The robot's own watchdog: it stops when no command came for so long."""
@@ -250,6 +273,22 @@ class RobotConfig(Spec):
                 raise ValueError(f"speed limit of {axis.name} is below its action scale {axis.scale}")
         if self.kind == "arm" and (self.workspace is None or not self.pose_topic):
             raise ValueError("an arm needs workspace and pose_topic")
+        return self
+
+    @model_validator(mode="after")
+    def _leads_far_enough_to_stop(self) -> RobotConfig:
+        if (self.command_type == "PoseStamped") != (self.target_lead is not None):
+            raise ValueError("command_type PoseStamped needs target_lead, and no other command_type has one")
+        if self.target_lead is None:
+            return self
+        if self.kind != "arm" or self.pose_topic == self.command_topic:
+            raise ValueError("command_type PoseStamped is for an arm, with a pose_topic that is not its command_topic")
+        for part, allowed in (("linear", self.target_lead.distance), ("angular", self.target_lead.angle)):
+            names = [axis.name for axis in self.action.axes if axis.name.startswith(part)]
+            reaction_s = 1.0 / self.command_rate_hz
+            needed = math.hypot(*(self.limits[n].stopping_distance(self.limits[n].speed, reaction_s) for n in names))
+            if allowed <= needed:
+                raise ValueError(f"target_lead of {allowed:g} is no more than the {needed:.3g} that stopping takes")
         return self
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from fosp_core.executed import mean_command, normalised_action
+from fosp_core.executed import mean_command, normalised_action, twists_of_poses
+from fosp_core.rotation import rotated
 from fosp_core.specs import ActionAxis, ActionSpec
 
 HOLD = 0.1
@@ -62,3 +63,25 @@ def test_an_executed_action_is_scaled_and_clipped_per_axis():
     action = normalised_action(np.array([0.3, -0.25]), spec)
     assert action.dtype == np.float32
     assert action.tolist() == [1.0, -0.5]
+
+
+def test_the_twists_of_a_stream_of_poses_are_those_that_it_was_integrated_from():
+    names = ("linear.x", "linear.y", "angular.x", "angular.z")
+    spec = ActionSpec(axes=tuple(ActionAxis(name=name, scale=1.0) for name in names), frame_id="base_link")
+    twists = np.random.default_rng(0).uniform(-0.3, 0.3, (20, 4))
+    twists[0] = 0.0
+    stamps = 0.01 * np.arange(20)
+    position, orientation, poses = np.array([0.5, 0.0, 0.2]), np.array([0.0, 0.6, 0.0, 0.8]), []
+    for x, y, around_x, around_z in twists:
+        position = position + 0.01 * np.array([x, y, 0.0])
+        orientation = rotated(orientation, 0.01 * np.array([around_x, 0.0, around_z]))
+        poses.append([*position, *orientation])
+    assert twists_of_poses(stamps, np.array(poses), spec, HOLD) == pytest.approx(twists, abs=1e-9)
+
+
+def test_a_gap_in_a_stream_of_poses_counts_as_standing_still():
+    spec = ActionSpec(axes=(ActionAxis(name="linear.x", scale=1.0),), frame_id="base_link")
+    poses = np.tile([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], (4, 1))
+    poses[:, 0] = [0.0, 0.1, 0.2, 0.3]
+    twists = twists_of_poses(np.array([0.0, 0.1, 5.0, 5.0]), poses, spec, HOLD)
+    assert twists[:, 0] == pytest.approx([0.0, 1.0, 0.0, 0.0]), "nothing after the gap, nothing in no time"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fosp_core.limits import CommandLimits
+from fosp_core.limits import CommandLimits, approach_speed, smooth_approach_speed
 from fosp_core.specs import read_robot
 
 ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
@@ -180,3 +180,14 @@ def test_the_approach_to_a_wall_keeps_the_jerk_limit():
         acceleration, command = slope, after
         position = position + command * DT
     assert ARM.workspace.upper[0] - 2e-3 <= position[0] <= ARM.workspace.upper[0]
+
+
+@pytest.mark.parametrize("jerk", [None, 60.0])
+def test_the_stopping_distance_is_the_room_that_an_approach_at_that_speed_needs(jerk):
+    axis = ARM.limits["linear.x"].model_copy(update={"jerk": jerk})
+    room = axis.stopping_distance(0.2, DT)
+    if jerk is None:
+        assert approach_speed(room, axis.deceleration, DT) == pytest.approx(0.2)
+    else:
+        assert smooth_approach_speed(room, axis, jerk, DT) == pytest.approx(0.2)
+    assert axis.stopping_distance(0.0, DT) == 0.0

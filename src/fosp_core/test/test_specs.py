@@ -51,6 +51,34 @@ def test_a_dangerous_robot_file_is_refused_in_one_line(change, said):
     assert "\n" not in str(error.value)
 
 
+LEAD = {"distance": 0.05, "angle": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"command_type": "PoseStamped"}, "PoseStamped needs target_lead"),
+        ({"target_lead": LEAD}, "no other command_type has one"),
+        ({"command_type": "PoseStamped", "target_lead": {"distance": 0.0, "angle": 0.2}}, "greater than 0"),
+        ({"command_type": "PoseStamped", "target_lead": {"distance": 0.01, "angle": 0.2}}, "that stopping takes"),
+        (
+            {"command_type": "PoseStamped", "target_lead": LEAD, "command_topic": "tool_pose"},
+            "is not its command_topic",
+        ),
+        ({"command_type": "PoseStamped", "target_lead": LEAD, "kind": "base"}, "is for an arm"),
+    ],
+)
+def test_a_position_controlled_arm_whose_target_could_run_away_is_refused(change, said):
+    with pytest.raises(UserError, match=said) as error:
+        parse_spec(RobotConfig, {**sim_arm(), **change}, "robot.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_position_controlled_arm_needs_no_more_than_its_lead():
+    robot = parse_spec(RobotConfig, {**sim_arm(), "command_type": "PoseStamped", "target_lead": LEAD}, "robot.yaml")
+    assert robot.target_lead.distance == 0.05
+
+
 def test_a_speed_limit_below_the_action_scale_is_refused():
     robot = sim_arm()
     robot["limits"]["linear.x"]["speed"] = 0.1

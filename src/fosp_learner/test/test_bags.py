@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig, TargetLead
 from fosp_learner.data.bags import check_bags, find_bags, read_episodes
 
 PERIOD_S = 0.05
@@ -201,6 +202,33 @@ def test_a_command_that_is_not_finite_is_refused(write_bag: WriteBag, rewrite_ba
         command.twist.linear.x = float("inf") if number == 3 else 0.1
 
     assert "is not finite" in refusal(changed(write_bag, rewrite_bag, robot.command_topic, spoil), robot)
+
+
+def test_commands_that_are_target_poses_give_the_actions_of_the_twists_they_were_integrated_from(
+    write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig
+):
+    twists, start_ns = write_bag(), None
+    lead = TargetLead(distance=0.5, angle=1.5)
+    takes_poses = robot.model_copy(update={"command_type": "PoseStamped", "target_lead": lead})
+    kind = "geometry_msgs/msg/PoseStamped"
+
+    def integrated(message: Any) -> list[Any]:
+        nonlocal start_ns
+        topic, found, when, content = message
+        if not found.endswith("TwistStamped"):
+            return [message]
+        start_ns = when if start_ns is None else start_ns
+        types = typestore().types
+        position = types["geometry_msgs/msg/Point"](content.twist.linear.x * (when - start_ns) * 1e-9, 0.0, 0.0)
+        upright = types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0)
+        return [(topic, kind, when, types[kind](content.header, types["geometry_msgs/msg/Pose"](position, upright)))]
+
+    poses = rewrite_bag(twists, integrated)
+    (expected,) = read_episodes(twists, SMALL, robot, PERIOD_S)
+    (found,) = read_episodes(poses, SMALL, takes_poses, PERIOD_S)
+    assert found.action[1:] == pytest.approx(expected.action[1:], abs=1e-5)
+    assert np.abs(expected.action[1:-1]).max() > 0.1
+    assert "expected geometry_msgs/msg/TwistStamped" in refusal(poses, robot)
 
 
 def test_topics_in_one_namespace_are_found_and_two_robots_in_one_bag_are_refused(

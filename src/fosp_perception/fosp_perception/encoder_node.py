@@ -15,7 +15,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Twist, TwistStamped
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -26,6 +26,7 @@ from fosp_core.hot_swap import TrialRules
 from fosp_core.image import observation_image
 from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
+from fosp_core.ros.command_message import CommandReader, command_message_type
 from fosp_core.ros.image_message import rgb_view
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import resolved_node
@@ -37,7 +38,6 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_core.ros.stamps import seconds
-from fosp_core.ros.twist_message import twist_command
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
 from fosp_perception.decision_clock import DecisionClock, DecisionPeriod, FrameUse
 from fosp_perception.encoder import EncoderInputError, EncoderOutputError
@@ -82,6 +82,7 @@ class EncoderNode(ManagedNode):
 
     def activate(self) -> None:
         self._decisions.reset()
+        self._command_reader = CommandReader(self._robot)
         self._commands.clear()
         self._frames.clear()
         self._frame_sizes.clear()
@@ -115,12 +116,8 @@ class EncoderNode(ManagedNode):
 
     def _subscribe_commands(self) -> Any:
         """First of the subscriptions: of what is ready, the executor takes the commands before the frame after them."""
-        stamped = self._robot.command_type == "TwistStamped"
         return self.create_gated_subscription(
-            TwistStamped if stamped else Twist,
-            self._robot.command_topic,
-            self._on_stamped_command if stamped else self._on_command,
-            qos.COMMAND_HISTORY,
+            command_message_type(self._robot), self._robot.command_topic, self._on_command, qos.COMMAND_HISTORY
         )
 
     def _subscribe_feedback(self) -> Any:
@@ -144,18 +141,12 @@ class EncoderNode(ManagedNode):
         return self._subscribe_images(topic, remember)
 
     # -- inputs --------------------------------------------------------------------------------------
-    def _on_stamped_command(self, message: TwistStamped) -> None:
-        self._remember(seconds(message.header.stamp), message.twist)
-
-    def _on_command(self, message: Twist) -> None:
-        """Plain twists carry no stamp: the receipt stands for it, half a millisecond late."""
-        self._remember(self.get_clock().now().nanoseconds * 1e-9, message)
-
-    def _remember(self, stamp_s: float, twist: Twist) -> None:
+    def _on_command(self, message: TwistStamped | Twist | PoseStamped) -> None:
+        stamp_s, command = self._command_reader.read(message, self.get_clock().now().nanoseconds * 1e-9)
         if self._commands and stamp_s < self._commands[-1][0]:
             self.get_logger().warning("command stream went back in time: its history is dropped")
             self._commands.clear()
-        self._commands.append((stamp_s, twist_command(twist, self._robot.action)))
+        self._commands.append((stamp_s, command))
 
     def _on_feedback(self, message: StepFeedback) -> None:
         if message.is_first:

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
+from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -23,6 +23,7 @@ from std_msgs.msg import Bool
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
+from fosp_core.ros.command_message import command_message_type
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.specs import RobotConfig, read_robot
@@ -68,14 +69,13 @@ class BlackBoxNode(Node):
 
     def _listen(self, robot: RobotConfig) -> None:
         state = JointState if robot.state_type == "JointState" else Odometry
-        command = TwistStamped if robot.command_type == "TwistStamped" else Twist
         self._remember(Latent, topics.LATENT, qos.STEP)
         self._remember(ActionProposal, topics.PROPOSAL, qos.STEP)
         self._remember(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._remember(SafetyEvent, topics.SAFETY_EVENT, qos.LATCHED_EVENTS)
         self._remember(Heartbeat, topics.HEARTBEAT, qos.STEP)
         self._remember(state, robot.state_topic, qos.SENSOR)
-        self._remember(command, robot.command_topic, qos.COMMAND_HISTORY)
+        self._remember(command_message_type(robot), robot.command_topic, qos.COMMAND_HISTORY)
         self._remember(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         if robot.pose_topic:
             self._remember(PoseStamped, robot.pose_topic, qos.SENSOR)

@@ -142,6 +142,19 @@ def check_command_owner(robot: RobotStateInput, moved: bool) -> Finding | None:
     return (_latch if moved else _stop)(Reason.FOREIGN_COMMAND, text)
 
 
+def check_lead(robot: RobotStateInput, thresholds: Thresholds) -> Finding | None:
+    """A robot that takes poses follows its target: that would end no further ahead of it than allowed; else LATCH."""
+    lead, allowed = robot.lead, thresholds.target_lead
+    if lead is None or allowed is None or (lead.distance <= allowed.distance and lead.angle <= allowed.angle):
+        return None
+    return _latch(
+        Reason.NOT_FOLLOWING,
+        f"the robot does not follow its target, which would end {lead.distance * 1e3:.0f} mm and {lead.angle:.2f} rad "
+        f"ahead of it, limits {allowed.distance * 1e3:.0f} mm and {allowed.angle:.2f} rad; free the robot, or "
+        "deactivate and activate the monitor, to begin where the robot is",
+    )
+
+
 def check_clock(last: Now | None, thresholds: Thresholds, now: Now) -> Finding | None:
     """The ROS clock went on as the monotonic one did since the last tick; else STOP.
 

@@ -205,6 +205,7 @@ def _check_inputs(
         checks.check_image(frame, latent_receipt_s, thresholds, now),
         checks.check_latent_age(latent_receipt_s, thresholds, now),
         checks.check_robot_state(robot, thresholds, now),
+        checks.check_lead(robot, thresholds),
     ]
 
 
@@ -332,7 +333,8 @@ def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: C
     if stopping or state.standing is None:
         command = limits.stop(previous, elapsed_s, acceleration)
     else:
-        position = None if robot.position is None else np.array(robot.position)
+        point = robot.position if robot.lead is None else robot.lead.position
+        position = None if point is None else np.array(point)
         target = np.array(state.standing.verdict.action_out)
         followed = limits.follow(target, previous, elapsed_s, position, acceleration)
         command, limited = followed.command, followed.limited

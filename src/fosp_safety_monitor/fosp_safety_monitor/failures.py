@@ -199,6 +199,13 @@ FAILURES: tuple[Failure, ...] = (
         "reset, once it is gone. **Its commands cannot be silenced from here**: the monitor sends zero, the other what "
         "it likes, and most robots obey whoever spoke last. Access control (SROS 2) or the robot must keep it out",
     ),
+    Failure(
+        "a robot that takes target poses does not follow: blocked, switched off, or pushed further than `target_lead`",
+        Decision.LATCH,
+        (Reason.NOT_FOLLOWING,),
+        "at once; the target ends within `target_lead` of the robot",
+        "reset, once it is back at the target; or deactivate, activate and reset: then the target begins at the robot",
+    ),
     # -- the monitor itself
     Failure(
         "active, but nothing was judged yet; the emergency stop was never heard of",

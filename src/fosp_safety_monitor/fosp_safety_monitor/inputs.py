@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
-from fosp_core.specs import Manifest, RobotConfig
+from fosp_core.specs import Manifest, RobotConfig, TargetLead
 from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_safety_monitor.pose_target import Lead
 from fosp_safety_monitor.verdict import Frame
 
 MAX_CANDIDATES = 256
@@ -76,6 +77,8 @@ class RobotStateInput:
     """What that message said."""
     other_commanders: tuple[str, ...] = ()
     """Nodes beside the monitor that publish on the robot's command topic."""
+    lead: Lead | None = None
+    """Of the target pose, where the robot takes poses and one was sent; None: there is none."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Thresholds:
     """The robot has an external emergency stop: its silence counts as pressed."""
     action_scale: tuple[float, ...]
     """m/s and rad/s at the normalised action 1."""
+    target_lead: TargetLead | None
+    """How far ahead of the measured pose the target may end; None: the robot takes twists."""
     command_timeout_s: float
     """After a pause of the command stream of this length the robot has stopped by itself."""
     parameters: MonitorParameters
@@ -139,6 +144,7 @@ class Thresholds:
             needs_pose=robot.workspace is not None,
             needs_estop=bool(robot.estop_topic),
             action_scale=robot.action.scale,
+            target_lead=robot.target_lead,
             command_timeout_s=robot.command_timeout_s,
             parameters=parameters,
             shadow=shadow,

@@ -11,11 +11,16 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
 from fosp_core.clock import Received
+from fosp_core.ros.command_message import pose_values
 from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import nanoseconds, seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
 from fosp_safety_monitor.inputs import LatentInput, ProposalInput
+from fosp_safety_monitor.pose_target import Pose
 from fosp_safety_monitor.verdict import Frame, Verdict
+
+UNIT_TOLERANCE = 0.01
+"""By which the norm of a quaternion may differ from 1: drivers round."""
 
 
 def latent_input(message: Latent, receipt_s: float) -> LatentInput:
@@ -72,6 +77,22 @@ def pose_received(
     if message.header.frame_id != frame_id or not all(map(math.isfinite, position)):
         return None
     return Received(seconds(message.header.stamp), receipt_s), position
+
+
+def measured_pose(message: PoseStamped) -> Pose | None:
+    """The whole pose; None when its orientation is no unit quaternion."""
+    values = pose_values(message)
+    norm = float(np.linalg.norm(values[3:]))
+    if not abs(norm - 1.0) <= UNIT_TOLERANCE or not np.isfinite(values).all():
+        return None
+    return Pose(values[:3], values[3:] / norm)
+
+
+def fill_pose(message: PoseStamped, pose: Pose) -> None:
+    """Write a pose, m, into a message."""
+    p, q = message.pose.position, message.pose.orientation
+    p.x, p.y, p.z = pose.position.tolist()
+    q.x, q.y, q.z, q.w = pose.orientation.tolist()
 
 
 def verdict_message(verdict: Verdict) -> SafetyVerdict:

@@ -21,6 +21,7 @@ from fosp_core.specs import Manifest, RobotConfig
 from fosp_safety_monitor import decision
 from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.parameters import MonitorParameters, loosened
+from fosp_safety_monitor.pose_target import Lead
 from fosp_safety_monitor.state import MonitorState, Tick, initial_state
 from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
 
@@ -146,6 +147,11 @@ class SafetyMonitor:
         """Who else, beside this monitor, publishes on the robot's command topic at present."""
         with self._lock:
             self._robot = replace(self._robot, other_commanders=others)
+
+    def see_target(self, lead: Lead) -> None:
+        """Where the target pose is that was sent last, and how far ahead of the measured pose."""
+        with self._lock:
+            self._robot = replace(self._robot, lead=lead)
 
     # -- outputs -------------------------------------------------------------------------------------
     def tick(self) -> Tick:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Now, Received, age
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import RobotConfig
+from fosp_safety_monitor.pose_target import Lead
 
 PROPOSAL_TIMEOUT_S = 0.15
 """teleop_node proposes at 50 Hz."""
@@ -55,6 +56,7 @@ class OperatorGuard:
         self._pose: tuple[Received, tuple[float, float, float]] | None = None
         self._estop: tuple[float, bool] | None = None
         """When the emergency stop was last heard of (monotonic s), and whether it was pressed."""
+        self._lead: Lead | None = None
         self._ticked_s: float | None = None
         self._released = False
         """The operator let go of the stick since the robot was last held for a reason other than their silence."""
@@ -72,6 +74,10 @@ class OperatorGuard:
     def receive_estop(self, pressed: bool, receipt_s: float) -> None:
         """`receipt_s` on the monotonic clock."""
         self._estop = receipt_s, pressed
+
+    def see_target(self, lead: Lead) -> None:
+        """Where the target pose is that was sent last, and how far ahead of the measured pose."""
+        self._lead = lead
 
     # -- output --------------------------------------------------------------------------------------
     def tick(self) -> GuardTick:
@@ -92,7 +98,9 @@ class OperatorGuard:
         if held or action is None:
             self._stop(elapsed_s)
         elif elapsed_s > 0.0:
-            position = np.array(pose[1]) if pose is not None else None
+            measured = pose[1] if pose is not None else None
+            point = self._lead.position if self._lead is not None else measured
+            position = np.array(point) if point is not None else None
             target, acceleration = np.clip(action.action, -1.0, 1.0), np.array(self._acceleration)
             following = self._limits.follow(target, previous, elapsed_s, position, acceleration)
             self._follow(following.command, elapsed_s)
@@ -128,6 +136,9 @@ class OperatorGuard:
             pose = age(self._pose[0] if self._pose else None, now, ROBOT_STATE_TIMEOUT_S).stale_because
             if pose:
                 return f"{self._robot.pose_topic}: {pose}"
+        allowed, lead = self._robot.target_lead, self._lead
+        if allowed and lead and not (lead.distance <= allowed.distance and lead.angle <= allowed.angle):
+            return f"the robot lags {lead.distance * 1e3:.0f} mm and {lead.angle:.2f} rad behind its target"
         if action is not None and len(action.action) != self._robot.action.size:
             return f"an action of {len(action.action)} axes, the robot has {self._robot.action.size}"
         if action is not None and not all(map(math.isfinite, action.action)):

@@ -13,18 +13,22 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
-from fosp_core.clock import Received
+from fosp_core.clock import Now, Received, age
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
+from fosp_core.ros.command_message import command_message_type
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.ros.twist_message import fill_twist
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.command_stream import CommandStream
-from fosp_safety_monitor.messages import pose_received, robot_state_received
+from fosp_safety_monitor.messages import fill_pose, measured_pose, pose_received, robot_state_received
+from fosp_safety_monitor.pose_target import Lead, Pose, PoseTarget
 
 ZEROS_BEFORE_SILENCE = 5
 """Zero commands that end the stream, so that the loss of one leaves no motion."""
 STOP_TIMEOUT_S = 3.0
+FIRST_POSE_AGE_S = 0.1
+"""A target pose begins at a measured pose that is no older."""
 
 
 class Judge(Protocol):
@@ -36,6 +40,8 @@ class Judge(Protocol):
 
     def receive_estop(self, pressed: bool, receipt_s: float) -> None: ...
 
+    def see_target(self, lead: Lead) -> None: ...
+
     def halt(self) -> tuple[float, ...]: ...
 
 
@@ -43,6 +49,7 @@ class RobotSide:
     """Subscriptions and command publisher of one robot, from configuration to clean-up.
 
     The publisher is a plain one: a lifecycle publisher would be silent exactly when the last stop has to go out.
+    A robot that takes poses is sent the integral of the commands: zero holds the target where it is.
     `judge` gives what listens and decides at the moment; `heard` is called with the kind of each message that counts.
     """
 
@@ -54,9 +61,11 @@ class RobotSide:
         heard: Callable[[str], None] = lambda kind: None,
     ) -> None:
         self._node, self._robot, self._judge, self._heard = node, robot, judge, heard
-        self._command: TwistStamped | Twist = TwistStamped() if robot.command_type == "TwistStamped" else Twist()
-        if isinstance(self._command, TwistStamped):
+        self._command: TwistStamped | Twist | PoseStamped = command_message_type(robot)()
+        if not isinstance(self._command, Twist):
             self._command.header.frame_id = robot.action.frame_id
+        self._measured: tuple[Received, Pose] | None = None
+        self._target: PoseTarget | None = None
         self._publisher = node.create_publisher(type(self._command), robot.command_topic, qos.COMMAND)
         state_type = JointState if robot.state_type == "JointState" else Odometry
         gated = node.create_gated_subscription
@@ -105,6 +114,7 @@ class RobotSide:
             self._node.get_logger().fatal(f"the command stream failed, the robot's own timeout stops it:\n{trace}")
 
         self._ending.clear()
+        self._measured = self._target = None
         self.stream = CommandStream(1.0 / self._robot.command_rate_hz, send_next, on_failure, cpu)
         self.stream.start()
 
@@ -119,12 +129,29 @@ class RobotSide:
 
     def send(self, command: tuple[float, ...]) -> None:
         """One command (n,) in m/s and rad/s to the robot."""
-        if isinstance(self._command, TwistStamped):
-            self._command.header.stamp = self._node.get_clock().now().to_msg()
-            fill_twist(self._command.twist, list(command), self._robot.action)
-        else:
-            fill_twist(self._command, list(command), self._robot.action)
-        self._publisher.publish(self._command)
+        message = self._command
+        if isinstance(message, PoseStamped) and not self._fill_target(message, command):
+            return
+        if not isinstance(message, Twist):
+            message.header.stamp = self._node.get_clock().now().to_msg()
+        if not isinstance(message, PoseStamped):
+            twist = message.twist if isinstance(message, TwistStamped) else message
+            fill_twist(twist, list(command), self._robot.action)
+        self._publisher.publish(message)
+
+    def _fill_target(self, message: PoseStamped, command: tuple[float, ...]) -> bool:
+        """Write the next target pose; False while there is none, because no fresh pose was measured yet."""
+        measured, now_s = self._measured, time.monotonic()
+        if self._target is None:
+            now = Now(self._node.get_clock().now().nanoseconds * 1e-9, now_s)
+            if measured is None or age(measured[0], now, FIRST_POSE_AGE_S).stale_because:
+                return False
+            self._target, self._sent_s = PoseTarget(self._robot), now_s
+        assert measured is not None
+        fill_pose(message, self._target.follow(command, measured[1], now_s - self._sent_s))
+        self._sent_s = now_s
+        self._judge().see_target(self._target.lead(command, measured[1]))
+        return True
 
     # -- inputs --------------------------------------------------------------------------------------
     def _on_robot_state(self, message: JointState | Odometry) -> None:
@@ -142,6 +169,11 @@ class RobotSide:
                 f"{self._robot.pose_topic}: position must be finite and in frame '{frame_id}', "
                 f"is in '{message.header.frame_id}'; message ignored"
             )
+        if isinstance(self._command, PoseStamped):
+            measured = measured_pose(message)
+            if measured is None:
+                raise UserError(f"{self._robot.pose_topic}: orientation must be a unit quaternion; message ignored")
+            self._measured = pose[0], measured
         self._heard("pose")
         self._judge().receive_pose(*pose)
 

@@ -44,6 +44,7 @@ class Reason(IntEnum):
     FOREIGN_COMMAND = 20
     NODE_RESTARTED = 21
     HELD_UP = 22
+    NOT_FOLLOWING = 23
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})
@@ -62,10 +63,11 @@ GATES_IN_SHADOW = frozenset(
         Reason.ESTOP,
         Reason.FOREIGN_COMMAND,
         Reason.HELD_UP,
+        Reason.NOT_FOLLOWING,
     }
 )
 """What stops the robot in shadow mode, too: there is nothing that could be sent, no pose to hold the workspace by, a
-person wants it to stop, or it is not alone in command. Judgements of the model and of ages do not."""
+person wants it to stop, it is not alone in command, or it does not obey. Judgements of the model and of ages do not."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from fosp_core.bag_types import message_folder
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_safety_monitor.messages import (
+    fill_pose,
     latent_input,
+    measured_pose,
     pose_received,
     proposal_input,
     robot_state_received,
@@ -144,3 +146,17 @@ def test_a_pose_counts_only_when_finite_and_in_the_action_frame():
     assert pose_received(message, 5.0, "tool") is None
     message.pose.position.y = math.inf
     assert pose_received(message, 5.0, "base_link") is None
+
+
+def test_a_target_begins_at_a_whole_pose_and_an_orientation_that_is_none_is_refused():
+    message = PoseStamped()
+    message.pose.position.x, message.pose.orientation.z, message.pose.orientation.w = 0.5, 0.6, 0.801
+    pose = measured_pose(message)
+    assert pose.position.tolist() == [0.5, 0.0, 0.0]
+    assert np.linalg.norm(pose.orientation) == pytest.approx(1.0, abs=1e-12)
+    sent = PoseStamped()
+    fill_pose(sent, pose)
+    assert sent.pose.orientation.z == pytest.approx(0.6, abs=2e-3)
+    for bad in (0.0, 0.9, math.nan):
+        message.pose.orientation.w = bad
+        assert measured_pose(message) is None

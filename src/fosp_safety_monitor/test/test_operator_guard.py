@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fosp_core.clock import Now, Received
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.specs import RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.operator_guard import OperatorAction, OperatorGuard
+from fosp_safety_monitor.pose_target import Lead
 
 ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
 TICK_S = 0.01
@@ -177,3 +178,17 @@ def test_under_a_jerk_limit_the_operator_stops_as_soon_as_it_allows() -> None:
         max(abs(a - 2 * b + c) for a, b, c in zip(speeds, speeds[1:], speeds[2:], strict=False))
         <= 300 * TICK_S**2 + 1e-9
     )
+
+
+def test_an_arm_that_lags_behind_its_target_pose_is_held_until_the_operator_lets_go() -> None:
+    lead = TargetLead(distance=0.05, angle=0.2)
+    driven = Driven(ROBOT.model_copy(update={"command_type": "PoseStamped", "target_lead": lead}))
+    driven.tick(2)
+    driven.action = (1.0, 0.0, 0.0)
+    assert driven.tick(20)[0] > 0.2
+    driven.guard.see_target(Lead(CENTRE, 0.051, 0.0))
+    assert driven.tick(10) == (0.0, 0.0, 0.0)
+    assert "lags 51 mm" in driven.held
+    driven.guard.see_target(Lead(CENTRE, 0.0, 0.0))
+    driven.tick()
+    assert driven.held == "let go of the controls first"

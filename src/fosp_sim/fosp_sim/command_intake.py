@@ -15,10 +15,13 @@ from fosp_sim.world import Vector
 class CommandIntake:
     """The second watchdog: `command_timeout_s` of the robot after the last command it decelerates to zero.
 
-    Times are monotonic seconds. `receive` and `current` may be called from different threads.
+    Times are monotonic seconds. `receive` and `current` may be called from different threads. UserError for a robot
+    that takes poses: the simulated ones take twists.
     """
 
     def __init__(self, robot: RobotConfig) -> None:
+        if robot.command_type == "PoseStamped":
+            raise UserError(f"robot '{robot.name}': command_type PoseStamped is not simulated, only twists are")
         self._limits = CommandLimits(robot)
         self._timeout_s = robot.command_timeout_s
         self._frame_id = robot.action.frame_id

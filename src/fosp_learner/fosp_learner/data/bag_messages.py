@@ -15,13 +15,14 @@ from rosbags.typesys.store import Typestore
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.image import decoded_rgb
-from fosp_core.specs import ActionSpec
+from fosp_core.specs import RobotConfig
 from fosp_learner.data.mcap_stream import StoredMessage
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
 TWIST = "geometry_msgs/msg/Twist"
+POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
 STEP_FEEDBACK = "fosp_msgs/msg/StepFeedback"
 
 
@@ -82,21 +83,26 @@ def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
     return pixels if channels == 3 else np.repeat(pixels, 3, axis=2)
 
 
-def read_twist(message: Any, kind: str, logged_ns: int, action: ActionSpec) -> tuple[int, NDArray[np.float64]]:
-    """Stamp in ns and the components of the action spec (n,) in m/s and rad/s.
+def read_command(message: Any, kind: str, logged_ns: int, robot: RobotConfig) -> tuple[int, NDArray[np.float64]]:
+    """Stamp in ns and the components of the action spec (n,) in m/s and rad/s; a target pose (7,) as `twists_of_poses`
+    of fosp_core.executed takes it.
 
-    A plain Twist has no stamp and counts from when it was logged. UserError for a twist in another frame.
+    A plain Twist has no stamp and counts from when it was logged. UserError for another type or frame than the robot's.
     """
-    if kind == TWIST_STAMPED:
-        if message.header.frame_id != action.frame_id:
-            found = message.header.frame_id
-            raise UserError(f"commands are in frame '{found}', the robot's are in '{action.frame_id}'")
-        when, twist = stamp_ns(message), message.twist
-    elif kind == TWIST:
+    allowed = (POSE_STAMPED,) if robot.command_type == "PoseStamped" else (TWIST_STAMPED, TWIST)
+    if kind not in allowed:
+        raise UserError(f"expected {' or '.join(allowed)} on the command topic, found {kind}")
+    if kind == TWIST:
         when, twist = logged_ns, message
+    elif message.header.frame_id != robot.action.frame_id:
+        found = message.header.frame_id
+        raise UserError(f"commands are in frame '{found}', the robot's are in '{robot.action.frame_id}'")
+    elif kind == POSE_STAMPED:
+        p, q = message.pose.position, message.pose.orientation
+        return stamp_ns(message), np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w], np.float64)
     else:
-        raise UserError(f"expected {TWIST_STAMPED} or {TWIST} on the command topic, found {kind}")
-    parts = (axis.name.split(".") for axis in action.axes)
+        when, twist = stamp_ns(message), message.twist
+    parts = (axis.name.split(".") for axis in robot.action.axes)
     return when, np.array([getattr(getattr(twist, part), component) for part, component in parts], np.float64)
 
 

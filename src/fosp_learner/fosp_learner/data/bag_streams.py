@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
+from fosp_core.executed import twists_of_poses
 from fosp_core.image import observation_image
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_core.topics import FEEDBACK
-from fosp_learner.data.bag_messages import Feedback, deserialise, read_feedback, read_image, read_twist, stamp_ns
+from fosp_learner.data.bag_messages import Feedback, deserialise, read_command, read_feedback, read_image, stamp_ns
 from fosp_learner.data.bag_storage import BagStorage, StoredTopic
 from fosp_learner.data.mcap_stream import StoredMessage
 
@@ -102,7 +103,7 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig)
             when, content = read_feedback(message, stored.type)
             feedback.append((when, logged_ns, content))
         elif stored.topic == command_topic:
-            when, command = read_twist(message, stored.type, logged_ns, robot.action)
+            when, command = read_command(message, stored.type, logged_ns, robot)
             commands.append((when, logged_ns, command))
         else:
             _take_frame(cameras[stored.topic], stored, message, observation)
@@ -110,9 +111,12 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig)
         _sort(camera.topic, camera.frames)
     _sort(robot.command_topic, commands)
     _sort(FEEDBACK, feedback)
-    command_array = np.array([command for _, _, command in commands])
+    command_array = np.array([command for _, _, command in commands], np.float64)
     if not np.isfinite(command_array).all():
         raise UserError(f"a command on {robot.command_topic} is not finite; remove the bag")
+    if robot.command_type == "PoseStamped":
+        seconds = (_stamps(commands) - commands[0][0]) * 1e-9
+        command_array = twists_of_poses(seconds, command_array, robot.action, robot.command_timeout_s)
     result = BagStreams(
         tuple(camera.topic for camera in cameras.values()),
         [_stamps(camera.frames) for camera in cameras.values()],

@@ -1,0 +1,51 @@
+"""The message that a robot is commanded by, of its `command_type`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
+from numpy.typing import NDArray
+
+from fosp_core.executed import twists_of_poses
+from fosp_core.ros.stamps import seconds
+from fosp_core.ros.twist_message import twist_command
+from fosp_core.specs import RobotConfig
+
+_TYPES: dict[str, Any] = {"TwistStamped": TwistStamped, "Twist": Twist, "PoseStamped": PoseStamped}
+
+
+def command_message_type(robot: RobotConfig) -> Any:
+    """geometry_msgs/TwistStamped, Twist or PoseStamped."""
+    return _TYPES[robot.command_type]
+
+
+def pose_values(message: PoseStamped) -> NDArray[np.float64]:
+    """Position in m and orientation (x, y, z, w) in one, (7,) float64."""
+    p, q = message.pose.position, message.pose.orientation
+    return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+
+
+class CommandReader:
+    """Reads the command stream of a robot, message after message, as twists: what the robot was told to do."""
+
+    def __init__(self, robot: RobotConfig) -> None:
+        self._robot = robot
+        self._before: tuple[float, NDArray[np.float64]] | None = None
+
+    def read(self, message: Any, received_s: float) -> tuple[float, NDArray[np.float64]]:
+        """Stamp in s, ROS clock, and twist components (n,) in m/s and rad/s.
+
+        A plain Twist carries no stamp: `received_s` stands for it, half a millisecond late.
+        """
+        if isinstance(message, Twist):
+            return received_s, twist_command(message, self._robot.action)
+        stamp_s = seconds(message.header.stamp)
+        if isinstance(message, TwistStamped):
+            return stamp_s, twist_command(message.twist, self._robot.action)
+        before, self._before = self._before, (stamp_s, pose_values(message))
+        if before is None:
+            return stamp_s, np.zeros(self._robot.action.size)
+        stamps, poses = np.array([before[0], stamp_s]), np.stack([before[1], self._before[1]])
+        return stamp_s, twists_of_poses(stamps, poses, self._robot.action, self._robot.command_timeout_s)[1]
