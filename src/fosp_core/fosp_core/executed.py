@@ -46,16 +46,16 @@ def normalised_action(command: NDArray[np.floating], spec: ActionSpec) -> NDArra
 
 
 def twists_of_poses(
-    stamps_s: NDArray[np.float64], poses: NDArray[np.float64], action: ActionSpec, hold: float
+    stamps_s: NDArray[np.float64], poses: NDArray[np.floating], action: ActionSpec, hold: float
 ) -> NDArray[np.float64]:
     """The twists (N, n) that a stream of target poses (N, 7) was integrated from, in m/s and rad/s.
 
     A pose is position and orientation (x, y, z, w). Each twist leads from the pose before to its own, which is how the
     safety monitor makes them; it is 0 for the first one, and after a gap of more than `hold` s.
     """
-    elapsed = np.diff(stamps_s)
+    elapsed, turns = np.diff(stamps_s), poses[:, 3:].astype(np.float64)
     goes_on = ((elapsed > 0.0) & (elapsed <= hold))[:, None]
-    moved = np.hstack([np.diff(poses[:, :3], axis=0), rotation_between(poses[:-1, 3:], poses[1:, 3:])])
+    moved = np.hstack([np.diff(poses[:, :3], axis=0), rotation_between(turns[:-1], turns[1:])])
     rates = np.where(goes_on, moved / np.where(goes_on, elapsed[:, None], 1.0), 0.0)
     columns = [TWIST_COMPONENTS.index(axis.name) for axis in action.axes]
     return np.vstack([np.zeros((min(1, len(poses)), len(columns))), rates[:, columns]])
