@@ -46,7 +46,7 @@ def normalised_action(command: NDArray[np.floating], spec: ActionSpec) -> NDArra
 
 
 def twists_of_poses(
-    stamps_s: NDArray[np.float64], poses: NDArray[np.floating], action: ActionSpec, hold: float
+    stamps_s: NDArray[np.floating], poses: NDArray[np.floating], action: ActionSpec, hold: float
 ) -> NDArray[np.float64]:
     """The twists (N, n) that a stream of target poses (N, 7) was integrated from, in m/s and rad/s.
 
