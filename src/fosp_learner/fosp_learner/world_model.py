@@ -175,9 +175,11 @@ class RecurrentStateSpaceModel(nn.Module):
         posteriors_, nothing = torch.stack(posteriors, 1), seen[..., :0]
         return Latents(stacked, torch.stack(stochs, 1), posteriors_, self.prior(stacked), seen, nothing)
 
-    def imagine_step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Next state under the prior: (B, D), (B, S), (B, A) -> (B, D), (B, S)."""
+    def imagine_step(self, deter: Tensor, stoch: Tensor, action: Tensor, sample: bool = True) -> tuple[Tensor, Tensor]:
+        """Next state under the prior, or its mode: (B, D), (B, S), (B, A) -> (B, D), (B, S)."""
         deter = self.advance(deter, stoch, self.from_action(action))
+        if not sample:
+            return deter, self.mode(self.prior(deter))
         noise = distributed.uniform(*deter.shape[:-1], self.variables, 1, device=deter.device)
         return deter, self.sample(self.prior(deter), noise)
 
@@ -252,10 +254,13 @@ class WorldModel(nn.Module):
         return memory
 
     def imagine_step(
-        self, deter: Tensor, stoch: Tensor, memory: Tensor, action: Tensor
+        self, deter: Tensor, stoch: Tensor, memory: Tensor, action: Tensor, sample: bool = True
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Next h (B, D), z (B, S), m (B, M) under the prior, and the feature (B, F) that is expected there."""
-        deter, stoch = self.rssm.imagine_step(deter, stoch, action)
+        """Next h (B, D), z (B, S), m (B, M) under the prior, and the feature (B, F) that is expected there.
+
+        With `sample` false z is the mode of the prior: the most probable way on.
+        """
+        deter, stoch = self.rssm.imagine_step(deter, stoch, action, sample)
         embed = self.imagined_embed(torch.cat([deter.float(), stoch], -1)).float()
         if self.memory is not None:
             memory = self.memory.step(embed, memory).float()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.errors import UserError
 from fosp_core.limits import CommandLimits
@@ -28,19 +29,10 @@ from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
 _LATENTS_KEPT = 8
 
 
-class CriticModel(Protocol):
-    """critic.onnx of a bundle: fosp_core.onnx_session.OnnxModel."""
+class Network(Protocol):
+    """critic.onnx or dynamics.onnx of a bundle: fosp_core.onnx_session.OnnxModel."""
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]: ...
-
-
-@dataclass(frozen=True)
-class JudgingModel:
-    """What proposals of one model are judged by."""
-
-    manifest: Manifest
-    critic: CriticModel
-    thresholds: Thresholds
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,26 @@ class JudgedModel:
     """What of a bundle the monitor judges with."""
 
     manifest: Manifest
-    critic: CriticModel
+    critic: Network
+    dynamics: Network | None = None
+    """To look ahead with; None: it does not."""
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> JudgedModel:
+        """Looking ahead if the bundle was loaded for it."""
+        return cls(bundle.manifest, bundle.critic, bundle.dynamics)
+
+
+@dataclass(frozen=True)
+class JudgingModel:
+    """What proposals of one model are judged by."""
+
+    model: JudgedModel
+    thresholds: Thresholds
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.model.manifest
 
 
 class SafetyMonitor:
@@ -66,8 +77,7 @@ class SafetyMonitor:
 
     def __init__(
         self,
-        manifest: Manifest,
-        critic: CriticModel,
+        model: JudgedModel,
         robot: RobotConfig,
         parameters: MonitorParameters,
         clock: Callable[[], Now],
@@ -79,7 +89,7 @@ class SafetyMonitor:
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
         self._models = models
-        self._model = JudgingModel(manifest, critic, self._thresholds_of(manifest, parameters))
+        self._model = JudgingModel(model, self._thresholds_of(model.manifest, parameters))
         self._limits = CommandLimits(robot)
         self._clock = clock
         self._lock = threading.Lock()
@@ -205,7 +215,7 @@ class SafetyMonitor:
         found = None if model_id == self.model_id else self._models(model_id)
         if found is None:
             return self._model
-        return JudgingModel(found.manifest, found.critic, self._thresholds_of(found.manifest, self.parameters))
+        return JudgingModel(found, self._thresholds_of(found.manifest, self.parameters))
 
     def _thresholds_of(self, manifest: Manifest, parameters: MonitorParameters) -> Thresholds:
         return Thresholds.of(manifest, self._robot_config, parameters, self._shadow, self._simulated_time)
@@ -221,17 +231,24 @@ class SafetyMonitor:
         return verdict
 
     @staticmethod
-    def _score(model: JudgingModel, proposal: ProposalInput, latent: LatentInput) -> CriticValues | Finding | None:
-        """What our own critic says; None when there is nothing well-formed to score, a Finding when it fails."""
-        actions = decision.critic_actions(proposal, latent, model.thresholds)
+    def _score(judging: JudgingModel, proposal: ProposalInput, latent: LatentInput) -> CriticValues | Finding | None:
+        """What our own networks say; None when there is nothing well-formed to score, a Finding when one fails.
+
+        Looking ahead, the risk of a candidate is the largest on the way that the world model imagines.
+        """
+        actions = decision.critic_actions(proposal, latent, judging.thresholds)
         if actions is None:
             return None
+        state = {"deter": latent.deter[np.newaxis], "stoch": latent.stoch[np.newaxis], "action": actions}
         try:
-            output = model.critic.run(deter=latent.deter[np.newaxis], stoch=latent.stoch[np.newaxis], action=actions)
+            output = judging.model.critic.run(**state)
+            q_h = output["q_h"][0]
+            if judging.model.dynamics is not None:
+                q_h = np.maximum(q_h, judging.model.dynamics.run(**state)["risk"][0].max(-1))
             return CriticValues(
                 q_r=tuple(output["q_r"][0].tolist()),
                 q_c=tuple(output["q_c"][0].tolist()),
-                q_h=tuple(output["q_h"][0].tolist()),
+                q_h=tuple(q_h.tolist()),
                 v_h=float(output["v_h"][0]),
             )
         except Exception as error:  # onnxruntime raises its own, undocumented types

@@ -21,7 +21,7 @@ class Setting:
     """A parameter that is given at the start and never changes."""
 
     name: str
-    default: str | int
+    default: str | int | bool
     meaning: str
 
 
@@ -30,6 +30,11 @@ SETTINGS = (
     Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
     Setting("provider", "auto", "Where the critic runs: auto, cuda or cpu."),
     Setting("shadow", "", f"`{SHADOW_PHRASE}`: judge and tell, but let through whatever can be followed at all."),
+    Setting(
+        "lookahead",
+        False,
+        "Judge by the largest risk that the world model imagines on the way, too.",
+    ),
     Setting("command_cpu", -1, "Core that the command stream is pinned to; -1: the operating system chooses."),
 )
 

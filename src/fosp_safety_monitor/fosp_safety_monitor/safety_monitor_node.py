@@ -153,7 +153,7 @@ class SafetyMonitorNode(ManagedNode):
     def _judged_model(self, bundle: Bundle) -> JudgedModel:
         """What a bundle gives to judge with; UserError when it does not go with robot and parameters."""
         Thresholds.of(bundle.manifest, self._robot, monitor_parameters(self))
-        return JudgedModel(bundle.manifest, bundle.critic)
+        return JudgedModel.of(bundle)
 
     def _model_of(self, model_id: str) -> JudgedModel | None:
         model = self._models.of(model_id) if self._models is not None else None
@@ -165,8 +165,7 @@ class SafetyMonitorNode(ManagedNode):
         """A monitor that has judged nothing yet, under the latch of the one before it."""
         self._keep_latch()
         self._monitor = SafetyMonitor(
-            self._bundle.manifest,
-            self._bundle.critic,
+            JudgedModel.of(self._bundle),
             self._robot,
             monitor_parameters(self),
             self._now,

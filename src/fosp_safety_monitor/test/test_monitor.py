@@ -13,7 +13,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.errors import UserError
 from fosp_core.testing import write_tiny_bundle
 from fosp_safety_monitor.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.monitor import SafetyMonitor
+from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.verdict import Decision, Frame, Reason
 
@@ -60,7 +60,7 @@ def bundle(bundles, arm):
 @pytest.fixture
 def monitor(bundle, arm, clock):
     """Of the arm, which has been heard of."""
-    monitor = SafetyMonitor(bundle.manifest, bundle.critic, arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(JudgedModel.of(bundle), arm, MonitorParameters(), clock)
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
     return monitor
@@ -163,7 +163,7 @@ def test_a_malformed_latent_never_reaches_the_critic(bundle, arm, clock, chain, 
         def run(self, **inputs):
             raise AssertionError("the critic was asked")
 
-    monitor = SafetyMonitor(bundle.manifest, Refusing(), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(JudgedModel(bundle.manifest, Refusing()), arm, MonitorParameters(), clock)
     latent, proposal = chain()
     monitor.receive_latent(replace(latent, deter=deter))
     assert monitor.receive_proposal(proposal).decision is Decision.LATCH
@@ -174,12 +174,85 @@ def test_a_critic_that_raises_latches_and_says_why(bundle, arm, clock, chain):
         def run(self, **inputs):
             raise RuntimeError("device lost\nand more")
 
-    monitor = SafetyMonitor(bundle.manifest, Broken(), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(JudgedModel(bundle.manifest, Broken()), arm, MonitorParameters(), clock)
     latent, proposal = chain()
     monitor.receive_latent(latent)
     verdict = monitor.receive_proposal(proposal)
     assert verdict.decision is Decision.LATCH
     assert verdict.reason_text.endswith("device lost")
+
+
+@pytest.fixture
+def far_sighted(tmp_path, arm, clock):
+    """`far_sighted(dynamics)`: a monitor that looks ahead by the tiny bundle's dynamics, or by others."""
+    write_tiny_bundle(tmp_path / "bundle", arm, dynamics=True)
+    model = JudgedModel.of(load_bundle(tmp_path / "bundle", arm, look_ahead=True))
+
+    def make(dynamics=None, **changes):
+        judged = replace(model, dynamics=dynamics or model.dynamics)
+        monitor = SafetyMonitor(judged, arm, MonitorParameters(), clock, **changes)
+        monitor.receive_robot_state(clock.received)
+        monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
+        return monitor, judged.manifest.id
+
+    return make
+
+
+def judged(monitor, chain, model_id, actions):
+    latent, proposal = (replace(message, model_id=model_id) for message in chain(actions))
+    monitor.receive_latent(latent)
+    return monitor.receive_proposal(proposal)
+
+
+RISKY_LATER = [0.2, 0.3, 0.9]
+"""By the tiny bundle: the critic finds a risk of 0.2, the dynamics one of 0.9 on the way."""
+
+
+def test_looking_ahead_vetoes_what_the_world_model_sees_coming(far_sighted, monitor, chain, bundle):
+    ahead, model_id = far_sighted()
+    verdict = judged(ahead, chain, model_id, [RISKY_LATER, [0.1, 0.1, 0.0]])
+    assert (verdict.decision, verdict.candidate) == (Decision.SUBSTITUTE, 1)
+    assert (verdict.q_h, verdict.q_h_out) == pytest.approx((0.9, 0.1))
+    assert judged(monitor, chain, bundle.manifest.id, [RISKY_LATER]).decision is Decision.PASS, "it is off by default"
+
+
+def test_looking_ahead_never_lowers_the_risk_that_the_critic_sees_now(far_sighted, chain):
+    ahead, model_id = far_sighted()
+    assert judged(ahead, chain, model_id, [[0.9, 0.0, 0.0]]).q_h == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("risk", [np.full((1, 1, 2), math.nan), np.array([[[0.1, math.inf]]]), np.zeros((1, 3, 2))])
+def test_a_look_ahead_that_gives_no_risk_for_each_candidate_latches(far_sighted, chain, risk):
+    class Broken:
+        def run(self, **inputs):
+            return {"risk": risk}
+
+    ahead, model_id = far_sighted(Broken())
+    assert judged(ahead, chain, model_id, [[0.1, 0.1, 0.0]]).decision is Decision.LATCH
+
+
+def test_a_look_ahead_that_takes_longer_than_a_proposal_may_stops(far_sighted, chain, clock):
+    class Slow:
+        def run(self, **inputs):
+            clock.s += 0.11
+            return {"risk": np.zeros((1, 1, 2))}
+
+    ahead, model_id = far_sighted(Slow())
+    verdict = judged(ahead, chain, model_id, [[0.1, 0.1, 0.0]])
+    assert (verdict.decision, verdict.reason) == (Decision.STOP, Reason.DEADLINE)
+
+
+def test_after_a_hot_swap_the_new_model_looks_ahead_by_its_own_dynamics(far_sighted, chain, clock, tmp_path, arm):
+    class Blind:
+        def run(self, **inputs):
+            return {"risk": np.zeros((1, 1, 2))}
+
+    write_tiny_bundle(tmp_path / "next", arm, seed=1, dynamics=True)
+    following = JudgedModel.of(load_bundle(tmp_path / "next", arm, look_ahead=True))
+    ahead, model_id = far_sighted(Blind(), models={following.manifest.id: following}.get)
+    assert judged(ahead, chain, model_id, [RISKY_LATER]).decision is Decision.PASS
+    clock.s += 0.05
+    assert judged(ahead, chain, following.manifest.id, [RISKY_LATER]).q_h == pytest.approx(0.9)
 
 
 def test_only_the_newest_latents_are_kept(monitor, chain, clock):
@@ -207,7 +280,7 @@ def test_ticks_follow_a_verdict_and_halting_ends_it(monitor, chain, clock):
 
 def test_a_base_needs_no_pose(bundles, base, clock):
     bundle = bundles(base)
-    monitor = SafetyMonitor(bundle.manifest, bundle.critic, base, MonitorParameters(), clock)
+    monitor = SafetyMonitor(JudgedModel.of(bundle), base, MonitorParameters(), clock)
     monitor.receive_robot_state(clock.received)
     frame = Frame(round(clock.s * 1e9))
     latent = LatentInput(

@@ -17,12 +17,12 @@ from fosp_core.specs import RobotConfig
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import DEPLOYED_CANDIDATES, Actors, Proposal, SafePolicy
 from fosp_safety_monitor.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.monitor import SafetyMonitor
+from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.verdict import Decision, Frame, Verdict
 
-Monitoring = Literal["on", "off", "shadow"]
-"""Gate; do not judge at all; judge without gating."""
+Monitoring = Literal["on", "off", "shadow", "look_ahead"]
+"""Gate; do not judge at all; judge without gating; gate, looking ahead."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class Agent:
         self._rng = np.random.default_rng(seed)
         self._time_s = 0.0
         self._monitor = SafetyMonitor(
-            self._bundle.manifest,
-            self._bundle.critic,
+            JudgedModel.of(self._bundle),
             self._robot,
             MonitorParameters(),
             lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),

@@ -25,6 +25,7 @@ class Monitor(StrEnum):
     on = "on"
     off = "off"
     shadow = "shadow"
+    look_ahead = "look_ahead"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ def evaluate(
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="In place of the scenario's number.")] = None,
     monitor: Annotated[
-        Monitor, typer.Option(help="on: the monitor gates; shadow: judges without gating; off: not even asked.")
+        Monitor,
+        typer.Option(
+            help="on: the monitor gates; look_ahead: by what it imagines, too; shadow: judges only; off: not asked."
+        ),
     ] = Monitor.on,
     through_ros: Annotated[
         bool, typer.Option("--through-ros", help="Through the live graph, in real time, instead of in-process.")
