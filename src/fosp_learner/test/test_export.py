@@ -93,7 +93,7 @@ def test_exported_dynamics_give_the_risk_of_each_action_as_the_policy_goes_on_fr
             feature = torch.cat([h, model.imagined_embed(torch.cat([h, z], -1)), z], -1)
             then = actor(feature)[0]
             expected = trainer.behaviour.critics.q_target.values(feature, then)[2]
-            assert risk[0, k, step] == pytest.approx(float(expected), abs=1e-4)
+            assert risk[0, k, step] == pytest.approx(expected.item(), abs=1e-4)
 
 
 def test_a_trained_bundle_loads_with_its_golden_check(

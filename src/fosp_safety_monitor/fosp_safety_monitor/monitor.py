@@ -244,7 +244,7 @@ class SafetyMonitor:
             output = judging.model.critic.run(**state)
             q_h = output["q_h"][0]
             if judging.model.dynamics is not None:
-                q_h = np.maximum(q_h, judging.model.dynamics.run(**state)["risk"][0].max(-1))
+                q_h = _largest(q_h, judging.model.dynamics.run(**state)["risk"][0])
             return CriticValues(
                 q_r=tuple(output["q_r"][0].tolist()),
                 q_c=tuple(output["q_c"][0].tolist()),
@@ -254,6 +254,13 @@ class SafetyMonitor:
         except Exception as error:  # onnxruntime raises its own, undocumented types
             text = f"critic failed on proposal {proposal.step}: {str(error).splitlines()[0][:160]}"
             return Finding(Decision.LATCH, Reason.NOT_FINITE, text)
+
+
+def _largest(now: NDArray[np.float32], ahead: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Risk of each candidate (K,): `now` (K,), or the largest `ahead` (K, H). ValueError when one has no way on."""
+    if ahead.shape[:-1] != now.shape:
+        raise ValueError(f"look-ahead gives risks of shape {ahead.shape} for {len(now)} candidates")
+    return np.maximum(now, ahead.max(-1))
 
 
 def _key(message: LatentInput | ProposalInput) -> tuple[int, int]:

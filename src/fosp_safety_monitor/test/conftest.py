@@ -12,7 +12,7 @@ import pytest
 
 from fosp_core.clock import Now, Received
 from fosp_core.limits import CommandLimits
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.specs import ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
 from fosp_core.testing import DETER, STOCH, tiny_manifest
 from fosp_safety_monitor import decision
 from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
@@ -151,6 +151,21 @@ class Scene:
 @pytest.fixture
 def arm() -> RobotConfig:
     return read_robot(ROBOTS / "sim_arm.yaml")
+
+
+@pytest.fixture
+def turning_arm(arm: RobotConfig) -> RobotConfig:
+    """The arm with a rotation for a fourth axis, taking target poses."""
+    axes = (*arm.action.axes, ActionAxis(name="angular.z", scale=0.5))
+    turning = AxisLimits(speed=0.6, acceleration=8.0, deceleration=12.0)
+    return arm.model_copy(
+        update={
+            "action": arm.action.model_copy(update={"axes": axes}),
+            "limits": {**arm.limits, "angular.z": turning},
+            "command_type": "PoseStamped",
+            "target_lead": TargetLead(distance=0.05, angle=0.2),
+        }
+    )
 
 
 @pytest.fixture
