@@ -113,6 +113,11 @@ def test_the_world_of_a_scenario_is_written_for_gazebo(capsys, tmp_path):
     assert not (tmp_path / "moving.sdf").exists()
 
 
+def test_without_gazebo_one_line_says_what_to_install_and_nothing_is_started(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "apt install ros-jazzy-ros-gz" in refused(capsys, "up", "sim", "--simulator", "gazebo")
+
+
 def test_a_bundle_for_another_task_is_refused(capsys, folder):
     path = scenario_file(folder)
     assert "'tiny'" in refused(capsys, "eval", "--bundle", folder / "bundle", "--scenario", path)

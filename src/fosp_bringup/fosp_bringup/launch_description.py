@@ -15,6 +15,7 @@ from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Process, Stack, enclave, settings, stack
 from fosp_core.errors import UserError
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
+from fosp_sim.gazebo_services import require_gazebo
 from launch import LaunchContext, LaunchDescription
 
 NOTHING = "none"
@@ -48,6 +49,8 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
             _RENAMED.get(name, name): _flag(name, value) if name in _FLAGS else value for name, value in given.items()
         }
         box = given["black_box"]
+        if values.get("simulator") == "gazebo":
+            require_gazebo()
         values["black_box"] = "" if box == NOTHING else str(Path(box).expanduser())
         return actions(stack(**values))  # type: ignore[arg-type]
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
+
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
 from fosp_core.errors import UserError
 
 TIMEOUT_MS = 2000
 INSTALL = "install Gazebo with its ROS packages: sudo apt install ros-jazzy-ros-gz"
+
+
+def require_gazebo() -> None:
+    """UserError when Gazebo's tool, or its bridge to ROS, is not installed."""
+    if shutil.which("gz") is None:
+        raise UserError(f"gz is not there; {INSTALL}")
+    try:
+        get_package_prefix("ros_gz_bridge")
+    except PackageNotFoundError:
+        raise UserError(f"ros_gz_bridge is not installed; {INSTALL}") from None
 
 
 def create_command(world: str, sdf: str) -> list[str]:

@@ -59,6 +59,10 @@ def up(
     from fosp_bringup.supervisor import Supervisor
 
     simulated = name == "sim"
+    if simulated and simulator == "gazebo":
+        from fosp_sim.gazebo_services import require_gazebo
+
+        require_gazebo()
     described = stack(
         robot="" if simulated else name,
         simulator=simulator if simulated else "none",
