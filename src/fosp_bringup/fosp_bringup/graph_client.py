@@ -27,10 +27,11 @@ class GraphClient:
         namespace: str = "",
         domain_id: int | None = None,
         make_executor: Callable[..., Any] = SingleThreadedExecutor,
+        enclave: str = "/",
     ) -> None:
-        """`domain_id`: by default that of the environment."""
+        """`domain_id`: by default that of the environment; `enclave`: where SROS2 is switched on (stack.enclave)."""
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain_id)
+        rclpy.init(args=["--ros-args", "--enclave", enclave], context=self._context, domain_id=domain_id)
         self.node: Any = rclpy.create_node(name, namespace=namespace or None, context=self._context)
         self._executor = make_executor(context=self._context)
         self._executor.add_node(self.node)

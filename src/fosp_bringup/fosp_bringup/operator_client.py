@@ -6,15 +6,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
+from fosp_bringup.graph_client import GraphClient
 from fosp_bringup.interfaces import OPERATOR
-from fosp_bringup.stack import enclave
+from fosp_bringup.stack import MONITOR, enclave
 from fosp_core import topics
 from fosp_core.bundle import verify_bundle
 from fosp_core.errors import UserError
@@ -28,7 +25,6 @@ LOADING_S = 45.0
 """From the announcement to the switch: the encoder gives its followers 30 s."""
 TRIAL_S = 120.0
 """A trial is 200 decisions, ten seconds; but a robot that stands makes none."""
-_ANSWER_S = 5.0
 _SAID = {
     ModelStatus.STATE_READY: "loaded and tested by the encoder, which waits for policy and safety monitor",
     ModelStatus.STATE_TRIAL: "makes the decisions from now on, on trial; the bundle before it is kept",
@@ -38,40 +34,22 @@ _SAID = {
 }
 
 
-class OperatorClient:
+class OperatorClient(GraphClient):
     """A node of its own for one request; use as a context manager. `namespace`: of the robot's stack.
 
     UserError when no such stack answers.
     """
 
     def __init__(self, namespace: str = "") -> None:
-        self._context = rclpy.Context()
-        rclpy.init(args=["--ros-args", "--enclave", enclave(OPERATOR, namespace)], context=self._context)
-        self._node: Any = rclpy.create_node(OPERATOR, namespace=namespace or None, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        super().__init__(OPERATOR, namespace, enclave=enclave(OPERATOR, namespace))
         self._where = f"namespace '{namespace}'" if namespace else "this ROS domain"
-
-    def __enter__(self) -> OperatorClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
 
     def reset(self) -> tuple[bool, str]:
         """End a latched stop; whether the monitor did, and what it said."""
-        client = self._node.create_client(Trigger, "safety_monitor_node/reset")
-        if not client.wait_for_service(DISCOVERY_S):
-            raise self._nobody("safety_monitor_node")
-        future = client.call_async(Trigger.Request())
-        self._executor.spin_until_future_complete(future, timeout_sec=_ANSWER_S)
-        if not future.done():
-            return False, "the safety monitor does not answer"
-        return bool(future.result().success), str(future.result().message)
+        answer = self.call(Trigger, f"{MONITOR}/reset", Trigger.Request(), DISCOVERY_S)
+        if answer is None:
+            raise self._nobody(MONITOR)
+        return bool(answer.success), str(answer.message)
 
     def offer(self, bundle: Path, write: Callable[[str], None]) -> bool:
         """Have the graph take a bundle over without a stop; whether it did. `write` is told of each step.
@@ -80,14 +58,14 @@ class OperatorClient:
         """
         manifest = verify_bundle(bundle)
         statuses: deque[ModelStatus] = deque()
-        leader = resolved_node(self._node, LEADER)
+        leader = resolved_node(self.node, LEADER)
 
         def hear(message: ModelStatus) -> None:
             if message.node == leader:
                 statuses.append(message)
 
-        self._node.create_subscription(ModelStatus, topics.MODEL_STATUS, hear, MODEL_STATUSES)
-        announcements = self._node.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
+        self.node.create_subscription(ModelStatus, topics.MODEL_STATUS, hear, MODEL_STATUSES)
+        announcements = self.node.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
         if not self._spin_until(lambda: bool(statuses), DISCOVERY_S):
             raise self._nobody(LEADER)
         name = manifest.id[:12]
@@ -100,7 +78,7 @@ class OperatorClient:
                 model_id=manifest.id,
                 parent_id=manifest.parent_id,
                 path=str(bundle.absolute()),
-                stamp=self._node.get_clock().now().to_msg(),
+                stamp=self.node.get_clock().now().to_msg(),
             )
         )
         return self._follow(manifest.id, statuses, write)
@@ -127,7 +105,7 @@ class OperatorClient:
     def _spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         until = time.monotonic() + timeout_s
         while not condition() and time.monotonic() < until:
-            self._executor.spin_once(timeout_sec=0.1)
+            self.spin_once(0.1)
         return condition()
 
     def _nobody(self, name: str) -> UserError:
