@@ -66,6 +66,7 @@ class RobotSide:
             self._command.header.frame_id = robot.action.frame_id
         self._measured: tuple[Received, Pose] | None = None
         self._target: PoseTarget | None = None
+        self._sent_s = 0.0
         self._publisher = node.create_publisher(type(self._command), robot.command_topic, qos.COMMAND)
         state_type = JointState if robot.state_type == "JointState" else Odometry
         gated = node.create_gated_subscription
