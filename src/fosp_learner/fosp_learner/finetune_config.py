@@ -13,8 +13,8 @@ from fosp_learner.config import LearnerConfig
 class GateConfig(Spec):
     """How much worse than the running bundle a candidate may be on episodes that neither was trained on."""
 
-    episodes: int = Field(60, gt=0)
-    """About so many judge a candidate ..."""
+    episodes: int = Field(120, gt=0)
+    """About so many judge a candidate: with half as many the miss rate is as uncertain as its margin is wide ..."""
     calibration_episodes: int = Field(300, gt=0)
     """... and at most so many calibrate it, half of them with a violation: with few of those the threshold that keeps
     the promised miss rate is so low that nothing is feasible."""
