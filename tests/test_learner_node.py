@@ -46,7 +46,11 @@ def parent(bags: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with training weights, of two updates."""
     folder = tmp_path_factory.mktemp("parent")
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump({"cloning": {"share": 0.0}, "refinement": {"share": 0.0}, "batch_size": 4}))
+    config.write_text(
+        yaml.safe_dump(
+            {"cloning": {"share": 0.0}, "refinement": {"share": 0.0}, "extraction": {"share": 0.0}, "batch_size": 4}
+        )
+    )
     command = [*FOSP, "pretrain", str(bags), "--out", str(folder / "bundle"), "--steps", "2", "--config", str(config)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ class NetworkConfig(Spec):
     keypoint_values: int = 8
     """... and features read off at each of them."""
     memory: int = 0
-    """Units of the recurrent memory of image embeddings m (`memory.units`)."""
+    """Units of the recurrent memory of image embeddings m (`extraction.memory`)."""
 
     @property
     def stoch(self) -> int:
@@ -165,9 +165,9 @@ class ActorConfig(Spec):
     std_min: float = Field(0.1, gt=0)
     std_max: float = Field(1.0, gt=0)
     sees: Literal["image", "all"] = "image"
-    """The image embedding e_t (and m_t, see `memory`), or all of it. h_t holds the past actions, and an actor that may
-    look at them copies the last one instead of looking at the image: it clones the data almost perfectly and does not
-    move the robot (the copycat problem; Wen et al. 2020)."""
+    """The image embedding e_t (and m_t, see `extraction.memory`), or all of it. h_t holds the past actions, and an
+    actor that may look at them copies the last one instead of looking at the image: it clones the data almost perfectly
+    and does not move the robot (the copycat problem; Wen et al. 2020)."""
     layers: int = Field(2, ge=1)
     units: int | None = Field(256, gt=0)
     """Hidden units; None: those of the size."""
@@ -217,19 +217,19 @@ class RefinementConfig(Spec):
     """Draw z from the posterior anew for each batch (noise against overfitting), not its mode."""
 
 
-class MemoryConfig(Spec):
-    """What the actor remembers of earlier images, for a camera that does not see all that matters at once.
+class ExtractionConfig(Spec):
+    """Last phase: the actor alone, by the weights of the finished critics, on long sequences of image embeddings.
 
-    A recurrent network over image embeddings, m_t = GRU(m_{t-1}, e_t), from the episode's first image on. It sees no
-    actions: with those an actor copies the last one. It is trained with the actor in a last phase, by the weights of
-    the finished critics, on long sequences of the embeddings that refinement computed.
+    Joint training leaves it worse than cloning did: its batches hold few scenes, and weights that move. The embeddings
+    are those of refinement; the episodes those that `cloning.episodes` chooses. Not for `actor.objective` backprop.
     """
 
-    units: int = Field(0, ge=0)
-    """0: none. A third-person camera needs none; one that the robot carries, and that loses sight of goal and
-    obstacles, does."""
     share: float = Field(1.2, ge=0)
     """So many updates per full update."""
+    memory: int = Field(0, ge=0)
+    """Units of a memory of earlier images that the actor sees beside the current one; 0: none. It is a recurrent
+    network, m_t = GRU(m_{t-1}, e_t), from the episode's first image on, and sees no actions: with those an actor copies
+    the last one. A camera beside the robot needs none; one that the robot carries loses sight of goal and obstacles."""
     sequence_length: int = Field(64, gt=2)
     batch_size: int = Field(32, gt=0)
     embed_noise: float = Field(0.05, ge=0)
@@ -280,7 +280,7 @@ class LearnerConfig(Spec):
     cloning: CloningConfig = CloningConfig()
     imagination: ImaginationConfig = ImaginationConfig()
     refinement: RefinementConfig = RefinementConfig()
-    memory: MemoryConfig = MemoryConfig()
+    extraction: ExtractionConfig = ExtractionConfig()
     calibration: CalibrationConfig = CalibrationConfig()
 
     @property
@@ -290,19 +290,20 @@ class LearnerConfig(Spec):
 
     @property
     def phases(self) -> tuple[int, int, int, int]:
-        """Updates of each phase: cloning, full updates, refinement, memory."""
-        shares = (self.cloning.share, 1.0, self.refinement.share, self.memory.share if self.memory.units else 0.0)
-        cloning, full, refinement, memory = (round(share * self.steps) for share in shares)
-        return cloning, full, refinement, memory
+        """Updates of each phase: cloning, full updates, refinement, extraction."""
+        extraction = self.extraction.share if self.actor.objective == "regression" else 0.0
+        shares = (self.cloning.share, 1.0, self.refinement.share, extraction)
+        cloning, full, refinement, extraction_ = (round(share * self.steps) for share in shares)
+        return cloning, full, refinement, extraction_
 
     @property
     def named_phases(self) -> tuple[tuple[str, int], ...]:
         """Name and updates of each phase."""
-        return tuple(zip(("cloning", "full updates", "refinement", "memory"), self.phases, strict=True))
+        return tuple(zip(("cloning", "full updates", "refinement", "extraction"), self.phases, strict=True))
 
     @property
     def network(self) -> NetworkConfig:
-        return SIZES[self.size].model_copy(update={"memory": self.memory.units})
+        return SIZES[self.size].model_copy(update={"memory": self.extraction.memory})
 
     @model_validator(mode="after")
     def _side(self) -> LearnerConfig:
@@ -319,8 +320,6 @@ class LearnerConfig(Spec):
             raise ValueError("actor.std_min must be below actor.std_max")
         if self.cloning.share and self.actor.sees != "image":
             raise ValueError("cloning.share must be 0 for an actor that does not see the image alone (actor.sees)")
-        if self.refinement.actor and self.memory.units:
-            raise ValueError("refinement.actor must be false with memory.units: the memory phase trains the actor then")
         if self.refinement.actor and self.actor.objective != "regression":
             raise ValueError("refinement.actor must be false with actor.objective backprop: latents are fixed there")
         return self

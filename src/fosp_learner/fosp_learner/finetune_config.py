@@ -99,7 +99,7 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
             "world_model_warmup": 0.0,
             "cloning": config.cloning.model_copy(update={"share": 0.0}),
             "refinement": config.refinement.model_copy(update={"share": 0.0}),
-            "memory": config.memory.model_copy(update={"share": 0.0}),
+            "extraction": config.extraction.model_copy(update={"share": 0.0}),
             "world_model": slower(config.world_model),
             "critic": slower(config.critic),
             "actor": slower(config.actor),

@@ -38,7 +38,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
         self.device = device or torch.device("cpu")
-        for part in (config, config.cloning, config.refinement, config.memory):
+        for part in (config, config.cloning, config.refinement, config.extraction):
             batch_size = part.batch_size  # type: ignore[attr-defined]
             distributed.share(batch_size)
         self.seconds = 0.0
@@ -54,7 +54,7 @@ class Trainer:
         every = config.cloning.episodes == "all"
         self._frames = FrameSampler(data, config.world_model.image_shift, every)
         cloned = replace(data, episodes=cloned_episodes(data.episodes, every))
-        self._remembered = self._sequences.another(cloned, config.memory.sequence_length)
+        self._extracted = self._sequences.another(cloned, config.extraction.sequence_length)
         self._data = data
         self._latents: LatentStore | None = None
         self.world_model.to(self.device)
@@ -91,7 +91,7 @@ class Trainer:
         elif self.step < cloning + full + refinement:
             figures = self._refine()
         else:
-            figures = self._remember()
+            figures = self._extract()
         self.step += 1
         return {name: float(value) for name, value in figures.items()}
 
@@ -142,10 +142,10 @@ class Trainer:
             return deter, rssm.mode(logits), embed
         return deter, rssm.sample(logits, distributed.uniform(*logits.shape[:-1], 1, device=self.device)), embed
 
-    def _remember(self) -> dict[str, Tensor]:
-        """Memory and actor, by the weights of the finished critics."""
-        config, model = self.config.memory, self.world_model
-        rows, batch = self._remembered.rows(config.batch_size, distributed.share(config.batch_size))
+    def _extract(self) -> dict[str, Tensor]:
+        """The actor, and its memory, by the weights of the finished critics."""
+        config, model = self.config.extraction, self.world_model
+        rows, batch = self._extracted.rows(config.batch_size, distributed.share(config.batch_size))
         deter, stoch, embed = self._stored(rows, sample=False)
         batch = batch.to(self.device)
         noise = config.embed_noise * distributed.normal(*embed.shape, device=self.device)
@@ -167,7 +167,7 @@ class Trainer:
         deter, stoch, embed = self._stored(rows, config.sample)
         batch = batch.to(self.device)
         with autocast(self.config.bf16, self.device):
-            unseen = deter.new_zeros(*rows.shape, self.config.memory.units)
+            unseen = deter.new_zeros(*rows.shape, self.config.extraction.memory)
             feature = torch.cat([unseen, deter, embed, stoch], -1)
             loss = behaviour_loss(self.behaviour, data_trajectories(batch, feature))
         figures = {f"behaviour/{name}": value for name, value in loss.figures.items()}
@@ -221,7 +221,7 @@ class Trainer:
         if self.step < config.phases[0]:
             return dict.fromkeys(("world_model", "actor"), config.cloning.learning_rate)
         if self.step >= sum(config.phases[:3]):
-            return dict.fromkeys(("world_model", "actor"), config.memory.learning_rate)
+            return dict.fromkeys(("world_model", "actor"), config.extraction.learning_rate)
         return {
             "world_model": config.world_model.learning_rate,
             "critics": config.critic.learning_rate,

@@ -52,7 +52,7 @@ def settings() -> LearnerConfig:
             "learning_rate_warmup": 0,
             "cloning": {"share": 1.0, "batch_size": 6},
             "refinement": {"share": 1.0, "batch_size": 4},
-            "memory": {"units": 5, "share": 1.0, "batch_size": 4, "sequence_length": 9},
+            "extraction": {"memory": 5, "share": 1.0, "batch_size": 4, "sequence_length": 9},
         }
     )
 

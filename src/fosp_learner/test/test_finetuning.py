@@ -19,7 +19,7 @@ from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
 from fosp_learner.candidate import GateEpisodes
 from fosp_learner.checkpoint import network_tensors
-from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig, RefinementConfig
+from fosp_learner.config import CloningConfig, ExtractionConfig, LearnerConfig, NetworkConfig, RefinementConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetune_config import FinetuneConfig, GateConfig
@@ -52,6 +52,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory, robot: RobotConfig, make_ep
         bf16=False,
         cloning=CloningConfig(share=0.0),
         refinement=RefinementConfig(share=0.0),
+        extraction=ExtractionConfig(share=0.0),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(learner_config.SIZES, "nano", TINY)

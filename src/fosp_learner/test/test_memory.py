@@ -41,7 +41,7 @@ def settings(**changes: object) -> LearnerConfig:
         "steps": 3,
         "cloning": {"share": 1.0, "batch_size": 4},
         "refinement": {"share": 1.0, "batch_size": 2},
-        "memory": {"units": UNITS, "share": 1.0, "batch_size": 2, "sequence_length": 12},
+        "extraction": {"memory": UNITS, "share": 1.0, "batch_size": 2, "sequence_length": 12},
         "batch_size": 2,
         "sequence_length": 5,
         "bf16": False,
@@ -119,7 +119,7 @@ def test_the_last_phase_moves_memory_and_actor_alone(data: Dataset):
     assert any(name.startswith("world_model.memory.") for name in moved)
 
 
-def test_an_interrupted_memory_phase_goes_on_exactly(data: Dataset, tmp_path: Path):
+def test_an_interrupted_extraction_goes_on_exactly(data: Dataset, tmp_path: Path):
     whole = Trainer(settings(), data)
     total = whole.config.total_steps
     for _ in range(total):
@@ -148,8 +148,8 @@ def test_what_an_earlier_image_showed_is_acted_on(make_episode: Callable[..., Ep
     found = from_episodes(episodes)
     errors = {}
     for units in (0, UNITS):
-        memory = {"units": units, "share": 40.0, "batch_size": 16, "sequence_length": 11, "embed_noise": 0.0}
-        trainer = Trainer(settings(steps=4, cloning={"share": 20.0, "batch_size": 16}, memory=memory), found)
+        extraction = {"memory": units, "share": 40.0, "batch_size": 16, "sequence_length": 11, "embed_noise": 0.0}
+        trainer = Trainer(settings(steps=4, cloning={"share": 20.0, "batch_size": 16}, extraction=extraction), found)
         for _ in range(trainer.config.total_steps):
             trainer.train_step()
         wrong = []
