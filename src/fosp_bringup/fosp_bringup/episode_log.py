@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fosp_sim.metrics import EpisodeResult
 
-PASS, STOP = 0, 3
+PASS, SUBSTITUTE, STOP = 0, 1, 3
 
 
 @dataclass(frozen=True)
@@ -97,4 +97,5 @@ class EpisodeLog:
             steps=len(self.steps),
             vetoes=sum(decision != PASS for decision in decisions),
             stops=sum(decision >= STOP for decision in decisions),
+            substitutions=sum(decision == SUBSTITUTE for decision in decisions),
         )

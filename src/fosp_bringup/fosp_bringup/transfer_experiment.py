@@ -193,7 +193,7 @@ def _evaluate(
     trial: Trial, bundle: Path, robot: RobotConfig, scenario: Scenario, monitoring: Monitoring
 ) -> dict[str, Any]:
     """In this machine's processes, one per core."""
-    done = evaluate_all([Evaluation(bundle, scenario, robot, ACTORS[trial.arm])], monitoring)
+    done = evaluate_all([Evaluation(bundle, scenario, robot, ACTORS[trial.arm], monitoring)])
     results = sorted((result for _, result in done), key=lambda result: result.episode)
     return summarise(scenario.model_dump(mode="json"), "", results)
 

@@ -17,6 +17,7 @@ import yaml
 
 from fosp_bringup.cli import run
 from fosp_bringup.commands import evaluate
+from fosp_bringup.evaluation_tables import difference
 from fosp_bringup.paths import robot_path
 from fosp_core.bundle import read_manifest, write_bundle
 from fosp_core.specs import read_robot
@@ -66,7 +67,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_one_bundle_on_one_scenario_writes_what_the_contract_says(made: Path, tmp_path: Path, capsys: Any) -> None:
     assert evaluated("--bundle", made / "calm", "--scenario", made / "first.yaml", "--json", tmp_path / "out") == 0
     figures = json.loads((tmp_path / "out").read_text())
-    assert list(figures) == CONTRACT
+    assert [key for key in figures if key in CONTRACT] == CONTRACT
+    assert (figures["monitor"], figures["policy"]) == ("on", "bundle")
+    assert figures["promised_miss_rate"] == 0.05
     assert figures["bundle_id"] == read_manifest(made / "calm").id
     assert figures["scenario"]["seed"] == 1
     assert [episode["episode"] for episode in figures["per_episode"]] == [0, 1]
@@ -129,16 +132,37 @@ def test_the_tables_have_a_line_per_row_even_in_a_pipe(compared: tuple[dict[str,
     assert [line[1].strip() for line in lines[4:]] == ["moving - calm"] * 2
 
 
+def test_two_ways_of_monitoring_are_run_on_the_same_episodes(made: Path, tmp_path: Path, capsys: Any) -> None:
+    start = ("--bundle", made / "calm", "--scenario", made / "first.yaml", "--policy", "greedy")
+    assert evaluated(*start, "--monitor", "on", "--monitor", "shadow", "--json", tmp_path / "out") == 0
+    figures = json.loads((tmp_path / "out").read_text())
+    assert [(row["monitor"], row["policy"]) for row in figures["evaluations"]] == [
+        ("on", "greedy"),
+        ("shadow", "greedy"),
+    ]
+    assert [row["hindsight"] is None for row in figures["evaluations"]] == [True, False]
+    (compared,) = figures["comparisons"]
+    assert (compared["first"], compared["second"]) == ("calm (monitor on)", "calm (monitor shadow)")
+    assert "false brakes" in capsys.readouterr().out
+
+
+def test_what_the_evaluation_cannot_do_through_ros_is_refused(made: Path, capsys: Any) -> None:
+    start = ("--bundle", made / "calm", "--scenario", made / "first.yaml", "--through-ros")
+    assert "in-process only" in refused(capsys, *start, "--policy", "greedy")
+    assert "with the monitor on" in refused(capsys, *start, "--monitor", "on", "--monitor", "off")
+    assert "once" in refused(capsys, *start, "--monitor", "on", "--monitor", "on")
+
+
 def test_differences_are_marked_when_their_interval_excludes_zero() -> None:
     figures = {"success_difference": 0.12, "success_difference_ci95": [0.031, 0.205]}
-    assert evaluate._difference(figures, "success", 100) == "+12.0 (+3.1 to +20.5) *"
+    assert difference(figures, "success", 100) == "+12.0 (+3.1 to +20.5) *"
     figures = {"return_difference": 0.5, "return_difference_ci95": [-0.25, 1.25]}
-    assert evaluate._difference(figures, "return", 1) == "+0.50 (-0.25 to +1.25)"
+    assert difference(figures, "return", 1) == "+0.50 (-0.25 to +1.25)"
 
 
 def test_differences_of_cost_are_never_marked() -> None:
     figures = {"cost_difference": 0.5, "cost_difference_ci95": [0.25, 1.25]}
-    assert evaluate._difference(figures, "cost", 1) == "+0.50 (+0.25 to +1.25)"
+    assert difference(figures, "cost", 1) == "+0.50 (+0.25 to +1.25)"
 
 
 def test_bundles_follow_compare_with_and_without_repeating_it() -> None:

@@ -15,7 +15,7 @@ from fosp_core.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.specs import RobotConfig
 from fosp_perception.encoder import Encoder, LatentState
-from fosp_policy.expansion import DEPLOYED_CANDIDATES, Actors, Proposal, SafePolicy
+from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
 from fosp_safety_monitor.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
 from fosp_safety_monitor.parameters import MonitorParameters
@@ -23,6 +23,9 @@ from fosp_safety_monitor.verdict import Decision, Frame, Verdict
 
 Monitoring = Literal["on", "off", "shadow", "look_ahead"]
 """Gate; do not judge at all; judge without gating; gate, looking ahead."""
+
+_FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD
+"""Standard deviation of the alternatives around an action that is not the bundle's: as a certain actor's own."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +72,40 @@ class Agent:
         is_first: bool,
         position: tuple[float, float, float],
         time_s: float,
+        foreign: NDArray[np.float32] | None = None,
     ) -> Action:
         """Decide on `images` (C, H, W, 3) uint8 taken `time_s` s into the episode, `executed` (n,) before them.
 
-        `position` m is that of the commanded point.
+        `position` m is that of the commanded point. A `foreign` action (n,) in [-1, 1] is proposed in place of the
+        bundle's own, with alternatives drawn around it that nobody has screened.
         """
         latent = self._encoder.step(images, executed, is_first)
-        proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng)
-        wanted = proposal.candidates[proposal.chosen].action
+        actions, chosen = self._own(latent) if foreign is None else self._around(foreign)
         self._step += 1
         if self._monitoring == "off":
-            return Action(wanted, Decision.PASS, None)
-        verdict = self._judge(latent, proposal, position, time_s)
+            return Action(actions[chosen], Decision.PASS, None)
+        verdict = self._judge(latent, actions, chosen, position, time_s)
         return Action(np.array(verdict.action_out, np.float32), verdict.decision, verdict)
 
+    def _own(self, latent: LatentState) -> tuple[NDArray[np.float32], int]:
+        """Candidates (K, n) of the bundle's policy, and the index of the one it chose."""
+        proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng)
+        return np.stack([candidate.action for candidate in proposal.candidates]), proposal.chosen
+
+    def _around(self, foreign: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+        noise = self._rng.standard_normal((DEPLOYED_CANDIDATES, len(foreign)), np.float32)
+        noise[0] = 0.0
+        return np.clip(foreign + _FOREIGN_SPREAD * noise, -1.0, 1.0).astype(np.float32), 0
+
     def _judge(
-        self, latent: LatentState, proposal: Proposal, position: tuple[float, float, float], time_s: float
+        self,
+        latent: LatentState,
+        actions: NDArray[np.float32],
+        chosen: int,
+        position: tuple[float, float, float],
+        time_s: float,
     ) -> Verdict:
         model_id, frame, received = self._model_id, Frame(round(time_s * 1e9)), Received(time_s, time_s)
-        actions = np.stack([candidate.action for candidate in proposal.candidates])
         self._time_s = time_s
         self._monitor.receive_robot_state(received)
         self._monitor.receive_pose(received, position)
@@ -104,8 +122,6 @@ class Agent:
                 latent.contrast,
             )
         )
-        verdict = self._monitor.receive_proposal(
-            ProposalInput(self._step, model_id, frame, time_s, actions, proposal.chosen)
-        )
+        verdict = self._monitor.receive_proposal(ProposalInput(self._step, model_id, frame, time_s, actions, chosen))
         assert verdict is not None  # its latent has come
         return verdict

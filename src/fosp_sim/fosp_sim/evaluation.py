@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,11 +16,16 @@ from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
 from fosp_policy.expansion import Actors
 from fosp_safety_monitor.verdict import Decision
-from fosp_sim.agent import Agent, Monitoring
+from fosp_sim.agent import Action, Agent, Monitoring
+from fosp_sim.demonstrators import Demonstrator
 from fosp_sim.env import Env
+from fosp_sim.hindsight import hindsight
 from fosp_sim.metrics import EpisodeResult
 from fosp_sim.processes import in_processes
 from fosp_sim.scenario import Scenario
+
+Proposer = Literal["bundle", "greedy", "random"]
+"""Who proposes: the bundle's policy, or a demonstrator that heeds no obstacle. The bundle's critics judge either."""
 
 _SHARE = 5
 """Episodes that a process takes at a time."""
@@ -33,6 +40,8 @@ class Evaluation:
     robot: RobotConfig
     actors: Actors = "both"
     """Of the bundle, those that propose."""
+    monitoring: Monitoring = "on"
+    proposer: Proposer = "bundle"
 
 
 def evaluate_episodes(
@@ -42,6 +51,7 @@ def evaluate_episodes(
     episodes: Sequence[int],
     monitoring: Monitoring = "on",
     actors: Actors = "both",
+    proposer: Proposer = "bundle",
 ) -> list[EpisodeResult]:
     """Run `episodes` of `scenario` in this process. UserError when bundle, robot and scenario do not fit."""
     bundle = load_bundle(bundle_directory, robot, provider="cpu", look_ahead=monitoring == "look_ahead")
@@ -51,7 +61,8 @@ def evaluate_episodes(
         )
     env = Env(scenario, robot, observation=bundle.manifest.observation)
     agent = Agent(bundle, robot, monitoring, actors)
-    return [_run(env, agent, episode) for episode in episodes]
+    horizon = bundle.manifest.calibration.horizon_steps
+    return [_run(env, agent, episode, proposer, horizon) for episode in episodes]
 
 
 def evaluate(
@@ -62,12 +73,12 @@ def evaluate(
     workers: int | None = None,
 ) -> Iterator[EpisodeResult]:
     """Yield the result of every episode of `scenario` as it comes, from parallel processes (default: one per core)."""
-    for _, result in evaluate_all([Evaluation(bundle_directory, scenario, robot)], monitoring, workers):
+    for _, result in evaluate_all([Evaluation(bundle_directory, scenario, robot, monitoring=monitoring)], workers):
         yield result
 
 
 def evaluate_all(
-    evaluations: Sequence[Evaluation], monitoring: Monitoring = "on", workers: int | None = None
+    evaluations: Sequence[Evaluation], workers: int | None = None
 ) -> Generator[tuple[int, EpisodeResult], None, None]:
     """Run every episode of every evaluation in parallel processes (default: one per core).
 
@@ -80,8 +91,8 @@ def evaluate_all(
         for first in range(0, evaluation.scenario.episodes, _SHARE)
     ]
     arguments = [
-        (chosen.bundle_directory, chosen.scenario, chosen.robot, episodes, monitoring, chosen.actors)
-        for chosen, episodes in ((evaluations[i], episodes) for i, episodes in shares)
+        (one.bundle_directory, one.scenario, one.robot, episodes, one.monitoring, one.actors, one.proposer)
+        for one, episodes in ((evaluations[i], episodes) for i, episodes in shares)
     ]
     with closing(in_processes(evaluate_episodes, arguments, workers)) as done:
         for share, results in done:
@@ -89,27 +100,47 @@ def evaluate_all(
                 yield shares[share][0], result
 
 
-def _run(env: Env, agent: Agent, episode: int) -> EpisodeResult:
+def _run(env: Env, agent: Agent, episode: int, proposer: Proposer, horizon_steps: int) -> EpisodeResult:
     observation = env.reset(episode)
     agent.reset(episode)
+    script = None
+    if proposer != "bundle":
+        script = Demonstrator(proposer, env.scene, env.robot, env.scenario.seed + episode)
     images, time_s, is_first = observation.images, observation.time, True
     executed = np.zeros(env.action_size, np.float32)
-    cost = total = 0.0
-    decisions: list[Decision] = []
+    total = 0.0
+    costs: list[float] = []
+    actions: list[Action] = []
     while True:
         x, y, z = env.world.position()[:3]
-        chosen = agent.act(images, executed, is_first, (float(x), float(y), float(z)), time_s)
-        decisions.append(chosen.decision)
-        result = env.step(chosen.action)
-        cost, total = cost + result.cost, total + result.reward
+        foreign = script.act(env.world.state(), time_s) if script is not None else None
+        actions.append(agent.act(images, executed, is_first, (float(x), float(y), float(z)), time_s, foreign))
+        result = env.step(actions[-1].action)
+        costs.append(result.cost)
+        total += result.reward
         if result.last:
-            return EpisodeResult(
-                episode=episode,
-                reached=result.success,
-                cost=cost,
-                episode_return=total,
-                steps=len(decisions),
-                vetoes=sum(d is not Decision.PASS for d in decisions),
-                stops=sum(d >= Decision.STOP for d in decisions),
-            )
+            return episode_result(episode, result.success, costs, total, actions, horizon_steps)
         images, executed, time_s, is_first = result.images, result.executed, result.time, False
+
+
+def episode_result(
+    episode: int, reached: bool, costs: list[float], total: float, actions: list[Action], horizon_steps: int
+) -> EpisodeResult:
+    """What came of an episode whose step t took `actions[t]` and cost `costs[t]`; `total`: its return."""
+    decisions = [action.decision for action in actions]
+    verdicts = [action.verdict for action in actions if action.verdict is not None]
+    violation = next((t for t, cost in enumerate(costs) if cost > 0), None)
+    until = decisions[: violation + 1] if violation is not None else []
+    return EpisodeResult(
+        episode=episode,
+        reached=reached,
+        cost=sum(costs),
+        episode_return=total,
+        steps=len(decisions),
+        vetoes=sum(d is not Decision.PASS for d in decisions),
+        stops=sum(d >= Decision.STOP for d in decisions),
+        substitutions=sum(d is Decision.SUBSTITUTE for d in decisions),
+        violated_under=until[-1].name if until else "",
+        vetoed_for=sum(1 for _ in takewhile(lambda d: d is not Decision.PASS, reversed(until))),
+        hindsight=hindsight(verdicts, costs, horizon_steps) if verdicts and verdicts[0].shadow else None,
+    )

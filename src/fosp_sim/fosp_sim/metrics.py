@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from fosp_sim.hindsight import FORESIGHT_STEPS, Hindsight
 
 Z_95 = 1.959963984540054
 _RESAMPLES = 10_000
@@ -31,10 +35,23 @@ class EpisodeResult:
     """Verdicts other than PASS."""
     stops: int
     """Verdicts STOP and LATCH."""
+    substitutions: int = 0
+    """Verdicts SUBSTITUTE: a feasible candidate took the place of the proposed one, and the robot went on."""
+    violated_under: str = ""
+    """The monitor's decision on the first step in violation; empty without one."""
+    vetoed_for: int = 0
+    """Steps in a row that it did not pass, up to that one."""
+    hindsight: Hindsight | None = None
+    """Of an episode that was judged and not gated."""
 
     @property
     def violated(self) -> bool:
         return self.cost > 0
+
+    @property
+    def brakes(self) -> int:
+        """Verdicts RECOVER, STOP and LATCH: slowed down or stopped for want of a feasible candidate."""
+        return self.vetoes - self.substitutions
 
     @property
     def success(self) -> bool:
@@ -44,8 +61,12 @@ class EpisodeResult:
         return {**asdict(self), "success": self.success, "violated": self.violated}
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate; (0, 1) for no trials (Wilson 1927)."""
+def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a rate; (0, 1) for no trials (Wilson 1927).
+
+    Of a sum of shares in [0, 1] in place of successes it is an interval of their mean, too wide rather than too narrow:
+    a share varies no more than a success does.
+    """
     if trials == 0:
         return 0.0, 1.0
     p, n, z2 = successes / trials, trials, Z_95**2
@@ -94,15 +115,30 @@ def paired_mean_difference(first: Sequence[float], second: Sequence[float]) -> t
     differences = np.array([a - b for a, b in zip(first, second, strict=True)])
     if not len(differences):
         return 0.0, 0.0, 0.0
-    rng = np.random.Generator(np.random.PCG64(0))
-    means = np.concatenate(
-        [
-            differences[rng.integers(len(differences), size=(_BLOCK, len(differences)))].mean(axis=1)
-            for _ in range(_RESAMPLES // _BLOCK)
-        ]
-    )
+    means = np.concatenate([differences[drawn].mean(axis=1) for drawn in _resamples(len(differences))])
     low, high = np.percentile(means, [2.5, 97.5])
     return float(differences.mean()), float(low), float(high)
+
+
+def share_of_steps(counts: Sequence[int], steps: Sequence[int]) -> tuple[float, float, float]:
+    """Counted steps of all `steps`, both per episode, as a share, and its 95 % interval (low, high).
+
+    The steps of an episode are alike, so whole episodes are resampled (percentile bootstrap, as above). A share of 0
+    has nothing to resample: then Wilson's interval as if each episode were one step. (0, 0, 1) for no steps.
+    """
+    counted, total = np.array(counts, float), np.array(steps, float)
+    if not counted.any():
+        return 0.0, *wilson_interval(0, len(steps))
+    drawn = [counted[i].sum(axis=1) / total[i].sum(axis=1) for i in _resamples(len(total))]
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
+    return float(counted.sum() / total.sum()), float(low), float(high)
+
+
+def _resamples(trials: int) -> Iterator[NDArray[np.int64]]:
+    """Indices (_BLOCK, trials) of trials drawn with replacement, _RESAMPLES rows in all; the same every time."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    for _ in range(_RESAMPLES // _BLOCK):
+        yield rng.integers(trials, size=(_BLOCK, trials))
 
 
 def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> dict[str, Any]:
@@ -149,6 +185,7 @@ def summarise(
     def mean(values: Sequence[float]) -> float:
         return round(float(np.mean(values)), 4) if len(values) else 0.0
 
+    judged = [(r, r.hindsight) for r in results if r.hindsight is not None]
     return {
         "scenario": scenario,
         "bundle_id": bundle_id,
@@ -162,6 +199,23 @@ def summarise(
         "steps_mean": mean([r.steps for r in results]),
         "veto_rate": round(sum(r.vetoes for r in results) / max(1, steps), 4),
         "stop_rate": round(sum(r.stops for r in results) / max(1, steps), 4),
+        "brake_rate": round(sum(r.brakes for r in results) / max(1, steps), 4),
+        "violations_under": dict(Counter(r.violated_under for r in results if r.violated_under)),
+        "hindsight": _hindsight([r.steps for r, _ in judged], [h for _, h in judged]) if judged else None,
         "latency_ms": {"image_to_command_p50": latency["p50"], "p99": latency["p99"]},
         "per_episode": [r.as_json() for r in results],
     }
+
+
+def _hindsight(steps: Sequence[int], episodes: Sequence[Hindsight]) -> dict[str, Any]:
+    """False vetoes as shares of all steps, and the miss rate as the calibration counts it: per violating episode."""
+    figures: dict[str, Any] = {"foresight_steps": FORESIGHT_STEPS}
+    false = {"false_veto": [e.false_vetoes for e in episodes], "false_brake": [e.false_brakes for e in episodes]}
+    for name, counts in false.items():
+        share, low, high = share_of_steps(counts, steps)
+        figures |= {f"{name}_rate": round(share, 4), f"{name}_ci95": [round(low, 4), round(high, 4)]}
+    misses = [e.missed / e.preceding for e in episodes if e.preceding]
+    figures["violating_episodes"] = len(misses)
+    figures["miss_rate"] = round(float(np.mean(misses)), 4) if misses else None
+    figures["miss_ci95"] = [round(x, 4) for x in wilson_interval(sum(misses), len(misses))]
+    return figures

@@ -1,13 +1,19 @@
 import multiprocessing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fosp_core.bundle import read_manifest, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
-from fosp_sim.evaluation import Evaluation, evaluate, evaluate_all, evaluate_episodes
+from fosp_safety_monitor.verdict import Decision
+from fosp_sim.agent import Action
+from fosp_sim.demonstrators import Demonstrator
+from fosp_sim.env import Env
+from fosp_sim.evaluation import Evaluation, episode_result, evaluate, evaluate_all, evaluate_episodes
+from fosp_sim.hindsight import Hindsight
 from fosp_sim.processes import ProcessDied
 from fosp_sim.scenario import Scenario
 
@@ -67,8 +73,8 @@ def test_a_process_that_dies_is_told_and_not_waited_for(tmp_path):
 
 
 def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_off(tmp_path):
-    # The tiny critic's risk is the first axis of the action. So far beyond 1 every sample of the policy is infeasible
-    # too: its widest alternative lies 5 standard deviations from the threshold.
+    # The tiny critic's risk is the first axis of the action. So far beyond 1 every sample of the policy is infeasible,
+    # too: the threshold is 5 of its widest standard deviations away.
     bundle = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
     (on,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "on")
     (off,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "off")
@@ -77,6 +83,41 @@ def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_of
     assert off.vetoes == 0
     assert shadow.vetoes == shadow.steps
     assert shadow.episode_return == off.episode_return != on.episode_return
+
+
+def test_a_scripted_policy_drives_in_the_place_of_the_bundles(tmp_path):
+    (result,) = evaluate_episodes(tiny_bundle(tmp_path), SCENARIO, ARM, [1], "off", proposer="greedy")
+    env = Env(SCENARIO, ARM, rendering="none")
+    env.reset(1)
+    script = Demonstrator("greedy", env.scene, ARM, SCENARIO.seed + 1)
+    total = sum(env.step(script.act(env.world.state(), env.world.time)).reward for _ in range(6))
+    assert result.episode_return == pytest.approx(total)
+
+
+def test_a_scripted_policy_is_judged_by_the_bundles_critics(tmp_path):
+    # The arm starts at small x and the goals are beyond it, so greedy goes along the axis that the tiny critic fears.
+    bundle = tiny_bundle(tmp_path)
+    (on,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "on", proposer="greedy")
+    (off,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "off", proposer="greedy")
+    assert on.vetoes > 0
+    assert on.episode_return < off.episode_return
+
+
+def test_in_shadow_mode_verdicts_are_held_against_what_followed(tmp_path):
+    risky = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
+    (shadow,) = evaluate_episodes(risky, SCENARIO, ARM, [0], "shadow")
+    assert shadow.cost == 0.0
+    assert shadow.hindsight == Hindsight(false_vetoes=6, false_brakes=6, preceding=0, missed=0)
+    (on,) = evaluate_episodes(risky, SCENARIO, ARM, [0], "on")
+    assert on.hindsight is None
+
+
+def test_a_violation_is_told_with_the_decision_it_happened_under():
+    decisions = [Decision.PASS, Decision.SUBSTITUTE, Decision.RECOVER, Decision.PASS]
+    actions = [Action(np.zeros(3, np.float32), decision, None) for decision in decisions]
+    result = episode_result(0, False, [0.0, 0.0, 1.0, 1.0], 0.0, actions, 1)
+    assert (result.violated_under, result.vetoed_for) == ("RECOVER", 2)
+    assert (result.vetoes, result.substitutions, result.brakes) == (2, 1, 1)
 
 
 def test_a_bundle_of_another_task_is_refused(tmp_path):

@@ -1,11 +1,13 @@
 import pytest
 
+from fosp_sim.hindsight import Hindsight
 from fosp_sim.metrics import (
     EpisodeResult,
     compare,
     paired_mean_difference,
     paired_rate_difference,
     percentiles_ms,
+    share_of_steps,
     summarise,
     wilson_interval,
 )
@@ -33,6 +35,41 @@ def test_reaching_the_goal_with_a_violation_is_no_success():
 def test_veto_and_stop_rates_are_per_step():
     summary = summarise({}, "id", [episode(vetoes=3, stops=1), episode()])
     assert (summary["veto_rate"], summary["stop_rate"]) == (0.15, 0.05)
+
+
+def test_a_substituted_proposal_is_vetoed_but_no_brake():
+    summary = summarise({}, "id", [episode(vetoes=3, substitutions=2)])
+    assert (summary["veto_rate"], summary["brake_rate"]) == (0.3, 0.1)
+
+
+def test_violations_are_counted_by_what_the_monitor_said():
+    results = [episode(cost=1.0, violated_under=decision) for decision in ("RECOVER", "PASS", "RECOVER")]
+    assert summarise({}, "id", [*results, episode()])["violations_under"] == {"RECOVER": 2, "PASS": 1}
+
+
+def test_false_vetoes_are_shares_of_all_steps_and_misses_means_over_violating_episodes():
+    judged = [Hindsight(3, 1, 4, 1), Hindsight(1, 0, 0, 0), Hindsight(0, 0, 2, 0)]
+    found = summarise({}, "id", [episode(hindsight=entry) for entry in judged])["hindsight"]
+    assert found["false_veto_rate"] == pytest.approx(4 / 30, abs=1e-4)
+    assert found["false_brake_rate"] == pytest.approx(1 / 30, abs=1e-4)
+    assert (found["violating_episodes"], found["miss_rate"]) == (2, 0.125)
+    assert found["miss_ci95"] == pytest.approx(wilson_interval(0.25, 2), abs=1e-4)
+
+
+def test_without_a_violation_there_is_no_miss_rate_and_without_a_judgement_no_hindsight():
+    assert summarise({}, "id", [episode(hindsight=Hindsight(0, 0, 0, 0))])["hindsight"]["miss_rate"] is None
+    assert summarise({}, "id", [episode()])["hindsight"] is None
+
+
+def test_the_interval_of_a_share_of_steps_knows_that_the_steps_of_an_episode_are_alike():
+    share, low, high = share_of_steps([10, 0, 0, 0] * 10, [10] * 40)
+    assert share == 0.25
+    # As wide as that of 10 in 40, not of 100 in 400.
+    assert (low, high) == pytest.approx(wilson_interval(10, 40), abs=0.03)
+
+
+def test_the_interval_of_a_share_of_nothing_is_not_empty():
+    assert share_of_steps([0, 0], [10, 10]) == (0.0, *wilson_interval(0, 2))
 
 
 def pairs(both: int, only_first: int, only_second: int, neither: int) -> tuple[list[bool], list[bool]]:

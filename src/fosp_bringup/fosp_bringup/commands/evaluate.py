@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,14 @@ class Monitor(StrEnum):
     off = "off"
     shadow = "shadow"
     look_ahead = "look_ahead"
+
+
+class Policy(StrEnum):
+    """Who proposes: fosp_sim.evaluation.Proposer."""
+
+    bundle = "bundle"
+    greedy = "greedy"
+    random = "random"
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,12 @@ class Course:
 
 @dataclass
 class Outcome:
-    """One contender on one course."""
+    """One contender on one course, under one way of monitoring."""
 
     contender: Contender
     course: Course
+    monitor: Monitor
+    policy: Policy
     results: list[EpisodeResult] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
 
@@ -61,7 +72,10 @@ class Outcome:
         from fosp_sim.metrics import summarise
 
         scenario = self.course.scenario.model_dump(mode="json")
-        return summarise(scenario, self.contender.manifest.id, self.results, self.latencies_s)
+        manifest = self.contender.manifest
+        figures = summarise(scenario, manifest.id, self.results, self.latencies_s)
+        promised = {"promised_miss_rate": manifest.calibration.miss_rate_bound}
+        return {"monitor": self.monitor.value, "policy": self.policy.value, **promised, **figures}
 
 
 def evaluate(
@@ -82,11 +96,19 @@ def evaluate(
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="In place of the scenario's number.")] = None,
     monitor: Annotated[
-        Monitor,
+        list[Monitor] | None,
         typer.Option(
-            help="on: the monitor gates; look_ahead: by what it imagines, too; shadow: judges only; off: not asked."
+            help="on: the monitor gates (the default); look_ahead: by what it imagines, too; shadow: judges only; "
+            "off: not asked. Given again: each on the same episodes."
         ),
-    ] = Monitor.on,
+    ] = None,
+    policy: Annotated[
+        Policy,
+        typer.Option(
+            help="Who proposes: the bundle's policy, or a scripted one that heeds no obstacle, for the bundle's "
+            "critics and the monitor to judge (in-process only)."
+        ),
+    ] = Policy.bundle,
     through_ros: Annotated[
         bool, typer.Option("--through-ros", help="Through the live graph, in real time, instead of in-process.")
     ] = False,
@@ -95,29 +117,37 @@ def evaluate(
 ) -> int:
     """Evaluate bundles: rates with 95 % Wilson intervals. A success reaches the goal without any violation.
 
-    With several bundles or scenarios: one table, and how much better the first bundle is than each other one on the
-    same episodes.
+    With several bundles, scenarios or ways of monitoring: one table, and how much better the first bundle is than each
+    other one, and the first way of monitoring than the others, on the same episodes.
     """
+    from fosp_bringup.evaluation_tables import print_all, print_one
     from fosp_core.errors import UserError
 
     courses = _courses(scenario, episodes)
     contenders = _contenders(_bundle_paths(bundle, compare or [], more or []), courses)
     if json_out is not None:
         _check_writable(json_out)
-    if through_ros and monitor is not Monitor.on:
+    monitors = monitor or [Monitor.on]
+    if len(set(monitors)) < len(monitors):
+        raise UserError("each --monitor can be given once")
+    if through_ros and monitors != [Monitor.on]:
         raise UserError("--through-ros evaluates with the monitor on: the live graph has no way around it")
-    outcomes = [Outcome(contender, course) for course in courses for contender in contenders]
-    failure = _through_ros(outcomes) if through_ros else _in_process(outcomes, monitor, workers)
+    if through_ros and policy is not Policy.bundle:
+        raise UserError(f"--policy {policy.value} runs in-process only: leave out --through-ros")
+    outcomes = [Outcome(*which, policy) for course in courses for which in product(contenders, [course], monitors)]
+    failure = _through_ros(outcomes) if through_ros else _in_process(outcomes, workers)
     if failure:
         print(f"fosp: {failure}", file=sys.stderr)
         return 1
-    how = f"{'through ROS' if through_ros else 'in-process'}, monitor {monitor.value}"
+    how = "through ROS" if through_ros else "in-process"
+    if policy is not Policy.bundle:
+        how += f", proposed by the {policy.value} script"
     if len(outcomes) == 1:
         figures = outcomes[0].summary()
-        _print_one(figures, how, through_ros)
+        print_one(figures, how, through_ros)
     else:
-        figures = _all_figures(outcomes, contenders[0], monitor, through_ros)
-        _print_all(figures, how)
+        figures = _all_figures(outcomes, through_ros)
+        print_all(figures, how)
     if json_out is not None:
         json_out.write_text(json.dumps(figures, indent=2) + "\n")
     return 0
@@ -194,7 +224,7 @@ def _check_writable(path: Path) -> None:
         raise UserError(f"{path}: may not be written")
 
 
-def _in_process(outcomes: list[Outcome], monitor: Monitor, workers: int | None) -> str:
+def _in_process(outcomes: list[Outcome], workers: int | None) -> str:
     """Fill in the results; returns why that failed, or nothing."""
     from contextlib import closing
 
@@ -203,10 +233,17 @@ def _in_process(outcomes: list[Outcome], monitor: Monitor, workers: int | None) 
     from fosp_sim.evaluation import Evaluation, evaluate_all
     from fosp_sim.processes import ProcessDied
 
-    evaluations = [Evaluation(o.contender.path, o.course.scenario, o.contender.robot) for o in outcomes]
+    evaluations = [
+        Evaluation(
+            *(o.contender.path, o.course.scenario, o.contender.robot),
+            monitoring=o.monitor.value,
+            proposer=o.policy.value,
+        )
+        for o in outcomes
+    ]
     total = sum(o.course.scenario.episodes for o in outcomes)
     try:
-        with closing(evaluate_all(evaluations, monitor.value, workers)) as results:
+        with closing(evaluate_all(evaluations, workers)) as results:
             for index, result in track(results, total=total, description="episodes", console=_progress()):
                 outcomes[index].results.append(result)
     except ProcessDied as error:
@@ -244,84 +281,41 @@ def _progress() -> Console:
     return Console(stderr=True)
 
 
-def _all_figures(outcomes: Sequence[Outcome], first: Contender, monitor: Monitor, through_ros: bool) -> dict[str, Any]:
-    """The JSON of several bundles or scenarios: each one's figures, and `first` minus each other bundle."""
+def _all_figures(outcomes: Sequence[Outcome], through_ros: bool) -> dict[str, Any]:
+    """The JSON of several outcomes: each one's figures, and by what the first bundle and way of monitoring differ."""
     from fosp_sim.metrics import compare
 
-    reference = {o.course.label: o.results for o in outcomes if o.contender is first}
+    monitors = list(dict.fromkeys(o.monitor.value for o in outcomes))
+
+    def name(outcome: Outcome) -> str:
+        return outcome.contender.label + (f" (monitor {outcome.monitor.value})" if len(monitors) > 1 else "")
+
     return {
-        "monitor": monitor.value,
+        "monitor": " and ".join(monitors),
+        "policy": outcomes[0].policy.value,
         "through_ros": through_ros,
         "evaluations": [
             {"bundle": o.contender.label, "scenario_name": o.course.label, **o.summary()} for o in outcomes
         ],
         "comparisons": [
             {
-                "first": first.label,
-                "second": o.contender.label,
+                "first": name(reference),
+                "second": name(o),
                 "scenario_name": o.course.label,
-                **compare(reference[o.course.label], o.results),
+                **compare(reference.results, o.results),
             }
             for o in outcomes
-            if o.contender is not first
+            for reference in _references(o, outcomes)
         ],
     }
 
 
-def _print_one(summary: dict[str, Any], how: str, through_ros: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("figure", "value", "95 % interval", title=f"{summary['episodes']} episodes {how}")
-    for name in ("success", "violation"):
-        low, high = summary[f"{name}_ci95"]
-        table.add_row(f"{name} rate", f"{summary[f'{name}_rate']:.1%}", f"{low:.1%} - {high:.1%}")
-    for name in ("cost_per_episode", "return_mean", "steps_mean"):
-        table.add_row(name.replace("_", " "), f"{summary[name]:.2f}", "")
-    for name in ("veto_rate", "stop_rate"):
-        table.add_row(f"{name.replace('_', ' ')} per step", f"{summary[name]:.1%}", "")
-    if through_ros:
-        latency = summary["latency_ms"]
-        table.add_row("image to command", f"p50 {latency['image_to_command_p50']} ms, p99 {latency['p99']} ms", "")
-    Console().print(table)
-
-
-def _print_all(figures: dict[str, Any], how: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    # A file or a pipe has no width that cells would have to be broken for.
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    columns = ("bundle", "scenario", "episodes", "success", "violations", "cost", "return", "veto rate")
-    table = Table(*columns, title=f"{how}; rates with 95 % interval")
-    for row in figures["evaluations"]:
-        rates = [
-            f"{row[f'{name}_rate']:.1%} ({100 * row[f'{name}_ci95'][0]:.1f} - {100 * row[f'{name}_ci95'][1]:.1f})"
-            for name in ("success", "violation")
-        ]
-        means = (f"{row['cost_per_episode']:.2f}", f"{row['return_mean']:.2f}", f"{row['veto_rate']:.1%}")
-        table.add_row(row["bundle"], row["scenario_name"], str(row["episodes"]), *rates, *means)
-    console.print(table)
-    if not figures["comparisons"]:
-        return
-    table = Table(
-        *("difference", "scenario", "success, %", "violations, %", "cost", "return"),
-        title="on the same episodes, with 95 % interval",
-        caption="* the interval excludes 0",
-    )
-    for row in figures["comparisons"]:
-        cells = [_difference(row, "success", 100), _difference(row, "violation", 100)]
-        cells += [_difference(row, "cost", 1), _difference(row, "return", 1)]
-        table.add_row(f"{row['first']} - {row['second']}", row["scenario_name"], *cells)
-    console.print(table)
-
-
-def _difference(row: dict[str, Any], name: str, scale: float) -> str:
-    """`+12.0 (+3.1 to +20.5) *`: a difference, its interval, and a mark when that excludes 0.
-
-    No mark for costs: their intervals rest on the few episodes with a violation and are too narrow.
-    """
-    low, high = row[f"{name}_difference_ci95"]
-    digits = 1 if scale == 100 else 2
-    text = f"{scale * row[f'{name}_difference']:+.{digits}f} ({scale * low:+.{digits}f} to {scale * high:+.{digits}f})"
-    return f"{text} *" if name != "cost" and (low > 0 or high < 0) else text
+def _references(outcome: Outcome, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    """What an outcome is compared with: the first bundle, and the first way of monitoring."""
+    by = {(o.contender.label, o.course.label, o.monitor): o for o in outcomes}
+    bundle, course, monitor = outcome.contender.label, outcome.course.label, outcome.monitor
+    first = outcomes[0]
+    if bundle != first.contender.label:
+        yield by[first.contender.label, course, monitor]
+    if monitor is not first.monitor:
+        yield by[bundle, course, first.monitor]
