@@ -30,6 +30,7 @@ LIVE_EPISODES = 6
 RATE_EPISODES = 200
 ONNX_STEPS = 2000
 SWAPS = 10
+PROPOSALS = 300
 SERVING_HZ = 50.0
 
 
@@ -68,6 +69,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "hot swaps": partial(swaps, bundle, some(SWAPS)),
         "ONNX Runtime": partial(onnx_step, bundle, some(ONNX_STEPS)),
         "the safety monitor": partial(monitor_decision, some(ONNX_STEPS)),
+        "the safety monitor's node": partial(monitor_added, bundle, some(PROPOSALS)),
         "the simulator": partial(simulators, 3.0 * share),
         "the tasks": partial(tasks, some(RATE_EPISODES)),
         "bags": partial(bags, some(10)),
@@ -176,6 +178,13 @@ def monitor_decision(decisions: int) -> dict[str, Any]:
 
     p = np.percentile(np.asarray(decision_seconds(decisions)) * 1e6, [50, 99])
     return {"monitor_decision_us": {"p50": round(float(p[0]), 1), "p99": round(float(p[1]), 1)}}
+
+
+def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
+    """From sending a proposal to the monitor's node until it sends the command that follows; nothing else runs."""
+    from fosp_bringup.monitor_latency import proposal_to_command_s
+
+    return {"proposal_to_command_ms": percentiles_ms(proposal_to_command_s(bundle, proposals))}
 
 
 def simulators(seconds: float) -> dict[str, Any]:
