@@ -7,11 +7,12 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 PARTS := ros robot realsense learner sim dev
 MESSAGES := $(shell find src/fosp_msgs -type f)
 
-.PHONY: help setup demo day-one test test-unit bench faults mutants lint clean
+.PHONY: help setup demo day-one test test-unit bench stream-test faults mutants lint clean
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
 	@echo "make test   lint, unit tests, and tests of the live graph"
 	@echo "make bench  latency, jitter, throughput: a table and runs/bench/bench.json"
+	@echo "make stream-test MINUTES=10  the command stream beside a learner and a CPU hog: lateness, and is each late tick told"
 	@echo "make faults every failure on the live graph, with measured stop times, and runs/faults/faults.json"
 	@echo "make mutants  takes every check of the safety monitor out in turn: a test must fail"
 	@echo "make lint   ruff, mypy, import rules"
@@ -42,6 +43,10 @@ demo: setup
 
 bench: setup
 	@./fosp bench
+
+MINUTES := 10
+stream-test: setup
+	@./fosp bench --stream $(MINUTES)
 
 faults: setup
 	@. scripts/env.sh; python tests/faults/run_faults.py

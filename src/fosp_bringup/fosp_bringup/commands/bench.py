@@ -14,6 +14,15 @@ def bench(
     bundle: Annotated[Path | None, typer.Option(help="Bundle; by default the shipped one.", metavar="DIR")] = None,
     out: Annotated[Path, typer.Option(help="Folder for bench.json.", metavar="DIR")] = Path("runs/bench"),
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the samples: a smoke test, no figures.")] = False,
+    stream: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=1440.0,
+            help="Only the command stream, for so many minutes, beside a learner and a process that just computes.",
+            metavar="MINUTES",
+        ),
+    ] = None,
 ) -> int:
     """Measure this machine: prints a table, writes OUT/bench.json. Medians; compare within one run only."""
     from fosp_bringup import benchmarks
@@ -21,6 +30,8 @@ def bench(
     from fosp_bringup.stack import default_bundle
 
     bundle = bundle or default_bundle("safe_reach")
+    if stream is not None:
+        return _stream(bundle, out, stream)
     share = 0.1 if quick else 1.0
     figures: dict[str, Any] = {"machine": benchmarks.machine()}
     try:
@@ -34,6 +45,27 @@ def bench(
     (out / "bench.json").write_text(json.dumps(figures, indent=2) + "\n")
     _table(figures)
     print(f"written to {out / 'bench.json'}")
+    return 0
+
+
+def _stream(bundle: Path, out: Path, minutes: float) -> int:
+    """Exit code 1 also when the safety monitor reported fewer late ticks than were seen."""
+    from fosp_bringup.benchmarks import machine
+    from fosp_bringup.episode_driver import RunFailed
+    from fosp_bringup.stream_endurance import stream_under_load
+
+    print(f"watching the command stream for {minutes:g} minutes ...", flush=True)
+    try:
+        figures = {"machine": machine(), **stream_under_load(bundle, out, minutes)}
+    except RunFailed as error:
+        print(f"fosp: {error}", file=sys.stderr)
+        return 1
+    (out / "stream.json").write_text(json.dumps(figures, indent=2) + "\n")
+    _table(figures)
+    print(f"written to {out / 'stream.json'}")
+    if figures["late_unreported"]:
+        print(f"fosp: {figures['late_unreported']} late command ticks were not reported", file=sys.stderr)
+        return 1
     return 0
 
 
