@@ -44,10 +44,14 @@ class EpisodeDriver(GraphClient):
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
     def require_active(self, timeout_s: float, alive: Callable[[], bool]) -> None:
-        """RunFailed when not every node is active by then, or when not `alive`."""
+        """RunFailed when not every node is active by then, or the simulator, which is not managed, is not there."""
+        until = time.monotonic() + timeout_s
         failure = self.wait_active(timeout_s, alive)
         if failure:
             raise RunFailed(f"the graph is not active: {failure}; its log says why")
+        simulator = self.node.create_client(ResetEpisode, topics.RESET_EPISODE)
+        if not simulator.wait_for_service(timeout_sec=max(0.0, until - time.monotonic())):
+            raise RunFailed(f"the simulator is not there after {timeout_s:g} s; its log says why")
 
     def run_episode(
         self,

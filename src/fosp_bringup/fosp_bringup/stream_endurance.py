@@ -30,7 +30,7 @@ def stream_under_load(bundle: Path, out: Path, minutes: float) -> dict[str, Any]
     scenario = scenario_path("safe_reach")
     robot = read_robot(robot_path(read_scenario(scenario).robot))
     log = out / "stream.log"
-    with _load(), LiveSimulation(bundle, scenario, log=log) as live, StreamWatch(robot) as watch:
+    with LiveSimulation(bundle, scenario, log=log) as live, StreamWatch(robot) as watch, _load():
         live.run_episode(0)
         before = watch.wait_report()
         episode, until = 1, time.monotonic() + 60.0 * minutes
