@@ -21,7 +21,7 @@ from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.command_stream import SLEW
 
-_LAST_REPORT_S = 5.0
+_REPORT_TIMEOUT_S = 5.0
 """The monitor reports every second."""
 
 
@@ -40,17 +40,18 @@ class Lateness:
     lost: int = 0
     """Commands that never came here; nothing is known of their time."""
     late: int = 0
-    _number: int = -1
+    number: int = -1
+    """Of the newest command; -1 before the first."""
     _deadline_s: float = 0.0
     _late_at: list[tuple[int, int]] = field(default_factory=list)
     """(number of the command, late so far)."""
 
     def see(self, number: int, stamp_s: float) -> None:
         """Command `number` (counted by who publishes it) was stamped `stamp_s`."""
-        if self._number < 0:
-            self._number, self._deadline_s = number, stamp_s
+        if self.number < 0:
+            self.number, self._deadline_s = number, stamp_s
             return
-        steps = number - self._number
+        steps = number - self.number
         self.lost += steps - 1
         expected_s = self._deadline_s + steps * self.period_s
         over = stamp_s - expected_s
@@ -62,7 +63,7 @@ class Lateness:
             self.late += late
             self._late_at.append((number, self.late))
         self.lateness_s.append(max(0.0, over))
-        self._number, self._deadline_s = number, expected_s + skipped * self.period_s + min(rest_s, steps * slack_s)
+        self.number, self._deadline_s = number, expected_s + skipped * self.period_s + min(rest_s, steps * slack_s)
 
     def late_until(self, number: int) -> int:
         """Late ones up to command `number`."""
@@ -108,11 +109,14 @@ class StreamWatch:
         rclpy.try_shutdown(context=self._context)
 
     def wait_report(self) -> Report | None:
-        """The next report, once every command that it counts has come; None when there is none."""
-        self.report, until = None, time.monotonic() + _LAST_REPORT_S
-        while self.report is None and time.monotonic() < until:
+        """The next report, once the last command that it counts has come; None when that takes too long."""
+        self.report, until = None, time.monotonic() + _REPORT_TIMEOUT_S
+        while time.monotonic() < until:
+            report = self.report
+            if report is not None and self.seen.number >= report.ticks:
+                return report
             time.sleep(0.05)
-        return self.report
+        return None
 
     def _spin(self) -> None:
         claim_realtime_priority(CONTROL_PRIORITY)  # late itself, it would lose commands
