@@ -13,16 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import rclpy
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import JointState
 
 from fosp_bringup.episode_driver import RunFailed
+from fosp_bringup.graph_client import GraphClient
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_bringup.stack import environment
 from fosp_core import topics
@@ -70,16 +69,10 @@ def proposal_to_command_s(bundle: Path, proposals: int) -> list[float]:
     robot = read_robot(robot_file)
     latent, proposal = _decision(bundle, robot)
     os.environ.update(environment())
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    try:
-        with _monitor(bundle, robot_file) as process:
-            client = _Client(context, robot, latent, proposal)
-            client.bring_up(process)
-            with ThreadPoolExecutor(1) as thread:  # of its own, for its priority
-                return thread.submit(client.run, proposals).result()
-    finally:
-        rclpy.try_shutdown(context=context)
+    with _monitor(bundle, robot_file) as process, _Client(robot, latent, proposal) as client:
+        client.bring_up(process)
+        with ThreadPoolExecutor(1) as thread:  # of its own, for its priority
+            return thread.submit(client.run, proposals).result()
 
 
 def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]:
@@ -116,16 +109,14 @@ def _monitor(bundle: Path, robot_file: Path) -> Iterator[subprocess.Popen[bytes]
             process.wait()
 
 
-class _Client:
+class _Client(GraphClient):
     """Stands for the robot, the encoder and the policy."""
 
-    def __init__(self, context: Any, robot: RobotConfig, latent: Latent, proposal: ActionProposal) -> None:
+    def __init__(self, robot: RobotConfig, latent: Latent, proposal: ActionProposal) -> None:
+        super().__init__("monitor_latency", make_executor=events_executor)
         self._latent, self._proposal = latent, proposal
         self._timing = Timing()
-        self._node = rclpy.create_node("monitor_latency", context=context)
-        self._executor = events_executor(context)
-        self._executor.add_node(self._node)
-        create = self._node.create_publisher
+        create = self.node.create_publisher
         self._states = create(JointState, robot.state_topic, qos.STEP)
         self._poses = create(PoseStamped, robot.pose_topic, qos.STEP)
         self._latents = create(Latent, topics.LATENT, qos.STEP)
@@ -137,21 +128,15 @@ class _Client:
         middle = [(low + high) / 2 for low, high in zip(robot.workspace.lower, robot.workspace.upper, strict=True)]
         point = self._pose.pose.position
         point.x, point.y, point.z = middle
-        self._node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
-        self._node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
-        self._change = self._node.create_client(ChangeState, "safety_monitor_node/change_state")
+        self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
+        self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
     def bring_up(self, process: subprocess.Popen[bytes]) -> None:
         """RunFailed when the node does not get active."""
-        until = time.monotonic() + _TRANSITION_S
-        while not self._change.service_is_ready():
-            if process.poll() is not None or time.monotonic() > until:
-                raise RunFailed("the safety monitor did not start; its output above says why")
-            self._executor.spin_once(timeout_sec=0.05)
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            future = self._change.call_async(ChangeState.Request(transition=Transition(id=transition)))
-            self._executor.spin_until_future_complete(future, timeout_sec=_TRANSITION_S)
-            if not future.done() or not future.result().success:
+            request = ChangeState.Request(transition=Transition(id=transition))
+            answer = self.call(ChangeState, "safety_monitor_node/change_state", request, _TRANSITION_S)
+            if process.poll() is not None or answer is None or not answer.success:
                 raise RunFailed("the safety monitor did not become active; its output above says why")
 
     def run(self, proposals: int) -> list[float]:
@@ -162,14 +147,14 @@ class _Client:
             self._publish(*divmod(number, _STEPS_PER_DECISION))
             deadline += _STEP_S
             while (left := deadline - time.monotonic()) > 0:
-                self._executor.spin_once(timeout_sec=left)
+                self.spin_once(left)
         latencies = self._timing.latencies_s()
         if not latencies:
             raise RunFailed("the safety monitor let no proposal pass")
         return latencies
 
     def _publish(self, decision: int, phase: int) -> None:
-        stamp = self._node.get_clock().now().to_msg()
+        stamp = self.node.get_clock().now().to_msg()
         if phase % _STEPS_PER_STATE == 0:
             self._state.header.stamp = self._pose.header.stamp = stamp
             self._states.publish(self._state)
@@ -190,4 +175,4 @@ class _Client:
         self._timing.commands_s.append(seconds(message.header.stamp))
 
     def _now_s(self) -> float:
-        return float(self._node.get_clock().now().nanoseconds * 1e-9)
+        return float(self.node.get_clock().now().nanoseconds * 1e-9)

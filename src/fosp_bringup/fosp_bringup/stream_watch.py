@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
-from rclpy.executors import SingleThreadedExecutor
 
+from fosp_bringup.graph_client import GraphClient
 from fosp_core import topics
-from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig
@@ -79,34 +76,16 @@ class Report:
     late_ticks: int
 
 
-class StreamWatch:
-    """A client in a context and a thread of its own; use as a context manager, before the graph is activated."""
+class StreamWatch(GraphClient):
+    """What comes on the command topic, and what the monitor reports of it. Use it before the graph is activated."""
 
     def __init__(self, robot: RobotConfig) -> None:
+        super().__init__("stream_watch")
         self.seen = Lateness(1.0 / robot.command_rate_hz)
         self.report: Report | None = None
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self._node = rclpy.create_node("stream_watch", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.RECORD)
-        self._node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._diagnostics, qos.STEP)
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-
-    def __enter__(self) -> StreamWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        self._thread.join()
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
+        self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.RECORD)
+        self.node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._diagnostics, qos.STEP)
+        self.spin_in_thread(CONTROL_PRIORITY)  # late itself, it would lose commands
 
     def wait_report(self) -> Report | None:
         """The next report, once the last command that it counts has come; None when that takes too long."""
@@ -117,11 +96,6 @@ class StreamWatch:
                 return report
             time.sleep(0.05)
         return None
-
-    def _spin(self) -> None:
-        claim_realtime_priority(CONTROL_PRIORITY)  # late itself, it would lose commands
-        while not self._ending.is_set():
-            self._executor.spin_once(timeout_sec=0.1)
 
     def _command(self, message: TwistStamped, info: Any) -> None:
         self.seen.see(int(info["publication_sequence_number"]), seconds(message.header.stamp))
