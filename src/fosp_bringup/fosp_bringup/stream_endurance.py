@@ -32,15 +32,20 @@ def stream_under_load(bundle: Path, out: Path, minutes: float) -> dict[str, Any]
     log = out / "stream.log"
     with LiveSimulation(bundle, scenario, log=log) as live, StreamWatch(robot) as watch, _load():
         live.run_episode(0)
-        before = watch.wait_report()
+        before = _report(watch, log)
         episode, until = 1, time.monotonic() + 60.0 * minutes
         while time.monotonic() < until:
             live.run_episode(episode)
             episode += 1
-        after = watch.wait_report()
-    if before is None or after is None:
-        raise RunFailed(f"the safety monitor does not report its command ticks; {log} may say why")
+        after = _report(watch, log)
     return {"minutes": minutes, "episodes": episode - 1, **figures(watch.seen, before, after)}
+
+
+def _report(watch: StreamWatch, log: Path) -> Report:
+    report = watch.wait_report()
+    if report is None:
+        raise RunFailed(f"the safety monitor does not report its command ticks; {log} may say why")
+    return report
 
 
 def figures(seen: Lateness, before: Report, after: Report) -> dict[str, Any]:
