@@ -132,9 +132,10 @@ def swaps(bundle: Path, count: int) -> dict[str, Any]:
     ready: dict[str, float] = {}
     serving: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder) / "small"
+        small, paper = Path(folder) / "small", Path(folder) / "paper"
         write_noise_bundle(small, "small")
-        for directory in (bundle, small):
+        write_noise_bundle(paper, "paper")
+        for directory in (bundle, small, paper):
             loaded = load_bundle(directory, provider="cpu")
             inputs = _inputs(loaded)
             loader = BundleLoader(lambda offered: load_bundle(offered.path, provider="cpu"))
