@@ -46,13 +46,14 @@ class GateEpisodes:
 
     @classmethod
     def of(cls, new: Sequence[Dataset | None], offline: Dataset | None, config: GateConfig, seed: int) -> GateEpisodes:
-        """All `new` ones, half for each, since they show what the candidate is for; and of `offline` at random as many
+        """The `new` ones, half for each, since they show what the candidate is for; and of `offline` at random as many
         as `config` still has room for, those that violate first, up to half: thresholds hang on them.
 
         UserError when there are fewer than two.
         """
-        ours = [(data, index) for data in new if data is not None for index in data.episodes]
-        others = _drawn(offline, config.calibration_episodes + config.episodes - len(ours), seed) if offline else []
+        room = config.calibration_episodes + config.episodes
+        ours = [(data, index) for data in new if data is not None for index in data.episodes][-room:]
+        others = _drawn(offline, room - len(ours), seed) if offline else []
         step = max(2, len(others) // config.episodes)
         judging = [*ours[1::2], *others[1::step]]
         calibrating = [*ours[0::2], *(entry for i, entry in enumerate(others) if i % step != 1)]

@@ -196,6 +196,8 @@ def test_new_episodes_calibrate_and_judge_before_offline_ones_and_of_those_half_
     assert len(drawn) == len({index.start for index in drawn}) == 50 - 6
     assert sum(index.violates for index in drawn) == 22
     assert 8 <= len(chosen.judging) <= 14
+    many = GateEpisodes.of([data(0, 9, 0)], offline, GateConfig(episodes=2, calibration_episodes=4), 0)
+    assert len(many.calibrating) + len(many.judging) == 6
     few = GateEpisodes.of([data(0, 2, 0)], None, GateConfig(), 0)
     assert (len(few.calibrating), len(few.judging)) == (1, 1)
     with pytest.raises(UserError, match="at least two episodes"):
