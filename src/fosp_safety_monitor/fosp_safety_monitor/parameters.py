@@ -106,7 +106,11 @@ class MonitorParameters:
         0.3, 0.01, 1.0, "", "Factor of the speed where the risk is eps; RECOVER begins with it."
     )
     recover_scale_least: float = _parameter(
-        0.1, 0.01, 1.0, "", "Factor that RECOVER scales the least-risk candidate by where its risk is 1."
+        0.01,
+        0.001,
+        1.0,
+        "",
+        "Factor that RECOVER scales the least-risk candidate by where its risk is 1: next to none.",
     )
     release_s: float = _parameter(
         0.2, 0.01, 10.0, "s", "A STOP ends when every check has held for so long; it begins at once.", "larger"
