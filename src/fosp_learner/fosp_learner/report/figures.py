@@ -165,7 +165,7 @@ def calibration_curves(curve: CalibrationCurve, calibration: Calibration) -> Fig
     panel.set_xscale("symlog", linthresh=max(1e-4, min(0.1, calibration.eps)))
     panel.set_xlim(0, 1)
     panel.set_xlabel("threshold eps", fontsize=8)
-    panel.legend(fontsize=8, frameon=False, loc="upper center")
+    panel.legend(fontsize=8, frameon=False, loc="center")
     return figure
 
 
