@@ -63,7 +63,7 @@ def test_a_proposal_that_the_monitors_own_critic_finds_risky_does_not_reach_the_
     wait_until(lambda: components(chain.commands[-1]) == pytest.approx([-0.05, 0.1, 0.0]))
     chain.actions = [DANGER, [0.8, 0.0, 0.0]]
     wait_until(decided(chain, SafetyVerdict.RECOVER, SafetyVerdict.REASON_NO_FEASIBLE))
-    wait_until(lambda: components(chain.commands[-1]) == pytest.approx([0.25 * 0.18 * 0.8, 0.0, 0.0]))
+    wait_until(lambda: components(chain.commands[-1]) == pytest.approx([0.25 * 0.126 * 0.8, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize(

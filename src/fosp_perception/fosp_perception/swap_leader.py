@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from rclpy.publisher import Publisher
 
 from fosp_core import topics
 from fosp_core.bundle import Bundle
-from fosp_core.hot_swap import Order, Outcome, Report, SwapSequence, TrialRules
+from fosp_core.hot_swap import Order, Outcome, Phase, Report, SwapSequence, TrialRules
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import MODEL_STATUSES, POLL_PERIOD_S, announcement, candidate_loader
 from fosp_core.ros.model_parameters import publish_status
@@ -21,6 +22,9 @@ from fosp_msgs.msg import ModelAnnouncement, ModelStatus, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_perception.warm_up import History, WarmUp
 
+RETELL_S = 0.5
+"""After a report on another bundle, that which decides is told again: a node that is started later hears only the last
+status, and has to know what to load."""
 _RISK = (
     SafetyVerdict.REASON_INFEASIBLE,
     SafetyVerdict.REASON_NO_FEASIBLE,
@@ -70,6 +74,7 @@ class SwapLeader:
             create(SafetyVerdict, topics.VERDICT, self._on_verdict, qos.STEP),
         ]
         self._timer = node.create_timer(POLL_PERIOD_S, self._poll)
+        self._retell_s = math.inf
 
     # -- for the node --------------------------------------------------------------------------------
     @property
@@ -85,6 +90,8 @@ class SwapLeader:
     def stepped(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> None:
         """The encoder has made a step of these."""
         self._history.append(images, executed, is_first)
+        if time.monotonic() >= self._retell_s:
+            self._tell_running()
 
     def cost(self, cost: float) -> None:
         """Feedback of the newest interval."""
@@ -95,9 +102,7 @@ class SwapLeader:
         self._history.clear()
         self._running.reset()
         self._sequence.restart()
-        publish_status(
-            self._node, self._status, self.model_id, ModelStatus.STATE_ACTIVE, path=self._path(self.model_id)
-        )
+        self._tell_running()
 
     def close(self) -> None:
         self._loader.close()
@@ -191,6 +196,7 @@ class SwapLeader:
         for event in self._sequence.take_events():
             decides = event.report in (Report.TRIAL, Report.COMMITTED)
             path = self._path(event.model_id) if decides else None
+            self._retell_s = math.inf if decides else time.monotonic() + RETELL_S
             publish_status(self._node, self._status, event.model_id, _STATES[event.report], event.detail, path)
             line = f"model {event.model_id[:12]}: {event.report.value}" + (f", {event.detail}" if event.detail else "")
             bad = event.report in (Report.REFUSED, Report.ROLLED_BACK)
@@ -198,6 +204,13 @@ class SwapLeader:
                 self._node.get_logger().warning(line)
             else:
                 self._node.get_logger().info(line)
+
+    def _tell_running(self) -> None:
+        """What decides, and where it lies."""
+        self._retell_s = math.inf
+        on_trial = self._sequence.phase is Phase.TRIAL
+        state = ModelStatus.STATE_TRIAL if on_trial else ModelStatus.STATE_ACTIVE
+        publish_status(self._node, self._status, self.model_id, state, path=self._path(self.model_id))
 
     def _path(self, model_id: str) -> Any:
         bundle = self._bundles.get(model_id)
