@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, Image, JointState, Joy
@@ -27,6 +28,7 @@ from fosp_core import topics
 from fosp_core.bag_types import typestore
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
+from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
 
@@ -66,6 +68,7 @@ class Arm:
         self._node = graph.node
         self.position = [0.5, 0.0, 0.2]
         self.commands: list[TwistStamped] = []
+        self._as_of = Time()
         self._image, self._info = Image(), CameraInfo(height=96, width=128)
         fill_image(self._image, np.full((96, 128, 3), 80, np.uint8))
         kinds = ((Image, topics.COLOR_IMAGE), (CameraInfo, topics.CAMERA_INFO))
@@ -92,10 +95,14 @@ class Arm:
     def _obey(self, message: TwistStamped) -> None:
         self.commands.append(message)
         self.position[0] += message.twist.linear.x * 0.01
+        self._as_of = message.header.stamp
 
     def _publish_state(self) -> None:
         state, pose = JointState(name=["joint1"], position=[0.0]), PoseStamped()
-        state.header.stamp = pose.header.stamp = self._node.get_clock().now().to_msg()
+        now = self._node.get_clock().now().to_msg()
+        state.header.stamp, pose.header.stamp = now, now
+        if seconds(now) - seconds(self._as_of) < 0.05:  # commands come; those still under way have not moved it yet
+            pose.header.stamp = self._as_of
         pose.header.frame_id = "base_link"
         pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = self.position
         self._states.publish(state)

@@ -10,6 +10,7 @@ as braking at the deceleration limit goes, and acceleration before jerk.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,16 +88,19 @@ class _Axis:
     limits: AxisLimits
     walls: tuple[int, float, float] | None
 
-    def follow(self, target: float, velocity: float, before: float, point: list[float], dt: float) -> float:
+    def follow(
+        self, target: float, velocity: float, before: float, point: list[float], moved: float, dt: float
+    ) -> float:
         """Velocity `dt` s later on the way to `target`."""
         limits = self.limits
-        lowest, highest = self._bounds(point, dt, smooth=limits.jerk is not None)
+        rooms = self._rooms(point, moved)
+        lowest, highest = self._bounds(rooms, dt, smooth=limits.jerk is not None)
         allowed = min(max(min(max(target, -limits.speed), limits.speed), lowest), highest)
         if limits.jerk is None:
             reached = ramp(allowed, velocity, limits.acceleration, limits.deceleration, dt)
         else:
             reached = smooth_ramp(allowed, velocity, before, limits, limits.jerk, dt)
-            lowest, highest = self._bounds(point, dt, smooth=False)
+            lowest, highest = self._bounds(rooms, dt, smooth=False)
             if not lowest <= reached <= highest:
                 wall = min(max(reached, lowest), highest)
                 reached = ramp(wall, velocity, limits.deceleration, limits.deceleration, dt)
@@ -113,19 +117,27 @@ class _Axis:
         reached = smooth_ramp(0.0, velocity, before if math.isfinite(before) else 0.0, limits, limits.jerk, dt)
         return min(max(reached, -limits.speed), limits.speed)
 
-    def _bounds(self, point: list[float], dt: float, smooth: bool) -> tuple[float, float]:
-        """Lowest and highest velocity that the walls allow."""
+    def _rooms(self, point: list[float], moved: float) -> tuple[float, float]:
+        """To the lower and to the upper wall, m, of a `point` that was told to move by `moved` since it was measured.
+
+        The robot may lag behind what it was told: `moved` takes room on the side that it moves to, and gives none.
+        """
+        if self.walls is None:
+            return math.inf, math.inf
+        i, lower, upper = self.walls
+        return point[i] - lower + min(moved, 0.0), upper - point[i] - max(moved, 0.0)
+
+    def _bounds(self, rooms: tuple[float, float], dt: float, smooth: bool) -> tuple[float, float]:
+        """Lowest and highest velocity that the rooms to the walls allow."""
         if self.walls is None:
             return -math.inf, math.inf
-        i, lower, upper = self.walls
-        jerk = self.limits.jerk
-        if smooth and jerk is not None:
+        limits, (below, above) = self.limits, rooms
+        if smooth and limits.jerk is not None:
             return (
-                -smooth_approach_speed(point[i] - lower, self.limits, jerk, dt),
-                smooth_approach_speed(upper - point[i], self.limits, jerk, dt),
+                -smooth_approach_speed(below, limits, limits.jerk, dt),
+                smooth_approach_speed(above, limits, limits.jerk, dt),
             )
-        deceleration = self.limits.deceleration
-        return -approach_speed(point[i] - lower, deceleration, dt), approach_speed(upper - point[i], deceleration, dt)
+        return -approach_speed(below, limits.deceleration, dt), approach_speed(above, limits.deceleration, dt)
 
 
 class CommandLimits:
@@ -162,24 +174,27 @@ class CommandLimits:
         dt: float,
         position: NDArray[np.float64] | None = None,
         acceleration: NDArray[np.float64] | None = None,
+        moved: Sequence[float] | None = None,
     ) -> Limited:
         """Next command towards a normalised `action` (n,), from the `previous` command, `dt` s later.
 
         `position` (3,) m is the commanded point in the action frame; towards a wall of the workspace the speed is
         held to what the deceleration limit can still take away. `acceleration` (n,) is that between the last two
-        commands (None: zero); axes with a jerk limit need it. Anything not finite gives a stop.
+        commands (None: zero); axes with a jerk limit need it. `moved` (n,) m and rad is what the
+        robot was told to move since `position` was measured (None: nothing). Anything not finite gives a stop.
         """
         wanted, before = action.tolist(), previous.tolist()
         slopes = [0.0] * len(before) if acceleration is None else acceleration.tolist()
         point = position.tolist() if position is not None else []
-        if not all(map(math.isfinite, (*wanted, *before, *slopes, *point))) or (self._bounded and len(point) != 3):
+        since = [0.0] * len(before) if moved is None else moved
+        if not all(map(math.isfinite, (*wanted, *before, *slopes, *point, *since))) or (self._bounded and len(point) != 3):
             return Limited(self.stop(previous, dt, acceleration), True)
         if dt <= 0.0:
             return Limited(np.array(before), False)
         command, limited = [], False
-        for value, velocity, slope, axis in zip(wanted, before, slopes, self._axes, strict=True):
+        for value, velocity, slope, step, axis in zip(wanted, before, slopes, since, self._axes, strict=True):
             target = value * axis.scale
-            reached = axis.follow(target, velocity, slope, point, dt)
+            reached = axis.follow(target, velocity, slope, point, step, dt)
             limited = limited or abs(reached - target) > 1e-9
             command.append(reached)
         return Limited(np.array(command), limited)

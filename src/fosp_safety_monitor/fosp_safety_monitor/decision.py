@@ -333,16 +333,20 @@ def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: C
     if stopping or state.standing is None:
         command = limits.stop(previous, elapsed_s, acceleration)
     else:
-        point = robot.position if robot.lead is None else robot.lead.position
+        point, moved = robot.position, state.travel.since(robot.pose, now)
+        if robot.lead is not None:
+            point, moved = robot.lead.position, None
         position = None if point is None else np.array(point)
         target = np.array(state.standing.verdict.action_out)
-        followed = limits.follow(target, previous, elapsed_s, position, acceleration)
+        followed = limits.follow(target, previous, elapsed_s, position, acceleration, moved)
         command, limited = followed.command, followed.limited
     if elapsed_s > 0.0:
         acceleration = (command - previous) / elapsed_s
+    sent = tuple(command.tolist())
     return replace(
         state,
-        command=tuple(command.tolist()),
+        command=sent,
+        travel=state.travel.after(sent, now.monotonic_s),
         acceleration=tuple(acceleration.tolist()),
         ticked=now,
         limited=state.limited or limited,

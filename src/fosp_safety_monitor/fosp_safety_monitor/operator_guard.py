@@ -17,6 +17,7 @@ from fosp_core.clock import Now, Received, age
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.pose_target import Lead
+from fosp_safety_monitor.travel import Travel
 
 PROPOSAL_TIMEOUT_S = 0.15
 """teleop_node proposes at 50 Hz."""
@@ -51,6 +52,7 @@ class OperatorGuard:
         self._zero = (0.0,) * robot.action.size
         self._command = self._zero
         self._acceleration = self._zero
+        self._travel = Travel()
         self._action: OperatorAction | None = None
         self._state: Received | None = None
         self._pose: tuple[Received, tuple[float, float, float]] | None = None
@@ -98,13 +100,16 @@ class OperatorGuard:
         if held or action is None:
             self._stop(elapsed_s)
         elif elapsed_s > 0.0:
-            measured = pose[1] if pose is not None else None
-            point = self._lead.position if self._lead is not None else measured
+            received, point = pose or (None, None)
+            moved = self._travel.since(received, now)
+            if self._lead is not None:
+                point, moved = self._lead.position, None
             position = np.array(point) if point is not None else None
             target, acceleration = np.clip(action.action, -1.0, 1.0), np.array(self._acceleration)
-            following = self._limits.follow(target, previous, elapsed_s, position, acceleration)
+            following = self._limits.follow(target, previous, elapsed_s, position, acceleration, moved)
             self._follow(following.command, elapsed_s)
             limited = following.limited
+        self._travel = self._travel.after(self._command, now.monotonic_s)
         return GuardTick(self._command, held, limited)
 
     def halt(self) -> tuple[float, ...]:

@@ -13,6 +13,8 @@ from fosp_safety_monitor import decision
 from fosp_safety_monitor.state import initial_state
 from fosp_safety_monitor.verdict import Decision, Frame, Reason
 
+CENTRE = (0.5, 0.0, 0.2)
+TICK_S = 0.01
 STANDSTILL = (0.0, 0.0, 0.0)
 HALF_SPEED = pytest.approx([0.125] * 3)
 
@@ -56,6 +58,26 @@ def test_commands_slow_down_towards_a_wall_of_the_workspace(scene):
     command = scene.drive(0.3)[-1].command
     assert 0.0 <= command[0] < 0.12
     assert command[1] == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize(("period", "late"), [(1, 0), (3, 0), (4, 2), (8, 1)])
+def test_the_tool_stays_in_the_workspace_though_its_pose_comes_seldom_and_late(scene, period, late):
+    """`period` and `late` in ticks: of the measurements, and from one to its receipt."""
+    wall = scene.robot_config.workspace.upper[0]
+    x = [CENTRE[0]] * (late + 1)
+    for i in range(300):
+        scene.wait(TICK_S)
+        if i % period == 0:
+            measured = Received(scene.ros_s - late * TICK_S, scene.monotonic_s)
+            scene.robot = replace(scene.robot, pose=measured, position=(x[-1 - late], 0.0, 0.2))
+        scene.robot = replace(scene.robot, state=Received(scene.ros_s, scene.monotonic_s))
+        if i % 5 == 0:
+            scene.judge(scene.proposal([[1.0, 0.0, 0.0]]))
+        tick = scene.tick()
+        assert tick.finding.decision is Decision.PASS
+        x.append(x[-1] + tick.command[0] * TICK_S)
+        assert x[-1] <= wall + 1e-9
+    assert x[-1] == pytest.approx(wall, abs=0.005)
 
 
 def test_the_verdict_records_that_hard_limits_changed_a_command(scene):

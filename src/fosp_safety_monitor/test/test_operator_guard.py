@@ -72,6 +72,19 @@ def test_the_arm_stops_at_the_wall_of_its_workspace(driven: Driven) -> None:
     assert driven.position[0] == pytest.approx(ROBOT.workspace.upper[0], abs=0.005)
 
 
+def test_the_arm_stays_in_its_workspace_though_its_pose_comes_seldom_and_late(driven: Driven) -> None:
+    assert ROBOT.workspace is not None
+    driven.action, driven.pose = (1.0, 0.0, 0.0), False
+    x = [CENTRE[0]] * 3
+    for i in range(300):
+        if i % 4 == 0:
+            driven.guard.receive_pose(Received(driven.now.ros_s - 2 * TICK_S, driven.now.monotonic_s), (x[-3], 0.0, 0.2))
+        x.append(x[-1] + driven.tick()[0] * TICK_S)
+        assert driven.held == ""
+        assert x[-1] <= ROBOT.workspace.upper[0] + 1e-9
+    assert x[-1] == pytest.approx(ROBOT.workspace.upper[0], abs=0.005)
+
+
 def test_silence_of_the_operator_stops_the_robot_and_their_return_moves_it(driven: Driven) -> None:
     driven.action = (1.0, 0.0, 0.0)
     driven.tick(50)
