@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -21,7 +20,7 @@ from fosp_bringup.bringup_sequence import BringupSequence, Deadlines, Phase, Req
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import Heartbeat
 
@@ -184,7 +183,7 @@ def main() -> None:
         return managers[0]
 
     code = run_node(make)
-    sys.exit(code or int(any(manager.failed for manager in managers)))
+    end_process(code or int(any(manager.failed for manager in managers)))
 
 
 if __name__ == "__main__":

@@ -187,7 +187,8 @@ class CommandLimits:
         slopes = [0.0] * len(before) if acceleration is None else acceleration.tolist()
         point = position.tolist() if position is not None else []
         since = [0.0] * len(before) if moved is None else moved
-        if not all(map(math.isfinite, (*wanted, *before, *slopes, *point, *since))) or (self._bounded and len(point) != 3):
+        known = len(point) == 3 or not self._bounded
+        if not known or not all(map(math.isfinite, (*wanted, *before, *slopes, *point, *since))):
             return Limited(self.stop(previous, dt, acceleration), True)
         if dt <= 0.0:
             return Limited(np.array(before), False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from fosp_core import topics
 from fosp_core.bundle_transfer import IncomingBundle, Offer, received
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.model_following import MODEL_STATUSES
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds, time_message
@@ -111,7 +110,7 @@ class BundleReceiver(Node):
 
 
 def main() -> None:
-    sys.exit(run_node(BundleReceiver))
+    end_process(run_node(BundleReceiver))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import image_view
-from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
@@ -161,7 +160,7 @@ _CONDITIONS: dict[type, tuple[Any, Callable[[Any, Any], bool]]] = {
 
 
 def main() -> None:
-    sys.exit(run_node(FeedbackNode))
+    end_process(run_node(FeedbackNode))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from fosp_core.bundle_transfer import OutgoingBundle, Request
 from fosp_core.child_process import end_with_parent
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.model_following import LEADER, MODEL_STATUSES, resolved_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import time_message
@@ -223,7 +223,7 @@ def train(
 
 
 def main() -> None:
-    sys.exit(run_node(LearnerNode))
+    end_process(run_node(LearnerNode))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from std_srvs.srv import Trigger
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import read_robot
@@ -187,7 +186,7 @@ def message_class(message_type: str) -> Any:
 
 
 def main() -> None:
-    sys.exit(run_node(RecorderNode))
+    end_process(run_node(RecorderNode))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 import traceback
@@ -19,7 +18,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_depth, fill_image
-from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds, time_message
 from fosp_perception.camera_diagnostics import CameraReport, diagnostic_array
@@ -258,7 +257,7 @@ class CameraNode(ManagedNode):
 
 
 def main() -> None:
-    sys.exit(run_node(CameraNode))
+    end_process(run_node(CameraNode))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ the robot for want of one.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
 from fosp_core.ros.image_message import rgb_view
-from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
 from fosp_core.ros.model_following import resolved_node
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
@@ -220,7 +219,7 @@ class EncoderNode(ManagedNode):
 
 
 def main() -> None:
-    sys.exit(run_node(EncoderNode, make_executor=events_executor, priority=CONTROL_PRIORITY))
+    end_process(run_node(EncoderNode, make_executor=events_executor, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ safety monitor then stops the robot for want of one.
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -19,7 +18,7 @@ from fosp_core.bundle import Bundle
 from fosp_core.errors import UserError
 from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
@@ -156,7 +155,7 @@ def candidate_message(candidate: Candidate) -> ActionCandidate:
 
 
 def main() -> None:
-    sys.exit(run_node(PolicyNode, make_executor=events_executor, priority=CONTROL_PRIORITY))
+    end_process(run_node(PolicyNode, make_executor=events_executor, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from std_srvs.srv import Trigger
 
 from fosp_core import topics
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, run_node
+from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
 from fosp_core.ros.model_parameters import float_field, path_parameter
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionCandidate, ActionProposal
@@ -119,7 +118,7 @@ class TeleopNode(ManagedNode):
 
 
 def main() -> None:
-    sys.exit(run_node(TeleopNode))
+    end_process(run_node(TeleopNode))
 
 
 if __name__ == "__main__":

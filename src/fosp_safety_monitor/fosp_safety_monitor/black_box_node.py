@@ -6,7 +6,6 @@ monitor that was killed are kept, too. It sends nothing but its diagnostics.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import Any
@@ -24,7 +23,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import command_message_type
-from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, SafetyEvent, SafetyVerdict
@@ -151,7 +150,7 @@ class BlackBoxNode(Node):
 
 
 def main() -> None:
-    sys.exit(run_node(BlackBoxNode))
+    end_process(run_node(BlackBoxNode))
 
 
 if __name__ == "__main__":

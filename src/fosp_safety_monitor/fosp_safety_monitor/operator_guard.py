@@ -17,7 +17,7 @@ from fosp_core.clock import Now, Received, age
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.pose_target import Lead
-from fosp_safety_monitor.travel import Travel
+from fosp_safety_monitor.travel import NOTHING_SENT
 
 PROPOSAL_TIMEOUT_S = 0.15
 """teleop_node proposes at 50 Hz."""
@@ -52,7 +52,7 @@ class OperatorGuard:
         self._zero = (0.0,) * robot.action.size
         self._command = self._zero
         self._acceleration = self._zero
-        self._travel = Travel()
+        self._travel = NOTHING_SENT
         self._action: OperatorAction | None = None
         self._state: Received | None = None
         self._pose: tuple[Received, tuple[float, float, float]] | None = None

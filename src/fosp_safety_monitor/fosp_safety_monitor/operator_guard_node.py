@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 
 import numpy as np
@@ -14,7 +13,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.errors import UserError
 from fosp_core.realtime import MONITOR_PRIORITY
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
 from fosp_core.ros.model_parameters import float_field, path_parameter
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
@@ -123,7 +122,7 @@ class OperatorGuardNode(ManagedNode):
 
 
 def main() -> None:
-    sys.exit(run_node(OperatorGuardNode, make_executor=events_executor, priority=MONITOR_PRIORITY))
+    end_process(run_node(OperatorGuardNode, make_executor=events_executor, priority=MONITOR_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Messages in, monitor.SafetyMonitor, messages out; robot_side.RobotSide sends the
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ from fosp_core.clock import Now
 from fosp_core.errors import UserError
 from fosp_core.realtime import MONITOR_PRIORITY, has_realtime_priority
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
@@ -306,7 +305,7 @@ class SafetyMonitorNode(ManagedNode):
 
 
 def main() -> None:
-    sys.exit(run_node(SafetyMonitorNode, make_executor=events_executor, priority=MONITOR_PRIORITY))
+    end_process(run_node(SafetyMonitorNode, make_executor=events_executor, priority=MONITOR_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fosp_core.clock import Now
 from fosp_safety_monitor.inputs import ProposalInput
-from fosp_safety_monitor.travel import Travel
+from fosp_safety_monitor.travel import NOTHING_SENT, Travel
 from fosp_safety_monitor.verdict import Finding, Frame, Verdict
 
 
@@ -42,7 +42,7 @@ class MonitorState:
     """Sent last, m/s and rad/s."""
     acceleration: tuple[float, ...]
     """Between the last two commands, per second."""
-    travel: Travel = Travel()
+    travel: Travel = NOTHING_SENT
     """The commands sent lately."""
     latched: Finding | None = None
     """What was found when it latched."""

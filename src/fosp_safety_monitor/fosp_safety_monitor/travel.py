@@ -39,3 +39,6 @@ class Travel:
             if span_s > 0.0:
                 moved = [m + span_s * c for m, c in zip(moved, command, strict=True)]
         return tuple(moved)
+
+
+NOTHING_SENT = Travel()

@@ -78,7 +78,8 @@ def test_the_arm_stays_in_its_workspace_though_its_pose_comes_seldom_and_late(dr
     x = [CENTRE[0]] * 3
     for i in range(300):
         if i % 4 == 0:
-            driven.guard.receive_pose(Received(driven.now.ros_s - 2 * TICK_S, driven.now.monotonic_s), (x[-3], 0.0, 0.2))
+            late = Received(driven.now.ros_s - 2 * TICK_S, driven.now.monotonic_s)
+            driven.guard.receive_pose(late, (x[-3], 0.0, 0.2))
         x.append(x[-1] + driven.tick()[0] * TICK_S)
         assert driven.held == ""
         assert x[-1] <= ROBOT.workspace.upper[0] + 1e-9

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import sys
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, Twist
@@ -19,7 +18,7 @@ from std_msgs.msg import Float64
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_msgs.msg import StepFeedback
 from fosp_sim import gazebo_services, gazebo_topics
@@ -200,7 +199,7 @@ def _contacts() -> Any:
 
 
 def main() -> None:
-    sys.exit(run_node(GazeboNode))
+    end_process(run_node(GazeboNode))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ the physics thread does so first of all in its tick, for a second thread would w
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 import time
 from collections import deque
@@ -28,7 +27,7 @@ from fosp_core.errors import UserError
 from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
-from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.camera import CameraFaults
@@ -289,7 +288,7 @@ class SimNode(SimulatorNode):
 
 
 def main() -> None:
-    sys.exit(run_node(SimNode, priority=CONTROL_PRIORITY))
+    end_process(run_node(SimNode, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":
