@@ -34,6 +34,21 @@ class GateConfig(Spec):
     """Of the imagined share of rollouts with a violation."""
 
 
+class SettlingConfig(Spec):
+    """Before each candidate: critics, then the online actor, alone, on latents of the world model as it is by then."""
+
+    updates: int = Field(600, gt=0)
+    """Of the critics, and as many of the actor. With `episodes` they take about 40 s of one core (`nano`)."""
+    episodes: int = Field(400, gt=0)
+    """Of the offline data so many are drawn anew each time; of experience at most so many, the newest, take part."""
+    sequence_length: int = Field(16, gt=2)
+    batch_size: int = Field(32, gt=1)
+    critic_learning_rate: float = Field(1e-4, gt=0)
+    actor_learning_rate: float = Field(3e-4, gt=0)
+    embed_noise: float = Field(0.05, ge=0)
+    """As in `extraction` of pre-training."""
+
+
 class FinetuneConfig(Spec):
     """One fine-tuning run, online or on bags."""
 
@@ -51,6 +66,7 @@ class FinetuneConfig(Spec):
     """New episodes: all, or those alone that succeed or violate. One that ran out of time shows mostly how the policy
     stood still, many rows of it."""
     batch_size: int = Field(32, gt=1)
+    """Sequences of a batch, each as long as in pre-training."""
     learning_rate_scale: float = Field(0.3, gt=0)
     """Times the learning rates that the bundle was trained with."""
     freeze_image_encoder: bool = True
@@ -69,6 +85,7 @@ class FinetuneConfig(Spec):
     """CPU cores that learner_node may use."""
     niceness: int = Field(19, ge=0, le=19)
     """Of learner_node; 19: only what nobody else wants."""
+    settling: SettlingConfig = SettlingConfig()
     gate: GateConfig = GateConfig()
 
 

@@ -7,6 +7,7 @@ experienced since. It knows nothing of files, bags or time: see online_learner.p
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fosp_learner.checkpoint import load_networks, network_tensors
 from fosp_learner.data.dataset import Dataset, SequenceSampler
 from fosp_learner.finetune_config import FinetuneConfig, learner_config
 from fosp_learner.gate import Networks
+from fosp_learner.settling import settle, sources
 from fosp_learner.trainer import Trainer, make_optimiser
 from fosp_learner.training_weights import OFFLINE_ACTOR
 from fosp_learner.world_model import Batch
@@ -88,7 +90,7 @@ class FineTuner(Trainer):
         """`weights` come from `source`; `shapes_of` is any data of the right shapes. UserError when they do not fit."""
         config = learner_config(manifest, settings)
         super().__init__(config, shapes_of)
-        self.settings, self.kappa = settings, manifest.kappa
+        self.settings, self.kappa, self._offline = settings, manifest.kappa, offline
         load_networks(self, {n: t for n, t in weights.items() if not n.startswith(OFFLINE_ACTOR)}, source)
         self.offline_actor = copy.deepcopy(self.behaviour.actor).requires_grad_(False)
         frozen = {n.removeprefix(OFFLINE_ACTOR): t for n, t in weights.items() if n.startswith(OFFLINE_ACTOR)}
@@ -101,6 +103,16 @@ class FineTuner(Trainer):
             self.optimisers["world_model"] = make_optimiser(self.world_model, config.world_model.learning_rate)
         shift = config.world_model.image_shift
         self.sampler = MixedSampler(offline, config.sequence_length, settings.seed, shift, settings.offline_share)
+
+    def settle(self, experience: Dataset | None, stop: Callable[[], bool] = lambda: False) -> bool:
+        """End a round: see settling.py. False, and nothing has changed, when `stop` said so."""
+        config = self.settings.settling
+        rng = np.random.default_rng((self.settings.seed, self.step))
+        parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
+        settled = settle(self.world_model, self.behaviour, parts, config, rng, stop)
+        if settled is not None:
+            self.behaviour.load_state_dict(settled.state_dict())
+        return settled is not None
 
     @property
     def networks(self) -> Networks:

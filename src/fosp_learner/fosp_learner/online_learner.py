@@ -109,17 +109,34 @@ class OnlineLearner:
                 self._show_experience()
                 log.step(tuner.step + 1, tuner.train_step())
                 tuner.seconds = before_s + time.monotonic() - started_s
-                self._milestones(tuner)
-            if tuner.step % self.settings.checkpoint_every:
-                self._checkpoint(tuner)
+                if not self._milestones(tuner, stop):
+                    return
             if self._follow and tuner.step >= self.settings.steps and not self._has_candidate(tuner.step):
                 self._try_candidate(tuner)
+            elif tuner.step % self.settings.checkpoint_every and not self._round_ends(tuner.step):
+                self._checkpoint(tuner)
 
-    def _milestones(self, tuner: FineTuner) -> None:
-        if tuner.step % self.settings.checkpoint_every == 0:
+    def _round_ends(self, step: int) -> bool:
+        return step % self.settings.candidate_every == 0 or step == self.settings.steps
+
+    def _milestones(self, tuner: FineTuner, stop: Callable[[], bool]) -> bool:
+        """False when `stop` came while a round was ended: the last checkpoint leads there again."""
+        ends = self._round_ends(tuner.step)
+        if ends:
+            begun_s = time.monotonic()
+            if not tuner.settle(self._experience(tuner.step), stop):
+                return False
+            self.notes(f"critics and actor settled at update {tuner.step} in {time.monotonic() - begun_s:.0f} s")
+        if ends or tuner.step % self.settings.checkpoint_every == 0:
             self._checkpoint(tuner)
-        if tuner.step % self.settings.candidate_every == 0:
+        if ends:
             self._try_candidate(tuner)
+        return True
+
+    def _experience(self, step: int) -> Dataset | None:
+        """What there is to train on at this update."""
+        outcomes = self.settings.train_on == "outcomes"
+        return self.buffer.dataset(step, False, self.settings.rows_kept, outcomes)
 
     def _has_candidate(self, step: int) -> bool:
         """Of these updates, also by a process before this one."""
@@ -228,8 +245,7 @@ class OnlineLearner:
 
     @property
     def _nothing_to_train_on(self) -> bool:
-        outcomes = self.settings.train_on == "outcomes"
-        return self._training is None and self.buffer.dataset(self._now, held_out=False, outcomes=outcomes) is None
+        return self._training is None and self._experience(self._now) is None
 
     def _show_experience(self) -> None:
         """Give the sampler what had been experienced at this update."""
@@ -237,8 +253,7 @@ class OnlineLearner:
         assert tuner is not None
         visible = sum(entry.step <= tuner.step for entry in self.buffer.entries)
         if visible != self._shown[0]:
-            kept, outcomes = self.settings.rows_kept, self.settings.train_on == "outcomes"
-            tuner.sampler.experience(self.buffer.dataset(tuner.step, False, kept, outcomes))
+            tuner.sampler.experience(self._experience(tuner.step))
             self._shown = (visible, tuner.step)
 
     def _allowed(self) -> bool:

@@ -22,19 +22,24 @@ from fosp_learner.checkpoint import network_tensors
 from fosp_learner.config import CloningConfig, ExtractionConfig, LearnerConfig, NetworkConfig, RefinementConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
-from fosp_learner.finetune_config import FinetuneConfig, GateConfig
+from fosp_learner.filtering import filter_episodes
+from fosp_learner.finetune_config import FinetuneConfig, GateConfig, SettlingConfig
 from fosp_learner.finetuning import FineTuner, MixedSampler
 from fosp_learner.gate import GateFigures, judge
 from fosp_learner.lineage import Lineage
 from fosp_learner.online_learner import OnlineLearner, Sources
 from fosp_learner.pretrain import assemble, provenance
 from fosp_learner.run_folder import forget_after
+from fosp_learner.settling import StoredFeatures, sources
 from fosp_learner.trainer import Trainer
 from fosp_learner.training_weights import WEIGHTS, read_weights, require_same_networks, weights_bytes
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 pytestmark = pytest.mark.timeout(600)  # a bundle of three networks is exported twice
-SETTINGS = FinetuneConfig(steps=6, batch_size=4, candidate_every=1000, checkpoint_every=2, hold_out_every=3, niceness=0)
+SETTLING = SettlingConfig(updates=2, episodes=4, sequence_length=5, batch_size=4)
+SETTINGS = FinetuneConfig(
+    steps=6, batch_size=4, candidate_every=1000, checkpoint_every=2, hold_out_every=3, niceness=0, settling=SETTLING
+)
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +111,52 @@ def test_the_offline_actor_and_what_it_sees_stay_and_all_else_learns(parent: Pat
     }
     expected = {"offline_actor": True, "image_encoder": True, "rssm": False, "critics": False, "online_actor": False}
     assert same == expected
+
+
+def test_settling_changes_critics_and_online_actor_alone_and_nothing_when_it_is_stopped(
+    parent: Path, offline: Dataset, make_episode: Callable[..., Episode]
+) -> None:
+    fine = tuner(parent, offline)
+    before = network_tensors(fine) | {f"offline.{n}": t for n, t in fine.offline_actor.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    experience = from_episodes([make_episode(9, 50, size=64), make_episode(9, 51, violates=True, size=64)])
+
+    def changed() -> set[str]:
+        now = network_tensors(fine) | {f"offline.{n}": t for n, t in fine.offline_actor.state_dict().items()}
+        return {name for name, tensor in before.items() if not torch.equal(tensor, now[name])}
+
+    assert not fine.settle(experience, stop=lambda: True)
+    assert changed() == set()
+    assert fine.settle(experience)
+    parts = ("behaviour.critics.", "behaviour.actor.", "behaviour.weighting.")
+    assert {part for part in parts if any(name.startswith(part) for name in changed())} == set(parts)
+    assert all(name.startswith(parts) for name in changed())
+
+
+def test_settled_features_are_those_of_their_rows(parent: Path, offline: Dataset) -> None:
+    model = tuner(parent, offline).world_model
+    stored = StoredFeatures(model, offline.of(offline.episodes[2:4]), 5, np.random.default_rng(0))
+    drawn = stored.of(offline.episodes[2:4])(6)
+    filtered = [f.latents.feature for f in filter_episodes(model, offline)]
+    known = torch.cat(filtered[2:4])
+    assert ((drawn.feature.flatten(0, 1)[:, None] - known[None]).abs().sum(-1).min(1).values < 1e-4).all()
+
+
+def test_settling_draws_the_share_of_offline_data_and_enough_violations(make_episode: Callable[..., Episode]) -> None:
+    def data(flags: list[bool], seed: int) -> Dataset:
+        return from_episodes([make_episode(4, seed + i, violates=flag) for i, flag in enumerate(flags)])
+
+    offline, new = data([True] * 30 + [False] * 90, 0), data([False] * 9, 200)
+    config, rng = SettlingConfig(episodes=40, batch_size=8), np.random.default_rng(0)
+    first, second = sources(offline, new, 0.25, config, rng)
+    assert (first.size, second.size) == (2, 6)
+    assert (len(first.data.episodes), sum(e.violates for e in first.data.episodes)) == (40, 10)
+    assert all(e.success for e in first.followed)
+    assert second.followed == new.episodes
+    (only,) = sources(None, new, 0.5, config, rng)
+    assert only.size == 8
+    (only,) = sources(offline, None, 0.5, config, rng)
+    assert only.size == 8
 
 
 def test_batches_are_half_experience(offline: Dataset, make_episode: Callable[..., Episode]) -> None:
@@ -234,10 +285,12 @@ def test_a_run_makes_a_bundle_that_loads_and_a_lineage(learner: Callable[..., On
     assert all(torch.equal(t, frozen[n]) for n, t in again.offline_actor.state_dict().items()), "of all generations"
 
 
-@pytest.mark.parametrize("killed_at", [1, 3, 5])
+@pytest.mark.parametrize("killed_at", [1, 3, 5, 6])
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
-    learner: Callable[..., OnlineLearner], killed_at: int, tmp_path: Path
+    learner: Callable[..., OnlineLearner], killed_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """At 6 it is settling."""
+    monkeypatch.setattr(OnlineLearner, "_try_candidate", lambda run, tuner: None)  # seconds, and not what is asked here
     straight = learner("straight")
     straight.run()
     killed = learner("killed")

@@ -228,7 +228,7 @@ class SequenceSampler:
     episodes from their beginning. Every seam is an `is_first` row, where state and returns start anew.
     """
 
-    def __init__(self, dataset: Dataset, length: int, seed: int, image_shift: int = 0) -> None:
+    def __init__(self, dataset: Dataset, length: int, seed: int | np.random.Generator, image_shift: int = 0) -> None:
         self._data, self._length, self._shift = dataset, length, image_shift
         self._rng = np.random.default_rng(seed)
         lengths = np.array([e.length for e in dataset.episodes], np.float64)
