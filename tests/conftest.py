@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,10 +119,29 @@ def wait_until() -> Callable[..., Any]:
     return wait_for
 
 
+@contextmanager
+def reserved_domain() -> Iterator[int]:
+    """A random ROS domain that no other test on this machine has reserved."""
+    for domain_id in random.SystemRandom().sample(range(1, 101), 100):
+        with (Path(tempfile.gettempdir()) / f"fosp_test_domain_{domain_id}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield domain_id
+            return
+    raise RuntimeError("every ROS domain is reserved by some test")
+
+
 @pytest.fixture
-def ros_environment(monkeypatch: pytest.MonkeyPatch) -> RosEnvironment:
-    """A random ROS domain, for the processes of one test and for the test itself; the transports of a robot."""
-    domain_id = random.SystemRandom().randint(1, 100)
+def domain_id() -> Iterator[int]:
+    with reserved_domain() as domain_id:
+        yield domain_id
+
+
+@pytest.fixture
+def ros_environment(monkeypatch: pytest.MonkeyPatch, domain_id: int) -> RosEnvironment:
+    """A ROS domain for the processes of one test and for the test itself; the transports of a robot."""
     variables = {
         "ROS_DOMAIN_ID": str(domain_id),
         # Limited to LOCALHOST, rmw_fastrtps would ignore the choice of transports; the domain keeps tests apart.
