@@ -58,6 +58,8 @@ class FinetuneConfig(Spec):
     updates_per_row: float = Field(0.5, gt=0)
     """Updates that each new row of experience allows, online. With a row per decision (20 Hz) 0.5 asks for 10 updates
     per second, more than two cores give: then the learner simply trains all the time."""
+    rest_s: float = Field(30.0, gt=0)
+    """With no new experience for so long the robot rests, and the updates that are left need no more rows."""
     least_rows: int = Field(200, gt=0)
     """Rows of experience before the first update."""
     offline_share: float = Field(0.5, ge=0, le=1)

@@ -80,6 +80,8 @@ class OnlineLearner:
         self.notes: Callable[[str], None] = lambda line: None
         self._tuner: FineTuner | None = None
         self._shown: tuple[int, int] = (-1, -1)
+        self._fed_s = time.monotonic()
+        """When the last new bag was taken in."""
         self.candidates: list[Candidate] = []
         """Made since this process began."""
 
@@ -220,6 +222,7 @@ class OnlineLearner:
                     f"{entry.changed} changed by the monitor{', held out' if held_out else ''}"
                 )
             self._pass_over(bag)
+            self._fed_s = time.monotonic()
             count += 1
         return count
 
@@ -257,13 +260,13 @@ class OnlineLearner:
             self._shown = (visible, tuner.step)
 
     def _allowed(self) -> bool:
-        """Whether experience so far allows another update."""
+        """Whether experience so far allows another update; while the robot rests, any number of them."""
         tuner = self._tuner
         assert tuner is not None
         if not self._follow:
             return True
-        rows = self.buffer.rows
-        return rows >= self.settings.least_rows and tuner.step < self.settings.updates_per_row * rows
+        rows, resting = self.buffer.rows, time.monotonic() - self._fed_s > self.settings.rest_s
+        return rows >= self.settings.least_rows and (resting or tuner.step < self.settings.updates_per_row * rows)
 
     def _offline_data(self) -> tuple[Dataset | None, Dataset | None]:
         """Training and validation episodes: the split that the bundle was trained with, when the data is the same."""
