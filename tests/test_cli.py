@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def scenario_file(folder: Path, **content: object) -> Path:
     path = folder / "scenario.yaml"
     path.write_text(yaml.safe_dump({"task": "safe_reach", **content}))
     return path
+
+
+def test_what_needs_torch_says_so_and_bags_are_checked_without(capsys, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "fosp_learner.pretrain", raising=False)
+    line = refused(capsys, "pretrain", folder / "bags", "--out", folder / "new")
+    assert line.startswith(
+        "fosp: this command needs torch, which is not installed: pip install -r requirements/learner"
+    )
+    blocked = "import sys; sys.modules['torch'] = None; from fosp_bringup.cli import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", blocked, "bags", "check", str(folder / "bags")]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "1 of 1 bags can be trained on" in checked.stdout, checked.stderr
 
 
 def test_an_unknown_scenario_key_is_named_with_the_allowed_ones(capsys, folder):

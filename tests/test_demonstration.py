@@ -286,7 +286,7 @@ def test_a_person_records_on_a_robot_with_buttons_for_success_mark_and_discard(
     record: Callable[..., Command], graph: Any, arm: Arm, wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:
     rules, out = tmp_path / "rules.yaml", tmp_path / "bags"
-    goal = {"kind": "goal", "topic": "tool_pose", "goal": [9.0, 0.0, 0.2], "within_m": 0.05, "success": True}
+    goal = {"kind": "goal", "topic": "tool_pose", "goal": [0.4, 0.2, 0.3], "within_m": 0.05, "success": True}
     button = {"kind": "button", "button": SUCCESS, "success": True}
     rules.write_text(yaml.safe_dump({"time_limit_s": 60.0, "rules": [goal, button]}))
     gamepad = Gamepad(graph)

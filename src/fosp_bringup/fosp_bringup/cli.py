@@ -54,12 +54,27 @@ app.command("world")(world.world)
 app.command("bench")(bench.bench)
 
 
+_REQUIREMENTS = {
+    **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
+    **dict.fromkeys(("mujoco", "scipy"), "sim"),
+    "pyrealsense2": "realsense",
+}
+"""Packages that a robot can do without, and the list in requirements/ that brings them."""
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a person's mistake is one line on stderr, never a traceback."""
     try:
         result = app(args=arguments, prog_name="fosp", standalone_mode=False)
     except UserError as error:
         print(f"fosp: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _REQUIREMENTS:
+            raise
+        lists = f"-r requirements/{_REQUIREMENTS[package]}.txt -c requirements/constraints.txt"
+        print(f"fosp: this command needs {package}, which is not installed: pip install {lists}", file=sys.stderr)
         return 2
     except TyperException as error:
         message = " ".join(error.format_message().split())

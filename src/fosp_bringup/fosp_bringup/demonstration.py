@@ -22,12 +22,14 @@ from fosp_bringup.preflight import (
     check_commander,
     check_disk,
     check_exposure,
+    check_goal,
     check_stream,
 )
 from fosp_bringup.stack import Stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_core.specs import RobotConfig
 from fosp_learner.episode_recorder import EPISODE_PREFIX
+from fosp_learner.feedback_rules import AnyMeasuredRule, FeedbackConfig, GoalRule
 from fosp_learner.recorded_topics import camera_topics, default_topics, frame_topic
 
 OBSERVE_S = 3.0
@@ -55,6 +57,8 @@ class Session:
     episodes: int
     device_topic: str
     keyboard: bool = False
+    rules: FeedbackConfig | None = None
+    """None: the simulator judges."""
 
 
 def record(session: Session, write: Callable[[str], None] = lambda line: print(line, flush=True)) -> int:
@@ -93,6 +97,7 @@ def watched(session: Session) -> dict[str, str]:
     names += [robot.pose_topic] if robot.pose_topic else []
     names += [topic for topic, kind in camera_topics(robot).items() if kind.endswith("CameraInfo")]
     watched = {**{name: recorded[name] for name in names}, session.device_topic: "sensor_msgs/msg/Joy"}
+    watched |= {rule.topic: rule.message_type for rule in _measured(session)}
     return {**watched, robot.estop_topic: "std_msgs/msg/Bool"} if robot.estop_topic else watched
 
 
@@ -109,6 +114,8 @@ def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> 
     needed = frame_bytes * robot.camera_frame_rate_hz * EPISODE_S * session.episodes * COMPRESSED
     session.out.mkdir(parents=True, exist_ok=True)
     findings.append(check_disk(shutil.disk_usage(session.out).free, int(needed)))
+    if session.rules is not None:
+        findings += [check_goal(rule, robot) for rule in session.rules.rules if isinstance(rule, GoalRule)]
     if watch.camera_trouble:
         findings.append(Finding(True, f"camera: {watch.camera_trouble}"))
     return findings
@@ -130,7 +137,14 @@ def _expected(session: Session) -> list[Expected]:
     if not session.keyboard and not session.device_topic.startswith("spacenav"):
         device = f"start the device's node, which publishes {session.device_topic} (ros2 run joy joy_node)"
         expected.append(Expected(session.device_topic, DEVICE_HZ, device))
+    known = {one.topic for one in expected}
+    rules = "start what publishes it, or correct the topic in the feedback rules"
+    expected += [Expected(r.topic, 1.0 / r.stale_s, rules) for r in _measured(session) if r.topic not in known]
     return expected
+
+
+def _measured(session: Session) -> tuple[AnyMeasuredRule, ...]:
+    return session.rules.measured if session.rules is not None else ()
 
 
 def _tell(findings: list[Finding], write: Callable[[str], None]) -> None:

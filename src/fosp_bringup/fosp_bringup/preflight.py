@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fosp_core.specs import RobotConfig
+from fosp_learner.feedback_rules import GoalRule
+
 LEAST_SHARE = 0.8
 """Of the wanted rate, below which a stream counts as too slow."""
 OLDEST_S = 0.5
@@ -61,6 +64,18 @@ def check_stream(expected: Expected, observed: Observed) -> Finding:
         text = f"{topic}: {rate_hz:.1f} Hz instead of {expected.rate_hz:g}"
         return Finding(False, text, "a slower profile, a USB 3 port, a wired network, or larger socket buffers")
     return _check_clock(topic, rate_hz, [age for age in observed.ages_s if not math.isnan(age)])
+
+
+def check_goal(rule: GoalRule, robot: RobotConfig) -> Finding:
+    """Can the robot get there at all?"""
+    goal = ", ".join(f"{value:g}" for value in rule.goal)
+    box = robot.workspace
+    if box is not None and rule.topic == robot.pose_topic:
+        for value, lower, upper in zip(rule.goal, box.lower, box.upper, strict=True):
+            if not lower - rule.within_m <= value <= upper + rule.within_m:
+                remedy = "correct the goal in the feedback rules, or the workspace in the robot file"
+                return Finding(False, f"the goal ({goal}) lies outside of the workspace of {robot.name}", remedy)
+    return Finding(True, f"goal ({goal}) on {rule.topic}")
 
 
 def _check_clock(topic: str, rate_hz: float, ages_s: Sequence[float]) -> Finding:

@@ -203,7 +203,7 @@ def test_what_there_is_nothing_to_compare_in_is_refused(made: Path, capsys: Any)
 def test_a_json_that_cannot_be_written_is_refused_before_anything_is_run(made: Path, capsys: Any) -> None:
     start = ("--bundle", made / "calm", "--scenario", made / "first.yaml", "--json")
     assert "is a folder" in refused(capsys, *start, made)
-    assert "its folder does not exist" in refused(capsys, *start, made / "no" / "out.json")
+    assert "its folder cannot be made" in refused(capsys, *start, made / "first.yaml" / "out.json")
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[Path]:

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from fosp_bringup.keyboard import HOLD_S, KeyboardDevice
+from fosp_bringup.paths import robot_path
 from fosp_bringup.preflight import (
     Expected,
     Finding,
@@ -14,8 +15,11 @@ from fosp_bringup.preflight import (
     check_commander,
     check_disk,
     check_exposure,
+    check_goal,
     check_stream,
 )
+from fosp_core.specs import read_robot
+from fosp_learner.feedback_rules import GoalRule
 
 CAMERA = Expected("camera/color/image_raw", 30.0, "start the camera")
 
@@ -44,6 +48,17 @@ def test_what_is_wrong_with_a_stream_is_said_with_its_remedy(observed: Observed,
     assert not finding.ok
     assert text in finding.text
     assert remedy in finding.remedy
+
+
+def test_a_goal_outside_of_the_workspace_is_found_before_anybody_drives_there() -> None:
+    arm = read_robot(robot_path("ur5e"))
+    near = GoalRule(kind="goal", topic=arm.pose_topic, goal=(-0.45, 0.1, 0.2), within_m=0.03, success=True)
+    assert check_goal(near, arm).ok
+    far = near.model_copy(update={"goal": (0.55, 0.0, 0.2)})
+    finding = check_goal(far, arm)
+    assert not finding.ok
+    assert finding.text == "the goal (0.55, 0, 0.2) lies outside of the workspace of ur5e"
+    assert check_goal(far.model_copy(update={"topic": "cube_pose"}), arm).ok, "of something else"
 
 
 def test_messages_without_a_header_have_a_rate_only() -> None:

@@ -38,3 +38,15 @@ def _of_actions(theirs: ActionSpec, ours: ActionSpec) -> list[str]:
     if theirs.frame_id != ours.frame_id:
         found.append(f"action frame: bundle '{theirs.frame_id}', robot '{ours.frame_id}'")
     return found
+
+
+def uneven_decisions(period_s: float, frame_rate_hz: float) -> str:
+    """What is wrong with a decision period that is no whole number of camera frames; empty when it is one."""
+    frames = period_s * frame_rate_hz
+    if abs(frames - round(frames)) <= 0.1 and round(frames) > 0:
+        return ""
+    return (
+        f"a decision every {period_s:g} s is {frames:g} frames of a {frame_rate_hz:g} Hz camera, so steps differ in "
+        f"length: run it at a multiple of {1 / period_s:g} Hz (camera_frame_rate_hz), or train with a "
+        "decision_period_s of whole frames"
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fosp_core.compatibility import differences
+from fosp_core.compatibility import differences, uneven_decisions
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig, read_robot
 from fosp_core.testing import tiny_manifest
@@ -64,3 +64,10 @@ def test_a_camera_slower_than_the_decisions_is_named() -> None:
     slow = robot("sim_arm", camera_frame_rate_hz=15.0)
     (found,) = differences(tiny_manifest(slow), slow)
     assert found == "the bundle decides 20 times per second, the camera gives 15 frames"
+
+
+@pytest.mark.parametrize(("rate", "fits"), [(20.0, True), (40.0, True), (60.0, True), (30.0, False), (15.0, False)])
+def test_a_decision_takes_a_whole_number_of_frames(rate, fits):
+    said = uneven_decisions(0.05, rate)
+    assert (said == "") == fits
+    assert fits or "multiple of 20 Hz" in said

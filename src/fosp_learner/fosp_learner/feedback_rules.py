@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ class EffortRule(MeasuredRule):
     """sensor_msgs/JointState: the effort of any of `joints` (empty: of all) is above `above`, Nm or N."""
 
     kind: Literal["effort"]
+    message_type: ClassVar[str] = "sensor_msgs/msg/JointState"
     above: float = Field(gt=0)
     joints: tuple[str, ...] = ()
 
@@ -61,6 +62,7 @@ class WrenchRule(MeasuredRule):
     """geometry_msgs/WrenchStamped: the force is above `force_n`, or the torque above `torque_nm`."""
 
     kind: Literal["wrench"]
+    message_type: ClassVar[str] = "geometry_msgs/msg/WrenchStamped"
     force_n: float = Field(gt=0)
     torque_nm: float | None = Field(None, gt=0)
 
@@ -82,6 +84,10 @@ class GoalRule(MeasuredRule):
     within_m: float = Field(gt=0)
     progress_reward: float = Field(0.0, ge=0)
 
+    @property
+    def message_type(self) -> str:
+        return "geometry_msgs/msg/PoseStamped" if self.type == "PoseStamped" else "nav_msgs/msg/Odometry"
+
     def distance(self, position: Sequence[float]) -> float:
         """m; NaN for a position that is not finite."""
         return math.dist(position, self.goal) if all(map(math.isfinite, position)) else math.nan
@@ -94,6 +100,7 @@ class DepthRule(MeasuredRule):
     """sensor_msgs/Image (16UC1 in mm): at least `share` of the pixels that are known are closer than `closer_m`."""
 
     kind: Literal["depth"]
+    message_type: ClassVar[str] = "sensor_msgs/msg/Image"
     closer_m: float = Field(gt=0)
     share: float = Field(0.01, gt=0, le=1)
 
@@ -107,6 +114,7 @@ class ScanRule(MeasuredRule):
     """sensor_msgs/LaserScan: the nearest echo is closer than `closer_m`."""
 
     kind: Literal["scan"]
+    message_type: ClassVar[str] = "sensor_msgs/msg/LaserScan"
     closer_m: float = Field(gt=0)
 
     def holds(self, ranges: NDArray[np.floating], least: float) -> bool:
@@ -135,6 +143,7 @@ class ButtonRule(Rule):
         return self.button < len(buttons) and buttons[self.button] != 0
 
 
+AnyMeasuredRule = EffortRule | WrenchRule | GoalRule | DepthRule | ScanRule
 AnyRule = EffortRule | WrenchRule | GoalRule | DepthRule | ScanRule | BumperRule | ButtonRule
 
 
@@ -145,6 +154,11 @@ class FeedbackConfig(Spec):
     time_penalty: float = Field(0.2, ge=0)
     """Taken from the reward per second."""
     rules: tuple[Annotated[AnyRule, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+    @property
+    def measured(self) -> tuple[AnyMeasuredRule, ...]:
+        """The rules whose topics never pause: no episode begins without them."""
+        return tuple(rule for rule in self.rules if isinstance(rule, MeasuredRule))
 
     @model_validator(mode="after")
     def _one_goal(self) -> FeedbackConfig:

@@ -19,7 +19,8 @@ from fosp_learner import distributed
 from fosp_learner.calibration import calibrate
 from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.bags import bag_metadata, bag_topics, find_bags
+from fosp_learner.data.bag_origin import choose_robot, task_of
+from fosp_learner.data.bags import find_bags
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.distributed import processes
 from fosp_learner.export import export_networks
@@ -203,32 +204,6 @@ def provenance(trainer: Trainer, data: Dataset, command: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "config": trainer.config.model_dump(mode="json"),
     }
-
-
-def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig]) -> RobotConfig:
-    """The robot that the first bag names, or the one whose command topic it holds; UserError for none or several."""
-    named = [robot for robot in robots if robot.name == bag_metadata(bags[0]).get("robot")]
-    if len(named) == 1:
-        return named[0]
-    topics = bag_topics(bags[0])
-    fitting = [
-        robot
-        for robot in robots
-        if any(t == robot.command_topic or t.endswith("/" + robot.command_topic) for t in topics)
-    ]
-    if len(fitting) != 1:
-        found = "several robots fit" if fitting else "no robot's command topic is there"
-        names = ", ".join(f"{robot.name} ({robot.command_topic})" for robot in fitting or robots)
-        raise UserError(f"{bags[0]}: {found}: {names}; say which with --robot")
-    return fitting[0]
-
-
-def task_of(bags: Sequence[Path]) -> str:
-    """Task that the recorder noted in the bags, "unnamed" if none did; UserError when they differ."""
-    tasks = {bag_metadata(bag).get("task", "") for bag in bags} - {""}
-    if len(tasks) > 1:
-        raise UserError(f"bags of different tasks ({', '.join(sorted(tasks))}) cannot be trained on together")
-    return tasks.pop() if tasks else "unnamed"
 
 
 def _bag_progress() -> Any:

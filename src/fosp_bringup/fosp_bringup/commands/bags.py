@@ -32,15 +32,19 @@ def check(
     from rich.console import Console
 
     from fosp_bringup.paths import robot_path, share
+    from fosp_core.compatibility import uneven_decisions
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.config import LearnerConfig
+    from fosp_learner.data.bag_origin import choose_robot
     from fosp_learner.data.bags import check_bags, find_bags, one_size
-    from fosp_learner.pretrain import choose_robot
 
     bags = find_bags(folders)
     paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))
     chosen = choose_robot(bags, [read_robot(path) for path in paths])
     learner = parse_spec(LearnerConfig, read_yaml(config) or {}, str(config)) if config else LearnerConfig()
+    uneven = uneven_decisions(learner.decision_period_s, chosen.camera_frame_rate_hz)
+    if uneven:
+        print(f"fosp: {uneven}", file=sys.stderr)
     reports = check_bags(folders, learner.observation, chosen, learner.decision_period_s)
     Console().print(_table(reports, f"robot {chosen.name}; of frames, feedback, commands: used/recorded"))
     unusable = [report for report in reports if report.problem]

@@ -216,8 +216,10 @@ def _check_writable(path: Path) -> None:
     from fosp_core.errors import UserError
 
     folder = path.absolute().parent
-    if not folder.is_dir():
-        raise UserError(f"{path}: its folder does not exist")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: its folder cannot be made: {error.strerror or error}") from None
     if path.is_dir():
         raise UserError(f"{path}: is a folder; --json takes a file")
     if not os.access(path if path.exists() else folder, os.W_OK):

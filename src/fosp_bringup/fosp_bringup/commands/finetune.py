@@ -22,6 +22,9 @@ def finetune(
         list[Path] | None,
         typer.Option(help="Folders of the bags that the bundle was trained on; may be given again.", metavar="DIR"),
     ] = None,
+    robot: Annotated[
+        str, typer.Option(help="Robot by name or file; by default the one that the bundle names.", metavar="ROBOT")
+    ] = "",
     steps: Annotated[int | None, typer.Option(min=1, help="Updates; by default as the configuration says.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of batches and held-out episodes.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
@@ -55,8 +58,10 @@ def finetune(
         raise UserError(f"{config}: expected a mapping of keys")
     given = {"seed": seed} | ({"steps": steps} if steps else {})
     settings = parse_spec(FinetuneConfig, {**described, **given}, str(config or "command line"))
-    robot = read_robot(robot_path(read_manifest(bundle).robot))
-    sources = Sources(bundle, robot, (*bags, *(more or [])), tuple(offline or ()), weights, runs / "cache", sign)
+    described_robot = read_robot(robot_path(robot or read_manifest(bundle).robot))
+    sources = Sources(
+        bundle, described_robot, (*bags, *(more or [])), tuple(offline or ()), weights, runs / "cache", sign
+    )
     command = shlex.join(["./fosp", *sys.argv[1:]])
     run = runs / "finetune" / out.absolute().name
     learner = OnlineLearner(sources, settings, run, resume=resume, command=command)

@@ -103,9 +103,10 @@ def _by_a_person(
 ) -> int:
     from fosp_bringup.demonstration import Session
     from fosp_bringup.demonstration import record as record_session
-    from fosp_bringup.paths import robot_path, scenario_path, teleop_path
+    from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
     from fosp_bringup.stack import stack
     from fosp_core.specs import read_robot
+    from fosp_learner.feedback_rules import read_feedback_config
     from fosp_policy.teleoperation import read_mapping
     from fosp_sim.scenario import read_scenario
 
@@ -130,4 +131,5 @@ def _by_a_person(
     name = robot or read_scenario(scenario_path(scenario)).robot
     config = read_robot(robot_path(name))
     topic = read_mapping(teleop_path(device), config.action).topic
-    return record_session(Session(described, config, out, episodes, topic, keyboard))
+    rules = read_feedback_config(feedback_path(feedback)) if feedback else None
+    return record_session(Session(described, config, out, episodes, topic, keyboard, rules))
