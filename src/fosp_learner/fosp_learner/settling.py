@@ -106,7 +106,10 @@ def settle(
     rng: np.random.Generator,
     stop: Callable[[], bool] = lambda: False,
 ) -> Behaviour | None:
-    """A settled copy of `behaviour`; None when `stop` said so. TrainingDiverged when a loss is not finite."""
+    """A settled copy of `behaviour`; None when `stop` said so. TrainingDiverged when a loss is not finite.
+
+    An actor that is trained by backpropagation through the model stays as it is, as in pre-training.
+    """
     settled, net = copy.deepcopy(behaviour), behaviour.config.network
     draws = []
     for source in sources:
@@ -128,7 +131,8 @@ def settle(
 
     critics, actor = (settled.critics, config.critic_learning_rate), (settled.actor, config.actor_learning_rate)
     done = _descend(*critics, critics_loss, config.updates, stop, settled.critics.update_target)
-    done = done and _descend(*actor, actor_loss, config.updates, stop)
+    if done and behaviour.config.actor.objective == "regression":
+        done = _descend(*actor, actor_loss, config.updates, stop)
     return settled if done else None
 
 
