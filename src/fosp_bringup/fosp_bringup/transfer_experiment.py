@@ -239,6 +239,7 @@ def _row(
         "gain": _gain([entries[seed] for seed in shared], [offline[seed] for seed in shared]) if shared else None,
         "goal": round(goal(_rate(list(offline.values()), "after", "success")["rate"]), 4) if offline else None,
         "curves": [[e["success"] for e in entry["during"]["per_episode"]] for entry in trials],
+        "violation_curves": [[e["violated"] for e in entry["during"]["per_episode"]] for entry in trials],
     }
 
 

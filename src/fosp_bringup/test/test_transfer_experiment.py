@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fosp_bringup.experiment_figure import curves_figure, running_rates
 from fosp_bringup.transfer_experiment import (
     FINETUNING_SEED,
     Resources,
@@ -61,6 +62,18 @@ def test_seeds_are_pooled_and_goal_and_gain_come_from_the_offline_arm_on_the_sam
     assert fosp["gain"]["rate"] == 0.5, "of seed 0 alone: no offline trial has seen the scenes of seed 1"
     assert offline["gain"]["rate"] == 0.0
     assert fosp["curves"] == [[True, False], [True, True]]
+    assert fosp["violation_curves"] == [[False, True], [False, False]]
+    assert running_rates(fosp["curves"]).tolist() == [1.0, 0.75]
+    success, violations = curves_figure(rows).axes
+    assert [line.get_label() for line in success.lines] == ["fosp (2 seeds)", "offline (1 seed)"]
+    assert [line.get_ydata()[-1] for line in violations.lines] == [0.25, 1.0]
+
+
+def test_a_running_rate_looks_back_over_ten_episodes_of_all_seeds() -> None:
+    rates = running_rates([[True] * 10 + [False] * 10, [True] * 20])
+    assert rates[:10].tolist() == [1.0] * 10
+    assert rates[14] == pytest.approx(0.75)
+    assert rates[19] == pytest.approx(0.5)
 
 
 def test_no_scene_is_used_twice() -> None:

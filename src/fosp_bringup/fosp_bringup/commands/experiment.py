@@ -45,7 +45,7 @@ def transfer(
         "runs/experiment"
     ),
 ) -> int:
-    """Fine-tune through the live graph where the data says nothing, and evaluate: OUT/transfer.json and a table."""
+    """Fine-tune through the live graph where the data says nothing, and evaluate. OUT: transfer.json, transfer.png."""
     from fosp_bringup.episode_driver import RunFailed
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
@@ -84,12 +84,14 @@ def transfer(
 
 
 def _write(out: Path) -> list[dict[str, Any]]:
-    """transfer.json of all trials in `out`; its table."""
+    """transfer.json and transfer.png of all trials in `out`; their table."""
+    from fosp_bringup.experiment_figure import curves_figure
     from fosp_bringup.transfer_experiment import table, trials_in
 
     trials = trials_in(out)
     rows = table(trials)
     (out / "transfer.json").write_text(json.dumps({"trials": trials, "table": rows}, indent=2) + "\n")
+    curves_figure(rows).savefig(out / "transfer.png", dpi=110)
     return rows
 
 
