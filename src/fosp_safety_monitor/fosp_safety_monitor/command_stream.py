@@ -11,8 +11,11 @@ from fosp_core.realtime import STREAM_PRIORITY, claim_realtime_priority, pin_to_
 
 SLEW = 0.05
 """Largest share of a period by which one tick may come earlier or later to keep step with the decisions."""
-_CREEP = 0.1
-"""Creeping earlier at this share of the slew, and later at all of it, about one decision in 11 misses its tick."""
+_GAIN = 0.2
+"""Share of what is missing that one decision corrects."""
+_MARGIN = 0.03
+"""Share of a period that ticks keep behind the decisions: one that comes later than that misses its tick, and waits for
+the next."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,9 @@ def alignment_shift_s(wait_s: float, period_s: float) -> float:
 
     `wait_s` is from a decision to its tick. More than half a period means that the decision just missed a tick.
     """
+    late_s = wait_s if wait_s <= 0.5 * period_s else wait_s - period_s
     slew_s = SLEW * period_s
-    if wait_s > 0.5 * period_s:
-        return slew_s
-    if wait_s > 0.3 * period_s:
-        return -slew_s
-    return -_CREEP * slew_s
+    return min(max(_GAIN * (_MARGIN * period_s - late_s), -slew_s), slew_s)
 
 
 class CommandStream:
@@ -61,6 +61,7 @@ class CommandStream:
         self._statistics = StreamStatistics()
         self._next_s = 0.0
         self._shift_s = 0.0
+        self._ticked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="command_stream", daemon=True)
 
     @property
@@ -81,6 +82,15 @@ class CommandStream:
         bends the period by at most SLEW, so the stream stays regular whatever the decisions do.
         """
         self._shift_s = alignment_shift_s(self._next_s - decided_s, self._period_s)
+
+    def let_tick(self) -> None:
+        """Return when the tick that is due within a tenth of a period is done, at once when none is.
+
+        For who has work that can wait: two threads that want the interpreter at one time wait for each other.
+        """
+        self._ticked.clear()
+        if self._next_s - time.monotonic() < 0.1 * self._period_s:
+            self._ticked.wait(0.2 * self._period_s)
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of the thread; whether it came."""
@@ -114,6 +124,7 @@ class CommandStream:
             deadline += skipped * period_s
             if not self._tick():
                 return
+            self._ticked.set()
             deadline += period_s + self._shift_s
             self._shift_s = 0.0
             self._next_s = deadline

@@ -216,10 +216,11 @@ class SafetyMonitorNode(ManagedNode):
         self._count("proposal")
         verdict = self._active_monitor.receive_proposal(proposal_input(message, time.monotonic()))
         if verdict is not None:
-            self._publish_verdicts([verdict])
             stream = self._robot_side.stream
             if stream is not None and verdict.decision < Decision.STOP:
                 stream.align(time.monotonic())
+                stream.let_tick()
+            self._publish_verdicts([verdict])
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 
@@ -27,7 +28,34 @@ def align(first_tick_s, decisions_s, ticks=4000):
 @pytest.mark.parametrize("phase_s", [0.0, 0.001, 0.004, 0.006, 0.0099])
 def test_ticks_come_to_follow_decisions_of_the_same_rhythm(phase_s):
     waits = align(phase_s, [0.05 * index for index in range(700)])
-    assert sorted(waits[-200:])[175] < 0.0006, "but for the one in 11 that just misses its tick"
+    assert max(waits[-200:]) < 0.0006
+
+
+@pytest.mark.parametrize("phase_s", [0.0, 0.004, 0.0099])
+def test_decisions_that_come_a_little_earlier_or_later_hardly_miss_their_ticks(phase_s):
+    jitter = random.Random(0)
+    waits = align(phase_s, [0.05 * index + jitter.gauss(0.0, 0.0001) for index in range(700)])
+    assert sum(wait > 0.001 for wait in waits[-400:]) < 8
+
+
+def test_what_can_wait_lets_the_tick_that_is_due_go_first():
+    stamps = []
+
+    def tick():
+        stamps.append(time.monotonic())
+        return len(stamps) < 200
+
+    stream = CommandStream(PERIOD_S, tick, on_failure=lambda error: None)
+    stream.start()
+    waited = []
+    while stream.running:
+        before = len(stamps)
+        begun = time.monotonic()
+        stream.let_tick()
+        waited.append((time.monotonic() - begun, len(stamps) - before))
+        time.sleep(0.0003)
+    assert any(ticked for _, ticked in waited), "came back after the tick"
+    assert sorted(seconds for seconds, _ in waited)[len(waited) // 2] < 0.001, "mostly none is due"
 
 
 def test_an_alignment_bends_a_period_by_no_more_than_the_slew():
