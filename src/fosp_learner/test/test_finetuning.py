@@ -216,7 +216,7 @@ FIGURES = GateFigures(0.05, 0.1, 1.0, 2.0, 0.1)
         ({"false_veto_rate": 0.3}, "false veto rate"),
         ({"inside_range": 0.5}, "ranges"),
         ({"imagined_return": 1.5}, "imagined return"),
-        ({"imagined_violation": 0.2}, "violations"),
+        ({"imagined_violation": 0.25}, "violations"),
         ({"imagined_return": math.nan}, "imagined return"),
     ],
 )
