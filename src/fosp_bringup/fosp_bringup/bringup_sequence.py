@@ -13,6 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+LOST_S = 1.0
+"""A node that still beats in its old state so long after a request never got it: while it changes, it does not beat.
+
+A request that is sent in the very moment in which a process appears may find only the one that died before it.
+"""
+
 
 class NodeState(Enum):
     """Primary lifecycle states, by their number in lifecycle_msgs/State."""
@@ -93,6 +99,9 @@ class BringupSequence:
         self._monitor = nodes[-1]
         self._deadlines, self._respawn = deadlines, respawn
         self._pending: tuple[Request, float] | None = None
+        """What a node is asked for, and since when."""
+        self._sent_s, self._lost = 0.0, False
+        """When it was sent last; whether the node shows that this did not reach it."""
         self._since_s = 0.0
         self._polled_s: float | None = None
         self.phase = Phase.IDLE
@@ -130,6 +139,8 @@ class BringupSequence:
             if self._pending is not None and self._pending[0].node == name:
                 self._pending = None
         node.pid, node.heard_s = pid, now_s
+        if self._pending is not None and self._pending[0].node == name and node.state is not None:
+            self._lost = state == node.state.value and now_s - age_s - self._sent_s > LOST_S
         if now_s - max(age_s, 0.0) >= node.answered_s and state in {s.value for s in NodeState}:
             node.state = NodeState(state)
 
@@ -149,11 +160,20 @@ class BringupSequence:
         """What to ask for now, if anything; call it some 20 times per second."""
         self._forgive_own_stall(now_s)
         if self._pending is not None and not self._overdue(now_s):
-            return None
+            return self._again(now_s)
         self._watch(now_s)
         request = self._choose(now_s)
         if request is not None:
-            self._pending = request, now_s
+            self._pending, self._sent_s, self._lost = (request, now_s), now_s, False
+        return request
+
+    def _again(self, now_s: float) -> Request | None:
+        """The pending request once more, within its deadline, when the node shows that it never got it."""
+        if not self._lost or self._pending is None:
+            return None
+        request = self._pending[0]
+        self.events.append(f"{request.node} did not hear of {request.transition.name.lower()}: asking again")
+        self._sent_s, self._lost = now_s, False
         return request
 
     # -- watching ------------------------------------------------------------------------------------

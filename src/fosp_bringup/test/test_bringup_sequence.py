@@ -260,3 +260,27 @@ def test_heartbeats_of_strangers_are_ignored() -> None:
     world = started()
     world.sequence.heartbeat("someone_else", NodeState.INACTIVE.value, 1, world.now)
     assert set(world.sequence.states()) == set(NODES)
+
+
+def test_a_request_that_did_not_reach_a_node_is_made_again() -> None:
+    """The node goes on beating in its old state; one that works on a request does not beat."""
+    world = World()
+    configure = Request(ENCODER, Transition.CONFIGURE)
+    world.mute.add(configure)
+    world.sequence.start(world.now)
+    world.run(0.9)
+    assert world.asked.count(configure) == 1
+    world.run(0.6)
+    assert world.asked.count(configure) == 2
+    world.mute.clear()
+    world.run(2.0)
+    assert world.sequence.phase is Phase.ACTIVE
+
+
+def test_a_node_that_never_hears_of_a_request_fails_the_graph_within_the_deadline_all_the_same() -> None:
+    world = World()
+    world.mute.add(Request(ENCODER, Transition.CONFIGURE))
+    world.sequence.start(world.now)
+    world.run(DEADLINES.transition_s + 1.0)
+    assert world.sequence.phase is Phase.FAILED
+    assert world.sequence.reason == "configure of encoder_node did not end within 5 s"
