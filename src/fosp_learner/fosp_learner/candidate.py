@@ -14,7 +14,7 @@ from fosp_core.errors import UserError
 from fosp_core.signature import read_private_key, sign_id
 from fosp_core.specs import Calibration, Manifest
 from fosp_learner.calibration import calibrate
-from fosp_learner.data.dataset import Dataset, EpisodeIndex
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
 from fosp_learner.export import export_networks
 from fosp_learner.filtering import FilteredEpisode, filter_episodes
 from fosp_learner.finetune_config import GateConfig
@@ -53,7 +53,10 @@ class GateEpisodes:
         """
         room = config.calibration_episodes + config.episodes
         ours = [(data, index) for data in new if data is not None for index in data.episodes][-room:]
-        others = _drawn(offline, room - len(ours), seed) if offline else []
+        others: list[Entry] = []
+        if offline is not None:
+            drawn = draw_episodes(offline, room - len(ours), 0.5, np.random.default_rng(seed))
+            others = [(offline, index) for index in drawn]
         step = max(2, len(others) // config.episodes)
         judging = [*ours[1::2], *others[1::step]]
         calibrating = [*ours[0::2], *(entry for i, entry in enumerate(others) if i % step != 1)]
@@ -62,16 +65,6 @@ class GateEpisodes:
         if not judging:
             raise UserError("a candidate needs at least two episodes to be calibrated and judged on; record more")
         return cls(tuple(calibrating), tuple(judging))
-
-
-def _drawn(data: Dataset, count: int, seed: int) -> list[Entry]:
-    rng = np.random.default_rng(seed)
-    shuffled = [data.episodes[i] for i in rng.permutation(len(data.episodes))]
-    violating = [index for index in shuffled if index.violates]
-    others = [index for index in shuffled if not index.violates]
-    first = min(len(violating), max(count // 2, count - len(others), 0))
-    chosen = {index.start for index in (*violating[:first], *others[: max(count - first, 0)])}
-    return [(data, index) for index in shuffled if index.start in chosen]
 
 
 def make_candidate(

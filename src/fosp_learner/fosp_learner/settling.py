@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fosp_learner.actor import regression_loss
 from fosp_learner.behaviour import Behaviour, data_trajectories
 from fosp_learner.critics import Trajectories
-from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler, draw_episodes
 from fosp_learner.data.frame_sampler import cloned_episodes
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.finetune_config import SettlingConfig
@@ -79,23 +79,13 @@ def sources(
     size = round(offline_share * config.batch_size)
     found = []
     if offline is not None and size:
-        drawn = drawn_episodes(offline, config.episodes, rng)
+        # A quarter of them with a violation, if there are so many: the critics need those.
+        drawn = offline.of(draw_episodes(offline, config.episodes, 0.25, rng))
         found.append(Source(drawn, cloned_episodes(drawn.episodes, every=False), size))
     if experience is not None and size < config.batch_size:
         newest = experience.of(experience.episodes[-config.episodes :])
         found.append(Source(newest, newest.episodes, config.batch_size - size))
     return found
-
-
-def drawn_episodes(data: Dataset, count: int, rng: np.random.Generator) -> Dataset:
-    """`count` episodes at random, a quarter of them with a violation if there are so many: the critics need those."""
-    violating = [e for e in data.episodes if e.violates]
-    others = [e for e in data.episodes if not e.violates]
-    some = min(len(violating), max(count // 4, count - len(others)))
-    drawn = [
-        group[i] for group, n in ((violating, some), (others, count - some)) for i in rng.permutation(len(group))[:n]
-    ]
-    return data.of(drawn)
 
 
 def settle(

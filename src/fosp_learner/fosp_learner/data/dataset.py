@@ -213,6 +213,18 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     return dataset.of(training), dataset.of(held_out)
 
 
+def draw_episodes(
+    dataset: Dataset, count: int, violating_share: float, rng: np.random.Generator
+) -> tuple[EpisodeIndex, ...]:
+    """`count` episodes in random order, that share of them with a violation if there are so many."""
+    shuffled = [dataset.episodes[i] for i in rng.permutation(len(dataset.episodes))]
+    violating = [index for index in shuffled if index.violates]
+    others = [index for index in shuffled if not index.violates]
+    first = min(len(violating), max(int(violating_share * count), count - len(others), 0))
+    chosen = {index.start for index in (*violating[:first], *others[: max(count - first, 0)])}
+    return tuple(index for index in shuffled if index.start in chosen)
+
+
 class Sampler(Protocol):
     """Where a trainer's batches come from."""
 
