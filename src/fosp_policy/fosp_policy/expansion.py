@@ -15,14 +15,19 @@ from fosp_core.bundle import Bundle
 
 OFFLINE: Literal[0] = 0
 ONLINE: Literal[1] = 1
+FALLBACK: Literal[2] = 2
 Actors = Literal["both", "offline", "online"]
 ACTORS: tuple[Actors, ...] = ("both", "offline", "online")
+_SOURCES: tuple[Literal[0], Literal[1], Literal[2]] = (OFFLINE, ONLINE, FALLBACK)
 DEPLOYED_CANDIDATES = 6
 """Of each actor: its mean, and five samples as alternatives for the safety monitor."""
 ALTERNATIVE_SPREAD = 2.0
 """Those are drawn with so many times the actor's standard deviation. What is close to an infeasible mean is mostly as
 infeasible: in 300 scenes of safe_reach alternatives of the actor's own spread prevented no violation, wider ones a
 third of them."""
+FALLBACKS = 12
+"""Actions drawn evenly from the whole action box when no candidate of the actors is feasible. Where the actors see no
+way on, mostly something else is feasible: without them the robot hangs there, braked, until its time is up."""
 SOFTMAX_SHARPNESS = 5.0
 """Exploration draws a feasible candidate with probability softmax(SOFTMAX_SHARPNESS * u)."""
 
@@ -39,8 +44,8 @@ class LatentError(ValueError):
 class Candidate:
     """One action, (A,) float32 in [-1, 1], exactly as the critics scored it, and their values."""
 
-    source: Literal[0, 1]
-    """Actor: OFFLINE or ONLINE."""
+    source: Literal[0, 1, 2]
+    """Actor, OFFLINE or ONLINE; or FALLBACK."""
     mean: bool
     """The actor's mean, not a sample."""
     action: NDArray[np.float32]
@@ -60,6 +65,18 @@ class Proposal:
     v_h: float
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Actions before they are scored."""
+
+    action: NDArray[np.float32]
+    """(N, A) in [-1, 1]."""
+    source: NDArray[np.intp]
+    """(N,)."""
+    is_mean: NDArray[np.bool_]
+    """(N,)."""
+
+
 class SafePolicy:
     """Actors and critics of one bundle.
 
@@ -70,15 +87,26 @@ class SafePolicy:
     A sample that a critic values outside of its calibrated range is dropped, unless nothing else is left: nothing is
     known of it, and the monitor would stop the robot for the mere company of it.
 
+    When no candidate of the actors is feasible, `fallbacks` more are drawn evenly from the whole action box.
+
     `actors` other than both is no expansion: what the experiment compares it with.
     """
 
-    def __init__(self, bundle: Bundle, candidates: int = 1, prefer_means: bool = True, actors: Actors = "both") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        candidates: int = 1,
+        prefer_means: bool = True,
+        actors: Actors = "both",
+        fallbacks: int = FALLBACKS,
+    ) -> None:
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
+        if fallbacks < 0:
+            raise ValueError(f"fallbacks must be at least 0, got {fallbacks}")
         self._policy, self._critic = bundle.policy, bundle.critic
         self._latent = bundle.manifest.latent
-        self._count = candidates
+        self._count, self._fallbacks = candidates, fallbacks
         self._prefer_means = prefer_means
         self._sources = {"both": [OFFLINE, ONLINE], "offline": [OFFLINE], "online": [ONLINE]}[actors]
         self.kappa = bundle.manifest.kappa
@@ -96,32 +124,43 @@ class SafePolicy:
         self._check(deter, stoch)
         deter, stoch = deter[np.newaxis], stoch[np.newaxis]
         actors = self._policy.run(deter=deter, stoch=stoch)
-        actions, sources, means = self._draw(actors["mean"][0], actors["std"][0], exploring, rng)
-        scored = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
+        drawn = self._draw(actors["mean"][0], actors["std"][0], exploring, rng)
+        candidates, v_h = self._score(deter, stoch, drawn)
+        if self._fallbacks and not any(candidate.feasible for candidate in candidates):
+            candidates, v_h = self._score(deter, stoch, self._with_fallbacks(drawn, rng))
+        chosen = choose(
+            np.array([candidate.utility for candidate in candidates]),
+            np.array([candidate.q_h for candidate in candidates]),
+            np.array([candidate.feasible for candidate in candidates]),
+            np.array([candidate.mean for candidate in candidates]) if self._prefer_means else None,
+            rng if exploring else None,
+        )
+        return Proposal(candidates, chosen, v_h)
+
+    def _score(
+        self, deter: NDArray[np.float32], stoch: NDArray[np.float32], drawn: _Drawn
+    ) -> tuple[tuple[Candidate, ...], float]:
+        """Those of the drawn actions that are kept, with their values, and v_h."""
+        scored = self._critic.run(deter=deter, stoch=stoch, action=drawn.action[np.newaxis])
         values = {name: scored[name][0].astype(np.float64) for name in ("q_r", "q_c", "q_h")}
         v_h = float(scored["v_h"][0])
         if not np.isfinite([*values.values()]).all() or not np.isfinite(v_h):
             raise PolicyOutputError("the critics' output is not finite")
-        keep = self._known(values, means)
-        q_r, q_c, q_h = (values[name][keep] for name in ("q_r", "q_c", "q_h"))
-        actions, sources, means = actions[keep], sources[keep], means[keep]
-        utility = q_r - self.kappa * q_c
-        feasible = q_h <= self.eps
-        chosen = choose(utility, q_h, feasible, means if self._prefer_means else None, rng if exploring else None)
+        utility = values["q_r"] - self.kappa * values["q_c"]
         candidates = tuple(
             Candidate(
-                source=ONLINE if sources[i] else OFFLINE,
-                mean=bool(means[i]),
-                action=actions[i],
-                q_r=float(q_r[i]),
-                q_c=float(q_c[i]),
-                q_h=float(q_h[i]),
+                source=_SOURCES[drawn.source[i]],
+                mean=bool(drawn.is_mean[i]),
+                action=drawn.action[i],
+                q_r=float(values["q_r"][i]),
+                q_c=float(values["q_c"][i]),
+                q_h=float(values["q_h"][i]),
                 utility=float(utility[i]),
-                feasible=bool(feasible[i]),
+                feasible=bool(values["q_h"][i] <= self.eps),
             )
-            for i in range(len(actions))
+            for i in np.flatnonzero(self._known(values, drawn.is_mean))
         )
-        return Proposal(candidates, chosen, v_h)
+        return candidates, v_h
 
     def _known(self, values: dict[str, NDArray[np.float64]], means: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which candidates (N,) are kept: the means, and the samples that every critic values inside of its range."""
@@ -141,8 +180,8 @@ class SafePolicy:
 
     def _draw(
         self, mean: NDArray[np.float32], std: NDArray[np.float32], exploring: bool, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
-        """Distinct actions (N, A) float32 in [-1, 1] with their actor (N,) and whether each is a mean (N,).
+    ) -> _Drawn:
+        """Distinct actions of the actors.
 
         `mean`, `std` are (2, A). Clipping comes before scoring, so that what is scored is what is proposed. Equal
         actions appear once: the online actor of a fresh bundle is a copy of the offline one.
@@ -158,7 +197,15 @@ class SafePolicy:
         drawn = np.clip(mean + std * noise, -1.0, 1.0).astype(np.float32).reshape(-1, mean.shape[-1])
         keep = np.sort(np.unique(drawn, axis=0, return_index=True)[1])
         is_mean = (keep < len(mean)) & (not exploring)
-        return np.ascontiguousarray(drawn[keep]), sources[keep % len(mean)], is_mean
+        return _Drawn(np.ascontiguousarray(drawn[keep]), sources[keep % len(mean)], is_mean)
+
+    def _with_fallbacks(self, drawn: _Drawn, rng: np.random.Generator) -> _Drawn:
+        more = rng.uniform(-1.0, 1.0, (self._fallbacks, drawn.action.shape[1])).astype(np.float32)
+        return _Drawn(
+            np.concatenate([drawn.action, more]),
+            np.concatenate([drawn.source, np.full(len(more), FALLBACK, np.intp)]),
+            np.concatenate([drawn.is_mean, np.zeros(len(more), bool)]),
+        )
 
 
 def choose(

@@ -28,9 +28,17 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
-from fosp_policy.expansion import ACTORS, DEPLOYED_CANDIDATES, Candidate, LatentError, PolicyOutputError, SafePolicy
+from fosp_policy.expansion import (
+    ACTORS,
+    DEPLOYED_CANDIDATES,
+    FALLBACKS,
+    Candidate,
+    LatentError,
+    PolicyOutputError,
+    SafePolicy,
+)
 
-_FIXED = ("candidates", "prefer_means", "actors", "seed")
+_FIXED = ("candidates", "prefer_means", "actors", "fallbacks", "seed")
 
 
 class PolicyNode(ManagedNode):
@@ -38,8 +46,8 @@ class PolicyNode(ManagedNode):
 
     Parameters besides those of the model: `exploring` (choose by softmax of utility; may be changed at any time, and
     acts from the next latent on), `actors` (both, offline or online: which ones propose), `candidates` (actions of each
-    actor; deployed, the first is the mean and the others are alternatives for the safety monitor), `prefer_means` (see
-    SafePolicy), `seed` of the samples.
+    actor; deployed, the first is the mean and the others are alternatives for the safety monitor), `prefer_means` and
+    `fallbacks` (see SafePolicy), `seed` of the samples.
     """
 
     def __init__(self) -> None:
@@ -49,6 +57,7 @@ class PolicyNode(ManagedNode):
         self.declare_parameter("candidates", DEPLOYED_CANDIDATES)
         self.declare_parameter("prefer_means", True)
         self.declare_parameter("actors", "both")
+        self.declare_parameter("fallbacks", FALLBACKS)
         self.declare_parameter("seed", 0)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._made: list[Any] = []
@@ -64,9 +73,12 @@ class PolicyNode(ManagedNode):
         if actors not in ACTORS:
             raise UserError(f"parameter 'actors' must be one of {', '.join(ACTORS)}, got '{actors}'")
         prefer_means = bool(self.get_parameter("prefer_means").value)
+        fallbacks = int(self.get_parameter("fallbacks").value)
+        if fallbacks < 0:
+            raise UserError(f"parameter 'fallbacks' must be at least 0, got {fallbacks}")
 
         def policy_of(bundle: Bundle) -> SafePolicy:
-            return SafePolicy(bundle, candidates, prefer_means, actors)  # type: ignore[arg-type]
+            return SafePolicy(bundle, candidates, prefer_means, actors, fallbacks)  # type: ignore[arg-type]
 
         self._exploring = bool(self.get_parameter("exploring").value)
         self._models = ModelFollower(self, robot, bundle, self._status, policy_of)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fosp_core.bundle import Bundle
-from fosp_policy.expansion import OFFLINE, ONLINE, LatentError, PolicyOutputError, SafePolicy, choose
+from fosp_policy.expansion import FALLBACK, OFFLINE, ONLINE, LatentError, PolicyOutputError, SafePolicy, choose
 
 Floats = NDArray[np.float64]
 DETER, STOCH = np.zeros(3, np.float32), np.zeros(4, np.float32)
@@ -105,6 +105,24 @@ def test_when_none_is_feasible_the_least_risk_is_chosen_whatever_its_utility(exp
     assert not any(candidate.feasible for candidate in proposal.candidates)
 
 
+@pytest.mark.parametrize("exploring", [False, True])
+def test_when_no_action_of_the_actors_is_feasible_a_fallback_from_anywhere_is(exploring: bool) -> None:
+    bundle = bundle_of([[0.9, 0.0], [0.8, 0.0]], risk=lambda action: 1.0 * (action[:, 0] > -0.5), std=0.1)
+    proposal = policy_of(bundle, candidates=4).propose(DETER, STOCH, exploring, rng())
+    chosen = proposal.candidates[proposal.chosen]
+    assert chosen.source == FALLBACK
+    assert chosen.feasible
+    assert not chosen.mean
+    hanging = policy_of(bundle, candidates=4, fallbacks=0).propose(DETER, STOCH, exploring, rng())
+    assert not any(candidate.feasible for candidate in hanging.candidates)
+
+
+def test_there_is_no_fallback_where_an_action_of_the_actors_is_feasible() -> None:
+    bundle = bundle_of([[0.9, 0.0], [-0.9, 0.0]], risk=lambda action: 1.0 * (action[:, 0] > -0.5))
+    proposal = policy_of(bundle).propose(DETER, STOCH, False, rng())
+    assert [candidate.source for candidate in proposal.candidates] == [OFFLINE, ONLINE]
+
+
 def test_the_action_that_was_scored_is_the_action_that_is_proposed_bit_for_bit() -> None:
     bundle = bundle_of([[0.97, -0.97], [0.3, 0.1]], no_risk, std=1.0)
     proposal = policy_of(bundle, candidates=8).propose(DETER, STOCH, True, rng())
@@ -192,3 +210,5 @@ def test_a_critic_or_an_actor_that_is_not_finite_gives_no_proposal() -> None:
 def test_no_candidates_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         policy_of(bundle_of([[0.2, 0.0]] * 2, no_risk), candidates=0)
+    with pytest.raises(ValueError, match="at least 0"):
+        policy_of(bundle_of([[0.2, 0.0]] * 2, no_risk), fallbacks=-1)
