@@ -91,6 +91,7 @@ class FineTuner(Trainer):
         config = learner_config(manifest, settings)
         super().__init__(config, shapes_of)
         self.settings, self.kappa, self._offline = settings, manifest.kappa, offline
+        self._eps = manifest.calibration.eps
         load_networks(self, {n: t for n, t in weights.items() if not n.startswith(OFFLINE_ACTOR)}, source)
         self.offline_actor = copy.deepcopy(self.behaviour.actor).requires_grad_(False)
         frozen = {n.removeprefix(OFFLINE_ACTOR): t for n, t in weights.items() if n.startswith(OFFLINE_ACTOR)}
@@ -109,7 +110,7 @@ class FineTuner(Trainer):
         config = self.settings.settling
         rng = np.random.default_rng((self.settings.seed, self.step))
         parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
-        settled = settle(self.world_model, self.behaviour, parts, config, rng, stop)
+        settled = settle(self.world_model, self.behaviour, self._eps, parts, config, rng, stop)
         if settled is not None:
             self.behaviour.load_state_dict(settled.state_dict())
         return settled is not None

@@ -2,6 +2,17 @@
 
 As refinement and extraction end pre-training. While the world model moves, the critics follow it from batch to batch:
 calibrated there they missed twice as many violations as those that fine-tuning had begun with.
+
+Advantage-weighted regression alone leaves the actor where it was: a reward for coming closer to the goal sums up to the
+same on every way there, so Q_r, however well it is fitted, hardly tells one action from another, and actions that were
+executed where the robot hung show no way on. The reward of a single decision does tell them apart. So the actor also
+climbs the slope of that (a horizon of one decision: with little data a short one plans better; Jiang et al. 2015), but
+only where the critics let it:
+
+    L = L_pi - ascent * E_s[ o(s) (1 - V_h(s)) g(s) . mu(s) - eta * Q_h(s, mu(s)) ]
+    r(s, a) ~ b(s) + g(s) . a        o(s) = max(0, 1 - Q_h(s, g / max |g|) / eps)
+
+mu is the actor's mean, g is fitted to rewards in units of their deviation, and o(s) is how open the way ahead is.
 """
 
 from __future__ import annotations
@@ -13,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fosp_learner.actor import regression_loss
 from fosp_learner.behaviour import Behaviour, data_trajectories
@@ -21,6 +33,7 @@ from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler, dr
 from fosp_learner.data.frame_sampler import cloned_episodes
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.finetune_config import SettlingConfig
+from fosp_learner.networks import Perceptron
 from fosp_learner.trainer import TrainingDiverged, make_optimiser
 from fosp_learner.world_model import WorldModel
 
@@ -52,6 +65,37 @@ class StoredFeatures:
             return data_trajectories(batch, self._features[torch.from_numpy(self._place[rows])])
 
         return draw
+
+
+class RewardSlope(nn.Module):
+    """r(s, a) ~ b(s) + g(s) . a: how the reward of one decision grows with the action, as far as it is linear."""
+
+    def __init__(self, seen: Sequence[slice], units: int, action: int) -> None:
+        super().__init__()
+        self._seen = seen
+        self.net = Perceptron(sum(part.stop - part.start for part in seen), units, 2, action + 1)
+
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., F) -> g (..., A) and b (...), float32."""
+        given: Tensor = self.net(torch.cat([feature[..., part] for part in self._seen], -1)).float()
+        return given[..., :-1], given[..., -1]
+
+    def loss(self, data: Trajectories, feature: Tensor, scale: tuple[float, float, float]) -> Tensor:
+        """Of rewards clipped to `scale`[:2], in units of `scale`[2]; `feature` stands in for that of `data`."""
+        low, high, deviation = scale
+        g, b = self(feature[:, :-1])
+        error = F.smooth_l1_loss(
+            (g * data.action).sum(-1) + b, data.reward.clamp(low, high) / deviation, reduction="none"
+        )
+        valid = data.valid.float()
+        return (error * valid).sum() / valid.sum().clamp_min(1)
+
+
+def reward_scale(sources: Sequence[Source]) -> tuple[float, float, float]:
+    """5 and 95 % quantiles of the rewards, beyond which lies what is no slope (arriving), and the deviation within."""
+    rewards = [s.data.reward[e.start + 1 : e.start + e.length] for s in sources for e in s.data.episodes]
+    low, high = np.quantile(np.concatenate(rewards), [0.05, 0.95])
+    return float(low), float(high), max(float(np.concatenate(rewards).clip(low, high).std()), 1e-6)
 
 
 @dataclass(frozen=True)
@@ -91,6 +135,7 @@ def sources(
 def settle(
     world_model: WorldModel,
     behaviour: Behaviour,
+    eps: float,
     sources: Sequence[Source],
     config: SettlingConfig,
     rng: np.random.Generator,
@@ -98,32 +143,75 @@ def settle(
 ) -> Behaviour | None:
     """A settled copy of `behaviour`; None when `stop` said so. TrainingDiverged when a loss is not finite.
 
-    An actor that is trained by backpropagation through the model stays as it is, as in pre-training.
+    `eps`: the threshold of Q_h that the robot runs with; at 0 nothing is climbed. An actor that is trained by
+    backpropagation through the model stays as it is, as in pre-training.
     """
     settled, net = copy.deepcopy(behaviour), behaviour.config.network
     draws = []
     for source in sources:
         stored = StoredFeatures(world_model, source.data, config.sequence_length, rng)
         draws.append((stored.of(source.data.episodes), stored.of(source.followed), source.size))
+    slope = RewardSlope(settled.actor.seen, net.units, sources[0].data.action.shape[1])
+    scale = reward_scale(sources)
+
+    def every() -> Trajectories:
+        return _joined([draw(size) for draw, _, size in draws])
+
+    def noisy(data: Trajectories) -> Tensor:
+        feature, embed = data.feature.clone(), slice(net.carried - net.embed, net.carried)
+        feature[..., embed] += config.embed_noise * torch.randn_like(feature[..., embed])
+        return feature
 
     def critics_loss() -> Tensor:
-        data = _joined([every(size) for every, _, size in draws])
+        data = every()
         losses, values = settled.critics.loss(data)
         settled.weighting.update(values, data.valid)
         return torch.stack(list(losses.values())).sum()
 
-    def actor_loss() -> Tensor:
-        data = _joined([followed(size) for _, followed, size in draws])
-        weight = settled.weighting.weight(settled.critics.values(data.feature[:, :-1], data.action))
-        noisy, embed = data.feature.clone(), slice(net.carried - net.embed, net.carried)
-        noisy[..., embed] += config.embed_noise * torch.randn_like(noisy[..., embed])
-        return regression_loss(settled.actor, data, weight, noisy)[0]
+    def slope_loss() -> Tensor:
+        data = every()
+        return slope.loss(data, noisy(data), scale)
 
-    critics, actor = (settled.critics, config.critic_learning_rate), (settled.actor, config.actor_learning_rate)
-    done = _descend(*critics, critics_loss, config.updates, stop, settled.critics.update_target)
+    def actor_loss() -> Tensor:
+        data = _joined([draw(size) for _, draw, size in draws])
+        weight = settled.weighting.weight(settled.critics.values(data.feature[:, :-1], data.action))
+        loss = regression_loss(settled.actor, data, weight, noisy(data))[0]
+        if config.ascent == 0:
+            return loss
+        data = every()
+        return loss - config.ascent * climbed(settled, slope, data, noisy(data), eps)
+
+    done = _descend(
+        settled.critics,
+        config.critic_learning_rate,
+        critics_loss,
+        config.updates,
+        stop,
+        settled.critics.update_target,
+    )
     if done and behaviour.config.actor.objective == "regression":
-        done = _descend(*actor, actor_loss, config.updates, stop)
+        if config.ascent > 0:
+            done = _descend(slope, config.slope_learning_rate, slope_loss, 2 * config.updates, stop)
+        done = done and _descend(settled.actor, config.actor_learning_rate, actor_loss, config.updates, stop)
     return settled if done else None
+
+
+def climbed(behaviour: Behaviour, slope: RewardSlope, data: Trajectories, noisy: Tensor, eps: float) -> Tensor:
+    """E_s[ o(s) (1 - V_h(s)) g(s) . mu(s) - eta * Q_h(s, mu(s)) ] over the valid transitions, see above: ().
+
+    The actor sees `noisy`, the critics and the slope the feature of `data`.
+    """
+    feature, critics = data.feature[:, :-1], behaviour.critics
+    mean, _ = behaviour.actor(noisy[:, :-1])
+    with torch.no_grad():
+        g, _ = slope(feature)
+        ahead = g / g.abs().amax(-1, keepdim=True).clamp_min(1e-6)
+        risk = critics.q_target.values(feature, ahead)[2]
+        way = (1 - risk / eps).clamp(0, 1) if eps > 0 else torch.zeros_like(risk)
+        way = way * (1 - critics.v.reachability(feature))
+    gain = way * (g * mean).sum(-1) - behaviour.config.actor.eta * critics.q_target.values(feature, mean)[2]
+    valid = data.valid.float()
+    return (gain * valid).sum() / valid.sum().clamp_min(1)
 
 
 def _joined(batches: Sequence[Trajectories]) -> Trajectories:
