@@ -39,7 +39,8 @@ class SettlingConfig(Spec):
     """Before each candidate: critics, then the online actor, alone, on latents of the world model as it is by then."""
 
     updates: int = Field(600, gt=0)
-    """Of the critics, and as many of the actor. With `episodes` they take about a minute of one core (`nano`)."""
+    """Of the critics, and as many of the actor. With `episodes` all of it takes a minute and a half of one core
+    (`nano`)."""
     episodes: int = Field(400, gt=0)
     """Of the offline data so many are drawn anew each time; of experience at most so many, the newest, take part."""
     sequence_length: int = Field(16, gt=2)
@@ -49,7 +50,8 @@ class SettlingConfig(Spec):
     embed_noise: float = Field(0.05, ge=0)
     """As in `extraction` of pre-training."""
     ascent: float = Field(3.0, ge=0)
-    """How much the actor climbs the slope of the next reward, beside the regression; 0: not at all."""
+    """How much the actor climbs the slope of the next reward, beside the regression; 0: not at all, and Q_r stays
+    without it."""
     slope_learning_rate: float = Field(1e-3, gt=0)
     """Of the slope, which takes twice as many updates."""
 

@@ -12,7 +12,9 @@ only where the critics let it:
     L = L_pi - ascent * E_s[ o(s) (1 - V_h(s)) g(s) . mu(s) - eta * Q_h(s, mu(s)) ]
     r(s, a) ~ b(s) + g(s) . a        o(s) = max(0, 1 - Q_h(s, g / max |g|) / eps)
 
-mu is the actor's mean, g is fitted to rewards in units of their deviation, and o(s) is how open the way ahead is.
+mu is the actor's mean, g is fitted to rewards in units of their deviation d, and o(s) is how open the way ahead is. So
+that the choice between the actors knows of the slope, too, Q_r learns what actions near the executed ones would have
+earned: Q_r(s, a + x) is fitted to the lambda-return of (s, a) plus d g(s) . x.
 """
 
 from __future__ import annotations
@@ -28,17 +30,20 @@ from torch.nn import functional as F
 
 from fosp_learner.actor import regression_loss
 from fosp_learner.behaviour import Behaviour, data_trajectories
-from fosp_learner.critics import Trajectories
+from fosp_learner.critics import Critics, Trajectories
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler, draw_episodes
 from fosp_learner.data.frame_sampler import cloned_episodes
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.finetune_config import SettlingConfig
+from fosp_learner.losses import lambda_return, masked_mean, two_hot_mean, two_hot_nll
 from fosp_learner.networks import Perceptron
 from fosp_learner.trainer import TrainingDiverged, make_optimiser
 from fosp_learner.world_model import WorldModel
 
 WARMUP = 50
 """Updates in which a learning rate grows to its full size."""
+NEARBY = 0.5
+"""Standard deviation of what is added to an action, in which the slope is taken for the truth."""
 
 
 class StoredFeatures:
@@ -87,8 +92,7 @@ class RewardSlope(nn.Module):
         error = F.smooth_l1_loss(
             (g * data.action).sum(-1) + b, data.reward.clamp(low, high) / deviation, reduction="none"
         )
-        valid = data.valid.float()
-        return (error * valid).sum() / valid.sum().clamp_min(1)
+        return masked_mean(error, data.valid)
 
 
 def reward_scale(sources: Sequence[Source]) -> tuple[float, float, float]:
@@ -181,6 +185,9 @@ def settle(
         data = every()
         return loss - config.ascent * climbed(settled, slope, data, noisy(data), eps)
 
+    def return_loss() -> Tensor:
+        return nearby_return_loss(settled.critics, slope, every(), scale[2])
+
     done = _descend(
         settled.critics,
         config.critic_learning_rate,
@@ -190,10 +197,26 @@ def settle(
         settled.critics.update_target,
     )
     if done and behaviour.config.actor.objective == "regression":
+        rate, updates = config.actor_learning_rate, config.updates
         if config.ascent > 0:
-            done = _descend(slope, config.slope_learning_rate, slope_loss, 2 * config.updates, stop)
-        done = done and _descend(settled.actor, config.actor_learning_rate, actor_loss, config.updates, stop)
+            done = _descend(slope, config.slope_learning_rate, slope_loss, 2 * updates, stop)
+            follow = settled.critics.update_target
+            done = done and _descend(settled.critics.q.q_r, rate, return_loss, updates, stop, follow)
+        done = done and _descend(settled.actor, rate, actor_loss, updates, stop)
     return settled if done else None
+
+
+def nearby_return_loss(critics: Critics, slope: RewardSlope, data: Trajectories, deviation: float) -> Tensor:
+    """Of Q_r at random actions near the executed ones, see above; mean over the valid transitions: ()."""
+    config, feature = critics.config, data.feature[:, :-1]
+    with torch.no_grad():
+        v_r = two_hot_mean(critics.v(data.feature)[0])
+        target = lambda_return(data.reward, data.continues, v_r[:, 1:], data.cut, config.discount, config.lambda_)
+        nearby = (data.action + NEARBY * torch.randn_like(data.action)).clamp(-1, 1)
+        g, _ = slope(feature)
+        target = target + deviation * (g * (nearby - data.action)).sum(-1)
+    logits = critics.q.q_r(torch.cat([feature[..., critics.q.seen], nearby], -1))
+    return masked_mean(two_hot_nll(logits, target), data.valid)
 
 
 def climbed(behaviour: Behaviour, slope: RewardSlope, data: Trajectories, noisy: Tensor, eps: float) -> Tensor:
@@ -210,8 +233,7 @@ def climbed(behaviour: Behaviour, slope: RewardSlope, data: Trajectories, noisy:
         way = (1 - risk / eps).clamp(0, 1) if eps > 0 else torch.zeros_like(risk)
         way = way * (1 - critics.v.reachability(feature))
     gain = way * (g * mean).sum(-1) - behaviour.config.actor.eta * critics.q_target.values(feature, mean)[2]
-    valid = data.valid.float()
-    return (gain * valid).sum() / valid.sum().clamp_min(1)
+    return masked_mean(gain, data.valid)
 
 
 def _joined(batches: Sequence[Trajectories]) -> Trajectories:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from fosp_learner.behaviour import Behaviour
-from fosp_learner.critics import Trajectories
-from fosp_learner.settling import RewardSlope, climbed
+from fosp_learner.config import CriticConfig, NetworkConfig
+from fosp_learner.critics import Critics, Trajectories
+from fosp_learner.settling import RewardSlope, climbed, nearby_return_loss
 from fosp_learner.trainer import make_optimiser
 
 EPS, ETA = 0.2, 3.0
@@ -27,13 +28,13 @@ def trajectories(feature: Tensor, action: Tensor, reward: Tensor) -> Trajectorie
 
 
 class Slope(RewardSlope):
-    """g(s) is the feature itself."""
+    """g(s) is what the feature begins with."""
 
     def __init__(self) -> None:
         super().__init__([slice(0, 2)], 4, 2)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        return feature, feature[..., 0] * 0
+        return feature[..., :2], feature[..., 0] * 0
 
 
 def behaviour(mean: Tensor, risk: Any, v_h: float = 0.0) -> Behaviour:
@@ -77,6 +78,24 @@ def test_the_slope_is_found_in_noise_that_hides_it_from_the_state_alone() -> Non
         optimiser.step()
     found, _ = slope(data.feature)
     assert torch.nn.functional.cosine_similarity(found, toward, dim=-1).mean() > 0.9
+
+
+def test_the_return_of_a_nearby_action_follows_the_slope() -> None:
+    torch.manual_seed(0)
+    net = NetworkConfig(deter=2, variables=1, classes=2, cnn_depth=1, units=32, keypoints=0)
+    critics = Critics(net, CriticConfig(), 2)
+    feature = torch.cat([WHERE, torch.zeros(3, 2)], -1).unsqueeze(1).expand(3, 9, 4)
+    data = trajectories(feature, 0.3 * torch.randn(3, 8, 2), torch.zeros(3, 8))
+    optimiser = make_optimiser(critics.q.q_r, 3e-3)
+    for _ in range(200):
+        loss = nearby_return_loss(critics, Slope(), data, 0.2)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    action = torch.zeros(3, 9, 2, requires_grad=True)
+    (gradient,) = torch.autograd.grad(critics.q.values(feature, action)[0].sum(), action)
+    assert torch.nn.functional.cosine_similarity(gradient[:, 0], WHERE, dim=-1).min() > 0.7
+    assert gradient[:, 0].norm(dim=-1) == pytest.approx([0.2] * 3, rel=0.5)
 
 
 def test_where_nothing_is_in_the_way_the_actor_climbs() -> None:
