@@ -25,9 +25,12 @@ ALTERNATIVE_SPREAD = 2.0
 """Those are drawn with so many times the actor's standard deviation. What is close to an infeasible mean is mostly as
 infeasible: in 300 scenes of safe_reach alternatives of the actor's own spread prevented no violation, wider ones a
 third of them."""
-FALLBACKS = 12
-"""Actions drawn evenly from the whole action box when no candidate of the actors is feasible. Where the actors see no
-way on, mostly something else is feasible: without them the robot hangs there, braked, until its time is up."""
+FALLBACKS = 48
+"""Actions drawn evenly from the whole action box when no candidate of the actors is feasible, as ways out ..."""
+FALLBACK_MARGIN = 0.5
+"""... of which the one with the least q_h is taken if that is below this share of eps. Without them the robot hangs,
+braked, until a person comes. Were all taken that are feasible, it would wander along the edge of what is, and over it:
+in 200 scenes with more obstacles than demonstrated violations went from 4.5 to 8 %, with the margin to 5.5 %."""
 SOFTMAX_SHARPNESS = 5.0
 """Exploration draws a feasible candidate with probability softmax(SOFTMAX_SHARPNESS * u)."""
 
@@ -65,18 +68,6 @@ class Proposal:
     v_h: float
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Actions before they are scored."""
-
-    action: NDArray[np.float32]
-    """(N, A) in [-1, 1]."""
-    source: NDArray[np.intp]
-    """(N,)."""
-    is_mean: NDArray[np.bool_]
-    """(N,)."""
-
-
 class SafePolicy:
     """Actors and critics of one bundle.
 
@@ -87,7 +78,8 @@ class SafePolicy:
     A sample that a critic values outside of its calibrated range is dropped, unless nothing else is left: nothing is
     known of it, and the monitor would stop the robot for the mere company of it.
 
-    When no candidate of the actors is feasible, `fallbacks` more are drawn evenly from the whole action box.
+    When no candidate of the actors is feasible, `fallbacks` more are drawn evenly from the whole action box. The one of
+    least risk joins the candidates and is chosen, if it is clearly feasible (FALLBACK_MARGIN) and in all known ranges.
 
     `actors` other than both is no expansion: what the experiment compares it with.
     """
@@ -105,7 +97,7 @@ class SafePolicy:
         if fallbacks < 0:
             raise ValueError(f"fallbacks must be at least 0, got {fallbacks}")
         self._policy, self._critic = bundle.policy, bundle.critic
-        self._latent = bundle.manifest.latent
+        self._latent, self._action_size = bundle.manifest.latent, bundle.manifest.action.size
         self._count, self._fallbacks = candidates, fallbacks
         self._prefer_means = prefer_means
         self._sources = {"both": [OFFLINE, ONLINE], "offline": [OFFLINE], "online": [ONLINE]}[actors]
@@ -124,10 +116,15 @@ class SafePolicy:
         self._check(deter, stoch)
         deter, stoch = deter[np.newaxis], stoch[np.newaxis]
         actors = self._policy.run(deter=deter, stoch=stoch)
-        drawn = self._draw(actors["mean"][0], actors["std"][0], exploring, rng)
-        candidates, v_h = self._score(deter, stoch, drawn)
-        if self._fallbacks and not any(candidate.feasible for candidate in candidates):
-            candidates, v_h = self._score(deter, stoch, self._with_fallbacks(drawn, rng))
+        candidates, inside, v_h = self._score(
+            deter, stoch, *self._draw(actors["mean"][0], actors["std"][0], exploring, rng)
+        )
+        known = [candidate for candidate, known in zip(candidates, inside, strict=True) if known or candidate.mean]
+        candidates = known or candidates
+        if not any(candidate.feasible for candidate in candidates):
+            way_out = self._way_out(deter, stoch, rng)
+            if way_out is not None:
+                return Proposal((*candidates, way_out), len(candidates), v_h)
         chosen = choose(
             np.array([candidate.utility for candidate in candidates]),
             np.array([candidate.q_h for candidate in candidates]),
@@ -135,41 +132,59 @@ class SafePolicy:
             np.array([candidate.mean for candidate in candidates]) if self._prefer_means else None,
             rng if exploring else None,
         )
-        return Proposal(candidates, chosen, v_h)
+        return Proposal(tuple(candidates), chosen, v_h)
+
+    def _way_out(
+        self, deter: NDArray[np.float32], stoch: NDArray[np.float32], rng: np.random.Generator
+    ) -> Candidate | None:
+        """The fallback of least risk, if it is clearly feasible and every critic knows it."""
+        if not self._fallbacks:
+            return None
+        actions = rng.uniform(-1.0, 1.0, (self._fallbacks, self._action_size)).astype(np.float32)
+        sources, no_mean = np.full(len(actions), FALLBACK, np.intp), np.zeros(len(actions), bool)
+        candidates, inside, _ = self._score(deter, stoch, actions, sources, no_mean)
+        clear = [
+            c for c, known in zip(candidates, inside, strict=True) if known and c.q_h <= FALLBACK_MARGIN * self.eps
+        ]
+        return min(clear, key=lambda candidate: candidate.q_h, default=None)
 
     def _score(
-        self, deter: NDArray[np.float32], stoch: NDArray[np.float32], drawn: _Drawn
-    ) -> tuple[tuple[Candidate, ...], float]:
-        """Those of the drawn actions that are kept, with their values, and v_h."""
-        scored = self._critic.run(deter=deter, stoch=stoch, action=drawn.action[np.newaxis])
+        self,
+        deter: NDArray[np.float32],
+        stoch: NDArray[np.float32],
+        actions: NDArray[np.float32],
+        sources: NDArray[np.intp],
+        means: NDArray[np.bool_],
+    ) -> tuple[list[Candidate], NDArray[np.bool_], float]:
+        """Actions (N, A) with their values, whether every critic values them inside of its range (N,), and v_h."""
+        scored = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
         values = {name: scored[name][0].astype(np.float64) for name in ("q_r", "q_c", "q_h")}
         v_h = float(scored["v_h"][0])
         if not np.isfinite([*values.values()]).all() or not np.isfinite(v_h):
             raise PolicyOutputError("the critics' output is not finite")
         utility = values["q_r"] - self.kappa * values["q_c"]
-        candidates = tuple(
+        candidates = [
             Candidate(
-                source=_SOURCES[drawn.source[i]],
-                mean=bool(drawn.is_mean[i]),
-                action=drawn.action[i],
+                source=_SOURCES[sources[i]],
+                mean=bool(means[i]),
+                action=actions[i],
                 q_r=float(values["q_r"][i]),
                 q_c=float(values["q_c"][i]),
                 q_h=float(values["q_h"][i]),
                 utility=float(utility[i]),
                 feasible=bool(values["q_h"][i] <= self.eps),
             )
-            for i in np.flatnonzero(self._known(values, drawn.is_mean))
-        )
-        return candidates, v_h
+            for i in range(len(actions))
+        ]
+        return candidates, self._inside(values), v_h
 
-    def _known(self, values: dict[str, NDArray[np.float64]], means: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which candidates (N,) are kept: the means, and the samples that every critic values inside of its range."""
-        inside = np.ones(len(means), bool)
+    def _inside(self, values: dict[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+        """Which of the actions (N,) every critic values inside of its range."""
+        inside = np.ones(len(values["q_h"]), bool)
         for name, value in values.items():
             low, high = self._ranges[name]  # type: ignore[index]
             inside &= (low <= value) & (value <= high)
-        known = inside | means
-        return known if known.any() else np.ones(len(means), bool)
+        return inside
 
     def _check(self, deter: NDArray[np.float32], stoch: NDArray[np.float32]) -> None:
         expected = (self._latent.deter,), (self._latent.stoch,)
@@ -180,8 +195,8 @@ class SafePolicy:
 
     def _draw(
         self, mean: NDArray[np.float32], std: NDArray[np.float32], exploring: bool, rng: np.random.Generator
-    ) -> _Drawn:
-        """Distinct actions of the actors.
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
+        """Distinct actions (N, A) float32 in [-1, 1] with their actor (N,) and whether each is a mean (N,).
 
         `mean`, `std` are (2, A). Clipping comes before scoring, so that what is scored is what is proposed. Equal
         actions appear once: the online actor of a fresh bundle is a copy of the offline one.
@@ -197,15 +212,7 @@ class SafePolicy:
         drawn = np.clip(mean + std * noise, -1.0, 1.0).astype(np.float32).reshape(-1, mean.shape[-1])
         keep = np.sort(np.unique(drawn, axis=0, return_index=True)[1])
         is_mean = (keep < len(mean)) & (not exploring)
-        return _Drawn(np.ascontiguousarray(drawn[keep]), sources[keep % len(mean)], is_mean)
-
-    def _with_fallbacks(self, drawn: _Drawn, rng: np.random.Generator) -> _Drawn:
-        more = rng.uniform(-1.0, 1.0, (self._fallbacks, drawn.action.shape[1])).astype(np.float32)
-        return _Drawn(
-            np.concatenate([drawn.action, more]),
-            np.concatenate([drawn.source, np.full(len(more), FALLBACK, np.intp)]),
-            np.concatenate([drawn.is_mean, np.zeros(len(more), bool)]),
-        )
+        return np.ascontiguousarray(drawn[keep]), sources[keep % len(mean)], is_mean
 
 
 def choose(

@@ -50,7 +50,8 @@ def bundle_of(
     )
     ranges = {"q_r": (-Q_R_LIMIT, Q_R_LIMIT), "q_c": (-100.0, 100.0), "q_h": (0.0, 2.0)}
     calibration = SimpleNamespace(eps=EPS, ranges=ranges)
-    manifest = SimpleNamespace(latent=SimpleNamespace(deter=3, stoch=4), kappa=KAPPA, calibration=calibration)
+    latent, action = SimpleNamespace(deter=3, stoch=4), SimpleNamespace(size=2)
+    manifest = SimpleNamespace(latent=latent, action=action, kappa=KAPPA, calibration=calibration)
     return SimpleNamespace(policy=policy, critic=critic, manifest=manifest)
 
 
@@ -106,15 +107,31 @@ def test_when_none_is_feasible_the_least_risk_is_chosen_whatever_its_utility(exp
 
 
 @pytest.mark.parametrize("exploring", [False, True])
-def test_when_no_action_of_the_actors_is_feasible_a_fallback_from_anywhere_is(exploring: bool) -> None:
-    bundle = bundle_of([[0.9, 0.0], [0.8, 0.0]], risk=lambda action: 1.0 * (action[:, 0] > -0.5), std=0.1)
+def test_when_no_action_of_the_actors_is_feasible_the_safest_of_all_actions_is_the_way_out(exploring: bool) -> None:
+    bundle = bundle_of([[0.9, 0.0], [0.8, 0.0]], risk=lambda action: 0.5 + 0.5 * action[:, 0], std=0.1)
     proposal = policy_of(bundle, candidates=4).propose(DETER, STOCH, exploring, rng())
     chosen = proposal.candidates[proposal.chosen]
+    assert [candidate.source == FALLBACK for candidate in proposal.candidates] == [False] * 8 + [True]
     assert chosen.source == FALLBACK
     assert chosen.feasible
     assert not chosen.mean
-    hanging = policy_of(bundle, candidates=4, fallbacks=0).propose(DETER, STOCH, exploring, rng())
-    assert not any(candidate.feasible for candidate in hanging.candidates)
+    assert chosen.q_h < 0.1
+    assert any(np.array_equal(chosen.action, action) for action in bundle.critic.last["action"][0])
+
+
+@pytest.mark.parametrize(
+    ("risk", "options"),
+    [
+        (lambda action: EPS * (0.6 + (action[:, 0] > 0.5)), {}),
+        (lambda action: 1.0 * (action[:, 0] > 0.5), {"fallbacks": 0}),
+        (lambda action: 1.0 * (action[:, 0] > 0.5) - 0.1, {}),
+    ],
+    ids=["barely feasible", "none asked for", "a value that the critic never gave"],
+)
+def test_what_is_no_way_out_is_not_proposed(risk: Callable[[Floats], Floats], options: dict[str, Any]) -> None:
+    bundle = bundle_of([[0.9, 0.0], [0.8, 0.0]], risk, std=0.01)
+    candidates = policy_of(bundle, candidates=4, **options).propose(DETER, STOCH, False, rng()).candidates
+    assert all(candidate.source != FALLBACK and not candidate.feasible for candidate in candidates)
 
 
 def test_there_is_no_fallback_where_an_action_of_the_actors_is_feasible() -> None:
