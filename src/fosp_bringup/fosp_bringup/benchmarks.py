@@ -182,10 +182,19 @@ def monitor_decision(decisions: int) -> dict[str, Any]:
 
 
 def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
-    """From sending a proposal to the monitor's node until it sends the command that follows; nothing else runs."""
+    """From sending a proposal to the monitor's node until it sends the command that follows; nothing else runs.
+
+    And the same of a node that judges nothing: the difference is what the monitor adds.
+    """
     from fosp_bringup.monitor_latency import proposal_to_command_s
 
-    return {"proposal_to_command_ms": percentiles_ms(proposal_to_command_s(bundle, proposals))}
+    bare = percentiles_ms(proposal_to_command_s(bundle, proposals, bare=True))
+    monitor = percentiles_ms(proposal_to_command_s(bundle, proposals))
+    return {
+        "proposal_to_command_ms": monitor,
+        "bare_node_ms": bare,
+        "monitor_adds_ms": round(monitor["p50"] - bare["p50"], 2),
+    }
 
 
 def simulators(seconds: float) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""How long the safety monitor takes from a proposal to the command that follows it: the real node, over DDS."""
+"""How long the safety monitor takes from a proposal to the command that follows it: the real node, over DDS.
+
+And how long a node takes that judges nothing (bare_node), which is what DDS and rclpy alone cost.
+"""
 
 from __future__ import annotations
 
@@ -59,17 +62,18 @@ class Timing:
         return [self.commands_s[at] - self.sent_s[step] for step, at in following.items() if at < len(self.commands_s)]
 
 
-def proposal_to_command_s(bundle: Path, proposals: int) -> list[float]:
+def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> list[float]:
     """Latency of each of so many proposals, the way to the node through DDS and the wait for a tick included.
 
-    RunFailed when the node does not come up or lets no proposal pass.
+    `bare`: of a node that answers each at once. RunFailed when the node does not come up or lets no proposal pass.
     """
     scenario = read_scenario(scenario_path("safe_reach"))
     robot_file = robot_path(scenario.robot)
     robot = read_robot(robot_file)
     latent, proposal = _decision(bundle, robot)
     os.environ.update(environment())
-    with _monitor(bundle, robot_file) as process, _Client(robot, latent, proposal) as client:
+    command = ["fosp_bringup.bare_node", str(robot_file)] if bare else _monitor(bundle, robot_file)
+    with _running(command) as process, _Client(robot, latent, proposal, bare) as client:
         client.bring_up(process)
         with ThreadPoolExecutor(1) as thread:  # of its own, for its priority
             return thread.submit(client.run, proposals).result()
@@ -92,11 +96,15 @@ def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]
     return latent, ActionProposal(model_id=latent.model_id, candidates=candidates, chosen=made.chosen)
 
 
-@contextmanager
-def _monitor(bundle: Path, robot_file: Path) -> Iterator[subprocess.Popen[bytes]]:
-    module = "fosp_safety_monitor.safety_monitor_node"
+def _monitor(bundle: Path, robot_file: Path) -> list[str]:
     parameters = ["-p", f"bundle:={bundle.resolve()}", "-p", f"robot:={robot_file.resolve()}", "-p", "provider:=cpu"]
-    command = [sys.executable, "-m", module, "--ros-args", "--log-level", "warn", *parameters]
+    return ["fosp_safety_monitor.safety_monitor_node", "--ros-args", "--log-level", "warn", *parameters]
+
+
+@contextmanager
+def _running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python module with its arguments, as a process."""
+    command = [sys.executable, "-m", *module]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment())
     try:
         yield process
@@ -112,9 +120,9 @@ def _monitor(bundle: Path, robot_file: Path) -> Iterator[subprocess.Popen[bytes]
 class _Client(GraphClient):
     """Stands for the robot, the encoder and the policy."""
 
-    def __init__(self, robot: RobotConfig, latent: Latent, proposal: ActionProposal) -> None:
+    def __init__(self, robot: RobotConfig, latent: Latent, proposal: ActionProposal, bare: bool) -> None:
         super().__init__("monitor_latency", make_executor=events_executor)
-        self._latent, self._proposal = latent, proposal
+        self._latent, self._proposal, self._bare = latent, proposal, bare
         self._timing = Timing()
         create = self.node.create_publisher
         self._states = create(JointState, robot.state_topic, qos.STEP)
@@ -132,7 +140,14 @@ class _Client(GraphClient):
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
     def bring_up(self, process: subprocess.Popen[bytes]) -> None:
-        """RunFailed when the node does not get active."""
+        """RunFailed when the node does not get active; a bare one has only to be found."""
+        if self._bare:
+            deadline = time.monotonic() + _TRANSITION_S
+            while self._proposals.get_subscription_count() == 0:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RunFailed("the bare node did not come up; its output above says why")
+                self.spin_once(0.05)
+            return
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             request = ChangeState.Request(transition=Transition(id=transition))
             answer = self.call(ChangeState, "safety_monitor_node/change_state", request, _TRANSITION_S)
@@ -164,7 +179,9 @@ class _Client(GraphClient):
             self._latent.header.stamp = self._proposal.header.stamp = stamp
             self._latents.publish(self._latent)
         if phase == 1:
-            self._timing.sent_s[decision] = self._now_s()
+            sent_s = self._timing.sent_s[decision] = self._now_s()
+            if self._bare and decision >= _SETTLING:
+                self._timing.decided_s[decision] = sent_s
             self._proposals.publish(self._proposal)
 
     def _verdict(self, message: SafetyVerdict) -> None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,21 +86,32 @@ class RewardSlope(nn.Module):
         given: Tensor = self.net(torch.cat([feature[..., part] for part in self._seen], -1)).float()
         return given[..., :-1], given[..., -1]
 
-    def loss(self, data: Trajectories, feature: Tensor, scale: tuple[float, float, float]) -> Tensor:
-        """Of rewards clipped to `scale`[:2], in units of `scale`[2]; `feature` stands in for that of `data`."""
-        low, high, deviation = scale
+    def loss(self, data: Trajectories, feature: Tensor, scale: RewardScale) -> Tensor:
+        """Of rewards in units of `scale`; `feature` stands in for that of `data`."""
         g, b = self(feature[:, :-1])
-        error = F.smooth_l1_loss(
-            (g * data.action).sum(-1) + b, data.reward.clamp(low, high) / deviation, reduction="none"
-        )
+        error = F.smooth_l1_loss((g * data.action).sum(-1) + b, scale.units(data.reward), reduction="none")
         return masked_mean(error, data.valid)
 
 
-def reward_scale(sources: Sequence[Source]) -> tuple[float, float, float]:
-    """5 and 95 % quantiles of the rewards, beyond which lies what is no slope (arriving), and the deviation within."""
-    rewards = [s.data.reward[e.start + 1 : e.start + e.length] for s in sources for e in s.data.episodes]
-    low, high = np.quantile(np.concatenate(rewards), [0.05, 0.95])
-    return float(low), float(high), max(float(np.concatenate(rewards).clip(low, high).std()), 1e-6)
+@dataclass(frozen=True)
+class RewardScale:
+    """What a slope is fitted to: rewards within their 5 and 95 % quantiles. What lies beyond, arriving, is no slope."""
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+    """1 where all rewards within are the same, and there is no slope."""
+
+    @classmethod
+    def of(cls, rewards: NDArray[np.float32]) -> RewardScale:
+        low, high = (float(q) for q in np.quantile(rewards, [0.05, 0.95]))
+        within = rewards.clip(low, high)
+        deviation = float(within.std())
+        return cls(low, high, float(within.mean()), deviation if deviation > 1e-6 else 1.0)
+
+    def units(self, reward: Tensor) -> Tensor:
+        return (reward.clamp(self.low, self.high) - self.mean) / self.deviation
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,8 @@ def settle(
         stored = StoredFeatures(world_model, source.data, config.sequence_length, rng)
         draws.append((stored.of(source.data.episodes), stored.of(source.followed), source.size))
     slope = RewardSlope(settled.actor.seen, net.units, sources[0].data.action.shape[1])
-    scale = reward_scale(sources)
+    arriving = [s.data.reward[e.start + 1 : e.start + e.length] for s in sources for e in s.data.episodes]
+    scale = RewardScale.of(np.concatenate(arriving))
 
     def every() -> Trajectories:
         return _joined([draw(size) for draw, _, size in draws])
@@ -186,7 +199,7 @@ def settle(
         return loss - config.ascent * climbed(settled, slope, data, noisy(data), eps)
 
     def return_loss() -> Tensor:
-        return nearby_return_loss(settled.critics, slope, every(), scale[2])
+        return nearby_return_loss(settled.critics, slope, every(), scale.deviation)
 
     done = _descend(
         settled.critics,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from fosp_learner.behaviour import Behaviour
 from fosp_learner.config import CriticConfig, NetworkConfig
 from fosp_learner.critics import Critics, Trajectories
-from fosp_learner.settling import RewardSlope, climbed, nearby_return_loss
+from fosp_learner.settling import RewardScale, RewardSlope, climbed, nearby_return_loss
 from fosp_learner.trainer import make_optimiser
 
 EPS, ETA = 0.2, 3.0
@@ -72,12 +73,20 @@ def test_the_slope_is_found_in_noise_that_hides_it_from_the_state_alone() -> Non
     slope = RewardSlope([slice(0, 8)], 32, 2)
     optimiser = make_optimiser(slope, 3e-3)
     for _ in range(300):
-        loss = slope.loss(data, data.feature, (-0.06, 0.06, 0.02))
+        loss = slope.loss(data, data.feature, RewardScale.of(reward.numpy()))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     found, _ = slope(data.feature)
     assert torch.nn.functional.cosine_similarity(found, toward, dim=-1).mean() > 0.9
+
+
+def test_rewards_are_taken_within_their_quantiles_and_a_constant_one_has_no_slope() -> None:
+    reward = np.array([-0.01] * 10 + [0.03] * 10 + [2.0], np.float32)
+    units = RewardScale.of(reward).units(torch.from_numpy(reward))
+    assert units.max() == units[10] == units[-1]
+    assert units.std(correction=0) == pytest.approx(1.0)
+    assert (RewardScale.of(reward[:10]).units(torch.from_numpy(reward[:10])) == 0).all()
 
 
 def test_the_return_of_a_nearby_action_follows_the_slope() -> None:
