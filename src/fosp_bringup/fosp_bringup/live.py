@@ -71,8 +71,10 @@ class LiveSimulation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._driver.__exit__(kind, error, trace)
-        self._supervisor.stop()
+        try:
+            self._driver.__exit__(kind, error, trace)
+        finally:
+            self._supervisor.stop()
         if kind is not None and kind.__name__ == "RunFailed":
             self._say("\n".join(self._tail))
         if self._log is not None:

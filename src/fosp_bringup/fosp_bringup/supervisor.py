@@ -48,7 +48,8 @@ class _Child:
 
 @dataclass
 class Supervisor:
-    """The processes of one stack, started and reaped by one thread of its own.
+    """The processes of one stack, started and reaped by one thread of its own, which takes them down when it is told
+    to, when one of them dies, and when the main thread ends without a word: a second Ctrl-C skips what the first began.
 
     Use it as a context manager, or `run` it in the foreground. `write` takes each line of output, with the name of its
     process in front. `variables` are added to the environment of every process.
@@ -130,7 +131,7 @@ class Supervisor:
                 self._children[process.name] = _Child(process, self._fork(process), self._label(i, process, width))
                 self._watch(self._children[process.name])
             self._started.set()
-            while not self._stopping.is_set() and not self._died:
+            while not self._stopping.is_set() and not self._died and threading.main_thread().is_alive():
                 self._look(POLL_S)
             if self._died:
                 self._say(f"{self._died}: the stack goes down")

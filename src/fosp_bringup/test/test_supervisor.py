@@ -154,24 +154,38 @@ def test_a_process_that_keeps_dying_ends_all(
     assert output.count("[mortal] up") == module.MOST_RESPAWNS + 1
 
 
-def test_processes_do_not_outlive_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "node.py").write_text("import os\nprint('pid', os.getpid(), flush=True)\n" + OBEDIENT)
-    (tmp_path / "parent.py").write_text(
-        "from fosp_bringup.stack import Process, Stack\n"
-        "from fosp_bringup.supervisor import Supervisor\n"
-        "Supervisor(Stack((Process('node', 'test', 'node'),)), colour=False).run()\n"
-    )
-    path = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+PARENT = """
+from fosp_bringup.stack import Process, Stack
+from fosp_bringup.supervisor import Supervisor
+supervisor = Supervisor(Stack((Process('node', 'test', 'node'),)), colour=False)
+"""
+
+
+def start_parent(folder: Path, last_line: str) -> tuple[subprocess.Popen[str], int]:
+    """A process with a supervisor of one node, and the node's id; it ends with `last_line`."""
+    (folder / "node.py").write_text("import os\nprint('pid', os.getpid(), flush=True)\n" + OBEDIENT)
+    (folder / "parent.py").write_text(PARENT + last_line + "\n")
+    path = f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}"
     parent = subprocess.Popen(
         [sys.executable, "-m", "parent"], env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
-    pid = int(parent.stdout.readline().split()[-1])
+    return parent, int(parent.stdout.readline().split()[-1])
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_processes_do_not_outlive_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    parent, pid = start_parent(tmp_path, "supervisor.run()")
     parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    parent.communicate()
+    wait_until(lambda: gone(pid), f"the end of process {pid}")
 
-    def gone() -> bool:
-        return not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
-    wait_until(gone, f"the end of process {pid}")
+def test_processes_go_down_with_a_main_thread_that_ends_without_a_word(tmp_path: Path) -> None:
+    parent, pid = start_parent(tmp_path, "supervisor.start()")
+    parent.communicate(timeout=20.0)
+    assert gone(pid)
+    assert parent.returncode == 0
