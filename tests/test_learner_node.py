@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -151,6 +152,26 @@ def test_replay_refuses_to_move_a_robot_and_says_what_is_wrong_with_a_bag(
     (tmp_path / "empty").mkdir()
     code, said = replay(str(tmp_path / "empty"))
     assert (code, said.count("\n")) == (2, 1)
+
+
+def test_an_interrupt_leaves_the_trainer_to_its_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fosp_learner import learner_node
+
+    class Interrupted:
+        def __init__(self, *arguments: Any, **keywords: Any) -> None: ...
+
+        def run(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            (tmp_path / "goes_on").touch()
+
+    monkeypatch.setattr("fosp_learner.online_learner.OnlineLearner", Interrupted)
+    folders = dict.fromkeys(("bundle", "cache", "run"), tmp_path)
+    arguments = {"robot": ROBOT_FILE, "bags": (), "offline": (), "settings": {}, "weights": None, "signing_key": None}
+    trainer = multiprocessing.get_context("fork").Process(target=learner_node.train, kwargs=folders | arguments)
+    trainer.start()
+    trainer.join(60.0)
+    assert trainer.exitcode == 0
+    assert (tmp_path / "goes_on").exists()
 
 
 def test_a_graph_goes_on_when_its_learner_dies_again_and_again(

@@ -7,6 +7,7 @@ interpreter with anything that has to keep up with topics; it runs at idle prior
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 import time
 import zlib
@@ -207,7 +208,11 @@ def train(
     weights: Path | None,
     signing_key: Path | None,
 ) -> None:
-    """The trainer's process: follows the bags until its parent ends or its step budget is spent."""
+    """The trainer's process: follows the bags until its parent ends or its step budget is spent.
+
+    An interrupt comes to all processes of the node; this one waits for its parent to end it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     from fosp_learner.online_learner import OnlineLearner, Sources
     from fosp_learner.process import limit_resources
