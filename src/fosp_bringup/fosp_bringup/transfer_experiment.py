@@ -112,6 +112,8 @@ def run_trial(trial: Trial, resources: Resources, say: Callable[[str], None] = p
     else:
         during = _fine_tune(trial, resources, folder, say)
         learner = learning(folder / "learner")
+        if not learner["candidates"]:
+            say(f"{trial.name}: the learner made no candidate in time, so the bundle before is evaluated (--patience)")
         model_id, path = Lineage(folder / "learner").running()
         bundle = Path(path) if model_id else bundle
     learned = time.monotonic()
