@@ -13,7 +13,7 @@ from torch import Tensor
 from fosp_learner.behaviour import Behaviour
 from fosp_learner.config import CriticConfig, NetworkConfig
 from fosp_learner.critics import Critics, Trajectories
-from fosp_learner.settling import RewardScale, RewardSlope, climbed, nearby_return_loss
+from fosp_learner.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss
 from fosp_learner.trainer import make_optimiser
 
 EPS, ETA = 0.2, 3.0
