@@ -39,6 +39,10 @@ FULL = os.environ.get("FOSP_FULL_SWAP_TEST") == "1"
 """The acceptance run: 20 swaps in 60 s. Else a third of it."""
 
 
+NO_WAY_OUT = ("-p", "fallbacks:=0")
+"""So that a bundle whose own actions are risky is vetoed: from the tiny critic's risk, one axis, there is a way out."""
+
+
 @dataclass
 class Running:
     """Encoder, policy and monitor of a tiny bundle on a synthetic robot, and all that they said."""
@@ -112,7 +116,7 @@ def running(
     with ended(subprocess.Popen(command, env=ros_environment.variables)):
         trial = ["-p", f"swap_steps:={TRIAL_STEPS}", "-p", "swap_least_steps:=10"]
         run.bring_up("encoder_node", "fosp_perception.encoder_node", *trial)
-        run.bring_up("policy_node", "fosp_policy.policy_node")
+        run.bring_up("policy_node", "fosp_policy.policy_node", *NO_WAY_OUT)
         run.bring_up("safety_monitor_node", "fosp_safety_monitor.safety_monitor_node", "-p", "stale_latch_s:=0.5")
         run.wait_verdicts_of(run.base_id)
         yield run
@@ -185,7 +189,7 @@ def test_a_good_bundle_is_swapped_in_and_whatever_is_wrong_with_one_the_robot_go
     run.graph.node.destroy_publisher(run.announcements)
     run.nodes["policy_node"].kill()
     run.wait_until(lambda: run.verdicts[-1].decision >= SafetyVerdict.STOP, 10.0, "a stop without a policy")
-    run.bring_up("policy_node", "fosp_policy.policy_node")
+    run.bring_up("policy_node", "fosp_policy.policy_node", *NO_WAY_OUT)
     run.wait_until(lambda: run.proposals[-1].model_id == second_id, 20.0, "proposals of the model that was swapped in")
 
 
@@ -266,7 +270,7 @@ def test_a_person_has_a_bundle_taken_over_and_ends_a_latch_from_a_terminal(runni
     assert (code, "a stop is latched" in said) == (1, True), said
     code, said = fosp("reset")
     assert (code, "refused" in said) == (1, True), said
-    run.bring_up("policy_node", "fosp_policy.policy_node")
+    run.bring_up("policy_node", "fosp_policy.policy_node", *NO_WAY_OUT)
     run.wait_until(lambda: run.proposals[-1].model_id == good_id, 20.0, "proposals")
     run.wait_until(lambda: fosp("reset") == (0, "latch ended\n"), 30.0, "a reset that is granted")
     run.wait_verdicts_of(good_id)

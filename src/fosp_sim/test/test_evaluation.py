@@ -8,6 +8,7 @@ from fosp_core.bundle import read_manifest, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
+from fosp_policy.expansion import SafePolicy
 from fosp_safety_monitor.verdict import Decision
 from fosp_sim.agent import Action
 from fosp_sim.demonstrators import Demonstrator
@@ -72,7 +73,19 @@ def test_a_process_that_dies_is_told_and_not_waited_for(tmp_path):
         list(results)
 
 
-def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_off(tmp_path):
+@pytest.fixture
+def no_way_out(monkeypatch):
+    """A policy that proposes what its actors say, and nothing else: from the tiny critic's risk there is a way out."""
+    monkeypatch.setattr(SafePolicy, "_way_out", lambda *arguments: None)
+
+
+def test_a_way_out_of_a_risky_policy_is_not_vetoed(tmp_path):
+    bundle = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
+    (on,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "on")
+    assert on.vetoes == 0
+
+
+def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_off(tmp_path, no_way_out):
     # The tiny critic's risk is the first axis of the action. So far beyond 1 every sample of the policy is infeasible,
     # too: the threshold is 5 of its widest standard deviations away.
     bundle = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
@@ -103,7 +116,7 @@ def test_a_scripted_policy_is_judged_by_the_bundles_critics(tmp_path):
     assert on.episode_return < off.episode_return
 
 
-def test_in_shadow_mode_verdicts_are_held_against_what_followed(tmp_path):
+def test_in_shadow_mode_verdicts_are_held_against_what_followed(tmp_path, no_way_out):
     risky = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
     (shadow,) = evaluate_episodes(risky, SCENARIO, ARM, [0], "shadow")
     assert shadow.cost == 0.0
