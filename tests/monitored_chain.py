@@ -102,8 +102,14 @@ def stands(chain: Chain) -> bool:
     return bool(chain.commands) and components(chain.commands[-1]) == [0.0, 0.0, 0.0]
 
 
-def decided(chain: Chain, decision: int, reason: int) -> Callable[[], bool]:
-    return lambda: (chain.verdicts[-1].decision, chain.verdicts[-1].reason) == (decision, reason)
+def decided(chain: Chain, decision: int, reason: int) -> Callable[[], Any]:
+    """For wait_until, which then returns that verdict: the next one may be another, on a machine that stalls."""
+
+    def newest() -> Any:
+        verdict = chain.verdicts[-1] if chain.verdicts else None
+        return verdict if verdict and (verdict.decision, verdict.reason) == (decision, reason) else None
+
+    return newest
 
 
 def reset(graph: Any, wait_until: Callable[..., Any]) -> None:

@@ -47,7 +47,7 @@ def test_safe_proposals_move_the_robot_at_the_command_rate(chain: Chain, wait_un
     assert all(early < late for early, late in itertools.pairwise(stamps))
     assert stamps[-1] - stamps[0] == pytest.approx(1.0, abs=0.2)
     assert {command.header.frame_id for command in commands} == {"base_link"}
-    verdict = chain.verdicts[-1]
+    verdict = wait_until(decided(chain, SafetyVerdict.PASS, SafetyVerdict.REASON_OK))
     assert verdict.action_in.tolist() == verdict.action_out.tolist() == np.float32(FORWARD).tolist()
     assert (verdict.q_h, verdict.v_h) == pytest.approx((0.3, 0.25))
     assert verdict.model_id == chain.model_id
@@ -58,8 +58,8 @@ def test_a_proposal_that_the_monitors_own_critic_finds_risky_does_not_reach_the_
     chain: Chain, wait_until: Any
 ) -> None:
     chain.actions = [DANGER, [-0.2, 0.1, 0.0], [-0.2, 0.4, 0.0]]
-    wait_until(decided(chain, SafetyVerdict.SUBSTITUTE, SafetyVerdict.REASON_INFEASIBLE))
-    assert chain.verdicts[-1].candidate == 2
+    substitute = wait_until(decided(chain, SafetyVerdict.SUBSTITUTE, SafetyVerdict.REASON_INFEASIBLE))
+    assert substitute.candidate == 2
     wait_until(lambda: components(chain.commands[-1]) == pytest.approx([-0.05, 0.1, 0.0]))
     chain.actions = [DANGER, [0.8, 0.0, 0.0]]
     wait_until(decided(chain, SafetyVerdict.RECOVER, SafetyVerdict.REASON_NO_FEASIBLE))
@@ -208,9 +208,9 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
 
 def test_somebody_else_on_the_command_topic_latches_until_it_is_gone(chain: Chain, graph: Any, wait_until: Any) -> None:
     rogue = graph.node.create_publisher(TwistStamped, "arm/twist_command", 1)
-    wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_FOREIGN_COMMAND))
+    latched = wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_FOREIGN_COMMAND))
     wait_until(lambda: stands(chain), 2.0, "standstill")
-    assert "/probe" in chain.verdicts[-1].reason_text
+    assert "/probe" in latched.reason_text
     assert not graph.call(Trigger, f"{NODE}/reset", Trigger.Request()).success
     graph.node.destroy_publisher(rogue)
     reset(graph, wait_until)
