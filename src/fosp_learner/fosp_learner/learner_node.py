@@ -127,9 +127,8 @@ class LearnerNode(RecorderNode):
         }
 
     def _start_trainer(self) -> BaseProcess:
-        process = multiprocessing.get_context("spawn").Process(
-            target=train, kwargs=self._arguments, name="trainer", daemon=True
-        )
+        # No daemon, which may have no children: bags are read in processes of their own. It ends with this process.
+        process = multiprocessing.get_context("spawn").Process(target=train, kwargs=self._arguments, name="trainer")
         process.start()
         return process
 

@@ -279,6 +279,7 @@ class OnlineLearner:
             self.sources.robot,
             self.manifest.decision_period_s,
             self.sources.cache,
+            workers=self.settings.cores,
         )
         seed = int(self.manifest.training.get("seed", 0))
         return split(data, config.validation_share, seed)
