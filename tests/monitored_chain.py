@@ -41,6 +41,8 @@ class Chain:
         self.encoder_lives = True
         self.policy_lives = True
         self.pose = Pose(position=Point(x=0.5, z=0.2))
+        self.pose_noise_m = 1e-9
+        """No two measured poses are the same to the last bit; 0: they are."""
         self.obeys = True
         """A robot that takes target poses is where it was told to be."""
         self.step = 0
@@ -65,6 +67,8 @@ class Chain:
         if self.obeys and self.commands and isinstance(self.commands[-1], PoseStamped):
             self.pose = self.commands[-1].pose
         pose.pose = self.pose
+        self.pose_noise_m = -self.pose_noise_m
+        pose.pose.position.x += self.pose_noise_m
         self.states.publish(state)
         self.poses.publish(pose)
 

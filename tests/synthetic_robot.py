@@ -45,6 +45,7 @@ def main() -> None:
         fill_image(image, noise[number % len(noise)])
         number += 1
         image.header.stamp = state.header.stamp = pose.header.stamp = stamp
+        pose.pose.position.x += 1e-9  # no two measured poses are the same to the last bit
         states.publish(state)
         poses.publish(pose)
         frames.publish(image)

@@ -29,7 +29,7 @@ class LatentState:
     stoch: NDArray[np.float32]
     surprise: float
     repeated_image: bool
-    """The pixels are exactly those of the step before."""
+    """The pixels of some camera are exactly those of the step before."""
     contrast: float
     """Smallest of the cameras: standard deviation of the pixels, of 1."""
 
@@ -76,7 +76,7 @@ class Encoder:
             self.reset()
             raise EncoderOutputError("the encoder's output is not finite")
         self._deter, self._stoch, self._fresh = deter, stoch, False
-        repeated = self._images is not None and np.array_equal(images, self._images)
+        repeated = self._images is not None and any(map(np.array_equal, images, self._images))
         self._images = images.copy()
         contrast = min(float(np.std(image, dtype=np.float32)) for image in images) / 255.0
         return LatentState(deter[0], stoch[0], surprise, repeated, contrast)

@@ -31,6 +31,7 @@ def decision_seconds(decisions: int) -> list[float]:
         needs_pose=True,
         needs_estop=True,
         action_scale=(0.25,) * _AXES,
+        linear_axes=tuple(range(_AXES)),
         target_lead=None,
         command_timeout_s=0.1,
         parameters=MonitorParameters(),

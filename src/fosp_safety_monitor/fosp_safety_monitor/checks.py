@@ -16,7 +16,14 @@ from fosp_safety_monitor.inputs import (
     RobotStateInput,
     Thresholds,
 )
+from fosp_safety_monitor.state import FrozenImage
+from fosp_safety_monitor.travel import Unseen
 from fosp_safety_monitor.verdict import Decision, Finding, Frame, Reason
+
+SEEN_MOTION = 0.2
+"""Share of full speed from which on the camera must see a change within frozen_image_steps; slower, the same way."""
+LEAST_TRAVEL_M = 0.01
+"""A pose may stay the same, to the last bit, while the robot is told to move no further than this."""
 
 
 def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
@@ -40,19 +47,41 @@ def check_contrast(latent: LatentInput, thresholds: Thresholds) -> Finding | Non
     return _stop(Reason.IMAGE, f"the image shows nothing: contrast {latent.contrast:.4f}, at least {least:g} is needed")
 
 
-def check_frozen(frozen_steps: int, thresholds: Thresholds) -> Finding | None:
+def check_frozen(frozen: FrozenImage, thresholds: Thresholds) -> Finding | None:
     """The image changes while the robot moves; else LATCH: a driver that repeats a frame looks alive otherwise."""
-    if frozen_steps < thresholds.parameters.frozen_image_steps:
+    limit = thresholds.parameters.frozen_image_steps
+    crept = max(map(abs, frozen.travel), default=0.0)
+    if frozen.steps < limit and crept < SEEN_MOTION * limit:
         return None
-    text = f"the image is frozen: {frozen_steps} times the same to the pixel while the robot moved"
-    return _latch(Reason.IMAGE, text)
+    text = f"the image is frozen: the same to the pixel while the robot moved, for {frozen.steps} decisions and slowly"
+    return _latch(Reason.IMAGE, f"{text} as far as in {crept:.1f} at full speed")
+
+
+def check_pose_changes(unseen: Unseen, thresholds: Thresholds, now: Now) -> Finding | None:
+    """The pose changes while the robot is told to move; else LATCH.
+
+    A driver that repeats a pose under new stamps looks alive otherwise, and the workspace would not hold. Robots that
+    take poses have check_lead for it.
+    """
+    if not thresholds.needs_pose or thresholds.target_lead is not None or not unseen.moved:
+        return None
+    lasted_s, limit_s = now.monotonic_s - unseen.since_s, thresholds.parameters.frozen_pose_s
+    told = max((abs(unseen.moved[i]) for i in thresholds.linear_axes), default=0.0)
+    if lasted_s < limit_s or told <= LEAST_TRAVEL_M:
+        return None
+    return _latch(
+        Reason.NOT_FOLLOWING,
+        f"the pose of the commanded point is frozen: the same to the last bit for {lasted_s:.2f} s (limit {limit_s:g}) "
+        f"while the robot was told to move {told * 1e3:.0f} mm; it is blocked, or its driver froze",
+    )
 
 
 def check_proposal(proposal: ProposalInput, thresholds: Thresholds) -> Finding | None:
-    """Known model, one well-formed action per candidate, all finite; else LATCH."""
+    """One well-formed action per candidate, all finite, of the known model; else LATCH.
+
+    In this order: what cannot be followed stops in shadow mode, too, an unknown model does not.
+    """
     name = f"proposal {proposal.step}"
-    if proposal.model_id != thresholds.model_id:
-        return _latch(Reason.MODEL_ID, f"{name} is of {_unknown(proposal.model_id, thresholds)}")
     if proposal.actions is None:
         return _latch(Reason.WRONG_SHAPE, f"{name} has candidates of different sizes")
     if proposal.actions.ndim != 2 or proposal.actions.shape[1] != thresholds.action_size:
@@ -65,6 +94,8 @@ def check_proposal(proposal: ProposalInput, thresholds: Thresholds) -> Finding |
         return _latch(Reason.WRONG_SHAPE, f"{name} chooses candidate {proposal.chosen} of {count}")
     if not np.isfinite(proposal.actions).all():
         return _latch(Reason.NOT_FINITE, f"{name} holds NaN or infinity in an action")
+    if proposal.model_id != thresholds.model_id:
+        return _latch(Reason.MODEL_ID, f"{name} is of {_unknown(proposal.model_id, thresholds)}")
     return None
 
 
@@ -115,6 +146,9 @@ def check_robot_state(robot: RobotStateInput, thresholds: Thresholds, now: Now) 
     return _stop(Reason.STALE_ROBOT_STATE, f"pose of the commanded point {stale}") if stale else None
 
 
+ESTOP_PRESSED = Finding(Decision.LATCH, Reason.ESTOP, "the emergency stop is pressed")
+
+
 def check_estop(robot: RobotStateInput, resumed_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
     """The configured emergency stop says that it is not pressed, and says so often; else LATCH.
 
@@ -122,7 +156,7 @@ def check_estop(robot: RobotStateInput, resumed_s: float, thresholds: Thresholds
     `resumed_s` at the earliest: what came while the monitor itself was held up waits to be read.
     """
     if robot.estop_pressed:
-        return _latch(Reason.ESTOP, "the emergency stop is pressed")
+        return ESTOP_PRESSED
     if not thresholds.needs_estop:
         return None
     if robot.estop_receipt_s is None:

@@ -18,7 +18,8 @@ from fosp_safety_monitor import checks
 from fosp_safety_monitor.answer import verdict_of_order, verdict_on_proposal, verdict_without_proposal
 from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.ladder import choose, least_risk, let_through, target_of
-from fosp_safety_monitor.state import MonitorState, Standing, Stop, Tick
+from fosp_safety_monitor.state import CHANGING, FrozenImage, MonitorState, Standing, Stop, Tick
+from fosp_safety_monitor.travel import NOTHING_UNSEEN
 from fosp_safety_monitor.verdict import (
     GATES_IN_SHADOW,
     RISK,
@@ -33,8 +34,6 @@ from fosp_safety_monitor.verdict import (
 
 MAX_TICK_S = 0.03
 """A tick later than this changes the command no more than one of this length."""
-SEEN_MOTION = 0.2
-"""Share of full speed from which on the camera must see a change."""
 
 
 def judge_latent(
@@ -42,9 +41,9 @@ def judge_latent(
 ) -> tuple[MonitorState, Verdict | None]:
     """Check a latent on receipt, count surprises and repeated images; a fault latches and gives a verdict at once."""
     fault = checks.check_latent(latent, thresholds)
-    frozen = state.frozen_steps + 1 if fault is None and latent.repeated_image and _moves(state, thresholds) else 0
+    frozen = _frozen(state, thresholds) if latent.repeated_image else CHANGING
     fault = fault or checks.check_frozen(frozen, thresholds)
-    state = replace(state, frozen_steps=frozen, latent_fault=fault)
+    state = replace(state, frozen=frozen, latent_fault=fault)
     if fault is None:
         surprises = (*state.surprises, latent.surprise > thresholds.surprise_limit)
         return replace(state, surprises=surprises[-thresholds.parameters.surprise_window :]), None
@@ -135,7 +134,12 @@ def judge_tick(
     if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
         zeros = (0.0,) * thresholds.action_size
         state = replace(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
-    findings = [held_up, checks.check_clock(state.ticked, thresholds, now)]
+    findings = [
+        held_up,
+        checks.check_clock(state.ticked, thresholds, now),
+        # Latched, nothing moves any more that the pose could show.
+        None if state.latched else checks.check_pose_changes(state.unseen, thresholds, now),
+    ]
     findings += _check_standing(state, robot, thresholds, now)
     stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
     speaks = held is not None or any(finding is not None for finding in findings)
@@ -186,7 +190,9 @@ def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, n
     cause = _most_gating([*findings, held], thresholds)
     if cause.decision >= Decision.STOP:
         return state, f"the cause persists: {cause.text}"
-    return replace(state, latched=None, stale_since_s=None, stop=None, standing=_at_rest(state.standing)), ""
+    at_rest = _at_rest(state.standing)
+    # Whether a pose changes shows in motion alone: it has to be seen anew.
+    return replace(state, latched=None, stale_since_s=None, stop=None, standing=at_rest, unseen=NOTHING_UNSEEN), ""
 
 
 # -- the table ---------------------------------------------------------------------------------------
@@ -256,11 +262,14 @@ def _hold(state: MonitorState, gating: Finding, thresholds: Thresholds, now: Now
     return stop, Finding(Decision.STOP, stop.finding.reason, text)
 
 
-def _moves(state: MonitorState, thresholds: Thresholds) -> bool:
-    """Whether the robot is told to move so much that its camera must see it."""
-    return any(
-        abs(value) >= SEEN_MOTION * scale for value, scale in zip(state.command, thresholds.action_scale, strict=True)
-    )
+def _frozen(state: MonitorState, thresholds: Thresholds) -> FrozenImage:
+    """With one more image that is the same, under the command of this moment. At rest nothing is added, or forgotten:
+    a camera that froze does not thaw by standing still."""
+    told = [value / scale for value, scale in zip(state.command, thresholds.action_scale, strict=True)]
+    if any(abs(share) >= checks.SEEN_MOTION for share in told):
+        return replace(state.frozen, steps=state.frozen.steps + 1)
+    travel = state.frozen.travel or (0.0,) * len(told)
+    return replace(state.frozen, travel=tuple(t + share for t, share in zip(travel, told, strict=True)))
 
 
 def _verdict_of_order(
@@ -347,6 +356,7 @@ def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: C
         state,
         command=sent,
         travel=state.travel.after(sent, now.monotonic_s),
+        unseen=state.unseen.after(robot.position, state.command, elapsed_s, now.monotonic_s),
         acceleration=tuple(acceleration.tolist()),
         ticked=now,
         limited=state.limited or limited,

@@ -148,11 +148,11 @@ FAILURES: tuple[Failure, ...] = (
     ),
     # -- what the camera shows
     Failure(
-        "the image stays the same to the pixel for {frozen_image_steps} while the robot moves: a driver that froze",
+        "the image of a camera stays the same to the pixel for {frozen_image_steps} while the robot moves: it froze",
         Decision.LATCH,
         (Reason.IMAGE,),
-        "{frozen_image_steps}",
-        _RESET,
+        "{frozen_image_steps}; below a fifth of full speed once it went as far as a fifth would take it in these",
+        "reset, once the image changes",
     ),
     Failure(
         "the image shows nothing (contrast below {least_contrast}): black, white, a covered lens",
@@ -205,6 +205,14 @@ FAILURES: tuple[Failure, ...] = (
         (Reason.NOT_FOLLOWING,),
         "at once; the target ends within `target_lead` of the robot",
         "reset, once it is back at the target; or deactivate, activate and reset: then the target begins at the robot",
+    ),
+    Failure(
+        "the pose stays the same to the last bit for {frozen_pose_s} while the robot is told to move more than 10 mm: "
+        "a driver that froze, or a robot that is blocked",
+        Decision.LATCH,
+        (Reason.NOT_FOLLOWING,),
+        "{frozen_pose_s}",
+        "reset; it shows in motion alone, so a robot whose pose is still frozen is stopped again after as long",
     ),
     # -- the monitor itself
     Failure(

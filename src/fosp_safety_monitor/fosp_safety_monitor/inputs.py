@@ -32,7 +32,7 @@ class LatentInput:
     surprise: float
     """KL[posterior || prior], nats."""
     repeated_image: bool
-    """The pixels are exactly those of the step before."""
+    """The pixels of some camera are exactly those of the step before."""
     contrast: float
     """Standard deviation of the pixels, of 1; the smallest of the cameras."""
 
@@ -101,6 +101,8 @@ class Thresholds:
     """The robot has an external emergency stop: its silence counts as pressed."""
     action_scale: tuple[float, ...]
     """m/s and rad/s at the normalised action 1."""
+    linear_axes: tuple[int, ...]
+    """Indices of the axes that move the commanded point, m/s."""
     target_lead: TargetLead | None
     """How far ahead of the measured pose the target may end; None: the robot takes twists."""
     command_timeout_s: float
@@ -144,6 +146,7 @@ class Thresholds:
             needs_pose=robot.workspace is not None,
             needs_estop=bool(robot.estop_topic),
             action_scale=robot.action.scale,
+            linear_axes=tuple(i for i, axis in enumerate(robot.action.axes) if axis.name.startswith("linear.")),
             target_lead=robot.target_lead,
             command_timeout_s=robot.command_timeout_s,
             parameters=parameters,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fosp_safety_monitor.inputs import CriticValues, ProposalInput, Thresholds
 from fosp_safety_monitor.verdict import Decision, Finding, Reason
 
@@ -69,4 +71,5 @@ def target_of(scale: float, proposal: ProposalInput, choice: int, thresholds: Th
     """Normalised action to steer to."""
     if scale == 0.0 or proposal.actions is None:
         return (0.0,) * thresholds.action_size
-    return tuple(scale * min(1.0, max(-1.0, value)) for value in proposal.actions[choice].tolist())
+    # What is not finite stays so, and the limits make a stop of it.
+    return tuple((scale * np.clip(proposal.actions[choice].astype(np.float64), -1.0, 1.0)).tolist())

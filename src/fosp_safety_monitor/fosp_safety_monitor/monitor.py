@@ -19,7 +19,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.errors import UserError
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import Manifest, RobotConfig
-from fosp_safety_monitor import decision
+from fosp_safety_monitor import checks, decision
 from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.parameters import MonitorParameters, loosened
 from fosp_safety_monitor.pose_target import Lead
@@ -149,9 +149,14 @@ class SafetyMonitor:
             self._robot = replace(self._robot, pose=received, position=position)
 
     def receive_estop(self, pressed: bool, receipt_s: float) -> None:
-        """The external emergency stop says whether it is pressed; `receipt_s` on the monotonic clock."""
+        """The external emergency stop says whether it is pressed; `receipt_s` on the monotonic clock.
+
+        Pressed latches here and now: before the next tick, another message (of another button) may say that it is not.
+        """
         with self._lock:
             self._robot = replace(self._robot, estop_pressed=pressed, estop_receipt_s=receipt_s)
+            if pressed:
+                self._state = decision.latch(self._state, checks.ESTOP_PRESSED)
 
     def see_commanders(self, others: tuple[str, ...]) -> None:
         """Who else, beside this monitor, publishes on the robot's command topic at present."""

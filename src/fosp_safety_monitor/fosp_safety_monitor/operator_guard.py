@@ -58,6 +58,8 @@ class OperatorGuard:
         self._pose: tuple[Received, tuple[float, float, float]] | None = None
         self._estop: tuple[float, bool] | None = None
         """When the emergency stop was last heard of (monotonic s), and whether it was pressed."""
+        self._pressed = False
+        """The emergency stop was pressed since the last tick, whatever it said afterwards."""
         self._lead: Lead | None = None
         self._ticked_s: float | None = None
         self._released = False
@@ -76,6 +78,7 @@ class OperatorGuard:
     def receive_estop(self, pressed: bool, receipt_s: float) -> None:
         """`receipt_s` on the monotonic clock."""
         self._estop = receipt_s, pressed
+        self._pressed = self._pressed or pressed
 
     def see_target(self, lead: Lead) -> None:
         """Where the target pose is that was sent last, and how far ahead of the measured pose."""
@@ -85,7 +88,7 @@ class OperatorGuard:
     def tick(self) -> GuardTick:
         """The next command, towards what the operator wants, or to a stop."""
         now, action, pose = self._now(), self._action, self._pose
-        held = self._held(now, action)
+        held = self._held_up(now) or self._held(now, action)
         if held:
             self._released = False
         elif action is not None and not any(action.action):
@@ -126,10 +129,19 @@ class OperatorGuard:
             self._acceleration = tuple(((command - np.array(self._command)) / elapsed_s).tolist())
         self._command = tuple(command.tolist())
 
+    def _held_up(self, now: Now) -> str:
+        """Why a pause of the command stream stops the robot, which its own watchdog has stopped by then."""
+        pause_s = 0.0 if self._ticked_s is None else now.monotonic_s - self._ticked_s
+        if pause_s <= self._robot.command_timeout_s:
+            return ""
+        self._command = self._acceleration = self._zero
+        return f"the command stream was held up for {pause_s * 1e3:.0f} ms: the robot has stopped"
+
     def _held(self, now: Now, action: OperatorAction | None) -> str:
         """Why the robot must not move, beside the silence of the operator."""
         if self._robot.estop_topic:
             receipt_s, pressed = self._estop or (-math.inf, True)
+            pressed, self._pressed = pressed or self._pressed, False
             if pressed:
                 return "the emergency stop is pressed, or was never heard of"
             if not 0.0 <= now.monotonic_s - receipt_s <= ESTOP_TIMEOUT_S:

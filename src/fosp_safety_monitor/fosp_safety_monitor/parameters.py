@@ -124,6 +124,9 @@ class MonitorParameters:
     frozen_image_steps: int = _parameter(
         10, 2, 200, "steps", "LATCH when so many images in a row were the same to the pixel while the robot moved."
     )
+    frozen_pose_s: float = _parameter(
+        0.2, 0.05, 2.0, "s", "LATCH when the pose stays the same to the last bit for so long while the robot moves."
+    )
     least_contrast: float = _parameter(
         0.01, 1e-4, 0.2, "", "STOP when the pixels' standard deviation (of 1) is smaller: a covered lens.", "larger"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fosp_core.clock import Now
 from fosp_safety_monitor.inputs import ProposalInput
-from fosp_safety_monitor.travel import NOTHING_SENT, Travel
+from fosp_safety_monitor.travel import NOTHING_SENT, NOTHING_UNSEEN, Travel, Unseen
 from fosp_safety_monitor.verdict import Finding, Frame, Verdict
 
 
@@ -35,6 +35,19 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class FrozenImage:
+    """How the robot was told to move while the image stayed the same to the pixel."""
+
+    steps: int = 0
+    """Latents while it was told to move fast."""
+    travel: tuple[float, ...] = ()
+    """(n,) What it was told to move while that was slow, in decisions at full speed: there and back cancel out."""
+
+
+CHANGING = FrozenImage()
+
+
+@dataclass(frozen=True)
 class MonitorState:
     """All that the monitor remembers between two calls."""
 
@@ -44,6 +57,8 @@ class MonitorState:
     """Between the last two commands, per second."""
     travel: Travel = NOTHING_SENT
     """The commands sent lately."""
+    unseen: Unseen = NOTHING_UNSEEN
+    """Those since the pose last changed."""
     latched: Finding | None = None
     """What was found when it latched."""
     standing: Standing | None = None
@@ -53,8 +68,8 @@ class MonitorState:
     """Of the latent received last."""
     surprises: tuple[bool, ...] = ()
     """Of the last steps, newest last: was the surprise above its limit?"""
-    frozen_steps: int = 0
-    """Latents in a row whose image was that of the step before, while the robot moved."""
+    frozen: FrozenImage = CHANGING
+    """Since the image last changed."""
     stop: Stop | None = None
     unreported: Finding | None = None
     """A latch that no verdict has told of yet."""

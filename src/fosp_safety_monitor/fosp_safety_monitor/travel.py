@@ -42,3 +42,27 @@ class Travel:
 
 
 NOTHING_SENT = Travel()
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What the robot was told to move while its pose stayed the same to the last bit."""
+
+    position: tuple[float, float, float] | None = None
+    """m; None: no pose came yet."""
+    since_s: float = 0.0
+    """Monotonic clock of the first tick that saw it there."""
+    moved: tuple[float, ...] = ()
+    """Integral (n,) in m and rad of the commands since then."""
+
+    def after(
+        self, position: tuple[float, float, float] | None, command: tuple[float, ...], elapsed_s: float, now_s: float
+    ) -> Unseen:
+        """A tick later, `command` (n,) m/s and rad/s having been in force for `elapsed_s`."""
+        if position is None or position != self.position:
+            return Unseen(position, now_s, (0.0,) * len(command))
+        moved = tuple(m + elapsed_s * c for m, c in zip(self.moved, command, strict=True))
+        return Unseen(position, self.since_s, moved)
+
+
+NOTHING_UNSEEN = Unseen()

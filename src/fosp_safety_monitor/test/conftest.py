@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ class Scene:
         self.monotonic_s = 50.0
         self.step = 0
         self.robot = RobotStateInput()
+        self.noise_m = 1.0
         self.hear_from_robot()
 
     @property
@@ -52,8 +54,11 @@ class Scene:
         self.ros_s += seconds
         self.monotonic_s += seconds
 
-    def hear_from_robot(self, position: tuple[float, float, float] = CENTRE) -> None:
+    def hear_from_robot(self, position: tuple[float, float, float] = CENTRE, noise_m: float = 1e-9) -> None:
+        """State and pose, of which no two are the same to the last bit, as measured ones are, but with `noise_m` 0."""
         received = Received(self.ros_s, self.monotonic_s)
+        self.noise_m = -self.noise_m
+        position = (position[0] + math.copysign(noise_m, self.noise_m), *position[1:])
         self.robot = replace(self.robot, state=received, pose=received, position=position)
         if self.thresholds.needs_estop:
             self.robot = replace(self.robot, estop_receipt_s=self.monotonic_s)

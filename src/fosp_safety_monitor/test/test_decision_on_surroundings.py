@@ -1,4 +1,4 @@
-"""What stops the robot beside latents and proposals: e-stop, others in command, clocks, the camera, a late stream."""
+"""What stops the robot beside latents and proposals: e-stop, others in command, clocks, a late stream; shadow mode."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fosp_safety_monitor import decision
+from fosp_safety_monitor.ladder import target_of
 from fosp_safety_monitor.verdict import Decision, Finding, Reason
 
 STANDSTILL = (0.0, 0.0, 0.0)
@@ -148,6 +149,8 @@ def test_a_zero_stamp_is_an_old_one(moving, source):
 
 # -- the stream itself ---------------------------------------------------------------------------------------
 def test_after_a_pause_longer_than_the_robots_watchdog_commands_begin_at_zero(moving):
+    moving.drive(1.0, proposal=lambda: moving.proposal([[1.0, 1.0, 1.0]]))
+    assert min(moving.state.command) > 6.0 * decision.MAX_TICK_S, "more than one tick of braking takes away"
     moving.wait(0.15)
     moving.hear_from_robot()
     tick = moving.tick()
@@ -170,44 +173,6 @@ def test_a_pause_of_the_monitor_itself_is_no_silence_of_the_emergency_stop(make_
         scene.robot = replace(scene.robot, estop_receipt_s=heard_s)
         finding = scene.tick().finding
     assert outcome(finding) == (Decision.LATCH, Reason.ESTOP), "but it must speak again"
-
-
-# -- the camera ------------------------------------------------------------------------------------------------
-def frozen(scene, seconds):
-    return scene.drive(seconds, latent=lambda: scene.latent(repeated_image=True))
-
-
-def test_an_image_that_stays_the_same_to_the_pixel_while_the_robot_moves_latches(moving):
-    assert frozen(moving, 0.45)[-1].command == HALF_SPEED
-    ticks = frozen(moving, 0.2)
-    assert outcome(ticks[-1].finding) == (Decision.LATCH, Reason.IMAGE)
-    assert "frozen" in ticks[-1].finding.text
-    assert ticks[-1].command == STANDSTILL
-
-
-def test_one_image_that_differs_begins_the_count_anew(moving):
-    frozen(moving, 0.45)
-    moving.drive(0.05)
-    assert frozen(moving, 0.45)[-1].finding.decision is Decision.PASS
-
-
-def test_while_the_robot_stands_still_the_image_may_stay_the_same(scene):
-    ticks = scene.drive(
-        2.0, proposal=lambda: scene.proposal([[0.1, 0.0, 0.0]]), latent=lambda: scene.latent(repeated_image=True)
-    )
-    assert {tick.finding.decision for tick in ticks[5:]} == {Decision.PASS}
-
-
-def test_a_covered_lens_stops_and_is_left_when_the_camera_sees_again(moving):
-    ticks = moving.drive(0.2, latent=lambda: moving.latent(contrast=0.009))
-    assert outcome(ticks[-1].finding) == (Decision.STOP, Reason.IMAGE)
-    assert ticks[-1].command == STANDSTILL
-    assert moving.drive(1.0)[-1].command == HALF_SPEED
-
-
-@pytest.mark.parametrize("contrast", [math.nan, math.inf])
-def test_a_contrast_that_is_not_finite_latches(scene, contrast):
-    assert outcome(scene.judge(latent=scene.latent(contrast=contrast))) == (Decision.LATCH, Reason.NOT_FINITE)
 
 
 # -- release ---------------------------------------------------------------------------------------------------
@@ -299,8 +264,34 @@ def test_in_shadow_mode_too_the_robot_stops_where_nothing_can_be_followed_or_a_p
     elif fault == "foreign":
         shadow.robot = replace(shadow.robot, other_commanders=("/teleop",))
     broken = {"proposal": lambda: shadow.proposal([[math.nan] * 3])} if fault == "not finite" else {}
-    ticks = shadow.drive(0.3, deciding=fault != "no proposals", robot=fault != "no robot state", **broken)
+    silent_since = shadow.robot if fault == "no robot state" else None
+    ticks = []
+    for _ in range(6):
+        if silent_since is not None:  # the emergency stop goes on talking
+            shadow.robot = replace(silent_since, estop_receipt_s=shadow.monotonic_s)
+        ticks += shadow.drive(0.05, deciding=fault != "no proposals", robot=silent_since is None, **broken)
     assert ticks[-1].command == STANDSTILL
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"actions": np.full((1, 3), math.nan, np.float32)}, Reason.NOT_FINITE),
+        ({"actions": np.zeros((1, 2), np.float32)}, Reason.WRONG_SHAPE),
+        ({"actions": None}, Reason.WRONG_SHAPE),
+        ({"chosen": 7}, Reason.WRONG_SHAPE),
+    ],
+)
+def test_in_shadow_mode_a_proposal_of_an_unknown_model_that_cannot_be_followed_stops(shadow, broken, reason):
+    ticks = shadow.drive(0.3, proposal=lambda: replace(shadow.proposal(model_id="other"), **broken))
+    assert outcome(ticks[-1].finding) == (Decision.LATCH, reason)
+    assert ticks[-1].command == STANDSTILL
+
+
+def test_a_target_that_is_not_finite_is_a_stop_and_no_full_speed(shadow):
+    target = target_of(1.0, shadow.proposal([[math.nan, 0.5, 9.0]]), 0, shadow.thresholds)
+    assert math.isnan(target[0])
+    assert target[1:] == (0.5, 1.0)
 
 
 def test_in_shadow_mode_hard_limits_hold(shadow):

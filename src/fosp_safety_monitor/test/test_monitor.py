@@ -307,6 +307,19 @@ def test_a_latch_is_left_by_reset_only(monitor, chain, clock):
     assert monitor.state.latched is None
 
 
+def test_a_press_of_the_emergency_stop_latches_though_another_button_says_released_before_the_next_tick(
+    monitor, chain, clock
+):
+    latent, proposal = chain()
+    monitor.receive_latent(latent)
+    assert monitor.receive_proposal(proposal).decision is Decision.PASS
+    monitor.receive_estop(True, clock.s)
+    monitor.receive_estop(False, clock.s)
+    finding = monitor.tick().finding
+    assert (finding.decision, finding.reason) == (Decision.LATCH, Reason.ESTOP)
+    assert monitor.reset() == "", "both buttons are released"
+
+
 def test_parameters_may_be_tightened_while_active_and_loosened_only_when_not(monitor):
     monitor.change_parameters(MonitorParameters(stale_latch_s=2.0), active=True)
     assert monitor.parameters.stale_latch_s == 2.0

@@ -179,6 +179,31 @@ def test_a_configured_emergency_stop_must_say_that_it_is_not_pressed() -> None:
     assert "pressed" in driven.held
 
 
+def test_a_press_of_the_emergency_stop_counts_though_another_button_says_released_before_the_next_tick() -> None:
+    driven = Driven(ROBOT.model_copy(update={"estop_topic": "estop"}))
+    driven.guard.receive_estop(False, driven.now.monotonic_s)
+    driven.tick(2)
+    driven.action = (1.0, 0.0, 0.0)
+    driven.tick(10)
+    for pressed in (True, False):
+        driven.guard.receive_estop(pressed, driven.now.monotonic_s)
+    driven.tick()
+    assert "pressed" in driven.held
+    driven.guard.receive_estop(False, driven.now.monotonic_s)
+    assert driven.tick(15) == (0.0, 0.0, 0.0)
+    assert driven.held == "let go of the controls first"
+
+
+def test_after_a_pause_longer_than_the_robots_watchdog_the_operator_begins_at_zero(driven: Driven) -> None:
+    driven.action = (1.0, 0.0, 0.0)
+    assert driven.tick(30)[0] == pytest.approx(0.25)
+    driven.now = Now(driven.now.ros_s + 5.0, driven.now.monotonic_s + 5.0)
+    assert driven.tick() == (0.0, 0.0, 0.0), "the robot has stopped by itself: going on would be a jump"
+    assert "held up" in driven.held
+    driven.tick(30)
+    assert driven.held == "let go of the controls first"
+
+
 def test_under_a_jerk_limit_the_operator_stops_as_soon_as_it_allows() -> None:
     limits = {name: axis.model_copy(update={"jerk": 300.0}) for name, axis in ROBOT.limits.items()}
     driven = Driven(ROBOT.model_copy(update={"limits": limits}))
