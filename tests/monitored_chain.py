@@ -66,9 +66,9 @@ class Chain:
         pose.header.frame_id = self.frame_id
         if self.obeys and self.commands and isinstance(self.commands[-1], PoseStamped):
             self.pose = self.commands[-1].pose
-        pose.pose = self.pose
         self.pose_noise_m = -self.pose_noise_m
-        pose.pose.position.x += self.pose_noise_m
+        at = self.pose.position
+        pose.pose = Pose(position=Point(x=at.x + self.pose_noise_m, y=at.y, z=at.z), orientation=self.pose.orientation)
         self.states.publish(state)
         self.poses.publish(pose)
 

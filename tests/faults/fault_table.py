@@ -254,6 +254,7 @@ ROBOT = (
     _stop(
         "tool pose with NaN", "STALE_ROBOT_STATE", tampered(_POSE, lambda: changed(effects.nan_pose)), STATE_TIMEOUT_S
     ),
+    _latch("tool pose frozen, with new stamps", "NOT_FOLLOWING", effects.frozen(_POSE), 0.2, quick=True),
     Fault(
         "tool pose at the wall of the workspace",
         "PASS",

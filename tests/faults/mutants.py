@@ -81,6 +81,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),
     Mutant(_DECISION, "_at_rest", lambda standing: standing),
+    Mutant(_CHECKS, "LEAD_AT_RESET", 1.0),
     Mutant(_DECISION, "latch", lambda state, finding: state),
     Mutant(_DECISION, "_frozen", lambda state, thresholds: state.frozen),
     Mutant("fosp_safety_monitor.ladder", "speed_scale", _always(1.0)),

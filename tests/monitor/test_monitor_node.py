@@ -182,7 +182,7 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
     model_id, arguments = node_arguments
     bring_up([*arguments[:2], "-p", f"robot:={file}"])
     chain = Chain(graph, read_robot(file), model_id)
-    chain.policy_lives = False
+    chain.policy_lives, chain.pose_noise_m = False, 0.0
     first = wait_until(lambda: chain.commands and chain.commands[0], 20.0, "a target")
     assert (first.header.frame_id, first.pose) == ("base_link", Pose(position=Point(x=0.5, z=0.2)))
     chain.policy_lives = True
@@ -204,6 +204,13 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
     assert graph.transition(NODE, Transition.TRANSITION_DEACTIVATE)
     assert graph.transition(NODE, Transition.TRANSITION_ACTIVATE)
     wait_until(lambda: chain.commands[-1].pose.position == blocked, 20.0, "a target that begins where the robot is")
+
+
+def test_a_pose_driver_that_repeats_itself_under_new_stamps_latches(chain: Chain, wait_until: Any) -> None:
+    chain.pose_noise_m = 0.0
+    latched = wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NOT_FOLLOWING))
+    assert "pose of the commanded point is frozen" in latched.reason_text
+    wait_until(lambda: stands(chain), 2.0, "standstill")
 
 
 def test_somebody_else_on_the_command_topic_latches_until_it_is_gone(chain: Chain, graph: Any, wait_until: Any) -> None:

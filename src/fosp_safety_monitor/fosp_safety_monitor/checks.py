@@ -22,6 +22,8 @@ from fosp_safety_monitor.verdict import Decision, Finding, Frame, Reason
 
 SEEN_MOTION = 0.2
 """Share of full speed from which on the camera must see a change within frozen_image_steps; slower, the same way."""
+LEAD_AT_RESET = 0.5
+"""Share of the allowed lead within which a robot must stand for a reset: a stop ends just within what is allowed."""
 LEAST_TRAVEL_M = 0.01
 """A pose may stay the same, to the last bit, while the robot is told to move no further than this."""
 
@@ -176,16 +178,21 @@ def check_command_owner(robot: RobotStateInput, moved: bool) -> Finding | None:
     return (_latch if moved else _stop)(Reason.FOREIGN_COMMAND, text)
 
 
-def check_lead(robot: RobotStateInput, thresholds: Thresholds) -> Finding | None:
-    """A robot that takes poses follows its target: that would end no further ahead of it than allowed; else LATCH."""
+def check_lead(robot: RobotStateInput, thresholds: Thresholds, share: float = 1.0) -> Finding | None:
+    """A robot that takes poses follows its target: that would end no further ahead of it than allowed; else LATCH.
+
+    `share` of what is allowed counts.
+    """
     lead, allowed = robot.lead, thresholds.target_lead
-    if lead is None or allowed is None or (lead.distance <= allowed.distance and lead.angle <= allowed.angle):
+    if lead is None or allowed is None:
+        return None
+    if lead.distance <= share * allowed.distance and lead.angle <= share * allowed.angle:
         return None
     return _latch(
         Reason.NOT_FOLLOWING,
         f"the robot does not follow its target, which would end {lead.distance * 1e3:.0f} mm and {lead.angle:.2f} rad "
-        f"ahead of it, limits {allowed.distance * 1e3:.0f} mm and {allowed.angle:.2f} rad; free the robot, or "
-        "deactivate and activate the monitor, to begin where the robot is",
+        f"ahead of it, limits {share * allowed.distance * 1e3:.0f} mm and {share * allowed.angle:.2f} rad; free the "
+        "robot, or deactivate and activate the monitor, to begin where the robot is",
     )
 
 

@@ -183,6 +183,7 @@ def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, n
         return state, ""
     findings = [
         *_check_standing(state, robot, thresholds, now),
+        checks.check_lead(robot, thresholds, checks.LEAD_AT_RESET),
         state.latent_fault,
         state.standing.finding if state.standing else None,
     ]

@@ -116,6 +116,7 @@ def test_a_blocked_arm_latches_before_its_target_has_left_it_behind_and_the_targ
     held = driven.targets[-1]
     driven.drive(0.2, [0.8, 0.0, 0.0, 0.0])
     assert driven.targets[-1].tolist() == held.tolist()
+    assert "does not follow" in driven.scene.reset(), "though it was stopped just within what is allowed"
 
 
 def test_a_latch_of_an_arm_that_was_pushed_away_ends_when_it_is_back_at_its_target(driven):
