@@ -74,9 +74,9 @@ def apply(scene, event):
 
 
 @common
-@given(st.lists(events, max_size=40))
-def test_commands_are_finite_and_within_speed_and_acceleration_whatever_comes(make_scene, sequence):
-    scene = make_scene()
+@given(st.lists(events, max_size=40), st.booleans())
+def test_commands_are_finite_and_within_speed_and_acceleration_whatever_comes(make_scene, sequence, shadow):
+    scene = make_scene(shadow=shadow)
     for event in sequence:
         apply(scene, event)
         before, last = np.array(scene.state.command), scene.state.ticked
@@ -128,6 +128,43 @@ def test_the_robot_speeds_up_only_under_a_fresh_verdict_that_lets_it(make_scene,
             assert not scene.robot.estop_pressed
             assert scene.robot.other_commanders == ()
             assert scene.state.latched is None
+
+
+@common
+@given(st.lists(events, max_size=40))
+def test_without_a_fresh_verdict_and_robot_state_the_robot_slows_down_to_a_standstill(make_scene, sequence):
+    scene = make_scene()
+    for event in sequence:
+        apply(scene, event)
+        scene.wait(0.01)
+        before, standing = np.abs(scene.state.command), scene.state.standing
+        command = np.abs(scene.tick().command)
+        ages = [math.inf] if standing is None else [scene.monotonic_s - standing.receipt_s]
+        ages += [scene.monotonic_s - scene.robot.state.receipt_s, scene.monotonic_s - scene.robot.pose.receipt_s]
+        if max(ages) > 0.1:
+            assert ((command < before) | (command == 0.0)).all()
+
+
+@common
+@given(
+    st.lists(st.tuples(st.lists(st.floats(-1, 1), min_size=3, max_size=3), st.integers(1, 30)), max_size=20),
+    st.sampled_from([None, 300.0]),
+)
+def test_a_robot_that_obeys_stays_in_its_workspace_whatever_is_proposed(make_scene, arm, orders, jerk):
+    limits = {name: axis.model_copy(update={"jerk": jerk}) for name, axis in arm.limits.items()}
+    scene = make_scene(robot={"limits": limits})
+    lower, upper = np.array(arm.workspace.lower), np.array(arm.workspace.upper)
+    position, command = (lower + upper) / 2, np.zeros(3)
+    for action, ticks in orders:
+        for index in range(ticks):
+            scene.wait(0.01)
+            position = position + 0.01 * command
+            assert (lower - 1e-6 <= position).all()
+            assert (position <= upper + 1e-6).all()
+            scene.hear_from_robot(tuple(position.tolist()))
+            if index % 5 == 0:
+                scene.judge(scene.proposal([action]))
+            command = np.array(scene.tick().command)
 
 
 candidates = st.integers(1, 6)
