@@ -145,16 +145,20 @@ def test_without_a_fresh_verdict_and_robot_state_the_robot_slows_down_to_a_stand
             assert ((command < before) | (command == 0.0)).all()
 
 
+any_speed = st.one_of(st.sampled_from([-1.0, 1.0]), st.floats(-1, 1))
+
+
 @common
 @given(
-    st.lists(st.tuples(st.lists(st.floats(-1, 1), min_size=3, max_size=3), st.integers(1, 30)), max_size=20),
+    st.tuples(*[st.floats(0, 1)] * 3),
+    st.lists(st.tuples(st.tuples(*[any_speed] * 3), st.integers(1, 60)), min_size=1, max_size=10),
     st.sampled_from([None, 300.0]),
 )
-def test_a_robot_that_obeys_stays_in_its_workspace_whatever_is_proposed(make_scene, arm, orders, jerk):
+def test_a_robot_that_obeys_stays_in_its_workspace_whatever_is_proposed(make_scene, arm, begin, orders, jerk):
     limits = {name: axis.model_copy(update={"jerk": jerk}) for name, axis in arm.limits.items()}
     scene = make_scene(robot={"limits": limits})
     lower, upper = np.array(arm.workspace.lower), np.array(arm.workspace.upper)
-    position, command = (lower + upper) / 2, np.zeros(3)
+    position, command = lower + np.array(begin) * (upper - lower), np.zeros(3)
     for action, ticks in orders:
         for index in range(ticks):
             scene.wait(0.01)
