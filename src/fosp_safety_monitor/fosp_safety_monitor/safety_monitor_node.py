@@ -33,7 +33,7 @@ from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
 from fosp_safety_monitor.diagnostics import Activity
 from fosp_safety_monitor.events import Event, EventKind, EventLog
-from fosp_safety_monitor.heartbeats import Beat, HeartbeatWatch
+from fosp_safety_monitor.heartbeats import Beat, HeartbeatWatch, sent_at
 from fosp_safety_monitor.inputs import Thresholds
 from fosp_safety_monitor.messages import latent_input, proposal_input, verdict_message
 from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
@@ -170,7 +170,7 @@ class SafetyMonitorNode(ManagedNode):
             self._now,
             self._latched,
             self._shadow,
-            bool(self.get_parameter("use_sim_time").value),
+            self._simulated_time,
             self._model_of,
         )
 
@@ -185,7 +185,9 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_heartbeat(self, message: Heartbeat) -> None:
         """Heard while inactive, too: a node that came back meanwhile is no less a reason to wait for a person."""
-        beat = Beat(message.pid, message.state, seconds(message.stamp), time.monotonic())
+        now, stamp_s = self._now(), seconds(message.stamp)
+        sent_s = stamp_s if self._simulated_time else sent_at(stamp_s, now)
+        beat = Beat(message.pid, message.state, sent_s, now.monotonic_s)
         limit_s = float(self.get_parameter("heartbeat_gap_s").value)
         finding = self._heartbeats.heard(message.node, beat, limit_s)
         if finding is not None:
@@ -300,6 +302,10 @@ class SafetyMonitorNode(ManagedNode):
     def _active_monitor(self) -> SafetyMonitor:
         assert self._monitor is not None
         return self._monitor
+
+    @property
+    def _simulated_time(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
 
     def _now(self) -> Now:
         return Now(self.get_clock().now().nanoseconds * 1e-9, time.monotonic())
