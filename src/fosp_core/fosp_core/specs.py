@@ -283,8 +283,8 @@ class RobotConfig(Spec):
         least_s = LEAST_COMMANDS_TO_A_TIMEOUT / self.command_rate_hz
         if self.command_timeout_s < least_s - 1e-9:
             raise ValueError(
-                f"command_timeout_s of {self.command_timeout_s:g} is less than {LEAST_COMMANDS_TO_A_TIMEOUT} periods of "
-                f"command_rate_hz {self.command_rate_hz:g} ({least_s:.3g} s): one late command would stop the robot"
+                f"command_timeout_s of {self.command_timeout_s:g} is less than {LEAST_COMMANDS_TO_A_TIMEOUT} periods "
+                f"of command_rate_hz {self.command_rate_hz:g} ({least_s:.3g} s): a late command would stop the robot"
             )
         return self
 
