@@ -85,6 +85,7 @@ class SafetyMonitorNode(ManagedNode):
         self._side: RobotSide | None = None
         self._latched: Finding | None = None
         self._finding = _INACTIVE
+        self._stream_failure: Finding | None = None
         self._activity = Activity()
 
     # -- lifecycle -----------------------------------------------------------------------------------
@@ -246,12 +247,20 @@ class SafetyMonitorNode(ManagedNode):
                 self.get_logger().warning(f"STOP: {verdict.reason_text}", throttle_duration_sec=1.0)
 
     def _on_stream_failure(self, text: str) -> None:
-        self._finding = Finding(Decision.LATCH, Reason.NOT_READY, text)
+        """In the stream's thread, at its end."""
+        finding = Finding(Decision.LATCH, Reason.NOT_READY, text)
+        with self._changing:
+            self._active_monitor.latch(finding)
+            self._view.note(self._event_log.see(finding))
+        self._finding = self._stream_failure = finding
 
     def _watch(self) -> None:
+        """RuntimeError, which ends the process, when the command stream failed: without it the robot has no monitor."""
         if self.is_active:
             self._see_commanders()
         self._view.tell()
+        if self._stream_failure is not None:
+            raise RuntimeError(self._stream_failure.text)
 
     def _mark(self) -> None:
         self._view.mark(self._robot, self._active_monitor, self._finding, self._verdict)
