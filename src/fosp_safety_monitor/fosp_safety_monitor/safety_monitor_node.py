@@ -156,10 +156,15 @@ class SafetyMonitorNode(ManagedNode):
         return JudgedModel.of(bundle)
 
     def _model_of(self, model_id: str) -> JudgedModel | None:
-        model = self._models.of(model_id) if self._models is not None else None
+        """Under the lock of the monitor, which the command thread waits for: `_tell_of_model` says it afterwards."""
+        model = self._models.find(model_id) if self._models is not None else None
         if model is not None:
             self._view.model_id = model_id
         return model
+
+    def _tell_of_model(self) -> None:
+        if self._models is not None:
+            self._models.tell()
 
     def _make_monitor(self) -> None:
         """A monitor that has judged nothing yet, under the latch of the one before it."""
@@ -214,6 +219,7 @@ class SafetyMonitorNode(ManagedNode):
     def _on_latent(self, message: Latent) -> None:
         self._count("latent")
         self._publish_verdicts(self._active_monitor.receive_latent(latent_input(message, time.monotonic())))
+        self._tell_of_model()
 
     def _on_proposal(self, message: ActionProposal) -> None:
         self._count("proposal")
@@ -224,6 +230,7 @@ class SafetyMonitorNode(ManagedNode):
                 stream.align(time.monotonic())
                 stream.let_tick()
             self._publish_verdicts([verdict])
+        self._tell_of_model()
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
