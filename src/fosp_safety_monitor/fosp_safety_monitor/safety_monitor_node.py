@@ -297,6 +297,9 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         """All or nothing: what is refused leaves the old values in force."""
+        if self.is_active and any(parameter.name == "use_sim_time" for parameter in changed):
+            reason = "use_sim_time can only be changed while inactive: deactivate the node first"
+            return SetParametersResult(successful=False, reason=reason)
         names = {description.name for description in DESCRIPTIONS}
         values = {parameter.name: parameter.value for parameter in changed if parameter.name in names}
         if not values:
