@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from fosp_bringup.parameter_file import check_parameter_file
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_core import topics
 from fosp_core.bundle import read_manifest
@@ -160,7 +161,7 @@ def stack(
     if shadow not in ("", SHADOW_PHRASE):
         raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
     if params_file:
-        read_yaml(Path(params_file))
+        check_parameter_file(Path(params_file), MONITOR, shadow)
     processes: list[Process] = []
     if simulator != "none":
         use_sim_time = use_sim_time or simulator == "gazebo"
