@@ -189,7 +189,7 @@ def stack(
             out["task"] = _task(scenario)
         processes.append(Process("recorder_node", "fosp_learner", "fosp_learner.recorder_node", out, respawn=True))
     if black_box:
-        processes.append(_black_box(Path(black_box), robot_file, None if teleop else Path(bundle)))
+        processes.append(_black_box(Path(black_box), robot_file, robot_config, None if teleop else Path(bundle)))
     processes.append(last)
     processes.append(_manager(processes, autostart, use_respawn))
     if use_sim_time:
@@ -350,13 +350,14 @@ def _recording(path: Path) -> str:
     return "realsense" if path.is_file() and path.suffix in (".db3", ".bag") else ""
 
 
-def _black_box(out: Path, robot_file: Path, bundle: Path | None) -> Process:
-    """Not managed: it remembers what happens while the graph comes up, too."""
-    cameras = [camera.topic for camera in read_manifest(bundle).observation.cameras] if bundle else []
+def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | None) -> Process:
+    """Not managed: it remembers what happens while the graph comes up, too. Images: the bundle's, or the robot's."""
+    own = [topics.of_camera(topics.COLOR_IMAGE, camera.name) for camera in robot.cameras]
+    cameras = [camera.topic for camera in read_manifest(bundle).observation.cameras] if bundle else own
     parameters: dict[str, ParameterValue] = {
         "out": str(out.absolute()),
         "robot": str(robot_file),
-        "image_topics": cameras or [topics.COLOR_IMAGE],
+        "image_topics": cameras,
     }
     module = "fosp_safety_monitor.black_box_node"
     return Process("black_box_node", "fosp_safety_monitor", module, parameters, managed=False, respawn=True)

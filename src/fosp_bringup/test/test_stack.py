@@ -275,3 +275,5 @@ def test_the_black_box_is_a_process_that_the_manager_does_not_wait_for(bundle: P
     assert "black_box_node" in names(described)
     assert "black_box_node" not in parameters(described, MANAGER)["nodes"]
     assert parameters(described, "black_box_node")["image_topics"] == ["camera/color/image_raw"]
+    driven = stack(robot=robot_with(tmp_path, cameras=[{"name": "wrist"}]), teleop="gamepad", black_box=tmp_path)
+    assert parameters(driven, "black_box_node")["image_topics"] == ["wrist/color/image_raw"]
