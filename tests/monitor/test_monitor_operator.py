@@ -9,8 +9,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from monitored_chain import DANGER, MODULE, NODE, Chain, components, decided, moves, reset, stands
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
@@ -46,9 +46,9 @@ def test_diagnostics_name_state_model_rates_and_what_stops_the_robot(chain: Chai
     assert "model" in wait_until(status(DiagnosticStatus.ERROR), 5.0, "an error").message
 
 
-def set_parameter(graph: Any, name: str, value: float) -> Any:
-    parameter = Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value))
-    return graph.call(SetParameters, f"{NODE}/set_parameters", SetParameters.Request(parameters=[parameter])).results[0]
+def set_parameter(graph: Any, name: str, value: float | bool | str) -> Any:
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    return graph.call(SetParameters, f"{NODE}/set_parameters", request).results[0]
 
 
 def test_parameters_describe_themselves_and_refuse_what_would_loosen_them_while_active(
@@ -65,6 +65,23 @@ def test_parameters_describe_themselves_and_refuse_what_would_loosen_them_while_
     assert not set_parameter(graph, "proposal_timeout_s", 0.0).successful, "0 never means disabled"
     assert graph.transition(NODE, Transition.TRANSITION_DEACTIVATE)
     assert set_parameter(graph, "proposal_timeout_s", 0.09).successful
+
+
+def test_the_gate_cannot_be_switched_off_at_run_time_nor_the_clock_changed_while_active(
+    process: Any, graph: Any
+) -> None:
+    for transition in (None, Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+        assert transition is None or graph.transition(NODE, transition)
+        refused = set_parameter(graph, "shadow", SHADOW_PHRASE)
+        assert not refused.successful
+        assert "read-only" in refused.reason
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert graph.transition(NODE, transition)
+    refused = set_parameter(graph, "use_sim_time", True)
+    assert not refused.successful
+    assert "use_sim_time can only be changed while inactive" in refused.reason
+    assert graph.transition(NODE, Transition.TRANSITION_DEACTIVATE)
+    assert set_parameter(graph, "use_sim_time", True).successful
 
 
 @pytest.mark.parametrize(

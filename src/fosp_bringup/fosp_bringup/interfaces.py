@@ -101,6 +101,7 @@ def interfaces(
     `feedback`: the rules of feedback_node; by default those of RULES.
     """
     cameras = [robot.image_topic(camera.topic) for camera in (observation or ObservationSpec()).cameras]
+    own_cameras = [robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, camera.name)) for camera in robot.cameras]
     rules = feedback or read_feedback_config(feedback_path(RULES[robot.kind]))
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
     estop = [robot.estop_topic] if robot.estop_topic else []
@@ -143,7 +144,7 @@ def interfaces(
             [topics.DIAGNOSTICS],
             [
                 *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.SAFETY_EVENT, topics.HEARTBEAT),
-                *(topics.DIAGNOSTICS, robot.command_topic, *states, *estop, *cameras),
+                *(topics.DIAGNOSTICS, robot.command_topic, *states, *estop, *cameras, *own_cameras),
             ],
         ),
         "learner_node": _LIFECYCLE

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from fosp_bringup.parameter_file import check_parameter_file
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_core import topics
 from fosp_core.bundle import read_manifest
@@ -160,7 +161,7 @@ def stack(
     if shadow not in ("", SHADOW_PHRASE):
         raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
     if params_file:
-        read_yaml(Path(params_file))
+        check_parameter_file(Path(params_file), MONITOR, shadow)
     processes: list[Process] = []
     if simulator != "none":
         use_sim_time = use_sim_time or simulator == "gazebo"
@@ -188,7 +189,7 @@ def stack(
             out["task"] = _task(scenario)
         processes.append(Process("recorder_node", "fosp_learner", "fosp_learner.recorder_node", out, respawn=True))
     if black_box:
-        processes.append(_black_box(Path(black_box), robot_file, None if teleop else Path(bundle)))
+        processes.append(_black_box(Path(black_box), robot_file, robot_config, None if teleop else Path(bundle)))
     processes.append(last)
     processes.append(_manager(processes, autostart, use_respawn))
     if use_sim_time:
@@ -349,13 +350,14 @@ def _recording(path: Path) -> str:
     return "realsense" if path.is_file() and path.suffix in (".db3", ".bag") else ""
 
 
-def _black_box(out: Path, robot_file: Path, bundle: Path | None) -> Process:
-    """Not managed: it remembers what happens while the graph comes up, too."""
-    cameras = [camera.topic for camera in read_manifest(bundle).observation.cameras] if bundle else []
+def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | None) -> Process:
+    """Not managed: it remembers what happens while the graph comes up, too. Images: the bundle's, or the robot's."""
+    own = [topics.of_camera(topics.COLOR_IMAGE, camera.name) for camera in robot.cameras]
+    cameras = [camera.topic for camera in read_manifest(bundle).observation.cameras] if bundle else own
     parameters: dict[str, ParameterValue] = {
         "out": str(out.absolute()),
         "robot": str(robot_file),
-        "image_topics": cameras or [topics.COLOR_IMAGE],
+        "image_topics": cameras,
     }
     module = "fosp_safety_monitor.black_box_node"
     return Process("black_box_node", "fosp_safety_monitor", module, parameters, managed=False, respawn=True)

@@ -228,8 +228,52 @@ def test_shadow_mode_is_refused_unless_the_whole_phrase_is_said(bundle: Path, sa
     assert parameters(stack(bundle=bundle, robot="sim_arm", shadow=SHADOW_PHRASE), MONITOR)["shadow"] == SHADOW_PHRASE
 
 
+SHADOW = {"ros__parameters": {"shadow": SHADOW_PHRASE}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {MONITOR: SHADOW},
+        {f"/{MONITOR}": SHADOW},
+        {f"/left/{MONITOR}": SHADOW},
+        {"left": {MONITOR: SHADOW}},
+        {"/**": SHADOW},
+        {f"/**/{MONITOR}": SHADOW},
+        {"/left/*": SHADOW},
+        {"/left": {"*": SHADOW}},
+    ],
+)
+def test_a_parameter_file_cannot_switch_shadow_mode_on_by_itself(
+    bundle: Path, tmp_path: Path, content: dict[str, Any]
+) -> None:
+    file = tmp_path / "parameters.yaml"
+    file.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": {"provider": "cpu"}}, **content}))
+    with pytest.raises(UserError, match=r"parameters.yaml: shadow under .* would switch the .* gate off") as error:
+        stack(bundle=bundle, robot="sim_arm", params_file=file)
+    assert "\n" not in str(error.value)
+    assert stack(bundle=bundle, robot="sim_arm", params_file=file, shadow=SHADOW_PHRASE).params_file == file
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {MONITOR: {"ros__parameters": {"shadow": "", "release_s": 0.3}}},
+        {"lamp_node": {"ros__parameters": {"shadow": "soft"}}},
+        {"/**": None},
+        ["shadow"],
+    ],
+)
+def test_a_parameter_file_that_leaves_the_gate_alone_is_taken(bundle: Path, tmp_path: Path, content: Any) -> None:
+    file = tmp_path / "parameters.yaml"
+    file.write_text(yaml.safe_dump(content))
+    assert stack(bundle=bundle, robot="sim_arm", params_file=file).params_file == file
+
+
 def test_the_black_box_is_a_process_that_the_manager_does_not_wait_for(bundle: Path, tmp_path: Path) -> None:
     described = simulated(bundle, black_box=tmp_path)
     assert "black_box_node" in names(described)
     assert "black_box_node" not in parameters(described, MANAGER)["nodes"]
     assert parameters(described, "black_box_node")["image_topics"] == ["camera/color/image_raw"]
+    driven = stack(robot=robot_with(tmp_path, cameras=[{"name": "wrist"}]), teleop="gamepad", black_box=tmp_path)
+    assert parameters(driven, "black_box_node")["image_topics"] == ["wrist/color/image_raw"]

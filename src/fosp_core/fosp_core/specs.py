@@ -19,6 +19,9 @@ FORMAT_VERSION = 1
 
 MAX_YAML_BYTES = 1 << 20
 
+LEAST_COMMANDS_TO_A_TIMEOUT = 3
+"""Periods of the command stream that the robot's own watchdog must wait, so that a late command does not stop it."""
+
 PublicKey = Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
 """An Ed25519 public key in text: 32 bytes in base64."""
 
@@ -273,6 +276,16 @@ class RobotConfig(Spec):
                 raise ValueError(f"speed limit of {axis.name} is below its action scale {axis.scale}")
         if self.kind == "arm" and (self.workspace is None or not self.pose_topic):
             raise ValueError("an arm needs workspace and pose_topic")
+        return self
+
+    @model_validator(mode="after")
+    def _outlasts_a_few_commands(self) -> RobotConfig:
+        least_s = LEAST_COMMANDS_TO_A_TIMEOUT / self.command_rate_hz
+        if self.command_timeout_s < least_s - 1e-9:
+            raise ValueError(
+                f"command_timeout_s of {self.command_timeout_s:g} is less than {LEAST_COMMANDS_TO_A_TIMEOUT} periods "
+                f"of command_rate_hz {self.command_rate_hz:g} ({least_s:.3g} s): a late command would stop the robot"
+            )
         return self
 
     @model_validator(mode="after")

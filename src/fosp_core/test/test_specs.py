@@ -40,6 +40,7 @@ def test_an_unknown_nested_key_is_named_with_those_allowed_beside_it():
     [
         ({"command_rate_hz": 0}, "greater than 0"),
         ({"command_rate_hz": float("nan")}, "finite"),
+        ({"command_rate_hz": 10}, r"command_timeout_s of 0.1 is less than 3 periods of command_rate_hz 10 \(0.3 s\)"),
         ({"workspace": None}, "an arm needs workspace"),
         ({"limits": {}}, "limits are missing for linear.x"),
         ({"workspace": {"lower": [1, 0, 0], "upper": [0, 1, 1]}}, "lower must be below upper"),
@@ -49,6 +50,12 @@ def test_a_dangerous_robot_file_is_refused_in_one_line(change, said):
     with pytest.raises(UserError, match=said) as error:
         parse_spec(RobotConfig, {**sim_arm(), **change}, "robot.yaml")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("rate_hz", "timeout_s"), [(30.0, 0.1), (10, 0.3), (1000, 0.003)])
+def test_a_watchdog_that_waits_three_commands_is_accepted(rate_hz, timeout_s):
+    change = {"command_rate_hz": rate_hz, "command_timeout_s": timeout_s}
+    assert parse_spec(RobotConfig, {**sim_arm(), **change}, "robot.yaml").command_timeout_s == timeout_s
 
 
 LEAD = {"distance": 0.05, "angle": 0.2}

@@ -29,13 +29,18 @@ class Heard:
     """Wall clock."""
     data: bytes
     """CDR, as it came."""
+    monotonic_s: float
+    """Of the receipt."""
 
 
 class Memory:
-    """The messages of the last `seconds`, of at most `limit_bytes` altogether: what is too much goes oldest first."""
+    """The messages of the last `seconds`, of at most `limit_bytes` altogether: what is too much goes oldest first.
+
+    Of seconds by the monotonic clock: a clock that is set must not make it forget what came before.
+    """
 
     def __init__(self, seconds: float, limit_bytes: int) -> None:
-        self._span_ns, self._limit_bytes = round(seconds * 1e9), limit_bytes
+        self._span_s, self._limit_bytes = seconds, limit_bytes
         self._messages: deque[Heard] = deque()
         self._bytes = 0
 
@@ -43,13 +48,18 @@ class Memory:
         """Remember a message, and forget what is older than the span or over the limit."""
         self._messages.append(heard)
         self._bytes += len(heard.data)
-        oldest_ns = heard.receipt_ns - self._span_ns
-        while self._messages and (self._bytes > self._limit_bytes or self._messages[0].receipt_ns < oldest_ns):
+        oldest_s = heard.monotonic_s - self._span_s
+        while self._messages and (self._bytes > self._limit_bytes or self._messages[0].monotonic_s < oldest_s):
             self._bytes -= len(self._messages.popleft().data)
 
     def messages(self) -> list[Heard]:
         """In the order of their receipt."""
         return list(self._messages)
+
+    @property
+    def seconds(self) -> float:
+        """From the oldest message to the newest: less than the span when it is young, or its limit holds no more."""
+        return self._messages[-1].monotonic_s - self._messages[0].monotonic_s if self._messages else 0.0
 
 
 def write_box(folder: Path, messages: Iterable[Heard], types: Mapping[str, str], notes: Mapping[str, str]) -> None:

@@ -21,8 +21,8 @@ class Activity:
 
     messages: Counter[str] = field(default_factory=Counter)
     """Received, by topic kind."""
-    decisions: Counter[str] = field(default_factory=Counter)
-    """Verdicts by decision."""
+    decisions: Counter[str] = field(default_factory=lambda: Counter({decision.name: 0 for decision in Decision}))
+    """Verdicts by decision. Every name is there from the start: the command thread counts while a report reads."""
     reported: Counter[str] = field(default_factory=Counter)
     """`messages` at the last report."""
     reported_at_s: float = -inf

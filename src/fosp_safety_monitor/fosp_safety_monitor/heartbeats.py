@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fosp_core.clock import Now
 from fosp_safety_monitor.verdict import Decision, Finding, Reason
 
 ACTIVE = 3
@@ -16,10 +17,18 @@ class Beat:
 
     pid: int
     state: int
-    stamp_s: float
-    """ROS clock."""
+    sent_s: float
+    """Monotonic clock, by `sent_at`; on simulated time, which may stand still, the stamp itself."""
     receipt_s: float
     """Monotonic clock."""
+
+
+def sent_at(stamp_s: float, now: Now) -> float:
+    """When a heartbeat of `stamp_s` (ROS clock) that is read `now` was sent, s, by the monotonic clock.
+
+    However the ROS clock was set since the heartbeat before: only its age, by the clock of now, counts.
+    """
+    return now.monotonic_s - (now.ros_s - stamp_s)
 
 
 class HeartbeatWatch:
@@ -44,7 +53,7 @@ class HeartbeatWatch:
             return None
         if before.pid != beat.pid:
             return _came_back(f"{name} died and was started anew (process {before.pid} is now {beat.pid})")
-        silence_s = min(beat.stamp_s - before.stamp_s, beat.receipt_s - before.receipt_s)
+        silence_s = min(beat.sent_s - before.sent_s, beat.receipt_s - before.receipt_s)
         if silence_s >= gap_limit_s and before.state == beat.state == ACTIVE:
             return _came_back(f"{name} is back after a silence of {silence_s:.2f} s, limit {gap_limit_s:g} s")
         return None

@@ -33,7 +33,7 @@ from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
 from fosp_safety_monitor.diagnostics import Activity
 from fosp_safety_monitor.events import Event, EventKind, EventLog
-from fosp_safety_monitor.heartbeats import Beat, HeartbeatWatch
+from fosp_safety_monitor.heartbeats import Beat, HeartbeatWatch, sent_at
 from fosp_safety_monitor.inputs import Thresholds
 from fosp_safety_monitor.messages import latent_input, proposal_input, verdict_message
 from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
@@ -85,6 +85,7 @@ class SafetyMonitorNode(ManagedNode):
         self._side: RobotSide | None = None
         self._latched: Finding | None = None
         self._finding = _INACTIVE
+        self._stream_failure: Finding | None = None
         self._activity = Activity()
 
     # -- lifecycle -----------------------------------------------------------------------------------
@@ -155,10 +156,15 @@ class SafetyMonitorNode(ManagedNode):
         return JudgedModel.of(bundle)
 
     def _model_of(self, model_id: str) -> JudgedModel | None:
-        model = self._models.of(model_id) if self._models is not None else None
+        """Under the lock of the monitor, which the command thread waits for: `_tell_of_model` says it afterwards."""
+        model = self._models.find(model_id) if self._models is not None else None
         if model is not None:
             self._view.model_id = model_id
         return model
+
+    def _tell_of_model(self) -> None:
+        if self._models is not None:
+            self._models.tell()
 
     def _make_monitor(self) -> None:
         """A monitor that has judged nothing yet, under the latch of the one before it."""
@@ -170,7 +176,7 @@ class SafetyMonitorNode(ManagedNode):
             self._now,
             self._latched,
             self._shadow,
-            bool(self.get_parameter("use_sim_time").value),
+            self._simulated_time,
             self._model_of,
         )
 
@@ -185,7 +191,9 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_heartbeat(self, message: Heartbeat) -> None:
         """Heard while inactive, too: a node that came back meanwhile is no less a reason to wait for a person."""
-        beat = Beat(message.pid, message.state, seconds(message.stamp), time.monotonic())
+        now, stamp_s = self._now(), seconds(message.stamp)
+        sent_s = stamp_s if self._simulated_time else sent_at(stamp_s, now)
+        beat = Beat(message.pid, message.state, sent_s, now.monotonic_s)
         limit_s = float(self.get_parameter("heartbeat_gap_s").value)
         finding = self._heartbeats.heard(message.node, beat, limit_s)
         if finding is not None:
@@ -211,6 +219,7 @@ class SafetyMonitorNode(ManagedNode):
     def _on_latent(self, message: Latent) -> None:
         self._count("latent")
         self._publish_verdicts(self._active_monitor.receive_latent(latent_input(message, time.monotonic())))
+        self._tell_of_model()
 
     def _on_proposal(self, message: ActionProposal) -> None:
         self._count("proposal")
@@ -221,6 +230,7 @@ class SafetyMonitorNode(ManagedNode):
                 stream.align(time.monotonic())
                 stream.let_tick()
             self._publish_verdicts([verdict])
+        self._tell_of_model()
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
@@ -244,12 +254,20 @@ class SafetyMonitorNode(ManagedNode):
                 self.get_logger().warning(f"STOP: {verdict.reason_text}", throttle_duration_sec=1.0)
 
     def _on_stream_failure(self, text: str) -> None:
-        self._finding = Finding(Decision.LATCH, Reason.NOT_READY, text)
+        """In the stream's thread, at its end."""
+        finding = Finding(Decision.LATCH, Reason.NOT_READY, text)
+        with self._changing:
+            self._active_monitor.latch(finding)
+            self._view.note(self._event_log.see(finding))
+        self._finding = self._stream_failure = finding
 
     def _watch(self) -> None:
+        """RuntimeError, which ends the process, when the command stream failed: without it the robot has no monitor."""
         if self.is_active:
             self._see_commanders()
         self._view.tell()
+        if self._stream_failure is not None:
+            raise RuntimeError(self._stream_failure.text)
 
     def _mark(self) -> None:
         self._view.mark(self._robot, self._active_monitor, self._finding, self._verdict)
@@ -279,6 +297,9 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         """All or nothing: what is refused leaves the old values in force."""
+        if self.is_active and any(parameter.name == "use_sim_time" for parameter in changed):
+            reason = "use_sim_time can only be changed while inactive: deactivate the node first"
+            return SetParametersResult(successful=False, reason=reason)
         names = {description.name for description in DESCRIPTIONS}
         values = {parameter.name: parameter.value for parameter in changed if parameter.name in names}
         if not values:
@@ -300,6 +321,10 @@ class SafetyMonitorNode(ManagedNode):
     def _active_monitor(self) -> SafetyMonitor:
         assert self._monitor is not None
         return self._monitor
+
+    @property
+    def _simulated_time(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
 
     def _now(self) -> Now:
         return Now(self.get_clock().now().nanoseconds * 1e-9, time.monotonic())

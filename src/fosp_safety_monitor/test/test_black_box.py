@@ -14,8 +14,9 @@ S = 1_000_000_000
 BOOL = {"/estop": "std_msgs/msg/Bool"}
 
 
-def heard(at_s: float, size: int = 10) -> Heard:
-    return Heard("/estop", round(at_s * S), bytes(size))
+def heard(at_s: float, size: int = 10, ahead_s: float = 0.0) -> Heard:
+    """By the monotonic clock; the wall clock is `ahead_s`."""
+    return Heard("/estop", round((at_s + ahead_s) * S), bytes(size), at_s)
 
 
 def test_memory_keeps_the_last_seconds_in_order():
@@ -32,6 +33,16 @@ def test_memory_stays_below_its_limit_by_forgetting_the_oldest():
     messages = memory.messages()
     assert sum(len(message.data) for message in messages) == 1000
     assert messages[-1].receipt_ns == round(9.9 * S)
+    assert memory.seconds == pytest.approx(0.9), "it says how far back it goes"
+
+
+def test_a_clock_that_is_set_does_not_make_memory_forget():
+    memory = Memory(30.0, 10**9)
+    memory.add(heard(0.0))
+    memory.add(heard(1.0, ahead_s=3600.0))
+    memory.add(heard(2.0, ahead_s=-3600.0))
+    assert len(memory.messages()) == 3
+    assert memory.seconds == 2.0
 
 
 def bool_message(value: bool) -> bytes:
@@ -41,7 +52,7 @@ def bool_message(value: bool) -> bytes:
 
 def test_a_box_is_a_bag_that_other_tools_read(tmp_path: Path):
     folder = tmp_path / f"{PREFIX}1"
-    messages = [Heard("/estop", i * S, bool_message(i == 2)) for i in range(1, 4)]
+    messages = [Heard("/estop", i * S, bool_message(i == 2), i) for i in range(1, 4)]
     write_box(folder, messages, BOOL, {"cause": "pressed"})
     with AnyReader([folder], default_typestore=typestore()) as reader:
         values = [

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from fosp_safety_monitor.heartbeats import ACTIVE, Beat, HeartbeatWatch
+from fosp_core.clock import Now
+from fosp_safety_monitor.heartbeats import ACTIVE, Beat, HeartbeatWatch, sent_at
 from fosp_safety_monitor.verdict import Decision, Reason
 
 INACTIVE = 2
 
 
-def beat(pid, state, at_s):
-    return Beat(pid, state, stamp_s=1000.0 + at_s, receipt_s=at_s)
+def beat(pid, state, at_s, read_s=None, ahead_s=1000.0):
+    """Sent at `at_s` and read at `read_s`, both by the monotonic clock; the ROS clock is `ahead_s` then."""
+    read_s = at_s if read_s is None else read_s
+    return Beat(pid, state, sent_at(at_s + ahead_s, Now(read_s + ahead_s, read_s)), read_s)
 
 
 @pytest.fixture
@@ -59,6 +62,19 @@ def test_the_monitors_own_heartbeat_is_not_watched(watch):
 
 
 def test_neither_a_late_reader_nor_a_jump_of_the_clock_is_a_silence(watch):
-    watch.heard("/policy_node", Beat(7, ACTIVE, stamp_s=1000.0, receipt_s=1.0), 0.5)
-    assert watch.heard("/policy_node", Beat(7, ACTIVE, stamp_s=1000.1, receipt_s=3.0), 0.5) is None
-    assert watch.heard("/policy_node", Beat(7, ACTIVE, stamp_s=4600.1, receipt_s=3.1), 0.5) is None
+    watch.heard("/policy_node", beat(7, ACTIVE, 1.0), 0.5)
+    assert watch.heard("/policy_node", beat(7, ACTIVE, 1.1, read_s=3.0), 0.5) is None
+    assert watch.heard("/policy_node", beat(7, ACTIVE, 1.2, read_s=3.01), 0.5) is None
+    assert watch.heard("/policy_node", beat(7, ACTIVE, 3.1, ahead_s=4600.0), 0.5) is None
+    assert watch.heard("/policy_node", beat(7, ACTIVE, 3.2, ahead_s=-500.0), 0.5) is None
+
+
+@pytest.mark.parametrize("ahead_s", [-2600.0, 998.2, 4600.0])
+def test_a_clock_that_is_set_during_a_silence_does_not_hide_it(watch, ahead_s):
+    watch.heard("/policy_node", beat(7, ACTIVE, 1.0), 0.5)
+    assert "2.00 s" in watch.heard("/policy_node", beat(7, ACTIVE, 3.0, ahead_s=ahead_s), 0.5).text
+
+
+def test_simulated_time_that_stands_still_is_no_silence(watch):
+    watch.heard("/policy_node", Beat(7, ACTIVE, sent_s=10.0, receipt_s=1.0), 0.5)
+    assert watch.heard("/policy_node", Beat(7, ACTIVE, sent_s=10.1, receipt_s=9.0), 0.5) is None

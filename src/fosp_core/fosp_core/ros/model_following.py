@@ -51,6 +51,7 @@ class ModelFollower(Generic[Model]):
         self._models = ModelRegistry(bundle.manifest.id, make(bundle))
         self._loader = candidate_loader(node, robot, bundle)
         self._newest: Announcement | None = None
+        self._untold = ""
         create = node.create_subscription
         self._subscriptions = [
             create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, MODEL_STATUSES),
@@ -69,11 +70,23 @@ class ModelFollower(Generic[Model]):
 
     def of(self, model_id: str) -> Model | None:
         """The model that a message of `model_id` is to be answered with; None when it is not loaded."""
+        model = self.find(model_id)
+        self.tell()
+        return model
+
+    def find(self, model_id: str) -> Model | None:
+        """As `of`, for a caller under a lock that others wait for: a change is told of by the next `tell`."""
         model = self._models.get(model_id)
         if model is not None and self._models.activate(model_id):
+            self._untold = model_id
+        return model
+
+    def tell(self) -> None:
+        """Log and publish that another model answers now, if that was not told yet."""
+        model_id, self._untold = self._untold, ""
+        if model_id:
             self._node.get_logger().info(f"answering with model {model_id[:12]} from now on")
             publish_status(self._node, self._status, model_id, ModelStatus.STATE_ACTIVE)
-        return model
 
     def close(self) -> None:
         self._loader.close()
