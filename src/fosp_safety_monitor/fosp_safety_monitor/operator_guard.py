@@ -1,7 +1,9 @@
 """The safety monitor's checks that need no model, for a person who drives the robot to record demonstrations. No ROS.
 
-No critic judges a person: there may be no bundle yet. All else holds: nothing moves on missing, stale or malformed
-inputs, and every command keeps the limits and the workspace of the robot's configuration.
+No critic judges a person, who looks at the robot and holds the stick: there may be no bundle yet, and no image is
+checked. But nothing moves on missing, stale or malformed inputs, under an emergency stop, or while somebody else
+commands the robot; every command keeps the limits and the workspace of the robot's configuration; and after any of
+these the operator has to let go of the controls first, which stands for a reset.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ class OperatorGuard:
         """When the emergency stop was last heard of (monotonic s), and whether it was pressed."""
         self._pressed = False
         """The emergency stop was pressed since the last tick, whatever it said afterwards."""
+        self._others: tuple[str, ...] = ()
         self._lead: Lead | None = None
         self._ticked_s: float | None = None
         self._released = False
@@ -83,6 +86,10 @@ class OperatorGuard:
     def see_target(self, lead: Lead) -> None:
         """Where the target pose is that was sent last, and how far ahead of the measured pose."""
         self._lead = lead
+
+    def see_commanders(self, others: tuple[str, ...]) -> None:
+        """Who else publishes on the robot's command topic at present."""
+        self._others = others
 
     # -- output --------------------------------------------------------------------------------------
     def tick(self) -> GuardTick:
@@ -146,6 +153,8 @@ class OperatorGuard:
                 return "the emergency stop is pressed, or was never heard of"
             if not 0.0 <= now.monotonic_s - receipt_s <= ESTOP_TIMEOUT_S:
                 return "the emergency stop is silent, which counts as pressed"
+        if self._others:
+            return f"not alone on the command topic: {', '.join(self._others)} can move the robot, too"
         state = age(self._state, now, ROBOT_STATE_TIMEOUT_S).stale_because
         if state:
             return f"{self._robot.state_topic}: {state}"

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
 
 from fosp_core import topics
 from fosp_core.clock import Now, Received
@@ -19,7 +20,7 @@ from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, SafetyVerdict
 from fosp_safety_monitor.operator_guard import GuardTick, OperatorAction, OperatorGuard
-from fosp_safety_monitor.robot_side import RobotSide
+from fosp_safety_monitor.robot_side import WATCH_PERIOD_S, RobotSide
 
 REPORT_PERIOD_S = 1.0
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
@@ -37,6 +38,7 @@ class OperatorGuardNode(ManagedNode):
         self.declare_parameter("robot", "")
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
+        self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._side: RobotSide | None = None
         self._last = GuardTick((), "inactive", False)
 
@@ -49,6 +51,7 @@ class OperatorGuardNode(ManagedNode):
 
     def activate(self) -> None:
         self._guard = OperatorGuard(self._robot, self._now)
+        self._guard.see_commanders(self._robot_side.other_commanders())
         self._robot_side.start(self._tick)
 
     def deactivate(self) -> None:
@@ -96,6 +99,10 @@ class OperatorGuardNode(ManagedNode):
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")
         self._last = tick
         self._robot_side.send(tick.command)
+
+    def _watch(self) -> None:
+        if self.is_active:
+            self._guard.see_commanders(self._robot_side.other_commanders())
 
     def _report(self) -> None:
         held = self._last.held

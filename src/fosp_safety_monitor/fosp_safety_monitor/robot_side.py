@@ -27,6 +27,8 @@ from fosp_safety_monitor.pose_target import Lead, Pose, PoseTarget
 ZEROS_BEFORE_SILENCE = 5
 """Zero commands that end the stream, so that the loss of one leaves no motion."""
 STOP_TIMEOUT_S = 3.0
+WATCH_PERIOD_S = 0.05
+"""Between two looks for others in command."""
 FIRST_POSE_AGE_S = 0.1
 """A target pose begins at a measured pose that is no older."""
 
@@ -83,6 +85,16 @@ class RobotSide:
     def topic(self) -> str:
         """Of the commands, resolved."""
         return str(self._publisher.topic_name)
+
+    def other_commanders(self) -> tuple[str, ...]:
+        """Nodes beside this one that publish on the robot's command topic at present; a second of its name is one."""
+        names = [
+            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            for info in self._node.get_publishers_info_by_topic(self.topic)
+        ]
+        if self._node.get_fully_qualified_name() in names:
+            names.remove(self._node.get_fully_qualified_name())
+        return tuple(sorted(names))
 
     def close(self) -> None:
         """Release publisher and subscriptions."""

@@ -45,12 +45,11 @@ from fosp_safety_monitor.node_parameters import (
 )
 from fosp_safety_monitor.operator_view import OperatorView
 from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters
-from fosp_safety_monitor.robot_side import RobotSide
+from fosp_safety_monitor.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
 
 DIAGNOSTICS_PERIOD_S = 1.0
 MARKER_PERIOD_S = 0.2
-WATCH_PERIOD_S = 0.05
 """How often events are told, and who else publishes commands is looked up."""
 _INACTIVE = Finding(Decision.STOP, Reason.NOT_READY, "inactive")
 
@@ -118,7 +117,7 @@ class SafetyMonitorNode(ManagedNode):
         self._heartbeats.arm()
         self._event_log = EventLog()
         self._view.note(Event(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
-        self._see_commanders()
+        self._active_monitor.see_commanders(self._robot_side.other_commanders())
         self._activity = Activity(reported_at_s=time.monotonic())
         self._robot_side.start(self._tick, self._on_stream_failure, self._cpu)
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
@@ -206,16 +205,6 @@ class SafetyMonitorNode(ManagedNode):
         else:
             self._monitor.latch(finding)
 
-    def _see_commanders(self) -> None:
-        """All publishers of the command topic but one of our name, which is our own."""
-        names = [
-            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-            for info in self.get_publishers_info_by_topic(self._robot_side.topic)
-        ]
-        if self.get_fully_qualified_name() in names:
-            names.remove(self.get_fully_qualified_name())
-        self._active_monitor.see_commanders(tuple(sorted(names)))
-
     def _on_latent(self, message: Latent) -> None:
         self._count("latent")
         self._publish_verdicts(self._active_monitor.receive_latent(latent_input(message, time.monotonic())))
@@ -264,7 +253,7 @@ class SafetyMonitorNode(ManagedNode):
     def _watch(self) -> None:
         """RuntimeError, which ends the process, when the command stream failed: without it the robot has no monitor."""
         if self.is_active:
-            self._see_commanders()
+            self._active_monitor.see_commanders(self._robot_side.other_commanders())
         self._view.tell()
         if self._stream_failure is not None:
             raise RuntimeError(self._stream_failure.text)

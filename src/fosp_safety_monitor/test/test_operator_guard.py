@@ -194,6 +194,17 @@ def test_a_press_of_the_emergency_stop_counts_though_another_button_says_release
     assert driven.held == "let go of the controls first"
 
 
+def test_the_operator_is_held_while_somebody_else_commands_the_robot(driven: Driven) -> None:
+    driven.action = (1.0, 0.0, 0.0)
+    driven.tick(30)
+    driven.guard.see_commanders(("/policy_node",))
+    assert driven.tick(15) == (0.0, 0.0, 0.0)
+    assert "/policy_node can move the robot, too" in driven.held
+    driven.guard.see_commanders(())
+    driven.tick(2)
+    assert driven.held == "let go of the controls first"
+
+
 def test_after_a_pause_longer_than_the_robots_watchdog_the_operator_begins_at_zero(driven: Driven) -> None:
     driven.action = (1.0, 0.0, 0.0)
     assert driven.tick(30)[0] == pytest.approx(0.25)
