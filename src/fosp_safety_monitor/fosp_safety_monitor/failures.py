@@ -161,6 +161,13 @@ FAILURES: tuple[Failure, ...] = (
         "at once",
         _AGAIN,
     ),
+    Failure(
+        "images of an encoding without colour, smaller than the model's, of another size than before, or cut off",
+        Decision.STOP,
+        (Reason.DEADLINE,),
+        "the encoder makes no latent of them: {proposal_timeout_s} after the last proposal",
+        f"{_AGAIN}; where the camera keeps another size, activate the encoder anew",
+    ),
     # -- clocks
     Failure(
         "the ROS clock jumps by {clock_jump_s}, forwards or back (NTP step, suspended machine)",
@@ -175,6 +182,29 @@ FAILURES: tuple[Failure, ...] = (
         (Reason.DEADLINE, Reason.CLOCK),
         "{proposal_timeout_s} (receipts are timed by the monotonic clock)",
         _AGAIN,
+    ),
+    Failure(
+        "simulated time jumps ahead, by more than the timeouts of image, robot state or pose",
+        Decision.STOP,
+        (Reason.STALE_IMAGE, Reason.STALE_ROBOT_STATE),
+        "the next command (a smaller jump is none: simulated time may come in steps)",
+        f"{_AGAIN}, all stamps being of the new time",
+    ),
+    # -- the machine and the network
+    Failure(
+        "the processor is starved: nodes come late, or the command thread does",
+        Decision.STOP,
+        (Reason.DEADLINE, Reason.HELD_UP),
+        "{proposal_timeout_s} after the last proposal; the robot's own `command_timeout_s` after the last command. "
+        "Before that, late ticks are a warning on /diagnostics",
+        _AGAIN,
+    ),
+    Failure(
+        "the network is lost between the monitor and the others, or between it and the robot",
+        Decision.STOP,
+        (Reason.DEADLINE, Reason.STALE_ROBOT_STATE, Reason.ESTOP),
+        "as for whoever is not heard of any more; a robot that hears nothing stops by its own `command_timeout_s`",
+        "as for whoever was not heard of; a configured emergency stop that was silent has latched",
     ),
     # -- people and strangers
     Failure(
