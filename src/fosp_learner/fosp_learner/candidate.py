@@ -19,7 +19,7 @@ from fosp_learner.export import export_networks
 from fosp_learner.filtering import FilteredEpisode, filter_episodes
 from fosp_learner.finetune_config import GateConfig
 from fosp_learner.finetuning import FineTuner
-from fosp_learner.gate import Judgement, Networks, episode_values, figures, judge
+from fosp_learner.gate import Judged, Judgement, Networks, episode_values, figures, judge
 from fosp_learner.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.validation import validation_metrics
 from fosp_learner.world_model import WorldModel
@@ -82,11 +82,20 @@ def make_candidate(
     config, gate = tuner.config, tuner.settings.gate
     networks, discount = tuner.networks, config.critic.discount
     calibrating = _filtered(networks.world_model, episodes.calibrating)
-    calibration = calibrate([episode_values(networks.behaviour, e) for e in calibrating], config.calibration)
     judging = _filtered(networks.world_model, episodes.judging)
+    calibration, reverse = (
+        calibrate([episode_values(networks.behaviour, e) for e in some], config.calibration)
+        for some in (calibrating, judging)
+    )
+    # The other way round as well, where both support the promise: with half as many violations the rate of misses is as
+    # uncertain as its margin is wide.
+    crossed = calibration.supported and reverse.supported
+    judged = [Judged(calibration, judging), *([Judged(reverse, calibrating)] if crossed else [])]
+    shown = [episodes.judging, *([episodes.calibrating] if crossed else [])]
+    now = [Judged(running_calibration, _filtered(running.world_model, some)) for some in shown]
     judgement = judge(
-        figures(networks, calibration, judging, gate, discount),
-        figures(running, running_calibration, _filtered(running.world_model, episodes.judging), gate, discount),
+        figures(networks, judged, gate, discount),
+        figures(running, now, gate, discount),
         gate,
     )
     described = manifest.model_copy(

@@ -104,27 +104,41 @@ def judge(candidate: GateFigures, running: GateFigures, config: GateConfig) -> J
     return Judgement(candidate, running, tuple(reasons))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Episodes, filtered by a bundle's own world model, and a calibration of the bundle that they were not used for."""
+
+    calibration: Calibration
+    episodes: Sequence[FilteredEpisode]
+
+
 @torch.no_grad()
-def figures(
-    networks: Networks,
-    calibration: Calibration,
-    episodes: Sequence[FilteredEpisode],
-    config: GateConfig,
-    discount: float,
-) -> GateFigures:
-    """Figures of a bundle on episodes that were filtered by its own world model."""
-    values = [episode_values(networks.behaviour, episode) for episode in episodes]
-    eps, horizon = calibration.eps, calibration.horizon_steps
-    before = [e.q_h[precedes_violation(e.cost, horizon)] for e in values if e.violates]
-    safe = [e.q_h for e in values if not e.violates]
-    inside = np.concatenate([_inside(e, calibration) for e in values])
+def figures(networks: Networks, judged: Sequence[Judged], config: GateConfig, discount: float) -> GateFigures:
+    """Figures of a bundle: rates of misses and false vetoes of all `judged`, the others of the first alone."""
+    values = [[episode_values(networks.behaviour, episode) for episode in part.episodes] for part in judged]
+    calibration, episodes = judged[0].calibration, judged[0].episodes
+    held = [(part.calibration.eps, e) for part, of_it in zip(judged, values, strict=True) for e in of_it]
+    missed, vetoed = miss_and_false_veto_rate(held, calibration.horizon_steps)
     returned, violation = _imagined(networks, calibration, episodes, config, discount)
     return GateFigures(
-        miss_rate=float(np.mean([(scores <= eps).mean() for scores in before])) if before else float("nan"),
-        false_veto_rate=float((np.concatenate(safe) > eps).mean()) if safe else float("nan"),
-        inside_range=float(inside.mean()),
+        miss_rate=missed,
+        false_veto_rate=vetoed,
+        inside_range=float(np.concatenate([_inside(e, calibration) for e in values[0]]).mean()),
         imagined_return=returned,
         imagined_violation=violation,
+    )
+
+
+def miss_and_false_veto_rate(held: Sequence[tuple[float, EpisodeValues]], horizon_steps: int) -> tuple[float, float]:
+    """Of episodes, each held against its own eps; NaN where there is none with, or without, a violation.
+
+    Missed are steps that precede a violation, as a mean over episodes; vetoed are steps of episodes without one.
+    """
+    missed = [(e.q_h[precedes_violation(e.cost, horizon_steps)] <= eps).mean() for eps, e in held if e.violates]
+    vetoed = [e.q_h > eps for eps, e in held if not e.violates]
+    return (
+        float(np.mean(missed)) if missed else float("nan"),
+        float(np.concatenate(vetoed).mean()) if vetoed else float("nan"),
     )
 
 

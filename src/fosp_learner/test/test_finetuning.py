@@ -17,6 +17,7 @@ from fosp_core.bundle import load_bundle, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
+from fosp_learner.calibration import EpisodeValues
 from fosp_learner.candidate import GateEpisodes
 from fosp_learner.checkpoint import network_tensors
 from fosp_learner.config import CloningConfig, ExtractionConfig, LearnerConfig, NetworkConfig, RefinementConfig
@@ -25,7 +26,7 @@ from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.filtering import filter_episodes
 from fosp_learner.finetune_config import FinetuneConfig, GateConfig, SettlingConfig
 from fosp_learner.finetuning import FineTuner, MixedSampler
-from fosp_learner.gate import GateFigures, judge
+from fosp_learner.gate import GateFigures, judge, miss_and_false_veto_rate
 from fosp_learner.lineage import Lineage
 from fosp_learner.online_learner import OnlineLearner, Sources
 from fosp_learner.pretrain import assemble, provenance
@@ -230,6 +231,21 @@ def test_a_candidate_as_good_as_the_running_one_passes() -> None:
     assert judge(FIGURES, FIGURES, GateConfig()).passed
     nothing_to_say = dataclasses.replace(FIGURES, miss_rate=math.nan)
     assert judge(nothing_to_say, nothing_to_say, GateConfig()).passed, "no violation to miss for either"
+
+
+def test_episodes_are_held_against_the_eps_that_they_were_not_used_for() -> None:
+    def episode(q_h: list[float], cost: list[float]) -> EpisodeValues:
+        nothing = np.zeros(len(q_h), np.float32)
+        return EpisodeValues(nothing, nothing, np.array(q_h, np.float32), nothing, np.array(cost, np.float32), nothing)
+
+    violating, safe = episode([0.1, 0.2, 0.3], [0, 1, 1]), episode([0.1, 0.2, 0.4, 0.3], [0, 0, 0, 0])
+    assert miss_and_false_veto_rate([(0.15, violating), (0.25, safe)], 1) == (0.0, 0.5)
+    assert miss_and_false_veto_rate([(0.25, violating), (0.35, safe)], 1) == (0.5, 0.25)
+    both = [(0.15, violating), (0.25, safe), (0.25, violating), (0.35, safe)]
+    assert miss_and_false_veto_rate(both, 1) == (0.25, 0.375), "a mean over episodes, and over steps"
+    missed, vetoed = miss_and_false_veto_rate([(0.15, safe)], 1)
+    assert math.isnan(missed)
+    assert vetoed == 0.75
 
 
 def test_new_episodes_calibrate_and_judge_before_offline_ones_and_of_those_half_violate(
