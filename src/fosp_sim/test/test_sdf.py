@@ -139,6 +139,7 @@ def check(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_gazebos_own_checker_does_where_debians_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}" if tool == "gz" else None)
+    monkeypatch.setattr(pytest, "skip", pytest.fail)
     assert checker() == "gz"
 
 
@@ -147,12 +148,15 @@ def test_a_checker_that_is_missing_where_it_was_to_be_installed_is_no_reason_to_
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda tool: None)
     monkeypatch.setattr(Path, "is_dir", lambda path: str(path) == "/opt/ros")
+    outcomes = (pytest.fail.Exception, pytest.skip.Exception)
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="no checker of SDF is installed"):
+    with pytest.raises(outcomes, match="no checker of SDF is installed") as found:
         checker()
+    assert found.type is pytest.fail.Exception
     monkeypatch.delenv("CI")
-    with pytest.raises(pytest.skip.Exception):
+    with pytest.raises(outcomes) as found:
         checker()
+    assert found.type is pytest.skip.Exception
 
 
 @pytest.mark.parametrize("task", TASKS)
