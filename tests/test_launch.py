@@ -12,12 +12,14 @@ import yaml
 
 pytest.importorskip("launch_ros", reason="launch_ros comes with an apt-installed ROS only")
 
-from fosp_bringup.stack import stack
+from fosp_bringup.stack import Process, Stack, stack
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_core.testing import write_tiny_bundle
 
 ROOT = Path(__file__).parents[1]
+LAUNCH_NAMES = {"bundle": "model", "recorder": "record"}
+"""Argument of stack() -> launch argument, where they differ."""
 
 
 @pytest.fixture
@@ -49,48 +51,106 @@ def nodes(file: str, **arguments: str) -> list[Any]:
     return found
 
 
-def test_the_simulation_launches_the_described_stack(bundle: Path, tmp_path: Path) -> None:
-    box = tmp_path / "box"
-    described = stack(bundle=bundle, simulator="mujoco", scenario="safe_reach", black_box=box)
-    launched = nodes("sim.launch.py", model=str(bundle), black_box=str(box))
-    assert [(n.node_package, n.node_executable) for n in launched] == [(p.package, p.name) for p in described.processes]
+def launched(node: Any) -> dict[str, Any]:
+    """What a Node action starts: everything by which launch_ros makes its command line."""
+    from launch_ros.utilities import evaluate_parameters
+
+    from launch import LaunchContext
+
+    evaluated = evaluate_parameters(LaunchContext(), node._Node__parameters)
+    parameters = [part for part in evaluated if isinstance(part, dict)]
+    arguments = node._Node__ros_arguments
+    return {
+        "package": node.node_package,
+        "executable": node.node_executable,
+        "name": node._Node__node_name,
+        "namespace": node._Node__node_namespace,
+        "parameters": {name: plain(value) for part in parameters for name, value in part.items()},
+        "parameter files": [str(part) for part in evaluated if not isinstance(part, dict)],
+        "remappings": node._Node__remappings,
+        "arguments": dict(zip(arguments[::2], arguments[1::2], strict=True)),
+        "respawn": node._ExecuteLocal__respawn,
+    }
 
 
-def test_a_robot_launches_the_described_stack(bundle: Path, tmp_path: Path) -> None:
-    given = {"robot": "sim_arm", "camera": "file", "camera_path": str(tmp_path), "feedback": "arm_reach"}
-    described = stack(bundle=bundle, black_box=tmp_path / "box", **given)
-    launched = nodes("real_robot.launch.py", model=str(bundle), black_box=str(tmp_path / "box"), **given)
-    assert [n.node_executable for n in launched] == [p.executable or p.name for p in described.processes]
-    assert "black_box_node" in [n.node_executable for n in nodes("real_robot.launch.py", model=str(bundle), **given)]
-    without = nodes("real_robot.launch.py", model=str(bundle), black_box="none", **given)
+def described(process: Process, running: Stack) -> dict[str, Any]:
+    """The same of a process that `fosp up` starts."""
+    arguments = running.ros_arguments(process)
+    enclave, level = (arguments[arguments.index(name) + 1] for name in ("--enclave", "--log-level"))
+    return {
+        "package": process.package,
+        "executable": process.executable or process.name,
+        "name": process.name,
+        "namespace": running.namespace,
+        "parameters": {name: plain(value) for name, value in process.parameters.items()},
+        "parameter files": [] if running.params_file is None else [str(running.params_file)],
+        "remappings": [],
+        "arguments": {"--log-level": level, "--enclave": enclave},
+        "respawn": running.respawns(process),
+    }
+
+
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+COMMON: dict[str, Any] = {"namespace": "left", "log_level": "warn", "use_respawn": True, "params_file": "params.yaml"}
+MODEL: dict[str, Any] = {"bundle": "bundle", "black_box": "box"}
+ARM: dict[str, Any] = {"robot": "sim_arm", "camera": "file", "camera_path": "images", "feedback": "arm_reach"}
+BASE: dict[str, Any] = {"robot": "diff_drive", "camera": "realsense", "feedback": "base_goal", "use_sim_time": True}
+RECORD: dict[str, Any] = {"teleop": "gamepad", "recorder": "bags"}
+FINETUNE: dict[str, Any] = {**MODEL, "learner": "run", "exploring": True}
+CASES = [
+    ("sim.launch.py", "sim_arm", {**MODEL, "simulator": "mujoco", "scenario": "safe_reach", "use_sim_time": True}),
+    ("sim.launch.py", "sim_base", {**MODEL, "simulator": "mujoco", "scenario": "safe_goal", "auto_reset": False}),
+    ("real_robot.launch.py", "sim_arm", {**MODEL, **ARM, "recorder": "bags", "autostart": False}),
+    ("real_robot.launch.py", "diff_drive", {**MODEL, **BASE, "learner": "run"}),
+    ("record.launch.py", "sim_arm", {**RECORD, **ARM}),
+    ("record.launch.py", "diff_drive", {**RECORD, **BASE}),
+    ("finetune.launch.py", "sim_arm", {**FINETUNE, **ARM, "offline": "images:images"}),
+    ("finetune.launch.py", "diff_drive", {**FINETUNE, **BASE}),
+]
+FOLDERS = ("bundle", "black_box", "camera_path", "recorder", "learner", "params_file")
+DEFAULTS = {"record.launch.py": ("teleop",), "finetune.launch.py": ("exploring",), "sim.launch.py": ("simulator",)}
+"""What a launch file says by itself."""
+
+
+@pytest.mark.parametrize(("file", "robot", "given"), CASES, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_launch_file_starts_each_node_as_the_stack_describes_it(
+    file: str, robot: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "params.yaml").write_text("/**: {ros__parameters: {heartbeat_timeout_s: 0.3}}\n")
+    write_tiny_bundle(tmp_path / "bundle", read_robot(ROOT / "config" / "robots" / f"{robot}.yaml"))
+    options = {**COMMON, **given}
+    options |= {name: str(tmp_path / options[name]) for name in FOLDERS if name in options}
+    running = stack(**options)
+    arguments = {
+        LAUNCH_NAMES.get(name, name): str(value).lower() if isinstance(value, bool) else value
+        for name, value in options.items()
+        if name not in DEFAULTS.get(file, ())
+    }
+    started = [launched(node) for node in nodes(file, **arguments)]
+    assert started == [described(process, running) for process in running.processes]
+
+
+def test_the_black_box_is_kept_where_nothing_else_is_said(bundle: Path, tmp_path: Path) -> None:
+    given = {"model": str(bundle), "robot": "sim_arm"}
+    assert "black_box_node" in [n.node_executable for n in nodes("real_robot.launch.py", **given)]
+    without = nodes("real_robot.launch.py", black_box="none", **given)
     assert "black_box_node" not in [n.node_executable for n in without]
-
-
-def test_a_person_records_with_the_described_stack(tmp_path: Path) -> None:
-    described = stack(robot="ur5e", teleop="gamepad", feedback="arm_reach", camera="realsense", recorder=tmp_path)
-    launched = nodes(
-        "record.launch.py",
-        robot="ur5e",
-        feedback="arm_reach",
-        camera="realsense",
-        record=str(tmp_path),
-        namespace="left",
-    )
-    assert [(n.node_package, n.node_executable) for n in launched] == [
-        (p.package, p.executable or p.name) for p in described.processes
-    ]
-    assert {n._Node__node_namespace for n in launched} == {"left"}
 
 
 def test_fine_tuning_on_a_robot_is_switched_on_by_the_folder_of_its_run(bundle: Path, tmp_path: Path) -> None:
     given = {"robot": "sim_arm", "model": str(bundle), "feedback": "arm_reach"}
 
-    def launched(file: str, **arguments: str) -> list[str]:
+    def executables(file: str, **arguments: str) -> list[str]:
         return [n.node_executable for n in nodes(file, **given, **arguments)]
 
-    assert "learner_node" not in launched("real_robot.launch.py")
+    assert "learner_node" not in executables("real_robot.launch.py")
     for file in ("real_robot.launch.py", "finetune.launch.py"):
-        assert {"learner_node", "feedback_node"} <= set(launched(file, learner=str(tmp_path / "run")))
+        assert {"learner_node", "feedback_node"} <= set(executables(file, learner=str(tmp_path / "run")))
 
 
 def test_a_serial_number_stays_text(tmp_path: Path) -> None:

@@ -115,16 +115,48 @@ def texts(element: Element) -> list[str]:
     return [text for text in ((child.text or "").strip() for child in element.iter()) if text]
 
 
+def checker() -> str:
+    """`ign` of Debian or `gz` of Gazebo's ROS packages. Where CI runs and the project installs one it must be there."""
+    found = next((tool for tool in ("ign", "gz") if shutil.which(tool)), None)
+    if found is None:
+        release = Path("/etc/os-release").read_text() if Path("/etc/os-release").is_file() else ""
+        installed = Path("/opt/ros").is_dir() or (os.geteuid() == 0 and "\nID=debian" in f"\n{release}")
+        missing = pytest.fail if os.environ.get("CI") and installed else pytest.skip
+        missing("no checker of SDF is installed: apt install ignition-tools libsdformat-dev sdformat-sdf")
+    return found
+
+
 def check(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What Debian's checker of SDF says of a world; with its own libraries, not those of the ROS wheels."""
-    if shutil.which("ign") is None:
-        pytest.skip("ign sdf is not installed: apt install ignition-tools libsdformat-dev sdformat-sdf")
+    """What the checker of SDF says of a world; Debian's with its own libraries, not those of the ROS wheels."""
+    tool = checker()
     (folder / "world.sdf").write_text(text)
-    environment = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
-    command = ["ign", "sdf", "-k", str(folder / "world.sdf")]
+    environment = {name: value for name, value in os.environ.items() if tool == "gz" or name != "LD_LIBRARY_PATH"}
+    command = [tool, "sdf", "-k", str(folder / "world.sdf")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     done.stderr = "".join(line for line in done.stderr.splitlines(True) if "libignition-tools-backward" not in line)
     return done
+
+
+def test_gazebos_own_checker_does_where_debians_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}" if tool == "gz" else None)
+    monkeypatch.setattr(pytest, "skip", pytest.fail)
+    assert checker() == "gz"
+
+
+def test_a_checker_that_is_missing_where_it_was_to_be_installed_is_no_reason_to_skip(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda tool: None)
+    monkeypatch.setattr(Path, "is_dir", lambda path: str(path) == "/opt/ros")
+    outcomes = (pytest.fail.Exception, pytest.skip.Exception)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(outcomes, match="no checker of SDF is installed") as found:
+        checker()
+    assert found.type is pytest.fail.Exception
+    monkeypatch.delenv("CI")
+    with pytest.raises(outcomes) as found:
+        checker()
+    assert found.type is pytest.skip.Exception
 
 
 @pytest.mark.parametrize("task", TASKS)
