@@ -191,3 +191,32 @@ def graph(ros_environment: RosEnvironment) -> Iterator[GraphProbe]:
     with GraphClient("probe", domain_id=ros_environment.domain_id) as client:
         client.spin_in_thread(CONTROL_PRIORITY)  # it stands for the robot: a busy machine must not make it late
         yield GraphProbe(client)
+
+
+@pytest.fixture
+def arm(graph: GraphProbe) -> Iterator[Any]:
+    """An arm that obeys its commands, with its camera (recording_rig.Arm)."""
+    from recording_rig import Arm
+
+    arm = Arm(graph)
+    yield arm
+    arm.end()
+
+
+@pytest.fixture
+def record(ros_environment: RosEnvironment, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """`record(*arguments)`: `fosp record` in a process of its own (recording_rig.Command); ended after the test."""
+    from recording_rig import Command
+
+    started: list[Command] = []
+
+    def start(*arguments: object) -> Command:
+        started.append(Command([str(a) for a in arguments], ros_environment.variables, tmp_path))
+        return started[-1]
+
+    yield start
+    for command in started:
+        if command.process.poll() is None:
+            os.kill(command.process.pid, signal.SIGINT)
+            command.process.wait(30)
+        print(command.log)

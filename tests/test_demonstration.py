@@ -11,154 +11,22 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PoseStamped, TwistStamped
-from rosbags.highlevel import AnyReader
-from sensor_msgs.msg import CameraInfo, Image, JointState, Joy
+from geometry_msgs.msg import TwistStamped
+from recording_rig import DEADMAN, DISCARD, MARK, ROBOT, START, SUCCESS, Arm, Command, Gamepad, contents, goal_rules
 
 from fosp_bringup.cli import run
 from fosp_core import topics
-from fosp_core.bag_types import typestore
 from fosp_core.ros import qos
-from fosp_core.ros.image_message import fill_image
-from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
 
-ROOT = Path(__file__).parents[1]
-ROBOT = ROOT / "config" / "robots" / "sim_arm.yaml"
-START, STOP, DISCARD, MARK, SUCCESS, DEADMAN = 7, 6, 3, 2, 0, 5
-
 pytestmark = pytest.mark.timeout(180)
-
-
-class Gamepad:
-    """joy_node with a gamepad: repeats its state 20 times per second.
-
-    The stick is let go for a moment every two seconds: after a stop (a busy machine makes some) that is asked for.
-    """
-
-    def __init__(self, graph: Any) -> None:
-        self.axes, self.buttons, self._clock = [0.0] * 6, [0] * 8, graph.node.get_clock()
-        self._count = 0
-        self._publisher = graph.node.create_publisher(Joy, "joy", qos.STEP)
-        graph.node.create_timer(0.05, self._publish)
-
-    def _publish(self) -> None:
-        self._count = (self._count + 1) % 40
-        message = Joy(axes=[0.0] * 6 if self._count < 5 else self.axes, buttons=self.buttons)
-        message.header.stamp = self._clock.now().to_msg()
-        self._publisher.publish(message)
-
-    def hold(self, *buttons: int) -> None:
-        self.buttons = [int(i in buttons) for i in range(8)]
-
-
-class Arm:
-    """Camera, joint states and tool pose at 40 Hz of an arm that obeys its commands."""
-
-    def __init__(self, graph: Any) -> None:
-        self._node = graph.node
-        self.position = [0.5, 0.0, 0.2]
-        self.commands: list[TwistStamped] = []
-        self._as_of = Time()
-        self._image, self._info = Image(), CameraInfo(height=96, width=128)
-        fill_image(self._image, np.full((96, 128, 3), 80, np.uint8))
-        kinds = ((Image, topics.COLOR_IMAGE), (CameraInfo, topics.CAMERA_INFO))
-        self._images, self._infos = (self._node.create_publisher(k, name, qos.IMAGE_SOURCE) for k, name in kinds)
-        self._states = self._node.create_publisher(JointState, "joint_states", qos.STEP)
-        self._poses = self._node.create_publisher(PoseStamped, "tool_pose", qos.STEP)
-        self._node.create_subscription(TwistStamped, "arm/twist_command", self._obey, qos.COMMAND)
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._live)
-        self._thread.start()
-
-    def _live(self) -> None:
-        """In a thread of its own: as regular as a driver, also beside a busy executor."""
-        begin, ticks = time.monotonic(), 0
-        while not self._ending.wait(max(0.0, begin + 0.025 * ticks - time.monotonic())):
-            self._publish_state()
-            self._publish_frame()
-            ticks += 1
-
-    def end(self) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _obey(self, message: TwistStamped) -> None:
-        self.commands.append(message)
-        self.position[0] += message.twist.linear.x * 0.01
-        self._as_of = message.header.stamp
-
-    def _publish_state(self) -> None:
-        state, pose = JointState(name=["joint1"], position=[0.0]), PoseStamped()
-        now = self._node.get_clock().now().to_msg()
-        state.header.stamp, pose.header.stamp = now, now
-        if seconds(now) - seconds(self._as_of) < 0.05:  # commands come; those still under way have not moved it yet
-            pose.header.stamp = self._as_of
-        pose.header.frame_id = "base_link"
-        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = self.position
-        self._states.publish(state)
-        self._poses.publish(pose)
-
-    def _publish_frame(self) -> None:
-        self._image.header.stamp = self._info.header.stamp = self._node.get_clock().now().to_msg()
-        self._images.publish(self._image)
-        self._infos.publish(self._info)
-
-
-@pytest.fixture
-def arm(graph: Any) -> Iterator[Arm]:
-    arm = Arm(graph)
-    yield arm
-    arm.end()
-
-
-class Command:
-    """`fosp record` in a process of its own."""
-
-    def __init__(self, arguments: list[str], variables: dict[str, str], folder: Path) -> None:
-        self._log_file = folder / "record.txt"
-        with self._log_file.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "fosp_bringup.cli", "record", *arguments],
-                env={**variables, "ROS_LOG_DIR": str(folder / "ros_log")},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def ended(self) -> bool:
-        return self.process.poll() is not None
-
-    @property
-    def log(self) -> str:
-        return self._log_file.read_text(errors="replace")
-
-
-@pytest.fixture
-def record(ros_environment: Any, tmp_path: Path) -> Iterator[Callable[..., Command]]:
-    started: list[Command] = []
-
-    def start(*arguments: object) -> Command:
-        started.append(Command([str(a) for a in arguments], ros_environment.variables, tmp_path))
-        return started[-1]
-
-    yield start
-    for command in started:
-        if command.process.poll() is None:
-            os.kill(command.process.pid, signal.SIGINT)
-            command.process.wait(30)
-        print(command.log)
 
 
 class Terminal:
@@ -198,15 +66,6 @@ class Terminal:
         print(self.shown)
         os.close(self._terminal)
         os.close(self._controller)
-
-
-def contents(bag: Path, *names: str) -> dict[str, list[Any]]:
-    """Messages of a bag by topic."""
-    found: dict[str, list[Any]] = {name: [] for name in names}
-    with AnyReader([bag], default_typestore=typestore()) as reader:
-        for connection, _, data in reader.messages([c for c in reader.connections if c.topic in names]):
-            found[connection.topic].append(reader.deserialize(data, connection.msgtype))
-    return found
 
 
 def test_a_person_records_in_the_simulation_and_the_learner_takes_the_bags(
@@ -285,10 +144,8 @@ def test_a_person_records_from_the_keyboard_of_a_terminal(
 def test_a_person_records_on_a_robot_with_buttons_for_success_mark_and_discard(
     record: Callable[..., Command], graph: Any, arm: Arm, wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:
-    rules, out = tmp_path / "rules.yaml", tmp_path / "bags"
-    goal = {"kind": "goal", "topic": "tool_pose", "goal": [0.4, 0.2, 0.3], "within_m": 0.05, "success": True}
-    button = {"kind": "button", "button": SUCCESS, "success": True}
-    rules.write_text(yaml.safe_dump({"time_limit_s": 60.0, "rules": [goal, button]}))
+    out, button = tmp_path / "bags", {"kind": "button", "button": SUCCESS, "success": True}
+    rules = goal_rules(tmp_path / "rules.yaml", button)
     gamepad = Gamepad(graph)
     feedback = graph.listen(StepFeedback, topics.FEEDBACK, qos.STEP)
     command = record("--robot", ROBOT, "--feedback", rules, "--teleop", "gamepad", "--episodes", 1, "--out", out)
@@ -340,6 +197,60 @@ def test_a_robot_that_is_not_there_is_found_before_anything_is_recorded(
         assert f"!!  {topic}: nobody publishes it: start the" in command.log
     assert "!!  estop: nobody publishes it: its silence counts as pressed" in command.log
     assert "arm/twist_command: one publisher" in command.log
+    assert "nothing is recorded" in command.log
+    assert not list(out.glob("*_0*"))
+
+
+def a_dead_image_topic(arm: Arm) -> None:
+    arm.images_come = False
+
+
+def a_clock_that_runs_ahead(arm: Arm) -> None:
+    arm.ahead_s = 1.5
+
+
+def a_second_commander(arm: Arm) -> None:
+    arm.command_too()
+
+
+@pytest.mark.parametrize(
+    ("fault", "lines", "unsaid"),
+    [
+        (
+            a_dead_image_topic,
+            ["camera/color/image_raw: no image in 3 s, although its camera_info comes: larger socket buffers"],
+            ["brightness", "exposure"],
+        ),
+        (
+            a_clock_that_runs_ahead,
+            [f"{topic}: stamped 1" for topic in ("camera/color/camera_info", "camera/color/image_raw", "joint_states")],
+            ["no image", "nobody publishes"],
+        ),
+        (
+            a_second_commander,
+            ["arm/twist_command: 2 publishers: stop whatever else commands the robot"],
+            ["no image", "nobody publishes", "in the future"],
+        ),
+    ],
+)
+def test_each_fault_of_a_robot_has_a_line_of_its_own_before_anything_is_recorded(
+    fault: Callable[[Arm], None],
+    lines: list[str],
+    unsaid: list[str],
+    record: Callable[..., Command],
+    graph: Any,
+    arm: Arm,
+    tmp_path: Path,
+) -> None:
+    Gamepad(graph)
+    fault(arm)
+    out, rules = tmp_path / "bags", goal_rules(tmp_path / "rules.yaml")
+    command = record("--robot", ROBOT, "--feedback", rules, "--teleop", "gamepad", "--out", out)
+    assert command.process.wait(120) == 1, command.log
+    for line in lines:
+        assert f"!!  {line}" in command.log
+    for words in unsaid:
+        assert words not in command.log
     assert "nothing is recorded" in command.log
     assert not list(out.glob("*_0*"))
 

@@ -10,27 +10,32 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fosp_bringup.graph_watch import GraphWatch
 from fosp_bringup.keyboard import HELP, KeyboardDevice
 from fosp_bringup.preflight import (
+    Brightness,
     Expected,
     Finding,
+    Observed,
     check_commander,
     check_disk,
     check_exposure,
     check_goal,
+    check_images,
+    check_publisher,
     check_stream,
 )
 from fosp_bringup.stack import Stack
 from fosp_bringup.supervisor import Supervisor
+from fosp_core import topics
 from fosp_core.specs import RobotConfig
 from fosp_learner.episode_recorder import EPISODE_PREFIX
-from fosp_learner.feedback_rules import AnyMeasuredRule, FeedbackConfig, GoalRule
-from fosp_learner.recorded_topics import camera_topics, default_topics, frame_topic
+from fosp_learner.feedback_rules import AnyMeasuredRule, BumperRule, ButtonRule, FeedbackConfig, GoalRule
+from fosp_learner.recorded_topics import camera_topics, default_topics, frame_topic, image_topics, info_beside
 
 OBSERVE_S = 3.0
 ACTIVE_TIMEOUT_S = 60.0
@@ -49,7 +54,11 @@ _TOLD = ("teleop_node", "feedback_node", "recorder_node")
 
 @dataclass(frozen=True)
 class Session:
-    """What is to be recorded: until `episodes` are there, or Ctrl-C. `keyboard`: the device is this terminal."""
+    """What is to be recorded: until `episodes` are there, or Ctrl-C.
+
+    `keyboard`: the device is this terminal. `device_repeats`: it must repeat itself, as one with a button to hold;
+    a device that centres itself may speak only when it is moved.
+    """
 
     stack: Stack
     robot: RobotConfig
@@ -57,6 +66,7 @@ class Session:
     episodes: int
     device_topic: str
     keyboard: bool = False
+    device_repeats: bool = True
     rules: FeedbackConfig | None = None
     """None: the simulator judges."""
 
@@ -90,57 +100,106 @@ def record(session: Session, write: Callable[[str], None] = lambda line: print(l
 
 
 def watched(session: Session) -> dict[str, str]:
-    """Topics whose rates matter; of a camera its camera_info, which is as frequent as its images and small."""
+    """Topics to listen to all the time, with types; of a camera its camera_info, which is small."""
     robot = session.robot
     recorded = default_topics(robot)
     names = [frame_topic(robot), robot.state_topic, robot.command_topic]
     names += [robot.pose_topic] if robot.pose_topic else []
-    names += [topic for topic, kind in camera_topics(robot).items() if kind.endswith("CameraInfo")]
+    names += camera_infos(robot)
     watched = {**{name: recorded[name] for name in names}, session.device_topic: "sensor_msgs/msg/Joy"}
-    watched |= {rule.topic: rule.message_type for rule in _measured(session)}
+    watched |= {rule.topic: rule.message_type for rule in _measured(session) if rule.topic not in image_topics(robot)}
+    watched |= {topic: kind for topic, kind, _ in _silent(session) if topic not in watched}
     return {**watched, robot.estop_topic: "std_msgs/msg/Bool"} if robot.estop_topic else watched
 
 
 def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> list[Finding]:
     """Observe the graph for a few seconds and judge it."""
     robot = session.robot
-    images = [topic for topic, kind in camera_topics(robot).items() if "Image" in kind and "depth" not in topic]
     poll()
-    settled, frame_bytes = watch.settle_exposure(images, OBSERVE_S)
-    observed = watch.observe(OBSERVE_S)
-    findings = [check_stream(expected, observed[expected.topic]) for expected in _expected(session)]
-    findings.append(check_commander(robot.command_topic, observed[robot.command_topic].publishers))
-    findings.append(check_exposure(settled))
+    with watch.watching(image_topics(robot)):
+        seen = watch.settle_exposure(_colour_images(robot), OBSERVE_S)
+        observed = watch.observe(OBSERVE_S)
+    findings = judge(session, observed, seen)
+    frame_bytes = sum(one.frame_bytes for one in seen.values())
     needed = frame_bytes * robot.camera_frame_rate_hz * EPISODE_S * session.episodes * COMPRESSED
     session.out.mkdir(parents=True, exist_ok=True)
     findings.append(check_disk(shutil.disk_usage(session.out).free, int(needed)))
     if session.rules is not None:
         findings += [check_goal(rule, robot) for rule in session.rules.rules if isinstance(rule, GoalRule)]
-    if watch.camera_trouble:
-        findings.append(Finding(True, f"camera: {watch.camera_trouble}"))
+    if watch.cameras.trouble:
+        findings.append(Finding(True, watch.cameras.trouble))
+    return findings
+
+
+def judge(session: Session, observed: Mapping[str, Observed], seen: Mapping[str, Brightness]) -> list[Finding]:
+    """What `observed` says of every topic that the session needs; `seen`: of each colour image topic."""
+    findings = _check_cameras(session.robot, observed, seen)
+    findings += [check_stream(expected, observed[expected.topic]) for expected in _expected(session)]
+    findings += [check_publisher(topic, observed[topic].publishers, remedy) for topic, _, remedy in _silent(session)]
+    command = session.robot.command_topic
+    return [*findings, check_commander(command, observed[command].publishers)]
+
+
+def camera_infos(robot: RobotConfig) -> list[str]:
+    """The camera_info of every image that is recorded."""
+    return [topic for topic, kind in camera_topics(robot).items() if kind.endswith("CameraInfo")]
+
+
+def _colour_images(robot: RobotConfig) -> dict[str, str]:
+    depth = {topics.of_camera(topics.DEPTH_IMAGE, camera.name) for camera in robot.cameras}
+    return {topic: kind for topic, kind in image_topics(robot).items() if topic not in depth}
+
+
+def _check_cameras(
+    robot: RobotConfig, observed: Mapping[str, Observed], seen: Mapping[str, Brightness]
+) -> list[Finding]:
+    """Of each camera its camera_info, its images, and, where these come, their brightness."""
+    remedy, rate_hz = "start the camera's driver, or choose --camera realsense", robot.camera_frame_rate_hz
+    findings = []
+    for topic in image_topics(robot):
+        info = info_beside(topic)
+        images = check_images(Expected(topic, rate_hz, remedy), observed[topic], observed[info])
+        findings += [check_stream(Expected(info, rate_hz, remedy), observed[info]), images]
+        if topic in seen and observed[topic].ages_s:
+            findings.append(check_exposure(topic, seen[topic]))
     return findings
 
 
 def _expected(session: Session) -> list[Expected]:
     robot = session.robot
     driver = "start the robot's driver, or correct the topic in the robot file"
-    camera = "start the camera's driver, or choose --camera realsense"
-    infos = [topic for topic, kind in camera_topics(robot).items() if kind.endswith("CameraInfo")]
-    expected = [Expected(topic, robot.camera_frame_rate_hz, camera) for topic in infos]
-    expected.append(Expected(robot.state_topic, STATE_HZ, driver))
+    expected = [Expected(robot.state_topic, STATE_HZ, driver)]
     if robot.pose_topic:
         expected.append(Expected(robot.pose_topic, STATE_HZ, driver))
     if robot.estop_topic:
         estop = "its silence counts as pressed: start its source, or remove estop_topic from the robot file"
         expected.append(Expected(robot.estop_topic, ESTOP_HZ, estop))
     expected.append(Expected(robot.command_topic, robot.command_rate_hz, "the monitor is not active: see its log"))
-    if not session.keyboard and not session.device_topic.startswith("spacenav"):
-        device = f"start the device's node, which publishes {session.device_topic} (ros2 run joy joy_node)"
-        expected.append(Expected(session.device_topic, DEVICE_HZ, device))
-    known = {one.topic for one in expected}
+    if session.device_repeats and not session.keyboard:
+        expected.append(Expected(session.device_topic, DEVICE_HZ, _device_remedy(session)))
+    known = {one.topic for one in expected} | set(image_topics(robot))
     rules = "start what publishes it, or correct the topic in the feedback rules"
     expected += [Expected(r.topic, 1.0 / r.stale_s, rules) for r in _measured(session) if r.topic not in known]
     return expected
+
+
+def _silent(session: Session) -> list[tuple[str, str, str]]:
+    """Topics that may say nothing for long, but that somebody must publish: name, type, remedy."""
+    device = (session.device_topic, "sensor_msgs/msg/Joy", _device_remedy(session))
+    found = [] if session.device_repeats or session.keyboard else [device]
+    known = {session.device_topic}
+    for rule in session.rules.rules if session.rules is not None else ():
+        if isinstance(rule, BumperRule | ButtonRule) and rule.topic not in known:
+            remedy = "start what publishes it, or leave its rules out of the feedback rules"
+            kind = "std_msgs/msg/Bool" if isinstance(rule, BumperRule) else "sensor_msgs/msg/Joy"
+            found.append((rule.topic, kind, remedy))
+            known.add(rule.topic)
+    return found
+
+
+def _device_remedy(session: Session) -> str:
+    node = "spacenav spacenav_node" if session.device_topic.startswith("spacenav") else "joy joy_node"
+    return f"start the device's node, which publishes {session.device_topic} (ros2 run {node})"
 
 
 def _measured(session: Session) -> tuple[AnyMeasuredRule, ...]:
@@ -161,24 +220,26 @@ def _follow(
         poll()
         watch.spin(0.04 if session.keyboard else LIVE_PERIOD_S)
         recorded = len(_finished(session.out) - before)
-        live.show(_line(session, watch, recorded))
+        live.show(status_line(session, watch, recorded))
         if recorded >= session.episodes:
             break
     return len(_finished(session.out) - before)
 
 
-def _line(session: Session, watch: GraphWatch, recorded: int) -> str:
+def status_line(session: Session, watch: GraphWatch, recorded: int) -> str:
+    """Episodes, time, rates (of the slowest camera), lost frames and trouble of all cameras, disk space."""
     feedback = watch.feedback
     if feedback is None or feedback.is_last:
         state = "waiting"
     else:
         state = f"recording {time.monotonic() - watch.episode_since_s:4.1f} s" + (" COST" if feedback.cost > 0 else "")
     robot = session.robot
-    shown = {"camera": frame_topic(robot), "state": robot.state_topic, "commands": robot.command_topic}
-    rates = ", ".join(f"{name} {watch.rate_hz(topic):.0f} Hz" for name, topic in shown.items())
+    shown = {"camera": camera_infos(robot), "state": [robot.state_topic], "commands": [robot.command_topic]}
+    rates = ", ".join(f"{name} {min(map(watch.rate_hz, of)):.0f} Hz" for name, of in shown.items())
     free = shutil.disk_usage(session.out).free / 1e9
-    trouble = f"  !! {watch.camera_trouble}" if watch.camera_trouble else ""
-    return f"{recorded}/{session.episodes} episodes  {state}  {rates}, {watch.dropped} lost  {free:.0f} GB{trouble}"
+    trouble = f"  !! {watch.cameras.trouble}" if watch.cameras.trouble else ""
+    lost = watch.cameras.dropped
+    return f"{recorded}/{session.episodes} episodes  {state}  {rates}, {lost} lost  {free:.0f} GB{trouble}"
 
 
 def _finished(out: Path) -> set[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Joy
 
+from fosp_bringup.camera_health import CameraHealth
 from fosp_bringup.graph_client import GraphClient
-from fosp_bringup.preflight import Observed
+from fosp_bringup.preflight import Brightness, Observed
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.exposure import ExposureSettling
@@ -24,6 +27,8 @@ from fosp_learner.recorder_node import message_class
 from fosp_msgs.msg import StepFeedback
 
 RATE_WINDOW_S = 2.0
+CAMERA_STATUS = ": camera"
+"""How the diagnostics of a camera are named: after its node."""
 
 
 class GraphWatch(GraphClient):
@@ -36,8 +41,7 @@ class GraphWatch(GraphClient):
         self._observed_since_s = time.monotonic()
         self.feedback: StepFeedback | None = None
         self.episode_since_s = 0.0
-        self.dropped = 0
-        self.camera_trouble = ""
+        self.cameras = CameraHealth()
         for topic, message_type in wanted.items():
             self._watch(topic, message_type)
         self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP)
@@ -45,6 +49,19 @@ class GraphWatch(GraphClient):
         self._joy: Any = None
 
     # -- what was seen -------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def watching(self, wanted: Mapping[str, str]) -> Iterator[None]:
+        """Count these topics (name -> type), too, for a while: images are too many bytes to be listened to for long."""
+        subscriptions = []
+        for topic, message_type in wanted.items():
+            self._ages[topic], self._receipts[topic] = [], deque()
+            subscriptions.append(self._watch(topic, message_type))
+        try:
+            yield
+        finally:
+            for subscription in subscriptions:
+                self.node.destroy_subscription(subscription)
+
     def observe(self, seconds: float) -> dict[str, Observed]:
         """What came on each topic during the next `seconds`."""
         for ages in self._ages.values():
@@ -64,30 +81,30 @@ class GraphWatch(GraphClient):
             receipts.popleft()
         return len(receipts) / RATE_WINDOW_S
 
-    def settle_exposure(self, topics_of_images: Iterable[str], timeout_s: float) -> tuple[bool, int]:
-        """Whether the images of every camera have one brightness by the end, and the bytes of one frame of each."""
-        settling = {topic: ExposureSettling() for topic in topics_of_images}
-        sizes: dict[str, int] = {}
+    def settle_exposure(self, images: Mapping[str, str], timeout_s: float) -> dict[str, Brightness]:
+        """What the colour images (topic -> type) show: until all have settled, at most so long."""
+        settling = {topic: ExposureSettling() for topic in images}
+        seen = {topic: Brightness() for topic in images}
 
         def receive(topic: str, message: Any) -> None:
-            sizes[topic] = len(message.data)
-            settling[topic].add(rgb_view(message))
+            now = seen[topic]
+            now.frames, now.frame_bytes = now.frames + 1, len(message.data)
+            try:
+                settling[topic].add(rgb_view(message))
+                now.settled, now.unreadable = settling[topic].settled, ""
+            except UserError as error:
+                now.settled, now.unreadable = False, str(error)
 
         subscriptions = [
-            self.node.create_subscription(
-                message_class(_image_type(topic)), topic, lambda m, t=topic: receive(t, m), qos.IMAGE
-            )
-            for topic in settling
+            self.node.create_subscription(message_class(kind), topic, partial(receive, topic), qos.IMAGE)
+            for topic, kind in images.items()
         ]
         until = time.monotonic() + timeout_s
-        while time.monotonic() < until and not all(s.settled for s in settling.values()):
-            try:
-                self.spin(0.1)
-            except UserError:
-                break
+        while time.monotonic() < until and not all(one.settled for one in seen.values()):
+            self.spin(0.1)
         for subscription in subscriptions:
             self.node.destroy_subscription(subscription)
-        return all(s.settled for s in settling.values()), sum(sizes.values())
+        return seen
 
     def press(self, axes: list[float], buttons: list[int]) -> None:
         """Publish the state of a device of ours on `joy`."""
@@ -98,16 +115,17 @@ class GraphWatch(GraphClient):
         self._joy.publish(message)
 
     # -- messages ------------------------------------------------------------------------------------
-    def _watch(self, topic: str, message_type: str) -> None:
-        stamped = has_header(message_type)
+    def _watch(self, topic: str, message_type: str) -> Any:
+        stamped, ages, receipts = has_header(message_type), self._ages[topic], self._receipts[topic]
 
         def receive(data: bytes) -> None:
             now_ns = self.node.get_clock().now().nanoseconds
             age_s = (now_ns - stamp_of(data, message_type, now_ns)) * 1e-9 if stamped else math.nan
-            self._ages[topic].append(age_s)
-            self._receipts[topic].append(time.monotonic())
+            ages.append(age_s)
+            receipts.append(time.monotonic())
 
-        self.node.create_subscription(message_class(message_type), topic, receive, qos.RECORD_BEST_EFFORT, raw=True)
+        profile = qos.RECORD_BEST_EFFORT
+        return self.node.create_subscription(message_class(message_type), topic, receive, profile, raw=True)
 
     def _on_feedback(self, message: StepFeedback) -> None:
         if message.is_first:
@@ -116,11 +134,8 @@ class GraphWatch(GraphClient):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name.endswith(": camera"):
-                values = {value.key: value.value for value in status.values}
-                self.dropped = int(values.get("dropped", "0"))
-                self.camera_trouble = status.message if status.level != b"\x00" else ""
-
-
-def _image_type(topic: str) -> str:
-    return f"sensor_msgs/msg/{'CompressedImage' if topic.endswith('/compressed') else 'Image'}"
+            name, is_camera, _ = status.name.partition(CAMERA_STATUS)
+            if is_camera:
+                lost = {value.key: value.value for value in status.values}.get("dropped", "")
+                trouble = status.message if status.level != DiagnosticStatus.OK else ""
+                self.cameras.told(name, int(lost) if lost.isdecimal() else 0, trouble)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fosp_core.exposure import FRAMES
 from fosp_core.specs import RobotConfig
 from fosp_learner.feedback_rules import GoalRule
 
@@ -42,6 +43,18 @@ class Observed:
     """One for each message: receipt minus header stamp, on the ROS clock; NaN without a header."""
 
 
+@dataclass
+class Brightness:
+    """What the images of one camera showed before the exposure was judged."""
+
+    frames: int = 0
+    settled: bool = False
+    frame_bytes: int = 0
+    """Of the newest image."""
+    unreadable: str = ""
+    """Why the newest image could not be read."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """`ok` or not, and one line; `remedy` is empty when all is well."""
@@ -64,6 +77,23 @@ def check_stream(expected: Expected, observed: Observed) -> Finding:
         text = f"{topic}: {rate_hz:.1f} Hz instead of {expected.rate_hz:g}"
         return Finding(False, text, "a slower profile, a USB 3 port, a wired network, or larger socket buffers")
     return _check_clock(topic, rate_hz, [age for age in observed.ages_s if not math.isnan(age)])
+
+
+def check_images(expected: Expected, images: Observed, infos: Observed) -> Finding:
+    """The images themselves; `infos`: of the camera_info beside them, which may come where they do not."""
+    if images.ages_s or not infos.ages_s:
+        return check_stream(expected, images)
+    text = f"{expected.topic}: no image in {images.seconds:.0f} s, although its camera_info comes"
+    if not images.publishers:
+        return Finding(False, text, "nobody publishes it: correct camera_topics in the robot file, or the driver")
+    return Finding(False, text, "larger socket buffers (fosp doctor), a wired network, or restart the camera's driver")
+
+
+def check_publisher(topic: str, publishers: int, remedy: str) -> Finding:
+    """A topic that speaks only when something changes: it has no rate, but somebody must be there to speak."""
+    if publishers:
+        return Finding(True, f"{topic}: {publishers} publisher{'s' if publishers > 1 else ''}")
+    return Finding(False, f"{topic}: nobody publishes it", remedy)
 
 
 def check_goal(rule: GoalRule, robot: RobotConfig) -> Finding:
@@ -112,7 +142,13 @@ def check_disk(free_bytes: int, needed_bytes: int) -> Finding:
     )
 
 
-def check_exposure(settled: bool) -> Finding:
-    if settled:
-        return Finding(True, "exposure: settled")
-    return Finding(False, "exposure: the brightness of the images changes", "steady the light, or fix the exposure")
+def check_exposure(topic: str, seen: Brightness) -> Finding:
+    """Of a camera whose images come: are they of one brightness?"""
+    if seen.unreadable:
+        return Finding(False, f"{topic}: {seen.unreadable}", "have the camera's driver publish rgb8, bgr8 or mono8")
+    if seen.settled:
+        return Finding(True, f"{topic}: exposure settled")
+    if seen.frames < FRAMES:
+        remedy = "start again once the camera has warmed up"
+        return Finding(False, f"{topic}: {seen.frames} images are too few to judge the exposure", remedy)
+    return Finding(False, f"{topic}: the brightness of the images changes", "steady the light, or fix the exposure")

@@ -47,17 +47,18 @@ def write_tiny_bundle(
     decision_period_s: float = 0.05,
     seed: int = 0,
     dynamics: bool = False,
+    observation: ObservationSpec | None = None,
 ) -> Manifest:
     """Write a bundle for `robot` into `directory` and return its manifest; another `seed` gives another id.
 
-    `policy_action` (A,) is what both actors want, by default 0 on every axis. The nets are those of the module's
-    docstring.
+    `policy_action` (A,) is what both actors want, by default 0 on every axis; `observation`: the cameras, by default
+    one. The nets are those of the module's docstring; brightness is that of all cameras together.
     """
     size = robot.action.size
     wanted = np.zeros(size, np.float32) if policy_action is None else np.asarray(policy_action, np.float32)
     if wanted.shape != (size,):
         raise ValueError(f"policy_action must be ({size},), got {wanted.shape}")
-    manifest = tiny_manifest(robot, decision_period_s, {"seed": seed})
+    manifest = tiny_manifest(robot, decision_period_s, {"seed": seed}, observation)
     image = manifest.observation.shape
     models = {
         "encoder": _encoder(image, size, list(signatures(manifest)["encoder"][1])),
@@ -72,7 +73,10 @@ def write_tiny_bundle(
 
 
 def tiny_manifest(
-    robot: RobotConfig, decision_period_s: float = 0.05, training: Mapping[str, Any] | None = None
+    robot: RobotConfig,
+    decision_period_s: float = 0.05,
+    training: Mapping[str, Any] | None = None,
+    observation: ObservationSpec | None = None,
 ) -> Manifest:
     """Manifest of a tiny bundle before it is written: `id` and `files` are empty."""
     calibration = Calibration(
@@ -93,7 +97,7 @@ def tiny_manifest(
         task="tiny",
         robot=robot.name,
         size="nano",
-        observation=ObservationSpec(),
+        observation=observation or ObservationSpec(),
         action=robot.action,
         latent=LatentSpec(deter=DETER, stoch=STOCH),
         decision_period_s=decision_period_s,

@@ -31,7 +31,7 @@ def camera_topics(robot: RobotConfig) -> dict[str, str]:
         image = topics.of_camera(topics.COLOR_IMAGE, camera.name)
         kind = "CompressedImage" if robot.is_compressed(image) else "Image"
         found[robot.image_topic(image)] = f"sensor_msgs/msg/{kind}"
-        found[_info_beside(robot.image_topic(image))] = "sensor_msgs/msg/CameraInfo"
+        found[info_beside(robot.image_topic(image))] = "sensor_msgs/msg/CameraInfo"
         if camera.depth:
             found[topics.of_camera(topics.DEPTH_IMAGE, camera.name)] = "sensor_msgs/msg/Image"
             found[topics.of_camera(topics.DEPTH_INFO, camera.name)] = "sensor_msgs/msg/CameraInfo"
@@ -45,8 +45,14 @@ def all_topics(robot: RobotConfig) -> list[str]:
 
 def frame_topic(robot: RobotConfig) -> str:
     """The camera_info beside the images of the first camera: one small message for each frame, with its stamp."""
-    return _info_beside(robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, robot.cameras[0].name)))
+    return info_beside(robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, robot.cameras[0].name)))
 
 
-def _info_beside(image: str) -> str:
+def image_topics(robot: RobotConfig) -> dict[str, str]:
+    """Those of them that are images -> type: colour, and depth where a camera gives it."""
+    return {topic: kind for topic, kind in camera_topics(robot).items() if not kind.endswith("CameraInfo")}
+
+
+def info_beside(image: str) -> str:
+    """The camera_info that belongs to the images of the topic `image`."""
     return f"{image.removesuffix('/compressed').rpartition('/')[0]}/camera_info"

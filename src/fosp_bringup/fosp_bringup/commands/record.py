@@ -130,6 +130,7 @@ def _by_a_person(
     )
     name = robot or read_scenario(scenario_path(scenario)).robot
     config = read_robot(robot_path(name))
-    topic = read_mapping(teleop_path(device), config.action).topic
+    mapping = read_mapping(teleop_path(device), config.action)
     rules = read_feedback_config(feedback_path(feedback)) if feedback else None
-    return record_session(Session(described, config, out, episodes, topic, keyboard, rules))
+    repeats = mapping.deadman is not None
+    return record_session(Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules))
