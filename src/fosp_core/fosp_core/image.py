@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
+from fosp_core.image_header import compressed_size, is_cut_off
 
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+MAX_IMAGE_BYTES = 1 << 27
+"""A 44 megapixel RGB image; what is larger is no camera's, and would keep the encoder from its deadlines."""
 
 
 def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -28,13 +30,26 @@ def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
     return cv2.resize(cropped, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
-    """A JPEG or PNG of (n,) bytes as (H, W, 3) uint8 RGB; UserError, with `description`, when it cannot be decoded.
+def check_image(width: int, height: int, held_bytes: int) -> None:
+    """UserError when an image holds more than MAX_IMAGE_BYTES, or would take more as RGB of `width` x `height`."""
+    size = max(held_bytes, width * height * 3)
+    if size > MAX_IMAGE_BYTES:
+        raise UserError(
+            f"image of {width}x{height}, {size} bytes, is larger than a camera's ({MAX_IMAGE_BYTES} at most)"
+        )
 
-    OpenCV fills up a JPEG that was cut off with grey, so its end is looked for.
+
+def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
+    """A JPEG or PNG of (n,) bytes as (H, W, 3) uint8 RGB.
+
+    UserError, with `description`, when it cannot be decoded, and before anything is decoded when it is too large.
     """
-    cut = data[:2].tobytes() == _JPEG and _JPEG_END not in data[-1024:].tobytes()
-    decoded = None if cut or not len(data) else cv2.imdecode(data, cv2.IMREAD_COLOR)
+    held = memoryview(np.ascontiguousarray(data))
+    size = compressed_size(held)
+    decoded = None
+    if size is not None and not is_cut_off(held):
+        check_image(*size, len(held))
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if decoded is None:
         raise UserError(f"compressed image of format '{description}' cannot be decoded; record or publish jpeg or png")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,12 +1,14 @@
 import array
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
+from fosp_core import image
 from fosp_core.errors import UserError
-from fosp_core.ros import image_message
 from fosp_core.ros.image_message import fill_depth, fill_image, image_view, rgb_view
 
 
@@ -95,9 +97,9 @@ def test_a_message_reused_for_another_shape_of_as_many_pixels_says_the_new_shape
 
 
 def test_an_image_larger_than_any_camera_s_is_refused_before_it_is_looked_at(monkeypatch):
-    monkeypatch.setattr(image_message, "MAX_IMAGE_BYTES", 100)
+    monkeypatch.setattr(image, "MAX_IMAGE_BYTES", 100)
     message = Image(height=10, width=10, step=30, encoding="rgb8", data=array.array("B", bytes(300)))
-    with pytest.raises(UserError, match="300 bytes is larger than a camera's"):
+    with pytest.raises(UserError, match="300 bytes, is larger than a camera's"):
         image_view(message)
 
 
@@ -109,6 +111,82 @@ def test_a_compressed_image_is_read_as_rgb_and_a_damaged_one_is_refused():
     for data in (jpeg[: len(jpeg) // 2], b"", b"text"):
         with pytest.raises(UserError, match="cannot be decoded"):
             rgb_view(CompressedImage(format="jpeg", data=data))
+
+
+@pytest.fixture
+def nothing_is_decoded(monkeypatch):
+    def reached(*_):
+        raise AssertionError("decoded, with all the memory that it takes")
+
+    monkeypatch.setattr(image.cv2, "imdecode", reached)
+
+
+def png_of_zeros(width, height):
+    """As small as a PNG of this size gets, made without holding its pixels."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + 3 * width)) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def jpeg_that_says(width, height, mode=cv2.IMWRITE_JPEG_PROGRESSIVE, on=0):
+    """A JPEG of 12 x 8 whose header says another size."""
+    jpeg = bytearray(cv2.imencode(".jpg", random_pixels(8, 12, 3), [mode, on])[1].tobytes())
+    at = jpeg.index(b"\xff\xc2" if on else b"\xff\xc0")
+    jpeg[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(jpeg)
+
+
+@pytest.mark.usefixtures("nothing_is_decoded")
+def test_a_small_file_that_would_unpack_to_more_than_a_camera_s_image_is_never_unpacked():
+    png = png_of_zeros(8000, 8000)
+    assert len(png) < 200_000
+    larger = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 30_000, 30_000) + png[24:]
+    for data, size in (
+        (png, "8000x8000, 192000000 bytes,"),
+        (larger, "30000x30000"),
+        (jpeg_that_says(65_000, 60_000), "65000x60000"),
+        (jpeg_that_says(65_000, 60_000, on=1), "65000x60000"),
+    ):
+        with pytest.raises(UserError, match=f"image of {size}.* larger than a camera's") as error:
+            rgb_view(CompressedImage(format="jpeg", data=data))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("nothing_is_decoded")
+@pytest.mark.parametrize("extension", [".bmp", ".webp", ".tiff"])
+def test_what_is_neither_png_nor_jpeg_is_refused_before_it_is_decoded(extension):
+    data = cv2.imencode(extension, random_pixels(8, 12, 3))[1].tobytes()
+    with pytest.raises(UserError, match="format 'x' cannot be decoded; record or publish jpeg or png"):
+        rgb_view(CompressedImage(format="x", data=data))
+
+
+@pytest.mark.usefixtures("nothing_is_decoded")
+def test_a_header_that_is_damaged_or_hides_its_size_is_refused():
+    png, jpeg = png_of_zeros(12, 8), jpeg_that_says(12, 8)
+    for data in (
+        png[:20],
+        png[:12] + b"IDAT" + png[16:],
+        jpeg[:2] + b"junk" + jpeg[2:],  # libjpeg looks further on
+        jpeg[:2] + b"\xff\xd8" + jpeg[2:],
+        jpeg[:2] + b"\xff\xe1\xff\xff" + jpeg[2:],
+        b"\xff\xd8\xff\xc0\0\x11\x08\xff\xd9",
+    ):
+        with pytest.raises(UserError, match="cannot be decoded"):
+            rgb_view(CompressedImage(format="x", data=data))
+
+
+def test_jpegs_of_all_kinds_and_with_comments_and_fill_bytes_are_read():
+    pixels = np.full((8, 12, 3), 90, np.uint8)
+    for on in (0, 1):
+        jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, on])[1].tobytes()
+        commented = jpeg[:2] + b"\xff\xff\xff\xfe\0\x06\xff\xc0\0\x11" + jpeg[2:]
+        for data in (jpeg, commented):
+            assert np.abs(rgb_view(CompressedImage(format="jpeg", data=data)).astype(int) - pixels).max() <= 2
 
 
 def test_depth_in_millimetres_reads_back():

@@ -16,6 +16,7 @@ import yaml
 import zstandard
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
+from fosp_core import image
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
@@ -41,8 +42,8 @@ def images_as(extension: str) -> Callable[[Message], list[Message]]:
             return [message]
         pixels = content.data.reshape(content.height, content.width, 3)
         _, packed = cv2.imencode(extension, np.ascontiguousarray(pixels[..., ::-1]))
-        image = compressed(content.header, f"rgb8; {extension[1:]} compressed bgr8", packed.reshape(-1))
-        return [(f"{topic}/compressed", "sensor_msgs/msg/CompressedImage", when, image)]
+        picture = compressed(content.header, f"rgb8; {extension[1:]} compressed bgr8", packed.reshape(-1))
+        return [(f"{topic}/compressed", "sensor_msgs/msg/CompressedImage", when, picture)]
 
     return change
 
@@ -115,6 +116,47 @@ def test_a_jpeg_that_was_cut_off_is_refused_and_not_filled_with_grey(
 
     with pytest.raises(UserError, match="cannot be decoded"):
         read_episodes(rewrite_bag(write_bag(), cut), SMALL, robot, PERIOD_S)
+
+
+@pytest.mark.parametrize(
+    ("extension", "before_size"), [(".png", b"IHDR"), (".jpg", b"\xff\xc0\0\x11\x08")], ids=["png", "jpeg"]
+)
+def test_a_small_picture_that_would_unpack_to_more_than_a_camera_s_is_never_unpacked(
+    write_bag: WriteBag,
+    rewrite_bag: WriteBag,
+    robot: RobotConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    extension: str,
+    before_size: bytes,
+):
+    compress = images_as(extension)
+
+    def lie(message: Message) -> list[Message]:
+        (changed,) = compress(message)
+        if changed[1] == "sensor_msgs/msg/CompressedImage":
+            data = bytearray(changed[3].data)
+            at = data.index(before_size) + len(before_size)
+            size = struct.pack(">II" if extension == ".png" else ">HH", 8000, 8000)
+            data[at : at + len(size)] = size
+            changed[3].data = np.frombuffer(data, np.uint8)
+        return [changed]
+
+    def reached(*_: Any) -> None:
+        raise AssertionError("decoded, with all the memory that it takes")
+
+    lying = rewrite_bag(write_bag(), lie)
+    monkeypatch.setattr(cv2, "imdecode", reached)
+    with pytest.raises(UserError, match=r"8000x8000.* larger than a camera's"):
+        read_episodes(lying, SMALL, robot, PERIOD_S)
+
+
+def test_a_raw_image_larger_than_a_camera_s_is_refused(
+    write_bag: WriteBag, robot: RobotConfig, monkeypatch: pytest.MonkeyPatch
+):
+    bag = write_bag()
+    monkeypatch.setattr(image, "MAX_IMAGE_BYTES", 100)
+    with pytest.raises(UserError, match="larger than a camera's"):
+        read_episodes(bag, SMALL, robot, PERIOD_S)
 
 
 def test_a_split_sqlite_bag_of_humble_is_read(

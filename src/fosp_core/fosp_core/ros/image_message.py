@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from fosp_core.errors import UserError
-from fosp_core.image import decoded_rgb
+from fosp_core.image import check_image, decoded_rgb
 
-MAX_IMAGE_BYTES = 1 << 27
-"""A 40 megapixel RGB image; what is larger is no camera's, and would keep the encoder from its deadlines."""
 _ENCODINGS: dict[str, tuple[Any, int]] = {
     "rgb8": (np.uint8, 3),
     "bgr8": (np.uint8, 3),
@@ -29,7 +27,7 @@ def image_view(message: Image) -> NDArray[Any]:
     No copy is made: the view lives as long as the message. Raises UserError for any other encoding, or when height,
     width, step and data do not fit each other.
     """
-    _check_bytes(message)
+    check_image(message.width, message.height, len(message.data))
     if message.encoding not in _ENCODINGS:
         return _through_cv_bridge(message)
     dtype, channels = _ENCODINGS[message.encoding]
@@ -54,7 +52,6 @@ def image_view(message: Image) -> NDArray[Any]:
 def rgb_view(message: Image | CompressedImage) -> NDArray[np.uint8]:
     """The pixels as (H, W, 3) uint8 RGB; a view where the encoding allows. UserError as `image_view`."""
     if not hasattr(message, "encoding"):  # also messages of rosbags, which are of other classes
-        _check_bytes(message)
         return decoded_rgb(np.frombuffer(message.data, np.uint8), message.format)
     pixels = image_view(message)
     if message.encoding == "bgr8":
@@ -64,11 +61,6 @@ def rgb_view(message: Image | CompressedImage) -> NDArray[np.uint8]:
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
         raise UserError(f"image encoding '{message.encoding}' holds no colour")
     return pixels
-
-
-def _check_bytes(message: Image | CompressedImage) -> None:
-    if len(message.data) > MAX_IMAGE_BYTES:
-        raise UserError(f"image of {len(message.data)} bytes is larger than a camera's ({MAX_IMAGE_BYTES} at most)")
 
 
 def fill_depth(message: Image, depth: NDArray[np.uint16]) -> None:

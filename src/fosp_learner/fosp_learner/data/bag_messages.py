@@ -14,7 +14,7 @@ from rosbags.typesys.store import Typestore
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_core.image import decoded_rgb
+from fosp_core.image import check_image, decoded_rgb
 from fosp_core.specs import RobotConfig
 from fosp_learner.data.mcap_stream import StoredMessage
 
@@ -70,6 +70,7 @@ def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
         return decoded_rgb(np.asarray(message.data, np.uint8), message.format)
     if kind != IMAGE:
         raise UserError(f"expected {IMAGE} or {COMPRESSED} on the camera topic, found {kind}")
+    check_image(message.width, message.height, len(message.data))
     channels = {"rgb8": 3, "bgr8": 3, "mono8": 1}.get(message.encoding)
     if channels is None:
         raise UserError(f"image encoding '{message.encoding}' is not supported; record rgb8, bgr8, mono8 or compressed")
