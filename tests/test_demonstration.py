@@ -240,13 +240,16 @@ def test_each_fault_of_a_robot_has_a_line_of_its_own_before_anything_is_recorded
     record: Callable[..., Command],
     graph: Any,
     arm: Arm,
+    wait_until: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     Gamepad(graph)
     fault(arm)
     out, rules = tmp_path / "bags", goal_rules(tmp_path / "rules.yaml")
     command = record("--robot", ROBOT, "--feedback", rules, "--teleop", "gamepad", "--out", out)
-    assert command.process.wait(120) == 1, command.log
+    wait_until(lambda: "ready:" in command.log or command.ended, timeout_s=90, what="the verdict of the check")
+    assert command.ended, command.log
+    assert command.process.returncode == 1
     for line in lines:
         assert f"!!  {line}" in command.log
     for words in unsaid:
