@@ -223,6 +223,20 @@ PROPOSALS = (
         effects.briefly(tampered(_PROPOSAL, lambda: changed(_actions([0.9, 0.5, 0.0]))), 0.5),
         None,
     ),
+    Fault(
+        "proposals close to the risk allowed",
+        "PASS",
+        ("SLOW_DOWN",),
+        tampered(_PROPOSAL, lambda: changed(_actions([0.45, 0.0, 0.0]))),
+        None,
+    ),
+    Fault(
+        "proposals of 1e6 where no critic minds: the limits hold",
+        "PASS",
+        ("OK",),
+        tampered(_PROPOSAL, lambda: changed(_actions([0.0, 0.0, 1e6]))),
+        None,
+    ),
     _latch(
         "risky proposals in a row", "VETOES", tampered(_PROPOSAL, lambda: changed(_actions([0.9, 0.5, 0.0]))), VETO_S
     ),

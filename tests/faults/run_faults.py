@@ -79,6 +79,8 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> Outcome:
         note = note or "the robot was stopped"
     if limit_s is not None and (stop_s is None or stop_s > limit_s):
         note = note or "not stopped in time"
+    if fault.decision == "STOP" and any(v.decision == Decision.LATCH for _, v in graph.verdicts[first_verdict:]):
+        note = note or "latched"
     if fault.decision == "LATCH" and stop_s is not None:
         after = [c for c in commands if c.receipt_s > begun.since_s + stop_s]
         note = note or ("moved before a reset" if any(any(c.value) for c in after) else "")

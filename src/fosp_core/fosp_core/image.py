@@ -44,7 +44,7 @@ def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
 
     UserError, with `description`, when it cannot be decoded, and before anything is decoded when it is too large.
     """
-    held = memoryview(np.ascontiguousarray(data))
+    held = np.ascontiguousarray(data).data
     size = compressed_size(held)
     decoded = None
     if size is not None and not is_cut_off(held):
