@@ -140,6 +140,88 @@ def test_a_person_may_drive_the_simulated_robot() -> None:
         stack(simulator="mujoco", scenario="safe_goal", teleop="wheel")
 
 
+def base_bundle(tmp_path: Path, robot: str) -> Path:
+    write_tiny_bundle(tmp_path / robot, read_robot(robot_path(robot)))
+    return tmp_path / robot
+
+
+@pytest.mark.parametrize(("robot", "rate_hz"), [("diff_drive", 30.0), ("sim_base", 40.0)])
+def test_a_base_with_a_realsense_drives_to_a_goal_by_its_own_robot_file(
+    tmp_path: Path, robot: str, rate_hz: float
+) -> None:
+    bundle, rules = base_bundle(tmp_path, robot), share() / "config" / "feedback" / "base_goal.yaml"
+    described = stack(bundle=bundle, robot=robot, camera="realsense", feedback="base_goal", namespace="left")
+    assert names(described) == ["camera_node", "encoder_node", "policy_node", "feedback_node", MONITOR, MANAGER]
+    assert parameters(described, "camera_node") == {
+        "source": "realsense",
+        "camera_name": "camera",
+        "rate_hz": rate_hz,
+        "width": 640,
+        "height": 480,
+        "serial": "",
+        "depth": False,
+        "exposure": "auto",
+    }
+    assert parameters(described, "feedback_node") == {"rules": str(rules), "robot": str(robot_path(robot))}
+    for name in ("encoder_node", "policy_node", MONITOR):
+        assert parameters(described, name) == {"bundle": str(bundle), "robot": str(robot_path(robot))}
+    for process in described.processes:
+        arguments = described.ros_arguments(process)
+        remapped = [arguments[i + 1] for i, argument in enumerate(arguments) if argument == "-r"]
+        assert remapped == [f"__node:={process.name}", "__ns:=/left"], "topics are named by the robot file alone"
+
+
+def test_two_robots_side_by_side_share_neither_a_name_nor_an_enclave(tmp_path: Path) -> None:
+    bundle = base_bundle(tmp_path, "diff_drive")
+    sides = [stack(bundle=bundle, robot="diff_drive", namespace=side) for side in ("left", "/right/")]
+    told = [{tuple(side.ros_arguments(process)[1:7]) for process in side.processes} for side in sides]
+    assert not told[0] & told[1]
+    for side, name in zip(sides, ("left", "right"), strict=True):
+        for process in side.processes:
+            arguments = side.ros_arguments(process)
+            assert f"__ns:=/{name}" in arguments
+            assert arguments[arguments.index("--enclave") + 1] == f"/{name}/{process.name}"
+        assert parameters(side, MANAGER)["nodes"] == ["encoder_node", "policy_node", MONITOR], "relative names"
+
+
+def test_a_learner_learns_beside_the_robot_that_goes_on_without_it(bundle: Path, tmp_path: Path) -> None:
+    run, config = tmp_path / "run", tmp_path / "finetune.yaml"
+    config.write_text("{}")
+    folders = [tmp_path / "old", tmp_path / "new"]
+    for folder in folders:
+        folder.mkdir()
+    described = simulated(bundle, learner=run, learner_config=config, offline=":".join(map(str, folders)))
+    assert parameters(described, "learner_node") == {
+        "bundle": str(bundle),
+        "robot": str(robot_path("sim_arm")),
+        "run": str(run),
+        "cache": str(Path("runs/cache").absolute()),
+        "offline": [str(folder) for folder in folders],
+        "config": str(config),
+    }
+    learner = next(process for process in described.processes if process.name == "learner_node")
+    assert learner.dispensable
+    assert described.respawns(learner), "also where nothing else is started anew"
+    assert "learner_node" not in parameters(described, MANAGER)["nodes"]
+    alone = parameters(simulated(bundle, learner=run), "learner_node")
+    assert (alone["offline"], alone["config"]) == ([""], "")
+    assert "learner_node" not in names(simulated(bundle))
+
+
+def test_a_learners_mistakes_are_found_before_anything_starts(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent: no such folder of bags \(offline\)"):
+        simulated(bundle, learner=tmp_path / "run", offline=str(tmp_path / "absent"))
+    with pytest.raises(UserError, match=r"absent\.yaml"):
+        simulated(bundle, learner=tmp_path / "run", learner_config=tmp_path / "absent.yaml")
+
+
+def test_only_the_policy_explores_and_only_where_it_is_asked_to(bundle: Path) -> None:
+    described = simulated(bundle, exploring=True)
+    assert parameters(described, "policy_node")["exploring"] is True
+    assert not [p.name for p in described.processes if p.name != "policy_node" and "exploring" in p.parameters]
+    assert "exploring" not in parameters(simulated(bundle), "policy_node")
+
+
 def test_on_simulated_time_the_simulator_makes_it_and_all_others_read_it(bundle: Path) -> None:
     described = simulated(bundle, use_sim_time=True)
     assert parameters(described, "sim_node")["publish_clock"] is True
