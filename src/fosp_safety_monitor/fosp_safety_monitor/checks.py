@@ -59,7 +59,7 @@ def check_frozen(frozen: FrozenImage, thresholds: Thresholds) -> Finding | None:
     return _latch(Reason.IMAGE, f"{text} as far as in {crept:.1f} at full speed")
 
 
-def check_pose_changes(unseen: Unseen, thresholds: Thresholds, now: Now) -> Finding | None:
+def check_pose_changes(unseen: Unseen, thresholds: Thresholds) -> Finding | None:
     """The pose changes while the robot is told to move; else LATCH.
 
     A driver that repeats a pose under new stamps looks alive otherwise, and the workspace would not hold. Robots that
@@ -67,7 +67,7 @@ def check_pose_changes(unseen: Unseen, thresholds: Thresholds, now: Now) -> Find
     """
     if not thresholds.needs_pose or thresholds.target_lead is not None or not unseen.moved:
         return None
-    lasted_s, limit_s = now.monotonic_s - unseen.since_s, thresholds.parameters.frozen_pose_s
+    lasted_s, limit_s = unseen.until_s - unseen.since_s, thresholds.parameters.frozen_pose_s
     told = max((abs(unseen.moved[i]) for i in thresholds.linear_axes), default=0.0)
     if lasted_s < limit_s or told <= LEAST_TRAVEL_M:
         return None

@@ -138,7 +138,7 @@ def judge_tick(
         held_up,
         checks.check_clock(state.ticked, thresholds, now),
         # Latched, nothing moves any more that the pose could show.
-        None if state.latched else checks.check_pose_changes(state.unseen, thresholds, now),
+        None if state.latched else checks.check_pose_changes(state.unseen, thresholds),
     ]
     findings += _check_standing(state, robot, thresholds, now)
     stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
@@ -357,7 +357,7 @@ def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: C
         state,
         command=sent,
         travel=state.travel.after(sent, now.monotonic_s),
-        unseen=state.unseen.after(robot.position, state.command, elapsed_s, now.monotonic_s),
+        unseen=state.unseen.after(robot.position, robot.pose, state.command, elapsed_s),
         acceleration=tuple(acceleration.tolist()),
         ticked=now,
         limited=state.limited or limited,

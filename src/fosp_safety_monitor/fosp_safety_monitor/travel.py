@@ -51,18 +51,25 @@ class Unseen:
     position: tuple[float, float, float] | None = None
     """m; None: no pose came yet."""
     since_s: float = 0.0
-    """Monotonic clock of the first tick that saw it there."""
+    """Receipt of the first pose that was the same, monotonic clock."""
+    until_s: float = 0.0
+    """Receipt of the last one: a pose that does not come any more is stale, not frozen."""
     moved: tuple[float, ...] = ()
     """Integral (n,) in m and rad of the commands since then."""
 
     def after(
-        self, position: tuple[float, float, float] | None, command: tuple[float, ...], elapsed_s: float, now_s: float
+        self,
+        position: tuple[float, float, float] | None,
+        measured: Received | None,
+        command: tuple[float, ...],
+        elapsed_s: float,
     ) -> Unseen:
         """A tick later, `command` (n,) m/s and rad/s having been in force for `elapsed_s`."""
+        receipt_s = 0.0 if measured is None else measured.receipt_s
         if position is None or position != self.position:
-            return Unseen(position, now_s, (0.0,) * len(command))
+            return Unseen(position, receipt_s, receipt_s, (0.0,) * len(command))
         moved = tuple(m + elapsed_s * c for m, c in zip(self.moved, command, strict=True))
-        return Unseen(position, self.since_s, moved)
+        return Unseen(position, self.since_s, receipt_s, moved)
 
 
 NOTHING_UNSEEN = Unseen()

@@ -91,6 +91,12 @@ def test_a_pose_that_stays_the_same_to_the_last_bit_while_the_robot_moves_latche
     assert outcome(ticks[-1].finding) == (Decision.LATCH, Reason.NOT_FOLLOWING)
 
 
+def test_a_pose_that_does_not_come_any_more_is_stale_and_not_frozen(moving):
+    ticks = moving.drive(0.6, robot=False)
+    assert outcome(ticks[-1].finding) == (Decision.STOP, Reason.STALE_ROBOT_STATE)
+    assert moving.drive(1.0)[-1].command == HALF_SPEED
+
+
 def test_a_robot_that_stands_may_keep_its_pose(scene):
     for _ in range(100):
         scene.wait(0.01)
