@@ -54,7 +54,24 @@ class Camera:
 
     name: str
     usb: float | None = None
-    """Version of the USB connection; None when unknown."""
+    """Version of a RealSense's USB connection, 0 when it does not tell; None for another camera."""
+    serial: str = ""
+    """Of a RealSense."""
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """The cameras of this machine."""
+
+    opened: tuple[Camera, ...] = ()
+    denied: tuple[str, ...] = ()
+    """Devices that are there, but that this user may not open."""
+    absent: tuple[str, ...] = ()
+    """Devices that the robot file names and that are not there."""
+    realsense: int = 0
+    """How many RealSense the USB bus shows."""
+    driver: bool = False
+    """Whether pyrealsense2 is installed."""
 
 
 def check_python(version: tuple[int, int]) -> Finding:
@@ -136,21 +153,37 @@ def check_gpu(gpu: str, providers: Sequence[str]) -> Finding:
     return _ok("GPU", f"{gpu}, used by ONNX Runtime" if gpu else "none; ONNX Runtime runs on the CPU")
 
 
-def check_camera(cameras: Sequence[Camera], realsense_plugged_in: int, driver: bool) -> Finding:
-    """`realsense_plugged_in`: how many the USB bus shows; `driver`: whether pyrealsense2 can be imported."""
-    if realsense_plugged_in and not driver:
+def check_camera(found: Cameras, serials: Sequence[str] = ()) -> Finding:
+    """`serials` of the RealSense that the robot file names."""
+    if found.realsense and not found.driver:
         return _error("Camera", "a RealSense is plugged in, but pyrealsense2 is missing", "pip install pyrealsense2")
-    if realsense_plugged_in > sum(camera.usb is not None for camera in cameras):
+    if found.realsense > sum(camera.usb is not None for camera in found.opened):
         remedy = "install librealsense's udev rules (99-realsense-libusb.rules), plug it in again, close other programs"
         return _error("Camera", "a RealSense is plugged in, but cannot be opened", remedy)
-    if not cameras:
+    if found.denied:
+        said = f"{', '.join(found.denied)} is there, but this user may not open it"
+        return _error("Camera", said, f'{_join_group("video")}; or a udev rule: KERNEL=="video*", MODE="0666"')
+    there = ", ".join(f"{camera.name} {camera.serial}".rstrip() for camera in found.opened)
+    missing = [serial for serial in serials if serial not in {camera.serial for camera in found.opened}]
+    absent = [*found.absent, *(f"RealSense {serial}" for serial in missing)]
+    if absent:
+        said = f"the robot file names {', '.join(absent)}, which is not there; there is: {there or 'none'}"
+        return _error("Camera", said, "plug it in, or correct 'cameras' in the robot file (ls /dev/v4l/by-id)")
+    if not found.opened:
         remedy = "plug it in, or start its driver and use camera:=none; simulation needs none"
         return _warning("Camera", "no RealSense and no /dev/video*", remedy)
-    slow = [camera for camera in cameras if camera.usb is not None and camera.usb < USB_3]
+    slow = [camera for camera in found.opened if camera.usb is not None and camera.usb < USB_3]
     if slow:
         remedy = "use a USB 3 port (blue) and the cable that came with the camera"
-        return _warning("Camera", f"{slow[0].name} is connected by USB {slow[0].usb}", remedy)
-    return _ok("Camera", ", ".join(camera.name for camera in cameras))
+        return _warning("Camera", f"{slow[0].name} {slow[0].serial} is connected by USB {slow[0].usb}", remedy)
+    return _ok("Camera", there)
+
+
+def check_gamepad(opened: Sequence[str], denied: Sequence[str]) -> Finding:
+    """Gamepads that joy_node can read, and those that this user may not."""
+    if denied:
+        return _warning("Gamepad", f"{', '.join(denied)} may not be read by this user", _join_group("input"))
+    return _ok("Gamepad", ", ".join(opened) or "none")
 
 
 def check_clock(now_s: float, synchronised: bool | None) -> Finding:
@@ -215,6 +248,10 @@ def check_cv_bridge(numpy: str, present: bool, error: str) -> Finding:
     if error:
         return _error("cv_bridge", f"cannot be used: {error}", "sudo apt install --reinstall ros-jazzy-cv-bridge")
     return _ok("cv_bridge", f"with numpy {numpy}")
+
+
+def _join_group(group: str) -> str:
+    return f"sudo usermod -aG {group} $USER, then log in again (in Docker: group_add {group})"
 
 
 def _ok(check: str, says: str) -> Finding:

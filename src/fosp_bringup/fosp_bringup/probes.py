@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from fosp_bringup.diagnosis import (
     RTPRIO,
     Camera,
+    Cameras,
     DdsSettings,
     Finding,
     check_bundle,
@@ -21,6 +23,7 @@ from fosp_bringup.diagnosis import (
     check_cv_bridge,
     check_dds,
     check_domains,
+    check_gamepad,
     check_gl,
     check_gpu,
     check_python,
@@ -30,26 +33,33 @@ from fosp_bringup.diagnosis import (
     check_socket_buffers,
 )
 from fosp_core.errors import UserError
+from fosp_core.specs import CameraConfig
 
 _TIMEOUT_S = 30.0
 _DOMAIN_PORT, _PORTS_PER_DOMAIN, _LAST_DOMAIN = 7400, 250, 232
 """RTPS: domain d listens to the multicast port 7400 + 250 d."""
+_DEV, _PROC, _SYS = Path("/dev"), Path("/proc"), Path("/sys")
 _REALSENSE_VENDOR, _REALSENSE_PRODUCTS = "8086", ("0a", "0b")
 
 
 def diagnose(robot: str = "", bundle: Path | None = None) -> list[Finding]:
-    """All findings about this machine, in the order in which a person would mend them."""
+    """All findings about this machine, in the order in which a person would mend them.
+
+    UserError for a robot file that cannot be read.
+    """
+    wanted = _cameras_of(robot)
     return [
         check_python(sys.version_info[:2]),
         check_ros(os.environ.get("ROS_DISTRO", ""), import_error("rclpy, sensor_msgs.msg, fosp_msgs.msg")),
         check_cv_bridge(numpy_version(), *cv_bridge()),
         check_dds(dds_settings()),
         check_domains(own_domain(), domains_in_use()),
-        check_socket_buffers(_sysctl("net/core/rmem_max"), _sysctl("net/core/wmem_max")),
+        check_socket_buffers(sysctl("net/core/rmem_max"), sysctl("net/core/wmem_max")),
         check_shared_memory(shutil.disk_usage("/dev/shm").free, left_behind()),
         check_realtime(realtime_granted()),
         check_clock(time.time(), clock_synchronised()),
-        check_camera(*cameras()),
+        check_camera(cameras(wanted), [camera.serial for camera in wanted if camera.serial]),
+        check_gamepad(*gamepads()),
         check_gpu(gpu_name(), onnx_providers()),
         check_gl(import_error("fosp_sim.gl as gl; gl.mujoco.GLContext(64, 64).make_current()")),
         check_bundle(str(bundle or ""), robot, bundle_error(bundle, robot)),
@@ -82,9 +92,9 @@ def numpy_version() -> str:
 
 
 def cv_bridge() -> tuple[bool, str]:
-    """Whether it is installed, and what its import says."""
+    """Whether it is installed, and what the import of its compiled part says: its own import does not load that."""
     present = importlib.util.find_spec("cv_bridge") is not None
-    return present, import_error("cv_bridge") if present else ""
+    return present, import_error("cv_bridge.boost.cv_bridge_boost") if present else ""
 
 
 def dds_settings() -> DdsSettings:
@@ -138,36 +148,56 @@ def clock_synchronised() -> bool | None:
     return {"yes": True, "no": False}.get(said.strip()) if code == 0 else None
 
 
-def cameras() -> tuple[list[Camera], int, bool]:
-    """Cameras that can be opened, how many RealSense the USB bus shows, and whether pyrealsense2 is installed."""
+def cameras(wanted: Sequence[CameraConfig] = (), sys_root: Path = _SYS, dev_root: Path = _DEV) -> Cameras:
+    """What there is, `wanted` (of a robot file) among it. A RealSense's own /dev/video* are left to its driver."""
     driver = importlib.util.find_spec("pyrealsense2") is not None
     plugged_in = sum(
         _read(path.parent / "idVendor").strip() == _REALSENSE_VENDOR
         and _read(path).strip().startswith(_REALSENSE_PRODUCTS)
-        for path in Path("/sys/bus/usb/devices").glob("*/idProduct")
+        for path in (sys_root / "bus/usb/devices").glob("*/idProduct")
     )
-    found = _realsense() if driver and plugged_in else []
-    video = [] if plugged_in else sorted(Path("/dev").glob("video*"))
-    return [*found, *(Camera(str(path)) for path in video if os.access(path, os.R_OK | os.W_OK))], plugged_in, driver
+    named = [Path(camera.device) for camera in wanted if camera.device.startswith(f"{dev_root}/")]
+    present = [path for path in named if path.exists()]
+    found = realsense() if driver and plugged_in else []
+    seen = present if plugged_in else [*present, *sorted(dev_root.glob("video*"))]
+    video = list({path.resolve(): path for path in reversed(seen)}.values())[::-1]
+    return Cameras(
+        opened=(*found, *(Camera(str(path)) for path in video if _may_open(path))),
+        denied=tuple(str(path) for path in video if not _may_open(path)),
+        absent=tuple(str(path) for path in named if path not in present),
+        realsense=plugged_in,
+        driver=driver,
+    )
 
 
-def _realsense() -> list[Camera]:
+def realsense() -> list[Camera]:
     """In a Python of its own: its driver may crash or hang on a device in a bad state."""
     script = (
         "import pyrealsense2 as rs\n"
         "i = rs.camera_info\n"
         "for d in rs.context().query_devices():\n"
-        "    print(d.get_info(i.name), d.get_info(i.serial_number), d.get_info(i.usb_type_descriptor), sep='|')\n"
+        "    wanted = i.usb_type_descriptor, i.serial_number, i.name\n"
+        "    print(*(d.get_info(k) if d.supports(k) else '' for k in wanted), sep='|')\n"
     )
     _, said, _ = run([sys.executable, "-c", script])
     found = []
-    for line in said.splitlines():
-        name, serial, usb = line.split("|")
+    for usb, serial, name in (line.split("|", 2) for line in said.splitlines() if line.count("|") > 1):
         try:
-            found.append(Camera(f"{name} {serial}", float(usb)))
+            found.append(Camera(name, float(usb), serial))
         except ValueError:
-            found.append(Camera(f"{name} {serial}", 0.0))
+            found.append(Camera(name, 0.0, serial))
     return found
+
+
+def gamepads(sys_root: Path = _SYS, dev_root: Path = _DEV) -> tuple[list[str], list[str]]:
+    """Gamepads whose events this user may read, and those whose he may not: joy_node reads /dev/input/event*."""
+    opened: list[str] = []
+    denied: list[str] = []
+    for gamepad in sorted((sys_root / "class/input").glob("js*")):
+        for event in sorted((gamepad / "device").glob("event*")):
+            path = dev_root / "input" / event.name
+            (opened if _may_open(path, os.R_OK) else denied).append(str(path))
+    return opened, denied
 
 
 def gpu_name() -> str:
@@ -204,9 +234,22 @@ def _last_line(result: tuple[int, str, str]) -> str:
     return lines[-1][:200] if lines else f"it ended with {code}"
 
 
-def _sysctl(name: str) -> int:
-    text = _read(f"/proc/sys/{name}").strip()
+def sysctl(name: str, proc_root: Path = _PROC) -> int:
+    """A setting of the kernel (net/core/rmem_max); 0 when it cannot be read."""
+    text = _read(proc_root / "sys" / name).strip()
     return int(text) if text.isdecimal() else 0
+
+
+def _cameras_of(robot: str) -> tuple[CameraConfig, ...]:
+    """Cameras that a robot file names; none when no robot was asked about."""
+    from fosp_bringup.paths import robot_path
+    from fosp_core.specs import read_robot
+
+    return read_robot(robot_path(robot)).cameras if robot else ()
+
+
+def _may_open(path: Path, mode: int = os.R_OK | os.W_OK) -> bool:
+    return os.access(path, mode, effective_ids=True)
 
 
 def _read(path: Path | str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from fosp_bringup import probes
 from fosp_bringup.diagnosis import (
     Camera,
+    Cameras,
     DdsSettings,
     Finding,
     Level,
@@ -21,6 +25,7 @@ from fosp_bringup.diagnosis import (
     check_cv_bridge,
     check_dds,
     check_domains,
+    check_gamepad,
     check_gl,
     check_gpu,
     check_python,
@@ -31,12 +36,12 @@ from fosp_bringup.diagnosis import (
 )
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.probes import bundle_error, diagnose, domains_in_use, import_error, left_behind, realtime_granted, run
-from fosp_core.specs import read_robot
+from fosp_core.specs import CameraConfig, read_robot
 from fosp_core.testing import write_tiny_bundle
 
 NOW = 1_800_000_000.0
 CPU, CUDA = ["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]
-REALSENSE = Camera("D435 1234", 3.2)
+REALSENSE = Camera("D435", 3.2, "1234")
 
 
 def dds(**changes: str) -> DdsSettings:
@@ -53,8 +58,10 @@ WELL = [
     check_gl(""),
     check_gpu("", CPU),
     check_gpu("H200", CUDA),
-    check_camera([REALSENSE], 1, True),
-    check_camera([Camera("/dev/video0")], 0, False),
+    check_camera(Cameras((REALSENSE,), realsense=1, driver=True), ["1234"]),
+    check_camera(Cameras((Camera("/dev/video0"),))),
+    check_gamepad([], []),
+    check_gamepad(["/dev/input/event5"], []),
     check_clock(NOW, True),
     check_clock(NOW, None),
     check_shared_memory(1 << 30, 0),
@@ -82,10 +89,14 @@ BROKEN = [
     (check_gl("ModuleNotFoundError: No module named 'mujoco'"), Level.WARNING, "not installed", "requirements/sim.txt"),
     (check_gpu("H200", CPU), Level.WARNING, "runs on the CPU", "pip install onnxruntime-gpu"),
     (check_gpu("", CUDA), Level.WARNING, "there is no GPU", "driver"),
-    (check_camera([], 0, True), Level.WARNING, "no RealSense", "camera:=none"),
-    (check_camera([], 1, False), Level.ERROR, "pyrealsense2 is missing", "pip install pyrealsense2"),
-    (check_camera([], 1, True), Level.ERROR, "cannot be opened", "udev rules"),
-    (check_camera([Camera("D435 1", 2.1)], 1, True), Level.WARNING, "USB 2.1", "USB 3 port"),
+    (check_camera(Cameras(driver=True)), Level.WARNING, "no RealSense", "camera:=none"),
+    (check_camera(Cameras(realsense=1)), Level.ERROR, "pyrealsense2 is missing", "pip install pyrealsense2"),
+    (check_camera(Cameras(realsense=1, driver=True)), Level.ERROR, "cannot be opened", "udev rules"),
+    (check_camera(Cameras((Camera("D435", 2.1),), realsense=1, driver=True)), Level.WARNING, "USB 2.1", "USB 3 port"),
+    (check_camera(Cameras(denied=("/dev/video0",))), Level.ERROR, "video0 is there, but", "usermod -aG video"),
+    (check_camera(Cameras((REALSENSE,), (), (), 1, True), ["99"]), Level.ERROR, "RealSense 99", "robot file"),
+    (check_camera(Cameras(absent=("/dev/v4l/by-id/left",))), Level.ERROR, "/dev/v4l/by-id/left", "robot file"),
+    (check_gamepad([], ["/dev/input/event5"]), Level.WARNING, "event5 may not be read", "usermod -aG input"),
     (check_clock(1000.0, True), Level.ERROR, "1970-01-01", "set-ntp true"),
     (check_clock(NOW, False), Level.WARNING, "not synchronised", "chrony"),
     (check_shared_memory(1 << 20, 0), Level.ERROR, "1 MiB free", "--shm-size"),
@@ -123,6 +134,85 @@ def test_the_checks_of_this_machine_all_run() -> None:
     findings = diagnose()
     assert [f.check for f in findings if f.check in ("Python", "ROS") and f.level is not Level.OK] == []
     assert {finding.check for finding in findings} == {finding.check for finding in WELL}
+
+
+def usb_device(sys_root: Path, name: str, vendor: str, product: str) -> None:
+    folder = sys_root / "bus/usb/devices" / name
+    folder.mkdir(parents=True)
+    (folder / "idVendor").write_text(f"{vendor}\n")
+    (folder / "idProduct").write_text(f"{product}\n")
+
+
+def test_a_realsense_on_the_bus_is_asked_for_its_name_serial_number_and_usb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usb_device(tmp_path, "2-1", "8086", "0b07")
+    usb_device(tmp_path, "1-4", "046d", "c52b")
+    said = "warning of the driver\n2.1|1234|Intel RealSense D435\n|99|Intel RealSense D405\n"
+    monkeypatch.setattr(probes, "run", lambda command: (0, said, ""))
+    found = probes.cameras(sys_root=tmp_path, dev_root=tmp_path)
+    assert found.realsense == 1
+    if found.driver:
+        names = [Camera("Intel RealSense D435", 2.1, "1234"), Camera("Intel RealSense D405", 0.0, "99")]
+        assert list(found.opened) == names
+        assert "USB 2.1" in check_camera(found).says
+
+
+def test_a_camera_that_this_user_may_not_open_is_no_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("video0", "video1"):
+        (tmp_path / name).touch()
+    wanted = [CameraConfig(source="opencv", device=str(tmp_path / name)) for name in ("video1", "video7")]
+    monkeypatch.setattr(probes, "_may_open", lambda path, mode=0: path.name != "video1")
+    found = probes.cameras(wanted, sys_root=tmp_path, dev_root=tmp_path)
+    assert [camera.name for camera in found.opened] == [str(tmp_path / "video0")]
+    assert found.denied == (str(tmp_path / "video1"),)
+    assert found.absent == (str(tmp_path / "video7"),)
+    assert "may not open" in check_camera(found).says
+
+
+def test_settings_of_the_kernel_are_read_and_one_that_is_not_there_is_zero(tmp_path: Path) -> None:
+    (tmp_path / "sys/net/core").mkdir(parents=True)
+    (tmp_path / "sys/net/core/rmem_max").write_text("212992\n")
+    sizes = [probes.sysctl(f"net/core/{name}", tmp_path) for name in ("rmem_max", "wmem_max")]
+    assert sizes == [212_992, 0]
+    assert check_socket_buffers(*sizes).level is Level.WARNING
+
+
+def test_a_gamepad_is_found_by_the_events_that_joy_node_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "class/input/js0/device/event5").mkdir(parents=True)
+    monkeypatch.setattr(probes, "_may_open", lambda path, mode: path.name != "event5")
+    assert probes.gamepads(tmp_path, tmp_path) == ([], [str(tmp_path / "input/event5")])
+
+
+def test_the_command_finds_what_is_really_broken_and_exits_with_1(tmp_path: Path) -> None:
+    """A cv_bridge whose compiled part was built for another numpy, no GL, another robot's bundle, a second domain."""
+    compiled = tmp_path / "path/cv_bridge/boost"
+    compiled.mkdir(parents=True)
+    (compiled.parent / "__init__.py").write_text("try:\n    from cv_bridge.boost.cv_bridge_boost import getCvType\n"
+                                                 "except ImportError:\n    pass\n")  # fmt: skip
+    (compiled / "__init__.py").touch()
+    (compiled / "cv_bridge_boost.py").write_text("raise ImportError('numpy.core.multiarray failed to import')\n")
+    write_tiny_bundle(tmp_path / "bundle", read_robot(robot_path("sim_arm")))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as node:
+        node.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        node.bind(("", 7400 + 250 * 231))
+        done = subprocess.run(
+            [*(sys.executable, "-m", "fosp_bringup.cli", "doctor", "--json"),
+             *("--robot", "sim_base", "--bundle", str(tmp_path / "bundle"))],
+            env={**os.environ, "PYTHONPATH": f"{tmp_path / 'path'}:{os.environ['PYTHONPATH']}", "ROS_DOMAIN_ID": "230",
+                 "__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent", "MUJOCO_GL": "egl"},
+            capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert found["Bundle"]["level"] == "error"
+    assert "sim_arm" in found["Bundle"]["says"]
+    assert found["cv_bridge"]["level"] == "error"
+    assert found["GL"]["level"] == "warning"
+    assert "231" in found["ROS domain"]["says"]
+    assert all(finding["remedy"] for finding in (found[name] for name in ("Bundle", "cv_bridge", "GL", "ROS domain")))
 
 
 def test_realtime_priority_is_asked_for_and_a_refusal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,8 @@ def doctor(
 ) -> int:
     """Check this machine; exit 1 if something will not work, 0 if all is well or only worth a warning."""
     from fosp_bringup.diagnosis import Level
-    from fosp_bringup.paths import robot_path
     from fosp_bringup.probes import diagnose
 
-    if robot:
-        robot_path(robot)
     findings = diagnose(robot, bundle)
     if as_json:
         print(json.dumps([{**asdict(finding), "level": finding.level.value} for finding in findings], indent=2))
