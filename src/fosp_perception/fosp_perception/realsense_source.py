@@ -87,6 +87,7 @@ class RealSenseSource:
             self._color_sensor = self._sensor_of(rs.stream.color)
             self._align = rs.align(rs.stream.color) if settings.depth else None
             self._depth_mm = self._depth_unit_mm() if settings.depth else 1.0
+            self._use_global_time()
             self._set_exposure()
             self.warnings = (*self._usb_warning(), *self._warm_up())
         except BaseException:
@@ -241,6 +242,13 @@ class RealSenseSource:
         if sensor is None or not sensor.supports(unit):
             return 1.0
         return round(float(sensor.get_option(unit)) * 1e3, 6)
+
+    def _use_global_time(self) -> None:
+        """Stamps on the host's clock, where the device gives them: the SDK's default, that others may have changed."""
+        wanted = self._rs.option.global_time_enabled
+        for sensor in self._device.query_sensors() if self._settings.recording is None else ():
+            if sensor.supports(wanted) and not sensor.is_option_read_only(wanted):
+                self._set(sensor, wanted, 1.0)
 
     def _set_exposure(self) -> None:
         rs, sensor, exposure = self._rs, self._color_sensor, self._settings.exposure

@@ -14,7 +14,7 @@ import contextlib
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,21 @@ POLL_S = 0.02
 START_MS = 1_700_000_000_000.0
 
 
-def record(path: Path, frames: int, *, serial: str = SERIAL, usb: str = "3.2", unit_m: float = 0.001) -> Path:
-    """A recording of `frames` grey frames of slowly changing brightness, with depth DISTANCE_MM everywhere."""
+def _slowly_changing(frame: int) -> int:
+    return 60 + frame // 30 % 100
+
+
+def record(
+    path: Path,
+    frames: int,
+    *,
+    serial: str = SERIAL,
+    usb: str = "3.2",
+    unit_m: float = 0.001,
+    domain: Any = rs.timestamp_domain.hardware_clock,
+    brightness: Callable[[int], int] = _slowly_changing,
+) -> Path:
+    """A recording of `frames` grey frames of this `brightness` by number, with depth DISTANCE_MM everywhere."""
     device = rs.software_device()
     for key, value in (("serial_number", serial), ("name", "Virtual RealSense"), ("usb_type_descriptor", usb)):
         device.register_info(getattr(rs.camera_info, key), value)
@@ -50,12 +63,13 @@ def record(path: Path, frames: int, *, serial: str = SERIAL, usb: str = "3.2", u
     for sensor, profile in zip(recorded, (color, depth), strict=True):
         sensor.open(profile)
         sensor.start(received)
-    for number, timestamp_ms, brightness in _exposures(frames):
-        pixels = np.full((HEIGHT, WIDTH, 3), brightness, np.uint8)
-        pixels[: HEIGHT // 2, : WIDTH // 2, 0] = 255 - brightness
+    for number in range(frames):
+        timestamp_ms, grey = START_MS + number * 1e3 / RATE_HZ, brightness(number)
+        pixels = np.full((HEIGHT, WIDTH, 3), grey, np.uint8)
+        pixels[: HEIGHT // 2, : WIDTH // 2, 0] = 255 - grey
         distances = np.full((HEIGHT, WIDTH), round(DISTANCE_MM * 1e-3 / unit_m), np.uint16)
-        sensors[0].on_video_frame(_frame(pixels, 3, color, number, timestamp_ms))
-        sensors[1].on_video_frame(_frame(distances.view(np.uint8), 2, depth, number, timestamp_ms))
+        sensors[0].on_video_frame(_frame(pixels, 3, color, number, timestamp_ms, domain))
+        sensors[1].on_video_frame(_frame(distances.view(np.uint8), 2, depth, number, timestamp_ms, domain))
         for _ in (color, depth):  # what was written has come through
             received.wait_for_frame(1000)
     for sensor in recorded:
@@ -78,11 +92,6 @@ def _pace(path: Path) -> None:
             connection.executemany("UPDATE messages SET timestamp = ? WHERE id = ?", moments)
 
 
-def _exposures(frames: int) -> Iterator[tuple[int, float, int]]:
-    """Number, timestamp in ms and brightness of each frame."""
-    return ((i, START_MS + i * 1e3 / RATE_HZ, 60 + i // 30 % 100) for i in range(frames))
-
-
 def _stream(kind: Any, uid: int, pixel_format: Any, bytes_per_pixel: int) -> Any:
     intrinsics = rs.intrinsics()
     intrinsics.width, intrinsics.height = WIDTH, HEIGHT
@@ -96,10 +105,10 @@ def _stream(kind: Any, uid: int, pixel_format: Any, bytes_per_pixel: int) -> Any
     return stream
 
 
-def _frame(pixels: Any, bytes_per_pixel: int, profile: Any, number: int, timestamp_ms: float) -> Any:
+def _frame(pixels: Any, bytes_per_pixel: int, profile: Any, number: int, timestamp_ms: float, domain: Any) -> Any:
     frame = rs.software_video_frame()
     frame.pixels, frame.stride, frame.bpp = pixels, WIDTH * bytes_per_pixel, bytes_per_pixel
-    frame.timestamp, frame.domain = timestamp_ms, rs.timestamp_domain.hardware_clock
+    frame.timestamp, frame.domain = timestamp_ms, domain
     frame.frame_number, frame.profile = number, profile.as_video_stream_profile()
     return frame
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from fosp_perception.virtual_realsense import (
     HEIGHT,
     RATE_HZ,
     SERIAL,
+    START_MS,
     WIDTH,
     VirtualPlug,
     record,
@@ -84,6 +87,93 @@ def test_colour_and_aligned_depth_come_with_stamps_of_now(opened: Callable[..., 
     assert (steps[:, 0] > 0).all()
     spacing = np.median(steps[:, 1] / steps[:, 0])
     assert spacing == pytest.approx(1e9 / RATE_HZ, rel=0.05), "the device's time, not that of the arrival"
+
+
+@pytest.mark.parametrize(("behind_s", "exact"), [(0.04, True), (2.0, False), (-0.005, None)])
+def test_stamps_of_global_time_are_taken_as_they_are_where_they_can_be_true(
+    tmp_path: Path, behind_s: float, exact: bool | None
+) -> None:
+    """`behind_s`: the device's clock behind the host's. Slightly ahead of it a stamp may be cut to the arrival."""
+    recording = record(tmp_path / "global.db3", 45, domain=rs.timestamp_domain.global_time)
+    moments = {round((START_MS + i * 1e3 / RATE_HZ) * 1e6) for i in range(45)}
+    offset_ns = round(START_MS * 1e6 + behind_s * 1e9) - time.monotonic_ns()
+    asked: list[int] = []
+
+    def now_ns() -> int:
+        asked.append(time.monotonic_ns() + offset_ns)
+        return asked[-1]
+
+    source = RealSenseSource(RealSenseSettings(**SIZE, recording=recording), now_ns)
+    try:
+        stamps = [(source.read().stamp_ns, asked[-1]) for _ in range(5)]
+    finally:
+        source.close()
+    assert all(0 <= now - stamp < 500_000_000 for stamp, now in stamps), "young, and never in the future"
+    taken = [min(abs(stamp - moment) for moment in moments) < 1000 for stamp, _ in stamps]
+    assert exact is None or any(taken) is exact
+
+
+def test_the_first_frame_comes_when_the_exposure_has_settled(tmp_path: Path) -> None:
+    recording = record(tmp_path / "dark.db3", 60, brightness=lambda frame: min(20 + 10 * frame, 140))
+    source = RealSenseSource(RealSenseSettings(**SIZE, recording=recording), time.time_ns)
+    try:
+        assert source.warnings == ()
+        assert source.read().color[-1, -1].tolist() == [140, 140, 140]
+    finally:
+        source.close()
+
+
+def test_an_exposure_that_does_not_settle_is_warned_of(tmp_path: Path) -> None:
+    flicker = record(tmp_path / "flicker.db3", 60, brightness=lambda frame: 60 + 100 * (frame % 2))
+    source = RealSenseSource(RealSenseSettings(**SIZE, recording=flicker, loop=True), time.time_ns)
+    try:
+        assert "exposure has not settled" in source.warnings[0]
+        assert source.read().color.shape == (HEIGHT, WIDTH, 3)
+    finally:
+        source.close()
+
+
+class Sensor:
+    """A colour sensor with options, which a software device's cannot have set."""
+
+    def __init__(self, *options: Any) -> None:
+        self.values = dict.fromkeys(options, 1.0)
+
+    def supports(self, option: Any) -> bool:
+        return option in self.values
+
+    def is_option_read_only(self, option: Any) -> bool:
+        return False
+
+    def get_option_range(self, option: Any) -> Any:
+        return SimpleNamespace(min=1.0, max=10_000.0)
+
+    def set_option(self, option: Any, value: float) -> None:
+        self.values[option] = value
+
+
+def test_a_set_exposure_turns_the_automatic_one_off_and_must_be_in_range(
+    opened: Callable[..., RealSenseSource],
+) -> None:
+    source, sensor = opened(), Sensor(rs.option.enable_auto_exposure, rs.option.exposure)
+    source._color_sensor = sensor
+    source._settings = replace(source._settings, exposure=150.0)
+    source._set_exposure()
+    assert sensor.values == {rs.option.enable_auto_exposure: 0.0, rs.option.exposure: 150.0}
+    source._settings = replace(source._settings, exposure=20_000.0)
+    with pytest.raises(UserError, match=r"must be in \[1, 10000\]"):
+        source._set_exposure()
+    source._settings = replace(source._settings, exposure=None)
+    source._set_exposure()
+    assert sensor.values[rs.option.enable_auto_exposure] == 1.0
+
+
+def test_global_time_is_asked_for(opened: Callable[..., RealSenseSource]) -> None:
+    source, sensor = opened(), Sensor(rs.option.global_time_enabled)
+    sensor.values[rs.option.global_time_enabled] = 0.0
+    source._device = SimpleNamespace(query_sensors=lambda: [sensor])
+    source._use_global_time()
+    assert sensor.values == {rs.option.global_time_enabled: 1.0}
 
 
 def test_depth_in_another_unit_is_converted_to_millimetres(tmp_path: Path) -> None:
