@@ -155,9 +155,14 @@ def test_a_process_that_keeps_dying_ends_all(
 
 
 PARENT = """
+import threading
 from fosp_bringup.stack import Process, Stack
 from fosp_bringup.supervisor import Supervisor
-supervisor = Supervisor(Stack((Process('node', 'test', 'node'),)), colour=False)
+spoken = threading.Event()
+def write(line):
+    print(line, flush=True)
+    spoken.set()
+supervisor = Supervisor(Stack((Process('node', 'test', 'node'),)), write=write, colour=False)
 """
 
 
@@ -185,7 +190,7 @@ def test_processes_do_not_outlive_a_supervisor_that_is_killed(tmp_path: Path) ->
 
 
 def test_processes_go_down_with_a_main_thread_that_ends_without_a_word(tmp_path: Path) -> None:
-    parent, pid = start_parent(tmp_path, "supervisor.start()")
+    parent, pid = start_parent(tmp_path, "supervisor.start()\nspoken.wait()")
     parent.communicate(timeout=20.0)
     assert gone(pid)
     assert parent.returncode == 0
