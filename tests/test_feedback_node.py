@@ -12,6 +12,7 @@ import pytest
 import yaml
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from lifecycle_msgs.msg import Transition
+from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, Image, JointState, Joy, LaserScan
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -19,10 +20,12 @@ from std_srvs.srv import Trigger
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_depth
+from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import StepFeedback
 from fosp_msgs.srv import ResetEpisode
 
-ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"
+CONFIG = Path(__file__).parents[1] / "config"
+ROBOT = CONFIG / "robots" / "sim_arm.yaml"
 RULES: list[dict[str, Any]] = [
     {"kind": "goal", "topic": "tool_pose", "goal": [0.5, 0.0, 0.2], "within_m": 0.03, "success": True},
     {"kind": "effort", "topic": "joint_states", "above": 10.0, "cost": 1.0},
@@ -42,12 +45,16 @@ class Robot:
         self._node = graph.node
         self.info, self.pose, self.state, self.wrench = CameraInfo(), PoseStamped(), JointState(), WrenchStamped()
         self.depth, self.scan, self.bumper, self.joy = Image(), LaserScan(range_min=0.1), Bool(), Joy(buttons=[0, 0])
+        self.odometry = Odometry()
         self.pose.pose.position.x = 0.3
         self.state.name, self.state.effort = ["elbow"], [1.0]
         fill_depth(self.depth, np.full((8, 8), 700, np.uint16))
         self.scan.ranges = array.array("f", [1.0, 2.0])
-        names = ("camera/color/camera_info", "tool_pose", "joint_states", "wrench", topics.DEPTH_IMAGE, "scan")
-        messages = (self.info, self.pose, self.state, self.wrench, self.depth, self.scan, self.bumper, self.joy)
+        names = ("camera/color/camera_info", "tool_pose", "odom", "joint_states", "wrench", topics.DEPTH_IMAGE, "scan")
+        messages = (
+            *(self.info, self.pose, self.odometry, self.state, self.wrench),
+            *(self.depth, self.scan, self.bumper, self.joy),
+        )
         self._publishers = [
             (self._node.create_publisher(type(message), name, qos.STEP), message)
             for name, message in zip((*names, "bumper", "joy"), messages, strict=True)
@@ -64,10 +71,11 @@ class Robot:
 
 @pytest.fixture
 def start_feedback(start_node: Callable[..., Any], graph: Any, tmp_path: Path) -> Callable[..., Any]:
-    def start(rules: list[dict[str, Any]]) -> Any:
-        path = tmp_path / "rules.yaml"
-        path.write_text(yaml.safe_dump({"time_limit_s": 60.0, "rules": rules}))
-        return start_node("fosp_learner.feedback_node", "-p", f"rules:={path}", "-p", f"robot:={ROBOT}")
+    def start(rules: list[dict[str, Any]] | Path, robot: Path = ROBOT) -> Any:
+        path = rules if isinstance(rules, Path) else tmp_path / "rules.yaml"
+        if not isinstance(rules, Path):
+            path.write_text(yaml.safe_dump({"time_limit_s": 60.0, "rules": rules}))
+        return start_node("fosp_learner.feedback_node", "-p", f"rules:={path}", "-p", f"robot:={robot}")
 
     return start
 
@@ -129,6 +137,45 @@ def test_what_the_robot_measures_becomes_cost_success_and_the_end_of_the_episode
     assert graph.call(Trigger, "feedback_node/stop", Trigger.Request()).success
     wait_until(lambda: feedback[-1].is_last, what="its end")
     assert not feedback[-1].terminal
+    assert node.stop() == 0
+
+
+def test_a_base_is_rewarded_for_its_way_by_odometry_and_ends_at_the_goal_of_the_shipped_rules(
+    start_feedback: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]
+) -> None:
+    robot = Robot(graph)
+    rules = CONFIG / "feedback" / "base_goal.yaml"
+    values = yaml.safe_load(rules.read_text())
+    goal = values["rules"][0]
+    node = start_feedback(rules, CONFIG / "robots" / "diff_drive.yaml")
+    feedback = graph.listen(StepFeedback, topics.FEEDBACK, qos.STEP)
+    assert graph.transition("feedback_node", Transition.TRANSITION_CONFIGURE), node.log
+    assert graph.transition("feedback_node", Transition.TRANSITION_ACTIVATE), node.log
+
+    def begin() -> bool:
+        request = ResetEpisode.Request(episode=ResetEpisode.Request.EPISODE_NEXT)
+        return bool(graph.call(ResetEpisode, topics.RESET_EPISODE, request).success)
+
+    wait_until(begin, what="an episode; it is refused until every topic has been heard")
+    wait_until(lambda: len(feedback) > 5, what="feedback")
+    assert feedback[-1].distance == pytest.approx(2.0)
+    assert max(message.reward for message in feedback) <= 0.0, "it stands, and time costs"
+
+    robot.odometry.pose.pose.position.x = 1.0
+    wait_until(lambda: feedback[-1].distance == pytest.approx(1.0), what="the base half way")
+    way = list(feedback)
+    took_s = seconds(way[-1].header.stamp) - seconds(way[0].header.stamp)
+    expected = goal["progress_reward"] * 1.0 - values["time_penalty"] * took_s
+    assert sum(message.reward for message in way) == pytest.approx(expected, abs=1e-3)
+
+    robot.odometry.pose.pose.position.x = goal["goal"][0] - goal["within_m"] / 2
+    wait_until(lambda: feedback[-1].is_last, what="the end of the episode")
+    assert (feedback[-1].success, feedback[-1].terminal, feedback[-1].cost) == (True, True, 0.0)
+    assert feedback[-1].reward > goal["reward"], "for the goal, and for the rest of the way"
+
+    robot.odometry.pose.pose.position.x = 0.0
+    wait_until(begin, what="a second episode")
+    wait_until(lambda: feedback[-1].episode == 1, what="its feedback")
     assert node.stop() == 0
 
 
