@@ -80,6 +80,7 @@ def test_a_bag_that_is_played_is_learned_from_through_sigkill_and_the_bundle_rea
                 "updates_per_row": 1.0,
                 "niceness": 0,
                 "cores": 2,  # so that the offline bags are read in processes of their own
+                "settling": {"updates": 20},
                 # Two updates after two make no better model; what is tested here is the way of the bundle.
                 "gate": {"miss_rate_margin": 1, "false_veto_margin": 1, "inside_range": 0.01, "return_margin": 100,
                          "violation_margin": 1},
