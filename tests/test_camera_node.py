@@ -131,7 +131,7 @@ class Arm:
     def __init__(self, graph: Any) -> None:
         self.moving: list[tuple[float, bool]] = []
         """(monotonic s of the receipt, whether it is a command to move)."""
-        self._clock = graph.node.get_clock()
+        self._clock, self._noise_m = graph.node.get_clock(), 1e-9
         self._state = graph.node.create_publisher(JointState, "joint_states", qos.STEP)
         self._pose = graph.node.create_publisher(PoseStamped, "tool_pose", qos.STEP)
         graph.node.create_timer(0.01, self._publish)
@@ -141,7 +141,8 @@ class Arm:
         state, pose = JointState(name=["joint1"], position=[0.0]), PoseStamped()
         state.header.stamp = pose.header.stamp = self._clock.now().to_msg()
         pose.header.frame_id = "base_link"
-        pose.pose.position.x, pose.pose.position.z = 0.5, 0.2
+        self._noise_m = -self._noise_m  # no two measured poses are the same to the last bit
+        pose.pose.position.x, pose.pose.position.z = 0.5 + self._noise_m, 0.2
         self._state.publish(state)
         self._pose.publish(pose)
 
