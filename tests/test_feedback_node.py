@@ -80,20 +80,25 @@ def start_feedback(start_node: Callable[..., Any], graph: Any, tmp_path: Path) -
     return start
 
 
+def activate(node: Any, graph: Any) -> None:
+    assert graph.transition("feedback_node", Transition.TRANSITION_CONFIGURE), node.log
+    assert graph.transition("feedback_node", Transition.TRANSITION_ACTIVATE), node.log
+
+
+def begin_episode(graph: Any, wait_until: Callable[..., Any]) -> None:
+    """The next one; it is refused until every topic has been heard."""
+    request = ResetEpisode.Request(episode=ResetEpisode.Request.EPISODE_NEXT)
+    wait_until(lambda: graph.call(ResetEpisode, topics.RESET_EPISODE, request).success, what="an episode")
+
+
 def test_what_the_robot_measures_becomes_cost_success_and_the_end_of_the_episode(
     start_feedback: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]
 ) -> None:
     robot = Robot(graph)
     node = start_feedback(RULES)
     feedback = graph.listen(StepFeedback, topics.FEEDBACK, qos.STEP)
-    assert graph.transition("feedback_node", Transition.TRANSITION_CONFIGURE), node.log
-    assert graph.transition("feedback_node", Transition.TRANSITION_ACTIVATE), node.log
-
-    def begin() -> bool:
-        request = ResetEpisode.Request(episode=ResetEpisode.Request.EPISODE_NEXT)
-        return bool(graph.call(ResetEpisode, topics.RESET_EPISODE, request).success)
-
-    wait_until(begin, what="an episode; it is refused until every topic has been heard")
+    activate(node, graph)
+    begin_episode(graph, wait_until)
     wait_until(lambda: len(feedback) > 5, what="feedback")
     assert (feedback[0].is_first, feedback[0].episode) == (True, 0)
     assert [message.is_first for message in feedback[1:5]] == [False] * 4
@@ -132,7 +137,7 @@ def test_what_the_robot_measures_becomes_cost_success_and_the_end_of_the_episode
     assert (feedback[-1].success, feedback[-1].terminal) == (True, True)
     assert not graph.call(Trigger, "feedback_node/stop", Trigger.Request()).success
     robot.pose.pose.position.x = 0.3
-    wait_until(begin, what="a second episode")
+    begin_episode(graph, wait_until)
     wait_until(lambda: feedback[-1].episode == 1, what="its feedback")
     assert graph.call(Trigger, "feedback_node/stop", Trigger.Request()).success
     wait_until(lambda: feedback[-1].is_last, what="its end")
@@ -149,14 +154,8 @@ def test_a_base_is_rewarded_for_its_way_by_odometry_and_ends_at_the_goal_of_the_
     goal = values["rules"][0]
     node = start_feedback(rules, CONFIG / "robots" / "diff_drive.yaml")
     feedback = graph.listen(StepFeedback, topics.FEEDBACK, qos.STEP)
-    assert graph.transition("feedback_node", Transition.TRANSITION_CONFIGURE), node.log
-    assert graph.transition("feedback_node", Transition.TRANSITION_ACTIVATE), node.log
-
-    def begin() -> bool:
-        request = ResetEpisode.Request(episode=ResetEpisode.Request.EPISODE_NEXT)
-        return bool(graph.call(ResetEpisode, topics.RESET_EPISODE, request).success)
-
-    wait_until(begin, what="an episode; it is refused until every topic has been heard")
+    activate(node, graph)
+    begin_episode(graph, wait_until)
     wait_until(lambda: len(feedback) > 5, what="feedback")
     assert feedback[-1].distance == pytest.approx(2.0)
     assert max(message.reward for message in feedback) <= 0.0, "it stands, and time costs"
@@ -174,7 +173,7 @@ def test_a_base_is_rewarded_for_its_way_by_odometry_and_ends_at_the_goal_of_the_
     assert feedback[-1].reward > goal["reward"], "for the goal, and for the rest of the way"
 
     robot.odometry.pose.pose.position.x = 0.0
-    wait_until(begin, what="a second episode")
+    begin_episode(graph, wait_until)
     wait_until(lambda: feedback[-1].episode == 1, what="its feedback")
     assert node.stop() == 0
 
