@@ -176,6 +176,22 @@ def test_an_interrupt_leaves_the_trainer_to_its_node(tmp_path: Path, monkeypatch
     assert (tmp_path / "goes_on").exists()
 
 
+def test_a_trainer_that_cannot_begin_is_given_up_and_the_lineage_says_so(
+    tmp_path: Path, start_node: Callable[..., Any], wait_until: Callable[..., Any]
+) -> None:
+    bundle, run = tmp_path / "bundle", tmp_path / "run"
+    write_tiny_bundle(bundle, read_robot(ROBOT_FILE))  # without training weights
+    arguments = ["-p", f"bundle:={bundle}", "-p", f"robot:={ROBOT_FILE}", "-p", f"run:={run}"]
+    learner = start_node("fosp_learner.learner_node", *arguments)
+    wait_until(lambda: Lineage(run).events(), 120.0, "the learner giving up")
+    (event,) = Lineage(run).events()
+    assert (event.event, event.details["reason"]) == (
+        "gave_up",
+        "the trainer failed 4 times, the last time with exit code 2",
+    )
+    assert learner.stop(signal.SIGINT) == 0
+
+
 def test_a_graph_goes_on_when_its_learner_dies_again_and_again(
     tmp_path: Path, ros_environment: Any, wait_until: Callable[..., Any]
 ) -> None:

@@ -6,16 +6,19 @@ An arm is a way to fine-tune:
     no_expansion   the online actor alone, as plain fine-tuning has it
     offline        nothing is learned: what the bundle does by itself, on the same scenes
 
-Fine-tuning runs through the live graph, in real time, with the learner beside it. Evaluation needs no clock: it runs in
-this machine's processes, with the safety monitor and without, on scenes of the same kind that no fine-tuning has seen.
+Fine-tuning runs through the live graph, in real time, with the learner beside it. What follows needs no clock, and
+trials are concluded side by side: the learner is slower than the robot and spends the rest of its budget; evaluation
+runs with the safety monitor and without, on scenes of the same kind that no fine-tuning has seen.
 Those of one seed are the same for all arms, and those of two seeds are different ones: episodes may be pooled.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,7 +26,8 @@ from typing import Any, Literal, get_args
 import yaml
 
 from fosp_bringup.live import LiveSimulation
-from fosp_core.specs import RobotConfig
+from fosp_core.specs import RobotConfig, parse_spec, read_yaml
+from fosp_learner.finetune_config import FinetuneConfig
 from fosp_learner.lineage import Lineage
 from fosp_learner.run_folder import updates_made
 from fosp_policy.expansion import Actors
@@ -41,6 +45,7 @@ FINETUNING_SEED = 40_000_000
 """Scenes of fine-tuning begin here: no evaluation and no recording uses them."""
 SEED_SPACING = 10_000
 TRIAL = "trial.json"
+DURING = "during.json"
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,30 @@ class Resources:
     """Folders of the data that the bundle was trained on, separated by ':'."""
     learner_config: str = ""
     out: Path = Path("runs/experiment")
-    patience_s: float = 0.0
-    """How long the learner may go on after the last episode: it is slower than the robot on few cores."""
 
 
-def run_trial(trial: Trial, resources: Resources, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Fine-tune and evaluate; the figures of this trial, written to `out`/NAME/trial.json as well.
+def deploy(trial: Trial, resources: Resources, say: Callable[[str], None] = print) -> None:
+    """The episodes of fine-tuning on the live graph, the learner beside it; what they cost, in `out`/NAME/during.json.
 
-    One that is there already is read, not run again. RunFailed when the graph does not do its part.
+    What is there already is kept, and what an interrupted deployment left is removed. RunFailed when the graph does not
+    do its part.
+    """
+    folder = resources.out / trial.name
+    if trial.arm == "offline" or (folder / TRIAL).is_file() or (folder / DURING).is_file():
+        return
+    if folder.exists():
+        shutil.rmtree(folder)  # or its learner would go on with what it had experienced
+    folder.mkdir(parents=True)
+    begun = time.monotonic()
+    during = _live_episodes(trial, resources, folder, say)
+    _write_json(folder / DURING, {"during": during, "wall_s": round(time.monotonic() - begun, 1)})
+
+
+def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
+    """After `deploy`: the learner spends the rest of its budget and makes its candidate; what runs then is evaluated.
+
+    The figures of this trial, written to `out`/NAME/trial.json as well; one that is there already is read. What was
+    interrupted goes on. Needs no robot; takes one process. RunFailed when a loss is not finite.
     """
     folder = resources.out / trial.name
     result = folder / TRIAL
@@ -105,19 +126,17 @@ def run_trial(trial: Trial, resources: Resources, say: Callable[[str], None] = p
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     learner: dict[str, Any] = {}
-    bundle = resources.bundle
+    bundle, deployed_s = resources.bundle, 0.0
     if trial.arm == "offline":
         gates: Monitoring = "on" if trial.monitor == "on" else "off"
         during = _evaluate(trial, bundle, resources.robot, trial.learned_on, gates)
     else:
-        during = _fine_tune(trial, resources, folder, say)
+        deployed = json.loads((folder / DURING).read_text())
+        during, deployed_s = deployed["during"], deployed["wall_s"]
+        _spend_budget(trial, resources, folder)
         learner = learning(folder / "learner")
-        if not learner["candidates"]:
-            say(f"{trial.name}: the learner made no candidate in time, so the bundle before is evaluated (--patience)")
-        model_id, path = Lineage(folder / "learner").running()
-        bundle = Path(path) if model_id else bundle
+        bundle = Path(Lineage(folder / "learner").running()[1])
     learned = time.monotonic()
-    say(f"{trial.name}: evaluating {bundle.name}")
     figures = {
         "trial": {**asdict(trial), "scenario": str(trial.scenario)},
         "bundle": str(bundle),
@@ -125,12 +144,21 @@ def run_trial(trial: Trial, resources: Resources, say: Callable[[str], None] = p
         "learner": learner,
         "after": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "on"),
         "after_unmonitored": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "off"),
-        "wall_s": {"during": round(learned - begun, 1), "evaluation": round(time.monotonic() - learned, 1)},
+        "wall_s": {
+            "deployed": deployed_s,
+            "learning": round(learned - begun, 1),
+            "evaluation": round(time.monotonic() - learned, 1),
+        },
     }
-    staging = result.with_suffix(".partial")
-    staging.write_text(json.dumps(figures, indent=2) + "\n")
-    staging.replace(result)
+    _write_json(result, figures)
     return figures
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """All of it or nothing."""
+    staging = path.with_suffix(".partial")
+    staging.write_text(json.dumps(content, indent=2) + "\n")
+    staging.replace(path)
 
 
 def trials_in(out: Path) -> list[dict[str, Any]]:
@@ -138,8 +166,7 @@ def trials_in(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{TRIAL}"))]
 
 
-def _fine_tune(trial: Trial, resources: Resources, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Episodes on the live graph with the learner beside it, and what they cost."""
+def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     shown = folder / "finetuning_scenes.yaml"
     shown.write_text(yaml.safe_dump(trial.learned_on.model_dump(mode="json")))
     options: dict[str, Any] = {
@@ -160,19 +187,31 @@ def _fine_tune(trial: Trial, resources: Resources, folder: Path, say: Callable[[
             last = results[-1]
             said = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
             say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {said}")
-        deadline = time.monotonic() + resources.patience_s
-        while time.monotonic() < deadline and not budget_spent(folder / "learner"):
-            time.sleep(1.0)
     return summarise(trial.learned_on.model_dump(mode="json"), "", results)
 
 
-def budget_spent(run: Path) -> bool:
-    """Whether the learner has made its last candidate."""
-    try:
-        budget = int(json.loads((run / "config.json").read_text())["steps"])
-    except (OSError, ValueError, KeyError):
-        return False
-    return any(event.event == "candidate" and event.details["step"] >= budget for event in Lineage(run).events())
+def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
+    """The learner's run goes on where the graph's end interrupted it, on all that was recorded, up to its candidate."""
+    from fosp_bringup.episode_driver import RunFailed
+    from fosp_learner.online_learner import OnlineLearner, Sources
+    from fosp_learner.process import limit_resources
+    from fosp_learner.trainer import TrainingDiverged
+
+    run = folder / "learner"
+    config = resources.learner_config
+    described = read_yaml(Path(config)) or {} if config else {}
+    settings = parse_spec(FinetuneConfig, described, config or "settings")
+    limit_resources(settings)
+    offline = tuple(Path(entry) for entry in resources.offline.split(":") if entry)
+    sources = Sources(resources.bundle, resources.robot, (run / "bags",), offline)
+    with (folder / "learner.log").open("a") as log, redirect_stdout(log):
+        try:
+            learner = OnlineLearner(sources, settings, run, resume=True, command="fosp experiment transfer")
+            learner.run()
+            if not learner.concluded:
+                learner.make_candidate()
+        except TrainingDiverged as error:
+            raise RunFailed(f"{trial.name}: {error}") from None
 
 
 def learning(run: Path) -> dict[str, Any]:
@@ -194,8 +233,8 @@ def learning(run: Path) -> dict[str, Any]:
 def _evaluate(
     trial: Trial, bundle: Path, robot: RobotConfig, scenario: Scenario, monitoring: Monitoring
 ) -> dict[str, Any]:
-    """In this machine's processes, one per core."""
-    done = evaluate_all([Evaluation(bundle, scenario, robot, ACTORS[trial.arm], monitoring)])
+    """In a process of its own."""
+    done = evaluate_all([Evaluation(bundle, scenario, robot, ACTORS[trial.arm], monitoring)], workers=1)
     results = sorted((result for _, result in done), key=lambda result: result.episode)
     return summarise(scenario.model_dump(mode="json"), "", results)
 

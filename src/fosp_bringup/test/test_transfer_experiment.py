@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
+from fosp_bringup import transfer_experiment
 from fosp_bringup.experiment_figure import curves_figure, running_rates
 from fosp_bringup.transfer_experiment import (
     FINETUNING_SEED,
     Resources,
     Trial,
-    budget_spent,
+    conclude,
+    deploy,
     goal,
     learning,
-    run_trial,
     table,
     trials_in,
 )
@@ -93,20 +94,17 @@ def test_a_trial_that_is_done_is_not_run_again(tmp_path: Path) -> None:
     (tmp_path / trial.name).mkdir()
     (tmp_path / trial.name / "trial.json").write_text(json.dumps(done))
     robot = read_robot(CONFIG / "robots" / "sim_arm.yaml")
-    assert run_trial(trial, Resources(tmp_path / "no_bundle", robot, out=tmp_path)) == done
+    assert conclude(trial, Resources(tmp_path / "no_bundle", robot, out=tmp_path)) == done
     assert trials_in(tmp_path) == [done]
 
 
 def test_what_the_learner_did_is_read_from_its_run(tmp_path: Path) -> None:
     run = Lineage(tmp_path)
-    (tmp_path / "config.json").write_text('{"steps": 400}')
     (tmp_path / "losses.csv").write_text("step,loss\n25,1.0\n400,0.5\n")
     run.append("start", "parent", path="parent")
     run.append("candidate", "one", path="one", step=200, gate={"passed": True, "reasons": []})
     run.append("trial", "one")
-    assert not budget_spent(tmp_path)
     run.append("candidate", "two", path="two", step=400, gate={"passed": False, "reasons": ["worse"]})
-    assert budget_spent(tmp_path)
     assert learning(tmp_path) == {
         "updates": 400,
         "candidates": 2,
@@ -116,3 +114,22 @@ def test_what_the_learner_did_is_read_from_its_run(tmp_path: Path) -> None:
         "updates_of_the_evaluated": 200,
         "refused_for": ["worse"],
     }
+
+
+def test_a_deployment_that_was_interrupted_begins_anew_and_a_done_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, begun_with = Trial("fosp", SCENARIO, 0), []
+    buffer = tmp_path / trial.name / "learner" / "buffer"
+    buffer.mkdir(parents=True)
+
+    def live_episodes(*arguments: object) -> dict[str, Any]:
+        begun_with.append(buffer.exists())
+        return {"episodes": 40}
+
+    monkeypatch.setattr(transfer_experiment, "_live_episodes", live_episodes)
+    resources = Resources(tmp_path / "bundle", read_robot(CONFIG / "robots" / "sim_arm.yaml"), out=tmp_path)
+    deploy(trial, resources)
+    deploy(trial, resources)
+    deploy(Trial("offline", SCENARIO, 0), resources)
+    assert begun_with == [False]

@@ -142,6 +142,10 @@ class LearnerNode(RecorderNode):
             self._restarts += 1
             if self._restarts > MOST_RESTARTS:
                 self.get_logger().error("the trainer failed again and again: no more learning; the robot goes on")
+                reason = (
+                    f"the trainer failed {self._restarts} times, the last time with exit code {self._trainer.exitcode}"
+                )
+                self._lineage.append("gave_up", "", reason=reason)
             else:
                 self.get_logger().error(f"the trainer ended with {self._trainer.exitcode}: it is started anew")
                 self._trainer = self._start_trainer()

@@ -12,7 +12,9 @@ from typing import Any, Literal
 from fosp_core.errors import UserError
 
 LINEAGE = "lineage.jsonl"
-EventKind = Literal["start", "candidate", "announced", "refused", "trial", "committed", "rolled_back"]
+EventKind = Literal[
+    "start", "candidate", "no_candidate", "gave_up", "announced", "refused", "trial", "committed", "rolled_back"
+]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Event:
     time: str = ""
     """UTC."""
     details: dict[str, Any] = field(default_factory=dict)
-    """A candidate's parent, path, gate, data and metrics; why it was refused or rolled back."""
+    """A candidate's parent, path, gate, data and metrics; why it was refused or rolled back, could not be made, or
+    learning was given up."""
 
 
 class Lineage:
@@ -90,9 +93,13 @@ def rows(events: list[Event]) -> list[tuple[str, ...]]:
                 f"{data.get('steps_overridden', 0)} steps overridden"
             )
             figures = "  ".join(f"{name} {value:.3g}" for name, value in details["gate"]["candidate"].items())
-            outcome = [_judged(details["gate"]), *_answers(events, event.id)]
+            outcome = "; ".join([_judged(details["gate"]), *_answers(events, event.id)])
             row = (event.time, event.id[:12], str(details.get("parent", ""))[:12], str(details.get("step", "")))
-            table.append((*row, experience, figures, "; ".join(outcome)))
+            table.append((*row, experience, figures, outcome))
+        elif event.event in ("no_candidate", "gave_up"):
+            step = str(event.details.get("step", ""))
+            outcome = f"{event.event.replace('_', ' ')}: {event.details.get('reason', '')}"
+            table.append((event.time, "", "", step, "", "", outcome))
     return table
 
 

@@ -144,11 +144,17 @@ class OnlineLearner:
         """Of these updates, also by a process before this one."""
         return any(e.event == "candidate" and e.details["step"] == step for e in self.lineage.events())
 
+    @property
+    def concluded(self) -> bool:
+        """Whether there is a candidate of all updates made so far."""
+        return self._has_candidate(self.tuner.step)
+
     def _try_candidate(self, tuner: FineTuner) -> None:
         try:
             self.make_candidate()
         except UserError as error:
             self.notes(f"no candidate at update {tuner.step}: {error}")
+            self.lineage.append("no_candidate", "", step=tuner.step, reason=str(error))
 
     def _start(self) -> FineTuner:
         if self._tuner is not None:
@@ -323,7 +329,7 @@ class OnlineLearner:
 
     def newest_candidate(self) -> Candidate:
         """Of this process: the newest that passed the gate, else the newest; the last of them is of all updates."""
-        if not self.candidates or not self._has_candidate(self.tuner.step):
+        if not self.candidates or not self.concluded:
             self.make_candidate()
         passed = [candidate for candidate in self.candidates if candidate.judgement.passed]
         return (passed or self.candidates)[-1]

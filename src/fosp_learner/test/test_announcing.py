@@ -80,7 +80,14 @@ def test_the_log_says_of_every_bundle_what_became_of_it(lineage: Lineage) -> Non
     announcer = Announcer(lineage)
     announcer.next_offer(0.0)
     announcer.answered("good", Answer.ROLLED_BACK, "surprises", 1.0)
-    outcomes = {row[1]: row[-1] for row in rows(lineage.events())}
+    lineage.append("no_candidate", "", step=3, reason="too few episodes")
+    lineage.append("gave_up", "", reason="the trainer failed 4 times")
+    outcomes = {row[1]: row[-1] for row in rows(lineage.events()) if row[1]}
+    told = [row[3:] for row in rows(lineage.events()) if not row[1]]
+    assert told == [
+        ("3", "", "", "no candidate: too few episodes"),
+        ("", "", "", "gave up: the trainer failed 4 times"),
+    ]
     assert outcomes["parent"] == "began with it"
     assert outcomes["bad"] == "kept: miss rate 0.2 is above"
     assert outcomes["good"] == "passed the gate; announced; rolled back (surprises)"

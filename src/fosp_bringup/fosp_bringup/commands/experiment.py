@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +42,9 @@ def transfer(
     episodes: Annotated[int, typer.Option(min=1, help="Of fine-tuning.")] = 40,
     evaluation_episodes: Annotated[int, typer.Option(min=1, help="Afterwards, on unseen scenes.")] = 100,
     config: Annotated[str, typer.Option(help="YAML with settings of fine-tuning.", metavar="FILE")] = "",
-    patience: Annotated[float, typer.Option(help="Seconds that the learner may go on after the episodes.")] = 600.0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trials concluded at the same time; by default as many as cores allow.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder; trials that are in it are not run again.")] = Path(
         "runs/experiment"
     ),
@@ -49,11 +53,13 @@ def transfer(
     from fosp_bringup.episode_driver import RunFailed
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
-    from fosp_bringup.transfer_experiment import ARMS, Resources, Trial, run_trial
+    from fosp_bringup.transfer_experiment import ARMS, Resources, Trial, conclude, deploy
     from fosp_core.bundle import verify_bundle
     from fosp_core.errors import UserError
-    from fosp_core.specs import read_robot
+    from fosp_core.specs import parse_spec, read_robot, read_yaml
+    from fosp_learner.finetune_config import FinetuneConfig
     from fosp_learner.training_weights import read_weights
+    from fosp_sim.processes import ProcessDied, in_processes
     from fosp_sim.scenario import read_scenario
 
     arms = tuple(arm or ARMS)
@@ -66,16 +72,25 @@ def transfer(
     robot = read_robot(robot_path(verify_bundle(chosen).robot))
     if set(arms) - {"offline"}:
         read_weights(chosen)  # before an hour of episodes, not after it
-    resources = Resources(chosen.resolve(), robot, offline, config, out, patience)
+    resources = Resources(chosen.resolve(), robot, offline, config, out)
+    described = parse_spec(FinetuneConfig, read_yaml(Path(config)) or {} if config else {}, config or "settings")
+    workers = workers or max(1, (os.cpu_count() or 1) // described.cores)
     try:
         # Seed by seed: what is interrupted has something to say of every scenario.
         for seed in range(seeds):
-            for path in paths:
-                for name in arms:
-                    trial = Trial(name, path, seed, monitor.value, episodes, evaluation_episodes)  # type: ignore[arg-type]
-                    run_trial(trial, resources)
+            trials = [
+                Trial(name, path, seed, monitor.value, episodes, evaluation_episodes)  # type: ignore[arg-type]
+                for path in paths
+                for name in arms
+            ]
+            for trial in trials:
+                deploy(trial, resources)
+            print(f"seed {seed}: concluding {len(trials)} trials, {workers} at a time")
+            with closing(in_processes(conclude, [(trial, resources) for trial in trials], workers)) as done:
+                for index, _ in done:
+                    print(f"{trials[index].name}: done")
                     _write(out)
-    except RunFailed as error:
+    except (RunFailed, ProcessDied) as error:
         print(f"fosp: {error}; what is done is kept, start the command again", file=sys.stderr)
         return 1
     _print(_write(out))
