@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 from geometry_msgs.msg import TwistStamped
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 from std_srvs.srv import Trigger
 
 from fosp_bringup.episode_log import EpisodeLog, FeedbackEvent, Step, VerdictEvent
@@ -43,8 +45,11 @@ class EpisodeDriver(GraphClient):
         self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
-    def require_active(self, timeout_s: float, alive: Callable[[], bool]) -> None:
-        """RunFailed when not every node is active by then, or the simulator, which is not managed, is not there."""
+    def require_active(self, timeout_s: float, alive: Callable[[], bool], recorder: str = "") -> None:
+        """RunFailed when not every node is active by then, or one that is not managed is not there.
+
+        Those are the simulator and, when given, the node `recorder`, which records.
+        """
         until = time.monotonic() + timeout_s
         failure = self.wait_active(timeout_s, alive)
         if failure:
@@ -52,6 +57,16 @@ class EpisodeDriver(GraphClient):
         simulator = self.node.create_client(ResetEpisode, topics.RESET_EPISODE)
         if not simulator.wait_for_service(timeout_sec=max(0.0, until - time.monotonic())):
             raise RunFailed(f"the simulator is not there after {timeout_s:g} s; its log says why")
+        if recorder:
+            self._require_recording(recorder, until, alive)
+
+    def _require_recording(self, recorder: str, until: float, alive: Callable[[], bool]) -> None:
+        while time.monotonic() < until and alive():
+            answer = self.call(GetState, f"{recorder}/get_state", GetState.Request(), 2.0)
+            if answer is not None and answer.current_state.id == State.PRIMARY_STATE_ACTIVE:
+                return
+            self.spin(0.1)
+        raise RunFailed(f"{recorder} does not record; its log says why")
 
     def run_episode(
         self,

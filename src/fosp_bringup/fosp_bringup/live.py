@@ -60,7 +60,8 @@ class LiveSimulation:
         self._supervisor.start()
         try:
             self._driver = EpisodeDriver(robot, self._period_s)
-            self._driver.require_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive)
+            learner = "learner_node" if any(p.name == "learner_node" for p in self.stack.processes) else ""
+            self._driver.require_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive, learner)
         except BaseException as error:
             self._supervisor.stop()
             if isinstance(error, RunFailed):

@@ -18,7 +18,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -204,7 +204,7 @@ def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
     limit_resources(settings)
     offline = tuple(Path(entry) for entry in resources.offline.split(":") if entry)
     sources = Sources(resources.bundle, resources.robot, (run / "bags",), offline)
-    with (folder / "learner.log").open("a") as log, redirect_stdout(log):
+    with (folder / "learner.log").open("a") as log, redirect_stderr(log):
         try:
             learner = OnlineLearner(sources, settings, run, resume=True, command="fosp experiment transfer")
             learner.run()
