@@ -16,14 +16,24 @@ FOSP = [sys.executable, "-m", "fosp_bringup.cli", "experiment", "transfer"]
 
 
 @pytest.mark.timeout(300)
-def test_one_episode_of_the_offline_arm_gives_figures_and_is_not_run_twice(
+def test_a_trial_learns_through_the_live_graph_and_one_that_is_done_is_not_run_again(
     tmp_path: Path, ros_environment: Any
 ) -> None:
-    scenario = tmp_path / "short.yaml"
+    scenario, config = tmp_path / "short.yaml", tmp_path / "learner.yaml"
     described = yaml.safe_load((CONFIG / "scenarios" / "safe_reach_transfer_goal_shape.yaml").read_text())
     scenario.write_text(yaml.safe_dump(described | {"max_steps": 15}))
-    command = [*FOSP, "--scenario", str(scenario), "--arm", "offline", "--seeds", "1", "--episodes", "1"]
-    command += ["--evaluation-episodes", "1", "--out", str(tmp_path / "out")]
+    config.write_text(yaml.safe_dump({"steps": 1, "batch_size": 2, "settling": {"updates": 2, "batch_size": 2}}))
+    command = [*FOSP, "--scenario", str(scenario), "--arm", "fosp", "--arm", "offline", "--seeds", "1"]
+    command += [
+        "--episodes",
+        "3",
+        "--evaluation-episodes",
+        "1",
+        "--config",
+        str(config),
+        "--out",
+        str(tmp_path / "out"),
+    ]
 
     def run() -> dict[str, Any]:
         done = subprocess.run(command, env=ros_environment.variables, capture_output=True, text=True, timeout=240)
@@ -32,14 +42,16 @@ def test_one_episode_of_the_offline_arm_gives_figures_and_is_not_run_twice(
         return result
 
     figures = run()
-    (row,) = figures["table"]
-    assert (row["arm"], row["seeds"]) == ("offline", 1)
-    assert 0.0 <= row["success_after"]["rate"] <= 1.0
-    assert figures["trials"][0]["during"]["episodes"] == 1
-    trial = next((tmp_path / "out").rglob("trial.json"))
-    before = trial.stat().st_mtime_ns
+    rows = {row["arm"]: row for row in figures["table"]}
+    assert {arm: row["seeds"] for arm, row in rows.items()} == {"fosp": 1, "offline": 1}
+    assert 0.0 <= rows["fosp"]["success_after"]["rate"] <= 1.0
+    learned = next(trial for trial in figures["trials"] if trial["trial"]["arm"] == "fosp")
+    assert (learned["during"]["episodes"], learned["learner"]["updates"], learned["learner"]["candidates"]) == (3, 1, 1)
+    (bags,) = tmp_path.rglob("learner/bags")
+    assert sorted(bag.name for bag in bags.glob("episode_*")) == [f"episode_{n:06d}" for n in range(3)]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("trial.json")}
     run()
-    assert trial.stat().st_mtime_ns == before
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("trial.json")} == before
 
 
 @pytest.mark.parametrize(
