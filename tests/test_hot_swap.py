@@ -179,6 +179,12 @@ def test_a_good_bundle_is_swapped_in_and_whatever_is_wrong_with_one_the_robot_go
     run.wait_told(ModelStatus.STATE_TRIAL, second_id)
     run.wait_verdicts_of(second_id)
     assert not run.told(ModelStatus.STATE_TRIAL, first_id)
+    run.wait_told(ModelStatus.STATE_ACTIVE, second_id)
+
+    # It was loaded and let go; offered again it is loaded again.
+    run.announce(first, first_id)
+    run.wait_told(ModelStatus.STATE_ACTIVE, first_id)
+    run.wait_verdicts_of(first_id)
 
     assert of_other_models(run) == []
     stops = [v.reason_text for v in run.verdicts[10:] if v.decision >= SafetyVerdict.STOP]
@@ -190,7 +196,7 @@ def test_a_good_bundle_is_swapped_in_and_whatever_is_wrong_with_one_the_robot_go
     run.nodes["policy_node"].kill()
     run.wait_until(lambda: run.verdicts[-1].decision >= SafetyVerdict.STOP, 10.0, "a stop without a policy")
     run.bring_up("policy_node", "fosp_policy.policy_node", *NO_WAY_OUT)
-    run.wait_until(lambda: run.proposals[-1].model_id == second_id, 20.0, "proposals of the model that was swapped in")
+    run.wait_until(lambda: run.proposals[-1].model_id == first_id, 20.0, "proposals of the model that was swapped in")
 
 
 def test_a_learner_killed_while_it_announces_and_a_half_copied_bundle_leave_the_robot_running(running: Running) -> None:

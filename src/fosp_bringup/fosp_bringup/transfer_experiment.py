@@ -94,6 +94,12 @@ class Resources:
     learner_config: str = ""
     out: Path = Path("runs/experiment")
 
+    @property
+    def settings(self) -> FinetuneConfig:
+        """What `learner_config` says, else the defaults; UserError when it is not understood."""
+        described = read_yaml(Path(self.learner_config)) or {} if self.learner_config else {}
+        return parse_spec(FinetuneConfig, described, self.learner_config or "settings")
+
 
 def deploy(trial: Trial, resources: Resources, say: Callable[[str], None] = print) -> None:
     """The episodes of fine-tuning on the live graph, the learner beside it; what they cost, in `out`/NAME/during.json.
@@ -198,9 +204,7 @@ def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
     from fosp_learner.trainer import TrainingDiverged
 
     run = folder / "learner"
-    config = resources.learner_config
-    described = read_yaml(Path(config)) or {} if config else {}
-    settings = parse_spec(FinetuneConfig, described, config or "settings")
+    settings = resources.settings
     limit_resources(settings)
     offline = tuple(Path(entry) for entry in resources.offline.split(":") if entry)
     sources = Sources(resources.bundle, resources.robot, (run / "bags",), offline)

@@ -262,7 +262,9 @@ class SwapSequence:
             self._tell(Report.REFUSED, model_id, "a stop is latched: reset the safety monitor first")
             return False
         self._newest = announcement
+        self._reports.pop((self._own, model_id), None)  # of an earlier time; it is loaded anew
         if self.phase is Phase.TRIAL:
+            self._drop_waiting("a newer bundle was announced", unless=model_id)
             self.waiting = announcement
             return True
         if self.candidate is not None:
@@ -364,7 +366,8 @@ class SwapSequence:
     def _withdrawn(self, announcement: Announcement) -> None:
         """The running model is on offer again: what was offered before it is not wanted any more."""
         if announcement.supersedes(self._newest):
-            self._newest, self.waiting = announcement, None
+            self._newest = announcement
+            self._drop_waiting("it was withdrawn")
             if self.candidate is not None and self.phase is not Phase.TRIAL:
                 self._refuse("it was withdrawn")
 
@@ -374,8 +377,18 @@ class SwapSequence:
 
     def _refuse(self, why: str) -> None:
         assert self.candidate is not None
-        self._tell(Report.REFUSED, self.candidate.model_id, why)
+        self._give_up(self.candidate.model_id, why)
         self.candidate, self.phase = None, Phase.IDLE
+
+    def _drop_waiting(self, why: str, unless: str = "") -> None:
+        if self.waiting is not None and self.waiting.model_id != unless:
+            self._give_up(self.waiting.model_id, why)
+        self.waiting = None
+
+    def _give_up(self, model_id: str, why: str) -> None:
+        """The nodes let go of it: announced again, it is loaded and reported on anew."""
+        self._tell(Report.REFUSED, model_id, why)
+        self._reports = {key: refusal for key, refusal in self._reports.items() if key[1] != model_id}
 
     def _end(self, now_s: float) -> None:
         """Of a trial; then the bundle that was announced meanwhile has its turn."""

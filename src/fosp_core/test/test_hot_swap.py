@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,8 +102,10 @@ def test_a_node_that_refuses_ends_the_attempt_with_its_reason() -> None:
 
 def test_reports_that_came_before_the_announcement_count() -> None:
     swap = sequence()
-    all_ready(swap, "new")
+    for follower in ("/policy_node", "/safety_monitor_node"):
+        swap.reported(follower, "new")
     swap.announced(offer("new"), 0.0)
+    swap.reported("/encoder_node", "new")
     assert swap.next_order(0.0) is Order.WARM
 
 
@@ -142,6 +145,69 @@ def test_a_latch_on_the_way_ends_the_attempt() -> None:
     assert swap.next_order(0.2) is Order.NONE
     assert "latched" in refusal(swap)
     assert swap.running_id == "old"
+
+
+def latched(swap: SwapSequence) -> None:
+    swap.latched = True
+    swap.next_order(0.2)
+    swap.latched = False
+
+
+def superseded(swap: SwapSequence) -> None:
+    swap.announced(offer("other", 2), 0.2)
+
+
+def withdrawn(swap: SwapSequence) -> None:
+    swap.announced(offer("old", 2), 0.2)
+
+
+def loaded_too_late(swap: SwapSequence) -> None:
+    superseded(swap)
+    swap.reported("/encoder_node", "new")
+
+
+@pytest.mark.parametrize("given_up", [latched, superseded, withdrawn, loaded_too_late])
+def test_a_bundle_that_was_loaded_and_given_up_is_loaded_again_when_it_is_announced_again(
+    given_up: Callable[[SwapSequence], None],
+) -> None:
+    """The nodes let go of it meanwhile."""
+    swap = sequence()
+    swap.announced(offer("new"), 0.0)
+    all_ready(swap, "new")
+    given_up(swap)
+    assert swap.announced(offer("new", 3), 6.0)
+    assert swap.next_order(6.0) is Order.NONE
+    all_ready(swap, "new")
+    assert swap.next_order(6.1) is Order.WARM
+
+
+def test_a_bundle_that_is_given_up_while_it_waits_for_its_turn_is_loaded_again_when_it_is_announced_again() -> None:
+    swap = sequence()
+    on_trial(swap)
+    swap.announced(offer("newer", 2), 1.0)
+    all_ready(swap, "newer")
+    swap.announced(offer("newest", 3), 1.0)
+    assert (Report.REFUSED, "newer") in told(swap)
+    swap.announced(offer("newer", 4), 1.0)
+    for _ in range(RULES.steps):
+        swap.decided("new", Outcome())
+    assert swap.next_order(2.0) is Order.COMMIT
+    assert swap.next_order(2.0) is Order.NONE
+    all_ready(swap, "newer")
+    assert swap.next_order(2.1) is Order.WARM
+
+
+def test_a_bundle_that_a_node_refused_is_tried_anew_when_it_is_announced_again() -> None:
+    swap = sequence()
+    swap.announced(offer("new"), 0.0)
+    swap.reported("/policy_node", "new", "no such bundle folder")
+    swap.next_order(0.1)
+    assert "no such bundle" in refusal(swap)
+    swap.announced(offer("new", 2), 1.0)
+    swap.next_order(1.0)
+    assert swap.candidate is not None, "its refusal of before does not count"
+    all_ready(swap, "new")
+    assert swap.next_order(1.1) is Order.WARM
 
 
 def test_a_failed_warm_up_ends_the_attempt() -> None:

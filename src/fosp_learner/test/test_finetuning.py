@@ -15,7 +15,7 @@ import torch
 
 from fosp_core.bundle import load_bundle, write_bundle
 from fosp_core.errors import UserError
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.specs import ObservationSpec, RobotConfig, parse_spec, read_yaml
 from fosp_learner import config as learner_config
 from fosp_learner.calibration import EpisodeValues
 from fosp_learner.candidate import GateEpisodes
@@ -38,6 +38,7 @@ from fosp_learner.training_weights import WEIGHTS, read_weights, require_same_ne
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 pytestmark = pytest.mark.timeout(600)  # a bundle of three networks is exported twice
 SETTLING = SettlingConfig(updates=2, episodes=4, sequence_length=5, batch_size=4)
+CONFIG = Path(__file__).resolve().parents[3] / "config"
 SETTINGS = FinetuneConfig(
     steps=6, batch_size=4, candidate_every=1000, checkpoint_every=2, hold_out_every=3, niceness=0, settling=SETTLING
 )
@@ -317,6 +318,11 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
     tensors = network_tensors(resumed.tuner)
     assert all(torch.equal(t, tensors[name]) for name, t in network_tensors(straight.tuner).items())
     assert [vars(e) for e in resumed.buffer.entries] == [vars(e) for e in straight.buffer.entries]
+
+
+@pytest.mark.parametrize("path", sorted((CONFIG / "finetuning").glob("*.yaml")), ids=lambda path: path.stem)
+def test_settings_that_are_shipped_are_understood(path: Path) -> None:
+    assert parse_spec(FinetuneConfig, read_yaml(path), path.name)
 
 
 def test_lines_of_updates_that_are_made_again_are_forgotten(tmp_path: Path) -> None:

@@ -56,8 +56,7 @@ def transfer(
     from fosp_bringup.transfer_experiment import ARMS, Resources, Trial, conclude, deploy
     from fosp_core.bundle import verify_bundle
     from fosp_core.errors import UserError
-    from fosp_core.specs import parse_spec, read_robot, read_yaml
-    from fosp_learner.finetune_config import FinetuneConfig
+    from fosp_core.specs import read_robot
     from fosp_learner.training_weights import read_weights
     from fosp_sim.processes import ProcessDied, in_processes
     from fosp_sim.scenario import read_scenario
@@ -73,8 +72,7 @@ def transfer(
     if set(arms) - {"offline"}:
         read_weights(chosen)  # before an hour of episodes, not after it
     resources = Resources(chosen.resolve(), robot, offline, config, out)
-    described = parse_spec(FinetuneConfig, read_yaml(Path(config)) or {} if config else {}, config or "settings")
-    workers = workers or max(1, (os.cpu_count() or 1) // described.cores)
+    workers = workers or max(1, (os.cpu_count() or 1) // resources.settings.cores)
     try:
         # Seed by seed: what is interrupted has something to say of every scenario.
         for seed in range(seeds):
