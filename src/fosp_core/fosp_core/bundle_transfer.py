@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -29,7 +30,11 @@ WINDOW = 16
 PATIENCE_S = 1.0
 """A piece that has not come after so long is asked for again."""
 MOST_ATTEMPTS = 20
-"""For one piece; then the transfer is given up until the bundle is offered again."""
+"""For one piece; then the sender or the network between is taken for gone ..."""
+PAUSE_S = 10.0
+"""... and asked again only after so long."""
+MOST_DAMAGED = 3
+"""A file that has come so often and is not what the manifest says is so at the sender."""
 LARGEST_BUNDLE = 4 << 30
 _LARGEST_MANIFEST = 1 << 20
 _LARGEST_SIGNATURE = 4096
@@ -90,6 +95,10 @@ class IncomingBundle:
         self.target = folder / offer.model_id[:12]
         self._staging = folder / f".incoming_{offer.model_id[:12]}"
         self._asked: dict[Request, tuple[float, int]] = {}
+        self._damaged: Counter[str] = Counter()
+        self._go_on_s = 0.0
+        self.silent = False
+        """Whether the sender has not answered for long; it is asked again from time to time."""
         try:
             self._staging.mkdir(parents=True, exist_ok=True)
             self._missing = {name: self._pieces(name) for name in offer.sizes}
@@ -104,10 +113,15 @@ class IncomingBundle:
         return 1.0 - left / max(1, total)
 
     def requests(self, now_s: float) -> list[Request]:
-        """What to ask for now; UserError when the sender has not answered for too long."""
-        for request, (asked_s, attempts) in list(self._asked.items()):
-            if now_s - asked_s > PATIENCE_S and attempts >= MOST_ATTEMPTS:
-                raise UserError(f"bundle {self.offer.model_id[:12]}: no answer for {request.file}; transfer given up")
+        """What to ask for now."""
+        if now_s < self._go_on_s:
+            return []
+        if any(
+            now_s - asked_s > PATIENCE_S and attempts >= MOST_ATTEMPTS for asked_s, attempts in self._asked.values()
+        ):
+            self._asked.clear()
+            self.silent, self._go_on_s = True, now_s + PAUSE_S
+            return []
         due = [r for r, (asked_s, _) in self._asked.items() if now_s - asked_s > PATIENCE_S]
         room = WINDOW - (len(self._asked) - len(due))
         fresh = (r for pieces in self._missing.values() for r in pieces if r not in self._asked)
@@ -117,7 +131,10 @@ class IncomingBundle:
         return due
 
     def receive(self, file: str, offset: int, data: bytes, crc32: int) -> None:
-        """A piece has come; what was not asked for, or is damaged, is ignored. UserError when the disk refuses."""
+        """A piece has come; what was not asked for, or is damaged, is ignored.
+
+        UserError when the disk refuses, or a file comes damaged again and again.
+        """
         request = next((r for r in self._missing.get(file, ()) if (r.offset, r.length) == (offset, len(data))), None)
         if request is None or zlib.crc32(data) != crc32:
             return
@@ -130,7 +147,11 @@ class IncomingBundle:
             raise UserError(f"{path}: {error.strerror or error}") from None
         self._missing[file].remove(request)
         self._asked.pop(request, None)
+        self.silent, self._go_on_s = False, 0.0
         if not self._missing[file] and not self._whole(file):
+            self._damaged[file] += 1
+            if self._damaged[file] >= MOST_DAMAGED:
+                raise UserError(f"bundle {self.offer.model_id[:12]}: {file} came damaged again and again; given up")
             self._missing[file] = self._all_pieces(file)
 
     def finish(self) -> Path | None:

@@ -12,7 +12,9 @@ import pytest
 from fosp_core.bundle import load_bundle
 from fosp_core.bundle_transfer import (
     MOST_ATTEMPTS,
+    MOST_DAMAGED,
     PATIENCE_S,
+    PAUSE_S,
     IncomingBundle,
     OutgoingBundle,
     Request,
@@ -96,12 +98,37 @@ def test_damaged_bytes_with_a_right_checksum_are_fetched_again(outgoing: Outgoin
     assert incoming.finish() is not None
 
 
-def test_a_sender_that_is_silent_is_given_up(outgoing: OutgoingBundle, tmp_path: Path) -> None:
+def test_a_sender_that_is_silent_is_asked_now_and_then_until_it_is_there_again(
+    outgoing: OutgoingBundle, tmp_path: Path
+) -> None:
     incoming = IncomingBundle(outgoing.offer, tmp_path / "robot")
     for attempt in range(MOST_ATTEMPTS):
         assert incoming.requests(2.0 * attempt * PATIENCE_S)
-    with pytest.raises(UserError, match="given up"):
-        incoming.requests(2.0 * MOST_ATTEMPTS * PATIENCE_S)
+    assert not incoming.silent
+    end_s = 2.0 * MOST_ATTEMPTS * PATIENCE_S
+    assert incoming.requests(end_s) == []
+    assert incoming.silent
+    assert incoming.requests(end_s + 0.9 * PAUSE_S) == []
+    (first, *_) = incoming.requests(end_s + PAUSE_S)
+    data = outgoing.chunk(first)
+    assert data is not None
+    incoming.receive(first.file, first.offset, data, zlib.crc32(data))
+    assert not incoming.silent
+    transfer(outgoing, incoming)
+    assert incoming.finish() is not None
+
+
+def test_a_file_that_is_damaged_at_the_sender_is_not_fetched_for_ever(outgoing: OutgoingBundle, tmp_path: Path) -> None:
+    incoming = IncomingBundle(outgoing.offer, tmp_path / "robot")
+
+    def damaged() -> None:
+        for step in range(10 * MOST_DAMAGED):
+            for request in incoming.requests(2.0 * step * PATIENCE_S):
+                wrong = bytes(request.length)
+                incoming.receive(request.file, request.offset, wrong, zlib.crc32(wrong))
+
+    with pytest.raises(UserError, match="damaged again and again"):
+        damaged()
 
 
 def test_an_offer_that_is_not_what_it_says_is_refused_before_anything_is_asked_for(

@@ -9,13 +9,13 @@ from typing import Any
 from rclpy.node import Node
 
 from fosp_core import topics
-from fosp_core.bundle_transfer import IncomingBundle, Offer, received
+from fosp_core.bundle_transfer import PAUSE_S, IncomingBundle, Offer, received
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.model_following import MODEL_STATUSES
 from fosp_core.ros.model_parameters import path_parameter
-from fosp_core.ros.stamps import nanoseconds, time_message
+from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnouncement
 
@@ -25,7 +25,8 @@ POLL_PERIOD_S = 0.02
 class BundleReceiver(Node):
     """Parameters: `folder` (bundles are kept there, by id), `robot` (its keys decide which signatures count).
 
-    Of several offers the newest is fetched. A transfer that was interrupted goes on with the files that are whole.
+    Of several offers the newest is fetched. A transfer that was interrupted goes on with the files that are whole, and
+    one that is not answered when the learner is there again.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class BundleReceiver(Node):
         self._robot = read_robot(path_parameter(self, "robot"))
         self._incoming: IncomingBundle | None = None
         self._stamp_ns = -1
+        self._silent = False
         self._requests = self.create_publisher(BundleRequest, topics.BUNDLE_REQUEST, qos.TRANSFER)
         self._announcements = self.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
         self.create_subscription(BundleOffer, topics.BUNDLE_OFFER, self._on_offer, MODEL_STATUSES)
@@ -45,6 +47,11 @@ class BundleReceiver(Node):
     def _on_offer(self, message: BundleOffer) -> None:
         stamp_ns = nanoseconds(message.stamp)
         if stamp_ns <= self._stamp_ns:
+            if stamp_ns < self._stamp_ns:
+                self.get_logger().warning(
+                    f"the offer of bundle {message.model_id[:12]} is older than one before it by "
+                    f"{1e-9 * (self._stamp_ns - stamp_ns):.1f} s, and not fetched; was the learner's clock set back?"
+                )
             return
         self._stamp_ns = stamp_ns
         offer = Offer(
@@ -76,7 +83,12 @@ class BundleReceiver(Node):
             return
 
         def go_on() -> None:
-            for request in incoming.requests(time.monotonic()):
+            asked, told = incoming.requests(time.monotonic()), self._silent
+            self._silent = incoming.silent
+            if self._silent and not told:
+                name = incoming.offer.model_id[:12]
+                self.get_logger().warning(f"bundle {name}: no answer; it is asked for again every {PAUSE_S:g} s")
+            for request in asked:
                 self._requests.publish(
                     BundleRequest(
                         model_id=incoming.offer.model_id,
@@ -93,11 +105,11 @@ class BundleReceiver(Node):
         self._guarded(go_on)
 
     def _announce(self, offer: Offer, path: str) -> None:
+        """Stamped here: the learner's clock may be another, and what a person announces on the robot counts, too."""
         self.get_logger().info(f"bundle {offer.model_id[:12]} is here: {path}")
+        stamp = self.get_clock().now().to_msg()
         self._announcements.publish(
-            ModelAnnouncement(
-                model_id=offer.model_id, parent_id=offer.parent_id, path=path, stamp=time_message(offer.stamp_ns)
-            )
+            ModelAnnouncement(model_id=offer.model_id, parent_id=offer.parent_id, path=path, stamp=stamp)
         )
 
     def _guarded(self, action: Callable[[], Any]) -> None:
