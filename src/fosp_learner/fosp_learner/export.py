@@ -108,18 +108,22 @@ _NAMES: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: Critics) -> dict[str, bytes]:
-    """Bundle files encoder.onnx, policy.onnx, critic.onnx, dynamics.onnx and golden.npz by name.
+def export_networks(
+    model: WorldModel, offline: Actor, online: Actor, critics: Critics, *, dynamics: bool = False
+) -> dict[str, bytes]:
+    """Bundle files encoder.onnx, policy.onnx, critic.onnx and golden.npz by name.
 
-    ExportError when one does not give what torch gives.
+    With `dynamics` dynamics.onnx as well: it takes longer than all others together, and is for the look-ahead alone,
+    which is off by default. ExportError when one does not give what torch gives.
     """
     device = next(model.parameters()).device
     graphs: dict[str, nn.Module] = {
         "encoder": EncoderGraph(model),
         "policy": PolicyGraph(offline, online),
         "critic": CriticGraph(critics),
-        "dynamics": DynamicsGraph(model, online, critics),
     }
+    if dynamics:
+        graphs["dynamics"] = DynamicsGraph(model, online, critics)
     examples = _example_inputs(model, device)
     files: dict[str, bytes] = {}
     golden: dict[str, NDArray[Any]] = {}

@@ -37,7 +37,7 @@ def trainer(make_episode: Callable[..., Episode]) -> Iterator[Trainer]:
 @pytest.fixture(scope="module")
 def files(trainer: Trainer) -> dict[str, bytes]:
     behaviour = trainer.behaviour
-    return export_networks(trainer.world_model, behaviour.actor, behaviour.actor, behaviour.critics)
+    return export_networks(trainer.world_model, behaviour.actor, behaviour.actor, behaviour.critics, dynamics=True)
 
 
 def test_exported_filter_equals_torch_along_an_episode(
@@ -102,7 +102,7 @@ def test_a_trained_bundle_loads_with_its_golden_check(
     data: Dataset = from_episodes(episodes)
     manifest, contents = assemble(trainer, data, robot, "safe_reach", OBSERVATION, {"seed": 0})
     written = write_bundle(tmp_path / "bundle", manifest, contents)
-    bundle = load_bundle(tmp_path / "bundle", robot, look_ahead=True)
+    bundle = load_bundle(tmp_path / "bundle", robot)
     assert bundle.manifest.id == written.id
     assert bundle.manifest.calibration.violating_episodes == 4
     assert 0 <= bundle.manifest.metrics["q_h_auc"] <= 1

@@ -21,19 +21,18 @@ TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keyp
 
 @pytest.fixture
 def bundle(tmp_path: Path, robot: RobotConfig, make_episode: Callable[..., Episode], monkeypatch: pytest.MonkeyPatch):
-    """Of tiny networks, with its weights, made before there were dynamics."""
+    """Of tiny networks, with its weights, without dynamics."""
     monkeypatch.setitem(learner_config.SIZES, "nano", TINY)
     data = from_episodes([make_episode(9, i, violates=i % 2 == 0, size=64) for i in range(6)])
     trainer = Trainer(LearnerConfig(steps=4, cloning=CloningConfig(share=0.0), batch_size=2, sequence_length=5), data)
     training = provenance(trainer, data, "test")
     manifest, files = assemble(trainer, data, robot, "safe_reach", ObservationSpec(), training)
     files[WEIGHTS] = weights_bytes(network_tensors(trainer))
-    del files["dynamics.onnx"]
     write_bundle(tmp_path / "old", manifest, files)
     return tmp_path / "old"
 
 
-def test_a_bundle_of_before_gets_dynamics_and_keeps_its_other_networks(bundle: Path, tmp_path: Path):
+def test_a_bundle_without_gets_dynamics_and_keeps_its_other_networks(bundle: Path, tmp_path: Path):
     made = add_dynamics(bundle, tmp_path / "new")
     assert load_bundle(tmp_path / "new", look_ahead=True).manifest.id == made.id
     old = verify_bundle(bundle)

@@ -136,6 +136,7 @@ def test_an_interrupted_extraction_goes_on_exactly(data: Dataset, tmp_path: Path
     assert all(torch.equal(tensor, expected[name]) for name, tensor in network_tensors(rest).items())
 
 
+@pytest.mark.timeout(400)  # half a minute of a core that does nothing else
 def test_what_an_earlier_image_showed_is_acted_on(make_episode: Callable[..., Episode]):
     """The first image alone says which way to go; a memoryless actor can only guess the sign."""
     episodes = []
