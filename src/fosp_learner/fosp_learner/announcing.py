@@ -70,7 +70,7 @@ class Announcer:
         model_id, path = self._lineage.running()
         if not any(e.event == "candidate" for e in events):
             return None
-        started = model_id == events[0].id if events else True
+        started = any(e.event == "start" and e.id == model_id for e in events)
         if started and self._offered is None:
             return None  # the robot runs it anyway
         return Offered(model_id, _parent(events, model_id), Path(path))

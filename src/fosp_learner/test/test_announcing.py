@@ -65,6 +65,16 @@ def test_a_refusal_for_a_latch_is_no_refusal_of_the_bundle(lineage: Lineage) -> 
     assert offered(announcer, 1.0 + RETRY_S) == "good"
 
 
+def test_a_bundle_that_the_robot_began_with_is_not_offered_although_the_first_attempt_to_learn_was_given_up(
+    tmp_path: Path,
+) -> None:
+    lineage = Lineage(tmp_path)
+    lineage.append("gave_up", "", reason="the trainer failed 4 times")
+    lineage.append("start", "parent", path="/parent")
+    candidate(lineage, "bad", passed=False)
+    assert offered(Announcer(lineage)) == ""
+
+
 def test_statuses_of_other_bundles_and_repeated_ones_are_not_written_down(lineage: Lineage) -> None:
     announcer = Announcer(lineage)
     candidate(lineage, "good")
