@@ -24,16 +24,8 @@ def test_a_trial_learns_through_the_live_graph_and_one_that_is_done_is_not_run_a
     scenario.write_text(yaml.safe_dump(described | {"max_steps": 15}))
     config.write_text(yaml.safe_dump({"steps": 1, "batch_size": 2, "settling": {"updates": 2, "batch_size": 2}}))
     command = [*FOSP, "--scenario", str(scenario), "--arm", "fosp", "--arm", "offline", "--seeds", "1"]
-    command += [
-        "--episodes",
-        "3",
-        "--evaluation-episodes",
-        "1",
-        "--config",
-        str(config),
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    command += ["--episodes", "3", "--evaluation-episodes", "1", "--config", str(config)]
+    command += ["--out", str(tmp_path / "out")]
 
     def run() -> dict[str, Any]:
         done = subprocess.run(command, env=ros_environment.variables, capture_output=True, text=True, timeout=240)

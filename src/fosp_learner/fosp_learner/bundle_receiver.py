@@ -37,7 +37,6 @@ class BundleReceiver(Node):
         self._robot = read_robot(path_parameter(self, "robot"))
         self._incoming: IncomingBundle | None = None
         self._stamp_ns = -1
-        self._silent = False
         self._requests = self.create_publisher(BundleRequest, topics.BUNDLE_REQUEST, qos.TRANSFER)
         self._announcements = self.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
         self.create_subscription(BundleOffer, topics.BUNDLE_OFFER, self._on_offer, MODEL_STATUSES)
@@ -83,9 +82,8 @@ class BundleReceiver(Node):
             return
 
         def go_on() -> None:
-            asked, told = incoming.requests(time.monotonic()), self._silent
-            self._silent = incoming.silent
-            if self._silent and not told:
+            told, asked = incoming.silent, incoming.requests(time.monotonic())
+            if incoming.silent and not told:
                 name = incoming.offer.model_id[:12]
                 self.get_logger().warning(f"bundle {name}: no answer; it is asked for again every {PAUSE_S:g} s")
             for request in asked:

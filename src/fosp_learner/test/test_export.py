@@ -97,12 +97,12 @@ def test_exported_dynamics_give_the_risk_of_each_action_as_the_policy_goes_on_fr
 
 
 def test_a_trained_bundle_loads_with_its_golden_check(
-    trainer: Trainer, episodes: list[Episode], robot: RobotConfig, tmp_path: Path
+    trainer: Trainer, files: dict[str, bytes], episodes: list[Episode], robot: RobotConfig, tmp_path: Path
 ):
     data: Dataset = from_episodes(episodes)
     manifest, contents = assemble(trainer, data, robot, "safe_reach", OBSERVATION, {"seed": 0})
-    written = write_bundle(tmp_path / "bundle", manifest, contents)
-    bundle = load_bundle(tmp_path / "bundle", robot)
+    written = write_bundle(tmp_path / "bundle", manifest, {**contents, **files})  # with dynamics
+    bundle = load_bundle(tmp_path / "bundle", robot, look_ahead=True)
     assert bundle.manifest.id == written.id
     assert bundle.manifest.calibration.violating_episodes == 4
     assert 0 <= bundle.manifest.metrics["q_h_auc"] <= 1
