@@ -12,14 +12,13 @@ from fosp_core.hot_swap import (
     Announcement,
     ModelRegistry,
     Order,
-    Outcome,
     Phase,
     Report,
     SwapSequence,
-    TrialRules,
     require_same_interface,
 )
 from fosp_core.specs import read_robot
+from fosp_core.swap_trial import Outcome, TrialRules
 from fosp_core.testing import tiny_manifest
 
 RULES = TrialRules(steps=40, least_steps=10)

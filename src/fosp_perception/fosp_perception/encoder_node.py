@@ -21,7 +21,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, normalised_action
-from fosp_core.hot_swap import TrialRules
 from fosp_core.image import observation_image
 from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
@@ -37,6 +36,7 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_core.ros.stamps import seconds
+from fosp_core.swap_trial import TrialRules
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
 from fosp_perception.decision_clock import DecisionClock, DecisionPeriod, FrameUse
 from fosp_perception.encoder import EncoderInputError, EncoderOutputError
