@@ -3,5 +3,5 @@
 set -eo pipefail
 source /opt/ros/jazzy/setup.bash
 source /opt/fosp/setup.bash
-export PATH=/opt/fosp/lib/fosp_bringup:$PATH
+export PATH=/opt/fosp/lib/fosp_cli:$PATH
 exec "$@"

@@ -155,12 +155,16 @@ def ros_environment(monkeypatch: pytest.MonkeyPatch, domain_id: int) -> RosEnvir
 
 @pytest.fixture
 def start_node(ros_environment: RosEnvironment, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """`start_node(module, *ros_args)`: `python -m module --ros-args ...` in its own session; ended after the test."""
+    """`start_node(module, *ros_args)` runs a node in its own session and ends it after the test.
+
+    A name without a dot is a program of this folder.
+    """
     started: list[NodeProcess] = []
 
     def start(module: str, *ros_args: str) -> NodeProcess:
         log_file = tmp_path / f"{len(started)}_{module.rsplit('.', 1)[-1]}.log"
-        command = [sys.executable, "-m", module, *(("--ros-args", *ros_args) if ros_args else ())]
+        program = ["-m", module] if "." in module else [str(Path(__file__).with_name(f"{module}.py"))]
+        command = [sys.executable, *program, *(("--ros-args", *ros_args) if ros_args else ())]
         with log_file.open("wb") as output:
             process = subprocess.Popen(
                 command,
@@ -186,7 +190,7 @@ def start_node(ros_environment: RosEnvironment, tmp_path: Path) -> Iterator[Call
 @pytest.fixture
 def graph(ros_environment: RosEnvironment) -> Iterator[GraphProbe]:
     """A node of the test in the test's domain, spinning in a thread."""
-    from fosp_bringup.graph_client import GraphClient
+    from fosp_cli.graph_client import GraphClient
 
     with GraphClient("probe", domain_id=ros_environment.domain_id) as client:
         client.spin_in_thread(CONTROL_PRIORITY)  # it stands for the robot: a busy machine must not make it late

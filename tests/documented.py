@@ -28,7 +28,7 @@ _DRAWING = re.compile(r"[─▶▲│]|--\+|-->")
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^    .*$", re.MULTILINE)
 _SPAN = re.compile(r"`((?:(?:\./)?fosp|make) [^`]+)`")
-CLI = "fosp_bringup.cli"
+CLI = "fosp_cli.cli"
 _STARTS_FOSP = re.compile(rf"(?:\.\.?/)*fosp|{re.escape(CLI)}")
 
 SETTINGS = "small.yaml"

@@ -13,12 +13,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, Pose, PoseStamped, TwistStamped
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
+from tiny_bundle import DETER, STOCH
 
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import command_message_type
 from fosp_core.specs import RobotConfig
-from fosp_core.testing import DETER, STOCH
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 
 MODULE = "fosp_safety_monitor.safety_monitor_node"

@@ -119,7 +119,7 @@ class Command:
         self._log_file = folder / "record.txt"
         with self._log_file.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fosp_bringup.cli", "record", *arguments],
+                [sys.executable, "-m", "fosp_cli.cli", "record", *arguments],
                 env={**variables, "ROS_LOG_DIR": str(folder / "ros_log")},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

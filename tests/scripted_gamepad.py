@@ -7,17 +7,17 @@ from pathlib import Path
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import Joy
 
-from fosp_bringup.graph_client import GraphClient
 from fosp_bringup.paths import teleop_path
+from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.specs import read_robot, read_yaml
 from fosp_msgs.msg import StepFeedback
-from fosp_sim.demonstrators import Demonstrator
-from fosp_sim.draw import draw_scene
+from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import DECISION_PERIOD
-from fosp_sim.scenario import read_scenario
-from fosp_sim.world import RobotState
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.scenario import read_scenario
+from fosp_sim.task.world import RobotState
 
 PERIOD_S = 0.05
 LET_GO_TICKS = 5

@@ -18,14 +18,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 
 pytest.importorskip("pyrealsense2", reason="pip install -r requirements/realsense.txt")
 
+from tiny_bundle import write_tiny_bundle
+from virtual_realsense import DISTANCE_MM, FOCAL, HEIGHT, RATE_HZ, SERIAL, WIDTH, record
+
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import image_view, rgb_view
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
 from fosp_msgs.msg import Latent
-from fosp_perception.virtual_realsense import DISTANCE_MM, FOCAL, HEIGHT, RATE_HZ, SERIAL, WIDTH, record
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"
 PERIOD_S = 2 / RATE_HZ
@@ -79,7 +80,7 @@ def active(start_node: Callable[..., Any], graph: Any) -> Callable[..., Any]:
 def start_camera(active: Callable[..., Any], recording: Path, plug: Plug) -> Callable[..., Any]:
     def start(**parameters: object) -> Any:
         return active(
-            "fosp_perception.virtual_realsense",
+            "virtual_realsense",
             "camera_node",
             recording=recording,
             plug=plug.file,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tiny_bundle import write_tiny_bundle
 
-from fosp_bringup.cli import run
 from fosp_bringup.paths import robot_path
+from fosp_cli.cli import run
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
-from fosp_sim.record import record_episodes
-from fosp_sim.scenario import Scenario
+from fosp_sim.demonstration.record import record_episodes
+from fosp_sim.task.scenario import Scenario
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -56,7 +56,7 @@ def test_what_needs_torch_says_so_and_bags_are_checked_without(capsys, folder, m
     assert line.startswith(
         "fosp: this command needs torch, which is not installed: pip install -r requirements/learner"
     )
-    blocked = "import sys; sys.modules['torch'] = None; from fosp_bringup.cli import run; sys.exit(run(sys.argv[1:]))"
+    blocked = "import sys; sys.modules['torch'] = None; from fosp_cli.cli import run; sys.exit(run(sys.argv[1:]))"
     command = [sys.executable, "-c", blocked, "bags", "check", str(folder / "bags")]
     checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "1 of 1 bags can be trained on" in checked.stdout, checked.stderr
@@ -215,11 +215,11 @@ def test_the_script_at_the_root_exits_2_for_wrong_input():
 
 
 def test_where_a_built_workspace_is_sourced_the_script_at_the_root_runs_that(tmp_path):
-    built = tmp_path / "install/fosp_bringup/lib/fosp_bringup/fosp"
+    built = tmp_path / "install/fosp_cli/lib/fosp_cli/fosp"
     built.parent.mkdir(parents=True)
     built.write_text('#!/bin/sh\necho "built: $*"\n')
     built.chmod(0o755)
-    sourced = {**os.environ, "AMENT_PREFIX_PATH": f"/opt/ros/jazzy:{tmp_path}/install/fosp_bringup"}
+    sourced = {**os.environ, "AMENT_PREFIX_PATH": f"/opt/ros/jazzy:{tmp_path}/install/fosp_cli"}
     said = subprocess.run([REPOSITORY / "fosp", "up", "sim"], env=sourced, capture_output=True, text=True, timeout=60)
     assert said.stdout == "built: up sim\n"
 

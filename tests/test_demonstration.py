@@ -20,7 +20,7 @@ import yaml
 from geometry_msgs.msg import TwistStamped
 from recording_rig import DEADMAN, DISCARD, MARK, ROBOT, START, SUCCESS, Arm, Command, Gamepad, contents, goal_rules
 
-from fosp_bringup.cli import run
+from fosp_cli.cli import run
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.specs import read_robot
@@ -38,7 +38,7 @@ class Terminal:
         self.shown = ""
         # setsid makes it the controlling terminal, so that Ctrl-C is a signal, as in any terminal window.
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", sys.executable, "-m", "fosp_bringup.cli", "record", *arguments],
+            ["setsid", "--ctty", sys.executable, "-m", "fosp_cli.cli", "record", *arguments],
             env={**variables, "ROS_LOG_DIR": str(folder / "ros_log"), "TERM": "xterm"},
             stdin=self._terminal,
             stdout=self._terminal,

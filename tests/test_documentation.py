@@ -27,8 +27,8 @@ from documented import (
 )
 from typer.main import get_command
 
-from fosp_bringup.cli import app
-from fosp_core.bundle import read_manifest, write_bundle
+from fosp_cli.cli import app
+from fosp_core.bundle.bundle import read_manifest, write_bundle
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -208,7 +208,7 @@ def test_commands_in_sentences_are_found_and_those_in_blocks_are_not(tmp_path: P
 
 
 def test_what_starts_fosp_is_told_from_its_arguments() -> None:
-    for text, program in (("./fosp a b", 1), ("torchrun -m fosp_bringup.cli a b", 3), ("X=1 run robot fosp a b", 4)):
+    for text, program in (("./fosp a b", 1), ("torchrun -m fosp_cli.cli a b", 3), ("X=1 run robot fosp a b", 4)):
         words, arguments = Command("page", 1, text).parts
         assert (len(words), arguments) == (program, ["a", "b"])
     assert Command("page", 1, "ros2 run fosp_learner learner_node").parts == ([], [])
@@ -216,7 +216,7 @@ def test_what_starts_fosp_is_told_from_its_arguments() -> None:
 
 def test_a_test_that_runs_another_command_is_told_from_one_that_runs_it(tmp_path: Path) -> None:
     test = tmp_path / "test_x.py"
-    test.write_text('CLI = "fosp_bringup.cli"\nfosp("bundle", "announce", good)\nrun(["eval", "--bundle", x])\n')
+    test.write_text('CLI = "fosp_cli.cli"\nfosp("bundle", "announce", good)\nrun(["eval", "--bundle", x])\n')
     assert is_run_in(["bundle", "announce", "runs/x"], test)
     assert is_run_in(["eval", "--bundle", "runs/x"], test)
     assert not is_run_in(["bundle", "log"], test)

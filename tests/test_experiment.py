@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-FOSP = [sys.executable, "-m", "fosp_bringup.cli", "experiment", "transfer"]
+FOSP = [sys.executable, "-m", "fosp_cli.cli", "experiment", "transfer"]
 
 
 @pytest.mark.timeout(300)

@@ -75,7 +75,7 @@ def start_feedback(start_node: Callable[..., Any], graph: Any, tmp_path: Path) -
         path = rules if isinstance(rules, Path) else tmp_path / "rules.yaml"
         if not isinstance(rules, Path):
             path.write_text(yaml.safe_dump({"time_limit_s": 60.0, "rules": rules}))
-        return start_node("fosp_learner.feedback_node", "-p", f"rules:={path}", "-p", f"robot:={robot}")
+        return start_node("fosp_recording.feedback_node", "-p", f"rules:={path}", "-p", f"robot:={robot}")
 
     return start
 

@@ -29,8 +29,8 @@ class StandIn:
 
         from fosp_core import topics
         from fosp_core.ros import qos
-        from fosp_sim.arm_kinematics import JOINTS
-        from fosp_sim.gazebo_topics import ros_joint_command
+        from fosp_sim.gazebo.topics import ros_joint_command
+        from fosp_sim.task.arm_kinematics import JOINTS
 
         self.joints = [0.0] * len(JOINTS)
         self.time_ns = 1_000_000_000
@@ -90,8 +90,8 @@ def test_an_episode_is_placed_driven_by_commands_and_ends_at_the_goal(
     from fosp_core.ros import qos
     from fosp_msgs.msg import StepFeedback
     from fosp_msgs.srv import ResetEpisode
-    from fosp_sim.draw import draw_scene
-    from fosp_sim.scenario import read_scenario
+    from fosp_sim.task.draw import draw_scene
+    from fosp_sim.task.scenario import read_scenario
 
     ros_environment.variables.update({name: os.environ[name] for name in ("PATH", "PYTHONPATH")})
     scene = draw_scene(read_scenario(CONFIG / "scenarios/safe_reach.yaml"), 4)
@@ -156,7 +156,7 @@ def test_gazebo_is_started_with_the_world_of_the_scenario(
     tool.chmod(0o755)
     ros_environment.variables["PATH"] = f"{tool.parent}:{ros_environment.variables['PATH']}"
     ros_environment.variables["XDG_CACHE_HOME"] = str(tmp_path / "cache")
-    node = start_node("fosp_sim.gazebo_server", *parameters("safe_goal", "sim_base"))
+    node = start_node("fosp_sim.gazebo.server", *parameters("safe_goal", "sim_base"))
     wait_until(lambda: not node.running, 100.0, "its end")
     assert f"started: sim -r -s {tmp_path}/cache/fosp/gazebo/" in node.log
     assert node.log.strip().splitlines()[-1] == "3"

@@ -12,6 +12,7 @@ import pytest
 from geometry_msgs.msg import TwistStamped
 from rosbags.highlevel import AnyReader
 from std_srvs.srv import Trigger
+from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.stack import stack
 from fosp_bringup.supervisor import Supervisor
@@ -20,7 +21,6 @@ from fosp_core.bag_types import typestore
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
 from fosp_msgs.srv import ResetEpisode
 

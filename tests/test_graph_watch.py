@@ -10,9 +10,9 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from recording_rig import ROBOT, Arm
 
-from fosp_bringup.demonstration import Session, status_line, watched
-from fosp_bringup.graph_watch import GraphWatch
 from fosp_bringup.stack import Stack
+from fosp_cli.demonstration.graph_watch import GraphWatch
+from fosp_cli.demonstration.session import Session, status_line, watched
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.specs import CameraConfig, read_robot

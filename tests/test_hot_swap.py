@@ -24,14 +24,14 @@ from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
+from tiny_bundle import write_tiny_bundle
 
 from fosp_core import topics
-from fosp_core.bundle import read_manifest, write_bundle
+from fosp_core.bundle.bundle import read_manifest, write_bundle
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import MODEL_STATUSES
 from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_core.testing import write_tiny_bundle
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelAnnouncement, ModelStatus, SafetyVerdict
 
 ROBOT_FILE = Path(__file__).resolve().parents[1] / "config" / "robots" / "sim_arm.yaml"
@@ -276,7 +276,7 @@ def test_a_person_has_a_bundle_taken_over_and_ends_a_latch_from_a_terminal(runni
     run = running
 
     def fosp(*words: object) -> tuple[int, str]:
-        command = [sys.executable, "-m", "fosp_bringup.cli", *map(str, words)]
+        command = [sys.executable, "-m", "fosp_cli.cli", *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
         return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
 

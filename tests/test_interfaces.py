@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.interfaces import Interface, interfaces
 from fosp_bringup.paths import robot_path
@@ -18,7 +19,6 @@ from fosp_bringup.security_policy import read_policy, robot_policy
 from fosp_bringup.stack import MANAGER, MONITOR, Stack, default_bundle, stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
 
 pytestmark = pytest.mark.timeout(180)
 

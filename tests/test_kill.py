@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.stack import Stack, stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"
 STOP_LIMIT_S = 0.2

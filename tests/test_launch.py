@@ -12,10 +12,11 @@ import yaml
 
 pytest.importorskip("launch_ros", reason="launch_ros comes with an apt-installed ROS only")
 
+from tiny_bundle import write_tiny_bundle
+
 from fosp_bringup.stack import Process, Stack, stack
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
 
 ROOT = Path(__file__).parents[1]
 LAUNCH_NAMES = {"bundle": "model", "recorder": "record"}

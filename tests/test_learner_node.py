@@ -15,22 +15,22 @@ import pytest
 import yaml
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
+from tiny_bundle import write_tiny_bundle
 
 from fosp_core import topics
-from fosp_core.bundle import load_bundle
-from fosp_core.bundle_transfer import received
+from fosp_core.bundle.bundle import load_bundle
+from fosp_core.bundle.transfer import received
 from fosp_core.ros import qos
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
-from fosp_learner.lineage import Lineage
+from fosp_learner.finetuning.lineage import Lineage
 from fosp_msgs.msg import BundleChunk, BundleOffer, Heartbeat, ModelAnnouncement
-from fosp_sim.record import record_episodes
-from fosp_sim.scenario import read_scenario
+from fosp_sim.demonstration.record import record_episodes
+from fosp_sim.task.scenario import read_scenario
 
 pytestmark = pytest.mark.timeout(900)
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 ROBOT_FILE = CONFIG / "robots" / "sim_arm.yaml"
-FOSP = [sys.executable, "-m", "fosp_bringup.cli"]
+FOSP = [sys.executable, "-m", "fosp_cli.cli"]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_an_interrupt_leaves_the_trainer_to_its_node(tmp_path: Path, monkeypatch
             os.kill(os.getpid(), signal.SIGINT)
             (tmp_path / "goes_on").touch()
 
-    monkeypatch.setattr("fosp_learner.online_learner.OnlineLearner", Interrupted)
+    monkeypatch.setattr("fosp_learner.finetuning.online_learner.OnlineLearner", Interrupted)
     folders = dict.fromkeys(("bundle", "cache", "run"), tmp_path)
     arguments = {"robot": ROBOT_FILE, "bags": (), "offline": (), "settings": {}, "weights": None, "signing_key": None}
     trainer = multiprocessing.get_context("fork").Process(target=learner_node.train, kwargs=folders | arguments)

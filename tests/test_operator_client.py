@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from std_srvs.srv import Trigger
+from tiny_bundle import write_tiny_bundle
 
-from fosp_bringup.cli import run
+from fosp_cli.cli import run
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import MODEL_STATUSES
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"
@@ -93,7 +93,7 @@ def test_a_reset_is_passed_on_with_what_the_monitor_says(graph: Any, capsys: Any
 def test_a_graph_that_is_not_there_is_told(
     ros_environment: Any, bundle: tuple[Path, str], capsys: Any, monkeypatch: Any, command: str
 ) -> None:
-    monkeypatch.setattr("fosp_bringup.operator_client.DISCOVERY_S", 0.3)
+    monkeypatch.setattr("fosp_cli.operator_client.DISCOVERY_S", 0.3)
     arguments = [str(bundle[0])] if "announce" in command else []
     assert run([*command.split(), *arguments, "--namespace", "nobody"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

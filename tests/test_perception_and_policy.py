@@ -12,6 +12,7 @@ import pytest
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import Transition
 from sensor_msgs.msg import CameraInfo, Image
+from tiny_bundle import DETER, STOCH, write_tiny_bundle
 
 from fosp_core import topics
 from fosp_core.ros import qos
@@ -19,7 +20,6 @@ from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import seconds, time_message
 from fosp_core.specs import read_robot
-from fosp_core.testing import DETER, STOCH, write_tiny_bundle
 from fosp_msgs.msg import ActionProposal, Latent, ModelStatus, StepFeedback
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"

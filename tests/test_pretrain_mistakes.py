@@ -12,15 +12,15 @@ import pytest
 import yaml
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
-from fosp_bringup.cli import run
 from fosp_bringup.paths import robot_path
+from fosp_cli.cli import run
 from fosp_core.bag_types import typestore
-from fosp_core.bundle import load_bundle
+from fosp_core.bundle.bundle import load_bundle
 from fosp_core.specs import read_robot
 from fosp_learner import config as learner_config
 from fosp_learner.config import NetworkConfig
-from fosp_sim.record import record_episodes
-from fosp_sim.scenario import Scenario
+from fosp_sim.demonstration.record import record_episodes
+from fosp_sim.task.scenario import Scenario
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 SETTINGS = {

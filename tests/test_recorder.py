@@ -62,7 +62,7 @@ def robot(graph: Any) -> Robot:
 
 
 def start_recorder(start_node: Callable[..., Any], graph: Any, out: Path) -> Any:
-    node = start_node("fosp_learner.recorder_node", "-p", f"out:={out}", "-p", f"robot:={ROBOT}")
+    node = start_node("fosp_recording.recorder_node", "-p", f"out:={out}", "-p", f"robot:={ROBOT}")
     assert graph.transition("recorder_node", Transition.TRANSITION_CONFIGURE), node.log
     assert graph.transition("recorder_node", Transition.TRANSITION_ACTIVATE), node.log
     return node
@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_written_fails_the_configuration_with_one_line(
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    node = start_node("fosp_learner.recorder_node", "-p", f"out:={blocked / 'bags'}", "-p", f"robot:={ROBOT}")
+    node = start_node("fosp_recording.recorder_node", "-p", f"out:={blocked / 'bags'}", "-p", f"robot:={ROBOT}")
     assert not graph.transition("recorder_node", Transition.TRANSITION_CONFIGURE)
     assert node.log.count(os.linesep) == 1, node.log
     assert "recording stopped" in node.log

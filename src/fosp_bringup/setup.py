@@ -28,9 +28,7 @@ setup(
     zip_safe=True,
     maintainer="fosp maintainers",
     maintainer_email="fosp@example.org",
-    description="The fosp stack as data, its lifecycle manager, launch files and the fosp command line.",
+    description="The fosp stack as data, its lifecycle manager and launch files.",
     license="Apache-2.0",
-    entry_points={
-        "console_scripts": ["fosp = fosp_bringup.cli:main", "lifecycle_manager = fosp_bringup.lifecycle_manager:main"]
-    },
+    entry_points={"console_scripts": ["lifecycle_manager = fosp_bringup.lifecycle_manager:main"]},
 )

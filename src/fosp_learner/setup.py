@@ -16,14 +16,12 @@ setup(
     zip_safe=True,
     maintainer="fosp maintainers",
     maintainer_email="fosp@example.org",
-    description="Learner of fosp: bags to datasets, world model, critics, actors, calibration, bundles; recorder node.",
+    description="Learner of fosp: bags to datasets, world model, critics, actors, calibration, bundles, fine-tuning.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
             "bundle_receiver = fosp_learner.bundle_receiver:main",
-            "feedback_node = fosp_learner.feedback_node:main",
             "learner_node = fosp_learner.learner_node:main",
-            "recorder_node = fosp_learner.recorder_node:main",
         ]
     },
 )

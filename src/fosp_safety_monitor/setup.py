@@ -20,7 +20,6 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "black_box_node = fosp_safety_monitor.black_box_node:main",
             "operator_guard_node = fosp_safety_monitor.operator_guard_node:main",
             "safety_monitor_node = fosp_safety_monitor.safety_monitor_node:main",
         ]

@@ -16,7 +16,7 @@ setup(
     zip_safe=True,
     maintainer="fosp maintainers",
     maintainer_email="fosp@example.org",
-    description="MuJoCo tasks, demonstrators, simulator node and evaluation of fosp.",
+    description="MuJoCo and Gazebo tasks, demonstrators and simulator nodes of fosp.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [

@@ -20,17 +20,17 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
+from tiny_bundle import write_tiny_bundle
 
-from fosp_bringup.graph_client import GraphClient
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import Process, Stack, stack
 from fosp_bringup.supervisor import Supervisor
+from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_core.testing import write_tiny_bundle
 from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict
 from fosp_msgs.srv import ResetEpisode
 

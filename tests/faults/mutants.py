@@ -49,8 +49,8 @@ def _granted(state: Any, robot: Any, thresholds: Any, now: Any) -> tuple[Any, st
     return replace(state, latched=None), ""
 
 
-_CHECKS = "fosp_safety_monitor.checks"
-_DECISION = "fosp_safety_monitor.decision"
+_CHECKS = "fosp_safety_monitor.judge.checks"
+_DECISION = "fosp_safety_monitor.judge.decision"
 _LIMITS = "fosp_core.limits"
 MUTANTS: tuple[Mutant, ...] = (
     *(
@@ -84,15 +84,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_CHECKS, "LEAD_AT_RESET", 1.0),
     Mutant(_DECISION, "latch", lambda state, finding: state),
     Mutant(_DECISION, "_frozen", lambda state, thresholds: state.frozen),
-    Mutant("fosp_safety_monitor.ladder", "speed_scale", _always(1.0)),
+    Mutant("fosp_safety_monitor.judge.ladder", "speed_scale", _always(1.0)),
     Mutant(_DECISION, "choose", lambda chosen, values, thresholds: (chosen, None)),
-    Mutant("fosp_safety_monitor.monitor", "loosened", _always([])),
-    Mutant("fosp_safety_monitor.monitor", "_largest", lambda now, ahead: now),
-    Mutant("fosp_safety_monitor.pose_target", "_distance", _always(0.0)),
-    Mutant("fosp_safety_monitor.pose_target", "_angle", _always(0.0)),
+    Mutant("fosp_safety_monitor.judge.monitor", "loosened", _always([])),
+    Mutant("fosp_safety_monitor.judge.monitor", "_largest", lambda now, ahead: now),
+    Mutant("fosp_safety_monitor.judge.pose_target", "_distance", _always(0.0)),
+    Mutant("fosp_safety_monitor.judge.pose_target", "_angle", _always(0.0)),
     Mutant("fosp_safety_monitor.parameters", "_check", _nothing),
-    Mutant("fosp_safety_monitor.heartbeats", "_came_back", _nothing),
-    Mutant("fosp_safety_monitor.black_box", "make_room", _always([])),
+    Mutant("fosp_safety_monitor.judge.heartbeats", "_came_back", _nothing),
+    Mutant("fosp_recording.black_box", "make_room", _always([])),
     Mutant(_LIMITS, "approach_speed", _always(1e9), LIMIT_TESTS),
     Mutant(_LIMITS, "ramp", lambda target, *others: target, LIMIT_TESTS),
     Mutant(_LIMITS, "smooth_ramp", lambda target, *others: target, LIMIT_TESTS),

@@ -25,9 +25,9 @@ from fault_table import COMMAND_TIMEOUT_S, FAULTS, Fault
 from graph_under_fault import JERK, POLICY_SPEED, Command, GraphUnderFault, wait
 
 from fosp_bringup.stack import environment
+from fosp_core.decisions import Decision, Reason
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig
-from fosp_safety_monitor.verdict import Decision, Reason
 
 STOP_S = 0.15
 """To notice a fault and to brake, beside what the configuration grants."""

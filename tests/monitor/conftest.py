@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from lifecycle_msgs.msg import Transition
 from monitored_chain import MODULE, NODE, ROBOT_FILE, Chain, moves
+from tiny_bundle import write_tiny_bundle
 
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_core.testing import write_tiny_bundle
 from fosp_msgs.msg import SafetyVerdict
 
 

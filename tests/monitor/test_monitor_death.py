@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,7 @@ class BlackBox:
         robot.write_text(yaml.safe_dump(yaml.safe_load(ROBOT_FILE.read_text()) | mapped))
         self.out = tmp_path / "boxes"
         arguments = ["-p", f"out:={self.out}", "-p", f"robot:={robot}"]
-        self.process = start_node("fosp_safety_monitor.black_box_node", *arguments)
+        self.process = start_node("fosp_recording.black_box_node", *arguments)
 
     def causes(self) -> dict[str, Path]:
         """Why each bag was written -> its folder."""
@@ -133,7 +132,6 @@ def test_a_monitor_whose_command_thread_fails_says_so_and_ends_with_exit_code_1(
     ros_environment: Any, start_node: Any, graph: Any, node_arguments: Any, robot: RobotConfig, wait_until: Any
 ) -> None:
     model_id, arguments = node_arguments
-    ros_environment.variables["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])
     chain = Chain(graph, robot, model_id)
     events = graph.listen(SafetyEvent, topics.SAFETY_EVENT, qos.LATCHED_EVENTS)
     process = start_node("failing_monitor", *arguments)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from fosp_bringup.paths import feedback_path
 from fosp_core import topics
 from fosp_core.specs import CameraConfig, ObservationSpec, RobotConfig
-from fosp_learner.feedback_rules import FeedbackConfig, read_feedback_config
-from fosp_learner.recorded_topics import camera_topics, frame_topic
+from fosp_recording.feedback_rules import FeedbackConfig, read_feedback_config
+from fosp_recording.recorded_topics import camera_topics, frame_topic
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Literal
 from fosp_bringup.parameter_file import check_parameter_file
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_core import topics
-from fosp_core.bundle import read_manifest
+from fosp_core.bundle.bundle import read_manifest
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraConfig, RobotConfig, read_robot, read_yaml
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
@@ -187,7 +187,7 @@ def stack(
         out: dict[str, ParameterValue] = {"out": str(Path(recorder).absolute()), "robot": str(robot_file)}
         if scenario:
             out["task"] = _task(scenario)
-        processes.append(Process("recorder_node", "fosp_learner", "fosp_learner.recorder_node", out, respawn=True))
+        processes.append(Process("recorder_node", "fosp_recording", "fosp_recording.recorder_node", out, respawn=True))
     if black_box:
         processes.append(_black_box(Path(black_box), robot_file, robot_config, None if teleop else Path(bundle)))
     processes.append(last)
@@ -232,7 +232,7 @@ def _simulated(
     simulator: str, robot: str, bundle: Path | str, scenario: str, use_sim_time: bool, auto_reset: bool
 ) -> tuple[str, Path | str, list[Process]]:
     """Robot, bundle and processes of a simulated robot; what is not given comes from the scenario."""
-    from fosp_sim.scenario import read_scenario
+    from fosp_sim.task.scenario import read_scenario
 
     if not scenario:
         raise UserError("a simulator needs a scenario: a name in config/scenarios or a path")
@@ -270,13 +270,13 @@ def _simulator(name: str, parameters: Mapping[str, ParameterValue]) -> Process:
 
 def _task(scenario: str) -> str:
     """What the bags say that they show: a bundle trained on them can then be evaluated on scenarios of that task."""
-    from fosp_sim.scenario import read_scenario
+    from fosp_sim.task.scenario import read_scenario
 
     return read_scenario(scenario_path(scenario)).task
 
 
 def _checked_bundle(bundle: Path, robot: RobotConfig) -> Path:
-    from fosp_core.bundle import verify_bundle
+    from fosp_core.bundle.bundle import verify_bundle
 
     if bundle == Path():
         raise UserError("bundle must be given: a model bundle folder")
@@ -289,12 +289,12 @@ def _feedback(rules: str, simulator: str, robot_file: Path) -> list[Process]:
         return []
     if simulator != "none":
         raise UserError("feedback is for robots: the simulator publishes fosp/feedback itself")
-    from fosp_learner.feedback_rules import read_feedback_config
+    from fosp_recording.feedback_rules import read_feedback_config
 
     path = feedback_path(rules).resolve()
     read_feedback_config(path)
     parameters: dict[str, ParameterValue] = {"rules": str(path), "robot": str(robot_file)}
-    return [Process("feedback_node", "fosp_learner", "fosp_learner.feedback_node", parameters, respawn=True)]
+    return [Process("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)]
 
 
 def _camera(camera: str, path: str, robot: RobotConfig) -> list[Process]:
@@ -359,8 +359,8 @@ def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | N
         "robot": str(robot_file),
         "image_topics": cameras,
     }
-    module = "fosp_safety_monitor.black_box_node"
-    return Process("black_box_node", "fosp_safety_monitor", module, parameters, managed=False, respawn=True)
+    module = "fosp_recording.black_box_node"
+    return Process("black_box_node", "fosp_recording", module, parameters, managed=False, respawn=True)
 
 
 def _learner(run: Path, model: Mapping[str, ParameterValue], config: str, offline: str) -> Process:

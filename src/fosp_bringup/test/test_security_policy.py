@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.interfaces import OPERATOR, managed
 from fosp_bringup.paths import robot_path, share
@@ -13,7 +14,6 @@ from fosp_bringup.security_policy import policy_folder, read_policy, robot_polic
 from fosp_bringup.stack import Stack, stack
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
 
 ROBOTS = sorted(path.stem for path in (share() / "config" / "robots").glob("*.yaml"))
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import MANAGER, MONITOR, Process, Stack, environment, settings, stack
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
 

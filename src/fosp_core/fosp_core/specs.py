@@ -123,7 +123,7 @@ class LatentSpec(Spec):
 
 
 class Manifest(Spec):
-    """manifest.json of a bundle. `id` is the sha256 over everything else (fosp_core.bundle)."""
+    """manifest.json of a bundle. `id` is the sha256 over everything else (fosp_core.bundle.bundle)."""
 
     format_version: int
     id: str

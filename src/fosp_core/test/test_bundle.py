@@ -7,11 +7,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from tiny_bundle import write_tiny_bundle
 
-from fosp_core.bundle import GOLDEN, MANIFEST, content_id, load_bundle, read_manifest, verify_bundle, write_bundle
+from fosp_core.bundle.bundle import (
+    GOLDEN,
+    MANIFEST,
+    content_id,
+    load_bundle,
+    read_manifest,
+    verify_bundle,
+    write_bundle,
+)
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec, read_robot, read_yaml
-from fosp_core.testing import write_tiny_bundle
 
 ROBOTS = Path(__file__).parents[3] / "config/robots"
 ARM = read_robot(ROBOTS / "sim_arm.yaml")

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_bundle import write_tiny_bundle
 
-from fosp_core.bundle import Bundle, load_bundle, sign_bundle
-from fosp_core.bundle_loader import BundleLoader, Loaded
-from fosp_core.hot_swap import Announcement
-from fosp_core.signature import SIGNATURE, generate_key
+from fosp_core.bundle.bundle import Bundle, load_bundle, sign_bundle
+from fosp_core.bundle.loader import BundleLoader, Loaded
+from fosp_core.bundle.signature import SIGNATURE, generate_key
 from fosp_core.specs import read_robot
-from fosp_core.testing import write_tiny_bundle
+from fosp_core.swap.sequence import Announcement
 
 ROBOT = Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml"
 

@@ -8,9 +8,11 @@ import zlib
 from pathlib import Path
 
 import pytest
+from tiny_bundle import write_tiny_bundle
 
-from fosp_core.bundle import load_bundle
-from fosp_core.bundle_transfer import (
+from fosp_core.bundle.bundle import load_bundle
+from fosp_core.bundle.signature import generate_key, read_private_key, sign_id
+from fosp_core.bundle.transfer import (
     MOST_ATTEMPTS,
     MOST_DAMAGED,
     PATIENCE_S,
@@ -21,9 +23,7 @@ from fosp_core.bundle_transfer import (
     received,
 )
 from fosp_core.errors import UserError
-from fosp_core.signature import generate_key, read_private_key, sign_id
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_core.testing import write_tiny_bundle
 
 ROBOT = Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny_bundle import tiny_manifest
 
-from fosp_core.compatibility import differences, uneven_decisions
+from fosp_core.bundle.compatibility import differences, uneven_decisions
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig, read_robot
-from fosp_core.testing import tiny_manifest
 
 ROBOTS = Path(__file__).parents[3] / "config" / "robots"
 SHIPPED = ("diff_drive", "franka_fr3", "sim_arm", "sim_base", "ur5e")

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_bundle import tiny_manifest
 
 from fosp_core.errors import UserError
-from fosp_core.hot_swap import (
+from fosp_core.specs import read_robot
+from fosp_core.swap.sequence import (
     Announcement,
     ModelRegistry,
     Order,
@@ -17,9 +19,7 @@ from fosp_core.hot_swap import (
     SwapSequence,
     require_same_interface,
 )
-from fosp_core.specs import read_robot
-from fosp_core.swap_trial import Outcome, TrialRules
-from fosp_core.testing import tiny_manifest
+from fosp_core.swap.trial import Outcome, TrialRules
 
 RULES = TrialRules(steps=40, least_steps=10)
 ROBOT = Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml"

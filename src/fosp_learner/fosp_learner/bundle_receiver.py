@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.node import Node
 
 from fosp_core import topics
-from fosp_core.bundle_transfer import PAUSE_S, IncomingBundle, Offer, received
+from fosp_core.bundle.transfer import PAUSE_S, IncomingBundle, Offer, received
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import end_process, run_node

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fosp_core import topics
-from fosp_core.bundle_transfer import OutgoingBundle, Request
+from fosp_core.bundle.transfer import OutgoingBundle, Request
 from fosp_core.child_process import end_with_parent
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
@@ -25,11 +25,11 @@ from fosp_core.ros.model_following import LEADER, MODEL_STATUSES, resolved_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import time_message
 from fosp_core.specs import parse_spec, read_robot, read_yaml
-from fosp_learner.announcing import Announcer, Answer, Offered
-from fosp_learner.finetune_config import FinetuneConfig
-from fosp_learner.lineage import Lineage
-from fosp_learner.recorder_node import RecorderNode
+from fosp_learner.finetuning.announcing import Announcer, Answer, Offered
+from fosp_learner.finetuning.config import FinetuneConfig
+from fosp_learner.finetuning.lineage import Lineage
 from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnouncement, ModelStatus
+from fosp_recording.recorder_node import RecorderNode
 
 POLL_PERIOD_S = 0.5
 MOST_RESTARTS = 3
@@ -217,7 +217,7 @@ def train(
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    from fosp_learner.online_learner import OnlineLearner, Sources
+    from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
     from fosp_learner.process import limit_resources
 
     parsed = parse_spec(FinetuneConfig, settings, "settings")

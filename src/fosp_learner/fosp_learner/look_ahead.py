@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fosp_core.bundle import DYNAMICS, GOLDEN, golden_bytes, holds_dynamics, verify_bundle, write_bundle
+from fosp_core.bundle.bundle import DYNAMICS, GOLDEN, golden_bytes, holds_dynamics, verify_bundle, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest
-from fosp_learner.behaviour import Behaviour
-from fosp_learner.export import export_dynamics
-from fosp_learner.finetune_config import FinetuneConfig, learner_config
-from fosp_learner.finetuning import fill
-from fosp_learner.gate import Networks
-from fosp_learner.training_weights import read_weights, require_same_networks
-from fosp_learner.world_model import WorldModel
+from fosp_learner.bundling.export import export_dynamics
+from fosp_learner.bundling.training_weights import read_weights, require_same_networks
+from fosp_learner.finetuning.config import FinetuneConfig, learner_config
+from fosp_learner.finetuning.fine_tuner import fill
+from fosp_learner.finetuning.gate import Networks
+from fosp_learner.model.world_model import WorldModel
+from fosp_learner.training.behaviour import Behaviour
 
 
 def add_dynamics(bundle: Path, out: Path, checkpoint: Path | None = None) -> Manifest:

@@ -12,25 +12,25 @@ from typing import Any
 
 import torch
 
-from fosp_core.bundle import write_bundle
+from fosp_core.bundle.bundle import write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec, RobotConfig
 from fosp_learner import distributed
-from fosp_learner.calibration import calibrate
-from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from fosp_learner.bundling.calibration import calibrate
+from fosp_learner.bundling.export import export_networks
+from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
+from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bag_origin import choose_robot, task_of
 from fosp_learner.data.bags import find_bags
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.distributed import processes
-from fosp_learner.export import export_networks
-from fosp_learner.filtering import filter_episodes
+from fosp_learner.report.run import RunFacts, described, report_of, write_facts
 from fosp_learner.report.scene import SceneFrames
-from fosp_learner.run_log import RunLog, SilentLog
-from fosp_learner.run_report import RunFacts, described, report_of, write_facts
-from fosp_learner.trainer import Trainer, steps_left
-from fosp_learner.training_weights import WEIGHTS, weights_bytes
-from fosp_learner.validation import Assessment, assess
+from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.run_log import RunLog, SilentLog
+from fosp_learner.training.trainer import Trainer, steps_left
 
 SceneOf = Callable[[str, RobotConfig, ObservationSpec], SceneFrames | None]
 """Task, robot and observation -> frames of a scene for the report's map; None where there is no such scene."""

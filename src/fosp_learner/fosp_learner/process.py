@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fosp_learner.finetune_config import FinetuneConfig
+    from fosp_learner.finetuning.config import FinetuneConfig
 
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",

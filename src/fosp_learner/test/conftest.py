@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_episodes import random_episode
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
 from fosp_core.bag_types import typestore
@@ -135,25 +136,6 @@ def _write(folder: Path, robot: RobotConfig, recording: Recording) -> None:
                     continue
                 message = store.serialize_cdr(make(i), type_name)
                 writer.write(connection, START_S * 10**9 + i * period, message)
-
-
-def random_episode(length: int, seed: int, violates: bool = False, size: int = 32) -> Episode:
-    """Random rows; a violating episode has cost at its end."""
-    rng = np.random.default_rng(seed)
-    cost, terminal = np.zeros(length, np.float32), np.zeros(length, np.bool_)
-    if violates:
-        cost[-2:] = 1
-    else:
-        terminal[-1] = True
-    return Episode(
-        name=f"episode_{seed}",
-        images=rng.integers(0, 256, (length, 1, size, size, 3), np.uint8),
-        action=rng.uniform(-1, 1, (length, 3)).astype(np.float32),
-        reward=np.concatenate([[0], rng.normal(0, 0.1, length - 1)]).astype(np.float32),
-        cost=cost,
-        is_terminal=terminal,
-        success=not violates,
-    )
 
 
 @pytest.fixture(scope="session")

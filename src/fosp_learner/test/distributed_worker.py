@@ -9,13 +9,13 @@ from safetensors.torch import save_file
 
 from fosp_core.specs import read_robot
 from fosp_learner import config as learner_config
-from fosp_learner.checkpoint import network_tensors
 from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.distributed import processes
 from fosp_learner.pretrain import pretrain
-from fosp_learner.trainer import Trainer
+from fosp_learner.training.checkpoint import network_tensors
+from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 

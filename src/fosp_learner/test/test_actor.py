@@ -5,9 +5,9 @@ import torch
 from torch import tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from fosp_learner.actor import Actor, Mixture, Weighting, entropy, log_probability, regression_loss
 from fosp_learner.config import ActorConfig, NetworkConfig
-from fosp_learner.critics import Trajectories, Values
+from fosp_learner.model.actor import Actor, Mixture, Weighting, entropy, log_probability, regression_loss
+from fosp_learner.model.critics import Trajectories, Values
 
 SIZE = NetworkConfig(deter=1, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from fosp_learner.actor import Actor
 from fosp_learner.config import ActorConfig, NetworkConfig, WorldModelConfig
-from fosp_learner.networks import KeypointEncoder, _AttentionPool, attention_pool
-from fosp_learner.world_model import WorldModel
+from fosp_learner.model.actor import Actor
+from fosp_learner.model.networks import KeypointEncoder, _AttentionPool, attention_pool
+from fosp_learner.model.world_model import WorldModel
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fosp_learner.announcing import RETRY_S, Announcer, Answer
-from fosp_learner.lineage import Lineage, rows
+from fosp_learner.finetuning.announcing import RETRY_S, Announcer, Answer
+from fosp_learner.finetuning.lineage import Lineage, rows
 
 
 @pytest.fixture

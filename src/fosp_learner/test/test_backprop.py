@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn, tensor
 
 from fosp_learner import config as learner_config
-from fosp_learner.backprop import backprop_loss, detached, frozen, imagined_gain
-from fosp_learner.behaviour import Behaviour, data_trajectories
 from fosp_learner.config import LearnerConfig, NetworkConfig
-from fosp_learner.critics import Trajectories
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
-from fosp_learner.trainer import Trainer
+from fosp_learner.model.critics import Trajectories
+from fosp_learner.training.backprop import backprop_loss, detached, frozen, imagined_gain
+from fosp_learner.training.behaviour import Behaviour, data_trajectories
+from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 STARTS, HORIZON = 16, 3

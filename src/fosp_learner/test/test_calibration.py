@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fosp_core.errors import UserError
-from fosp_learner.calibration import (
+from fosp_learner.bundling.calibration import (
     LEAST_EPS,
     EpisodeValues,
     calibrate,

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fosp_learner.behaviour import data_trajectories
 from fosp_learner.config import CriticConfig, NetworkConfig
-from fosp_learner.critics import Critics
-from fosp_learner.world_model import Batch
+from fosp_learner.model.critics import Critics
+from fosp_learner.model.world_model import Batch
+from fosp_learner.training.behaviour import data_trajectories
 
 SIZE = NetworkConfig(deter=4, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)
 FIRST, SECOND = slice(0, 4), slice(4, 7)

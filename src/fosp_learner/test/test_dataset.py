@@ -10,7 +10,6 @@ import torch
 
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
-from fosp_learner.behaviour import data_trajectories
 from fosp_learner.data import dataset
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import (
@@ -22,6 +21,7 @@ from fosp_learner.data.dataset import (
     split,
     whole_episode,
 )
+from fosp_learner.training.behaviour import data_trajectories
 
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
 

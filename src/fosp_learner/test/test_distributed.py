@@ -12,14 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fosp_core.bundle import load_bundle
+from fosp_core.bundle.bundle import load_bundle
 from fosp_core.errors import UserError
 from fosp_learner import config as learner_config
 from fosp_learner import distributed
 from fosp_learner.config import LearnerConfig
 from fosp_learner.distributed import choose_device, processes
-from fosp_learner.trainer import Trainer
-from fosp_learner.world_model import to_device
+from fosp_learner.model.world_model import to_device
+from fosp_learner.training.trainer import Trainer
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
 ROBOT = Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml"

@@ -6,16 +6,16 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from fosp_core.bundle import load_bundle, write_bundle
+from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
+from fosp_learner.bundling.export import LOOK_AHEAD_STEPS, export_networks
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
-from fosp_learner.export import LOOK_AHEAD_STEPS, export_networks
-from fosp_learner.filtering import filter_episodes
 from fosp_learner.pretrain import assemble
-from fosp_learner.trainer import Trainer
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 DETER = TINY.deter + TINY.embed

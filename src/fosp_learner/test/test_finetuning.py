@@ -13,27 +13,27 @@ import numpy as np
 import pytest
 import torch
 
-from fosp_core.bundle import holds_dynamics, load_bundle, read_manifest, write_bundle
+from fosp_core.bundle.bundle import holds_dynamics, load_bundle, read_manifest, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig, parse_spec, read_yaml
 from fosp_learner import config as learner_config
-from fosp_learner.calibration import EpisodeValues
-from fosp_learner.candidate import GateEpisodes
-from fosp_learner.checkpoint import network_tensors
+from fosp_learner.bundling.calibration import EpisodeValues
+from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, require_same_networks, weights_bytes
 from fosp_learner.config import CloningConfig, ExtractionConfig, LearnerConfig, NetworkConfig, RefinementConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
-from fosp_learner.filtering import filter_episodes
-from fosp_learner.finetune_config import FinetuneConfig, GateConfig, SettlingConfig
-from fosp_learner.finetuning import FineTuner, MixedSampler
-from fosp_learner.gate import GateFigures, judge, miss_and_false_veto_rate
-from fosp_learner.lineage import Lineage
-from fosp_learner.online_learner import OnlineLearner, Sources
+from fosp_learner.finetuning.candidate import GateEpisodes
+from fosp_learner.finetuning.config import FinetuneConfig, GateConfig, SettlingConfig
+from fosp_learner.finetuning.fine_tuner import FineTuner, MixedSampler
+from fosp_learner.finetuning.gate import GateFigures, judge, miss_and_false_veto_rate
+from fosp_learner.finetuning.lineage import Lineage
+from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
+from fosp_learner.finetuning.run_folder import forget_after
+from fosp_learner.finetuning.settling import StoredFeatures, sources
 from fosp_learner.pretrain import assemble, provenance
-from fosp_learner.run_folder import forget_after
-from fosp_learner.settling import StoredFeatures, sources
-from fosp_learner.trainer import Trainer
-from fosp_learner.training_weights import WEIGHTS, read_weights, require_same_networks, weights_bytes
+from fosp_learner.training.checkpoint import network_tensors
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 pytestmark = pytest.mark.timeout(600)  # a bundle of three networks is exported twice
@@ -317,7 +317,7 @@ def test_a_candidate_of_a_bundle_that_one_can_look_ahead_with_is_such_a_one(
         asked.append(dynamics)
         return {name: (parent / name).read_bytes() for name in manifest.files if not name.startswith("training")}
 
-    monkeypatch.setattr("fosp_learner.candidate.export_networks", exported)
+    monkeypatch.setattr("fosp_learner.finetuning.candidate.export_networks", exported)
     learner("run", settings=SETTINGS.model_copy(update={"steps": 1}), bundle=tmp_path / "ahead").run()
     assert asked == [True]
 

@@ -3,18 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from fosp_core.bundle import load_bundle, verify_bundle, write_bundle
+from fosp_core.bundle.bundle import load_bundle, verify_bundle, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
-from fosp_learner.checkpoint import network_tensors
+from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.look_ahead import add_dynamics
 from fosp_learner.pretrain import assemble, provenance
-from fosp_learner.trainer import Trainer
-from fosp_learner.training_weights import WEIGHTS, weights_bytes
+from fosp_learner.training.checkpoint import network_tensors
+from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 

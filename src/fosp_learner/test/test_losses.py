@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import tensor
 
-from fosp_learner.losses import (
+from fosp_learner.model.losses import (
     balanced_kl,
     bin_centres,
     binary_nll,

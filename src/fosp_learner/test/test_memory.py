@@ -9,20 +9,20 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from fosp_core.bundle import load_bundle, write_bundle
+from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
-from fosp_learner.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from fosp_learner.bundling.export import export_networks
 from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
-from fosp_learner.export import export_networks
-from fosp_learner.filtering import filter_episodes
-from fosp_learner.finetune_config import FinetuneConfig
-from fosp_learner.finetune_config import learner_config as finetune_settings
-from fosp_learner.networks import ImageMemory
+from fosp_learner.finetuning.config import FinetuneConfig
+from fosp_learner.finetuning.config import learner_config as finetune_settings
+from fosp_learner.model.networks import ImageMemory
 from fosp_learner.pretrain import assemble
-from fosp_learner.trainer import Trainer
+from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 UNITS = 6

@@ -11,7 +11,7 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_learner.data.bags import Episode
-from fosp_learner.online_buffer import LEDGER, OnlineBuffer
+from fosp_learner.finetuning.online_buffer import LEDGER, OnlineBuffer
 
 SHAPE = (1, 32, 32, 3)
 

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from fosp_learner.config import CriticConfig, NetworkConfig
-from fosp_learner.critics import Critics, Trajectories
-from fosp_learner.losses import expectile_weight, lambda_return, reachability_target
+from fosp_learner.model.critics import Critics, Trajectories
+from fosp_learner.model.losses import expectile_weight, lambda_return, reachability_target
 
 FLAT, CELLS = 5, 11
 DISCOUNT = CriticConfig().reachability_discount

@@ -11,16 +11,16 @@ import pytest
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
-from fosp_learner.checkpoint import save_checkpoint
 from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
-from fosp_learner.filtering import filter_episodes
 from fosp_learner.pretrain import _scene, pretrain
 from fosp_learner.report.open_loop import CONTEXT, Prediction, mean_error, predict
+from fosp_learner.report.run import RunFacts, read_facts, rebuild_report
 from fosp_learner.report.scene import SceneFrames, scene_v_h
-from fosp_learner.run_report import RunFacts, read_facts, rebuild_report
-from fosp_learner.trainer import Trainer
+from fosp_learner.training.checkpoint import save_checkpoint
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 FIGURES = {

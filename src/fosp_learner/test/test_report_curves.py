@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_learner.calibration import EpisodeValues, calibrate
+from fosp_learner.bundling.calibration import EpisodeValues, calibrate
 from fosp_learner.config import CalibrationConfig
 from fosp_learner.report.curves import calibration_curve, read_losses, realised_reach, reliability
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fosp_learner.run_clock import RunClock, duration
-from fosp_learner.run_log import RunLog
+from fosp_learner.training.run_clock import RunClock, duration
+from fosp_learner.training.run_log import RunLog
 
 PHASES = (("cloning", 10), ("full updates", 10), ("refinement", 0))
 

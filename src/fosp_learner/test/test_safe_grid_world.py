@@ -25,10 +25,10 @@ import pytest
 import torch
 
 from fosp_learner import config as learner_config
-from fosp_learner.behaviour import Behaviour, behaviour_loss, data_trajectories
 from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, SequenceSampler, from_episodes
+from fosp_learner.training.behaviour import Behaviour, behaviour_loss, data_trajectories
 
 MAP = [".....", ".....", "S~~!G"]
 CELLS = [(row, column) for row in range(3) for column in range(5)]

@@ -21,12 +21,12 @@ from fosp_core.ros.image_message import fill_depth, fill_image
 from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds, time_message
-from fosp_perception.camera_diagnostics import CameraReport, diagnostic_array
-from fosp_perception.frame_statistics import FrameStatistics
-from fosp_perception.image_source import Frame, ImageSource, SourceLost
-from fosp_perception.opencv_source import OpenCvSettings, OpenCvSource
-from fosp_perception.realsense_source import RealSenseSettings, RealSenseSource
-from fosp_perception.recorded_source import BagSource, FolderSource
+from fosp_perception.camera.camera_diagnostics import CameraReport, diagnostic_array
+from fosp_perception.camera.frame_statistics import FrameStatistics
+from fosp_perception.camera.image_source import Frame, ImageSource, SourceLost
+from fosp_perception.camera.opencv_source import OpenCvSettings, OpenCvSource
+from fosp_perception.camera.realsense_source import RealSenseSettings, RealSenseSource
+from fosp_perception.camera.recorded_source import BagSource, FolderSource
 
 SOURCES = ("realsense", "opencv", "bag", "folder")
 RETRY_S = 0.25

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bundle import Bundle
+from fosp_core.bundle.bundle import Bundle
 
 
 class EncoderInputError(ValueError):

@@ -36,7 +36,7 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_core.ros.stamps import seconds
-from fosp_core.swap_trial import TrialRules
+from fosp_core.swap.trial import TrialRules
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
 from fosp_perception.decision_clock import DecisionClock, DecisionPeriod, FrameUse
 from fosp_perception.encoder import EncoderInputError, EncoderOutputError

@@ -12,13 +12,13 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from fosp_core import topics
-from fosp_core.bundle import Bundle
-from fosp_core.hot_swap import Order, Phase, Report, SwapSequence
+from fosp_core.bundle.bundle import Bundle
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import MODEL_STATUSES, POLL_PERIOD_S, announcement, candidate_loader
 from fosp_core.ros.model_parameters import publish_status
 from fosp_core.specs import RobotConfig
-from fosp_core.swap_trial import Outcome, TrialRules
+from fosp_core.swap.sequence import Order, Phase, Report, SwapSequence
+from fosp_core.swap.trial import Outcome, TrialRules
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_perception.warm_up import History, WarmUp

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fosp_core.bundle import Bundle
+from fosp_core.bundle.bundle import Bundle
 from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError
 
 SHAPE = (1, 8, 8, 3)

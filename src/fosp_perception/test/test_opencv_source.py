@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_perception.image_source import SourceLost
-from fosp_perception.opencv_source import OpenCvSettings, OpenCvSource
+from fosp_perception.camera.image_source import SourceLost
+from fosp_perception.camera.opencv_source import OpenCvSettings, OpenCvSource
 
 HEIGHT, WIDTH = 48, 64
 

@@ -16,11 +16,7 @@ import pytest
 pytest.importorskip("pyrealsense2", reason="pip install -r requirements/realsense.txt")
 
 import pyrealsense2 as rs
-
-from fosp_core.errors import UserError
-from fosp_perception.image_source import SourceLost
-from fosp_perception.realsense_source import RealSenseSettings, RealSenseSource, camera_intrinsics
-from fosp_perception.virtual_realsense import (
+from virtual_realsense import (
     DISTANCE_MM,
     FOCAL,
     HEIGHT,
@@ -31,6 +27,10 @@ from fosp_perception.virtual_realsense import (
     VirtualPlug,
     record,
 )
+
+from fosp_core.errors import UserError
+from fosp_perception.camera.image_source import SourceLost
+from fosp_perception.camera.realsense_source import RealSenseSettings, RealSenseSource, camera_intrinsics
 
 SIZE = {"width": WIDTH, "height": HEIGHT}
 

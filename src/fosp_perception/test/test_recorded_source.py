@@ -13,8 +13,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_perception.image_source import SourceLost
-from fosp_perception.recorded_source import BagSource, FolderSource
+from fosp_perception.camera.image_source import SourceLost
+from fosp_perception.camera.recorded_source import BagSource, FolderSource
 
 COLOR = "/camera/color/image_raw"
 HEIGHT, WIDTH = 6, 8

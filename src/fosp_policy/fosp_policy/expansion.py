@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bundle import Bundle
+from fosp_core.bundle.bundle import Bundle
 
 OFFLINE: Literal[0] = 0
 ONLINE: Literal[1] = 1

@@ -14,7 +14,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
 from fosp_core import topics
-from fosp_core.bundle import Bundle
+from fosp_core.bundle.bundle import Bundle
 from fosp_core.errors import UserError
 from fosp_core.realtime import CONTROL_PRIORITY
 from fosp_core.ros import qos

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fosp_core.bundle import Bundle
+from fosp_core.bundle.bundle import Bundle
 from fosp_policy.expansion import FALLBACK, OFFLINE, ONLINE, LatentError, PolicyOutputError, SafePolicy, choose
 
 Floats = NDArray[np.float64]

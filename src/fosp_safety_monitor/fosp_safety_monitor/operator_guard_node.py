@@ -19,8 +19,8 @@ from fosp_core.ros.model_parameters import float_field, path_parameter
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, SafetyVerdict
-from fosp_safety_monitor.operator_guard import GuardTick, OperatorAction, OperatorGuard
-from fosp_safety_monitor.robot_side import WATCH_PERIOD_S, RobotSide
+from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
+from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorAction, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")

@@ -16,8 +16,9 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
-from fosp_core.bundle import Bundle
+from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now
+from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
 from fosp_core.realtime import MONITOR_PRIORITY, has_realtime_priority
 from fosp_core.ros import qos
@@ -31,22 +32,22 @@ from fosp_core.ros.model_parameters import (
 )
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
-from fosp_safety_monitor.diagnostics import Activity
-from fosp_safety_monitor.events import Event, EventKind, EventLog
-from fosp_safety_monitor.heartbeats import Beat, HeartbeatWatch, sent_at
-from fosp_safety_monitor.inputs import Thresholds
-from fosp_safety_monitor.messages import latent_input, proposal_input, verdict_message
-from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
+from fosp_safety_monitor.command.messages import latent_input, proposal_input, verdict_message
+from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
+from fosp_safety_monitor.judge.heartbeats import Beat, HeartbeatWatch, sent_at
+from fosp_safety_monitor.judge.inputs import Thresholds
+from fosp_safety_monitor.judge.monitor import JudgedModel, SafetyMonitor
+from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.node_parameters import (
     declare_monitor_parameters,
     monitor_parameters,
     parameter_values,
     shadow_asked_for,
 )
-from fosp_safety_monitor.operator_view import OperatorView
+from fosp_safety_monitor.operator.diagnostics import Activity
+from fosp_safety_monitor.operator.events import Event, EventKind, EventLog
+from fosp_safety_monitor.operator.operator_view import OperatorView
 from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters
-from fosp_safety_monitor.robot_side import WATCH_PERIOD_S, RobotSide
-from fosp_safety_monitor.verdict import Decision, Finding, Reason, Verdict
 
 DIAGNOSTICS_PERIOD_S = 1.0
 MARKER_PERIOD_S = 0.2

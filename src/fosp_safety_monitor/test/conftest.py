@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_bundle import DETER, STOCH, tiny_manifest
 
 from fosp_core.clock import Now, Received
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
-from fosp_core.testing import DETER, STOCH, tiny_manifest
-from fosp_safety_monitor import decision
-from fosp_safety_monitor.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.judge.state import Tick, initial_state
+from fosp_safety_monitor.judge.verdict import Finding, Frame, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
-from fosp_safety_monitor.state import Tick, initial_state
-from fosp_safety_monitor.verdict import Finding, Frame, Verdict
 
 ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"
 PERIOD_S = 0.05

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fosp_safety_monitor.command_stream import SLEW, CommandStream, alignment_shift_s
+from fosp_safety_monitor.command.command_stream import SLEW, CommandStream, alignment_shift_s
 
 PERIOD_S = 0.01
 

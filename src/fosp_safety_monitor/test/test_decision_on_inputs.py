@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fosp_safety_monitor import decision
-from fosp_safety_monitor.verdict import Decision, Finding, Frame, Reason
+from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.verdict import Finding, Frame
 
 
 def outcome(verdict):

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fosp_safety_monitor import decision
-from fosp_safety_monitor.ladder import speed_scale
-from fosp_safety_monitor.verdict import Decision, Frame, Reason
+from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.ladder import speed_scale
+from fosp_safety_monitor.judge.verdict import Frame
 
 THREE = [[0.8, 0.1, 0.0], [0.2, 0.2, 0.2], [-0.4, 0.0, 0.4]]
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from fosp_safety_monitor.verdict import Decision, Reason
+from fosp_core.decisions import Decision, Reason
 
 STANDSTILL = (0.0, 0.0, 0.0)
 HALF_SPEED = pytest.approx([0.125] * 3)

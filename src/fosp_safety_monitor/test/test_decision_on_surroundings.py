@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fosp_safety_monitor import decision
-from fosp_safety_monitor.ladder import target_of
-from fosp_safety_monitor.verdict import Decision, Finding, Reason
+from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.ladder import target_of
+from fosp_safety_monitor.judge.verdict import Finding
 
 STANDSTILL = (0.0, 0.0, 0.0)
 HALF_SPEED = pytest.approx([0.125] * 3)

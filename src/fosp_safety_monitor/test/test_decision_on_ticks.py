@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from fosp_core.clock import Now, Received
-from fosp_safety_monitor import decision
-from fosp_safety_monitor.state import initial_state
-from fosp_safety_monitor.verdict import Decision, Frame, Reason
+from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.state import initial_state
+from fosp_safety_monitor.judge.verdict import Frame
 
 CENTRE = (0.5, 0.0, 0.2)
 TICK_S = 0.01

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fosp_core.clock import Received
-from fosp_safety_monitor import decision
-from fosp_safety_monitor.verdict import Decision, Finding, Frame, Reason
+from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.verdict import Finding, Frame
 
 any_number = st.one_of(st.floats(), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, 1e38]))
 actions = st.one_of(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fosp_safety_monitor.diagnostics import Activity
-from fosp_safety_monitor.verdict import Decision
+from fosp_core.decisions import Decision
+from fosp_safety_monitor.operator.diagnostics import Activity
 
 
 @pytest.mark.parametrize("decision", Decision)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fosp_core.clock import Now
-from fosp_safety_monitor.heartbeats import ACTIVE, Beat, HeartbeatWatch, sent_at
-from fosp_safety_monitor.verdict import Decision, Reason
+from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge.heartbeats import ACTIVE, Beat, HeartbeatWatch, sent_at
 
 INACTIVE = 2
 

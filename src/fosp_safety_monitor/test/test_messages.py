@@ -13,9 +13,10 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import JointState
 
 from fosp_core.bag_types import message_folder
+from fosp_core.decisions import Decision, Reason
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
-from fosp_safety_monitor.messages import (
+from fosp_safety_monitor.command.messages import (
     fill_pose,
     latent_input,
     measured_pose,
@@ -24,7 +25,7 @@ from fosp_safety_monitor.messages import (
     robot_state_received,
     verdict_message,
 )
-from fosp_safety_monitor.verdict import Decision, Frame, Reason, Verdict
+from fosp_safety_monitor.judge.verdict import Frame, Verdict
 
 STAMP_NS = 1_700_000_000_123_456_789
 

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_bundle import write_tiny_bundle
 
-from fosp_core.bundle import load_bundle
+from fosp_core.bundle.bundle import load_bundle
 from fosp_core.clock import Now, Received
+from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.testing import write_tiny_bundle
-from fosp_safety_monitor.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.monitor import JudgedModel, SafetyMonitor
+from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
+from fosp_safety_monitor.judge.monitor import JudgedModel, SafetyMonitor
+from fosp_safety_monitor.judge.verdict import Frame
 from fosp_safety_monitor.parameters import MonitorParameters
-from fosp_safety_monitor.verdict import Decision, Frame, Reason
 
 
 class Clock:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from tiny_bundle import tiny_manifest
 
 from fosp_core.errors import UserError
-from fosp_core.testing import tiny_manifest
-from fosp_safety_monitor.inputs import Thresholds
+from fosp_safety_monitor.judge.inputs import Thresholds
 from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters, loosened
 
 

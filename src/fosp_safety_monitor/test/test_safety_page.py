@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fosp_safety_monitor.failures import FAILURES
+from fosp_core.decisions import Reason
+from fosp_safety_monitor.page.failures import FAILURES
+from fosp_safety_monitor.page.safety_page import safety_page
 from fosp_safety_monitor.parameters import DESCRIPTIONS, SETTINGS
-from fosp_safety_monitor.safety_page import safety_page
-from fosp_safety_monitor.verdict import Reason
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "safety.md"
 
 
 def test_the_page_is_what_the_code_would_write_now():
-    assert PAGE.read_text() == safety_page(), "run: python -m fosp_safety_monitor.safety_page > docs/safety.md"
+    assert PAGE.read_text() == safety_page(), "run: python -m fosp_safety_monitor.page.safety_page > docs/safety.md"
 
 
 def test_every_reason_is_a_row_of_the_failure_policy():

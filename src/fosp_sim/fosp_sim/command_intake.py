@@ -9,7 +9,7 @@ import numpy as np
 from fosp_core.errors import UserError
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import RobotConfig
-from fosp_sim.world import Vector
+from fosp_sim.task.world import Vector
 
 
 class CommandIntake:

@@ -21,17 +21,18 @@ from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_msgs.msg import StepFeedback
-from fosp_sim import gazebo_services, gazebo_topics
-from fosp_sim.arm_kinematics import JOINTS, joints_of_tip, tip_of_joints
-from fosp_sim.draw import draw_scene
 from fosp_sim.env import make_world
-from fosp_sim.gazebo_episode import GazeboEpisode
-from fosp_sim.mjcf import WHEEL_RADIUS
-from fosp_sim.render import CAMERA_FRAME
+from fosp_sim.gazebo import services as gazebo_services
+from fosp_sim.gazebo import topics as gazebo_topics
+from fosp_sim.gazebo.episode import GazeboEpisode
+from fosp_sim.gazebo.sdf import ROBOT, gazebo_scene, scene_name, scene_sdf
 from fosp_sim.robot_messages import feedback_message
-from fosp_sim.sdf import ROBOT, gazebo_scene, scene_name, scene_sdf
 from fosp_sim.simulator_node import SimulatorNode
-from fosp_sim.tip_reference import GUARD, advanced
+from fosp_sim.task.arm_kinematics import JOINTS, joints_of_tip, tip_of_joints
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.mjcf import WHEEL_RADIUS
+from fosp_sim.task.render import CAMERA_FRAME
+from fosp_sim.task.tip_reference import GUARD, advanced
 
 CONTROL_PERIOD_S = 0.01
 AUTO_RESET_PAUSE_S = 1.0

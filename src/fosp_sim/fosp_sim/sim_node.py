@@ -30,16 +30,16 @@ from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
-from fosp_sim.camera import CameraFaults
-from fosp_sim.draw import draw_scene
-from fosp_sim.gl import mujoco
-from fosp_sim.live import Exposure, LiveSimulation
-from fosp_sim.mjcf import TIMESTEP
-from fosp_sim.render import CAMERA_FRAME, Renderer, intrinsics
+from fosp_sim.real_time import Exposure, LiveSimulation
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, odometry, tool_pose
-from fosp_sim.scene import Scene
 from fosp_sim.simulator_node import SimulatorNode
-from fosp_sim.world import Pose
+from fosp_sim.task.camera import CameraFaults
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.gl import mujoco
+from fosp_sim.task.mjcf import TIMESTEP
+from fosp_sim.task.render import CAMERA_FRAME, Renderer, intrinsics
+from fosp_sim.task.scene import Scene
+from fosp_sim.task.world import Pose
 
 _STATE_TICKS = 2
 """Robot state at 100 Hz."""

@@ -13,7 +13,7 @@ from fosp_core.ros.twist_message import twist_command
 from fosp_core.specs import read_robot
 from fosp_msgs.srv import ResetEpisode
 from fosp_sim.command_intake import CommandIntake
-from fosp_sim.scenario import read_scenario
+from fosp_sim.task.scenario import read_scenario
 
 
 class SimulatorNode(Node):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_sim.scenario import Scenario, read_scenario
+from fosp_sim.task.scenario import Scenario, read_scenario
 
 CONFIG = Path(__file__).parents[3] / "config"
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fosp_cli.bench.simulator import careful_rates, steps_per_second, straight_line_rates
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec
-from fosp_sim.bench import careful_rates, steps_per_second, straight_line_rates
-from fosp_sim.demonstrators import MIXTURE, Demonstrator
-from fosp_sim.draw import draw_scene
+from fosp_sim.demonstration.demonstrators import MIXTURE, Demonstrator
 from fosp_sim.env import Env
-from fosp_sim.scenario import Scenario
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.scenario import Scenario
 
 
 def actions(described: Scenario, robot: RobotConfig, kind: str, seed: int = 0) -> Any:

@@ -10,9 +10,9 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec
-from fosp_sim.draw import LAYOUTS, draw_scene
-from fosp_sim.scenario import Scenario
-from fosp_sim.scene import Obstacle, Scene
+from fosp_sim.task.draw import LAYOUTS, draw_scene
+from fosp_sim.task.scenario import Scenario
+from fosp_sim.task.scene import Obstacle, Scene
 
 
 def scenario(**keys: Any) -> Scenario:

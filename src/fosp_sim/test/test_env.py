@@ -11,8 +11,8 @@ import pytest
 from fosp_core.image import observation_image
 from fosp_core.specs import RobotConfig, parse_spec
 from fosp_sim.env import Env, Frame
-from fosp_sim.scenario import Scenario
-from fosp_sim.world import RobotState, Vector
+from fosp_sim.task.scenario import Scenario
+from fosp_sim.task.world import RobotState, Vector
 
 
 class Tape:

@@ -9,20 +9,20 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-from fosp_sim import gazebo_services
-from fosp_sim.arm_kinematics import joints_of_tip, tip_of_joints
-from fosp_sim.arm_world import ArmWorld
-from fosp_sim.base_world import BaseWorld
-from fosp_sim.draw import draw_scene
-from fosp_sim.feedback import Feedback
-from fosp_sim.gazebo_episode import GazeboEpisode
-from fosp_sim.gazebo_services import call, create_command, place_command, remove_command
-from fosp_sim.gl import mujoco
-from fosp_sim.live import LiveSimulation
-from fosp_sim.mjcf import TIMESTEP
-from fosp_sim.scenario import ObstacleSpec, Scenario
-from fosp_sim.scene import Scene
-from fosp_sim.tip_reference import LEASH, advanced
+from fosp_sim.gazebo import services as gazebo_services
+from fosp_sim.gazebo.episode import GazeboEpisode
+from fosp_sim.gazebo.services import call, create_command, place_command, remove_command
+from fosp_sim.real_time import LiveSimulation
+from fosp_sim.task.arm_kinematics import joints_of_tip, tip_of_joints
+from fosp_sim.task.arm_world import ArmWorld
+from fosp_sim.task.base_world import BaseWorld
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.feedback import Feedback
+from fosp_sim.task.gl import mujoco
+from fosp_sim.task.mjcf import TIMESTEP
+from fosp_sim.task.scenario import ObstacleSpec, Scenario
+from fosp_sim.task.scene import Scene
+from fosp_sim.task.tip_reference import LEASH, advanced
 
 RATE_HZ = 40.0
 

@@ -9,9 +9,9 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec
-from fosp_sim.draw import draw_scene
-from fosp_sim.live import Exposure, LiveSimulation
-from fosp_sim.scenario import Scenario
+from fosp_sim.real_time import Exposure, LiveSimulation
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.scenario import Scenario
 
 STILL = np.zeros(3)
 

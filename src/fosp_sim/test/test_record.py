@@ -15,10 +15,10 @@ from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command
 from fosp_core.specs import RobotConfig, parse_spec
-from fosp_sim.demonstrators import Demonstrator
+from fosp_sim.demonstration.demonstrators import Demonstrator
+from fosp_sim.demonstration.record import record_episodes, record_in_processes
 from fosp_sim.env import Env
-from fosp_sim.record import record_episodes, record_in_processes
-from fosp_sim.scenario import Scenario
+from fosp_sim.task.scenario import Scenario
 
 
 def messages(folder: Path, topic: str) -> list[tuple[int, Any]]:

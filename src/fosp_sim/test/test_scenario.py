@@ -9,7 +9,7 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import parse_spec
-from fosp_sim.scenario import Scenario, read_scenario
+from fosp_sim.task.scenario import Scenario, read_scenario
 
 SCENARIOS = sorted((Path(__file__).parents[3] / "config" / "scenarios").glob("*.yaml"))
 

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
-from fosp_sim import gazebo_topics
-from fosp_sim.draw import draw_scene
 from fosp_sim.env import make_world
-from fosp_sim.gl import mujoco
-from fosp_sim.mjcf import OBSTACLE_BIT
-from fosp_sim.render import NATIVE_HEIGHT, NATIVE_WIDTH, intrinsics
-from fosp_sim.scenario import ObstacleSpec, Scenario, read_scenario
-from fosp_sim.sdf import ROBOT, SURROUNDINGS, geom_name, scene_name, scene_sdf, world_sdf
-from fosp_sim.world import World
+from fosp_sim.gazebo import topics as gazebo_topics
+from fosp_sim.gazebo.sdf import ROBOT, SURROUNDINGS, geom_name, scene_name, scene_sdf, world_sdf
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.gl import mujoco
+from fosp_sim.task.mjcf import OBSTACLE_BIT
+from fosp_sim.task.render import NATIVE_HEIGHT, NATIVE_WIDTH, intrinsics
+from fosp_sim.task.scenario import ObstacleSpec, Scenario, read_scenario
+from fosp_sim.task.world import World
 
 CONFIG = Path(__file__).parents[3] / "config"
 TASKS = ("safe_reach", "safe_goal")

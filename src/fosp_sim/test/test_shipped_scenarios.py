@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fosp_cli.bench.simulator import careful_rates
 from fosp_core.specs import RobotConfig
-from fosp_sim.bench import careful_rates
-from fosp_sim.draw import draw_scene
-from fosp_sim.scenario import Scenario, read_scenario
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.scenario import Scenario, read_scenario
 
 SCENARIOS = Path(__file__).parents[3] / "config" / "scenarios"
 CHANGES = {

@@ -11,14 +11,14 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec
-from fosp_sim.arm_kinematics import joints_of_tip
-from fosp_sim.arm_world import ArmWorld
-from fosp_sim.base_world import BaseWorld
-from fosp_sim.draw import draw_scene
-from fosp_sim.mjcf import BASE_MARGIN, BASE_RADIUS, TIMESTEP, TIP_RADIUS, TOOL_MARGIN
-from fosp_sim.scenario import Scenario
-from fosp_sim.scene import Obstacle, Scene
-from fosp_sim.world import World
+from fosp_sim.task.arm_kinematics import joints_of_tip
+from fosp_sim.task.arm_world import ArmWorld
+from fosp_sim.task.base_world import BaseWorld
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.mjcf import BASE_MARGIN, BASE_RADIUS, TIMESTEP, TIP_RADIUS, TOOL_MARGIN
+from fosp_sim.task.scenario import Scenario
+from fosp_sim.task.scene import Obstacle, Scene
+from fosp_sim.task.world import World
 
 ARM_START, BASE_START = (0.5, 0.0, 0.15), (0.0, 0.0, 0.0)
 

@@ -1,6 +1,6 @@
 """What policy and safety monitor do for a hot swap: load what is announced, report, and answer each latent's own model.
 
-The encoder leads (fosp_core.hot_swap); its node is not a follower but uses `announcement`, `candidate_loader` and
+The encoder leads (fosp_core.swap.sequence); its node is not a follower but uses `announcement`, `candidate_loader` and
 `MODEL_STATUSES` as well.
 """
 
@@ -15,13 +15,13 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from fosp_core import topics
-from fosp_core.bundle import Bundle
-from fosp_core.bundle_loader import BundleLoader
+from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.loader import BundleLoader
 from fosp_core.errors import UserError
-from fosp_core.hot_swap import Announcement, ModelRegistry, require_same_interface
 from fosp_core.ros.model_parameters import load_bundle_of, publish_status
 from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import RobotConfig
+from fosp_core.swap.sequence import Announcement, ModelRegistry, require_same_interface
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
 MODEL_STATUSES = QoSProfile(

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from fosp_core import topics
-from fosp_core.bundle import Bundle, load_bundle
+from fosp_core.bundle.bundle import Bundle, load_bundle
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.specs import RobotConfig, read_robot

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_learner.calibration import EpisodeValues, precedes_violation
+from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fosp_core.specs import Calibration
-from fosp_learner.calibration import EpisodeValues
+from fosp_learner.bundling.calibration import EpisodeValues
 from fosp_learner.report.curves import CalibrationCurve, Floats, Reliability
 from fosp_learner.report.open_loop import CONTEXT, Prediction
 from fosp_learner.report.scene import SceneFrames

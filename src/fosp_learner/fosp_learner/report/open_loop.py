@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fosp_learner.filtering import FilteredEpisode
-from fosp_learner.world_model import WorldModel
+from fosp_learner.model.world_model import WorldModel
+from fosp_learner.training.filtering import FilteredEpisode
 
 CONTEXT = 5
 """Frames that are seen."""

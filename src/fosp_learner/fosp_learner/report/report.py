@@ -16,16 +16,16 @@ from matplotlib.figure import Figure
 
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration
+from fosp_learner.bundling.validation import Assessment
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
-from fosp_learner.filtering import filter_episodes
 from fosp_learner.report import figures
 from fosp_learner.report.curves import calibration_curve, read_losses, realised_reach, reliability
 from fosp_learner.report.open_loop import CONTEXT, Prediction, mean_error, predict
 from fosp_learner.report.page import Section, html_page
 from fosp_learner.report.scene import SceneFrames, scene_v_h
-from fosp_learner.trainer import Trainer
-from fosp_learner.validation import Assessment
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import Trainer
 
 PAGE = "index.html"
 HORIZON = 20

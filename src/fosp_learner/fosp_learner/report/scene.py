@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fosp_learner.critics import Critics
-from fosp_learner.world_model import WorldModel
+from fosp_learner.model.critics import Critics
+from fosp_learner.model.world_model import WorldModel
 
 _GROUP = 256
 

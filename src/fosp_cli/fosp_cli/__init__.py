@@ -1,0 +1,1 @@
+"""The fosp command line and what only it uses."""

@@ -1,0 +1,292 @@
+"""What `fosp bench` measures; each part returns keys of bench.json (CONTRACTS: runs/bench/bench.json)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_bringup.paths import robot_path, scenario_path
+from fosp_cli.bench import simulator
+from fosp_cli.evaluation.live_graph import LiveSimulation
+from fosp_cli.evaluation.metrics import percentiles_ms
+from fosp_core.bundle.bundle import Bundle, load_bundle
+from fosp_core.specs import read_robot
+from fosp_sim.task.scenario import read_scenario
+
+if TYPE_CHECKING:
+    from fosp_learner.config import Size
+
+TASKS = ("safe_reach", "safe_goal")
+LIVE_EPISODES = 6
+RATE_EPISODES = 200
+ONNX_STEPS = 2000
+SWAPS = 10
+PROPOSALS = 300
+SERVING_HZ = 50.0
+
+
+def machine() -> dict[str, Any]:
+    """Facts that figures depend on."""
+    import onnxruntime
+    import torch
+
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "gpu": gpu,
+    }
+
+
+def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Name -> measurement, in an order in which none disturbs the next; `share` of the samples is taken."""
+
+    def some(count: int) -> int:
+        return max(1, round(count * share))
+
+    return {
+        "the live graph": partial(live_graph, bundle, out, some(LIVE_EPISODES)),
+        "the live graph beside a learner": partial(live_graph_with_learner, bundle, out, some(LIVE_EPISODES)),
+        "hot swaps": partial(swaps, bundle, some(SWAPS)),
+        "ONNX Runtime": partial(onnx_step, bundle, some(ONNX_STEPS)),
+        "the safety monitor": partial(monitor_decision, some(ONNX_STEPS)),
+        "the safety monitor's node": partial(monitor_added, bundle, some(PROPOSALS)),
+        "the simulator": partial(simulators, 3.0 * share),
+        "the tasks": partial(tasks, some(RATE_EPISODES)),
+        "bags": partial(bags, some(10)),
+        "training": partial(training, some(20)),
+    }
+
+
+def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
+    """Image stamp -> command, and lateness of the command stream, all nodes and the simulator on this machine."""
+    out.mkdir(parents=True, exist_ok=True)
+    scenario = scenario_path("safe_reach")
+    period_s = 1.0 / read_robot(robot_path(read_scenario(scenario).robot)).command_rate_hz
+    lateness: list[float] = []
+    with LiveSimulation(bundle, scenario, log=out / "live.log") as live:
+        for episode in range(episodes):
+            before = len(live.command_stamps_s)
+            live.run_episode(episode)
+            gaps = np.diff(live.command_stamps_s[before:])
+            lateness += np.abs(gaps - period_s).tolist()
+        return {
+            "image_to_command_ms": percentiles_ms(live.latencies_s),
+            "command_jitter_ms": percentiles_ms(lateness),
+        }
+
+
+def live_graph_with_learner(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
+    """Time between two decisions with and without a learner that trains on the same machine at idle priority."""
+    import multiprocessing
+
+    from fosp_cli.bench.training import train_until_killed
+
+    out.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = {}
+    for name in ("without_learner", "with_learner"):
+        learner = None
+        if name == "with_learner":
+            learner = multiprocessing.get_context("spawn").Process(target=train_until_killed, daemon=True)
+            learner.start()
+        periods: list[float] = []
+        try:
+            with LiveSimulation(bundle, scenario_path("safe_reach"), log=out / f"{name}.log") as live:
+                for episode in range(episodes):
+                    decided: list[float] = []
+                    live.run_episode(episode, lambda step, decided=decided: decided.append(step.verdict.decided_s))
+                    periods += np.diff(decided).tolist()
+        finally:
+            if learner is not None:
+                learner.kill()
+                learner.join()
+        figures[name] = percentiles_ms(periods)
+    return {"decision_period_ms": figures}
+
+
+def swaps(bundle: Path, count: int) -> dict[str, Any]:
+    """From the announcement of a bundle until it is loaded, verified and self-tested beside an encoder at 50 Hz."""
+    from fosp_cli.bench.training import write_noise_bundle
+    from fosp_core.bundle.loader import BundleLoader
+    from fosp_core.swap.sequence import Announcement
+
+    ready: dict[str, float] = {}
+    serving: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        small, paper = Path(folder) / "small", Path(folder) / "paper"
+        write_noise_bundle(small, "small")
+        write_noise_bundle(paper, "paper")
+        for directory in (bundle, small, paper):
+            loaded = load_bundle(directory, provider="cpu")
+            inputs = _inputs(loaded)
+            loader = BundleLoader(lambda offered: load_bundle(offered.path, provider="cpu"))
+            took: list[float] = []
+            steps: list[float] = []
+            for number in range(count):
+                loader.offer(Announcement(loaded.manifest.id, directory, number))
+                begin = deadline = time.perf_counter()
+                while not loader.take():
+                    started = time.perf_counter()
+                    _step(loaded, inputs)
+                    steps.append(time.perf_counter() - started)
+                    deadline += 1.0 / SERVING_HZ
+                    time.sleep(max(0.0, deadline - time.perf_counter()))
+                took.append(time.perf_counter() - begin)
+            loader.close()
+            size = loaded.manifest.size
+            ready[size], serving[size] = round(1e3 * float(np.median(took)), 1), percentiles_ms(steps)
+    return {"swap_ms": ready, "step_while_swapping_ms": serving}
+
+
+def onnx_step(bundle: Path, steps: int) -> dict[str, Any]:
+    """Encoder, both actors and critics, batch 1, against the same networks in torch eager, one thread each."""
+    from fosp_cli.bench.training import torch_policy_step_ms
+
+    loaded = load_bundle(bundle, provider="cpu")
+    size: Any = loaded.manifest.size
+    inputs = _inputs(loaded)
+    seconds = _timed(lambda: _step(loaded, inputs), steps)
+    onnx, torch = percentiles_ms(seconds), torch_policy_step_ms(size, max(20, steps // 4))
+    return {
+        "onnx_step_ms": {size: onnx},
+        "torch_step_ms": {size: torch},
+        "torch_over_onnx": {size: round(torch["p50"] / onnx["p50"], 2)},
+    }
+
+
+def monitor_decision(decisions: int) -> dict[str, Any]:
+    """One proposal through the monitor's pure core, inference left out."""
+    from fosp_cli.bench.decision import decision_seconds
+
+    p = np.percentile(np.asarray(decision_seconds(decisions)) * 1e6, [50, 99])
+    return {"monitor_decision_us": {"p50": round(float(p[0]), 1), "p99": round(float(p[1]), 1)}}
+
+
+def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
+    """From sending a proposal to the monitor's node until it sends the command that follows; nothing else runs.
+
+    And the same of a node that judges nothing: the difference is what the monitor adds.
+    """
+    from fosp_cli.bench.monitor_latency import proposal_to_command_s
+
+    bare = percentiles_ms(proposal_to_command_s(bundle, proposals, bare=True))
+    monitor = percentiles_ms(proposal_to_command_s(bundle, proposals))
+    return {
+        "proposal_to_command_ms": monitor,
+        "bare_node_ms": bare,
+        "monitor_adds_ms": round(monitor["p50"] - bare["p50"], 2),
+    }
+
+
+def simulators(seconds: float) -> dict[str, Any]:
+    """Rendered control steps per second on one core, 64x64."""
+    rates = {}
+    for task in TASKS:
+        scenario = read_scenario(scenario_path(task))
+        robot = read_robot(robot_path(scenario.robot))
+        rates[task] = round(simulator.steps_per_second(scenario, robot, seconds), 1)
+    return {"sim_steps_per_s": rates}
+
+
+def tasks(episodes: int) -> dict[str, Any]:
+    """How hard the tasks are: straight to the goal, and the careful demonstrator."""
+    straight, careful = {}, {}
+    for task in TASKS:
+        scenario = read_scenario(scenario_path(task))
+        robot = read_robot(robot_path(scenario.robot))
+        straight[task] = round(simulator.straight_line_rates(scenario, robot, episodes).violation_rate, 3)
+        careful[task] = round(simulator.careful_rates(scenario, robot, episodes).success_rate, 3)
+    return {"straight_line_violation_rate": straight, "careful_success_rate": careful, "rate_episodes": episodes}
+
+
+def bags(episodes: int) -> dict[str, Any]:
+    """Frames per second that the learner reads from bags, decoded and resized; and that one core decodes of VGA."""
+    from fosp_cli.bench.training import vga_frames_per_s
+    from fosp_core.specs import ObservationSpec
+    from fosp_learner.data.bags import read_episodes
+    from fosp_sim.demonstration.record import record_episodes
+
+    scenario = read_scenario(scenario_path("safe_reach"))
+    robot = read_robot(robot_path(scenario.robot))
+    with tempfile.TemporaryDirectory() as folder:
+        recorded = list(record_episodes(scenario, robot, "careful", episodes, Path(folder)))
+        frames = sum(2 * outcome.steps + 1 for outcome in recorded)
+        begin = time.perf_counter()
+        for outcome in recorded:
+            read_episodes(outcome.folder, ObservationSpec(), robot, 0.05)
+        read = round(frames / (time.perf_counter() - begin), 1)
+    return {
+        "bag_frames_per_s": read,
+        "vga_frames_per_s": {name: round(rate) for name, rate in vga_frames_per_s().items()},
+    }
+
+
+def training(steps: int) -> dict[str, Any]:
+    """Seconds per full update (world model, critics, actor), batch 16x32: as configured, in plain fp32, with rollouts
+    from 128 latents, and with rollouts from all of them against the same step written down plainly."""
+    from fosp_cli.bench.training import plain_over_optimised, training_step_s
+    from fosp_learner.config import ImaginationConfig
+
+    fast: dict[str, float] = {}
+    fp32: dict[str, float] = {}
+    imagined: dict[str, float] = {}
+    sizes: tuple[Size, ...] = ("nano", "small")
+    for size in sizes:
+        fast[size] = round(training_step_s(size, steps=steps), 4)
+        fp32[size] = round(training_step_s(size, bf16=False, steps=steps), 4)
+        imagined[size] = round(training_step_s(size, steps=steps, imagination=ImaginationConfig(weight=1.0)), 4)
+    against = plain_over_optimised("small", max(3, steps // 4))
+    return {
+        "train_step_s": fast,
+        "train_step_fp32_s": fp32,
+        "train_step_imagined_s": imagined,
+        "train_step_all_starts": {"small": {name: round(value, 4) for name, value in against.items()}},
+    }
+
+
+def _inputs(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    manifest, rng = bundle.manifest, np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (1, *manifest.observation.shape), np.uint8),
+        "deter": np.zeros((1, manifest.latent.deter), np.float32),
+        "stoch": np.zeros((1, manifest.latent.stoch), np.float32),
+        "action": np.zeros((1, manifest.action.size), np.float32),
+        "is_first": np.zeros(1, np.float32),
+    }
+
+
+def _step(bundle: Bundle, inputs: dict[str, NDArray[Any]]) -> None:
+    latent = bundle.encoder.run(**inputs)
+    deter, stoch = latent["next_deter"], latent["next_stoch"]
+    actors = bundle.policy.run(deter=deter, stoch=stoch)
+    bundle.critic.run(deter=deter, stoch=stoch, action=actors["mean"])
+
+
+def _timed(run: Callable[[], None], count: int) -> Sequence[float]:
+    for _ in range(20):
+        run()
+    seconds = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    return seconds

@@ -1,0 +1,196 @@
+"""How long the safety monitor takes from a proposal to the command that follows it: the real node, over DDS.
+
+And how long a node takes that judges nothing (bare_node), which is what DDS and rclpy alone cost.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import subprocess
+import sys
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from sensor_msgs.msg import JointState
+
+from fosp_bringup.paths import robot_path, scenario_path
+from fosp_bringup.stack import environment
+from fosp_cli.evaluation.episode_driver import RunFailed
+from fosp_cli.graph_client import GraphClient
+from fosp_core import topics
+from fosp_core.bundle.bundle import load_bundle
+from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.ros import qos
+from fosp_core.ros.lifecycle import events_executor
+from fosp_core.ros.stamps import seconds
+from fosp_core.specs import RobotConfig, read_robot
+from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
+from fosp_perception.encoder import Encoder
+from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy
+from fosp_sim.env import Env
+from fosp_sim.task.scenario import read_scenario
+
+_STEP_S = 0.005
+_STEPS_PER_STATE, _STEPS_PER_DECISION = 2, 10
+"""Robot states at 100 Hz, decisions at 20 Hz; a proposal comes one step after its latent."""
+_SETTLING = 100
+"""First proposals, which are not counted: the stream comes into step with the decisions."""
+_TRANSITION_S = 30.0
+
+
+@dataclass
+class Timing:
+    """Pure: when proposals were sent, verdicts made and commands sent, on the ROS clock, s."""
+
+    sent_s: dict[int, float] = field(default_factory=dict)
+    decided_s: dict[int, float] = field(default_factory=dict)
+    commands_s: list[float] = field(default_factory=list)
+
+    def latencies_s(self) -> list[float]:
+        """Of every proposal that was answered: from sending it to the first command sent after its verdict."""
+        following = {step: bisect_left(self.commands_s, decided_s) for step, decided_s in self.decided_s.items()}
+        return [self.commands_s[at] - self.sent_s[step] for step, at in following.items() if at < len(self.commands_s)]
+
+
+def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> list[float]:
+    """Latency of each of so many proposals, the way to the node through DDS and the wait for a tick included.
+
+    `bare`: of a node that answers each at once. RunFailed when the node does not come up or lets no proposal pass.
+    """
+    scenario = read_scenario(scenario_path("safe_reach"))
+    robot_file = robot_path(scenario.robot)
+    robot = read_robot(robot_file)
+    latent, proposal = _decision(bundle, robot)
+    os.environ.update(environment())
+    command = ["fosp_cli.bench.bare_node", str(robot_file)] if bare else _monitor(bundle, robot_file)
+    with _running(command) as process, _Client(robot, latent, proposal, bare) as client:
+        client.bring_up(process)
+        with ThreadPoolExecutor(1) as thread:  # of its own, for its priority
+            return thread.submit(client.run, proposals).result()
+
+
+def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]:
+    """As the bundle makes them at the start of an episode."""
+    loaded = load_bundle(bundle, robot, provider="cpu")
+    env = Env(read_scenario(scenario_path("safe_reach")), robot, observation=loaded.manifest.observation)
+    images = env.reset(0).images
+    state = Encoder(loaded).step(images, np.zeros(robot.action.size, np.float32), True)
+    made = SafePolicy(loaded, DEPLOYED_CANDIDATES).propose(state.deter, state.stoch, False, np.random.default_rng(0))
+    latent = Latent(
+        model_id=loaded.manifest.id,
+        deter=array.array("f", state.deter.tobytes()),
+        stoch=array.array("f", state.stoch.tobytes()),
+        contrast=float(state.contrast),
+    )
+    candidates = [ActionCandidate(action=array.array("f", c.action.tobytes())) for c in made.candidates]
+    return latent, ActionProposal(model_id=latent.model_id, candidates=candidates, chosen=made.chosen)
+
+
+def _monitor(bundle: Path, robot_file: Path) -> list[str]:
+    parameters = ["-p", f"bundle:={bundle.resolve()}", "-p", f"robot:={robot_file.resolve()}", "-p", "provider:=cpu"]
+    return ["fosp_safety_monitor.safety_monitor_node", "--ros-args", "--log-level", "warn", *parameters]
+
+
+@contextmanager
+def _running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python module with its arguments, as a process."""
+    command = [sys.executable, "-m", *module]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment())
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class _Client(GraphClient):
+    """Stands for the robot, the encoder and the policy."""
+
+    def __init__(self, robot: RobotConfig, latent: Latent, proposal: ActionProposal, bare: bool) -> None:
+        super().__init__("monitor_latency", make_executor=events_executor)
+        self._latent, self._proposal, self._bare = latent, proposal, bare
+        self._timing = Timing()
+        create = self.node.create_publisher
+        self._states = create(JointState, robot.state_topic, qos.STEP)
+        self._poses = create(PoseStamped, robot.pose_topic, qos.STEP)
+        self._latents = create(Latent, topics.LATENT, qos.STEP)
+        self._proposals = create(ActionProposal, topics.PROPOSAL, qos.STEP)
+        self._state = JointState(name=["joint"], position=[0.0])
+        self._pose = PoseStamped()
+        self._pose.header.frame_id = robot.action.frame_id
+        assert robot.workspace is not None
+        middle = [(low + high) / 2 for low, high in zip(robot.workspace.lower, robot.workspace.upper, strict=True)]
+        point = self._pose.pose.position
+        point.x, point.y, point.z = middle
+        self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
+        self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
+
+    def bring_up(self, process: subprocess.Popen[bytes]) -> None:
+        """RunFailed when the node does not get active; a bare one has only to be found."""
+        if self._bare:
+            deadline = time.monotonic() + _TRANSITION_S
+            while self._proposals.get_subscription_count() == 0:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RunFailed("the bare node did not come up; its output above says why")
+                self.spin_once(0.05)
+            return
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            request = ChangeState.Request(transition=Transition(id=transition))
+            answer = self.call(ChangeState, "safety_monitor_node/change_state", request, _TRANSITION_S)
+            if process.poll() is not None or answer is None or not answer.success:
+                raise RunFailed("the safety monitor did not become active; its output above says why")
+
+    def run(self, proposals: int) -> list[float]:
+        """Latencies, s, of so many proposals after those that settle the stream."""
+        claim_realtime_priority(CONTROL_PRIORITY)
+        deadline = time.monotonic()
+        for number in range(_STEPS_PER_DECISION * (_SETTLING + proposals)):
+            self._publish(*divmod(number, _STEPS_PER_DECISION))
+            deadline += _STEP_S
+            while (left := deadline - time.monotonic()) > 0:
+                self.spin_once(left)
+        latencies = self._timing.latencies_s()
+        if not latencies:
+            raise RunFailed("the safety monitor let no proposal pass")
+        return latencies
+
+    def _publish(self, decision: int, phase: int) -> None:
+        stamp = self.node.get_clock().now().to_msg()
+        if phase % _STEPS_PER_STATE == 0:
+            self._state.header.stamp = self._pose.header.stamp = stamp
+            self._pose.pose.position.x += 1e-9  # no two measured poses are the same to the last bit
+            self._states.publish(self._state)
+            self._poses.publish(self._pose)
+        if phase == 0:
+            self._latent.step = self._proposal.step = decision
+            self._latent.header.stamp = self._proposal.header.stamp = stamp
+            self._latents.publish(self._latent)
+        if phase == 1:
+            sent_s = self._timing.sent_s[decision] = self._now_s()
+            if self._bare and decision >= _SETTLING:
+                self._timing.decided_s[decision] = sent_s
+            self._proposals.publish(self._proposal)
+
+    def _verdict(self, message: SafetyVerdict) -> None:
+        if message.decision == SafetyVerdict.PASS and message.action_in and message.step >= _SETTLING:
+            self._timing.decided_s[message.step] = seconds(message.decided)
+
+    def _command(self, message: TwistStamped) -> None:
+        self._timing.commands_s.append(seconds(message.header.stamp))
+
+    def _now_s(self) -> float:
+        return float(self.node.get_clock().now().nanoseconds * 1e-9)

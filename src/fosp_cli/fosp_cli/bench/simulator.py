@@ -1,0 +1,76 @@
+"""What the simulator can do, and whether its tasks are worth solving: figures for `fosp bench`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from fosp_core.specs import RobotConfig
+from fosp_sim.demonstration.demonstrators import Demonstrator
+from fosp_sim.env import Env, Rendering
+from fosp_sim.task.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class TaskRates:
+    """Outcomes of one way to drive over a number of episodes."""
+
+    episodes: int
+    success_rate: float
+    """Reached the goal without violation."""
+    violation_rate: float
+    """Any cost."""
+    steps_median: float
+
+
+def steps_per_second(
+    scenario: Scenario, robot: RobotConfig, seconds: float = 3.0, rendering: Rendering = "direct"
+) -> float:
+    """Control steps per second of this process, each with physics and a rendered observation, episodes on end.
+
+    `direct` renders at the size of the observation (64x64), `native` 320x240 resized as on a robot.
+    """
+    env = Env(scenario, robot, rendering=rendering)
+    rng = np.random.Generator(np.random.PCG64(0))
+    actions = rng.uniform(-1.0, 1.0, (64, env.action_size))
+    steps, episode = 0, 0
+    env.reset(episode)
+    env.step(actions[0])
+    start = time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        steps += 1
+        if env.step(actions[steps % 64]).last:
+            episode += 1
+            env.reset(episode)
+    return steps / elapsed
+
+
+def straight_line_rates(scenario: Scenario, robot: RobotConfig, episodes: int) -> TaskRates:
+    """Straight to the goal, without noise and without looking. A task worth solving has a high violation_rate."""
+    return drive(scenario, robot, "greedy", episodes)
+
+
+def careful_rates(scenario: Scenario, robot: RobotConfig, episodes: int) -> TaskRates:
+    """The careful demonstrator as it drives in recordings. A solvable task has a success_rate near 1."""
+    return drive(scenario, robot, "careful", episodes, noise=True)
+
+
+def drive(scenario: Scenario, robot: RobotConfig, kind: str, episodes: int, noise: bool = False) -> TaskRates:
+    """Episodes 0 ... of `scenario` driven by a demonstrator, without rendering."""
+    env = Env(scenario, robot, rendering="none")
+    successes, violations, steps = 0, 0, []
+    for episode in range(episodes):
+        env.reset(episode)
+        driver = Demonstrator(kind, env.scene, robot, scenario.seed + episode, noise)
+        taken, cost = 0, 0.0
+        while True:
+            result = env.step(driver.act(env.world.state(), env.world.time))
+            taken, cost = taken + 1, max(cost, result.cost)
+            if result.last:
+                break
+        successes += result.success and cost == 0
+        violations += cost > 0
+        steps.append(taken)
+    return TaskRates(episodes, successes / episodes, violations / episodes, float(np.median(steps)))

@@ -1,0 +1,204 @@
+"""Measured: training step time per size, and what one policy step costs in torch without ONNX."""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import torch
+
+from fosp_cli.bench.plain_step import make_plain
+from fosp_core.bundle.bundle import write_bundle
+from fosp_core.child_process import end_with_parent
+from fosp_core.image import observation_image
+from fosp_core.specs import (
+    FORMAT_VERSION,
+    ActionAxis,
+    ActionSpec,
+    Calibration,
+    LatentSpec,
+    Manifest,
+    ObservationSpec,
+)
+from fosp_learner.bundling.export import export_networks
+from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
+from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_image
+from fosp_learner.data.bags import Episode
+from fosp_learner.data.dataset import from_episodes
+from fosp_learner.finetuning.config import FinetuneConfig
+from fosp_learner.process import limit_resources
+from fosp_learner.training.trainer import Trainer
+
+_ROWS = 64
+
+
+def training_step_s(
+    size: Size, bf16: bool = True, steps: int = 5, imagination: ImaginationConfig | None = None, cameras: int = 1
+) -> float:
+    """Median wall time of one full update (16 x 32 rows of 64 x 64 pixels), s, after two that warm up.
+
+    World model, six critics and actor; with `imagination` also its rollouts.
+    """
+    trainer = _trainer(_step_config(size, bf16, imagination or ImaginationConfig()), cameras)
+    return median([_update_s(trainer) for _ in range(steps + 2)][2:])
+
+
+def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
+    """Seconds of a full update with imagination from all 512 latents: as trained, and written down plainly in float32.
+
+    `ratio` is the median over `steps` of how many times as long the plain one took right after the other: on a busy
+    machine both are slowed down alike.
+    """
+    every = ImaginationConfig(weight=1.0, starts=None)
+    fast, plain = (_trainer(_step_config(size, bf16, every), 1) for bf16 in (True, False))
+    make_plain(plain)
+    pairs = [(_update_s(fast), _update_s(plain)) for _ in range(steps + 1)][1:]
+    return {
+        "optimised_s": median(a for a, _ in pairs),
+        "plain_s": median(b for _, b in pairs),
+        "ratio": median(b / a for a, b in pairs),
+    }
+
+
+def _step_config(size: Size, bf16: bool, imagination: ImaginationConfig) -> LearnerConfig:
+    return LearnerConfig(
+        size=size,
+        bf16=bf16,
+        batch_size=16,
+        sequence_length=32,
+        cloning=CloningConfig(share=0.0),
+        imagination=imagination,
+    )
+
+
+def _update_s(trainer: Trainer) -> float:
+    started = time.perf_counter()
+    trainer.train_step()
+    return time.perf_counter() - started
+
+
+def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict[str, float]:
+    """p50 and p99, ms, of encoder, posterior, two actors and critics in eager torch: batch 1, float32, one thread."""
+    trainer = _trainer(LearnerConfig(size=size), cameras)
+    model, behaviour = trainer.world_model.eval(), trainer.behaviour.eval()
+    deter, stoch = torch.zeros(1, model.carried), torch.zeros(1, model.rssm.from_stoch.in_features)
+    image = torch.randint(0, 256, (1, cameras, 64, 64, 3), dtype=torch.uint8)
+    action, first = torch.zeros(1, 3), torch.zeros(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    milliseconds = []
+    try:
+        with torch.inference_mode():
+            for _ in range(steps + 20):
+                started = time.perf_counter()
+                deter, stoch, _ = model.filter_step(image, deter, stoch, action, first)
+                feature = torch.cat([deter, stoch], -1)
+                candidates = torch.stack([behaviour.actor(feature)[0], behaviour.actor(feature)[0]], 1)
+                repeated = feature.unsqueeze(1).expand(-1, 2, -1)
+                behaviour.critics.q_target.values(repeated, candidates)
+                behaviour.critics.v.reachability(feature)
+                action = candidates[:, 0]
+                milliseconds.append(1e3 * (time.perf_counter() - started))
+    finally:
+        torch.set_num_threads(threads)
+    p50, p99 = np.percentile(milliseconds[20:], [50, 99])
+    return {"p50": float(p50), "p99": float(p99)}
+
+
+def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
+    """Frames of 640 x 480 from message to observation, per second on one core: raw, JPEG and PNG with sensor noise."""
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[0:480, 0:640]
+    scene = np.stack([across / 3, down / 2, (across + down) / 5], -1)
+    for _ in range(12):
+        top, left = rng.integers(0, 400, 2)
+        scene[top : top + 80, left : left + 120] = rng.integers(0, 256, 3)
+    frame = np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8)
+    raw = SimpleNamespace(width=640, height=480, step=1920, encoding="rgb8", data=frame.reshape(-1))
+    messages: dict[str, tuple[object, str]] = {"raw": (raw, IMAGE)}
+    for name, extension in (("jpeg", ".jpg"), ("png", ".png")):
+        _, encoded = cv2.imencode(extension, frame)
+        messages[name] = (SimpleNamespace(format=name, data=np.asarray(encoded)), COMPRESSED)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return {name: _decoded_per_s(message, kind, seconds) for name, (message, kind) in messages.items()}
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _decoded_per_s(message: object, kind: str, seconds: float) -> float:
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        observation_image(read_image(message, kind), 64, 64)
+        done += 1
+    return done / (time.perf_counter() - started)
+
+
+def train_until_killed() -> None:
+    """A learner that has endless experience, as learner_node runs it: idle priority, one core."""
+    end_with_parent()
+    settings = FinetuneConfig()
+    limit_resources(settings)
+    trainer = _trainer(LearnerConfig(batch_size=settings.batch_size, cloning=CloningConfig(share=0.0)), 1)
+    while True:
+        trainer.train_step()
+
+
+def write_noise_bundle(directory: Path, size: Size) -> Manifest:
+    """A bundle of untrained networks: as large, and as fast, as one that knows something."""
+    trainer = _trainer(LearnerConfig(size=size), 1)
+    actor, config = trainer.behaviour.actor, trainer.config
+    files: dict[str, Path | bytes] = dict(
+        export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
+    )
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        id="",
+        task="noise",
+        robot="none",
+        size=size,
+        observation=ObservationSpec(),
+        action=ActionSpec(
+            axes=tuple(ActionAxis(name=f"linear.{axis}", scale=0.25) for axis in "xyz"),  # type: ignore[arg-type]
+            frame_id="base_link",
+        ),
+        latent=LatentSpec(deter=config.network.carried, stoch=config.network.stoch),
+        decision_period_s=config.decision_period_s,
+        calibration=Calibration(
+            eps=0.5,
+            alpha=0.05,
+            horizon_steps=1,
+            episodes=0,
+            violating_episodes=0,
+            miss_rate_bound=1.0,
+            false_veto_rate=0.0,
+            supported=False,
+            surprise_limit=10.0,
+            ranges={"q_r": (-1e6, 1e6), "q_c": (0.0, 1e6), "q_h": (0.0, 1.0), "v_h": (0.0, 1.0)},
+        ),
+    )
+    return write_bundle(directory, manifest, files)
+
+
+def _trainer(config: LearnerConfig, cameras: int) -> Trainer:
+    """Trainer on noise."""
+    rng = np.random.default_rng(0)
+    episodes = [
+        Episode(
+            name=f"noise_{number}",
+            images=rng.integers(0, 256, (_ROWS, cameras, 64, 64, 3), np.uint8),
+            action=rng.uniform(-1, 1, (_ROWS, 3)).astype(np.float32),
+            reward=rng.normal(0, 0.1, _ROWS).astype(np.float32),
+            cost=(rng.uniform(size=_ROWS) < 0.05).astype(np.float32),
+            is_terminal=np.zeros(_ROWS, np.bool_),
+            success=False,
+        )
+        for number in range(4)
+    ]
+    return Trainer(config, from_episodes(episodes))

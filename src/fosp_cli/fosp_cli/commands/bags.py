@@ -1,0 +1,122 @@
+"""`fosp bags`: what is in recorded bags, before anything is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fosp_cli.commands.options import Namespace, RobotArgument, RobotOfBags
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fosp_learner.data.bags import BagReport
+
+app = typer.Typer(no_args_is_help=True, help="Look at recorded bags.")
+
+
+@app.command()
+def check(
+    folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
+    robot: RobotOfBags = "",
+    config: Annotated[
+        Path | None, typer.Option(help="YAML as for pretrain: its cameras and decision period count.", metavar="FILE")
+    ] = None,
+) -> int:
+    """Say per bag what is used, what is dropped and why; exit 2 if any bag cannot be used."""
+    import sys
+
+    from rich.console import Console
+
+    from fosp_bringup.paths import robot_path, share
+    from fosp_core.bundle.compatibility import uneven_decisions
+    from fosp_core.specs import parse_spec, read_robot, read_yaml
+    from fosp_learner.config import LearnerConfig
+    from fosp_learner.data.bag_origin import choose_robot
+    from fosp_learner.data.bags import check_bags, find_bags, one_size
+
+    bags = find_bags(folders)
+    paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))
+    chosen = choose_robot(bags, [read_robot(path) for path in paths])
+    learner = parse_spec(LearnerConfig, read_yaml(config) or {}, str(config)) if config else LearnerConfig()
+    uneven = uneven_decisions(learner.decision_period_s, chosen.camera_frame_rate_hz)
+    if uneven:
+        print(f"fosp: {uneven}", file=sys.stderr)
+    reports = check_bags(folders, learner.observation, chosen, learner.decision_period_s)
+    Console().print(_table(reports, f"robot {chosen.name}; of frames, feedback, commands: used/recorded"))
+    unusable = [report for report in reports if report.problem]
+    usable = [report for report in reports if not report.problem]
+    print(
+        f"{len(usable)} of {len(reports)} bags can be trained on: {sum(r.steps for r in usable)} steps, "
+        f"{sum(r.success for r in usable)} succeed, {sum(r.violation for r in usable)} violate"
+    )
+    if unusable:
+        more = f" (and {len(unusable) - 1} more bags cannot be used)" if len(unusable) > 1 else ""
+        print(f"fosp: {unusable[0].bag}: {unusable[0].problem}{more}", file=sys.stderr)
+        return 2
+    one_size(usable)
+    return 0
+
+
+@app.command()
+def show(
+    folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
+    out: Annotated[Path, typer.Option(help="Picture to write.", metavar="PNG")] = Path("runs/bags.png"),
+) -> int:
+    """Draw a contact sheet: a row of frames per episode, what came of it, where it cost, where it was marked."""
+    import numpy as np
+
+    from fosp_cli.pictures import ROWS, draw_contact_sheet, read_row
+    from fosp_core.errors import UserError
+    from fosp_learner.data.bags import find_bags
+
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out must end in .png, got {out}")
+    bags = find_bags(folders)
+    chosen = [bags[i] for i in np.unique(np.linspace(0, len(bags) - 1, min(ROWS, len(bags))).astype(int))]
+    rows = [read_row(bag) for bag in chosen]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draw_contact_sheet(rows, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot write: {error.strerror or error}") from None
+    some = f"{len(rows)} of {len(bags)}" if len(rows) < len(bags) else str(len(rows))
+    print(f"{some} episodes: {out}")
+    return 0
+
+
+@app.command()
+def topics(
+    robot: RobotArgument,
+    namespace: Namespace = "",
+) -> int:
+    """Print the topics that `ros2 bag record` has to record for this robot, on one line."""
+    from fosp_bringup.paths import robot_path
+    from fosp_core.specs import read_robot
+    from fosp_recording.recorded_topics import all_topics
+
+    prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
+    names = all_topics(read_robot(robot_path(robot)))
+    print(" ".join(name if name.startswith("/") else prefix + name for name in names))
+    return 0
+
+
+def _table(reports: Sequence[BagReport], title: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in ("bag", "format", "images", "steps", "success", "violation", "frames", "feedback", "commands"):
+        table.add_column(column, justify="left" if column in ("bag", "format", "images") else "right", overflow="fold")
+    table.add_column("remark", overflow="fold", min_width=16)
+    for report in reports:
+        if report.problem:
+            table.add_row(report.bag, *[""] * 8, report.problem)
+            continue
+        done = ["yes" if flag else "no" for flag in (report.success, report.violation)]
+        used = [str(stream) for stream in (report.frames, report.feedback, report.commands)]
+        images = ", ".join(report.images)
+        table.add_row(report.bag, report.format, images, str(report.steps), *done, *used, "; ".join(report.notes))
+    return table

@@ -1,0 +1,136 @@
+"""`fosp record`: demonstrations as bags, by a program in simulation or by a person on a robot."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario
+from fosp_core.errors import UserError
+
+KEYBOARD = "keyboard"
+
+
+class Demonstrator(StrEnum):
+    careful = "careful"
+    greedy = "greedy"
+    noisy = "noisy"
+    random = "random"
+    mixed = "mixed"
+
+
+def record(
+    out: Annotated[Path, typer.Option(help="Folder that gets one bag folder per episode.", metavar="DIR")],
+    scenario: Scenario = "",
+    demonstrator: Annotated[Demonstrator, typer.Option(help="Who drives in simulation.")] = Demonstrator.mixed,
+    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 50,
+    seed: Annotated[int | None, typer.Option(help="In place of the scenario's seed.")] = None,
+    robot: Annotated[
+        str,
+        typer.Option(
+            help="Robot: a name in config/robots, or a YAML file; in simulation by default that of the task.",
+            metavar="ROBOT",
+        ),
+    ] = "",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+    teleop: Annotated[str, typer.Option(help="A person drives: gamepad, spacemouse, keyboard, or a YAML file.")] = "",
+    feedback: Feedback = "",
+    camera: Camera = "none",
+    camera_path: CameraPath = "",
+    namespace: Namespace = "",
+) -> int:
+    """Record demonstrations: rosbag2 MCAP, one bag per episode, with the topics that are trained on.
+
+    Without --teleop a program drives in simulation (--scenario). With --teleop a person does: on a robot (--robot and
+    --feedback), or in the simulation, live.
+    """
+    if teleop:
+        if seed is not None or workers is not None:
+            raise UserError("--seed and --workers are for demonstrations by a program; leave them out with --teleop")
+        return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes)
+    if not scenario:
+        raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
+    return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
+
+
+def _by_a_program(
+    out: Path,
+    scenario: str,
+    demonstrator: Demonstrator,
+    episodes: int,
+    seed: int | None,
+    robot: str,
+    workers: int | None,
+) -> int:
+    from rich.progress import track
+
+    from fosp_bringup.paths import robot_path, scenario_path
+    from fosp_core.processes import ProcessDied
+    from fosp_core.specs import read_robot
+    from fosp_sim.demonstration.record import record_in_processes
+    from fosp_sim.task.scenario import read_scenario
+
+    described = read_scenario(scenario_path(scenario))
+    if seed is not None:
+        described = described.model_copy(update={"seed": seed})
+    described_robot = read_robot(robot_path(robot or described.robot))
+    recording = record_in_processes(described, described_robot, demonstrator.value, episodes, out, workers)
+    try:
+        outcomes = list(track(recording, total=episodes, description="recording"))
+    except ProcessDied as error:
+        print(f"fosp: {error}", file=sys.stderr)
+        return 1
+    reached = sum(o.reached and not o.violated for o in outcomes)
+    violated = sum(o.violated for o in outcomes)
+    print(f"{len(outcomes)} episodes in {out}: {reached} reached the goal without violation, {violated} violated")
+    return 0
+
+
+def _by_a_person(
+    out: Path,
+    scenario: str,
+    robot: str,
+    teleop: str,
+    feedback: str,
+    camera: str,
+    camera_path: str,
+    namespace: str,
+    episodes: int,
+) -> int:
+    from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
+    from fosp_bringup.stack import stack
+    from fosp_cli.demonstration.session import Session
+    from fosp_cli.demonstration.session import record as record_session
+    from fosp_core.specs import read_robot
+    from fosp_policy.teleoperation import read_mapping
+    from fosp_recording.feedback_rules import read_feedback_config
+    from fosp_sim.task.scenario import read_scenario
+
+    keyboard = teleop == KEYBOARD
+    if keyboard and not sys.stdin.isatty():
+        raise UserError("--teleop keyboard needs a terminal to read keys from")
+    if not scenario and not (robot and feedback):
+        raise UserError("a person on a robot needs --robot NAME and --feedback RULES (names in config/feedback)")
+    device = "gamepad" if keyboard else teleop
+    described = stack(
+        robot=robot,
+        simulator="mujoco" if scenario else "none",
+        scenario=scenario,
+        auto_reset=False,
+        teleop=device,
+        feedback=feedback,
+        camera=camera,
+        camera_path=camera_path,
+        recorder=out,
+        namespace=namespace,
+    )
+    name = robot or read_scenario(scenario_path(scenario)).robot
+    config = read_robot(robot_path(name))
+    mapping = read_mapping(teleop_path(device), config.action)
+    rules = read_feedback_config(feedback_path(feedback)) if feedback else None
+    repeats = mapping.deadman is not None
+    return record_session(Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules))

@@ -1,0 +1,1 @@
+"""Recording demonstrations from the terminal: pre-flight, session, keyboard."""

@@ -1,0 +1,302 @@
+"""Recording demonstrations with a person: bring the graph up, check it before the first motion, show how it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fosp_bringup.stack import Stack
+from fosp_bringup.supervisor import Supervisor
+from fosp_cli.demonstration.graph_watch import GraphWatch
+from fosp_cli.demonstration.keyboard import HELP, KeyboardDevice
+from fosp_cli.demonstration.preflight import (
+    Brightness,
+    Expected,
+    Finding,
+    Observed,
+    check_commander,
+    check_disk,
+    check_exposure,
+    check_goal,
+    check_images,
+    check_publisher,
+    check_stream,
+)
+from fosp_core import topics
+from fosp_core.specs import RobotConfig
+from fosp_recording.episode_recorder import EPISODE_PREFIX
+from fosp_recording.feedback_rules import AnyMeasuredRule, BumperRule, ButtonRule, FeedbackConfig, GoalRule
+from fosp_recording.recorded_topics import camera_topics, default_topics, frame_topic, image_topics, info_beside
+
+OBSERVE_S = 3.0
+ACTIVE_TIMEOUT_S = 60.0
+STATE_HZ = 20.0
+"""Least rate of the robot's state and pose: twice that at which the monitor would stop the robot."""
+ESTOP_HZ = 10.0
+DEVICE_HZ = 5.0
+LIVE_PERIOD_S = 0.25
+EPISODE_S = 30.0
+"""Length of an episode, for the estimate of disk space."""
+COMPRESSED = 0.7
+"""Size of recorded images in relation to raw ones, at worst, for the estimate."""
+_TOLD = ("teleop_node", "feedback_node", "recorder_node")
+"""Nodes whose every line concerns the operator; of the others warnings and errors are shown."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is to be recorded: until `episodes` are there, or Ctrl-C.
+
+    `keyboard`: the device is this terminal. `device_repeats`: it must repeat itself, as one with a button to hold;
+    a device that centres itself may speak only when it is moved.
+    """
+
+    stack: Stack
+    robot: RobotConfig
+    out: Path
+    episodes: int
+    device_topic: str
+    keyboard: bool = False
+    device_repeats: bool = True
+    rules: FeedbackConfig | None = None
+    """None: the simulator judges."""
+
+
+def record(session: Session, write: Callable[[str], None] = lambda line: print(line, flush=True)) -> int:
+    """Run the session in the foreground; 0, or 1 when the graph did not come up, failed its check, or died."""
+    stopping = threading.Event()
+    previous = {s: signal.signal(s, lambda *_: stopping.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    live = LiveLine()
+    supervisor = Supervisor(session.stack, write=lambda line: _pass_on(line, live, write), colour=False)
+    try:
+        with supervisor, GraphWatch(watched(session), session.stack.namespace) as watch:
+            failure = watch.wait_active(ACTIVE_TIMEOUT_S, lambda: supervisor.alive and not stopping.is_set())
+            if failure:
+                write(f"the graph is not active: {failure}; {supervisor.died}")
+                return 1
+            with _device(session, watch) as poll:
+                findings = preflight(session, watch, poll)
+                _tell(findings, write)
+                if not all(finding.ok for finding in findings):
+                    write("nothing is recorded: mend what is marked with !! and start again")
+                    return 1
+                write(HELP if session.keyboard else "ready: the start button of the device begins an episode")
+                recorded = _follow(session, watch, live, poll, lambda: supervisor.alive and not stopping.is_set())
+        live.end()
+        write(f"{recorded} episodes in {session.out}; now: ./fosp bags check {session.out}")
+        return int(bool(supervisor.died))
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def watched(session: Session) -> dict[str, str]:
+    """Topics to listen to all the time, with types; of a camera its camera_info, which is small."""
+    robot = session.robot
+    recorded = default_topics(robot)
+    names = [frame_topic(robot), robot.state_topic, robot.command_topic]
+    names += [robot.pose_topic] if robot.pose_topic else []
+    names += camera_infos(robot)
+    watched = {**{name: recorded[name] for name in names}, session.device_topic: "sensor_msgs/msg/Joy"}
+    watched |= {rule.topic: rule.message_type for rule in _measured(session) if rule.topic not in image_topics(robot)}
+    watched |= {topic: kind for topic, kind, _ in _silent(session) if topic not in watched}
+    return {**watched, robot.estop_topic: "std_msgs/msg/Bool"} if robot.estop_topic else watched
+
+
+def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> list[Finding]:
+    """Observe the graph for a few seconds and judge it."""
+    robot = session.robot
+    poll()
+    with watch.watching(image_topics(robot)):
+        seen = watch.settle_exposure(_colour_images(robot), OBSERVE_S)
+        observed = watch.observe(OBSERVE_S)
+    findings = judge(session, observed, seen)
+    frame_bytes = sum(one.frame_bytes for one in seen.values())
+    needed = frame_bytes * robot.camera_frame_rate_hz * EPISODE_S * session.episodes * COMPRESSED
+    session.out.mkdir(parents=True, exist_ok=True)
+    findings.append(check_disk(shutil.disk_usage(session.out).free, int(needed)))
+    if session.rules is not None:
+        findings += [check_goal(rule, robot) for rule in session.rules.rules if isinstance(rule, GoalRule)]
+    if watch.cameras.trouble:
+        findings.append(Finding(True, watch.cameras.trouble))
+    return findings
+
+
+def judge(session: Session, observed: Mapping[str, Observed], seen: Mapping[str, Brightness]) -> list[Finding]:
+    """What `observed` says of every topic that the session needs; `seen`: of each colour image topic."""
+    findings = _check_cameras(session.robot, observed, seen)
+    findings += [check_stream(expected, observed[expected.topic]) for expected in _expected(session)]
+    findings += [check_publisher(topic, observed[topic].publishers, remedy) for topic, _, remedy in _silent(session)]
+    command = session.robot.command_topic
+    return [*findings, check_commander(command, observed[command].publishers)]
+
+
+def camera_infos(robot: RobotConfig) -> list[str]:
+    """The camera_info of every image that is recorded."""
+    return [topic for topic, kind in camera_topics(robot).items() if kind.endswith("CameraInfo")]
+
+
+def _colour_images(robot: RobotConfig) -> dict[str, str]:
+    depth = {topics.of_camera(topics.DEPTH_IMAGE, camera.name) for camera in robot.cameras}
+    return {topic: kind for topic, kind in image_topics(robot).items() if topic not in depth}
+
+
+def _check_cameras(
+    robot: RobotConfig, observed: Mapping[str, Observed], seen: Mapping[str, Brightness]
+) -> list[Finding]:
+    """Of each camera its camera_info, its images, and, where these come, their brightness."""
+    remedy, rate_hz = "start the camera's driver, or choose --camera realsense", robot.camera_frame_rate_hz
+    findings = []
+    for topic in image_topics(robot):
+        info = info_beside(topic)
+        images = check_images(Expected(topic, rate_hz, remedy), observed[topic], observed[info])
+        findings += [check_stream(Expected(info, rate_hz, remedy), observed[info]), images]
+        if topic in seen and observed[topic].ages_s:
+            findings.append(check_exposure(topic, seen[topic]))
+    return findings
+
+
+def _expected(session: Session) -> list[Expected]:
+    robot = session.robot
+    driver = "start the robot's driver, or correct the topic in the robot file"
+    expected = [Expected(robot.state_topic, STATE_HZ, driver)]
+    if robot.pose_topic:
+        expected.append(Expected(robot.pose_topic, STATE_HZ, driver))
+    if robot.estop_topic:
+        estop = "its silence counts as pressed: start its source, or remove estop_topic from the robot file"
+        expected.append(Expected(robot.estop_topic, ESTOP_HZ, estop))
+    expected.append(Expected(robot.command_topic, robot.command_rate_hz, "the monitor is not active: see its log"))
+    if session.device_repeats and not session.keyboard:
+        expected.append(Expected(session.device_topic, DEVICE_HZ, _device_remedy(session)))
+    known = {one.topic for one in expected} | set(image_topics(robot))
+    rules = "start what publishes it, or correct the topic in the feedback rules"
+    expected += [Expected(r.topic, 1.0 / r.stale_s, rules) for r in _measured(session) if r.topic not in known]
+    return expected
+
+
+def _silent(session: Session) -> list[tuple[str, str, str]]:
+    """Topics that may say nothing for long, but that somebody must publish: name, type, remedy."""
+    device = (session.device_topic, "sensor_msgs/msg/Joy", _device_remedy(session))
+    found = [] if session.device_repeats or session.keyboard else [device]
+    known = {session.device_topic}
+    for rule in session.rules.rules if session.rules is not None else ():
+        if isinstance(rule, BumperRule | ButtonRule) and rule.topic not in known:
+            remedy = "start what publishes it, or leave its rules out of the feedback rules"
+            kind = "std_msgs/msg/Bool" if isinstance(rule, BumperRule) else "sensor_msgs/msg/Joy"
+            found.append((rule.topic, kind, remedy))
+            known.add(rule.topic)
+    return found
+
+
+def _device_remedy(session: Session) -> str:
+    node = "spacenav spacenav_node" if session.device_topic.startswith("spacenav") else "joy joy_node"
+    return f"start the device's node, which publishes {session.device_topic} (ros2 run {node})"
+
+
+def _measured(session: Session) -> tuple[AnyMeasuredRule, ...]:
+    return session.rules.measured if session.rules is not None else ()
+
+
+def _tell(findings: list[Finding], write: Callable[[str], None]) -> None:
+    for finding in findings:
+        write(f"ok  {finding.text}" if finding.ok else f"!!  {finding.text}: {finding.remedy}")
+
+
+def _follow(
+    session: Session, watch: GraphWatch, live: LiveLine, poll: Callable[[], None], alive: Callable[[], bool]
+) -> int:
+    """Until there are enough episodes, or it is over; the number of them."""
+    before = _finished(session.out)
+    while alive():
+        poll()
+        watch.spin(0.04 if session.keyboard else LIVE_PERIOD_S)
+        recorded = len(_finished(session.out) - before)
+        live.show(status_line(session, watch, recorded))
+        if recorded >= session.episodes:
+            break
+    return len(_finished(session.out) - before)
+
+
+def status_line(session: Session, watch: GraphWatch, recorded: int) -> str:
+    """Episodes, time, rates (of the slowest camera), lost frames and trouble of all cameras, disk space."""
+    feedback = watch.feedback
+    if feedback is None or feedback.is_last:
+        state = "waiting"
+    else:
+        state = f"recording {time.monotonic() - watch.episode_since_s:4.1f} s" + (" COST" if feedback.cost > 0 else "")
+    robot = session.robot
+    shown = {"camera": camera_infos(robot), "state": [robot.state_topic], "commands": [robot.command_topic]}
+    rates = ", ".join(f"{name} {min(map(watch.rate_hz, of)):.0f} Hz" for name, of in shown.items())
+    free = shutil.disk_usage(session.out).free / 1e9
+    trouble = f"  !! {watch.cameras.trouble}" if watch.cameras.trouble else ""
+    lost = watch.cameras.dropped
+    return f"{recorded}/{session.episodes} episodes  {state}  {rates}, {lost} lost  {free:.0f} GB{trouble}"
+
+
+def _finished(out: Path) -> set[str]:
+    return {path.name for path in out.glob(f"{EPISODE_PREFIX}*")}
+
+
+def _pass_on(line: str, live: LiveLine, write: Callable[[str], None]) -> None:
+    name = line[1 : line.find("]")]
+    if name in _TOLD or "[WARN]" in line or "[ERROR]" in line or "[FATAL]" in line or name == "fosp":
+        live.clear()
+        write(line)
+
+
+class LiveLine:
+    """One line, overwritten in a terminal; elsewhere only when something but the figures changed."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._said = ""
+
+    def show(self, line: str) -> None:
+        if self._terminal:
+            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
+        elif line.split("  ")[0] != self._said:
+            self._said = line.split("  ")[0]
+            print(line, flush=True)
+
+    def clear(self) -> None:
+        if self._terminal:
+            print("\r\x1b[K", end="")
+
+    def end(self) -> None:
+        self.clear()
+
+
+@contextlib.contextmanager
+def _device(session: Session, watch: GraphWatch) -> Iterator[Callable[[], None]]:
+    """A function to call often: with a keyboard, it reads keys and publishes them as a gamepad's state."""
+    if not session.keyboard:
+        yield lambda: None
+        return
+    import termios
+    import tty
+
+    device, descriptor = KeyboardDevice(), sys.stdin.fileno()
+    saved = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+
+    def poll() -> None:
+        while select.select([descriptor], [], [], 0.0)[0]:
+            key = os.read(descriptor, 1).decode(errors="replace")
+            if not key:
+                break
+            device.press(key, time.monotonic())
+        watch.press(*device.state(time.monotonic()))
+
+    try:
+        yield poll
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, saved)

@@ -1,0 +1,259 @@
+"""What `fosp doctor` judges (diagnosis.py), read from this machine. A probe never raises and never blocks."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fosp_cli.doctor.diagnosis import (
+    RTPRIO,
+    Camera,
+    Cameras,
+    DdsSettings,
+    Finding,
+    check_bundle,
+    check_camera,
+    check_clock,
+    check_cv_bridge,
+    check_dds,
+    check_domains,
+    check_gamepad,
+    check_gl,
+    check_gpu,
+    check_python,
+    check_realtime,
+    check_ros,
+    check_shared_memory,
+    check_socket_buffers,
+)
+from fosp_core.errors import UserError
+from fosp_core.specs import CameraConfig
+
+_TIMEOUT_S = 30.0
+_DOMAIN_PORT, _PORTS_PER_DOMAIN, _LAST_DOMAIN = 7400, 250, 232
+"""RTPS: domain d listens to the multicast port 7400 + 250 d."""
+_DEV, _PROC, _SYS = Path("/dev"), Path("/proc"), Path("/sys")
+_REALSENSE_VENDOR, _REALSENSE_PRODUCTS = "8086", ("0a", "0b")
+
+
+def diagnose(robot: str = "", bundle: Path | None = None) -> list[Finding]:
+    """All findings about this machine, in the order in which a person would mend them.
+
+    UserError for a robot file that cannot be read.
+    """
+    wanted = _cameras_of(robot)
+    return [
+        check_python(sys.version_info[:2]),
+        check_ros(os.environ.get("ROS_DISTRO", ""), import_error("rclpy, sensor_msgs.msg, fosp_msgs.msg")),
+        check_cv_bridge(numpy_version(), *cv_bridge()),
+        check_dds(dds_settings()),
+        check_domains(own_domain(), domains_in_use()),
+        check_socket_buffers(sysctl("net/core/rmem_max"), sysctl("net/core/wmem_max")),
+        check_shared_memory(shutil.disk_usage("/dev/shm").free, left_behind()),
+        check_realtime(realtime_granted()),
+        check_clock(time.time(), clock_synchronised()),
+        check_camera(cameras(wanted), [camera.serial for camera in wanted if camera.serial]),
+        check_gamepad(*gamepads()),
+        check_gpu(gpu_name(), onnx_providers()),
+        check_gl(import_error("fosp_sim.task.gl as gl; gl.mujoco.GLContext(64, 64).make_current()")),
+        check_bundle(str(bundle or ""), robot, bundle_error(bundle, robot)),
+    ]
+
+
+def import_error(what: str) -> str:
+    """Why `import what` fails in a Python of its own (it may crash); empty when it does not."""
+    return _last_line(run([sys.executable, "-c", f"import {what}"]))
+
+
+def run(command: list[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command; 127 when it cannot be run, 124 when it does not end."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return 124, "", f"{Path(command[0]).name} did not end within {_TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return 127, "", f"{command[0]}: {error.strerror or error}"
+    return done.returncode, done.stdout, done.stderr
+
+
+def numpy_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("numpy")
+    except PackageNotFoundError:
+        return "0 (none)"
+
+
+def cv_bridge() -> tuple[bool, str]:
+    """Whether it is installed, and what the import of its compiled part says: its own import does not load that."""
+    present = importlib.util.find_spec("cv_bridge") is not None
+    return present, import_error("cv_bridge.boost.cv_bridge_boost") if present else ""
+
+
+def dds_settings() -> DdsSettings:
+    from fosp_bringup.stack import settings
+
+    def variable(name: str) -> str:
+        return os.environ.get(name, "")
+
+    return DdsSettings(
+        rmw=variable("RMW_IMPLEMENTATION"),
+        transports=variable("FASTDDS_BUILTIN_TRANSPORTS"),
+        expected_transports=settings()["FASTDDS_BUILTIN_TRANSPORTS"],
+        discovery_range=variable("ROS_AUTOMATIC_DISCOVERY_RANGE"),
+        localhost_only=variable("ROS_LOCALHOST_ONLY"),
+    )
+
+
+def own_domain() -> int:
+    value = os.environ.get("ROS_DOMAIN_ID", "0") or "0"
+    return int(value) if value.isdecimal() else 0
+
+
+def domains_in_use(sockets: str | None = None) -> list[int]:
+    """ROS domains whose multicast port somebody here listens to; `sockets`: content of /proc/net/udp."""
+    if sockets is None:
+        sockets = _read("/proc/net/udp")
+    found = set()
+    for line in sockets.splitlines()[1:]:
+        fields = line.split()
+        domain, other = divmod(int(fields[1].rpartition(":")[2], 16) - _DOMAIN_PORT, _PORTS_PER_DOMAIN)
+        if other == 0 and 0 <= domain <= _LAST_DOMAIN:
+            found.add(domain)
+    return sorted(found)
+
+
+def left_behind() -> int:
+    """Files of dead Fast DDS processes in /dev/shm."""
+    from fosp_bringup.shared_memory import dead_files
+
+    return len(dead_files())
+
+
+def realtime_granted() -> bool:
+    """Asked for rather than looked up: the limit, root, and what a container took away all have a say."""
+    script = f"import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param({RTPRIO}))"
+    return run([sys.executable, "-c", script])[0] == 0
+
+
+def clock_synchronised() -> bool | None:
+    code, said, _ = run(["timedatectl", "show", "-p", "NTPSynchronized", "--value"])
+    return {"yes": True, "no": False}.get(said.strip()) if code == 0 else None
+
+
+def cameras(wanted: Sequence[CameraConfig] = (), sys_root: Path = _SYS, dev_root: Path = _DEV) -> Cameras:
+    """What there is, `wanted` (of a robot file) among it. A RealSense's own /dev/video* are left to its driver."""
+    driver = importlib.util.find_spec("pyrealsense2") is not None
+    plugged_in = sum(
+        _read(path.parent / "idVendor").strip() == _REALSENSE_VENDOR
+        and _read(path).strip().startswith(_REALSENSE_PRODUCTS)
+        for path in (sys_root / "bus/usb/devices").glob("*/idProduct")
+    )
+    named = [Path(camera.device) for camera in wanted if camera.device.startswith(f"{dev_root}/")]
+    present = [path for path in named if path.exists()]
+    found = realsense() if driver and plugged_in else []
+    seen = present if plugged_in else [*present, *sorted(dev_root.glob("video*"))]
+    video = list({path.resolve(): path for path in reversed(seen)}.values())[::-1]
+    return Cameras(
+        opened=(*found, *(Camera(str(path)) for path in video if _may_open(path))),
+        denied=tuple(str(path) for path in video if not _may_open(path)),
+        absent=tuple(str(path) for path in named if path not in present),
+        realsense=plugged_in,
+        driver=driver,
+    )
+
+
+def realsense() -> list[Camera]:
+    """In a Python of its own: its driver may crash or hang on a device in a bad state."""
+    script = (
+        "import pyrealsense2 as rs\n"
+        "i = rs.camera_info\n"
+        "for d in rs.context().query_devices():\n"
+        "    wanted = i.usb_type_descriptor, i.serial_number, i.name\n"
+        "    print(*(d.get_info(k) if d.supports(k) else '' for k in wanted), sep='|')\n"
+    )
+    _, said, _ = run([sys.executable, "-c", script])
+    found = []
+    for usb, serial, name in (line.split("|", 2) for line in said.splitlines() if line.count("|") > 1):
+        try:
+            found.append(Camera(name, float(usb), serial))
+        except ValueError:
+            found.append(Camera(name, 0.0, serial))
+    return found
+
+
+def gamepads(sys_root: Path = _SYS, dev_root: Path = _DEV) -> tuple[list[str], list[str]]:
+    """Gamepads whose events this user may read, and those whose he may not: joy_node reads /dev/input/event*."""
+    opened: list[str] = []
+    denied: list[str] = []
+    for gamepad in sorted((sys_root / "class/input").glob("js*")):
+        for event in sorted((gamepad / "device").glob("event*")):
+            path = dev_root / "input" / event.name
+            (opened if _may_open(path, os.R_OK) else denied).append(str(path))
+    return opened, denied
+
+
+def gpu_name() -> str:
+    """The first NVIDIA GPU; empty when there is none."""
+    code, said, _ = run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
+    return said.splitlines()[0].strip() if code == 0 and said.strip() else ""
+
+
+def onnx_providers() -> list[str]:
+    code, said, _ = run([sys.executable, "-c", "import onnxruntime as o; print(*o.get_available_providers())"])
+    return said.split() if code == 0 else []
+
+
+def bundle_error(bundle: Path | None, robot: str) -> str:
+    """Why the bundle cannot be used for the robot; empty when it can, or when none was given."""
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.bundle import verify_bundle
+    from fosp_core.specs import read_robot
+
+    if bundle is None:
+        return ""
+    try:
+        verify_bundle(bundle, read_robot(robot_path(robot)) if robot else None)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _last_line(result: tuple[int, str, str]) -> str:
+    code, _, stderr = result
+    if code == 0:
+        return ""
+    lines = stderr.strip().splitlines()
+    return lines[-1][:200] if lines else f"it ended with {code}"
+
+
+def sysctl(name: str, proc_root: Path = _PROC) -> int:
+    """A setting of the kernel (net/core/rmem_max); 0 when it cannot be read."""
+    text = _read(proc_root / "sys" / name).strip()
+    return int(text) if text.isdecimal() else 0
+
+
+def _cameras_of(robot: str) -> tuple[CameraConfig, ...]:
+    """Cameras that a robot file names; none when no robot was asked about."""
+    from fosp_bringup.paths import robot_path
+    from fosp_core.specs import read_robot
+
+    return read_robot(robot_path(robot)).cameras if robot else ()
+
+
+def _may_open(path: Path, mode: int = os.R_OK | os.W_OK) -> bool:
+    return os.access(path, mode, effective_ids=True)
+
+
+def _read(path: Path | str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,128 @@
+"""Encoder, policy and safety monitor of the graph in one process, on a clock of their own: what evaluation runs.
+
+The very functions that the nodes call; only the messages between them are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.bundle.bundle import Bundle
+from fosp_core.clock import Now, Received
+from fosp_core.decisions import Decision
+from fosp_core.specs import RobotConfig
+from fosp_perception.encoder import Encoder, LatentState
+from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
+from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
+from fosp_safety_monitor.judge.monitor import JudgedModel, SafetyMonitor
+from fosp_safety_monitor.judge.verdict import Frame, Verdict
+from fosp_safety_monitor.parameters import MonitorParameters
+
+Monitoring = Literal["on", "off", "shadow", "look_ahead"]
+"""Gate; do not judge at all; judge without gating; gate, looking ahead."""
+
+_FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD
+"""Standard deviation of the alternatives around an action that is not the bundle's: as a certain actor's own."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """What goes to the robot: (n,) float32 in [-1, 1], and how the monitor decided (PASS when it is off)."""
+
+    action: NDArray[np.float32]
+    decision: Decision
+    verdict: Verdict | None
+
+
+class Agent:
+    """One bundle driving one robot; `reset` at the start of each episode, then `act` once per decision period."""
+
+    def __init__(
+        self, bundle: Bundle, robot: RobotConfig, monitoring: Monitoring = "on", actors: Actors = "both"
+    ) -> None:
+        self._bundle = bundle
+        self._encoder = Encoder(bundle)
+        self._policy = SafePolicy(bundle, DEPLOYED_CANDIDATES, actors=actors)
+        self._monitoring = monitoring
+        self._robot = robot
+        self._model_id = bundle.manifest.id
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode; `seed` draws the candidates beside the actors' means."""
+        self._encoder.reset()
+        self._rng = np.random.default_rng(seed)
+        self._time_s = 0.0
+        self._monitor = SafetyMonitor(
+            JudgedModel.of(self._bundle),
+            self._robot,
+            MonitorParameters(),
+            lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),
+            shadow=self._monitoring == "shadow",
+        )
+        self._step = 0
+
+    def act(
+        self,
+        images: NDArray[np.uint8],
+        executed: NDArray[np.float32],
+        is_first: bool,
+        position: tuple[float, float, float],
+        time_s: float,
+        foreign: NDArray[np.float32] | None = None,
+    ) -> Action:
+        """Decide on `images` (C, H, W, 3) uint8 taken `time_s` s into the episode, `executed` (n,) before them.
+
+        `position` m is that of the commanded point. A `foreign` action (n,) in [-1, 1] is proposed in place of the
+        bundle's own, with alternatives drawn around it that nobody has screened.
+        """
+        latent = self._encoder.step(images, executed, is_first)
+        actions, chosen = self._own(latent) if foreign is None else self._around(foreign)
+        self._step += 1
+        if self._monitoring == "off":
+            return Action(actions[chosen], Decision.PASS, None)
+        verdict = self._judge(latent, actions, chosen, position, time_s)
+        return Action(np.array(verdict.action_out, np.float32), verdict.decision, verdict)
+
+    def _own(self, latent: LatentState) -> tuple[NDArray[np.float32], int]:
+        """Candidates (K, n) of the bundle's policy, and the index of the one it chose."""
+        proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng)
+        return np.stack([candidate.action for candidate in proposal.candidates]), proposal.chosen
+
+    def _around(self, foreign: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+        noise = self._rng.standard_normal((DEPLOYED_CANDIDATES, len(foreign)), np.float32)
+        noise[0] = 0.0
+        return np.clip(foreign + _FOREIGN_SPREAD * noise, -1.0, 1.0).astype(np.float32), 0
+
+    def _judge(
+        self,
+        latent: LatentState,
+        actions: NDArray[np.float32],
+        chosen: int,
+        position: tuple[float, float, float],
+        time_s: float,
+    ) -> Verdict:
+        model_id, frame, received = self._model_id, Frame(round(time_s * 1e9)), Received(time_s, time_s)
+        self._time_s = time_s
+        self._monitor.receive_robot_state(received)
+        self._monitor.receive_pose(received, position)
+        self._monitor.receive_latent(
+            LatentInput(
+                self._step,
+                model_id,
+                frame,
+                time_s,
+                latent.deter,
+                latent.stoch,
+                latent.surprise,
+                latent.repeated_image,
+                latent.contrast,
+            )
+        )
+        verdict = self._monitor.receive_proposal(ProposalInput(self._step, model_id, frame, time_s, actions, chosen))
+        assert verdict is not None  # its latent has come
+        return verdict

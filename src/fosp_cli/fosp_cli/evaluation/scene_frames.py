@@ -1,0 +1,86 @@
+"""What the camera of a simulated task sees with the robot at every place of a still scene: for the report's map."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fosp_bringup.paths import share
+from fosp_core.image import observation_image
+from fosp_core.specs import ObservationSpec, RobotConfig
+
+if TYPE_CHECKING:
+    from fosp_learner.report.scene import SceneFrames
+    from fosp_sim.task.scene import Scene
+
+_PLACES = 37
+"""Along the longer side."""
+_SEED = 7
+"""Of the scene; any will do that no training saw."""
+
+
+def scene_frames(task: str, robot: RobotConfig, observation: ObservationSpec) -> SceneFrames | None:
+    """Frames of a scene of the shipped scenario of `task`; None for a task that is not simulated."""
+    path = share() / "config" / "scenarios" / f"{task}.yaml"
+    if not path.is_file():
+        return None
+    return scene_frames_of(path, robot, observation)
+
+
+def scene_frames_of(
+    scenario_file: Path, robot: RobotConfig, observation: ObservationSpec, places: int = _PLACES
+) -> SceneFrames:
+    """The same for a scenario file; UserError when it is damaged or for another kind of robot."""
+    from fosp_learner.report.scene import SceneFrames
+    from fosp_sim.env import make_world
+    from fosp_sim.task.draw import LAYOUTS, draw_scene
+    from fosp_sim.task.render import Renderer
+    from fosp_sim.task.scenario import read_scenario
+
+    scenario = read_scenario(scenario_file)
+    world = make_world(scenario, robot)
+    renderer = Renderer(world.model)
+    scene, layout = draw_scene(scenario, _SEED), LAYOUTS[scenario.task]
+    x, y = _axes(layout.lower, layout.upper, places)
+    cameras, height, width, _ = observation.shape
+    images = np.empty((len(y), len(x), cameras, height, width, 3), np.uint8)
+    for row, column in np.ndindex(len(y), len(x)):
+        world.reset(_placed(scene, float(x[column]), float(y[row])))
+        images[row, column] = observation_image(renderer.render(world.data), height, width)
+    world.reset(scene)
+    points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    at = "tool" if robot.kind == "arm" else "base"
+    how = f"at {_height(scene):.2f} m" if robot.kind == "arm" else "facing the goal"
+    return SceneFrames(
+        images=images,
+        x=x,
+        y=y,
+        clearance=scene.clearance(points).reshape(len(y), len(x)),
+        start=scene.start[:2],
+        goal=(scene.goal.x, scene.goal.y),
+        picture=renderer.render(world.data),
+        caption=f"A scene of {scenario_file.stem}; every place of the {at}, {how}, as the first frame of an episode.",
+    )
+
+
+def _axes(lower: tuple[float, float], upper: tuple[float, float], places: int) -> tuple[np.ndarray, np.ndarray]:
+    spans = [high - low for low, high in zip(lower, upper, strict=True)]
+    x, y = (
+        np.linspace(low, high, max(2, round(places * span / max(spans))))
+        for low, high, span in zip(lower, upper, spans, strict=True)
+    )
+    return x, y
+
+
+def _height(scene: Scene) -> float:
+    """m: half way between start and goal."""
+    return (scene.start[2] + scene.goal.z) / 2
+
+
+def _placed(scene: Scene, x: float, y: float) -> Scene:
+    heading = math.atan2(scene.goal.y - y, scene.goal.x - x)
+    return replace(scene, start=(x, y, _height(scene)), heading=heading)

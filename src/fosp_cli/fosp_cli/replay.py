@@ -1,0 +1,141 @@
+"""Plays a bag on its own topics to absolute deadlines, as `ros2 bag play` does where there is a rosbag2."""
+
+from __future__ import annotations
+
+import importlib
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.highlevel import AnyReader
+
+from fosp_cli.graph_client import GraphClient
+from fosp_core.bag_types import typestore
+from fosp_core.errors import UserError
+from fosp_core.specs import read_robot
+
+SETTLE_S = 1.5
+"""The first message goes out when no further subscriber has appeared for so long ..."""
+MOST_PATIENCE_S = 10.0
+"""... or when all of this has passed: a recorder subscribes only once it has seen a publisher."""
+ONLOOKERS = frozenset({"encoder_node", "recorder_node", "learner_node", "episode_driver"})
+"""Nodes that listen to commands and obey none."""
+_DEPTH = 50
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One message of a bag."""
+
+    topic: str
+    type: str
+    data: bytes
+    logged_ns: int
+
+
+def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> tuple[int, float]:
+    """Publish every message of `bag`, `rate` times as fast as it was recorded; count and worst lateness, s.
+
+    With `restamp` header stamps are moved to the present, all by one offset (at a rate of 1 they are then as old as
+    they were when they were recorded). UserError when the bag cannot be read, when nothing of it is to be played, and
+    when somebody who could be a robot listens to a command topic of it that is not named in `only`.
+    """
+    if not bag.is_dir():
+        raise UserError(f"{bag}: no such bag folder")
+    messages = list(_messages(bag, only))
+    if not messages:
+        raise UserError(f"{bag}: nothing to play")
+    with GraphClient("replay") as client:
+        publishers = {
+            (m.topic, m.type): client.node.create_publisher(_message_class(m.type), m.topic, _profile(m.topic))
+            for m in messages
+        }
+        _await_subscribers(list(publishers.values()))
+        _require_no_robot(client.node, {m.topic for m in messages}, only)
+        begin, first_ns, worst = time.monotonic(), messages[0].logged_ns, 0.0
+        offset_ns = time.time_ns() - first_ns if restamp else 0
+        for message in messages:
+            due = begin + (message.logged_ns - first_ns) * 1e-9 / rate
+            time.sleep(max(0.0, due - time.monotonic()))
+            worst = max(worst, time.monotonic() - due)
+            data = restamped(message, offset_ns) if restamp else message.data
+            publishers[message.topic, message.type].publish(data)
+        time.sleep(0.2)
+        return len(messages), worst
+
+
+def _await_subscribers(publishers: list[Any]) -> None:
+    begin = settled = time.monotonic()
+    before = -1
+    while time.monotonic() - settled < SETTLE_S and time.monotonic() - begin < MOST_PATIENCE_S:
+        matched = sum(publisher.get_subscription_count() for publisher in publishers)
+        if matched != before:
+            before, settled = matched, time.monotonic()
+        time.sleep(0.05)
+
+
+def restamped(message: Stored, offset_ns: int) -> bytes:
+    """The message with its header stamp moved by `offset_ns`; unchanged when its type begins with no header."""
+    fields = typestore().fielddefs.get(message.type, (None, []))[1]
+    if not fields or fields[0][1][1] != "std_msgs/msg/Header" or len(message.data) < 12:
+        return message.data
+    layout = "<iI" if message.data[1] & 1 else ">iI"
+    seconds, nanoseconds = struct.unpack_from(layout, message.data, 4)
+    moved = seconds * 1_000_000_000 + nanoseconds + offset_ns
+    return message.data[:4] + struct.pack(layout, *divmod(moved, 1_000_000_000)) + message.data[12:]
+
+
+def _messages(bag: Path, only: tuple[str, ...]) -> Iterator[Stored]:
+    """In the order of recording."""
+    wanted = {name.lstrip("/") for name in only}
+    try:
+        with AnyReader([bag], default_typestore=typestore()) as reader:
+            for connection, logged_ns, data in reader.messages():
+                if not wanted or connection.topic.lstrip("/") in wanted:
+                    yield Stored(connection.topic, connection.msgtype, bytes(data), logged_ns)
+    except UserError:
+        raise
+    except Exception as error:  # a reader on arbitrary files raises anything
+        detail = " ".join(str(error).split())[:160]
+        raise UserError(f"{bag}: cannot be read ({detail}); is it a finished bag? fosp bags check says more") from None
+
+
+def _require_no_robot(node: Any, played: set[str], only: tuple[str, ...]) -> None:
+    """Whoever listens to a recorded command stream and is not known to only look at it might obey it."""
+    from fosp_bringup.paths import share
+
+    commands = {read_robot(path).command_topic for path in (share() / "config" / "robots").glob("*.yaml")}
+    asked = {name.lstrip("/") for name in only}
+    for topic in sorted(played):
+        name = topic.lstrip("/")
+        if name in asked or not any(name == command or name.endswith(f"/{command}") for command in commands):
+            continue
+        listening = {info.node_name for info in node.get_subscriptions_info_by_topic(topic)} - ONLOOKERS
+        if listening:
+            raise UserError(
+                f"{topic}: {', '.join(sorted(listening))} listens, and a robot would move as in the bag; "
+                f"stop it, or ask for it with --topic {topic}"
+            )
+
+
+def _profile(topic: str) -> QoSProfile:
+    """Reliable, so that every kind of subscriber can hear it."""
+    latched = topic.endswith(("/model_status", "/model_announcement", "/tf_static", "/robot_description"))
+    return QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE,
+        history=HistoryPolicy.KEEP_LAST,
+        depth=_DEPTH,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _message_class(message_type: str) -> Any:
+    package, _, name = message_type.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError):
+        raise UserError(f"message type {message_type} is not installed here; play other topics with --topic") from None

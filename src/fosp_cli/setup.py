@@ -1,0 +1,26 @@
+from setuptools import find_packages, setup
+
+package_name = "fosp_cli"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    package_data={package_name: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + package_name]),
+        ("share/" + package_name, ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
+    zip_safe=True,
+    maintainer="fosp maintainers",
+    maintainer_email="fosp@example.org",
+    description="The fosp command line: recording, training, evaluation, benchmarks, doctor.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "fosp = fosp_cli.cli:main",
+        ]
+    },
+)

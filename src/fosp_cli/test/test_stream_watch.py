@@ -1,0 +1,56 @@
+"""How late a stream is, from its stamps alone, and whether the monitor's own count agrees."""
+
+from fosp_cli.bench.stream_endurance import figures
+from fosp_cli.bench.stream_watch import Lateness, Report
+
+PERIOD_S = 0.01
+
+
+def seen(*late_ms: float, period_s: float = PERIOD_S) -> Lateness:
+    """A stream whose command n was stamped `late_ms[n]` after its deadline."""
+    lateness = Lateness(PERIOD_S)
+    for number, late in enumerate(late_ms):
+        lateness.see(number + 1, 100.0 + number * period_s + late * 1e-3)
+    return lateness
+
+
+def test_a_regular_stream_is_never_late():
+    assert seen(*[0.2, 0.0, 0.4] * 100).late == 0
+
+
+def test_a_command_later_than_half_a_period_is_late_and_the_next_in_time_is_not():
+    stream = seen(0, 0, 6.0, 0, 0)
+    assert stream.late == 1
+    assert [round(late, 3) for late in stream.lateness_s] == [0, 0.006, 0, 0]
+
+
+def test_what_the_deadline_is_uncertain_by_is_not_held_against_the_stream():
+    assert seen(0, 0, 5.4, 0).late == 0
+    assert seen(0, 0, 5.6, 0).late == 1
+
+
+def test_periods_without_a_command_count_as_one_each():
+    lateness = Lateness(PERIOD_S)
+    for number, stamp_s in enumerate((0.0, 0.01, 0.042, 0.05)):
+        lateness.see(number + 1, stamp_s)
+    assert lateness.late == 2
+
+
+def test_a_stream_that_bends_its_period_as_the_monitor_may_is_not_late():
+    assert seen(*[0.0] * 200, period_s=1.05 * PERIOD_S).late == 0
+    assert seen(*[0.0] * 200, period_s=0.95 * PERIOD_S).late == 0
+
+
+def test_a_command_that_was_lost_on_the_way_is_no_late_one():
+    lateness = Lateness(PERIOD_S)
+    for number in (1, 2, 5, 6):
+        lateness.see(number, number * PERIOD_S)
+    assert (lateness.late, lateness.lost) == (0, 2)
+
+
+def test_late_ticks_between_two_reports_are_compared_command_by_command():
+    stream = seen(0, 6.0, 0, 6.0, 0, 6.0, 0)
+    told = figures(stream, Report(ticks=3, late_ticks=5), Report(ticks=6, late_ticks=7))
+    assert (told["late_observed"], told["late_reported"], told["late_unreported"]) == (2, 2, 0)
+    untold = figures(stream, Report(ticks=3, late_ticks=5), Report(ticks=6, late_ticks=6))
+    assert untold["late_unreported"] == 1

@@ -1,0 +1,135 @@
+"""The experiment's arithmetic; its live part is the graph that other tests run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fosp_cli.experiments import transfer_experiment
+from fosp_cli.experiments.experiment_figure import curves_figure, running_rates
+from fosp_cli.experiments.transfer_experiment import (
+    FINETUNING_SEED,
+    Resources,
+    Trial,
+    conclude,
+    deploy,
+    goal,
+    learning,
+    table,
+    trials_in,
+)
+from fosp_core.specs import read_robot
+from fosp_learner.finetuning.lineage import Lineage
+from fosp_sim.task.scenario import Scenario, read_scenario
+
+CONFIG = Path(__file__).resolve().parents[3] / "config"
+SCENARIO = CONFIG / "scenarios" / "safe_reach_transfer_goal_shape.yaml"
+
+
+@pytest.mark.parametrize(("offline", "expected"), [(0.5, 0.75), (0.9, 0.85), (0.0, 0.5)])
+def test_the_goal_is_85_percent_or_half_way_whichever_is_lower(offline: float, expected: float) -> None:
+    assert goal(offline) == pytest.approx(expected)
+
+
+def result(arm: str, seed: int, success: list[bool], cost_during: list[float]) -> dict[str, Any]:
+    after = {"per_episode": [{"success": s, "violated": not s} for s in success]}
+    return {
+        "trial": {"arm": arm, "scenario": str(SCENARIO), "seed": seed, "monitor": "on"},
+        "during": {
+            "cost_per_episode": sum(cost_during) / len(cost_during),
+            "per_episode": [{"success": cost == 0, "violated": cost > 0, "cost": cost} for cost in cost_during],
+        },
+        "after": after,
+        "after_unmonitored": after,
+    }
+
+
+def test_seeds_are_pooled_and_goal_and_gain_come_from_the_offline_arm_on_the_same_episodes() -> None:
+    rows = table(
+        [
+            result("fosp", 0, [True, True], [0.0, 2.0]),
+            result("fosp", 1, [True, False], [0.0, 0.0]),
+            result("offline", 0, [True, False], [1.0, 1.0]),
+        ]
+    )
+    fosp, offline = rows
+    assert fosp["success_after"]["rate"] == 0.75
+    assert fosp["violations_during"]["rate"] == 0.25
+    assert fosp["cost_per_episode_during"] == 0.5
+    assert fosp["goal"] == offline["goal"] == 0.75
+    assert fosp["gain"]["rate"] == 0.5, "of seed 0 alone: no offline trial has seen the scenes of seed 1"
+    assert offline["gain"]["rate"] == 0.0
+    assert fosp["curves"] == [[True, False], [True, True]]
+    assert fosp["violation_curves"] == [[False, True], [False, False]]
+    assert running_rates(fosp["curves"]).tolist() == [1.0, 0.75]
+    success, violations = curves_figure(rows).axes
+    assert [line.get_label() for line in success.lines] == ["fosp (2 seeds)", "offline (1 seed)"]
+    assert [line.get_ydata()[-1] for line in violations.lines] == [0.25, 1.0]
+
+
+def test_a_running_rate_looks_back_over_ten_episodes_of_all_seeds() -> None:
+    rates = running_rates([[True] * 10 + [False] * 10, [True] * 20])
+    assert rates[:10].tolist() == [1.0] * 10
+    assert rates[14] == pytest.approx(0.75)
+    assert rates[19] == pytest.approx(0.5)
+
+
+def test_no_scene_is_used_twice() -> None:
+    def scenes(scenario: Scenario) -> set[int]:
+        return {scenario.seed + episode for episode in range(scenario.episodes)}
+
+    trials = [Trial("fosp", SCENARIO, seed) for seed in range(3)]
+    used = [scenes(part) for trial in trials for part in (trial.learned_on, trial.evaluated_on)]
+    assert len(set.union(*used)) == sum(map(len, used)) == 3 * (40 + 100)
+    assert trials[2].learned_on.seed == FINETUNING_SEED + 20_000
+    assert trials[2].learned_on.goal == read_scenario(SCENARIO).goal
+
+
+def test_a_trial_that_is_done_is_not_run_again(tmp_path: Path) -> None:
+    trial = Trial("fosp", SCENARIO, 2)
+    done = {"after": {"success_rate": 0.5}}
+    (tmp_path / trial.name).mkdir()
+    (tmp_path / trial.name / "trial.json").write_text(json.dumps(done))
+    robot = read_robot(CONFIG / "robots" / "sim_arm.yaml")
+    assert conclude(trial, Resources(tmp_path / "no_bundle", robot, out=tmp_path)) == done
+    assert trials_in(tmp_path) == [done]
+
+
+def test_what_the_learner_did_is_read_from_its_run(tmp_path: Path) -> None:
+    run = Lineage(tmp_path)
+    (tmp_path / "losses.csv").write_text("step,loss\n25,1.0\n400,0.5\n")
+    run.append("start", "parent", path="parent")
+    run.append("candidate", "one", path="one", step=200, gate={"passed": True, "reasons": []})
+    run.append("trial", "one")
+    run.append("candidate", "two", path="two", step=400, gate={"passed": False, "reasons": ["worse"]})
+    assert learning(tmp_path) == {
+        "updates": 400,
+        "candidates": 2,
+        "passed": 1,
+        "swapped": 1,
+        "rolled_back": 0,
+        "updates_of_the_evaluated": 200,
+        "refused_for": ["worse"],
+    }
+
+
+def test_a_deployment_that_was_interrupted_begins_anew_and_a_done_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, begun_with = Trial("fosp", SCENARIO, 0), []
+    buffer = tmp_path / trial.name / "learner" / "buffer"
+    buffer.mkdir(parents=True)
+
+    def live_episodes(*arguments: object) -> dict[str, Any]:
+        begun_with.append(buffer.exists())
+        return {"episodes": 40}
+
+    monkeypatch.setattr(transfer_experiment, "_live_episodes", live_episodes)
+    resources = Resources(tmp_path / "bundle", read_robot(CONFIG / "robots" / "sim_arm.yaml"), out=tmp_path)
+    deploy(trial, resources)
+    deploy(trial, resources)
+    deploy(Trial("offline", SCENARIO, 0), resources)
+    assert begun_with == [False]

@@ -1,0 +1,1 @@
+"""The model bundle: its files, checks, signatures, transfer, and the sessions that run it."""

@@ -1,0 +1,280 @@
+"""The model bundle: a content-addressed folder with all that the runtime needs and nothing executable.
+
+    manifest.json  encoder.onnx  policy.onnx  critic.onnx  golden.npz
+    [dynamics.onnx]  [training/*.safetensors]  [signature.json]
+
+A bundle is written in one rename and never changed; its id is the sha256 over the manifest, which holds the sha256 of
+every other file. Loading refuses with one line whatever it cannot vouch for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.bundle.compatibility import differences
+from fosp_core.bundle.onnx_session import OnnxModel, Provider, expect_signature, largest_difference
+from fosp_core.bundle.signature import SIGNATURE, read_private_key, require_signature, sign_id
+from fosp_core.errors import UserError
+from fosp_core.specs import FORMAT_VERSION, Manifest, RobotConfig, parse_spec
+
+MANIFEST = "manifest.json"
+GOLDEN = "golden.npz"
+MODELS = ("encoder", "policy", "critic")
+DYNAMICS = "dynamics"
+"""A fourth network, of which the safety monitor's look-ahead is made; a bundle may come without it."""
+REQUIRED = (*(f"{model}.onnx" for model in MODELS), GOLDEN)
+GOLDEN_TOLERANCE = 2e-3
+"""Largest relative difference from the golden outputs: other processors round otherwise, other weights differ more."""
+_MAX_MANIFEST_BYTES = 1 << 20
+_MAX_GOLDEN_BYTES = 1 << 28
+"""Unpacked."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle with its sessions loaded."""
+
+    directory: Path
+    manifest: Manifest
+    encoder: OnnxModel
+    policy: OnnxModel
+    critic: OnnxModel
+    dynamics: OnnxModel | None = None
+    """Only where it was asked for."""
+
+    @property
+    def provider(self) -> str:
+        """CUDA or CPU."""
+        return self.encoder.provider
+
+
+def content_id(manifest: Manifest) -> str:
+    """sha256, hex, over the canonical JSON of the manifest without its id."""
+    content = manifest.model_dump(mode="json", exclude={"id"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path | bytes]) -> Manifest:
+    """Write a bundle in one rename and return its manifest with hashes and id filled in.
+
+    `files`: relative path -> content or the file to copy; must hold every required file. Replaces nothing: UserError
+    when `directory` exists and is not empty. A crash half way leaves no bundle.
+    """
+    missing = [name for name in REQUIRED if name not in files]
+    if missing:
+        raise UserError(f"a bundle needs {', '.join(missing)}")
+    directory = directory.absolute()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UserError(f"{directory}: exists already; choose another --out or remove it")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        for name, content in files.items():
+            target = staging / safe_name(name, "bundle file")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                target.write_bytes(content)
+            else:
+                shutil.copyfile(content, target)
+        hashes = {name: _sha256(staging / name) for name in sorted(files)}
+        complete = manifest.model_copy(update={"format_version": FORMAT_VERSION, "id": "", "files": hashes})
+        complete = complete.model_copy(update={"id": content_id(complete)})
+        (staging / MANIFEST).write_text(json.dumps(complete.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+        for path in staging.rglob("*"):
+            _sync(path)
+        staging.chmod(0o755)
+        if directory.exists():
+            directory.rmdir()
+        staging.rename(directory)
+        _sync(directory.parent)
+    except OSError as error:
+        raise UserError(f"{directory}: cannot write the bundle: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return complete
+
+
+def verify_bundle(directory: Path, robot: RobotConfig | None = None) -> Manifest:
+    """Check format version, files, hashes, id and (if given) the robot's specs; UserError says the first fault.
+
+    A robot with `bundle_keys` refuses a bundle that none of them signed.
+    """
+    manifest = read_manifest(directory)
+    for name in REQUIRED:
+        if name not in manifest.files:
+            raise UserError(f"{directory}: manifest lists no {name}")
+    for name, expected in manifest.files.items():
+        path = directory / safe_name(name, str(directory / MANIFEST))
+        if not path.is_file():
+            raise UserError(f"{directory}: {name} is missing; copy the whole bundle again")
+        if path.resolve() != directory.resolve() / name:
+            raise UserError(f"{directory}: {name} is a link; copy the whole bundle again, with what links point to")
+        if _sha256(path) != expected:
+            raise UserError(f"{directory}: {name} is damaged (sha256 differs); copy the bundle again")
+    if content_id(manifest) != manifest.id:
+        raise UserError(f"{directory}: {MANIFEST} is damaged (its content does not give its id); copy the bundle again")
+    if robot is not None:
+        _check_robot(directory, manifest, robot)
+        if robot.bundle_keys:
+            require_signature(directory, manifest.id, robot.bundle_keys)
+    return manifest
+
+
+def sign_bundle(directory: Path, private_key: Path) -> str:
+    """Verify a bundle and sign it with the key in the file `private_key`; returns the public key in text."""
+    key = read_private_key(private_key)
+    return sign_id(directory, verify_bundle(directory).id, key).public_key
+
+
+def load_bundle(
+    directory: Path, robot: RobotConfig | None = None, provider: Provider = "auto", look_ahead: bool = False
+) -> Bundle:
+    """Verify, load the sessions, check their signatures and run the golden check. UserError on any fault.
+
+    The golden check is also the warm-up run of each session. `look_ahead`: load the dynamics, too, and refuse a bundle
+    without.
+    """
+    manifest = verify_bundle(directory, robot)
+    names = (*MODELS, DYNAMICS) if look_ahead else MODELS
+    if look_ahead and not holds_dynamics(manifest):
+        raise UserError(f"{directory}: holds no {DYNAMICS}.onnx to look ahead with; make one: fosp bundle look-ahead")
+    models = {name: OnnxModel(directory / f"{name}.onnx", provider) for name in names}
+    bundle = Bundle(directory, manifest, **models)
+    _check_signatures(bundle, names)
+    _check_golden(bundle, names)
+    return bundle
+
+
+def holds_dynamics(manifest: Manifest) -> bool:
+    """Whether the safety monitor can look ahead with this bundle."""
+    return f"{DYNAMICS}.onnx" in manifest.files
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest, parsed but not verified; UserError when missing, malformed or of another format version."""
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such bundle folder")
+    path = directory / MANIFEST
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file; is this a bundle?")
+        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise UserError(f"{path}: larger than a manifest may be")
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}; is this a bundle?") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: not valid JSON; copy the bundle again") from None
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path}: format version {version!r}, this release reads {FORMAT_VERSION}")
+    return parse_spec(Manifest, content, str(path))
+
+
+def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Content of golden.npz: '<model>.in.<name>' and '<model>.out.<name>' arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def signatures(manifest: Manifest) -> dict[str, tuple[dict[str, tuple[tuple[int | None, ...], str]], dict[str, Any]]]:
+    """Inputs {name: (shape, type)} and outputs {name: shape} that each network must have; None is dynamic."""
+    deter, stoch, action = manifest.latent.deter, manifest.latent.stoch, manifest.action.size
+    latent: dict[str, tuple[tuple[int | None, ...], str]] = {
+        "deter": ((1, deter), "float"),
+        "stoch": ((1, stoch), "float"),
+    }
+    encoder = {
+        "image": ((1, *manifest.observation.shape), "uint8"),
+        **latent,
+        "action": ((1, action), "float"),
+        "is_first": ((1,), "float"),
+    }
+    per_action: tuple[int | None, ...] = (1, None)
+    return {
+        "encoder": (encoder, {"next_deter": (1, deter), "next_stoch": (1, stoch), "kl": (1,)}),  # type: ignore[dict-item]
+        "policy": (latent, {"mean": (1, 2, action), "std": (1, 2, action)}),
+        "critic": (
+            {**latent, "action": ((1, None, action), "float")},
+            {"q_r": per_action, "q_c": per_action, "q_h": per_action, "v_h": (1,)},
+        ),
+        DYNAMICS: ({**latent, "action": ((1, None, action), "float")}, {"risk": (1, None, None)}),
+    }
+
+
+def _check_signatures(bundle: Bundle, names: Sequence[str]) -> None:
+    expected = signatures(bundle.manifest)
+    for name in names:
+        inputs, outputs = expected[name]
+        expect_signature(getattr(bundle, name), inputs, outputs)
+
+
+def _check_golden(bundle: Bundle, names: Sequence[str]) -> None:
+    path = bundle.directory / GOLDEN
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(entry.file_size for entry in packed.infolist()) > _MAX_GOLDEN_BYTES:
+                raise UserError(f"{path}: unpacks to more than {_MAX_GOLDEN_BYTES >> 20} MiB; export the bundle again")
+        with np.load(path, allow_pickle=False) as archive:
+            golden = {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, KeyError):
+        raise UserError(f"{path}: not readable; copy the bundle again") from None
+    for name in names:
+        model: OnnxModel = getattr(bundle, name)
+        inputs = {key: golden.get(f"{name}.in.{key}") for key in model.inputs}
+        expected = {key: golden.get(f"{name}.out.{key}") for key in model.outputs}
+        absent = [key for key, value in {**inputs, **expected}.items() if value is None]
+        if absent:
+            raise UserError(f"{path}: holds no {absent[0]} of {name}")
+        try:
+            got = model.run(**inputs)  # type: ignore[arg-type]
+        except Exception as error:  # onnxruntime raises its own, undocumented types
+            raise UserError(f"{model.path}: fails its self-test ({str(error).splitlines()[0][:160]})") from None
+        difference, where = largest_difference(got, expected)  # type: ignore[arg-type]
+        if not difference <= GOLDEN_TOLERANCE:
+            raise UserError(
+                f"{bundle.directory}: {name} fails its self-test: output '{where}' is off by {difference:.2g} "
+                f"(tolerance {GOLDEN_TOLERANCE:g}) with ONNX Runtime on {model.provider}"
+            )
+
+
+def _check_robot(directory: Path, manifest: Manifest, robot: RobotConfig) -> None:
+    found = differences(manifest, robot)
+    if found:
+        raise UserError(f"{directory}: {'; '.join(found)}")
+
+
+def safe_name(name: str, source: str) -> PurePosixPath:
+    """`name` as a relative path that stays inside the folder; UserError otherwise."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or name in ("", ".", MANIFEST, SIGNATURE):
+        raise UserError(f"{source}: illegal file name {name!r}")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,51 @@
+"""Decisions of the safety monitor and their reasons, with the values of fosp_msgs/SafetyVerdict."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Decision(IntEnum):
+    """From least to most restrictive, with the values of fosp_msgs/SafetyVerdict; the most restrictive wins."""
+
+    PASS = 0
+    SUBSTITUTE = 1
+    RECOVER = 2
+    STOP = 3
+    LATCH = 4
+
+
+class Reason(IntEnum):
+    """Why, with the values of the REASON_ constants of fosp_msgs/SafetyVerdict."""
+
+    OK = 0
+    INFEASIBLE = 1
+    NO_FEASIBLE = 2
+    STALE_IMAGE = 3
+    STALE_LATENT = 4
+    STALE_ROBOT_STATE = 5
+    DEADLINE = 6
+    NOT_FINITE = 7
+    WRONG_SHAPE = 8
+    MODEL_ID = 9
+    CRITIC_RANGE = 10
+    SURPRISE = 11
+    VETOES = 12
+    ESTOP = 13
+    NOT_READY = 14
+    STALE_TOO_LONG = 15
+    ORDER = 16
+    SLOW_DOWN = 17
+    IMAGE = 18
+    CLOCK = 19
+    FOREIGN_COMMAND = 20
+    NODE_RESTARTED = 21
+    HELD_UP = 22
+    NOT_FOLLOWING = 23
+
+
+STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})
+"""Reasons that latch when they last: something stopped talking."""
+
+RISK = frozenset({Reason.INFEASIBLE, Reason.NO_FEASIBLE, Reason.CRITIC_RANGE, Reason.SURPRISE, Reason.VETOES})
+"""Reasons that veto a proposal for what it would do; so many in a row latch."""

@@ -1,0 +1,224 @@
+"""Trained networks -> encoder, policy, critic and dynamics as ONNX, and golden outputs, checked against torch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fosp_core.bundle.bundle import golden_bytes
+from fosp_learner.model.actor import Actor
+from fosp_learner.model.critics import Critics
+from fosp_learner.model.world_model import WorldModel
+
+OPSET = 20
+TOLERANCE = 1e-4
+"""Largest difference between ONNX and torch, relative to values above 1."""
+
+
+LOOK_AHEAD_STEPS = 5
+"""Decisions that the safety monitor can look ahead: a quarter of a second at 20 Hz."""
+
+
+class ExportError(RuntimeError):
+    """An exported network does not give what torch gives."""
+
+
+class EncoderGraph(nn.Module):
+    """One filter step; the learned first state is baked in."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.model = model
+        deter, stoch = model.rssm.initial_state()
+        self.deter0: Tensor
+        self.stoch0: Tensor
+        self.register_buffer("deter0", deter.detach().clone())
+        self.register_buffer("stoch0", stoch.detach().clone())
+
+    def forward(
+        self, image: Tensor, deter: Tensor, stoch: Tensor, action: Tensor, is_first: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.filter_step(image, deter, stoch, action, is_first, (self.deter0, self.stoch0))
+
+
+class PolicyGraph(nn.Module):
+    """Both actors: mean and std (1, 2, A), offline first."""
+
+    def __init__(self, offline: Actor, online: Actor) -> None:
+        super().__init__()
+        self.offline, self.online = offline, online
+
+    def forward(self, deter: Tensor, stoch: Tensor) -> tuple[Tensor, Tensor]:
+        feature = torch.cat([deter, stoch], -1)
+        means, stds = zip(self.offline(feature), self.online(feature), strict=True)
+        return torch.stack(means, 1), torch.stack(stds, 1)
+
+
+class CriticGraph(nn.Module):
+    """Values of K actions in one state; Q from the moving-average targets, as calibrated."""
+
+    def __init__(self, critics: Critics) -> None:
+        super().__init__()
+        self.q, self.v = critics.q_target, critics.v
+
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        feature = torch.cat([deter, stoch], -1)
+        repeated = feature.unsqueeze(1).expand(-1, action.shape[1], -1)
+        return (*self.q.values(repeated, action), self.v.reachability(feature))
+
+
+class DynamicsGraph(nn.Module):
+    """Risk on the way: of K actions in one state, q_h of the policy's action in each of the next states (1, K, H).
+
+    The world model takes its most probable way (the mode of the prior, the embedding that it expects), and the policy
+    its most probable action: that of the online actor, which in a pretrained bundle is a copy of the offline one.
+    """
+
+    def __init__(self, model: WorldModel, actor: Actor, critics: Critics) -> None:
+        super().__init__()
+        self.model, self.actor, self.q = model, actor, critics.q_target
+        self.memory = 0 if model.memory is None else model.memory.units
+
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
+        count, then = action.shape[1], action[0]
+        memory, h = deter[:, : self.memory].expand(count, -1), deter[:, self.memory : self.memory + self.model.deter]
+        h, z = h.expand(count, -1), stoch.expand(count, -1)
+        risks = []
+        for _ in range(LOOK_AHEAD_STEPS):
+            h, z, memory, feature = self.model.imagine_step(h, z, memory, then, sample=False)
+            then, _ = self.actor(feature)
+            risks.append(self.q.values(feature, then)[2])
+        return torch.stack(risks, -1).unsqueeze(0)
+
+
+_NAMES: dict[str, tuple[list[str], list[str]]] = {
+    "encoder": (["image", "deter", "stoch", "action", "is_first"], ["next_deter", "next_stoch", "kl"]),
+    "policy": (["deter", "stoch"], ["mean", "std"]),
+    "critic": (["deter", "stoch", "action"], ["q_r", "q_c", "q_h", "v_h"]),
+    "dynamics": (["deter", "stoch", "action"], ["risk"]),
+}
+
+
+def export_networks(
+    model: WorldModel, offline: Actor, online: Actor, critics: Critics, *, dynamics: bool = False
+) -> dict[str, bytes]:
+    """Bundle files encoder.onnx, policy.onnx, critic.onnx and golden.npz by name.
+
+    With `dynamics` dynamics.onnx as well: it takes longer than all others together, and is for the look-ahead alone,
+    which is off by default. ExportError when one does not give what torch gives.
+    """
+    device = next(model.parameters()).device
+    graphs: dict[str, nn.Module] = {
+        "encoder": EncoderGraph(model),
+        "policy": PolicyGraph(offline, online),
+        "critic": CriticGraph(critics),
+    }
+    if dynamics:
+        graphs["dynamics"] = DynamicsGraph(model, online, critics)
+    examples = _example_inputs(model, device)
+    files: dict[str, bytes] = {}
+    golden: dict[str, NDArray[Any]] = {}
+    for name, graph in graphs.items():
+        files[f"{name}.onnx"], arrays = _exported(name, graph, examples[name])
+        golden |= arrays
+    files["golden.npz"] = golden_bytes(golden)
+    return files
+
+
+def export_dynamics(model: WorldModel, online: Actor, critics: Critics) -> tuple[bytes, dict[str, NDArray[Any]]]:
+    """dynamics.onnx alone, and its arrays of golden.npz. ExportError when it does not give what torch gives."""
+    examples = _example_inputs(model, next(model.parameters()).device)
+    return _exported("dynamics", DynamicsGraph(model, online, critics), examples["dynamics"])
+
+
+def _exported(name: str, graph: nn.Module, example: dict[str, Tensor]) -> tuple[bytes, dict[str, NDArray[Any]]]:
+    """One network as ONNX, and its golden inputs and outputs."""
+    inputs, outputs = _NAMES[name]
+    arguments = tuple(example[key] for key in inputs)
+    shapes = {key: {1: torch.export.Dim("K", min=1, max=1024)} if key == "action" else None for key in inputs}
+    content = _to_onnx(graph.eval(), arguments, name, shapes if name in ("critic", "dynamics") else None)
+    with torch.no_grad():
+        given = graph(*arguments)
+    given = (given,) if isinstance(given, Tensor) else given
+    expected = dict(zip(outputs, (x.numpy() for x in given), strict=True))
+    fed = {key: value.numpy() for key, value in zip(inputs, arguments, strict=True)}
+    _require_equal(name, content, fed, expected)
+    golden = {f"{name}.in.{key}": value for key, value in fed.items()}
+    return content, golden | {f"{name}.out.{key}": value for key, value in expected.items()}
+
+
+def _to_onnx(graph: nn.Module, arguments: tuple[Tensor, ...], name: str, shapes: dict[str, Any] | None) -> bytes:
+    inputs, outputs = _NAMES[name]
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            arguments,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns and logs about its own internals."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _example_inputs(model: WorldModel, device: torch.device) -> dict[str, dict[str, Tensor]]:
+    """Inputs of the golden check: a plausible state, noise as the picture."""
+    rssm = model.rssm
+    rng = np.random.default_rng(0)
+    height, width, channels = model.mean_image.shape
+    action_size = rssm.from_action.in_features
+    deter = torch.from_numpy(rng.uniform(-0.5, 0.5, (1, model.carried)).astype(np.float32))
+    classes = torch.from_numpy(rng.integers(0, rssm.classes, (1, rssm.variables)))
+    stoch = torch.nn.functional.one_hot(classes, rssm.classes).float().flatten(-2)
+    image = torch.from_numpy(rng.integers(0, 256, (1, channels // 3, height, width, 3), np.uint8))
+    actions = torch.from_numpy(rng.uniform(-1, 1, (1, 3, action_size)).astype(np.float32))
+    latent = {"deter": deter, "stoch": stoch}
+    inputs = {
+        "encoder": {"image": image, **latent, "action": actions[:, 0], "is_first": torch.zeros(1)},
+        "policy": latent,
+        "critic": {**latent, "action": actions},
+        "dynamics": {**latent, "action": actions},
+    }
+    return {name: {key: x.to(device) for key, x in part.items()} for name, part in inputs.items()}
+
+
+def _require_equal(
+    name: str, content: bytes, fed: dict[str, NDArray[Any]], expected: dict[str, NDArray[np.float32]]
+) -> None:
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = session.run(list(expected), fed)
+    for (output, wanted), got in zip(expected.items(), found, strict=True):
+        if got.shape != wanted.shape:
+            raise ExportError(f"{name}.onnx: {output} has shape {got.shape}, torch {wanted.shape}")
+        difference = float(np.max(np.abs(got - wanted) / np.maximum(1.0, np.abs(wanted))))
+        if not difference <= TOLERANCE:
+            raise ExportError(f"{name}.onnx: {output} differs from torch by {difference:.2g}")

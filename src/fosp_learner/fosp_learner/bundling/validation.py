@@ -1,0 +1,105 @@
+"""Run-time view of held-out episodes: filtered as the encoder does it, valued by the deployed critics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation, separation
+from fosp_learner.model.losses import two_hot_mean
+from fosp_learner.training.filtering import FilteredEpisode
+from fosp_learner.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the networks say about held-out episodes, and how right they are."""
+
+    values: list[EpisodeValues]
+    returns: list[NDArray[np.float32]]
+    """Per episode (L - 1,): discounted rewards from each transition on, as they came."""
+    metrics: dict[str, float]
+    """As `validation_metrics`."""
+
+
+@torch.no_grad()
+def value_episode(trainer: Trainer, episode: FilteredEpisode) -> EpisodeValues:
+    """Values along an episode by the networks that a bundle holds."""
+    critics = trainer.behaviour.critics
+    action = episode.batch.action_prev[0, 1:]
+    q_r, q_c, q_h = critics.q_target.values(episode.latents.feature[:-1], action)
+    v_h = critics.v.values(episode.latents.feature)[2]
+    return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
+
+
+def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) -> dict[str, float]:
+    """Figures of the manifest, all on held-out episodes.
+
+    pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that succeed without
+    violation, q_h_auc (steps that precede a violation against steps of episodes without one), q_r_correlation (with the
+    discounted return to the end of the episode).
+    """
+    return assess(trainer, episodes, horizon).metrics
+
+
+@torch.no_grad()
+def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) -> Assessment:
+    """Values and metrics of `episodes`, which are gone through once and not kept: their images take memory."""
+    model, discount = trainer.world_model, trainer.config.critic.discount
+    every: list[EpisodeValues] = []
+    returned: list[NDArray[np.float32]] = []
+    pixel, reward, nll, square = [], [], [], []
+    scores, positive = [], []
+    for episode in episodes:
+        values = value_episode(trainer, episode)
+        every.append(values)
+        pixels = model.pixels(episode.batch.images)
+        pixel.append((model.reconstruct(episode.latents.state) - pixels).square().mean())
+        reward.append(
+            (two_hot_mean(model.reward(episode.latents.state[1:])) - episode.batch.reward[0, 1:]).square().mean()
+        )
+        if episode.index.success and not episode.index.violates:
+            policy = trainer.behaviour.actor.distribution(episode.latents.feature[:-1])
+            action = episode.batch.action_prev[0, 1:]
+            nll.append(-policy.log_probability(action).mean())
+            square.append((policy.mode()[0] - action).square().mean())
+        before = precedes_violation(values.cost, horizon)
+        counted = before if episode.index.violates else np.ones_like(before)
+        scores.append(values.q_h[counted])
+        positive.append(before[counted])
+        returned.append(discounted_return(episode.batch.reward[0, 1:].numpy(), discount))
+    metrics = {
+        "pixel_rmse": 255 * _root_mean(pixel),
+        "surprise_mean": float(np.concatenate([e.surprise for e in every]).mean()),
+        "reward_rmse": _root_mean(reward),
+        "cloning_nll": float(torch.stack(nll).mean()) if nll else float("nan"),
+        "action_rmse": _root_mean(square),
+        "q_h_auc": separation(np.concatenate(scores), np.concatenate(positive)),
+        "q_r_correlation": _correlation(np.concatenate([e.q_r for e in every]), np.concatenate(returned)),
+    }
+    return Assessment(every, returned, {name: value for name, value in metrics.items() if np.isfinite(value)})
+
+
+def discounted_return(reward: NDArray[np.float32], discount: float) -> NDArray[np.float32]:
+    """(N,) -> (N,) sum of discounted rewards from each transition on."""
+    result = np.zeros(len(reward), np.float32)
+    following = 0.0
+    for t in reversed(range(len(reward))):
+        following = float(reward[t]) + discount * following
+        result[t] = following
+    return result
+
+
+def _root_mean(squares: list[Tensor]) -> float:
+    return float(torch.stack(squares).mean().sqrt()) if squares else float("nan")
+
+
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    if len(a) < 2 or a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

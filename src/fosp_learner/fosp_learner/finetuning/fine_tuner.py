@@ -1,0 +1,144 @@
+"""Fine-tuning of one bundle: world model, critics and online actor go on, the offline actor stays (PEX, RLPD).
+
+A Trainer whose batches are drawn half from the data that the bundle was trained on and half from what the robot has
+experienced since. It knows nothing of files, bags or time: see online_learner.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fosp_core.specs import Manifest
+from fosp_learner.bundling.training_weights import OFFLINE_ACTOR
+from fosp_learner.data.dataset import Dataset, SequenceSampler
+from fosp_learner.finetuning.config import FinetuneConfig, learner_config
+from fosp_learner.finetuning.gate import Networks
+from fosp_learner.finetuning.settling import settle, sources
+from fosp_learner.model.world_model import Batch
+from fosp_learner.training.checkpoint import load_networks, network_tensors
+from fosp_learner.training.trainer import Trainer, make_optimiser
+
+
+class MixedSampler:
+    """Sequences of two data sets: `share` of a batch from the first, the rest from the second, which may still grow.
+
+    Where there is only one, all come from it.
+    """
+
+    def __init__(self, offline: Dataset | None, length: int, seed: int, image_shift: int, share: float) -> None:
+        self._length, self._image_shift, self._share = length, image_shift, share
+        self._offline = None if offline is None else SequenceSampler(offline, length, seed, image_shift)
+        self._online: SequenceSampler | None = None
+        self._online_state: dict[str, object] = dict(np.random.default_rng(seed + 1).bit_generator.state)
+
+    def experience(self, online: Dataset | None) -> None:
+        """What has been experienced by now; its random generator goes on where it was."""
+        if self._online is not None:
+            self._online_state = self._online.state
+        self._online = None
+        if online is not None:
+            self._online = SequenceSampler(online, self._length, 0, self._image_shift)
+            self._online.state = self._online_state
+
+    @property
+    def state(self) -> dict[str, object]:
+        """Of both random generators, JSON-ready."""
+        online = self._online_state if self._online is None else self._online.state
+        return {"offline": None if self._offline is None else self._offline.state, "online": online}
+
+    @state.setter
+    def state(self, value: dict[str, Any]) -> None:
+        if self._offline is not None:
+            self._offline.state = value["offline"]
+        self._online_state = value["online"]
+        if self._online is not None:
+            self._online.state = value["online"]
+
+    def batch(self, size: int, part: slice = slice(None)) -> Batch:
+        """`size` sequences, of which those of `part` are returned."""
+        if self._offline is None or self._online is None:
+            sampler = self._offline or self._online
+            assert sampler is not None, "nothing to train on"
+            return sampler.batch(size, part)
+        count = min(max(round(self._share * size), 0), size)
+        drawn = [(self._offline, count), (self._online, size - count)]
+        batches = [sampler.batch(some) for sampler, some in drawn if some]
+        return Batch(**{name: torch.cat([getattr(b, name) for b in batches])[part] for name in vars(batches[0])})
+
+
+class FineTuner(Trainer):
+    """A Trainer that begins with the networks of a bundle, and whose actor is the online one."""
+
+    sampler: MixedSampler
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        weights: dict[str, Tensor],
+        source: Path,
+        settings: FinetuneConfig,
+        offline: Dataset | None,
+        shapes_of: Dataset,
+    ) -> None:
+        """`weights` come from `source`; `shapes_of` is any data of the right shapes. UserError when they do not fit."""
+        config = learner_config(manifest, settings)
+        super().__init__(config, shapes_of)
+        self.settings, self.kappa, self._offline = settings, manifest.kappa, offline
+        self._eps = manifest.calibration.eps
+        load_networks(self, {n: t for n, t in weights.items() if not n.startswith(OFFLINE_ACTOR)}, source)
+        self.offline_actor = copy.deepcopy(self.behaviour.actor).requires_grad_(False)
+        frozen = {n.removeprefix(OFFLINE_ACTOR): t for n, t in weights.items() if n.startswith(OFFLINE_ACTOR)}
+        if frozen:
+            self.offline_actor.load_state_dict(frozen, strict=True)
+        if settings.freeze_image_encoder:
+            self.world_model.encoder.requires_grad_(False)
+            if self.world_model.memory is not None:
+                self.world_model.memory.requires_grad_(False)
+            self.optimisers["world_model"] = make_optimiser(self.world_model, config.world_model.learning_rate)
+        shift = config.world_model.image_shift
+        self.sampler = MixedSampler(offline, config.sequence_length, settings.seed, shift, settings.offline_share)
+
+    def settle(self, experience: Dataset | None, stop: Callable[[], bool] = lambda: False) -> bool:
+        """End a round: see settling.py. False, and nothing has changed, when `stop` said so."""
+        config = self.settings.settling
+        rng = np.random.default_rng((self.settings.seed, self.step))
+        parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
+        settled = settle(self.world_model, self.behaviour, self._eps, parts, config, rng, stop)
+        if settled is not None:
+            self.behaviour.load_state_dict(settled.state_dict())
+        return settled is not None
+
+    @property
+    def networks(self) -> Networks:
+        """As they are now; they go on changing."""
+        return Networks(self.world_model, self.behaviour, self.offline_actor, self.kappa)
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that a later fine-tuning needs to go on from here."""
+        frozen = {f"{OFFLINE_ACTOR}{name}": tensor for name, tensor in self.offline_actor.state_dict().items()}
+        return {**network_tensors(self), **frozen}
+
+
+def snapshot(networks: Networks) -> Networks:
+    """A copy that does not change any more."""
+    return Networks(
+        copy.deepcopy(networks.world_model).requires_grad_(False),
+        copy.deepcopy(networks.behaviour).requires_grad_(False),
+        copy.deepcopy(networks.offline_actor),
+        networks.kappa,
+    )
+
+
+def fill(networks: Networks, weights: dict[str, Tensor], source: Path) -> Networks:
+    """Set the weights of a snapshot to those of a bundle; UserError when they do not fit."""
+    load_networks(networks, {n: t for n, t in weights.items() if not n.startswith(OFFLINE_ACTOR)}, source)
+    frozen = {n.removeprefix(OFFLINE_ACTOR): t for n, t in weights.items() if n.startswith(OFFLINE_ACTOR)}
+    networks.offline_actor.load_state_dict(frozen or networks.behaviour.actor.state_dict(), strict=True)
+    return networks

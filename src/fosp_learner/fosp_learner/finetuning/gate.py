@@ -1,0 +1,199 @@
+"""Is a candidate fit for the running bundle's place? On episodes that neither was trained on, and in imagination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fosp_core.specs import Calibration
+from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation
+from fosp_learner.finetuning.config import GateConfig
+from fosp_learner.model.actor import Actor
+from fosp_learner.model.losses import two_hot_mean, two_hot_positive
+from fosp_learner.model.world_model import WorldModel
+from fosp_learner.training.behaviour import Behaviour
+from fosp_learner.training.filtering import FilteredEpisode
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a bundle was exported from."""
+
+    world_model: WorldModel
+    behaviour: Behaviour
+    """Its actor is the online one."""
+    offline_actor: Actor
+    kappa: float
+    """Of the utility q_r - kappa * q_c."""
+
+
+@dataclass(frozen=True)
+class GateFigures:
+    """Of one bundle on the gate's episodes; NaN where nothing can be said."""
+
+    miss_rate: float
+    """Share of the steps that precede a violation whose action passes as feasible."""
+    false_veto_rate: float
+    """Share of the steps of episodes without violation whose action does not."""
+    inside_range: float
+    """Share of the steps with every value inside its calibrated range."""
+    imagined_return: float
+    """Mean discounted return of the deployed policy, imagined by the bundle's own world model."""
+    imagined_violation: float
+    """Mean probability that such a rollout holds a violation."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`reasons` is empty when the candidate may be announced."""
+
+    candidate: GateFigures
+    running: GateFigures
+    reasons: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+    def as_json(self) -> dict[str, object]:
+        """For the lineage and the manifest; figures that are not finite are left out."""
+
+        def finite(figures: GateFigures) -> dict[str, float]:
+            return {name: round(value, 5) for name, value in asdict(figures).items() if np.isfinite(value)}
+
+        return {
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "candidate": finite(self.candidate),
+            "running": finite(self.running),
+        }
+
+
+def judge(candidate: GateFigures, running: GateFigures, config: GateConfig) -> Judgement:
+    """Hold the candidate against the running bundle, figure by figure. What cannot be compared speaks for nobody."""
+    reasons = []
+
+    def worse(name: str, now: float, limit: float, what: str) -> None:
+        if np.isfinite(limit) and not now <= limit:
+            reasons.append(f"{name} {now:.3f} is {what} {limit:.3f}")
+
+    def too_low(name: str, now: float, limit: float, what: str) -> None:
+        if np.isfinite(limit) and not now >= limit:
+            reasons.append(f"{name} {now:.3f} is {what} {limit:.3f}")
+
+    worse("miss rate", candidate.miss_rate, running.miss_rate + config.miss_rate_margin, "above the running one's")
+    worse(
+        "false veto rate",
+        candidate.false_veto_rate,
+        running.false_veto_rate + config.false_veto_margin,
+        "above the running one's",
+    )
+    too_low("share of values inside their ranges", candidate.inside_range, config.inside_range, "below")
+    room = max(config.return_margin * abs(running.imagined_return), 0.05)
+    too_low("imagined return", candidate.imagined_return, running.imagined_return - room, "below the running one's")
+    worse(
+        "imagined share of violations",
+        candidate.imagined_violation,
+        running.imagined_violation + config.violation_margin,
+        "above the running one's",
+    )
+    return Judgement(candidate, running, tuple(reasons))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Episodes, filtered by a bundle's own world model, and a calibration of the bundle that they were not used for."""
+
+    calibration: Calibration
+    episodes: Sequence[FilteredEpisode]
+
+
+@torch.no_grad()
+def figures(networks: Networks, judged: Sequence[Judged], config: GateConfig, discount: float) -> GateFigures:
+    """Figures of a bundle: rates of misses and false vetoes of all `judged`, the others of the first alone."""
+    values = [[episode_values(networks.behaviour, episode) for episode in part.episodes] for part in judged]
+    calibration, episodes = judged[0].calibration, judged[0].episodes
+    held = [(part.calibration.eps, e) for part, of_it in zip(judged, values, strict=True) for e in of_it]
+    missed, vetoed = miss_and_false_veto_rate(held, calibration.horizon_steps)
+    returned, violation = _imagined(networks, calibration, episodes, config, discount)
+    return GateFigures(
+        miss_rate=missed,
+        false_veto_rate=vetoed,
+        inside_range=float(np.concatenate([_inside(e, calibration) for e in values[0]]).mean()),
+        imagined_return=returned,
+        imagined_violation=violation,
+    )
+
+
+def miss_and_false_veto_rate(held: Sequence[tuple[float, EpisodeValues]], horizon_steps: int) -> tuple[float, float]:
+    """Of episodes, each held against its own eps; NaN where there is none with, or without, a violation.
+
+    Missed are steps that precede a violation, as a mean over episodes; vetoed are steps of episodes without one.
+    """
+    missed = [(e.q_h[precedes_violation(e.cost, horizon_steps)] <= eps).mean() for eps, e in held if e.violates]
+    vetoed = [e.q_h > eps for eps, e in held if not e.violates]
+    return (
+        float(np.mean(missed)) if missed else float("nan"),
+        float(np.concatenate(vetoed).mean()) if vetoed else float("nan"),
+    )
+
+
+@torch.no_grad()
+def episode_values(behaviour: Behaviour, episode: FilteredEpisode) -> EpisodeValues:
+    """Values along an episode by the critics that a bundle holds."""
+    action, feature = episode.batch.action_prev[0, 1:], episode.latents.feature
+    q_r, q_c, q_h = behaviour.critics.q_target.values(feature[:-1], action)
+    v_h = behaviour.critics.v.values(feature)[2]
+    return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
+
+
+def _inside(values: EpisodeValues, calibration: Calibration) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    inside = np.ones(len(values.q_r), np.bool_)
+    for name in ("q_r", "q_c", "q_h"):
+        low, high = calibration.ranges[name]  # type: ignore[index]
+        value = getattr(values, name)
+        inside &= (low <= value) & (value <= high)
+    return inside
+
+
+def _imagined(
+    networks: Networks,
+    calibration: Calibration,
+    episodes: Sequence[FilteredEpisode],
+    config: GateConfig,
+    discount: float,
+) -> tuple[float, float]:
+    """Return and violation of the deployed policy from real latents, the same ones for every bundle."""
+    model = networks.world_model
+    deter = torch.cat([e.latents.deter for e in episodes])
+    stoch = torch.cat([e.latents.stoch for e in episodes])
+    memory = torch.cat([e.latents.memory for e in episodes])
+    feature = torch.cat([e.latents.feature for e in episodes])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        chosen = torch.randperm(len(deter))[: config.starts]
+        deter, stoch, memory, feature = deter[chosen], stoch[chosen], memory[chosen], feature[chosen]
+        alive, free, returned = torch.ones(len(chosen)), torch.ones(len(chosen)), torch.zeros(len(chosen))
+        for step in range(config.horizon):
+            action = expansion(networks, feature, calibration.eps)
+            deter, stoch, memory, feature = model.imagine_step(deter, stoch, memory, action)
+            state = torch.cat([deter.float(), stoch], -1)
+            returned += discount**step * alive * two_hot_mean(model.reward(state))
+            free *= 1 - alive * two_hot_positive(model.cost(state))
+            alive *= torch.sigmoid(model.continues(state))
+    return float(returned.mean()), float(1 - free.mean())
+
+
+def expansion(networks: Networks, feature: Tensor, eps: float) -> Tensor:
+    """Actions (B, A) of the deployed policy, the means of both actors being its candidates: (B, F) -> (B, A)."""
+    candidates = torch.stack([networks.offline_actor(feature)[0], networks.behaviour.actor(feature)[0]], 1)
+    repeated = feature.unsqueeze(1).expand(-1, 2, -1)
+    q_r, q_c, q_h = networks.behaviour.critics.q_target.values(repeated, candidates)
+    feasible = q_h <= eps
+    utility = torch.where(feasible, q_r - networks.kappa * q_c, torch.full_like(q_r, -torch.inf))
+    choice = torch.where(feasible.any(1), utility.argmax(1), q_h.argmin(1))
+    return candidates[torch.arange(len(candidates)), choice]

@@ -1,0 +1,193 @@
+"""The end of a round of fine-tuning: critics, then the online actor, on latents of the world model as it is by then.
+
+As refinement and extraction end pre-training. While the world model moves, the critics follow it from batch to batch:
+calibrated there they missed twice as many violations as those that fine-tuning had begun with.
+
+The actor also climbs the slope of the next reward, see reward_slope.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler, draw_episodes
+from fosp_learner.data.frame_sampler import cloned_episodes
+from fosp_learner.finetuning.config import SettlingConfig
+from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss
+from fosp_learner.model.actor import regression_loss
+from fosp_learner.model.critics import Trajectories
+from fosp_learner.model.world_model import WorldModel
+from fosp_learner.training.behaviour import Behaviour, data_trajectories
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import TrainingDiverged, make_optimiser
+
+WARMUP = 50
+"""Updates in which a learning rate grows to its full size."""
+
+
+class StoredFeatures:
+    """Sequences of some episodes with the features (m, h, e, z) that they have under one world model."""
+
+    def __init__(self, model: WorldModel, data: Dataset, length: int, rng: np.random.Generator) -> None:
+        self._data, self._length, self._rng = data, length, rng
+        self._place = np.full(len(data.reward), -1, np.int64)
+        features: list[Tensor] = []
+        count = 0
+        for episode in filter_episodes(model, data):
+            begin, rows = episode.index.start, episode.index.length
+            self._place[begin : begin + rows] = count + np.arange(rows)
+            features.append(episode.latents.feature)
+            count += rows
+        self._features = torch.cat(features)
+
+    def of(self, episodes: Sequence[EpisodeIndex]) -> Callable[[int], Trajectories]:
+        """Draws so many sequences of these episodes."""
+        sampler = SequenceSampler(self._data.of(episodes), self._length, self._rng)
+
+        def draw(size: int) -> Trajectories:
+            rows, batch = sampler.rows(size)
+            return data_trajectories(batch, self._features[torch.from_numpy(self._place[rows])])
+
+        return draw
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a part of each batch comes from."""
+
+    data: Dataset
+    """The critics learn from all of its episodes ..."""
+    followed: tuple[EpisodeIndex, ...]
+    """... and the actor from these, each action by its weight."""
+    size: int
+    """Sequences of a batch."""
+
+
+def sources(
+    offline: Dataset | None,
+    experience: Dataset | None,
+    offline_share: float,
+    config: SettlingConfig,
+    rng: np.random.Generator,
+) -> list[Source]:
+    """Of the offline data the actor follows what succeeds without violation, as in pre-training; of experience all."""
+    if offline is None or experience is None:
+        offline_share = float(experience is None)
+    size = round(offline_share * config.batch_size)
+    found = []
+    if offline is not None and size:
+        # A quarter of them with a violation, if there are so many: the critics need those.
+        drawn = offline.of(draw_episodes(offline, config.episodes, 0.25, rng))
+        found.append(Source(drawn, cloned_episodes(drawn.episodes, every=False), size))
+    if experience is not None and size < config.batch_size:
+        newest = experience.of(experience.episodes[-config.episodes :])
+        found.append(Source(newest, newest.episodes, config.batch_size - size))
+    return found
+
+
+def settle(
+    world_model: WorldModel,
+    behaviour: Behaviour,
+    eps: float,
+    sources: Sequence[Source],
+    config: SettlingConfig,
+    rng: np.random.Generator,
+    stop: Callable[[], bool] = lambda: False,
+) -> Behaviour | None:
+    """A settled copy of `behaviour`; None when `stop` said so. TrainingDiverged when a loss is not finite.
+
+    `eps`: the threshold of Q_h that the robot runs with; at 0 nothing is climbed. An actor that is trained by
+    backpropagation through the model stays as it is, as in pre-training.
+    """
+    settled, net = copy.deepcopy(behaviour), behaviour.config.network
+    draws = []
+    for source in sources:
+        stored = StoredFeatures(world_model, source.data, config.sequence_length, rng)
+        draws.append((stored.of(source.data.episodes), stored.of(source.followed), source.size))
+    slope = RewardSlope(settled.actor.seen, net.units, sources[0].data.action.shape[1])
+    arriving = [s.data.reward[e.start + 1 : e.start + e.length] for s in sources for e in s.data.episodes]
+    scale = RewardScale.of(np.concatenate(arriving))
+
+    def every() -> Trajectories:
+        return _joined([draw(size) for draw, _, size in draws])
+
+    def noisy(data: Trajectories) -> Tensor:
+        feature, embed = data.feature.clone(), slice(net.carried - net.embed, net.carried)
+        feature[..., embed] += config.embed_noise * torch.randn_like(feature[..., embed])
+        return feature
+
+    def critics_loss() -> Tensor:
+        data = every()
+        losses, values = settled.critics.loss(data)
+        settled.weighting.update(values, data.valid)
+        return torch.stack(list(losses.values())).sum()
+
+    def slope_loss() -> Tensor:
+        data = every()
+        return slope.loss(data, noisy(data), scale)
+
+    def actor_loss() -> Tensor:
+        data = _joined([draw(size) for _, draw, size in draws])
+        weight = settled.weighting.weight(settled.critics.values(data.feature[:, :-1], data.action))
+        loss = regression_loss(settled.actor, data, weight, noisy(data))[0]
+        if config.ascent == 0:
+            return loss
+        data = every()
+        return loss - config.ascent * climbed(settled, slope, data, noisy(data), eps)
+
+    def return_loss() -> Tensor:
+        return nearby_return_loss(settled.critics, slope, every(), scale.deviation)
+
+    done = _descend(
+        settled.critics,
+        config.critic_learning_rate,
+        critics_loss,
+        config.updates,
+        stop,
+        settled.critics.update_target,
+    )
+    if done and behaviour.config.actor.objective == "regression":
+        rate, updates = config.actor_learning_rate, config.updates
+        if config.ascent > 0:
+            done = _descend(slope, config.slope_learning_rate, slope_loss, 2 * updates, stop)
+            follow = settled.critics.update_target
+            done = done and _descend(settled.critics.q.q_r, rate, return_loss, updates, stop, follow)
+        done = done and _descend(settled.actor, rate, actor_loss, updates, stop)
+    return settled if done else None
+
+
+def _joined(batches: Sequence[Trajectories]) -> Trajectories:
+    return Trajectories(**{name: torch.cat([getattr(b, name) for b in batches]) for name in vars(batches[0])})
+
+
+def _descend(
+    net: nn.Module,
+    rate: float,
+    loss_of_batch: Callable[[], Tensor],
+    updates: int,
+    stop: Callable[[], bool],
+    after: Callable[[], None] = lambda: None,
+) -> bool:
+    """So many updates, the rate growing first and falling to a tenth over the second half; False when stopped."""
+    optimiser = make_optimiser(net, rate)
+    for update in range(updates):
+        if stop():
+            return False
+        late = max(0.0, 2.0 * update / updates - 1.0)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1.0, (update + 1) / WARMUP) * (1.0 - 0.9 * late)
+        loss = loss_of_batch()
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(f"settling, update {update}: the loss is {float(loss)}")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), 100.0)
+        optimiser.step()
+        after()
+    return True

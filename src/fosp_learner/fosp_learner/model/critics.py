@@ -1,0 +1,159 @@
+"""Q and V of return, cost and reachability on latent features, fitted in-sample."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fosp_learner import distributed
+from fosp_learner.config import CriticConfig, NetworkConfig
+from fosp_learner.model.losses import (
+    binary_nll,
+    expectile_weight,
+    lambda_return,
+    masked_mean,
+    reachability_target,
+    two_hot_mean,
+    two_hot_nll,
+)
+from fosp_learner.model.networks import ScalarHead, TwoHotHead
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """N transitions on from N + 1 latents each, from the data or imagined."""
+
+    feature: Tensor
+    """(B, N + 1, F)."""
+    action: Tensor
+    """(B, N, A) taken at row t."""
+    reward: Tensor
+    """(B, N) arriving with row t + 1, as all of the following."""
+    cost: Tensor
+    violation: Tensor
+    """(B, N) 1[cost > 0], or its probability."""
+    continues: Tensor
+    """(B, N) 0 where row t + 1 is terminal, else 1; or its probability."""
+    cut: Tensor
+    """(B, N) bool: row t + 1 ends its episode or the sequence, so returns bootstrap there."""
+    valid: Tensor
+    """(B, N) bool: rows t and t + 1 belong to one episode."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values of states and of actions taken there, all of one shape."""
+
+    q_r: Tensor
+    q_c: Tensor
+    q_h: Tensor
+    v_r: Tensor
+    v_c: Tensor
+    v_h: Tensor
+
+
+class ActionValues(nn.Module):
+    """Q_r, Q_c, Q_h of (feature, action): the networks that have a moving-average target."""
+
+    def __init__(self, net: NetworkConfig, action: int, layers: int) -> None:
+        super().__init__()
+        self.seen = slice(net.memory, net.feature)
+        size = net.feature - net.memory + action
+        self.q_r = TwoHotHead(size, net.units, layers)
+        self.q_c = TwoHotHead(size, net.units, layers)
+        self.q_h = ScalarHead(size, net.units, layers)
+
+    def forward(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., F), (..., A) -> logits (..., 255), (..., 255), (...)."""
+        x = torch.cat([feature[..., self.seen], action], -1)
+        return self.q_r(x), self.q_c(x), self.q_h(x)
+
+    def values(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., F), (..., A) -> q_r, q_c >= 0 and q_h in [0, 1], each (...)."""
+        q_r, q_c, q_h = self(feature, action)
+        return two_hot_mean(q_r), two_hot_mean(q_c).clamp_min(0), torch.sigmoid(q_h)
+
+
+class StateValues(nn.Module):
+    """V_r, V_c, V_h of a feature."""
+
+    def __init__(self, net: NetworkConfig, layers: int) -> None:
+        super().__init__()
+        self.seen = slice(net.memory, net.feature)
+        size = net.feature - net.memory
+        self.v_r = TwoHotHead(size, net.units, layers)
+        self.v_c = TwoHotHead(size, net.units, layers)
+        self.v_h = ScalarHead(size, net.units, layers)
+
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., F) -> logits (..., 255), (..., 255), (...)."""
+        seen = feature[..., self.seen]
+        return self.v_r(seen), self.v_c(seen), self.v_h(seen)
+
+    def values(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., F) -> v_r, v_c >= 0 and v_h in [0, 1], each (...)."""
+        v_r, v_c, v_h = self(feature)
+        return two_hot_mean(v_r), two_hot_mean(v_c).clamp_min(0), torch.sigmoid(v_h)
+
+    def reachability(self, feature: Tensor) -> Tensor:
+        """V_h alone, in [0, 1]: (..., F) -> (...)."""
+        return torch.sigmoid(self.v_h(feature[..., self.seen]))
+
+
+class Critics(nn.Module):
+    """All six networks and the targets of the Q."""
+
+    def __init__(self, net: NetworkConfig, config: CriticConfig, action: int) -> None:
+        super().__init__()
+        self.config = config
+        self.q = ActionValues(net, action, config.layers)
+        self.v = StateValues(net, config.layers)
+        self.q_target = copy.deepcopy(self.q).requires_grad_(False)
+
+    @torch.no_grad()
+    def update_target(self) -> None:
+        """Move the target networks towards the trained ones."""
+        for target, source in zip(self.q_target.parameters(), self.q.parameters(), strict=True):
+            target.lerp_(source, self.config.target_rate)
+
+    @torch.no_grad()
+    def values(self, feature: Tensor, action: Tensor) -> Values:
+        """Values that weigh actions: Q from the targets, (..., F) and (..., A) -> (...)."""
+        return Values(*self.q_target.values(feature, action), *self.v.values(feature))
+
+    def loss(self, data: Trajectories) -> tuple[dict[str, Tensor], Values]:
+        """Named losses () over the valid transitions, and the values of all transitions (B, N)."""
+        config, feature = self.config, data.feature[:, :-1]
+        q_logits = self.q(feature, data.action)
+        v_logits = self.v(data.feature)
+        with torch.no_grad():
+            v_all = (
+                two_hot_mean(v_logits[0]),
+                two_hot_mean(v_logits[1]).clamp_min(0),
+                torch.sigmoid(v_logits[2]),
+            )
+            q = self.q_target.values(feature, data.action)
+            target_r, target_c = (
+                lambda_return(signal, data.continues, v[:, 1:], data.cut, config.discount, config.lambda_)
+                for signal, v in ((data.reward, v_all[0]), (data.cost, v_all[1]))
+            )
+            target_h = reachability_target(
+                data.violation, data.continues, v_all[2][:, 1:], config.reachability_discount
+            )
+            v_r, v_c, v_h = (v[:, :-1] for v in v_all)
+            weight_r = expectile_weight(q[0], v_r, config.reward_expectile, upper=True)
+            weight_c = expectile_weight(q[1], v_c, config.cost_expectile, upper=False)
+            weight_h = expectile_weight(q[2], v_h, config.reachability_expectile, upper=False)
+        losses = {
+            "q_r": two_hot_nll(q_logits[0], target_r),
+            "q_c": two_hot_nll(q_logits[1], target_c),
+            "q_h": binary_nll(q_logits[2], target_h),
+            "v_r": weight_r * two_hot_nll(v_logits[0][:, :-1], q[0]),
+            "v_c": weight_c * two_hot_nll(v_logits[1][:, :-1], q[1]),
+            "v_h": weight_h * binary_nll(v_logits[2][:, :-1], q[2]),
+        }
+        number = distributed.share_of_total(data.valid.sum())
+        return {n: masked_mean(loss, data.valid, number) for n, loss in losses.items()}, Values(*q, v_r, v_c, v_h)

@@ -1,0 +1,291 @@
+"""Building blocks: convolutional encoder and decoder, perceptrons, recurrent cell. LayerNorm + SiLU throughout.
+
+Normalisation runs in float32 also under autocast: the backward pass of bfloat16 LayerNorm is many times slower on CPUs.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fosp_learner.model.losses import BINS
+
+
+class Norm(nn.Module):
+    """LayerNorm over the last dimension, computed and returned in float32."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.float(), self.weight.shape, self.weight, self.bias, 1e-3)
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of (N, C, H, W) in channels_last memory, computed in float32."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = Norm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed: Tensor = self.norm(x.permute(0, 2, 3, 1))
+        return normed.to(x.dtype).permute(0, 3, 1, 2)
+
+
+class Perceptron(nn.Module):
+    """`layers` of Linear, LayerNorm, SiLU, then a Linear to `outputs`: (..., inputs) -> (..., outputs)."""
+
+    def __init__(self, inputs: int, units: int, layers: int, outputs: int, zero_output: bool = False) -> None:
+        super().__init__()
+        sizes = [inputs] + [units] * layers
+        self.hidden = nn.Sequential(
+            *(nn.Sequential(nn.Linear(a, b, bias=False), Norm(b), nn.SiLU()) for a, b in pairwise(sizes))
+        )
+        self.output = nn.Linear(units, outputs)
+        if zero_output:
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.output(self.hidden(x))
+        return result
+
+
+class ScalarHead(nn.Module):
+    """Perceptron to one logit: (..., inputs) -> (...), float32."""
+
+    def __init__(self, inputs: int, units: int, layers: int) -> None:
+        super().__init__()
+        self.net = Perceptron(inputs, units, layers, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.net(x)
+        return result.squeeze(-1).float()
+
+
+class TwoHotHead(nn.Module):
+    """Perceptron to two-hot logits, zero at the start so that the value is 0: (..., inputs) -> (..., 255), float32."""
+
+    def __init__(self, inputs: int, units: int, layers: int) -> None:
+        super().__init__()
+        self.net = Perceptron(inputs, units, layers, BINS, zero_output=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.net(x)
+        return result.float()
+
+
+PATCH = 4
+"""Pixels along the side of a patch: the first and last stage are linear maps of patches. Convolutions with three
+channels at full resolution take most of the time on a CPU."""
+
+
+class ConvEncoder(nn.Module):
+    """Cameras -> embedding: (N, H, W, channels) in [-0.5, 0.5] -> (N, size).
+
+    4 x 4 patches, then stride-2 convolutions to a 4 x 4 grid, flattened and not pooled: where small things are matters
+    most.
+    """
+
+    def __init__(self, channels: int, image_size: int, depth: int, size: int) -> None:
+        super().__init__()
+        sizes = stage_channels(image_size, depth)
+        self.patch = nn.Linear(PATCH * PATCH * channels, sizes[0], bias=False)
+        self.patch_norm = Norm(sizes[0])
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(a, b, 4, 2, 1, bias=False), ChannelNorm(b), nn.SiLU())
+                for a, b in pairwise(sizes)
+            )
+        )
+        self.output = nn.Sequential(nn.Linear(16 * sizes[-1], size, bias=False), Norm(size), nn.SiLU())
+
+    def forward(self, image: Tensor) -> Tensor:
+        grid = patched(image, self.patch, self.patch_norm)
+        embedded: Tensor = self.output(self.layers(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1))
+        return embedded
+
+
+class KeypointEncoder(nn.Module):
+    """Where things are, and what is there: (N, H, W, channels) in [-0.5, 0.5] -> (N, keypoints * (3 + values)).
+
+    Each of the feature maps on a grid of 4 x 4 patches becomes its expected position (a soft arg-max; Levine et al.
+    2016), its soft maximum, and `values` further features averaged around that position. Few numbers that move with
+    the things in the image generalise from far fewer scenes than a flattened grid, which learns scenes by heart.
+    """
+
+    SHARPNESS = 3.0
+    closed_form = True
+    """Differentiate the softmax by formula, not by autograd."""
+
+    def __init__(self, channels: int, image_size: int, depth: int, keypoints: int, values: int) -> None:
+        super().__init__()
+        width, side = 3 * depth, image_size // PATCH
+        self.patch = nn.Linear(PATCH * PATCH * channels, width, bias=False)
+        self.patch_norm = Norm(width)
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False), ChannelNorm(width), nn.SiLU()
+                )
+                for dilation in (1, 1, 2)
+            )
+        )
+        self.maps = nn.Linear(width, keypoints)
+        self.values = nn.Linear(width, values)
+        line = torch.linspace(-1, 1, side)
+        self.places: Tensor
+        self.register_buffer("places", torch.stack([line.repeat(side), line.repeat_interleave(side)], -1))
+        """(cells, 2): across and down."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        grid = patched(image, self.patch, self.patch_norm).permute(0, 3, 1, 2)
+        cells = self.layers(grid).flatten(2)
+        # (K, width) times (N, width, cells): the cells come out side by side, which is what a softmax over them wants.
+        logits = torch.matmul(self.SHARPNESS * self.maps.weight, cells).float()
+        values = self.values(cells.transpose(1, 2)).float()
+        values = torch.cat([self.places.expand(len(values), -1, -1), values], -1)
+        if self.closed_form and torch.is_grad_enabled():
+            pooled, peak = _AttentionPool.apply(logits, values)  # type: ignore[no-untyped-call]
+        else:
+            pooled, peak, _ = attention_pool(logits, values)
+        height = (peak - math.log(logits.shape[-1])) / self.SHARPNESS + self.maps.bias  # which moves no softmax
+        return torch.cat(
+            [pooled[..., :2].flatten(1), torch.tanh(0.25 * height), torch.tanh(pooled[..., 2:]).flatten(1)], -1
+        )
+
+
+def attention_pool(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax-weighted mean of values over cells for each map, log-sum-exp of each map, and the softmax.
+
+    (N, K, cells) and (N, cells, C) -> (N, K, C), (N, K), (N, K, cells).
+    """
+    share = torch.softmax(logits, -1)
+    return torch.matmul(share, values), logits.amax(-1) - share.amax(-1).log(), share
+
+
+class _AttentionPool(torch.autograd.Function):
+    """`attention_pool` with its derivative in closed form: autograd's goes over the maps, which are the largest tensors
+    of the encoder, eight times.
+
+    With w = softmax(l): d E[v] / d l_j = w_j (v_j - E[v]) and d logsumexp(l) / d l_j = w_j.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(logits.device.type, enabled=False):
+            pooled, peak, share = attention_pool(logits, values)
+        ctx.save_for_backward(share, values, pooled)
+        return pooled, peak
+
+    @staticmethod
+    def backward(ctx: Any, to_pooled: Tensor, to_peak: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        share, values, pooled = ctx.saved_tensors
+        with torch.autocast(share.device.type, enabled=False):
+            constant = (to_peak - (to_pooled * pooled).sum(-1)).unsqueeze(-1)
+            to_logits = torch.baddbmm(constant, to_pooled, values.transpose(1, 2)).mul_(share)
+            return to_logits, torch.matmul(share.transpose(1, 2), to_pooled)
+
+
+class ConvDecoder(nn.Module):
+    """Latent feature -> image mean as `patches`: (N, feature) -> (N, H / 4, W / 4, 16 * channels) float32."""
+
+    def __init__(self, feature: int, channels: int, image_size: int, depth: int) -> None:
+        super().__init__()
+        sizes = stage_channels(image_size, depth)[::-1]
+        self.top = sizes[0]
+        self.project = nn.Linear(feature, 16 * self.top)
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), ChannelNorm(b), nn.SiLU())
+                for a, b in pairwise(sizes)
+            )
+        )
+        self.patch = nn.Linear(sizes[-1], PATCH * PATCH * channels)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        grid = self.project(feature).reshape(-1, 4, 4, self.top).permute(0, 3, 1, 2)
+        image: Tensor = self.patch(self.layers(grid).permute(0, 2, 3, 1))
+        return image.float()
+
+
+def stage_channels(image_size: int, depth: int) -> list[int]:
+    """Channels from the patches to the 4 x 4 grid; ValueError for a side that is no power of two >= 32."""
+    stages = image_size.bit_length() - 5
+    if stages < 1 or image_size != 16 * 2**stages:
+        raise ValueError(f"observation must be square with a side of 32, 64, 128 ..., got {image_size}")
+    return [2 * depth * 2**i for i in range(stages + 1)]
+
+
+def patched(image: Tensor, project: nn.Linear, norm: Norm) -> Tensor:
+    """First stage of an encoder: (N, H, W, channels) -> (N, H / 4, W / 4, width)."""
+    projected = project(patches(image))
+    return F.silu(norm(projected).to(projected.dtype))
+
+
+def patches(image: Tensor) -> Tensor:
+    """(N, H, W, channels) -> (N, H / 4, W / 4, 16 * channels)."""
+    number, height, width, channels = image.shape
+    grid = image.reshape(number, height // PATCH, PATCH, width // PATCH, PATCH, channels)
+    return grid.permute(0, 1, 3, 2, 4, 5).reshape(number, height // PATCH, width // PATCH, -1)
+
+
+def unpatched(grid: Tensor) -> Tensor:
+    """Inverse of `patches`."""
+    number, rows, columns, size = grid.shape
+    image = grid.reshape(number, rows, columns, PATCH, PATCH, size // PATCH**2).permute(0, 1, 3, 2, 4, 5)
+    return image.reshape(number, rows * PATCH, columns * PATCH, -1)
+
+
+def scaled_gradient(x: Tensor, scale: float) -> Tensor:
+    """`x` whose gradient is multiplied by `scale`, stopped at 0."""
+    return x.detach() if scale == 0 else scale * x + (1 - scale) * x.detach()
+
+
+class ImageMemory(nn.Module):
+    """m_t = GRU(m_{t-1}, e_t), 0 before the first image of an episode."""
+
+    def __init__(self, embed: int, units: int) -> None:
+        super().__init__()
+        self.units = units
+        self.input = nn.Sequential(nn.Linear(embed, units, bias=False), Norm(units), nn.SiLU())
+        self.cell = RecurrentCell(units, units)
+
+    def step(self, embed: Tensor, memory: Tensor) -> Tensor:
+        """(B, E), (B, M) -> (B, M)."""
+        result: Tensor = self.cell(self.input(embed), memory)
+        return result
+
+    def forward(self, embed: Tensor, is_first: Tensor) -> Tensor:
+        """Over sequences: (B, T, E), (B, T) -> (B, T, M) float32."""
+        inputs, keep = self.input(embed), 1 - is_first.float()
+        memory = inputs.new_zeros(len(embed), self.units)
+        memories = []
+        for t in range(embed.shape[1]):
+            memory = self.cell(inputs[:, t], memory * keep[:, t : t + 1])
+            memories.append(memory)
+        return torch.stack(memories, 1).float()
+
+
+class RecurrentCell(nn.Module):
+    """GRU with layer normalisation (DreamerV3): input (B, inputs), state (B, units) -> state (B, units)."""
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(inputs + units, 3 * units, bias=False)
+        self.norm = Norm(3 * units)
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        reset, candidate, update = self.norm(self.gates(torch.cat([x, state], -1))).chunk(3, -1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        keep = torch.sigmoid(update - 1)
+        result: Tensor = keep * candidate + (1 - keep) * state
+        return result

@@ -1,0 +1,104 @@
+"""The report of a run folder: at the end of training, and again from checkpoint and cache (`fosp report`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from fosp_core.errors import UserError
+from fosp_core.specs import Calibration, ObservationSpec, RobotConfig, Spec
+from fosp_learner.bundling.calibration import calibrate
+from fosp_learner.bundling.validation import Assessment, assess
+from fosp_learner.config import LearnerConfig
+from fosp_learner.data.dataset import Dataset, open_dataset, split
+from fosp_learner.report.scene import SceneFrames
+from fosp_learner.training.checkpoint import load_checkpoint, read_checkpoint
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import Trainer
+
+_FACTS = "run.json"
+
+
+class RunFacts(Spec):
+    """run.json: what a run was started for."""
+
+    task: str
+    robot: RobotConfig
+    observation: ObservationSpec
+    bundle: str
+    command: str = ""
+
+
+def write_facts(facts: RunFacts, run: Path) -> None:
+    """Into the folder of the run."""
+    (run / _FACTS).write_text(json.dumps(facts.model_dump(mode="json"), indent=2) + "\n")
+
+
+def read_facts(run: Path) -> RunFacts | None:
+    """None for a run from before there was such a file; UserError when it is damaged."""
+    try:
+        return RunFacts.model_validate_json((run / _FACTS).read_text())
+    except OSError:
+        return None
+    except (ValidationError, ValueError):
+        raise UserError(f"{run / _FACTS}: damaged; remove it to get a report without the map over a scene") from None
+
+
+def described(data: Dataset) -> str:
+    """Size and kind of a data set in a few words."""
+    succeed, violate = data.share("success"), data.share("violates")
+    return f"{len(data.episodes)} episodes, {data.steps} steps: {succeed:.0%} succeed, {violate:.0%} violate"
+
+
+def report_of(
+    run: Path,
+    facts: RunFacts | None,
+    trainer: Trainer,
+    data: Dataset,
+    validation: Dataset,
+    assessment: Assessment,
+    calibration: Calibration,
+    scene: SceneFrames | None,
+) -> Path:
+    """Write `run`/report; returns its page."""
+    from fosp_learner.report.report import ReportInput, write_report
+
+    table = {
+        "run": run.absolute().name,
+        "task": facts.task if facts else "",
+        "robot": facts.robot.name if facts else "",
+        "command": facts.command if facts else "",
+        "data": f"{described(data)}; {len(validation.episodes)} held out",
+        "networks": trainer.config.size,
+        "updates": f"{trainer.step} of {trainer.config.total_steps}, {trainer.seconds / 60:.1f} min",
+        "seed": str(trainer.config.seed),
+    }
+    shown = {name: value for name, value in table.items() if value}
+    made_of = ReportInput(trainer, validation, assessment, calibration, run / "losses.csv", shown, scene)
+    return write_report(run / "report", made_of)
+
+
+def rebuild_report(run: Path, scene: SceneFrames | None = None, cache: Path | None = None) -> Path:
+    """The report of the last checkpoint of `run` (runs/pretrain/NAME); returns its page.
+
+    `cache`: where the rows of the bags are kept; by default runs/cache beside runs/pretrain. UserError when checkpoint
+    or rows are gone.
+    """
+    saved = read_checkpoint(run / "checkpoint")
+    try:
+        config = LearnerConfig.model_validate(saved["config"])
+    except (KeyError, ValidationError):
+        raise UserError(f"{run / 'checkpoint'}: of another version of fosp; train anew to get its report") from None
+    rows = (cache or run.absolute().parents[1] / "cache") / str(saved["data"])
+    if not rows.is_dir():
+        raise UserError(f"{rows}: the rows of the bags are gone; read them again with `fosp pretrain ... --resume`")
+    data = open_dataset(rows)
+    training, validation = split(data, config.validation_share, config.seed)
+    trainer = Trainer(config, training)
+    load_checkpoint(trainer, data.key, run / "checkpoint")
+    horizon = config.calibration.horizon_steps
+    assessment = assess(trainer, filter_episodes(trainer.world_model, validation), horizon)
+    calibration = calibrate(assessment.values, config.calibration)
+    return report_of(run, read_facts(run), trainer, data, validation, assessment, calibration, scene)

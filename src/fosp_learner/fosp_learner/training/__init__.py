@@ -1,0 +1,1 @@
+"""Pre-training: the trainer, its phases, checkpoints and logs."""

@@ -1,0 +1,112 @@
+"""Critics and actor together: one update of both on latents of the data, and on imagined ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fosp_learner import distributed
+from fosp_learner.config import LearnerConfig
+from fosp_learner.model.actor import Actor, Weighting, regression_loss
+from fosp_learner.model.critics import Critics, Trajectories
+from fosp_learner.model.losses import two_hot_mean, two_hot_positive
+from fosp_learner.model.world_model import Batch, Latents, WorldModel
+
+
+class Behaviour(nn.Module):
+    """All that is trained on latents."""
+
+    def __init__(self, config: LearnerConfig, action: int) -> None:
+        super().__init__()
+        self.config = config
+        self.critics = Critics(config.network, config.critic, action)
+        self.actor = Actor(config.network, config.actor, action)
+        self.weighting = Weighting(config.actor)
+
+
+@dataclass(frozen=True)
+class BehaviourLoss:
+    """Losses () to descend, and figures for the log."""
+
+    critics: Tensor
+    actor: Tensor
+    figures: dict[str, Tensor]
+
+
+def data_trajectories(batch: Batch, feature: Tensor) -> Trajectories:
+    """Transitions of real sequences: feature (B, T, F) -> N = T - 1 transitions, cut at episode and sequence ends."""
+    assert feature.shape[:2] == batch.is_first.shape, feature.shape
+    cost = batch.cost[:, 1:]
+    cut = batch.is_last[:, 1:].clone()
+    cut[:, -1] = True
+    return Trajectories(
+        feature=feature,
+        action=batch.action_prev[:, 1:],
+        reward=batch.reward[:, 1:],
+        cost=cost,
+        violation=(cost > 0).float(),
+        continues=1 - batch.is_terminal[:, 1:].float(),
+        cut=cut,
+        valid=~batch.is_first[:, 1:],
+    )
+
+
+@torch.no_grad()
+def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int | None, horizon: int) -> Trajectories:
+    """Rollouts of the model under the actor from `starts` random real latents (None: all), `horizon` steps each."""
+    return rollout(model, actor, latents, starts, horizon)
+
+
+def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int | None, horizon: int) -> Trajectories:
+    """`imagine` with the gradients of model and actor; none reaches the latents that the rollouts start from."""
+    deter, stoch, memory = (x.flatten(0, 1).detach() for x in (latents.deter, latents.stoch, latents.memory))
+    own = len(deter) if starts is None else max(1, starts // distributed.count())
+    chosen = distributed.uniform(len(deter)).argsort()[:own].to(deter.device)
+    deter, stoch, memory = deter[chosen], stoch[chosen], memory[chosen]
+    features, actions = [latents.feature.flatten(0, 1).detach()[chosen]], []
+    states: list[Tensor] = []
+    for _ in range(horizon):
+        actions.append(actor.sample(features[-1]))
+        deter, stoch, memory, feature = model.imagine_step(deter, stoch, memory, actions[-1])
+        states.append(torch.cat([deter.float(), stoch], -1))
+        features.append(feature)
+    feature, arrived = torch.stack(features, 1), torch.stack(states, 1)
+    cost_logits = model.cost(arrived)
+    shape = arrived.shape[:2]
+    cut = torch.zeros(shape, dtype=torch.bool, device=feature.device)
+    cut[:, -1] = True
+    return Trajectories(
+        feature=feature,
+        action=torch.stack(actions, 1),
+        reward=two_hot_mean(model.reward(arrived)),
+        cost=two_hot_mean(cost_logits).clamp_min(0),
+        violation=two_hot_positive(cost_logits),
+        continues=torch.sigmoid(model.continues(arrived)),
+        cut=cut,
+        valid=torch.ones(shape, dtype=torch.bool, device=feature.device),
+    )
+
+
+def behaviour_loss(
+    behaviour: Behaviour, data: Trajectories, imagined: Trajectories | None = None, actor_feature: Tensor | None = None
+) -> BehaviourLoss:
+    """Losses of critics and actor; steps the advantage ranges and the cost multiplier.
+
+    `actor_feature`: the feature of `data` with a gradient, for an actor that shapes the world model.
+    """
+    losses, values = behaviour.critics.loss(data)
+    behaviour.weighting.update(values, data.valid)
+    actor, figures = regression_loss(behaviour.actor, data, behaviour.weighting.weight(values), actor_feature)
+    figures |= {name: loss.detach() for name, loss in losses.items()}
+    figures["multiplier"] = behaviour.weighting.state[2].float()
+    critics = sum(losses.values(), torch.zeros(()))
+    if imagined is not None:
+        scale = behaviour.config.imagination.weight
+        more, dreamt = behaviour.critics.loss(imagined)
+        more_actor, _ = regression_loss(behaviour.actor, imagined, behaviour.weighting.weight(dreamt))
+        critics = critics + scale * sum(more.values(), torch.zeros(()))
+        actor = actor + scale * more_actor
+        figures["imagined_return"] = dreamt.v_r.mean()
+    return BehaviourLoss(critics, actor, figures)

@@ -1,0 +1,153 @@
+"""Checkpoints: safetensors for tensors, JSON for the rest, replaced in one rename. No pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fosp_core.errors import UserError
+from fosp_learner.config import LearnerConfig
+from fosp_learner.training.trainer import Trainer
+
+
+class HasNetworks(Protocol):
+    """A trainer, or copies of its networks."""
+
+    @property
+    def world_model(self) -> nn.Module: ...
+
+    @property
+    def behaviour(self) -> nn.Module: ...
+
+
+_TENSORS = "state.safetensors"
+_JSON = "state.json"
+
+
+def save_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
+    """Write all that training needs to go on exactly; an interruption leaves the old checkpoint whole.
+
+    UserError when the disk refuses.
+    """
+    tensors = {f"net.{name}": tensor for name, tensor in network_tensors(trainer).items()}
+    for optimiser, adam in trainer.optimisers.items():
+        for index, state in adam.state_dict()["state"].items():
+            tensors |= {f"adam.{optimiser}.{index}.{key}": value for key, value in state.items()}
+    tensors["generator"] = torch.get_rng_state()
+    content = {
+        "step": trainer.step,
+        "seconds": trainer.seconds,
+        "data": data_key,
+        "config": trainer.config.model_dump(mode="json"),
+        "sampler": trainer.sampler.state,
+    }
+    staging: Path | None = None
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, staging / _TENSORS)
+        (staging / _JSON).write_text(json.dumps(content, indent=2))
+        _replace(staging, directory)
+    except (OSError, SafetensorError) as error:
+        detail = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{directory}: the checkpoint cannot be written ({detail}); free some space, then go on with --resume"
+        ) from None
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
+    """Put `trainer` where the checkpoint was taken; UserError when it belongs to other data or other settings."""
+    content = read_checkpoint(directory)
+    if content["data"] != data_key:
+        raise UserError(f"{directory}: the checkpoint was trained on other bags; train without --resume")
+    _require_same(trainer.config, content["config"], directory)
+    try:
+        tensors = load_file(directory / _TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{directory}: damaged checkpoint ({error}); train without --resume") from None
+    load_networks(trainer, {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}, directory)
+    for optimiser, adam in trainer.optimisers.items():
+        _load_adam(adam, f"adam.{optimiser}.", tensors)
+    trainer.step, trainer.seconds = int(content["step"]), float(content["seconds"])
+    trainer.sampler.state = content["sampler"]
+    torch.set_rng_state(tensors["generator"])
+
+
+def read_checkpoint(directory: Path) -> dict[str, Any]:
+    """The JSON part; UserError when there is none."""
+    try:
+        content: dict[str, Any] = json.loads((directory / _JSON).read_text())
+    except OSError:
+        raise UserError(f"{directory}: no checkpoint to resume; train without --resume") from None
+    except ValueError:
+        raise UserError(f"{directory}: damaged checkpoint; train without --resume") from None
+    return content
+
+
+def network_tensors(trainer: HasNetworks) -> dict[str, Tensor]:
+    """Weights and buffers of all networks by name."""
+    return {
+        **{f"world_model.{name}": tensor for name, tensor in trainer.world_model.state_dict().items()},
+        **{f"behaviour.{name}": tensor for name, tensor in trainer.behaviour.state_dict().items()},
+    }
+
+
+def load_networks(trainer: HasNetworks, tensors: dict[str, Tensor], source: Path) -> None:
+    """Set all weights and buffers; UserError when any is missing, too many or of another shape."""
+    for prefix, net in (("world_model.", trainer.world_model), ("behaviour.", trainer.behaviour)):
+        part = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        try:
+            net.load_state_dict(part, strict=True)
+        except RuntimeError as error:
+            detail = " ".join(str(error).split())[:160]
+            raise UserError(f"{source}: weights do not fit these networks ({detail})") from None
+
+
+def _load_adam(adam: torch.optim.Adam, prefix: str, tensors: dict[str, Tensor]) -> None:
+    parameters: list[Tensor] = adam.param_groups[0]["params"]
+    saved: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".")
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                # The fused update walks through memory: moments must lie there as the weights do (channels_last).
+                tensor = torch.empty_like(parameter).copy_(tensor)
+            saved.setdefault(int(index), {})[key] = tensor
+    adam.load_state_dict({"state": saved, "param_groups": adam.state_dict()["param_groups"]})
+
+
+def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path) -> None:
+    """Everything but the number of steps must be as it was."""
+    try:
+        then = LearnerConfig.model_validate(saved).model_dump(mode="json")  # settings that are newer have their default
+    except ValueError:
+        then = saved
+    now = config.model_dump(mode="json")
+    different = sorted(key for key in now if now[key] != then.get(key) and key not in ("steps", "checkpoint_every"))
+    if different:
+        raise UserError(f"{directory}: the checkpoint was trained with another {different[0]}; train without --resume")
+
+
+def _replace(staging: Path, directory: Path) -> None:
+    """Swap folders; the old one is moved aside for the moment in between, so that one is always there."""
+    if not directory.exists():
+        os.rename(staging, directory)
+        return
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.rename(directory, old)
+    os.rename(staging, directory)
+    shutil.rmtree(old, ignore_errors=True)

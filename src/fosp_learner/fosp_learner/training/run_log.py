@@ -1,0 +1,146 @@
+"""What a run leaves behind and shows: losses.csv, TensorBoard scalars, and a live table on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from fosp_learner.training.run_clock import RunClock, duration
+
+_SHOWN = {
+    "world_model/reconstruction": ("image", "squared pixel error, foreground weighted up"),
+    "world_model/kl": ("latent", "KL of posterior and prior, nats, weighted"),
+    "world_model/reward": ("reward", "cross-entropy"),
+    "world_model/cost": ("cost", "cross-entropy, violations weighted up"),
+    "behaviour/cloning": ("cloning", "-log pi of the executed actions"),
+    "behaviour/actor": ("actor", "what the actor descends"),
+    "behaviour/q_r": ("Q_r", "return"),
+    "behaviour/q_h": ("Q_h", "reachability of the unsafe set"),
+    "behaviour/v_h": ("V_h", "the same at best"),
+    "behaviour/multiplier": ("lambda", "price of cost"),
+    "gradient/world_model": ("gradient", "norm, world model"),
+}
+"""Figures of the table: name and meaning."""
+_LINE = ("world_model/reconstruction", "world_model/kl", "behaviour/cloning", "behaviour/actor", "behaviour/q_h")
+"""Figures of a plain line."""
+_PLAIN_LINES = 20
+
+
+class SilentLog:
+    """What a process has that leaves the log to another one."""
+
+    def step(self, step: int, figures: dict[str, float]) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+class RunLog:
+    """Figures of each step, averaged over `every` steps. A context manager.
+
+    On a terminal a table that is drawn anew; elsewhere about twenty lines per run.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        phases: Sequence[tuple[str, int]],
+        done: int = 0,
+        every: int = 25,
+        console: Console | None = None,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._every, self._sums, self._count = every, {}, 0  # type: tuple[int, dict[str, float], int]
+        self._path = directory / "losses.csv"
+        if done == 0:
+            self._path.unlink(missing_ok=True)
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=done)
+        self._console = console or Console(stderr=True)
+        self._clock = RunClock(phases, done, time.monotonic())
+        self._now: dict[str, float] = {}
+        self._first: dict[str, float] = {}
+        self._least: dict[str, float] = {}
+        self._live: Live | None = None
+
+    def __enter__(self) -> RunLog:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self.table, refresh_per_second=2)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._board.close()
+
+    def step(self, step: int, figures: dict[str, float]) -> None:
+        """Figures of the update that made it `step` updates."""
+        self._clock.tick(step, time.monotonic())
+        for name, value in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        if self._count < self._every and step < self._clock.total:
+            return
+        means = {name: total / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        self._append(step, means)
+        for name, value in means.items():
+            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._first.setdefault(name, value)
+            self._least[name] = min(value, self._least.get(name, value))
+        self._now = means
+        if self._live is None and step % max(1, self._clock.total // _PLAIN_LINES) < self._every:
+            shown = "  ".join(f"{_SHOWN[name][0]} {means[name]:.3g}" for name in _LINE if name in means)
+            self._console.print(f"step {step}/{self._clock.total} {self._clock.summary()}  {shown}", soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """A line above the table."""
+        self._console.print(text, soft_wrap=True)
+
+    def metrics(self, step: int, metrics: dict[str, float]) -> None:
+        """Validation figures."""
+        for name, value in metrics.items():
+            self._board.add_scalar(f"validation/{name}", value, step)  # type: ignore[no-untyped-call]
+
+    def table(self) -> RenderableType:
+        """Progress with the time that is left, and how the figures have moved since the run began."""
+        clock = self._clock
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        head = Text.assemble(
+            (f"{clock.phase}  ", "bold"),
+            f"step {clock.step} of {clock.total}  {clock.summary()}, {duration(clock.elapsed_s)} so far, "
+            f"memory {peak:.1f} GiB at most",
+        )
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("figure")
+        for column in ("first", "now", "least"):
+            table.add_column(column, justify="right")
+        table.add_column("", style="dim")
+        for name, (short, meaning) in _SHOWN.items():
+            if name in self._first:
+                current = f"{self._now[name]:.3g}" if name in self._now else "-"
+                table.add_row(short, f"{self._first[name]:.3g}", current, f"{self._least[name]:.3g}", meaning)
+        return Group(head, ProgressBar(clock.total, clock.step, width=60), table)
+
+    def _append(self, step: int, means: dict[str, float]) -> None:
+        """One row per figure: figures come and go with the phases, so a row per step would not stay rectangular."""
+        new = not self._path.exists()
+        with self._path.open("a", newline="") as stream:
+            writer = csv.writer(stream)
+            if new:
+                writer.writerow(("step", "figure", "value"))
+            writer.writerows((step, name, f"{value:.6g}") for name, value in sorted(means.items()))

@@ -1,0 +1,1 @@
+"""Image sources of the camera node: RealSense, OpenCV, recordings."""

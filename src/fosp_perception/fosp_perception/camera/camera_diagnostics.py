@@ -1,0 +1,71 @@
+"""What camera_node tells on /diagnostics: rate, losses, temperature, and what is wrong, in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from fosp_perception.camera.frame_statistics import FrameStatistics
+
+SLOW = 0.9
+"""Below this share of the rate that was asked for, the rate is warned of."""
+HOT_C = 70.0
+"""RealSense cameras throttle and fail not far above."""
+
+
+@dataclass
+class CameraReport:
+    """The state of one camera between two diagnostics; `lost` says why there are no frames, and is empty else."""
+
+    node: str
+    source: str
+    rate_hz: float
+    lost: str = ""
+    warnings: tuple[str, ...] = ()
+    details: dict[str, str] = field(default_factory=dict)
+    latency_s: float = float("nan")
+    """From exposure to publishing, of the newest frame."""
+    reconnects: int = 0
+    dropped_before: int = 0
+
+
+def diagnostic_array(
+    report: CameraReport, statistics: FrameStatistics, active: bool, monotonic_s: float
+) -> DiagnosticArray:
+    """One status: ERROR without frames, WARN with something to mend, else OK. The stamp is left to the caller."""
+    rate_hz = statistics.rate_hz(monotonic_s)
+    problems = list(report.warnings)
+    newly = statistics.dropped - report.dropped_before
+    report.dropped_before = statistics.dropped
+    if newly:
+        problems.append(f"{newly} frames lost in the last second")
+    if active and rate_hz < SLOW * report.rate_hz:
+        problems.append(f"{rate_hz:.1f} Hz instead of {report.rate_hz:g}")
+    problems += [
+        f"{name.removesuffix('_c')} {value} °C"
+        for name, value in report.details.items()
+        if name.endswith("_c") and float(value) > HOT_C
+    ]
+    if report.lost:
+        level, text = DiagnosticStatus.ERROR, report.lost
+    elif problems:
+        level, text = DiagnosticStatus.WARN, "; ".join(problems)
+    else:
+        level, text = DiagnosticStatus.OK, f"{rate_hz:.1f} Hz" if active else "not active"
+    values = {
+        "rate_hz": f"{rate_hz:.2f}",
+        "frames": str(statistics.frames),
+        "dropped": str(statistics.dropped),
+        "latency_ms": f"{report.latency_s * 1e3:.1f}",
+        "reconnects": str(report.reconnects),
+        **report.details,
+    }
+    status = DiagnosticStatus(
+        level=level,
+        name=f"{report.node}: camera",
+        hardware_id=report.source,
+        message=text,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+    return DiagnosticArray(status=[status])

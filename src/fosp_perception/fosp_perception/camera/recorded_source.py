@@ -1,0 +1,166 @@
+"""Recorded images as a camera: a bag, or a folder of images. No ROS node in here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+
+from fosp_core.bag_types import typestore
+from fosp_core.errors import UserError
+from fosp_core.ros.image_message import rgb_view
+from fosp_perception.camera.image_source import Frame, Intrinsics, SourceLost
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+COMPRESSED = "/compressed"
+"""What image_transport adds to the name of a topic."""
+END = "end of the recording"
+
+
+class Recording:
+    """What bags and folders have in common."""
+
+    paced = True
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+
+    def details(self) -> dict[str, str]:
+        return {}
+
+
+class FolderSource(Recording):
+    """The images of a folder in the order of their names."""
+
+    def __init__(self, folder: Path, loop: bool) -> None:
+        super().__init__(folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder of images")
+        self._paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not self._paths:
+            raise UserError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        self._loop = loop
+        self._next = 0
+        self.intrinsics = Intrinsics()
+        self.size = _read_image(self._paths[0]).shape[:2]
+
+    def read(self) -> Frame:
+        if self._next == len(self._paths):
+            if not self._loop:
+                raise SourceLost(END, comes_back=False)
+            self._next = 0
+        path = self._paths[self._next]
+        self._next += 1
+        frame = _read_image(path)
+        _check_size(frame, self.size, str(path))
+        return Frame(frame)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class BagSource(Recording):
+    """The frames of one image topic of a rosbag2 folder, in the order in which they were recorded."""
+
+    def __init__(self, path: Path, topic: str, loop: bool) -> None:
+        super().__init__(path)
+        self._path, self._loop = path, loop
+        self._reader = _open_bag(path)
+        try:
+            self._topic = self._choose_topic(topic)
+            self._frames = self._read_all()
+            self._ahead: NDArray[np.uint8] | None = next(self._frames, None)
+            if self._ahead is None:
+                raise UserError(f"{path}: holds no message on {self._topic}")
+            self.size = self._ahead.shape[:2]
+            self.intrinsics = self._read_intrinsics()
+        except UserError:
+            self.close()
+            raise
+
+    def read(self) -> Frame:
+        frame, self._ahead = self._ahead, None
+        if frame is None:
+            frame = next(self._frames, None)
+        if frame is None and self._loop:
+            self._frames = self._read_all()
+            frame = next(self._frames, None)
+        if frame is None:
+            raise SourceLost(END, comes_back=False)
+        _check_size(frame, self.size, f"{self._path}, {self._topic}")
+        return Frame(frame)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _choose_topic(self, wanted: str) -> str:
+        """`wanted` where the bag has it, raw or compressed, else the bag's only image topic."""
+        topics = sorted({c.topic for c in self._reader.connections if c.msgtype in IMAGE_TYPES})
+        for name in (wanted.lstrip("/"), wanted.lstrip("/") + COMPRESSED):
+            for topic in topics:
+                if topic.lstrip("/") == name:
+                    return topic
+        if len(topics) != 1:
+            held = f"its image topics are {', '.join(topics)}" if topics else "it holds no image topic"
+            raise UserError(f"{self._path}: no image topic {wanted}; {held}")
+        return topics[0]
+
+    def _messages(self, topics: set[str]) -> Iterator[Any]:
+        connections = [c for c in self._reader.connections if c.topic in topics]
+        try:
+            for connection, _, data in self._reader.messages(connections):
+                yield typestore().deserialize_cdr(data, connection.msgtype)
+        except UserError:
+            raise
+        except Exception as error:  # a damaged file surfaces as any of a dozen types from rosbags, zstd and struct
+            raise UserError(f"{self._path}: damaged bag ({error or type(error).__name__})") from None
+
+    def _read_all(self) -> Iterator[NDArray[np.uint8]]:
+        for message in self._messages({self._topic}):
+            yield rgb_view(message)
+
+    def _read_intrinsics(self) -> Intrinsics:
+        """Of the first camera_info that lies beside the image topic, if any."""
+        beside = self._topic.removesuffix(COMPRESSED).rsplit("/", 1)[0] + "/camera_info"
+        topics = {c.topic for c in self._reader.connections if c.msgtype == INFO_TYPE and c.topic == beside}
+        message = next(self._messages(topics), None) if topics else None
+        if message is None:
+            return Intrinsics()
+        return Intrinsics(
+            message.distortion_model, tuple(message.d), tuple(message.k), tuple(message.r), tuple(message.p)
+        )
+
+
+def _open_bag(path: Path) -> AnyReader:
+    if not (path / "metadata.yaml").is_file():
+        raise UserError(f"{path}: not a bag (a folder with metadata.yaml and the recording)")
+    reader = AnyReader([path], default_typestore=typestore())
+    try:
+        reader.open()
+    except Exception as error:  # a damaged file surfaces as any of a dozen types from rosbags, YAML and struct
+        raise UserError(f"{path}: damaged bag ({str(error) or type(error).__name__})") from None
+    return reader
+
+
+def _read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a file."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"{path}: not an image that can be decoded")
+    return np.ascontiguousarray(image[..., ::-1], np.uint8)
+
+
+def _check_size(frame: NDArray[np.uint8], size: tuple[int, ...], source: str) -> None:
+    if frame.shape[:2] != size:
+        raise UserError(
+            f"{source}: a frame of {frame.shape[1]}x{frame.shape[0]} among frames of {size[1]}x{size[0]}; "
+            "a camera has one size"
+        )

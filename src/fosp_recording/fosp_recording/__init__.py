@@ -1,0 +1,1 @@
+"""Nodes that record: episodes, feedback and the black box."""

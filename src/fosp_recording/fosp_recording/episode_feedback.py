@@ -1,0 +1,171 @@
+"""From rules that hold or not to the feedback of each camera frame of an episode. Pure: time is passed in.
+
+An episode begins with the first frame after `start`, and ends with the first frame after something ended it. Whatever
+happened between two frames counts for the later one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fosp_recording.feedback_rules import AnyRule, FeedbackConfig, GoalRule, MeasuredRule
+
+
+@dataclass(frozen=True)
+class StepValues:
+    """fosp_msgs/StepFeedback without its header."""
+
+    episode: int
+    is_first: bool
+    reward: float
+    cost: float
+    terminal: bool
+    is_last: bool
+    success: bool
+    distance: float
+
+
+@dataclass
+class _Interval:
+    """What has happened since the last frame."""
+
+    reward: float = 0.0
+    cost: float = 0.0
+    success: bool = False
+    failed: bool = False
+
+
+class EpisodeFeedback:
+    """Times are monotonic s for receipts, and s of header stamps for frames."""
+
+    def __init__(self, config: FeedbackConfig) -> None:
+        self._config = config
+        self._holds = [False] * len(config.rules)
+        self._heard_s = [-math.inf] * len(config.rules)
+        self._interval = _Interval()
+        self._distance = self._framed_distance = math.nan
+        self._starting = self._stopping = False
+        self._first_s: float | None = None
+        self._last_s = 0.0
+        self.episode = -1
+        self.ended_because = ""
+        """Of the last episode, in words."""
+
+    @property
+    def running(self) -> bool:
+        """Whether an episode runs or is about to begin."""
+        return self._starting or self._first_s is not None
+
+    # -- orders --------------------------------------------------------------------------------------
+    def start(self, now_s: float, episode: int | None = None) -> str:
+        """Begin an episode with the next frame, by default the next in number; returns why not, or nothing."""
+        if self.running:
+            return f"episode {self.episode} is still running"
+        silent = self.silent(now_s)
+        if silent:
+            return f"no message on {', '.join(silent)}: its rules cannot be judged"
+        ending = [rule.topic for rule in self._held() if rule.success or rule.ends]
+        if ending:
+            return f"a rule on {', '.join(ending)} holds already: the episode would end at once"
+        self.episode = self.episode + 1 if episode is None else episode
+        self._starting, self._stopping, self._interval = True, False, _Interval()
+        return ""
+
+    def stop(self) -> str:
+        """End the episode with the next frame, neither as a success nor as a failure; returns why not, or nothing."""
+        if not self.running:
+            return "no episode is running"
+        self._stopping = True
+        return ""
+
+    def succeed(self) -> str:
+        """End it as a success: the operator says so."""
+        if self._first_s is None:
+            return "no episode is running"
+        self._interval.success = True
+        return ""
+
+    # -- measurements --------------------------------------------------------------------------------
+    def observe(self, index: int, holds: bool, now_s: float, distance: float = math.nan) -> None:
+        """A message for rule `index` of the configuration, and whether its condition holds by it."""
+        rule = self._config.rules[index]
+        came_true = holds and not self._holds[index]
+        self._holds[index], self._heard_s[index] = holds, now_s
+        if isinstance(rule, GoalRule):
+            self._distance = distance
+        if holds:
+            interval = self._interval
+            interval.cost = max(interval.cost, rule.cost)
+            interval.reward += rule.reward if came_true else 0.0
+            interval.success |= rule.success
+            interval.failed |= rule.ends and not rule.success
+
+    def silent(self, now_s: float) -> list[str]:
+        """Topics of measured rules without a message for too long."""
+        return sorted(
+            {
+                rule.topic
+                for rule, heard_s in zip(self._config.rules, self._heard_s, strict=True)
+                if isinstance(rule, MeasuredRule) and not now_s - heard_s <= rule.stale_s
+            }
+        )
+
+    def frame(self, stamp_s: float, now_s: float) -> StepValues | None:
+        """The feedback of a camera frame; None outside of episodes, and for a frame that is not newer than the last."""
+        if self._starting:
+            return self._begin(stamp_s)
+        if self._first_s is None or stamp_s <= self._last_s:
+            return None
+        interval, self._interval = self._interval, self._standing()
+        reward = interval.reward - self._config.time_penalty * (stamp_s - self._last_s) + self._progress()
+        self.ended_because = self._ended_because(interval, stamp_s - self._first_s, now_s)
+        is_last = bool(self.ended_because)
+        values = StepValues(
+            episode=self.episode,
+            is_first=False,
+            reward=reward,
+            cost=interval.cost,
+            terminal=interval.success or interval.failed,
+            is_last=is_last,
+            success=interval.success,
+            distance=self._distance,
+        )
+        self._last_s, self._framed_distance = stamp_s, self._distance
+        if is_last:
+            self._first_s = None
+        return values
+
+    def _begin(self, stamp_s: float) -> StepValues:
+        self._starting, self._first_s, self._last_s = False, stamp_s, stamp_s
+        self._interval, self._framed_distance = self._standing(), self._distance
+        return StepValues(self.episode, True, 0.0, 0.0, False, False, False, self._distance)
+
+    def _standing(self) -> _Interval:
+        """A new interval: cost and ends of rules that still hold begin with it."""
+        held = self._held()
+        return _Interval(
+            cost=max((rule.cost for rule in held), default=0.0),
+            success=any(rule.success for rule in held),
+            failed=any(rule.ends and not rule.success for rule in held),
+        )
+
+    def _held(self) -> list[AnyRule]:
+        return [rule for rule, holds in zip(self._config.rules, self._holds, strict=True) if holds]
+
+    def _progress(self) -> float:
+        scale = next((rule.progress_reward for rule in self._config.rules if isinstance(rule, GoalRule)), 0.0)
+        gained = self._framed_distance - self._distance
+        return scale * gained if math.isfinite(gained) else 0.0
+
+    def _ended_because(self, interval: _Interval, elapsed_s: float, now_s: float) -> str:
+        silent = self.silent(now_s)
+        if interval.success:
+            return "goal reached"
+        if interval.failed:
+            return "a rule ended it"
+        if silent:
+            return f"cut off: no message on {', '.join(silent)}"
+        if self._stopping:
+            return "stopped by the operator"
+        return "time limit" if elapsed_s >= self._config.time_limit_s else ""

@@ -1,0 +1,167 @@
+"""fosp/feedback on a robot: reward, cost, success and episode ends by configured rules, one for each camera frame."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, WrenchStamped
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import CameraInfo, Image, JointState, Joy, LaserScan
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from fosp_core import topics
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_core.ros.image_message import image_view
+from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
+from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.stamps import seconds
+from fosp_core.specs import read_robot
+from fosp_msgs.msg import StepFeedback
+from fosp_msgs.srv import ResetEpisode
+from fosp_recording.episode_feedback import EpisodeFeedback
+from fosp_recording.feedback_rules import (
+    BumperRule,
+    ButtonRule,
+    DepthRule,
+    EffortRule,
+    GoalRule,
+    ScanRule,
+    WrenchRule,
+    read_feedback_config,
+)
+from fosp_recording.recorded_topics import frame_topic
+
+
+class FeedbackNode(ManagedNode):
+    """Publishes fosp/feedback from the start of an episode to its end.
+
+    Parameters: `rules` (file, see feedback_rules.FeedbackConfig), `robot` (robot configuration). The moments of frames
+    are those of the camera_info beside the robot's first camera. Services: fosp/reset_episode (start an episode, as a
+    simulator does), ~/stop, ~/success (std_srvs/Trigger).
+    """
+
+    def __init__(self) -> None:
+        super().__init__("feedback_node")
+        self.declare_parameter("rules", "")
+        self.declare_parameter("robot", "")
+        self._made: list[Any] = []
+        self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_start)
+        self.create_service(Trigger, "~/stop", lambda request, response: self._order(response, "stop"))
+        self.create_service(Trigger, "~/success", lambda request, response: self._order(response, "succeed"))
+
+    # -- lifecycle -----------------------------------------------------------------------------------
+    def configure(self) -> None:
+        robot = read_robot(path_parameter(self, "robot"))
+        self._config = read_feedback_config(path_parameter(self, "rules"))
+        self._episodes = EpisodeFeedback(self._config)
+        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
+        self._made = [self.create_gated_subscription(CameraInfo, frame_topic(robot), self._on_frame, qos.SENSOR)]
+        for index, rule in enumerate(self._config.rules):
+            message_type, read = self._reader(index, rule)
+            self._made.append(self.create_gated_subscription(message_type, rule.topic, read, qos.SENSOR))
+
+    def activate(self) -> None:
+        episode = self._episodes.episode
+        self._episodes = EpisodeFeedback(self._config)
+        self._episodes.episode = episode
+
+    def cleanup(self) -> None:
+        for subscription in self._made:
+            self.destroy_subscription(subscription)
+        self._made = []
+
+    # -- measurements --------------------------------------------------------------------------------
+    def _reader(self, index: int, rule: Any) -> tuple[Any, Callable[[Any], None]]:
+        """Message type of a rule's topic, and what to do with its messages."""
+        if isinstance(rule, GoalRule):
+            return (PoseStamped if rule.type == "PoseStamped" else Odometry), lambda m: self._on_pose(index, rule, m)
+        message_type, holds = _CONDITIONS[type(rule)]
+
+        def read(message: Any) -> None:
+            self._episodes.observe(index, holds(rule, message), time.monotonic())
+
+        return message_type, read
+
+    def _on_pose(self, index: int, rule: GoalRule, message: PoseStamped | Odometry) -> None:
+        pose = message.pose if isinstance(message, PoseStamped) else message.pose.pose
+        position = (pose.position.x, pose.position.y, pose.position.z)
+        self._episodes.observe(index, rule.holds(position), time.monotonic(), rule.distance(position))
+
+    def _on_frame(self, message: CameraInfo) -> None:
+        values = self._episodes.frame(seconds(message.header.stamp), time.monotonic())
+        if values is None:
+            return
+        feedback = StepFeedback(header=message.header, **vars(values))
+        self._feedback.publish(feedback)
+        if values.is_first:
+            self.get_logger().info(f"episode {values.episode} begins")
+        if values.is_last:
+            self.get_logger().info(f"episode {values.episode} ends: {self._episodes.ended_because}")
+
+    # -- operator ------------------------------------------------------------------------------------
+    def _on_start(self, request: ResetEpisode.Request, response: ResetEpisode.Response) -> ResetEpisode.Response:
+        if not self.is_active:
+            response.message = "the feedback node is not active"
+            return response
+        following = request.episode == ResetEpisode.Request.EPISODE_NEXT
+        if not following and not 0 <= request.episode < 2**32:
+            response.message = f"episode must be 0 or more, or {ResetEpisode.Request.EPISODE_NEXT} for the next one"
+            return response
+        refusal = self._episodes.start(time.monotonic(), None if following else request.episode)
+        response.success, response.episode = not refusal, max(self._episodes.episode, 0)
+        response.message = refusal or f"episode {self._episodes.episode} begins with the next frame"
+        return response
+
+    def _order(self, response: Trigger.Response, order: str) -> Trigger.Response:
+        if not self.is_active:
+            response.message = "the feedback node is not active"
+            return response
+        refusal = getattr(self._episodes, order)()
+        response.success = not refusal
+        response.message = refusal or f"episode {self._episodes.episode} ends with the next frame"
+        return response
+
+
+def _effort(rule: EffortRule, message: JointState) -> bool:
+    efforts = [float(value) for value in message.effort]
+    return rule.holds(dict(zip(message.name, efforts or [math.nan] * len(message.name), strict=False)))
+
+
+def _wrench(rule: WrenchRule, message: WrenchStamped) -> bool:
+    force, torque = message.wrench.force, message.wrench.torque
+    return rule.holds((force.x, force.y, force.z), (torque.x, torque.y, torque.z))
+
+
+def _depth(rule: DepthRule, message: Image) -> bool:
+    depth = image_view(message)
+    if depth.dtype != np.uint16:
+        raise UserError(f"{rule.topic}: depth must be 16UC1 in mm, is {message.encoding}")
+    return rule.holds(depth)
+
+
+def _scan(rule: ScanRule, message: LaserScan) -> bool:
+    return rule.holds(np.asarray(message.ranges, np.float32), message.range_min)
+
+
+_CONDITIONS: dict[type, tuple[Any, Callable[[Any, Any], bool]]] = {
+    EffortRule: (JointState, _effort),
+    WrenchRule: (WrenchStamped, _wrench),
+    DepthRule: (Image, _depth),
+    ScanRule: (LaserScan, _scan),
+    BumperRule: (Bool, lambda rule, message: rule.holds(message.data)),
+    ButtonRule: (Joy, lambda rule, message: rule.holds(list(message.buttons))),
+}
+
+
+def main() -> None:
+    end_process(run_node(FeedbackNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+from setuptools import find_packages, setup
+
+package_name = "fosp_recording"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    package_data={package_name: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + package_name]),
+        ("share/" + package_name, ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
+    zip_safe=True,
+    maintainer="fosp maintainers",
+    maintainer_email="fosp@example.org",
+    description="Recorder, feedback and black-box nodes of fosp.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "black_box_node = fosp_recording.black_box_node:main",
+            "feedback_node = fosp_recording.feedback_node:main",
+            "recorder_node = fosp_recording.recorder_node:main",
+        ]
+    },
+)

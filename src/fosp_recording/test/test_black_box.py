@@ -1,0 +1,95 @@
+"""The bag of the last seconds before a stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rosbags.highlevel import AnyReader
+
+from fosp_core.bag_types import typestore
+from fosp_recording.black_box import PREFIX, Heard, Memory, make_room, write_box
+
+S = 1_000_000_000
+BOOL = {"/estop": "std_msgs/msg/Bool"}
+
+
+def heard(at_s: float, size: int = 10, ahead_s: float = 0.0) -> Heard:
+    """By the monotonic clock; the wall clock is `ahead_s`."""
+    return Heard("/estop", round((at_s + ahead_s) * S), bytes(size), at_s)
+
+
+def test_memory_keeps_the_last_seconds_in_order():
+    memory = Memory(30.0, 10**9)
+    for second in range(100):
+        memory.add(heard(second))
+    assert [message.receipt_ns // S for message in memory.messages()] == list(range(69, 100))
+
+
+def test_memory_stays_below_its_limit_by_forgetting_the_oldest():
+    memory = Memory(30.0, 1000)
+    for tenth in range(100):
+        memory.add(heard(tenth / 10, size=100))
+    messages = memory.messages()
+    assert sum(len(message.data) for message in messages) == 1000
+    assert messages[-1].receipt_ns == round(9.9 * S)
+    assert memory.seconds == pytest.approx(0.9), "it says how far back it goes"
+
+
+def test_a_clock_that_is_set_does_not_make_memory_forget():
+    memory = Memory(30.0, 10**9)
+    memory.add(heard(0.0))
+    memory.add(heard(1.0, ahead_s=3600.0))
+    memory.add(heard(2.0, ahead_s=-3600.0))
+    assert len(memory.messages()) == 3
+    assert memory.seconds == 2.0
+
+
+def bool_message(value: bool) -> bytes:
+    store = typestore()
+    return bytes(store.serialize_cdr(store.types["std_msgs/msg/Bool"](data=value), "std_msgs/msg/Bool"))
+
+
+def test_a_box_is_a_bag_that_other_tools_read(tmp_path: Path):
+    folder = tmp_path / f"{PREFIX}1"
+    messages = [Heard("/estop", i * S, bool_message(i == 2), i) for i in range(1, 4)]
+    write_box(folder, messages, BOOL, {"cause": "pressed"})
+    with AnyReader([folder], default_typestore=typestore()) as reader:
+        values = [
+            (stamp, reader.deserialize(data, connection.msgtype).data) for connection, stamp, data in reader.messages()
+        ]
+    assert values == [(1 * S, False), (2 * S, True), (3 * S, False)]
+    assert "pressed" in (folder / "metadata.yaml").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_box_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path):
+    with pytest.raises(Exception, match="nothing"):
+        write_box(tmp_path / f"{PREFIX}1", _failing(), BOOL, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def _failing():
+    yield heard(1)
+    raise OSError("nothing more")
+
+
+def boxes(directory: Path, count: int, size: int) -> None:
+    for i in range(count):
+        (directory / f"{PREFIX}{i}").mkdir()
+        (directory / f"{PREFIX}{i}" / "data.mcap").write_bytes(bytes(size))
+
+
+def test_the_oldest_boxes_make_room_and_nothing_else_is_touched(tmp_path: Path):
+    boxes(tmp_path, 5, 100)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / f".partial_{PREFIX}9").mkdir()
+    removed = make_room(tmp_path, 250)
+    assert [path.name for path in removed] == [f"{PREFIX}{i}" for i in range(3)]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{PREFIX}3", f"{PREFIX}4", "mine"}
+
+
+def test_the_newest_box_stays_even_if_it_is_too_large(tmp_path: Path):
+    boxes(tmp_path, 2, 1000)
+    make_room(tmp_path, 10)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{PREFIX}1"]

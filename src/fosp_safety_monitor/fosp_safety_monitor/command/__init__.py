@@ -1,0 +1,1 @@
+"""The command stream: the robot side of the monitor."""

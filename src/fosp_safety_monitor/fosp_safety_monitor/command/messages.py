@@ -1,0 +1,129 @@
+"""ROS messages <-> the inputs and verdicts of the safety monitor."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
+
+from fosp_core.clock import Received
+from fosp_core.ros.command_message import pose_values
+from fosp_core.ros.model_parameters import float_field
+from fosp_core.ros.stamps import nanoseconds, seconds, time_message
+from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
+from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
+from fosp_safety_monitor.judge.pose_target import Pose
+from fosp_safety_monitor.judge.verdict import Frame, Verdict
+
+UNIT_TOLERANCE = 0.01
+"""By which the norm of a quaternion may differ from 1: drivers round."""
+
+
+def latent_input(message: Latent, receipt_s: float) -> LatentInput:
+    """`receipt_s` on the monotonic clock."""
+    return LatentInput(
+        step=message.step,
+        model_id=message.model_id,
+        frame=_frame(message.header),
+        receipt_s=receipt_s,
+        deter=np.frombuffer(message.deter, np.float32),
+        stoch=np.frombuffer(message.stoch, np.float32),
+        surprise=message.surprise,
+        repeated_image=message.repeated_image,
+        contrast=message.contrast,
+    )
+
+
+def proposal_input(message: ActionProposal, receipt_s: float) -> ProposalInput:
+    """The candidates' actions and the choice; what the policy says of their values is not looked at."""
+    sizes = {len(candidate.action) for candidate in message.candidates}
+    actions = None
+    if len(sizes) <= 1:
+        size = sizes.pop() if sizes else 0
+        content = b"".join(candidate.action.tobytes() for candidate in message.candidates)
+        actions = np.frombuffer(content, np.float32).reshape(len(message.candidates), size)
+    return ProposalInput(
+        step=message.step,
+        model_id=message.model_id,
+        frame=_frame(message.header),
+        receipt_s=receipt_s,
+        actions=actions,
+        chosen=message.chosen,
+    )
+
+
+def robot_state_received(message: JointState | Odometry, receipt_s: float) -> Received | None:
+    """When joint states or odometry came; None when positions are missing or not finite: as if it had not come."""
+    if isinstance(message, JointState):
+        positions = message.position
+    else:
+        point = message.pose.pose.position
+        positions = (point.x, point.y, point.z)
+    if not len(positions) or not all(map(math.isfinite, positions)):
+        return None
+    return Received(seconds(message.header.stamp), receipt_s)
+
+
+def pose_received(
+    message: PoseStamped, receipt_s: float, frame_id: str
+) -> tuple[Received, tuple[float, float, float]] | None:
+    """When a pose came and its position, m; None when it is not finite or not in `frame_id`: as if it had not come."""
+    point = message.pose.position
+    position = (point.x, point.y, point.z)
+    if message.header.frame_id != frame_id or not all(map(math.isfinite, position)):
+        return None
+    return Received(seconds(message.header.stamp), receipt_s), position
+
+
+def measured_pose(message: PoseStamped) -> Pose | None:
+    """The whole pose; None when its orientation is no unit quaternion."""
+    values = pose_values(message)
+    norm = float(np.linalg.norm(values[3:]))
+    if not abs(norm - 1.0) <= UNIT_TOLERANCE or not np.isfinite(values).all():
+        return None
+    return Pose(values[:3], values[3:] / norm)
+
+
+def fill_pose(message: PoseStamped, pose: Pose) -> None:
+    """Write a pose, m, into a message."""
+    p, q = message.pose.position, message.pose.orientation
+    p.x, p.y, p.z = pose.position.tolist()
+    q.x, q.y, q.z, q.w = pose.orientation.tolist()
+
+
+def verdict_message(verdict: Verdict) -> SafetyVerdict:
+    """Field by field; times in whole nanoseconds as they came."""
+    return SafetyVerdict(
+        decision=int(verdict.decision),
+        reason=int(verdict.reason),
+        reason_text=verdict.reason_text,
+        header=Header(stamp=time_message(verdict.frame.stamp_ns), frame_id=verdict.frame.frame_id),
+        step=verdict.step,
+        model_id=verdict.model_id,
+        shadow=verdict.shadow,
+        action_in=float_field(np.array(verdict.action_in, np.float32)),
+        action_out=float_field(np.array(verdict.action_out, np.float32)),
+        candidate=verdict.candidate,
+        speed_scale=verdict.speed_scale,
+        limited=verdict.limited,
+        q_h=verdict.q_h,
+        q_h_out=verdict.q_h_out,
+        v_h=verdict.v_h,
+        eps=verdict.eps,
+        surprise=verdict.surprise,
+        surprise_limit=verdict.surprise_limit,
+        image_age_s=verdict.image_age_s,
+        image_age_limit_s=verdict.image_age_limit_s,
+        robot_state_age_s=verdict.robot_state_age_s,
+        robot_state_age_limit_s=verdict.robot_state_age_limit_s,
+        decision_s=verdict.decision_s,
+        decided=time_message(round(verdict.decided_s * 1e9)),
+    )
+
+
+def _frame(header: Header) -> Frame:
+    return Frame(nanoseconds(header.stamp), header.frame_id)

@@ -1,0 +1,195 @@
+"""The robot's side of a node that commands it: state, pose and emergency stop in, the command stream out."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+
+from fosp_core.clock import Now, Received, age
+from fosp_core.errors import UserError
+from fosp_core.ros import qos
+from fosp_core.ros.command_message import command_message_type
+from fosp_core.ros.lifecycle import ManagedNode
+from fosp_core.ros.twist_message import fill_twist
+from fosp_core.specs import RobotConfig
+from fosp_safety_monitor.command.command_stream import CommandStream
+from fosp_safety_monitor.command.messages import fill_pose, measured_pose, pose_received, robot_state_received
+from fosp_safety_monitor.judge.pose_target import Lead, Pose, PoseTarget
+
+ZEROS_BEFORE_SILENCE = 5
+"""Zero commands that end the stream, so that the loss of one leaves no motion."""
+STOP_TIMEOUT_S = 3.0
+WATCH_PERIOD_S = 0.05
+"""Between two looks for others in command."""
+FIRST_POSE_AGE_S = 0.1
+"""A target pose begins at a measured pose that is no older."""
+
+
+class Judge(Protocol):
+    """What decides on the commands: SafetyMonitor, or OperatorGuard."""
+
+    def receive_robot_state(self, received: Received) -> None: ...
+
+    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None: ...
+
+    def receive_estop(self, pressed: bool, receipt_s: float) -> None: ...
+
+    def see_target(self, lead: Lead) -> None: ...
+
+    def halt(self) -> tuple[float, ...]: ...
+
+
+class RobotSide:
+    """Subscriptions and command publisher of one robot, from configuration to clean-up.
+
+    The publisher is a plain one: a lifecycle publisher would be silent exactly when the last stop has to go out.
+    A robot that takes poses is sent the integral of the commands: zero holds the target where it is.
+    `judge` gives what listens and decides at the moment; `heard` is called with the kind of each message that counts.
+    """
+
+    def __init__(
+        self,
+        node: ManagedNode,
+        robot: RobotConfig,
+        judge: Callable[[], Judge],
+        heard: Callable[[str], None] = lambda kind: None,
+    ) -> None:
+        self._node, self._robot, self._judge, self._heard = node, robot, judge, heard
+        self._command: TwistStamped | Twist | PoseStamped = command_message_type(robot)()
+        if not isinstance(self._command, Twist):
+            self._command.header.frame_id = robot.action.frame_id
+        self._measured: tuple[Received, Pose] | None = None
+        self._target: PoseTarget | None = None
+        self._sent_s = 0.0
+        self._publisher = node.create_publisher(type(self._command), robot.command_topic, qos.COMMAND)
+        state_type = JointState if robot.state_type == "JointState" else Odometry
+        gated = node.create_gated_subscription
+        self._subscriptions = [gated(state_type, robot.state_topic, self._on_robot_state, qos.SENSOR)]
+        if robot.pose_topic:
+            self._subscriptions.append(gated(PoseStamped, robot.pose_topic, self._on_pose, qos.SENSOR))
+        if robot.estop_topic:
+            self._subscriptions.append(gated(Bool, robot.estop_topic, self._on_estop, qos.SENSOR))
+        self._ending = threading.Event()
+        self.stream: CommandStream | None = None
+        """While commands are sent."""
+
+    @property
+    def topic(self) -> str:
+        """Of the commands, resolved."""
+        return str(self._publisher.topic_name)
+
+    def other_commanders(self) -> tuple[str, ...]:
+        """Nodes beside this one that publish on the robot's command topic at present; a second of its name is one."""
+        names = [
+            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            for info in self._node.get_publishers_info_by_topic(self.topic)
+        ]
+        if self._node.get_fully_qualified_name() in names:
+            names.remove(self._node.get_fully_qualified_name())
+        return tuple(sorted(names))
+
+    def close(self) -> None:
+        """Release publisher and subscriptions."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._node.destroy_publisher(self._publisher)
+
+    # -- the command stream --------------------------------------------------------------------------
+    def start(self, tick: Callable[[], None], failed: Callable[[str], None] = lambda text: None, cpu: int = -1) -> None:
+        """Call `tick` at the command rate, in a thread of its own, until `stop`; each call is to `send` one command.
+
+        `failed` is told in that thread of the error that ended it: there are no more commands then, so the robot's own
+        watchdog stops it within its command timeout. `cpu`: as of CommandStream.
+        """
+        zeros = 0
+
+        def send_next() -> bool:
+            nonlocal zeros
+            if not self._ending.is_set():
+                tick()
+                return True
+            command = self._judge().halt()
+            zeros = 0 if any(command) else zeros + 1
+            self.send(command)
+            return zeros < ZEROS_BEFORE_SILENCE
+
+        def on_failure(error: BaseException) -> None:
+            trace = "".join(traceback.format_exception(error))
+            failed(f"the command stream failed: {error}")
+            self._node.get_logger().fatal(f"the command stream failed, the robot's own timeout stops it:\n{trace}")
+
+        self._ending.clear()
+        self._measured = self._target = None
+        self.stream = CommandStream(1.0 / self._robot.command_rate_hz, send_next, on_failure, cpu)
+        self.stream.start()
+
+    def stop(self) -> None:
+        """Decelerate to zero, then fall silent. RuntimeError when the stream does not end."""
+        if self.stream is None:
+            return
+        self._ending.set()
+        if not self.stream.join(STOP_TIMEOUT_S):
+            raise RuntimeError(f"the command stream did not end within {STOP_TIMEOUT_S} s")
+        self.stream = None
+
+    def send(self, command: tuple[float, ...]) -> None:
+        """One command (n,) in m/s and rad/s to the robot."""
+        message = self._command
+        if isinstance(message, PoseStamped) and not self._fill_target(message, command):
+            return
+        if not isinstance(message, Twist):
+            message.header.stamp = self._node.get_clock().now().to_msg()
+        if not isinstance(message, PoseStamped):
+            twist = message.twist if isinstance(message, TwistStamped) else message
+            fill_twist(twist, list(command), self._robot.action)
+        self._publisher.publish(message)
+
+    def _fill_target(self, message: PoseStamped, command: tuple[float, ...]) -> bool:
+        """Write the next target pose; False while there is none, because no fresh pose was measured yet."""
+        measured, now_s = self._measured, time.monotonic()
+        if self._target is None:
+            now = Now(self._node.get_clock().now().nanoseconds * 1e-9, now_s)
+            if measured is None or age(measured[0], now, FIRST_POSE_AGE_S).stale_because:
+                return False
+            self._target, self._sent_s = PoseTarget(self._robot), now_s
+        assert measured is not None
+        fill_pose(message, self._target.follow(command, measured[1], now_s - self._sent_s))
+        self._sent_s = now_s
+        self._judge().see_target(self._target.lead(command, measured[1]))
+        return True
+
+    # -- inputs --------------------------------------------------------------------------------------
+    def _on_robot_state(self, message: JointState | Odometry) -> None:
+        received = robot_state_received(message, time.monotonic())
+        if received is None:
+            raise UserError(f"{self._robot.state_topic}: positions are missing or not finite; message ignored")
+        self._heard("robot state")
+        self._judge().receive_robot_state(received)
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        frame_id = self._robot.action.frame_id
+        pose = pose_received(message, time.monotonic(), frame_id)
+        if pose is None:
+            raise UserError(
+                f"{self._robot.pose_topic}: position must be finite and in frame '{frame_id}', "
+                f"is in '{message.header.frame_id}'; message ignored"
+            )
+        if isinstance(self._command, PoseStamped):
+            measured = measured_pose(message)
+            if measured is None:
+                raise UserError(f"{self._robot.pose_topic}: orientation must be a unit quaternion; message ignored")
+            self._measured = pose[0], measured
+        self._heard("pose")
+        self._judge().receive_pose(*pose)
+
+    def _on_estop(self, message: Bool) -> None:
+        self._heard("emergency stop")
+        self._judge().receive_estop(bool(message.data), time.monotonic())

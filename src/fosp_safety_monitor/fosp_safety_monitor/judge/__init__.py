@@ -1,0 +1,1 @@
+"""The judgement of a proposal: pure functions on frozen values."""

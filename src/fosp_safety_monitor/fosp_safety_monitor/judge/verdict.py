@@ -1,0 +1,95 @@
+"""What the safety monitor says: decisions, reasons, and the verdict that holds both with their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import nan
+
+from fosp_core.decisions import Decision, Reason
+
+GATES_IN_SHADOW = frozenset(
+    {
+        Reason.NOT_READY,
+        Reason.DEADLINE,
+        Reason.NOT_FINITE,
+        Reason.WRONG_SHAPE,
+        Reason.STALE_ROBOT_STATE,
+        Reason.ESTOP,
+        Reason.FOREIGN_COMMAND,
+        Reason.HELD_UP,
+        Reason.NOT_FOLLOWING,
+    }
+)
+"""What stops the robot in shadow mode, too: there is nothing that could be sent, no pose to hold the workspace by, a
+person wants it to stop, it is not alone in command, or it does not obey. Judgements of the model and of ages do not."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one check: the decision it asks for, and why, in words with the numbers."""
+
+    decision: Decision
+    reason: Reason
+    text: str
+
+
+PASSED = Finding(Decision.PASS, Reason.OK, "every check holds")
+
+
+def most_restrictive(findings: Iterable[Finding | None]) -> Finding:
+    """The finding with the most restrictive decision, the first of equals; PASSED when there is none."""
+    return max((finding for finding in findings if finding is not None), key=lambda f: f.decision, default=PASSED)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The camera frame that an input descends from."""
+
+    stamp_ns: int
+    """Header stamp, ROS clock; kept in whole nanoseconds, because it identifies the frame along the chain."""
+    frame_id: str = ""
+
+    @property
+    def stamp_s(self) -> float:
+        return self.stamp_ns * 1e-9
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one proposal, or to its absence. Field by field a fosp_msgs/SafetyVerdict; NaN: not evaluated."""
+
+    decision: Decision
+    reason: Reason
+    reason_text: str
+    frame: Frame
+    step: int
+    model_id: str
+    action_in: tuple[float, ...]
+    """Proposed action, normalised; empty when there was none."""
+    action_out: tuple[float, ...]
+    """Target sent towards the robot, normalised; zero for STOP and LATCH."""
+    candidate: int
+    """Index of the candidate that was let through (PASS, SUBSTITUTE, RECOVER)."""
+    decided_s: float
+    """When, on the ROS clock."""
+    eps: float
+    surprise_limit: float
+    image_age_limit_s: float
+    robot_state_age_limit_s: float
+    shadow: bool = False
+    """Judged and logged, not gating: `action_out` is what was proposed."""
+    speed_scale: float = 0.0
+    """Factor that the candidate was scaled by; 0 when nothing is let through."""
+    limited: bool = False
+    """The hard limits changed the command since the last verdict."""
+    q_h: float = nan
+    """Risk of the proposed action, by the monitor's own critic."""
+    q_h_out: float = nan
+    """Risk of the candidate let through."""
+    v_h: float = nan
+    surprise: float = nan
+    image_age_s: float = nan
+    robot_state_age_s: float = nan
+    decision_s: float = nan
+    """Time from receipt of the proposal to the verdict."""

@@ -1,0 +1,123 @@
+"""Verdicts from findings: fills in the numbers and the thresholds that they were held against."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import nan
+from typing import Any
+
+from fosp_core.clock import Now
+from fosp_core.decisions import Decision
+from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.judge.state import MonitorState, Standing
+from fosp_safety_monitor.judge.verdict import Finding, Frame, Verdict
+
+
+def verdict_on_proposal(
+    state: MonitorState,
+    proposal: ProposalInput,
+    latent: LatentInput | None,
+    values: CriticValues | None,
+    choice: int,
+    scale: float,
+    target: tuple[float, ...],
+    finding: Finding,
+    *,
+    robot: RobotStateInput,
+    thresholds: Thresholds,
+    now: Now,
+) -> Verdict:
+    """The answer to a proposal of which candidate `choice`, scaled by `scale`, goes on as `target` (scale 0: none)."""
+    passes = scale > 0.0
+    q_h = values.q_h if values is not None else ()
+    return Verdict(
+        decision=finding.decision,
+        reason=finding.reason,
+        reason_text=finding.text,
+        frame=proposal.frame,
+        step=proposal.step,
+        action_in=_proposed(proposal),
+        action_out=target,
+        candidate=choice if passes else max(0, proposal.chosen),
+        speed_scale=scale,
+        limited=state.limited,
+        q_h=q_h[proposal.chosen] if 0 <= proposal.chosen < len(q_h) else nan,
+        q_h_out=q_h[choice] if passes and 0 <= choice < len(q_h) else nan,
+        v_h=values.v_h if values is not None else nan,
+        surprise=latent.surprise if latent is not None else nan,
+        image_age_s=now.ros_s - proposal.frame.stamp_s,
+        decision_s=now.monotonic_s - proposal.receipt_s,
+        **_held_against(robot, thresholds, now),
+    )
+
+
+def verdict_of_order(
+    standing: Standing,
+    stopped: Finding,
+    proposal: ProposalInput,
+    order: Finding,
+    *,
+    robot: RobotStateInput,
+    thresholds: Thresholds,
+    now: Now,
+) -> Verdict:
+    """The answer to a proposal that is ignored: what stands goes on (or is stopped by now), with the reason ORDER."""
+    goes_on = stopped.decision < Decision.STOP
+    return replace(
+        standing.verdict,
+        decision=standing.verdict.decision if goes_on else stopped.decision,
+        reason=order.reason,
+        reason_text=order.text if goes_on else f"{order.text}; {stopped.text}",
+        frame=proposal.frame,
+        step=proposal.step,
+        action_in=_proposed(proposal),
+        action_out=standing.verdict.action_out if goes_on else (0.0,) * thresholds.action_size,
+        speed_scale=standing.verdict.speed_scale if goes_on else 0.0,
+        limited=False,
+        image_age_s=now.ros_s - proposal.frame.stamp_s,
+        decision_s=now.monotonic_s - proposal.receipt_s,
+        **_held_against(robot, thresholds, now),
+    )
+
+
+def verdict_without_proposal(
+    state: MonitorState, finding: Finding, robot: RobotStateInput, thresholds: Thresholds, now: Now
+) -> Verdict:
+    """What a command tick or a malformed latent gives: a stop, under the frame and step of the last proposal."""
+    standing = state.standing
+    return Verdict(
+        decision=finding.decision,
+        reason=finding.reason,
+        reason_text=finding.text,
+        frame=standing.frame if standing else Frame(0),
+        step=standing.step if standing else 0,
+        action_in=(),
+        action_out=(0.0,) * thresholds.action_size,
+        candidate=0,
+        limited=state.limited,
+        image_age_s=now.ros_s - standing.frame.stamp_s if standing else nan,
+        **_held_against(robot, thresholds, now),
+    )
+
+
+def _proposed(proposal: ProposalInput) -> tuple[float, ...]:
+    """The proposed action as it came, also when it is malformed; empty when there is none."""
+    actions = proposal.actions
+    if actions is None or actions.ndim != 2 or not 0 <= proposal.chosen < len(actions):
+        return ()
+    return tuple(actions[proposal.chosen].tolist())
+
+
+def _held_against(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> dict[str, Any]:
+    """Model, time, and the limits; the same for every verdict."""
+    parameters = thresholds.parameters
+    return {
+        "model_id": thresholds.model_id,
+        "shadow": thresholds.shadow,
+        "decided_s": now.ros_s,
+        "eps": thresholds.eps,
+        "surprise_limit": thresholds.surprise_limit,
+        "image_age_limit_s": parameters.image_timeout_s,
+        "robot_state_age_limit_s": parameters.robot_state_timeout_s,
+        "robot_state_age_s": now.monotonic_s - robot.state.receipt_s if robot.state is not None else nan,
+    }

@@ -1,0 +1,114 @@
+"""What the safety monitor tells on /diagnostics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import inf
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from fosp_core.clock import Received
+from fosp_core.decisions import Decision
+from fosp_safety_monitor.command.command_stream import StreamStatistics
+from fosp_safety_monitor.judge.inputs import RobotStateInput
+from fosp_safety_monitor.judge.state import MonitorState
+from fosp_safety_monitor.judge.verdict import Finding
+
+
+@dataclass
+class Activity:
+    """Counts since activation; rates come from the difference of two reports."""
+
+    messages: Counter[str] = field(default_factory=Counter)
+    """Received, by topic kind."""
+    decisions: Counter[str] = field(default_factory=lambda: Counter({decision.name: 0 for decision in Decision}))
+    """Verdicts by decision. Every name is there from the start: the command thread counts while a report reads."""
+    reported: Counter[str] = field(default_factory=Counter)
+    """`messages` at the last report."""
+    reported_at_s: float = -inf
+    reported_late_ticks: int = 0
+
+
+def diagnostic_array(
+    *,
+    name: str,
+    hardware_id: str,
+    model_id: str,
+    active: bool,
+    finding: Finding,
+    state: MonitorState,
+    robot: RobotStateInput,
+    stream: StreamStatistics,
+    scheduling: str,
+    shadow: bool,
+    activity: Activity,
+    monotonic_s: float,
+) -> DiagnosticArray:
+    """One status: OK while proposals are let through, WARN on a stop, late ticks and in shadow mode, ERROR on a latch.
+
+    The caller stamps it. Updates the `reported` fields of `activity`.
+    """
+    elapsed_s = monotonic_s - activity.reported_at_s
+    late = stream.late_ticks - activity.reported_late_ticks
+    level, summary = _summary(active, finding, late)
+    if shadow:
+        level, summary = max(level, DiagnosticStatus.WARN), f"SHADOW, nothing is gated: {summary}"
+    standing = state.standing
+    values: dict[str, object] = {
+        "state": "active" if active else "inactive",
+        "model id": model_id,
+        "mode": "SHADOW: nothing is gated" if shadow else "gating",
+        "decision": finding.decision.name,
+        "reason": finding.reason.name,
+        "latched": state.latched.text if state.latched else "no",
+        "vetoes in a row": state.vetoes,
+        "proposals not passed": sum(n for decision, n in activity.decisions.items() if decision != Decision.PASS.name),
+        "surprises in the window": sum(state.surprises),
+        "robot state age (ms)": _age_ms(robot.state, monotonic_s),
+        "pose age (ms)": _age_ms(robot.pose, monotonic_s),
+        "emergency stop": _estop(robot, monotonic_s),
+        "others on the command topic": ", ".join(robot.other_commanders) or "none",
+        "proposal age (ms)": f"{(monotonic_s - standing.receipt_s) * 1e3:.1f}" if standing else "never",
+        "image age at the decision (ms)": f"{standing.verdict.image_age_s * 1e3:.1f}" if standing else "never",
+        "scheduling": scheduling,
+        "command ticks": stream.ticks,
+        "late ticks": stream.late_ticks,
+        "worst tick lateness (ms)": f"{stream.worst_lateness_s * 1e3:.2f}",
+    }
+    for kind, count in activity.messages.items():
+        values[f"{kind} rate (Hz)"] = f"{(count - activity.reported[kind]) / elapsed_s:.1f}"
+    activity.reported = Counter(activity.messages)
+    activity.reported_at_s = monotonic_s
+    activity.reported_late_ticks = stream.late_ticks
+    status = DiagnosticStatus(
+        level=level,
+        name=name,
+        message=summary,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+    return DiagnosticArray(status=[status])
+
+
+def _summary(active: bool, finding: Finding, late_ticks: int) -> tuple[bytes, str]:
+    if not active:
+        return DiagnosticStatus.OK, "inactive: no command is sent"
+    if finding.decision is Decision.LATCH:
+        return DiagnosticStatus.ERROR, finding.text
+    if finding.decision is Decision.STOP:
+        return DiagnosticStatus.WARN, finding.text
+    if late_ticks:
+        return DiagnosticStatus.WARN, f"{late_ticks} late command ticks since the last report"
+    return DiagnosticStatus.OK, finding.text
+
+
+def _age_ms(received: Received | None, monotonic_s: float) -> str:
+    return "never" if received is None else f"{(monotonic_s - received.receipt_s) * 1e3:.1f}"
+
+
+def _estop(robot: RobotStateInput, monotonic_s: float) -> str:
+    if robot.estop_receipt_s is None:
+        return "never heard of"
+    pressed = "pressed" if robot.estop_pressed else "released"
+    return f"{pressed}, {(monotonic_s - robot.estop_receipt_s) * 1e3:.0f} ms ago"

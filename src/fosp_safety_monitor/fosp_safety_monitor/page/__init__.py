@@ -1,0 +1,1 @@
+"""The page docs/safety.md, generated from the code."""

@@ -1,0 +1,1 @@
+"""Scripted demonstrators and the recording of their episodes."""

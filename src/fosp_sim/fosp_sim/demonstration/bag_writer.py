@@ -1,0 +1,191 @@
+"""One simulated episode as a rosbag2 MCAP folder: the topics, types and rates that a robot's recorder writes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from fosp_core import topics
+from fosp_core.bag_types import typestore
+from fosp_core.errors import UserError
+from fosp_core.specs import RobotConfig
+from fosp_sim.env import Frame
+from fosp_sim.task.arm_kinematics import JOINTS
+from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
+from fosp_sim.task.world import RobotState, Vector
+
+_PARTIAL = ".partial"
+
+
+class EpisodeBag:
+    """Listens to an Env and writes the bag; its folder appears under `folder` when it is closed, complete."""
+
+    def __init__(
+        self, folder: Path, episode: int, robot: RobotConfig, intrinsics: Intrinsics, start_ns: int, latency_s: float
+    ) -> None:
+        """`start_ns`: stamp of the episode's first frame. UserError when `folder` exists or cannot be written."""
+        if folder.exists():
+            raise UserError(f"{folder} exists already; choose another --out or remove it")
+        self._folder, self._episode, self._robot = folder, episode, robot
+        self._partial = folder.parent / f"{_PARTIAL}_{os.getpid()}_{folder.name}" / folder.name
+        self._start_ns, self._latency_ns = start_ns, round(latency_s * 1e9)
+        self._store = typestore()
+        self._types = self._store.types
+        self._writer = Writer(self._partial, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        try:
+            self._writer.open()
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        self._connections: dict[str, Connection] = {}
+        self._info = self._camera_info(intrinsics)
+        self.messages = 0
+
+    def close(self, notes: Mapping[str, str]) -> None:
+        """Finish the bag with `notes` in its metadata (`custom_data`) and give it its name."""
+        for key, value in notes.items():
+            self._writer.set_custom_data(key, value)
+        self._writer.close()
+        self._partial.rename(self._folder)
+        self._remove_partial()
+
+    def abort(self) -> None:
+        """Remove what has been written."""
+        self._writer.close()
+        self._remove_partial()
+
+    def frame(self, frame: Frame) -> None:
+        header = self._header(frame.time, CAMERA_FRAME)
+        if frame.image is not None:
+            image = self._make(
+                "sensor_msgs/msg/Image",
+                header=header,
+                height=NATIVE_HEIGHT,
+                width=NATIVE_WIDTH,
+                encoding="rgb8",
+                is_bigendian=0,
+                step=3 * NATIVE_WIDTH,
+                data=frame.image.reshape(-1),
+            )
+            self._write(topics.COLOR_IMAGE, image, frame.time, self._latency_ns)
+            self._info.header = header
+            self._write(topics.CAMERA_INFO, self._info, frame.time, self._latency_ns)
+        message = self._make(
+            "fosp_msgs/msg/StepFeedback",
+            header=header,
+            episode=self._episode,
+            **asdict(frame.feedback),
+        )
+        self._write(topics.FEEDBACK, message, frame.time)
+
+    def command(self, time: float, twist: Vector) -> None:
+        vectors = {"linear": [0.0, 0.0, 0.0], "angular": [0.0, 0.0, 0.0]}
+        for axis, value in zip(self._robot.action.axes, twist, strict=True):
+            vector, component = axis.name.split(".")
+            vectors[vector]["xyz".index(component)] = float(value)
+        message = self._make(
+            "geometry_msgs/msg/TwistStamped",
+            header=self._header(time, self._robot.action.frame_id),
+            twist=self._twist(vectors["linear"], vectors["angular"]),
+        )
+        self._write(self._robot.command_topic, message, time)
+
+    def state(self, time: float, state: RobotState) -> None:
+        if self._robot.kind == "base":
+            self._write(self._robot.state_topic, self._odometry(time, state), time)
+            return
+        joints = self._make(
+            "sensor_msgs/msg/JointState",
+            header=self._header(time, ""),
+            name=list(JOINTS),
+            position=np.array(state.joint_positions),
+            velocity=np.array(state.joint_velocities),
+            effort=np.zeros(0),
+        )
+        self._write(self._robot.state_topic, joints, time)
+        pose = self._make(
+            "geometry_msgs/msg/PoseStamped",
+            header=self._header(time, self._robot.action.frame_id),
+            pose=self._pose(state.position, (0.0, 1.0, 0.0, 0.0)),
+        )
+        self._write(self._robot.pose_topic, pose, time)
+
+    def _odometry(self, time: float, state: RobotState) -> Any:
+        half = state.heading / 2
+        pose = self._pose(state.position, (0.0, 0.0, float(np.sin(half)), float(np.cos(half))))
+        x, y, z, turn = state.twist
+        return self._make(
+            "nav_msgs/msg/Odometry",
+            header=self._header(time, "odom"),
+            child_frame_id=self._robot.action.frame_id,
+            pose=self._make("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=np.zeros(36)),
+            twist=self._make(
+                "geometry_msgs/msg/TwistWithCovariance",
+                twist=self._twist([x, y, z], [0.0, 0.0, turn]),
+                covariance=np.zeros(36),
+            ),
+        )
+
+    def _camera_info(self, camera: Intrinsics) -> Any:
+        f, cx, cy = camera.focal, camera.centre_x, camera.centre_y
+        return self._make(
+            "sensor_msgs/msg/CameraInfo",
+            header=self._header(0.0, CAMERA_FRAME),
+            height=NATIVE_HEIGHT,
+            width=NATIVE_WIDTH,
+            distortion_model="plumb_bob",
+            d=np.zeros(5),
+            k=np.array([f, 0, cx, 0, f, cy, 0, 0, 1.0]),
+            r=np.eye(3).reshape(-1),
+            p=np.array([f, 0, cx, 0, 0, f, cy, 0, 0, 0, 1.0, 0]),
+            binning_x=0,
+            binning_y=0,
+            roi=self._make(
+                "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+            ),
+        )
+
+    def _pose(self, position: tuple[float, float, float], orientation: tuple[float, float, float, float]) -> Any:
+        return self._make(
+            "geometry_msgs/msg/Pose",
+            position=self._make("geometry_msgs/msg/Point", **dict(zip("xyz", position, strict=True))),
+            orientation=self._make("geometry_msgs/msg/Quaternion", **dict(zip("xyzw", orientation, strict=True))),
+        )
+
+    def _twist(self, linear: list[float], angular: list[float]) -> Any:
+        vector = "geometry_msgs/msg/Vector3"
+        return self._make(
+            "geometry_msgs/msg/Twist",
+            linear=self._make(vector, **dict(zip("xyz", linear, strict=True))),
+            angular=self._make(vector, **dict(zip("xyz", angular, strict=True))),
+        )
+
+    def _header(self, time: float, frame_id: str) -> Any:
+        seconds, nanoseconds = divmod(self._stamp(time), 1_000_000_000)
+        stamp = self._make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
+        return self._make("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
+
+    def _stamp(self, time: float) -> int:
+        return self._start_ns + round(time * 1e6) * 1000
+
+    def _make(self, name: str, /, **fields: Any) -> Any:
+        return self._types[name](**fields)
+
+    def _write(self, topic: str, message: Any, time: float, delay_ns: int = 0) -> None:
+        name = message.__msgtype__
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(f"/{topic}", name, typestore=self._store)
+        data = self._store.serialize_cdr(message, name)
+        self._writer.write(self._connections[topic], self._stamp(time) + delay_ns, data)
+        self.messages += 1
+
+    def _remove_partial(self) -> None:
+        shutil.rmtree(self._partial.parent, ignore_errors=True)

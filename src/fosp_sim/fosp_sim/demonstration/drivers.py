@@ -1,0 +1,119 @@
+"""Privileged controllers of both robots: they know the whole scene and answer with a normalised action.
+
+Each is a function of the state alone (position, heading, obstacles), so that what it does can be read off an image.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_sim.demonstration.planner import Clearance, Route, Terrain
+from fosp_sim.task.mjcf import ARENA, BASE_MARGIN, BASE_RADIUS, TIP_RADIUS, TOOL_MARGIN
+from fosp_sim.task.scene import Scene
+from fosp_sim.task.world import RobotState
+
+Action = NDArray[np.float64]
+"""(n,) in [-1, 1]."""
+
+ARM_TERRAIN = Terrain(
+    lower=(0.29, -0.37), upper=(0.75, 0.37), cell=0.01, hard=TIP_RADIUS + TOOL_MARGIN + 0.008, soft=0.12, caution=15.0
+)
+"""Room as a person would keep it: a policy that imitates it to within two or three centimetres is still safe."""
+BASE_TERRAIN = Terrain(
+    lower=(-1.28, -1.28), upper=(1.28, 1.28), cell=0.04, hard=BASE_RADIUS + BASE_MARGIN + 0.025, soft=0.34, caution=10.0
+)
+_REPLAN = 0.25
+"""s; while obstacles move."""
+
+
+class Driver(ABC):
+    """Drives one robot through one scene."""
+
+    terrain: Terrain
+    lookahead: float
+
+    def __init__(self, scene: Scene, scale: tuple[float, ...]) -> None:
+        self.scene = scene
+        self.scale = np.array(scale)
+        self._goal = np.array([scene.goal.x, scene.goal.y])
+        self._planned = -math.inf
+        self._moves = any(o.motion != "static" for o in scene.obstacles)
+
+    def careful(self, state: RobotState, time: float) -> Action:
+        """Along the planned way, slower where room is short."""
+        position = np.array(state.position[:2])
+        if self._planned < 0 or (self._moves and time - self._planned >= _REPLAN):
+            self._planned = time
+            self._route = Route(self.terrain, self._clearance_at(time), self._goal)
+        target, length = self._route.ahead(position, self.lookahead)
+        room = float(self._clearance_at(time)(position[None])[0]) - self.terrain.hard
+        return self._towards(state, target, length, self._pace(room))
+
+    def greedy(self, state: RobotState) -> Action:
+        """Straight to the goal at full speed."""
+        way = self._goal - state.position[:2]
+        return self._towards(state, self._goal, float(np.hypot(*way)), 1.0)
+
+    def away(self, state: RobotState, time: float) -> Action:
+        """Away from the nearest obstacle."""
+        position = np.array(state.position[:2])
+        clearance = self._clearance_at(time)
+        step = 0.01
+        nearby = position + step * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+        values = clearance(nearby)
+        slope = np.nan_to_num(np.array([values[0] - values[1], values[2] - values[3]]))
+        return self._towards(state, position + slope / max(float(np.hypot(*slope)), 1e-9) * 0.3, 0.3, 0.7)
+
+    def _clearance_at(self, time: float) -> Clearance:
+        """Distance from the nearest obstacle, now and where it will be shortly."""
+        times = [time + ahead for ahead in (0.0, 0.25, 0.5)] if self._moves else [0.0]
+        return lambda points: np.min([self.scene.clearance(points, t) for t in times], axis=0)
+
+    def _pace(self, room: float) -> float:
+        """Share of full speed with `room` m to spare."""
+        return float(np.clip(0.35 + 0.65 * room / (self.terrain.soft - self.terrain.hard), 0.35, 1.0))
+
+    @abstractmethod
+    def _towards(self, state: RobotState, target: Action, length: float, pace: float) -> Action:
+        """Action towards the ground point `target` (2,) with the goal `length` m of way ahead."""
+
+
+class ArmDriver(Driver):
+    """Straight motion of the tool tip; height changes along the way to be the goal's at its end."""
+
+    terrain = ARM_TERRAIN
+    lookahead = 0.10
+
+    def _towards(self, state: RobotState, target: Action, length: float, pace: float) -> Action:
+        x, y, z = state.position
+        ground = target - np.array([x, y])
+        gap = float(np.hypot(*ground))
+        climb = self.scene.goal.z - z
+        # Height is done two thirds of the way, so that the end of the way is level.
+        slope = climb / max(0.67 * length, 0.04)
+        direction = np.array([*(ground / max(gap, 1e-6)), slope])
+        if length < 0.02:
+            direction = np.array([*(ground / 0.02), climb / 0.02])
+        speed = direction / max(1.0, float(np.linalg.norm(direction))) * pace
+        return np.clip(speed * 0.25 / self.scale, -1.0, 1.0)
+
+
+class BaseDriver(Driver):
+    """Turns towards the target, and drives the faster the better it faces it."""
+
+    terrain = BASE_TERRAIN
+    lookahead = 0.35
+
+    def _clearance_at(self, time: float) -> Clearance:
+        obstacles = super()._clearance_at(time)
+        return lambda points: np.minimum(obstacles(points), ARENA - 0.02 - np.abs(points).max(axis=1))
+
+    def _towards(self, state: RobotState, target: Action, length: float, pace: float) -> Action:
+        dx, dy = target[0] - state.position[0], target[1] - state.position[1]
+        error = (math.atan2(dy, dx) - state.heading + math.pi) % (2 * math.pi) - math.pi
+        forward = 0.5 * pace * max(0.0, math.cos(error)) ** 3
+        return np.clip(np.array([forward, 3.0 * error]) / self.scale, -1.0, 1.0)

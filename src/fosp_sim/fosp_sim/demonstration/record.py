@@ -1,0 +1,136 @@
+"""Demonstrations as bags: what `fosp record` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fosp_core.errors import UserError
+from fosp_core.processes import in_processes
+from fosp_core.specs import RobotConfig
+from fosp_sim.demonstration.bag_writer import EpisodeBag
+from fosp_sim.demonstration.demonstrators import Demonstrator, check_kind
+from fosp_sim.env import Env
+from fosp_sim.task.render import intrinsics
+from fosp_sim.task.scenario import Scenario
+
+EPOCH_NS = 1_700_000_000 * 1_000_000_000
+"""Stamp of second 0: recorded time is simulated time, so that a recording can be repeated bit for bit."""
+_SPACING_NS = 1_000 * 1_000_000_000
+_SHARE = 10
+"""Episodes that a process takes at a time."""
+_DISTINCT = 400_000
+"""Episodes with stamps of their own before the seconds of a ROS time overflow."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One recorded episode."""
+
+    episode: int
+    demonstrator: str
+    """Who drove: what `mixed` drew."""
+    reached: bool
+    violated: bool
+    steps: int
+    episode_return: float
+    folder: Path
+
+
+def record_episodes(
+    scenario: Scenario, robot: RobotConfig, demonstrator: str, episodes: int, out: Path, first: int = 0
+) -> Iterator[Recorded]:
+    """Record episodes `first` ... `first + episodes - 1`, each into `out`/episode_NNNNNN, and yield each outcome.
+
+    Raises UserError, before anything is written, for an unknown demonstrator, a robot that does not fit the task,
+    or a folder that exists already.
+    """
+    check_kind(demonstrator)
+    numbers = range(first, first + episodes)
+    _require_new(out, numbers)
+    env = Env(scenario, robot)
+    return (_record(env, demonstrator, number, _folder(out, number)) for number in numbers)
+
+
+def record_in_processes(
+    scenario: Scenario, robot: RobotConfig, demonstrator: str, episodes: int, out: Path, workers: int | None = None
+) -> Iterator[Recorded]:
+    """The very bags of `record_episodes`, in parallel processes (default: one per core); outcomes as they come.
+
+    Few episodes are recorded in this process. Raises as `record_episodes` does, and ProcessDied.
+    """
+    if workers == 1 or episodes <= _SHARE:
+        yield from record_episodes(scenario, robot, demonstrator, episodes, out)
+        return
+    check_kind(demonstrator)
+    _require_new(out, range(episodes))
+    shares = [
+        (scenario, robot, demonstrator, min(_SHARE, episodes - first), out, first)
+        for first in range(0, episodes, _SHARE)
+    ]
+    with closing(in_processes(_record_share, shares, workers)) as done:
+        for _, outcomes in done:
+            yield from outcomes
+
+
+def _record_share(*arguments: Any) -> list[Recorded]:
+    return list(record_episodes(*arguments))
+
+
+def _require_new(out: Path, numbers: range) -> None:
+    taken = [folder for folder in (_folder(out, n) for n in numbers) if folder.exists()]
+    if taken:
+        raise UserError(f"{taken[0]} exists already; choose another --out or remove it")
+
+
+def _folder(out: Path, episode: int) -> Path:
+    return out / f"episode_{episode:06d}"
+
+
+def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded:
+    seed = env.scenario.seed + episode
+    bag = EpisodeBag(
+        folder,
+        episode,
+        env.robot,
+        intrinsics(env.world.model),
+        EPOCH_NS + seed % _DISTINCT * _SPACING_NS,
+        env.scenario.camera.latency_s,
+    )
+    try:
+        outcome = _drive(env, demonstrator, episode, seed, bag, folder)
+    except BaseException:
+        bag.abort()
+        raise
+    bag.close(
+        {
+            "task": env.scenario.task,
+            "robot": env.robot.name,
+            "scenario": env.scenario.model_dump_json(),
+            "seed": str(seed),
+            "episode": str(episode),
+            "demonstrator": outcome.demonstrator,
+            "reached": str(outcome.reached).lower(),
+            "violated": str(outcome.violated).lower(),
+            "complete": "true",
+        }
+    )
+    return outcome
+
+
+def _drive(env: Env, demonstrator: str, episode: int, seed: int, bag: EpisodeBag, folder: Path) -> Recorded:
+    env.listen(bag)
+    try:
+        env.reset(episode)
+        driver = Demonstrator(demonstrator, env.scene, env.robot, seed)
+        steps, total, violated = 0, 0.0, False
+        while True:
+            result = env.step(driver.act(env.world.state(), env.world.time))
+            steps, total, violated = steps + 1, total + result.reward, violated or result.cost > 0
+            if result.last:
+                return Recorded(episode, driver.kind, result.success, violated, steps, total, folder)
+    finally:
+        env.listen(None)

@@ -1,0 +1,1 @@
+"""The tasks in Gazebo: world files, server, bridge, episodes."""

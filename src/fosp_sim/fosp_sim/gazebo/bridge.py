@@ -1,0 +1,40 @@
+"""Connects the topics of Gazebo and ROS; this process becomes ros_gz_bridge with our configuration (gazebo_topics)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+from fosp_core.errors import UserError
+from fosp_core.specs import read_robot
+from fosp_sim.gazebo.server import become, cached_file, read_parameters
+from fosp_sim.gazebo.services import INSTALL
+from fosp_sim.gazebo.topics import bridge_config
+from fosp_sim.task.scenario import read_scenario
+
+
+def bridge_command(config: Path, arguments: list[str]) -> list[str]:
+    """The bridge with the name and namespace that this process was given. UserError when it is not installed."""
+    try:
+        prefix = get_package_prefix("ros_gz_bridge")
+    except PackageNotFoundError:
+        raise UserError(f"ros_gz_bridge is not installed; {INSTALL}") from None
+    executable = Path(prefix, "lib", "ros_gz_bridge", "parameter_bridge")
+    return [str(executable), *arguments, "--ros-args", "-p", f"config_file:={config}"]
+
+
+def main() -> None:
+    try:
+        given = read_parameters("gazebo_bridge", {"scenario": "", "robot": ""})
+        entries = bridge_config(read_robot(Path(given["robot"])), read_scenario(Path(given["scenario"])).task)
+        become(bridge_command(cached_file(yaml.safe_dump(entries), ".yaml"), sys.argv[1:]))
+    except UserError as error:
+        print(f"fosp: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Starts Gazebo with the world of a scenario; this process becomes it. And what its sister, gazebo_bridge, needs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import rclpy
+
+from fosp_core.errors import UserError
+from fosp_core.specs import read_robot
+from fosp_sim.env import make_world
+from fosp_sim.gazebo.sdf import world_sdf
+from fosp_sim.gazebo.services import INSTALL
+from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.scenario import read_scenario
+
+
+def read_parameters(node_name: str, defaults: Mapping[str, str | bool]) -> dict[str, str]:
+    """Parameters of this process, from its command line; read by a node that is gone when this returns."""
+    rclpy.init(args=sys.argv)
+    node = rclpy.create_node(node_name)
+    try:
+        return {name: str(node.declare_parameter(name, value).value) for name, value in defaults.items()}
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
+
+
+def cached_file(content: str, suffix: str) -> Path:
+    """A file with `content` that outlives this process; the same content is the same file."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fosp" / "gazebo"
+    path = folder / (hashlib.sha256(content.encode()).hexdigest()[:16] + suffix)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    return path
+
+
+def become(command: list[str]) -> None:
+    """Replace this process by `command`; UserError when it is not installed."""
+    try:
+        os.execvp(command[0], command)
+    except FileNotFoundError:
+        raise UserError(f"{command[0]} is not there; {INSTALL}") from None
+
+
+def server_command(world: Path, gui: bool) -> list[str]:
+    """Gazebo with a world, running at once, with or without a window."""
+    return ["gz", "sim", "-r", *([] if gui else ["-s"]), str(world)]
+
+
+def scenario_world(scenario: Path, robot: Path, episode: int = 0) -> str:
+    """SDF of a scenario's world with the scene of `episode`; UserError for what Gazebo cannot show."""
+    described, config = read_scenario(scenario), read_robot(robot)
+    scene = draw_scene(described, episode)
+    return world_sdf(make_world(described, config), scene, config, config.camera_frame_rate_hz)
+
+
+def main() -> None:
+    try:
+        given = read_parameters("gazebo_server", {"scenario": "", "robot": "", "gui": False})
+        world = cached_file(scenario_world(Path(given["scenario"]), Path(given["robot"])), ".sdf")
+        become(server_command(world, given["gui"] == "True"))
+    except UserError as error:
+        print(f"fosp: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The tasks: scenarios, scenes, MuJoCo worlds, cameras, feedback."""

@@ -1,0 +1,219 @@
+"""Drawing scenes: `seed + episode` alone decides everything, with numpy's PCG64 and no physics in the loop.
+
+One obstacle usually stands near the straight line between start and goal, so that driving straight is not a
+policy; a scene is kept only if a path with room around it exists and the camera sees start and goal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from fosp_core.errors import UserError
+from fosp_sim.task.mjcf import ARM_CAMERA
+from fosp_sim.task.scenario import Scenario, Shape
+from fosp_sim.task.scene import Goal, Obstacle, Scene
+
+_ATTEMPTS = 400
+_STEPS = (ndimage.generate_binary_structure(2, 1), ndimage.generate_binary_structure(2, 2))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The geometry of a task that its scenes are drawn in; m and rad."""
+
+    lower: tuple[float, float]
+    upper: tuple[float, float]
+    """Start, goal and obstacles lie in this rectangle."""
+    start_heights: tuple[float, float]
+    goal_heights: tuple[float, float]
+    """Above the ground."""
+    obstacle_heights: tuple[float, float]
+    distance: tuple[float, float]
+    """From start to goal, on the ground."""
+    room: float
+    """Free distance from any footprint that a path must have, and start and goal keep a little more."""
+    detour: float
+    """Longest way, as a multiple of the distance."""
+    blocking: float
+    """Probability that an obstacle stands near the straight line."""
+    heading: float
+    """Largest angle between a base's heading and the goal at the start."""
+    camera: tuple[float, float, float] | None
+    """A fixed camera, which must see start and goal past the obstacles."""
+
+
+ARM = Layout(
+    lower=(0.32, -0.34),
+    upper=(0.72, 0.34),
+    start_heights=(0.08, 0.24),
+    goal_heights=(0.08, 0.24),
+    obstacle_heights=(0.24, 0.29),
+    distance=(0.30, 0.75),
+    room=0.065,
+    detour=1.4,
+    blocking=0.4,
+    heading=0.0,
+    camera=ARM_CAMERA,
+)
+BASE = Layout(
+    lower=(-1.15, -1.15),
+    upper=(1.15, 1.15),
+    start_heights=(0.0, 0.0),
+    goal_heights=(0.40, 0.40),  # a beacon that shows above the obstacles
+    obstacle_heights=(0.26, 0.34),
+    distance=(0.8, 1.3),
+    room=0.22,
+    detour=1.4,
+    blocking=0.4,
+    heading=0.45,
+    camera=None,
+)
+LAYOUTS = {"safe_reach": ARM, "safe_goal": BASE}
+
+
+def draw_scene(scenario: Scenario, episode: int) -> Scene:
+    """Scene of `episode`. UserError when so many obstacles of that size leave no way to the goal."""
+    rng = np.random.Generator(np.random.PCG64(scenario.seed + episode))
+    layout = LAYOUTS[scenario.task]
+    count = int(rng.integers(*scenario.obstacles.count_range, endpoint=True))
+    for _ in range(_ATTEMPTS):
+        scene = _candidate(scenario, layout, episode, count, rng)
+        if scene is not None and _solvable(scene, layout):
+            return scene
+    raise UserError(
+        f"episode {episode} of {scenario.task}: no scene with {count} obstacles of {scenario.obstacles.size_m} m "
+        "leaves a way to the goal; use fewer or smaller ones"
+    )
+
+
+def _candidate(scenario: Scenario, layout: Layout, episode: int, count: int, rng: np.random.Generator) -> Scene | None:
+    low, high = np.array(layout.lower), np.array(layout.upper)
+    start, goal = rng.uniform(low, high), rng.uniform(low, high)
+    start_height, goal_height = rng.uniform(*layout.start_heights), rng.uniform(*layout.goal_heights)
+    turn = rng.uniform(-layout.heading, layout.heading)
+    if not layout.distance[0] <= float(np.hypot(*(goal - start))) <= layout.distance[1]:
+        return None
+    obstacles: list[Obstacle] = []
+    blocking = rng.uniform() < layout.blocking
+    for i in range(count):
+        placed = _place(scenario, layout, start, goal, obstacles, blocking and i == 0, rng)
+        if placed is None:
+            return None
+        obstacles.append(placed)
+    bearing = math.atan2(goal[1] - start[1], goal[0] - start[0])
+    return Scene(
+        task=scenario.task,
+        episode=episode,
+        start=(float(start[0]), float(start[1]), float(start_height)),
+        heading=bearing + float(turn) if layout.heading else 0.0,
+        goal=Goal(
+            x=float(goal[0]),
+            y=float(goal[1]),
+            z=float(goal_height),
+            radius=scenario.goal.radius_m,
+            shape=scenario.goal.shape,
+            color=scenario.goal.color,
+        ),
+        obstacles=tuple(obstacles),
+    )
+
+
+def _place(
+    scenario: Scenario,
+    layout: Layout,
+    start: NDArray[np.float64],
+    goal: NDArray[np.float64],
+    placed: list[Obstacle],
+    blocking: bool,
+    rng: np.random.Generator,
+) -> Obstacle | None:
+    """An obstacle clear of start, goal and the others; None when a few tries found no place."""
+    spec = scenario.obstacles
+    shapes: tuple[Shape, ...] = ("box", "cylinder", "sphere")
+    shape = shapes[int(rng.integers(3))] if spec.shape == "mixed" else spec.shape
+    half = float(rng.uniform(*spec.size_m))
+    color = _vivid(rng) if spec.color == "random" else spec.color
+    along = (goal - start) / np.hypot(*(goal - start))
+    for _ in range(20):
+        if blocking:
+            fraction, aside = rng.uniform(0.3, 0.7), rng.uniform(-1.0, 1.0) * (half + 0.3 * layout.room)
+            centre = start + fraction * (goal - start) + aside * np.array([-along[1], along[0]])
+        else:
+            centre = rng.uniform(layout.lower, layout.upper)
+        obstacle = Obstacle(
+            shape=shape,
+            x=float(centre[0]),
+            y=float(centre[1]),
+            yaw=float(rng.uniform(0.0, math.pi / 2)),
+            half=half,
+            height=float(rng.uniform(*layout.obstacle_heights)),
+            color=color,
+            motion=spec.motion,
+            speed=spec.speed_m_s,
+            direction=float(rng.uniform(0.0, 2 * math.pi)),
+            travel=float(rng.uniform(0.5, 1.0)) * 2.0 * layout.room if spec.motion != "static" else 0.0,
+        )
+        ends = np.stack([start, goal])
+        sweep = 0.5 * obstacle.travel
+        apart = all(math.hypot(o.x - obstacle.x, o.y - obstacle.y) > o.reach + obstacle.reach for o in placed)
+        if apart and obstacle.clearance(ends).min() > 1.15 * layout.room + sweep:
+            return obstacle
+    return None
+
+
+def _vivid(rng: np.random.Generator) -> tuple[float, float, float]:
+    """A colour that is not lost against the dark ground."""
+    channels = rng.uniform(0.0, 1.0, size=3)
+    channels[int(rng.integers(3))] = rng.uniform(0.6, 1.0)
+    return float(channels[0]), float(channels[1]), float(channels[2])
+
+
+def _solvable(scene: Scene, layout: Layout) -> bool:
+    if layout.camera is not None and not all(
+        _in_sight(layout.camera, point, scene.obstacles)
+        for point in (scene.start, (scene.goal.x, scene.goal.y, scene.goal.z))
+    ):
+        return False
+    return _connected(scene, layout)
+
+
+def _in_sight(
+    eye: tuple[float, float, float], point: tuple[float, float, float], obstacles: tuple[Obstacle, ...]
+) -> bool:
+    """Whether no obstacle stands on the line from the eye to a point."""
+    fractions = np.linspace(0.0, 1.0, 200)[:, None]
+    line = np.array(point) + fractions * (np.array(eye) - np.array(point))
+    for obstacle in obstacles:
+        low = line[line[:, 2] < obstacle.height]
+        if len(low) and obstacle.clearance(low[:, :2]).min() < 0.01:
+            return False
+    return True
+
+
+def _connected(scene: Scene, layout: Layout) -> bool:
+    """Whether a way with the room it must have leads from start to goal without too long a detour.
+
+    Grows the region that is reached from the start, cross and square steps in turn, which comes near to circles.
+    """
+    cell = layout.room / 4
+    xs = np.arange(layout.lower[0], layout.upper[0] + cell, cell)
+    ys = np.arange(layout.lower[1], layout.upper[1] + cell, cell)
+    points = np.stack(np.meshgrid(xs, ys, indexing="ij"), axis=-1).reshape(-1, 2)
+    free = (scene.clearance(points) > layout.room).reshape(len(xs), len(ys))
+    start, goal = (
+        (round((x - layout.lower[0]) / cell), round((y - layout.lower[1]) / cell))
+        for x, y in (scene.start[:2], (scene.goal.x, scene.goal.y))
+    )
+    reached = np.zeros_like(free)
+    reached[start] = free[start]
+    distance = math.hypot(scene.goal.x - scene.start[0], scene.goal.y - scene.start[1])
+    for step in range(math.ceil(layout.detour * distance / cell)):
+        reached = ndimage.binary_dilation(reached, _STEPS[step % 2], mask=free)
+        if reached[goal]:
+            return True
+    return False

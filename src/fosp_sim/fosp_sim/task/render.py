@@ -1,0 +1,80 @@
+"""Off-screen rendering of the camera."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.errors import UserError
+from fosp_sim.task.gl import mujoco
+
+CAMERA = "color"
+CAMERA_FRAME = "camera_color_optical_frame"
+NATIVE_HEIGHT, NATIVE_WIDTH = 240, 320
+
+_context: Any = None
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Pinhole camera of the 320x240 frame, pixels."""
+
+    focal: float
+    centre_x: float
+    centre_y: float
+
+
+def intrinsics(model: Any) -> Intrinsics:
+    """Of the model's camera."""
+    half_angle = math.radians(float(model.camera(CAMERA).fovy[0])) / 2
+    return Intrinsics(NATIVE_HEIGHT / 2 / math.tan(half_angle), NATIVE_WIDTH / 2, NATIVE_HEIGHT / 2)
+
+
+class Renderer:
+    """Renders one model's camera `color` at any size up to 320x240.
+
+    The GL context is one per process and belongs to the thread that made the first Renderer; a second live
+    Renderer would corrupt the first, so a new one replaces it.
+    """
+
+    def __init__(self, model: Any) -> None:
+        global _context
+        if _context is None:
+            try:
+                _context = mujoco.GLContext(NATIVE_WIDTH, NATIVE_HEIGHT)
+            except Exception as error:
+                raise UserError(
+                    f"no off-screen rendering with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {error}; "
+                    "install libegl1 and libgl1-mesa-dri, or libosmesa6 and set MUJOCO_GL=osmesa"
+                ) from None
+        _context.make_current()
+        self._model = model
+        self._scene = mujoco.MjvScene(model, maxgeom=100)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._option = mujoco.MjvOption()
+        self._perturb = mujoco.MjvPerturb()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._camera.fixedcamid = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, CAMERA)
+        self._gpu = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._gpu)
+        self._flipped: dict[tuple[int, int], NDArray[np.uint8]] = {}
+
+    def render(self, data: Any, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH) -> NDArray[np.uint8]:
+        """The camera's view of `data` (whose kinematics are computed): (height, width, 3) uint8 RGB, a new array."""
+        size = height, width
+        if size not in self._flipped:
+            self._flipped[size] = np.empty((height, width, 3), np.uint8)
+        buffer, area = self._flipped[size], mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjv_updateScene(
+            self._model, data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+        )
+        mujoco.mjr_render(area, self._scene, self._gpu)
+        mujoco.mjr_readPixels(buffer, None, area, self._gpu)
+        return buffer[::-1].copy()

@@ -1,0 +1,27 @@
+"""safety_monitor_node whose command publisher raises from the hundredth command on: what a broken middleware does."""
+
+from __future__ import annotations
+
+import itertools
+
+from fosp_core.ros.lifecycle import end_process, run_node
+from fosp_safety_monitor.command.robot_side import RobotSide
+from fosp_safety_monitor.safety_monitor_node import SafetyMonitorNode, events_executor
+
+GOOD_COMMANDS = 100
+
+
+def main() -> None:
+    send, count = RobotSide.send, itertools.count(1)
+
+    def failing(side: RobotSide, command: tuple[float, ...]) -> None:
+        if next(count) > GOOD_COMMANDS:
+            raise RuntimeError("the publisher is broken")
+        send(side, command)
+
+    RobotSide.send = failing  # type: ignore[method-assign]
+    end_process(run_node(SafetyMonitorNode, make_executor=events_executor))
+
+
+if __name__ == "__main__":
+    main()
