@@ -7,7 +7,6 @@ Needs the `onnx` package, so only tests import this.
               stoch' = one-hot at 0,   kl = SURPRISE_GAIN * brightness
     policy    mean = `policy_action` of both actors,   std = 0.1
     critic    q_h = clip(action[0], 0, 1)     q_r = action[1]     q_c = 0.5 * |action[1]|     v_h = clip(deter[0], 0, 1)
-    dynamics  risk = (clip(action[A - 1], 0, 1), 0)    where it is asked for
 
 So a test provokes an unsafe action by action[0] > eps (0.5), a critic out of its range by |action[1]| > 0.9, and a
 surprise by an image brighter than half. On a robot with one axis action[1] is action[0].
@@ -46,7 +45,6 @@ def write_tiny_bundle(
     policy_action: Sequence[float] | None = None,
     decision_period_s: float = 0.05,
     seed: int = 0,
-    dynamics: bool = False,
     observation: ObservationSpec | None = None,
 ) -> Manifest:
     """Write a bundle for `robot` into `directory` and return its manifest; another `seed` gives another id.
@@ -65,8 +63,6 @@ def write_tiny_bundle(
         "policy": _policy(wanted),
         "critic": _critic(size),
     }
-    if dynamics:
-        models["dynamics"] = _dynamics(size)
     files: dict[str, Path | bytes] = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
     files["golden.npz"] = golden_bytes(_golden(models, image, size, seed))
     return write_bundle(directory, manifest, files)
@@ -203,28 +199,6 @@ def _critic(size: int) -> ModelProto:
     return _model(nodes, {**_LATENT, "action": (TensorProto.FLOAT, (1, "K", size))}, outputs, constants)
 
 
-def _dynamics(size: int) -> ModelProto:
-    constants: dict[str, NDArray[Any]] = {
-        "last": np.array([size - 1], np.int64),
-        "low": np.array(0.0, np.float32),
-        "high": np.array(1.0, np.float32),
-        "zero": np.array(0.0, np.float32),
-        "latent_axis": np.array([1], np.int64),
-    }
-    nodes = [
-        helper.make_node("Gather", ["action", "last"], ["risky"], axis=2),
-        helper.make_node("Concat", ["deter", "stoch"], ["latent"], axis=1),
-        helper.make_node("ReduceSum", ["latent", "latent_axis"], ["total"], keepdims=1),
-        helper.make_node("Mul", ["total", "zero"], ["no_latent"]),
-        helper.make_node("Clip", ["risky", "low", "high"], ["clipped"]),
-        helper.make_node("Add", ["clipped", "no_latent"], ["first"]),
-        helper.make_node("Mul", ["first", "zero"], ["second"]),
-        helper.make_node("Concat", ["first", "second"], ["risk"], axis=2),
-    ]
-    inputs = {**_LATENT, "action": (TensorProto.FLOAT, (1, "K", size))}
-    return _model(nodes, inputs, {"risk": (TensorProto.FLOAT, (1, "K", 2))}, constants)
-
-
 _LATENT: _Tensors = {"deter": (TensorProto.FLOAT, (1, DETER)), "stoch": (TensorProto.FLOAT, (1, STOCH))}
 
 
@@ -254,7 +228,6 @@ def _golden(
         "policy": latent,
         "critic": {**latent, "action": rng.random((1, 3, size), np.float32)},
     }
-    inputs["dynamics"] = inputs["critic"]
     golden: dict[str, NDArray[Any]] = {}
     for name, model in models.items():
         session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -87,7 +87,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.judge.ladder", "speed_scale", _always(1.0)),
     Mutant(_DECISION, "choose", lambda chosen, values, thresholds: (chosen, None)),
     Mutant("fosp_safety_monitor.judge.monitor", "loosened", _always([])),
-    Mutant("fosp_safety_monitor.judge.monitor", "_largest", lambda now, ahead: now),
     Mutant("fosp_safety_monitor.judge.pose_target", "_distance", _always(0.0)),
     Mutant("fosp_safety_monitor.judge.pose_target", "_angle", _always(0.0)),
     Mutant("fosp_safety_monitor.parameters", "_check", _nothing),

@@ -104,15 +104,6 @@ def test_a_parameter_out_of_range_ends_the_node_with_one_line_and_exit_code_2(
     assert expected in line
 
 
-def test_looking_ahead_with_a_bundle_that_cannot_is_refused_before_anything_is_sent(
-    start_node: Any, graph: Any, node_arguments: Any, robot: RobotConfig
-) -> None:
-    process = start_node(MODULE, *node_arguments[1], "-p", "lookahead:=true")
-    assert not graph.transition(NODE, Transition.TRANSITION_CONFIGURE)
-    assert "holds no dynamics.onnx to look ahead with" in process.log
-    assert graph.node.count_publishers(f"/{robot.command_topic}") == 0
-
-
 def test_events_tell_the_operator_what_stopped_the_robot_and_late_joiners_see_them(
     chain: Chain, graph: Any, wait_until: Any
 ) -> None:

@@ -237,34 +237,3 @@ def test_weights_outside_of_the_folder_are_not_read(bundle, tmp_path, location):
     files = {name: bundle / name for name in read_manifest(bundle).files}
     write_bundle(forged, read_manifest(bundle), {**files, "critic.onnx": model.SerializeToString()})
     refused(forged, "not a model that ONNX Runtime can load")
-
-
-def test_a_bundle_with_dynamics_loads_with_and_without_them(tmp_path):
-    write_tiny_bundle(tmp_path / "ahead", ARM, dynamics=True)
-    assert load_bundle(tmp_path / "ahead", ARM).dynamics is None
-    dynamics = load_bundle(tmp_path / "ahead", ARM, look_ahead=True).dynamics
-    latent = read_manifest(tmp_path / "ahead").latent
-    risk = dynamics.run(
-        deter=np.zeros((1, latent.deter), np.float32),
-        stoch=np.zeros((1, latent.stoch), np.float32),
-        action=np.array([[[0.0, 0.0, 0.7], [0.7, 0.7, 0.0]]], np.float32),
-    )["risk"]
-    assert risk[0, :, 0] == pytest.approx([0.7, 0.0])
-
-
-def test_looking_ahead_with_a_bundle_that_cannot_is_one_line(bundle):
-    with pytest.raises(UserError, match=r"holds no dynamics.onnx to look ahead with; make one: fosp bundle look-ahead"):
-        load_bundle(bundle, ARM, look_ahead=True)
-
-
-def test_dynamics_that_give_other_outputs_than_they_did_are_refused(tmp_path):
-    write_tiny_bundle(tmp_path / "ahead", ARM, dynamics=True)
-    manifest = read_manifest(tmp_path / "ahead")
-    files = {name: tmp_path / "ahead" / name for name in manifest.files}
-    with np.load(files[GOLDEN]) as golden:
-        arrays = {name: golden[name] for name in golden.files}
-    arrays["dynamics.out.risk"] = arrays["dynamics.out.risk"] + np.float32(0.1)
-    np.savez(tmp_path / "golden.npz", **arrays)
-    write_bundle(tmp_path / "other", manifest, {**files, GOLDEN: tmp_path / "golden.npz"})
-    with pytest.raises(UserError, match="dynamics fails its self-test"):
-        load_bundle(tmp_path / "other", ARM, look_ahead=True)

@@ -9,7 +9,7 @@ import torch
 from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner import config as learner_config
-from fosp_learner.bundling.export import LOOK_AHEAD_STEPS, export_networks
+from fosp_learner.bundling.export import export_networks
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
@@ -37,7 +37,7 @@ def trainer(make_episode: Callable[..., Episode]) -> Iterator[Trainer]:
 @pytest.fixture(scope="module")
 def files(trainer: Trainer) -> dict[str, bytes]:
     behaviour = trainer.behaviour
-    return export_networks(trainer.world_model, behaviour.actor, behaviour.actor, behaviour.critics, dynamics=True)
+    return export_networks(trainer.world_model, behaviour.actor, behaviour.actor, behaviour.critics)
 
 
 def test_exported_filter_equals_torch_along_an_episode(
@@ -76,33 +76,13 @@ def test_exported_critic_takes_any_number_of_actions(trainer: Trainer, files: di
         np.testing.assert_allclose(q_h[0], expected.numpy(), atol=1e-5)
 
 
-def test_exported_dynamics_give_the_risk_of_each_action_as_the_policy_goes_on_from_it(
-    trainer: Trainer, files: dict[str, bytes]
-):
-    session, model, actor = ort.InferenceSession(files["dynamics.onnx"]), trainer.world_model, trainer.behaviour.actor
-    deter, stoch = torch.randn(1, DETER), torch.nn.functional.one_hot(torch.tensor([[0, 3, 1, 2]]), 4).float()
-    action = torch.rand(1, 9, 3) * 2 - 1
-    fed = {"deter": deter.numpy(), "stoch": stoch.flatten(1).numpy(), "action": action.numpy()}
-    risk = session.run(["risk"], fed)[0]
-    assert risk.shape == (1, 9, LOOK_AHEAD_STEPS)
-    for k in range(9):
-        h, z, then = deter[:, : TINY.deter], stoch.flatten(1), action[:, k]
-        for step in range(LOOK_AHEAD_STEPS):
-            h = model.rssm.advance(h, z, model.rssm.from_action(then))
-            z = model.rssm.mode(model.rssm.prior(h))
-            feature = torch.cat([h, model.imagined_embed(torch.cat([h, z], -1)), z], -1)
-            then = actor(feature)[0]
-            expected = trainer.behaviour.critics.q_target.values(feature, then)[2]
-            assert risk[0, k, step] == pytest.approx(expected.item(), abs=1e-4)
-
-
 def test_a_trained_bundle_loads_with_its_golden_check(
     trainer: Trainer, files: dict[str, bytes], episodes: list[Episode], robot: RobotConfig, tmp_path: Path
 ):
     data: Dataset = from_episodes(episodes)
     manifest, contents = assemble(trainer, data, robot, "safe_reach", OBSERVATION, {"seed": 0})
-    written = write_bundle(tmp_path / "bundle", manifest, {**contents, **files})  # with dynamics
-    bundle = load_bundle(tmp_path / "bundle", robot, look_ahead=True)
+    written = write_bundle(tmp_path / "bundle", manifest, {**contents, **files})
+    bundle = load_bundle(tmp_path / "bundle", robot)
     assert bundle.manifest.id == written.id
     assert bundle.manifest.calibration.violating_episodes == 4
     assert 0 <= bundle.manifest.metrics["q_h_auc"] <= 1

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fosp_core.bundle.bundle import holds_dynamics, load_bundle, read_manifest, write_bundle
+from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import ObservationSpec, RobotConfig, parse_spec, read_yaml
 from fosp_learner import config as learner_config
@@ -302,24 +302,6 @@ def test_a_run_makes_a_bundle_that_loads_and_a_lineage(learner: Callable[..., On
     again = FineTuner(bundle.manifest, read_weights(candidate.path), candidate.path, SETTINGS, None, run.tuner._data)
     frozen = run.tuner.offline_actor.state_dict()
     assert all(torch.equal(t, frozen[n]) for n, t in again.offline_actor.state_dict().items()), "of all generations"
-    assert not holds_dynamics(bundle.manifest)
-
-
-def test_a_candidate_of_a_bundle_that_one_can_look_ahead_with_is_such_a_one(
-    learner: Callable[..., OnlineLearner], parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manifest = read_manifest(parent)
-    files: dict[str, Path | bytes] = {name: parent / name for name in manifest.files}
-    write_bundle(tmp_path / "ahead", manifest, {**files, "dynamics.onnx": parent / "critic.onnx"})
-    asked = []
-
-    def exported(*networks: object, dynamics: bool) -> dict[str, bytes]:
-        asked.append(dynamics)
-        return {name: (parent / name).read_bytes() for name in manifest.files if not name.startswith("training")}
-
-    monkeypatch.setattr("fosp_learner.finetuning.candidate.export_networks", exported)
-    learner("run", settings=SETTINGS.model_copy(update={"steps": 1}), bundle=tmp_path / "ahead").run()
-    assert asked == [True]
 
 
 @pytest.mark.parametrize("killed_at", [1, 3, 5, 6])

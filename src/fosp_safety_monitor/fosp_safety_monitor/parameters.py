@@ -30,11 +30,6 @@ SETTINGS = (
     Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
     Setting("provider", "auto", "Where the critic runs: auto, cuda or cpu."),
     Setting("shadow", "", f"`{SHADOW_PHRASE}`: judge and tell, but let through whatever can be followed at all."),
-    Setting(
-        "lookahead",
-        False,
-        "Judge by the largest risk that the world model imagines on the way, too.",
-    ),
     Setting("command_cpu", -1, "Core that the command stream is pinned to; -1: the operating system chooses."),
 )
 

@@ -27,12 +27,12 @@ def verify(
     Exit 2 with one line if anything is wrong.
     """
     from fosp_bringup.paths import robot_path
-    from fosp_core.bundle.bundle import holds_dynamics, load_bundle, read_manifest
+    from fosp_core.bundle.bundle import load_bundle
     from fosp_core.bundle.signature import require_signature
     from fosp_core.specs import read_robot
 
     config = read_robot(robot_path(robot)) if robot else None
-    bundle = load_bundle(directory, config, look_ahead=holds_dynamics(read_manifest(directory)))
+    bundle = load_bundle(directory, config)
     manifest = bundle.manifest
     trusted = [*(key or ()), *(config.bundle_keys if config else ())]
     signer = f", signed with {require_signature(directory, manifest.id, trusted)}" if trusted else ""
@@ -74,20 +74,6 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
     os.environ.update(environment())
     with OperatorClient(namespace) as client:
         return int(not client.offer(directory, lambda line: print(line, flush=True)))
-
-
-@app.command("look-ahead")
-def look_ahead(
-    directory: Directory,
-    out: Annotated[Path, typer.Option(help="Folder of the new bundle.", metavar="DIR")],
-    weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint it was exported from, where it holds no weights.", metavar="DIR")
-    ] = None,
-) -> None:
-    """Write a bundle anew with dynamics.onnx, for the safety monitor to look ahead with; it gets an id of its own."""
-    from fosp_learner.look_ahead import add_dynamics
-
-    print(f"{out}: {add_dynamics(directory, out, weights).id}")
 
 
 @app.command()

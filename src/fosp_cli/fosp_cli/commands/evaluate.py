@@ -26,7 +26,6 @@ class Monitor(StrEnum):
     on = "on"
     off = "off"
     shadow = "shadow"
-    look_ahead = "look_ahead"
 
 
 class Policy(StrEnum):
@@ -98,8 +97,8 @@ def evaluate(
     monitor: Annotated[
         list[Monitor] | None,
         typer.Option(
-            help="on: the monitor gates (the default); look_ahead: by what it imagines, too; shadow: judges only; "
-            "off: not asked. Given again: each on the same episodes."
+            help="on: the monitor gates (the default); shadow: judges only; off: not asked. "
+            " Given again: each on the same episodes."
         ),
     ] = None,
     policy: Annotated[

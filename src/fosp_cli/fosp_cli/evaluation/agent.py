@@ -22,7 +22,7 @@ from fosp_safety_monitor.judge.monitor import JudgedModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Frame, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 
-Monitoring = Literal["on", "off", "shadow", "look_ahead"]
+Monitoring = Literal["on", "off", "shadow"]
 """Gate; do not judge at all; judge without gating; gate, looking ahead."""
 
 _FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD

@@ -54,7 +54,7 @@ def evaluate_episodes(
     proposer: Proposer = "bundle",
 ) -> list[EpisodeResult]:
     """Run `episodes` of `scenario` in this process. UserError when bundle, robot and scenario do not fit."""
-    bundle = load_bundle(bundle_directory, robot, provider="cpu", look_ahead=monitoring == "look_ahead")
+    bundle = load_bundle(bundle_directory, robot, provider="cpu")
     if bundle.manifest.task != scenario.task:
         raise UserError(
             f"{bundle_directory}: bundle is for task '{bundle.manifest.task}', the scenario is '{scenario.task}'"

@@ -1,7 +1,7 @@
 """The model bundle: a content-addressed folder with all that the runtime needs and nothing executable.
 
     manifest.json  encoder.onnx  policy.onnx  critic.onnx  golden.npz
-    [dynamics.onnx]  [training/*.safetensors]  [signature.json]
+    [training/*.safetensors]  [signature.json]
 
 A bundle is written in one rename and never changed; its id is the sha256 over the manifest, which holds the sha256 of
 every other file. Loading refuses with one line whatever it cannot vouch for.
@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,8 +34,6 @@ from fosp_core.specs import FORMAT_VERSION, Manifest, RobotConfig, parse_spec
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 MODELS = ("encoder", "policy", "critic")
-DYNAMICS = "dynamics"
-"""A fourth network, of which the safety monitor's look-ahead is made; a bundle may come without it."""
 REQUIRED = (*(f"{model}.onnx" for model in MODELS), GOLDEN)
 GOLDEN_TOLERANCE = 2e-3
 """Largest relative difference from the golden outputs: other processors round otherwise, other weights differ more."""
@@ -53,8 +51,6 @@ class Bundle:
     encoder: OnnxModel
     policy: OnnxModel
     critic: OnnxModel
-    dynamics: OnnxModel | None = None
-    """Only where it was asked for."""
 
     @property
     def provider(self) -> str:
@@ -140,28 +136,17 @@ def sign_bundle(directory: Path, private_key: Path) -> str:
     return sign_id(directory, verify_bundle(directory).id, key).public_key
 
 
-def load_bundle(
-    directory: Path, robot: RobotConfig | None = None, provider: Provider = "auto", look_ahead: bool = False
-) -> Bundle:
+def load_bundle(directory: Path, robot: RobotConfig | None = None, provider: Provider = "auto") -> Bundle:
     """Verify, load the sessions, check their signatures and run the golden check. UserError on any fault.
 
-    The golden check is also the warm-up run of each session. `look_ahead`: load the dynamics, too, and refuse a bundle
-    without.
+    The golden check is also the warm-up run of each session.
     """
     manifest = verify_bundle(directory, robot)
-    names = (*MODELS, DYNAMICS) if look_ahead else MODELS
-    if look_ahead and not holds_dynamics(manifest):
-        raise UserError(f"{directory}: holds no {DYNAMICS}.onnx to look ahead with; make one: fosp bundle look-ahead")
-    models = {name: OnnxModel(directory / f"{name}.onnx", provider) for name in names}
+    models = {name: OnnxModel(directory / f"{name}.onnx", provider) for name in MODELS}
     bundle = Bundle(directory, manifest, **models)
-    _check_signatures(bundle, names)
-    _check_golden(bundle, names)
+    _check_signatures(bundle)
+    _check_golden(bundle)
     return bundle
-
-
-def holds_dynamics(manifest: Manifest) -> bool:
-    """Whether the safety monitor can look ahead with this bundle."""
-    return f"{DYNAMICS}.onnx" in manifest.files
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -213,18 +198,17 @@ def signatures(manifest: Manifest) -> dict[str, tuple[dict[str, tuple[tuple[int 
             {**latent, "action": ((1, None, action), "float")},
             {"q_r": per_action, "q_c": per_action, "q_h": per_action, "v_h": (1,)},
         ),
-        DYNAMICS: ({**latent, "action": ((1, None, action), "float")}, {"risk": (1, None, None)}),
     }
 
 
-def _check_signatures(bundle: Bundle, names: Sequence[str]) -> None:
+def _check_signatures(bundle: Bundle) -> None:
     expected = signatures(bundle.manifest)
-    for name in names:
+    for name in MODELS:
         inputs, outputs = expected[name]
         expect_signature(getattr(bundle, name), inputs, outputs)
 
 
-def _check_golden(bundle: Bundle, names: Sequence[str]) -> None:
+def _check_golden(bundle: Bundle) -> None:
     path = bundle.directory / GOLDEN
     try:
         with zipfile.ZipFile(path) as packed:
@@ -234,7 +218,7 @@ def _check_golden(bundle: Bundle, names: Sequence[str]) -> None:
             golden = {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, KeyError):
         raise UserError(f"{path}: not readable; copy the bundle again") from None
-    for name in names:
+    for name in MODELS:
         model: OnnxModel = getattr(bundle, name)
         inputs = {key: golden.get(f"{name}.in.{key}") for key in model.inputs}
         expected = {key: golden.get(f"{name}.out.{key}") for key in model.outputs}

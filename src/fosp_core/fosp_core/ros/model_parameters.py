@@ -38,15 +38,11 @@ def load_model(node: Node) -> tuple[RobotConfig, Bundle]:
 
 
 def load_bundle_of(node: Node, directory: Path, robot: RobotConfig) -> Bundle:
-    """Any bundle, loaded as the parameters of the node say; UserError as load_bundle.
-
-    With its dynamics if the node has a parameter `lookahead`, and it is true.
-    """
+    """Load a bundle on the provider that the parameters of the node name; UserError as load_bundle."""
     provider = str(node.get_parameter("provider").value)
     if provider not in _PROVIDERS:
         raise UserError(f"parameter 'provider' must be one of {', '.join(_PROVIDERS)}, got '{provider}'")
-    look_ahead = node.has_parameter("lookahead") and bool(node.get_parameter("lookahead").value)
-    return load_bundle(directory, robot, provider, look_ahead)  # type: ignore[arg-type]
+    return load_bundle(directory, robot, provider)  # type: ignore[arg-type]
 
 
 def path_parameter(node: Node, name: str) -> Path:

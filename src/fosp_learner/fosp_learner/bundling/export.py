@@ -1,4 +1,4 @@
-"""Trained networks -> encoder, policy, critic and dynamics as ONNX, and golden outputs, checked against torch."""
+"""Trained networks -> encoder, policy and critic as ONNX, and golden outputs, checked against torch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,6 @@ from fosp_learner.model.world_model import WorldModel
 OPSET = 20
 TOLERANCE = 1e-4
 """Largest difference between ONNX and torch, relative to values above 1."""
-
-
-LOOK_AHEAD_STEPS = 5
-"""Decisions that the safety monitor can look ahead: a quarter of a second at 20 Hz."""
 
 
 class ExportError(RuntimeError):
@@ -76,45 +72,17 @@ class CriticGraph(nn.Module):
         return (*self.q.values(repeated, action), self.v.reachability(feature))
 
 
-class DynamicsGraph(nn.Module):
-    """Risk on the way: of K actions in one state, q_h of the policy's action in each of the next states (1, K, H).
-
-    The world model takes its most probable way (the mode of the prior, the embedding that it expects), and the policy
-    its most probable action: that of the online actor, which in a pretrained bundle is a copy of the offline one.
-    """
-
-    def __init__(self, model: WorldModel, actor: Actor, critics: Critics) -> None:
-        super().__init__()
-        self.model, self.actor, self.q = model, actor, critics.q_target
-        self.memory = 0 if model.memory is None else model.memory.units
-
-    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
-        count, then = action.shape[1], action[0]
-        memory, h = deter[:, : self.memory].expand(count, -1), deter[:, self.memory : self.memory + self.model.deter]
-        h, z = h.expand(count, -1), stoch.expand(count, -1)
-        risks = []
-        for _ in range(LOOK_AHEAD_STEPS):
-            h, z, memory, feature = self.model.imagine_step(h, z, memory, then, sample=False)
-            then, _ = self.actor(feature)
-            risks.append(self.q.values(feature, then)[2])
-        return torch.stack(risks, -1).unsqueeze(0)
-
-
 _NAMES: dict[str, tuple[list[str], list[str]]] = {
     "encoder": (["image", "deter", "stoch", "action", "is_first"], ["next_deter", "next_stoch", "kl"]),
     "policy": (["deter", "stoch"], ["mean", "std"]),
     "critic": (["deter", "stoch", "action"], ["q_r", "q_c", "q_h", "v_h"]),
-    "dynamics": (["deter", "stoch", "action"], ["risk"]),
 }
 
 
-def export_networks(
-    model: WorldModel, offline: Actor, online: Actor, critics: Critics, *, dynamics: bool = False
-) -> dict[str, bytes]:
-    """Bundle files encoder.onnx, policy.onnx, critic.onnx and golden.npz by name.
+def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: Critics) -> dict[str, bytes]:
+    """Return the bundle files encoder.onnx, policy.onnx, critic.onnx and golden.npz by name.
 
-    With `dynamics` dynamics.onnx as well: it takes longer than all others together, and is for the look-ahead alone,
-    which is off by default. ExportError when one does not give what torch gives.
+    Raises ExportError when a network does not give what torch gives.
     """
     device = next(model.parameters()).device
     graphs: dict[str, nn.Module] = {
@@ -122,8 +90,6 @@ def export_networks(
         "policy": PolicyGraph(offline, online),
         "critic": CriticGraph(critics),
     }
-    if dynamics:
-        graphs["dynamics"] = DynamicsGraph(model, online, critics)
     examples = _example_inputs(model, device)
     files: dict[str, bytes] = {}
     golden: dict[str, NDArray[Any]] = {}
@@ -134,21 +100,14 @@ def export_networks(
     return files
 
 
-def export_dynamics(model: WorldModel, online: Actor, critics: Critics) -> tuple[bytes, dict[str, NDArray[Any]]]:
-    """dynamics.onnx alone, and its arrays of golden.npz. ExportError when it does not give what torch gives."""
-    examples = _example_inputs(model, next(model.parameters()).device)
-    return _exported("dynamics", DynamicsGraph(model, online, critics), examples["dynamics"])
-
-
 def _exported(name: str, graph: nn.Module, example: dict[str, Tensor]) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """One network as ONNX, and its golden inputs and outputs."""
     inputs, outputs = _NAMES[name]
     arguments = tuple(example[key] for key in inputs)
     shapes = {key: {1: torch.export.Dim("K", min=1, max=1024)} if key == "action" else None for key in inputs}
-    content = _to_onnx(graph.eval(), arguments, name, shapes if name in ("critic", "dynamics") else None)
+    content = _to_onnx(graph.eval(), arguments, name, shapes if name == "critic" else None)
     with torch.no_grad():
         given = graph(*arguments)
-    given = (given,) if isinstance(given, Tensor) else given
     expected = dict(zip(outputs, (x.numpy() for x in given), strict=True))
     fed = {key: value.numpy() for key, value in zip(inputs, arguments, strict=True)}
     _require_equal(name, content, fed, expected)
@@ -206,7 +165,6 @@ def _example_inputs(model: WorldModel, device: torch.device) -> dict[str, dict[s
         "encoder": {"image": image, **latent, "action": actions[:, 0], "is_first": torch.zeros(1)},
         "policy": latent,
         "critic": {**latent, "action": actions},
-        "dynamics": {**latent, "action": actions},
     }
     return {name: {key: x.to(device) for key, x in part.items()} for name, part in inputs.items()}
 

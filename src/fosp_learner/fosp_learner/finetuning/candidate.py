@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fosp_core.bundle.bundle import holds_dynamics, verify_bundle, write_bundle
+from fosp_core.bundle.bundle import verify_bundle, write_bundle
 from fosp_core.bundle.signature import read_private_key, sign_id
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration, Manifest
@@ -106,10 +106,7 @@ def make_candidate(
         }
     )
     actors = tuner.offline_actor, tuner.behaviour.actor
-    ahead = holds_dynamics(manifest)  # a robot that looks ahead goes on doing so
-    files: dict[str, Path | bytes] = dict(
-        export_networks(tuner.world_model, *actors, tuner.behaviour.critics, dynamics=ahead)
-    )
+    files: dict[str, Path | bytes] = dict(export_networks(tuner.world_model, *actors, tuner.behaviour.critics))
     files[WEIGHTS] = weights_bytes(tuner.weights())
     path, complete = _write(folder, described, files)
     if signing_key is not None:

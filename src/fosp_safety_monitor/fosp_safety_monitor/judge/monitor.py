@@ -31,7 +31,7 @@ _LATENTS_KEPT = 8
 
 
 class Network(Protocol):
-    """critic.onnx or dynamics.onnx of a bundle: fosp_core.bundle.onnx_session.OnnxModel."""
+    """critic.onnx of a bundle: fosp_core.bundle.onnx_session.OnnxModel."""
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]: ...
 
@@ -42,13 +42,10 @@ class JudgedModel:
 
     manifest: Manifest
     critic: Network
-    dynamics: Network | None = None
-    """To look ahead with; None: it does not."""
 
     @classmethod
     def of(cls, bundle: Bundle) -> JudgedModel:
-        """Looking ahead if the bundle was loaded for it."""
-        return cls(bundle.manifest, bundle.critic, bundle.dynamics)
+        return cls(bundle.manifest, bundle.critic)
 
 
 @dataclass(frozen=True)
@@ -238,35 +235,22 @@ class SafetyMonitor:
 
     @staticmethod
     def _score(judging: JudgingModel, proposal: ProposalInput, latent: LatentInput) -> CriticValues | Finding | None:
-        """What our own networks say; None when there is nothing well-formed to score, a Finding when one fails.
-
-        Looking ahead, the risk of a candidate is the largest on the way that the world model imagines.
-        """
+        """Return what our own critic says; None when there is nothing well-formed to score, a Finding when it fails."""
         actions = decision.critic_actions(proposal, latent, judging.thresholds)
         if actions is None:
             return None
         state = {"deter": latent.deter[np.newaxis], "stoch": latent.stoch[np.newaxis], "action": actions}
         try:
             output = judging.model.critic.run(**state)
-            q_h = output["q_h"][0]
-            if judging.model.dynamics is not None:
-                q_h = _largest(q_h, judging.model.dynamics.run(**state)["risk"][0])
             return CriticValues(
                 q_r=tuple(output["q_r"][0].tolist()),
                 q_c=tuple(output["q_c"][0].tolist()),
-                q_h=tuple(q_h.tolist()),
+                q_h=tuple(output["q_h"][0].tolist()),
                 v_h=float(output["v_h"][0]),
             )
         except Exception as error:  # onnxruntime raises its own, undocumented types
             text = f"critic failed on proposal {proposal.step}: {str(error).splitlines()[0][:160]}"
             return Finding(Decision.LATCH, Reason.NOT_FINITE, text)
-
-
-def _largest(now: NDArray[np.float32], ahead: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Risk of each candidate (K,): `now` (K,), or the largest `ahead` (K, H). ValueError when one has no way on."""
-    if ahead.shape[:-1] != now.shape:
-        raise ValueError(f"look-ahead gives risks of shape {ahead.shape} for {len(now)} candidates")
-    return np.maximum(now, ahead.max(-1))
 
 
 def _key(message: LatentInput | ProposalInput) -> tuple[int, int]:
