@@ -7,10 +7,12 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 PARTS := ros robot realsense learner sim dev
 MESSAGES := $(shell find src/fosp_msgs -type f)
 
-.PHONY: help setup demo day-one test test-unit bench stream-test faults mutants lint clean
+.PHONY: help setup demo day-one test test-unit test-all bench stream-test faults mutants lint clean
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
-	@echo "make test   lint, unit tests, and tests of the live graph"
+	@echo "make test   lint, unit tests, and tests of the live graph (minutes)"
+	@echo "make test-unit  unit tests alone (a minute)"
+	@echo "make test-all   all of that, what trains for minutes, every mutant and every fault (most of an hour)"
 	@echo "make bench  latency, jitter, throughput: a table and runs/bench/bench.json"
 	@echo "make stream-test MINUTES=10  the command stream beside a learner and a CPU hog: lateness, and is each late tick told"
 	@echo "make faults every failure on the live graph, with measured stop times, and runs/faults/faults.json"
@@ -57,15 +59,24 @@ mutants: setup
 lint: setup
 	@. scripts/env.sh; ruff check . && ruff format --check . && scripts/typecheck.sh && lint-imports
 
-test: lint
-	@. scripts/env.sh; pytest
+# Unit tests touch no ROS graph, so they run side by side; one thread each, or they would fight for the cores.
+UNIT := OMP_NUM_THREADS=1 pytest src -n auto --dist worksteal
+# Tests of the live graph measure times, so they run one after the other.
+LIVE := pytest tests
 
 test-unit: setup
-	@. scripts/env.sh; pytest src
+	@. scripts/env.sh; $(UNIT)
+
+test: lint
+	@. scripts/env.sh; $(UNIT) && $(LIVE)
+
+test-all: lint
+	@. scripts/env.sh; $(UNIT) -m "" && $(LIVE) -m ""
+	@$(MAKE) --no-print-directory mutants faults
 
 # docs/day_one.md, command by command, with a scripted gamepad: some minutes.
 day-one: setup
-	@. scripts/env.sh; pytest -m day_one tests/test_day_one.py
+	@. scripts/env.sh; pytest -m long tests/test_day_one.py
 
 clean:
 	rm -rf build install log .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from documented import ROOT, Command, commands, run, run_until
 
-pytestmark = [pytest.mark.day_one, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 PAGE = [command for command in commands(ROOT / "docs" / "day_one.md") if not command.needs]
 DRIVEN = 2
