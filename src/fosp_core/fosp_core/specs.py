@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 
 FORMAT_VERSION = 1
@@ -199,23 +200,45 @@ class CameraConfig(Spec):
     """A camera that camera_node opens: topics NAME/color/image_raw and so on, frames NAME_color_optical_frame."""
 
     name: str = Field("camera", pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$")
-    source: Literal["realsense", "opencv"] = "realsense"
+    source: str = "realsense"
+    """Camera type: a key of fosp_core.cameras.DEVICES."""
     serial: str = ""
-    """Of a RealSense; empty where it is the only one."""
+    """Serial number of a RealSense; empty where it is the only one."""
     device: str = ""
-    """Of opencv: /dev/v4l/by-id/..., /dev/video0, a stream's URL or a video file."""
+    """Device of an opencv camera: /dev/v4l/by-id/..., /dev/video0, the URL of a stream, or a video file."""
     width: int = Field(640, gt=0)
     height: int = Field(480, gt=0)
     depth: bool = False
-    """Publish depth aligned to the colour image, too (RealSense)."""
+    """Publish depth aligned to the colour image, too (realsense)."""
     exposure: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     """In the unit of the camera's colour sensor (D435: 100 us)."""
 
+    @field_validator("source")
+    @classmethod
+    def _known(cls, source: str) -> str:
+        if source not in DEVICES:
+            raise ValueError(f"must be one of {', '.join(DEVICES)}")
+        return source
+
     @model_validator(mode="after")
-    def _has_a_device(self) -> CameraConfig:
-        if self.source == "opencv" and not self.device:
-            raise ValueError("an opencv camera needs device")
+    def _identified(self) -> CameraConfig:
+        kind = DEVICES[self.source]
+        if not kind.found_alone and not getattr(self, kind.identity):
+            raise ValueError(f"a camera with source {self.source} needs {kind.identity}")
         return self
+
+    def node_parameters(self, rate_hz: float) -> dict[str, str | bool | int | float | list[str]]:
+        """Return the parameters of camera_node for this camera.
+
+        A serial number stays a string of digits: whoever writes a command line or launch file of it must quote it.
+        """
+        kind = DEVICES[self.source]
+        own = {name: getattr(self, name) for name in (kind.identity, *kind.options)}
+        return {
+            **{"source": self.source, "camera_name": self.name, "rate_hz": rate_hz},
+            **{"width": self.width, "height": self.height},
+            **{name: f"{value:g}" if isinstance(value, float) else value for name, value in own.items()},
+        }
 
 
 class RobotConfig(Spec):
@@ -254,8 +277,9 @@ class RobotConfig(Spec):
     def _distinct_cameras(self) -> RobotConfig:
         if len({camera.name for camera in self.cameras}) != len(self.cameras):
             raise ValueError("each camera needs a name of its own")
-        if len(self.cameras) > 1 and any(c.source == "realsense" and not c.serial for c in self.cameras):
-            raise ValueError("of several cameras each RealSense needs its serial")
+        for camera in self.cameras if len(self.cameras) > 1 else ():
+            if not getattr(camera, DEVICES[camera.source].identity):
+                raise ValueError(f"of several cameras each {camera.source} needs its {DEVICES[camera.source].identity}")
         return self
 
     def image_topic(self, topic: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +35,29 @@ class Frame:
     """The device's own count; a gap in it is a lost frame."""
 
 
+@dataclass(frozen=True)
+class CameraSettings:
+    """Settings of a camera; each source class reads those that its entry in fosp_core.cameras names."""
+
+    serial: str = ""
+    """Serial number; empty where only one such camera is connected."""
+    device: str = ""
+    """/dev/video0, a name in /dev/v4l/by-id (that one survives replugging), a URL, or a video file."""
+    path: Path | None = None
+    """A recording that stands for the camera: a bag, a folder of images, or a file of the RealSense Viewer."""
+    topic: str = ""
+    """Image topic in a bag."""
+    loop: bool = False
+    """Begin again at the end of a recording."""
+    width: int = 640
+    height: int = 480
+    rate_hz: float = 30.0
+    depth: bool = False
+    """Read depth aligned to the colour image, too."""
+    exposure: float | None = None
+    """In the unit of the camera's colour sensor (D435: 100 us); None: automatic."""
+
+
 class SourceLost(Exception):
     """No more frames; `comes_back` says whether opening the source again may help (a device, not a recording)."""
 
@@ -43,7 +67,11 @@ class SourceLost(Exception):
 
 
 class ImageSource(Protocol):
-    """A camera, or what stands for one. Opening it (the constructor) raises UserError when it cannot give a frame."""
+    """A camera, or what stands for one.
+
+    The constructor takes CameraSettings and `now_ns`, a function that returns the time on the ROS clock. It opens the
+    camera, and raises UserError when the camera gives no frame.
+    """
 
     @property
     def size(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rosbags.highlevel import AnyReader
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.ros.image_message import rgb_view
-from fosp_perception.camera.image_source import Frame, Intrinsics, SourceLost
+from fosp_perception.camera.image_source import CameraSettings, Frame, Intrinsics, SourceLost
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -25,13 +25,15 @@ END = "end of the recording"
 
 
 class Recording:
-    """What bags and folders have in common."""
+    """Base class of the bag and folder sources, whose frames are stamped when they are published."""
 
     paced = True
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
+    def __init__(self, settings: CameraSettings) -> None:
+        assert settings.path is not None
+        self._path, self._loop = settings.path, settings.loop
+        self.name = str(settings.path)
 
     def details(self) -> dict[str, str]:
         return {}
@@ -40,14 +42,14 @@ class Recording:
 class FolderSource(Recording):
     """The images of a folder in the order of their names."""
 
-    def __init__(self, folder: Path, loop: bool) -> None:
-        super().__init__(folder)
+    def __init__(self, settings: CameraSettings, now_ns: Callable[[], int] | None = None) -> None:
+        super().__init__(settings)
+        folder = self._path
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of images")
         self._paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not self._paths:
             raise UserError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        self._loop = loop
         self._next = 0
         self.intrinsics = Intrinsics()
         self.size = _read_image(self._paths[0]).shape[:2]
@@ -70,16 +72,15 @@ class FolderSource(Recording):
 class BagSource(Recording):
     """The frames of one image topic of a rosbag2 folder, in the order in which they were recorded."""
 
-    def __init__(self, path: Path, topic: str, loop: bool) -> None:
-        super().__init__(path)
-        self._path, self._loop = path, loop
-        self._reader = _open_bag(path)
+    def __init__(self, settings: CameraSettings, now_ns: Callable[[], int] | None = None) -> None:
+        super().__init__(settings)
+        self._reader = _open_bag(self._path)
         try:
-            self._topic = self._choose_topic(topic)
+            self._topic = self._choose_topic(settings.topic)
             self._frames = self._read_all()
             self._ahead: NDArray[np.uint8] | None = next(self._frames, None)
             if self._ahead is None:
-                raise UserError(f"{path}: holds no message on {self._topic}")
+                raise UserError(f"{self._path}: holds no message on {self._topic}")
             self.size = self._ahead.shape[:2]
             self.intrinsics = self._read_intrinsics()
         except UserError:
