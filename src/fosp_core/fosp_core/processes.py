@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
-from fosp_core.child_process import end_with_parent
-
 Result = TypeVar("Result")
 
 
@@ -88,3 +86,15 @@ def _prepare() -> None:
     """In a new process: clean up when terminated, and no life beyond the parent's."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     end_with_parent()
+
+
+def end_with_parent() -> None:
+    """End this process, started by multiprocessing, as soon as its parent has ended: a killed one cannot say so."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "not a process of multiprocessing"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -227,7 +227,7 @@ class CameraConfig(Spec):
             raise ValueError(f"a camera with source {self.source} needs {kind.identity}")
         return self
 
-    def node_parameters(self, rate_hz: float) -> dict[str, str | bool | int | float | list[str]]:
+    def node_parameters(self, rate_hz: float) -> dict[str, str | bool | int | float]:
         """Return the parameters of camera_node for this camera.
 
         A serial number stays a string of digits: whoever writes a command line or launch file of it must quote it.

@@ -17,8 +17,8 @@ from typing import Any
 
 from fosp_core import topics
 from fosp_core.bundle.transfer import OutgoingBundle, Request
-from fosp_core.child_process import end_with_parent
 from fosp_core.errors import UserError
+from fosp_core.processes import end_with_parent
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.model_following import LEADER, MODEL_STATUSES, resolved_node

@@ -22,8 +22,7 @@ from fosp_core.ros.image_message import fill_depth, fill_image
 from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds, time_message
-from fosp_perception.camera.camera_diagnostics import CameraReport, diagnostic_array
-from fosp_perception.camera.frame_statistics import FrameStatistics
+from fosp_perception.camera.camera_diagnostics import CameraReport, FrameStatistics, diagnostic_array
 from fosp_perception.camera.image_source import CameraSettings, Frame, ImageSource, SourceLost
 
 RETRY_S = 0.25

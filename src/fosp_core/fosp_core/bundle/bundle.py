@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bundle.compatibility import differences
 from fosp_core.bundle.onnx_session import OnnxModel, Provider, expect_signature, largest_difference
 from fosp_core.bundle.signature import SIGNATURE, read_private_key, require_signature, sign_id
 from fosp_core.errors import UserError
-from fosp_core.specs import FORMAT_VERSION, Manifest, RobotConfig, parse_spec
+from fosp_core.specs import FORMAT_VERSION, ActionSpec, Manifest, RobotConfig, parse_spec
+from fosp_core.topics import COLOR_IMAGE, of_camera
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
@@ -262,3 +262,49 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def differences(manifest: Manifest, robot: RobotConfig) -> list[str]:
+    """What the bundle says and the robot contradicts; empty when the robot may run it."""
+    found = []
+    if manifest.robot != robot.name:
+        found.append(f"bundle is for robot '{manifest.robot}', not '{robot.name}'")
+    found += _of_actions(manifest.action, robot.action)
+    published = {of_camera(COLOR_IMAGE, camera.name) for camera in robot.cameras} | set(robot.camera_topics)
+    found += [
+        f"camera '{camera.name}': the bundle expects {camera.topic}; the robot has {', '.join(sorted(published))}"
+        for camera in manifest.observation.cameras
+        if camera.topic not in published
+    ]
+    decisions_hz, frames_hz = 1.0 / manifest.decision_period_s, robot.camera_frame_rate_hz
+    if frames_hz < 0.99 * decisions_hz:
+        found.append(f"the bundle decides {decisions_hz:g} times per second, the camera gives {frames_hz:g} frames")
+    return found
+
+
+def _of_actions(theirs: ActionSpec, ours: ActionSpec) -> list[str]:
+    found = []
+    names = [axis.name for axis in theirs.axes], [axis.name for axis in ours.axes]
+    if names[0] != names[1]:
+        found.append(f"action axes: bundle {', '.join(names[0])}; robot {', '.join(names[1])}")
+    else:
+        found += [
+            f"scale of {their.name}: bundle {their.scale:g} {their.unit}, robot {our.scale:g} {our.unit}"
+            for their, our in zip(theirs.axes, ours.axes, strict=True)
+            if their.scale != our.scale
+        ]
+    if theirs.frame_id != ours.frame_id:
+        found.append(f"action frame: bundle '{theirs.frame_id}', robot '{ours.frame_id}'")
+    return found
+
+
+def uneven_decisions(period_s: float, frame_rate_hz: float) -> str:
+    """What is wrong with a decision period that is no whole number of camera frames; empty when it is one."""
+    frames = period_s * frame_rate_hz
+    if abs(frames - round(frames)) <= 0.1 and round(frames) > 0:
+        return ""
+    return (
+        f"a decision every {period_s:g} s is {frames:g} frames of a {frame_rate_hz:g} Hz camera, so steps differ in "
+        f"length: run it at a multiple of {1 / period_s:g} Hz (camera_frame_rate_hz), or train with a "
+        "decision_period_s of whole frames"
+    )

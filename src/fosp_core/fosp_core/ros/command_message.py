@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from fosp_core.executed import twists_of_poses
 from fosp_core.ros.stamps import seconds
-from fosp_core.ros.twist_message import twist_command
-from fosp_core.specs import RobotConfig
+from fosp_core.specs import ActionSpec, RobotConfig
 
 _TYPES: dict[str, Any] = {"TwistStamped": TwistStamped, "Twist": Twist, "PoseStamped": PoseStamped}
 
@@ -19,6 +18,22 @@ _TYPES: dict[str, Any] = {"TwistStamped": TwistStamped, "Twist": Twist, "PoseSta
 def command_message_type(robot: RobotConfig) -> Any:
     """geometry_msgs/TwistStamped, Twist or PoseStamped."""
     return _TYPES[robot.command_type]
+
+
+def fill_twist(message: Twist, command: NDArray[np.floating] | list[float], action: ActionSpec) -> None:
+    """Write `command` (n,) in m/s and rad/s into the components that the spec names; the others stay as they are."""
+    for axis, value in zip(action.axes, command, strict=True):
+        part, component = axis.name.split(".")
+        setattr(getattr(message, part), component, float(value))
+
+
+def twist_command(message: Twist, action: ActionSpec) -> NDArray[np.float64]:
+    """The components that the spec names, (n,) float64 in m/s and rad/s."""
+    values = []
+    for axis in action.axes:
+        part, component = axis.name.split(".")
+        values.append(getattr(getattr(message, part), component))
+    return np.array(values, np.float64)
 
 
 def pose_values(message: PoseStamped) -> NDArray[np.float64]:

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.exposure import ExposureSettling
-from fosp_perception.camera.device_clock import DeviceClock
-from fosp_perception.camera.image_source import CameraSettings, Frame, Intrinsics, SourceLost
+from fosp_core.image import ExposureSettling
+from fosp_perception.camera.image_source import CameraSettings, DeviceClock, Frame, Intrinsics, SourceLost
 
 PATIENCE_MS = 500
 """Without a frame for so long the camera counts as lost."""
