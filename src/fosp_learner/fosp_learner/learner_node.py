@@ -21,7 +21,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_with_parent
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import end_process, run_node
-from fosp_core.ros.model_following import LEADER, MODEL_STATUSES, resolved_node
+from fosp_core.ros.model_following import LEADER, resolved_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import time_message
 from fosp_core.specs import parse_spec, read_robot, read_yaml
@@ -73,7 +73,7 @@ class LearnerNode(RecorderNode):
         self._outgoing: OutgoingBundle | None = None
         self._restarts = 0
         self._announcements = self.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
-        self.create_subscription(ModelStatus, topics.MODEL_STATUS, self._on_status, MODEL_STATUSES)
+        self.create_subscription(ModelStatus, topics.MODEL_STATUS, self._on_status, qos.MODEL_STATUSES)
         if self._how == "offer":
             self._offers = self.create_publisher(BundleOffer, topics.BUNDLE_OFFER, qos.LATCHED)
             self._chunks = self.create_publisher(BundleChunk, topics.BUNDLE_CHUNK, qos.TRANSFER)

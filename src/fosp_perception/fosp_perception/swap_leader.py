@@ -14,7 +14,7 @@ from rclpy.publisher import Publisher
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.ros import qos
-from fosp_core.ros.model_following import MODEL_STATUSES, POLL_PERIOD_S, announcement, candidate_loader
+from fosp_core.ros.model_following import POLL_PERIOD_S, announcement, candidate_loader
 from fosp_core.ros.model_parameters import publish_status
 from fosp_core.specs import RobotConfig
 from fosp_core.swap.sequence import Order, Phase, Report, SwapSequence
@@ -70,8 +70,8 @@ class SwapLeader:
         self._loader = candidate_loader(node, robot, bundle)
         create = node.create_subscription
         self._subscriptions = [
-            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, MODEL_STATUSES),
-            create(ModelStatus, topics.MODEL_STATUS, self._on_status, MODEL_STATUSES),
+            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, qos.MODEL_STATUSES),
+            create(ModelStatus, topics.MODEL_STATUS, self._on_status, qos.MODEL_STATUSES),
             create(SafetyVerdict, topics.VERDICT, self._on_verdict, qos.STEP),
         ]
         self._timer = node.create_timer(POLL_PERIOD_S, self._poll)

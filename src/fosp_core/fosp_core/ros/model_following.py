@@ -12,25 +12,18 @@ from typing import Generic, TypeVar
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.loader import BundleLoader
 from fosp_core.errors import UserError
+from fosp_core.ros import qos
 from fosp_core.ros.model_parameters import load_bundle_of, publish_status
 from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import RobotConfig
 from fosp_core.swap.sequence import Announcement, ModelRegistry, require_same_interface
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
-MODEL_STATUSES = QoSProfile(
-    reliability=ReliabilityPolicy.RELIABLE,
-    history=HistoryPolicy.KEEP_LAST,
-    depth=20,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-"""Subscribe to announcements and statuses: of several publishers the newest of each, also of before our time."""
 POLL_PERIOD_S = 0.05
 LEADER = "encoder_node"
 
@@ -54,8 +47,8 @@ class ModelFollower(Generic[Model]):
         self._untold = ""
         create = node.create_subscription
         self._subscriptions = [
-            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, MODEL_STATUSES),
-            create(ModelStatus, topics.MODEL_STATUS, self._on_status, MODEL_STATUSES),
+            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, qos.MODEL_STATUSES),
+            create(ModelStatus, topics.MODEL_STATUS, self._on_status, qos.MODEL_STATUSES),
         ]
         self._timer = node.create_timer(POLL_PERIOD_S, self._poll)
 
