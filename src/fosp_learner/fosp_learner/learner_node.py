@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fosp_core import topics
-from fosp_core.bundle.transfer import OutgoingBundle, Request
+from fosp_core.bundle.transfer import OutgoingBundle, PieceRequest
 from fosp_core.errors import UserError
 from fosp_core.processes import end_with_parent
 from fosp_core.ros import qos
@@ -182,7 +182,7 @@ class LearnerNode(RecorderNode):
     def _on_request(self, message: BundleRequest) -> None:
         if self._outgoing is None or message.model_id != self._outgoing.offer.model_id:
             return
-        data = self._outgoing.chunk(Request(message.file, message.offset, message.length))
+        data = self._outgoing.chunk(PieceRequest(message.file, message.offset, message.length))
         if data is not None:
             self._chunks.publish(
                 BundleChunk(

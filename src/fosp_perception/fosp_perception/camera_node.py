@@ -23,7 +23,7 @@ from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds, time_message
 from fosp_perception.camera.camera_diagnostics import CameraReport, FrameStatistics, diagnostic_array
-from fosp_perception.camera.image_source import CameraSettings, Frame, ImageSource, SourceLost
+from fosp_perception.camera.image_source import CameraFrame, CameraSettings, ImageSource, SourceLost
 
 RETRY_S = 0.25
 """How often a camera that is gone is looked for."""
@@ -220,7 +220,7 @@ class CameraNode(ManagedNode):
             return True
         return False
 
-    def _publish(self, frame: Frame) -> None:
+    def _publish(self, frame: CameraFrame) -> None:
         now_ns = self._now_ns()
         stamp = time_message(now_ns if frame.stamp_ns is None else frame.stamp_ns)
         self._report.latency_s = (now_ns - nanoseconds(stamp)) * 1e-9

@@ -52,7 +52,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Request:
+class PieceRequest:
     """Please send this piece."""
 
     file: str
@@ -70,7 +70,7 @@ class OutgoingBundle:
         self._directory = directory
         self.offer = Offer(manifest.id, (directory / MANIFEST).read_bytes(), sizes, stamp_ns, manifest.parent_id)
 
-    def chunk(self, request: Request) -> bytes | None:
+    def chunk(self, request: PieceRequest) -> bytes | None:
         """The piece that is asked for; None when there is no such piece, or the file is gone."""
         size = self.offer.sizes.get(request.file)
         if size is None or not 0 <= request.offset < max(size, 1) or request.length <= 0:
@@ -94,7 +94,7 @@ class IncomingBundle:
         self._manifest = _checked_manifest(offer)
         self.target = folder / offer.model_id[:12]
         self._staging = folder / f".incoming_{offer.model_id[:12]}"
-        self._asked: dict[Request, tuple[float, int]] = {}
+        self._asked: dict[PieceRequest, tuple[float, int]] = {}
         self._damaged: Counter[str] = Counter()
         self._go_on_s = 0.0
         self.silent = False
@@ -112,7 +112,7 @@ class IncomingBundle:
         left = sum(request.length for pieces in self._missing.values() for request in pieces)
         return 1.0 - left / max(1, total)
 
-    def requests(self, now_s: float) -> list[Request]:
+    def requests(self, now_s: float) -> list[PieceRequest]:
         """What to ask for now."""
         if now_s < self._go_on_s:
             return []
@@ -172,7 +172,7 @@ class IncomingBundle:
         """Remove what has come."""
         shutil.rmtree(self._staging, ignore_errors=True)
 
-    def _pieces(self, name: str) -> list[Request]:
+    def _pieces(self, name: str) -> list[PieceRequest]:
         """What of a file is not on the disk: all or nothing, for a half-written file says nothing of its holes."""
         path = self._staging / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,9 +182,9 @@ class IncomingBundle:
         path.unlink(missing_ok=True)
         return self._all_pieces(name)
 
-    def _all_pieces(self, name: str) -> list[Request]:
+    def _all_pieces(self, name: str) -> list[PieceRequest]:
         size = self.offer.sizes[name]
-        return [Request(name, offset, min(CHUNK, size - offset)) for offset in range(0, size, CHUNK)]
+        return [PieceRequest(name, offset, min(CHUNK, size - offset)) for offset in range(0, size, CHUNK)]
 
     def _whole(self, name: str) -> bool:
         if name == SIGNATURE:

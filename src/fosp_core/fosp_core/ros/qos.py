@@ -21,7 +21,7 @@ IMAGE_SOURCE = _profile(5)
 """Publish images: reliable, so that reliable subscribers (recorders, viewers) are served, too."""
 
 SENSOR = _profile(5, reliable=False)
-"""Subscribe to joint states, odometry, poses and operator devices: late values are of no use, and any driver matches."""
+"""Subscribe to joint states, odometry, poses and operator devices: late values are useless, and any driver matches."""
 
 STEP = _profile(10)
 """Publish and subscribe to latents, proposals, verdicts, feedback and robot state: one per step, none to be lost."""

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest
-from fosp_core.swap.trial import Outcome, Record, TrialRules, trial_failure
+from fosp_core.swap.trial import DecisionOutcome, TrialRecord, TrialRules, trial_failure
 
 Model = TypeVar("Model")
 
@@ -86,7 +86,7 @@ class ModelRegistry(Generic[Model]):
         self._models = {name: model for name, model in self._models.items() if name in keep}
 
 
-class Phase(Enum):
+class SwapPhase(Enum):
     """Of the candidate, if there is one."""
 
     IDLE = "no candidate"
@@ -95,7 +95,7 @@ class Phase(Enum):
     TRIAL = "decisions are made by it, the one before is kept"
 
 
-class Order(Enum):
+class SwapOrder(Enum):
     """What the encoder is to do now."""
 
     NONE = 0
@@ -109,7 +109,7 @@ class Order(Enum):
     """Decide with the model before it again, from the next frame on; then call `rolled_back`."""
 
 
-class Report(Enum):
+class SwapReport(Enum):
     """What is to be told of a model."""
 
     READY = "ready"
@@ -120,10 +120,10 @@ class Report(Enum):
 
 
 @dataclass(frozen=True)
-class Event:
+class SwapEvent:
     """Something to publish and to log."""
 
-    report: Report
+    report: SwapReport
     model_id: str
     detail: str = ""
 
@@ -142,7 +142,7 @@ class SwapSequence:
         self.rules = rules or TrialRules()
         self.running_id = running_id
         """Decides at this moment; on trial in the phase TRIAL."""
-        self.phase = Phase.IDLE
+        self.phase = SwapPhase.IDLE
         self.candidate: Announcement | None = None
         self.latched = False
         """Whether a stop is latched, for whatever reason."""
@@ -158,11 +158,11 @@ class SwapSequence:
         self._since_s = 0.0
         self._reports: dict[tuple[str, str], str] = {}
         self._banned: dict[str, str] = {}
-        self._record = Record(self.rules.steps)
-        self._before = Record(self.rules.steps)
-        self._events: list[Event] = []
+        self._record = TrialRecord(self.rules.steps)
+        self._before = TrialRecord(self.rules.steps)
+        self._events: list[SwapEvent] = []
 
-    def take_events(self) -> list[Event]:
+    def take_events(self) -> list[SwapEvent]:
         events, self._events = self._events, []
         return events
 
@@ -176,17 +176,17 @@ class SwapSequence:
         if self.candidate is not None and model_id == self.candidate.model_id:
             return False
         if model_id in self._banned:
-            self._tell(Report.REFUSED, model_id, f"it was rolled back before: {self._banned[model_id]}")
+            self._tell(SwapReport.REFUSED, model_id, f"it was rolled back before: {self._banned[model_id]}")
             return False
         if not announcement.supersedes(self._newest):
-            self._tell(Report.REFUSED, model_id, "a newer bundle was announced")
+            self._tell(SwapReport.REFUSED, model_id, "a newer bundle was announced")
             return False
         if self.latched:
-            self._tell(Report.REFUSED, model_id, "a stop is latched: reset the safety monitor first")
+            self._tell(SwapReport.REFUSED, model_id, "a stop is latched: reset the safety monitor first")
             return False
         self._newest = announcement
         self._reports.pop((self._own, model_id), None)  # of an earlier time; it is loaded anew
-        if self.phase is Phase.TRIAL:
+        if self.phase is SwapPhase.TRIAL:
             self._drop_waiting("a newer bundle was announced", unless=model_id)
             self.waiting = announcement
             return True
@@ -200,12 +200,12 @@ class SwapSequence:
         if node not in self._nodes:
             return
         if node == self._own and not refusal:
-            self._tell(Report.READY, model_id)
+            self._tell(SwapReport.READY, model_id)
         self._reports[node, model_id] = refusal
         while len(self._reports) > _REPORTS_KEPT:
             self._reports.pop(next(iter(self._reports)))
 
-    def decided(self, model_id: str, outcome: Outcome) -> None:
+    def decided(self, model_id: str, outcome: DecisionOutcome) -> None:
         """The monitor's verdict on a decision of `model_id`; whether it is `latched` at all is set from outside."""
         if model_id == self.running_id:
             self._record.add(outcome)
@@ -216,7 +216,7 @@ class SwapSequence:
 
     def warmed(self, model_id: str, failure: str = "") -> None:
         """The candidate's recurrent state is as old as the history; or the replay failed."""
-        if self.phase is Phase.WARMING and self.candidate is not None and self.candidate.model_id == model_id:
+        if self.phase is SwapPhase.WARMING and self.candidate is not None and self.candidate.model_id == model_id:
             if failure:
                 self._refuse(failure)
             else:
@@ -226,64 +226,64 @@ class SwapSequence:
         """The candidate makes the decisions now."""
         assert self.candidate is not None
         self.previous_id, self.running_id = self.running_id, self.candidate.model_id
-        self._before, self._record = self._record, Record(self.rules.steps)
+        self._before, self._record = self._record, TrialRecord(self.rules.steps)
         self._failure = ""
-        self._enter(Phase.TRIAL, now_s)
-        self._tell(Report.TRIAL, self.running_id)
+        self._enter(SwapPhase.TRIAL, now_s)
+        self._tell(SwapReport.TRIAL, self.running_id)
 
     def rolled_back(self, now_s: float) -> None:
         """The model before it makes the decisions again."""
         assert self.candidate is not None
         self._banned[self.candidate.model_id] = self._failure
-        self._tell(Report.ROLLED_BACK, self.candidate.model_id, self._failure)
+        self._tell(SwapReport.ROLLED_BACK, self.candidate.model_id, self._failure)
         self.running_id = self.previous_id
         self._record = self._before
-        self._tell(Report.COMMITTED, self.running_id)
+        self._tell(SwapReport.COMMITTED, self.running_id)
         self._end(now_s)
 
     def restart(self) -> None:
         """The node was deactivated and is active again: what was decided before says nothing of now."""
-        self._record, self._before = Record(self.rules.steps), Record(self.rules.steps)
+        self._record, self._before = TrialRecord(self.rules.steps), TrialRecord(self.rules.steps)
         self.latched = False
 
     # -- orders --------------------------------------------------------------------------------------
-    def next_order(self, now_s: float) -> Order:
+    def next_order(self, now_s: float) -> SwapOrder:
         """What is to be done now; poll it with every frame, and some 20 times per second."""
-        if self.phase is Phase.TRIAL:
+        if self.phase is SwapPhase.TRIAL:
             return self._judge_trial(now_s)
         if self.candidate is None:
-            return Order.NONE
+            return SwapOrder.NONE
         if self.latched:
             self._refuse("a stop is latched: reset the safety monitor first")
-            return Order.NONE
-        if self.phase is Phase.WARMING:
-            return Order.SWITCH if self._warm else Order.NONE
+            return SwapOrder.NONE
+        if self.phase is SwapPhase.WARMING:
+            return SwapOrder.SWITCH if self._warm else SwapOrder.NONE
         return self._look_at_reports(self.candidate, now_s)
 
-    def _look_at_reports(self, candidate: Announcement, now_s: float) -> Order:
+    def _look_at_reports(self, candidate: Announcement, now_s: float) -> SwapOrder:
         reports = {node: self._reports.get((node, candidate.model_id)) for node in self._nodes}
         for node, refusal in reports.items():
             if refusal:
                 self._refuse(refusal if node == self._own else f"{node}: {refusal}")
-                return Order.NONE
+                return SwapOrder.NONE
         silent = [node for node, refusal in reports.items() if refusal is None]
         if not silent:
             self._warm = False
-            self._enter(Phase.WARMING, now_s)
-            return Order.WARM
+            self._enter(SwapPhase.WARMING, now_s)
+            return SwapOrder.WARM
         if now_s - self._since_s > self.rules.ready_timeout_s:
             self._refuse(f"no report of {', '.join(silent)} within {self.rules.ready_timeout_s:g} s")
-        return Order.NONE
+        return SwapOrder.NONE
 
-    def _judge_trial(self, now_s: float) -> Order:
+    def _judge_trial(self, now_s: float) -> SwapOrder:
         self._failure = self._failure or trial_failure(self._record, self._before, self.rules)
         if self._failure:
-            return Order.ROLL_BACK
+            return SwapOrder.ROLL_BACK
         if self._record.decisions < self.rules.steps:
-            return Order.NONE
-        self._tell(Report.COMMITTED, self.running_id)
+            return SwapOrder.NONE
+        self._tell(SwapReport.COMMITTED, self.running_id)
         self._end(now_s)
-        return Order.COMMIT
+        return SwapOrder.COMMIT
 
     # -- machinery -----------------------------------------------------------------------------------
     def _withdrawn(self, announcement: Announcement) -> None:
@@ -291,17 +291,17 @@ class SwapSequence:
         if announcement.supersedes(self._newest):
             self._newest = announcement
             self._drop_waiting("it was withdrawn")
-            if self.candidate is not None and self.phase is not Phase.TRIAL:
+            if self.candidate is not None and self.phase is not SwapPhase.TRIAL:
                 self._refuse("it was withdrawn")
 
     def _gather(self, announcement: Announcement, now_s: float) -> None:
         self.candidate = announcement
-        self._enter(Phase.GATHERING, now_s)
+        self._enter(SwapPhase.GATHERING, now_s)
 
     def _refuse(self, why: str) -> None:
         assert self.candidate is not None
         self._give_up(self.candidate.model_id, why)
-        self.candidate, self.phase = None, Phase.IDLE
+        self.candidate, self.phase = None, SwapPhase.IDLE
 
     def _drop_waiting(self, why: str, unless: str = "") -> None:
         if self.waiting is not None and self.waiting.model_id != unless:
@@ -310,18 +310,18 @@ class SwapSequence:
 
     def _give_up(self, model_id: str, why: str) -> None:
         """The nodes let go of it: announced again, it is loaded and reported on anew."""
-        self._tell(Report.REFUSED, model_id, why)
+        self._tell(SwapReport.REFUSED, model_id, why)
         self._reports = {key: refusal for key, refusal in self._reports.items() if key[1] != model_id}
 
     def _end(self, now_s: float) -> None:
         """Of a trial; then the bundle that was announced meanwhile has its turn."""
-        self.candidate, self.phase = None, Phase.IDLE
+        self.candidate, self.phase = None, SwapPhase.IDLE
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
             self._gather(waiting, now_s)
 
-    def _enter(self, phase: Phase, now_s: float) -> None:
+    def _enter(self, phase: SwapPhase, now_s: float) -> None:
         self.phase, self._since_s = phase, now_s
 
-    def _tell(self, report: Report, model_id: str, detail: str = "") -> None:
-        self._events.append(Event(report, model_id, detail))
+    def _tell(self, report: SwapReport, model_id: str, detail: str = "") -> None:
+        self._events.append(SwapEvent(report, model_id, detail))

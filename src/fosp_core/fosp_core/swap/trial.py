@@ -25,7 +25,7 @@ class TrialRules:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DecisionOutcome:
     """What became of one decision."""
 
     vetoed: bool = False
@@ -36,16 +36,16 @@ class Outcome:
 
 
 @dataclass
-class Record:
+class TrialRecord:
     """Outcomes of the newest decisions of one model, at most `size`, and how many of them came with cost."""
 
     size: int
     decisions: int = 0
     """In all, also beyond `size`."""
-    outcomes: deque[Outcome] = field(default_factory=deque)
+    outcomes: deque[DecisionOutcome] = field(default_factory=deque)
     costs: deque[bool] = field(default_factory=deque)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: DecisionOutcome) -> None:
         self.decisions += 1
         self.outcomes.append(outcome)
         while len(self.outcomes) > self.size:
@@ -66,7 +66,7 @@ class Record:
         }
 
 
-def trial_failure(trial: Record, before: Record, rules: TrialRules) -> str:
+def trial_failure(trial: TrialRecord, before: TrialRecord, rules: TrialRules) -> str:
     """Why the new model is to be rolled back, with the numbers; empty while nothing speaks against it."""
     if any(outcome.latched for outcome in trial.outcomes):
         return "the safety monitor latched"

@@ -18,7 +18,7 @@ _STEP_BACK_NS = 100_000_000
 
 
 @dataclass(frozen=True)
-class Intrinsics:
+class CameraIntrinsics:
     """What sensor_msgs/CameraInfo says beyond the size; all zero means uncalibrated, as its documentation has it."""
 
     distortion_model: str = "plumb_bob"
@@ -29,7 +29,7 @@ class Intrinsics:
 
 
 @dataclass(frozen=True)
-class Frame:
+class CameraFrame:
     """One exposure. The arrays may be views of the device's memory: use them before the next `read`."""
 
     color: NDArray[np.uint8]
@@ -85,7 +85,7 @@ class ImageSource(Protocol):
         """(height, width) of every frame."""
 
     @property
-    def intrinsics(self) -> Intrinsics: ...
+    def intrinsics(self) -> CameraIntrinsics: ...
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class ImageSource(Protocol):
     def details(self) -> dict[str, str]:
         """For /diagnostics: temperature, firmware and the like; may ask the device."""
 
-    def read(self) -> Frame:
+    def read(self) -> CameraFrame:
         """Next frame; blocks for at most about a second.
 
         SourceLost when there is none; UserError when it is damaged or of another size.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.image import ExposureSettling
-from fosp_perception.camera.image_source import CameraSettings, DeviceClock, Frame, Intrinsics, SourceLost
+from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, CameraSettings, DeviceClock, SourceLost
 
 PATIENCE_MS = 500
 """Without a frame for so long the camera counts as lost."""
@@ -78,7 +78,7 @@ class RealSenseSource:
             raise
 
     # -- frames --------------------------------------------------------------------------------------
-    def read(self) -> Frame:
+    def read(self) -> CameraFrame:
         frames, self._ahead = self._ahead, None
         if frames is None:
             try:
@@ -90,7 +90,7 @@ class RealSenseSource:
         pixels = np.asanyarray(color.get_data())
         if pixels.shape != (*self.size, 3):
             raise UserError(f"RealSense {self.name}: a frame of shape {pixels.shape} among {self.size}")
-        return Frame(
+        return CameraFrame(
             pixels,
             self._stamp_ns(color),
             self._millimetres(np.asanyarray(depth.get_data())) if depth else None,
@@ -294,11 +294,11 @@ class RealSenseSource:
         return {name: value for name, value in found.items() if value}
 
 
-def camera_intrinsics(intrinsics: Any) -> Intrinsics:
+def camera_intrinsics(intrinsics: Any) -> CameraIntrinsics:
     """rs.intrinsics as camera_info has them: K, P without rectification, distortion as realsense-ros names it."""
     fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.ppx, intrinsics.ppy
     fisheye = str(intrinsics.model).endswith("kannala_brandt4")
-    return Intrinsics(
+    return CameraIntrinsics(
         distortion_model="equidistant" if fisheye else "plumb_bob",
         d=tuple(intrinsics.coeffs)[: 4 if fisheye else 5],
         k=(fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0),

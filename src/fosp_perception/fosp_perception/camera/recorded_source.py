@@ -14,7 +14,7 @@ from rosbags.highlevel import AnyReader
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.ros.image_message import rgb_view
-from fosp_perception.camera.image_source import CameraSettings, Frame, Intrinsics, SourceLost
+from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, CameraSettings, SourceLost
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -24,7 +24,7 @@ COMPRESSED = "/compressed"
 END = "end of the recording"
 
 
-class Recording:
+class RecordedSource:
     """Base class of the bag and folder sources, whose frames are stamped when they are published."""
 
     paced = True
@@ -39,7 +39,7 @@ class Recording:
         return {}
 
 
-class FolderSource(Recording):
+class FolderSource(RecordedSource):
     """The images of a folder in the order of their names."""
 
     def __init__(self, settings: CameraSettings, now_ns: Callable[[], int] | None = None) -> None:
@@ -51,10 +51,10 @@ class FolderSource(Recording):
         if not self._paths:
             raise UserError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
         self._next = 0
-        self.intrinsics = Intrinsics()
+        self.intrinsics = CameraIntrinsics()
         self.size = _read_image(self._paths[0]).shape[:2]
 
-    def read(self) -> Frame:
+    def read(self) -> CameraFrame:
         if self._next == len(self._paths):
             if not self._loop:
                 raise SourceLost(END, comes_back=False)
@@ -63,13 +63,13 @@ class FolderSource(Recording):
         self._next += 1
         frame = _read_image(path)
         _check_size(frame, self.size, str(path))
-        return Frame(frame)
+        return CameraFrame(frame)
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-class BagSource(Recording):
+class BagSource(RecordedSource):
     """The frames of one image topic of a rosbag2 folder, in the order in which they were recorded."""
 
     def __init__(self, settings: CameraSettings, now_ns: Callable[[], int] | None = None) -> None:
@@ -87,7 +87,7 @@ class BagSource(Recording):
             self.close()
             raise
 
-    def read(self) -> Frame:
+    def read(self) -> CameraFrame:
         frame, self._ahead = self._ahead, None
         if frame is None:
             frame = next(self._frames, None)
@@ -97,7 +97,7 @@ class BagSource(Recording):
         if frame is None:
             raise SourceLost(END, comes_back=False)
         _check_size(frame, self.size, f"{self._path}, {self._topic}")
-        return Frame(frame)
+        return CameraFrame(frame)
 
     def close(self) -> None:
         self._reader.close()
@@ -128,14 +128,14 @@ class BagSource(Recording):
         for message in self._messages({self._topic}):
             yield rgb_view(message)
 
-    def _read_intrinsics(self) -> Intrinsics:
+    def _read_intrinsics(self) -> CameraIntrinsics:
         """Of the first camera_info that lies beside the image topic, if any."""
         beside = self._topic.removesuffix(COMPRESSED).rsplit("/", 1)[0] + "/camera_info"
         topics = {c.topic for c in self._reader.connections if c.msgtype == INFO_TYPE and c.topic == beside}
         message = next(self._messages(topics), None) if topics else None
         if message is None:
-            return Intrinsics()
-        return Intrinsics(
+            return CameraIntrinsics()
+        return CameraIntrinsics(
             message.distortion_model, tuple(message.d), tuple(message.k), tuple(message.r), tuple(message.p)
         )
 
