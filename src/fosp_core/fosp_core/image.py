@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 from fosp_core.errors import UserError
 
 MAX_IMAGE_BYTES = 1 << 27
-"""A 44 megapixel RGB image; what is larger is no camera's, and would keep the encoder from its deadlines."""
+"""Size of a 44 megapixel RGB image: a larger one would keep the encoder from its deadlines."""
 SETTLED_FRAMES = 8
-"""So many frames in a row must look alike."""
+"""Number of frames in a row that must be alike."""
 SETTLED_SPREAD = 4.0
-"""Largest difference of their mean brightness, of 255."""
+"""Largest difference of the mean brightness of those frames, of 255."""
 _STRIDE = 8
-"""Every eighth pixel of every eighth row shows the brightness as well as all of them."""
+"""Distance between the pixels, and between the rows, that the brightness is taken from."""
 _PNG, _IHDR = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\rIHDR"
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""SOF markers (ITU-T T.81, table B.1): height and width follow. The three others of their range are tables."""
+"""SOF markers (ITU-T T.81, table B.1), which height and width follow. The three others of their range are tables."""
 _JPEG_SEGMENTS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
-"""Markers with a length that may stand before the frame: tables, restart interval, APPn, comments."""
+"""Markers of segments with a length that may stand before the frame: tables, restart interval, APPn, comments."""
 
 
 def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Centre-crop to the observation's aspect ratio and area-resize: (H, W, 3) uint8 -> (height, width, 3) uint8.
 
-    Raises UserError when `frame` is not (H, W, 3) uint8.
+    Raise UserError when `frame` is not (H, W, 3) uint8.
     """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise UserError(f"camera frame must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}")
@@ -48,7 +48,7 @@ def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
 
 
 def check_image(width: int, height: int, held_bytes: int) -> None:
-    """UserError when an image holds more than MAX_IMAGE_BYTES, or would take more as RGB of `width` x `height`."""
+    """Raise UserError when an image holds more than MAX_IMAGE_BYTES, or would as RGB of `width` x `height` pixels."""
     size = max(held_bytes, width * height * 3)
     if size > MAX_IMAGE_BYTES:
         raise UserError(
@@ -57,9 +57,9 @@ def check_image(width: int, height: int, held_bytes: int) -> None:
 
 
 def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
-    """A JPEG or PNG of (n,) bytes as (H, W, 3) uint8 RGB.
+    """Decode a JPEG or PNG of (n,) bytes to (H, W, 3) uint8 RGB.
 
-    UserError, with `description`, when it cannot be decoded, and before anything is decoded when it is too large.
+    Raise UserError, which names `description`, when that is not possible, and before decoding when it is too large.
     """
     held = np.ascontiguousarray(data).data
     size = compressed_size(held)
@@ -73,9 +73,9 @@ def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
 
 
 def compressed_size(data: memoryview) -> tuple[int, int] | None:
-    """Width and height in pixels; None for bytes that are no PNG and no JPEG, or whose header is damaged.
+    """Return width and height in pixels from the header of a PNG or JPEG, or None when there is none or it is damaged.
 
-    Stricter than decoders are: what they would skip to find a header further on is refused.
+    It is known before decoding what decoding would allocate. Stricter than decoders, which skip bytes to find a header.
     """
     if data[:8] == _PNG:
         return struct.unpack(">II", data[16:24]) if data[8:16] == _IHDR and len(data) >= 24 else None
@@ -85,7 +85,7 @@ def compressed_size(data: memoryview) -> tuple[int, int] | None:
 
 
 def is_cut_off(data: memoryview) -> bool:
-    """Whether a JPEG lacks its end, which OpenCV would fill up with grey."""
+    """Return True when a JPEG lacks its end, which OpenCV would fill with grey."""
     return data[:2] == _JPEG and _JPEG_END not in bytes(data[-1024:])
 
 
@@ -117,7 +117,7 @@ class ExposureSettling:
         self._brightness: deque[float] = deque(maxlen=SETTLED_FRAMES)
 
     def add(self, frame: NDArray[np.uint8]) -> None:
-        """`frame` (H, W, 3) uint8."""
+        """Take the next frame, (H, W, 3) uint8, into account."""
         self._brightness.append(float(frame[::_STRIDE, ::_STRIDE].mean()))
 
     @property
