@@ -63,7 +63,7 @@ def twists_of_poses(
 def rotation_between(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the shortest rotation vectors (..., 3), in rad, that turn the orientations `before` into `after`.
 
-    Orientations are unit quaternions (..., 4) in the order x, y, z, w. Rotations are about the fixed axes of their frame.
+    Orientations are unit quaternions (..., 4), x, y, z, w. A rotation is about the fixed axes of their frame.
     """
     difference = _product(after, before * np.array([-1.0, -1.0, -1.0, 1.0]))
     difference = np.where(difference[..., 3:] < 0.0, -difference, difference)

@@ -203,7 +203,7 @@ class CommandLimits:
     def stop(
         self, previous: NDArray[np.float64], dt: float, acceleration: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """Return the next command on the way to zero at the deceleration limit; what is not finite becomes zero at once."""
+        """Return the next command on the way to zero at the deceleration limit; what is not finite becomes zero."""
         slopes = [0.0] * len(previous) if acceleration is None else acceleration.tolist()
         if dt <= 0.0:
             return np.where(np.isfinite(previous), np.clip(previous, -self.speed, self.speed), 0.0)

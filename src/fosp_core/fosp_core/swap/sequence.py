@@ -1,11 +1,11 @@
-"""Another model for the running graph, without a missed decision: who waits for what, and when. No ROS, no threads.
+"""Hot swap: the running graph changes to another model without missing a decision. No ROS, no threads.
 
     announced -> every node loads and self-tests it off the control path -> ready reports -> the encoder warms a fresh
     recurrent state -> it switches between two frames -> trial -> committed, or rolled back
 
 The encoder leads (`SwapSequence`); policy and monitor follow the model id that each latent carries (`ModelRegistry`).
-So no proposal is ever judged by another model than its own, and whatever goes wrong on the way - a bundle that is
-broken, vanishes or is of another robot, a node that does not report, a latch - leaves the running model in place.
+So every proposal is judged by the model that made it. Whatever goes wrong - a bundle is broken, vanishes or is for
+another robot, a node does not report, the monitor latches - the running model stays in place.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True)
 class Announcement:
-    """A bundle on offer. Of two, the one with the later stamp counts: in every node, in whatever order they come."""
+    """A bundle on offer. Of two, every node takes the one with the later stamp, in whatever order they arrive."""
 
     model_id: str
     path: Path
@@ -37,19 +37,19 @@ class Announcement:
 
 
 def require_same_interface(candidate: Manifest, running: Manifest) -> None:
-    """UserError when the candidate cannot take the place of the running model: all that the graph is set up for."""
+    """Raise UserError when the candidate differs from the running model in something that the graph is set up for."""
     for name in ("task", "robot", "observation", "action", "decision_period_s"):
         if getattr(candidate, name) != getattr(running, name):
             raise UserError(
                 f"bundle {candidate.id[:12]}: its {name} is not that of the running {running.id[:12]}; "
-                "start the graph anew with it"
+                "restart the graph with it"
             )
 
 
 class ModelRegistry(Generic[Model]):
-    """Loaded models of a follower by id: that of the start, the active one, the one before it, and the candidate.
+    """Loaded models of a follower, by id: the first one, the active one, the one before it, and the candidate.
 
-    The first stays for an encoder that was started anew, the one before for a rollback; all others are let go, so
+    The first one is kept for an encoder that restarts, the one before for a rollback. All others are released, so that
     memory does not grow with the number of swaps.
     """
 
@@ -68,13 +68,13 @@ class ModelRegistry(Generic[Model]):
         return tuple(self._models.values())
 
     def add_candidate(self, model_id: str, model: Model) -> None:
-        """Take the place of the candidate before it."""
+        """Add a candidate in place of the candidate before it."""
         self._candidate = model_id
         self._models[model_id] = model
         self._let_go()
 
     def activate(self, model_id: str) -> bool:
-        """A latent of this known model has come; True when the one before was of another."""
+        """Make a loaded model, of which a latent has arrived, the active one; return True when it was not."""
         if model_id == self.active_id:
             return False
         self._previous, self.active_id = self.active_id, model_id
@@ -87,7 +87,7 @@ class ModelRegistry(Generic[Model]):
 
 
 class SwapPhase(Enum):
-    """Of the candidate, if there is one."""
+    """Phase of the candidate, if there is one."""
 
     IDLE = "no candidate"
     GATHERING = "waiting for every node to have loaded it"
@@ -96,21 +96,21 @@ class SwapPhase(Enum):
 
 
 class SwapOrder(Enum):
-    """What the encoder is to do now."""
+    """Order for the encoder."""
 
     NONE = 0
     WARM = 1
-    """Replay the last frames through the candidate, off the control path; then call `warmed`."""
+    """Replay the last frames through the candidate, off the control path, and then call `warmed`."""
     SWITCH = 2
-    """Decide with the candidate from the next frame on; then call `switched`."""
+    """Decide with the candidate from the next frame on, and call `switched`."""
     COMMIT = 3
-    """The model before it may be let go."""
+    """Release the model before the candidate."""
     ROLL_BACK = 4
-    """Decide with the model before it again, from the next frame on; then call `rolled_back`."""
+    """Decide with the model before the candidate again from the next frame on, and call `rolled_back`."""
 
 
 class SwapReport(Enum):
-    """What is to be told of a model."""
+    """News of a model, to publish."""
 
     READY = "ready"
     REFUSED = "refused"
@@ -121,7 +121,7 @@ class SwapReport(Enum):
 
 @dataclass(frozen=True)
 class SwapEvent:
-    """Something to publish and to log."""
+    """News of a model, to publish and to log."""
 
     report: SwapReport
     model_id: str
@@ -132,24 +132,24 @@ _REPORTS_KEPT = 32
 
 
 class SwapSequence:
-    """Leads one swap after the other. Reports go in, `next_order` is polled, events come out (`take_events`).
+    """Leads one swap after the other: reports go in, `next_order` is polled, and events come out (`take_events`).
 
-    `own` is the name that the leader's own loading is reported under, `followers` the nodes that must be ready, too.
-    Times are monotonic seconds.
+    The leader's own loading is reported under the name `own`; the nodes `followers` must be ready, too. Times are
+    monotonic, in s.
     """
 
     def __init__(self, running_id: str, own: str, followers: Sequence[str], rules: TrialRules | None = None) -> None:
         self.rules = rules or TrialRules()
         self.running_id = running_id
-        """Decides at this moment; on trial in the phase TRIAL."""
+        """Id of the model that decides, on trial in the phase TRIAL."""
         self.phase = SwapPhase.IDLE
         self.candidate: Announcement | None = None
         self.latched = False
-        """Whether a stop is latched, for whatever reason."""
+        """True while the safety monitor has latched, for whatever reason; set from outside."""
         self.previous_id = running_id
-        """What a rollback goes back to."""
+        """Id of the model that a rollback returns to."""
         self.waiting: Announcement | None = None
-        """Announced while another was on trial: it is next."""
+        """The next candidate, which was announced while another one was on trial."""
         self._nodes = (own, *followers)
         self._own = own
         self._newest: Announcement | None = None
@@ -168,7 +168,7 @@ class SwapSequence:
 
     # -- reports -------------------------------------------------------------------------------------
     def announced(self, announcement: Announcement, now_s: float) -> bool:
-        """A bundle is on offer; whether it is to be loaded. What it supersedes is refused, and so is what is late."""
+        """Take note of an announced bundle, and return True when it is to be loaded; refuse what is superseded."""
         model_id = announcement.model_id
         if model_id == self.running_id:
             self._withdrawn(announcement)
@@ -185,7 +185,7 @@ class SwapSequence:
             self._tell(SwapReport.REFUSED, model_id, "a stop is latched: reset the safety monitor first")
             return False
         self._newest = announcement
-        self._reports.pop((self._own, model_id), None)  # of an earlier time; it is loaded anew
+        self._reports.pop((self._own, model_id), None)  # an earlier report: it is loaded again
         if self.phase is SwapPhase.TRIAL:
             self._drop_waiting("a newer bundle was announced", unless=model_id)
             self.waiting = announcement
@@ -196,7 +196,7 @@ class SwapSequence:
         return True
 
     def reported(self, node: str, model_id: str, refusal: str = "") -> None:
-        """A node has loaded the model, or refuses it and says why."""
+        """Take note that a node has loaded the model, or refuses it for the reason `refusal`."""
         if node not in self._nodes:
             return
         if node == self._own and not refusal:
@@ -206,16 +206,16 @@ class SwapSequence:
             self._reports.pop(next(iter(self._reports)))
 
     def decided(self, model_id: str, outcome: DecisionOutcome) -> None:
-        """The monitor's verdict on a decision of `model_id`; whether it is `latched` at all is set from outside."""
+        """Take note of the outcome of a decision of `model_id`."""
         if model_id == self.running_id:
             self._record.add(outcome)
 
     def cost(self, cost: float) -> None:
-        """Of the newest decision period."""
+        """Take note of the cost of the newest decision period."""
         self._record.add_cost(cost)
 
     def warmed(self, model_id: str, failure: str = "") -> None:
-        """The candidate's recurrent state is as old as the history; or the replay failed."""
+        """Take note that the candidate's recurrent state has caught up, or that the replay failed."""
         if self.phase is SwapPhase.WARMING and self.candidate is not None and self.candidate.model_id == model_id:
             if failure:
                 self._refuse(failure)
@@ -223,7 +223,7 @@ class SwapSequence:
                 self._warm = True
 
     def switched(self, now_s: float) -> None:
-        """The candidate makes the decisions now."""
+        """Take note that the candidate decides from now on."""
         assert self.candidate is not None
         self.previous_id, self.running_id = self.running_id, self.candidate.model_id
         self._before, self._record = self._record, TrialRecord(self.rules.steps)
@@ -232,7 +232,7 @@ class SwapSequence:
         self._tell(SwapReport.TRIAL, self.running_id)
 
     def rolled_back(self, now_s: float) -> None:
-        """The model before it makes the decisions again."""
+        """Take note that the model before the candidate decides again."""
         assert self.candidate is not None
         self._banned[self.candidate.model_id] = self._failure
         self._tell(SwapReport.ROLLED_BACK, self.candidate.model_id, self._failure)
@@ -242,13 +242,13 @@ class SwapSequence:
         self._end(now_s)
 
     def restart(self) -> None:
-        """The node was deactivated and is active again: what was decided before says nothing of now."""
+        """Forget past decisions, after the node was deactivated and activated again."""
         self._record, self._before = TrialRecord(self.rules.steps), TrialRecord(self.rules.steps)
         self.latched = False
 
     # -- orders --------------------------------------------------------------------------------------
     def next_order(self, now_s: float) -> SwapOrder:
-        """What is to be done now; poll it with every frame, and some 20 times per second."""
+        """Return the order for now; poll it with every frame, and some 20 times per second."""
         if self.phase is SwapPhase.TRIAL:
             return self._judge_trial(now_s)
         if self.candidate is None:
@@ -272,7 +272,7 @@ class SwapSequence:
             self._enter(SwapPhase.WARMING, now_s)
             return SwapOrder.WARM
         if now_s - self._since_s > self.rules.ready_timeout_s:
-            self._refuse(f"no report of {', '.join(silent)} within {self.rules.ready_timeout_s:g} s")
+            self._refuse(f"no report from {', '.join(silent)} within {self.rules.ready_timeout_s:g} s")
         return SwapOrder.NONE
 
     def _judge_trial(self, now_s: float) -> SwapOrder:
@@ -287,7 +287,7 @@ class SwapSequence:
 
     # -- machinery -----------------------------------------------------------------------------------
     def _withdrawn(self, announcement: Announcement) -> None:
-        """The running model is on offer again: what was offered before it is not wanted any more."""
+        """Refuse earlier candidates, because the running model was announced again after them."""
         if announcement.supersedes(self._newest):
             self._newest = announcement
             self._drop_waiting("it was withdrawn")
@@ -309,12 +309,12 @@ class SwapSequence:
         self.waiting = None
 
     def _give_up(self, model_id: str, why: str) -> None:
-        """The nodes let go of it: announced again, it is loaded and reported on anew."""
+        """Refuse a model and forget its reports: if it is announced again, every node loads it again."""
         self._tell(SwapReport.REFUSED, model_id, why)
         self._reports = {key: refusal for key, refusal in self._reports.items() if key[1] != model_id}
 
     def _end(self, now_s: float) -> None:
-        """Of a trial; then the bundle that was announced meanwhile has its turn."""
+        """End a trial; the bundle that was announced meanwhile is the next candidate."""
         self.candidate, self.phase = None, SwapPhase.IDLE
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
