@@ -29,7 +29,6 @@ from tiny_bundle import write_tiny_bundle
 from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest, write_bundle
 from fosp_core.ros import qos
-from fosp_core.ros.model_following import MODEL_STATUSES
 from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelAnnouncement, ModelStatus, SafetyVerdict
@@ -66,7 +65,7 @@ class Running:
         self.proposals: list[ActionProposal] = listen(ActionProposal, topics.PROPOSAL, qos.RECORD)
         self.verdicts: list[SafetyVerdict] = listen(SafetyVerdict, topics.VERDICT, qos.RECORD)
         self.commands: list[TwistStamped] = listen(TwistStamped, self.robot.command_topic, qos.RECORD)
-        self.statuses: list[ModelStatus] = listen(ModelStatus, topics.MODEL_STATUS, MODEL_STATUSES)
+        self.statuses: list[ModelStatus] = listen(ModelStatus, topics.MODEL_STATUS, qos.MODEL_STATUSES)
         self.heartbeats: list[Heartbeat] = listen(Heartbeat, topics.HEARTBEAT, qos.STEP)
         self.announcements = self.graph.node.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
 

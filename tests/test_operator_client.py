@@ -12,7 +12,6 @@ from tiny_bundle import write_tiny_bundle
 from fosp_cli.cli import run
 from fosp_core import topics
 from fosp_core.ros import qos
-from fosp_core.ros.model_following import MODEL_STATUSES
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
@@ -28,7 +27,9 @@ class Encoder:
         self.announced: list[ModelAnnouncement] = []
         self._answers = answers
         self._statuses = graph.node.create_publisher(ModelStatus, topics.MODEL_STATUS, qos.LATCHED_EVENTS)
-        graph.node.create_subscription(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announced, MODEL_STATUSES)
+        graph.node.create_subscription(
+            ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announced, qos.MODEL_STATUSES
+        )
         self.say(ACTIVE, running)
 
     def say(self, state: int, model_id: str, detail: str = "", node: str = "/encoder_node") -> None:

@@ -163,6 +163,7 @@ class _Follower(threading.Thread):
 def main() -> None:
     from fosp_core.ros.lifecycle import run_node
     from fosp_core.ros.model_parameters import path_parameter
+    from fosp_perception.camera import realsense_source
     from fosp_perception.camera_node import CameraNode
 
     followers: list[_Follower] = []
@@ -172,7 +173,7 @@ def main() -> None:
         node.declare_parameter("recording", "")
         node.declare_parameter("plug", "")
         plug = VirtualPlug(path_parameter(node, "recording"))
-        node.sdk_context = plug.context
+        realsense_source.sdk_context = lambda: plug.context
         followers.append(_Follower(plug, path_parameter(node, "plug")))
         followers[0].start()
         return node

@@ -13,13 +13,13 @@ from fosp_bringup.parameter_file import check_parameter_file
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest
+from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
-from fosp_core.specs import CameraConfig, RobotConfig, read_robot, read_yaml
+from fosp_core.specs import RobotConfig, read_robot, read_yaml
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
-Camera = Literal["simulated", "file", "realsense", "opencv", "none"]
 Simulator = Literal["mujoco", "gazebo", "none"]
-CAMERAS: tuple[Camera, ...] = ("simulated", "file", "realsense", "opencv", "none")
+CAMERAS = ("simulated", "file", *DEVICES, "none")
 SIMULATORS: tuple[Simulator, ...] = ("mujoco", "gazebo", "none")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 ParameterValue = str | bool | int | float | list[str]
@@ -299,13 +299,14 @@ def _feedback(rules: str, simulator: str, robot_file: Path) -> list[Process]:
 
 def _camera(camera: str, path: str, robot: RobotConfig) -> list[Process]:
     """The camera nodes: of a recording, one that stands for the first camera; else one for each of the robot."""
-    if camera in ("realsense", "opencv"):
+    if camera in DEVICES:
         if not any(device.source == camera for device in robot.cameras):
             raise UserError(f"camera '{camera}': robot '{robot.name}' lists no camera with source {camera}")
-        return [_camera_node(_device(device, robot), f"{device.name}_node") for device in robot.cameras]
+        rate_hz = robot.camera_frame_rate_hz
+        return [_camera_node(device.node_parameters(rate_hz), f"{device.name}_node") for device in robot.cameras]
     if camera != "file":
         return []
-    source = _recording(Path(path)) if path else ""
+    source = recording_type(Path(path)) if path else ""
     if not source:
         raise UserError(
             f"camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording; got '{path}'"
@@ -321,33 +322,6 @@ def _camera_node(parameters: Mapping[str, ParameterValue], name: str) -> Process
     return Process(
         name, "fosp_perception", "fosp_perception.camera_node", parameters, respawn=True, executable="camera_node"
     )
-
-
-def _device(camera: CameraConfig, robot: RobotConfig) -> dict[str, ParameterValue]:
-    """Parameters of camera_node for a camera of the robot."""
-    parameters: dict[str, ParameterValue] = {
-        "source": camera.source,
-        "camera_name": camera.name,
-        "rate_hz": robot.camera_frame_rate_hz,
-        "width": camera.width,
-        "height": camera.height,
-    }
-    if camera.source == "opencv":
-        return {**parameters, "device": camera.device}
-    # A serial number is a string of digits: ros2 launch would make a number of it, were it not quoted (stack tests).
-    return {
-        **parameters,
-        "serial": camera.serial,
-        "depth": camera.depth,
-        "exposure": camera.exposure if camera.exposure == "auto" else f"{camera.exposure:g}",
-    }
-
-
-def _recording(path: Path) -> str:
-    """The source of camera_node that plays `path`; empty when none does."""
-    if path.is_dir():
-        return "bag" if (path / "metadata.yaml").is_file() else "folder"
-    return "realsense" if path.is_file() and path.suffix in (".db3", ".bag") else ""
 
 
 def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | None) -> Process:

@@ -16,7 +16,7 @@ from fosp_core import topics
 from fosp_core.bundle.bundle import verify_bundle
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.model_following import LEADER, MODEL_STATUSES, resolved_node
+from fosp_core.ros.model_following import LEADER, resolved_node
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
 DISCOVERY_S = 10.0
@@ -64,7 +64,7 @@ class OperatorClient(GraphClient):
             if message.node == leader:
                 statuses.append(message)
 
-        self.node.create_subscription(ModelStatus, topics.MODEL_STATUS, hear, MODEL_STATUSES)
+        self.node.create_subscription(ModelStatus, topics.MODEL_STATUS, hear, qos.MODEL_STATUSES)
         announcements = self.node.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
         if not self._spin_until(lambda: bool(statuses), DISCOVERY_S):
             raise self._nobody(LEADER)

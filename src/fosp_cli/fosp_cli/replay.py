@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rosbags.highlevel import AnyReader
 
 from fosp_cli.graph_client import GraphClient
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
+from fosp_core.ros import qos
 from fosp_core.specs import read_robot
 
 SETTLE_S = 1.5
@@ -24,7 +25,6 @@ MOST_PATIENCE_S = 10.0
 """... or when all of this has passed: a recorder subscribes only once it has seen a publisher."""
 ONLOOKERS = frozenset({"encoder_node", "recorder_node", "learner_node", "episode_driver"})
 """Nodes that listen to commands and obey none."""
-_DEPTH = 50
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,8 @@ def _require_no_robot(node: Any, played: set[str], only: tuple[str, ...]) -> Non
 
 
 def _profile(topic: str) -> QoSProfile:
-    """Reliable, so that every kind of subscriber can hear it."""
     latched = topic.endswith(("/model_status", "/model_announcement", "/tf_static", "/robot_description"))
-    return QoSProfile(
-        reliability=ReliabilityPolicy.RELIABLE,
-        history=HistoryPolicy.KEEP_LAST,
-        depth=_DEPTH,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
+    return qos.REPLAY_LATCHED if latched else qos.REPLAY
 
 
 def _message_class(message_type: str) -> Any:

@@ -1,26 +1,26 @@
-"""Staleness arithmetic: how old a message is, by its stamp and by its receipt, and when that is too old."""
+"""Age of messages, by their stamp and by their receipt, and when they are stale."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FUTURE_TOLERANCE_S = 0.01
-"""A stamp further ahead of the clock than this counts as stale: clocks of one machine do not differ by more."""
+"""A message whose stamp is further ahead of the clock is stale: the clocks of one machine do not differ by more."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """When a message was stamped by its source and received here, both in seconds."""
+    """The times at which a message was stamped by its source and received here, in s."""
 
     stamp_s: float
-    """Header stamp, on the ROS clock."""
+    """Stamp of the header, on the ROS clock."""
     receipt_s: float
-    """Monotonic clock."""
+    """Time of the receipt, on the monotonic clock."""
 
 
 @dataclass(frozen=True)
 class Now:
-    """One instant on both clocks, in seconds."""
+    """One instant on the ROS clock and on the monotonic clock, in s."""
 
     ros_s: float
     monotonic_s: float
@@ -28,20 +28,19 @@ class Now:
 
 @dataclass(frozen=True)
 class Age:
-    """Age of a message. `stale_because` is empty when it is fresh."""
+    """Verdict on the age of a message."""
 
-    by_stamp_s: float
-    by_receipt_s: float
     stale_because: str
+    """Reason why the message is stale, with the numbers; empty when it is fresh."""
 
 
 def age(received: Received | None, now: Now, limit_s: float, receipt_limit_s: float | None = None) -> Age:
-    """Age at `now`, and whether either clock says it is over its limit. Missing, future and NaN are stale.
+    """Judge the age at `now` by both clocks, each against its limit in s; `receipt_limit_s` defaults to `limit_s`.
 
-    `receipt_limit_s` defaults to `limit_s`. A zero stamp is as old as the clock says.
+    A missing message is stale, and so are future and NaN stamps. A zero stamp is as old as the clock says.
     """
     if received is None:
-        return Age(float("inf"), float("inf"), "never received")
+        return Age("never received")
     by_stamp = now.ros_s - received.stamp_s
     by_receipt = now.monotonic_s - received.receipt_s
     receipt_limit = limit_s if receipt_limit_s is None else receipt_limit_s
@@ -52,4 +51,4 @@ def age(received: Received | None, now: Now, limit_s: float, receipt_limit_s: fl
         because = f"{by_stamp * 1e3:.0f} ms old by its stamp, limit {limit_s * 1e3:.0f} ms"
     elif not 0.0 <= by_receipt <= receipt_limit:
         because = f"received {by_receipt * 1e3:.0f} ms ago, limit {receipt_limit * 1e3:.0f} ms"
-    return Age(by_stamp, by_receipt, because)
+    return Age(because)

@@ -1,4 +1,4 @@
-"""Decisions of the safety monitor and their reasons, with the values of fosp_msgs/SafetyVerdict."""
+"""Decisions of the safety monitor and their reasons, with the values of the constants of fosp_msgs/SafetyVerdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Decision(IntEnum):
-    """From least to most restrictive, with the values of fosp_msgs/SafetyVerdict; the most restrictive wins."""
+    """Decision on a proposal, from least to most restrictive; the most restrictive that applies wins."""
 
     PASS = 0
     SUBSTITUTE = 1
@@ -16,7 +16,7 @@ class Decision(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why, with the values of the REASON_ constants of fosp_msgs/SafetyVerdict."""
+    """Reason for a decision (REASON_ constants)."""
 
     OK = 0
     INFEASIBLE = 1
@@ -45,7 +45,7 @@ class Reason(IntEnum):
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})
-"""Reasons that latch when they last: something stopped talking."""
+"""Reasons that latch when they last, because a source of data fell silent."""
 
 RISK = frozenset({Reason.INFEASIBLE, Reason.NO_FEASIBLE, Reason.CRITIC_RANGE, Reason.SURPRISE, Reason.VETOES})
-"""Reasons that veto a proposal for what it would do; so many in a row latch."""
+"""Reasons that veto a proposal for the risk of its action; too many of them in a row latch."""

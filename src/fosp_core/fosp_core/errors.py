@@ -1,5 +1,5 @@
-"""The one exception for what the user can mend."""
+"""The exception for faults that the user can mend."""
 
 
 class UserError(Exception):
-    """Bad input: one line that says what is wrong and how to mend it. Command lines print it and exit 2."""
+    """A fault of the input: one line says what is wrong and how to mend it. Commands print the line and exit with 2."""

@@ -1,22 +1,39 @@
-"""Camera frames as the world model sees them. One function for training, simulation and the robot."""
+"""Camera frames: scaling for the world model, safe decoding of compressed images, and settling of the exposure.
+
+Training, simulation and the robot use the same functions.
+"""
 
 from __future__ import annotations
+
+import struct
+from collections import deque
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.image_header import compressed_size, is_cut_off
 
 MAX_IMAGE_BYTES = 1 << 27
-"""A 44 megapixel RGB image; what is larger is no camera's, and would keep the encoder from its deadlines."""
+"""Size of a 44 megapixel RGB image: a larger one would keep the encoder from its deadlines."""
+SETTLED_FRAMES = 8
+"""Number of frames in a row that must be alike."""
+SETTLED_SPREAD = 4.0
+"""Largest difference of the mean brightness of those frames, of 255."""
+_STRIDE = 8
+"""Distance between the pixels, and between the rows, that the brightness is taken from."""
+_PNG, _IHDR = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\rIHDR"
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""SOF markers (ITU-T T.81, table B.1), which height and width follow. The three others of their range are tables."""
+_JPEG_SEGMENTS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
+"""Markers of segments with a length that may stand before the frame: tables, restart interval, APPn, comments."""
 
 
 def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Centre-crop to the observation's aspect ratio and area-resize: (H, W, 3) uint8 -> (height, width, 3) uint8.
 
-    Raises UserError when `frame` is not (H, W, 3) uint8.
+    Raise UserError when `frame` is not (H, W, 3) uint8.
     """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise UserError(f"camera frame must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}")
@@ -31,7 +48,7 @@ def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
 
 
 def check_image(width: int, height: int, held_bytes: int) -> None:
-    """UserError when an image holds more than MAX_IMAGE_BYTES, or would take more as RGB of `width` x `height`."""
+    """Raise UserError when an image holds more than MAX_IMAGE_BYTES, or would as RGB of `width` x `height` pixels."""
     size = max(held_bytes, width * height * 3)
     if size > MAX_IMAGE_BYTES:
         raise UserError(
@@ -40,9 +57,9 @@ def check_image(width: int, height: int, held_bytes: int) -> None:
 
 
 def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
-    """A JPEG or PNG of (n,) bytes as (H, W, 3) uint8 RGB.
+    """Decode a JPEG or PNG of (n,) bytes to (H, W, 3) uint8 RGB.
 
-    UserError, with `description`, when it cannot be decoded, and before anything is decoded when it is too large.
+    Raise UserError, which names `description`, when that is not possible, and before decoding when it is too large.
     """
     held = np.ascontiguousarray(data).data
     size = compressed_size(held)
@@ -53,3 +70,58 @@ def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
     if decoded is None:
         raise UserError(f"compressed image of format '{description}' cannot be decoded; record or publish jpeg or png")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def compressed_size(data: memoryview) -> tuple[int, int] | None:
+    """Return width and height in pixels from the header of a PNG or JPEG, or None when there is none or it is damaged.
+
+    It is known before decoding what decoding would allocate. Stricter than decoders, which skip bytes to find a header.
+    """
+    if data[:8] == _PNG:
+        return struct.unpack(">II", data[16:24]) if data[8:16] == _IHDR and len(data) >= 24 else None
+    if data[:2] == _JPEG:
+        return _jpeg_size(data)
+    return None
+
+
+def is_cut_off(data: memoryview) -> bool:
+    """Return True when a JPEG lacks its end, which OpenCV would fill with grey."""
+    return data[:2] == _JPEG and _JPEG_END not in bytes(data[-1024:])
+
+
+def _jpeg_size(data: memoryview) -> tuple[int, int] | None:
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in _JPEG_FRAMES:
+            if at + 9 > len(data):
+                return None
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        elif marker in _JPEG_SEGMENTS:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        else:
+            return None
+    return None
+
+
+class ExposureSettling:
+    """Watches the automatic exposure of a camera, which starts far off, with frames that no model was trained on.
+
+    It has settled once the mean brightness of the last SETTLED_FRAMES lies within SETTLED_SPREAD.
+    """
+
+    def __init__(self) -> None:
+        self._brightness: deque[float] = deque(maxlen=SETTLED_FRAMES)
+
+    def add(self, frame: NDArray[np.uint8]) -> None:
+        """Take the next frame, (H, W, 3) uint8, into account."""
+        self._brightness.append(float(frame[::_STRIDE, ::_STRIDE].mean()))
+
+    @property
+    def settled(self) -> bool:
+        return (
+            len(self._brightness) == SETTLED_FRAMES and max(self._brightness) - min(self._brightness) <= SETTLED_SPREAD
+        )

@@ -1,10 +1,10 @@
-"""The last stage before the robot: workspace, speed, acceleration and jerk limits on the command stream.
+"""The last stage before the robot: limits of workspace, speed, acceleration and jerk on the command stream.
 
-Pure functions on the twist components of an action spec; the safety monitor applies them at the command rate,
-the simulator's in-process mode applies the same ones, so that training sees what the robot does.
+The safety monitor applies them to the twist components of an action at the command rate. The simulator applies the
+same ones when it runs without ROS, so that training sees what the robot does.
 
-Where limits contradict each other, speed comes before the workspace, the workspace before acceleration and jerk as far
-as braking at the deceleration limit goes, and acceleration before jerk.
+Where limits contradict each other, speed takes precedence over the workspace, the workspace over acceleration and jerk
+as far as braking at the deceleration limit goes, and acceleration over jerk.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _LINEAR = {"linear.x": 0, "linear.y": 1, "linear.z": 2}
 
 @dataclass(frozen=True)
 class Limited:
-    """A command within the limits, (n,) float64 in m/s and rad/s, and whether the limits changed the target."""
+    """A command within the limits, (n,) float64 in m/s and rad/s; `limited` when it differs from its target."""
 
     command: NDArray[np.float64]
     limited: bool
 
 
 def brake(velocity: float, deceleration: float, dt: float) -> float:
-    """Velocity `dt` s later on the way to zero; exactly zero once it is reached."""
+    """Return the velocity `dt` s later on the way to zero, which is reached exactly."""
     return math.copysign(max(0.0, abs(velocity) - deceleration * dt), velocity)
 
 
 def ramp(target: float, velocity: float, acceleration: float, deceleration: float, dt: float) -> float:
-    """Velocity `dt` s later on the way to `target`: slowing down and speeding up have limits of their own.
+    """Return the velocity `dt` s later on the way to `target`, with limits for speeding up and for slowing down.
 
-    A reversal brakes first; what is left of the tick when zero is passed speeds up the other way.
+    A reversal brakes first, and speeds up the other way in what is left of the tick after zero.
     """
     if target * velocity < 0:
         needed = abs(velocity) / deceleration
@@ -49,16 +49,16 @@ def ramp(target: float, velocity: float, acceleration: float, deceleration: floa
 
 
 def approach_speed(room: float, deceleration: float, dt: float) -> float:
-    """Highest speed towards a wall `room` m away: one tick of it and then braking ends at the wall."""
+    """Return the highest speed towards a wall `room` m away: one tick of it, followed by braking, ends at the wall."""
     return deceleration * (math.sqrt(dt * dt + 2.0 * max(0.0, room) / deceleration) - dt)
 
 
 def smooth_ramp(target: float, velocity: float, before: float, limits: AxisLimits, jerk: float, dt: float) -> float:
-    """Velocity `dt` s later on the way to `target`, under a jerk limit, too; `before` is the acceleration so far.
+    """Return the velocity `dt` s later on the way to `target` under a jerk limit; `before` is the present acceleration.
 
-    The acceleration taken is the greatest that the jerk limit can still take back before the target is reached
-    (a' dt + a'^2 / 2 jerk = what is missing), so it ends at zero with the target, which is not overshot. A reversal
-    comes to rest first. That holds for any sequence of ticks of which none is shorter than half another.
+    The acceleration is the greatest that the jerk limit can still take back before the target is reached
+    (a' dt + a'^2 / 2 jerk = what is missing). It is zero when the target is reached, which is thus not overshot. A
+    reversal comes to rest first. This holds for any sequence of ticks of which none is shorter than half another.
     """
     goal = 0.0 if target * velocity < 0 else target
     towards = math.copysign(1.0, goal - velocity)
@@ -72,7 +72,7 @@ def smooth_ramp(target: float, velocity: float, before: float, limits: AxisLimit
 
 
 def smooth_approach_speed(room: float, limits: AxisLimits, jerk: float, dt: float) -> float:
-    """As `approach_speed`, under a jerk limit: the deceleration has to be built up, from speeding up at worst."""
+    """Return `approach_speed` under a jerk limit, which delays the deceleration, at worst while still speeding up."""
     acceleration, deceleration = limits.acceleration, limits.deceleration
     turn = (acceleration + deceleration) / jerk
     delay = dt + turn + deceleration / (2.0 * jerk)
@@ -82,7 +82,7 @@ def smooth_approach_speed(room: float, limits: AxisLimits, jerk: float, dt: floa
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the action: its limits, and the coordinate and walls (m) on its way where there are some."""
+    """One axis of the action, its limits and its walls: (index of the coordinate, lower, upper) in m, or None."""
 
     scale: float
     limits: AxisLimits
@@ -91,7 +91,7 @@ class _Axis:
     def follow(
         self, target: float, velocity: float, before: float, point: list[float], moved: float, dt: float
     ) -> float:
-        """Velocity `dt` s later on the way to `target`."""
+        """Return the velocity `dt` s later on the way to `target`."""
         limits = self.limits
         rooms = self._rooms(point, moved)
         lowest, highest = self._bounds(rooms, dt, smooth=limits.jerk is not None)
@@ -107,7 +107,7 @@ class _Axis:
         return min(max(reached, -limits.speed), limits.speed)
 
     def stop(self, velocity: float, before: float, dt: float) -> float:
-        """Velocity `dt` s later on the way to zero; what is not finite is zero at once."""
+        """Return the velocity `dt` s later on the way to zero; a velocity that is not finite becomes zero at once."""
         limits = self.limits
         if not math.isfinite(velocity):
             return 0.0
@@ -118,9 +118,10 @@ class _Axis:
         return min(max(reached, -limits.speed), limits.speed)
 
     def _rooms(self, point: list[float], moved: float) -> tuple[float, float]:
-        """To the lower and to the upper wall, m, of a `point` that was told to move by `moved` since it was measured.
+        """Return the room in m to the lower and to the upper wall.
 
-        The robot may lag behind what it was told: `moved` takes room on the side that it moves to, and gives none.
+        `moved` is the motion commanded since `point` was measured. The robot may lag behind its command: `moved` takes
+        room on the side that it leads to, and gives none on the other.
         """
         if self.walls is None:
             return math.inf, math.inf
@@ -128,7 +129,7 @@ class _Axis:
         return point[i] - lower + min(moved, 0.0), upper - point[i] - max(moved, 0.0)
 
     def _bounds(self, rooms: tuple[float, float], dt: float, smooth: bool) -> tuple[float, float]:
-        """Lowest and highest velocity that the rooms to the walls allow."""
+        """Return the lowest and the highest velocity that the rooms to the walls allow."""
         if self.walls is None:
             return -math.inf, math.inf
         limits, (below, above) = self.limits, rooms
@@ -143,7 +144,7 @@ class _Axis:
 class CommandLimits:
     """Limits of one robot, in the order of its action axes.
 
-    Axis by axis in plain floats: numpy on three numbers would cost ten times as much of each 10 ms tick.
+    They are computed axis by axis in plain floats, which is much faster than numpy on three numbers.
     """
 
     def __init__(self, robot: RobotConfig) -> None:
@@ -151,7 +152,6 @@ class CommandLimits:
         self.speed = np.array([a.speed for a in axes])
         self.acceleration = np.array([a.acceleration for a in axes])
         self.deceleration = np.array([a.deceleration for a in axes])
-        self.jerk = np.array([math.inf if a.jerk is None else a.jerk for a in axes])
         self.scale = np.array(robot.action.scale)
         self._axes = [
             _Axis(axis.scale, limits, self._walls(robot, axis.name))
@@ -161,7 +161,7 @@ class CommandLimits:
 
     @staticmethod
     def _walls(robot: RobotConfig, axis: str) -> tuple[int, float, float] | None:
-        """Coordinate that the axis moves, and the walls on its way, m."""
+        """Return the index of the coordinate that the axis moves, and its walls in m; None without walls."""
         if robot.workspace is None or axis not in _LINEAR:
             return None
         i = _LINEAR[axis]
@@ -176,12 +176,12 @@ class CommandLimits:
         acceleration: NDArray[np.float64] | None = None,
         moved: Sequence[float] | None = None,
     ) -> Limited:
-        """Next command towards a normalised `action` (n,), from the `previous` command, `dt` s later.
+        """Return the next command towards a normalised `action` (n,), `dt` s after the `previous` command (n,).
 
-        `position` (3,) m is the commanded point in the action frame; towards a wall of the workspace the speed is
-        held to what the deceleration limit can still take away. `acceleration` (n,) is that between the last two
-        commands (None: zero); axes with a jerk limit need it. `moved` (n,) m and rad is what the
-        robot was told to move since `position` was measured (None: nothing). Anything not finite gives a stop.
+        `position` (3,), in m, is the commanded point in the action frame: towards a wall of the workspace the speed
+        stays as low as the deceleration limit can still take away. `acceleration` (n,) is that between the last two
+        commands (None: zero); axes with a jerk limit need it. `moved` (n,), in m and rad, is the motion commanded since
+        `position` was measured (None: none). An input that is not finite leads to a stop.
         """
         wanted, before = action.tolist(), previous.tolist()
         slopes = [0.0] * len(before) if acceleration is None else acceleration.tolist()
@@ -203,7 +203,7 @@ class CommandLimits:
     def stop(
         self, previous: NDArray[np.float64], dt: float, acceleration: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """Next command on the way to zero at the deceleration limit; what is not finite is zero at once."""
+        """Return the next command on the way to zero at the deceleration limit; what is not finite becomes zero."""
         slopes = [0.0] * len(previous) if acceleration is None else acceleration.tolist()
         if dt <= 0.0:
             return np.where(np.isfinite(previous), np.clip(previous, -self.speed, self.speed), 0.0)

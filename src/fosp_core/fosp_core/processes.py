@@ -1,4 +1,4 @@
-"""Work in parallel processes that end with their parent, at once and in silence, whatever ends it."""
+"""Work in parallel processes that end with their parent, at once and silently, whatever ends it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
-from fosp_core.child_process import end_with_parent
-
 Result = TypeVar("Result")
 
 
 class ProcessDied(Exception):
-    """A process was killed, perhaps for want of memory; its work is not done."""
+    """A process was killed, perhaps for lack of memory, before its work was done."""
 
 
 def in_processes(
@@ -28,13 +26,13 @@ def in_processes(
 ) -> Generator[tuple[int, Result], None, None]:
     """Call `work` with each of `arguments` in parallel processes (default: one per core).
 
-    Yields (index into `arguments`, result) as they come. `work` and all that it takes and gives must be importable and
-    picklable. When the caller stops early, by an error, Ctrl-C or `close()`, every process gets SystemExit where it
-    stands. Raises what `work` raises, and ProcessDied.
+    Yield (index into `arguments`, result) in the order of completion. `work`, its arguments and its result must be
+    importable and picklable. When the caller stops early, by an error, Ctrl-C or `close()`, SystemExit is raised in
+    every process. Raise what `work` raises, and ProcessDied.
     """
     count = max(1, min(workers or os.cpu_count() or 1, len(arguments)))
     others = set(multiprocessing.active_children())
-    # Spawned, not forked: neither an OpenGL context nor ONNX Runtime's threads survive a fork.
+    # Processes are spawned: neither an OpenGL context nor the threads of ONNX Runtime survive a fork.
     pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare)
     futures: dict[Future[Result], int] = {}
     try:
@@ -44,7 +42,7 @@ def in_processes(
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
-        raise ProcessDied("a process died, perhaps for want of memory; try --workers 1") from None
+        raise ProcessDied("a process died, perhaps for lack of memory; try --workers 1") from None
     finally:
         if not all(future.done() for future in futures):
             for process in set(multiprocessing.active_children()) - others:
@@ -54,12 +52,12 @@ def in_processes(
 
 @contextmanager
 def _children_ignore_interrupts() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: their parent ends them, in silence.
+    """Let processes that are started meanwhile ignore Ctrl-C, which a terminal sends to all: their parent ends them.
 
-    They inherit the blocked signal. The parent is interrupted afterwards, not half-way through telling a new process
-    what it is for: blocking would not do, as any other thread may take the signal.
+    They inherit the blocked signal. The parent defers the signal until every process is started; blocking it is not
+    enough, because another thread may take it.
     """
-    resource_tracker.ensure_running()  # started later, it would unblock the signal
+    resource_tracker.ensure_running()  # if started later, it would unblock the signal
     arrived: list[int] = []
     handlers = {}
     if threading.current_thread() is threading.main_thread():
@@ -77,7 +75,7 @@ def _children_ignore_interrupts() -> Iterator[None]:
 
 
 def _cleaned_up(work: Callable[..., Result], *values: Any) -> Result:
-    """`work`, and the end of the process when it was terminated meanwhile: the pool would go on with the next."""
+    """Call `work`, and end the process if it was terminated meanwhile; the pool would go on with the next call."""
     try:
         return work(*values)
     except SystemExit:
@@ -85,6 +83,18 @@ def _cleaned_up(work: Callable[..., Result], *values: Any) -> Result:
 
 
 def _prepare() -> None:
-    """In a new process: clean up when terminated, and no life beyond the parent's."""
+    """Let a new process clean up when it is terminated, and end with its parent."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     end_with_parent()
+
+
+def end_with_parent() -> None:
+    """End this process of multiprocessing as soon as its parent has ended, even if the parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "not a process of multiprocessing"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

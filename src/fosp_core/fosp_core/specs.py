@@ -1,6 +1,6 @@
-"""What a bundle and a robot say about themselves: frozen, validated values shared by every package.
+"""Specifications of bundles and robots: frozen, validated values that every package shares.
 
-Units are SI; a normalised action has each axis in [-1, 1] and is scaled by its axis to a twist component.
+Units are SI. A normalised action has each axis in [-1, 1]; the scale of the axis makes a twist component of it.
 """
 
 from __future__ import annotations
@@ -10,33 +10,34 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 
 FORMAT_VERSION = 1
-"""Of the bundle folder; a loader refuses any other."""
+"""Version of the bundle folder's format; a loader refuses every other one."""
 
 MAX_YAML_BYTES = 1 << 20
 
 LEAST_COMMANDS_TO_A_TIMEOUT = 3
-"""Periods of the command stream that the robot's own watchdog must wait, so that a late command does not stop it."""
+"""Periods of the command stream that the robot's own watchdog must wait at least: a late command must not stop it."""
 
 PublicKey = Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
-"""An Ed25519 public key in text: 32 bytes in base64."""
+"""An Ed25519 public key as text: a prefix and 32 bytes in base64."""
 
 TwistComponent = Literal["linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z"]
 TWIST_COMPONENTS: tuple[TwistComponent, ...] = get_args(TwistComponent)
 
 
 class Spec(BaseModel):
-    """Base of every spec: immutable, no unknown keys, no NaN or infinity."""
+    """Base class of every specification: immutable, without unknown keys, NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class CameraSpec(Spec):
-    """One camera as the world model sees it: centre-cropped to a square, then area-resized."""
+    """One camera as the world model sees it: centre-cropped to this aspect ratio, then area-resized to this size."""
 
     name: str = "color"
     topic: str = "camera/color/image_raw"
@@ -45,7 +46,7 @@ class CameraSpec(Spec):
 
 
 class ObservationSpec(Spec):
-    """Cameras in the order in which they are stacked: (cameras, height, width, 3) uint8, RGB."""
+    """Cameras in the order in which their images are stacked to (cameras, height, width, 3) uint8 RGB."""
 
     cameras: tuple[CameraSpec, ...] = (CameraSpec(),)
 
@@ -57,16 +58,16 @@ class ObservationSpec(Spec):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(cameras, height, width, 3)."""
+        """Shape of an observation: (cameras, height, width, 3)."""
         return len(self.cameras), self.cameras[0].height, self.cameras[0].width, 3
 
 
 class ActionAxis(Spec):
-    """One axis of the action: a twist component, and its value at the normalised action 1."""
+    """One axis of the action: a twist component and its scale."""
 
     name: TwistComponent
     scale: float = Field(gt=0)
-    """m/s for linear, rad/s for angular components."""
+    """Value of the component at the normalised action 1, in m/s or rad/s."""
 
     @property
     def unit(self) -> str:
@@ -74,7 +75,7 @@ class ActionAxis(Spec):
 
 
 class ActionSpec(Spec):
-    """Axes in the order of the action vector, and the frame that the twist is expressed in."""
+    """Axes in the order of the action vector, and the frame in which the twist is expressed."""
 
     axes: tuple[ActionAxis, ...] = Field(min_length=1)
     frame_id: str
@@ -95,35 +96,38 @@ class ActionSpec(Spec):
 
 
 class Calibration(Spec):
-    """Thresholds fitted on validation episodes that were never trained on (ALGORITHM: calibration)."""
+    """Thresholds that were fitted on validation episodes, which are never trained on."""
 
     eps: float = Field(gt=0, lt=1)
-    """An action keeps a state feasible if and only if q_h <= eps."""
+    """Feasibility threshold: an action is feasible if and only if q_h <= eps."""
     alpha: float = Field(gt=0, lt=1)
-    """Promised miss rate of the steps that precede a violation."""
+    """Largest allowed miss rate among the steps that precede a violation."""
     horizon_steps: int = Field(gt=0)
-    """H_v: how many steps ahead of a violation a step counts as preceding it."""
+    """Number of steps before a violation that count as preceding it (H_v)."""
     episodes: int = Field(ge=0)
     violating_episodes: int = Field(ge=0)
     miss_rate_bound: float = Field(ge=0, le=1)
     """Finite-sample bound on the miss rate that the conformal argument supports."""
     false_veto_rate: float = Field(ge=0, le=1)
     supported: bool
-    """False: too few violating episodes for alpha; eps is the most conservative observed value."""
+    """False when there were too few violating episodes for alpha; eps is then the most conservative observed value."""
     surprise_limit: float = Field(gt=0)
-    """99.5 % quantile of KL[posterior || prior] per step, nats."""
+    """99.5 % quantile of KL[posterior || prior] per step, in nats."""
     ranges: dict[Literal["q_r", "q_c", "q_h", "v_h"], tuple[float, float]]
     """Lowest and highest value of each critic output that the runtime accepts."""
 
 
 class LatentSpec(Spec):
+    """Sizes of the latent that travels from encoder to policy and safety monitor."""
+
     deter: int = Field(gt=0)
+    """Size of the deterministic part (m, h, e): memory, recurrent state and image embedding, concatenated."""
     stoch: int = Field(gt=0)
-    """Flat size: variables * classes."""
+    """Size of the stochastic part z, one-hot and flattened: variables * classes."""
 
 
 class Manifest(Spec):
-    """manifest.json of a bundle. `id` is the sha256 over everything else (fosp_core.bundle.bundle)."""
+    """Content of manifest.json in a bundle; `id` is the sha256 over everything else (fosp_core.bundle.bundle)."""
 
     format_version: int
     id: str
@@ -131,34 +135,34 @@ class Manifest(Spec):
     task: str
     robot: str
     size: str
-    """Preset of the networks: nano, small or paper."""
+    """Size preset of the networks: nano, small or paper."""
     observation: ObservationSpec
     action: ActionSpec
     latent: LatentSpec
     decision_period_s: float = Field(gt=0)
     kappa: float = Field(0.1, ge=0)
-    """Utility of a candidate is q_r - kappa * q_c."""
+    """Weight of cost: the utility of a candidate is q_r - kappa * q_c."""
     calibration: Calibration
     metrics: dict[str, float] = {}
     training: dict[str, Any] = {}
-    """Provenance: commands, data, seeds, figures."""
+    """Provenance of the model: commands, data, seeds, figures."""
     files: dict[str, str] = {}
-    """Relative path -> sha256 of every other file of the bundle."""
+    """sha256 of every other file of the bundle, by relative path."""
 
 
 class AxisLimits(Spec):
-    """Hard limits of one twist component, applied last, whatever the policy says."""
+    """Hard limits of one twist component, which are applied last, whatever the policy proposes."""
 
     speed: float = Field(gt=0)
     acceleration: float = Field(gt=0)
-    """While following commands, per second."""
+    """Limit while following commands, in m/s^2 or rad/s^2."""
     deceleration: float = Field(gt=0)
-    """While stopping, per second; at least the acceleration."""
+    """Limit while stopping, in m/s^2 or rad/s^2; at least the acceleration."""
     jerk: float | None = Field(None, gt=0)
-    """Change of the acceleration, per second squared; None: the robot's own controller smooths it."""
+    """Limit of the jerk, in m/s^3 or rad/s^3; None where the robot's own controller smooths the commands."""
 
     def stopping_distance(self, speed: float, reaction_s: float = 0.0) -> float:
-        """How far it still moves, m or rad, when a stop is called for while it speeds up at `speed` >= 0."""
+        """Return the distance in m or rad until rest, when a stop is called for at `speed` >= 0 while speeding up."""
         if speed == 0.0:
             return 0.0
         turn = 0.0 if self.jerk is None else (self.acceleration + self.deceleration) / self.jerk
@@ -174,7 +178,7 @@ class AxisLimits(Spec):
 
 
 class Workspace(Spec):
-    """Axis-aligned box, m, in the action frame, that the commanded point must not leave."""
+    """Axis-aligned box in m, in the action frame, that the commanded point must not leave."""
 
     lower: tuple[float, float, float]
     upper: tuple[float, float, float]
@@ -187,83 +191,104 @@ class Workspace(Spec):
 
 
 class TargetLead(Spec):
-    """How far the target pose of a position-controlled arm may run ahead of the measured pose."""
+    """Limit on how far the target pose of a position-controlled arm runs ahead of the measured pose, in m and rad."""
 
     distance: float = Field(gt=0, le=0.5)
-    """m."""
     angle: float = Field(gt=0, le=1.5)
-    """rad."""
 
 
 class CameraConfig(Spec):
-    """A camera that camera_node opens: topics NAME/color/image_raw and so on, frames NAME_color_optical_frame."""
+    """A camera that camera_node opens, with topics such as NAME/color/image_raw and frame NAME_color_optical_frame."""
 
     name: str = Field("camera", pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$")
-    source: Literal["realsense", "opencv"] = "realsense"
+    source: str = "realsense"
+    """Camera type: a key of fosp_core.cameras.DEVICES."""
     serial: str = ""
-    """Of a RealSense; empty where it is the only one."""
+    """Serial number of a RealSense; empty where it is the only one."""
     device: str = ""
-    """Of opencv: /dev/v4l/by-id/..., /dev/video0, a stream's URL or a video file."""
+    """Device of an opencv camera: /dev/v4l/by-id/..., /dev/video0, the URL of a stream, or a video file."""
     width: int = Field(640, gt=0)
     height: int = Field(480, gt=0)
     depth: bool = False
-    """Publish depth aligned to the colour image, too (RealSense)."""
+    """Publish depth aligned to the colour image, too (realsense)."""
     exposure: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
-    """In the unit of the camera's colour sensor (D435: 100 us)."""
+    """Exposure time in the unit of the camera's colour sensor (D435: 100 us)."""
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, source: str) -> str:
+        if source not in DEVICES:
+            raise ValueError(f"must be one of {', '.join(DEVICES)}")
+        return source
 
     @model_validator(mode="after")
-    def _has_a_device(self) -> CameraConfig:
-        if self.source == "opencv" and not self.device:
-            raise ValueError("an opencv camera needs device")
+    def _identified(self) -> CameraConfig:
+        kind = DEVICES[self.source]
+        if not kind.found_alone and not getattr(self, kind.identity):
+            raise ValueError(f"a camera with source {self.source} needs {kind.identity}")
         return self
+
+    def node_parameters(self, rate_hz: float) -> dict[str, str | bool | int | float]:
+        """Return the parameters of camera_node for this camera.
+
+        A serial number is a string of digits, which must be quoted in command lines and launch files.
+        """
+        kind = DEVICES[self.source]
+        own = {name: getattr(self, name) for name in (kind.identity, *kind.options)}
+        return {
+            **{"source": self.source, "camera_name": self.name, "rate_hz": rate_hz},
+            **{"width": self.width, "height": self.height},
+            **{name: f"{value:g}" if isinstance(value, float) else value for name, value in own.items()},
+        }
 
 
 class RobotConfig(Spec):
-    """config/robots/NAME.yaml: what the stack must know of a robot."""
+    """Content of a robot file (config/robots/NAME.yaml)."""
 
     name: str
     kind: Literal["arm", "base"]
     action: ActionSpec
     limits: dict[TwistComponent, AxisLimits]
     workspace: Workspace | None = None
-    """Checked on the measured pose (`pose_topic`); None only for a base."""
+    """Limits of the measured pose (`pose_topic`); None only for a base."""
     command_topic: str
     command_type: Literal["TwistStamped", "Twist", "PoseStamped"] = "TwistStamped"
-    """PoseStamped: the arm's controller takes target poses; the monitor integrates its twists into them."""
+    """PoseStamped for an arm whose controller takes target poses: the monitor integrates its twists into them."""
     target_lead: TargetLead | None = None
-    """With PoseStamped, and only with it: a robot that lags further behind its target is stopped."""
+    """Required with PoseStamped, and only with it: a robot that lags further behind its target is stopped."""
     command_rate_hz: float = Field(100.0, gt=0, le=1000)
     command_timeout_s: float = Field(0.1, gt=0, le=1)
-    """The robot's own watchdog: it stops when no command came for so long."""
+    """Time-out of the robot's own watchdog: the robot stops when it has received no command for this long."""
     state_topic: str
     state_type: Literal["JointState", "Odometry"]
     pose_topic: str = ""
-    """geometry_msgs/PoseStamped of the commanded point in the action frame; arms need it for the workspace."""
+    """geometry_msgs/PoseStamped of the commanded point in the action frame, which arms need for the workspace."""
     estop_topic: str = ""
-    """std_msgs/Bool of an external emergency stop, true: pressed; silence counts as pressed. Empty: there is none."""
+    """std_msgs/Bool of an external emergency stop, true when pressed; silence counts as pressed. Empty without one."""
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
-    """Who may vouch for a bundle (fosp bundle keygen); where there are any, no other is loaded."""
+    """Public keys (fosp bundle keygen). Where there are any, only bundles signed with one of them are loaded."""
     cameras: tuple[CameraConfig, ...] = Field((CameraConfig(),), min_length=1)
-    """What camera_node opens, where no driver publishes images already."""
+    """Cameras that camera_node opens where no driver publishes images already."""
     camera_topics: dict[str, str] = {}
-    """Where a driver publishes what a bundle expects elsewhere: topic of the bundle -> topic of the driver. One that
-    ends in /compressed holds sensor_msgs/CompressedImage."""
+    """Topic of a driver, by the topic on which a bundle expects the images. A topic that ends in /compressed holds
+    sensor_msgs/CompressedImage."""
 
     @model_validator(mode="after")
     def _distinct_cameras(self) -> RobotConfig:
         if len({camera.name for camera in self.cameras}) != len(self.cameras):
             raise ValueError("each camera needs a name of its own")
-        if len(self.cameras) > 1 and any(c.source == "realsense" and not c.serial for c in self.cameras):
-            raise ValueError("of several cameras each RealSense needs its serial")
+        for camera in self.cameras if len(self.cameras) > 1 else ():
+            if not getattr(camera, DEVICES[camera.source].identity):
+                raise ValueError(f"of several cameras each {camera.source} needs its {DEVICES[camera.source].identity}")
         return self
 
     def image_topic(self, topic: str) -> str:
-        """Where the images are that a bundle expects on `topic`."""
+        """Return the topic of the images that a bundle expects on `topic`."""
         return self.camera_topics.get(topic, topic)
 
     def is_compressed(self, topic: str) -> bool:
-        """Whether those images are sensor_msgs/CompressedImage."""
+        """Return True when the images that a bundle expects on `topic` are sensor_msgs/CompressedImage."""
         return self.image_topic(topic).endswith("/compressed")
 
     @model_validator(mode="after")
@@ -309,7 +334,7 @@ AnySpec = TypeVar("AnySpec", bound=Spec)
 
 
 def parse_spec(kind: type[AnySpec], data: object, source: str) -> AnySpec:
-    """Validate `data` as `kind`; UserError with one line that names `source`, the key and what is allowed."""
+    """Validate `data` as `kind`; raise UserError with one line that names `source`, the key and what is allowed."""
     if not isinstance(data, dict):
         raise UserError(f"{source}: expected a mapping of keys, found {type(data).__name__}")
     try:
@@ -325,7 +350,7 @@ def parse_spec(kind: type[AnySpec], data: object, source: str) -> AnySpec:
 
 
 def _allowed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """Names allowed beside the last part of `loc`."""
+    """Return the names that are allowed in place of the last part of `loc`."""
     model = kind
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
@@ -335,14 +360,14 @@ def _allowed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> str:
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:
-    """Pydantic models in a type annotation such as `Model | None` or `tuple[Model, ...]`."""
+    """Return the pydantic models in a type annotation such as `Model | None` or `tuple[Model, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def read_yaml(path: Path) -> Any:
-    """Content of a YAML file; UserError with one line when it is missing or malformed."""
+    """Return the content of a YAML file; raise UserError with one line when it is missing or malformed."""
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
             raise UserError(f"{path}: larger than a configuration file may be ({MAX_YAML_BYTES} bytes)")
@@ -358,5 +383,5 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_robot(path: Path) -> RobotConfig:
-    """RobotConfig of a YAML file."""
+    """Return the robot that a YAML file describes; raise UserError with the first fault."""
     return parse_spec(RobotConfig, read_yaml(path), str(path))

@@ -1,4 +1,4 @@
-"""Names of the graph's topics and services: all relative, so that a namespace moves the whole stack."""
+"""Names of the topics and services of the graph. They are relative, so that a namespace moves the whole stack."""
 
 COLOR_IMAGE = "camera/color/image_raw"
 CAMERA_INFO = "camera/color/camera_info"
@@ -17,7 +17,7 @@ BUNDLE_REQUEST = "fosp/bundle_request"
 BUNDLE_CHUNK = "fosp/bundle_chunk"
 HEARTBEAT = "fosp/heartbeat"
 MARK = "fosp/mark"
-"""std_msgs/String: the operator found this moment of an episode worth a word."""
+"""std_msgs/String: the operator marks this moment of an episode with a note."""
 RESET_EPISODE = "fosp/reset_episode"
 JOINT_STATES = "joint_states"
 ODOMETRY = "odom"
@@ -27,5 +27,5 @@ CLOCK = "/clock"
 
 
 def of_camera(topic: str, name: str) -> str:
-    """The topic of the camera `name` that corresponds to one of ours, which are those of the camera named 'camera'."""
+    """Return the topic of the camera `name` that corresponds to `topic`, which is one of the camera named 'camera'."""
     return f"{name}/{topic.removeprefix('camera/')}"

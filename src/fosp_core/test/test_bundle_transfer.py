@@ -19,7 +19,7 @@ from fosp_core.bundle.transfer import (
     PAUSE_S,
     IncomingBundle,
     OutgoingBundle,
-    Request,
+    PieceRequest,
     received,
 )
 from fosp_core.errors import UserError
@@ -147,8 +147,8 @@ def test_an_offer_that_is_not_what_it_says_is_refused_before_anything_is_asked_f
 
 
 def test_what_was_not_offered_cannot_be_had(outgoing: OutgoingBundle) -> None:
-    assert outgoing.chunk(Request("../bundle/manifest.json", 0, 10)) is None
-    assert outgoing.chunk(Request("critic.onnx", 1 << 40, 10)) is None
+    assert outgoing.chunk(PieceRequest("../bundle/manifest.json", 0, 10)) is None
+    assert outgoing.chunk(PieceRequest("critic.onnx", 1 << 40, 10)) is None
 
 
 def test_the_signature_comes_along_and_counts(tmp_path: Path, robot: RobotConfig) -> None:

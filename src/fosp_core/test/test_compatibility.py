@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_bundle import tiny_manifest
 
-from fosp_core.bundle.compatibility import differences, uneven_decisions
+from fosp_core.bundle.bundle import differences, uneven_decisions
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig, read_robot
 

@@ -13,13 +13,13 @@ from fosp_core.specs import read_robot
 from fosp_core.swap.sequence import (
     Announcement,
     ModelRegistry,
-    Order,
-    Phase,
-    Report,
+    SwapOrder,
+    SwapPhase,
+    SwapReport,
     SwapSequence,
     require_same_interface,
 )
-from fosp_core.swap.trial import Outcome, TrialRules
+from fosp_core.swap.trial import DecisionOutcome, TrialRules
 
 RULES = TrialRules(steps=40, least_steps=10)
 ROBOT = Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml"
@@ -41,19 +41,19 @@ def all_ready(swap: SwapSequence, model_id: str) -> None:
 def on_trial(swap: SwapSequence, model_id: str = "new", stamp_ns: int = 1) -> None:
     assert swap.announced(offer(model_id, stamp_ns), 0.0)
     all_ready(swap, model_id)
-    assert swap.next_order(0.1) is Order.WARM
-    assert swap.next_order(0.2) is Order.NONE, "its state is not warm yet"
+    assert swap.next_order(0.1) is SwapOrder.WARM
+    assert swap.next_order(0.2) is SwapOrder.NONE, "its state is not warm yet"
     swap.warmed(model_id)
-    assert swap.next_order(0.3) is Order.SWITCH
+    assert swap.next_order(0.3) is SwapOrder.SWITCH
     swap.switched(0.3)
 
 
-def told(swap: SwapSequence) -> list[tuple[Report, str]]:
+def told(swap: SwapSequence) -> list[tuple[SwapReport, str]]:
     return [(event.report, event.model_id) for event in swap.take_events()]
 
 
 def refusal(swap: SwapSequence) -> str:
-    return next(event.detail for event in swap.take_events() if event.report is Report.REFUSED)
+    return next(event.detail for event in swap.take_events() if event.report is SwapReport.REFUSED)
 
 
 def test_a_bundle_is_switched_to_once_every_node_is_ready_and_committed_after_its_trial() -> None:
@@ -61,12 +61,12 @@ def test_a_bundle_is_switched_to_once_every_node_is_ready_and_committed_after_it
     on_trial(swap)
     assert swap.running_id == "new"
     for _ in range(RULES.steps - 1):
-        swap.decided("new", Outcome())
-        assert swap.next_order(1.0) is Order.NONE
-    swap.decided("new", Outcome())
-    assert swap.next_order(1.0) is Order.COMMIT
-    assert swap.phase is Phase.IDLE
-    assert told(swap) == [(Report.READY, "new"), (Report.TRIAL, "new"), (Report.COMMITTED, "new")]
+        swap.decided("new", DecisionOutcome())
+        assert swap.next_order(1.0) is SwapOrder.NONE
+    swap.decided("new", DecisionOutcome())
+    assert swap.next_order(1.0) is SwapOrder.COMMIT
+    assert swap.phase is SwapPhase.IDLE
+    assert told(swap) == [(SwapReport.READY, "new"), (SwapReport.TRIAL, "new"), (SwapReport.COMMITTED, "new")]
 
 
 def test_nothing_happens_before_the_last_node_has_reported() -> None:
@@ -75,9 +75,9 @@ def test_nothing_happens_before_the_last_node_has_reported() -> None:
     swap.reported("/encoder_node", "new")
     swap.reported("/policy_node", "new")
     swap.reported("/safety_monitor_node", "another")
-    assert swap.next_order(1.0) is Order.NONE
+    assert swap.next_order(1.0) is SwapOrder.NONE
     swap.reported("/safety_monitor_node", "new")
-    assert swap.next_order(1.0) is Order.WARM
+    assert swap.next_order(1.0) is SwapOrder.WARM
 
 
 def test_a_node_that_never_reports_ends_the_attempt_and_is_named() -> None:
@@ -85,7 +85,7 @@ def test_a_node_that_never_reports_ends_the_attempt_and_is_named() -> None:
     swap.announced(offer("new"), 0.0)
     swap.reported("/encoder_node", "new")
     swap.reported("/policy_node", "new")
-    assert swap.next_order(RULES.ready_timeout_s + 1.0) is Order.NONE
+    assert swap.next_order(RULES.ready_timeout_s + 1.0) is SwapOrder.NONE
     assert "/safety_monitor_node" in refusal(swap)
     assert swap.candidate is None
     assert swap.running_id == "old"
@@ -105,7 +105,7 @@ def test_reports_that_came_before_the_announcement_count() -> None:
         swap.reported(follower, "new")
     swap.announced(offer("new"), 0.0)
     swap.reported("/encoder_node", "new")
-    assert swap.next_order(0.0) is Order.WARM
+    assert swap.next_order(0.0) is SwapOrder.WARM
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
@@ -116,7 +116,7 @@ def test_of_two_announcements_the_newer_one_wins_in_whatever_order_they_come(ord
         swap.announced(offer(model_id, stamps[model_id]), 0.0)
     assert swap.candidate is not None
     assert swap.candidate.model_id == "b"
-    assert (Report.REFUSED, "a") in told(swap)
+    assert (SwapReport.REFUSED, "a") in told(swap)
 
 
 def test_of_two_announcements_of_one_moment_every_node_takes_the_same() -> None:
@@ -138,10 +138,10 @@ def test_a_latch_on_the_way_ends_the_attempt() -> None:
     swap = sequence()
     swap.announced(offer("new"), 0.0)
     all_ready(swap, "new")
-    assert swap.next_order(0.1) is Order.WARM
+    assert swap.next_order(0.1) is SwapOrder.WARM
     swap.warmed("new")
     swap.latched = True
-    assert swap.next_order(0.2) is Order.NONE
+    assert swap.next_order(0.2) is SwapOrder.NONE
     assert "latched" in refusal(swap)
     assert swap.running_id == "old"
 
@@ -175,9 +175,9 @@ def test_a_bundle_that_was_loaded_and_given_up_is_loaded_again_when_it_is_announ
     all_ready(swap, "new")
     given_up(swap)
     assert swap.announced(offer("new", 3), 6.0)
-    assert swap.next_order(6.0) is Order.NONE
+    assert swap.next_order(6.0) is SwapOrder.NONE
     all_ready(swap, "new")
-    assert swap.next_order(6.1) is Order.WARM
+    assert swap.next_order(6.1) is SwapOrder.WARM
 
 
 def test_a_bundle_that_is_given_up_while_it_waits_for_its_turn_is_loaded_again_when_it_is_announced_again() -> None:
@@ -186,14 +186,14 @@ def test_a_bundle_that_is_given_up_while_it_waits_for_its_turn_is_loaded_again_w
     swap.announced(offer("newer", 2), 1.0)
     all_ready(swap, "newer")
     swap.announced(offer("newest", 3), 1.0)
-    assert (Report.REFUSED, "newer") in told(swap)
+    assert (SwapReport.REFUSED, "newer") in told(swap)
     swap.announced(offer("newer", 4), 1.0)
     for _ in range(RULES.steps):
-        swap.decided("new", Outcome())
-    assert swap.next_order(2.0) is Order.COMMIT
-    assert swap.next_order(2.0) is Order.NONE
+        swap.decided("new", DecisionOutcome())
+    assert swap.next_order(2.0) is SwapOrder.COMMIT
+    assert swap.next_order(2.0) is SwapOrder.NONE
     all_ready(swap, "newer")
-    assert swap.next_order(2.1) is Order.WARM
+    assert swap.next_order(2.1) is SwapOrder.WARM
 
 
 def test_a_bundle_that_a_node_refused_is_tried_anew_when_it_is_announced_again() -> None:
@@ -206,7 +206,7 @@ def test_a_bundle_that_a_node_refused_is_tried_anew_when_it_is_announced_again()
     swap.next_order(1.0)
     assert swap.candidate is not None, "its refusal of before does not count"
     all_ready(swap, "new")
-    assert swap.next_order(1.1) is Order.WARM
+    assert swap.next_order(1.1) is SwapOrder.WARM
 
 
 def test_a_failed_warm_up_ends_the_attempt() -> None:
@@ -215,7 +215,7 @@ def test_a_failed_warm_up_ends_the_attempt() -> None:
     all_ready(swap, "new")
     swap.next_order(0.1)
     swap.warmed("new", "on the last frames: the encoder's output is not finite")
-    assert swap.next_order(0.2) is Order.NONE
+    assert swap.next_order(0.2) is SwapOrder.NONE
     assert "not finite" in refusal(swap)
 
 
@@ -228,31 +228,31 @@ def test_announcing_the_running_model_again_withdraws_the_candidate() -> None:
     assert not swap.announced(offer("new", 1), 0.0), "the withdrawn offer is older"
 
 
-def fail_trial(swap: SwapSequence, outcome: Outcome, count: int) -> Order:
+def fail_trial(swap: SwapSequence, outcome: DecisionOutcome, count: int) -> SwapOrder:
     for _ in range(count):
         swap.decided("new", outcome)
     return swap.next_order(1.0)
 
 
-@pytest.mark.parametrize("outcome", [Outcome(vetoed=True), Outcome(surprised=True)])
-def test_a_trial_much_worse_than_the_model_before_is_rolled_back(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [DecisionOutcome(vetoed=True), DecisionOutcome(surprised=True)])
+def test_a_trial_much_worse_than_the_model_before_is_rolled_back(outcome: DecisionOutcome) -> None:
     swap = sequence()
     for _ in range(40):
-        swap.decided("old", Outcome())
+        swap.decided("old", DecisionOutcome())
     on_trial(swap)
-    assert fail_trial(swap, outcome, RULES.least_steps - 1) is Order.NONE, "too few decisions to judge by"
-    assert fail_trial(swap, outcome, 1) is Order.ROLL_BACK
+    assert fail_trial(swap, outcome, RULES.least_steps - 1) is SwapOrder.NONE, "too few decisions to judge by"
+    assert fail_trial(swap, outcome, 1) is SwapOrder.ROLL_BACK
     swap.rolled_back(1.0)
     assert swap.running_id == "old"
-    assert told(swap)[-2:] == [(Report.ROLLED_BACK, "new"), (Report.COMMITTED, "old")]
+    assert told(swap)[-2:] == [(SwapReport.ROLLED_BACK, "new"), (SwapReport.COMMITTED, "old")]
 
 
 def test_a_trial_no_worse_than_the_model_before_goes_on() -> None:
     swap = sequence()
     for _ in range(40):
-        swap.decided("old", Outcome(vetoed=True))
+        swap.decided("old", DecisionOutcome(vetoed=True))
     on_trial(swap)
-    assert fail_trial(swap, Outcome(vetoed=True), 30) is Order.NONE
+    assert fail_trial(swap, DecisionOutcome(vetoed=True), 30) is SwapOrder.NONE
 
 
 def test_cost_in_the_trial_rolls_back() -> None:
@@ -261,17 +261,19 @@ def test_cost_in_the_trial_rolls_back() -> None:
         swap.cost(0.0)
     on_trial(swap)
     for _ in range(10):
-        swap.decided("new", Outcome())
+        swap.decided("new", DecisionOutcome())
         swap.cost(1.0)
-    assert swap.next_order(1.0) is Order.ROLL_BACK
+    assert swap.next_order(1.0) is SwapOrder.ROLL_BACK
 
 
 def test_a_latch_in_the_trial_rolls_back_at_once_and_what_failed_is_not_tried_again() -> None:
     swap = sequence()
     on_trial(swap)
     swap.latched = True
-    assert fail_trial(swap, Outcome(latched=True), 1) is Order.ROLL_BACK
-    assert fail_trial(swap, Outcome(), 1) is Order.ROLL_BACK, "a failure is not forgotten while the old state warms up"
+    assert fail_trial(swap, DecisionOutcome(latched=True), 1) is SwapOrder.ROLL_BACK
+    assert fail_trial(swap, DecisionOutcome(), 1) is SwapOrder.ROLL_BACK, (
+        "a failure is not forgotten while the old state warms up"
+    )
     swap.rolled_back(1.0)
     swap.latched = False
     swap.take_events()
@@ -284,11 +286,11 @@ def test_a_bundle_announced_during_a_trial_has_its_turn_afterwards() -> None:
     on_trial(swap)
     assert swap.announced(offer("newer", 2), 1.0)
     all_ready(swap, "newer")
-    assert swap.next_order(1.0) is Order.NONE
+    assert swap.next_order(1.0) is SwapOrder.NONE
     for _ in range(RULES.steps):
-        swap.decided("new", Outcome())
-    assert swap.next_order(2.0) is Order.COMMIT
-    assert swap.next_order(2.0) is Order.WARM
+        swap.decided("new", DecisionOutcome())
+    assert swap.next_order(2.0) is SwapOrder.COMMIT
+    assert swap.next_order(2.0) is SwapOrder.WARM
     assert swap.candidate == offer("newer", 2)
 
 
@@ -296,8 +298,8 @@ def test_verdicts_on_other_models_do_not_count_for_the_trial() -> None:
     swap = sequence()
     on_trial(swap)
     for _ in range(40):
-        swap.decided("old", Outcome(vetoed=True))
-    assert swap.next_order(1.0) is Order.NONE
+        swap.decided("old", DecisionOutcome(vetoed=True))
+    assert swap.next_order(1.0) is SwapOrder.NONE
 
 
 def test_a_follower_keeps_what_may_be_needed_again_and_no_more() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.image import observation_image
+from fosp_core.image import SETTLED_FRAMES, ExposureSettling, observation_image
 
 
 def test_the_centre_square_is_kept_and_the_sides_are_cut():
@@ -28,3 +28,21 @@ def test_a_tall_frame_is_cropped_above_and_below():
 def test_anything_but_rgb_bytes_is_refused(frame):
     with pytest.raises(UserError, match="must be"):
         observation_image(frame, 64, 64)
+
+
+def told_of(brightness: list[float]) -> ExposureSettling:
+    settling = ExposureSettling()
+    for value in brightness:
+        settling.add(np.full((48, 64, 3), value, np.uint8))
+    return settling
+
+
+def test_frames_of_one_brightness_have_settled_but_not_before_there_are_enough() -> None:
+    assert told_of([90.0] * SETTLED_FRAMES).settled
+    assert not told_of([90.0] * (SETTLED_FRAMES - 1)).settled
+
+
+def test_a_ramp_has_not_settled_and_has_after_it_ended() -> None:
+    ramp = [20.0 + 10 * i for i in range(10)]
+    assert not told_of(ramp).settled
+    assert told_of(ramp + [110.0] * SETTLED_FRAMES).settled

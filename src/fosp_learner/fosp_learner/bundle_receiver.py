@@ -13,7 +13,6 @@ from fosp_core.bundle.transfer import PAUSE_S, IncomingBundle, Offer, received
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import end_process, run_node
-from fosp_core.ros.model_following import MODEL_STATUSES
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import read_robot
@@ -39,7 +38,7 @@ class BundleReceiver(Node):
         self._stamp_ns = -1
         self._requests = self.create_publisher(BundleRequest, topics.BUNDLE_REQUEST, qos.TRANSFER)
         self._announcements = self.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
-        self.create_subscription(BundleOffer, topics.BUNDLE_OFFER, self._on_offer, MODEL_STATUSES)
+        self.create_subscription(BundleOffer, topics.BUNDLE_OFFER, self._on_offer, qos.MODEL_STATUSES)
         self.create_subscription(BundleChunk, topics.BUNDLE_CHUNK, self._on_chunk, qos.TRANSFER)
         self.create_timer(POLL_PERIOD_S, self._poll)
 

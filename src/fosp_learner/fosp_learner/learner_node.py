@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from fosp_core import topics
-from fosp_core.bundle.transfer import OutgoingBundle, Request
-from fosp_core.child_process import end_with_parent
+from fosp_core.bundle.transfer import OutgoingBundle, PieceRequest
 from fosp_core.errors import UserError
+from fosp_core.processes import end_with_parent
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import end_process, run_node
-from fosp_core.ros.model_following import LEADER, MODEL_STATUSES, resolved_node
+from fosp_core.ros.model_following import LEADER, resolved_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import time_message
 from fosp_core.specs import parse_spec, read_robot, read_yaml
@@ -73,7 +73,7 @@ class LearnerNode(RecorderNode):
         self._outgoing: OutgoingBundle | None = None
         self._restarts = 0
         self._announcements = self.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)
-        self.create_subscription(ModelStatus, topics.MODEL_STATUS, self._on_status, MODEL_STATUSES)
+        self.create_subscription(ModelStatus, topics.MODEL_STATUS, self._on_status, qos.MODEL_STATUSES)
         if self._how == "offer":
             self._offers = self.create_publisher(BundleOffer, topics.BUNDLE_OFFER, qos.LATCHED)
             self._chunks = self.create_publisher(BundleChunk, topics.BUNDLE_CHUNK, qos.TRANSFER)
@@ -182,7 +182,7 @@ class LearnerNode(RecorderNode):
     def _on_request(self, message: BundleRequest) -> None:
         if self._outgoing is None or message.model_id != self._outgoing.offer.model_id:
             return
-        data = self._outgoing.chunk(Request(message.file, message.offset, message.length))
+        data = self._outgoing.chunk(PieceRequest(message.file, message.offset, message.length))
         if data is not None:
             self._chunks.publish(
                 BundleChunk(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import pkgutil
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,20 +15,16 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CameraInfo, Image
 
 from fosp_core import topics
+from fosp_core.cameras import CAMERA_TYPES
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_depth, fill_image
 from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds, time_message
-from fosp_perception.camera.camera_diagnostics import CameraReport, diagnostic_array
-from fosp_perception.camera.frame_statistics import FrameStatistics
-from fosp_perception.camera.image_source import Frame, ImageSource, SourceLost
-from fosp_perception.camera.opencv_source import OpenCvSettings, OpenCvSource
-from fosp_perception.camera.realsense_source import RealSenseSettings, RealSenseSource
-from fosp_perception.camera.recorded_source import BagSource, FolderSource
+from fosp_perception.camera.camera_diagnostics import CameraReport, FrameStatistics, diagnostic_array
+from fosp_perception.camera.image_source import CameraFrame, CameraSettings, ImageSource, SourceLost
 
-SOURCES = ("realsense", "opencv", "bag", "folder")
 RETRY_S = 0.25
 """How often a camera that is gone is looked for."""
 REPORT_PERIOD_S = 1.0
@@ -38,21 +34,18 @@ _LATENESS_S = 0.1
 
 
 class CameraNode(ManagedNode):
-    """Publishes what realsense-ros publishes: NAME/color/image_raw (rgb8) and NAME/color/camera_info, with `depth` also
-    NAME/aligned_depth_to_color/image_raw (16UC1, mm) and its camera_info; and once per second /diagnostics.
+    """A camera of one of the types of fosp_core.cameras, with the topics of realsense-ros.
 
-    Stamps are the moment of the exposure on the ROS clock where the device tells it, else that of the arrival.
-    Parameters: `source` (realsense, opencv, bag or folder), `camera_name`, `frame_id` (by default
-    NAME_color_optical_frame), `rate_hz`; realsense: `serial`, `width`, `height`, `depth`, `exposure` ('auto' or a
-    number), or `path` of a recording; opencv: `device`, `width`, `height`; bag and folder: `path`, `topic` (of a bag;
-    its only image topic if it has no such one); `loop` for whatever has an end.
+    It publishes NAME/color/image_raw (rgb8) and NAME/color/camera_info, with `depth` also
+    NAME/aligned_depth_to_color/image_raw (16UC1, mm) and its camera_info, and once per second /diagnostics. The stamp
+    of an image is the moment of its exposure on the ROS clock where the device tells it, else that of its arrival.
 
-    A device that is unplugged is reported and looked for until it is back; a recording that ended, and a damaged frame,
-    end the stream. Either way nothing is published meanwhile, and the safety monitor stops the robot.
+    Parameters: `source` (a camera type), `camera_name`, `frame_id` (default: NAME_color_optical_frame), `rate_hz`, and
+    the fields of image_source.CameraSettings; `exposure` is 'auto' or a number.
+
+    When a device is unplugged, the node reports it and tries to open it again until it is back. The end of a recording
+    and a damaged frame end the stream. Nothing is published meanwhile, and the safety monitor stops the robot.
     """
-
-    sdk_context: Any = None
-    """An rs.context with virtual devices, in place of the machine's own."""
 
     def __init__(self) -> None:
         super().__init__("camera_node")
@@ -73,8 +66,7 @@ class CameraNode(ManagedNode):
         self._rate_hz = float(self.get_parameter("rate_hz").value)
         if not 0.0 < self._rate_hz <= 1000.0:
             raise UserError(f"parameter 'rate_hz' must be above 0 and at most 1000, got {self._rate_hz:g}")
-        self._depth = bool(self.get_parameter("depth").value)
-        self._open = self._opener(self._text("source"))
+        self._settings = self._read_settings()
         self._source = self._open()
         self._statistics = FrameStatistics()
         self._report = CameraReport(self.get_name(), self._source.name, self._rate_hz)
@@ -113,7 +105,7 @@ class CameraNode(ManagedNode):
         for message in (self._image, self._depth_image, self._info):
             message.header.frame_id = frame_id
         kinds = [(Image, topics.COLOR_IMAGE), (CameraInfo, topics.CAMERA_INFO)]
-        if self._depth:
+        if self._settings.depth:
             kinds += [(Image, topics.DEPTH_IMAGE), (CameraInfo, topics.DEPTH_INFO)]
         self._made = [self.create_publisher(kind, topics.of_camera(t, name), qos.IMAGE_SOURCE) for kind, t in kinds]
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
@@ -126,36 +118,41 @@ class CameraNode(ManagedNode):
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
-    def _opener(self, kind: str) -> Callable[[], ImageSource]:
-        """A function that opens the source; it is called again when a device was unplugged."""
-        loop = bool(self.get_parameter("loop").value)
-        width, height = (int(self.get_parameter(name).value) for name in ("width", "height"))
-        if kind not in SOURCES:
-            raise UserError(f"parameter 'source' must be one of {', '.join(SOURCES)}, got '{kind}'")
-        if self._depth and kind != "realsense":
-            raise UserError(f"source '{kind}' has no depth: only realsense has")
-        if kind == "opencv":
-            device = self._text("device")
-            if not device:
-                raise UserError("parameter 'device' of the opencv source is not set: /dev/video0, a URL or a file")
-            opencv = OpenCvSettings(device, width, height, self._rate_hz, loop)
-            return lambda: OpenCvSource(opencv, self._now_ns)
-        if kind == "realsense":
-            recording = path_parameter(self, "path") if self._text("path") else None
-            size = (width, height, self._rate_hz)
-            settings = RealSenseSettings(self._text("serial"), recording, loop, *size, self._depth, self._exposure())
-            return lambda: self._open_realsense(settings)
-        path = path_parameter(self, "path")
-        if kind == "folder":
-            return lambda: FolderSource(path, loop)
-        topic = self._text("topic")
-        return lambda: BagSource(path, topic, loop)
+    def _read_settings(self) -> CameraSettings:
+        """Raise UserError when the camera type is unknown, or a parameter is not one for it."""
+        source = self._text("source")
+        if source not in CAMERA_TYPES:
+            raise UserError(f"parameter 'source' must be one of {', '.join(CAMERA_TYPES)}, got '{source}'")
+        self._type = kind = CAMERA_TYPES[source]
+        settings = CameraSettings(
+            serial=self._text("serial"),
+            device=self._text("device"),
+            path=path_parameter(self, "path") if self._is_recorded() else None,
+            topic=self._text("topic"),
+            loop=bool(self.get_parameter("loop").value),
+            width=int(self.get_parameter("width").value),
+            height=int(self.get_parameter("height").value),
+            rate_hz=self._rate_hz,
+            depth=bool(self.get_parameter("depth").value),
+            exposure=self._exposure() if "exposure" in kind.options else None,
+        )
+        if settings.depth and "depth" not in kind.options:
+            able = ", ".join(name for name, other in CAMERA_TYPES.items() if "depth" in other.options)
+            raise UserError(f"source '{source}' has no depth; these have: {able}")
+        if not kind.found_alone and not getattr(settings, kind.identity):
+            raise UserError(f"source '{source}' needs the parameter '{kind.identity}' (docs/camera.md)")
+        return settings
 
-    def _open_realsense(self, settings: RealSenseSettings) -> RealSenseSource:
-        """The camera that was opened first, also when another one is plugged in meanwhile."""
-        if settings.recording is None and self._source is not None:
-            settings = replace(settings, serial=self._source.name)
-        return RealSenseSource(settings, self._now_ns, self.sdk_context)
+    def _is_recorded(self) -> bool:
+        return self._type.identity == "path" or bool(self._type.recordings and self._text("path"))
+
+    def _open(self) -> ImageSource:
+        """Open the camera; again after it was unplugged, and then the same one even if others are plugged in."""
+        settings = self._settings
+        if self._source is not None and settings.path is None:
+            settings = replace(settings, **{self._type.identity: self._source.name})  # type: ignore[arg-type]
+        opened: ImageSource = pkgutil.resolve_name(self._type.source)(settings, self._now_ns)
+        return opened
 
     def _exposure(self) -> float | None:
         given = self._text("exposure")
@@ -223,7 +220,7 @@ class CameraNode(ManagedNode):
             return True
         return False
 
-    def _publish(self, frame: Frame) -> None:
+    def _publish(self, frame: CameraFrame) -> None:
         now_ns = self._now_ns()
         stamp = time_message(now_ns if frame.stamp_ns is None else frame.stamp_ns)
         self._report.latency_s = (now_ns - nanoseconds(stamp)) * 1e-9

@@ -14,11 +14,11 @@ from rclpy.publisher import Publisher
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.ros import qos
-from fosp_core.ros.model_following import MODEL_STATUSES, POLL_PERIOD_S, announcement, candidate_loader
+from fosp_core.ros.model_following import POLL_PERIOD_S, announcement, candidate_loader
 from fosp_core.ros.model_parameters import publish_status
 from fosp_core.specs import RobotConfig
-from fosp_core.swap.sequence import Order, Phase, Report, SwapSequence
-from fosp_core.swap.trial import Outcome, TrialRules
+from fosp_core.swap.sequence import SwapOrder, SwapPhase, SwapReport, SwapSequence
+from fosp_core.swap.trial import DecisionOutcome, TrialRules
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_perception.warm_up import History, WarmUp
@@ -36,11 +36,11 @@ _RISK = (
 _AT_FAULT = (*_RISK, SafetyVerdict.REASON_NOT_FINITE, SafetyVerdict.REASON_WRONG_SHAPE, SafetyVerdict.REASON_MODEL_ID)
 """Latches for one of these are the model's doing."""
 _STATES = {
-    Report.READY: ModelStatus.STATE_READY,
-    Report.REFUSED: ModelStatus.STATE_REFUSED,
-    Report.TRIAL: ModelStatus.STATE_TRIAL,
-    Report.COMMITTED: ModelStatus.STATE_ACTIVE,
-    Report.ROLLED_BACK: ModelStatus.STATE_ROLLED_BACK,
+    SwapReport.READY: ModelStatus.STATE_READY,
+    SwapReport.REFUSED: ModelStatus.STATE_REFUSED,
+    SwapReport.TRIAL: ModelStatus.STATE_TRIAL,
+    SwapReport.COMMITTED: ModelStatus.STATE_ACTIVE,
+    SwapReport.ROLLED_BACK: ModelStatus.STATE_ROLLED_BACK,
 }
 
 
@@ -70,8 +70,8 @@ class SwapLeader:
         self._loader = candidate_loader(node, robot, bundle)
         create = node.create_subscription
         self._subscriptions = [
-            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, MODEL_STATUSES),
-            create(ModelStatus, topics.MODEL_STATUS, self._on_status, MODEL_STATUSES),
+            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, qos.MODEL_STATUSES),
+            create(ModelStatus, topics.MODEL_STATUS, self._on_status, qos.MODEL_STATUSES),
             create(SafetyVerdict, topics.VERDICT, self._on_verdict, qos.STEP),
         ]
         self._timer = node.create_timer(POLL_PERIOD_S, self._poll)
@@ -133,7 +133,7 @@ class SwapLeader:
         if len(message.action_in) or at_fault:
             self._sequence.decided(
                 message.model_id,
-                Outcome(
+                DecisionOutcome(
                     vetoed=message.reason in _RISK,
                     surprised=message.surprise > message.surprise_limit,
                     latched=at_fault,
@@ -150,16 +150,16 @@ class SwapLeader:
         self._obey(self._sequence.next_order(time.monotonic()))
         self._publish_events()
 
-    def _obey(self, order: Order) -> None:
+    def _obey(self, order: SwapOrder) -> None:
         """All orders but the switch itself, which waits for a frame."""
         candidate = self._sequence.candidate
-        if order is Order.WARM and candidate is not None:
+        if order is SwapOrder.WARM and candidate is not None:
             self._warm_up = WarmUp(candidate.model_id, Encoder(self._bundles[candidate.model_id]), self._history)
-        elif order is Order.ROLL_BACK and self._previous is not None:
+        elif order is SwapOrder.ROLL_BACK and self._previous is not None:
             back = self._sequence.previous_id
             if self._warm_up is None or self._warm_up.model_id != back:
                 self._warm_up = WarmUp(back, self._previous, self._history)
-        elif order is Order.COMMIT:
+        elif order is SwapOrder.COMMIT:
             self._previous = None
         if self._sequence.candidate is None:
             self._warm_up = None
@@ -173,11 +173,11 @@ class SwapLeader:
         warm_up.finish()
         self._sequence.warmed(warm_up.model_id, warm_up.failure)
         order = self._sequence.next_order(now_s)
-        if order is Order.SWITCH:
+        if order is SwapOrder.SWITCH:
             self._previous, self._running = self._running, warm_up.encoder
             self._warm_up = None
             self._sequence.switched(now_s)
-        elif order is Order.ROLL_BACK and warm_up.encoder is self._previous:
+        elif order is SwapOrder.ROLL_BACK and warm_up.encoder is self._previous:
             if warm_up.failure:
                 warm_up.encoder.reset()
             self._running, self._previous = warm_up.encoder, None
@@ -195,12 +195,12 @@ class SwapLeader:
 
     def _publish_events(self) -> None:
         for event in self._sequence.take_events():
-            decides = event.report in (Report.TRIAL, Report.COMMITTED)
+            decides = event.report in (SwapReport.TRIAL, SwapReport.COMMITTED)
             path = self._path(event.model_id) if decides else None
             self._retell_s = math.inf if decides else time.monotonic() + RETELL_S
             publish_status(self._node, self._status, event.model_id, _STATES[event.report], event.detail, path)
             line = f"model {event.model_id[:12]}: {event.report.value}" + (f", {event.detail}" if event.detail else "")
-            bad = event.report in (Report.REFUSED, Report.ROLLED_BACK)
+            bad = event.report in (SwapReport.REFUSED, SwapReport.ROLLED_BACK)
             if bad:
                 self._node.get_logger().warning(line)
             else:
@@ -209,7 +209,7 @@ class SwapLeader:
     def _tell_running(self) -> None:
         """What decides, and where it lies."""
         self._retell_s = math.inf
-        on_trial = self._sequence.phase is Phase.TRIAL
+        on_trial = self._sequence.phase is SwapPhase.TRIAL
         state = ModelStatus.STATE_TRIAL if on_trial else ModelStatus.STATE_ACTIVE
         publish_status(self._node, self._status, self.model_id, state, path=self._path(self.model_id))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bundle.loader import keep_below_control
+from fosp_core.realtime import keep_below_control
 from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError
 
 HISTORY = 40

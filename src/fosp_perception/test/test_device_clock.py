@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fosp_perception.camera.device_clock import BUCKET_NS, BUCKETS, DeviceClock
+from fosp_perception.camera.image_source import BUCKET_NS, BUCKETS, DeviceClock
 
 MS = 1_000_000
 PERIOD = 33 * MS

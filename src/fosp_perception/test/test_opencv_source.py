@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_perception.camera.image_source import SourceLost
-from fosp_perception.camera.opencv_source import OpenCvSettings, OpenCvSource
+from fosp_perception.camera.image_source import CameraSettings, SourceLost
+from fosp_perception.camera.opencv_source import OpenCvSource
 
 HEIGHT, WIDTH = 48, 64
 
@@ -73,7 +73,7 @@ def stream() -> Iterator[Stream]:
 
 
 def opened(device: Path | str, loop: bool = False) -> OpenCvSource:
-    return OpenCvSource(OpenCvSettings(str(device), WIDTH, HEIGHT, 30.0, loop), time.time_ns)
+    return OpenCvSource(CameraSettings(device=str(device), width=WIDTH, height=HEIGHT, loop=loop), time.time_ns)
 
 
 def read_on(source: OpenCvSource) -> None:

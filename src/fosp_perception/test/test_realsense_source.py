@@ -29,8 +29,8 @@ from virtual_realsense import (
 )
 
 from fosp_core.errors import UserError
-from fosp_perception.camera.image_source import SourceLost
-from fosp_perception.camera.realsense_source import RealSenseSettings, RealSenseSource, camera_intrinsics
+from fosp_perception.camera.image_source import CameraSettings, SourceLost
+from fosp_perception.camera.realsense_source import RealSenseSource, camera_intrinsics
 
 SIZE = {"width": WIDTH, "height": HEIGHT}
 
@@ -65,7 +65,7 @@ def opened(plug: VirtualPlug) -> Iterator[Callable[..., RealSenseSource]]:
     sources: list[RealSenseSource] = []
 
     def open_source(**settings: Any) -> RealSenseSource:
-        sources.append(RealSenseSource(RealSenseSettings(**{**SIZE, **settings}), time.time_ns, plug.context))
+        sources.append(RealSenseSource(CameraSettings(**{**SIZE, **settings}), time.time_ns, plug.context))
         return sources[-1]
 
     yield open_source
@@ -103,7 +103,7 @@ def test_stamps_of_global_time_are_taken_as_they_are_where_they_can_be_true(
         asked.append(time.monotonic_ns() + offset_ns)
         return asked[-1]
 
-    source = RealSenseSource(RealSenseSettings(**SIZE, recording=recording), now_ns)
+    source = RealSenseSource(CameraSettings(**SIZE, path=recording), now_ns)
     try:
         stamps = [(source.read().stamp_ns, asked[-1]) for _ in range(5)]
     finally:
@@ -115,7 +115,7 @@ def test_stamps_of_global_time_are_taken_as_they_are_where_they_can_be_true(
 
 def test_the_first_frame_comes_when_the_exposure_has_settled(tmp_path: Path) -> None:
     recording = record(tmp_path / "dark.db3", 60, brightness=lambda frame: min(20 + 10 * frame, 140))
-    source = RealSenseSource(RealSenseSettings(**SIZE, recording=recording), time.time_ns)
+    source = RealSenseSource(CameraSettings(**SIZE, path=recording), time.time_ns)
     try:
         assert source.warnings == ()
         assert source.read().color[-1, -1].tolist() == [140, 140, 140]
@@ -125,7 +125,7 @@ def test_the_first_frame_comes_when_the_exposure_has_settled(tmp_path: Path) -> 
 
 def test_an_exposure_that_does_not_settle_is_warned_of(tmp_path: Path) -> None:
     flicker = record(tmp_path / "flicker.db3", 60, brightness=lambda frame: 60 + 100 * (frame % 2))
-    source = RealSenseSource(RealSenseSettings(**SIZE, recording=flicker, loop=True), time.time_ns)
+    source = RealSenseSource(CameraSettings(**SIZE, path=flicker, loop=True), time.time_ns)
     try:
         assert "exposure has not settled" in source.warnings[0]
         assert source.read().color.shape == (HEIGHT, WIDTH, 3)
@@ -178,7 +178,7 @@ def test_global_time_is_asked_for(opened: Callable[..., RealSenseSource]) -> Non
 
 def test_depth_in_another_unit_is_converted_to_millimetres(tmp_path: Path) -> None:
     recording = record(tmp_path / "fine.db3", 30, unit_m=1e-4)
-    source = RealSenseSource(RealSenseSettings(recording=recording, depth=True), time.time_ns)
+    source = RealSenseSource(CameraSettings(path=recording, depth=True), time.time_ns)
     depth = source.read().depth
     source.close()
     assert depth is not None
@@ -225,7 +225,7 @@ def test_a_camera_that_falls_silent_counts_as_lost_although_it_is_plugged_in(
 
 
 def test_a_recording_plays_in_its_own_time_and_ends(recording: Path) -> None:
-    source = RealSenseSource(RealSenseSettings(recording=recording), time.time_ns)
+    source = RealSenseSource(CameraSettings(path=recording), time.time_ns)
     begin = time.monotonic()
     lost, frames = read_until_lost(source)
     source.close()
@@ -238,7 +238,7 @@ def test_a_recording_plays_in_its_own_time_and_ends(recording: Path) -> None:
 def test_temperature_and_usb_are_told_and_usb_2_is_warned_of(tmp_path: Path) -> None:
     plug = VirtualPlug(record(tmp_path / "usb2.db3", 30, usb="2.1"))
     plug.plug_in()
-    source = RealSenseSource(RealSenseSettings(**SIZE), time.time_ns, plug.context)
+    source = RealSenseSource(CameraSettings(**SIZE), time.time_ns, plug.context)
     warnings, details = source.warnings, source.details()
     source.close()
     assert "USB 2.1: use a USB 3 port" in warnings[0]
@@ -264,15 +264,15 @@ def test_what_is_wrong_is_said_in_one_line_with_what_there_is(
     (tmp_path / "text.db3").write_text("no recording")
     for path, message in ((tmp_path / "absent.db3", "no such recording"), (tmp_path / "text.db3", "not a RealSense")):
         with pytest.raises(UserError, match=message):
-            RealSenseSource(RealSenseSettings(recording=path), time.time_ns)
+            RealSenseSource(CameraSettings(path=path), time.time_ns)
 
 
 def test_of_two_cameras_one_must_be_named(tmp_path: Path, plug: VirtualPlug) -> None:
     other = plug.context.load_device(str(record(tmp_path / "other.db3", 30, serial="9876")))
     assert other is not None
     with pytest.raises(UserError, match=r"9876.*set the parameter 'serial'"):
-        RealSenseSource(RealSenseSettings(**SIZE), time.time_ns, plug.context)
-    source = RealSenseSource(RealSenseSettings(serial="9876", **SIZE), time.time_ns, plug.context)
+        RealSenseSource(CameraSettings(**SIZE), time.time_ns, plug.context)
+    source = RealSenseSource(CameraSettings(serial="9876", **SIZE), time.time_ns, plug.context)
     assert source.name == "9876"
     source.close()
 
@@ -280,4 +280,4 @@ def test_of_two_cameras_one_must_be_named(tmp_path: Path, plug: VirtualPlug) -> 
 def test_without_pyrealsense2_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyrealsense2", None)
     with pytest.raises(UserError, match=r"pip install pyrealsense2, and apt install libusb-1.0-0"):
-        RealSenseSource(RealSenseSettings(), time.time_ns)
+        RealSenseSource(CameraSettings(), time.time_ns)

@@ -13,7 +13,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_perception.camera.image_source import SourceLost
+from fosp_perception.camera.image_source import CameraSettings, SourceLost
 from fosp_perception.camera.recorded_source import BagSource, FolderSource
 
 COLOR = "/camera/color/image_raw"
@@ -82,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_gives_its_images_as_rgb_in_the_order_of_their_names(folder: Path) -> None:
-    source = FolderSource(folder, loop=False)
+    source = FolderSource(CameraSettings(path=folder))
     assert source.size == (HEIGHT, WIDTH)
     for i in range(3):
         assert np.array_equal(source.read().color, frame(10 * i))
@@ -90,27 +90,27 @@ def test_a_folder_gives_its_images_as_rgb_in_the_order_of_their_names(folder: Pa
 
 
 def test_a_looping_folder_begins_again(folder: Path) -> None:
-    source = FolderSource(folder, loop=True)
+    source = FolderSource(CameraSettings(path=folder, loop=True))
     values = [value(source) for _ in range(5)]
     assert values == [0, 10, 20, 0, 10]
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        FolderSource(tmp_path / "absent", loop=False)
+        FolderSource(CameraSettings(path=tmp_path / "absent"))
     with pytest.raises(UserError, match="holds no image"):
-        FolderSource(tmp_path, loop=False)
+        FolderSource(CameraSettings(path=tmp_path))
 
 
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(UserError, match="can be decoded"):
-        FolderSource(tmp_path, loop=False)
+        FolderSource(CameraSettings(path=tmp_path))
 
 
 def test_an_image_of_another_size_is_refused(folder: Path) -> None:
     cv2.imwrite(str(folder / "frame_9.png"), frame(0, height=7))
-    source = FolderSource(folder, loop=False)
+    source = FolderSource(CameraSettings(path=folder))
     for _ in range(3):
         source.read()
     with pytest.raises(UserError, match="one size"):
@@ -120,7 +120,7 @@ def test_an_image_of_another_size_is_refused(folder: Path) -> None:
 def test_a_bag_gives_the_frames_of_its_topic(tmp_path: Path) -> None:
     other = np.zeros((2, 2, 3), np.uint8)
     bag = write_bag(tmp_path / "bag", {COLOR: [frame(1), frame(2)], "/other/image_raw": [other]})
-    source = BagSource(bag, "camera/color/image_raw", loop=False)
+    source = BagSource(CameraSettings(path=bag, topic="camera/color/image_raw"))
     assert source.size == (HEIGHT, WIDTH)
     assert [value(source), value(source)] == [1, 2]
     assert_ended(source)
@@ -129,20 +129,22 @@ def test_a_bag_gives_the_frames_of_its_topic(tmp_path: Path) -> None:
 
 def test_a_bag_of_compressed_images_is_a_camera_as_well(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", {f"{COLOR}/compressed": [frame(1)], "/other/image_raw": [frame(2)]})
-    source = BagSource(bag, COLOR, loop=False)
+    source = BagSource(CameraSettings(path=bag, topic=COLOR))
     assert np.array_equal(source.read().color, frame(1))
     source.close()
 
 
 def test_a_looping_bag_begins_again(tmp_path: Path) -> None:
-    source = BagSource(write_bag(tmp_path / "bag", {COLOR: [frame(1), frame(2)]}), COLOR, loop=True)
+    source = BagSource(
+        CameraSettings(path=write_bag(tmp_path / "bag", {COLOR: [frame(1), frame(2)]}), topic=COLOR, loop=True)
+    )
     values = [value(source) for _ in range(5)]
     assert values == [1, 2, 1, 2, 1]
     source.close()
 
 
 def test_the_only_image_topic_of_a_bag_is_taken_under_any_name(tmp_path: Path) -> None:
-    source = BagSource(write_bag(tmp_path / "bag", {"/front/image": [frame(3)]}), COLOR, loop=False)
+    source = BagSource(CameraSettings(path=write_bag(tmp_path / "bag", {"/front/image": [frame(3)]}), topic=COLOR))
     assert value(source) == 3
     source.close()
 
@@ -150,17 +152,17 @@ def test_the_only_image_topic_of_a_bag_is_taken_under_any_name(tmp_path: Path) -
 def test_a_bag_without_the_topic_is_refused_and_its_image_topics_are_named(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", {"/a/image": [frame(1)], "/b/image": [frame(1)]})
     with pytest.raises(UserError, match="/a/image, /b/image"):
-        BagSource(bag, COLOR, loop=False)
+        BagSource(CameraSettings(path=bag, topic=COLOR))
 
 
 def test_a_bag_that_is_missing_empty_or_truncated_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a bag"):
-        BagSource(tmp_path / "absent", COLOR, loop=False)
+        BagSource(CameraSettings(path=tmp_path / "absent", topic=COLOR))
     with pytest.raises(UserError, match="holds no"):
-        BagSource(write_bag(tmp_path / "empty", {COLOR: []}), COLOR, loop=False)
+        BagSource(CameraSettings(path=write_bag(tmp_path / "empty", {COLOR: []}), topic=COLOR))
     bag = write_bag(tmp_path / "bag", {COLOR: [frame(i) for i in range(20)]})
     (recording,) = bag.glob("*.mcap")
     recording.write_bytes(recording.read_bytes()[: recording.stat().st_size // 2])
     with pytest.raises(UserError, match="damaged bag") as error:
-        BagSource(bag, COLOR, loop=False)
+        BagSource(CameraSettings(path=bag, topic=COLOR))
     assert "\n" not in str(error.value)

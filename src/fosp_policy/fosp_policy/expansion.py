@@ -44,7 +44,7 @@ class LatentError(ValueError):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScoredCandidate:
     """One action, (A,) float32 in [-1, 1], exactly as the critics scored it, and their values."""
 
     source: Literal[0, 1, 2]
@@ -63,7 +63,7 @@ class Candidate:
 class Proposal:
     """All candidates of one latent, the index of the chosen one, and the reachability value of the state in [0, 1]."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ScoredCandidate, ...]
     chosen: int
     v_h: float
 
@@ -136,7 +136,7 @@ class SafePolicy:
 
     def _way_out(
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], rng: np.random.Generator
-    ) -> Candidate | None:
+    ) -> ScoredCandidate | None:
         """The fallback of least risk, if it is clearly feasible and every critic knows it."""
         if not self._fallbacks:
             return None
@@ -155,7 +155,7 @@ class SafePolicy:
         actions: NDArray[np.float32],
         sources: NDArray[np.intp],
         means: NDArray[np.bool_],
-    ) -> tuple[list[Candidate], NDArray[np.bool_], float]:
+    ) -> tuple[list[ScoredCandidate], NDArray[np.bool_], float]:
         """Actions (N, A) with their values, whether every critic values them inside of its range (N,), and v_h."""
         scored = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
         values = {name: scored[name][0].astype(np.float64) for name in ("q_r", "q_c", "q_h")}
@@ -164,7 +164,7 @@ class SafePolicy:
             raise PolicyOutputError("the critics' output is not finite")
         utility = values["q_r"] - self.kappa * values["q_c"]
         candidates = [
-            Candidate(
+            ScoredCandidate(
                 source=_SOURCES[sources[i]],
                 mean=bool(means[i]),
                 action=actions[i],

@@ -32,10 +32,10 @@ from fosp_policy.expansion import (
     ACTORS,
     DEPLOYED_CANDIDATES,
     FALLBACKS,
-    Candidate,
     LatentError,
     PolicyOutputError,
     SafePolicy,
+    ScoredCandidate,
 )
 
 _FIXED = ("candidates", "prefer_means", "actors", "fallbacks", "seed")
@@ -153,7 +153,7 @@ class PolicyNode(ManagedNode):
         )
 
 
-def candidate_message(candidate: Candidate) -> ActionCandidate:
+def candidate_message(candidate: ScoredCandidate) -> ActionCandidate:
     """The candidate as a message; its action keeps every bit."""
     return ActionCandidate(
         source=candidate.source,

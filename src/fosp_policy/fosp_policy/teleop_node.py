@@ -18,7 +18,7 @@ from fosp_core.ros.model_parameters import float_field, path_parameter
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionCandidate, ActionProposal
 from fosp_msgs.srv import ResetEpisode
-from fosp_policy.teleoperation import Order, operator_action, orders, read_mapping
+from fosp_policy.teleoperation import OperatorOrder, operator_action, orders, read_mapping
 
 PERIOD_S = 0.02
 DEVICE_TIMEOUT_S = 0.3
@@ -42,7 +42,7 @@ class TeleopNode(ManagedNode):
         self._stop = self.create_client(Trigger, "feedback_node/stop")
         self._discard = self.create_client(Trigger, "recorder_node/discard")
         self._marks = self.create_publisher(String, topics.MARK, qos.STEP)
-        for order in Order:
+        for order in OperatorOrder:
             self.create_service(Trigger, f"~/{order.value}", self._service(order))
 
     def configure(self) -> None:
@@ -82,7 +82,7 @@ class TeleopNode(ManagedNode):
         self._step += 1
 
     # -- orders --------------------------------------------------------------------------------------
-    def _service(self, order: Order) -> Callable[[Any, Trigger.Response], Trigger.Response]:
+    def _service(self, order: OperatorOrder) -> Callable[[Any, Trigger.Response], Trigger.Response]:
         def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             response.message = self._obey(order) if self.is_active else "the node is not active"
             response.success = self.is_active and not response.message
@@ -90,27 +90,27 @@ class TeleopNode(ManagedNode):
 
         return serve
 
-    def _obey(self, order: Order) -> str:
+    def _obey(self, order: OperatorOrder) -> str:
         """Pass an order on; what comes of it is logged. Returns why it cannot be passed on, or nothing."""
-        if order is Order.MARK:
+        if order is OperatorOrder.MARK:
             self._marks.publish(String(data="operator"))
             self.get_logger().info("marked")
             return ""
         client, request = {
-            Order.START: (self._reset, ResetEpisode.Request(episode=ResetEpisode.Request.EPISODE_NEXT)),
-            Order.STOP: (self._stop, Trigger.Request()),
-            Order.DISCARD: (self._discard, Trigger.Request()),
+            OperatorOrder.START: (self._reset, ResetEpisode.Request(episode=ResetEpisode.Request.EPISODE_NEXT)),
+            OperatorOrder.STOP: (self._stop, Trigger.Request()),
+            OperatorOrder.DISCARD: (self._discard, Trigger.Request()),
         }[order]
         if not client.service_is_ready():
             refusal = f"{order.value}: nobody serves {client.srv_name}"
             self.get_logger().warning(refusal)
             return refusal
-        if order is Order.DISCARD and self._stop.service_is_ready():
+        if order is OperatorOrder.DISCARD and self._stop.service_is_ready():
             self._stop.call_async(Trigger.Request())
         client.call_async(request).add_done_callback(lambda done: self._log_answer(order, done.result()))
         return ""
 
-    def _log_answer(self, order: Order, answer: Any) -> None:
+    def _log_answer(self, order: OperatorOrder, answer: Any) -> None:
         if answer is None or not answer.success:
             self.get_logger().warning(f"{order.value} refused: {answer.message if answer else 'no answer'}")
         else:

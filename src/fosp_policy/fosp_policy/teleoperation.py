@@ -13,7 +13,7 @@ from fosp_core.errors import UserError
 from fosp_core.specs import ActionSpec, Spec, TwistComponent, parse_spec, read_yaml
 
 
-class Order(Enum):
+class OperatorOrder(Enum):
     """What the operator may want beside motion; the value is the key in the mapping's `buttons`."""
 
     START = "start"
@@ -38,7 +38,7 @@ class Mapping(Spec):
     deadman: int | None = Field(None, ge=0)
     """The button that must be held to move; only a device that centres itself by a spring may go without."""
     deadzone: float = Field(0.08, gt=0, lt=0.5)
-    buttons: dict[Order, int] = Field(default_factory=dict)
+    buttons: dict[OperatorOrder, int] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _distinct_buttons(self) -> Mapping:
@@ -67,7 +67,7 @@ def operator_action(mapping: Mapping, spec: ActionSpec, axes: Sequence[float], b
     return [control.gain * _outside(axes[control.axis], mapping.deadzone) for control in chosen]
 
 
-def orders(mapping: Mapping, before: Sequence[int], now: Sequence[int]) -> list[Order]:
+def orders(mapping: Mapping, before: Sequence[int], now: Sequence[int]) -> list[OperatorOrder]:
     """Orders whose buttons have just been pressed."""
     return [o for o, button in mapping.buttons.items() if _pressed(button, now) and not _pressed(button, before)]
 

@@ -11,7 +11,7 @@ import yaml
 
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
-from fosp_policy.teleoperation import Mapping, Order, operator_action, orders, read_mapping
+from fosp_policy.teleoperation import Mapping, OperatorOrder, operator_action, orders, read_mapping
 
 CONFIG = Path(__file__).parents[3] / "config"
 ARM = read_robot(CONFIG / "robots" / "sim_arm.yaml").action
@@ -53,10 +53,10 @@ def test_deflections_beyond_one_are_full_speed() -> None:
 
 def test_an_order_is_given_once_when_its_button_goes_down() -> None:
     start, nothing = [0] * 7 + [1], [0] * 8
-    assert orders(GAMEPAD, nothing, start) == [Order.START]
+    assert orders(GAMEPAD, nothing, start) == [OperatorOrder.START]
     assert orders(GAMEPAD, start, start) == []
     assert orders(GAMEPAD, start, nothing) == []
-    assert orders(GAMEPAD, [], start) == [Order.START]
+    assert orders(GAMEPAD, [], start) == [OperatorOrder.START]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIG / "teleop").glob("*.yaml")))

@@ -8,8 +8,8 @@ from rclpy.node import Node
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
+from fosp_core.ros.command_message import twist_command
 from fosp_core.ros.model_parameters import path_parameter
-from fosp_core.ros.twist_message import twist_command
 from fosp_core.specs import read_robot
 from fosp_msgs.srv import ResetEpisode
 from fosp_sim.command_intake import CommandIntake

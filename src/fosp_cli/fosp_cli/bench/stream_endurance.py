@@ -16,7 +16,7 @@ from fosp_cli.bench.stream_watch import Lateness, Report, StreamWatch
 from fosp_cli.bench.training import train_until_killed
 from fosp_cli.evaluation.episode_driver import RunFailed
 from fosp_cli.evaluation.live_graph import LiveSimulation
-from fosp_core.child_process import end_with_parent
+from fosp_core.processes import end_with_parent
 from fosp_core.specs import read_robot
 from fosp_sim.task.scenario import read_scenario
 

@@ -14,8 +14,8 @@ import torch
 
 from fosp_cli.bench.plain_step import make_plain
 from fosp_core.bundle.bundle import write_bundle
-from fosp_core.child_process import end_with_parent
 from fosp_core.image import observation_image
+from fosp_core.processes import end_with_parent
 from fosp_core.specs import (
     FORMAT_VERSION,
     ActionAxis,

@@ -32,7 +32,7 @@ def check(
     from rich.console import Console
 
     from fosp_bringup.paths import robot_path, share
-    from fosp_core.bundle.compatibility import uneven_decisions
+    from fosp_core.bundle.bundle import uneven_decisions
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.config import LearnerConfig
     from fosp_learner.data.bag_origin import choose_robot

@@ -18,7 +18,7 @@ from fosp_cli.demonstration.preflight import Brightness, Observed
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.exposure import ExposureSettling
+from fosp_core.image import ExposureSettling
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import rgb_view
 from fosp_core.ros.lifecycle import events_executor

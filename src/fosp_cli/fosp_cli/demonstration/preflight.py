@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fosp_core.exposure import FRAMES
+from fosp_core.image import SETTLED_FRAMES
 from fosp_core.specs import RobotConfig
 from fosp_recording.feedback_rules import GoalRule
 
@@ -148,7 +148,7 @@ def check_exposure(topic: str, seen: Brightness) -> Finding:
         return Finding(False, f"{topic}: {seen.unreadable}", "have the camera's driver publish rgb8, bgr8 or mono8")
     if seen.settled:
         return Finding(True, f"{topic}: exposure settled")
-    if seen.frames < FRAMES:
+    if seen.frames < SETTLED_FRAMES:
         remedy = "start again once the camera has warmed up"
         return Finding(False, f"{topic}: {seen.frames} images are too few to judge the exposure", remedy)
     return Finding(False, f"{topic}: the brightness of the images changes", "steady the light, or fix the exposure")

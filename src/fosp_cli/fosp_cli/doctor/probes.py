@@ -58,7 +58,9 @@ def diagnose(robot: str = "", bundle: Path | None = None) -> list[Finding]:
         check_shared_memory(shutil.disk_usage("/dev/shm").free, left_behind()),
         check_realtime(realtime_granted()),
         check_clock(time.time(), clock_synchronised()),
-        check_camera(cameras(wanted), [camera.serial for camera in wanted if camera.serial]),
+        check_camera(
+            cameras(wanted), [camera.serial for camera in wanted if camera.source == "realsense" and camera.serial]
+        ),
         check_gamepad(*gamepads()),
         check_gpu(gpu_name(), onnx_providers()),
         check_gl(import_error("fosp_sim.task.gl as gl; gl.mujoco.GLContext(64, 64).make_current()")),

@@ -1,10 +1,10 @@
-"""The model bundle: a content-addressed folder with all that the runtime needs and nothing executable.
+"""The model bundle: a content-addressed folder that holds all that the runtime needs, and nothing executable.
 
     manifest.json  encoder.onnx  policy.onnx  critic.onnx  golden.npz
     [training/*.safetensors]  [signature.json]
 
-A bundle is written in one rename and never changed; its id is the sha256 over the manifest, which holds the sha256 of
-every other file. Loading refuses with one line whatever it cannot vouch for.
+A bundle is written in one rename and never changed. Its id is the sha256 over the manifest, which holds the sha256 of
+every other file. Loading refuses whatever it cannot vouch for, and says why in one line.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bundle.compatibility import differences
 from fosp_core.bundle.onnx_session import OnnxModel, Provider, expect_signature, largest_difference
 from fosp_core.bundle.signature import SIGNATURE, read_private_key, require_signature, sign_id
 from fosp_core.errors import UserError
-from fosp_core.specs import FORMAT_VERSION, Manifest, RobotConfig, parse_spec
+from fosp_core.specs import FORMAT_VERSION, ActionSpec, Manifest, RobotConfig, parse_spec
+from fosp_core.topics import COLOR_IMAGE, of_camera
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 MODELS = ("encoder", "policy", "critic")
 REQUIRED = (*(f"{model}.onnx" for model in MODELS), GOLDEN)
 GOLDEN_TOLERANCE = 2e-3
-"""Largest relative difference from the golden outputs: other processors round otherwise, other weights differ more."""
-_MAX_MANIFEST_BYTES = 1 << 20
+"""Largest allowed relative difference from the golden outputs: processors round differently, but by less than this."""
+MAX_MANIFEST_BYTES = 1 << 20
 _MAX_GOLDEN_BYTES = 1 << 28
-"""Unpacked."""
+"""Size of the unpacked golden.npz."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,21 @@ class Bundle:
 
     @property
     def provider(self) -> str:
-        """CUDA or CPU."""
+        """Execution provider of the sessions: CUDA or CPU."""
         return self.encoder.provider
 
 
 def content_id(manifest: Manifest) -> str:
-    """sha256, hex, over the canonical JSON of the manifest without its id."""
+    """Return the id of a bundle: sha256, in hex, over the canonical JSON of the manifest without its id."""
     content = manifest.model_dump(mode="json", exclude={"id"})
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path | bytes]) -> Manifest:
-    """Write a bundle in one rename and return its manifest with hashes and id filled in.
+    """Write a bundle in one rename, and return its manifest with hashes and id filled in.
 
-    `files`: relative path -> content or the file to copy; must hold every required file. Replaces nothing: UserError
-    when `directory` exists and is not empty. A crash half way leaves no bundle.
+    `files` maps a relative path to the content, or to the file to copy, and must hold every required file. Raise
+    UserError when `directory` exists and is not empty. A crash half way leaves no bundle.
     """
     missing = [name for name in REQUIRED if name not in files]
     if missing:
@@ -86,7 +86,7 @@ def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path |
                 target.write_bytes(content)
             else:
                 shutil.copyfile(content, target)
-        hashes = {name: _sha256(staging / name) for name in sorted(files)}
+        hashes = {name: file_hash(staging / name) for name in sorted(files)}
         complete = manifest.model_copy(update={"format_version": FORMAT_VERSION, "id": "", "files": hashes})
         complete = complete.model_copy(update={"id": content_id(complete)})
         (staging / MANIFEST).write_text(json.dumps(complete.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
@@ -105,9 +105,9 @@ def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path |
 
 
 def verify_bundle(directory: Path, robot: RobotConfig | None = None) -> Manifest:
-    """Check format version, files, hashes, id and (if given) the robot's specs; UserError says the first fault.
+    """Check format version, files, hashes, id and, if given, the robot's specs; raise UserError with the first fault.
 
-    A robot with `bundle_keys` refuses a bundle that none of them signed.
+    A robot with `bundle_keys` refuses a bundle that was signed with none of them.
     """
     manifest = read_manifest(directory)
     for name in REQUIRED:
@@ -119,7 +119,7 @@ def verify_bundle(directory: Path, robot: RobotConfig | None = None) -> Manifest
             raise UserError(f"{directory}: {name} is missing; copy the whole bundle again")
         if path.resolve() != directory.resolve() / name:
             raise UserError(f"{directory}: {name} is a link; copy the whole bundle again, with what links point to")
-        if _sha256(path) != expected:
+        if file_hash(path) != expected:
             raise UserError(f"{directory}: {name} is damaged (sha256 differs); copy the bundle again")
     if content_id(manifest) != manifest.id:
         raise UserError(f"{directory}: {MANIFEST} is damaged (its content does not give its id); copy the bundle again")
@@ -131,15 +131,15 @@ def verify_bundle(directory: Path, robot: RobotConfig | None = None) -> Manifest
 
 
 def sign_bundle(directory: Path, private_key: Path) -> str:
-    """Verify a bundle and sign it with the key in the file `private_key`; returns the public key in text."""
+    """Verify a bundle, sign it with the key in the file `private_key`, and return the public key as text."""
     key = read_private_key(private_key)
     return sign_id(directory, verify_bundle(directory).id, key).public_key
 
 
 def load_bundle(directory: Path, robot: RobotConfig | None = None, provider: Provider = "auto") -> Bundle:
-    """Verify, load the sessions, check their signatures and run the golden check. UserError on any fault.
+    """Verify a bundle, load its sessions, check their inputs and outputs, and run the golden check.
 
-    The golden check is also the warm-up run of each session.
+    The golden check also warms each session up. Raise UserError on any fault.
     """
     manifest = verify_bundle(directory, robot)
     models = {name: OnnxModel(directory / f"{name}.onnx", provider) for name in MODELS}
@@ -150,14 +150,14 @@ def load_bundle(directory: Path, robot: RobotConfig | None = None, provider: Pro
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The manifest, parsed but not verified; UserError when missing, malformed or of another format version."""
+    """Return the manifest, parsed but not verified; raise UserError when it cannot be read."""
     if not directory.is_dir():
         raise UserError(f"{directory}: no such bundle folder")
     path = directory / MANIFEST
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"{path}: not a file; is this a bundle?")
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise UserError(f"{path}: larger than a manifest may be")
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -171,14 +171,14 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Content of golden.npz: '<model>.in.<name>' and '<model>.out.<name>' arrays."""
+    """Return the content of golden.npz: arrays named '<model>.in.<name>' and '<model>.out.<name>'."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
 def signatures(manifest: Manifest) -> dict[str, tuple[dict[str, tuple[tuple[int | None, ...], str]], dict[str, Any]]]:
-    """Inputs {name: (shape, type)} and outputs {name: shape} that each network must have; None is dynamic."""
+    """Return the inputs {name: (shape, type)} and outputs {name: shape} of each network; None is a dynamic axis."""
     deter, stoch, action = manifest.latent.deter, manifest.latent.stoch, manifest.action.size
     latent: dict[str, tuple[tuple[int | None, ...], str]] = {
         "deter": ((1, deter), "float"),
@@ -244,14 +244,15 @@ def _check_robot(directory: Path, manifest: Manifest, robot: RobotConfig) -> Non
 
 
 def safe_name(name: str, source: str) -> PurePosixPath:
-    """`name` as a relative path that stays inside the folder; UserError otherwise."""
+    """Return `name` as a relative path that stays inside the folder; raise UserError when it does not."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or name in ("", ".", MANIFEST, SIGNATURE):
         raise UserError(f"{source}: illegal file name {name!r}")
     return path
 
 
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Return the sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -262,3 +263,49 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def differences(manifest: Manifest, robot: RobotConfig) -> list[str]:
+    """Return every difference that keeps the robot from running the bundle, in words; empty when it may run it."""
+    found = []
+    if manifest.robot != robot.name:
+        found.append(f"bundle is for robot '{manifest.robot}', not '{robot.name}'")
+    found += _action_differences(manifest.action, robot.action)
+    published = {of_camera(COLOR_IMAGE, camera.name) for camera in robot.cameras} | set(robot.camera_topics)
+    found += [
+        f"camera '{camera.name}': the bundle expects {camera.topic}; the robot has {', '.join(sorted(published))}"
+        for camera in manifest.observation.cameras
+        if camera.topic not in published
+    ]
+    decisions_hz, frames_hz = 1.0 / manifest.decision_period_s, robot.camera_frame_rate_hz
+    if frames_hz < 0.99 * decisions_hz:
+        found.append(f"the bundle decides {decisions_hz:g} times per second, the camera gives {frames_hz:g} frames")
+    return found
+
+
+def _action_differences(theirs: ActionSpec, ours: ActionSpec) -> list[str]:
+    found = []
+    names = [axis.name for axis in theirs.axes], [axis.name for axis in ours.axes]
+    if names[0] != names[1]:
+        found.append(f"action axes: bundle {', '.join(names[0])}; robot {', '.join(names[1])}")
+    else:
+        found += [
+            f"scale of {their.name}: bundle {their.scale:g} {their.unit}, robot {our.scale:g} {our.unit}"
+            for their, our in zip(theirs.axes, ours.axes, strict=True)
+            if their.scale != our.scale
+        ]
+    if theirs.frame_id != ours.frame_id:
+        found.append(f"action frame: bundle '{theirs.frame_id}', robot '{ours.frame_id}'")
+    return found
+
+
+def uneven_decisions(period_s: float, frame_rate_hz: float) -> str:
+    """Return a warning when a decision period is no whole number of camera frames, else an empty string."""
+    frames = period_s * frame_rate_hz
+    if abs(frames - round(frames)) <= 0.1 and round(frames) > 0:
+        return ""
+    return (
+        f"a decision every {period_s:g} s is {frames:g} frames of a {frame_rate_hz:g} Hz camera, so steps differ in "
+        f"length: run it at a multiple of {1 / period_s:g} Hz (camera_frame_rate_hz), or train with a "
+        "decision_period_s of whole frames"
+    )

@@ -1,26 +1,23 @@
-"""Bundles loaded in a background thread, one at a time, so that the control path goes on meanwhile.
+"""A thread that loads bundles one at a time while the control path goes on.
 
-A session is made from its file, by path: then ONNX Runtime leaves the interpreter to the other threads (measured for
-every size, docs/benchmarks.md).
+Each session is built from the path of its file, because ONNX Runtime then leaves the interpreter to the other threads.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.errors import UserError
-from fosp_core.realtime import LOADING_PRIORITY
+from fosp_core.realtime import keep_below_control
 from fosp_core.swap.sequence import Announcement
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of an announcement: a bundle, or why there is none."""
+    """The result of loading an announced bundle: the bundle, or None and the reason in `refusal`."""
 
     announcement: Announcement
     bundle: Bundle | None
@@ -28,7 +25,7 @@ class Loaded:
 
 
 class BundleLoader:
-    """`load` gives the verified and self-tested bundle of an announcement or raises; it runs in the loader's thread."""
+    """Calls `load`, which returns the verified and self-tested bundle of an announcement, in a thread of its own."""
 
     def __init__(self, load: Callable[[Announcement], Bundle]) -> None:
         self._load = load
@@ -40,14 +37,14 @@ class BundleLoader:
         self._thread.start()
 
     def offer(self, announcement: Announcement) -> None:
-        """Load this one next; one that is still waiting for its turn gives way when this one supersedes it."""
+        """Load this bundle next. It replaces an announcement that still waits for its turn, if it supersedes it."""
         with self._changed:
             if announcement.supersedes(self._wanted):
                 self._wanted = announcement
                 self._changed.notify()
 
     def take(self) -> list[Loaded]:
-        """What has been loaded or refused since the last call; never waits."""
+        """Return what has been loaded or refused since the last call, without waiting."""
         if not self._done:
             return []
         with self._changed:
@@ -55,7 +52,7 @@ class BundleLoader:
         return done
 
     def close(self) -> None:
-        """Take no more; what is being loaded now is thrown away."""
+        """Accept no more announcements, and discard the bundle that is being loaded."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -88,15 +85,3 @@ class BundleLoader:
             return Loaded(
                 announcement, None, f"{announcement.path}: cannot be loaded ({type(error).__name__}: {detail})"
             )
-
-
-def keep_below_control() -> None:
-    """Schedule the calling thread below every control thread, but above all that is not real-time.
-
-    Not as any other thread: it holds the interpreter now and then, and were the trainer to have its core at such a
-    moment, the command stream would wait for the trainer (measured: 4 ms). Where the process has no real-time priority
-    nothing changes.
-    """
-    with suppress(PermissionError, AttributeError):
-        if os.sched_getscheduler(0) == os.SCHED_FIFO:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LOADING_PRIORITY))

@@ -21,8 +21,8 @@ _CPU = "CPUExecutionProvider"
 class OnnxModel:
     """One network of a bundle.
 
-    Loaded by path (a session built from bytes keeps the interpreter busy much longer), with one intra-op thread:
-    several sessions in one process with more threads fight for cores and miss deadlines.
+    It is loaded by path, because a session that is built from bytes holds the interpreter much longer. It has one
+    intra-op thread, because several sessions of one process with more threads compete for cores and miss deadlines.
     """
 
     def __init__(self, path: Path, provider: Provider = "auto") -> None:
@@ -43,7 +43,7 @@ class OnnxModel:
         self.inputs: dict[str, tuple[list[Any], str]] = {
             i.name: (list(i.shape), i.type) for i in self._session.get_inputs()
         }
-        """Name -> (shape, with a string for a dynamic axis; ONNX type)."""
+        """Inputs by name: (shape, ONNX type), where a string in a shape stands for a dynamic axis."""
         self.outputs: dict[str, tuple[list[Any], str]] = {
             o.name: (list(o.shape), o.type) for o in self._session.get_outputs()
         }
@@ -51,16 +51,16 @@ class OnnxModel:
 
     @property
     def provider(self) -> str:
-        """The provider that runs the model, as a person calls it: CUDA or CPU."""
+        """Execution provider that runs the network: CUDA or CPU."""
         return "CUDA" if self._session.get_providers()[0] == _CUDA else "CPU"
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Outputs by name. Raises what ONNX Runtime raises when a name, shape or dtype does not fit."""
+        """Return the outputs by name; raise what ONNX Runtime raises when a name, shape or dtype does not fit."""
         return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
 
 
 def _providers(provider: Provider) -> list[str]:
-    """CUDA first when onnxruntime-gpu offers it (auto) or it is asked for (cuda); the CPU behind it."""
+    """Return CUDA, if it is asked for (cuda) or onnxruntime-gpu offers it (auto), and the CPU after it."""
     offered = ort.get_available_providers()
     if provider == "cpu" or (provider == "auto" and _CUDA not in offered):
         return [_CPU]
@@ -77,7 +77,7 @@ def expect_signature(
     inputs: Mapping[str, tuple[tuple[int | None, ...], str]],
     outputs: Mapping[str, tuple[int | None, ...]],
 ) -> None:
-    """UserError when names, shapes or input types differ from what is expected; None is a dynamic axis."""
+    """Raise UserError when names, shapes or input types differ from those expected; None is a dynamic axis."""
 
     def describe(shape: tuple[int | None, ...] | list[Any]) -> str:
         return "(" + ", ".join("K" if not isinstance(d, int) else str(d) for d in shape) + ")"
@@ -101,7 +101,7 @@ def expect_signature(
 
 
 def largest_difference(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> tuple[float, str]:
-    """Largest |a - b| / (1 + |b|) over all names, and the name it is at. NaN or another shape counts as infinity."""
+    """Return the largest |a - b| / (1 + |b|) over all names, and its name; NaN or another shape counts as infinity."""
     worst, where = 0.0, ""
     for name, expected in b.items():
         got = a[name]

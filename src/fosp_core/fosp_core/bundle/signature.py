@@ -1,7 +1,7 @@
-"""Ed25519 signatures of bundles: who vouches for a model, before a robot runs it.
+"""Ed25519 signatures of bundles, by which a robot knows who vouches for a model before it runs it.
 
 The signature covers the bundle's id, which is the hash of everything in the bundle (fosp_core.bundle.bundle). It lies
-beside the manifest in signature.json; a robot's configuration names the public keys that it trusts.
+beside the manifest in signature.json. The robot file names the public keys that the robot trusts.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from fosp_core.specs import Spec, parse_spec
 
 SIGNATURE = "signature.json"
 KEY_PREFIX = "ed25519:"
-"""Of a public key in text: `ed25519:` and 32 bytes in base64."""
+"""Start of a public key as text: `ed25519:` and 32 bytes in base64."""
 _CONTEXT = b"fosp bundle id, version 1: "
-"""Goes before the id, so that a signature made for anything else is none for a bundle."""
-_MAX_BYTES = 4096
+"""Prefix of the signed message, so that a signature made for anything else does not hold for a bundle."""
+MAX_SIGNATURE_BYTES = 4096
 
 
 class Signature(Spec):
     """Content of signature.json."""
 
     public_key: str
-    """Of the signer; says which key it was, proves nothing."""
+    """Public key of the signer. It says which key was used, and proves nothing."""
     signature: str
-    """64 bytes in base64."""
+    """Signature, 64 bytes in base64."""
 
 
 def generate_key(path: Path) -> str:
-    """Write a new private key (PEM, readable by its owner alone) to `path`; returns the public key in text.
+    """Write a new private key (PEM, readable by its owner alone) to `path`, and return the public key as text.
 
-    UserError when something is there already: a lost key cannot be had back.
+    Raise UserError when `path` exists already, because an overwritten key cannot be recovered.
     """
     key = Ed25519PrivateKey.generate()
     content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -64,7 +64,7 @@ def generate_key(path: Path) -> str:
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
-    """A private key that only its owner can read; UserError for anything else."""
+    """Return the private key in a file that only its owner can read; raise UserError for any other file."""
     try:
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise UserError(f"{path}: others may read this private key; run: chmod 600 {path}")
@@ -79,12 +79,12 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def public_text(key: Ed25519PublicKey) -> str:
-    """A public key as robot configurations hold it."""
+    """Return a public key as text, in the form that robot files hold."""
     return KEY_PREFIX + base64.b64encode(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
 
 def public_key(text: str) -> Ed25519PublicKey:
-    """The key that `public_text` wrote; ValueError for anything else."""
+    """Return the public key that `public_text` wrote; raise ValueError for any other text."""
     try:
         return Ed25519PublicKey.from_public_bytes(_decoded(text.removeprefix(KEY_PREFIX), 32))
     except ValueError:
@@ -92,9 +92,9 @@ def public_key(text: str) -> Ed25519PublicKey:
 
 
 def sign_id(directory: Path, bundle_id: str, key: Ed25519PrivateKey) -> Signature:
-    """Put the signature of a bundle's id into its folder, in one rename, in place of an earlier one.
+    """Write the signature of a bundle's id into its folder, in one rename, in place of an earlier one.
 
-    The caller has verified the bundle: the id must be that of what lies there.
+    The caller must have verified that `bundle_id` is the id of the bundle in `directory`.
     """
     signed = Signature(
         public_key=public_text(key.public_key()),
@@ -110,15 +110,15 @@ def sign_id(directory: Path, bundle_id: str, key: Ed25519PrivateKey) -> Signatur
 
 
 def require_signature(directory: Path, bundle_id: str, trusted: Sequence[str]) -> str:
-    """The trusted public key that signed `bundle_id`; UserError when there is none.
+    """Return the trusted public key that signed `bundle_id`; raise UserError when there is none.
 
-    `trusted`: public keys in text. All of them are tried: what signature.json says of its signer is not believed.
+    Every key of `trusted` (public keys as text) is tried, because signature.json may lie about its signer.
     """
     path = directory / SIGNATURE
     if not path.is_file() or path.is_symlink():
         raise UserError(f"{directory}: is not signed, and this robot loads only signed bundles; run: fosp bundle sign")
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        if path.stat().st_size > MAX_SIGNATURE_BYTES:
             raise UserError(f"{path}: larger than a signature may be")
         found = parse_spec(Signature, json.loads(path.read_bytes()), str(path))
         signature = _decoded(found.signature, 64)

@@ -1,14 +1,14 @@
-"""A bundle from one machine to another in pieces that are asked for: no shared disk, only messages. No ROS.
+"""Transfer of a bundle to another machine in messages, without a shared disk. This module does not use ROS.
 
-The receiver asks (`IncomingBundle.requests`), the sender answers (`OutgoingBundle.chunk`), in any order and with
-losses: what does not come in time is asked for again, and files that are whole on the receiver's disk are not. Nothing
-that arrives is believed before its sha256 is that of the manifest, and the manifest's own content gives the id that was
-offered. The bundle appears in one rename, verified; what happens before leaves a hidden folder for the next attempt.
+The receiver requests pieces of files (`IncomingBundle.requests`), and the sender answers (`OutgoingBundle.chunk`).
+Pieces may arrive in any order or not at all: the receiver requests a late piece again, and none of a file that is whole
+on its disk. It accepts a file only if its sha256 is that of the manifest, and the manifest only if its content gives
+the offered id. The verified bundle appears in one rename; an attempt that ends earlier leaves a hidden folder, with
+which the next attempt goes on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import zlib
@@ -18,31 +18,37 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from fosp_core.bundle.bundle import MANIFEST, content_id, read_manifest, safe_name, verify_bundle
-from fosp_core.bundle.signature import SIGNATURE
+from fosp_core.bundle.bundle import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    content_id,
+    file_hash,
+    read_manifest,
+    safe_name,
+    verify_bundle,
+)
+from fosp_core.bundle.signature import MAX_SIGNATURE_BYTES, SIGNATURE
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest, RobotConfig, parse_spec
 
 CHUNK = 48 * 1024
-"""Bytes of one piece: a message of this size is one UDP datagram."""
+"""Size of a piece in bytes: a message of this size is one UDP datagram."""
 WINDOW = 16
-"""Pieces under way at a time."""
+"""Number of pieces that are under way at a time."""
 PATIENCE_S = 1.0
-"""A piece that has not come after so long is asked for again."""
+"""A piece that has not arrived after this time is requested again."""
 MOST_ATTEMPTS = 20
-"""For one piece; then the sender or the network between is taken for gone ..."""
+"""After this many requests for one piece the sender counts as silent."""
 PAUSE_S = 10.0
-"""... and asked again only after so long."""
+"""A silent sender is asked again after this time."""
 MOST_DAMAGED = 3
-"""A file that has come so often and is not what the manifest says is so at the sender."""
+"""A file that arrived damaged this many times is damaged at the sender."""
 LARGEST_BUNDLE = 4 << 30
-_LARGEST_MANIFEST = 1 << 20
-_LARGEST_SIGNATURE = 4096
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What can be had: the manifest, byte for byte, and the sizes of all other files."""
+    """A bundle on offer: its manifest, byte for byte, and the sizes of all other files in bytes."""
 
     model_id: str
     manifest: bytes
@@ -52,8 +58,8 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Request:
-    """Please send this piece."""
+class PieceRequest:
+    """A request for one piece of a file; offset and length in bytes."""
 
     file: str
     offset: int
@@ -61,7 +67,7 @@ class Request:
 
 
 class OutgoingBundle:
-    """The sender's side of one bundle; UserError when it is not whole."""
+    """The sender's side of a transfer. The constructor raises UserError when the bundle is not whole."""
 
     def __init__(self, directory: Path, stamp_ns: int) -> None:
         manifest = verify_bundle(directory)
@@ -70,8 +76,8 @@ class OutgoingBundle:
         self._directory = directory
         self.offer = Offer(manifest.id, (directory / MANIFEST).read_bytes(), sizes, stamp_ns, manifest.parent_id)
 
-    def chunk(self, request: Request) -> bytes | None:
-        """The piece that is asked for; None when there is no such piece, or the file is gone."""
+    def chunk(self, request: PieceRequest) -> bytes | None:
+        """Return the requested piece, or None when there is no such piece or the file is gone."""
         size = self.offer.sizes.get(request.file)
         if size is None or not 0 <= request.offset < max(size, 1) or request.length <= 0:
             return None
@@ -84,9 +90,9 @@ class OutgoingBundle:
 
 
 class IncomingBundle:
-    """The receiver's side of one offer, into `folder`/ID; all times in monotonic seconds.
+    """The receiver's side of a transfer, into the folder `folder`/ID; all times are monotonic, in s.
 
-    UserError when the offer cannot be what it says, or the disk refuses.
+    The constructor raises UserError when the offer contradicts itself or the disk refuses.
     """
 
     def __init__(self, offer: Offer, folder: Path, robot: RobotConfig | None = None) -> None:
@@ -94,11 +100,11 @@ class IncomingBundle:
         self._manifest = _checked_manifest(offer)
         self.target = folder / offer.model_id[:12]
         self._staging = folder / f".incoming_{offer.model_id[:12]}"
-        self._asked: dict[Request, tuple[float, int]] = {}
+        self._asked: dict[PieceRequest, tuple[float, int]] = {}
         self._damaged: Counter[str] = Counter()
         self._go_on_s = 0.0
         self.silent = False
-        """Whether the sender has not answered for long; it is asked again from time to time."""
+        """True when the sender has not answered for long; it is asked again every PAUSE_S."""
         try:
             self._staging.mkdir(parents=True, exist_ok=True)
             self._missing = {name: self._pieces(name) for name in offer.sizes}
@@ -107,13 +113,13 @@ class IncomingBundle:
 
     @property
     def progress(self) -> float:
-        """Share of the bytes that are here."""
+        """Share of the bytes that have arrived, in [0, 1]."""
         total = sum(self.offer.sizes.values())
         left = sum(request.length for pieces in self._missing.values() for request in pieces)
         return 1.0 - left / max(1, total)
 
-    def requests(self, now_s: float) -> list[Request]:
-        """What to ask for now."""
+    def requests(self, now_s: float) -> list[PieceRequest]:
+        """Return the pieces to request now."""
         if now_s < self._go_on_s:
             return []
         if any(
@@ -131,9 +137,9 @@ class IncomingBundle:
         return due
 
     def receive(self, file: str, offset: int, data: bytes, crc32: int) -> None:
-        """A piece has come; what was not asked for, or is damaged, is ignored.
+        """Store a piece that has arrived; ignore one that is damaged or was not requested.
 
-        UserError when the disk refuses, or a file comes damaged again and again.
+        Raise UserError when the disk refuses, or a file arrives damaged MOST_DAMAGED times.
         """
         request = next((r for r in self._missing.get(file, ()) if (r.offset, r.length) == (offset, len(data))), None)
         if request is None or zlib.crc32(data) != crc32:
@@ -151,11 +157,14 @@ class IncomingBundle:
         if not self._missing[file] and not self._whole(file):
             self._damaged[file] += 1
             if self._damaged[file] >= MOST_DAMAGED:
-                raise UserError(f"bundle {self.offer.model_id[:12]}: {file} came damaged again and again; given up")
+                raise UserError(f"bundle {self.offer.model_id[:12]}: {file} arrived damaged again and again; given up")
             self._missing[file] = self._all_pieces(file)
 
     def finish(self) -> Path | None:
-        """The folder of the bundle once every piece is here and all of it is verified; None before. UserError."""
+        """Return the folder of the bundle once all of it has arrived and is verified, None before.
+
+        Raise UserError when the bundle does not verify, or the disk refuses.
+        """
         if any(self._missing.values()):
             return None
         try:
@@ -168,12 +177,8 @@ class IncomingBundle:
             raise UserError(f"{self.target}: {error.strerror or error}") from None
         return self.target
 
-    def abandon(self) -> None:
-        """Remove what has come."""
-        shutil.rmtree(self._staging, ignore_errors=True)
-
-    def _pieces(self, name: str) -> list[Request]:
-        """What of a file is not on the disk: all or nothing, for a half-written file says nothing of its holes."""
+    def _pieces(self, name: str) -> list[PieceRequest]:
+        """Return the missing pieces of a file: none or all, because a half-written file does not tell its holes."""
         path = self._staging / name
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.is_file() and path.stat().st_size == self.offer.sizes[name] and self._whole(name)
@@ -182,19 +187,18 @@ class IncomingBundle:
         path.unlink(missing_ok=True)
         return self._all_pieces(name)
 
-    def _all_pieces(self, name: str) -> list[Request]:
+    def _all_pieces(self, name: str) -> list[PieceRequest]:
         size = self.offer.sizes[name]
-        return [Request(name, offset, min(CHUNK, size - offset)) for offset in range(0, size, CHUNK)]
+        return [PieceRequest(name, offset, min(CHUNK, size - offset)) for offset in range(0, size, CHUNK)]
 
     def _whole(self, name: str) -> bool:
         if name == SIGNATURE:
-            return True  # verified with the bundle
-        with (self._staging / name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self._manifest.files[name]
+            return True  # it is verified with the bundle
+        return file_hash(self._staging / name) == self._manifest.files[name]
 
 
 def received(folder: Path, model_id: str) -> Path | None:
-    """Folder of a bundle that came earlier and is whole; None when there is none."""
+    """Return the folder of a bundle that arrived earlier and is whole, or None when there is none."""
     path = folder / model_id[:12]
     try:
         return path if read_manifest(path).id == model_id and verify_bundle(path).id == model_id else None
@@ -203,9 +207,9 @@ def received(folder: Path, model_id: str) -> Path | None:
 
 
 def _checked_manifest(offer: Offer) -> Manifest:
-    """The manifest of an offer whose content gives the offered id, and whose files are those on offer."""
+    """Return the manifest of an offer; raise UserError when it does not give the offered id or names other files."""
     name = f"offer of {offer.model_id[:12]}"
-    if len(offer.manifest) > _LARGEST_MANIFEST:
+    if len(offer.manifest) > MAX_MANIFEST_BYTES:
         raise UserError(f"{name}: its manifest is larger than a manifest may be")
     try:
         content = json.loads(offer.manifest)
@@ -225,5 +229,5 @@ def _check_sizes(name: str, sizes: Mapping[str, int], listed: Sequence[str]) -> 
         safe_name(file, name)
     if not all(size >= 0 for size in sizes.values()) or sum(sizes.values()) > LARGEST_BUNDLE:
         raise UserError(f"{name}: larger than {LARGEST_BUNDLE >> 30} GiB")
-    if sizes.get(SIGNATURE, 0) > _LARGEST_SIGNATURE:
+    if sizes.get(SIGNATURE, 0) > MAX_SIGNATURE_BYTES:
         raise UserError(f"{name}: its signature is larger than a signature may be")

@@ -1,4 +1,4 @@
-"""sensor_msgs/Image and CompressedImage <-> numpy: no copy on the way in where none is needed, no slow path out."""
+"""Conversion between numpy arrays and sensor_msgs/Image or CompressedImage, without needless copies."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ENCODINGS: dict[str, tuple[Any, int]] = {
 
 
 def image_view(message: Image) -> NDArray[Any]:
-    """The pixels of `message` as a view: (H, W, 3) uint8 for rgb8 and bgr8, (H, W) for mono8 and 16UC1.
+    """Return the pixels of `message` as a view: (H, W, 3) uint8 for rgb8 and bgr8, (H, W) for mono8 and 16UC1.
 
-    No copy is made: the view lives as long as the message. Raises UserError for any other encoding, or when height,
-    width, step and data do not fit each other.
+    The view lives as long as the message. Other encodings are converted to rgb8, which needs cv_bridge. Raise UserError
+    when cv_bridge is missing, or height, width, step and data contradict each other.
     """
     check_image(message.width, message.height, len(message.data))
     if message.encoding not in _ENCODINGS:
@@ -50,8 +50,8 @@ def image_view(message: Image) -> NDArray[Any]:
 
 
 def rgb_view(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """The pixels as (H, W, 3) uint8 RGB; a view where the encoding allows. UserError as `image_view`."""
-    if not hasattr(message, "encoding"):  # also messages of rosbags, which are of other classes
+    """Return the pixels as (H, W, 3) uint8 RGB, a view where the encoding allows; raise UserError as `image_view`."""
+    if not hasattr(message, "encoding"):  # messages of rosbags are of other classes
         return decoded_rgb(np.frombuffer(message.data, np.uint8), message.format)
     pixels = image_view(message)
     if message.encoding == "bgr8":
@@ -64,7 +64,7 @@ def rgb_view(message: Image | CompressedImage) -> NDArray[np.uint8]:
 
 
 def fill_depth(message: Image, depth: NDArray[np.uint16]) -> None:
-    """As `fill_image`, from (H, W) uint16 mm: encoding 16UC1, as REP 118 has it."""
+    """Set height, width, step, encoding (16UC1, REP 118) and data of `message` from depth (H, W) uint16 in mm."""
     if depth.ndim != 2 or depth.dtype != np.uint16:
         raise UserError(f"expected (H, W) uint16, got {depth.shape} {depth.dtype}")
     if len(message.data) != depth.nbytes:
@@ -79,7 +79,7 @@ def fill_depth(message: Image, depth: NDArray[np.uint16]) -> None:
 def fill_image(message: Image, pixels: NDArray[np.uint8]) -> None:
     """Set height, width, step, encoding and data of `message` from (H, W, 3) uint8 RGB.
 
-    A reused message of the same size is written in place; handing rclpy an ndarray would take 50 ms per VGA frame.
+    A reused message of the same size is written in place. rclpy copies an ndarray element by element, which is slow.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise UserError(f"expected (H, W, 3) uint8, got {pixels.shape} {pixels.dtype}")
@@ -93,7 +93,7 @@ def fill_image(message: Image, pixels: NDArray[np.uint8]) -> None:
 
 
 def _through_cv_bridge(message: Image) -> NDArray[Any]:
-    """Any encoding that we do not read ourselves, as rgb8, where ROS brings cv_bridge."""
+    """Convert an encoding that this module does not read to rgb8, where ROS provides cv_bridge."""
     try:
         from cv_bridge import CvBridge
     except ImportError:

@@ -1,10 +1,10 @@
-"""Base class of the managed nodes, and the main function that runs one.
+"""Base class of the managed nodes, and the function that runs one.
 
-rclpy's lifecycle node has gaps that a robot cannot live with; mended here:
-- an exception in a transition callback is swallowed: here it is logged, and the transition fails;
-- an invalid transition request raises out of spin() and ends the process: here it is answered with success=False;
-- only lifecycle publishers are silent while inactive: here subscriptions and timers are, too;
-- a signal shuts the context down before a node can say a last word: here `deactivate` runs first, with DDS alive.
+It closes gaps of rclpy's lifecycle node that a robot cannot tolerate:
+- rclpy swallows an exception in a transition callback; here it is logged, and the transition fails;
+- an invalid transition request raises out of spin() and ends the process; here it is answered with success=False;
+- only lifecycle publishers are silent while inactive; here subscriptions and timers are, too;
+- a signal shuts the context down before a node can publish for the last time; here `deactivate` runs first.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from fosp_msgs.msg import Heartbeat
 
 HEARTBEAT_PERIOD_S = 0.1
 SWITCH_INTERVAL_S = 5e-4
-"""How long one thread may keep the interpreter: the default of 5 ms makes a 100 Hz thread late."""
+"""Time for which one thread may keep the interpreter; the default of 5 ms makes a 100 Hz thread late."""
 
 
 class ManagedNode(LifecycleNode):
     """A lifecycle node that fails closed. Subclasses override `configure`, `activate`, `deactivate`, `cleanup`.
 
-    A hook reports failure by raising: UserError for what a person can mend (one log line), anything else is logged
-    with its traceback. A failed `configure` or `activate` leaves the node in the state before it, with `cleanup` or
-    `deactivate` run; failing inside of those ends in the unconfigured state.
+    A hook reports a failure by raising. A UserError, which a person can mend, is logged in one line, every other
+    exception with its traceback. After a failed `configure` or `activate`, `cleanup` or `deactivate` runs, and the node
+    is in the state that it was in before. When these fail, too, the node is unconfigured.
     """
 
     def __init__(self, name: str, beats: bool = True) -> None:
-        """`beats`: the robot stops when this node falls silent (fosp/heartbeat). False: it goes on without it."""
+        """Create the node. With `beats` it publishes fosp/heartbeat, and the robot stops when it falls silent."""
         super().__init__(name)
         self._active = False
         if not beats:
@@ -62,13 +62,13 @@ class ManagedNode(LifecycleNode):
         """Load and check everything, create publishers and subscriptions."""
 
     def activate(self) -> None:
-        """Begin to work."""
+        """Start working."""
 
     def deactivate(self) -> None:
-        """Stop working; also called on the way down, before DDS goes away."""
+        """Stop working; also called on shutdown, while DDS still works."""
 
     def cleanup(self) -> None:
-        """Release what `configure` took."""
+        """Release what `configure` acquired."""
 
     @property
     def is_active(self) -> bool:
@@ -77,11 +77,11 @@ class ManagedNode(LifecycleNode):
     def create_gated_subscription(
         self, message_type: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile
     ) -> Any:
-        """A subscription whose callback runs only while the node is active; a UserError in it is logged, throttled."""
+        """Create a subscription whose callback runs only while the node is active; log a UserError in it, throttled."""
         return self.create_subscription(message_type, topic, self._gated(callback), profile)
 
     def create_gated_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
-        """A timer whose callback runs only while the node is active."""
+        """Create a timer whose callback runs only while the node is active."""
         return self.create_timer(period_s, self._gated(callback))
 
     # -- machinery -----------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ class ManagedNode(LifecycleNode):
 
     @property
     def lifecycle_state(self) -> int:
-        """lifecycle_msgs/State constant."""
+        """Present state, a constant of lifecycle_msgs/State."""
         return int(self._state_machine.current_state[0])
 
     def _run(self, hook: Callable[[], None]) -> TransitionCallbackReturn:
@@ -152,7 +152,7 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After a failed deactivate or cleanup: release everything, back to unconfigured."""
+        """Release everything after a failed deactivate or cleanup, and return to unconfigured."""
         self._active = False
         self._run(self.cleanup)
         return TransitionCallbackReturn.SUCCESS
@@ -160,7 +160,7 @@ class ManagedNode(LifecycleNode):
     def _LifecycleNodeMixin__on_change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
-        """Answer an impossible transition instead of dying of it; overrides rclpy's private service callback."""
+        """Override rclpy's private service callback: refuse an impossible transition instead of raising."""
         try:
             return super()._LifecycleNodeMixin__on_change_state(request, response)  # type: ignore[misc]
         except rclpy_implementation.RCLError:
@@ -170,7 +170,7 @@ class ManagedNode(LifecycleNode):
             return response
 
     def finish(self) -> None:
-        """Go down in order, DDS still alive: deactivate if active, then shut down."""
+        """Deactivate the node if it is active, then shut it down, while DDS still works."""
         if self.lifecycle_state not in (State.PRIMARY_STATE_FINALIZED, State.PRIMARY_STATE_UNKNOWN):
             with contextlib.suppress(rclpy_implementation.RCLError):
                 self.trigger_shutdown()
@@ -180,21 +180,20 @@ _ERROR = TransitionCallbackReturn.ERROR
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 ACTIVATE = Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
-CLEANUP = Transition.TRANSITION_CLEANUP
 
 
 def settle_memory() -> None:
-    """What lives by now lives on: a full garbage collection over it would take milliseconds, again and again."""
+    """Exclude all objects that exist by now from garbage collection, which would take milliseconds each time."""
     gc.collect()
     gc.freeze()
 
 
 def events_executor(context: Any = None) -> Executor:
-    """rclpy's event-driven executor where this rclpy has it, else the single-threaded one.
+    """Return rclpy's event-driven executor where rclpy has it, else the single-threaded one.
 
-    It looks only at what has arrived; the other walks through every service and timer of the node at each wake-up:
-    measured, 2 ms sooner from image to latent. For nodes that answer messages; its timers are the less exact ones.
-    Only for spin_once with a timeout: its spin() runs idle and delivers nothing (rclpy 7.1).
+    It handles what has arrived, and is faster than the other, which goes through all services and timers at each
+    wake-up. Its timers are less exact: use it for nodes that answer messages. Call spin_once with a timeout: its spin()
+    delivers nothing (rclpy 7.1).
     """
     try:
         from rclpy.experimental import EventsExecutor
@@ -209,10 +208,10 @@ def run_node(
     make_executor: Callable[[], Executor] = SingleThreadedExecutor,
     priority: int | None = None,
 ) -> int:
-    """Spin one node in this process until SIGINT or SIGTERM; return the exit code (0, 1 failed, 2 wrong input).
+    """Spin one node in this process until SIGINT or SIGTERM; return the exit code (0 done, 1 failed, 2 wrong input).
 
-    One thread: measured, a multi-threaded executor in Python never catches up with a burst. `priority` is claimed for
-    the whole process (fosp_core.realtime).
+    One thread spins: a multi-threaded executor in Python does not catch up with a burst of messages. `priority` is
+    claimed for the whole process (fosp_core.realtime).
     """
     if priority is not None:
         claim_realtime_priority(priority)
@@ -249,17 +248,16 @@ def run_node(
             elif callable(getattr(node, "close", None)):
                 node.close()
             if executor is not None:
-                executor.shutdown()  # before its node: destroyed under an event, the two wait for each other
-            with contextlib.suppress(Exception):  # going down anyway
+                executor.shutdown()  # before its node: a node destroyed during an event would wait for the executor
+            with contextlib.suppress(Exception):  # the process ends anyway
                 node.destroy_node()
         rclpy.try_shutdown()
 
 
 def end_process(code: int) -> NoReturn:
-    """End the process of a node that run_node has taken down, at once.
+    """End the process at once, after run_node has shut its node down.
 
-    A regular exit would run the destructors of DDS and ONNX Runtime beside their own threads; seldom, one of a node
-    that had gone down in order did not come to its end before a SIGTERM.
+    A regular exit would run the destructors of DDS and ONNX Runtime beside their own threads, which now and then hangs.
     """
     sys.stdout.flush()
     sys.stderr.flush()

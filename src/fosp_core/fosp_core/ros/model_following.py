@@ -1,7 +1,6 @@
-"""What policy and safety monitor do for a hot swap: load what is announced, report, and answer each latent's own model.
+"""The followers' part in a hot swap: policy and safety monitor load announced models, and answer by each latent's own.
 
-The encoder leads (fosp_core.swap.sequence); its node is not a follower but uses `announcement`, `candidate_loader` and
-`MODEL_STATUSES` as well.
+The encoder node leads (fosp_core.swap.sequence). It uses `announcement` and `candidate_loader` as well.
 """
 
 from __future__ import annotations
@@ -12,25 +11,18 @@ from typing import Generic, TypeVar
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.loader import BundleLoader
 from fosp_core.errors import UserError
+from fosp_core.ros import qos
 from fosp_core.ros.model_parameters import load_bundle_of, publish_status
 from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import RobotConfig
 from fosp_core.swap.sequence import Announcement, ModelRegistry, require_same_interface
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
-MODEL_STATUSES = QoSProfile(
-    reliability=ReliabilityPolicy.RELIABLE,
-    history=HistoryPolicy.KEEP_LAST,
-    depth=20,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-"""Subscribe to announcements and statuses: of several publishers the newest of each, also of before our time."""
 POLL_PERIOD_S = 0.05
 LEADER = "encoder_node"
 
@@ -38,10 +30,9 @@ Model = TypeVar("Model")
 
 
 class ModelFollower(Generic[Model]):
-    """The models that a node can answer with. `make` turns a bundle into the node's model; it may raise UserError.
+    """The models that a node can answer with; `make` turns a bundle into the node's model, and may raise UserError.
 
-    `close` ends it. A bundle that the encoder runs already, but that was announced before this node's time, is loaded
-    as well: a node that was started anew catches up.
+    A node that was restarted catches up: it also loads the bundle that the encoder runs by now. `close` ends it.
     """
 
     def __init__(
@@ -54,38 +45,38 @@ class ModelFollower(Generic[Model]):
         self._untold = ""
         create = node.create_subscription
         self._subscriptions = [
-            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, MODEL_STATUSES),
-            create(ModelStatus, topics.MODEL_STATUS, self._on_status, MODEL_STATUSES),
+            create(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, self._on_announcement, qos.MODEL_STATUSES),
+            create(ModelStatus, topics.MODEL_STATUS, self._on_status, qos.MODEL_STATUSES),
         ]
         self._timer = node.create_timer(POLL_PERIOD_S, self._poll)
 
     @property
     def active_id(self) -> str:
-        """Of the model that answered last."""
+        """Id of the model that answered last."""
         return self._models.active_id
 
     def models(self) -> tuple[Model, ...]:
-        """All that are loaded."""
+        """Return all loaded models."""
         return tuple(self._models.values())
 
     def of(self, model_id: str) -> Model | None:
-        """The model that a message of `model_id` is to be answered with; None when it is not loaded."""
+        """Return the model that answers a message of `model_id`, or None when it is not loaded."""
         model = self.find(model_id)
         self.tell()
         return model
 
     def find(self, model_id: str) -> Model | None:
-        """As `of`, for a caller under a lock that others wait for: a change is told of by the next `tell`."""
+        """Return the same as `of`, but leave the report of a change to the next `tell`: for callers with a lock."""
         model = self._models.get(model_id)
         if model is not None and self._models.activate(model_id):
             self._untold = model_id
         return model
 
     def tell(self) -> None:
-        """Log and publish that another model answers now, if that was not told yet."""
+        """Log and publish that another model answers now, if that was not reported yet."""
         model_id, self._untold = self._untold, ""
         if model_id:
-            self._node.get_logger().info(f"answering with model {model_id[:12]} from now on")
+            self._node.get_logger().info(f"model {model_id[:12]} answers from now on")
             publish_status(self._node, self._status, model_id, ModelStatus.STATE_ACTIVE)
 
     def close(self) -> None:
@@ -98,7 +89,7 @@ class ModelFollower(Generic[Model]):
         self._offer(announcement(message))
 
     def _on_status(self, message: ModelStatus) -> None:
-        """Of the encoder, in our namespace: what it decides with must be known here."""
+        """Load the model that the encoder of this namespace decides with, if it is not loaded yet."""
         leads = message.state in (ModelStatus.STATE_ACTIVE, ModelStatus.STATE_TRIAL) and message.path
         if not leads or message.node != resolved_node(self._node, LEADER) or message.model_id in self._models:
             return
@@ -131,12 +122,12 @@ class ModelFollower(Generic[Model]):
 
 
 def announcement(message: ModelAnnouncement) -> Announcement:
-    """The announcement as the pure modules know it."""
+    """Return the announcement as the modules without ROS know it."""
     return Announcement(message.model_id, Path(message.path), nanoseconds(message.stamp), message.parent_id)
 
 
 def candidate_loader(node: Node, robot: RobotConfig, running: Bundle) -> BundleLoader:
-    """Loads with the parameters of the node, in a thread, what can take the place of `running`."""
+    """Return a loader, with the parameters of the node, of bundles that can take the place of `running`."""
 
     def load(offered: Announcement) -> Bundle:
         bundle = load_bundle_of(node, offered.path, robot)
@@ -147,5 +138,5 @@ def candidate_loader(node: Node, robot: RobotConfig, running: Bundle) -> BundleL
 
 
 def resolved_node(node: Node, name: str) -> str:
-    """Fully qualified name of a node beside `node`."""
+    """Return the fully qualified name of the node `name` in the namespace of `node`."""
     return f"{node.get_namespace().rstrip('/')}/{name}"

@@ -1,4 +1,4 @@
-"""Parameters that every node with a model has - `bundle`, `robot`, `provider` - and what it says about its model."""
+"""Parameters of every node with a model (`bundle`, `robot`, `provider`), and the status of its model."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PROVIDERS = ("auto", "cuda", "cpu")
 
 
 def declare_model_parameters(node: Node) -> None:
-    """`bundle`: model bundle folder; `robot`: robot configuration file; `provider`: auto, cuda or cpu."""
+    """Declare `bundle` (folder of a model bundle), `robot` (robot file) and `provider` (auto, cuda or cpu)."""
     node.declare_parameter("bundle", "")
     node.declare_parameter("robot", "")
     node.declare_parameter("provider", "auto")
 
 
 def load_model(node: Node) -> tuple[RobotConfig, Bundle]:
-    """Robot configuration and verified, warmed-up bundle that the parameters name; UserError when one is at fault."""
+    """Return the robot and the verified, warmed-up bundle that the parameters name; raise UserError at a fault."""
     robot = read_robot(path_parameter(node, "robot"))
     bundle = load_bundle_of(node, path_parameter(node, "bundle"), robot)
     manifest = bundle.manifest
@@ -38,7 +38,7 @@ def load_model(node: Node) -> tuple[RobotConfig, Bundle]:
 
 
 def load_bundle_of(node: Node, directory: Path, robot: RobotConfig) -> Bundle:
-    """Load a bundle on the provider that the parameters of the node name; UserError as load_bundle."""
+    """Load a bundle on the provider that the parameters of the node name; raise UserError as load_bundle."""
     provider = str(node.get_parameter("provider").value)
     if provider not in _PROVIDERS:
         raise UserError(f"parameter 'provider' must be one of {', '.join(_PROVIDERS)}, got '{provider}'")
@@ -46,7 +46,7 @@ def load_bundle_of(node: Node, directory: Path, robot: RobotConfig) -> Bundle:
 
 
 def path_parameter(node: Node, name: str) -> Path:
-    """A path that must be given; UserError when the parameter is empty."""
+    """Return the path in the parameter `name`; raise UserError when it is empty."""
     value = str(node.get_parameter(name).value)
     if not value:
         raise UserError(f"parameter '{name}' of {node.get_fully_qualified_name()} is not set: it must be a path")
@@ -54,18 +54,18 @@ def path_parameter(node: Node, name: str) -> Path:
 
 
 def create_status_publisher(node: Node) -> Publisher:
-    """Publisher of `publish_status`, transient local."""
+    """Create the publisher that `publish_status` uses; late subscribers get the newest status."""
     return node.create_publisher(ModelStatus, topics.MODEL_STATUS, qos.LATCHED)
 
 
 def publish_status(
     node: Node, publisher: Publisher, model_id: str, state: int, detail: str = "", path: Path | None = None
 ) -> None:
-    """Tell which model this node runs or holds; `state` is a ModelStatus constant."""
+    """Publish which model this node runs or holds; `state` is a constant of fosp_msgs/ModelStatus."""
     name = node.get_fully_qualified_name()
     publisher.publish(ModelStatus(state=state, node=name, model_id=model_id, path=str(path or ""), detail=detail))
 
 
 def float_field(values: NDArray[Any]) -> array.array[float]:
-    """A float32[] message field: an array of 0.6 us, where rclpy takes 39 us over an ndarray."""
+    """Return the value of a float32[] message field; rclpy takes an array.array much faster than an ndarray."""
     return array.array("f", np.ascontiguousarray(values, np.float32).tobytes())

@@ -1,50 +1,57 @@
-"""Quality of service of every kind of topic, in one place."""
+"""Named quality-of-service profiles: every publisher and subscription of the stack takes its profile from here."""
+
+from __future__ import annotations
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-IMAGE = QoSProfile(
-    reliability=ReliabilityPolicy.BEST_EFFORT,
-    history=HistoryPolicy.KEEP_LAST,
-    depth=2,
-    durability=DurabilityPolicy.VOLATILE,
-)
-"""Subscribe to cameras: the newest frame matters. Best effort also matches a driver that publishes reliably."""
 
-IMAGE_SOURCE = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=5)
-"""Publish images: reliable, so that reliable subscribers (recorders, viewers) can be served too."""
+def _profile(depth: int, reliable: bool = True, latched: bool = False) -> QoSProfile:
+    return QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
 
-SENSOR = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=5)
-"""Subscribe to joint states, odometry, poses."""
 
-STEP = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
-"""Latents, proposals, verdicts, feedback: one per step, none to be lost; also publish robot state with it."""
+IMAGE = _profile(2, reliable=False)
+"""Subscribe to cameras: only the newest frame matters, and best effort matches reliable drivers, too."""
 
-COMMAND = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=1)
-"""The command stream: only the newest counts."""
+IMAGE_SOURCE = _profile(5)
+"""Publish images: reliable, so that reliable subscribers (recorders, viewers) are served, too."""
 
-COMMAND_HISTORY = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=50)
-"""Subscribe to the command stream to know what was executed, not to obey it."""
+SENSOR = _profile(5, reliable=False)
+"""Subscribe to joint states, odometry, poses and operator devices: late values are useless, and any driver matches."""
 
-LATCHED = QoSProfile(
-    reliability=ReliabilityPolicy.RELIABLE,
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-"""Announcements and status: late joiners see the newest."""
+STEP = _profile(10)
+"""Publish and subscribe to latents, proposals, verdicts, feedback and robot state: one per step, none to be lost."""
 
-LATCHED_EVENTS = QoSProfile(
-    reliability=ReliabilityPolicy.RELIABLE,
-    history=HistoryPolicy.KEEP_LAST,
-    depth=20,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-"""Events for the operator: late joiners see the last ones."""
+COMMAND = _profile(1)
+"""Publish and obey the command stream: a queue would make the robot follow old commands."""
 
-RECORD = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=100)
-"""Recorders of reliable topics; best-effort publishers need `RECORD_BEST_EFFORT`."""
+COMMAND_HISTORY = _profile(50)
+"""Subscribe to the command stream to know what was executed: every command counts, half a second of them is kept."""
 
-RECORD_BEST_EFFORT = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=100)
+LATCHED = _profile(1, latched=True)
+"""Publish announcements and model states: a late subscriber gets the newest."""
 
-TRANSFER = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=64)
-"""Pieces of bundles on their way to another machine, and requests for them."""
+LATCHED_EVENTS = _profile(20, latched=True)
+"""Publish and subscribe to events for the operator: a late subscriber gets the last ones."""
+
+MODEL_STATUSES = _profile(20, latched=True)
+"""Subscribe to announcements and model states: a late subscriber needs the newest of every node."""
+
+RECORD = _profile(100)
+"""Record reliable topics: nothing is lost while the disk is busy."""
+
+RECORD_BEST_EFFORT = _profile(100, reliable=False)
+"""Record topics of best-effort publishers, which a reliable subscription would not match."""
+
+REPLAY = _profile(50)
+"""Publish recorded topics: reliable, so that every kind of subscriber hears them."""
+
+REPLAY_LATCHED = _profile(50, latched=True)
+"""Publish recorded topics that were latched: subscribers of such topics match no other durability."""
+
+TRANSFER = _profile(64)
+"""Publish and subscribe to pieces of bundles, and requests for them: more than a window of them is under way."""

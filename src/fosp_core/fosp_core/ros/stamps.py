@@ -1,10 +1,12 @@
-"""builtin_interfaces/Time <-> seconds."""
+"""Conversion between builtin_interfaces/Time and seconds or nanoseconds."""
+
+from __future__ import annotations
 
 from builtin_interfaces.msg import Time
 
 
 def seconds(stamp: Time) -> float:
-    """Stamp in seconds, float64: exact to about 0.2 us at today's epoch."""
+    """Return a stamp in s, which float64 holds to about 0.2 us at today's epoch."""
     return stamp.sec + stamp.nanosec * 1e-9
 
 

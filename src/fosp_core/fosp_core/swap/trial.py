@@ -1,4 +1,4 @@
-"""The trial of a model that was swapped in: its decisions held against those of the model before. No ROS."""
+"""The trial of a model after a hot swap: its decisions are compared with those of the model before. No ROS."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class TrialRules:
-    """How long a new model is on trial, and how much worse than the one before it may do meanwhile."""
+    """Length of the trial of a new model, and how much worse than the model before it may do meanwhile."""
 
     steps: int = 200
-    """Decisions until it is committed."""
+    """Number of decisions until the model is committed."""
     least_steps: int = 20
-    """Shares are not looked at before so many."""
+    """Number of decisions before the shares are compared."""
     veto_margin: float = 0.25
-    """Of the share of decisions that the monitor did not pass."""
+    """Allowed increase of the share of decisions that the monitor vetoes."""
     surprise_margin: float = 0.15
-    """Of the share of decisions with a surprise above the model's limit."""
+    """Allowed increase of the share of decisions with a surprise above the model's limit."""
     cost_margin: float = 0.05
-    """Of the share of decision periods with cost."""
+    """Allowed increase of the share of decision periods with cost."""
     ready_timeout_s: float = 30.0
-    """From the announcement until every node has reported."""
+    """Time from the announcement until every node must have reported."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one decision."""
+class DecisionOutcome:
+    """Outcome of one decision."""
 
     vetoed: bool = False
-    """For its risk."""
+    """The monitor vetoed it for its risk."""
     surprised: bool = False
     latched: bool = False
-    """For what the model did, not by an emergency stop or a dead sensor."""
+    """The monitor latched for what the model did, not for an emergency stop or a dead sensor."""
 
 
 @dataclass
-class Record:
-    """Outcomes of the newest decisions of one model, at most `size`, and how many of them came with cost."""
+class TrialRecord:
+    """Outcomes and costs of the newest decisions of one model, at most `size` of them."""
 
     size: int
     decisions: int = 0
-    """In all, also beyond `size`."""
-    outcomes: deque[Outcome] = field(default_factory=deque)
+    """Number of all decisions, also beyond `size`."""
+    outcomes: deque[DecisionOutcome] = field(default_factory=deque)
     costs: deque[bool] = field(default_factory=deque)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: DecisionOutcome) -> None:
         self.decisions += 1
         self.outcomes.append(outcome)
         while len(self.outcomes) > self.size:
@@ -57,7 +57,7 @@ class Record:
             self.costs.popleft()
 
     def shares(self) -> dict[str, float]:
-        """Of vetoes, surprises and cost; 0 of nothing."""
+        """Return the shares of vetoes, surprises and cost, which are 0 without decisions."""
         count = max(1, len(self.outcomes))
         return {
             "vetoes": sum(o.vetoed for o in self.outcomes) / count,
@@ -66,8 +66,8 @@ class Record:
         }
 
 
-def trial_failure(trial: Record, before: Record, rules: TrialRules) -> str:
-    """Why the new model is to be rolled back, with the numbers; empty while nothing speaks against it."""
+def trial_failure(trial: TrialRecord, before: TrialRecord, rules: TrialRules) -> str:
+    """Return the reason to roll the new model back, with the numbers; empty while there is none."""
     if any(outcome.latched for outcome in trial.outcomes):
         return "the safety monitor latched"
     if len(trial.outcomes) < rules.least_steps:

@@ -12,8 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
-from fosp_core.child_process import end_with_parent
 from fosp_core.errors import UserError
+from fosp_core.processes import end_with_parent
 
 T = TypeVar("T")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_perception.camera.image_source import Frame, Intrinsics, SourceLost
+from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, CameraSettings, SourceLost
 
 _PATIENCE_MS = 500
 """How long a stream may be silent; OpenCV's own patience is 30 s, in which the node could not even be stopped."""
@@ -24,24 +23,13 @@ _OLDEST_S = 1.0
 """A kernel stamp further back than this is of another clock."""
 
 
-@dataclass(frozen=True)
-class OpenCvSettings:
-    """`device`: /dev/video0, a name in /dev/v4l/by-id (that one survives replugging), a URL, or a video file."""
-
-    device: str
-    width: int
-    height: int
-    rate_hz: float
-    loop: bool = False
-
-
 class OpenCvSource:
     """`now_ns`: the ROS clock. A device must give exactly the size that is asked for; a file or stream has its own."""
 
     warnings: tuple[str, ...] = ()
-    intrinsics = Intrinsics()
+    intrinsics = CameraIntrinsics()
 
-    def __init__(self, settings: OpenCvSettings, now_ns: Callable[[], int]) -> None:
+    def __init__(self, settings: CameraSettings, now_ns: Callable[[], int]) -> None:
         self._settings, self._now_ns = settings, now_ns
         self.name = settings.device
         self._is_device = settings.device.startswith("/dev/")
@@ -66,7 +54,7 @@ class OpenCvSource:
     def details(self) -> dict[str, str]:
         return {"backend": self._backend}
 
-    def read(self) -> Frame:
+    def read(self) -> CameraFrame:
         frame, self._ahead = self._ahead, None
         if frame is None:
             frame = self._grab()
@@ -79,7 +67,7 @@ class OpenCvSource:
             raise SourceLost(reason, comes_back=not self.paced)
         if frame.shape[:2] != self.size:
             raise UserError(f"{self.name}: changed its size to {frame.shape[1]}x{frame.shape[0]}")
-        return Frame(frame, self._stamp_ns())
+        return CameraFrame(frame, self._stamp_ns())
 
     def close(self) -> None:
         self._capture.release()

@@ -11,17 +11,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.exposure import ExposureSettling
-from fosp_perception.camera.device_clock import DeviceClock
-from fosp_perception.camera.image_source import Frame, Intrinsics, SourceLost
+from fosp_core.image import ExposureSettling
+from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, CameraSettings, DeviceClock, SourceLost
 
 PATIENCE_MS = 500
 """Without a frame for so long the camera counts as lost."""
@@ -30,22 +27,6 @@ WARM_UP_S = 1.5
 _OLDEST_NS = 1_000_000_000
 _AHEAD_NS = 10_000_000
 """A stamp on the host's clock is taken as it is only within these of its arrival."""
-
-
-@dataclass(frozen=True)
-class RealSenseSettings:
-    """`serial`: empty where only one camera is connected. `recording`: a file of the RealSense Viewer (.db3, .bag)
-    that is played in its own time, instead of a camera. `exposure`: None for automatic, else in the unit of the
-    camera's colour sensor (D435: 100 us)."""
-
-    serial: str = ""
-    recording: Path | None = None
-    loop: bool = False
-    width: int = 640
-    height: int = 480
-    rate_hz: float = 30.0
-    depth: bool = False
-    exposure: float | None = None
 
 
 def realsense() -> Any:
@@ -60,22 +41,24 @@ def realsense() -> Any:
     return pyrealsense2
 
 
+def sdk_context() -> Any:
+    """Return a new rs.context, which sees the devices of this machine."""
+    return realsense().context()
+
+
 class RealSenseSource:
-    """Colour, and depth aligned to it when asked. `now_ns`: the ROS clock; `context`: of an SDK that is in use."""
+    """Colour, and depth aligned to it when asked. `context`: an rs.context; None: a new one."""
 
     paced = False
 
-    def __init__(self, settings: RealSenseSettings, now_ns: Callable[[], int], context: Any = None) -> None:
+    def __init__(self, settings: CameraSettings, now_ns: Callable[[], int], context: Any = None) -> None:
         self._rs = rs = realsense()
         self._settings, self._now_ns = settings, now_ns
         self._changed = threading.Event()
         self._clock = DeviceClock()
         self._ahead: Any = None
-        self._context = rs.context() if context is None else context
-        if settings.recording is None:
-            self.name = self._choose(settings.serial)
-        else:
-            self.name = str(settings.recording)
+        self._context = sdk_context() if context is None else context
+        self.name = self._choose(settings.serial) if settings.path is None else str(settings.path)
         self._pipeline = rs.pipeline(self._context)
         self._profile = self._start()
         try:
@@ -95,7 +78,7 @@ class RealSenseSource:
             raise
 
     # -- frames --------------------------------------------------------------------------------------
-    def read(self) -> Frame:
+    def read(self) -> CameraFrame:
         frames, self._ahead = self._ahead, None
         if frames is None:
             try:
@@ -107,7 +90,7 @@ class RealSenseSource:
         pixels = np.asanyarray(color.get_data())
         if pixels.shape != (*self.size, 3):
             raise UserError(f"RealSense {self.name}: a frame of shape {pixels.shape} among {self.size}")
-        return Frame(
+        return CameraFrame(
             pixels,
             self._stamp_ns(color),
             self._millimetres(np.asanyarray(depth.get_data())) if depth else None,
@@ -139,13 +122,13 @@ class RealSenseSource:
         raise SourceLost(f"RealSense {self.name} gave no frame for {PATIENCE_MS} ms", comes_back=True)
 
     def _check_plugged(self) -> None:
-        if self._settings.recording is None and self._changed.is_set():
+        if self._settings.path is None and self._changed.is_set():
             self._changed.clear()
             if self.name not in self._connected():
                 raise SourceLost(f"RealSense {self.name} was unplugged", comes_back=True)
 
     def _ended(self) -> bool:
-        if self._settings.recording is None:
+        if self._settings.path is None:
             return False
         return bool(self._device.as_playback().current_status() == self._rs.playback_status.stopped)
 
@@ -185,7 +168,7 @@ class RealSenseSource:
     def _start(self) -> Any:
         rs, settings = self._rs, self._settings
         config = rs.config()
-        if settings.recording is None:
+        if settings.path is None:
             if settings.rate_hz != round(settings.rate_hz):
                 raise UserError(f"a RealSense has whole rates (6, 15, 30, 60, 90 Hz), not {settings.rate_hz:g}")
             config.enable_device(self.name)
@@ -194,14 +177,14 @@ class RealSenseSource:
             if settings.depth:
                 config.enable_stream(rs.stream.depth, rs.format.z16, round(settings.rate_hz))
         else:
-            if not settings.recording.is_file():
-                raise UserError(f"{settings.recording}: no such recording")
+            if not settings.path.is_file():
+                raise UserError(f"{settings.path}: no such recording")
             config.enable_stream(rs.stream.color, -1, 0, 0, rs.format.rgb8, 0)
             if settings.depth:
                 config.enable_stream(rs.stream.depth, -1, 0, 0, rs.format.z16, 0)
         try:
-            if settings.recording is not None:
-                config.enable_device_from_file(str(settings.recording), settings.loop)
+            if settings.path is not None:
+                config.enable_device_from_file(str(settings.path), settings.loop)
             return self._pipeline.start(config)
         except RuntimeError as error:
             raise UserError(self._why_not(error)) from None
@@ -209,7 +192,7 @@ class RealSenseSource:
     def _why_not(self, error: RuntimeError) -> str:
         """One line for a pipeline that does not start."""
         text = " ".join(str(error).split())
-        if self._settings.recording is not None:
+        if self._settings.path is not None:
             return f"{self.name}: not a RealSense recording with the streams that are asked for ({text})"
         asked = f"{self._settings.width}x{self._settings.height} at {self._settings.rate_hz:g} Hz"
         profiles = self._profiles()
@@ -246,13 +229,13 @@ class RealSenseSource:
     def _use_global_time(self) -> None:
         """Stamps on the host's clock, where the device gives them: the SDK's default, that others may have changed."""
         wanted = self._rs.option.global_time_enabled
-        for sensor in self._device.query_sensors() if self._settings.recording is None else ():
+        for sensor in self._device.query_sensors() if self._settings.path is None else ():
             if sensor.supports(wanted) and not sensor.is_option_read_only(wanted):
                 self._set(sensor, wanted, 1.0)
 
     def _set_exposure(self) -> None:
         rs, sensor, exposure = self._rs, self._color_sensor, self._settings.exposure
-        if self._settings.recording is not None or sensor is None:
+        if self._settings.path is not None or sensor is None:
             return
         if exposure is None:
             if sensor.supports(rs.option.enable_auto_exposure):
@@ -311,11 +294,11 @@ class RealSenseSource:
         return {name: value for name, value in found.items() if value}
 
 
-def camera_intrinsics(intrinsics: Any) -> Intrinsics:
+def camera_intrinsics(intrinsics: Any) -> CameraIntrinsics:
     """rs.intrinsics as camera_info has them: K, P without rectification, distortion as realsense-ros names it."""
     fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.ppx, intrinsics.ppy
     fisheye = str(intrinsics.model).endswith("kannala_brandt4")
-    return Intrinsics(
+    return CameraIntrinsics(
         distortion_model="equidistant" if fisheye else "plumb_bob",
         d=tuple(intrinsics.coeffs)[: 4 if fisheye else 5],
         k=(fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0),

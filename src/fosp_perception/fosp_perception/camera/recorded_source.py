@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rosbags.highlevel import AnyReader
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.ros.image_message import rgb_view
-from fosp_perception.camera.image_source import Frame, Intrinsics, SourceLost
+from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, CameraSettings, SourceLost
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -24,35 +24,37 @@ COMPRESSED = "/compressed"
 END = "end of the recording"
 
 
-class Recording:
-    """What bags and folders have in common."""
+class RecordedSource:
+    """Base class of the bag and folder sources, whose frames are stamped when they are published."""
 
     paced = True
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
+    def __init__(self, settings: CameraSettings) -> None:
+        assert settings.path is not None
+        self._path, self._loop = settings.path, settings.loop
+        self.name = str(settings.path)
 
     def details(self) -> dict[str, str]:
         return {}
 
 
-class FolderSource(Recording):
+class FolderSource(RecordedSource):
     """The images of a folder in the order of their names."""
 
-    def __init__(self, folder: Path, loop: bool) -> None:
-        super().__init__(folder)
+    def __init__(self, settings: CameraSettings, now_ns: Callable[[], int] | None = None) -> None:
+        super().__init__(settings)
+        folder = self._path
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of images")
         self._paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not self._paths:
             raise UserError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        self._loop = loop
         self._next = 0
-        self.intrinsics = Intrinsics()
+        self.intrinsics = CameraIntrinsics()
         self.size = _read_image(self._paths[0]).shape[:2]
 
-    def read(self) -> Frame:
+    def read(self) -> CameraFrame:
         if self._next == len(self._paths):
             if not self._loop:
                 raise SourceLost(END, comes_back=False)
@@ -61,32 +63,31 @@ class FolderSource(Recording):
         self._next += 1
         frame = _read_image(path)
         _check_size(frame, self.size, str(path))
-        return Frame(frame)
+        return CameraFrame(frame)
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-class BagSource(Recording):
+class BagSource(RecordedSource):
     """The frames of one image topic of a rosbag2 folder, in the order in which they were recorded."""
 
-    def __init__(self, path: Path, topic: str, loop: bool) -> None:
-        super().__init__(path)
-        self._path, self._loop = path, loop
-        self._reader = _open_bag(path)
+    def __init__(self, settings: CameraSettings, now_ns: Callable[[], int] | None = None) -> None:
+        super().__init__(settings)
+        self._reader = _open_bag(self._path)
         try:
-            self._topic = self._choose_topic(topic)
+            self._topic = self._choose_topic(settings.topic)
             self._frames = self._read_all()
             self._ahead: NDArray[np.uint8] | None = next(self._frames, None)
             if self._ahead is None:
-                raise UserError(f"{path}: holds no message on {self._topic}")
+                raise UserError(f"{self._path}: holds no message on {self._topic}")
             self.size = self._ahead.shape[:2]
             self.intrinsics = self._read_intrinsics()
         except UserError:
             self.close()
             raise
 
-    def read(self) -> Frame:
+    def read(self) -> CameraFrame:
         frame, self._ahead = self._ahead, None
         if frame is None:
             frame = next(self._frames, None)
@@ -96,7 +97,7 @@ class BagSource(Recording):
         if frame is None:
             raise SourceLost(END, comes_back=False)
         _check_size(frame, self.size, f"{self._path}, {self._topic}")
-        return Frame(frame)
+        return CameraFrame(frame)
 
     def close(self) -> None:
         self._reader.close()
@@ -127,14 +128,14 @@ class BagSource(Recording):
         for message in self._messages({self._topic}):
             yield rgb_view(message)
 
-    def _read_intrinsics(self) -> Intrinsics:
+    def _read_intrinsics(self) -> CameraIntrinsics:
         """Of the first camera_info that lies beside the image topic, if any."""
         beside = self._topic.removesuffix(COMPRESSED).rsplit("/", 1)[0] + "/camera_info"
         topics = {c.topic for c in self._reader.connections if c.msgtype == INFO_TYPE and c.topic == beside}
         message = next(self._messages(topics), None) if topics else None
         if message is None:
-            return Intrinsics()
-        return Intrinsics(
+            return CameraIntrinsics()
+        return CameraIntrinsics(
             message.distortion_model, tuple(message.d), tuple(message.k), tuple(message.r), tuple(message.p)
         )
 

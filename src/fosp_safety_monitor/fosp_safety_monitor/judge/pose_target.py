@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.rotation import rotated, rotation_between
+from fosp_core.executed import rotated, rotation_between
 from fosp_core.specs import TWIST_COMPONENTS, RobotConfig
 
 MAX_STEP_S = 0.03

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from fosp_perception.camera.camera_diagnostics import CameraReport, diagnostic_array
-from fosp_perception.camera.frame_statistics import FrameStatistics
+from fosp_perception.camera.camera_diagnostics import CameraReport, FrameStatistics, diagnostic_array
 
 
 def running(rate_hz: float = 30.0, missing: tuple[int, ...] = ()) -> FrameStatistics:
