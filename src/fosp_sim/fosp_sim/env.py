@@ -19,15 +19,13 @@ from fosp_core.limits import CommandLimits
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_sim.task.arm_world import ArmWorld
 from fosp_sim.task.base_world import BaseWorld
-from fosp_sim.task.camera import CameraFaults
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.feedback import Feedback, feedback
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP
-from fosp_sim.task.render import NATIVE_HEIGHT, NATIVE_WIDTH, Renderer
+from fosp_sim.task.render import NATIVE_HEIGHT, NATIVE_WIDTH, CameraFaults, Renderer
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.world import Pose, RobotState, Vector, World
+from fosp_sim.task.world import Feedback, Pose, RobotState, Vector, World, feedback
 
 DECISION_PERIOD = 0.05
 COMMAND_PERIOD = 0.01

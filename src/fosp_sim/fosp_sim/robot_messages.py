@@ -11,9 +11,8 @@ from sensor_msgs.msg import CameraInfo, JointState
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.task.arm_kinematics import JOINTS
-from fosp_sim.task.feedback import Feedback
 from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
-from fosp_sim.task.world import RobotState
+from fosp_sim.task.world import Feedback, RobotState
 
 
 def camera_info(camera: Intrinsics) -> CameraInfo:

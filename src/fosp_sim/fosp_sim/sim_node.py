@@ -33,11 +33,10 @@ from fosp_msgs.msg import StepFeedback
 from fosp_sim.real_time import Exposure, LiveSimulation
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, odometry, tool_pose
 from fosp_sim.simulator_node import SimulatorNode
-from fosp_sim.task.camera import CameraFaults
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP
-from fosp_sim.task.render import CAMERA_FRAME, Renderer, intrinsics
+from fosp_sim.task.render import CAMERA_FRAME, CameraFaults, Renderer, intrinsics
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.world import Pose
 

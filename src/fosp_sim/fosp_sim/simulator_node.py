@@ -12,7 +12,7 @@ from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.twist_message import twist_command
 from fosp_core.specs import read_robot
 from fosp_msgs.srv import ResetEpisode
-from fosp_sim.command_intake import CommandIntake
+from fosp_sim.real_time import CommandIntake
 from fosp_sim.task.scenario import read_scenario
 
 

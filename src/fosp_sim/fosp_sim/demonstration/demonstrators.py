@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-from fosp_sim.demonstration.drivers import ArmDriver, BaseDriver, Driver
 from fosp_sim.env import DECISION_PERIOD
+from fosp_sim.task.drivers import ArmDriver, BaseDriver, Driver
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.world import RobotState
 

@@ -10,9 +10,8 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
+from fosp_sim.gazebo.interface import INSTALL, bridge_config
 from fosp_sim.gazebo.server import become, cached_file, read_parameters
-from fosp_sim.gazebo.services import INSTALL
-from fosp_sim.gazebo.topics import bridge_config
 from fosp_sim.task.scenario import read_scenario
 
 

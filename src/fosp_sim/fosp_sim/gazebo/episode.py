@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from fosp_sim.env import DECISION_PERIOD
-from fosp_sim.task.feedback import Feedback, feedback
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.world import Happening, World
+from fosp_sim.task.world import Feedback, Happening, World, feedback
 
 START_TOLERANCE = 0.02
 """m from the start of the scene within which the robot counts as placed."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-from fosp_sim.gazebo import topics as gazebo_topics
+from fosp_sim.gazebo import interface
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import OBSTACLE_BIT, TIMESTEP, TRACK, WHEEL_RADIUS
 from fosp_sim.task.render import CAMERA, CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, intrinsics
@@ -203,11 +203,11 @@ class _Writer:
         rotation = data.cam_xmat[camera].reshape(3, 3) @ _FROM_MUJOCO_CAMERA
         sensor = SubElement(link, "sensor", name=CAMERA, type="camera")
         _text(sensor, "pose", Frame(data.cam_xpos[camera].copy(), rotation).within(here).text())
-        _text(sensor, "topic", gazebo_topics.IMAGE)
+        _text(sensor, "topic", interface.IMAGE)
         _text(sensor, "update_rate", rate_hz)
         _text(sensor, "always_on", "true")
         described = SubElement(sensor, "camera")
-        _text(described, "camera_info_topic", gazebo_topics.CAMERA_INFO)
+        _text(described, "camera_info_topic", interface.CAMERA_INFO)
         _text(described, "optical_frame_id", CAMERA_FRAME)
         _text(described, "horizontal_fov", 2 * math.atan(NATIVE_WIDTH / 2 / intrinsics(self._model).focal))
         image = SubElement(described, "image")
@@ -327,7 +327,7 @@ def _contact_sensor(link: Element, name: str, collisions: Iterable[str]) -> None
     contact = SubElement(sensor, "contact")
     for collision in collisions:
         _text(contact, "collision", f"{collision}_collision")
-    _text(contact, "topic", gazebo_topics.CONTACTS)
+    _text(contact, "topic", interface.CONTACTS)
 
 
 def _arm_plugins(element: Element, model: Any, start: Matrix) -> None:
@@ -335,13 +335,13 @@ def _arm_plugins(element: Element, model: Any, start: Matrix) -> None:
         name = str(model.joint(number).name)
         plugin = _plugin(element, "gz-sim-joint-position-controller-system", "JointPositionController")
         _text(plugin, "joint_name", name)
-        _text(plugin, "topic", gazebo_topics.joint_command(name))
+        _text(plugin, "topic", interface.joint_command(name))
         _text(plugin, "use_velocity_commands", "true")
         _text(plugin, "cmd_max", JOINT_SPEED)
         _text(plugin, "cmd_min", -JOINT_SPEED)
         _text(plugin, "initial_position", float(start[number]))
     plugin = _plugin(element, "gz-sim-joint-state-publisher-system", "JointStatePublisher")
-    _text(plugin, "topic", gazebo_topics.JOINT_STATES)
+    _text(plugin, "topic", interface.JOINT_STATES)
 
 
 def _base_plugins(element: Element, robot: RobotConfig) -> None:
@@ -350,13 +350,13 @@ def _base_plugins(element: Element, robot: RobotConfig) -> None:
     _text(plugin, "right_joint", "right_wheel")
     _text(plugin, "wheel_separation", TRACK)
     _text(plugin, "wheel_radius", WHEEL_RADIUS)
-    _text(plugin, "topic", gazebo_topics.WHEEL_COMMAND)
-    _text(plugin, "odom_topic", f"{gazebo_topics.ODOMETRY}_of_wheels")
+    _text(plugin, "topic", interface.WHEEL_COMMAND)
+    _text(plugin, "odom_topic", f"{interface.ODOMETRY}_of_wheels")
     plugin = _plugin(element, "gz-sim-odometry-publisher-system", "OdometryPublisher")
     _text(plugin, "odom_frame", "odom")
     _text(plugin, "robot_base_frame", robot.action.frame_id)
     _text(plugin, "odom_publish_frequency", 100)
-    _text(plugin, "odom_topic", gazebo_topics.ODOMETRY)
+    _text(plugin, "odom_topic", interface.ODOMETRY)
 
 
 def _plugin(parent: Element, filename: str, name: str) -> Element:

@@ -9,10 +9,9 @@ import numpy as np
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-from fosp_sim.task.arm_kinematics import JOINTS, joints_of_tip, reachable
+from fosp_sim.task.arm_kinematics import GUARD, JOINTS, advanced, joints_of_tip, reachable
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP, arm_xml
-from fosp_sim.task.tip_reference import GUARD, advanced
 from fosp_sim.task.world import RobotState, Vector, World
 
 _AXES = ("linear.x", "linear.y", "linear.z")

@@ -219,3 +219,33 @@ class World(ABC):
         self.model.geom_rbound[geom] = math.hypot(*size) if shape != "sphere" else size[0]
         if color is not None:
             self.model.geom_rgba[geom] = (*color, 1.0)
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """fosp_msgs/StepFeedback without stamp and episode number."""
+
+    is_first: bool
+    reward: float
+    """Summed since the frame before."""
+    cost: float
+    """Worst since the frame before: 1 in violation, else 0."""
+    terminal: bool
+    is_last: bool
+    success: bool
+    distance: float
+    """m to the goal."""
+
+
+def feedback(happening: Happening, is_first: bool, may_end: bool, out_of_time: bool) -> Feedback:
+    """Of one frame. `may_end`: it closes a whole decision period; a success in between is told with the next such."""
+    success = happening.success and may_end
+    return Feedback(
+        is_first=is_first,
+        reward=happening.reward,
+        cost=happening.cost,
+        terminal=success,
+        is_last=success or (may_end and out_of_time),
+        success=success,
+        distance=happening.distance,
+    )

@@ -1,14 +1,78 @@
-"""Gazebo's own services, through its command line tool: ros_gz_bridge of Jazzy forwards none of these."""
+"""Topics inside of Gazebo, and the bridge that connects them with those of ROS (ros_gz_bridge)."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import subprocess
+from typing import Any
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
+from fosp_core import topics
 from fosp_core.errors import UserError
+from fosp_core.specs import RobotConfig
+from fosp_sim.task.arm_kinematics import JOINTS
+
+IMAGE = "/fosp/camera/color/image_raw"
+CAMERA_INFO = "/fosp/camera/color/camera_info"
+CONTACTS = "/fosp/contacts"
+JOINT_STATES = "/fosp/joint_states"
+ODOMETRY = "/fosp/odom"
+WHEEL_COMMAND = "/fosp/wheel_command"
+
+ROS_CONTACTS = "gazebo/contacts"
+ROS_WHEEL_COMMAND = "gazebo/wheel_command"
+"""What gazebo_node, which stands between the robot's command topic and Gazebo, publishes and hears."""
+
+
+def joint_command(joint: str) -> str:
+    """Target position of a joint, rad."""
+    return f"/fosp/{joint}/position"
+
+
+def ros_joint_command(joint: str) -> str:
+    """The same on the side of ROS."""
+    return f"gazebo/{joint}/position"
+
+
+def bridge_config(robot: RobotConfig, world: str) -> list[dict[str, Any]]:
+    """Entries of ros_gz_bridge's YAML file. Names on the side of ROS are relative: a namespace moves them."""
+    entries = [
+        _to_ros(topics.CLOCK, f"/world/{world}/clock", "rosgraph_msgs/msg/Clock", "gz.msgs.Clock"),
+        _to_ros(topics.COLOR_IMAGE, IMAGE, "sensor_msgs/msg/Image", "gz.msgs.Image"),
+        _to_ros(topics.CAMERA_INFO, CAMERA_INFO, "sensor_msgs/msg/CameraInfo", "gz.msgs.CameraInfo"),
+        _to_ros(ROS_CONTACTS, CONTACTS, "ros_gz_interfaces/msg/Contacts", "gz.msgs.Contacts"),
+    ]
+    if robot.kind == "arm":
+        entries.append(_to_ros(robot.state_topic, JOINT_STATES, "sensor_msgs/msg/JointState", "gz.msgs.Model"))
+        entries += [
+            _to_gazebo(ros_joint_command(joint), joint_command(joint), "std_msgs/msg/Float64", "gz.msgs.Double")
+            for joint in JOINTS
+        ]
+    else:
+        entries.append(_to_ros(robot.state_topic, ODOMETRY, "nav_msgs/msg/Odometry", "gz.msgs.Odometry"))
+        entries.append(_to_gazebo(ROS_WHEEL_COMMAND, WHEEL_COMMAND, "geometry_msgs/msg/Twist", "gz.msgs.Twist"))
+    return entries
+
+
+def _to_ros(ros: str, gazebo: str, ros_type: str, gazebo_type: str) -> dict[str, Any]:
+    return _entry(ros, gazebo, ros_type, gazebo_type, "GZ_TO_ROS")
+
+
+def _to_gazebo(ros: str, gazebo: str, ros_type: str, gazebo_type: str) -> dict[str, Any]:
+    return _entry(ros, gazebo, ros_type, gazebo_type, "ROS_TO_GZ")
+
+
+def _entry(ros: str, gazebo: str, ros_type: str, gazebo_type: str, direction: str) -> dict[str, Any]:
+    return {
+        "ros_topic_name": ros,
+        "gz_topic_name": gazebo,
+        "ros_type_name": ros_type,
+        "gz_type_name": gazebo_type,
+        "direction": direction,
+    }
+
 
 TIMEOUT_MS = 2000
 INSTALL = "install Gazebo with its ROS packages: sudo apt install ros-jazzy-ros-gz"
