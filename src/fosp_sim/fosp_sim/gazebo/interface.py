@@ -1,10 +1,14 @@
-"""Topics inside of Gazebo, and the bridge that connects them with those of ROS (ros_gz_bridge)."""
+"""The interface of Gazebo: its topics, their bridge to ROS, and its services, called through its command line tool.
+
+The bridge is ros_gz_bridge, which does not forward the services in ROS 2 Jazzy.
+"""
 
 from __future__ import annotations
 
 import math
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -13,6 +17,10 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
 from fosp_sim.task.arm_kinematics import JOINTS
+
+INSTALL = "install Gazebo with its ROS packages: sudo apt install ros-jazzy-ros-gz"
+TIMEOUT_MS = 2000
+"""Time that Gazebo has for an answer."""
 
 IMAGE = "/fosp/camera/color/image_raw"
 CAMERA_INFO = "/fosp/camera/color/camera_info"
@@ -23,21 +31,21 @@ WHEEL_COMMAND = "/fosp/wheel_command"
 
 ROS_CONTACTS = "gazebo/contacts"
 ROS_WHEEL_COMMAND = "gazebo/wheel_command"
-"""What gazebo_node, which stands between the robot's command topic and Gazebo, publishes and hears."""
+"""Topics of ROS between Gazebo and gazebo_node, which stands between the robot's command topic and Gazebo."""
 
 
 def joint_command(joint: str) -> str:
-    """Target position of a joint, rad."""
+    """Return Gazebo's topic for the target position of a joint, rad."""
     return f"/fosp/{joint}/position"
 
 
 def ros_joint_command(joint: str) -> str:
-    """The same on the side of ROS."""
+    """Return the topic of ROS that is bridged to `joint_command`."""
     return f"gazebo/{joint}/position"
 
 
 def bridge_config(robot: RobotConfig, world: str) -> list[dict[str, Any]]:
-    """Entries of ros_gz_bridge's YAML file. Names on the side of ROS are relative: a namespace moves them."""
+    """Return the entries of ros_gz_bridge's YAML file. Topics of ROS are relative, so that a namespace moves them."""
     entries = [
         _to_ros(topics.CLOCK, f"/world/{world}/clock", "rosgraph_msgs/msg/Clock", "gz.msgs.Clock"),
         _to_ros(topics.COLOR_IMAGE, IMAGE, "sensor_msgs/msg/Image", "gz.msgs.Image"),
@@ -74,33 +82,34 @@ def _entry(ros: str, gazebo: str, ros_type: str, gazebo_type: str, direction: st
     }
 
 
-TIMEOUT_MS = 2000
-INSTALL = "install Gazebo with its ROS packages: sudo apt install ros-jazzy-ros-gz"
-
-
 def require_gazebo() -> None:
-    """UserError when Gazebo's tool, or its bridge to ROS, is not installed."""
+    """Raise UserError when Gazebo's command line tool, or its bridge to ROS, is not installed."""
     if shutil.which("gz") is None:
-        raise UserError(f"gz is not there; {INSTALL}")
+        raise UserError(f"gz is not installed; {INSTALL}")
+    bridge_prefix()
+
+
+def bridge_prefix() -> Path:
+    """Return the install prefix of ros_gz_bridge. Raise UserError when it is not installed."""
     try:
-        get_package_prefix("ros_gz_bridge")
+        return Path(get_package_prefix("ros_gz_bridge"))
     except PackageNotFoundError:
         raise UserError(f"ros_gz_bridge is not installed; {INSTALL}") from None
 
 
 def create_command(world: str, sdf: str) -> list[str]:
-    """Put the model of an SDF text into the world."""
+    """Return the command that puts the model of an SDF text into the world."""
     quoted = sdf.replace("\\", "\\\\").replace('"', '\\"')
     return _command(world, "create", "gz.msgs.EntityFactory", f'sdf: "{quoted}"')
 
 
 def remove_command(world: str, model: str) -> list[str]:
-    """Take a model out of the world."""
+    """Return the command that takes a model out of the world."""
     return _command(world, "remove", "gz.msgs.Entity", f'name: "{model}" type: MODEL')
 
 
 def place_command(world: str, model: str, position: tuple[float, float, float], heading: float) -> list[str]:
-    """Put a model at `position` (3,) m, turned by `heading` rad."""
+    """Return the command that puts a model at `position` (3,) m with `heading` rad."""
     x, y, z = position
     request = (
         f'name: "{model}" position {{ x: {x:.9g} y: {y:.9g} z: {z:.9g} }} '
@@ -110,7 +119,7 @@ def place_command(world: str, model: str, position: tuple[float, float, float], 
 
 
 def call(command: list[str]) -> None:
-    """Run one of the above and wait for its answer; UserError when Gazebo refuses or does not answer."""
+    """Call a service with one of these commands. Raise UserError when Gazebo refuses or does not answer."""
     service = command[command.index("-s") + 1]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=3 * TIMEOUT_MS / 1000, check=False)

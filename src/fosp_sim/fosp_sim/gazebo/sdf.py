@@ -1,10 +1,10 @@
-"""A MuJoCo world written as SDF for Gazebo (Harmonic): the same bodies, joints, geoms, colours and camera.
+"""Writes a MuJoCo world as SDF for Gazebo Harmonic, with the same bodies, joints, geoms, colours and camera.
 
-Everything is read from the compiled MuJoCo model with a scene in it, so there is one description of a task, mjcf.py.
-What differs, because Gazebo has no such thing:
-- a geom's margin (`gap`) is part of its collision shape: what is a violation here is one there, but it also pushes;
-- the spot below the arm's tip (`shadow`) is not drawn;
-- obstacles stand still (`gazebo_scene`).
+Everything is read from the compiled MuJoCo model with a scene in it, so that a task is described once. Three things
+differ:
+- The margin of a geom (`gap`) is part of its collision shape. The same contacts are violations, but the margin pushes.
+- The spot below the arm's tip (`shadow`) is not drawn.
+- Obstacles stand still (`gazebo_scene`).
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ from fosp_sim.gazebo.sdf_elements import (
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import OBSTACLE_BIT, TIMESTEP
 from fosp_sim.task.render import CAMERA, CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, intrinsics
-from fosp_sim.task.scenario import MAX_OBSTACLES
-from fosp_sim.task.scene import Scene
+from fosp_sim.task.scene import MAX_OBSTACLES, Scene
 from fosp_sim.task.world import World
 
 VERSION = "1.9"
-"""Of SDF: the newest that Debian's checker reads; Harmonic reads it, too."""
+"""Version of SDF: the newest that Debian's checker reads. Harmonic reads it, too."""
 ROBOT, SCENE, SURROUNDINGS = "robot", "scene", "surroundings"
-"""Models of the world; the scene's name has a number behind it."""
+"""Names of the world's models; a number follows the name of the scene."""
 
 _SYSTEMS = {
     "gz-sim-physics-system": "Physics",
@@ -54,18 +53,21 @@ _SYSTEMS = {
 
 _ORIGIN = Placement(np.zeros(3), np.eye(3))
 _FROM_MUJOCO_CAMERA = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
-"""Columns: SDF's camera axes (forward, left, up) in MuJoCo's (right, up, backward)."""
+"""The columns are SDF's camera axes (forward, left, up) in those of MuJoCo (right, up, backward)."""
 
 
 def gazebo_scene(scene: Scene) -> Scene:
-    """The scene, if Gazebo can show it; UserError otherwise."""
+    """Return the scene unchanged. Raise UserError when Gazebo cannot show it."""
     if any(obstacle.motion != "static" for obstacle in scene.obstacles):
-        raise UserError("moving obstacles are simulated by MuJoCo only; use simulator:=mujoco or a scenario without")
+        raise UserError("moving obstacles are simulated by MuJoCo only; use simulator:=mujoco or another scenario")
     return scene
 
 
 def world_sdf(world: World, scene: Scene, robot: RobotConfig, camera_rate_hz: float) -> str:
-    """The whole world, with `scene` in it as number 0, as SDF. Resets `world`. UserError: Gazebo cannot show it."""
+    """Return the SDF of the whole world, with `scene` as number 0. Reset `world`.
+
+    Raise UserError when Gazebo cannot show the scene.
+    """
     world.reset(gazebo_scene(scene))
     model = world.model
     root = Element("sdf", version=VERSION)
@@ -88,7 +90,7 @@ def world_sdf(world: World, scene: Scene, robot: RobotConfig, camera_rate_hz: fl
 
 
 def scene_sdf(world: World, scene: Scene, number: int) -> str:
-    """Goal and obstacles of `scene` alone, the model `scene_name(number)`, as SDF on one line. Resets `world`."""
+    """Return the model `scene_name(number)`, goal and obstacles of `scene`, as SDF on one line. Reset `world`."""
     world.reset(gazebo_scene(scene))
     root = Element("sdf", version=VERSION)
     root.append(_scene_model(_Writer(world.model, world.data), scene, number))
@@ -96,12 +98,12 @@ def scene_sdf(world: World, scene: Scene, number: int) -> str:
 
 
 def scene_name(number: int) -> str:
-    """Of the model that holds goal and obstacles: a new one for every reset, for Gazebo removes models late."""
+    """Return the name of the model of goal and obstacles; every reset needs a new one, because Gazebo removes late."""
     return f"{SCENE}_{number}"
 
 
 def geom_name(model: Any, geom: int) -> str:
-    """Of visual and collision: the geom's, or that of its body with a number."""
+    """Return the name of a geom, or that of its body with a number when it has none."""
     named = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom)
     if named:
         return str(named)
@@ -110,25 +112,25 @@ def geom_name(model: Any, geom: int) -> str:
 
 
 def link_name(model: Any, body: int) -> str:
-    """Of a body of the robot; its joint, which has the body's name in MuJoCo, must not have the link's in SDF."""
+    """Return the name of a robot body's link, which SDF requires to differ from that of its joint."""
     return f"{_body_name(model, body)}_link"
 
 
 class _Writer:
-    """Models of a compiled MuJoCo model, with everything where `data` has it."""
+    """Writes SDF models of a compiled MuJoCo model, with everything at its place in `data`."""
 
     def __init__(self, model: Any, data: Any) -> None:
         self._model, self._data = model, data
 
     def surroundings(self, camera_rate_hz: float) -> Element:
-        """What is fixed: table or ground and walls, and a camera that no robot carries."""
+        """Return the fixed things: table or ground, walls, and a camera that no robot carries."""
         element = Element("model", name=SURROUNDINGS)
         add_text(element, "static", "true")
         self.link(element, 0, SURROUNDINGS, _ORIGIN, camera_rate_hz)
         return element
 
     def robot(self, world: World, robot: RobotConfig, camera_rate_hz: float) -> Element:
-        """The robot with its joints, controllers and contact sensors."""
+        """Return the robot with its joints, controllers and contact sensors."""
         model = self._model
         element = Element("model", name=ROBOT)
         bodies = [body for body in range(1, model.nbody) if model.body_mocapid[body] < 0]
@@ -147,7 +149,7 @@ class _Writer:
         return element
 
     def link(self, parent: Element, body: int, name: str, origin: Placement, camera_rate_hz: float = 0.0) -> None:
-        """One body as a link of `parent`, whose pose in the world is `origin`."""
+        """Add one body as a link to `parent`, whose pose in the world is `origin`."""
         model = self._model
         link = SubElement(parent, "link", name=name)
         here = self._body(body)
@@ -227,7 +229,7 @@ class _Writer:
 
 
 def _reference(world: World) -> Any:
-    """The scene as it is, and the robot with all its joints at 0: what the poses of SDF's links are given for."""
+    """Return the state for which SDF gives the poses of links: all joints at 0, everything else as in the world."""
     data = mujoco.MjData(world.model)
     data.qpos[:] = world.model.qpos0
     if world.model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE:
@@ -249,7 +251,7 @@ def _scene_model(writer: _Writer, scene: Scene, number: int) -> Element:
 
 
 def _scenery(tree: Element, model: Any) -> None:
-    """Background, ambient light and the lamp: those of the MuJoCo picture, as far as Gazebo's shading goes."""
+    """Add background, ambient light and the lamp of the MuJoCo picture, as far as Gazebo's shading allows."""
     scene = SubElement(tree, "scene")
     add_text(scene, "ambient", numbers([*model.vis.headlight.ambient, 1.0]))
     add_text(scene, "background", numbers(model.vis.rgba.haze))

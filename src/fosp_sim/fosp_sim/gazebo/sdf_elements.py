@@ -30,16 +30,16 @@ class Placement:
     rotation: Matrix
 
     def within(self, parent: Placement) -> Placement:
-        """This pose, given in the world, as seen from `parent`, given in the world."""
+        """Return this pose relative to `parent`, both given in the world."""
         return Placement(parent.rotation.T @ (self.position - parent.position), parent.rotation.T @ self.rotation)
 
     def text(self) -> str:
-        """x y z roll pitch yaw, as SDF has it."""
+        """Return x y z roll pitch yaw as SDF writes them."""
         return numbers([*self.position, *_roll_pitch_yaw(self.rotation)])
 
 
 def add_geometry(parent: Element, model: Any, geom: int, margin: float) -> None:
-    """Shape and size, `margin` m larger on every side."""
+    """Add shape and size of a geom, `margin` m larger on every side."""
     kind, size = int(model.geom_type[geom]), model.geom_size[geom]
     geometry = SubElement(parent, "geometry")
     if kind == mujoco.mjtGeom.mjGEOM_BOX:
@@ -64,7 +64,7 @@ def _round(shape: Element, radius: float, length: float) -> None:
 
 
 def add_friction(collision: Element, model: Any, geom: int) -> None:
-    """A geom of condim 1 slides without friction."""
+    """Add the friction of a geom; one of condim 1 slides without friction."""
     mu = 0.0 if model.geom_condim[geom] == 1 else float(model.geom_friction[geom, 0])
     ode = SubElement(SubElement(SubElement(collision, "surface"), "friction"), "ode")
     add_text(ode, "mu", mu)
@@ -72,7 +72,7 @@ def add_friction(collision: Element, model: Any, geom: int) -> None:
 
 
 def add_inertial(link: Element, model: Any, body: int) -> None:
-    """Mass and principal inertia."""
+    """Add mass and principal inertia of a body."""
     inertial = SubElement(link, "inertial")
     rotation = np.zeros(9)
     mujoco.mju_quat2Mat(rotation, model.body_iquat[body])
@@ -137,7 +137,7 @@ def numbers(values: Iterable[float]) -> str:
 
 
 def _roll_pitch_yaw(rotation: Matrix) -> Sequence[float]:
-    """Fixed-axis angles, rad, with R = Rz(yaw) Ry(pitch) Rx(roll)."""
+    """Return the fixed-axis angles, rad, with R = Rz(yaw) Ry(pitch) Rx(roll)."""
     pitch = math.asin(max(-1.0, min(1.0, -float(rotation[2, 0]))))
     if abs(rotation[2, 0]) > 1 - 1e-9:
         return 0.0, pitch, math.atan2(-float(rotation[0, 1]), float(rotation[1, 1]))

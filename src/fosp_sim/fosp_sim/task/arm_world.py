@@ -1,8 +1,7 @@
-"""safe_reach: the arm brings its tool tip to the goal; touching an obstacle or coming too near with the tool costs."""
+"""The world of safe_reach: an arm brings its tool tip to the goal without touching or nearly touching obstacles."""
 
 from __future__ import annotations
 
-import math
 from itertools import product
 
 import numpy as np
@@ -25,16 +24,15 @@ from fosp_sim.task.mjcf import (
     header,
     slots,
 )
-from fosp_sim.task.world import RobotState, Vector, World
+from fosp_sim.task.world import GoalRules, RobotState, Vector, World
 
 _AXES = ("linear.x", "linear.y", "linear.z")
 
 
 class ArmWorld(World):
-    """A Cartesian velocity controller at the tool tip over joint position servos."""
+    """A 7-DoF arm with a Cartesian velocity controller at the tool tip, over joint position servos."""
 
-    progress_scale = 10.0
-    tolerance = 0.02
+    rules = GoalRules(progress_scale=10.0, tolerance=0.02)
 
     def __init__(self, robot: RobotConfig) -> None:
         if robot.kind != "arm" or robot.workspace is None or {a.name for a in robot.action.axes} - set(_AXES):
@@ -47,15 +45,11 @@ class ArmWorld(World):
         super().__init__(_arm_xml())
         self._site = int(mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, "tip"))
         self._shadow = int(self.model.body_mocapid[self._body("shadow")])
-        # Feed-forward of the joint speed that the servos' damping would otherwise brake.
+        # Feed-forward of the joint speed, which the servos' damping would otherwise reduce.
         self._lead = -self.model.actuator_biasprm[:, 2] / self.model.actuator_gainprm[:, 0] / TIMESTEP
 
     def position(self) -> Vector:
         return np.array(self.data.site_xpos[self._site])
-
-    def distance(self) -> float:
-        goal = self.scene.goal
-        return math.dist(self.data.site_xpos[self._site].tolist(), (goal.x, goal.y, goal.z))
 
     def state(self) -> RobotState:
         x, y, z = self.data.site_xpos[self._site].tolist()
@@ -86,7 +80,7 @@ class ArmWorld(World):
         self._cast_shadow()
 
     def _cast_shadow(self) -> None:
-        """A dark spot on the table below the tip: the depth cue that a real lamp's shadow gives a real camera."""
+        """Put a dark spot on the table below the tip, the depth cue that a lamp's shadow gives a real camera."""
         self.data.mocap_pos[self._shadow] = (self._reference[0], self._reference[1], 0.001)
 
     def _violates(self) -> bool:
@@ -94,7 +88,7 @@ class ArmWorld(World):
 
 
 def _arm_xml() -> str:
-    """The 7-DoF arm of safe_reach at a table, its long tool pointing down, and the third-person camera `color`."""
+    """Return the model: an arm at a table with its long tool pointing down, and the third-person camera `color`."""
     surface = f'contype="{OBSTACLE_BIT}" density="300"'
     tool = f'{surface} gap="{TOOL_MARGIN}"'
     link = 'rgba="0.85 0.85 0.85 1"'

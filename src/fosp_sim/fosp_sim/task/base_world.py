@@ -1,4 +1,4 @@
-"""safe_goal: the differential-drive base goes to the goal; coming too near an obstacle or a wall costs."""
+"""The world of safe_goal: a differential-drive base goes to the goal and keeps away from obstacles and walls."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from fosp_sim.task.mjcf import (
     slots,
 )
 from fosp_sim.task.scene import Obstacle
-from fosp_sim.task.world import RobotState, Vector, World
+from fosp_sim.task.world import GoalRules, RobotState, Vector, World
 
 _AXES = ("linear.x", "angular.z")
 
 
 class BaseWorld(World):
-    """A velocity controller over two driven wheels."""
+    """A differential-drive base with a velocity controller over two driven wheels."""
 
-    progress_scale = 4.0
-    tolerance = 0.10
+    rules = GoalRules(progress_scale=4.0, tolerance=0.10, planar=True)
 
     def __init__(self, robot: RobotConfig) -> None:
         if robot.kind != "base" or {a.name for a in robot.action.axes} != set(_AXES):
@@ -39,15 +38,12 @@ class BaseWorld(World):
         super().__init__(_base_xml())
         self._chassis = self._geom("chassis")
 
-    def distance(self) -> float:
-        return math.hypot(self.scene.goal.x - self.data.qpos[0], self.scene.goal.y - self.data.qpos[1])
-
     def position(self) -> Vector:
         return np.array([self.data.qpos[0], self.data.qpos[1], 0.0])
 
     @property
     def heading(self) -> float:
-        """rad."""
+        """Return the heading, rad."""
         w, x, y, z = self.data.qpos[3:7].tolist()
         return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
@@ -64,7 +60,7 @@ class BaseWorld(World):
         )
 
     def _column(self, obstacle: Obstacle) -> tuple[float, tuple[float, float, float], float]:
-        if obstacle.shape == "sphere":  # lies on the ground, where a base can run into it
+        if obstacle.shape == "sphere":  # it lies on the ground, where a base can run into it
             return obstacle.half, (obstacle.half, 0.0, 0.0), 0.0
         return super()._column(obstacle)
 
@@ -83,7 +79,7 @@ class BaseWorld(World):
 
 
 def _base_xml() -> str:
-    """The differential-drive base of safe_goal in a walled arena, with its front camera `color`."""
+    """Return the model: a differential-drive base in a walled arena, with its front camera `color`."""
     surface = f'contype="{OBSTACLE_BIT}" gap="{BASE_MARGIN}"'
     ground = f'conaffinity="{GROUND_BIT}"'
     walls = "".join(

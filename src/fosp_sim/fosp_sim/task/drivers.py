@@ -1,4 +1,8 @@
-"""Way to the goal around the obstacles, on the ground plane, with everything known: for demonstrators."""
+"""Privileged controllers of the simulated robots, and the planner they use: they know the whole scene.
+
+A controller is a function of the state alone (position, heading and obstacles), so that its actions can be inferred
+from an image.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +21,30 @@ from fosp_sim.task.scene import Scene
 from fosp_sim.task.world import RobotState
 
 Point = NDArray[np.float64]
-"""(2,) m."""
+"""(2,) m on the ground."""
 Clearance = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Distance (N,) m of points (N, 2) from the nearest obstacle."""
+"""Maps points (N, 2) m to their distances (N,) m from the nearest obstacle."""
+Action = NDArray[np.float64]
+"""(n,) in [-1, 1]."""
 
 
 @dataclass(frozen=True)
 class Terrain:
-    """What the planner may use; m."""
+    """The ground on which the planner plans, and the distances that it keeps, in m."""
 
     lower: tuple[float, float]
     upper: tuple[float, float]
     cell: float
     hard: float
-    """Nearer to an obstacle than this is a violation, or nearly one."""
+    """Clearance below which the robot is, or nearly is, in violation."""
     soft: float
-    """Room that a careful path prefers to have."""
+    """Clearance that a careful path prefers to keep."""
     caution: float = 6.0
-    """A metre of way without any room to spare counts as so many more."""
+    """Extra cost of a metre without any room to spare, as a multiple of the cost of a free metre."""
 
 
 class Route:
-    """Cheapest way to one goal from everywhere in the terrain; cost of a metre grows towards obstacles."""
+    """The cheapest path to one goal from everywhere in the terrain; a metre costs more near obstacles."""
 
     def __init__(self, terrain: Terrain, clearance: Clearance, goal: Point) -> None:
         self._terrain, self._clearance = terrain, clearance
@@ -53,7 +59,10 @@ class Route:
         _, self._next = dijkstra(graph, directed=False, indices=goal_cell, return_predecessors=True)
 
     def ahead(self, position: Point, lookahead: float) -> tuple[Point, float]:
-        """Point to head for, and the length of the way, m: the farthest on the way seen without cutting a corner."""
+        """Return the point (2,) m to head for from `position`, and the length of the path to the goal, m.
+
+        The point is the farthest one within `lookahead` m that can be approached without cutting a corner.
+        """
         way = self._way(position)
         lengths = np.cumsum(np.hypot(*np.diff(way, axis=0, prepend=way[:1]).T))
         wanted = max(float(self._clearance(position[None])[0]), self._terrain.hard)
@@ -66,7 +75,7 @@ class Route:
         return candidates[min(2, len(candidates) - 1)], float(lengths[-1])
 
     def _worst(self, way: NDArray[np.float64]) -> float:
-        """Least clearance on the next stretch of the way: a shortcut need not be better than that."""
+        """Return the least clearance on the next stretch of the path, which a shortcut need not exceed."""
         return float(self._clearance(way[:10]).min()) - 0.25 * self._terrain.cell
 
     def _price(self, clearance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,7 +83,7 @@ class Route:
         return np.asarray(1.0 + self._terrain.caution * lack**2 + np.where(clearance < self._terrain.hard, 200.0, 0.0))
 
     def _way(self, position: Point) -> NDArray[np.float64]:
-        """(N, 2) m from `position` to the goal."""
+        """Return the path (N, 2) m from `position` to the goal."""
         index = np.clip(np.rint((position - self._terrain.lower) / self._terrain.cell), 0, None).astype(int)
         cell = min(index[0], len(self._xs) - 1) * len(self._ys) + min(index[1], len(self._ys) - 1)
         cells = []
@@ -85,7 +94,7 @@ class Route:
 
 
 def _grid_graph(price: NDArray[np.float64], cell: float) -> sparse.csr_matrix:
-    """Undirected graph over cells (X, Y) with moves in 16 directions, each at the mean price of its ends."""
+    """Return the undirected graph over cells (X, Y) with moves in 16 directions, each at the mean price of its ends."""
     rows, columns = price.shape
     ids = np.arange(rows * columns).reshape(rows, columns)
     starts, ends, weights = [], [], []
@@ -102,25 +111,23 @@ def _grid_graph(price: NDArray[np.float64], cell: float) -> sparse.csr_matrix:
     )
 
 
-Action = NDArray[np.float64]
-"""(n,) in [-1, 1]."""
-
 ARM_TERRAIN = Terrain(
     lower=(0.29, -0.37), upper=(0.75, 0.37), cell=0.01, hard=TIP_RADIUS + TOOL_MARGIN + 0.008, soft=0.12, caution=15.0
 )
-"""Room as a person would keep it: a policy that imitates it to within two or three centimetres is still safe."""
+"""The distances leave a policy that imitates the driver room for an error of two or three centimetres."""
 BASE_TERRAIN = Terrain(
     lower=(-1.28, -1.28), upper=(1.28, 1.28), cell=0.04, hard=BASE_RADIUS + BASE_MARGIN + 0.025, soft=0.34, caution=10.0
 )
 _REPLAN = 0.25
-"""s; while obstacles move."""
+"""Period of planning anew while obstacles move, s."""
 
 
 class Driver(ABC):
-    """Drives one robot through one scene."""
+    """Drives one robot through one scene with normalised actions."""
 
     terrain: Terrain
     lookahead: float
+    """Distance along the path at which the driver aims, m."""
 
     def __init__(self, scene: Scene, scale: tuple[float, ...]) -> None:
         self.scene = scene
@@ -130,7 +137,7 @@ class Driver(ABC):
         self._moves = any(o.motion != "static" for o in scene.obstacles)
 
     def careful(self, state: RobotState, time: float) -> Action:
-        """Along the planned way, slower where room is short."""
+        """Return the action (n,) that follows the planned path, slower where room is short."""
         position = np.array(state.position[:2])
         if self._planned < 0 or (self._moves and time - self._planned >= _REPLAN):
             self._planned = time
@@ -140,12 +147,12 @@ class Driver(ABC):
         return self._towards(state, target, length, self._pace(room))
 
     def greedy(self, state: RobotState) -> Action:
-        """Straight to the goal at full speed."""
+        """Return the action (n,) that goes straight to the goal at full speed."""
         way = self._goal - state.position[:2]
         return self._towards(state, self._goal, float(np.hypot(*way)), 1.0)
 
     def away(self, state: RobotState, time: float) -> Action:
-        """Away from the nearest obstacle."""
+        """Return the action (n,) that goes away from the nearest obstacle."""
         position = np.array(state.position[:2])
         clearance = self._clearance_at(time)
         step = 0.01
@@ -155,21 +162,21 @@ class Driver(ABC):
         return self._towards(state, position + slope / max(float(np.hypot(*slope)), 1e-9) * 0.3, 0.3, 0.7)
 
     def _clearance_at(self, time: float) -> Clearance:
-        """Distance from the nearest obstacle, now and where it will be shortly."""
+        """Return the clearance from the obstacles at `time` s and, while they move, shortly after."""
         times = [time + ahead for ahead in (0.0, 0.25, 0.5)] if self._moves else [0.0]
         return lambda points: np.min([self.scene.clearance(points, t) for t in times], axis=0)
 
     def _pace(self, room: float) -> float:
-        """Share of full speed with `room` m to spare."""
+        """Return the fraction of full speed that suits `room` m to spare."""
         return float(np.clip(0.35 + 0.65 * room / (self.terrain.soft - self.terrain.hard), 0.35, 1.0))
 
     @abstractmethod
     def _towards(self, state: RobotState, target: Action, length: float, pace: float) -> Action:
-        """Action towards the ground point `target` (2,) with the goal `length` m of way ahead."""
+        """Return the action (n,) towards the ground point `target` (2,) m, `length` m of path before the goal."""
 
 
 class ArmDriver(Driver):
-    """Straight motion of the tool tip; height changes along the way to be the goal's at its end."""
+    """Moves the tool tip straight to the target and brings its height to that of the goal along the path."""
 
     terrain = ARM_TERRAIN
     lookahead = 0.10
@@ -179,7 +186,7 @@ class ArmDriver(Driver):
         ground = target - np.array([x, y])
         gap = float(np.hypot(*ground))
         climb = self.scene.goal.z - z
-        # Height is done two thirds of the way, so that the end of the way is level.
+        # The height is reached after two thirds of the path, so that its end is level.
         slope = climb / max(0.67 * length, 0.04)
         direction = np.array([*(ground / max(gap, 1e-6)), slope])
         if length < 0.02:
@@ -189,7 +196,7 @@ class ArmDriver(Driver):
 
 
 class BaseDriver(Driver):
-    """Turns towards the target, and drives the faster the better it faces it."""
+    """Turns towards the target, and drives faster the better the base faces it."""
 
     terrain = BASE_TERRAIN
     lookahead = 0.35

@@ -1,28 +1,28 @@
-"""The MuJoCo models, generated: primitives only, so that software rendering keeps up.
+"""Dimensions of the simulated robots, and the parts that the generated MuJoCo models share.
 
-Obstacles and goal are slots: every episode sets shape, size, colour and place of geoms that are always there, so
-one compiled model and one renderer serve a whole process.
+The models consist of primitives only, so that software rendering keeps up. Obstacles and goal are slots: every episode
+sets shape, size, colour and place of geoms that always exist, so one compiled model and one renderer serve a process.
 """
 
 from __future__ import annotations
 
-from fosp_sim.task.scenario import MAX_OBSTACLES
+from fosp_sim.task.scene import MAX_OBSTACLES
 
 TIMESTEP = 0.005
-"""s; a multiple of it is both a 100 Hz command tick and a 40 Hz camera frame."""
+"""Physics step, s. The periods of the 100 Hz command ticks and of the 40 Hz camera frames are multiples of it."""
 
 SHOULDER_HEIGHT = 0.42
 UPPER_ARM = 0.50
 FOREARM = 0.52
 WRIST_TO_TIP = 0.45
-"""Links of the arm, m. The tool is long, so that hand and forearm pass above the obstacles."""
+"""Link lengths of the arm, m. The tool is long, so that hand and forearm pass above the obstacles."""
 
 TIP_RADIUS = 0.025
 TOOL_MARGIN = 0.015
-"""The tool is in violation from this distance on, before it touches."""
+"""Distance, m, below which the tool is in violation without touching."""
 
 ARM_CAMERA = (1.30, 0.0, 1.20)
-"""Where the third-person camera stands: before the robot, looking back and down at the table, m."""
+"""Position of the third-person camera, m: in front of the robot, looking back and down at the table."""
 
 BASE_RADIUS = 0.13
 BASE_MARGIN = 0.03
@@ -32,8 +32,8 @@ TRACK = 0.20
 ARENA = 1.5
 """Half the side of the walled square, m."""
 
-# A geom's `gap` is the distance within which MuJoCo reports a contact that does not push yet: our margins.
-# Contact bits: robot surfaces carry OBSTACLE_BIT, obstacles answer to it; ground and wheels use GROUND_BIT.
+# The margins are the `gap` of geoms: the distance within which MuJoCo reports a contact that does not push yet.
+# Contact bits: robot surfaces carry OBSTACLE_BIT and obstacles answer to it; ground and wheels use GROUND_BIT.
 GROUND_BIT, OBSTACLE_BIT = 1, 2
 
 _HEADER = """
@@ -58,7 +58,7 @@ LIGHT = '<light pos="0 0 3" dir="0.25 0.15 -1" directional="true" castshadow="fa
 
 
 def slots() -> str:
-    """Mocap bodies of the obstacles (a head and a post each) and of the goal (shape, stand, foot)."""
+    """Return the mocap bodies of the obstacles (a head and a post each) and of the goal (shape, stand and foot)."""
     obstacle = """
     <body name="obstacle{i}" mocap="true" pos="0 0 -5">
       <geom name="obstacle{i}" type="box" size="0.05 0.05 0.1" conaffinity="{bit}" solref="0.01 1"/>
@@ -74,5 +74,5 @@ def slots() -> str:
 
 
 def header(name: str, gravity: str) -> str:
-    """Return the opening of a model's XML: options, visual settings and defaults that every task shares."""
+    """Return the opening of a model's XML with the options, visual settings and defaults that all tasks share."""
     return _HEADER.format(name=name, timestep=TIMESTEP, gravity=gravity)

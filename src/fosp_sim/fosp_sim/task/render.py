@@ -1,4 +1,4 @@
-"""Off-screen rendering of the camera."""
+"""The simulated camera: off-screen rendering, intrinsics, and the faults of a scenario."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from fosp_sim.task.scenario import CameraEffects
 CAMERA = "color"
 CAMERA_FRAME = "camera_color_optical_frame"
 NATIVE_HEIGHT, NATIVE_WIDTH = 240, 320
+_BANK = 1 << 20
 
 _context: Any = None
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole camera of the 320x240 frame, pixels."""
+    """Pinhole camera of the 320x240 frame, in pixels."""
 
     focal: float
     centre_x: float
@@ -31,16 +32,16 @@ class Intrinsics:
 
 
 def intrinsics(model: Any) -> Intrinsics:
-    """Of the model's camera."""
+    """Return the intrinsics of the model's camera."""
     half_angle = math.radians(float(model.camera(CAMERA).fovy[0])) / 2
     return Intrinsics(NATIVE_HEIGHT / 2 / math.tan(half_angle), NATIVE_WIDTH / 2, NATIVE_HEIGHT / 2)
 
 
 class Renderer:
-    """Renders one model's camera `color` at any size up to 320x240.
+    """Renders the camera `color` of one model at any size up to 320x240.
 
-    The GL context is one per process and belongs to the thread that made the first Renderer; a second live
-    Renderer would corrupt the first, so a new one replaces it.
+    A process has one GL context, which belongs to the thread that made the first Renderer. A second live Renderer would
+    corrupt the first, so a new one replaces it.
     """
 
     def __init__(self, model: Any) -> None:
@@ -68,7 +69,7 @@ class Renderer:
         self._flipped: dict[tuple[int, int], NDArray[np.uint8]] = {}
 
     def render(self, data: Any, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH) -> NDArray[np.uint8]:
-        """The camera's view of `data` (whose kinematics are computed): (height, width, 3) uint8 RGB, a new array."""
+        """Return the view of `data`, whose kinematics are computed, as a new array (height, width, 3) uint8 RGB."""
         size = height, width
         if size not in self._flipped:
             self._flipped[size] = np.empty((height, width, 3), np.uint8)
@@ -81,32 +82,29 @@ class Renderer:
         return buffer[::-1].copy()
 
 
-_BANK = 1 << 20
-
-
 class CameraFaults:
-    """The effects of one episode, drawn from `seed` alone."""
+    """Noise, brightness and lost frames of one episode, drawn from `seed` alone. The caller applies the latency."""
 
     def __init__(self, effects: CameraEffects, seed: int) -> None:
         self._effects = effects
         self._rng = np.random.Generator(np.random.PCG64([seed, 1]))
         self._noise = np.zeros(0, np.int16)
         if effects.noise_std > 0:
-            # Drawing a frame of normals takes longer than rendering it: cut each frame's noise from a bank.
+            # Drawing normals for a frame takes longer than rendering it, so the noise of each frame is cut from a bank.
             self._noise = np.rint(self._rng.standard_normal(_BANK) * effects.noise_std).astype(np.int16)
 
     @property
     def latency(self) -> float:
-        """s from the exposure to the arrival of a frame."""
+        """Return the time from the exposure to the arrival of a frame, s."""
         return self._effects.latency_s
 
     def lost(self) -> bool:
-        """Whether the next frame never arrives."""
+        """Draw the fate of the next frame; return True if it never arrives."""
         probability = self._effects.drop_probability
         return probability > 0 and bool(self._rng.uniform() < probability)
 
     def expose(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frame (H, W, 3) uint8 with brightness and noise."""
+        """Return the frame (H, W, 3) uint8 with brightness and noise applied."""
         if self._effects.brightness == 1.0 and not len(self._noise):
             return frame
         bright = frame.astype(np.float32) * self._effects.brightness
