@@ -10,7 +10,7 @@ import yaml
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_sim.gazebo.interface import bridge_config, bridge_prefix
-from fosp_sim.gazebo.server import become, cached_file, read_parameters
+from fosp_sim.gazebo_server import become, cached_file, read_parameters
 from fosp_sim.task.scenario import read_scenario
 
 

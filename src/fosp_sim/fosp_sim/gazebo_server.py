@@ -1,4 +1,4 @@
-"""Starts Gazebo with the world of a scenario: this process becomes `gz sim`. bridge.py shares its helpers."""
+"""Starts Gazebo with the world of a scenario: this process becomes `gz sim`. gazebo_bridge shares its helpers."""
 
 from __future__ import annotations
 
