@@ -13,7 +13,7 @@ from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.specs import read_robot, read_yaml
 from fosp_msgs.msg import StepFeedback
-from fosp_sim.demonstration.demonstrators import ScriptedDemonstrator
+from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import DECISION_PERIOD
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import read_scenario
@@ -32,7 +32,7 @@ class ScriptedGamepad:
         layout = read_yaml(teleop_path("gamepad"))
         self._start, self._deadman = int(layout["buttons"]["start"]), int(layout["deadman"])
         self._sticks = [int(layout["axes"][axis.name]["axis"]) for axis in self._robot.action.axes]
-        self._demonstrator: ScriptedDemonstrator | None = None
+        self._demonstrator: Demonstrator | None = None
         self._episode, self._running = -1, False
         self._steps, self._count = 0, 0
         self._position: tuple[float, float, float] | None = None
@@ -59,7 +59,7 @@ class ScriptedGamepad:
             self._episode = message.episode
             seed = self._scenario.seed + self._episode
             scene = draw_scene(self._scenario, self._episode)
-            self._demonstrator = ScriptedDemonstrator("mixed", scene, self._robot, seed)
+            self._demonstrator = Demonstrator("mixed", scene, self._robot, seed)
             self._steps = 0
         self._running = not message.is_last
 

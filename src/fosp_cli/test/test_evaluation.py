@@ -14,7 +14,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import ProcessDied
 from fosp_core.specs import read_robot
 from fosp_policy.expansion import SafePolicy
-from fosp_sim.demonstration.demonstrators import ScriptedDemonstrator
+from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
@@ -102,7 +102,7 @@ def test_a_scripted_policy_drives_in_the_place_of_the_bundles(tmp_path):
     (result,) = evaluate_episodes(tiny_bundle(tmp_path), SCENARIO, ARM, [1], "off", proposer="greedy")
     env = Env(SCENARIO, ARM, rendering="none")
     env.reset(1)
-    script = ScriptedDemonstrator("greedy", env.scene, ARM, SCENARIO.seed + 1)
+    script = Demonstrator("greedy", env.scene, ARM, SCENARIO.seed + 1)
     total = sum(env.step(script.act(env.world.state(), env.world.time)).reward for _ in range(6))
     assert result.episode_return == pytest.approx(total)
 

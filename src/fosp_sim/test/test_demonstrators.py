@@ -10,7 +10,7 @@ import pytest
 from fosp_cli.bench.simulator import careful_rates, steps_per_second, straight_line_rates
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec
-from fosp_sim.demonstration.demonstrators import MIXTURE, ScriptedDemonstrator
+from fosp_sim.demonstration.demonstrators import MIXTURE, Demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import Scenario
@@ -19,7 +19,7 @@ from fosp_sim.task.scenario import Scenario
 def actions(described: Scenario, robot: RobotConfig, kind: str, seed: int = 0) -> Any:
     env = Env(described, robot, rendering="none")
     env.reset(0)
-    driver = ScriptedDemonstrator(kind, env.scene, robot, seed)
+    driver = Demonstrator(kind, env.scene, robot, seed)
     taken = []
     for _ in range(15):
         taken.append(driver.act(env.world.state(), env.world.time))
@@ -55,7 +55,7 @@ def test_the_seed_decides_what_a_demonstrator_does(task: tuple[Scenario, RobotCo
 
 def test_the_mixture_draws_every_kind_in_its_share(arm: RobotConfig) -> None:
     scene = draw_scene(parse_spec(Scenario, {"task": "safe_reach"}, ""), 0)
-    kinds = [ScriptedDemonstrator("mixed", scene, arm, seed).kind for seed in range(600)]
+    kinds = [Demonstrator("mixed", scene, arm, seed).kind for seed in range(600)]
     for kind, share in MIXTURE.items():
         assert kinds.count(kind) / 600 == pytest.approx(share, abs=0.06)
 
@@ -63,7 +63,7 @@ def test_the_mixture_draws_every_kind_in_its_share(arm: RobotConfig) -> None:
 def test_an_unknown_demonstrator_is_refused(arm: RobotConfig) -> None:
     scene = draw_scene(parse_spec(Scenario, {"task": "safe_reach"}, ""), 0)
     with pytest.raises(UserError, match="'bold'; allowed: careful, greedy, noisy, random, mixed"):
-        ScriptedDemonstrator("bold", scene, arm, 0)
+        Demonstrator("bold", scene, arm, 0)
 
 
 def test_the_simulator_says_how_fast_it_is(task: tuple[Scenario, RobotConfig]) -> None:

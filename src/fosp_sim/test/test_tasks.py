@@ -13,7 +13,7 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec, read_robot
-from fosp_sim.demonstration.demonstrators import ScriptedDemonstrator
+from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env, make_world
 from fosp_sim.task.base_world import BaseWorld
 from fosp_sim.task.draw import draw_scene
@@ -46,7 +46,7 @@ def test_an_entry_is_a_whole_task(third: Scenario, base: RobotConfig) -> None:
     env.reset(0)
     assert env.scene.goal.z == 0.5
     assert isinstance(env.world, SlowGoal)
-    driver = ScriptedDemonstrator("careful", env.scene, base, 0)
+    driver = Demonstrator("careful", env.scene, base, 0)
     start, total = env.world.distance(), 0.0
     for _ in range(20):
         result = env.step(driver.act(env.world.state(), env.world.time))
@@ -68,7 +68,7 @@ def test_an_unknown_task_is_an_error_everywhere(base: RobotConfig) -> None:
         lambda: draw_scene(unknown, 0),
         lambda: make_world(unknown, base),
         lambda: Env(unknown, base, rendering="none"),
-        lambda: ScriptedDemonstrator("careful", scene, base, 0),
+        lambda: Demonstrator("careful", scene, base, 0),
     ]
     for use in uses:
         with pytest.raises(UserError, match=f"unknown task 'safe_gaol'; known tasks: {known}"):

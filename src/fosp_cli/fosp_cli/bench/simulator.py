@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fosp_core.specs import RobotConfig
-from fosp_sim.demonstration.demonstrators import ScriptedDemonstrator
+from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env, Rendering
 from fosp_sim.task.scenario import Scenario
 
@@ -63,7 +63,7 @@ def drive(scenario: Scenario, robot: RobotConfig, kind: str, episodes: int, nois
     successes, violations, steps = 0, 0, []
     for episode in range(episodes):
         env.reset(episode)
-        driver = ScriptedDemonstrator(kind, env.scene, robot, scenario.seed + episode, noise)
+        driver = Demonstrator(kind, env.scene, robot, scenario.seed + episode, noise)
         taken, cost = 0, 0.0
         while True:
             result = env.step(driver.act(env.world.state(), env.world.time))

@@ -20,7 +20,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.specs import RobotConfig
 from fosp_policy.expansion import Actors
-from fosp_sim.demonstration.demonstrators import ScriptedDemonstrator
+from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
@@ -105,7 +105,7 @@ def _run(env: Env, agent: Agent, episode: int, proposer: Proposer, horizon_steps
     agent.reset(episode)
     script = None
     if proposer != "bundle":
-        script = ScriptedDemonstrator(proposer, env.scene, env.robot, env.scenario.seed + episode)
+        script = Demonstrator(proposer, env.scene, env.robot, env.scenario.seed + episode)
     images, time_s, is_first = observation.images, observation.time, True
     executed = np.zeros(env.action_size, np.float32)
     total = 0.0

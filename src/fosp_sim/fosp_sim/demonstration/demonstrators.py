@@ -57,7 +57,7 @@ class _Noise:
         return np.asarray(self._std * self._value)
 
 
-class ScriptedDemonstrator:
+class Demonstrator:
     """Drives one episode; `kind` is the kind that was asked for, or that `mixed` drew."""
 
     def __init__(self, kind: str, scene: Scene, robot: RobotConfig, seed: int, noise: bool = True) -> None:

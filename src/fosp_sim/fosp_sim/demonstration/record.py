@@ -12,7 +12,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.specs import RobotConfig
 from fosp_sim.demonstration.bag_writer import EpisodeBag
-from fosp_sim.demonstration.demonstrators import ScriptedDemonstrator, check_kind
+from fosp_sim.demonstration.demonstrators import Demonstrator, check_kind
 from fosp_sim.env import Env
 from fosp_sim.task.render import intrinsics
 from fosp_sim.task.scenario import Scenario
@@ -125,7 +125,7 @@ def _drive(env: Env, demonstrator: str, episode: int, seed: int, bag: EpisodeBag
     env.listen(bag)
     try:
         env.reset(episode)
-        driver = ScriptedDemonstrator(demonstrator, env.scene, env.robot, seed)
+        driver = Demonstrator(demonstrator, env.scene, env.robot, seed)
         steps, total, violated = 0, 0.0, False
         while True:
             result = env.step(driver.act(env.world.state(), env.world.time))
