@@ -29,7 +29,7 @@ class StandIn:
 
         from fosp_core import topics
         from fosp_core.ros import qos
-        from fosp_sim.gazebo.interface import ros_joint_command
+        from fosp_sim.gazebo.topics import ros_joint_command
         from fosp_sim.task.arm_kinematics import JOINTS
 
         self.joints = [0.0] * len(JOINTS)

@@ -15,7 +15,7 @@ from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Process, Stack, enclave, settings, stack
 from fosp_core.errors import UserError
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
-from fosp_sim.gazebo.interface import require_gazebo
+from fosp_sim.gazebo.services import require_gazebo
 from launch import LaunchContext, LaunchDescription
 
 NOTHING = "none"

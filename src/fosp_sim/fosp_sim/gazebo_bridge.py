@@ -1,4 +1,4 @@
-"""Connects the topics of Gazebo and ROS: this process becomes ros_gz_bridge, configured by interface.bridge_config."""
+"""Connects the topics of Gazebo and ROS: this process becomes ros_gz_bridge, configured by topics.bridge_config."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import yaml
 
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
-from fosp_sim.gazebo.interface import bridge_config, bridge_prefix
+from fosp_sim.gazebo.services import bridge_prefix
+from fosp_sim.gazebo.topics import bridge_config
 from fosp_sim.gazebo_server import become, cached_file, read_parameters
 from fosp_sim.task.scenario import read_scenario
 

@@ -22,7 +22,8 @@ from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.env import make_world
-from fosp_sim.gazebo import interface
+from fosp_sim.gazebo import services as gazebo_services
+from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.gazebo.episode import GazeboEpisode
 from fosp_sim.gazebo.sdf import ROBOT, gazebo_scene, scene_name, scene_sdf
 from fosp_sim.robot_messages import feedback_message
@@ -58,15 +59,15 @@ class GazeboNode(SimulatorNode):
         robot = self._robot
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
         self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_frame, qos.SENSOR)
-        self.create_subscription(_contacts(), interface.ROS_CONTACTS, self._on_contacts, qos.SENSOR)
+        self.create_subscription(_contacts(), gazebo_topics.ROS_CONTACTS, self._on_contacts, qos.SENSOR)
         if robot.kind == "arm":
             self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP)
             self._joints = [
-                self.create_publisher(Float64, interface.ros_joint_command(joint), qos.STEP) for joint in JOINTS
+                self.create_publisher(Float64, gazebo_topics.ros_joint_command(joint), qos.STEP) for joint in JOINTS
             ]
             self.create_subscription(JointState, robot.state_topic, self._on_joints, qos.SENSOR)
         else:
-            self._wheels = self.create_publisher(Twist, interface.ROS_WHEEL_COMMAND, qos.COMMAND)
+            self._wheels = self.create_publisher(Twist, gazebo_topics.ROS_WHEEL_COMMAND, qos.COMMAND)
             self.create_subscription(Odometry, robot.state_topic, self._on_odometry, qos.SENSOR)
         self.create_timer(CONTROL_PERIOD_S, self._control)
         self._listen_to_the_graph()
@@ -134,11 +135,11 @@ class GazeboNode(SimulatorNode):
         if self._robot.kind == "base":
             self._wheels.publish(Twist())
         if self._scene_shown:
-            interface.call(interface.remove_command(scene.task, scene_name(self._scenes)))
+            gazebo_services.call(gazebo_services.remove_command(scene.task, scene_name(self._scenes)))
             self._scene_shown = False
         if self._robot.kind == "base":
             start = (scene.start[0], scene.start[1], WHEEL_RADIUS)
-            interface.call(interface.place_command(scene.task, ROBOT, start, scene.heading))
+            gazebo_services.call(gazebo_services.place_command(scene.task, ROBOT, start, scene.heading))
         rate_hz = self._robot.camera_frame_rate_hz
         self._episode = GazeboEpisode(scene, self._world.rules, self._scenario.max_steps, rate_hz)
         self._next_episode = episode + 1
@@ -152,7 +153,7 @@ class GazeboNode(SimulatorNode):
             return
         sdf = scene_sdf(self._world, episode.scene, self._scenes + 1)
         try:
-            interface.call(interface.create_command(episode.scene.task, sdf))
+            gazebo_services.call(gazebo_services.create_command(episode.scene.task, sdf))
         except UserError as error:
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
             return
@@ -194,7 +195,7 @@ def _contacts() -> Any:
     try:
         return importlib.import_module("ros_gz_interfaces.msg").Contacts
     except ImportError:
-        raise UserError(f"ros_gz_interfaces is not installed; {interface.INSTALL}") from None
+        raise UserError(f"ros_gz_interfaces is not installed; {gazebo_services.INSTALL}") from None
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-from fosp_sim.gazebo import interface
+from fosp_sim.gazebo import services as gazebo_services
 from fosp_sim.gazebo.episode import GazeboEpisode
-from fosp_sim.gazebo.interface import call, create_command, place_command, remove_command
+from fosp_sim.gazebo.services import call, create_command, place_command, remove_command
 from fosp_sim.real_time import RealTimeTask
 from fosp_sim.task.arm_kinematics import LEASH, advanced, joints_of_tip, tip_of_joints
 from fosp_sim.task.arm_world import ArmWorld
@@ -164,6 +164,6 @@ def test_gazebo_that_is_not_installed_or_hangs_is_told_in_one_line(
     tool = tmp_path / "gz"
     tool.write_text("#!/bin/sh\nexec /bin/sleep 10\n")
     tool.chmod(0o755)
-    monkeypatch.setattr(interface, "TIMEOUT_MS", 30)
+    monkeypatch.setattr(gazebo_services, "TIMEOUT_MS", 30)
     with pytest.raises(UserError, match="did not answer"):
         call(remove_command("w", "scene_1"))

@@ -18,7 +18,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_sim.env import make_world
-from fosp_sim.gazebo import interface
+from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.gazebo.sdf import ROBOT, SURROUNDINGS, geom_name, scene_name, scene_sdf, world_sdf
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
@@ -264,7 +264,7 @@ def test_the_bridge_gives_ros_the_topics_of_mujocos_robot(task: str) -> None:
     scenario = mixed(task)
     robot = read_robot(CONFIG / "robots" / f"{scenario.robot}.yaml")
     _, tree, text = made(scenario)
-    entries = interface.bridge_config(robot, task)
+    entries = gazebo_topics.bridge_config(robot, task)
     to_ros = {entry["ros_topic_name"] for entry in entries if entry["direction"] == "GZ_TO_ROS"}
     assert {topics.COLOR_IMAGE, topics.CAMERA_INFO, topics.CLOCK, robot.state_topic} < to_ros
     inside = {entry["gz_topic_name"] for entry in entries} - {f"/world/{tree.attrib['name']}/clock"}

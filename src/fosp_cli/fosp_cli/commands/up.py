@@ -60,7 +60,7 @@ def up(
 
     simulated = name == "sim"
     if simulated and simulator == "gazebo":
-        from fosp_sim.gazebo.interface import require_gazebo
+        from fosp_sim.gazebo.services import require_gazebo
 
         require_gazebo()
     described = stack(

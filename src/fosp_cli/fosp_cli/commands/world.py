@@ -25,8 +25,8 @@ def world(
     from fosp_core.errors import UserError
     from fosp_core.specs import read_robot
     from fosp_sim.env import make_world
-    from fosp_sim.gazebo.interface import bridge_config
     from fosp_sim.gazebo.sdf import world_sdf
+    from fosp_sim.gazebo.topics import bridge_config
     from fosp_sim.task.draw import draw_scene
     from fosp_sim.task.scenario import read_scenario
 

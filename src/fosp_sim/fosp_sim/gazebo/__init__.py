@@ -1,1 +1,1 @@
-"""The tasks in Gazebo: world files, interface, processes and episodes."""
+"""The tasks in Gazebo: world files, topics, services and episodes."""

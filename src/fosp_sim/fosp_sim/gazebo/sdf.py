@@ -18,7 +18,7 @@ import numpy as np
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-from fosp_sim.gazebo import interface
+from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.gazebo.sdf_elements import (
     Placement,
     add_arm_plugins,
@@ -195,11 +195,11 @@ class _Writer:
         rotation = data.cam_xmat[camera].reshape(3, 3) @ _FROM_MUJOCO_CAMERA
         sensor = SubElement(link, "sensor", name=CAMERA, type="camera")
         add_text(sensor, "pose", Placement(data.cam_xpos[camera].copy(), rotation).within(here).text())
-        add_text(sensor, "topic", interface.IMAGE)
+        add_text(sensor, "topic", gazebo_topics.IMAGE)
         add_text(sensor, "update_rate", rate_hz)
         add_text(sensor, "always_on", "true")
         described = SubElement(sensor, "camera")
-        add_text(described, "camera_info_topic", interface.CAMERA_INFO)
+        add_text(described, "camera_info_topic", gazebo_topics.CAMERA_INFO)
         add_text(described, "optical_frame_id", CAMERA_FRAME)
         add_text(described, "horizontal_fov", 2 * math.atan(NATIVE_WIDTH / 2 / intrinsics(self._model).focal))
         image = SubElement(described, "image")

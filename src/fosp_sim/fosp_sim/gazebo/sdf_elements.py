@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.specs import RobotConfig
-from fosp_sim.gazebo import interface
+from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TRACK, WHEEL_RADIUS
 
@@ -92,7 +92,7 @@ def add_contact_sensor(link: Element, name: str, collisions: Iterable[str]) -> N
     contact = SubElement(sensor, "contact")
     for collision in collisions:
         add_text(contact, "collision", f"{collision}_collision")
-    add_text(contact, "topic", interface.CONTACTS)
+    add_text(contact, "topic", gazebo_topics.CONTACTS)
 
 
 def add_arm_plugins(element: Element, model: Any, start: Matrix) -> None:
@@ -100,13 +100,13 @@ def add_arm_plugins(element: Element, model: Any, start: Matrix) -> None:
         name = str(model.joint(number).name)
         plugin = add_plugin(element, "gz-sim-joint-position-controller-system", "JointPositionController")
         add_text(plugin, "joint_name", name)
-        add_text(plugin, "topic", interface.joint_command(name))
+        add_text(plugin, "topic", gazebo_topics.joint_command(name))
         add_text(plugin, "use_velocity_commands", "true")
         add_text(plugin, "cmd_max", JOINT_SPEED)
         add_text(plugin, "cmd_min", -JOINT_SPEED)
         add_text(plugin, "initial_position", float(start[number]))
     plugin = add_plugin(element, "gz-sim-joint-state-publisher-system", "JointStatePublisher")
-    add_text(plugin, "topic", interface.JOINT_STATES)
+    add_text(plugin, "topic", gazebo_topics.JOINT_STATES)
 
 
 def add_base_plugins(element: Element, robot: RobotConfig) -> None:
@@ -115,13 +115,13 @@ def add_base_plugins(element: Element, robot: RobotConfig) -> None:
     add_text(plugin, "right_joint", "right_wheel")
     add_text(plugin, "wheel_separation", TRACK)
     add_text(plugin, "wheel_radius", WHEEL_RADIUS)
-    add_text(plugin, "topic", interface.WHEEL_COMMAND)
-    add_text(plugin, "odom_topic", f"{interface.ODOMETRY}_of_wheels")
+    add_text(plugin, "topic", gazebo_topics.WHEEL_COMMAND)
+    add_text(plugin, "odom_topic", f"{gazebo_topics.ODOMETRY}_of_wheels")
     plugin = add_plugin(element, "gz-sim-odometry-publisher-system", "OdometryPublisher")
     add_text(plugin, "odom_frame", "odom")
     add_text(plugin, "robot_base_frame", robot.action.frame_id)
     add_text(plugin, "odom_publish_frequency", 100)
-    add_text(plugin, "odom_topic", interface.ODOMETRY)
+    add_text(plugin, "odom_topic", gazebo_topics.ODOMETRY)
 
 
 def add_plugin(parent: Element, filename: str, name: str) -> Element:
