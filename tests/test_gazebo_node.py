@@ -156,7 +156,7 @@ def test_gazebo_is_started_with_the_world_of_the_scenario(
     tool.chmod(0o755)
     ros_environment.variables["PATH"] = f"{tool.parent}:{ros_environment.variables['PATH']}"
     ros_environment.variables["XDG_CACHE_HOME"] = str(tmp_path / "cache")
-    node = start_node("fosp_sim.gazebo.server", *parameters("safe_goal", "sim_base"))
+    node = start_node("fosp_sim.gazebo_server", *parameters("safe_goal", "sim_base"))
     wait_until(lambda: not node.running, 100.0, "its end")
     assert f"started: sim -r -s {tmp_path}/cache/fosp/gazebo/" in node.log
     assert node.log.strip().splitlines()[-1] == "3"

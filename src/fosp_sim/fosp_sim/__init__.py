@@ -1,1 +1,1 @@
-"""MuJoCo tasks, demonstrators, simulator node and evaluation of fosp."""
+"""Simulated tasks in MuJoCo and Gazebo: environments, demonstrators and simulator nodes."""

@@ -1,8 +1,8 @@
-"""A task in this process: the same physics, camera, command shaping and timing as the live graph, without ROS.
+"""A simulated task in this process, with the physics, camera, command shaping and timing of the live graph.
 
-One step is one decision period: five 100 Hz command ticks, each shaped by the limits that the safety monitor
-applies, simulated at 200 Hz, with the camera frame of its end as the next observation. The first tick of a step
-still follows the previous target, because a live decision arrives a few milliseconds after its frame.
+One step is one decision period: five 100 Hz command ticks, each shaped by the limits that the safety monitor applies
+and simulated at 200 Hz. The camera frame at its end is the next observation. The first tick of a step still follows the
+previous target, because a live decision arrives a few milliseconds after its frame.
 """
 
 from __future__ import annotations
@@ -17,38 +17,37 @@ from numpy.typing import NDArray
 from fosp_core.image import observation_image
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import ObservationSpec, RobotConfig
-from fosp_sim.task.arm_world import ArmWorld
-from fosp_sim.task.base_world import BaseWorld
-from fosp_sim.task.camera import CameraFaults
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.feedback import Feedback, feedback
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP
-from fosp_sim.task.render import NATIVE_HEIGHT, NATIVE_WIDTH, Renderer
+from fosp_sim.task.render import NATIVE_HEIGHT, NATIVE_WIDTH, CameraFaults, Renderer
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.world import Pose, RobotState, Vector, World
+from fosp_sim.task.tasks import find_task
+from fosp_sim.task.world import FrameFeedback, RobotState, Vector, World, WorldSnapshot
 
 DECISION_PERIOD = 0.05
+"""Time between decisions, s."""
 COMMAND_PERIOD = 0.01
+"""Time between messages of the command stream, s."""
 FRAME_PERIOD = 0.025
-"""s; of decisions, of the command stream, and of camera frames (every second one is a decision frame)."""
+"""Time between camera frames, s; every second one is a decision frame."""
 
 _TICKS = round(DECISION_PERIOD / COMMAND_PERIOD)
 _SUBSTEPS = round(COMMAND_PERIOD / TIMESTEP)
 _FRAME_SUBSTEPS = round(FRAME_PERIOD / TIMESTEP)
 
 Rendering = Literal["native", "direct", "none"]
-"""Frames of 320x240 resized as on a robot; rendered at the observation's size (faster, but aliased, and camera noise is
-not averaged: never train or evaluate on it); black."""
+"""`native` renders 320x240 and resizes as on a robot. `direct` renders at the size of the observation, which is faster
+but aliased and does not average camera noise, so never train or evaluate on it. `none` returns black images."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a decision is made on."""
+    """The input of a decision."""
 
     images: NDArray[np.uint8]
-    """(cameras, height, width, 3) uint8 RGB, as of the observation spec."""
+    """(cameras, height, width, 3) uint8 RGB, as the observation spec says."""
     time: float
     """s since the episode began."""
     episode: int
@@ -62,53 +61,53 @@ class StepResult:
     images: NDArray[np.uint8]
     """(cameras, height, width, 3) uint8 RGB at the end of the period."""
     executed: NDArray[np.float32]
-    """(n,) in [-1, 1]: mean of the command stream over the period, normalised."""
+    """(n,) in [-1, 1]: normalised mean of the command stream over the period."""
     reward: float
-    """Summed over the period."""
+    """Sum over the period."""
     cost: float
-    """Worst over the period: 1 in violation, else 0."""
+    """Maximum over the period: 1 in violation, else 0."""
     terminal: bool
-    """The task has ended (success): values do not bootstrap beyond it."""
+    """The task has ended: values do not bootstrap beyond this."""
     last: bool
-    """The episode has ended, by success or by the time limit."""
+    """The episode has ended, because the task has or by the time limit."""
     success: bool
     distance: float
-    """m to the goal."""
+    """Distance to the goal, m."""
     time: float
     """s since the episode began."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One 40 Hz camera frame and what happened since the one before it."""
+    """One 40 Hz camera frame and the feedback on the interval since the previous one."""
 
     time: float
-    """s of exposure since the episode began."""
+    """Time of exposure since the episode began, s."""
     image: NDArray[np.uint8] | None
-    """(240, 320, 3) uint8 RGB; None: lost."""
-    feedback: Feedback
+    """(240, 320, 3) uint8 RGB, or None when the frame is lost."""
+    feedback: FrameFeedback
 
 
 class Listener(Protocol):
-    """Gets everything that a robot publishes, in order of time; times are s since the episode began."""
+    """Receives everything that a robot publishes, in order of time; times are in s since the episode began."""
 
     def frame(self, frame: Frame) -> None:
-        """At 40 Hz."""
+        """Take a camera frame and its feedback, at 40 Hz."""
 
     def command(self, time: float, twist: Vector) -> None:
-        """At 100 Hz: the shaped command (n,), m/s and rad/s, that holds from `time` on."""
+        """Take the shaped command (n,) in m/s and rad/s that holds from `time` on, at 100 Hz."""
 
     def state(self, time: float, state: RobotState) -> None:
-        """At 100 Hz."""
+        """Take the robot's measurements, at 100 Hz."""
 
 
 def make_world(scenario: Scenario, robot: RobotConfig) -> World:
-    """The world of a scenario's task; UserError when the robot is of another kind."""
-    return ArmWorld(robot) if scenario.task == "safe_reach" else BaseWorld(robot)
+    """Return the world of a scenario's task. Raise UserError when the robot is of another kind."""
+    return find_task(scenario.task).world(robot)
 
 
 class Env:
-    """Episodes of one scenario with one robot; `reset`, then `step` until a result says `last`."""
+    """Episodes of one scenario with one robot: call `reset`, then `step` until a result says `last`."""
 
     def __init__(
         self,
@@ -130,20 +129,20 @@ class Env:
 
     @property
     def action_size(self) -> int:
-        """n, axes of an action."""
+        """Return n, the number of axes of an action."""
         return self.robot.action.size
 
     def listen(self, listener: Listener | None) -> None:
-        """Tell `listener` (None: nobody) all that a robot would publish, from the next reset on."""
+        """Give `listener` everything that a robot would publish, from the next reset on; None ends this."""
         self._listener = listener
 
     def reset(self, episode: int) -> Observation:
-        """Begin `episode`: the scene of `scenario.seed + episode`, at rest."""
+        """Begin `episode` at rest, in the scene of `scenario.seed + episode`."""
         self.scene = draw_scene(self.scenario, episode)
         self.world.reset(self.scene)
         self._faults = CameraFaults(self.scenario.camera, self.scenario.seed + episode)
-        self._past: deque[Pose] = deque(maxlen=1 + round(self._faults.latency / TIMESTEP))
-        self._past.append(self.world.pose())
+        self._past: deque[WorldSnapshot] = deque(maxlen=1 + round(self._faults.latency / TIMESTEP))
+        self._past.append(self.world.snapshot())
         self._target = np.zeros(self.action_size)
         self._command = np.zeros(self.action_size)
         self._acceleration = np.zeros(self.action_size)
@@ -155,7 +154,7 @@ class Env:
     def step(self, action: NDArray[np.floating]) -> StepResult:
         """Follow the normalised `action` (n,) in [-1, 1] for one decision period.
 
-        Raises RuntimeError when the episode is over or was not begun, ValueError for a wrong shape.
+        Raise RuntimeError when the episode is over or was not begun, ValueError for a wrong shape.
         """
         if self._over:
             raise RuntimeError("the episode is over: reset first")
@@ -171,7 +170,7 @@ class Env:
                 self.world.advance(commands[tick])
                 self._substeps += 1
                 if self._faults.latency > 0:
-                    self._past.append(self.world.pose())
+                    self._past.append(self.world.snapshot())
                 if self._substeps % _FRAME_SUBSTEPS == 0:
                     decision = self._substeps % (_TICKS * _SUBSTEPS) == 0
                     self._steps += decision
@@ -192,7 +191,7 @@ class Env:
         )
 
     def _tick(self, target: Vector) -> Vector:
-        """The next shaped command; tells the listener what a robot would publish at this time."""
+        """Return the next shaped command, and give the listener what a robot would publish at this time."""
         position = self.world.position()
         command = self.limits.follow(target, self._command, COMMAND_PERIOD, position, self._acceleration).command
         self._acceleration = (command - self._command) / COMMAND_PERIOD
@@ -204,7 +203,7 @@ class Env:
         return self._command
 
     def _frame(self, decision: bool) -> Frame:
-        """Expose a frame; episodes end on decision frames only, so that an episode is whole steps."""
+        """Expose a frame. Episodes end on decision frames only, so that an episode consists of whole steps."""
         image = self._exposed() if decision or self._listener is not None else None
         if image is not None and decision:
             cameras, height, width, _ = self._shape
@@ -212,8 +211,7 @@ class Env:
         frame = Frame(
             time=self._substeps * TIMESTEP,
             image=image,
-            feedback=feedback(
-                self.world.happening(),
+            feedback=self.world.take_outcome().feedback(
                 is_first=self._substeps == 0,
                 may_end=decision,
                 out_of_time=self._steps >= self.scenario.max_steps,
@@ -224,7 +222,7 @@ class Env:
         return frame
 
     def _exposed(self) -> NDArray[np.uint8] | None:
-        """The frame that arrives now, which shows the world one latency ago; None when it is lost."""
+        """Return the frame that arrives now and shows the world one latency ago, or None when it is lost."""
         if self._substeps > 0 and self._faults.lost():
             return None
         height, width = (NATIVE_HEIGHT, NATIVE_WIDTH) if self._rendering == "native" else self._shape[1:3]

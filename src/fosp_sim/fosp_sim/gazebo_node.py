@@ -1,7 +1,7 @@
-"""The robot in Gazebo: obeys the command topic, tells pose and feedback, serves resets, as sim_node does for MuJoCo.
+"""The robot in Gazebo: it obeys the command topic, publishes pose and feedback and serves resets, as sim_node does.
 
-Camera images, joint states or odometry, and the clock come from Gazebo through ros_gz_bridge; so all times here are
-simulated ones.
+Camera images, joint states or odometry, and the clock come from Gazebo through ros_gz_bridge, so all times in this
+module are simulated.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from fosp_sim.gazebo.episode import GazeboEpisode
 from fosp_sim.gazebo.sdf import ROBOT, gazebo_scene, scene_name, scene_sdf
 from fosp_sim.robot_messages import feedback_message
 from fosp_sim.simulator_node import SimulatorNode
-from fosp_sim.task.arm_kinematics import JOINTS, joints_of_tip, tip_of_joints
+from fosp_sim.task.arm_kinematics import GUARD, JOINTS, advanced, joints_of_tip, tip_of_joints
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.mjcf import WHEEL_RADIUS
 from fosp_sim.task.render import CAMERA_FRAME
-from fosp_sim.task.tip_reference import GUARD, advanced
 
 CONTROL_PERIOD_S = 0.01
 AUTO_RESET_PAUSE_S = 1.0
@@ -41,7 +40,7 @@ AUTO_RESET_PAUSE_S = 1.0
 class GazeboNode(SimulatorNode):
     """A simulator node whose robot is in Gazebo.
 
-    With `auto_reset` episodes begin by themselves, as sim_node's do; without it nothing happens until
+    With `auto_reset` episodes begin by themselves, as those of sim_node do. Without it nothing happens until
     fosp/reset_episode is called.
     """
 
@@ -50,7 +49,7 @@ class GazeboNode(SimulatorNode):
         self._world = make_world(self._scenario, self._robot)
         self._episode: GazeboEpisode | None = None
         self._scenes = 0
-        self._scene_shown = True  # that of the world file
+        self._scene_shown = True  # the world file contains the first one
         self._ended_s = 0.0
         self._position: tuple[float, float, float] | None = None
         self._reference: list[float] | None = None
@@ -102,17 +101,17 @@ class GazeboNode(SimulatorNode):
     def _on_frame(self, message: CameraInfo) -> None:
         if self._episode is None:
             return
-        told = self._episode.frame(seconds(message.header.stamp))
-        if told is None:
+        feedback = self._episode.frame(seconds(message.header.stamp))
+        if feedback is None:
             return
         number = self._episode.scene.episode
-        self._feedback.publish(feedback_message(told, number, nanoseconds(message.header.stamp), CAMERA_FRAME))
-        if told.is_last:
+        self._feedback.publish(feedback_message(feedback, number, nanoseconds(message.header.stamp), CAMERA_FRAME))
+        if feedback.is_last:
             self._ended_s = self.now_s()
 
     # -- to Gazebo -----------------------------------------------------------------------------------
     def _control(self) -> None:
-        """At 100 Hz of simulated time."""
+        """Begin an episode, place the robot, or drive it; called at 100 Hz of simulated time."""
         episode = self._episode
         if self._wants_next(episode):
             try:
@@ -130,7 +129,7 @@ class GazeboNode(SimulatorNode):
         return episode is None or (episode.done and self.now_s() > self._ended_s + AUTO_RESET_PAUSE_S)
 
     def begin(self, episode: int) -> None:
-        """Take the old scene away, and let the robot go to its start. UserError when Gazebo does not do it."""
+        """Remove the old scene and let the robot go to its start. Raise UserError when Gazebo refuses."""
         scene = gazebo_scene(draw_scene(self._scenario, episode))
         self._intake.forget()
         if self._robot.kind == "base":
@@ -142,12 +141,12 @@ class GazeboNode(SimulatorNode):
             start = (scene.start[0], scene.start[1], WHEEL_RADIUS)
             gazebo_services.call(gazebo_services.place_command(scene.task, ROBOT, start, scene.heading))
         rate_hz = self._robot.camera_frame_rate_hz
-        self._episode = GazeboEpisode(scene, type(self._world), self._scenario.max_steps, rate_hz)
+        self._episode = GazeboEpisode(scene, self._world.rules, self._scenario.max_steps, rate_hz)
         self._next_episode = episode + 1
         self._reference = list(scene.start)
 
     def _place(self, episode: GazeboEpisode) -> None:
-        """Go to the start; once there, put the scene's obstacles and goal into the world."""
+        """Move towards the start, and once there put the scene's obstacles and goal into the world."""
         if self._robot.kind == "arm":
             self._send_joints(joints_of_tip(*episode.scene.start))
         if self._position is None or not episode.at_start(self._position):
@@ -187,12 +186,12 @@ class GazeboNode(SimulatorNode):
                 publisher.publish(Float64(data=position))
 
     def now_s(self) -> float:
-        """Simulated time."""
+        """Return the simulated time, s."""
         return float(self.get_clock().now().nanoseconds) * 1e-9
 
 
 def _contacts() -> Any:
-    """The message type of contact sensors, which Gazebo's ROS packages bring."""
+    """Return the message type of contact sensors. Raise UserError when Gazebo's ROS packages are not installed."""
     try:
         return importlib.import_module("ros_gz_interfaces.msg").Contacts
     except ImportError:

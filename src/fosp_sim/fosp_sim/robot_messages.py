@@ -1,4 +1,4 @@
-"""What the simulated robot measures, as messages."""
+"""ROS messages of the simulated robot's measurements and feedback."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from sensor_msgs.msg import CameraInfo, JointState
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.task.arm_kinematics import JOINTS
-from fosp_sim.task.feedback import Feedback
 from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
-from fosp_sim.task.world import RobotState
+from fosp_sim.task.world import FrameFeedback, RobotState
 
 
 def camera_info(camera: Intrinsics) -> CameraInfo:
-    """Of the 320x240 camera, without a stamp."""
+    """Return the CameraInfo of the 320x240 camera without a stamp."""
     f, x, y = camera.focal, camera.centre_x, camera.centre_y
     message = CameraInfo(height=NATIVE_HEIGHT, width=NATIVE_WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
     message.header.frame_id = CAMERA_FRAME
@@ -28,14 +27,14 @@ def camera_info(camera: Intrinsics) -> CameraInfo:
 
 
 def joint_state(state: RobotState, stamp_ns: int) -> JointState:
-    """Positions rad and velocities rad/s of the arm's joints."""
+    """Return the positions, rad, and velocities, rad/s, of the arm's joints."""
     message = JointState(name=list(JOINTS), position=list(state.joint_positions), velocity=list(state.joint_velocities))
     message.header.stamp = time_message(stamp_ns)
     return message
 
 
 def tool_pose(state: RobotState, stamp_ns: int, frame_id: str) -> PoseStamped:
-    """The tool tip, pointing down, in the action frame."""
+    """Return the pose of the tool tip, which points down, in the action frame."""
     message = PoseStamped()
     message.header.stamp, message.header.frame_id = time_message(stamp_ns), frame_id
     position = message.pose.position
@@ -45,7 +44,7 @@ def tool_pose(state: RobotState, stamp_ns: int, frame_id: str) -> PoseStamped:
 
 
 def odometry(state: RobotState, stamp_ns: int, child_frame_id: str) -> Odometry:
-    """Pose in `odom` and twist in the base's frame; the simulated odometry does not drift."""
+    """Return the pose in `odom` and the twist in the base's frame; simulated odometry does not drift."""
     message = Odometry()
     message.header.stamp, message.header.frame_id = time_message(stamp_ns), "odom"
     message.child_frame_id = child_frame_id
@@ -56,8 +55,8 @@ def odometry(state: RobotState, stamp_ns: int, child_frame_id: str) -> Odometry:
     return message
 
 
-def feedback_message(feedback: Feedback, episode: int, stamp_ns: int, frame_id: str) -> StepFeedback:
-    """Feedback of the frame stamped `stamp_ns`."""
+def feedback_message(feedback: FrameFeedback, episode: int, stamp_ns: int, frame_id: str) -> StepFeedback:
+    """Return the feedback of the frame stamped `stamp_ns`."""
     message = StepFeedback(
         episode=episode,
         is_first=feedback.is_first,

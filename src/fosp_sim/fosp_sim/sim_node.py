@@ -1,11 +1,13 @@
-"""A simulated robot with a real robot's interface: camera, state, command topic with a timeout, feedback.
+"""The robot in MuJoCo, with the interface of a real robot: camera, state, a command topic with a timeout, feedback.
 
-Three threads, so that no one waits for another: physics at 200 Hz to absolute deadlines (it alone touches the world
-and publishes state and feedback), rendering (it alone owns the GL context), and the executor (commands, services).
+Three threads keep one another from waiting. The physics thread runs at 200 Hz to absolute deadlines; it alone touches
+the world and publishes state and feedback. The render thread alone owns the GL context. The executor thread takes
+commands and service calls.
 
 Physics runs one tick ahead: a command holds over a whole tick, so the state at the end of the tick is known at its
-beginning. A frame is rendered meanwhile and published at the moment that it shows, as by a camera without latency;
-the physics thread does so first of all in its tick, for a second thread would wake at the same moment and wait for it.
+beginning. Meanwhile a frame is rendered, and it is published at the moment that it shows, as by a camera without
+latency. The physics thread publishes it first in its tick, because a second thread would wake at the same moment and
+wait for the physics thread.
 """
 
 from __future__ import annotations
@@ -30,21 +32,20 @@ from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
-from fosp_sim.real_time import Exposure, LiveSimulation
+from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, odometry, tool_pose
 from fosp_sim.simulator_node import SimulatorNode
-from fosp_sim.task.camera import CameraFaults
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP
-from fosp_sim.task.render import CAMERA_FRAME, Renderer, intrinsics
+from fosp_sim.task.render import CAMERA_FRAME, CameraFaults, Renderer, intrinsics
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.world import Pose
+from fosp_sim.task.world import WorldSnapshot
 
 _STATE_TICKS = 2
-"""Robot state at 100 Hz."""
+"""Ticks between messages of the robot's state, which comes at 100 Hz."""
 _LAG_LIMIT = 0.05
-"""s behind the clock from which on the simulation lets time pass instead of catching up in a burst."""
+"""Lag behind the clock, s, beyond which the simulation lets time pass instead of catching up in a burst."""
 _AUTO_RESET_PAUSE = 1.0
 _SIMULATED_START_NS = 1_000_000_000
 _RESET_TIMEOUT = 2.0
@@ -52,7 +53,7 @@ _RESET_TIMEOUT = 2.0
 
 @dataclass(frozen=True)
 class _Request:
-    """An episode that somebody wants to begin."""
+    """A request to begin an episode."""
 
     scene: Scene
     begun: threading.Event = field(default_factory=threading.Event)
@@ -62,10 +63,10 @@ class _Request:
 class _Shot:
     """A frame on its way through the camera."""
 
-    pose: Pose
+    snapshot: WorldSnapshot
     stamp_ns: int
     due_s: float
-    """Monotonic s at which it arrives: exposure plus latency."""
+    """Monotonic time of arrival, s: exposure plus latency."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ class _Picture:
 
 
 class SimNode(SimulatorNode):
-    """A simulator node whose robot is in MuJoCo; publishes camera, robot state and fosp/feedback.
+    """A simulator node whose robot is in MuJoCo; it publishes camera, robot state and fosp/feedback.
 
-    Further parameters: `camera_rate_hz`, `publish_clock` (stamps and /clock in simulated time). With `auto_reset` the
-    first episode begins at once and the next one a second after the end of one; without it the world stands still at
-    episode 0, without feedback, until the service is called.
+    Further parameters are `camera_rate_hz` and `publish_clock` (stamps and /clock in simulated time). With `auto_reset`
+    the first episode begins at once, and each next one a second after the end of the last. Without it the world shows
+    episode 0 at rest, without feedback, until the service is called.
     """
 
     def __init__(self) -> None:
@@ -90,7 +91,7 @@ class SimNode(SimulatorNode):
         self.declare_parameter("camera_rate_hz", 40.0)
         self.declare_parameter("publish_clock", False)
         rate = float(self.get_parameter("camera_rate_hz").value)
-        self._simulation = LiveSimulation(self._scenario, self._robot, rate)
+        self._simulation = RealTimeTask(self._scenario, self._robot, rate)
         self._auto_reset = bool(self.get_parameter("auto_reset").value)
         self._simulated_time = bool(self.get_parameter("publish_clock").value)
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
@@ -106,7 +107,7 @@ class SimNode(SimulatorNode):
         self._start_threads()
 
     def close(self) -> None:
-        """End the threads; the node publishes nothing more."""
+        """End the threads; afterwards the node publishes nothing."""
         self._closing.set()
         with self._shot_ready:
             self._shot_ready.notify_all()
@@ -146,18 +147,18 @@ class SimNode(SimulatorNode):
             self._failure = error
 
     def _raise_failure(self) -> None:
-        """A dead thread ends the process: a robot whose camera or state froze must not look alive."""
+        """End the process when a thread has died, because a robot with a frozen camera or state must not look alive."""
         if self._failure is not None:
             self.close()
             raise self._failure
 
     # -- executor thread -----------------------------------------------------------------------------
     def now_s(self) -> float:
-        """Monotonic time."""
+        """Return the monotonic time, s."""
         return time.monotonic()
 
     def begin(self, episode: int) -> None:
-        """Have the physics thread begin it; UserError when that does not happen in time."""
+        """Have the physics thread begin `episode`. Raise UserError when it does not do so in time."""
         request = _Request(draw_scene(self._scenario, episode))
         self._requests.put(request)
         if not request.begun.wait(_RESET_TIMEOUT):
@@ -170,7 +171,7 @@ class SimNode(SimulatorNode):
         exposure: Exposure | None = None
         stamp_ns = self._stamp_ns(tick, deadline)
         while not self._closing.is_set():
-            if self._clock_topic is not None:  # before what is stamped with it: else a frame comes from the future
+            if self._clock_topic is not None:  # comes first, or a frame would be from the future
                 self._clock_topic.publish(Clock(clock=time_message(stamp_ns)))
             self._publish_pictures(deadline)
             if exposure is not None and exposure.feedback is not None:
@@ -188,7 +189,7 @@ class SimNode(SimulatorNode):
             deadline += TIMESTEP
             stamp_ns = self._stamp_ns(tick, deadline)
             if exposure is not None:
-                self._expose(exposure.pose, stamp_ns, deadline)
+                self._expose(exposure.snapshot, stamp_ns, deadline)
             behind = time.monotonic() - deadline
             if behind > _LAG_LIMIT:
                 deadline += behind
@@ -196,13 +197,13 @@ class SimNode(SimulatorNode):
                 time.sleep(-behind)
 
     def _stamp_ns(self, tick: int, deadline: float) -> int:
-        """Stamp of what is so at the beginning of this tick: its deadline on the ROS clock, or simulated time."""
+        """Return the stamp of the beginning of a tick: its deadline on the ROS clock, or simulated time."""
         if self._simulated_time:
             return _SIMULATED_START_NS + tick * round(TIMESTEP * 1e9)
         return time.time_ns() - round((time.monotonic() - deadline) * 1e9)
 
     def _begin_requested(self, wants_next: bool) -> Exposure | None:
-        """Begin what was asked for, else the next episode if it is due; None when nothing begins."""
+        """Begin the requested episode, or the next one if it is due; return None when nothing begins."""
         try:
             request = self._requests.get_nowait()
         except queue.Empty:
@@ -220,9 +221,9 @@ class SimNode(SimulatorNode):
         request.begun.set()
         return exposure
 
-    def _expose(self, pose: Pose, stamp_ns: int, deadline: float) -> None:
+    def _expose(self, snapshot: WorldSnapshot, stamp_ns: int, deadline: float) -> None:
         with self._shot_ready:
-            self._shots.append(_Shot(pose, stamp_ns, deadline + self._faults.latency))
+            self._shots.append(_Shot(snapshot, stamp_ns, deadline + self._faults.latency))
             self._shot_ready.notify()
 
     def _publish_state(self, stamp_ns: int) -> None:
@@ -249,7 +250,7 @@ class SimNode(SimulatorNode):
             with self._world_change:
                 if self._faults.lost():
                     continue
-                world.show(shot.pose, view)
+                world.show(shot.snapshot, view)
                 frame = self._faults.expose(renderer.render(view))
             image, info = Image(), camera_info(lens)
             fill_image(image, frame)
@@ -261,7 +262,7 @@ class SimNode(SimulatorNode):
                 self._publish_pictures(now)
 
     def _publish_pictures(self, now_s: float) -> None:
-        """Frames that are due; on time in the physics thread, those that were rendered too late in the other one."""
+        """Publish the frames that are due. The render thread calls this only for frames that it finished too late."""
         while True:
             try:
                 picture = self._pictures.popleft()
@@ -274,7 +275,7 @@ class SimNode(SimulatorNode):
             self._infos.publish(picture.info)
 
     def _next_shot(self) -> _Shot | None:
-        """The next frame; None to look again. A renderer that fell behind skips to the newest that is due."""
+        """Return the next frame, or None after a short wait. A renderer that fell behind skips due frames."""
         with self._shot_ready:
             if not self._shots:
                 self._shot_ready.wait(0.1)

@@ -1,4 +1,4 @@
-"""What the graph asks of a simulated robot, whichever simulator moves it: to obey commands, and to begin episodes."""
+"""The base class of simulator nodes: it obeys the robot's command topic and serves requests to begin episodes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fosp_core.ros.command_message import twist_command
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.specs import read_robot
 from fosp_msgs.srv import ResetEpisode
-from fosp_sim.command_intake import CommandIntake
+from fosp_sim.real_time import CommandIntake
 from fosp_sim.task.scenario import read_scenario
 
 
 class SimulatorNode(Node):
-    """Takes the robot's command topic into `_intake`, and answers fosp/reset_episode by `begin`.
+    """Passes the robot's command topic to `_intake`, and answers fosp/reset_episode with `begin`.
 
-    Parameters: `scenario` and `robot` (files), `auto_reset` (a subclass begins episodes by itself). UserError when
-    one of the files cannot be used.
+    The parameters are `scenario` and `robot` (files) and `auto_reset` (episodes begin by themselves). Raise UserError
+    when one of the files cannot be used.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,19 +32,19 @@ class SimulatorNode(Node):
         self._scenario = read_scenario(path_parameter(self, "scenario"))
         self._intake = CommandIntake(self._robot)
         self._next_episode = 0
-        """The one after the last that began."""
+        """Number of the episode after the one that began last."""
 
     # -- for subclasses ------------------------------------------------------------------------------
     def begin(self, episode: int) -> None:
-        """Begin `episode`, 0 or more, and set `_next_episode`. UserError when it cannot be begun."""
+        """Begin `episode`, 0 or more, and set `_next_episode`. Raise UserError when it cannot begin."""
         raise NotImplementedError
 
     def now_s(self) -> float:
-        """Seconds on the clock by which commands grow old."""
+        """Return the time, s, on the clock that measures the age of commands."""
         raise NotImplementedError
 
     def _listen_to_the_graph(self) -> None:
-        """From here on commands and requests come in, once the node is spun."""
+        """Subscribe to commands and serve requests. Subclasses call this when they are ready for them."""
         kind = TwistStamped if self._robot.command_type == "TwistStamped" else Twist
         self.create_subscription(kind, self._robot.command_topic, self._on_command, qos.COMMAND)
         self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_reset)

@@ -7,7 +7,7 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-from fosp_sim.command_intake import CommandIntake
+from fosp_sim.real_time import CommandIntake
 
 DT = 0.005
 

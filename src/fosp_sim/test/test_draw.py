@@ -10,9 +10,10 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec
-from fosp_sim.task.draw import LAYOUTS, draw_scene
+from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.scene import Obstacle, Scene
+from fosp_sim.task.tasks import TASKS
 
 
 def scenario(**keys: Any) -> Scenario:
@@ -47,7 +48,7 @@ def test_different_episodes_are_different_scenes(task: tuple[Scenario, RobotConf
 
 
 def test_start_and_goal_vary_over_the_whole_workspace(task: tuple[Scenario, RobotConfig]) -> None:
-    layout = LAYOUTS[task[0].task]
+    layout = TASKS[task[0].task].layout
     size = np.subtract(layout.upper, layout.lower)
     drawn = scenes(task[0], 100)
     for points in ([s.start[:2] for s in drawn], [(s.goal.x, s.goal.y) for s in drawn]):
@@ -64,7 +65,7 @@ def test_count_and_size_stay_in_their_ranges() -> None:
 def test_start_and_goal_have_room(task: tuple[Scenario, RobotConfig]) -> None:
     for scene in scenes(task[0]):
         ends = np.array([scene.start[:2], (scene.goal.x, scene.goal.y)])
-        assert scene.clearance(ends).min() > LAYOUTS[scene.task].room
+        assert scene.clearance(ends).min() > TASKS[scene.task].layout.room
 
 
 def test_no_obstacles_is_a_scene_too() -> None:

@@ -12,27 +12,26 @@ from fosp_core.specs import RobotConfig
 from fosp_sim.gazebo import services as gazebo_services
 from fosp_sim.gazebo.episode import GazeboEpisode
 from fosp_sim.gazebo.services import call, create_command, place_command, remove_command
-from fosp_sim.real_time import LiveSimulation
-from fosp_sim.task.arm_kinematics import joints_of_tip, tip_of_joints
+from fosp_sim.real_time import RealTimeTask
+from fosp_sim.task.arm_kinematics import LEASH, advanced, joints_of_tip, tip_of_joints
 from fosp_sim.task.arm_world import ArmWorld
 from fosp_sim.task.base_world import BaseWorld
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.feedback import Feedback
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP
 from fosp_sim.task.scenario import ObstacleSpec, Scenario
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.tip_reference import LEASH, advanced
+from fosp_sim.task.world import FrameFeedback
 
 RATE_HZ = 40.0
 
 
 def drawn(task: str) -> Scene:
-    return draw_scene(Scenario(task=task, obstacles=ObstacleSpec(count=0)), 0)  # type: ignore[arg-type]
+    return draw_scene(Scenario(task=task, obstacles=ObstacleSpec(count=0)), 0)
 
 
 def begun(scene: Scene, max_steps: int = 100) -> GazeboEpisode:
-    rules = ArmWorld if scene.task == "safe_reach" else BaseWorld
+    rules = ArmWorld.rules if scene.task == "safe_reach" else BaseWorld.rules
     episode = GazeboEpisode(scene, rules, max_steps, RATE_HZ)
     episode.moved(scene.start)
     episode.placed = True
@@ -45,13 +44,13 @@ def begun(scene: Scene, max_steps: int = 100) -> GazeboEpisode:
 @pytest.mark.parametrize("task", ["safe_reach", "safe_goal"])
 def test_an_episode_says_what_mujocos_says_of_the_same_motion(task: str, arm: RobotConfig, base: RobotConfig) -> None:
     robot = arm if task == "safe_reach" else base
-    scenario = Scenario(task=task, max_steps=20, obstacles=ObstacleSpec(count=0))  # type: ignore[arg-type]
-    simulation = LiveSimulation(scenario, robot, RATE_HZ)
+    scenario = Scenario(task=task, max_steps=20, obstacles=ObstacleSpec(count=0))
+    simulation = RealTimeTask(scenario, robot, RATE_HZ)
     scene = draw_scene(scenario, 3)
-    expected: list[Feedback] = []
-    told: list[Feedback] = []
+    expected: list[FrameFeedback] = []
+    told: list[FrameFeedback] = []
     exposure: Any = simulation.begin(scene)
-    episode = GazeboEpisode(scene, type(simulation.world), scenario.max_steps, RATE_HZ)
+    episode = GazeboEpisode(scene, simulation.world.rules, scenario.max_steps, RATE_HZ)
     episode.placed = True
     ticks = 0
     while simulation.episode is not None:
@@ -82,7 +81,7 @@ def test_an_episode_says_what_mujocos_says_of_the_same_motion(task: str, arm: Ro
 
 def test_nothing_is_said_before_the_robot_is_placed() -> None:
     scene = drawn("safe_reach")
-    episode = GazeboEpisode(scene, ArmWorld, 100, RATE_HZ)
+    episode = GazeboEpisode(scene, ArmWorld.rules, 100, RATE_HZ)
     episode.moved(scene.start)
     episode.touched()
     assert episode.frame(1.0) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fosp_sim.demonstration.planner import Route, Terrain
+from fosp_sim.task.drivers import Route, Terrain
 
 TERRAIN = Terrain(lower=(0.0, 0.0), upper=(1.0, 1.0), cell=0.02, hard=0.05, soft=0.12)
 GOAL = np.array([0.9, 0.5])

@@ -45,7 +45,7 @@ def made(scenario: Scenario, episode: int = 0) -> tuple[World, Element, str]:
 
 def mixed(task: str) -> Scenario:
     """A scenario of obstacles of every shape."""
-    return Scenario(task=task, seed=3, obstacles=ObstacleSpec(count=6, shape="mixed"))  # type: ignore[arg-type]
+    return Scenario(task=task, seed=3, obstacles=ObstacleSpec(count=6, shape="mixed"))
 
 
 def transform(element: Element | None) -> Matrix:

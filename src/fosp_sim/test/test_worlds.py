@@ -89,53 +89,55 @@ def test_the_tool_costs_within_its_margin_and_not_before(arm_world: ArmWorld, sh
     for offset, cost in ((0.002, 0.0), (-0.002, 1.0)):
         arm_world.reset(scene("safe_reach", column(0.5 + distance + offset, 0.0, shape, height=height)))
         run(arm_world, [0.0, 0.0, 0.0], 0.02)
-        assert arm_world.happening().cost == cost
+        assert arm_world.take_outcome().cost == cost
 
 
 def test_an_obstacle_holds_the_arm_up_and_it_recovers(arm_world: ArmWorld) -> None:
     arm_world.reset(scene("safe_reach", column(0.62, 0.0)))
     run(arm_world, [0.25, 0.0, 0.0], 1.0)
     assert arm_world.position()[0] < 0.62 - 0.05 - TIP_RADIUS + 0.01
-    assert arm_world.happening().cost == 1.0
+    assert arm_world.take_outcome().cost == 1.0
     run(arm_world, [-0.25, 0.0, 0.0], 0.4)
-    arm_world.happening()
+    arm_world.take_outcome()
     run(arm_world, [0.0, 0.0, 0.0], 0.05)
-    assert arm_world.happening().cost == 0.0
+    assert arm_world.take_outcome().cost == 0.0
 
 
 def test_the_forearm_passes_above_the_obstacles(arm_world: ArmWorld) -> None:
     arm_world.reset(replace(scene("safe_reach", column(0.40, 0.0, height=0.29)), start=(0.7, 0.0, 0.04)))
     run(arm_world, [0.0, 0.0, 0.0], 0.05)
-    assert arm_world.happening().cost == 0.0
+    assert arm_world.take_outcome().cost == 0.0
 
 
 def test_progress_is_rewarded_and_time_costs(arm_world: ArmWorld) -> None:
     arm_world.reset(scene("safe_reach", goal=(0.7, 0.0, 0.15)))
     run(arm_world, [0.1, 0.0, 0.0], 0.5)
-    assert arm_world.happening().reward == pytest.approx(10 * 0.05 - 0.2 * 0.5, abs=0.03)
+    assert arm_world.take_outcome().reward == pytest.approx(10 * 0.05 - 0.2 * 0.5, abs=0.03)
     run(arm_world, [-0.1, 0.0, 0.0], 0.5)
-    assert arm_world.happening().reward == pytest.approx(-10 * 0.05 - 0.2 * 0.5, abs=0.03)
-    assert arm_world.happening().reward == 0.0
+    assert arm_world.take_outcome().reward == pytest.approx(-10 * 0.05 - 0.2 * 0.5, abs=0.03)
+    assert arm_world.take_outcome().reward == 0.0
 
 
 def test_reaching_the_goal_is_success_once(arm_world: ArmWorld) -> None:
     goal = (0.7, 0.0, 0.15)
     arm_world.reset(scene("safe_reach", goal=goal))
     run(arm_world, [0.25, 0.0, 0.0], 0.5)
-    assert not arm_world.happening().success
+    assert not arm_world.take_outcome().success
     run(arm_world, [0.25, 0.0, 0.0], 0.2)
-    reached = arm_world.happening()
+    reached = arm_world.take_outcome()
     assert reached.success
-    assert reached.reward > arm_world.success_bonus
+    assert reached.reward > arm_world.rules.success_bonus
     run(arm_world, [0.0, 0.0, 0.0], 0.2)
-    assert arm_world.happening().reward == 0.0
+    assert arm_world.take_outcome().reward == 0.0
 
 
 def test_obstacles_move_as_the_scene_says(arm_world: ArmWorld) -> None:
     moving = replace(column(0.4, 0.3), motion="linear", speed=0.1, direction=0.0, travel=0.2)
     arm_world.reset(scene("safe_reach", moving))
     run(arm_world, [0.0, 0.0, 0.0], 1.0)
-    assert arm_world.pose().mocap_positions[arm_world._mocap["obstacle0"], :2] == pytest.approx(moving.position(1.0))
+    assert arm_world.snapshot().mocap_positions[arm_world._mocap["obstacle0"], :2] == pytest.approx(
+        moving.position(1.0)
+    )
     assert moving.position(1.0) == pytest.approx((0.5, 0.3))
 
 
@@ -156,13 +158,13 @@ def test_the_base_costs_within_its_margin_and_not_before(base_world: BaseWorld, 
     for offset, cost in ((0.004, 0.0), (-0.004, 1.0)):
         base_world.reset(scene("safe_goal", column(distance + offset, 0.0, shape, half=0.1)))
         run(base_world, [0.0, 0.0], 0.02)
-        assert base_world.happening().cost == cost
+        assert base_world.take_outcome().cost == cost
 
 
 def test_a_wall_costs(base_world: BaseWorld) -> None:
     base_world.reset(replace(scene("safe_goal", goal=(-1.0, 0.0, 0.4)), start=(1.2, 0.0, 0.0)))
     run(base_world, [0.5, 0.0], 1.0)
-    assert base_world.happening().cost == 1.0
+    assert base_world.take_outcome().cost == 1.0
 
 
 def test_the_same_commands_give_the_same_episode(task: tuple[Scenario, RobotConfig]) -> None:

@@ -21,11 +21,11 @@ from fosp_cli.evaluation.metrics import percentiles_ms
 from fosp_core.bundle.bundle import Bundle, load_bundle
 from fosp_core.specs import read_robot
 from fosp_sim.task.scenario import read_scenario
+from fosp_sim.task.tasks import TASKS
 
 if TYPE_CHECKING:
     from fosp_learner.config import Size
 
-TASKS = ("safe_reach", "safe_goal")
 LIVE_EPISODES = 6
 RATE_EPISODES = 200
 ONNX_STEPS = 2000

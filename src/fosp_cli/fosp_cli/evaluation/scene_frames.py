@@ -37,14 +37,15 @@ def scene_frames_of(
     """The same for a scenario file; UserError when it is damaged or for another kind of robot."""
     from fosp_learner.report.scene import SceneFrames
     from fosp_sim.env import make_world
-    from fosp_sim.task.draw import LAYOUTS, draw_scene
+    from fosp_sim.task.draw import draw_scene
     from fosp_sim.task.render import Renderer
     from fosp_sim.task.scenario import read_scenario
+    from fosp_sim.task.tasks import find_task
 
     scenario = read_scenario(scenario_file)
     world = make_world(scenario, robot)
     renderer = Renderer(world.model)
-    scene, layout = draw_scene(scenario, _SEED), LAYOUTS[scenario.task]
+    scene, layout = draw_scene(scenario, _SEED), find_task(scenario.task).layout
     x, y = _axes(layout.lower, layout.upper, places)
     cameras, height, width, _ = observation.shape
     images = np.empty((len(y), len(x), cameras, height, width, 3), np.uint8)

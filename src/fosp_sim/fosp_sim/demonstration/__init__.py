@@ -1,1 +1,1 @@
-"""Scripted demonstrators and the recording of their episodes."""
+"""Scripted demonstrators, and the recording of their episodes as bags."""

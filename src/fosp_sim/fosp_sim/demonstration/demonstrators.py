@@ -1,7 +1,7 @@
-"""Who drives in recorded demonstrations: the mixture of outcomes that offline learning needs.
+"""Scripted demonstrators, which provide the mixture of outcomes that offline learning needs.
 
-Everything is drawn from the episode's seed. Careful demonstrations carry a little noise, so that the data covers
-the states around a good path and shows how to come back to it.
+Everything is drawn from the episode's seed. Careful demonstrations carry a little noise, so that the data covers the
+states around a good path and shows how to return to it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
-from fosp_sim.demonstration.drivers import ArmDriver, BaseDriver, Driver
 from fosp_sim.env import DECISION_PERIOD
 from fosp_sim.task.scene import Scene
+from fosp_sim.task.tasks import find_task
 from fosp_sim.task.world import RobotState
 
 Kind = Literal["careful", "greedy", "noisy", "random"]
 DEMONSTRATORS = (*get_args(Kind), "mixed")
 
 MIXTURE: dict[Kind, float] = {"careful": 0.50, "noisy": 0.20, "greedy": 0.20, "random": 0.10}
-"""Shares of `mixed`: mostly good behaviour, and enough violations for the cost critics."""
+"""Probabilities of the demonstrators in `mixed`: mostly good behaviour, and enough violations for the cost critics."""
 
 _CAREFUL_NOISE = 0.12
 _STUCK_STEPS = 8
 _STUCK_DISTANCE = 0.015
-"""Moved less than this many m in so many decision steps."""
+"""A robot that moves less than this, m, in so many decision steps is stuck."""
 
 
 def check_kind(kind: str) -> None:
-    """UserError for a demonstrator that there is not."""
+    """Raise UserError for an unknown demonstrator."""
     if kind not in DEMONSTRATORS:
         raise UserError(f"unknown demonstrator '{kind}'; allowed: {', '.join(DEMONSTRATORS)}")
 
@@ -44,7 +44,7 @@ def _drawn(rng: np.random.Generator) -> Kind:
 
 
 class _Noise:
-    """Ornstein-Uhlenbeck noise (n,), standard deviation `std` of an action, correlated over `time` s."""
+    """Ornstein-Uhlenbeck noise (n,) with standard deviation `std` of an action and correlation time `time` s."""
 
     def __init__(self, rng: np.random.Generator, size: int, std: float, time: float) -> None:
         self._rng, self._std = rng, std
@@ -58,15 +58,17 @@ class _Noise:
 
 
 class Demonstrator:
-    """Drives one episode; `kind` says how (what `mixed` drew)."""
+    """Drives one episode; `kind` is the kind that was asked for, or that `mixed` drew."""
 
     def __init__(self, kind: str, scene: Scene, robot: RobotConfig, seed: int, noise: bool = True) -> None:
-        """`noise=False` drives careful and greedy exactly. UserError for an unknown kind."""
+        """Draw the episode's behaviour from `seed`; without `noise`, careful and greedy drive exactly.
+
+        Raise UserError for an unknown kind or task.
+        """
         check_kind(kind)
         rng = np.random.Generator(np.random.PCG64([seed, 2]))
         self.kind: Kind = _drawn(rng) if kind == "mixed" else kind  # type: ignore[assignment]
-        scale = robot.action.scale
-        self._driver: Driver = ArmDriver(scene, scale) if scene.task == "safe_reach" else BaseDriver(scene, scale)
+        self._driver = find_task(scene.task).driver(scene, robot.action.scale)
         self._rng, self._size = rng, robot.action.size
         std = {"careful": _CAREFUL_NOISE, "greedy": 0.10, "noisy": 0.30, "random": 0.7}[self.kind]
         correlation = {"careful": 0.15, "greedy": 0.2, "noisy": 0.3, "random": 0.6}[self.kind]
@@ -79,7 +81,7 @@ class Demonstrator:
         self._trail: deque[tuple[float, float, float]] = deque(maxlen=_STUCK_STEPS)
 
     def act(self, state: RobotState, time: float) -> NDArray[np.float32]:
-        """Normalised action (n,) float32 for the next decision period, `time` s into the episode."""
+        """Return the normalised action (n,) float32 for the decision period that begins `time` s into the episode."""
         if self.kind == "random":
             wish = self._noise() + 0.25 * self._driver.greedy(state)
         elif self._greedy:
@@ -93,7 +95,7 @@ class Demonstrator:
         return np.clip(self._stray if time < self._stray_until else wish, -1.0, 1.0).astype(np.float32)
 
     def _excursion(self, state: RobotState, time: float) -> None:
-        """Now and then a longer stray, half of them towards the nearest obstacle."""
+        """Begin a longer excursion, which half of the times leads towards the nearest obstacle."""
         towards = self._rng.uniform() < 0.5
         self._begin_stray(-self._driver.away(state, time) if towards else np.zeros(self._size), time)
         self._next_stray = self._stray_until + float(self._rng.uniform(0.8, 2.0))
@@ -104,7 +106,7 @@ class Demonstrator:
         self._trail.clear()
 
     def _stuck(self, state: RobotState) -> bool:
-        """Whether an obstacle holds the robot up: pushing on for the rest of the episode would teach nothing."""
+        """Return True if an obstacle blocks the robot; to push on for the rest of the episode would teach nothing."""
         self._trail.append(state.position)
         moved = math.dist(self._trail[0], state.position)
         return len(self._trail) == _STUCK_STEPS and moved < _STUCK_DISTANCE

@@ -1,1 +1,1 @@
-"""The tasks in Gazebo: world files, server, bridge, episodes."""
+"""The tasks in Gazebo: world files, topics, services and episodes."""

@@ -1,42 +1,49 @@
-"""Gazebo's own services, through its command line tool: ros_gz_bridge of Jazzy forwards none of these."""
+"""Services of Gazebo, called through its command line tool, because ros_gz_bridge of Jazzy forwards none of them."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import subprocess
+from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
 from fosp_core.errors import UserError
 
-TIMEOUT_MS = 2000
 INSTALL = "install Gazebo with its ROS packages: sudo apt install ros-jazzy-ros-gz"
+TIMEOUT_MS = 2000
+"""Time that Gazebo has for an answer."""
 
 
 def require_gazebo() -> None:
-    """UserError when Gazebo's tool, or its bridge to ROS, is not installed."""
+    """Raise UserError when Gazebo's command line tool, or its bridge to ROS, is not installed."""
     if shutil.which("gz") is None:
-        raise UserError(f"gz is not there; {INSTALL}")
+        raise UserError(f"gz is not installed; {INSTALL}")
+    bridge_prefix()
+
+
+def bridge_prefix() -> Path:
+    """Return the install prefix of ros_gz_bridge. Raise UserError when it is not installed."""
     try:
-        get_package_prefix("ros_gz_bridge")
+        return Path(get_package_prefix("ros_gz_bridge"))
     except PackageNotFoundError:
         raise UserError(f"ros_gz_bridge is not installed; {INSTALL}") from None
 
 
 def create_command(world: str, sdf: str) -> list[str]:
-    """Put the model of an SDF text into the world."""
+    """Return the command that puts the model of an SDF text into the world."""
     quoted = sdf.replace("\\", "\\\\").replace('"', '\\"')
     return _command(world, "create", "gz.msgs.EntityFactory", f'sdf: "{quoted}"')
 
 
 def remove_command(world: str, model: str) -> list[str]:
-    """Take a model out of the world."""
+    """Return the command that takes a model out of the world."""
     return _command(world, "remove", "gz.msgs.Entity", f'name: "{model}" type: MODEL')
 
 
 def place_command(world: str, model: str, position: tuple[float, float, float], heading: float) -> list[str]:
-    """Put a model at `position` (3,) m, turned by `heading` rad."""
+    """Return the command that puts a model at `position` (3,) m with `heading` rad."""
     x, y, z = position
     request = (
         f'name: "{model}" position {{ x: {x:.9g} y: {y:.9g} z: {z:.9g} }} '
@@ -46,7 +53,7 @@ def place_command(world: str, model: str, position: tuple[float, float, float], 
 
 
 def call(command: list[str]) -> None:
-    """Run one of the above and wait for its answer; UserError when Gazebo refuses or does not answer."""
+    """Call a service with one of these commands. Raise UserError when Gazebo refuses or does not answer."""
     service = command[command.index("-s") + 1]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=3 * TIMEOUT_MS / 1000, check=False)

@@ -1,4 +1,4 @@
-"""Topics inside of Gazebo, and the bridge that connects them with those of ROS (ros_gz_bridge)."""
+"""Topics of Gazebo, and the bridge that connects them with those of ROS (ros_gz_bridge)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ WHEEL_COMMAND = "/fosp/wheel_command"
 
 ROS_CONTACTS = "gazebo/contacts"
 ROS_WHEEL_COMMAND = "gazebo/wheel_command"
-"""What gazebo_node, which stands between the robot's command topic and Gazebo, publishes and hears."""
+"""Topics of ROS between Gazebo and gazebo_node, which stands between the robot's command topic and Gazebo."""
 
 
 def joint_command(joint: str) -> str:
-    """Target position of a joint, rad."""
+    """Return Gazebo's topic for the target position of a joint, rad."""
     return f"/fosp/{joint}/position"
 
 
 def ros_joint_command(joint: str) -> str:
-    """The same on the side of ROS."""
+    """Return the topic of ROS that is bridged to `joint_command`."""
     return f"gazebo/{joint}/position"
 
 
 def bridge_config(robot: RobotConfig, world: str) -> list[dict[str, Any]]:
-    """Entries of ros_gz_bridge's YAML file. Names on the side of ROS are relative: a namespace moves them."""
+    """Return the entries of ros_gz_bridge's YAML file. Topics of ROS are relative, so that a namespace moves them."""
     entries = [
         _to_ros(topics.CLOCK, f"/world/{world}/clock", "rosgraph_msgs/msg/Clock", "gz.msgs.Clock"),
         _to_ros(topics.COLOR_IMAGE, IMAGE, "sensor_msgs/msg/Image", "gz.msgs.Image"),

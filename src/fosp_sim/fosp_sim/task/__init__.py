@@ -1,1 +1,1 @@
-"""The tasks: scenarios, scenes, MuJoCo worlds, cameras, feedback."""
+"""The simulated tasks: registry, scenario files, scenes, MuJoCo worlds, rendering and privileged controllers."""

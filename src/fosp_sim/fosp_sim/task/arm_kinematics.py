@@ -1,7 +1,7 @@
-"""Inverse kinematics of the simulated arm, in closed form: tool straight down, elbow up in the vertical plane.
+"""Kinematics of the simulated arm in closed form, and the reference that its Cartesian velocity controller follows.
 
-Fixing the two roll joints resolves the redundancy, so a tip position has one joint position: exact, without drift
-and without hidden state.
+The tool points straight down and the elbow up, in a vertical plane. Fixing the two roll joints resolves the redundancy,
+so each tip position has exactly one joint position, without drift or hidden state.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from collections.abc import Sequence
 from fosp_sim.task.mjcf import FOREARM, SHOULDER_HEIGHT, UPPER_ARM, WRIST_TO_TIP
 
 JOINTS = tuple(f"joint{i}" for i in range(1, 8))
+LEASH = 0.015
+"""Distance, m, that the reference may run ahead of the tip. It limits how hard the tool presses when it is blocked."""
+GUARD = 0.02
+"""Distance, m, beyond the workspace at which the robot itself refuses to go on."""
 
 
 def joints_of_tip(x: float, y: float, z: float) -> tuple[float, ...]:
-    """Joint angles (7,) rad that put the tool tip at (x, y, z) m in base_link; the nearest pose out of reach."""
+    """Return the joint angles (7,) rad that put the tool tip at (x, y, z) m in base_link, or as near as it reaches."""
     yaw = math.atan2(y, x)
     radius, height = math.hypot(x, y), z + WRIST_TO_TIP - SHOULDER_HEIGHT
     distance = min(max(math.hypot(radius, height), abs(UPPER_ARM - FOREARM) + 1e-6), UPPER_ARM + FOREARM - 1e-6)
@@ -29,13 +33,16 @@ def joints_of_tip(x: float, y: float, z: float) -> tuple[float, ...]:
 
 
 def reachable(x: float, y: float, z: float) -> bool:
-    """Whether the arm reaches the tip position (x, y, z) m with the tool straight down."""
+    """Return True if the arm reaches the tip position (x, y, z) m with the tool straight down."""
     distance = math.hypot(math.hypot(x, y), z + WRIST_TO_TIP - SHOULDER_HEIGHT)
     return abs(UPPER_ARM - FOREARM) + 0.02 < distance < UPPER_ARM + FOREARM - 0.005
 
 
 def tip_of_joints(joints: Sequence[float]) -> tuple[float, float, float]:
-    """Tool tip (x, y, z) m in base_link for any joint angles (7,) rad: axes z y z y z y z, links along z."""
+    """Return the tool tip (x, y, z) m in base_link for any joint angles (7,) rad.
+
+    The joint axes are z y z y z y z, and the links lie along z.
+    """
     x, y, z = 0.0, 0.0, WRIST_TO_TIP
     lengths = (SHOULDER_HEIGHT, 0.0, UPPER_ARM, 0.0, FOREARM, 0.0, 0.0)
     for number in range(len(JOINTS) - 1, -1, -1):
@@ -46,3 +53,18 @@ def tip_of_joints(joints: Sequence[float]) -> tuple[float, float, float]:
             x, z = c * x + s * z, c * z - s * x
         z += lengths[number]
     return x, y, z
+
+
+def advanced(
+    reference: Sequence[float],
+    tip: Sequence[float],
+    velocity: Sequence[float],
+    dt: float,
+    lower: Sequence[float],
+    upper: Sequence[float],
+) -> list[float]:
+    """Return the reference (3,) m after `dt` s at `velocity` (3,) m/s, kept in the box and within LEASH of `tip`."""
+    moved = []
+    for at, there, speed, low, high in zip(reference, tip, velocity, lower, upper, strict=True):
+        moved.append(min(max(at + speed * dt, low, there - LEASH), min(high, there + LEASH)))
+    return moved

@@ -1,85 +1,30 @@
-"""Drawing scenes: `seed + episode` alone decides everything, with numpy's PCG64 and no physics in the loop.
+"""Draws the scene of an episode from `seed + episode` alone, with numpy's PCG64 and without physics.
 
-One obstacle usually stands near the straight line between start and goal, so that driving straight is not a
-policy; a scene is kept only if a path with room around it exists and the camera sees start and goal.
+One obstacle often stands near the straight line between start and goal, so that driving straight does not solve the
+task. A scene is kept only if a path with room around it exists and a fixed camera sees start and goal.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from fosp_core.errors import UserError
-from fosp_sim.task.mjcf import ARM_CAMERA
-from fosp_sim.task.scenario import Scenario, Shape
-from fosp_sim.task.scene import Goal, Obstacle, Scene
+from fosp_sim.task.scenario import Scenario
+from fosp_sim.task.scene import Goal, Obstacle, Position, Scene, Shape
+from fosp_sim.task.tasks import Layout, find_task
 
 _ATTEMPTS = 400
 _STEPS = (ndimage.generate_binary_structure(2, 1), ndimage.generate_binary_structure(2, 2))
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The geometry of a task that its scenes are drawn in; m and rad."""
-
-    lower: tuple[float, float]
-    upper: tuple[float, float]
-    """Start, goal and obstacles lie in this rectangle."""
-    start_heights: tuple[float, float]
-    goal_heights: tuple[float, float]
-    """Above the ground."""
-    obstacle_heights: tuple[float, float]
-    distance: tuple[float, float]
-    """From start to goal, on the ground."""
-    room: float
-    """Free distance from any footprint that a path must have, and start and goal keep a little more."""
-    detour: float
-    """Longest way, as a multiple of the distance."""
-    blocking: float
-    """Probability that an obstacle stands near the straight line."""
-    heading: float
-    """Largest angle between a base's heading and the goal at the start."""
-    camera: tuple[float, float, float] | None
-    """A fixed camera, which must see start and goal past the obstacles."""
-
-
-ARM = Layout(
-    lower=(0.32, -0.34),
-    upper=(0.72, 0.34),
-    start_heights=(0.08, 0.24),
-    goal_heights=(0.08, 0.24),
-    obstacle_heights=(0.24, 0.29),
-    distance=(0.30, 0.75),
-    room=0.065,
-    detour=1.4,
-    blocking=0.4,
-    heading=0.0,
-    camera=ARM_CAMERA,
-)
-BASE = Layout(
-    lower=(-1.15, -1.15),
-    upper=(1.15, 1.15),
-    start_heights=(0.0, 0.0),
-    goal_heights=(0.40, 0.40),  # a beacon that shows above the obstacles
-    obstacle_heights=(0.26, 0.34),
-    distance=(0.8, 1.3),
-    room=0.22,
-    detour=1.4,
-    blocking=0.4,
-    heading=0.45,
-    camera=None,
-)
-LAYOUTS = {"safe_reach": ARM, "safe_goal": BASE}
-
-
 def draw_scene(scenario: Scenario, episode: int) -> Scene:
-    """Scene of `episode`. UserError when so many obstacles of that size leave no way to the goal."""
+    """Return the scene of `episode`. Raise UserError when the obstacles leave no way to the goal in any attempt."""
     rng = np.random.Generator(np.random.PCG64(scenario.seed + episode))
-    layout = LAYOUTS[scenario.task]
+    layout = find_task(scenario.task).layout
     count = int(rng.integers(*scenario.obstacles.count_range, endpoint=True))
     for _ in range(_ATTEMPTS):
         scene = _candidate(scenario, layout, episode, count, rng)
@@ -132,7 +77,7 @@ def _place(
     blocking: bool,
     rng: np.random.Generator,
 ) -> Obstacle | None:
-    """An obstacle clear of start, goal and the others; None when a few tries found no place."""
+    """Return an obstacle clear of start, goal and the others, or None when a few tries find no place."""
     spec = scenario.obstacles
     shapes: tuple[Shape, ...] = ("box", "cylinder", "sphere")
     shape = shapes[int(rng.integers(3))] if spec.shape == "mixed" else spec.shape
@@ -167,7 +112,7 @@ def _place(
 
 
 def _vivid(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A colour that is not lost against the dark ground."""
+    """Return a colour that stands out from the dark ground."""
     channels = rng.uniform(0.0, 1.0, size=3)
     channels[int(rng.integers(3))] = rng.uniform(0.6, 1.0)
     return float(channels[0]), float(channels[1]), float(channels[2])
@@ -175,17 +120,14 @@ def _vivid(rng: np.random.Generator) -> tuple[float, float, float]:
 
 def _solvable(scene: Scene, layout: Layout) -> bool:
     if layout.camera is not None and not all(
-        _in_sight(layout.camera, point, scene.obstacles)
-        for point in (scene.start, (scene.goal.x, scene.goal.y, scene.goal.z))
+        _in_sight(layout.camera, point, scene.obstacles) for point in (scene.start, scene.goal.position)
     ):
         return False
     return _connected(scene, layout)
 
 
-def _in_sight(
-    eye: tuple[float, float, float], point: tuple[float, float, float], obstacles: tuple[Obstacle, ...]
-) -> bool:
-    """Whether no obstacle stands on the line from the eye to a point."""
+def _in_sight(eye: Position, point: Position, obstacles: tuple[Obstacle, ...]) -> bool:
+    """Return True if no obstacle stands on the line from the eye to a point."""
     fractions = np.linspace(0.0, 1.0, 200)[:, None]
     line = np.array(point) + fractions * (np.array(eye) - np.array(point))
     for obstacle in obstacles:
@@ -196,9 +138,9 @@ def _in_sight(
 
 
 def _connected(scene: Scene, layout: Layout) -> bool:
-    """Whether a way with the room it must have leads from start to goal without too long a detour.
+    """Return True if a path with enough room leads from start to goal without too long a detour.
 
-    Grows the region that is reached from the start, cross and square steps in turn, which comes near to circles.
+    The region reached from the start grows by a cross and a square in turn, which approximates circles.
     """
     cell = layout.room / 4
     xs = np.arange(layout.lower[0], layout.upper[0] + cell, cell)

@@ -1,4 +1,4 @@
-"""Off-screen rendering of the camera."""
+"""The simulated camera: off-screen rendering, intrinsics, and the faults of a scenario."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_sim.task.gl import mujoco
+from fosp_sim.task.scenario import CameraEffects
 
 CAMERA = "color"
 CAMERA_FRAME = "camera_color_optical_frame"
 NATIVE_HEIGHT, NATIVE_WIDTH = 240, 320
+_BANK = 1 << 20
 
 _context: Any = None
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole camera of the 320x240 frame, pixels."""
+    """Pinhole camera of the 320x240 frame, in pixels."""
 
     focal: float
     centre_x: float
@@ -30,16 +32,16 @@ class Intrinsics:
 
 
 def intrinsics(model: Any) -> Intrinsics:
-    """Of the model's camera."""
+    """Return the intrinsics of the model's camera."""
     half_angle = math.radians(float(model.camera(CAMERA).fovy[0])) / 2
     return Intrinsics(NATIVE_HEIGHT / 2 / math.tan(half_angle), NATIVE_WIDTH / 2, NATIVE_HEIGHT / 2)
 
 
 class Renderer:
-    """Renders one model's camera `color` at any size up to 320x240.
+    """Renders the camera `color` of one model at any size up to 320x240.
 
-    The GL context is one per process and belongs to the thread that made the first Renderer; a second live
-    Renderer would corrupt the first, so a new one replaces it.
+    A process has one GL context, which belongs to the thread that made the first Renderer. A second live Renderer would
+    corrupt the first, so a new one replaces it.
     """
 
     def __init__(self, model: Any) -> None:
@@ -67,7 +69,7 @@ class Renderer:
         self._flipped: dict[tuple[int, int], NDArray[np.uint8]] = {}
 
     def render(self, data: Any, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH) -> NDArray[np.uint8]:
-        """The camera's view of `data` (whose kinematics are computed): (height, width, 3) uint8 RGB, a new array."""
+        """Return the view of `data`, whose kinematics are computed, as a new array (height, width, 3) uint8 RGB."""
         size = height, width
         if size not in self._flipped:
             self._flipped[size] = np.empty((height, width, 3), np.uint8)
@@ -78,3 +80,35 @@ class Renderer:
         mujoco.mjr_render(area, self._scene, self._gpu)
         mujoco.mjr_readPixels(buffer, None, area, self._gpu)
         return buffer[::-1].copy()
+
+
+class CameraFaults:
+    """Noise, brightness and lost frames of one episode, drawn from `seed` alone. The caller applies the latency."""
+
+    def __init__(self, effects: CameraEffects, seed: int) -> None:
+        self._effects = effects
+        self._rng = np.random.Generator(np.random.PCG64([seed, 1]))
+        self._noise = np.zeros(0, np.int16)
+        if effects.noise_std > 0:
+            # Drawing normals for a frame takes longer than rendering it, so the noise of each frame is cut from a bank.
+            self._noise = np.rint(self._rng.standard_normal(_BANK) * effects.noise_std).astype(np.int16)
+
+    @property
+    def latency(self) -> float:
+        """Return the time from the exposure to the arrival of a frame, s."""
+        return self._effects.latency_s
+
+    def lost(self) -> bool:
+        """Draw the fate of the next frame; return True if it never arrives."""
+        probability = self._effects.drop_probability
+        return probability > 0 and bool(self._rng.uniform() < probability)
+
+    def expose(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the frame (H, W, 3) uint8 with brightness and noise applied."""
+        if self._effects.brightness == 1.0 and not len(self._noise):
+            return frame
+        bright = frame.astype(np.float32) * self._effects.brightness
+        if len(self._noise):
+            offset = int(self._rng.integers(_BANK - frame.size))
+            bright += self._noise[offset : offset + frame.size].reshape(frame.shape)
+        return np.clip(np.rint(bright), 0, 255).astype(np.uint8)

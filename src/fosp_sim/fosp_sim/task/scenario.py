@@ -1,4 +1,4 @@
-"""The scenario file: what `fosp record`, `fosp eval`, `fosp demo` and sim_node simulate."""
+"""The format of scenario files, which say what `fosp record`, `fosp eval`, `fosp demo` and the nodes simulate."""
 
 from __future__ import annotations
 
@@ -8,31 +8,22 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fosp_core.specs import Spec, parse_spec, read_yaml
+from fosp_sim.task.scene import MAX_OBSTACLES, Shape
+from fosp_sim.task.tasks import TASKS, find_task
 
-MAX_OBSTACLES = 8
-"""Slots in the compiled MuJoCo model."""
-
-Task = Literal["safe_reach", "safe_goal"]
-Shape = Literal["box", "cylinder", "sphere"]
-Channel = Annotated[float, Field(ge=0, le=1)]
-Color = tuple[Channel, Channel, Channel]
-
-_SIZE_DEFAULTS: dict[str, dict[str, Any]] = {
-    "safe_reach": {"obstacles": {"count": 3, "size_m": (0.03, 0.06)}, "goal": {"radius_m": 0.04}},
-    "safe_goal": {"obstacles": {"count": 4, "size_m": (0.08, 0.14)}, "goal": {"radius_m": 0.10}},
-}
-"""An arm's table and a base's arena differ in scale, so what is measured in metres differs by task."""
+_Channel = Annotated[float, Field(ge=0, le=1)]
+_Rgb = tuple[_Channel, _Channel, _Channel]
 
 
 class ObstacleSpec(Spec):
-    """Obstacles of one episode; lengths in m, speed in m/s."""
+    """The obstacles of an episode; lengths in m, speed in m/s."""
 
     count: int | tuple[int, int] = 3
-    """How many, or the inclusive range that each episode draws from."""
+    """Number of obstacles, or the inclusive range from which each episode draws it."""
     shape: Shape | Literal["mixed"] = "box"
     size_m: tuple[float, float] = (0.03, 0.06)
     """Range of the half-width (box) or radius (cylinder, sphere)."""
-    color: Color | Literal["random"] = (0.1, 0.2, 0.9)
+    color: _Rgb | Literal["random"] = (0.1, 0.2, 0.9)
     motion: Literal["static", "linear", "circular"] = "static"
     speed_m_s: float = Field(0.0, ge=0, le=1)
 
@@ -72,7 +63,7 @@ class ObstacleSpec(Spec):
 
     @property
     def count_range(self) -> tuple[int, int]:
-        """Lowest and highest number of obstacles."""
+        """Return the lowest and the highest number of obstacles."""
         return (self.count, self.count) if isinstance(self.count, int) else self.count
 
 
@@ -81,7 +72,7 @@ class GoalSpec(Spec):
 
     shape: Shape = "sphere"
     radius_m: float = Field(0.04, ge=0.01, le=0.3)
-    color: Color = (0.1, 0.8, 0.1)
+    color: _Rgb = (0.1, 0.8, 0.1)
 
     @field_validator("color", mode="before")
     @classmethod
@@ -90,20 +81,21 @@ class GoalSpec(Spec):
 
 
 class CameraEffects(Spec):
-    """What is wrong with the camera."""
+    """Faults of the camera."""
 
     noise_std: float = Field(0.0, ge=0, le=255)
-    """Standard deviation of the noise of each pixel of the 320x240 frame, of 255."""
+    """Standard deviation of the noise in each pixel of the 320x240 frame, on the scale of 0 to 255."""
     brightness: float = Field(1.0, gt=0, le=10)
     drop_probability: float = Field(0.0, ge=0, lt=1)
-    """Share of frames that never arrive."""
+    """Probability that a frame never arrives."""
     latency_s: float = Field(0.0, ge=0, le=1)
 
 
 class Scenario(Spec):
-    """One YAML file: a family of scenes, of which episode i is drawn with `seed + i` alone."""
+    """A family of scenes, read from one YAML file; the scene of episode i follows from `seed + i` alone."""
 
-    task: Task
+    task: str
+    """Name in the registry of tasks."""
     seed: int = Field(0, ge=0, lt=2**62)
     episodes: int = Field(50, gt=0)
     max_steps: int = Field(100, gt=0, le=100_000)
@@ -113,24 +105,30 @@ class Scenario(Spec):
 
     @property
     def robot(self) -> str:
-        """Name of the simulated robot that the task is for: config/robots/NAME.yaml."""
-        return {"safe_reach": "sim_arm", "safe_goal": "sim_base"}[self.task]
+        """Return the name of the task's default robot: config/robots/NAME.yaml."""
+        return find_task(self.task).robot
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_task(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("task") not in _SIZE_DEFAULTS:
+    def _task_defaults(cls, data: Any) -> Any:
+        name = data.get("task") if isinstance(data, dict) else None
+        if not isinstance(name, str) or name not in TASKS:
             return data
         filled = dict(data)
-        for section, defaults in _SIZE_DEFAULTS[data["task"]].items():
+        for section, defaults in (("obstacles", TASKS[name].obstacles), ("goal", TASKS[name].goal)):
             given = filled.get(section, {})
             if isinstance(given, dict):
-                filled[section] = defaults | given
+                filled[section] = {**defaults, **given}
         return filled
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _known_task(cls, value: object) -> object:
+        return _one_of(value, tuple(TASKS))
 
 
 def read_scenario(path: Path) -> Scenario:
-    """Scenario of a YAML file; UserError with one line that names the key and what is allowed."""
+    """Read the scenario of a YAML file. Raise UserError with one line that names a wrong key and what is allowed."""
     return parse_spec(Scenario, read_yaml(path), str(path))
 
 

@@ -1,4 +1,4 @@
-"""One drawn scene: where the robot starts, the goal and the obstacles. Plain geometry, no physics, no rendering.
+"""One drawn scene: the robot's start, the goal and the obstacles, as plain geometry without physics or rendering.
 
 Positions are in the world frame, m; for the arm that is base_link. Obstacles stand on the ground.
 """
@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_sim.task.scenario import Color, Shape, Task
+MAX_OBSTACLES = 8
+"""Number of obstacle slots in the compiled MuJoCo models."""
 
+Shape = Literal["box", "cylinder", "sphere"]
+Color = tuple[float, float, float]
+"""RGB, each from 0 to 1."""
+Position = tuple[float, float, float]
+"""m."""
 Points = NDArray[np.float64]
 """(N, 2) m on the ground."""
 
@@ -28,24 +34,24 @@ class Obstacle:
     y: float
     yaw: float
     half: float
-    """Half-width of a box, radius of a cylinder or sphere, m."""
+    """Half-width of a box, or radius of a cylinder or sphere, m."""
     height: float
     color: Color
     motion: str = "static"
     speed: float = 0.0
     """m/s."""
     direction: float = 0.0
-    """Of a linear motion, rad; phase of a circular one."""
+    """Direction of a linear motion, or initial phase of a circular one, rad."""
     travel: float = 0.0
-    """Half the length of a linear path, or the radius of a circular one, m."""
+    """Half the length of a linear path, or radius of a circular one, m."""
 
     @property
     def reach(self) -> float:
-        """Radius of the circle around the footprint, m."""
+        """Return the radius of the circle around the footprint, m."""
         return self.half * math.sqrt(2) if self.shape == "box" else self.half
 
     def position(self, time: float) -> tuple[float, float]:
-        """Centre of the footprint `time` s into the episode; (x, y) at 0 s."""
+        """Return the centre (x, y) m of the footprint `time` s into the episode."""
         if self.motion == "linear" and self.travel > 0:
             phase = (self.speed * time / self.travel + 1.0) % 4.0
             offset = self.travel * (phase - 1.0 if phase < 2.0 else 3.0 - phase)
@@ -59,7 +65,7 @@ class Obstacle:
         return self.x, self.y
 
     def clearance(self, points: Points, time: float = 0.0) -> NDArray[np.float64]:
-        """Distance (N,) m of points (N, 2) from the footprint at `time`; negative inside."""
+        """Return the distances (N,) m of points (N, 2) from the footprint at `time` s; they are negative inside."""
         x, y = self.position(time)
         dx, dy = points[:, 0] - x, points[:, 1] - y
         if self.shape != "box":
@@ -73,7 +79,7 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Goal:
-    """Reached when the commanded point is within `radius` plus the task's tolerance of (x, y, z)."""
+    """The goal, reached when the commanded point is within `radius` plus the task's tolerance of (x, y, z) m."""
 
     x: float
     y: float
@@ -82,35 +88,36 @@ class Goal:
     shape: Shape
     color: Color
 
+    @property
+    def position(self) -> Position:
+        """Return the centre (x, y, z) m."""
+        return self.x, self.y, self.z
+
 
 @dataclass(frozen=True)
 class Scene:
-    """What one episode starts from."""
+    """The initial state of one episode."""
 
-    task: Task
+    task: str
+    """Name in the registry of tasks."""
     episode: int
-    start: tuple[float, float, float]
+    start: Position
     """Tool tip of the arm, or centre of the base on the ground, m."""
     heading: float
-    """Of the base, rad; 0 for the arm."""
+    """Heading of the base, rad; 0 for the arm."""
     goal: Goal
     obstacles: tuple[Obstacle, ...]
 
     def clearance(self, points: Points, time: float = 0.0) -> NDArray[np.float64]:
-        """Distance (N,) m of points (N, 2) from the nearest footprint; infinite without obstacles."""
-        return clearance(self.obstacles, points, time)
+        """Return the distances (N,) m of points (N, 2) from the nearest footprint; infinite without obstacles."""
+        nearest = np.full(len(points), np.inf)
+        for obstacle in self.obstacles:
+            nearest = np.minimum(nearest, obstacle.clearance(points, time))
+        return nearest
 
     def digest(self) -> str:
-        """sha256 over every number rounded to 1e-6: equal on every machine for the same seed."""
+        """Return the sha256 over all numbers rounded to 1e-6, which is the same on every machine for the same seed."""
         return hashlib.sha256(repr(_rounded(astuple(self))).encode()).hexdigest()
-
-
-def clearance(obstacles: Sequence[Obstacle], points: Points, time: float = 0.0) -> NDArray[np.float64]:
-    """Distance (N,) m of points (N, 2) from the nearest footprint; infinite without obstacles."""
-    nearest = np.full(len(points), np.inf)
-    for obstacle in obstacles:
-        nearest = np.minimum(nearest, obstacle.clearance(points, time))
-    return nearest
 
 
 def _rounded(value: object) -> object:

@@ -1,12 +1,13 @@
-"""The simulated world of one task: physics, rewards and costs. Knows neither ROS nor rendering.
+"""The base class of simulated worlds: physics, rewards, costs and termination, without ROS and without rendering.
 
-A world takes twists and time; what a robot would measure and what happened are read from it.
+A world takes twists and advances in time; callers read the robot's measurements and the outcome from it.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,7 @@ from numpy.typing import NDArray
 
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP
-from fosp_sim.task.scenario import MAX_OBSTACLES
-from fosp_sim.task.scene import Obstacle, Scene
+from fosp_sim.task.scene import MAX_OBSTACLES, Goal, Obstacle, Position, Scene
 
 Vector = NDArray[np.float64]
 
@@ -29,53 +29,108 @@ _GEOM_TYPES = {
 
 
 @dataclass(frozen=True)
-class Happening:
-    """What happened since the world was last asked."""
+class GoalRules:
+    """Rewards and success of a task that asks the robot to bring its commanded point to a goal."""
+
+    progress_scale: float
+    """Reward per metre of progress towards the goal."""
+    tolerance: float
+    """The goal is reached within its radius plus this, m."""
+    planar: bool = False
+    """Distances are measured on the ground, without heights."""
+    time_penalty: float = 0.2
+    """Reward lost per second."""
+    success_bonus: float = 2.0
+
+    def distance(self, point: Sequence[float], other: Sequence[float]) -> float:
+        """Return the distance, m, between two points (3,) m."""
+        return math.dist(point[:2], other[:2]) if self.planar else math.dist(point, other)
+
+    def reward(self, progress: float, seconds: float) -> float:
+        """Return the reward of coming `progress` m nearer to the goal in `seconds` s, without the bonus of success."""
+        return self.progress_scale * progress - self.time_penalty * seconds
+
+    def reached(self, distance: float, goal: Goal) -> bool:
+        """Return True if a commanded point `distance` m from the centre of `goal` has reached it."""
+        return distance <= goal.radius + self.tolerance
+
+
+@dataclass(frozen=True)
+class FrameFeedback:
+    """The content of fosp_msgs/StepFeedback without stamp and episode number."""
+
+    is_first: bool
+    reward: float
+    """Sum since the previous frame."""
+    cost: float
+    """Maximum since the previous frame: 1 in violation, else 0."""
+    terminal: bool
+    is_last: bool
+    success: bool
+    distance: float
+    """Distance to the goal, m."""
+
+
+@dataclass(frozen=True)
+class IntervalOutcome:
+    """Reward, cost and state of the task over an interval of simulated time."""
 
     reward: float
-    """Summed over the interval."""
+    """Sum over the interval."""
     cost: float
-    """Worst over the interval: 1 in violation, else 0."""
+    """Maximum over the interval: 1 in violation, else 0."""
     success: bool
-    """The goal has been reached; also the end of the task (terminal)."""
+    """The goal has been reached."""
+    terminal: bool
+    """The task has ended: values do not bootstrap beyond this."""
     distance: float
-    """m from the commanded point to the goal, now."""
+    """Distance from the commanded point to the goal at the end of the interval, m."""
+
+    def feedback(self, is_first: bool, may_end: bool, out_of_time: bool) -> FrameFeedback:
+        """Return the feedback of the camera frame that closes this interval.
+
+        Success and the end of an episode are reported only with `may_end`, on frames that close a decision period.
+        """
+        return FrameFeedback(
+            is_first=is_first,
+            reward=self.reward,
+            cost=self.cost,
+            terminal=self.terminal and may_end,
+            is_last=may_end and (self.terminal or out_of_time),
+            success=self.success and may_end,
+            distance=self.distance,
+        )
 
 
 @dataclass(frozen=True)
 class RobotState:
-    """What the robot measures. For an arm joints and tool tip, for a base the pose on the ground and its twist."""
+    """The measurements of a robot: joints and tool tip of an arm, or pose on the ground and twist of a base."""
 
-    position: tuple[float, float, float]
-    """Tool tip or centre of the base, m, in the world frame."""
+    position: Position
+    """Tool tip or centre of the base in the world frame, m."""
     heading: float
-    """Of the base, rad."""
+    """Heading of the base, rad; 0 for an arm."""
     joint_positions: tuple[float, ...]
     joint_velocities: tuple[float, ...]
     twist: tuple[float, ...]
-    """Measured linear x, y, z m/s and angular z rad/s, in the frame of the commands."""
+    """Measured linear x, y, z in m/s and angular z in rad/s, in the frame of the commands; 0 for an arm."""
 
 
 @dataclass(frozen=True)
-class Pose:
-    """Where everything is at one time, as MuJoCo's coordinates."""
+class WorldSnapshot:
+    """The MuJoCo coordinates that a picture of the world shows."""
 
     time: float
+    """s since the episode began."""
     joints: Vector
     mocap_positions: Vector
     mocap_quaternions: Vector
 
 
 class World(ABC):
-    """Physics of one task; `reset` before anything else."""
+    """The physics of one task; call `reset` before anything else."""
 
-    progress_scale: float
-    """Reward per metre that the goal comes nearer."""
-    time_penalty: float = 0.2
-    """Reward lost per second."""
-    success_bonus: float = 2.0
-    tolerance: float
-    """Success within the goal's radius plus this, m."""
+    rules: GoalRules
 
     def __init__(self, xml: str) -> None:
         self.model: Any = mujoco.MjModel.from_xml_string(xml)
@@ -90,11 +145,11 @@ class World(ABC):
 
     @property
     def time(self) -> float:
-        """s since the episode began."""
+        """Return the time since the episode began, s."""
         return float(self.data.time)
 
     def reset(self, scene: Scene) -> None:
-        """Put the world into the start of `scene`, at rest, at time 0."""
+        """Put the world into the initial state of `scene`, at rest, at time 0."""
         self.scene = scene
         mujoco.mj_resetData(self.model, self.data)
         for i in range(MAX_OBSTACLES):
@@ -104,54 +159,59 @@ class World(ABC):
         self._place_robot()
         mujoco.mj_forward(self.model, self.data)
         self._distance = self.distance()
-        self._reward, self._cost, self._success = 0.0, 0.0, False
+        self._reward, self._cost = 0.0, 0.0
+        self._success = self._terminal = False
 
     def advance(self, twist: Vector) -> None:
-        """Simulate TIMESTEP under the commanded `twist` (n,), m/s and rad/s, in the order of the action axes."""
+        """Simulate TIMESTEP under the commanded `twist` (n,) in m/s and rad/s, in the order of the action axes."""
         self._drive(twist)
         mujoco.mj_step2(self.model, self.data)
         for mocap, obstacle in self._moving:
             self.data.mocap_pos[mocap, :2] = obstacle.position(self.time)
-        # Positions and contacts of the new state, so that what is measured and rendered is not one step old.
+        # Compute positions and contacts of the new state, so that measurements and pictures are not one step old.
         mujoco.mj_step1(self.model, self.data)
-        if self._success:
-            return
-        distance = self.distance()
-        self._reward += self.progress_scale * (self._distance - distance) - self.time_penalty * TIMESTEP
-        self._distance = distance
-        if self._violates():
-            self._cost = 1.0
-        if distance <= self.scene.goal.radius + self.tolerance:
-            self._success = True
-            self._reward += self.success_bonus
+        if not self._terminal:
+            self._score()
 
-    def happening(self) -> Happening:
-        """What happened since the last call; the interval starts anew."""
-        result = Happening(self._reward, self._cost, self._success, self._distance)
+    def take_outcome(self) -> IntervalOutcome:
+        """Return the outcome since the previous call, and begin a new interval."""
+        outcome = IntervalOutcome(self._reward, self._cost, self._success, self._terminal, self._distance)
         self._reward, self._cost = 0.0, 0.0
-        return result
+        return outcome
 
-    def pose(self) -> Pose:
-        """All that a picture of the world shows."""
-        return Pose(self.time, self.data.qpos.copy(), self.data.mocap_pos.copy(), self.data.mocap_quat.copy())
+    def snapshot(self) -> WorldSnapshot:
+        """Return a copy of everything that a picture of the world shows."""
+        return WorldSnapshot(self.time, self.data.qpos.copy(), self.data.mocap_pos.copy(), self.data.mocap_quat.copy())
 
-    def show(self, pose: Pose, data: Any) -> None:
-        """Put `pose` into `data`, an MjData of this model that is only looked at."""
-        data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = pose.joints, pose.mocap_positions, pose.mocap_quaternions
+    def show(self, snapshot: WorldSnapshot, data: Any) -> None:
+        """Put `snapshot` into `data`, an MjData of this model that serves rendering alone."""
+        data.qpos[:] = snapshot.joints
+        data.mocap_pos[:], data.mocap_quat[:] = snapshot.mocap_positions, snapshot.mocap_quaternions
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_camlight(self.model, data)
 
     @abstractmethod
     def position(self) -> Vector:
-        """Commanded point (3,) m in the world frame, measured."""
+        """Return the measured commanded point (3,) m in the world frame."""
 
     @abstractmethod
     def state(self) -> RobotState:
-        """What the robot measures now."""
+        """Return the robot's present measurements."""
 
-    @abstractmethod
     def distance(self) -> float:
-        """m from the commanded point to the goal's centre."""
+        """Return the distance from the commanded point to the goal's centre, m."""
+        return self.rules.distance(self.position().tolist(), self.scene.goal.position)
+
+    def _score(self) -> None:
+        """Add reward and cost of the last TIMESTEP, and notice the end. Tasks with other rules override this."""
+        distance = self.distance()
+        self._reward += self.rules.reward(self._distance - distance, TIMESTEP)
+        self._distance = distance
+        if self._violates():
+            self._cost = 1.0
+        if self.rules.reached(distance, self.scene.goal):
+            self._success = self._terminal = True
+            self._reward += self.rules.success_bonus
 
     @abstractmethod
     def _place_robot(self) -> None: ...
@@ -172,7 +232,7 @@ class World(ABC):
         mocap, head, post = self._mocap[f"obstacle{slot}"], self._obstacle_geoms[slot], self._post_geoms[slot]
         if obstacle is None:
             self.data.mocap_pos[mocap] = _HIDDEN
-            self.model.geom_rgba[[head, post], 3] = 0.0  # not even sent to the renderer
+            self.model.geom_rgba[[head, post], 3] = 0.0  # the renderer skips it
             return
         centre, size, post_height = self._column(obstacle)
         yaw = obstacle.yaw / 2
@@ -184,7 +244,7 @@ class World(ABC):
         self.model.geom_rgba[post, 3] = float(post_height > 0)
 
     def _column(self, obstacle: Obstacle) -> tuple[float, tuple[float, float, float], float]:
-        """Height of the head's centre, the head's size and the post's height, m."""
+        """Return the height of the head's centre, the head's size and the post's height, m."""
         half, height = obstacle.half, obstacle.height
         if obstacle.shape == "sphere":
             return max(half, height - half), (half, 0.0, 0.0), max(0.0, height - half)
@@ -200,7 +260,7 @@ class World(ABC):
             "cylinder": (radius, radius, 0.0),
         }[goal.shape]
         self._shape_geom(self._geom("goal"), goal.shape, size, goal.color)
-        self.data.mocap_pos[self._mocap["goal"]] = (goal.x, goal.y, goal.z)
+        self.data.mocap_pos[self._mocap["goal"]] = goal.position
         stand, foot = self._geom("stand"), self._geom("foot")
         self._shape_geom(stand, "cylinder", (self.model.geom_size[stand][0], goal.z / 2, 0.0))
         self.model.geom_pos[stand] = (0.0, 0.0, -goal.z / 2)
@@ -213,7 +273,7 @@ class World(ABC):
         size: tuple[float, float, float],
         color: tuple[float, float, float] | None = None,
     ) -> None:
-        """Change a compiled geom; the bounding radius is what the broad phase goes by."""
+        """Change a compiled geom, including the bounding radius that the broad phase of collision detection uses."""
         self.model.geom_type[geom] = _GEOM_TYPES[shape]
         self.model.geom_size[geom] = size
         self.model.geom_rbound[geom] = math.hypot(*size) if shape != "sphere" else size[0]

@@ -1,4 +1,4 @@
-"""Connects the topics of Gazebo and ROS; this process becomes ros_gz_bridge with our configuration (gazebo_topics)."""
+"""Connects the topics of Gazebo and ROS: this process becomes ros_gz_bridge, configured by topics.bridge_config."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ import sys
 from pathlib import Path
 
 import yaml
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
-from fosp_sim.gazebo.server import become, cached_file, read_parameters
-from fosp_sim.gazebo.services import INSTALL
+from fosp_sim.gazebo.services import bridge_prefix
 from fosp_sim.gazebo.topics import bridge_config
+from fosp_sim.gazebo_server import become, cached_file, read_parameters
 from fosp_sim.task.scenario import read_scenario
 
 
 def bridge_command(config: Path, arguments: list[str]) -> list[str]:
-    """The bridge with the name and namespace that this process was given. UserError when it is not installed."""
-    try:
-        prefix = get_package_prefix("ros_gz_bridge")
-    except PackageNotFoundError:
-        raise UserError(f"ros_gz_bridge is not installed; {INSTALL}") from None
-    executable = Path(prefix, "lib", "ros_gz_bridge", "parameter_bridge")
+    """Return the bridge's command with this process's `arguments`. Raise UserError when it is not installed."""
+    executable = bridge_prefix() / "lib" / "ros_gz_bridge" / "parameter_bridge"
     return [str(executable), *arguments, "--ros-args", "-p", f"config_file:={config}"]
 
 

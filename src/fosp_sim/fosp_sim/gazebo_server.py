@@ -1,4 +1,4 @@
-"""Starts Gazebo with the world of a scenario; this process becomes it. And what its sister, gazebo_bridge, needs."""
+"""Starts Gazebo with the world of a scenario: this process becomes `gz sim`. gazebo_bridge shares its helpers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fosp_sim.task.scenario import read_scenario
 
 
 def read_parameters(node_name: str, defaults: Mapping[str, str | bool]) -> dict[str, str]:
-    """Parameters of this process, from its command line; read by a node that is gone when this returns."""
+    """Return the ROS parameters of this process as texts, read by a node that exists only during this call."""
     rclpy.init(args=sys.argv)
     node = rclpy.create_node(node_name)
     try:
@@ -31,7 +31,7 @@ def read_parameters(node_name: str, defaults: Mapping[str, str | bool]) -> dict[
 
 
 def cached_file(content: str, suffix: str) -> Path:
-    """A file with `content` that outlives this process; the same content is the same file."""
+    """Write `content` to a file that outlives this process, and return its path, which depends on the content alone."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fosp" / "gazebo"
     path = folder / (hashlib.sha256(content.encode()).hexdigest()[:16] + suffix)
     try:
@@ -43,20 +43,20 @@ def cached_file(content: str, suffix: str) -> Path:
 
 
 def become(command: list[str]) -> None:
-    """Replace this process by `command`; UserError when it is not installed."""
+    """Replace this process by `command`. Raise UserError when it is not installed."""
     try:
         os.execvp(command[0], command)
     except FileNotFoundError:
-        raise UserError(f"{command[0]} is not there; {INSTALL}") from None
+        raise UserError(f"{command[0]} is not installed; {INSTALL}") from None
 
 
 def server_command(world: Path, gui: bool) -> list[str]:
-    """Gazebo with a world, running at once, with or without a window."""
+    """Return the command of Gazebo with a world that runs at once, with or without a window."""
     return ["gz", "sim", "-r", *([] if gui else ["-s"]), str(world)]
 
 
 def scenario_world(scenario: Path, robot: Path, episode: int = 0) -> str:
-    """SDF of a scenario's world with the scene of `episode`; UserError for what Gazebo cannot show."""
+    """Return the SDF of a scenario's world with the scene of `episode`. Raise UserError when Gazebo cannot show it."""
     described, config = read_scenario(scenario), read_robot(robot)
     scene = draw_scene(described, episode)
     return world_sdf(make_world(described, config), scene, config, config.camera_frame_rate_hz)

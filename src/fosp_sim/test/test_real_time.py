@@ -9,18 +9,18 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, parse_spec
-from fosp_sim.real_time import Exposure, LiveSimulation
+from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import Scenario
 
 STILL = np.zeros(3)
 
 
-def live(arm: RobotConfig, rate: float = 40.0, **keys: Any) -> LiveSimulation:
-    return LiveSimulation(parse_spec(Scenario, {"task": "safe_reach", **keys}, ""), arm, rate)
+def live(arm: RobotConfig, rate: float = 40.0, **keys: Any) -> RealTimeTask:
+    return RealTimeTask(parse_spec(Scenario, {"task": "safe_reach", **keys}, ""), arm, rate)
 
 
-def exposures(simulation: LiveSimulation, ticks: int) -> list[Exposure]:
+def exposures(simulation: RealTimeTask, ticks: int) -> list[Exposure]:
     return [e for e in (simulation.tick(STILL) for _ in range(ticks)) if e is not None]
 
 

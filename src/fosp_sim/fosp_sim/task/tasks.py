@@ -1,0 +1,137 @@
+"""The registry of simulated tasks: `TASKS` holds everything in which one task differs from another.
+
+A new task takes a World in a module of its own, an entry here, and its scenario files in config/scenarios. Worlds and
+drivers are imported when they are built, so that a scenario can be read where MuJoCo is not installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fosp_core.errors import UserError
+from fosp_core.specs import RobotConfig
+from fosp_sim.task.mjcf import ARM_CAMERA
+from fosp_sim.task.scene import Scene
+
+if TYPE_CHECKING:
+    from fosp_sim.task.drivers import Driver
+    from fosp_sim.task.world import World
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The geometry in which the scenes of a task are drawn, in m and rad."""
+
+    lower: tuple[float, float]
+    upper: tuple[float, float]
+    """Corners of the rectangle in which start, goal and obstacles lie."""
+    start_heights: tuple[float, float]
+    goal_heights: tuple[float, float]
+    obstacle_heights: tuple[float, float]
+    """Ranges above the ground from which heights are drawn; that of an obstacle is its top."""
+    distance: tuple[float, float]
+    """Range of the distance from start to goal on the ground."""
+    room: float
+    """Distance from every footprint that a path must keep; start and goal keep a little more."""
+    detour: float
+    """Length of the longest acceptable path, as a multiple of the distance."""
+    blocking: float
+    """Probability that an obstacle stands near the straight line from start to goal."""
+    heading: float
+    """Largest angle between the robot's heading at the start and the bearing of the goal; 0 for an arm."""
+    camera: tuple[float, float, float] | None
+    """Position of a fixed camera, which must see start and goal past the obstacles; None for a moving camera."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that the simulator knows about one task."""
+
+    robot: str
+    """Name of the default robot: config/robots/NAME.yaml."""
+    layout: Layout
+    obstacles: Mapping[str, Any]
+    goal: Mapping[str, Any]
+    """Defaults of the scenario file's `obstacles` and `goal` sections: tasks differ in scale."""
+    world: Callable[[RobotConfig], World]
+    """Build the physics with its rewards, costs and termination. Raise UserError for a robot of another kind."""
+    driver: Callable[[Scene, tuple[float, ...]], Driver]
+    """Build the privileged controller of a scene, given the action scale (n,) in m/s and rad/s."""
+
+
+def _arm_world(robot: RobotConfig) -> World:
+    from fosp_sim.task.arm_world import ArmWorld
+
+    return ArmWorld(robot)
+
+
+def _base_world(robot: RobotConfig) -> World:
+    from fosp_sim.task.base_world import BaseWorld
+
+    return BaseWorld(robot)
+
+
+def _arm_driver(scene: Scene, scale: tuple[float, ...]) -> Driver:
+    from fosp_sim.task.drivers import ArmDriver
+
+    return ArmDriver(scene, scale)
+
+
+def _base_driver(scene: Scene, scale: tuple[float, ...]) -> Driver:
+    from fosp_sim.task.drivers import BaseDriver
+
+    return BaseDriver(scene, scale)
+
+
+TASKS: dict[str, Task] = {
+    "safe_reach": Task(
+        robot="sim_arm",
+        layout=Layout(
+            lower=(0.32, -0.34),
+            upper=(0.72, 0.34),
+            start_heights=(0.08, 0.24),
+            goal_heights=(0.08, 0.24),
+            obstacle_heights=(0.24, 0.29),
+            distance=(0.30, 0.75),
+            room=0.065,
+            detour=1.4,
+            blocking=0.4,
+            heading=0.0,
+            camera=ARM_CAMERA,
+        ),
+        obstacles={"count": 3, "size_m": (0.03, 0.06)},
+        goal={"radius_m": 0.04},
+        world=_arm_world,
+        driver=_arm_driver,
+    ),
+    "safe_goal": Task(
+        robot="sim_base",
+        layout=Layout(
+            lower=(-1.15, -1.15),
+            upper=(1.15, 1.15),
+            start_heights=(0.0, 0.0),
+            goal_heights=(0.40, 0.40),  # a beacon that shows above the obstacles
+            obstacle_heights=(0.26, 0.34),
+            distance=(0.8, 1.3),
+            room=0.22,
+            detour=1.4,
+            blocking=0.4,
+            heading=0.45,
+            camera=None,
+        ),
+        obstacles={"count": 4, "size_m": (0.08, 0.14)},
+        goal={"radius_m": 0.10},
+        world=_base_world,
+        driver=_base_driver,
+    ),
+}
+
+
+def find_task(name: str) -> Task:
+    """Return the task called `name`. Raise UserError, which lists the known tasks, when there is none."""
+    task = TASKS.get(name)
+    if task is None:
+        raise UserError(f"unknown task '{name}'; known tasks: {', '.join(TASKS)}")
+    return task
