@@ -16,6 +16,7 @@ from tiny_bundle import write_tiny_bundle
 from fosp_bringup.interfaces import Interface, interfaces
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import MANAGER, MONITOR, Stack, default_bundle, stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_core.specs import read_robot
 
@@ -25,13 +26,14 @@ pytestmark = pytest.mark.timeout(180)
 def simulated(folder: Path) -> Stack:
     """A simulated arm with a recorder, on simulated time."""
     write_tiny_bundle(folder / "bundle", read_robot(robot_path("sim_arm")))
-    return stack(
+    options = StackOptions(
         bundle=folder / "bundle",
         recorder=folder / "bags",
         simulator="mujoco",
         scenario="safe_reach",
         use_sim_time=True,
     )
+    return stack(options)
 
 
 def seen(node: Any, name: str) -> Interface:
@@ -121,7 +123,7 @@ def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
     start_node("fosp_learner.bundle_receiver", *robot, "-p", f"folder:={tmp_path / 'received'}")
     learner = ("-p", f"bundle:={default_bundle('safe_reach')}", "-p", f"run:={tmp_path / 'run'}")
     start_node("fosp_learner.learner_node", *robot, *learner, "-p", "announce:=offer")
-    running = stack(
+    options = StackOptions(
         robot="sim_arm",
         bundle=tmp_path / "bundle",
         camera="file",
@@ -129,6 +131,7 @@ def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
         feedback="arm_reach",
         black_box=tmp_path / "box",
     )
+    running = stack(options)
     table = of_the_arm(simulated=False)
     expected = {**known(running, table), **{name: table[name] for name in ("learner_node", "bundle_receiver")}}
     # The learner records what somebody publishes: of this graph's topics not the robot's own, and no marks.
@@ -139,7 +142,7 @@ def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
 
 def test_so_do_those_of_the_nodes_with_a_person_in_place_of_a_model(graph: Any, wait_until: Callable[..., Any]) -> None:
     """The operator's guard has the monitor's name and enclave, and needs less."""
-    running = stack(robot="sim_arm", teleop="gamepad", feedback="arm_reach")
+    running = stack(StackOptions(robot="sim_arm", teleop="gamepad", feedback="arm_reach"))
     expected = known(running, of_the_arm(simulated=False))
     guard = expected.pop(MONITOR)
     with active(running, graph, wait_until):

@@ -13,6 +13,7 @@ from fosp_bringup.interfaces import OPERATOR, Interface, interfaces, managed, op
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.security_policy import robot_policy
 from fosp_bringup.stack import Stack, stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 
@@ -28,11 +29,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def stacks(bundle: Path, folder: Path) -> list[Stack]:
     common: dict[str, Any] = {"bundle": bundle, "recorder": folder, "namespace": "left"}
-    return [
-        stack(simulator="mujoco", scenario="safe_reach", **common),
-        stack(robot="sim_arm", teleop="spacemouse", recorder=folder, namespace="left"),
-        stack(robot="sim_arm", camera="file", camera_path=folder, feedback="arm_reach", **common),
+    some = [
+        StackOptions(simulator="mujoco", scenario="safe_reach", **common),
+        StackOptions(robot="sim_arm", teleop="spacemouse", recorder=folder, namespace="left"),
+        StackOptions(robot="sim_arm", camera="file", camera_path=folder, feedback="arm_reach", **common),
     ]
+    return [stack(options) for options in some]
 
 
 def read_policy(text: str) -> dict[str, Interface]:
