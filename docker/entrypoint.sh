@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sources ROS and the workspace, then becomes the command.
+# Source ROS and the workspace, then run the command in place of this shell.
 set -eo pipefail
 source /opt/ros/jazzy/setup.bash
 source /opt/fosp/setup.bash

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Exit 0 when the service does its work: `healthy.sh graph` (every node is active), `healthy.sh topic NAME`
-# (it is published), `healthy.sh node NAME` (it is there).
+# Exit with 0 when a service is healthy: `healthy.sh graph` (every node is active), `healthy.sh topic NAME` (something
+# publishes it), `healthy.sh node NAME` (the node is in the graph).
 set -eo pipefail
 source /opt/ros/jazzy/setup.bash
 source /opt/fosp/setup.bash

@@ -1,9 +1,9 @@
-# Sourced, not run: the environment of a checkout. Everything runs from src/ (only fosp_msgs needs a build).
-# On a robot with ROS 2 from apt use colcon's own install/setup.bash instead.
+# The environment of a checkout, to be sourced. Everything runs from src/; only fosp_msgs needs a build.
+# On a robot with ROS 2 from apt source colcon's install/setup.bash instead.
 fosp_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 fosp_python=$(ls -d "$fosp_root"/.venv/lib/python3.* | head -1)
 fosp_python=${fosp_python##*/}
-# The ROS wheels re-execute Python once and leave these behind; another environment's values break ours.
+# The ROS wheels restart Python once and set these variables; values of another environment break this one.
 unset _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONHOME
 export VIRTUAL_ENV=$fosp_root/.venv
 export PATH=$VIRTUAL_ENV/bin:$PATH

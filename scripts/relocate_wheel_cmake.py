@@ -1,7 +1,7 @@
 """Point the CMake files of the ROS wheels at this machine's Python and numpy headers.
 
-The wheels were built elsewhere and remember that machine's include folders; without this, building
-`fosp_msgs` against them fails. Harmless to run twice.
+The wheels were built on another machine and name its include folders, so building `fosp_msgs` against them would fail.
+Running this script again changes nothing.
 """
 
 import re

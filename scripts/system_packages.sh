@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Name the Debian/Ubuntu packages that are missing; install them when root, else print the one command to run.
+# Install the Debian or Ubuntu packages that are missing when run as root; otherwise print the command that installs them.
 set -eu
 packages=(libegl1 libgl1 libgl1-mesa-dri libusb-1.0-0 gcc g++ make)
-# `ign sdf` checks the worlds for Gazebo; Ubuntu has none, and without it the tests that ask it are skipped.
+# `ign sdf` checks the worlds for Gazebo. Ubuntu has no such package; without it the tests that need it are skipped.
 if [ "$(id -u)" -eq 0 ] && grep -q '^ID=debian' /etc/os-release; then
     packages+=(ignition-tools libsdformat-dev sdformat-sdf)
 fi

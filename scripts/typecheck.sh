@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# mypy --strict over every package.
+# Run mypy --strict over every package.
 set -eu
 cd "$(dirname "$0")/.."
 packages=()

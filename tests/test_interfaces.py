@@ -15,8 +15,8 @@ from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.interfaces import Interface, interfaces
 from fosp_bringup.paths import robot_path
-from fosp_bringup.security_policy import read_policy, robot_policy
 from fosp_bringup.stack import MANAGER, MONITOR, Stack, default_bundle, stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_core.specs import read_robot
 
@@ -26,13 +26,14 @@ pytestmark = pytest.mark.timeout(180)
 def simulated(folder: Path) -> Stack:
     """A simulated arm with a recorder, on simulated time."""
     write_tiny_bundle(folder / "bundle", read_robot(robot_path("sim_arm")))
-    return stack(
+    options = StackOptions(
         bundle=folder / "bundle",
         recorder=folder / "bags",
         simulator="mujoco",
         scenario="safe_reach",
         use_sim_time=True,
     )
+    return stack(options)
 
 
 def seen(node: Any, name: str) -> Interface:
@@ -95,19 +96,20 @@ def known(described: Stack, table: Mapping[str, Interface]) -> dict[str, Interfa
     return {**expected, MANAGER: replace(expected[MANAGER], calls=called)}
 
 
-def of_a_robot() -> dict[str, Interface]:
-    """The table of the arm, as if it were a real one: without a simulator, on the computer's own time."""
-    return {name: part.resolved(name, "") for name, part in interfaces(read_robot(robot_path("sim_arm"))).items()}
+def of_the_arm(simulated: bool) -> dict[str, Interface]:
+    """The table of the arm; without the simulator as if it were a real one, on the computer's own time."""
+    table = interfaces(read_robot(robot_path("sim_arm")), simulated)
+    return {name: part.resolved(name, "") for name, part in table.items()}
 
 
-def test_the_policy_of_each_node_lists_exactly_what_it_says_and_hears(
+def test_the_interface_of_each_node_lists_exactly_what_it_says_and_hears(
     graph: Any, tmp_path: Path, wait_until: Callable[..., Any]
 ) -> None:
     running = simulated(tmp_path)
-    policy = {path.strip("/"): allowed for path, allowed in read_policy(robot_policy("sim_arm")).items()}
+    table = of_the_arm(simulated=True)
     with active(running, graph, wait_until):
         # The recorder subscribes to what somebody publishes; marks come from an operator only.
-        hold(graph.node, wait_until, known(running, policy), {"recorder_node": frozenset({"/fosp/mark"})})
+        hold(graph.node, wait_until, known(running, table), {"recorder_node": frozenset({"/fosp/mark"})})
 
 
 def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
@@ -121,7 +123,7 @@ def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
     start_node("fosp_learner.bundle_receiver", *robot, "-p", f"folder:={tmp_path / 'received'}")
     learner = ("-p", f"bundle:={default_bundle('safe_reach')}", "-p", f"run:={tmp_path / 'run'}")
     start_node("fosp_learner.learner_node", *robot, *learner, "-p", "announce:=offer")
-    running = stack(
+    options = StackOptions(
         robot="sim_arm",
         bundle=tmp_path / "bundle",
         camera="file",
@@ -129,7 +131,8 @@ def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
         feedback="arm_reach",
         black_box=tmp_path / "box",
     )
-    table = of_a_robot()
+    running = stack(options)
+    table = of_the_arm(simulated=False)
     expected = {**known(running, table), **{name: table[name] for name in ("learner_node", "bundle_receiver")}}
     # The learner records what somebody publishes: of this graph's topics not the robot's own, and no marks.
     silent = frozenset({"/joint_states", "/tool_pose", "/fosp/mark"})
@@ -139,8 +142,8 @@ def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
 
 def test_so_do_those_of_the_nodes_with_a_person_in_place_of_a_model(graph: Any, wait_until: Callable[..., Any]) -> None:
     """The operator's guard has the monitor's name and enclave, and needs less."""
-    running = stack(robot="sim_arm", teleop="gamepad", feedback="arm_reach")
-    expected = known(running, of_a_robot())
+    running = stack(StackOptions(robot="sim_arm", teleop="gamepad", feedback="arm_reach"))
+    expected = known(running, of_the_arm(simulated=False))
     guard = expected.pop(MONITOR)
     with active(running, graph, wait_until):
         hold(graph.node, wait_until, expected, {"teleop_node": frozenset({"/spacenav/joy"})})

@@ -14,6 +14,7 @@ import pytest
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.stack import Stack, stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_core.specs import read_robot
 
@@ -73,13 +74,14 @@ def stamp(message: Any) -> float:
 @pytest.fixture
 def arm_stack(tmp_path: Path) -> Stack:
     write_tiny_bundle(tmp_path / "bundle", read_robot(ROBOT), policy_action=[0.0, 0.6, 0.0])
-    return stack(
+    options = StackOptions(
         bundle=tmp_path / "bundle",
         simulator="mujoco",
         scenario="safe_reach",
         recorder=tmp_path / "bags",
         auto_reset=False,
     )
+    return stack(options)
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ pytest.importorskip("launch_ros", reason="launch_ros comes with an apt-installed
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.stack import Process, Stack, stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 
 ROOT = Path(__file__).parents[1]
 LAUNCH_NAMES = {"bundle": "model", "recorder": "record"}
-"""Argument of stack() -> launch argument, where they differ."""
+"""Field of StackOptions -> launch argument, where they differ."""
 
 
 @pytest.fixture
@@ -91,6 +92,13 @@ def described(process: Process, running: Stack) -> dict[str, Any]:
     }
 
 
+def as_text(value: Any) -> str:
+    """An option as a launch argument says it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ":".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def plain(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else value
 
@@ -108,7 +116,7 @@ CASES = [
     ("real_robot.launch.py", "diff_drive", {**MODEL, **BASE, "learner": "run"}),
     ("record.launch.py", "sim_arm", {**RECORD, **ARM}),
     ("record.launch.py", "diff_drive", {**RECORD, **BASE}),
-    ("finetune.launch.py", "sim_arm", {**FINETUNE, **ARM, "offline": "images:images"}),
+    ("finetune.launch.py", "sim_arm", {**FINETUNE, **ARM, "offline": (Path("images"), Path("images"))}),
     ("finetune.launch.py", "diff_drive", {**FINETUNE, **BASE}),
 ]
 FOLDERS = ("bundle", "black_box", "camera_path", "recorder", "learner", "params_file")
@@ -125,10 +133,10 @@ def test_a_launch_file_starts_each_node_as_the_stack_describes_it(
     (tmp_path / "params.yaml").write_text("/**: {ros__parameters: {heartbeat_timeout_s: 0.3}}\n")
     write_tiny_bundle(tmp_path / "bundle", read_robot(ROOT / "config" / "robots" / f"{robot}.yaml"))
     options = {**COMMON, **given}
-    options |= {name: str(tmp_path / options[name]) for name in FOLDERS if name in options}
-    running = stack(**options)
+    options |= {name: tmp_path / options[name] for name in FOLDERS if name in options}
+    running = stack(StackOptions(**options))
     arguments = {
-        LAUNCH_NAMES.get(name, name): str(value).lower() if isinstance(value, bool) else value
+        LAUNCH_NAMES.get(name, name): as_text(value)
         for name, value in options.items()
         if name not in DEFAULTS.get(file, ())
     }

@@ -24,6 +24,7 @@ from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import Process, Stack, stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
@@ -83,7 +84,7 @@ class GraphUnderFault:
         self.directory = directory
         self.box_directory = directory / "black_box"
         write_tiny_bundle(directory / "bundle", self.robot, policy_action=POLICY_ACTION)
-        described = stack(
+        options = StackOptions(
             bundle=directory / "bundle",
             robot=str(directory / "robot.yaml"),
             simulator="mujoco",
@@ -91,8 +92,9 @@ class GraphUnderFault:
             auto_reset=False,
             use_respawn=True,
             use_sim_time=simulated_time,
-            black_box=self.box_directory if black_box else "",
+            black_box=self.box_directory if black_box else None,
         )
+        described = stack(options)
         fields = {name: getattr(described, name) for name in described.__dataclass_fields__}
         self._log = (directory / "graph.log").open("w")
         self.supervisor = Supervisor(RelayedStack(**fields), write=self._write, colour=False)

@@ -1,10 +1,9 @@
-"""The stack (stack.py) as launch_ros actions. Only `ros2 launch` imports this: nothing at run time needs launch."""
+"""The stack of stack.py as launch_ros actions. Only launch files import this module: no node needs launch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
@@ -13,15 +12,13 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
 from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Process, Stack, enclave, settings, stack
-from fosp_core.errors import UserError
+from fosp_bringup.stack_options import NOTHING, parse_options
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from fosp_sim.gazebo.services import require_gazebo
 from launch import LaunchContext, LaunchDescription
 
-NOTHING = "none"
-"""In place of a folder; `ros2 launch` takes no empty values."""
 Arguments = Mapping[str, tuple[str, str]]
-"""Name -> (default, description) of launch arguments."""
+"""Launch argument -> (default, description)."""
 
 COMMON: Arguments = {
     "namespace": ("", "ROS namespace of the stack; empty: none."),
@@ -34,25 +31,20 @@ COMMON: Arguments = {
     "shadow": ("", f"Judge without gating: only if it says '{SHADOW_PHRASE}'."),
     "black_box": ("~/.ros/fosp_black_box", f"Folder for the 30 s before every stop; {NOTHING}: nothing is kept."),
 }
-_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring")
 _RENAMED = {"model": "bundle", "record": "recorder"}
-"""Launch argument -> argument of stack(), where they differ."""
+"""Launch argument -> field of StackOptions, where the names differ."""
 
 
 def launch_description(arguments: Arguments) -> LaunchDescription:
-    """Declares `arguments` and COMMON, all of them arguments of stack(), and runs the stack that they describe."""
-    declared = {**arguments, **COMMON, **arguments}  # its own first: that is how `--show-args` tells of them
+    """Declare `arguments` and COMMON, which are the options of a stack, and run the stack that they describe."""
+    declared = {**arguments, **COMMON, **arguments}  # the launch file's own first, also in what `--show-args` prints
 
     def start(context: LaunchContext) -> list[Any]:
-        given = {name: LaunchConfiguration(name).perform(context) for name in declared}
-        values = {
-            _RENAMED.get(name, name): _flag(name, value) if name in _FLAGS else value for name, value in given.items()
-        }
-        box = given["black_box"]
-        if values.get("simulator") == "gazebo":
+        given = {_RENAMED.get(name, name): LaunchConfiguration(name).perform(context) for name in declared}
+        options = parse_options(given)
+        if options.simulator == "gazebo":
             require_gazebo()
-        values["black_box"] = "" if box == NOTHING else str(Path(box).expanduser())
-        return actions(stack(**values))  # type: ignore[arg-type]
+        return actions(stack(options))
 
     return LaunchDescription(
         [
@@ -66,7 +58,7 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
 
 
 def actions(described: Stack) -> list[Any]:
-    """One Node action per process; any that dies for good takes the whole launch down."""
+    """Return one Node action per process; a process that dies for good takes the whole launch down."""
     missing = {name: value for name, value in settings().items() if name not in os.environ}
     return [
         *(SetEnvironmentVariable(name, value) for name, value in missing.items()),
@@ -95,14 +87,8 @@ def _node(process: Process, described: Stack) -> Node:
 
 
 def _typed(parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
-    """Text stays text: launch_ros would make a number of a serial number."""
+    """Return the parameters with their types: launch_ros would take a serial number for a number."""
     return {
         name: TypedParameter(value, value_type=str) if isinstance(value, str) else value
         for name, value in parameters.items()
     }
-
-
-def _flag(name: str, value: str) -> bool:
-    if value.lower() not in ("true", "false"):
-        raise UserError(f"{name} must be true or false, got '{value}'")
-    return value.lower() == "true"

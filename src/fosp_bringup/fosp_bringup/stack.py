@@ -1,4 +1,4 @@
-"""The stack, described once: which processes, with which parameters. Launch files and `fosp up` both run this."""
+"""The stack as data: its processes and their parameters. Launch files and `fosp up` both run this description."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from fosp_bringup.parameter_file import check_parameter_file
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
+from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file
 from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, read_robot, read_yaml
-from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
-Simulator = Literal["mujoco", "gazebo", "none"]
-CAMERAS = ("simulated", "file", *DEVICES, "none")
-SIMULATORS: tuple[Simulator, ...] = ("mujoco", "gazebo", "none")
-LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 ParameterValue = str | bool | int | float | list[str]
 
 MOST_RESPAWNS = 5
-"""A process that keeps dying ends the stack, or is let go where the robot goes on without it."""
+"""A process that died more often ends the stack, or is given up where the robot goes on without it."""
 MANAGER = "lifecycle_manager"
 MONITOR = "safety_monitor_node"
 
@@ -35,36 +29,36 @@ class Process:
     """One node in a process of its own."""
 
     name: str
-    """Of the node."""
+    """Name of the node."""
     package: str
     module: str
-    """For `python -m`; the package installs it as lib/PACKAGE/EXECUTABLE, too."""
+    """Module for `python -m`; the package installs it as lib/PACKAGE/EXECUTABLE, too."""
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     managed: bool = True
-    """A lifecycle node that the manager brings up."""
+    """The lifecycle manager brings this node up."""
     is_robot: bool = False
-    """Stands for the robot: it outlives the others, so that they can bring it to a stop."""
+    """The process stands for the robot: it outlives the others, so that they can bring it to a stop."""
     dispensable: bool = False
-    """The robot goes on without it: it is started anew when it died, and when it dies again and again it is let go."""
+    """The robot goes on without this process: it is started anew when it dies, up to MOST_RESPAWNS times."""
     respawn: bool = False
-    """May be started anew when it died, if that is asked for; the stack ends with any other process."""
+    """With use_respawn the process is started anew when it dies; the death of any other process ends the stack."""
     executable: str = ""
-    """The node's name where it is empty."""
+    """Name of the installed executable; empty where it is the node's name."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """All processes, and what they have in common. Managed ones are in the order of bring-up, the monitor last."""
+    """All processes of a graph, and their common settings. Managed ones are in bring-up order, the monitor last."""
 
     processes: tuple[Process, ...]
     namespace: str = ""
     log_level: str = "info"
     params_file: Path | None = None
-    """ROS parameter file; what it says wins over the parameters of the processes."""
+    """ROS parameter file; its values win over the parameters of the processes."""
     use_respawn: bool = False
 
     def ros_arguments(self, process: Process) -> list[str]:
-        """Command line of one process after its executable."""
+        """Return the command line of one process after its executable."""
         arguments = ["--ros-args", "-r", f"__node:={process.name}", "--log-level", self.log_level]
         arguments += ["--enclave", enclave(process.name, self.namespace)]
         if self.namespace:
@@ -76,142 +70,124 @@ class Stack:
         return arguments
 
     def respawns(self, process: Process) -> bool:
+        """Return whether the process is started anew when it dies."""
         return process.dispensable or (self.use_respawn and process.respawn)
 
 
 def enclave(name: str, namespace: str = "") -> str:
-    """Of a node in the SROS2 keystore, where security is switched on; each has its own."""
+    """Return the path of a node's own enclave in the SROS2 keystore; it is used where security is switched on."""
     return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 
 def settings() -> dict[str, str]:
-    """Environment variables that every process of the graph needs, and every process that listens to it."""
+    """Return the environment variables that every process of the graph, and every listener to it, needs."""
     return {
-        # No shared memory: a process killed inside of it blocks publish() in all others for up to 3 s (measured: 7 of
-        # 50 SIGKILLs), the command stream's included; over UDP none did. And with the default sizes images get lost.
-        # Where the discovery range is LOCALHOST, rmw_fastrtps brings shared memory back, whatever is said here.
+        # No shared memory: a process that is killed while it holds a segment can block publish() in all others for
+        # seconds, the command stream included. The sizes: with the default ones images get lost.
+        # Where the discovery range is LOCALHOST, rmw_fastrtps uses shared memory whatever is set here.
         "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4?max_msg_size=65KB&sockets_size=4MB",
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(share() / "config" / "fastdds.xml"),
-        # One thread for each node's maths: more would fight for the cores that the command stream needs.
+        # One thread for the computations of each node: more would compete for the cores of the command stream.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        # Lines as they come, also into a pipe.
+        # Each log line is passed on at once, also into a pipe.
         "PYTHONUNBUFFERED": "1",
         "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
     }
 
 
 def environment() -> dict[str, str]:
-    """The whole environment of a process of the stack: our settings, except where the caller's own say otherwise."""
+    """Return the whole environment of a process of the stack; variables that the caller has set win over settings()."""
     return {**settings(), **os.environ}
 
 
 def default_bundle(task: str) -> Path:
-    """The bundle that is shipped for a task."""
+    """Return the folder of the bundle that is shipped for a task."""
     return share() / "models" / task
 
 
-def stack(
-    *,
-    bundle: Path | str = "",
-    robot: str = "",
-    simulator: str = "none",
-    scenario: str = "",
-    camera: str = "none",
-    camera_path: Path | str = "",
-    feedback: str = "",
-    teleop: str = "",
-    recorder: Path | str = "",
-    namespace: str = "",
-    use_sim_time: bool = False,
-    params_file: Path | str = "",
-    autostart: bool = True,
-    use_respawn: bool = False,
-    log_level: str = "info",
-    auto_reset: bool = True,
-    shadow: str = "",
-    black_box: Path | str = "",
-    exploring: bool = False,
-    learner: Path | str = "",
-    learner_config: Path | str = "",
-    offline: str = "",
-) -> Stack:
-    """The stack of one robot, or of a simulated one.
+def stack(options: StackOptions) -> Stack:
+    """Return the stack of one robot, or of a simulated one.
 
-    `robot`: name in config/robots or path; empty: the scenario's. `bundle`: folder; empty: the one shipped for the
-    scenario's task. `simulator`: mujoco, gazebo or none; `scenario`: name in config/scenarios or path, for a simulator.
-    `camera`: simulated, file (`camera_path`: a bag, a folder of images or a RealSense recording), realsense or opencv
-    (a camera_node for each camera of the robot file), or none (a driver that is running already). `feedback`: rules of
-    fosp/feedback, a name in config/feedback or path; empty: a simulator or another node publishes it. `teleop`: the
-    operator's device, a name in config/teleop or path: a person drives, without a bundle, through the monitor's checks
-    that need none. `recorder`: folder for bags; empty: nothing is recorded. `auto_reset`: the simulator begins episodes
-    by itself. `shadow`: the safety monitor judges without gating, if it is the phrase SHADOW_PHRASE. `black_box`: a
-    folder for what happened before every stop; empty: nothing is kept. `exploring`: the policy draws its actions
-    (policy_node/exploring changes it at any time). `learner`: folder of a fine-tuning run; empty: nothing is learned.
-    `learner_config`: YAML of FinetuneConfig; `offline`: folders of the data that the bundle was trained on, separated
-    by ':'. Everything is checked here; UserError says what is wrong before any process is started.
+    Every robot, bundle, scenario and file is read and checked here: UserError says what is wrong before any process
+    is started.
     """
-    for value, name, allowed in (
-        (simulator, "simulator", SIMULATORS),
-        (camera, "camera", CAMERAS),
-        (log_level, "log_level", LOG_LEVELS),
-    ):
-        if value not in allowed:
-            raise UserError(f"{name} must be one of {', '.join(allowed)}, got '{value}'")
-    if shadow not in ("", SHADOW_PHRASE):
-        raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
-    if params_file:
-        check_parameter_file(Path(params_file), MONITOR, shadow)
+    if options.params_file is not None:
+        check_parameter_file(options.params_file, MONITOR, options.shadow)
     processes: list[Process] = []
-    if simulator != "none":
-        use_sim_time = use_sim_time or simulator == "gazebo"
-        robot, bundle, processes = _simulated(simulator, robot, bundle, scenario, use_sim_time, auto_reset)
-        camera = "simulated" if camera == "none" else camera
-    if (camera == "simulated") != (simulator != "none"):
-        raise UserError(f"camera '{camera}' does not go with simulator '{simulator}'")
-    if not robot:
+    if options.simulator is not None:
+        options, processes = _simulated(options)
+    if (options.camera == "simulated") != (options.simulator is not None):
+        raise UserError(f"camera '{options.camera}' does not go with simulator '{options.simulator or NOTHING}'")
+    if not options.robot:
         raise UserError("robot must be given: a name in config/robots or a path")
-    robot_file = robot_path(robot).resolve()
-    robot_config = read_robot(robot_file)
-    processes += _camera(camera, str(camera_path), robot_config)
-    last: Process
-    if teleop:
-        driving, last = _operated(teleop, robot_file, robot_config)
+    robot_file = robot_path(options.robot).resolve()
+    robot = read_robot(robot_file)
+    processes += _camera(options.camera, options.camera_path, robot)
+    if options.teleop:
+        driving, last = _operated(options.teleop, robot_file, robot)
     else:
-        driving, last = _decided(_checked_bundle(Path(bundle), robot_config), robot_file, shadow, exploring)
-        if learner:
-            model = {name: last.parameters[name] for name in ("bundle", "robot")}
-            driving.append(_learner(Path(learner), model, str(learner_config), offline))
-    processes += [*driving, *_feedback(feedback, simulator, robot_file)]
-    if recorder:
-        out: dict[str, ParameterValue] = {"out": str(Path(recorder).absolute()), "robot": str(robot_file)}
-        if scenario:
-            out["task"] = _task(scenario)
-        processes.append(Process("recorder_node", "fosp_recording", "fosp_recording.recorder_node", out, respawn=True))
-    if black_box:
-        processes.append(_black_box(Path(black_box), robot_file, robot_config, None if teleop else Path(bundle)))
+        driving, last = _decided(_checked_bundle(options.bundle, robot), robot_file, options)
+    processes += driving
+    if options.feedback:
+        processes.append(_feedback(options.feedback, options.simulator, robot_file))
+    if options.recorder:
+        processes.append(_recorder(options.recorder, options.scenario, robot_file))
+    if options.black_box:
+        processes.append(_black_box(options.black_box, robot_file, robot, None if options.teleop else options.bundle))
     processes.append(last)
-    processes.append(_manager(processes, autostart, use_respawn))
-    if use_sim_time:
+    processes.append(_manager(processes, options.autostart, options.use_respawn))
+    if options.use_sim_time:
         processes = [_on_simulated_time(process) for process in processes]
-    path = Path(params_file).resolve() if params_file else None
-    return Stack(tuple(processes), namespace, log_level, path, use_respawn)
+    params_file = options.params_file.resolve() if options.params_file else None
+    return Stack(tuple(processes), options.namespace, options.log_level, params_file, options.use_respawn)
 
 
-def _decided(bundle: Path, robot_file: Path, shadow: str, exploring: bool) -> tuple[list[Process], Process]:
-    """The model's nodes, and the monitor that judges what they propose."""
+def _simulated(options: StackOptions) -> tuple[StackOptions, list[Process]]:
+    """Return the options, completed by those of the scenario, and the processes of the simulated robot."""
+    from fosp_sim.task.scenario import read_scenario
+
+    if not options.scenario:
+        raise UserError("a simulator needs a scenario: a name in config/scenarios or a path")
+    scenario_file = scenario_path(options.scenario).resolve()
+    described = read_scenario(scenario_file)
+    robot_file = robot_path(options.robot or described.robot).resolve()
+    options = replace(
+        options,
+        robot=str(robot_file),
+        bundle=options.bundle or default_bundle(described.task),
+        camera=options.camera or "simulated",
+        use_sim_time=options.use_sim_time or options.simulator == "gazebo",
+    )
+    parameters: dict[str, ParameterValue] = {"scenario": str(scenario_file), "robot": str(robot_file)}
+    if options.simulator == "gazebo":
+        if described.obstacles.motion != "static":
+            raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
+        return options, _gazebo(parameters, options.auto_reset)
+    parameters |= {
+        "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,
+        "publish_clock": options.use_sim_time,
+        "auto_reset": options.auto_reset,
+    }
+    return options, [_simulator("sim_node", parameters)]
+
+
+def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[list[Process], Process]:
+    """Return the model's nodes, and the monitor that judges what they propose."""
     model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
-    policy = {**model, "exploring": True} if exploring else model
+    policy = {**model, "exploring": True} if options.exploring else model
     nodes = [
         Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
         Process("policy_node", "fosp_policy", "fosp_policy.policy_node", policy, respawn=True),
     ]
-    judged = {**model, "shadow": shadow} if shadow else model
+    if options.learner:
+        nodes.append(_learner(options.learner, model, options.learner_config, options.offline))
+    judged = {**model, "shadow": options.shadow} if options.shadow else model
     return nodes, Process(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", judged)
 
 
 def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[Process], Process]:
-    """A person in place of the model, and the monitor's checks that need no model, under the monitor's name."""
+    """Return the operator's node, and the guard that runs the monitor's model-free checks under the monitor's name."""
     from fosp_policy.teleoperation import read_mapping
 
     mapping = teleop_path(teleop).resolve()
@@ -228,34 +204,8 @@ def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[P
     return [Process("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)], guard
 
 
-def _simulated(
-    simulator: str, robot: str, bundle: Path | str, scenario: str, use_sim_time: bool, auto_reset: bool
-) -> tuple[str, Path | str, list[Process]]:
-    """Robot, bundle and processes of a simulated robot; what is not given comes from the scenario."""
-    from fosp_sim.task.scenario import read_scenario
-
-    if not scenario:
-        raise UserError("a simulator needs a scenario: a name in config/scenarios or a path")
-    scenario_file = scenario_path(scenario).resolve()
-    described = read_scenario(scenario_file)
-    robot_file = robot_path(robot or described.robot).resolve()
-    parameters: dict[str, ParameterValue] = {"scenario": str(scenario_file), "robot": str(robot_file)}
-    if simulator == "gazebo":
-        processes = _gazebo(parameters, auto_reset)
-        if described.obstacles.motion != "static":
-            raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
-    else:
-        parameters |= {
-            "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,
-            "publish_clock": use_sim_time,
-            "auto_reset": auto_reset,
-        }
-        processes = [_simulator("sim_node", parameters)]
-    return str(robot_file), bundle or default_bundle(described.task), processes
-
-
 def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[Process]:
-    """Gazebo itself, its bridge to ROS, and the node that makes a robot of it; the clock is Gazebo's."""
+    """Return Gazebo, its bridge to ROS, and the node that makes a robot of it; the clock is Gazebo's."""
     node = {**parameters, "auto_reset": auto_reset, "use_sim_time": True}
     return [
         _simulator("gazebo_server", parameters),
@@ -268,52 +218,53 @@ def _simulator(name: str, parameters: Mapping[str, ParameterValue]) -> Process:
     return Process(name, "fosp_sim", f"fosp_sim.{name}", parameters, managed=False, is_robot=True)
 
 
-def _task(scenario: str) -> str:
-    """What the bags say that they show: a bundle trained on them can then be evaluated on scenarios of that task."""
-    from fosp_sim.task.scenario import read_scenario
-
-    return read_scenario(scenario_path(scenario)).task
-
-
-def _checked_bundle(bundle: Path, robot: RobotConfig) -> Path:
+def _checked_bundle(bundle: Path | None, robot: RobotConfig) -> Path:
     from fosp_core.bundle.bundle import verify_bundle
 
-    if bundle == Path():
+    if bundle is None:
         raise UserError("bundle must be given: a model bundle folder")
     verify_bundle(bundle, robot)
     return bundle.resolve()
 
 
-def _feedback(rules: str, simulator: str, robot_file: Path) -> list[Process]:
-    if not rules:
-        return []
-    if simulator != "none":
+def _feedback(rules: str, simulator: str | None, robot_file: Path) -> Process:
+    if simulator is not None:
         raise UserError("feedback is for robots: the simulator publishes fosp/feedback itself")
     from fosp_recording.feedback_rules import read_feedback_config
 
     path = feedback_path(rules).resolve()
     read_feedback_config(path)
     parameters: dict[str, ParameterValue] = {"rules": str(path), "robot": str(robot_file)}
-    return [Process("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)]
+    return Process("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)
 
 
-def _camera(camera: str, path: str, robot: RobotConfig) -> list[Process]:
+def _recorder(out: Path, scenario: str | None, robot_file: Path) -> Process:
+    """Return the recorder; its bags name the scenario's task, on which a bundle trained on them can be evaluated."""
+    parameters: dict[str, ParameterValue] = {"out": str(out.absolute()), "robot": str(robot_file)}
+    if scenario:
+        from fosp_sim.task.scenario import read_scenario
+
+        parameters["task"] = read_scenario(scenario_path(scenario)).task
+    return Process("recorder_node", "fosp_recording", "fosp_recording.recorder_node", parameters, respawn=True)
+
+
+def _camera(camera: str | None, path: Path | None, robot: RobotConfig) -> list[Process]:
     """The camera nodes: of a recording, one that stands for the first camera; else one for each of the robot."""
     if camera in DEVICES:
         if not any(device.source == camera for device in robot.cameras):
             raise UserError(f"camera '{camera}': robot '{robot.name}' lists no camera with source {camera}")
         rate_hz = robot.camera_frame_rate_hz
         return [_camera_node(device.node_parameters(rate_hz), f"{device.name}_node") for device in robot.cameras]
-    if camera != "file":
+    if camera != "file" or path is None:
         return []
-    source = recording_type(Path(path)) if path else ""
+    source = recording_type(path)
     if not source:
         raise UserError(
             f"camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording; got '{path}'"
         )
     return [
         _camera_node(
-            {"source": source, "path": str(Path(path).resolve()), "rate_hz": robot.camera_frame_rate_hz}, "camera_node"
+            {"source": source, "path": str(path.resolve()), "rate_hz": robot.camera_frame_rate_hz}, "camera_node"
         )
     ]
 
@@ -325,7 +276,10 @@ def _camera_node(parameters: Mapping[str, ParameterValue], name: str) -> Process
 
 
 def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | None) -> Process:
-    """Not managed: it remembers what happens while the graph comes up, too. Images: the bundle's, or the robot's."""
+    """Return the black box for the cameras of the bundle, or of the robot where a person drives.
+
+    It is not managed, so that it remembers the bring-up, too.
+    """
     own = [topics.of_camera(topics.COLOR_IMAGE, camera.name) for camera in robot.cameras]
     cameras = [camera.topic for camera in read_manifest(bundle).observation.cameras] if bundle else own
     parameters: dict[str, ParameterValue] = {
@@ -337,20 +291,19 @@ def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | N
     return Process("black_box_node", "fosp_recording", module, parameters, managed=False, respawn=True)
 
 
-def _learner(run: Path, model: Mapping[str, ParameterValue], config: str, offline: str) -> Process:
-    """The learner; the robot goes on without it."""
-    folders = [Path(folder).absolute() for folder in offline.split(":") if folder]
-    for folder in folders:
+def _learner(run: Path, model: Mapping[str, ParameterValue], config: Path | None, offline: tuple[Path, ...]) -> Process:
+    """Return the learner; the robot goes on without it."""
+    for folder in offline:
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder of bags (offline)")
-    if config:
-        read_yaml(Path(config))
+            raise UserError(f"{folder.absolute()}: no such folder of bags (offline)")
+    if config is not None:
+        read_yaml(config)
     parameters: dict[str, ParameterValue] = {
         **model,
         "run": str(run.absolute()),
         "cache": str(Path("runs/cache").absolute()),
-        "offline": [str(folder) for folder in folders] or [""],
-        "config": str(Path(config).resolve()) if config else "",
+        "offline": [str(folder.absolute()) for folder in offline] or [""],
+        "config": str(config.resolve()) if config else "",
     }
     return Process(
         "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True
@@ -367,7 +320,7 @@ def _manager(processes: list[Process], autostart: bool, use_respawn: bool) -> Pr
 
 
 def _on_simulated_time(process: Process) -> Process:
-    """The simulator makes the time; all others read it."""
+    """Return the process with the parameter use_sim_time, unless it stands for the robot and publishes the time."""
     if process.is_robot:
         return process
     return replace(process, parameters={**process.parameters, "use_sim_time": True})

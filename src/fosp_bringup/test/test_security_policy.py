@@ -1,17 +1,19 @@
-"""The SROS2 policies that are shipped: those of the code, one enclave per process, nothing for all."""
+"""SROS2 policies as they are generated: the table of interfaces, one enclave per process, nothing for all."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from tiny_bundle import write_tiny_bundle
 
-from fosp_bringup.interfaces import OPERATOR, managed
+from fosp_bringup.interfaces import OPERATOR, Interface, interfaces, managed, operator_interface
 from fosp_bringup.paths import robot_path, share
-from fosp_bringup.security_policy import policy_folder, read_policy, robot_policy
+from fosp_bringup.security_policy import robot_policy
 from fosp_bringup.stack import Stack, stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 
@@ -27,18 +29,44 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def stacks(bundle: Path, folder: Path) -> list[Stack]:
     common: dict[str, Any] = {"bundle": bundle, "recorder": folder, "namespace": "left"}
-    return [
-        stack(simulator="mujoco", scenario="safe_reach", **common),
-        stack(robot="sim_arm", teleop="spacemouse", recorder=folder, namespace="left"),
-        stack(robot="sim_arm", camera="file", camera_path=folder, feedback="arm_reach", **common),
+    some = [
+        StackOptions(simulator="mujoco", scenario="safe_reach", **common),
+        StackOptions(robot="sim_arm", teleop="spacemouse", recorder=folder, namespace="left"),
+        StackOptions(robot="sim_arm", camera="file", camera_path=folder, feedback="arm_reach", **common),
     ]
+    return [stack(options) for options in some]
+
+
+def read_policy(text: str) -> dict[str, Interface]:
+    """Enclave -> all that the policy allows it."""
+    found: dict[str, Interface] = {}
+    for element in ElementTree.fromstring(text).iter("enclave"):
+
+        def names(kind: str, right: str, element: ElementTree.Element = element) -> frozenset[str]:
+            return frozenset(str(entry.text) for entry in element.findall(f".//{kind}[@{right}='ALLOW']/*"))
+
+        found[element.attrib["path"]] = Interface(
+            names("topics", "publish"),
+            names("topics", "subscribe"),
+            names("services", "reply"),
+            names("services", "request"),
+        )
+    return found
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_the_shipped_policy_is_that_of_the_code(robot: str) -> None:
-    path = policy_folder() / f"{robot}.policy.xml"
-    assert path.is_file(), f"run: ./fosp security policy {robot} --out config/security/{robot}.policy.xml"
-    assert path.read_text() == robot_policy(robot), f"run: ./fosp security policy {robot} --out {path}"
+def test_the_policy_allows_what_the_table_of_interfaces_lists_and_no_more(robot: str) -> None:
+    text = robot_policy(robot)
+    found = read_policy(text)
+    table = interfaces(read_robot(robot_path(robot)), simulated="/sim_node" in found) | {OPERATOR: operator_interface()}
+    assert found == {f"/{name}": allowed.resolved(name, "") for name, allowed in table.items()}
+    assert text == robot_policy(robot), "in the same order each time"
+
+
+def test_a_robot_that_a_scenario_is_for_has_the_simulator_in_its_policy() -> None:
+    simulated = {robot for robot in ROBOTS if "/sim_node" in read_policy(robot_policy(robot))}
+    assert {"sim_arm", "sim_base"} <= simulated
+    assert not simulated & {"ur5e", "franka_fr3", "diff_drive"}
 
 
 @pytest.mark.parametrize("robot", ROBOTS)

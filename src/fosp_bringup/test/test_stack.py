@@ -12,6 +12,7 @@ from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import MANAGER, MONITOR, Process, Stack, environment, settings, stack
+from fosp_bringup.stack_options import StackOptions, parse_options
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
@@ -24,8 +25,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def described_by(**options: Any) -> Stack:
+    return stack(StackOptions(**options))
+
+
 def simulated(bundle: Path, **options: Any) -> Stack:
-    return stack(bundle=bundle, simulator="mujoco", scenario="safe_reach", **options)
+    return described_by(bundle=bundle, simulator="mujoco", scenario="safe_reach", **options)
 
 
 def names(described: Stack) -> list[str]:
@@ -50,22 +55,22 @@ def test_every_model_node_gets_the_same_bundle_and_robot(bundle: Path) -> None:
 
 
 def test_a_robot_with_a_driver_has_neither_simulator_nor_camera_node(bundle: Path) -> None:
-    assert names(stack(bundle=bundle, robot="sim_arm")) == ["encoder_node", "policy_node", MONITOR, MANAGER]
+    assert names(described_by(bundle=bundle, robot="sim_arm")) == ["encoder_node", "policy_node", MONITOR, MANAGER]
 
 
 def test_images_of_a_folder_stand_for_a_camera(bundle: Path, tmp_path: Path) -> None:
-    described = stack(bundle=bundle, robot="sim_arm", camera="file", camera_path=tmp_path)
+    described = described_by(bundle=bundle, robot="sim_arm", camera="file", camera_path=tmp_path)
     assert names(described)[0] == "camera_node"
     assert parameters(described, "camera_node")["source"] == "folder"
     (tmp_path / "metadata.yaml").touch()
-    described = stack(bundle=bundle, robot="sim_arm", camera="file", camera_path=tmp_path)
+    described = described_by(bundle=bundle, robot="sim_arm", camera="file", camera_path=tmp_path)
     assert parameters(described, "camera_node")["source"] == "bag"
 
 
 def test_a_recording_of_the_realsense_viewer_stands_for_a_camera_as_well(bundle: Path, tmp_path: Path) -> None:
     recording = tmp_path / "kitchen.db3"
     recording.touch()
-    described = stack(bundle=bundle, robot="sim_arm", camera="file", camera_path=recording)
+    described = described_by(bundle=bundle, robot="sim_arm", camera="file", camera_path=recording)
     assert parameters(described, "camera_node")["source"] == "realsense"
     assert parameters(described, "camera_node")["path"] == str(recording)
 
@@ -80,7 +85,7 @@ def robot_with(tmp_path: Path, **changed: Any) -> str:
 def test_a_realsense_is_opened_as_the_robot_file_says(bundle: Path, tmp_path: Path) -> None:
     cameras = [{"serial": "0123", "width": 1280, "height": 720, "depth": True, "exposure": 150}]
     robot = robot_with(tmp_path, cameras=cameras, camera_frame_rate_hz=60)
-    described = stack(bundle=bundle, robot=robot, camera="realsense")
+    described = described_by(bundle=bundle, robot=robot, camera="realsense")
     assert names(described)[0] == "camera_node"
     assert parameters(described, "camera_node") == {
         "source": "realsense",
@@ -97,31 +102,33 @@ def test_a_realsense_is_opened_as_the_robot_file_says(bundle: Path, tmp_path: Pa
 def test_each_of_several_cameras_has_a_node_and_a_name_of_its_own(bundle: Path, tmp_path: Path) -> None:
     cameras = [{"serial": "0123"}, {"name": "wrist", "source": "opencv", "device": "/dev/video0"}]
     robot = robot_with(tmp_path, cameras=cameras)
-    described = stack(bundle=bundle, robot=robot, camera="realsense")
+    described = described_by(bundle=bundle, robot=robot, camera="realsense")
     assert names(described)[:2] == ["camera_node", "wrist_node"]
     assert {process.executable for process in described.processes[:2]} == {"camera_node"}
     assert parameters(described, "wrist_node")["device"] == "/dev/video0"
     assert parameters(described, MANAGER)["nodes"][:2] == ["camera_node", "wrist_node"]
-    assert names(stack(bundle=bundle, robot=robot, camera="opencv"))[:2] == ["camera_node", "wrist_node"]
+    assert names(described_by(bundle=bundle, robot=robot, camera="opencv"))[:2] == ["camera_node", "wrist_node"]
     with pytest.raises(UserError, match="lists no camera with source opencv"):
-        stack(bundle=bundle, robot="sim_arm", camera="opencv")
+        described_by(bundle=bundle, robot="sim_arm", camera="opencv")
     with pytest.raises(UserError, match="needs its serial"):
-        stack(bundle=bundle, robot=robot_with(tmp_path, cameras=[{}, {"name": "wrist"}]), camera="realsense")
+        described_by(bundle=bundle, robot=robot_with(tmp_path, cameras=[{}, {"name": "wrist"}]), camera="realsense")
 
 
 def test_rules_give_a_robot_a_feedback_node(bundle: Path) -> None:
-    described = stack(bundle=bundle, robot="sim_arm", feedback="arm_reach")
+    described = described_by(bundle=bundle, robot="sim_arm", feedback="arm_reach")
     assert names(described) == ["encoder_node", "policy_node", "feedback_node", MONITOR, MANAGER]
     assert parameters(described, "feedback_node")["rules"] == str(share() / "config" / "feedback" / "arm_reach.yaml")
     assert parameters(described, "feedback_node")["robot"] == str(robot_path("sim_arm"))
     with pytest.raises(UserError, match="simulator publishes fosp/feedback itself"):
         simulated(bundle, feedback="arm_reach")
     with pytest.raises(UserError, match="no feedback 'nothing'; there are: arm_reach, base_goal"):
-        stack(bundle=bundle, robot="sim_arm", feedback="nothing")
+        described_by(bundle=bundle, robot="sim_arm", feedback="nothing")
 
 
 def test_a_person_drives_without_a_bundle_through_a_monitor_of_the_same_name(tmp_path: Path) -> None:
-    described = stack(robot="ur5e", teleop="gamepad", feedback="arm_reach", camera="realsense", recorder=tmp_path)
+    described = described_by(
+        robot="ur5e", teleop="gamepad", feedback="arm_reach", camera="realsense", recorder=tmp_path
+    )
     assert names(described) == ["camera_node", "teleop_node", "feedback_node", "recorder_node", MONITOR, MANAGER]
     assert parameters(described, MANAGER)["nodes"] == names(described)[:-1]
     guard = next(process for process in described.processes if process.name == MONITOR)
@@ -134,10 +141,10 @@ def test_a_person_drives_without_a_bundle_through_a_monitor_of_the_same_name(tmp
 
 
 def test_a_person_may_drive_the_simulated_robot() -> None:
-    described = stack(simulator="mujoco", scenario="safe_goal", teleop="gamepad", auto_reset=False)
+    described = described_by(simulator="mujoco", scenario="safe_goal", teleop="gamepad", auto_reset=False)
     assert names(described) == ["sim_node", "teleop_node", MONITOR, MANAGER]
     with pytest.raises(UserError, match="no teleop 'wheel'; there are: gamepad, spacemouse"):
-        stack(simulator="mujoco", scenario="safe_goal", teleop="wheel")
+        described_by(simulator="mujoco", scenario="safe_goal", teleop="wheel")
 
 
 def base_bundle(tmp_path: Path, robot: str) -> Path:
@@ -150,7 +157,7 @@ def test_a_base_with_a_realsense_drives_to_a_goal_by_its_own_robot_file(
     tmp_path: Path, robot: str, rate_hz: float
 ) -> None:
     bundle, rules = base_bundle(tmp_path, robot), share() / "config" / "feedback" / "base_goal.yaml"
-    described = stack(bundle=bundle, robot=robot, camera="realsense", feedback="base_goal", namespace="left")
+    described = described_by(bundle=bundle, robot=robot, camera="realsense", feedback="base_goal", namespace="left")
     assert names(described) == ["camera_node", "encoder_node", "policy_node", "feedback_node", MONITOR, MANAGER]
     assert parameters(described, "camera_node") == {
         "source": "realsense",
@@ -173,7 +180,7 @@ def test_a_base_with_a_realsense_drives_to_a_goal_by_its_own_robot_file(
 
 def test_two_robots_side_by_side_share_neither_a_name_nor_an_enclave(tmp_path: Path) -> None:
     bundle = base_bundle(tmp_path, "diff_drive")
-    sides = [stack(bundle=bundle, robot="diff_drive", namespace=side) for side in ("left", "/right/")]
+    sides = [described_by(bundle=bundle, robot="diff_drive", namespace=side) for side in ("left", "/right/")]
     told = [{tuple(side.ros_arguments(process)[1:7]) for process in side.processes} for side in sides]
     assert not told[0] & told[1]
     for side, name in zip(sides, ("left", "right"), strict=True):
@@ -190,7 +197,7 @@ def test_a_learner_learns_beside_the_robot_that_goes_on_without_it(bundle: Path,
     folders = [tmp_path / "old", tmp_path / "new"]
     for folder in folders:
         folder.mkdir()
-    described = simulated(bundle, learner=run, learner_config=config, offline=":".join(map(str, folders)))
+    described = simulated(bundle, learner=run, learner_config=config, offline=tuple(folders))
     assert parameters(described, "learner_node") == {
         "bundle": str(bundle),
         "robot": str(robot_path("sim_arm")),
@@ -210,7 +217,7 @@ def test_a_learner_learns_beside_the_robot_that_goes_on_without_it(bundle: Path,
 
 def test_a_learners_mistakes_are_found_before_anything_starts(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent: no such folder of bags \(offline\)"):
-        simulated(bundle, learner=tmp_path / "run", offline=str(tmp_path / "absent"))
+        simulated(bundle, learner=tmp_path / "run", offline=(tmp_path / "absent",))
     with pytest.raises(UserError, match=r"absent\.yaml"):
         simulated(bundle, learner=tmp_path / "run", learner_config=tmp_path / "absent.yaml")
 
@@ -230,7 +237,7 @@ def test_on_simulated_time_the_simulator_makes_it_and_all_others_read_it(bundle:
 
 
 def test_gazebo_takes_the_place_of_mujoco_and_the_clock_is_its_own(bundle: Path) -> None:
-    mujoco, gazebo = simulated(bundle), stack(bundle=bundle, simulator="gazebo", scenario="safe_reach")
+    mujoco, gazebo = simulated(bundle), described_by(bundle=bundle, simulator="gazebo", scenario="safe_reach")
     ours = [name for name in names(mujoco) if name != "sim_node"]
     assert names(gazebo) == ["gazebo_server", "gazebo_bridge", "gazebo_node", *ours]
     readers = {p.name for p in gazebo.processes if p.parameters.get("use_sim_time")}
@@ -240,7 +247,7 @@ def test_gazebo_takes_the_place_of_mujoco_and_the_clock_is_its_own(bundle: Path)
 
 def test_bags_of_a_simulated_robot_say_which_task_they_show(bundle: Path, tmp_path: Path) -> None:
     assert parameters(simulated(bundle, recorder=tmp_path), "recorder_node")["task"] == "safe_reach"
-    assert "task" not in parameters(stack(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
+    assert "task" not in parameters(described_by(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
 
 
 def test_with_respawn_every_node_but_the_monitor_may_start_anew(bundle: Path) -> None:
@@ -286,28 +293,58 @@ def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> 
         ({"simulator": "gazebo", "scenario": "safe_reach_moving_obstacles"}, "simulated by MuJoCo only"),
         ({"simulator": "mujoco", "scenario": "nowhere"}, "no scenario 'nowhere'"),
         ({"robot": "sim_base"}, "bundle is for robot 'sim_arm'"),
-        ({"robot": "sim_arm", "params_file": "absent.yaml"}, "absent.yaml"),
+        ({"robot": "sim_arm", "params_file": Path("absent.yaml")}, "absent.yaml"),
     ],
 )
 def test_wrong_input_is_one_line_before_anything_starts(bundle: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        stack(bundle=bundle, **options)
+        described_by(bundle=bundle, **options)
     assert "\n" not in str(error.value)
+
+
+def test_launch_arguments_are_the_options_that_their_text_describes() -> None:
+    given = {
+        "robot": "sim_arm",
+        "bundle": "models/a",
+        "simulator": "none",
+        "camera": "none",
+        "black_box": "~/boxes",
+        "feedback": "",
+        "offline": "runs/a:runs/b",
+        "use_respawn": "True",
+        "autostart": "false",
+    }
+    assert parse_options(given) == StackOptions(
+        robot="sim_arm",
+        bundle=Path("models/a"),
+        black_box=Path.home() / "boxes",
+        offline=(Path("runs/a"), Path("runs/b")),
+        use_respawn=True,
+        autostart=False,
+    )
+    assert parse_options({"black_box": "none", "namespace": "none"}) == StackOptions(namespace="none")
+    with pytest.raises(UserError, match="exploring must be true or false, got 'yes'"):
+        parse_options({"exploring": "yes"})
+    with pytest.raises(UserError, match=r"camera must be one of simulated, .*, none, got 'webcam'"):
+        parse_options({"camera": "webcam"})
 
 
 def test_a_missing_bundle_is_refused() -> None:
     with pytest.raises(UserError, match="bundle must be given"):
-        stack(robot="sim_arm")
+        described_by(robot="sim_arm")
     with pytest.raises(UserError, match="no such bundle folder"):
-        stack(robot="sim_arm", bundle="absent")
+        described_by(robot="sim_arm", bundle=Path("absent"))
 
 
 @pytest.mark.parametrize("said", ["true", "yes", "i_accept"])
 def test_shadow_mode_is_refused_unless_the_whole_phrase_is_said(bundle: Path, said: str) -> None:
     with pytest.raises(UserError, match=f"to mean it, say '{SHADOW_PHRASE}'"):
-        stack(bundle=bundle, robot="sim_arm", shadow=said)
-    assert "shadow" not in parameters(stack(bundle=bundle, robot="sim_arm"), MONITOR)
-    assert parameters(stack(bundle=bundle, robot="sim_arm", shadow=SHADOW_PHRASE), MONITOR)["shadow"] == SHADOW_PHRASE
+        described_by(bundle=bundle, robot="sim_arm", shadow=said)
+    assert "shadow" not in parameters(described_by(bundle=bundle, robot="sim_arm"), MONITOR)
+    assert (
+        parameters(described_by(bundle=bundle, robot="sim_arm", shadow=SHADOW_PHRASE), MONITOR)["shadow"]
+        == SHADOW_PHRASE
+    )
 
 
 SHADOW = {"ros__parameters": {"shadow": SHADOW_PHRASE}}
@@ -332,9 +369,9 @@ def test_a_parameter_file_cannot_switch_shadow_mode_on_by_itself(
     file = tmp_path / "parameters.yaml"
     file.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": {"provider": "cpu"}}, **content}))
     with pytest.raises(UserError, match=r"parameters.yaml: shadow under .* would switch the .* gate off") as error:
-        stack(bundle=bundle, robot="sim_arm", params_file=file)
+        described_by(bundle=bundle, robot="sim_arm", params_file=file)
     assert "\n" not in str(error.value)
-    assert stack(bundle=bundle, robot="sim_arm", params_file=file, shadow=SHADOW_PHRASE).params_file == file
+    assert described_by(bundle=bundle, robot="sim_arm", params_file=file, shadow=SHADOW_PHRASE).params_file == file
 
 
 @pytest.mark.parametrize(
@@ -349,7 +386,7 @@ def test_a_parameter_file_cannot_switch_shadow_mode_on_by_itself(
 def test_a_parameter_file_that_leaves_the_gate_alone_is_taken(bundle: Path, tmp_path: Path, content: Any) -> None:
     file = tmp_path / "parameters.yaml"
     file.write_text(yaml.safe_dump(content))
-    assert stack(bundle=bundle, robot="sim_arm", params_file=file).params_file == file
+    assert described_by(bundle=bundle, robot="sim_arm", params_file=file).params_file == file
 
 
 def test_the_black_box_is_a_process_that_the_manager_does_not_wait_for(bundle: Path, tmp_path: Path) -> None:
@@ -357,5 +394,5 @@ def test_the_black_box_is_a_process_that_the_manager_does_not_wait_for(bundle: P
     assert "black_box_node" in names(described)
     assert "black_box_node" not in parameters(described, MANAGER)["nodes"]
     assert parameters(described, "black_box_node")["image_topics"] == ["camera/color/image_raw"]
-    driven = stack(robot=robot_with(tmp_path, cameras=[{"name": "wrist"}]), teleop="gamepad", black_box=tmp_path)
+    driven = described_by(robot=robot_with(tmp_path, cameras=[{"name": "wrist"}]), teleop="gamepad", black_box=tmp_path)
     assert parameters(driven, "black_box_node")["image_topics"] == ["wrist/color/image_raw"]

@@ -12,7 +12,7 @@ from fosp_core.limits import CommandLimits
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig, read_robot
 
 ROBOTS = Path(__file__).parents[3] / "config" / "robots"
-SHIPPED = ("diff_drive", "franka_fr3", "sim_arm", "sim_base", "ur5e")
+SHIPPED = sorted(path.stem for path in ROBOTS.glob("*.yaml"))
 
 
 def robot(base: str, **changed: object) -> RobotConfig:
@@ -20,8 +20,8 @@ def robot(base: str, **changed: object) -> RobotConfig:
     return RobotConfig.model_validate({**content, **changed})
 
 
-def test_the_shipped_robots_are_those() -> None:
-    assert tuple(sorted(path.stem for path in ROBOTS.glob("*.yaml"))) == SHIPPED
+def test_the_robots_that_the_documentation_names_are_shipped() -> None:
+    assert {"diff_drive", "franka_fr3", "sim_arm", "sim_base", "ur5e"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

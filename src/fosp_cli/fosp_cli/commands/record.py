@@ -103,6 +103,7 @@ def _by_a_person(
 ) -> int:
     from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
     from fosp_bringup.stack import stack
+    from fosp_bringup.stack_options import StackOptions, optional
     from fosp_cli.demonstration.session import Session
     from fosp_cli.demonstration.session import record as record_session
     from fosp_core.specs import read_robot
@@ -116,18 +117,19 @@ def _by_a_person(
     if not scenario and not (robot and feedback):
         raise UserError("a person on a robot needs --robot NAME and --feedback RULES (names in config/feedback)")
     device = "gamepad" if keyboard else teleop
-    described = stack(
-        robot=robot,
-        simulator="mujoco" if scenario else "none",
-        scenario=scenario,
+    options = StackOptions(
+        robot=robot or None,
+        simulator="mujoco" if scenario else None,
+        scenario=scenario or None,
         auto_reset=False,
         teleop=device,
-        feedback=feedback,
-        camera=camera,
-        camera_path=camera_path,
+        feedback=feedback or None,
+        camera=optional(camera),
+        camera_path=Path(camera_path) if camera_path else None,
         recorder=out,
         namespace=namespace,
     )
+    described = stack(options)
     name = robot or read_scenario(scenario_path(scenario)).robot
     config = read_robot(robot_path(name))
     mapping = read_mapping(teleop_path(device), config.action)

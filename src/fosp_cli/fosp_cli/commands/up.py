@@ -56,6 +56,7 @@ def up(
 ) -> int:
     """Run the stack in the foreground until Ctrl-C."""
     from fosp_bringup.stack import stack
+    from fosp_bringup.stack_options import StackOptions, optional
     from fosp_bringup.supervisor import Supervisor
 
     simulated = name == "sim"
@@ -63,24 +64,24 @@ def up(
         from fosp_sim.gazebo.services import require_gazebo
 
         require_gazebo()
-    described = stack(
-        robot="" if simulated else name,
-        simulator=simulator if simulated else "none",
-        scenario=scenario if simulated else "",
-        bundle=bundle or "",
-        camera=camera,
-        camera_path=camera_path,
-        feedback=feedback,
-        recorder=record or "",
-        learner=learner or "",
-        learner_config=learner_config or "",
-        offline=":".join(map(str, offline or ())),
+    options = StackOptions(
+        robot=None if simulated else name,
+        simulator=optional(simulator) if simulated else None,
+        scenario=scenario if simulated else None,
+        bundle=bundle,
+        camera=optional(camera),
+        camera_path=Path(camera_path) if camera_path else None,
+        feedback=feedback or None,
+        recorder=record,
+        learner=learner,
+        learner_config=learner_config,
+        offline=tuple(offline or ()),
         exploring=exploring,
         namespace=namespace,
-        params_file=params_file,
+        params_file=Path(params_file) if params_file else None,
         use_respawn=use_respawn,
         log_level=log_level,
-        shadow=shadow,
-        black_box=black_box or "",
+        shadow=shadow or None,
+        black_box=black_box,
     )
-    return Supervisor(described).run()
+    return Supervisor(stack(options)).run()

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from fosp_bringup.stack import environment, stack
+from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.evaluation.metrics import EpisodeResult
 from fosp_core.bundle.bundle import read_manifest
@@ -23,8 +24,9 @@ _TAIL_LINES = 20
 class LiveSimulation:
     """Every node in a process of its own, over DDS, on this machine alone.
 
-    `options` go to stack(). `recorder`: folder for one bag per episode. `log`: file that gets the output of all
-    processes. RunFailed, with the end of that output on `say`, when the graph does not come up or a node dies.
+    `options` are further ones of StackOptions. `recorder`: folder for one bag per episode. `log`: file that gets the
+    output of all processes. RunFailed, with the end of that output on `say`, when the graph does not come up or a node
+    dies.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class LiveSimulation:
     ) -> None:
         self._described = read_scenario(scenario)
         self.stack = stack(
-            simulator="mujoco",
-            scenario=str(scenario),
-            bundle=bundle,
-            recorder=recorder or "",
-            auto_reset=False,
-            **options,
+            StackOptions(
+                simulator="mujoco",
+                scenario=str(scenario),
+                bundle=bundle,
+                recorder=recorder,
+                auto_reset=False,
+                **options,
+            )
         )
         self._say = say
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)

@@ -89,8 +89,8 @@ class Resources:
 
     bundle: Path
     robot: RobotConfig
-    offline: str = ""
-    """Folders of the data that the bundle was trained on, separated by ':'."""
+    offline: tuple[Path, ...] = ()
+    """Folders of the data that the bundle was trained on."""
     learner_config: str = ""
     out: Path = Path("runs/experiment")
 
@@ -178,9 +178,9 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
     options: dict[str, Any] = {
         "exploring": True,
         "learner": folder / "learner",
-        "learner_config": resources.learner_config,
+        "learner_config": Path(resources.learner_config) if resources.learner_config else None,
         "offline": resources.offline,
-        "shadow": SHADOW_PHRASE if trial.monitor == "shadow" else "",
+        "shadow": SHADOW_PHRASE if trial.monitor == "shadow" else None,
     }
     if ACTORS[trial.arm] != "both":
         parameters = folder / f"{trial.arm}.yaml"
@@ -206,8 +206,7 @@ def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
     run = folder / "learner"
     settings = resources.settings
     limit_resources(settings)
-    offline = tuple(Path(entry) for entry in resources.offline.split(":") if entry)
-    sources = Sources(resources.bundle, resources.robot, (run / "bags",), offline)
+    sources = Sources(resources.bundle, resources.robot, (run / "bags",), resources.offline)
     with (folder / "learner.log").open("a") as log, redirect_stderr(log):
         try:
             learner = OnlineLearner(sources, settings, run, resume=True, command="fosp experiment transfer")

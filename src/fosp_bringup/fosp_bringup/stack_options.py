@@ -1,0 +1,159 @@
+"""Options of a stack: what a launch file or `fosp up` may ask for, and which values are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fosp_core.cameras import DEVICES
+from fosp_core.errors import UserError
+from fosp_core.specs import read_yaml
+from fosp_safety_monitor.parameters import SHADOW_PHRASE
+
+CAMERAS = ("simulated", "file", *DEVICES)
+SIMULATORS = ("mujoco", "gazebo")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+NOTHING = "none"
+"""Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
+
+_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring")
+_PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
+_MAY_BE_NOTHING = ("simulator", "camera", "black_box")
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """Options of one stack; None means that an option is not given.
+
+    UserError when an option has none of its allowed values. What an option names (a robot, a bundle, ...) is looked up
+    by `stack`.
+    """
+
+    robot: str | None = None
+    """Name in config/robots or path of a YAML file; by default the robot of the scenario."""
+    bundle: Path | None = None
+    """Folder of a model bundle; by default the one that is shipped for the scenario's task."""
+    simulator: str | None = None
+    """One of SIMULATORS; None for a real robot."""
+    scenario: str | None = None
+    """Name in config/scenarios or path of a YAML file; a simulator needs one."""
+    camera: str | None = None
+    """One of CAMERAS: the simulator's, a recording at `camera_path`, or a camera_node for each camera of the robot
+    file. None for a camera whose driver runs already."""
+    camera_path: Path | None = None
+    """Bag, folder of images or RealSense recording that camera_node plays."""
+    feedback: str | None = None
+    """Rules of fosp/feedback: name in config/feedback or path. None where a simulator or another node publishes it."""
+    teleop: str | None = None
+    """Device by which a person drives, without a bundle: name in config/teleop or path."""
+    recorder: Path | None = None
+    """Folder that gets one bag per episode."""
+    namespace: str = ""
+    """ROS namespace of the stack; empty for the root."""
+    use_sim_time: bool = False
+    """Read the time from /clock; the simulator publishes it."""
+    params_file: Path | None = None
+    """ROS parameter file; its values win over those of the stack."""
+    autostart: bool = True
+    """Bring the nodes up at once, without waiting for the service lifecycle_manager/startup."""
+    use_respawn: bool = False
+    """Start a node anew when its process dies; never the safety monitor."""
+    log_level: str = "info"
+    """One of LOG_LEVELS."""
+    auto_reset: bool = True
+    """The simulator begins episodes by itself."""
+    shadow: str | None = None
+    """The phrase SHADOW_PHRASE: the safety monitor judges without gating."""
+    black_box: Path | None = None
+    """Folder for what happened before every stop."""
+    exploring: bool = False
+    """The policy draws its actions; the parameter policy_node/exploring changes it at any time."""
+    learner: Path | None = None
+    """Folder of a fine-tuning run."""
+    learner_config: Path | None = None
+    """YAML of FinetuneConfig."""
+    offline: tuple[Path, ...] = ()
+    """Folders of the bags that the bundle was trained on."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("simulator", (*SIMULATORS, None)),
+            ("camera", (*CAMERAS, None)),
+            ("log_level", LOG_LEVELS),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                choices = ", ".join(choice or NOTHING for choice in allowed)
+                raise UserError(f"{name} must be one of {choices}, got '{value}'")
+        if self.camera == "file" and self.camera_path is None:
+            raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
+        if self.shadow not in (None, SHADOW_PHRASE):
+            raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
+
+
+def parse_options(arguments: Mapping[str, str]) -> StackOptions:
+    """Return the options that launch arguments describe: option -> text.
+
+    Empty text leaves an option out, and so does NOTHING for simulator, camera and black_box. Folders of `offline` are
+    separated by ':'. UserError when a text describes no value of its option.
+    """
+    values: dict[str, Any] = {}
+    for name, text in arguments.items():
+        if name in _FLAGS:
+            values[name] = _flag(name, text)
+        elif not text or (name in _MAY_BE_NOTHING and optional(text) is None):
+            continue
+        elif name == "offline":
+            values[name] = split_folders(text)
+        else:
+            values[name] = Path(text).expanduser() if name in _PATHS else text
+    return StackOptions(**values)
+
+
+def optional(text: str) -> str | None:
+    """Return `text`, or None where it says that an option is not given: when it is empty, or NOTHING."""
+    return None if text in ("", NOTHING) else text
+
+
+def split_folders(text: str) -> tuple[Path, ...]:
+    """Return the folders of a text that separates them by ':'."""
+    return tuple(Path(folder) for folder in text.split(":") if folder)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise UserError(f"{name} must be true or false, got '{text}'")
+    return text.lower() == "true"
+
+
+def check_parameter_file(path: Path, monitor: str, shadow: str | None) -> None:
+    """Raise UserError when `path` is no YAML, or sets `shadow` of the node `monitor` though the option is not given.
+
+    The file wins over the option, so the gate could be off in a start whose command line does not say so. An empty
+    value, as in a dump of all parameters, sets nothing.
+    """
+    for node, parameters in _sections(read_yaml(path), ""):
+        if _may_be(node, monitor) and parameters.get("shadow") not in ("", None) and shadow is None:
+            raise UserError(
+                f"{path}: shadow under '{node}' would switch the safety monitor's gate off; "
+                f"to mean it, say shadow:={SHADOW_PHRASE} at the start as well"
+            )
+
+
+def _sections(content: Any, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of a node, or a pattern of names, and its parameters; namespaces may be written as levels."""
+    for name, inner in content.items() if isinstance(content, dict) else ():
+        if not isinstance(inner, dict):
+            continue
+        if name == "ros__parameters":
+            yield prefix, inner
+        else:
+            yield from _sections(inner, f"{prefix}/{str(name).strip('/')}")
+
+
+def _may_be(node: str, monitor: str) -> bool:
+    """Return whether the last part of `node` is the monitor, or a pattern, which may stand for it."""
+    last = node.rpartition("/")[2]
+    return last == monitor or "*" in last
