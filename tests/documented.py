@@ -1,8 +1,9 @@
-"""Commands in the documentation: found, told from those that cannot run here, made small, and run.
+"""Find the commands in the documentation, tell those that cannot run here, make the others small, and run them.
 
 In Markdown a command is a line of an indented code block. A block that cannot run on a machine without robot, ROS or
 Docker has `<!-- needs: WHAT -->` on a line before it, one that another test runs `<!-- run by: tests/... -->`, and one
 that holds no commands at all `<!-- no commands -->`. In a sentence a command is a `span` that begins with fosp or make.
+A page of docs/results may also need time: `<!-- needs: hours -->`. A guide may not.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "src").glob("*/README.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "src").glob("*/README.md")))
+RESULTS = "docs/results/"
+"""Pages below it tell what was measured; their commands may take hours."""
 
 _MARK = re.compile(r"<!-- (?:needs: (?P<needs>.+)|run by: (?P<test>\S+)|no commands) -->")
 _DRAWING = re.compile(r"[─▶▲│]|--\+|-->")
@@ -59,7 +62,7 @@ class Command:
     line: int
     text: str
     needs: str = ""
-    """What it needs that a checkout does not have; empty when it can run here."""
+    """Needed by the command, and not there in a checkout; empty when it can run here."""
     run_by: str = ""
     """The test that runs it, a path from the root of the checkout; empty when its page is run."""
 
@@ -69,14 +72,14 @@ class Command:
 
     @property
     def parts(self) -> tuple[list[str], list[str]]:
-        """What starts fosp, and the arguments that fosp gets: both empty when it is another command."""
+        """Return the words that start fosp, and fosp's arguments; both are empty for another command."""
         words = self.words
         number = next((n for n, word in enumerate(words) if _STARTS_FOSP.fullmatch(word)), None)
         return ([], []) if number is None else (words[: number + 1], words[number + 1 :])
 
 
 def commands(page: Path) -> list[Command]:
-    """All commands of a page, in their order; continued lines are joined."""
+    """Return all commands of a page, in their order; continued lines are joined."""
     found: list[Command] = []
     for first, lines, mark in _blocks(page.read_text()):
         if (mark is not None and mark["needs"] is mark["test"] is None) or any(map(_DRAWING.search, lines)):
@@ -95,7 +98,7 @@ def commands(page: Path) -> list[Command]:
 
 
 def spans(page: Path) -> list[Command]:
-    """Commands inside of sentences, up to the `...` that stands for what is left out."""
+    """Return the commands inside of sentences, up to the `...` that stands for what is left out."""
     prose = _INDENTED.sub("", _FENCED.sub(lambda block: "\n" * block[0].count("\n"), page.read_text()))
     return [
         Command(name_of(page), prose.count("\n", 0, found.start()) + 1, " ".join(found[1].split("...")[0].split()))
@@ -104,7 +107,7 @@ def spans(page: Path) -> list[Command]:
 
 
 def is_run_in(arguments: list[str], test: Path) -> bool:
-    """Whether a test calls fosp with these sub-commands and options: one call, list or tuple holds all of them."""
+    """Return whether one call, list or tuple of a test holds fosp's sub-commands and options in `arguments`."""
     source = test.read_text()
     names = list(itertools.takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]*", word), arguments))
     options = {word for word in arguments if word.startswith("--")}
@@ -118,12 +121,12 @@ def is_run_in(arguments: list[str], test: Path) -> bool:
 
 
 def name_of(page: Path) -> str:
-    """Path of a page from the root of the checkout."""
+    """Return the path of a page from the root of the checkout."""
     return str(page.relative_to(ROOT)) if page.is_relative_to(ROOT) else page.name
 
 
 def _blocks(markdown: str) -> Iterator[tuple[int, list[str], re.Match[str] | None]]:
-    """Line number, lines and mark of each indented code block; fenced ones hold files, not commands."""
+    """Yield line number, lines and mark of each indented code block; fenced ones hold files, not commands."""
     lines = markdown.splitlines()
     mark: re.Match[str] | None = None
     fenced, number = False, 0
@@ -146,7 +149,7 @@ def _blocks(markdown: str) -> Iterator[tuple[int, list[str], re.Match[str] | Non
 
 
 def made_small(given: list[str]) -> list[str]:
-    """Arguments of fosp with less to do, words that stand for something replaced, and shipped models left alone."""
+    """Return arguments of fosp with less to do, placeholders replaced, and shipped models left alone."""
     arguments = [PLACEHOLDERS.get(word, word) for word in given]
     small = {name: value for name, value in SMALL.get(arguments[0], {}).items() if value or name not in arguments}
     kept: list[str] = []
@@ -167,7 +170,7 @@ FOSP = (sys.executable, "-m", CLI)
 
 
 def run(arguments: list[str], folder: Path, program: Sequence[str] = FOSP) -> None:
-    """One fosp command that ends by itself, in `folder`; AssertionError with its output when it fails."""
+    """Run a fosp command that ends by itself, in `folder`. AssertionError, with its output, when it fails."""
     done = subprocess.run(
         [*program, *arguments],
         cwd=folder,
@@ -187,7 +190,7 @@ def run_until(
     timeout_s: float = 120.0,
     program: Sequence[str] = FOSP,
 ) -> None:
-    """One that runs until it is interrupted, which it is when `done`, called with its output so far, says so."""
+    """Run a command until `done`, called with its output so far, returns True; then interrupt it."""
     log = folder / "output.txt"
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from documented import (
     PAGES,
+    RESULTS,
     ROOT,
     SETTINGS,
     Command,
@@ -35,18 +36,25 @@ pytestmark = pytest.mark.timeout(1500)
 EVERY = [command for page in PAGES for command in commands(page)]
 SPANS = [command for page in PAGES for command in spans(page)]
 DAY_ONE = "docs/day_one.md"
-"""Has a test of its own, which runs its commands exactly as they stand."""
+"""A page with a test of its own, which runs its commands exactly as they stand."""
 HERE = {name_of(page): [c for c in commands(page) if not c.needs and not c.run_by] for page in PAGES}
 MAKE_FOSP = ("demo", "bench")
-"""Targets that are the command of that name, and run here as such."""
+"""Targets that are the fosp command of that name; they run here as such."""
 MAKE_ELSEWHERE = {
     "setup": "fosp",
     "test": ".ci/run",
+    "test-all": ".ci/run",
     "day-one": ".github/workflows/weekly.yml",
     "faults": ".github/workflows/weekly.yml",
     "stream-test": ".github/workflows/weekly.yml",
 }
-"""Target -> what runs it."""
+"""Target -> the file that runs it."""
+MAKE_PARTS = {"test-unit": "test"}
+"""Target -> the target that runs all that it runs, too."""
+TIME = re.compile(r"\b(minutes?|hours?|days?)\b")
+"""A command that needs time alone."""
+MAPS = ("docs/architecture.md", "docs/algorithm.md")
+"""Pages that lead a reader to files by their names."""
 
 
 def named(command: Command) -> str:
@@ -54,7 +62,7 @@ def named(command: Command) -> str:
 
 
 def copy_bundle(bundle: Path, out: Path) -> None:
-    """The same networks under an id of its own."""
+    """Write the networks of `bundle` to `out` under an id of its own."""
     manifest = read_manifest(bundle)
     changed = manifest.model_copy(update={"training": {**manifest.training, "copied_to": out.name}})
     write_bundle(out, changed, {name: bundle / name for name in manifest.files})
@@ -62,7 +70,7 @@ def copy_bundle(bundle: Path, out: Path) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What a reader has who came as far as this page: a checkout, a bundle of one's own and a robot of one's own."""
+    """Return a folder as a reader of the page has it: a checkout, bundles of one's own and a robot of one's own."""
     for folder in ("config", "models"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for name in ("my_bundle", "baseline", "other_baseline"):
@@ -73,12 +81,12 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run_until_active(arguments: list[str], folder: Path) -> None:
-    """It comes up, and goes down clean when it is interrupted."""
+    """Assert that the graph comes up, and goes down clean when it is interrupted."""
     run_until(arguments, folder, lambda log: re.search(r"lifecycle_manager.*: active$", log, re.MULTILINE) is not None)
 
 
 ANYWHERE = ("bench", "demo", "doctor")
-"""They need nothing that a page made before, and take long: what two pages name is run once."""
+"""Commands that need nothing that a page made before, and take long: what two pages name is run once."""
 
 
 @pytest.fixture(scope="module")
@@ -98,21 +106,22 @@ RUNS_ON: dict[str, Callable[[list[str], Path], None]] = {"up": run_until_active}
 
 
 def target(command: Command) -> str:
-    """Of `make`; AssertionError when nothing runs it."""
+    """Return the target of a make command. AssertionError when the Makefile has none of it, or nothing runs it."""
     name = command.words[1]
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{name}:", makefile, re.MULTILINE), f"the Makefile has no target {name}"
     if name in MAKE_FOSP:
         assert re.search(rf"^{name}: setup\n\t@\./fosp {name}$", makefile, re.MULTILINE)
     else:
-        assert name in MAKE_ELSEWHERE, f"no test and no workflow runs make {name}"
-        runs = re.compile(rf"^[^#\n]*\bmake\b[^#\n]* {name}\b", re.MULTILINE)
-        assert runs.search((ROOT / MAKE_ELSEWHERE[name]).read_text()), f"{MAKE_ELSEWHERE[name]} runs no make {name}"
+        whole = MAKE_PARTS.get(name, name)
+        assert whole in MAKE_ELSEWHERE, f"no test and no workflow runs make {name}"
+        runs = re.compile(rf"^[^#\n]*\bmake\b[^#\n]* {whole}(?![\w-])", re.MULTILINE)
+        assert runs.search((ROOT / MAKE_ELSEWHERE[whole]).read_text()), f"{MAKE_ELSEWHERE[whole]} runs no make {whole}"
     return name
 
 
 def command_of(arguments: list[str]) -> tuple[Any, list[str], list[str]]:
-    """The parser of a command of fosp, its names, and what is left for it to parse."""
+    """Return the parser of a fosp command, the command's names, and the arguments that are left for it to parse."""
     parser: Any = get_command(app)
     names: list[str] = []
     left = list(arguments)
@@ -129,6 +138,45 @@ def test_a_command_that_needs_something_says_so(command: Command) -> None:
     assert command.words[0] in ("./fosp", "make", "torchrun")
     if command.words[0] == "make":
         target(command)
+
+
+@pytest.mark.parametrize("command", [c for c in EVERY if TIME.search(c.needs)], ids=named)
+def test_only_a_page_of_results_has_commands_that_are_not_run_because_they_take_long(command: Command) -> None:
+    assert command.page.startswith(RESULTS)
+
+
+LINKING = [*PAGES, *(page for name in ("CONTRIBUTING.md", "CHANGELOG.md") if (page := ROOT / name).exists())]
+_LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+@pytest.mark.parametrize("page", LINKING, ids=name_of)
+def test_every_link_leads_to_a_page_that_is_shipped_and_to_a_heading_of_it(page: Path) -> None:
+    for path, heading in _LINK.findall(page.read_text()):
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_relative_to(ROOT), f"{path} is not shipped"
+        assert linked.exists(), f"there is no {path}"
+        assert not heading or heading in headings(linked), f"{linked.name} has no heading #{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", MAPS)
+def test_every_file_that_a_map_of_the_code_names_exists(page: str) -> None:
+    """A name may leave out the folders before it, and may hold `*`."""
+    named = set(re.findall(r"(?<![\w./*-])[\w./*-]+\.(?:py|msg|yaml|toml)\b", (ROOT / page).read_text()))
+    assert named
+    missing = {name for name in named if not any((ROOT).glob(name)) and not any(_below_src(name))}
+    assert not missing
+
+
+def _below_src(name: str) -> Iterator[Path]:
+    """Yield the files of the packages and the tests whose path ends in `name`."""
+    for folder in ("src", "tests", "config"):
+        yield from (ROOT / folder).rglob(name)
 
 
 @pytest.mark.parametrize("command", [c for c in EVERY if c.parts[1]], ids=named)
@@ -154,7 +202,7 @@ def test_the_test_that_is_said_to_run_a_command_runs_it(command: Command) -> Non
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six short episodes of the simulated arm."""
+    """Return a folder with six short episodes of the simulated arm."""
     folder = tmp_path_factory.mktemp("recorded")
     record = ["record", "--scenario", "safe_reach_train", "--demonstrator", "mixed", "--episodes", "6"]
     run([*record, "--out", "bags"], folder)
