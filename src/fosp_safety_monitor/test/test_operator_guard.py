@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fosp_core.clock import Now, Received
 from fosp_core.specs import RobotConfig, TargetLead, read_robot
-from fosp_safety_monitor.judge.pose_target import Lead
+from fosp_safety_monitor.judge.inputs import Lead
 from fosp_safety_monitor.operator.operator_guard import OperatorAction, OperatorGuard
 
 ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")

@@ -15,8 +15,8 @@ from fosp_core.ros.command_message import pose_values
 from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import nanoseconds, seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
+from fosp_safety_monitor.command.pose_target import Pose
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.judge.pose_target import Pose
 from fosp_safety_monitor.judge.verdict import Frame, Verdict
 
 UNIT_TOLERANCE = 0.01

@@ -22,7 +22,8 @@ from fosp_core.ros.twist_message import fill_twist
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.command.messages import fill_pose, measured_pose, pose_received, robot_state_received
-from fosp_safety_monitor.judge.pose_target import Lead, Pose, PoseTarget
+from fosp_safety_monitor.command.pose_target import Pose, PoseTarget
+from fosp_safety_monitor.judge.inputs import Lead
 
 ZEROS_BEFORE_SILENCE = 5
 """Zero commands that end the stream, so that the loss of one leaves no motion."""

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest, RobotConfig, TargetLead
-from fosp_safety_monitor.judge.pose_target import Lead
 from fosp_safety_monitor.judge.verdict import Frame
 from fosp_safety_monitor.parameters import MonitorParameters
 
@@ -59,6 +58,18 @@ class CriticValues:
     q_c: tuple[float, ...]
     q_h: tuple[float, ...]
     v_h: float
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Target pose of a robot that takes poses, and how far ahead of the measured pose it ends when stopped now."""
+
+    position: tuple[float, float, float]
+    """Position of the target, m."""
+    distance: float
+    """Distance from the measured position, m."""
+    angle: float
+    """Angle from the measured orientation, rad."""
 
 
 @dataclass(frozen=True)

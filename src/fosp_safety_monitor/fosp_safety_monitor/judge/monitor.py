@@ -21,8 +21,7 @@ from fosp_core.errors import UserError
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import Manifest, RobotConfig
 from fosp_safety_monitor.judge import checks, decision
-from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
-from fosp_safety_monitor.judge.pose_target import Lead
+from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, Lead, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.state import MonitorState, Tick, initial_state
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters, loosened

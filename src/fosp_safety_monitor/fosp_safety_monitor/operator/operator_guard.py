@@ -19,7 +19,7 @@ from fosp_core.clock import Now, Received, age
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.judge.command_history import NOTHING_SENT
-from fosp_safety_monitor.judge.pose_target import Lead
+from fosp_safety_monitor.judge.inputs import Lead
 
 PROPOSAL_TIMEOUT_S = 0.15
 """teleop_node proposes at 50 Hz."""
