@@ -6,7 +6,7 @@ import pytest
 
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.heartbeats import ACTIVE, Beat, HeartbeatWatch, sent_at
+from fosp_safety_monitor.judge.monitor import ACTIVE, Beat, HeartbeatWatch, sent_at
 
 INACTIVE = 2
 

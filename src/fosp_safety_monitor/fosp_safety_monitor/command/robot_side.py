@@ -43,7 +43,7 @@ class Judge(Protocol):
 
     def receive_estop(self, pressed: bool, receipt_s: float) -> None: ...
 
-    def see_target(self, lead: Lead) -> None: ...
+    def receive_lead(self, lead: Lead) -> None: ...
 
     def halt(self) -> tuple[float, ...]: ...
 
@@ -87,7 +87,7 @@ class RobotSide:
         """Of the commands, resolved."""
         return str(self._publisher.topic_name)
 
-    def other_commanders(self) -> tuple[str, ...]:
+    def other_publishers(self) -> tuple[str, ...]:
         """Nodes beside this one that publish on the robot's command topic at present; a second of its name is one."""
         names = [
             f"{info.node_namespace.rstrip('/')}/{info.node_name}"
@@ -164,7 +164,7 @@ class RobotSide:
         assert measured is not None
         fill_pose(message, self._target.follow(command, measured[1], now_s - self._sent_s))
         self._sent_s = now_s
-        self._judge().see_target(self._target.lead(command, measured[1]))
+        self._judge().receive_lead(self._target.lead(command, measured[1]))
         return True
 
     # -- inputs --------------------------------------------------------------------------------------
