@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from lifecycle_msgs.msg import State
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
@@ -192,7 +193,7 @@ class SafetyMonitorNode(ManagedNode):
         """Heard while inactive, too: a node that came back meanwhile is no less a reason to wait for a person."""
         now, stamp_s = self._now(), seconds(message.stamp)
         sent_s = stamp_s if self._simulated_time else sent_at(stamp_s, now)
-        beat = Beat(message.pid, message.state, sent_s, now.monotonic_s)
+        beat = Beat(message.pid, message.state == State.PRIMARY_STATE_ACTIVE, sent_s, now.monotonic_s)
         limit_s = float(self.get_parameter("heartbeat_gap_s").value)
         finding = self._heartbeats.heard(message.node, beat, limit_s)
         if finding is not None:

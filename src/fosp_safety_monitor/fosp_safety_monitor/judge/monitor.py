@@ -36,8 +36,6 @@ from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters, loosened
 
 _LATENTS_KEPT = 8
-ACTIVE = 3
-"""lifecycle_msgs/State.PRIMARY_STATE_ACTIVE."""
 
 
 class Network(Protocol):
@@ -248,7 +246,7 @@ class Beat:
     """A heartbeat of a node, with two times: neither a late reader nor a jump of the stamps' clock is a silence."""
 
     pid: int
-    state: int
+    active: bool
     sent_s: float
     """Monotonic clock, by `sent_at`; on simulated time, which may stand still, the stamp itself."""
     receipt_s: float
@@ -289,7 +287,7 @@ class HeartbeatWatch:
         if before.pid != beat.pid:
             return _came_back(f"{name} died and was started anew (process {before.pid} is now {beat.pid})")
         silence_s = min(beat.sent_s - before.sent_s, beat.receipt_s - before.receipt_s)
-        if silence_s >= gap_limit_s and before.state == beat.state == ACTIVE:
+        if silence_s >= gap_limit_s and before.active and beat.active:
             return _came_back(f"{name} is back after a silence of {silence_s:.2f} s, limit {gap_limit_s:g} s")
         return None
 
