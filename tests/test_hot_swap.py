@@ -98,7 +98,9 @@ class Running:
     def wait_verdicts_of(self, model_id: str, count: int = 10) -> None:
         def enough() -> bool:
             newest = self.verdicts[-count:]
-            return len(newest) == count and all(v.model_id == model_id and v.decision == 0 for v in newest)
+            return len(newest) == count and all(
+                v.model_id == model_id and v.decision == SafetyVerdict.PASS for v in newest
+            )
 
         self.wait_until(enough, 20.0, f"verdicts by {model_id[:12]}")
 

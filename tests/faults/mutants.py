@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
 
 @dataclass(frozen=True)
 class Mutant:
-    """`module.name` becomes `instead`."""
+    """`module.name` becomes `instead`; a method is `Class.name`."""
 
     module: str
     name: str
@@ -60,13 +61,14 @@ MUTANTS: tuple[Mutant, ...] = (
             "contrast",
             "frozen",
             "proposal",
+            "actions",
             "order",
             "image",
             "latent_age",
             "proposal_age",
             "robot_state",
             "estop",
-            "command_owner",
+            "other_publishers",
             "lead",
             "pose_changes",
             "clock",
@@ -80,17 +82,17 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),
-    Mutant(_DECISION, "_at_rest", lambda standing: standing),
+    Mutant(_DECISION, "_at_rest", lambda judged: judged),
     Mutant(_CHECKS, "LEAD_AT_RESET", 1.0),
     Mutant(_DECISION, "latch", lambda state, finding: state),
-    Mutant(_DECISION, "_frozen", lambda state, thresholds: state.frozen),
-    Mutant("fosp_safety_monitor.judge.ladder", "speed_scale", _always(1.0)),
+    Mutant("fosp_safety_monitor.judge.motion", "FrozenImage.after", lambda frozen, command, scale: frozen),
+    Mutant(_DECISION, "speed_scale", _always(1.0)),
     Mutant(_DECISION, "choose", lambda chosen, values, thresholds: (chosen, None)),
     Mutant("fosp_safety_monitor.judge.monitor", "loosened", _always([])),
-    Mutant("fosp_safety_monitor.judge.pose_target", "_distance", _always(0.0)),
-    Mutant("fosp_safety_monitor.judge.pose_target", "_angle", _always(0.0)),
+    Mutant("fosp_safety_monitor.command.pose_target", "_distance", _always(0.0)),
+    Mutant("fosp_safety_monitor.command.pose_target", "_angle", _always(0.0)),
     Mutant("fosp_safety_monitor.parameters", "_check", _nothing),
-    Mutant("fosp_safety_monitor.judge.heartbeats", "_came_back", _nothing),
+    Mutant("fosp_safety_monitor.judge.monitor", "_came_back", _nothing),
     Mutant("fosp_recording.black_box", "make_room", _always([])),
     Mutant(_LIMITS, "approach_speed", _always(1e9), LIMIT_TESTS),
     Mutant(_LIMITS, "ramp", lambda target, *others: target, LIMIT_TESTS),
@@ -104,7 +106,8 @@ def survives(mutant: Mutant) -> bool:
     """Whether every test passes with the mutant in place; in a process of its own."""
     child = os.fork()
     if child == 0:
-        setattr(importlib.import_module(mutant.module), mutant.name, mutant.instead)
+        *owners, name = mutant.name.split(".")
+        setattr(reduce(getattr, owners, importlib.import_module(mutant.module)), name, mutant.instead)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             # The examples kill a mutant in a moment; the property tests would first look for its smallest victim.
             arguments = ["-x", "-q", "-p", "no:cacheprovider", "--ignore-glob=*_properties.py", str(mutant.tests)]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from geometry_msgs.msg import Point, Pose, Twist, TwistStamped
-from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.msg import State, Transition
 from monitored_chain import (
     DANGER,
     FORWARD,
@@ -231,6 +231,6 @@ def test_a_node_that_comes_back_as_another_process_leaves_the_robot_stopped(
     for pid in (100, 200):
         stamp = graph.node.get_clock().now().to_msg()
         wait_until(lambda: heartbeats.get_subscription_count() > 0)
-        heartbeats.publish(Heartbeat(node="/policy_node", pid=pid, state=3, stamp=stamp))
+        heartbeats.publish(Heartbeat(node="/policy_node", pid=pid, state=State.PRIMARY_STATE_ACTIVE, stamp=stamp))
     wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NODE_RESTARTED))
     wait_until(lambda: stands(chain), 2.0, "standstill")

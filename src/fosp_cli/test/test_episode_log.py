@@ -1,6 +1,7 @@
 import pytest
 
 from fosp_cli.evaluation.episode_log import EpisodeLog, FeedbackEvent, VerdictEvent
+from fosp_core.decisions import Decision
 
 
 def feedback(stamp_s: float, **changes) -> FeedbackEvent:
@@ -8,7 +9,7 @@ def feedback(stamp_s: float, **changes) -> FeedbackEvent:
     return FeedbackEvent(stamp_s, **{**values, **changes})
 
 
-def verdict(image_stamp_s: float, decided_s: float, decision: int = 0) -> VerdictEvent:
+def verdict(image_stamp_s: float, decided_s: float, decision: Decision = Decision.PASS) -> VerdictEvent:
     return VerdictEvent(image_stamp_s, decided_s, 0, decision, "", 0.1, 0.3)
 
 
@@ -42,7 +43,7 @@ def test_latency_runs_from_the_image_stamp_to_the_first_command_after_the_decisi
 def test_verdicts_on_frames_before_the_episode_are_not_its_steps():
     log = EpisodeLog(3, 0.05)
     log.on_feedback(feedback(10.0, is_first=True))
-    log.on_verdict(verdict(9.95, 10.001, decision=3))
+    log.on_verdict(verdict(9.95, 10.001, decision=Decision.STOP))
     assert log.on_command(10.01) is None
     assert log.result().stops == 0
 
@@ -50,7 +51,7 @@ def test_verdicts_on_frames_before_the_episode_are_not_its_steps():
 def test_vetoes_and_stops_are_counted():
     log = EpisodeLog(3, 0.05)
     log.on_feedback(feedback(10.0, is_first=True))
-    for i, decision in enumerate([0, 1, 3, 4]):
+    for i, decision in enumerate([Decision.PASS, Decision.SUBSTITUTE, Decision.STOP, Decision.LATCH]):
         log.on_verdict(verdict(10.0 + i, 10.0 + i, decision))
         log.on_command(10.01 + i)
     assert (log.result().vetoes, log.result().stops, log.result().steps) == (3, 2, 4)

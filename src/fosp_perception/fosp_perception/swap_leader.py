@@ -13,6 +13,7 @@ from rclpy.publisher import Publisher
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.decisions import RISK, Reason
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import POLL_PERIOD_S, announcement, candidate_loader
 from fosp_core.ros.model_parameters import publish_status
@@ -26,14 +27,7 @@ from fosp_perception.warm_up import History, WarmUp
 RETELL_S = 0.5
 """After a report on another bundle, that which decides is told again: a node that is started later hears only the last
 status, and has to know what to load."""
-_RISK = (
-    SafetyVerdict.REASON_INFEASIBLE,
-    SafetyVerdict.REASON_NO_FEASIBLE,
-    SafetyVerdict.REASON_CRITIC_RANGE,
-    SafetyVerdict.REASON_SURPRISE,
-    SafetyVerdict.REASON_VETOES,
-)
-_AT_FAULT = (*_RISK, SafetyVerdict.REASON_NOT_FINITE, SafetyVerdict.REASON_WRONG_SHAPE, SafetyVerdict.REASON_MODEL_ID)
+_AT_FAULT = RISK | {Reason.NOT_FINITE, Reason.WRONG_SHAPE, Reason.MODEL_ID}
 """Latches for one of these are the model's doing."""
 _STATES = {
     SwapReport.READY: ModelStatus.STATE_READY,
@@ -134,7 +128,7 @@ class SwapLeader:
             self._sequence.decided(
                 message.model_id,
                 DecisionOutcome(
-                    vetoed=message.reason in _RISK,
+                    vetoed=message.reason in RISK,
                     surprised=message.surprise > message.surprise_limit,
                     latched=at_fault,
                 ),

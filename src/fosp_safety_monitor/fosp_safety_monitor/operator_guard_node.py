@@ -1,4 +1,4 @@
-"""Stands in the place of safety_monitor_node while a person drives: the only one that commands the robot."""
+"""The node that takes the place of safety_monitor_node while a person drives; no other node commands the robot then."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
 from fosp_core import topics
-from fosp_core.clock import Now, Received
+from fosp_core.clock import Now
 from fosp_core.errors import UserError
 from fosp_core.realtime import MONITOR_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
 from fosp_core.ros.model_parameters import float_field, path_parameter
-from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, SafetyVerdict
+from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
-from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorAction, OperatorGuard
+from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
-"""Of a verdict, that only a model could give."""
+"""Fields of a verdict that only a model can give."""
 
 
 class OperatorGuardNode(ManagedNode):
@@ -51,7 +51,7 @@ class OperatorGuardNode(ManagedNode):
 
     def activate(self) -> None:
         self._guard = OperatorGuard(self._robot, self._now)
-        self._guard.see_commanders(self._robot_side.other_commanders())
+        self._guard.receive_other_publishers(self._robot_side.other_publishers())
         self._robot_side.start(self._tick)
 
     def deactivate(self) -> None:
@@ -71,10 +71,8 @@ class OperatorGuardNode(ManagedNode):
     # -- proposals -----------------------------------------------------------------------------------
     def _on_proposal(self, message: ActionProposal) -> None:
         if len(message.candidates) != 1 or message.model_id:
-            raise UserError("a proposal that is not the operator's is ignored: is a policy_node running beside?")
-        action = tuple(float(value) for value in message.candidates[0].action)
-        received = Received(seconds(message.header.stamp), time.monotonic())
-        self._guard.receive_action(OperatorAction(action, received))
+            raise UserError("ignored a proposal that is not the operator's: stop the policy_node that runs beside")
+        self._guard.receive_proposal(proposal_input(message, time.monotonic()))
         last = self._last
         scale = self._robot.action.scale
         verdict = SafetyVerdict(
@@ -83,7 +81,7 @@ class OperatorGuardNode(ManagedNode):
             reason_text=last.held or "the operator drives",
             header=message.header,
             step=message.step,
-            action_in=float_field(np.array(action)),
+            action_in=message.candidates[0].action,
             action_out=float_field(np.array(last.command or [0.0] * len(scale)) / scale),
             limited=last.limited,
             decided=self.get_clock().now().to_msg(),
@@ -93,7 +91,7 @@ class OperatorGuardNode(ManagedNode):
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """In the stream's thread: one command."""
+        """Send one command, in the thread of the command stream."""
         tick = self._guard.tick()
         if tick.held != self._last.held:
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")
@@ -102,7 +100,7 @@ class OperatorGuardNode(ManagedNode):
 
     def _watch(self) -> None:
         if self.is_active:
-            self._guard.see_commanders(self._robot_side.other_commanders())
+            self._guard.receive_other_publishers(self._robot_side.other_publishers())
 
     def _report(self) -> None:
         held = self._last.held

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from lifecycle_msgs.msg import State
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
@@ -34,9 +35,8 @@ from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
 from fosp_safety_monitor.command.messages import latent_input, proposal_input, verdict_message
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
-from fosp_safety_monitor.judge.heartbeats import Beat, HeartbeatWatch, sent_at
 from fosp_safety_monitor.judge.inputs import Thresholds
-from fosp_safety_monitor.judge.monitor import JudgedModel, SafetyMonitor
+from fosp_safety_monitor.judge.monitor import Beat, CriticModel, HeartbeatWatch, SafetyMonitor, sent_at
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.node_parameters import (
     declare_monitor_parameters,
@@ -81,7 +81,7 @@ class SafetyMonitorNode(ManagedNode):
         self._verdict: Verdict | None = None
         self._made: list[Any] = []
         self._monitor: SafetyMonitor | None = None
-        self._models: ModelFollower[JudgedModel] | None = None
+        self._models: ModelFollower[CriticModel] | None = None
         self._side: RobotSide | None = None
         self._latched: Finding | None = None
         self._finding = _INACTIVE
@@ -118,7 +118,7 @@ class SafetyMonitorNode(ManagedNode):
         self._heartbeats.arm()
         self._event_log = EventLog()
         self._view.note(Event(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
-        self._active_monitor.see_commanders(self._robot_side.other_commanders())
+        self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
         self._activity = Activity(reported_at_s=time.monotonic())
         self._robot_side.start(self._tick, self._on_stream_failure, self._cpu)
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
@@ -150,12 +150,12 @@ class SafetyMonitorNode(ManagedNode):
             self._models.close()
             self._models = None
 
-    def _judged_model(self, bundle: Bundle) -> JudgedModel:
+    def _judged_model(self, bundle: Bundle) -> CriticModel:
         """What a bundle gives to judge with; UserError when it does not go with robot and parameters."""
         Thresholds.of(bundle.manifest, self._robot, monitor_parameters(self))
-        return JudgedModel.of(bundle)
+        return CriticModel.of(bundle)
 
-    def _model_of(self, model_id: str) -> JudgedModel | None:
+    def _model_of(self, model_id: str) -> CriticModel | None:
         """Under the lock of the monitor, which the command thread waits for: `_tell_of_model` says it afterwards."""
         model = self._models.find(model_id) if self._models is not None else None
         if model is not None:
@@ -170,7 +170,7 @@ class SafetyMonitorNode(ManagedNode):
         """A monitor that has judged nothing yet, under the latch of the one before it."""
         self._keep_latch()
         self._monitor = SafetyMonitor(
-            JudgedModel.of(self._bundle),
+            CriticModel.of(self._bundle),
             self._robot,
             monitor_parameters(self),
             self._now,
@@ -193,7 +193,7 @@ class SafetyMonitorNode(ManagedNode):
         """Heard while inactive, too: a node that came back meanwhile is no less a reason to wait for a person."""
         now, stamp_s = self._now(), seconds(message.stamp)
         sent_s = stamp_s if self._simulated_time else sent_at(stamp_s, now)
-        beat = Beat(message.pid, message.state, sent_s, now.monotonic_s)
+        beat = Beat(message.pid, message.state == State.PRIMARY_STATE_ACTIVE, sent_s, now.monotonic_s)
         limit_s = float(self.get_parameter("heartbeat_gap_s").value)
         finding = self._heartbeats.heard(message.node, beat, limit_s)
         if finding is not None:
@@ -254,7 +254,7 @@ class SafetyMonitorNode(ManagedNode):
     def _watch(self) -> None:
         """RuntimeError, which ends the process, when the command stream failed: without it the robot has no monitor."""
         if self.is_active:
-            self._active_monitor.see_commanders(self._robot_side.other_commanders())
+            self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
         self._view.tell()
         if self._stream_failure is not None:
             raise RuntimeError(self._stream_failure.text)

@@ -16,9 +16,16 @@ from fosp_core.clock import Now, Received
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.judge.inputs import (
+    CheckedProposal,
+    CriticValues,
+    LatentInput,
+    ProposalInput,
+    RobotStateInput,
+    Thresholds,
+)
 from fosp_safety_monitor.judge.state import Tick, initial_state
-from fosp_safety_monitor.judge.verdict import Finding, Frame, Verdict
+from fosp_safety_monitor.judge.verdict import CameraFrame, Finding, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 
 ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"
@@ -29,7 +36,7 @@ CENTRE = (0.5, 0.0, 0.2)
 """Of the arm's workspace, m."""
 
 
-class Scene:
+class MonitorScene:
     """State, clock and newest inputs of a monitor; by default everything is fresh, safe and well-formed."""
 
     def __init__(self, robot: RobotConfig, parameters: MonitorParameters | None = None, shadow: bool = False) -> None:
@@ -68,7 +75,7 @@ class Scene:
         latent = LatentInput(
             step=self.step,
             model_id=MODEL,
-            frame=Frame(round(self.ros_s * 1e9), "camera"),
+            frame=CameraFrame(round(self.ros_s * 1e9), "camera"),
             receipt_s=self.monotonic_s,
             deter=np.zeros(DETER, np.float32),
             stoch=np.zeros(STOCH, np.float32),
@@ -84,7 +91,7 @@ class Scene:
         proposal = ProposalInput(
             step=self.step,
             model_id=MODEL,
-            frame=Frame(round(self.ros_s * 1e9), "camera"),
+            frame=CameraFrame(round(self.ros_s * 1e9), "camera"),
             receipt_s=self.monotonic_s,
             actions=np.array(wanted, np.float32),
             chosen=0,
@@ -102,10 +109,19 @@ class Scene:
         scored: CriticValues | Finding | None = None,
     ) -> Verdict:
         """One decision now; what is not given is fresh and safe."""
-        self.state, _ = decision.judge_latent(
-            self.state, latent or self.latent(), self.robot, self.thresholds, self.now
-        )
+        self.receive(latent or self.latent())
         return self.answer(proposal, latent, scored)
+
+    def receive(self, latent: LatentInput) -> Verdict | None:
+        """A latent comes."""
+        checked = decision.check_latent(latent, self.thresholds)
+        self.state, verdict = decision.judge_latent(self.state, checked, self.robot, self.thresholds, self.now)
+        return verdict
+
+    def checked(self, proposal: ProposalInput, latent: LatentInput | None) -> CheckedProposal:
+        """A proposal with its latent, both checked."""
+        received = None if latent is None else decision.check_latent(latent, self.thresholds)
+        return decision.check_proposal(proposal, received, self.thresholds)
 
     def answer(
         self,
@@ -118,8 +134,7 @@ class Scene:
         count = 1 if proposal.actions is None else len(proposal.actions)
         self.state, verdict = decision.judge_proposal(
             self.state,
-            proposal,
-            latent or self.latent(),
+            self.checked(proposal, latent or self.latent()),
             scored or self.values((0.1,) * count),
             self.robot,
             self.thresholds,
@@ -179,13 +194,13 @@ def base() -> RobotConfig:
 
 
 @pytest.fixture
-def scene(arm: RobotConfig) -> Scene:
+def scene(arm: RobotConfig) -> MonitorScene:
     """The arm, at rest, nothing judged yet."""
-    return Scene(arm)
+    return MonitorScene(arm)
 
 
 @pytest.fixture
-def moving(scene: Scene) -> Scene:
+def moving(scene: MonitorScene) -> MonitorScene:
     """The arm at half its speed, after a second of decisions that passed."""
     scene.drive(1.0)
     assert all(speed > 0.1 for speed in scene.state.command)
@@ -193,11 +208,13 @@ def moving(scene: Scene) -> Scene:
 
 
 @pytest.fixture
-def make_scene(arm: RobotConfig, base: RobotConfig) -> Callable[..., Scene]:
+def make_scene(arm: RobotConfig, base: RobotConfig) -> Callable[..., MonitorScene]:
     """`make_scene("arm" or "base", shadow=..., robot=changes to its configuration, **parameters)`."""
 
-    def make(kind: str = "arm", shadow: bool = False, robot: dict[str, Any] | None = None, **parameters: Any) -> Scene:
+    def make(
+        kind: str = "arm", shadow: bool = False, robot: dict[str, Any] | None = None, **parameters: Any
+    ) -> MonitorScene:
         config = (arm if kind == "arm" else base).model_copy(update=robot or {})
-        return Scene(config, MonitorParameters(**parameters), shadow)
+        return MonitorScene(config, MonitorParameters(**parameters), shadow)
 
     return make

@@ -10,7 +10,7 @@ import pytest
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.verdict import Finding, Frame
+from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
 
 
 def outcome(verdict):
@@ -19,7 +19,7 @@ def outcome(verdict):
 
 # -- age of every input ----------------------------------------------------------------------------
 def test_an_old_camera_frame_stops(scene):
-    old = Frame(round((scene.ros_s - 0.21) * 1e9))
+    old = CameraFrame(round((scene.ros_s - 0.21) * 1e9))
     verdict = scene.judge(scene.proposal(frame=old), scene.latent(frame=old))
     assert outcome(verdict) == (Decision.STOP, Reason.STALE_IMAGE)
     assert verdict.action_out == (0.0, 0.0, 0.0)
@@ -29,7 +29,7 @@ def test_an_old_camera_frame_stops(scene):
 
 
 def test_a_camera_frame_from_the_future_stops(scene):
-    early = Frame(round((scene.ros_s + 0.05) * 1e9))
+    early = CameraFrame(round((scene.ros_s + 0.05) * 1e9))
     verdict = scene.judge(scene.proposal(frame=early), scene.latent(frame=early))
     assert outcome(verdict) == (Decision.STOP, Reason.STALE_IMAGE)
     assert "future" in verdict.reason_text
@@ -93,9 +93,9 @@ def test_an_action_that_is_not_finite_latches_even_if_it_was_not_chosen(scene, b
 )
 def test_a_latent_that_is_not_finite_latches_on_receipt_and_with_its_proposal(scene, change):
     latent = scene.latent(**change)
-    state, verdict = decision.judge_latent(scene.state, latent, scene.robot, scene.thresholds, scene.now)
-    assert outcome(verdict) == (Decision.LATCH, Reason.NOT_FINITE)
-    assert state.latched is not None
+    assert outcome(scene.receive(latent)) == (Decision.LATCH, Reason.NOT_FINITE)
+    assert scene.state.latched is not None
+    scene = type(scene)(scene.robot_config)
     assert outcome(scene.answer(latent=latent)) == (Decision.LATCH, Reason.NOT_FINITE)
 
 
@@ -113,17 +113,16 @@ def test_a_critic_that_fails_latches(scene):
 
 def test_a_proposal_that_nobody_scored_latches(scene):
     for latent, scored in ((scene.latent(), None), (None, scene.values())):
-        _, verdict = decision.judge_proposal(
-            scene.state, scene.proposal(), latent, scored, scene.robot, scene.thresholds, scene.now
-        )
+        checked = scene.checked(scene.proposal(), latent)
+        _, verdict = decision.judge_proposal(scene.state, checked, scored, scene.robot, scene.thresholds, scene.now)
         assert verdict.decision is Decision.LATCH
 
 
 @pytest.mark.parametrize("change", [{"deter": np.zeros(7, np.float32)}, {"stoch": np.zeros(0, np.float32)}])
 def test_a_latent_of_the_wrong_size_latches(scene, change):
     latent = scene.latent(**change)
-    _, verdict = decision.judge_latent(scene.state, latent, scene.robot, scene.thresholds, scene.now)
-    assert outcome(verdict) == (Decision.LATCH, Reason.WRONG_SHAPE)
+    assert outcome(scene.receive(latent)) == (Decision.LATCH, Reason.WRONG_SHAPE)
+    scene = type(scene)(scene.robot_config)
     assert outcome(scene.answer(latent=latent)) == (Decision.LATCH, Reason.WRONG_SHAPE)
 
 
@@ -154,28 +153,24 @@ def test_a_latent_of_another_model_than_its_proposal_latches(scene):
     other = scene.latent(model_id="other")
     assert outcome(scene.answer(latent=other)) == (Decision.LATCH, Reason.MODEL_ID)
     scene = type(scene)(scene.robot_config)
-    _, verdict = decision.judge_latent(scene.state, other, scene.robot, scene.thresholds, scene.now)
-    assert outcome(verdict) == (Decision.LATCH, Reason.MODEL_ID)
+    assert outcome(scene.receive(other)) == (Decision.LATCH, Reason.MODEL_ID)
 
 
 def test_a_malformed_latent_latches_the_proposals_after_it_too(scene):
-    scene.state, _ = decision.judge_latent(
-        scene.state, scene.latent(surprise=math.nan), scene.robot, scene.thresholds, scene.now
-    )
+    scene.receive(scene.latent(surprise=math.nan))
     verdict = scene.answer()
     assert outcome(verdict) == (Decision.LATCH, Reason.NOT_FINITE)
 
 
 def test_malformed_proposals_are_not_given_to_the_critic(scene):
-    assert decision.critic_actions(scene.proposal(), scene.latent(), scene.thresholds).shape == (1, 1, 3)
+    assert decision.critic_actions(scene.checked(scene.proposal(), scene.latent())).shape == (1, 1, 3)
     for proposal, latent in [
         (scene.proposal([[math.nan, 0.0, 0.0]]), scene.latent()),
         (scene.proposal(), scene.latent(deter=np.zeros(3, np.float32))),
     ]:
-        assert decision.critic_actions(proposal, latent, scene.thresholds) is None
+        assert decision.critic_actions(scene.checked(proposal, latent)) is None
 
 
 def test_the_critic_scores_the_clipped_action(scene):
-    assert decision.critic_actions(scene.proposal([[7.0, 0.0, -7.0]]), scene.latent(), scene.thresholds).tolist() == [
-        [[1.0, 0.0, -1.0]]
-    ]
+    checked = scene.checked(scene.proposal([[7.0, 0.0, -7.0]]), scene.latent())
+    assert decision.critic_actions(checked).tolist() == [[[1.0, 0.0, -1.0]]]

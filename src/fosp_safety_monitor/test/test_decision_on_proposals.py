@@ -10,8 +10,8 @@ import pytest
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.ladder import speed_scale
-from fosp_safety_monitor.judge.verdict import Frame
+from fosp_safety_monitor.judge.decision import speed_scale
+from fosp_safety_monitor.judge.verdict import CameraFrame
 
 THREE = [[0.8, 0.1, 0.0], [0.2, 0.2, 0.2], [-0.4, 0.0, 0.4]]
 
@@ -182,11 +182,11 @@ def test_a_proposal_of_an_earlier_frame_is_ignored(scene):
     verdict = scene.answer(earlier, latent)
     assert verdict.reason is Reason.ORDER
     assert "50.0 ms before" in verdict.reason_text
-    assert scene.state.standing.verdict.action_out == (0.5, 0.0, 0.0)
+    assert scene.state.judged.verdict.action_out == (0.5, 0.0, 0.0)
 
 
 def test_repeating_a_proposal_keeps_nothing_alive(moving):
-    repeated = moving.proposal(frame=moving.state.standing.frame)
+    repeated = moving.proposal(frame=moving.state.judged.frame)
     for _ in range(30):
         moving.wait(0.01)
         moving.hear_from_robot()
@@ -207,7 +207,7 @@ def test_steps_that_begin_anew_with_a_restarted_encoder_are_accepted(scene):
 
 
 def test_a_frame_judged_from_the_future_does_not_lock_out_the_ones_after_it(scene):
-    early = Frame(round((scene.ros_s + 100.0) * 1e9))
+    early = CameraFrame(round((scene.ros_s + 100.0) * 1e9))
     assert scene.judge(scene.proposal(frame=early), scene.latent(frame=early)).reason is Reason.STALE_IMAGE
     scene.wait(0.2)
     scene.hear_from_robot()
@@ -222,7 +222,7 @@ def test_a_malformed_proposal_latches_even_when_it_repeats_a_frame(scene):
 # -- waiting for the latent --------------------------------------------------------------------------
 def test_only_a_wellformed_proposal_in_order_may_wait_for_its_latent(scene):
     def waits(proposal):
-        return decision.waits_for_latent(scene.state, proposal, scene.thresholds, scene.now)
+        return decision.waits_for_latent(scene.state, scene.checked(proposal, None), scene.now)
 
     assert waits(scene.proposal())
     assert not waits(scene.proposal(model_id="other"))

@@ -10,7 +10,7 @@ import pytest
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.ladder import target_of
+from fosp_safety_monitor.judge.decision import target_of
 from fosp_safety_monitor.judge.verdict import Finding
 
 STANDSTILL = (0.0, 0.0, 0.0)
@@ -75,24 +75,24 @@ def test_a_proposal_does_not_pass_under_a_pressed_emergency_stop(make_scene):
 
 # -- who commands ------------------------------------------------------------------------------------------
 def test_somebody_else_on_the_command_topic_of_a_robot_that_moved_latches(moving):
-    moving.robot = replace(moving.robot, other_commanders=("/teleop",))
+    moving.robot = replace(moving.robot, other_publishers=("/teleop",))
     tick = moving.tick()
     assert outcome(tick.finding) == (Decision.LATCH, Reason.FOREIGN_COMMAND)
     assert "/teleop" in tick.finding.text
     assert moving.drive(0.2)[-1].command == STANDSTILL
     assert "/teleop" in moving.reset()
-    moving.robot = replace(moving.robot, other_commanders=())
+    moving.robot = replace(moving.robot, other_publishers=())
     moving.drive(0.3)
     assert moving.reset() == ""
 
 
 def test_before_the_first_motion_somebody_else_on_the_command_topic_only_stops(scene):
     """What a monitor that was killed leaves behind in the discovery for some seconds is no reason for a latch."""
-    scene.robot = replace(scene.robot, other_commanders=("/safety_monitor_node",))
+    scene.robot = replace(scene.robot, other_publishers=("/safety_monitor_node",))
     assert outcome(scene.judge()) == (Decision.STOP, Reason.FOREIGN_COMMAND)
     assert scene.drive(1.0)[-1].command == STANDSTILL
     assert scene.state.latched is None
-    scene.robot = replace(scene.robot, other_commanders=())
+    scene.robot = replace(scene.robot, other_publishers=())
     assert scene.drive(1.0)[-1].command == HALF_SPEED
 
 
@@ -263,7 +263,7 @@ def test_in_shadow_mode_too_the_robot_stops_where_nothing_can_be_followed_or_a_p
     if fault == "estop":
         shadow.robot = replace(shadow.robot, estop_pressed=True)
     elif fault == "foreign":
-        shadow.robot = replace(shadow.robot, other_commanders=("/teleop",))
+        shadow.robot = replace(shadow.robot, other_publishers=("/teleop",))
     broken = {"proposal": lambda: shadow.proposal([[math.nan] * 3])} if fault == "not finite" else {}
     silent_since = shadow.robot if fault == "no robot state" else None
     ticks = []

@@ -12,7 +12,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.state import initial_state
-from fosp_safety_monitor.judge.verdict import Frame
+from fosp_safety_monitor.judge.verdict import CameraFrame
 
 CENTRE = (0.5, 0.0, 0.2)
 TICK_S = 0.01
@@ -180,7 +180,7 @@ def test_a_gap_of_five_seconds_latches(moving):
 
 def test_images_that_stay_stale_latch_although_proposals_keep_coming(moving):
     def old():
-        return Frame(round((moving.ros_s - 0.3) * 1e9))
+        return CameraFrame(round((moving.ros_s - 0.3) * 1e9))
 
     ticks = moving.drive(5.3, proposal=lambda: moving.proposal(frame=old()), latent=lambda: moving.latent(frame=old()))
     assert outcome(ticks[-1].finding) == (Decision.LATCH, Reason.STALE_TOO_LONG)
@@ -188,7 +188,7 @@ def test_images_that_stay_stale_latch_although_proposals_keep_coming(moving):
 
 def test_images_that_stay_in_the_future_latch(moving):
     def early():
-        return Frame(round((moving.ros_s + 0.03) * 1e9))
+        return CameraFrame(round((moving.ros_s + 0.03) * 1e9))
 
     ticks = moving.drive(
         5.3, proposal=lambda: moving.proposal(frame=early()), latent=lambda: moving.latent(frame=early())
@@ -217,9 +217,7 @@ def test_a_latch_brakes_within_the_limits_and_holds(moving):
 
 
 def test_a_malformed_latent_alone_stops_the_robot(moving):
-    moving.state, _ = decision.judge_latent(
-        moving.state, moving.latent(surprise=math.nan), moving.robot, moving.thresholds, moving.now
-    )
+    moving.receive(moving.latent(surprise=math.nan))
     assert moving.drive(0.1, deciding=False)[-1].command == STANDSTILL
 
 
@@ -240,8 +238,8 @@ def test_a_stop_without_a_proposal_is_reported_once_per_decision_period(moving):
     assert 15 <= len(verdicts) <= 18
     assert {outcome(verdict) for verdict in verdicts} == {(Decision.STOP, Reason.DEADLINE)}
     assert all(verdict.action_in == () and verdict.action_out == STANDSTILL for verdict in verdicts)
-    assert verdicts[0].step == moving.state.standing.step
-    assert verdicts[0].frame == moving.state.standing.frame
+    assert verdicts[0].step == moving.state.judged.step
+    assert verdicts[0].frame == moving.state.judged.frame
 
 
 def test_the_first_report_of_a_missed_deadline_comes_at_once(moving):
@@ -262,8 +260,8 @@ def test_a_latch_does_not_end_by_itself(moving):
     ticks = moving.drive(20.0)
     assert ticks[-1].finding.decision is Decision.LATCH
     assert "latched until reset: proposal" in ticks[-1].finding.text
-    assert moving.state.standing.verdict.decision is Decision.LATCH
-    assert moving.state.standing.verdict.reason is Reason.MODEL_ID
+    assert moving.state.judged.verdict.decision is Decision.LATCH
+    assert moving.state.judged.verdict.reason is Reason.MODEL_ID
 
 
 def test_a_reset_ends_the_latch_when_its_cause_is_gone(moving):
@@ -287,9 +285,7 @@ def test_a_reset_is_refused_while_nothing_proves_that_the_cause_is_gone(moving):
 
 
 def test_a_reset_is_refused_while_malformed_latents_come(moving):
-    moving.state, _ = decision.judge_latent(
-        moving.state, moving.latent(deter=np.zeros(1, np.float32)), moving.robot, moving.thresholds, moving.now
-    )
+    moving.receive(moving.latent(deter=np.zeros(1, np.float32)))
     assert "shapes" in moving.reset()
 
 
@@ -311,7 +307,7 @@ def test_a_reset_is_refused_while_the_policy_is_still_vetoed(moving):
 
 def test_after_a_reset_only_a_new_proposal_moves_the_robot(moving):
     for latent in (moving.latent(surprise=math.nan), moving.latent()):
-        moving.state, _ = decision.judge_latent(moving.state, latent, moving.robot, moving.thresholds, moving.now)
+        moving.receive(latent)
     assert moving.reset() == ""
     assert moving.drive(0.04, deciding=False)[-1].command == STANDSTILL
     assert moving.drive(1.0)[-1].command == HALF_SPEED

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fosp_core.clock import Received
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.verdict import Finding, Frame
+from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
 
 any_number = st.one_of(st.floats(), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, 1e38]))
 actions = st.one_of(
@@ -43,7 +43,7 @@ def apply(scene, event):
     kind, *values = event
     if kind == "judge":
         action, risk, stamp, receipt, model_id, surprise = values
-        frame = Frame(round((scene.ros_s + stamp) * 1e9))
+        frame = CameraFrame(round((scene.ros_s + stamp) * 1e9))
         latent = scene.latent(frame=frame, surprise=surprise, model_id=model_id, repeated_image=risk == 0.0)
         with np.errstate(over="ignore"):
             wanted = np.array([action], np.float64).astype(np.float32)
@@ -61,7 +61,7 @@ def apply(scene, event):
         pressed, ago = values
         scene.robot = replace(scene.robot, estop_pressed=pressed, estop_receipt_s=scene.monotonic_s - ago)
     elif kind == "commanders":
-        scene.robot = replace(scene.robot, other_commanders=values[0])
+        scene.robot = replace(scene.robot, other_publishers=values[0])
     elif kind == "restart":
         restarted = Finding(Decision.LATCH, Reason.NODE_RESTARTED, "came back")
         scene.state = decision.latch(scene.state, restarted)
@@ -120,14 +120,14 @@ def test_the_robot_speeds_up_only_under_a_fresh_verdict_that_lets_it(make_scene,
         before = np.abs(scene.state.command)
         tick = scene.tick()
         if (np.abs(tick.command) > before).any():
-            standing = scene.state.standing
+            standing = scene.state.judged
             assert standing is not None
             assert standing.verdict.decision < Decision.STOP
             assert 0.0 <= scene.monotonic_s - standing.receipt_s <= 0.1
             assert -0.011 <= scene.ros_s - standing.frame.stamp_s <= 0.2
             assert 0.0 <= scene.monotonic_s - scene.robot.state.receipt_s <= 0.1
             assert not scene.robot.estop_pressed
-            assert scene.robot.other_commanders == ()
+            assert scene.robot.other_publishers == ()
             assert scene.state.latched is None
 
 
@@ -138,7 +138,7 @@ def test_without_a_fresh_verdict_and_robot_state_the_robot_slows_down_to_a_stand
     for event in sequence:
         apply(scene, event)
         scene.wait(0.01)
-        before, standing = np.abs(scene.state.command), scene.state.standing
+        before, standing = np.abs(scene.state.command), scene.state.judged
         command = np.abs(scene.tick().command)
         ages = [math.inf] if standing is None else [scene.monotonic_s - standing.receipt_s]
         ages += [scene.monotonic_s - scene.robot.state.receipt_s, scene.monotonic_s - scene.robot.pose.receipt_s]
@@ -186,7 +186,12 @@ def test_a_decision_never_becomes_milder_when_every_candidate_becomes_riskier(ma
 
     def verdict_of(q_h):
         return decision.judge_proposal(
-            scene.state, proposal, scene.latent(), scene.values(q_h), scene.robot, scene.thresholds, scene.now
+            scene.state,
+            scene.checked(proposal, scene.latent()),
+            scene.values(q_h),
+            scene.robot,
+            scene.thresholds,
+            scene.now,
         )[1]
 
     milder, stricter = verdict_of(low), verdict_of(riskier)
@@ -208,8 +213,7 @@ def test_a_stricter_eps_is_never_milder(make_scene, risk):
         decisions.append(
             decision.judge_proposal(
                 scene.state,
-                scene.proposal(),
-                scene.latent(),
+                scene.checked(scene.proposal(), scene.latent()),
                 scene.values([risk]),
                 scene.robot,
                 thresholds,

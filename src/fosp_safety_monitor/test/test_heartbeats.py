@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from lifecycle_msgs.msg import State
 
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.heartbeats import ACTIVE, Beat, HeartbeatWatch, sent_at
+from fosp_safety_monitor.judge.monitor import Beat, HeartbeatWatch, sent_at
 
-INACTIVE = 2
+ACTIVE, INACTIVE = State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE
 
 
 def beat(pid, state, at_s, read_s=None, ahead_s=1000.0):
     """Sent at `at_s` and read at `read_s`, both by the monotonic clock; the ROS clock is `ahead_s` then."""
     read_s = at_s if read_s is None else read_s
-    return Beat(pid, state, sent_at(at_s + ahead_s, Now(read_s + ahead_s, read_s)), read_s)
+    return Beat(pid, state == ACTIVE, sent_at(at_s + ahead_s, Now(read_s + ahead_s, read_s)), read_s)
 
 
 @pytest.fixture

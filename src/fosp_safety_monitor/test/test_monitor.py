@@ -13,9 +13,10 @@ from fosp_core.bundle.bundle import load_bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
+from fosp_safety_monitor.judge import checks
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.judge.monitor import JudgedModel, SafetyMonitor
-from fosp_safety_monitor.judge.verdict import Frame
+from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
+from fosp_safety_monitor.judge.verdict import CameraFrame
 from fosp_safety_monitor.parameters import MonitorParameters
 
 
@@ -61,7 +62,7 @@ def bundle(bundles, arm):
 @pytest.fixture
 def monitor(bundle, arm, clock):
     """Of the arm, which has been heard of."""
-    monitor = SafetyMonitor(JudgedModel.of(bundle), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock)
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
     return monitor
@@ -72,7 +73,7 @@ def chain(bundle, clock):
     """`chain(actions, step)`: a latent and the proposal for it, of a frame taken now."""
 
     def make(actions=((0.2, 0.3, 0.0),), step=0):
-        frame = Frame(round(clock.s * 1e9), "camera")
+        frame = CameraFrame(round(clock.s * 1e9), "camera")
         latent = LatentInput(
             step,
             bundle.manifest.id,
@@ -112,6 +113,30 @@ def test_the_action_that_is_scored_is_the_one_that_is_let_through(monitor, chain
     assert (verdict.q_h, verdict.action_out[0]) == (0.0, -1.0)
 
 
+def test_a_latent_and_its_proposal_are_each_checked_once(monitor, chain, monkeypatch):
+    calls = []
+    for name in ("check_latent", "check_proposal"):
+        check = getattr(checks, name)
+        monkeypatch.setattr(checks, name, lambda *given, name=name, check=check: calls.append(name) or check(*given))
+    latent, proposal = chain()
+    monitor.receive_latent(latent)
+    assert monitor.receive_proposal(proposal).decision is Decision.PASS
+    assert calls == ["check_latent", "check_proposal"]
+
+
+def test_a_latent_is_checked_anew_against_the_model_of_its_proposal(bundle, arm, clock, chain):
+    other = replace(CriticModel.of(bundle), manifest=bundle.manifest.model_copy(update={"id": "other"}))
+    known = {}
+    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock, models=known.get)
+    monitor.receive_robot_state(clock.received)
+    monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
+    latent, proposal = chain()
+    assert monitor.receive_latent(latent) == []
+    known["other"] = other
+    verdict = monitor.receive_proposal(replace(proposal, model_id="other"))
+    assert (verdict.decision, verdict.reason) == (Decision.LATCH, Reason.MODEL_ID)
+
+
 def test_a_critic_out_of_its_calibrated_range_stops(monitor, chain):
     latent, proposal = chain([[0.0, 0.95, 0.0]])
     monitor.receive_latent(latent)
@@ -127,7 +152,7 @@ def test_a_proposal_that_overtakes_its_latent_waits_for_it(monitor, chain):
     assert monitor.state.waiting is None
 
 
-@pytest.mark.parametrize("change", [{"step": 9}, {"frame": Frame(5)}])
+@pytest.mark.parametrize("change", [{"step": 9}, {"frame": CameraFrame(5)}])
 def test_a_latent_of_another_step_or_frame_is_not_the_proposals(monitor, chain, change):
     latent, proposal = chain()
     assert monitor.receive_proposal(proposal) is None
@@ -164,7 +189,7 @@ def test_a_malformed_latent_never_reaches_the_critic(bundle, arm, clock, chain, 
         def run(self, **inputs):
             raise AssertionError("the critic was asked")
 
-    monitor = SafetyMonitor(JudgedModel(bundle.manifest, Refusing()), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel(bundle.manifest, Refusing()), arm, MonitorParameters(), clock)
     latent, proposal = chain()
     monitor.receive_latent(replace(latent, deter=deter))
     assert monitor.receive_proposal(proposal).decision is Decision.LATCH
@@ -175,7 +200,7 @@ def test_a_critic_that_raises_latches_and_says_why(bundle, arm, clock, chain):
         def run(self, **inputs):
             raise RuntimeError("device lost\nand more")
 
-    monitor = SafetyMonitor(JudgedModel(bundle.manifest, Broken()), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel(bundle.manifest, Broken()), arm, MonitorParameters(), clock)
     latent, proposal = chain()
     monitor.receive_latent(latent)
     verdict = monitor.receive_proposal(proposal)
@@ -208,9 +233,9 @@ def test_ticks_follow_a_verdict_and_halting_ends_it(monitor, chain, clock):
 
 def test_a_base_needs_no_pose(bundles, base, clock):
     bundle = bundles(base)
-    monitor = SafetyMonitor(JudgedModel.of(bundle), base, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel.of(bundle), base, MonitorParameters(), clock)
     monitor.receive_robot_state(clock.received)
-    frame = Frame(round(clock.s * 1e9))
+    frame = CameraFrame(round(clock.s * 1e9))
     latent = LatentInput(
         0, bundle.manifest.id, frame, clock.s, np.zeros(8, np.float32), np.zeros(6, np.float32), 0.0, False, 0.2
     )

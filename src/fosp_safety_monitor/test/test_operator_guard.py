@@ -5,18 +5,25 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fosp_core.clock import Now, Received
 from fosp_core.specs import RobotConfig, TargetLead, read_robot
-from fosp_safety_monitor.judge.pose_target import Lead
-from fosp_safety_monitor.operator.operator_guard import OperatorAction, OperatorGuard
+from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
+from fosp_safety_monitor.judge.verdict import CameraFrame
+from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
 ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
 TICK_S = 0.01
 CENTRE = (0.5, 0.0, 0.2)
+
+
+def proposal(action: tuple[float, ...], received: Received) -> ProposalInput:
+    frame = CameraFrame(round(received.stamp_s * 1e9))
+    return ProposalInput(0, "", frame, received.receipt_s, np.array([action], np.float32), 0)
 
 
 class Driven:
@@ -36,7 +43,7 @@ class Driven:
             self.now = Now(self.now.ros_s + TICK_S, self.now.monotonic_s + TICK_S)
             received = Received(self.now.ros_s, self.now.monotonic_s)
             if self.action is not None:
-                self.guard.receive_action(OperatorAction(self.action, received))
+                self.guard.receive_proposal(proposal(self.action, received))
             if self.state:
                 self.guard.receive_robot_state(received)
             if self.pose:
@@ -130,7 +137,7 @@ def test_an_action_from_the_future_or_the_past_moves_nothing(driven: Driven) -> 
         driven.action = None
         driven.tick(30)
         stamp = Received(driven.now.ros_s + offset_s, driven.now.monotonic_s)
-        driven.guard.receive_action(OperatorAction((1.0, 0.0, 0.0), stamp))
+        driven.guard.receive_proposal(proposal((1.0, 0.0, 0.0), stamp))
         assert driven.tick() == (0.0, 0.0, 0.0)
 
 
@@ -197,10 +204,10 @@ def test_a_press_of_the_emergency_stop_counts_though_another_button_says_release
 def test_the_operator_is_held_while_somebody_else_commands_the_robot(driven: Driven) -> None:
     driven.action = (1.0, 0.0, 0.0)
     driven.tick(30)
-    driven.guard.see_commanders(("/policy_node",))
+    driven.guard.receive_other_publishers(("/policy_node",))
     assert driven.tick(15) == (0.0, 0.0, 0.0)
     assert "/policy_node can move the robot, too" in driven.held
-    driven.guard.see_commanders(())
+    driven.guard.receive_other_publishers(())
     driven.tick(2)
     assert driven.held == "let go of the controls first"
 
@@ -236,9 +243,9 @@ def test_an_arm_that_lags_behind_its_target_pose_is_held_until_the_operator_lets
     driven.tick(2)
     driven.action = (1.0, 0.0, 0.0)
     assert driven.tick(20)[0] > 0.2
-    driven.guard.see_target(Lead(CENTRE, 0.051, 0.0))
+    driven.guard.receive_lead(Lead(CENTRE, 0.051, 0.0))
     assert driven.tick(10) == (0.0, 0.0, 0.0)
-    assert "lags 51 mm" in driven.held
-    driven.guard.see_target(Lead(CENTRE, 0.0, 0.0))
+    assert "would end 51 mm" in driven.held
+    driven.guard.receive_lead(Lead(CENTRE, 0.0, 0.0))
     driven.tick()
     assert driven.held == "let go of the controls first"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.pose_target import MAX_STEP_S, Lead, Pose, PoseTarget
+from fosp_safety_monitor.command.pose_target import MAX_STEP_S, Pose, PoseTarget
+from fosp_safety_monitor.judge.inputs import Lead
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 CENTRE = np.array([0.5, 0.0, 0.2])

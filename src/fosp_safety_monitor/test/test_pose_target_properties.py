@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fosp_safety_monitor.judge.pose_target import Pose, PoseTarget
+from fosp_safety_monitor.command.pose_target import Pose, PoseTarget
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 CENTRE = np.array([0.5, 0.0, 0.2])

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fosp_cli.commands.options import Scenario
+from fosp_core.decisions import Decision
 
 if TYPE_CHECKING:
     from fosp_cli.evaluation.episode_log import Step
     from fosp_cli.evaluation.metrics import EpisodeResult
 
 BAG_PATIENCE_S = 10.0
-
-DECISIONS = ("PASS", "SUBSTITUTE", "RECOVER", "STOP", "LATCH")
 
 
 def demo(
@@ -99,7 +98,7 @@ class LiveLine:
         verdict = step.verdict
         self._step += 1
         line = (
-            f"episode {self._episode}  step {self._step:3d}  {DECISIONS[verdict.decision]:<10}  "
+            f"episode {self._episode}  step {self._step:3d}  {Decision(verdict.decision).name:<10}  "
             f"risk {verdict.q_h:5.3f} / {verdict.eps:5.3f}  image -> command {step.latency_s * 1e3:5.1f} ms"
         )
         print(f"\r{line}\x1b[K" if self._terminal else line, end="" if self._terminal else "\n", flush=True)

@@ -18,8 +18,8 @@ from fosp_core.specs import RobotConfig
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.judge.monitor import JudgedModel, SafetyMonitor
-from fosp_safety_monitor.judge.verdict import Frame, Verdict
+from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
+from fosp_safety_monitor.judge.verdict import CameraFrame, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 
 Monitoring = Literal["on", "off", "shadow"]
@@ -58,7 +58,7 @@ class Agent:
         self._rng = np.random.default_rng(seed)
         self._time_s = 0.0
         self._monitor = SafetyMonitor(
-            JudgedModel.of(self._bundle),
+            CriticModel.of(self._bundle),
             self._robot,
             MonitorParameters(),
             lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),
@@ -106,7 +106,7 @@ class Agent:
         position: tuple[float, float, float],
         time_s: float,
     ) -> Verdict:
-        model_id, frame, received = self._model_id, Frame(round(time_s * 1e9)), Received(time_s, time_s)
+        model_id, frame, received = self._model_id, CameraFrame(round(time_s * 1e9)), Received(time_s, time_s)
         self._time_s = time_s
         self._monitor.receive_robot_state(received)
         self._monitor.receive_pose(received, position)

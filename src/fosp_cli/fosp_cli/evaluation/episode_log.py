@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from fosp_cli.evaluation.metrics import EpisodeResult
-
-PASS, SUBSTITUTE, STOP = 0, 1, 3
+from fosp_core.decisions import Decision
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class EpisodeLog:
             cost=sum(self._worst_cost.values()),
             episode_return=self.episode_return,
             steps=len(self.steps),
-            vetoes=sum(decision != PASS for decision in decisions),
-            stops=sum(decision >= STOP for decision in decisions),
-            substitutions=sum(decision == SUBSTITUTE for decision in decisions),
+            vetoes=sum(decision != Decision.PASS for decision in decisions),
+            stops=sum(decision >= Decision.STOP for decision in decisions),
+            substitutions=sum(decision == Decision.SUBSTITUTE for decision in decisions),
         )

@@ -15,9 +15,9 @@ from fosp_core.ros.command_message import pose_values
 from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import nanoseconds, seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
+from fosp_safety_monitor.command.pose_target import Pose
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.judge.pose_target import Pose
-from fosp_safety_monitor.judge.verdict import Frame, Verdict
+from fosp_safety_monitor.judge.verdict import CameraFrame, Verdict
 
 UNIT_TOLERANCE = 0.01
 """By which the norm of a quaternion may differ from 1: drivers round."""
@@ -125,5 +125,5 @@ def verdict_message(verdict: Verdict) -> SafetyVerdict:
     )
 
 
-def _frame(header: Header) -> Frame:
-    return Frame(nanoseconds(header.stamp), header.frame_id)
+def _frame(header: Header) -> CameraFrame:
+    return CameraFrame(nanoseconds(header.stamp), header.frame_id)

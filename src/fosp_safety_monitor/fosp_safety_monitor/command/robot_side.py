@@ -21,7 +21,8 @@ from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.command.messages import fill_pose, measured_pose, pose_received, robot_state_received
-from fosp_safety_monitor.judge.pose_target import Lead, Pose, PoseTarget
+from fosp_safety_monitor.command.pose_target import Pose, PoseTarget
+from fosp_safety_monitor.judge.inputs import Lead
 
 ZEROS_BEFORE_SILENCE = 5
 """Zero commands that end the stream, so that the loss of one leaves no motion."""
@@ -41,7 +42,7 @@ class Judge(Protocol):
 
     def receive_estop(self, pressed: bool, receipt_s: float) -> None: ...
 
-    def see_target(self, lead: Lead) -> None: ...
+    def receive_lead(self, lead: Lead) -> None: ...
 
     def halt(self) -> tuple[float, ...]: ...
 
@@ -85,7 +86,7 @@ class RobotSide:
         """Of the commands, resolved."""
         return str(self._publisher.topic_name)
 
-    def other_commanders(self) -> tuple[str, ...]:
+    def other_publishers(self) -> tuple[str, ...]:
         """Nodes beside this one that publish on the robot's command topic at present; a second of its name is one."""
         names = [
             f"{info.node_namespace.rstrip('/')}/{info.node_name}"
@@ -162,7 +163,7 @@ class RobotSide:
         assert measured is not None
         fill_pose(message, self._target.follow(command, measured[1], now_s - self._sent_s))
         self._sent_s = now_s
-        self._judge().see_target(self._target.lead(command, measured[1]))
+        self._judge().receive_lead(self._target.lead(command, measured[1]))
         return True
 
     # -- inputs --------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""The checks of the safety monitor, one function each: a Finding when something is wrong, None when it holds."""
+"""The checks of the safety monitor: one function each, and the lists of those that apply to each kind of event.
+
+A check returns a Finding that names the decision it asks for, or None when the input passes.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,103 @@ import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.command_history import Unseen
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
     CriticValues,
     LatentInput,
     ProposalInput,
     RobotStateInput,
+    RobotThresholds,
     Thresholds,
 )
-from fosp_safety_monitor.judge.state import FrozenImage
-from fosp_safety_monitor.judge.verdict import Finding, Frame
+from fosp_safety_monitor.judge.motion import SEEN_MOTION, FrozenImage, FrozenPose
+from fosp_safety_monitor.judge.state import MonitorState
+from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
 
-SEEN_MOTION = 0.2
-"""Share of full speed from which on the camera must see a change within frozen_image_steps; slower, the same way."""
 LEAD_AT_RESET = 0.5
 """Share of the allowed lead within which a robot must stand for a reset: a stop ends just within what is allowed."""
 LEAST_TRAVEL_M = 0.01
-"""A pose may stay the same, to the last bit, while the robot is told to move no further than this."""
+"""Distance that the robot may be told to move before its pose has to change."""
+ESTOP_PRESSED = Finding(Decision.LATCH, Reason.ESTOP, "the emergency stop is pressed")
+
+Findings = list[Finding | None]
 
 
+# -- the lists of checks: to add a check, write its function below and its line here -----------------
+def checks_on_inputs(
+    state: MonitorState,
+    frame: CameraFrame,
+    latent_receipt_s: float,
+    robot: RobotStateInput,
+    thresholds: Thresholds,
+    now: Now,
+) -> Findings:
+    """Check the robot and the inputs behind a proposal, when it is judged and at every tick that follows it."""
+    return [
+        check_estop(robot, state.resumed_s, thresholds, now),
+        check_other_publishers(robot, state.moved),
+        check_image(frame, latent_receipt_s, thresholds, now),
+        check_latent_age(latent_receipt_s, thresholds, now),
+        check_robot_state(robot, thresholds, now),
+        check_lead(robot, thresholds),
+    ]
+
+
+def checks_on_proposal(
+    state: MonitorState,
+    proposal: ProposalInput,
+    latent_receipt_s: float,
+    robot: RobotStateInput,
+    thresholds: Thresholds,
+    now: Now,
+) -> Findings:
+    """Check a proposal that is judged now, apart from its content."""
+    return [
+        check_proposal_age(proposal.receipt_s, thresholds, now),
+        *checks_on_inputs(state, proposal.frame, latent_receipt_s, robot, thresholds, now),
+        check_surprise(state.surprises, thresholds),
+    ]
+
+
+def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    """Check that the proposal judged last may still be followed."""
+    judged = state.judged
+    if judged is None:
+        return [
+            check_estop(robot, state.resumed_s, thresholds, now),
+            check_other_publishers(robot, state.moved),
+            _not_ready(state, check_robot_state(robot, thresholds, now)),
+        ]
+    deadline = check_proposal_age(judged.receipt_s, thresholds, now)
+    if deadline is not None and state.waiting is not None:
+        text = f"no latent of frame and step {state.waiting.step} came for its proposal; {deadline.text}"
+        deadline = _stop(Reason.STALE_LATENT, text)
+    return [deadline, *checks_on_inputs(state, judged.frame, judged.latent_receipt_s, robot, thresholds, now)]
+
+
+def checks_on_tick(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    """Check at a command tick, after check_stream."""
+    return [
+        check_clock(state.ticked, thresholds, now),
+        # A latched robot does not move, so its pose cannot show whether it is frozen.
+        None if state.latched else check_pose_changes(state.frozen_pose, thresholds),
+        *checks_on_judged(state, robot, thresholds, now),
+    ]
+
+
+def checks_on_reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    """Check that the cause of a latch is gone."""
+    return [
+        *checks_on_judged(state, robot, thresholds, now),
+        check_lead(robot, thresholds, LEAD_AT_RESET),
+        state.latent_fault,
+        state.judged.finding if state.judged else None,
+    ]
+
+
+# -- latents -----------------------------------------------------------------------------------------
 def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
-    """Known model, the bundle's sizes, all finite; else LATCH."""
+    """LATCH unless the latent is of the known model, has the bundle's sizes, and is finite."""
     if latent.model_id != thresholds.model_id:
         return _latch(Reason.MODEL_ID, f"latent {latent.step} is of {_unknown(latent.model_id, thresholds)}")
     sizes, expected = (latent.deter.shape, latent.stoch.shape), ((thresholds.deter_size,), (thresholds.stoch_size,))
@@ -43,7 +121,7 @@ def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
 
 
 def check_contrast(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
-    """The camera shows something; else STOP."""
+    """STOP when the image has next to no contrast: it shows nothing."""
     least = thresholds.parameters.least_contrast
     if latent.contrast >= least:
         return None
@@ -51,25 +129,25 @@ def check_contrast(latent: LatentInput, thresholds: Thresholds) -> Finding | Non
 
 
 def check_frozen(frozen: FrozenImage, thresholds: Thresholds) -> Finding | None:
-    """The image changes while the robot moves; else LATCH: a driver that repeats a frame looks alive otherwise."""
+    """LATCH when the image does not change while the robot moves: a driver that repeats a frame looks alive."""
     limit = thresholds.parameters.frozen_image_steps
-    crept = max(map(abs, frozen.travel), default=0.0)
+    crept = max(map(abs, frozen.crept), default=0.0)
     if frozen.steps < limit and crept < SEEN_MOTION * limit:
         return None
     text = f"the image is frozen: the same to the pixel while the robot moved, for {frozen.steps} decisions and slowly"
     return _latch(Reason.IMAGE, f"{text} as far as in {crept:.1f} at full speed")
 
 
-def check_pose_changes(unseen: Unseen, thresholds: Thresholds) -> Finding | None:
-    """The pose changes while the robot is told to move; else LATCH.
+def check_pose_changes(frozen: FrozenPose, thresholds: RobotThresholds) -> Finding | None:
+    """LATCH when the pose does not change while the robot is told to move.
 
-    A driver that repeats a pose under new stamps looks alive otherwise, and the workspace would not hold. Robots that
-    take poses have check_lead for it.
+    A driver that repeats a pose under new stamps looks alive, and the workspace would not hold. For robots that take
+    poses check_lead does this.
     """
-    if not thresholds.needs_pose or thresholds.target_lead is not None or not unseen.moved:
+    if not thresholds.needs_pose or thresholds.target_lead is not None or not frozen.moved:
         return None
-    lasted_s, limit_s = unseen.until_s - unseen.since_s, thresholds.parameters.frozen_pose_s
-    told = max((abs(unseen.moved[i]) for i in thresholds.linear_axes), default=0.0)
+    lasted_s, limit_s = frozen.until_s - frozen.since_s, thresholds.parameters.frozen_pose_s
+    told = max((abs(frozen.moved[i]) for i in thresholds.linear_axes), default=0.0)
     if lasted_s < limit_s or told <= LEAST_TRAVEL_M:
         return None
     return _latch(
@@ -79,34 +157,41 @@ def check_pose_changes(unseen: Unseen, thresholds: Thresholds) -> Finding | None
     )
 
 
+# -- proposals ---------------------------------------------------------------------------------------
 def check_proposal(proposal: ProposalInput, thresholds: Thresholds) -> Finding | None:
-    """One well-formed action per candidate, all finite, of the known model; else LATCH.
+    """LATCH unless the actions are well-formed and of the known model.
 
-    In this order: what cannot be followed stops in shadow mode, too, an unknown model does not.
+    The order matters: in shadow mode malformed actions stop the robot, an unknown model does not.
     """
+    malformed = check_actions(proposal, thresholds)
+    if malformed is None and proposal.model_id != thresholds.model_id:
+        unknown = _unknown(proposal.model_id, thresholds)
+        return _latch(Reason.MODEL_ID, f"proposal {proposal.step} is of {unknown}")
+    return malformed
+
+
+def check_actions(proposal: ProposalInput, thresholds: RobotThresholds) -> Finding | None:
+    """LATCH unless each candidate has one finite value per axis, and the chosen candidate exists."""
     name = f"proposal {proposal.step}"
     if proposal.actions is None:
         return _latch(Reason.WRONG_SHAPE, f"{name} has candidates of different sizes")
     if proposal.actions.ndim != 2 or proposal.actions.shape[1] != thresholds.action_size:
         wrong = "x".join(str(length) for length in proposal.actions.shape)
-        return _latch(
-            Reason.WRONG_SHAPE, f"{name} has actions {wrong}, the bundle's have {thresholds.action_size} axes"
-        )
+        text = f"{name} has actions of shape {wrong}, the robot has {thresholds.action_size} axes"
+        return _latch(Reason.WRONG_SHAPE, text)
     count = len(proposal.actions)
     if count > MAX_CANDIDATES or not 0 <= proposal.chosen < count:
         return _latch(Reason.WRONG_SHAPE, f"{name} chooses candidate {proposal.chosen} of {count}")
     if not np.isfinite(proposal.actions).all():
         return _latch(Reason.NOT_FINITE, f"{name} holds NaN or infinity in an action")
-    if proposal.model_id != thresholds.model_id:
-        return _latch(Reason.MODEL_ID, f"{name} is of {_unknown(proposal.model_id, thresholds)}")
     return None
 
 
-def check_order(proposal: ProposalInput, judged: Frame | None, now: Now) -> Finding | None:
-    """The proposal is of a later frame than the one judged last; else it is to be ignored.
+def check_order(proposal: ProposalInput, judged: CameraFrame | None, now: Now) -> Finding | None:
+    """Ignore (PASS, ORDER) a proposal whose frame is not later than the one judged last.
 
-    By stamp, not by step: steps begin anew when the encoder is restarted. A judged stamp in the future says nothing
-    (the clock was set back, or that frame was stamped wrongly), and must not lock out everything after it.
+    The stamps are compared, not the steps, which begin anew when the encoder is restarted. A judged stamp in the future
+    is disregarded (the clock was set back, or that frame was stamped wrongly): it must not lock out later proposals.
     """
     if judged is None or proposal.frame.stamp_ns > judged.stamp_ns:
         return None
@@ -117,28 +202,29 @@ def check_order(proposal: ProposalInput, judged: Frame | None, now: Now) -> Find
     return Finding(Decision.PASS, Reason.ORDER, f"proposal {proposal.step} {what}: ignored, the last verdict stands")
 
 
-def check_image(frame: Frame, latent_receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
-    """The camera frame is young by its stamp, which does not lie in the future; else STOP."""
-    # Its receipt is that of the latent, which check_latent_age holds against a limit of its own.
+def check_image(frame: CameraFrame, latent_receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
+    """STOP when the camera frame is too old by its stamp, or stamped in the future."""
+    # The receipt is the latent's, for which check_latent_age has a limit of its own.
     limit_s = thresholds.parameters.image_timeout_s
     stale = age(Received(frame.stamp_s, latent_receipt_s), now, limit_s, math.inf).stale_because
     return _stop(Reason.STALE_IMAGE, f"camera frame {stale}") if stale else None
 
 
 def check_latent_age(receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
-    """The latent was received recently; else STOP."""
+    """STOP when the latent was received too long ago."""
     late = _late(receipt_s, thresholds.parameters.latent_timeout_s, now)
     return _stop(Reason.STALE_LATENT, f"latent received {late}") if late else None
 
 
-def check_proposal_age(receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
-    """The proposal was received before its deadline; else STOP."""
+def check_proposal_age(receipt_s: float, thresholds: RobotThresholds, now: Now) -> Finding | None:
+    """STOP when the proposal was received too long ago."""
     late = _late(receipt_s, thresholds.parameters.proposal_timeout_s, now)
     return _stop(Reason.DEADLINE, f"last proposal received {late}") if late else None
 
 
-def check_robot_state(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Finding | None:
-    """Robot state, and the pose where the robot has a workspace, are young by stamp and by receipt; else STOP."""
+# -- the robot ---------------------------------------------------------------------------------------
+def check_robot_state(robot: RobotStateInput, thresholds: RobotThresholds, now: Now) -> Finding | None:
+    """STOP when the robot state, or the pose of a robot that needs one, is too old by stamp or by receipt."""
     limit_s = thresholds.parameters.robot_state_timeout_s
     stale = age(robot.state, now, limit_s).stale_because
     if stale:
@@ -149,14 +235,11 @@ def check_robot_state(robot: RobotStateInput, thresholds: Thresholds, now: Now) 
     return _stop(Reason.STALE_ROBOT_STATE, f"pose of the commanded point {stale}") if stale else None
 
 
-ESTOP_PRESSED = Finding(Decision.LATCH, Reason.ESTOP, "the emergency stop is pressed")
+def check_estop(robot: RobotStateInput, resumed_s: float, thresholds: RobotThresholds, now: Now) -> Finding | None:
+    """LATCH when the emergency stop is pressed, or when a configured one is silent.
 
-
-def check_estop(robot: RobotStateInput, resumed_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
-    """The configured emergency stop says that it is not pressed, and says so often; else LATCH.
-
-    STOP only while it was never heard of: nothing moved yet, and it may be about to begin. Its silence is counted from
-    `resumed_s` at the earliest: what came while the monitor itself was held up waits to be read.
+    STOP while it was never heard of: nothing moved yet, and it may be about to begin. Its silence is counted from
+    `resumed_s` at the earliest: messages that came while the monitor itself was held up are still to be read.
     """
     if robot.estop_pressed:
         return ESTOP_PRESSED
@@ -170,20 +253,17 @@ def check_estop(robot: RobotStateInput, resumed_s: float, thresholds: Thresholds
     return _latch(Reason.ESTOP, f"the emergency stop is silent, which counts as pressed: last heard {late}")
 
 
-def check_command_owner(robot: RobotStateInput, moved: bool) -> Finding | None:
-    """Nobody else publishes commands to the robot; else LATCH, or STOP while nothing has `moved` yet."""
-    if not robot.other_commanders:
+def check_other_publishers(robot: RobotStateInput, moved: bool) -> Finding | None:
+    """LATCH when another node publishes commands to the robot; STOP while nothing has `moved` yet."""
+    if not robot.other_publishers:
         return None
-    names = ", ".join(robot.other_commanders)
+    names = ", ".join(robot.other_publishers)
     text = f"not alone on the command topic: {names} can move the robot, too, and must be ended or cut off"
     return (_latch if moved else _stop)(Reason.FOREIGN_COMMAND, text)
 
 
-def check_lead(robot: RobotStateInput, thresholds: Thresholds, share: float = 1.0) -> Finding | None:
-    """A robot that takes poses follows its target: that would end no further ahead of it than allowed; else LATCH.
-
-    `share` of what is allowed counts.
-    """
+def check_lead(robot: RobotStateInput, thresholds: RobotThresholds, share: float = 1.0) -> Finding | None:
+    """LATCH when the target pose would end further ahead of the robot than `share` of the allowed lead."""
     lead, allowed = robot.lead, thresholds.target_lead
     if lead is None or allowed is None:
         return None
@@ -197,8 +277,9 @@ def check_lead(robot: RobotStateInput, thresholds: Thresholds, share: float = 1.
     )
 
 
-def check_clock(last: Now | None, thresholds: Thresholds, now: Now) -> Finding | None:
-    """The ROS clock went on as the monotonic one did since the last tick; else STOP.
+# -- clocks and the command stream -------------------------------------------------------------------
+def check_clock(last: Now | None, thresholds: RobotThresholds, now: Now) -> Finding | None:
+    """STOP when the ROS clock jumped against the monotonic one since the last tick.
 
     A simulator's clock may be slow, stand still and catch up, but not run backwards.
     """
@@ -211,16 +292,17 @@ def check_clock(last: Now | None, thresholds: Thresholds, now: Now) -> Finding |
     return None
 
 
-def check_stream(last: Now | None, thresholds: Thresholds, now: Now) -> Finding | None:
-    """The command stream made no pause in which the robot's own watchdog stopped the robot; else STOP."""
+def check_stream(last: Now | None, thresholds: RobotThresholds, now: Now) -> Finding | None:
+    """STOP after a pause of the command stream in which the robot's own watchdog has stopped the robot."""
     pause_s = 0.0 if last is None else now.monotonic_s - last.monotonic_s
     if pause_s <= thresholds.command_timeout_s:
         return None
     return _stop(Reason.HELD_UP, f"the command stream was held up for {pause_s * 1e3:.0f} ms: the robot has stopped")
 
 
+# -- the models --------------------------------------------------------------------------------------
 def check_critic(values: CriticValues, count: int, thresholds: Thresholds) -> Finding | None:
-    """One finite value per candidate (else LATCH), each inside of its calibrated range (else STOP)."""
+    """LATCH unless the critic gives one finite value per candidate; STOP when one is outside its calibrated range."""
     outputs = {"q_r": values.q_r, "q_c": values.q_c, "q_h": values.q_h, "v_h": (values.v_h,)}
     for name, output in outputs.items():
         if len(output) != (1 if name == "v_h" else count):
@@ -238,7 +320,7 @@ def check_critic(values: CriticValues, count: int, thresholds: Thresholds) -> Fi
 
 
 def check_surprise(surprises: Sequence[bool], thresholds: Thresholds) -> Finding | None:
-    """Few enough steps of the window, `surprises`, surprised the world model; else RECOVER, and with yet more STOP."""
+    """RECOVER when many steps of the window, `surprises`, surprised the world model; STOP when even more did."""
     parameters = thresholds.parameters
     count = sum(surprises)
     if count < parameters.surprise_recover_count:
@@ -253,15 +335,16 @@ def check_surprise(surprises: Sequence[bool], thresholds: Thresholds) -> Finding
 
 
 def check_vetoes(vetoes: int, thresholds: Thresholds) -> Finding | None:
-    """Not too many proposals in a row were vetoed for their risk; else LATCH."""
+    """LATCH when too many proposals in a row were vetoed for their risk."""
     limit = thresholds.parameters.veto_latch_count
     if vetoes < limit:
         return None
     return _latch(Reason.VETOES, f"{vetoes} proposals in a row were vetoed, limit {limit}")
 
 
+# -- duration ----------------------------------------------------------------------------------------
 def check_staleness_duration(stale: Finding, since_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
-    """What is stale has not been so for too long; else LATCH."""
+    """LATCH when an input has been stale for too long."""
     lasted = now.monotonic_s - since_s
     limit_s = thresholds.parameters.stale_latch_s
     if lasted < limit_s:
@@ -269,8 +352,14 @@ def check_staleness_duration(stale: Finding, since_s: float, thresholds: Thresho
     return _latch(Reason.STALE_TOO_LONG, f"stopped for {lasted:.2f} s, limit {limit_s:g} s, because: {stale.text}")
 
 
+def _not_ready(state: MonitorState, robot_state: Finding | None) -> Finding:
+    also = f"; {robot_state.text}" if robot_state else ""
+    waiting = "a proposal waits for its latent" if state.waiting else "no proposal came yet"
+    return _stop(Reason.NOT_READY, f"nothing was judged since activation: {waiting}{also}")
+
+
 def _late(receipt_s: float, limit_s: float, now: Now) -> str:
-    """Empty when received within the limit."""
+    """Return the lateness in words; empty when received within the limit."""
     late = now.monotonic_s - receipt_s
     return "" if 0.0 <= late <= limit_s else f"{late * 1e3:.0f} ms ago, limit {limit_s * 1e3:.0f} ms"
 

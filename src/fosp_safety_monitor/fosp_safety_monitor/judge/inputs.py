@@ -1,4 +1,4 @@
-"""What the safety monitor judges from: latents, proposals, its critic's values, the robot's state. No ROS."""
+"""Inputs of the safety monitor, without ROS: latents, proposals, critic values, the robot's state, and thresholds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest, RobotConfig, TargetLead
-from fosp_safety_monitor.judge.pose_target import Lead
-from fosp_safety_monitor.judge.verdict import Frame
+from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
 from fosp_safety_monitor.parameters import MonitorParameters
 
 MAX_CANDIDATES = 256
-"""More in one proposal are no proposal: judging them would outlast the deadline."""
+"""Largest number of candidates in a proposal: judging more would outlast the deadline."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class LatentInput:
 
     step: int
     model_id: str
-    frame: Frame
+    frame: CameraFrame
     receipt_s: float
     """Monotonic clock."""
     deter: NDArray[np.float32]
@@ -39,11 +38,11 @@ class LatentInput:
 
 @dataclass(frozen=True)
 class ProposalInput:
-    """A proposal as the policy sent it, not yet checked. Its own values (q_h and so on) are left out on purpose."""
+    """A proposal as the policy sent it, not yet checked. Its own risk values are left out on purpose."""
 
     step: int
     model_id: str
-    frame: Frame
+    frame: CameraFrame
     receipt_s: float
     """Monotonic clock."""
     actions: NDArray[np.float32] | None
@@ -52,8 +51,28 @@ class ProposalInput:
 
 
 @dataclass(frozen=True)
+class CheckedLatent:
+    """A latent, and the finding of its check against the bundle of model `model_id`."""
+
+    latent: LatentInput
+    model_id: str
+    malformed: Finding | None
+
+
+@dataclass(frozen=True)
+class CheckedProposal:
+    """A proposal with the latent of its frame and step, and the findings of their checks against one bundle."""
+
+    proposal: ProposalInput
+    latent: LatentInput | None
+    malformed: Finding | None
+    """Finding on the proposal."""
+    malformed_latent: Finding | None
+
+
+@dataclass(frozen=True)
 class CriticValues:
-    """What the monitor's own critic says of each candidate (K,), and of the state."""
+    """Values of the monitor's own critic for each candidate (K,), and for the state."""
 
     q_r: tuple[float, ...]
     q_c: tuple[float, ...]
@@ -62,55 +81,87 @@ class CriticValues:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """Target pose of a robot that takes poses, and how far ahead of the measured pose it ends when stopped now."""
+
+    position: tuple[float, float, float]
+    """Position of the target, m."""
+    distance: float
+    """Distance from the measured position, m."""
+    angle: float
+    """Angle from the measured orientation, rad."""
+
+
+@dataclass(frozen=True)
 class RobotStateInput:
-    """What the robot's side says: newest state and pose, its emergency stop, and who else commands it."""
+    """Newest inputs from the robot: state and pose, emergency stop, other publishers of commands, target pose."""
 
     state: Received | None = None
     """Joint states or odometry; None: never received."""
     pose: Received | None = None
-    """Of the commanded point; None: never received."""
+    """Pose of the commanded point; None: never received."""
     position: tuple[float, float, float] | None = None
-    """m, in the action frame."""
+    """Position of the commanded point, m, in the action frame."""
     estop_receipt_s: float | None = None
-    """Monotonic clock of the last message of the emergency stop; None: never received."""
+    """Last message of the emergency stop, monotonic clock; None: never received."""
     estop_pressed: bool = False
-    """What that message said."""
-    other_commanders: tuple[str, ...] = ()
+    """Content of that message."""
+    other_publishers: tuple[str, ...] = ()
     """Nodes beside the monitor that publish on the robot's command topic."""
     lead: Lead | None = None
-    """Of the target pose, where the robot takes poses and one was sent; None: there is none."""
+    """None: the robot takes twists, or no target pose was sent yet."""
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """All that inputs are held against: of the bundle, of the robot, and the monitor's own parameters."""
+@dataclass(frozen=True, kw_only=True)
+class RobotThresholds:
+    """Limits for the inputs from the robot: from its configuration, and from the parameters."""
+
+    action_size: int
+    action_scale: tuple[float, ...]
+    """m/s and rad/s at the normalised action 1."""
+    linear_axes: tuple[int, ...]
+    """Indices of the axes that move the commanded point, m/s."""
+    needs_pose: bool
+    """Commands need the pose of the commanded point, because the robot has a workspace."""
+    needs_estop: bool
+    """The robot has an external emergency stop: its silence counts as pressed."""
+    target_lead: TargetLead | None
+    """Allowed lead of the target over the measured pose; None: the robot takes twists."""
+    command_timeout_s: float
+    """After a pause of the command stream of this length the robot has stopped by itself."""
+    parameters: MonitorParameters
+    simulated_time: bool = False
+    """The ROS clock is a simulator's: it may run at any pace, but not backwards."""
+
+    @classmethod
+    def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
+        """Return the thresholds that need no bundle."""
+        return RobotThresholds(
+            action_size=robot.action.size,
+            action_scale=robot.action.scale,
+            linear_axes=tuple(i for i, axis in enumerate(robot.action.axes) if axis.name.startswith("linear.")),
+            needs_pose=robot.workspace is not None,
+            needs_estop=bool(robot.estop_topic),
+            target_lead=robot.target_lead,
+            command_timeout_s=robot.command_timeout_s,
+            parameters=parameters,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds(RobotThresholds):
+    """All limits that inputs are held against: those of the robot, and those of the bundle."""
 
     model_id: str
     deter_size: int
     stoch_size: int
-    action_size: int
     decision_period_s: float
     eps: float
     kappa: float
     surprise_limit: float
     ranges: dict[str, tuple[float, float]]
     """Accepted values of q_r, q_c, q_h and v_h."""
-    needs_pose: bool
-    """The robot has a workspace, so commands need the pose of the commanded point."""
-    needs_estop: bool
-    """The robot has an external emergency stop: its silence counts as pressed."""
-    action_scale: tuple[float, ...]
-    """m/s and rad/s at the normalised action 1."""
-    linear_axes: tuple[int, ...]
-    """Indices of the axes that move the commanded point, m/s."""
-    target_lead: TargetLead | None
-    """How far ahead of the measured pose the target may end; None: the robot takes twists."""
-    command_timeout_s: float
-    """After a pause of the command stream of this length the robot has stopped by itself."""
-    parameters: MonitorParameters
     shadow: bool = False
-    simulated_time: bool = False
-    """The ROS clock is a simulator's: it may run at any pace, but not backwards."""
 
     @classmethod
     def of(
@@ -121,7 +172,7 @@ class Thresholds:
         shadow: bool = False,
         simulated_time: bool = False,
     ) -> Thresholds:
-        """UserError when the bundle, the robot and the parameters cannot work together."""
+        """Return the thresholds; UserError when the bundle, the robot and the parameters cannot work together."""
         ranges = {str(name): bounds for name, bounds in manifest.calibration.ranges.items()}
         for name in ("q_r", "q_c", "q_h", "v_h"):
             if name not in ranges:
@@ -133,23 +184,16 @@ class Thresholds:
             )
         if robot.workspace is not None and not robot.pose_topic:
             raise UserError(f"robot '{robot.name}' has a workspace, so it needs a pose_topic")
+        of_robot = {**vars(RobotThresholds.of_robot(robot, parameters)), "action_size": manifest.action.size}
         return cls(
+            **{**of_robot, "simulated_time": simulated_time},
             model_id=manifest.id,
             deter_size=manifest.latent.deter,
             stoch_size=manifest.latent.stoch,
-            action_size=manifest.action.size,
             decision_period_s=manifest.decision_period_s,
             eps=manifest.calibration.eps,
             kappa=manifest.kappa,
             surprise_limit=manifest.calibration.surprise_limit,
             ranges=ranges,
-            needs_pose=robot.workspace is not None,
-            needs_estop=bool(robot.estop_topic),
-            action_scale=robot.action.scale,
-            linear_axes=tuple(i for i, axis in enumerate(robot.action.axes) if axis.name.startswith("linear.")),
-            target_lead=robot.target_lead,
-            command_timeout_s=robot.command_timeout_s,
-            parameters=parameters,
             shadow=shadow,
-            simulated_time=simulated_time,
         )

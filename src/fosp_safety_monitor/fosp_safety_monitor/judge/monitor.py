@@ -1,6 +1,6 @@
 """The safety monitor without ROS: joins latents and proposals, runs the bundle's critic, keeps the state.
 
-Used by safety_monitor_node and by in-process evaluation. Its decisions are the pure functions of decision.py.
+safety_monitor_node and the in-process evaluation use it. Its decisions are the pure functions of decision.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,16 @@ from fosp_core.errors import UserError
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import Manifest, RobotConfig
 from fosp_safety_monitor.judge import checks, decision
-from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
-from fosp_safety_monitor.judge.pose_target import Lead
+from fosp_safety_monitor.judge.inputs import (
+    CheckedLatent,
+    CheckedProposal,
+    CriticValues,
+    LatentInput,
+    Lead,
+    ProposalInput,
+    RobotStateInput,
+    Thresholds,
+)
 from fosp_safety_monitor.judge.state import MonitorState, Tick, initial_state
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters, loosened
@@ -37,27 +45,15 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True)
-class JudgedModel:
-    """What of a bundle the monitor judges with."""
+class CriticModel:
+    """The critic of a bundle, and the manifest that its thresholds come from."""
 
     manifest: Manifest
     critic: Network
 
     @classmethod
-    def of(cls, bundle: Bundle) -> JudgedModel:
+    def of(cls, bundle: Bundle) -> CriticModel:
         return cls(bundle.manifest, bundle.critic)
-
-
-@dataclass(frozen=True)
-class JudgingModel:
-    """What proposals of one model are judged by."""
-
-    model: JudgedModel
-    thresholds: Thresholds
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.model.manifest
 
 
 class SafetyMonitor:
@@ -69,128 +65,125 @@ class SafetyMonitor:
 
     Inputs come from one thread, ticks may come from another: the critic runs outside of the lock that they share.
     `clock` gives the present moment on both clocks; the monotonic one must not run backwards. `latched` is the latch
-    that an earlier monitor of the same robot left behind. `shadow`: judge, but let
-    through whatever can be followed at all. `simulated_time`: the ROS clock is a simulator's.
+    that an earlier monitor of the same robot left behind. `shadow` gates nothing but what cannot be followed at all.
+    `simulated_time` says that the ROS clock is a simulator's.
     """
 
     def __init__(
         self,
-        model: JudgedModel,
+        model: CriticModel,
         robot: RobotConfig,
         parameters: MonitorParameters,
         clock: Callable[[], Now],
         latched: Finding | None = None,
         shadow: bool = False,
         simulated_time: bool = False,
-        models: Callable[[str], JudgedModel | None] = lambda model_id: None,
+        models: Callable[[str], CriticModel | None] = lambda model_id: None,
     ) -> None:
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
         self._models = models
-        self._model = JudgingModel(model, self._thresholds_of(model.manifest, parameters))
+        self._model, self._thresholds = model, self._thresholds_of(model.manifest, parameters)
         self._limits = CommandLimits(robot)
         self._clock = clock
         self._lock = threading.Lock()
         self._robot = RobotStateInput()
-        self._latents: OrderedDict[tuple[int, int], LatentInput] = OrderedDict()
+        self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
         self._state = initial_state(robot.action.size, latched)
 
     @property
     def state(self) -> MonitorState:
-        """A consistent snapshot."""
+        """A consistent snapshot of the state."""
         return self._state
 
     @property
     def robot_state(self) -> RobotStateInput:
+        """A consistent snapshot of the inputs from the robot."""
         return self._robot
 
     @property
     def parameters(self) -> MonitorParameters:
-        return self._current.parameters
+        """The parameters in force."""
+        return self._thresholds.parameters
+
+    @property
+    def model_id(self) -> str:
+        """Id of the model that judged last."""
+        return self._thresholds.model_id
 
     # -- inputs --------------------------------------------------------------------------------------
     def receive_latent(self, latent: LatentInput) -> list[Verdict]:
-        """Remember a latent. Gives a verdict when it is malformed, and one on the proposal that waited for it."""
-        verdicts = []
+        """Remember a latent. Return a verdict when it is malformed, and one on the proposal that waited for it."""
         with self._lock:
-            thresholds = self._judging(latent.model_id).thresholds
-            self._state, verdict = decision.judge_latent(self._state, latent, self._robot, thresholds, self._clock())
+            _, thresholds = self._model_for(latent.model_id)
+            checked = decision.check_latent(latent, thresholds)
+            self._state, verdict = decision.judge_latent(self._state, checked, self._robot, thresholds, self._clock())
             waiting = self._state.waiting
-        if verdict is not None:
-            verdicts.append(verdict)
-        self._latents[_key(latent)] = latent
+        self._latents[_key(latent)] = checked
         while len(self._latents) > _LATENTS_KEPT:
             self._latents.popitem(last=False)
-        if waiting is not None and _key(waiting) == _key(latent):
-            verdicts.append(self._judge(waiting, latent))
-        return verdicts
+        judged = self._judge(waiting, checked) if waiting is not None and _key(waiting) == _key(latent) else None
+        return [one for one in (verdict, judged) if one is not None]
 
     def receive_proposal(self, proposal: ProposalInput) -> Verdict | None:
-        """The verdict on a proposal; None when its latent has not come yet, so that it waits."""
-        latent = self._latents.get(_key(proposal))
-        if latent is None:
-            with self._lock:
-                thresholds = self._judging(proposal.model_id).thresholds
-                if decision.waits_for_latent(self._state, proposal, thresholds, self._clock()):
-                    self._state = replace(self._state, waiting=proposal)
-                    return None
-        return self._judge(proposal, latent)
+        """Return the verdict on a proposal; None when its latent has not come yet, so that it waits."""
+        return self._judge(proposal, self._latents.get(_key(proposal)))
 
     def receive_robot_state(self, received: Received) -> None:
-        """Joint states or odometry came, and are finite."""
+        """Take in joint states or odometry, which are finite."""
         with self._lock:
             self._robot = replace(self._robot, state=received)
 
     def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None:
-        """The pose of the commanded point came, finite and in the action frame; `position` in m."""
+        """Take in the pose of the commanded point, finite and in the action frame; `position` in m."""
         with self._lock:
             self._robot = replace(self._robot, pose=received, position=position)
 
     def receive_estop(self, pressed: bool, receipt_s: float) -> None:
-        """The external emergency stop says whether it is pressed; `receipt_s` on the monotonic clock.
+        """Take in a message of the external emergency stop, received at `receipt_s` on the monotonic clock.
 
-        Pressed latches here and now: before the next tick, another message (of another button) may say that it is not.
+        Pressed latches at once: before the next tick, another message (of another button) may say that it is not.
         """
         with self._lock:
             self._robot = replace(self._robot, estop_pressed=pressed, estop_receipt_s=receipt_s)
             if pressed:
                 self._state = decision.latch(self._state, checks.ESTOP_PRESSED)
 
-    def see_commanders(self, others: tuple[str, ...]) -> None:
-        """Who else, beside this monitor, publishes on the robot's command topic at present."""
+    def receive_other_publishers(self, others: tuple[str, ...]) -> None:
+        """Take in the names of the nodes beside this monitor that publish on the robot's command topic at present."""
         with self._lock:
-            self._robot = replace(self._robot, other_commanders=others)
+            self._robot = replace(self._robot, other_publishers=others)
 
-    def see_target(self, lead: Lead) -> None:
-        """Where the target pose is that was sent last, and how far ahead of the measured pose."""
+    def receive_lead(self, lead: Lead) -> None:
+        """Take in the lead of the last target pose over the measured pose."""
         with self._lock:
             self._robot = replace(self._robot, lead=lead)
 
     # -- outputs -------------------------------------------------------------------------------------
     def tick(self) -> Tick:
-        """The next command of the stream, and a verdict when there is no proposal to answer."""
+        """Return the next command of the stream, and a verdict when there is no proposal to answer."""
         with self._lock:
             self._state, tick = decision.judge_tick(
-                self._state, self._robot, self._current, self._limits, self._clock()
+                self._state, self._robot, self._thresholds, self._limits, self._clock()
             )
         return tick
 
     def halt(self) -> tuple[float, ...]:
-        """The next command on the way to zero, whatever the inputs say."""
+        """Return the next command on the way to zero, whatever the inputs say."""
         with self._lock:
             self._state = decision.halt(self._state, self._limits, self._clock())
             return self._state.command
 
     # -- operator ------------------------------------------------------------------------------------
     def latch(self, finding: Finding) -> None:
-        """LATCH for what no input shows: a person's order, a node that came back."""
+        """Latch for a cause that no input shows: a person's order, a node that came back."""
         with self._lock:
             self._state = decision.latch(self._state, finding)
 
     def reset(self) -> str:
-        """End a latch; empty on success, else what still stops the robot."""
+        """End a latch. Return an empty text on success, otherwise what still stops the robot."""
         with self._lock:
-            self._state, refusal = decision.reset(self._state, self._robot, self._current, self._clock())
+            self._state, refusal = decision.reset(self._state, self._robot, self._thresholds, self._clock())
         return refusal
 
     def change_parameters(self, parameters: MonitorParameters, active: bool) -> None:
@@ -199,49 +192,44 @@ class SafetyMonitor:
             names = loosened(self.parameters, parameters)
             if names:
                 raise UserError(f"{', '.join(names)} can only be made stricter while active: deactivate the node first")
-        model = replace(self._model, thresholds=self._thresholds_of(self._model.manifest, parameters))
+        thresholds = self._thresholds_of(self._model.manifest, parameters)
         with self._lock:
-            self._model = model
+            self._thresholds = thresholds
 
-    # -- models --------------------------------------------------------------------------------------
-    @property
-    def model_id(self) -> str:
-        """Of the model that judged last."""
-        return self._model.manifest.id
-
-    @property
-    def _current(self) -> Thresholds:
-        return self._model.thresholds
-
-    def _judging(self, model_id: str) -> JudgingModel:
-        """The model of an input. An unknown id gives the current model, whose checks then refuse the input."""
+    # -- judging -------------------------------------------------------------------------------------
+    def _model_for(self, model_id: str) -> tuple[CriticModel, Thresholds]:
+        """Return the model of an input. An unknown id gives the current model, whose checks then refuse the input."""
         found = None if model_id == self.model_id else self._models(model_id)
         if found is None:
-            return self._model
-        return JudgingModel(found, self._thresholds_of(found.manifest, self.parameters))
+            return self._model, self._thresholds
+        return found, self._thresholds_of(found.manifest, self.parameters)
 
     def _thresholds_of(self, manifest: Manifest, parameters: MonitorParameters) -> Thresholds:
         return Thresholds.of(manifest, self._robot_config, parameters, self._shadow, self._simulated_time)
 
-    def _judge(self, proposal: ProposalInput, latent: LatentInput | None) -> Verdict:
-        model = self._judging(proposal.model_id)
-        scored = self._score(model, proposal, latent) if latent is not None else None
+    def _judge(self, proposal: ProposalInput, latent: CheckedLatent | None) -> Verdict | None:
+        """Return the verdict on a proposal; None when it waits for its latent."""
+        model, thresholds = self._model_for(proposal.model_id)
+        checked = decision.check_proposal(proposal, latent, thresholds)
+        scored = None if latent is None else self._score(model.critic, checked)
         with self._lock:
-            self._state, verdict = decision.judge_proposal(
-                self._state, proposal, latent, scored, self._robot, model.thresholds, self._clock()
-            )
-            self._model = model
+            now = self._clock()
+            if latent is None and decision.waits_for_latent(self._state, checked, now):
+                self._state = replace(self._state, waiting=proposal)
+                return None
+            self._state, verdict = decision.judge_proposal(self._state, checked, scored, self._robot, thresholds, now)
+            self._model, self._thresholds = model, thresholds
         return verdict
 
     @staticmethod
-    def _score(judging: JudgingModel, proposal: ProposalInput, latent: LatentInput) -> CriticValues | Finding | None:
-        """Return what our own critic says; None when there is nothing well-formed to score, a Finding when it fails."""
-        actions = decision.critic_actions(proposal, latent, judging.thresholds)
-        if actions is None:
+    def _score(critic: Network, checked: CheckedProposal) -> CriticValues | Finding | None:
+        """Return the values of the critic; None when there is nothing well-formed to score, a Finding when it fails."""
+        actions, latent = decision.critic_actions(checked), checked.latent
+        if actions is None or latent is None:
             return None
         state = {"deter": latent.deter[np.newaxis], "stoch": latent.stoch[np.newaxis], "action": actions}
         try:
-            output = judging.model.critic.run(**state)
+            output = critic.run(**state)
             return CriticValues(
                 q_r=tuple(output["q_r"][0].tolist()),
                 q_c=tuple(output["q_c"][0].tolist()),
@@ -249,10 +237,65 @@ class SafetyMonitor:
                 v_h=float(output["v_h"][0]),
             )
         except Exception as error:  # onnxruntime raises its own, undocumented types
-            text = f"critic failed on proposal {proposal.step}: {str(error).splitlines()[0][:160]}"
+            text = f"critic failed on proposal {checked.proposal.step}: {str(error).splitlines()[0][:160]}"
             return Finding(Decision.LATCH, Reason.NOT_FINITE, text)
 
 
+@dataclass(frozen=True)
+class Beat:
+    """A heartbeat of a node, with two times: neither a late reader nor a jump of the stamps' clock is a silence."""
+
+    pid: int
+    active: bool
+    sent_s: float
+    """Monotonic clock, by `sent_at`; on simulated time, which may stand still, the stamp itself."""
+    receipt_s: float
+    """Monotonic clock."""
+
+
+def sent_at(stamp_s: float, now: Now) -> float:
+    """Return the time on the monotonic clock, s, at which a heartbeat of `stamp_s` (ROS clock), read `now`, was sent.
+
+    Only its age by the present ROS clock counts, however that clock was set since the heartbeat before.
+    """
+    return now.monotonic_s - (now.ros_s - stamp_s)
+
+
+class HeartbeatWatch:
+    """Remembers the heartbeats of the other nodes, and finds a node that died or hung and came back.
+
+    The robot must not go on by itself then. The watch judges once it is armed.
+    """
+
+    def __init__(self, own_name: str) -> None:
+        self._own_name = own_name
+        self._beats: dict[str, Beat] = {}
+        self._armed = False
+
+    def arm(self) -> None:
+        """Begin to judge, at the first activation of the monitor. The watch goes on while the monitor is inactive."""
+        self._armed = True
+
+    def heard(self, name: str, beat: Beat, gap_limit_s: float) -> Finding | None:
+        """Return a LATCH when `beat` is of another process than before, or follows a silence while active."""
+        if name == self._own_name:
+            return None
+        before = self._beats.get(name)
+        self._beats[name] = beat
+        if before is None or not self._armed:
+            return None
+        if before.pid != beat.pid:
+            return _came_back(f"{name} died and was started anew (process {before.pid} is now {beat.pid})")
+        silence_s = min(beat.sent_s - before.sent_s, beat.receipt_s - before.receipt_s)
+        if silence_s >= gap_limit_s and before.active and beat.active:
+            return _came_back(f"{name} is back after a silence of {silence_s:.2f} s, limit {gap_limit_s:g} s")
+        return None
+
+
+def _came_back(text: str) -> Finding:
+    return Finding(Decision.LATCH, Reason.NODE_RESTARTED, text)
+
+
 def _key(message: LatentInput | ProposalInput) -> tuple[int, int]:
-    """What ties a proposal to its latent: the camera frame and the step. Both must then be of the loaded model."""
+    """Return what ties a proposal to its latent: the camera frame and the step."""
     return message.frame.stamp_ns, message.step

@@ -1,90 +1,74 @@
-"""What the safety monitor remembers from one input to the next, and what a command tick gives."""
+"""The state that the safety monitor keeps from one input to the next, and the result of a command tick."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
-from fosp_safety_monitor.judge.command_history import NOTHING_SENT, NOTHING_UNSEEN, Travel, Unseen
 from fosp_safety_monitor.judge.inputs import ProposalInput
-from fosp_safety_monitor.judge.verdict import Finding, Frame, Verdict
+from fosp_safety_monitor.judge.motion import CommandHistory, FrozenImage, FrozenPose
+from fosp_safety_monitor.judge.verdict import CameraFrame, Finding, Verdict
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The last proposal that was judged, and what the command ticks need of it."""
+class JudgedProposal:
+    """The last proposal that was judged, as far as the command ticks need it."""
 
-    frame: Frame
+    frame: CameraFrame
     step: int
     receipt_s: float
     latent_receipt_s: float
     finding: Finding
-    """Of its own checks; a latch does not change it, so that a reset can see whether the cause persists."""
+    """Finding of its own checks. A latch does not change it, so that a reset can see whether the cause persists."""
     verdict: Verdict
-    """As published; ticks steer to its `action_out` while nothing stops them."""
+    """The published verdict; ticks steer to its `action_out` while nothing stops them."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The last STOP: motion goes on when nothing has asked for one for release_s."""
+    """The last STOP. Motion goes on when nothing has asked for a stop for `release_s`."""
 
     finding: Finding
     held_s: float
-    """Monotonic clock of the last moment at which it held."""
-
-
-@dataclass(frozen=True)
-class FrozenImage:
-    """How the robot was told to move while the image stayed the same to the pixel."""
-
-    steps: int = 0
-    """Latents while it was told to move fast."""
-    travel: tuple[float, ...] = ()
-    """(n,) What it was told to move while that was slow, in decisions at full speed: there and back cancel out."""
-
-
-CHANGING = FrozenImage()
+    """Last moment at which it held, monotonic clock."""
 
 
 @dataclass(frozen=True)
 class MonitorState:
-    """All that the monitor remembers between two calls."""
+    """The monitor's whole memory between two calls."""
 
     command: tuple[float, ...]
-    """Sent last, m/s and rad/s."""
+    """Last command, m/s and rad/s."""
     acceleration: tuple[float, ...]
-    """Between the last two commands, per second."""
-    travel: Travel = NOTHING_SENT
-    """The commands sent lately."""
-    unseen: Unseen = NOTHING_UNSEEN
-    """Those since the pose last changed."""
+    """Change between the last two commands, per second."""
+    history: CommandHistory = field(default_factory=CommandHistory)
+    frozen_pose: FrozenPose = field(default_factory=FrozenPose)
+    frozen_image: FrozenImage = field(default_factory=FrozenImage)
     latched: Finding | None = None
-    """What was found when it latched."""
-    standing: Standing | None = None
+    """Finding that latched the robot."""
+    judged: JudgedProposal | None = None
     waiting: ProposalInput | None = None
     """Newest proposal whose latent has not come yet."""
     latent_fault: Finding | None = None
-    """Of the latent received last."""
+    """Finding on the last latent."""
     surprises: tuple[bool, ...] = ()
-    """Of the last steps, newest last: was the surprise above its limit?"""
-    frozen: FrozenImage = CHANGING
-    """Since the image last changed."""
+    """For each of the last steps, newest last: the surprise was above its limit."""
     stop: Stop | None = None
     unreported: Finding | None = None
-    """A latch that no verdict has told of yet."""
+    """A latch that no verdict has reported yet."""
     vetoes: int = 0
     """Proposals in a row that were vetoed for their risk."""
     stale_since_s: float | None = None
     """Monotonic clock; None: nothing is stale."""
     resumed_s: float = -math.inf
-    """Monotonic clock of the end of the last pause of the command stream."""
+    """End of the last pause of the command stream, monotonic clock."""
     ticked: Now | None = None
-    """The last command tick on both clocks."""
+    """Time of the last command tick."""
     reported_s: float = -math.inf
-    """Monotonic clock of the last verdict."""
+    """Time of the last verdict, monotonic clock."""
     moved: bool = False
-    """The robot was told to move since activation."""
+    """A motion was commanded since activation."""
     limited: bool = False
     """The hard limits changed a command since the last verdict."""
 
@@ -96,11 +80,11 @@ class Tick:
     command: tuple[float, ...]
     """m/s and rad/s in the order of the robot's action axes."""
     finding: Finding
-    """STOP or LATCH when this tick decelerates to zero; the standing proposal's finding otherwise."""
+    """STOP or LATCH when this tick decelerates to zero; the finding on the last proposal otherwise."""
     verdict: Verdict | None
-    """To be published; at most one per decision period, and only when there is no fresh proposal to answer."""
+    """Verdict to publish, at most one per decision period and only when there is no fresh proposal to answer."""
 
 
 def initial_state(size: int, latched: Finding | None = None) -> MonitorState:
-    """State on activation, at rest, for `size` action axes. A latch outlives deactivation: pass it on."""
+    """Return the state on activation, at rest, for `size` action axes; `latched` outlived a deactivation."""
     return MonitorState(command=(0.0,) * size, acceleration=(0.0,) * size, latched=latched, unreported=latched)

@@ -1,4 +1,4 @@
-"""What the safety monitor says: decisions, reasons, and the verdict that holds both with their numbers."""
+"""Findings of the checks, and the verdict that is published on a proposal."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ GATES_IN_SHADOW = frozenset(
         Reason.NOT_FOLLOWING,
     }
 )
-"""What stops the robot in shadow mode, too: there is nothing that could be sent, no pose to hold the workspace by, a
-person wants it to stop, it is not alone in command, or it does not obey. Judgements of the model and of ages do not."""
+"""Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
+person wants a stop, another node sends commands, or the robot does not obey. Judgements of models and ages do not."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Outcome of one check: the decision it asks for, and why, in words with the numbers."""
+    """The outcome of a check that did not pass: the decision it asks for, and the cause in words with the numbers."""
 
     decision: Decision
     reason: Reason
@@ -38,16 +38,16 @@ PASSED = Finding(Decision.PASS, Reason.OK, "every check holds")
 
 
 def most_restrictive(findings: Iterable[Finding | None]) -> Finding:
-    """The finding with the most restrictive decision, the first of equals; PASSED when there is none."""
+    """Return the finding with the most restrictive decision, the first of equals; PASSED when there is none."""
     return max((finding for finding in findings if finding is not None), key=lambda f: f.decision, default=PASSED)
 
 
 @dataclass(frozen=True)
-class Frame:
+class CameraFrame:
     """The camera frame that an input descends from."""
 
     stamp_ns: int
-    """Header stamp, ROS clock; kept in whole nanoseconds, because it identifies the frame along the chain."""
+    """Header stamp, ROS clock, in whole nanoseconds because it identifies the frame along the chain."""
     frame_id: str = ""
 
     @property
@@ -57,12 +57,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to one proposal, or to its absence. Field by field a fosp_msgs/SafetyVerdict; NaN: not evaluated."""
+    """The answer to a proposal or to its absence, field by field a fosp_msgs/SafetyVerdict; NaN: not evaluated."""
 
     decision: Decision
     reason: Reason
     reason_text: str
-    frame: Frame
+    frame: CameraFrame
     step: int
     model_id: str
     action_in: tuple[float, ...]
@@ -70,23 +70,23 @@ class Verdict:
     action_out: tuple[float, ...]
     """Target sent towards the robot, normalised; zero for STOP and LATCH."""
     candidate: int
-    """Index of the candidate that was let through (PASS, SUBSTITUTE, RECOVER)."""
+    """Index of the candidate that is executed (PASS, SUBSTITUTE, RECOVER)."""
     decided_s: float
-    """When, on the ROS clock."""
+    """Time of the decision, ROS clock."""
     eps: float
     surprise_limit: float
     image_age_limit_s: float
     robot_state_age_limit_s: float
     shadow: bool = False
-    """Judged and logged, not gating: `action_out` is what was proposed."""
+    """Shadow mode: nothing is gated, `action_out` is the proposed action."""
     speed_scale: float = 0.0
-    """Factor that the candidate was scaled by; 0 when nothing is let through."""
+    """Factor of the candidate's speed; 0 when none is executed."""
     limited: bool = False
     """The hard limits changed the command since the last verdict."""
     q_h: float = nan
     """Risk of the proposed action, by the monitor's own critic."""
     q_h_out: float = nan
-    """Risk of the candidate let through."""
+    """Risk of the executed candidate."""
     v_h: float = nan
     surprise: float = nan
     image_age_s: float = nan

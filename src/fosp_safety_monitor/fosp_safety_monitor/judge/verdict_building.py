@@ -1,4 +1,4 @@
-"""Verdicts from findings: fills in the numbers and the thresholds that they were held against."""
+"""Builds verdicts from findings, with the numbers and the thresholds that they were compared with."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
-from fosp_safety_monitor.judge.state import MonitorState, Standing
-from fosp_safety_monitor.judge.verdict import Finding, Frame, Verdict
+from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState
+from fosp_safety_monitor.judge.verdict import CameraFrame, Finding, Verdict
 
 
 def verdict_on_proposal(
@@ -27,7 +27,7 @@ def verdict_on_proposal(
     thresholds: Thresholds,
     now: Now,
 ) -> Verdict:
-    """The answer to a proposal of which candidate `choice`, scaled by `scale`, goes on as `target` (scale 0: none)."""
+    """Return the verdict on a proposal whose candidate `choice`, scaled by `scale` (0: none), goes on as `target`."""
     passes = scale > 0.0
     q_h = values.q_h if values is not None else ()
     return Verdict(
@@ -47,12 +47,12 @@ def verdict_on_proposal(
         surprise=latent.surprise if latent is not None else nan,
         image_age_s=now.ros_s - proposal.frame.stamp_s,
         decision_s=now.monotonic_s - proposal.receipt_s,
-        **_held_against(robot, thresholds, now),
+        **_context(robot, thresholds, now),
     )
 
 
 def verdict_of_order(
-    standing: Standing,
+    judged: JudgedProposal,
     stopped: Finding,
     proposal: ProposalInput,
     order: Finding,
@@ -61,55 +61,55 @@ def verdict_of_order(
     thresholds: Thresholds,
     now: Now,
 ) -> Verdict:
-    """The answer to a proposal that is ignored: what stands goes on (or is stopped by now), with the reason ORDER."""
+    """Return the verdict on a proposal that is ignored (ORDER): the last verdict goes on, unless `stopped` by now."""
     goes_on = stopped.decision < Decision.STOP
     return replace(
-        standing.verdict,
-        decision=standing.verdict.decision if goes_on else stopped.decision,
+        judged.verdict,
+        decision=judged.verdict.decision if goes_on else stopped.decision,
         reason=order.reason,
         reason_text=order.text if goes_on else f"{order.text}; {stopped.text}",
         frame=proposal.frame,
         step=proposal.step,
         action_in=_proposed(proposal),
-        action_out=standing.verdict.action_out if goes_on else (0.0,) * thresholds.action_size,
-        speed_scale=standing.verdict.speed_scale if goes_on else 0.0,
+        action_out=judged.verdict.action_out if goes_on else (0.0,) * thresholds.action_size,
+        speed_scale=judged.verdict.speed_scale if goes_on else 0.0,
         limited=False,
         image_age_s=now.ros_s - proposal.frame.stamp_s,
         decision_s=now.monotonic_s - proposal.receipt_s,
-        **_held_against(robot, thresholds, now),
+        **_context(robot, thresholds, now),
     )
 
 
 def verdict_without_proposal(
     state: MonitorState, finding: Finding, robot: RobotStateInput, thresholds: Thresholds, now: Now
 ) -> Verdict:
-    """What a command tick or a malformed latent gives: a stop, under the frame and step of the last proposal."""
-    standing = state.standing
+    """Return the verdict of a command tick or of a malformed latent, under the frame and step of the last proposal."""
+    judged = state.judged
     return Verdict(
         decision=finding.decision,
         reason=finding.reason,
         reason_text=finding.text,
-        frame=standing.frame if standing else Frame(0),
-        step=standing.step if standing else 0,
+        frame=judged.frame if judged else CameraFrame(0),
+        step=judged.step if judged else 0,
         action_in=(),
         action_out=(0.0,) * thresholds.action_size,
         candidate=0,
         limited=state.limited,
-        image_age_s=now.ros_s - standing.frame.stamp_s if standing else nan,
-        **_held_against(robot, thresholds, now),
+        image_age_s=now.ros_s - judged.frame.stamp_s if judged else nan,
+        **_context(robot, thresholds, now),
     )
 
 
 def _proposed(proposal: ProposalInput) -> tuple[float, ...]:
-    """The proposed action as it came, also when it is malformed; empty when there is none."""
+    """Return the proposed action as it came, even when it is malformed; empty when there is none."""
     actions = proposal.actions
     if actions is None or actions.ndim != 2 or not 0 <= proposal.chosen < len(actions):
         return ()
     return tuple(actions[proposal.chosen].tolist())
 
 
-def _held_against(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> dict[str, Any]:
-    """Model, time, and the limits; the same for every verdict."""
+def _context(robot: RobotStateInput, thresholds: Thresholds, now: Now) -> dict[str, Any]:
+    """Return the fields that every verdict has: model, time, and the limits."""
     parameters = thresholds.parameters
     return {
         "model_id": thresholds.model_id,

@@ -54,7 +54,7 @@ def diagnostic_array(
     level, summary = _summary(active, finding, late)
     if shadow:
         level, summary = max(level, DiagnosticStatus.WARN), f"SHADOW, nothing is gated: {summary}"
-    standing = state.standing
+    judged = state.judged
     values: dict[str, object] = {
         "state": "active" if active else "inactive",
         "model id": model_id,
@@ -68,9 +68,9 @@ def diagnostic_array(
         "robot state age (ms)": _age_ms(robot.state, monotonic_s),
         "pose age (ms)": _age_ms(robot.pose, monotonic_s),
         "emergency stop": _estop(robot, monotonic_s),
-        "others on the command topic": ", ".join(robot.other_commanders) or "none",
-        "proposal age (ms)": f"{(monotonic_s - standing.receipt_s) * 1e3:.1f}" if standing else "never",
-        "image age at the decision (ms)": f"{standing.verdict.image_age_s * 1e3:.1f}" if standing else "never",
+        "others on the command topic": ", ".join(robot.other_publishers) or "none",
+        "proposal age (ms)": f"{(monotonic_s - judged.receipt_s) * 1e3:.1f}" if judged else "never",
+        "image age at the decision (ms)": f"{judged.verdict.image_age_s * 1e3:.1f}" if judged else "never",
         "scheduling": scheduling,
         "command ticks": stream.ticks,
         "late ticks": stream.late_ticks,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fosp_core.executed import rotated, rotation_between
 from fosp_core.specs import TWIST_COMPONENTS, RobotConfig
+from fosp_safety_monitor.judge.inputs import Lead
 
 MAX_STEP_S = 0.03
 """A command later than this moves the target no further than one of this age."""
@@ -27,18 +28,6 @@ class Pose:
 
     position: Vector
     orientation: Vector
-
-
-@dataclass(frozen=True)
-class Lead:
-    """Where the target is, and how far ahead of the measured pose it ends when the robot is stopped now."""
-
-    position: tuple[float, float, float]
-    """Of the target, m."""
-    distance: float
-    """m."""
-    angle: float
-    """rad."""
 
 
 class PoseTarget:
