@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler, draw_episodes
-from fosp_learner.data.frame_sampler import cloned_episodes
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
+from fosp_learner.data.samplers import SequenceSampler, cloned_episodes
 from fosp_learner.finetuning.config import SettlingConfig
 from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss
 from fosp_learner.model.actor import regression_loss

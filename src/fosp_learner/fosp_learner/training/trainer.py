@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from fosp_core.errors import UserError
 from fosp_learner import distributed
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.dataset import Dataset, Sampler, SequenceSampler, mean_image
-from fosp_learner.data.frame_sampler import FrameSampler, cloned_episodes
+from fosp_learner.data.batch import Batch, to_device
+from fosp_learner.data.dataset import Dataset, mean_image
+from fosp_learner.data.samplers import FrameSampler, Sampler, SequenceSampler, cloned_episodes
 from fosp_learner.model.actor import regression_loss
 from fosp_learner.model.networks import scaled_gradient
-from fosp_learner.model.world_model import Batch, Latents, WorldModel, to_device
+from fosp_learner.model.world_model import Latents, WorldModel
 from fosp_learner.training.backprop import backprop_loss
 from fosp_learner.training.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
-from fosp_learner.training.filtering import filter_episodes
-from fosp_learner.training.latent_store import LatentStore
+from fosp_learner.training.filtering import LatentStore, filter_episodes
 
 
 class TrainingDiverged(RuntimeError):
