@@ -24,7 +24,8 @@ from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.gate import Networks
 from fosp_learner.finetuning.settling import settle, sources
 from fosp_learner.training.checkpoint import load_networks, network_tensors
-from fosp_learner.training.trainer import Trainer, make_optimiser
+from fosp_learner.training.phases import make_optimiser
+from fosp_learner.training.trainer import Trainer
 
 
 class MixedSampler:
