@@ -21,12 +21,11 @@ from fosp_learner.bundling.export import export_networks
 from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.bag_origin import choose_robot, task_of
-from fosp_learner.data.bags import find_bags
+from fosp_learner.data.bags import choose_robot, find_bags, task_of
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.distributed import processes
+from fosp_learner.report.figure_data import SceneFrames
 from fosp_learner.report.run import RunFacts, described, report_of, write_facts
-from fosp_learner.report.scene import SceneFrames
 from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.run_log import RunLog, SilentLog

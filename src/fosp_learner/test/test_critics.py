@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fosp_learner.config import CriticConfig, NetworkConfig
+from fosp_learner.data.batch import Batch
 from fosp_learner.model.critics import Critics
-from fosp_learner.model.world_model import Batch
 from fosp_learner.training.behaviour import data_trajectories
 
 SIZE = NetworkConfig(deter=4, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)

@@ -12,15 +12,8 @@ from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner.data import dataset
 from fosp_learner.data.bags import Episode
-from fosp_learner.data.dataset import (
-    SequenceSampler,
-    dataset_key,
-    from_episodes,
-    load_bags,
-    shift_images,
-    split,
-    whole_episode,
-)
+from fosp_learner.data.dataset import dataset_key, from_episodes, load_bags, split
+from fosp_learner.data.samplers import SequenceSampler, shift_images, whole_episode
 from fosp_learner.training.behaviour import data_trajectories
 
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))

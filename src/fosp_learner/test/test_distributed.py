@@ -17,8 +17,8 @@ from fosp_core.errors import UserError
 from fosp_learner import config as learner_config
 from fosp_learner import distributed
 from fosp_learner.config import LearnerConfig
+from fosp_learner.data.batch import to_device
 from fosp_learner.distributed import choose_device, processes
-from fosp_learner.model.world_model import to_device
 from fosp_learner.training.trainer import Trainer
 
 WORKER = Path(__file__).parent / "distributed_worker.py"

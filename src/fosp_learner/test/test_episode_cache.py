@@ -13,8 +13,9 @@ import pytest
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
 from fosp_learner.data.bags import Episode
-from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler, load_bags
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags
 from fosp_learner.data.episode_cache import ArrayWriter, new_cache, open_cache
+from fosp_learner.data.samplers import SequenceSampler
 
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
 ARRAYS = ("images", "action", "reward", "cost", "is_terminal")

@@ -10,8 +10,7 @@ from fosp_core.errors import UserError
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
-from fosp_learner.training.filtering import filter_episodes
-from fosp_learner.training.latent_store import LatentStore
+from fosp_learner.training.filtering import LatentStore, filter_episodes
 from fosp_learner.training.trainer import Trainer
 
 

@@ -15,9 +15,8 @@ from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.pretrain import _scene, pretrain
-from fosp_learner.report.open_loop import CONTEXT, Prediction, mean_error, predict
+from fosp_learner.report.figure_data import CONTEXT, Prediction, SceneFrames, mean_error, predict, scene_v_h
 from fosp_learner.report.run import RunFacts, read_facts, rebuild_report
-from fosp_learner.report.scene import SceneFrames, scene_v_h
 from fosp_learner.training.checkpoint import save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer

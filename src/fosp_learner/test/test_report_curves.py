@@ -6,7 +6,7 @@ import pytest
 from fosp_core.errors import UserError
 from fosp_learner.bundling.calibration import EpisodeValues, calibrate
 from fosp_learner.config import CalibrationConfig
-from fosp_learner.report.curves import calibration_curve, read_losses, realised_reach, reliability
+from fosp_learner.report.figure_data import calibration_curve, read_losses, realised_reach, reliability
 
 
 def values(q_h: list[float], cost: list[float]) -> EpisodeValues:

@@ -14,7 +14,7 @@ from fosp_learner.config import CriticConfig, NetworkConfig
 from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss
 from fosp_learner.model.critics import Critics, Trajectories
 from fosp_learner.training.behaviour import Behaviour
-from fosp_learner.training.trainer import make_optimiser
+from fosp_learner.training.phases import make_optimiser
 
 EPS, ETA = 0.2, 3.0
 WHERE = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])

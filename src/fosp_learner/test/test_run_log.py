@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fosp_learner.training.run_clock import RunClock, duration
-from fosp_learner.training.run_log import RunLog
+from fosp_learner.training.run_log import RunClock, RunLog, duration
 
 PHASES = (("cloning", 10), ("full updates", 10), ("refinement", 0))
 

@@ -27,7 +27,8 @@ import torch
 from fosp_learner import config as learner_config
 from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
-from fosp_learner.data.dataset import Dataset, SequenceSampler, from_episodes
+from fosp_learner.data.dataset import Dataset, from_episodes
+from fosp_learner.data.samplers import SequenceSampler
 from fosp_learner.training.behaviour import Behaviour, behaviour_loss, data_trajectories
 
 MAP = [".....", ".....", "S~~!G"]

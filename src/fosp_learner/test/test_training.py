@@ -11,9 +11,10 @@ from fosp_learner import config as learner_config
 from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
-from fosp_learner.data.frame_sampler import FrameSampler
+from fosp_learner.data.samplers import FrameSampler
 from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
-from fosp_learner.training.trainer import Trainer, TrainingDiverged
+from fosp_learner.training.phases import TrainingDiverged
+from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 

@@ -6,10 +6,11 @@ from torch import Tensor, tensor
 from torch.nn import functional as F
 
 from fosp_learner.config import ActorConfig, NetworkConfig, WorldModelConfig
+from fosp_learner.data.batch import Batch
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.losses import categorical_kl, two_hot_nll
 from fosp_learner.model.networks import RecurrentCell
-from fosp_learner.model.world_model import Batch, RecurrentStateSpaceModel, WorldModel, drawn_rows
+from fosp_learner.model.world_model import RecurrentStateSpaceModel, WorldModel, drawn_rows
 from fosp_learner.training.behaviour import imagine
 
 TINY = NetworkConfig(deter=6, variables=3, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)

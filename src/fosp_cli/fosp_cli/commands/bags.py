@@ -35,8 +35,7 @@ def check(
     from fosp_core.bundle.bundle import uneven_decisions
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.config import LearnerConfig
-    from fosp_learner.data.bag_origin import choose_robot
-    from fosp_learner.data.bags import check_bags, find_bags, one_size
+    from fosp_learner.data.bags import check_bags, choose_robot, find_bags, one_size
 
     bags = find_bags(folders)
     paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))

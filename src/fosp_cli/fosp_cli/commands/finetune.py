@@ -49,7 +49,7 @@ def finetune(
     from fosp_learner.finetuning.config import FinetuneConfig
     from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
     from fosp_learner.finetuning.run_folder import publish
-    from fosp_learner.training.trainer import TrainingDiverged
+    from fosp_learner.training.phases import TrainingDiverged
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; choose another --out or remove it")

@@ -43,7 +43,7 @@ def pretrain(
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.config import LearnerConfig
     from fosp_learner.pretrain import pretrain as train
-    from fosp_learner.training.trainer import TrainingDiverged
+    from fosp_learner.training.phases import TrainingDiverged
 
     described = read_yaml(config) or {} if config else {}
     given = {"size": size.value, "seed": seed} | ({"steps": steps} if steps else {})

@@ -14,7 +14,7 @@ from fosp_core.image import observation_image
 from fosp_core.specs import ObservationSpec, RobotConfig
 
 if TYPE_CHECKING:
-    from fosp_learner.report.scene import SceneFrames
+    from fosp_learner.report.figure_data import SceneFrames
     from fosp_sim.task.scene import Scene
 
 _PLACES = 37
@@ -35,7 +35,7 @@ def scene_frames_of(
     scenario_file: Path, robot: RobotConfig, observation: ObservationSpec, places: int = _PLACES
 ) -> SceneFrames:
     """The same for a scenario file; UserError when it is damaged or for another kind of robot."""
-    from fosp_learner.report.scene import SceneFrames
+    from fosp_learner.report.figure_data import SceneFrames
     from fosp_sim.env import make_world
     from fosp_sim.task.draw import draw_scene
     from fosp_sim.task.render import Renderer

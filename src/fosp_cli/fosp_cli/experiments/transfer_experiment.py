@@ -201,7 +201,7 @@ def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
     from fosp_cli.evaluation.episode_driver import RunFailed
     from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
     from fosp_learner.process import limit_resources
-    from fosp_learner.training.trainer import TrainingDiverged
+    from fosp_learner.training.phases import TrainingDiverged
 
     run = folder / "learner"
     settings = resources.settings

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
+from fosp_core.processes import end_with_parent
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_learner.data.alignment import Episode as Episode
 from fosp_learner.data.alignment import Rows, Tolerances, build_episode, find_rows, steps_without_command
-from fosp_learner.data.bag_pool import in_processes
 from fosp_learner.data.bag_storage import METADATA, SUFFIXES, BagStorage
 from fosp_learner.data.bag_streams import BagStreams, read_streams
 
+T = TypeVar("T")
+
+BYTES_PER_WORKER = 64 * 2**20
+"""A process takes a second to start, and reads about so much in a few: below it reading in-process is faster."""
+_AHEAD = 2
+"""Results per process that may wait for those before them: bounds the memory."""
 _MOST_SPLITS_TOLD = 3
 
 
@@ -91,6 +104,32 @@ def bag_metadata(bag: Path) -> dict[str, str]:
 def bag_topics(bag: Path) -> set[str]:
     """Topics with messages, without the leading slash."""
     return {name.lstrip("/") for name, topic in BagStorage(bag).topics().items() if topic.messages}
+
+
+def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig]) -> RobotConfig:
+    """The robot that the first bag names, or the one whose command topic it holds; UserError for none or several."""
+    named = [robot for robot in robots if robot.name == bag_metadata(bags[0]).get("robot")]
+    if len(named) == 1:
+        return named[0]
+    topics = bag_topics(bags[0])
+    fitting = [
+        robot
+        for robot in robots
+        if any(t == robot.command_topic or t.endswith("/" + robot.command_topic) for t in topics)
+    ]
+    if len(fitting) != 1:
+        found = "several robots fit" if fitting else "no robot's command topic is there"
+        names = ", ".join(f"{robot.name} ({robot.command_topic})" for robot in fitting or robots)
+        raise UserError(f"{bags[0]}: {found}: {names}; say which with --robot")
+    return fitting[0]
+
+
+def task_of(bags: Sequence[Path]) -> str:
+    """Task that the recorder noted in the bags, "unnamed" if none did; UserError when they differ."""
+    tasks = {bag_metadata(bag).get("task", "") for bag in bags} - {""}
+    if len(tasks) > 1:
+        raise UserError(f"bags of different tasks ({', '.join(sorted(tasks))}) cannot be trained on together")
+    return tasks.pop() if tasks else "unnamed"
 
 
 def read_episodes(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> list[Episode]:
@@ -219,3 +258,44 @@ def _dropped(rows: Rows) -> Iterator[str]:
 def _because(rows: Rows) -> str:
     reasons = "; ".join(chain(rows.splits[:1], _dropped(rows)))
     return f" ({reasons})" if reasons else ""
+
+
+def in_processes(
+    work: Callable[[Path], T], bags: Sequence[Path], size: Callable[[], int], workers: int | None = None
+) -> Generator[T, None, None]:
+    """`work(bag)` of each bag, in order; `work` must be picklable.
+
+    `workers` None: one process per core, as far as the bytes that `size` counts are worth it; at most 1 means in this
+    process. Processes are spawned, not forked, so that threads of this one (torch's, OpenCV's) do no harm. What `work`
+    raises is raised here, at its bag's turn.
+    """
+    if workers is None:
+        workers = min(len(os.sched_getaffinity(0)), size() // BYTES_PER_WORKER)
+    workers = min(workers, len(bags))
+    if workers <= 1:
+        yield from map(work, bags)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare)
+    waiting: deque[Future[T]] = deque()
+    try:
+        for bag in bags:
+            waiting.append(pool.submit(work, bag))
+            if len(waiting) >= _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that reads bags was killed, probably for want of memory; free some, run again"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare() -> None:
+    """In a new process: one thread of its own, Ctrl-C is for the parent to handle, and no life beyond the parent's."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
@@ -21,7 +19,6 @@ from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_learner.data.bag_storage import storage_files
 from fosp_learner.data.bags import BagReading, BagReport, Episode, find_bags, one_size, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
-from fosp_learner.model.world_model import Batch
 
 CACHE_VERSION = 1
 """Part of the cache key: raise it when the meaning of the arrays changes."""
@@ -225,113 +222,11 @@ def draw_episodes(
     return tuple(index for index in shuffled if index.start in chosen)
 
 
-class Sampler(Protocol):
-    """Where a trainer's batches come from."""
-
-    state: dict[str, object]
-    """Of the random generators, JSON-ready."""
-
-    def batch(self, size: int, part: slice = slice(None)) -> Batch:
-        """`size` sequences, of which those of `part` are returned."""
-
-
-class SequenceSampler:
-    """Sequences of fixed length without padding: a random place of a random episode on to its end, then further
-    episodes from their beginning. Every seam is an `is_first` row, where state and returns start anew.
-    """
-
-    def __init__(self, dataset: Dataset, length: int, seed: int | np.random.Generator, image_shift: int = 0) -> None:
-        self._data, self._length, self._shift = dataset, length, image_shift
-        self._rng = np.random.default_rng(seed)
-        lengths = np.array([e.length for e in dataset.episodes], np.float64)
-        self._probability = lengths / lengths.sum()
-
-    def another(self, dataset: Dataset, length: int) -> SequenceSampler:
-        """Of other episodes or another length, unshifted, with the random generator of this one."""
-        sampler = SequenceSampler(dataset, length, 0)
-        sampler._rng = self._rng
-        return sampler
-
-    @property
-    def state(self) -> dict[str, object]:
-        """State of the random generator, JSON-ready."""
-        return dict(self._rng.bit_generator.state)
-
-    @state.setter
-    def state(self, value: dict[str, object]) -> None:
-        self._rng.bit_generator.state = value
-
-    def rows(self, size: int, part: slice = slice(None)) -> tuple[NDArray[np.int64], Batch]:
-        """`size` sequences without their images, and which rows of the data they are, (size, length).
-
-        All are drawn; those of `part` are returned.
-        """
-        rows = np.empty((size, self._length), np.int64)
-        first = np.zeros((size, self._length), np.bool_)
-        last = np.zeros((size, self._length), np.bool_)
-        for b in range(size):
-            self._fill(rows[b], first[b], last[b])
-        return rows[part], _batch(self._data, rows[part], first[part], last[part])
-
-    def batch(self, size: int, part: slice = slice(None)) -> Batch:
-        """`size` sequences, of which those of `part` are returned."""
-        rows, batch = self.rows(size, part)
-        images = self._data.take_images(rows)
-        if self._shift:
-            images = shift_images(images, self._rng.integers(-self._shift, self._shift + 1, (size, 2))[part])
-        return replace(batch, images=torch.from_numpy(np.ascontiguousarray(images)))
-
-    def _fill(self, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> None:
-        filled = 0
-        while filled < self._length:
-            episode = self._data.episodes[int(self._rng.choice(len(self._probability), p=self._probability))]
-            offset = int(self._rng.integers(0, episode.length - 1)) if filled == 0 else 0
-            count = min(episode.length - offset, self._length - filled)
-            rows[filled : filled + count] = episode.start + offset + np.arange(count)
-            first[filled] = True
-            last[filled + count - 1] = offset + count == episode.length
-            filled += count
-
-
-def whole_episode(dataset: Dataset, episode: EpisodeIndex) -> Batch:
-    """One episode from its first to its last row, as a batch of one."""
-    rows = episode.start + np.arange(episode.length)[None]
-    first, last = np.zeros(rows.shape, np.bool_), np.zeros(rows.shape, np.bool_)
-    first[:, 0], last[:, -1] = True, True
-    return replace(_batch(dataset, rows, first, last), images=torch.from_numpy(dataset.take_images(rows)))
-
-
-def shift_images(images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Move all images of a sequence by one offset, edges repeated: (B, T, C, H, W, 3), (B, 2) rows and columns."""
-    height, width = images.shape[3:5]
-    shifted = np.empty_like(images)
-    for b, (down, right) in enumerate(offsets):
-        rows = np.clip(np.arange(height) - down, 0, height - 1)
-        columns = np.clip(np.arange(width) - right, 0, width - 1)
-        shifted[b] = images[b][:, :, rows][:, :, :, columns]
-    return shifted
-
-
 def mean_image(dataset: Dataset, limit: int = 2000) -> NDArray[np.float32]:
     """Mean of evenly spread rows, (cameras, H, W, 3) in [0, 1]."""
     rows = np.concatenate([e.start + np.arange(e.length) for e in dataset.episodes])
     chosen = rows[:: max(1, len(rows) // limit)]
     return (dataset.take_images(chosen).mean(0) / 255.0).astype(np.float32)
-
-
-def _batch(data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> Batch:
-    """All but the images."""
-    arrives = ~first
-    action_prev = data.action[rows - arrives] * arrives[..., None]
-    return Batch(
-        images=torch.empty(0, dtype=torch.uint8),
-        action_prev=torch.from_numpy(action_prev.astype(np.float32)),
-        reward=torch.from_numpy((data.reward[rows] * arrives).astype(np.float32)),
-        cost=torch.from_numpy((data.cost[rows] * arrives).astype(np.float32)),
-        is_first=torch.from_numpy(first),
-        is_terminal=torch.from_numpy(data.is_terminal[rows] & arrives),
-        is_last=torch.from_numpy(last),
-    )
 
 
 def _index(episode: Episode, start: int) -> EpisodeIndex:

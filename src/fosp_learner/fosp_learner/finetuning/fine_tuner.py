@@ -17,13 +17,15 @@ from torch import Tensor
 
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.training_weights import OFFLINE_ACTOR
-from fosp_learner.data.dataset import Dataset, SequenceSampler
+from fosp_learner.data.batch import Batch
+from fosp_learner.data.dataset import Dataset
+from fosp_learner.data.samplers import SequenceSampler
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.gate import Networks
 from fosp_learner.finetuning.settling import settle, sources
-from fosp_learner.model.world_model import Batch
 from fosp_learner.training.checkpoint import load_networks, network_tensors
-from fosp_learner.training.trainer import Trainer, make_optimiser
+from fosp_learner.training.phases import make_optimiser
+from fosp_learner.training.trainer import Trainer
 
 
 class MixedSampler:

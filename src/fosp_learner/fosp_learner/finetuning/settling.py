@@ -10,25 +10,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fosp_learner.data.dataset import Dataset, EpisodeIndex, SequenceSampler, draw_episodes
-from fosp_learner.data.frame_sampler import cloned_episodes
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
+from fosp_learner.data.samplers import SequenceSampler, cloned_episodes
 from fosp_learner.finetuning.config import SettlingConfig
 from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss
-from fosp_learner.model.actor import regression_loss
 from fosp_learner.model.critics import Trajectories
 from fosp_learner.model.world_model import WorldModel
 from fosp_learner.training.behaviour import Behaviour, data_trajectories
 from fosp_learner.training.filtering import filter_episodes
-from fosp_learner.training.trainer import TrainingDiverged, make_optimiser
+from fosp_learner.training.phases import PhaseLoss, descend, extraction, make_optimiser, rate_share, refinement
 
 WARMUP = 50
-"""Updates in which a learning rate grows to its full size."""
+"""Updates over which a learning rate grows to its full size."""
+FINAL_RATE = 0.1
+"""Share of a learning rate that is left at the last update."""
+GRADIENT_CLIP = 100.0
+"""Largest norm of a gradient."""
 
 
 class StoredFeatures:
@@ -105,12 +108,12 @@ def settle(
     `eps`: the threshold of Q_h that the robot runs with; at 0 nothing is climbed. An actor that is trained by
     backpropagation through the model stays as it is, as in pre-training.
     """
-    settled, net = copy.deepcopy(behaviour), behaviour.config.network
+    settled, widths = copy.deepcopy(behaviour), behaviour.config.network
     draws = []
     for source in sources:
         stored = StoredFeatures(world_model, source.data, config.sequence_length, rng)
         draws.append((stored.of(source.data.episodes), stored.of(source.followed), source.size))
-    slope = RewardSlope(settled.actor.seen, net.units, sources[0].data.action.shape[1])
+    slope = RewardSlope(settled.actor.seen, widths.units, sources[0].data.action.shape[1])
     arriving = [s.data.reward[e.start + 1 : e.start + e.length] for s in sources for e in s.data.episodes]
     scale = RewardScale.of(np.concatenate(arriving))
 
@@ -118,76 +121,53 @@ def settle(
         return _joined([draw(size) for draw, _, size in draws])
 
     def noisy(data: Trajectories) -> Tensor:
-        feature, embed = data.feature.clone(), slice(net.carried - net.embed, net.carried)
+        feature, embed = data.feature.clone(), slice(widths.carried - widths.embed, widths.carried)
         feature[..., embed] += config.embed_noise * torch.randn_like(feature[..., embed])
         return feature
 
-    def critics_loss() -> Tensor:
-        data = every()
-        losses, values = settled.critics.loss(data)
-        settled.weighting.update(values, data.valid)
-        return torch.stack(list(losses.values())).sum()
+    def critics() -> PhaseLoss:
+        return refinement(settled, every())
 
-    def slope_loss() -> Tensor:
+    def rewards() -> PhaseLoss:
         data = every()
-        return slope.loss(data, noisy(data), scale)
+        return _alone("slope", slope.loss(data, noisy(data), scale))
 
-    def actor_loss() -> Tensor:
+    def returns() -> PhaseLoss:
+        return _alone("q_r", nearby_return_loss(settled.critics, slope, every(), scale.deviation))
+
+    def actor() -> PhaseLoss:
         data = _joined([draw(size) for _, draw, size in draws])
-        weight = settled.weighting.weight(settled.critics.values(data.feature[:, :-1], data.action))
-        loss = regression_loss(settled.actor, data, weight, noisy(data))[0]
+        loss = extraction(settled, data, noisy(data))
         if config.ascent == 0:
             return loss
         data = every()
-        return loss - config.ascent * climbed(settled, slope, data, noisy(data), eps)
+        climb = climbed(settled, slope, data, noisy(data), eps)
+        return replace(loss, total=loss.total - config.ascent * climb)
 
-    def return_loss() -> Tensor:
-        return nearby_return_loss(settled.critics, slope, every(), scale.deviation)
-
-    done = _descend(
-        settled.critics,
-        config.critic_learning_rate,
-        critics_loss,
-        config.updates,
-        stop,
-        settled.critics.update_target,
-    )
-    if done and behaviour.config.actor.objective == "regression":
-        rate, updates = config.actor_learning_rate, config.updates
+    updates, rate = config.updates, config.actor_learning_rate
+    networks = {"critics": settled.critics, "slope": slope, "q_r": settled.critics.q.q_r, "actor": settled.actor}
+    phases = [("critics", critics, updates, config.critic_learning_rate)]
+    if behaviour.config.actor.objective == "regression":
         if config.ascent > 0:
-            done = _descend(slope, config.slope_learning_rate, slope_loss, 2 * updates, stop)
-            follow = settled.critics.update_target
-            done = done and _descend(settled.critics.q.q_r, rate, return_loss, updates, stop, follow)
-        done = done and _descend(settled.actor, rate, actor_loss, updates, stop)
-    return settled if done else None
+            phases += [("slope", rewards, 2 * updates, config.slope_learning_rate), ("q_r", returns, updates, rate)]
+        phases += [("actor", actor, updates, rate)]
+    for name, loss_of_batch, count, base in phases:
+        optimiser = make_optimiser(networks[name], base)
+        for update in range(count):
+            if stop():
+                return None
+            for group in optimiser.param_groups:
+                group["lr"] = base * rate_share(update, count, WARMUP, FINAL_RATE)
+            where = f"settling the {name}, update {update}"
+            descend(loss_of_batch(), networks, {name: optimiser}, {name: GRADIENT_CLIP}, where)
+            if name in ("critics", "q_r"):
+                settled.critics.update_target()
+    return settled
+
+
+def _alone(name: str, loss: Tensor) -> PhaseLoss:
+    return PhaseLoss(loss, (name,), {})
 
 
 def _joined(batches: Sequence[Trajectories]) -> Trajectories:
     return Trajectories(**{name: torch.cat([getattr(b, name) for b in batches]) for name in vars(batches[0])})
-
-
-def _descend(
-    net: nn.Module,
-    rate: float,
-    loss_of_batch: Callable[[], Tensor],
-    updates: int,
-    stop: Callable[[], bool],
-    after: Callable[[], None] = lambda: None,
-) -> bool:
-    """So many updates, the rate growing first and falling to a tenth over the second half; False when stopped."""
-    optimiser = make_optimiser(net, rate)
-    for update in range(updates):
-        if stop():
-            return False
-        late = max(0.0, 2.0 * update / updates - 1.0)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (update + 1) / WARMUP) * (1.0 - 0.9 * late)
-        loss = loss_of_batch()
-        if not torch.isfinite(loss):
-            raise TrainingDiverged(f"settling, update {update}: the loss is {float(loss)}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), 100.0)
-        optimiser.step()
-        after()
-    return True

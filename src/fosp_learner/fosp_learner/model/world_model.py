@@ -7,7 +7,8 @@ Row t of a sequence holds image t and the action executed on the way to it (`act
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from fosp_learner import distributed
 from fosp_learner.config import NetworkConfig, WorldModelConfig
-from fosp_learner.model.colour import recoloured
+from fosp_learner.data.batch import Batch
 from fosp_learner.model.losses import balanced_kl, binary_nll, categorical_kl, two_hot_nll
 from fosp_learner.model.networks import (
     ConvDecoder,
@@ -31,35 +32,6 @@ from fosp_learner.model.networks import (
     scaled_gradient,
     unpatched,
 )
-
-
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """`x` there; to a GPU by way of pinned memory, so that the copy runs beside the computation."""
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Sequences of B x T rows as tensors."""
-
-    images: Tensor
-    """(B, T, cameras, H, W, 3) uint8."""
-    action_prev: Tensor
-    """(B, T, A) float32, executed on the way to the row; 0 on first rows."""
-    reward: Tensor
-    """(B, T) float32, arriving with the row."""
-    cost: Tensor
-    """(B, T) float32 >= 0, arriving with the row."""
-    is_first: Tensor
-    """(B, T) bool."""
-    is_terminal: Tensor
-    """(B, T) bool: no value beyond the row."""
-    is_last: Tensor
-    """(B, T) bool: end of an episode, by its end or by a time limit."""
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on `device`."""
-        return Batch(**{field.name: to_device(getattr(self, field.name), device) for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -341,3 +313,40 @@ class WorldModel(nn.Module):
         if self.memory is not None:
             memory = self.memory.step(embed, memory)
         return torch.cat([memory, deter, embed], -1), rssm.mode(posterior), surprise
+
+
+_GREY = torch.full((3, 3), 1 / 3)
+"""Projection onto the grey axis, which a turn of the hue leaves alone."""
+_TURN = math.sqrt(1 / 3) * torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+"""Generator of turns around the grey axis (Rodrigues)."""
+
+
+def colour_matrices(hue: Tensor, saturation: Tensor, brightness: Tensor) -> Tensor:
+    """(N,) turn of the hue in rad, factors of saturation and brightness -> (N, 3, 3), to be applied to (r, g, b)."""
+    assert hue.shape == saturation.shape == brightness.shape, (hue.shape, saturation.shape, brightness.shape)
+    hue, saturation, brightness = (x[:, None, None] for x in (hue, saturation, brightness))
+    grey, turn = _GREY.to(hue.device), _TURN.to(hue.device)
+    turned = hue.cos() * (torch.eye(3, device=hue.device) - grey) + hue.sin() * turn
+    return brightness * (grey + saturation * turned)
+
+
+def recoloured(
+    pixels: Tensor,
+    groups: int,
+    hue_degrees: float,
+    saturation: float,
+    brightness: float,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Pixels (N, H, W, 3 * cameras) in [-0.5, 0.5] with another hue, saturation and brightness, the same for each of
+    `groups` equal runs of images, drawn evenly from +-hue_degrees, 1 +- saturation and 1 +- brightness.
+
+    Draws from `generator`, on the CPU; by default torch's global one, for the rows of this process.
+    """
+    count, height, width, channels = pixels.shape
+    assert (count % groups, channels % 3) == (0, 0), (pixels.shape, groups)
+    drawn = torch.rand(groups, 3, generator=generator) if generator else distributed.uniform(groups, 3)
+    hue, more, brighter = drawn.to(pixels.device).T * 2 - 1
+    matrices = colour_matrices(hue * math.radians(hue_degrees), 1 + more * saturation, 1 + brighter * brightness)
+    changed = torch.bmm((pixels + 0.5).reshape(groups, -1, 3), matrices.transpose(1, 2))
+    return (changed.clamp_(0, 1) - 0.5).reshape(count, height, width, channels)

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from fosp_core.specs import Calibration
 from fosp_learner.bundling.calibration import EpisodeValues
-from fosp_learner.report.curves import CalibrationCurve, Floats, Reliability
-from fosp_learner.report.open_loop import CONTEXT, Prediction
-from fosp_learner.report.scene import SceneFrames
+from fosp_learner.report.figure_data import CONTEXT, CalibrationCurve, Floats, Prediction, Reliability, SceneFrames
 
 BLUE, RED, GREY, GREEN = "#1f5fa8", "#c0392b", "#8a8f98", "#2e8b57"
 _RISK = LinearSegmentedColormap.from_list("risk", ["#f4f8fc", "#9fc3e6", "#f2b880", "#c0392b"])

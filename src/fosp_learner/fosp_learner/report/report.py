@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,18 @@ from fosp_learner.bundling.validation import Assessment
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
 from fosp_learner.report import figures
-from fosp_learner.report.curves import calibration_curve, read_losses, realised_reach, reliability
-from fosp_learner.report.open_loop import CONTEXT, Prediction, mean_error, predict
-from fosp_learner.report.page import Section, html_page
-from fosp_learner.report.scene import SceneFrames, scene_v_h
+from fosp_learner.report.figure_data import (
+    CONTEXT,
+    Prediction,
+    SceneFrames,
+    calibration_curve,
+    mean_error,
+    predict,
+    read_losses,
+    realised_reach,
+    reliability,
+    scene_v_h,
+)
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
@@ -31,6 +41,26 @@ PAGE = "index.html"
 HORIZON = 20
 """Steps ahead of the open-loop predictions."""
 _PREDICTED_EPISODES = 20
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2126; max-width: 70em; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #d5d9de; }
+table { border-collapse: collapse; font-size: 0.9em; margin: 0.6em 0; }
+td { padding: 0.15em 1.2em 0.15em 0; vertical-align: top; } td + td { font-variant-numeric: tabular-nums; }
+img { max-width: 100%; } p { max-width: 50em; } .warning { background: #fdecea; padding: 0.5em 1em; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    text: str
+    """Plain text below the title."""
+    table: Mapping[str, str] | None = None
+    image: str = ""
+    """Name of a PNG."""
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,6 +230,30 @@ def _changed(config: LearnerConfig) -> dict[str, str]:
         elif value != default[key]:
             changed[key] = str(value)
     return changed
+
+
+def html_page(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
+    """The page, with the PNGs `images` inside."""
+    body = "".join(_section(section, images) for section in sections)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}</body></html>\n"
+    )
+
+
+def _section(section: Section, images: Mapping[str, bytes]) -> str:
+    parts = [f"<h2>{escape(section.title)}</h2>"]
+    if section.warning:
+        parts.append(f'<p class="warning">{escape(section.warning)}</p>')
+    if section.text:
+        parts.append(f"<p>{escape(section.text)}</p>")
+    if section.image:
+        encoded = base64.b64encode(images[section.image]).decode()
+        parts.append(f'<img alt="{escape(section.title)}" src="data:image/png;base64,{encoded}">')
+    if section.table:
+        rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in section.table.items())
+        parts.append(f"<table>{rows}</table>")
+    return "\n".join(parts) + "\n"
 
 
 def _png(figure: Figure) -> bytes:

@@ -13,7 +13,7 @@ from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, open_dataset, split
-from fosp_learner.report.scene import SceneFrames
+from fosp_learner.report.figure_data import SceneFrames
 from fosp_learner.training.checkpoint import load_checkpoint, read_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from fosp_learner import distributed
 from fosp_learner.config import LearnerConfig
+from fosp_learner.data.batch import Batch
 from fosp_learner.model.actor import Actor, Weighting, regression_loss
 from fosp_learner.model.critics import Critics, Trajectories
 from fosp_learner.model.losses import two_hot_mean, two_hot_positive
-from fosp_learner.model.world_model import Batch, Latents, WorldModel
+from fosp_learner.model.world_model import Latents, WorldModel
 
 
 class Behaviour(nn.Module):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fosp_learner.data.dataset import Dataset, EpisodeIndex, whole_episode
-from fosp_learner.model.world_model import Batch, Latents, WorldModel, to_device
+from fosp_core.errors import UserError
+from fosp_learner.data.batch import Batch, to_device
+from fosp_learner.data.dataset import Dataset, EpisodeIndex
+from fosp_learner.data.samplers import whole_episode
+from fosp_learner.model.world_model import Latents, WorldModel
 
 
 @dataclass(frozen=True)
@@ -53,3 +62,52 @@ def filter_episodes(
             end = index.length
             one = Latents(**{name: x[row, :end].cpu() for name, x in vars(every).items()})
             yield FilteredEpisode(index, batch, one, surprise[row, :end].cpu())
+
+
+class LatentStore:
+    """Deter (rows, D), posterior log-probabilities (rows, V, K) and embeddings (rows, E), float32."""
+
+    def __init__(self, rows: int, sizes: tuple[tuple[int, ...], ...], folder: Path | None) -> None:
+        """`sizes` of one row of each; the file lies in `folder`, by default where temporary files do.
+
+        UserError when there is no room for it.
+        """
+        self._sizes = sizes
+        self._widths = [int(np.prod(size)) for size in sizes]
+        length = 4 * rows * sum(self._widths)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, length)  # else a full disk kills the process on a later write
+            except OSError as error:
+                raise UserError(
+                    f"{folder or tempfile.gettempdir()}: no room for {length / 2**30:.1f} GiB of latents "
+                    f"({error.strerror}); free some, then go on with --resume"
+                ) from None
+            self._map = mmap.mmap(file.fileno(), length)
+        self._rows = np.frombuffer(self._map, np.float32).reshape(rows, -1)
+
+    @classmethod
+    def of(cls, episodes: Iterable[FilteredEpisode], rows: int, folder: Path | None) -> LatentStore:
+        """Latents of `episodes`, each at its place in the data; rows of no episode stay 0."""
+        store: LatentStore | None = None
+        for episode in episodes:
+            found = episode.latents.deter, episode.latents.posterior, episode.latents.embed
+            if store is None:
+                store = cls(rows, tuple(tuple(x.shape[1:]) for x in found), folder)
+            begin = episode.index.start
+            store.put(begin, torch.cat([x.flatten(1) for x in found], 1).numpy())
+        if store is None:
+            raise ValueError("no episodes")
+        return store
+
+    def put(self, begin: int, values: NDArray[np.float32]) -> None:
+        """Rows from `begin` on, (n, all sizes side by side)."""
+        self._rows[begin : begin + len(values)] = values
+        self._map.madvise(mmap.MADV_DONTNEED)
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        """Copies of `rows` (...): (..., size) of each. What had to be mapped for it is given back at once."""
+        taken = torch.from_numpy(self._rows[rows])
+        self._map.madvise(mmap.MADV_DONTNEED)
+        parts = taken.split(self._widths, -1)  # type: ignore[no-untyped-call]
+        return tuple(part.unflatten(-1, size) for part, size in zip(parts, self._sizes, strict=True))

@@ -1,4 +1,4 @@
-"""Updates of world model, critics and actor in three phases: learning rates, seeds, and a stop at the first NaN."""
+"""The trainer of pre-training: it draws the batches of each phase, sets learning rates, and can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from torch import Tensor, nn
 from fosp_core.errors import UserError
 from fosp_learner import distributed
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.dataset import Dataset, Sampler, SequenceSampler, mean_image
-from fosp_learner.data.frame_sampler import FrameSampler, cloned_episodes
-from fosp_learner.model.actor import regression_loss
-from fosp_learner.model.networks import scaled_gradient
-from fosp_learner.model.world_model import Batch, Latents, WorldModel, to_device
-from fosp_learner.training.backprop import backprop_loss
-from fosp_learner.training.behaviour import Behaviour, BehaviourLoss, behaviour_loss, data_trajectories, imagine
-from fosp_learner.training.filtering import filter_episodes
-from fosp_learner.training.latent_store import LatentStore
-
-
-class TrainingDiverged(RuntimeError):
-    """A loss is not finite; the message names step and culprit."""
+from fosp_learner.data.batch import to_device
+from fosp_learner.data.dataset import Dataset, mean_image
+from fosp_learner.data.samplers import FrameSampler, Sampler, SequenceSampler, cloned_episodes
+from fosp_learner.model.world_model import WorldModel
+from fosp_learner.training.behaviour import Behaviour, data_trajectories
+from fosp_learner.training.filtering import LatentStore, filter_episodes
+from fosp_learner.training.phases import (
+    PhaseLoss,
+    cloning,
+    descend,
+    extraction,
+    full_update,
+    make_optimiser,
+    rate_share,
+    refinement,
+)
 
 
 class Trainer:
@@ -64,6 +67,22 @@ class Trainer:
             "critics": make_optimiser(self.behaviour.critics, config.critic.learning_rate),
             "actor": make_optimiser(self.behaviour.actor, config.actor.learning_rate),
         }
+        self._networks: dict[str, nn.Module] = {
+            "world_model": self.world_model,
+            "critics": self.behaviour.critics,
+            "actor": self.behaviour.actor,
+        }
+        self._clips = {
+            "world_model": config.world_model.gradient_clip,
+            "critics": config.critic.gradient_clip,
+            "actor": config.actor.gradient_clip,
+        }
+        self._losses = {
+            "cloning": self._cloning,
+            "full updates": self._full_update,
+            "refinement": self._refinement,
+            "extraction": self._extraction,
+        }
 
     def to_cpu(self) -> None:
         """Bring the networks there, where they are judged and exported; training ends with it."""
@@ -77,61 +96,78 @@ class Trainer:
         return self.step - self.config.phases[0] < self.config.world_model_warmup * self.config.steps
 
     def train_step(self) -> dict[str, float]:
-        """One update; figures for the log. Raises TrainingDiverged before any network is touched by a NaN."""
-        rate = self._rate()
-        for name, base in self._base_rates().items():
+        """Make one update and return its figures for the log; TrainingDiverged before any network has seen a NaN."""
+        phase, update, updates = self._place()
+        share = rate_share(update, updates, self.config.learning_rate_warmup, self.config.learning_rate_final)
+        for name, base in self._base_rates(phase).items():
             for group in self.optimisers[name].param_groups:
-                group["lr"] = base * rate
-        cloning, full, refinement, _ = self.config.phases
-        if self.step < cloning:
-            figures = self._clone()
-        elif self.step < cloning + full:
-            size = self.config.batch_size
-            figures = self._update(self.sampler.batch(size, distributed.share(size)).to(self.device))
-        elif self.step < cloning + full + refinement:
-            figures = self._refine()
-        else:
-            figures = self._extract()
+                group["lr"] = base * share
+        loss = self._losses[phase]()
+        figures = descend(loss, self._networks, self.optimisers, self._clips, f"step {self.step}")
+        if "critics" in loss.trained:
+            self.behaviour.critics.update_target()
         self.step += 1
-        return {name: float(value) for name, value in figures.items()}
+        return figures
 
-    def _clone(self) -> dict[str, Tensor]:
-        """Image encoder and actor on independent frames."""
+    def _place(self) -> tuple[str, int, int]:
+        """Return the name of the present phase, the updates made in it, and the updates that it has in all."""
+        name, update, updates = "", self.step, 0
+        for name, updates in self.config.named_phases:  # noqa: B007
+            if update < updates:
+                break
+            update -= updates
+        return name, update, updates
+
+    def _base_rates(self, phase: str) -> dict[str, float]:
+        config = self.config
+        if phase in ("cloning", "extraction"):
+            part = config.cloning if phase == "cloning" else config.extraction
+            return dict.fromkeys(("world_model", "actor"), part.learning_rate)
+        return {
+            "world_model": config.world_model.learning_rate,
+            "critics": config.critic.learning_rate,
+            "actor": config.actor.learning_rate,
+        }
+
+    def _cloning(self) -> PhaseLoss:
         size = self.config.cloning.batch_size
         images, action = (to_device(x, self.device) for x in self._frames.batch(size, distributed.share(size)))
-        actor, model = self.behaviour.actor, self.world_model
         with autocast(self.config.bf16, self.device):
-            embed = model.embed(model.varied(model.pixels(images), len(images))).unsqueeze(1)
-            memory = model.remembered(embed, torch.ones(embed.shape[:2], dtype=torch.bool, device=self.device))
-            policy = actor.of_seen(torch.cat([memory, embed], -1).squeeze(1))
-            loss = -policy.log_probability(action).mean() - self.config.actor.entropy_scale * policy.entropy().mean()
-        figures = {
-            "behaviour/cloning": loss.detach(),
-            "behaviour/clone_rmse": (policy.mode()[0].detach() - action).square().mean().sqrt(),
-        }
-        self._require_finite(figures)
-        self._descend(loss, {"world_model": model, "actor": actor}, figures)
-        return figures
+            return cloning(self.world_model, self.behaviour, images, action)
 
-    def _update(self, batch: Batch) -> dict[str, Tensor]:
+    def _full_update(self) -> PhaseLoss:
+        size = self.config.batch_size
+        batch = self.sampler.batch(size, distributed.share(size)).to(self.device)
         with autocast(self.config.bf16, self.device):
-            losses, latents = self.world_model.loss(batch)
-            figures = {f"world_model/{name}": loss.detach() for name, loss in losses.items()}
-            total = sum(losses.values(), torch.zeros((), device=self.device))
-            trained: dict[str, nn.Module] = {"world_model": self.world_model}
-            if not self.warming_up:
-                loss = self._behaviour_loss(batch, latents)
-                figures |= {f"behaviour/{name}": value for name, value in loss.figures.items()}
-                total = total + loss.critics + loss.actor
-                trained |= {"critics": self.behaviour.critics, "actor": self.behaviour.actor}
-        self._require_finite(figures)
-        self._descend(total, trained, figures)
-        if "critics" in trained:
-            self.behaviour.critics.update_target()
-        return figures
+            return full_update(self.world_model, self.behaviour, batch, self.warming_up)
+
+    def _refinement(self) -> PhaseLoss:
+        config = self.config.refinement
+        rows, batch = self._sequences.rows(config.batch_size, distributed.share(config.batch_size))
+        deter, stoch, embed = self._stored(rows, config.sample)
+        batch = batch.to(self.device)
+        memory = deter.new_zeros(*rows.shape, self.config.extraction.memory)  # not trained yet, and no critic sees it
+        data = data_trajectories(batch, torch.cat([memory, deter, embed, stoch], -1))
+        with autocast(self.config.bf16, self.device):
+            return refinement(self.behaviour, data, config.actor)
+
+    def _extraction(self) -> PhaseLoss:
+        config = self.config.extraction
+        rows, batch = self._extracted.rows(config.batch_size, distributed.share(config.batch_size))
+        deter, stoch, embed = self._stored(rows, sample=False)
+        batch = batch.to(self.device)
+        noise = config.embed_noise * distributed.normal(*embed.shape, device=self.device)
+        with autocast(self.config.bf16, self.device):
+            memory = self.world_model.remembered(embed + noise, batch.is_first)
+            data = data_trajectories(batch, torch.cat([memory, deter, embed, stoch], -1))
+            loss = extraction(self.behaviour, data, torch.cat([memory, deter, embed + noise, stoch], -1))
+        return replace(loss, trained=("world_model", *loss.trained))  # the image memory is a part of the world model
 
     def _stored(self, rows: NDArray[np.int64], sample: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Deter, stoch and embeddings of the finished world model on `rows` of the data."""
+        """Return h, z and image embedding (..., D), (..., S), (..., E) of `rows` (...), by the finished world model.
+
+        z is drawn from the posterior with `sample`, else its mode.
+        """
         if self._latents is None:
             colours = torch.Generator().manual_seed(self.config.seed)  # a resumed run draws the same
             filtered = filter_episodes(self.world_model, self._data, colours=colours)
@@ -142,115 +178,12 @@ class Trainer:
             return deter, rssm.mode(logits), embed
         return deter, rssm.sample(logits, distributed.uniform(*logits.shape[:-1], 1, device=self.device)), embed
 
-    def _extract(self) -> dict[str, Tensor]:
-        """The actor, and its memory, by the weights of the finished critics."""
-        config, model = self.config.extraction, self.world_model
-        rows, batch = self._extracted.rows(config.batch_size, distributed.share(config.batch_size))
-        deter, stoch, embed = self._stored(rows, sample=False)
-        batch = batch.to(self.device)
-        noise = config.embed_noise * distributed.normal(*embed.shape, device=self.device)
-        with autocast(self.config.bf16, self.device):
-            memory = model.remembered(embed + noise, batch.is_first)
-            data = data_trajectories(batch, torch.cat([memory, deter, embed, stoch], -1))
-            weight = self.behaviour.weighting.weight(self.behaviour.critics.values(data.feature[:, :-1], data.action))
-            noisy = torch.cat([memory, deter, embed + noise, stoch], -1)
-            loss, figures = regression_loss(self.behaviour.actor, data, weight, noisy)
-        figures = {f"behaviour/{name}": value for name, value in figures.items()}
-        self._require_finite(figures)
-        self._descend(loss, {"world_model": model, "actor": self.behaviour.actor}, figures)
-        return figures
-
-    def _refine(self) -> dict[str, Tensor]:
-        """Critics, and the actor if asked for, on latents of the finished world model."""
-        config = self.config.refinement
-        rows, batch = self._sequences.rows(config.batch_size, distributed.share(config.batch_size))
-        deter, stoch, embed = self._stored(rows, config.sample)
-        batch = batch.to(self.device)
-        with autocast(self.config.bf16, self.device):
-            unseen = deter.new_zeros(*rows.shape, self.config.extraction.memory)
-            feature = torch.cat([unseen, deter, embed, stoch], -1)
-            loss = behaviour_loss(self.behaviour, data_trajectories(batch, feature))
-        figures = {f"behaviour/{name}": value for name, value in loss.figures.items()}
-        self._require_finite(figures)
-        trained: dict[str, nn.Module] = {"critics": self.behaviour.critics}
-        total = loss.critics
-        if config.actor:
-            trained["actor"] = self.behaviour.actor
-            total = total + loss.actor
-        self._descend(total, trained, figures)
-        self.behaviour.critics.update_target()
-        return figures
-
-    def _behaviour_loss(self, batch: Batch, latents: Latents) -> BehaviourLoss:
-        config, imagined = self.config, None
-        size = config.imagination
-        data = data_trajectories(batch, scaled_gradient(latents.feature, config.world_model.critic_gradient_scale))
-        if config.actor.objective == "backprop":
-            return backprop_loss(self.behaviour, self.world_model, data, latents)
-        if size.weight > 0:
-            imagined = imagine(self.world_model, self.behaviour.actor, latents, size.starts, size.horizon)
-        shaping = scaled_gradient(latents.feature, config.world_model.actor_gradient_scale)
-        return behaviour_loss(self.behaviour, data, imagined, shaping)
-
-    def _descend(self, loss: Tensor, trained: dict[str, nn.Module], figures: dict[str, Tensor]) -> None:
-        """One optimiser step of each trained network; none is touched when any gradient is not finite."""
-        for name in trained:
-            self.optimisers[name].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        clips = {
-            "world_model": self.config.world_model.gradient_clip,
-            "critics": self.config.critic.gradient_clip,
-            "actor": self.config.actor.gradient_clip,
-        }
-        distributed.average_gradients(p for net in trained.values() for p in net.parameters() if p.requires_grad)
-        for name, net in trained.items():
-            norm = nn.utils.clip_grad_norm_(net.parameters(), clips[name])
-            if not torch.isfinite(norm):
-                raise TrainingDiverged(f"step {self.step}: the gradient of {name} is not finite")
-            figures[f"gradient/{name}"] = norm
-        for name in trained:
-            self.optimisers[name].step()
-
-    def _require_finite(self, figures: dict[str, Tensor]) -> None:
-        for name, value in figures.items():
-            if not torch.isfinite(value).all():
-                raise TrainingDiverged(f"step {self.step}: {name} is {float(value)}")
-
-    def _base_rates(self) -> dict[str, float]:
-        config = self.config
-        if self.step < config.phases[0]:
-            return dict.fromkeys(("world_model", "actor"), config.cloning.learning_rate)
-        if self.step >= sum(config.phases[:3]):
-            return dict.fromkeys(("world_model", "actor"), config.extraction.learning_rate)
-        return {
-            "world_model": config.world_model.learning_rate,
-            "critics": config.critic.learning_rate,
-            "actor": config.actor.learning_rate,
-        }
-
-    def _rate(self) -> float:
-        """Share of the base learning rates at this step: linear growth, decay over the second half, in each phase."""
-        config, step = self.config, self.step
-        for steps in config.phases:
-            if step < steps:
-                break
-            step -= steps
-        growth = min(1.0, (step + 1) / max(1, config.learning_rate_warmup))
-        late = max(0.0, 2.0 * step / steps - 1.0)
-        return growth * (1.0 - late * (1.0 - config.learning_rate_final))
-
 
 @contextmanager
 def autocast(enabled: bool, device: torch.device) -> Iterator[None]:
     """bfloat16 for matrix products and convolutions."""
     with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
         yield
-
-
-def make_optimiser(net: nn.Module, rate: float) -> torch.optim.Adam:
-    """Adam over the parameters that are to be trained."""
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, lr=rate, eps=1e-8, fused=True)
 
 
 def steps_left(config: LearnerConfig, step: int) -> int:
