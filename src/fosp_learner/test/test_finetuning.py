@@ -26,9 +26,8 @@ from fosp_learner.finetuning.candidate import GateEpisodes
 from fosp_learner.finetuning.config import FinetuneConfig, GateConfig, SettlingConfig
 from fosp_learner.finetuning.fine_tuner import FineTuner, MixedSampler
 from fosp_learner.finetuning.gate import GateFigures, judge, miss_and_false_veto_rate
-from fosp_learner.finetuning.lineage import Lineage
+from fosp_learner.finetuning.lineage import Lineage, forget_after
 from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
-from fosp_learner.finetuning.run_folder import forget_after
 from fosp_learner.finetuning.settling import StoredFeatures, sources
 from fosp_learner.pretrain import assemble, provenance
 from fosp_learner.training.checkpoint import network_tensors

@@ -31,8 +31,7 @@ from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, SafetyEvent, SafetyVerdict
-from fosp_recording.black_box import PREFIX, Heard, Memory, make_room, write_box
-from fosp_recording.silence import Vigil
+from fosp_recording.black_box import PREFIX, Heard, Memory, Vigil, make_room, write_box
 
 SPAN_S = 30.0
 MEMORY_BYTES = 256_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fosp_recording.silence import Vigil
+from fosp_recording.black_box import Vigil
 
 
 def streaming(vigil: Vigil, until_s: float, from_s: float = 0.0, beats: bool = True) -> None:

@@ -47,8 +47,8 @@ def finetune(
     from fosp_core.errors import UserError
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.finetuning.config import FinetuneConfig
+    from fosp_learner.finetuning.lineage import publish
     from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
-    from fosp_learner.finetuning.run_folder import publish
     from fosp_learner.training.phases import TrainingDiverged
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -31,8 +31,7 @@ from fosp_cli.evaluation.live_graph import LiveSimulation
 from fosp_cli.evaluation.metrics import EpisodeResult, paired_rate_difference, summarise, wilson_interval
 from fosp_core.specs import RobotConfig, parse_spec, read_yaml
 from fosp_learner.finetuning.config import FinetuneConfig
-from fosp_learner.finetuning.lineage import Lineage
-from fosp_learner.finetuning.run_folder import updates_made
+from fosp_learner.finetuning.lineage import Lineage, updates_made
 from fosp_policy.expansion import Actors
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from fosp_sim.task.scenario import Scenario, read_scenario

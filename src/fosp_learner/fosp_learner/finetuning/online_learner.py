@@ -23,10 +23,9 @@ from fosp_learner.finetuning.candidate import Candidate, GateEpisodes, make_cand
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
 from fosp_learner.finetuning.gate import Networks
-from fosp_learner.finetuning.lineage import Lineage
-from fosp_learner.finetuning.marks import read_marked
+from fosp_learner.finetuning.interventions import read_marked
+from fosp_learner.finetuning.lineage import Lineage, clear, forget_after
 from fosp_learner.finetuning.online_buffer import OnlineBuffer
-from fosp_learner.finetuning.run_folder import clear, forget_after
 from fosp_learner.training.checkpoint import load_checkpoint, save_checkpoint
 from fosp_learner.training.run_log import RunLog
 from fosp_recording.episode_recorder import INCOMPLETE_PREFIX

@@ -11,8 +11,8 @@ from typing import Any
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.specs import RobotConfig
-from fosp_sim.demonstration.bag_writer import EpisodeBag
 from fosp_sim.demonstration.demonstrators import Demonstrator, check_kind
+from fosp_sim.demonstration.simulated_bag import EpisodeBag
 from fosp_sim.env import Env
 from fosp_sim.task.render import intrinsics
 from fosp_sim.task.scenario import Scenario

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fosp_learner.finetuning.marks import Answer, Mark, mark_steps
+from fosp_learner.finetuning.interventions import Answer, Mark, mark_steps
 
 STAMPS = np.arange(4, dtype=np.int64)
 
