@@ -1,4 +1,4 @@
-"""The world model's filter: one camera frame and one executed action in, one latent out. No ROS."""
+"""The filter of the world model: from camera images and the executed action to the latent. No ROS."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from fosp_core.bundle.bundle import Bundle
 
 
 class EncoderInputError(ValueError):
-    """The frame or the executed action cannot be encoded; the recurrent state is what it was before."""
+    """The images or the executed action cannot be encoded; the recurrent state is unchanged."""
 
 
 class EncoderOutputError(ValueError):
-    """The encoder gave NaN or infinity; the recurrent state is void and the next step starts afresh."""
+    """The encoder returned NaN or infinity; the recurrent state is reset, and the next step is a first one."""
 
 
 @dataclass(frozen=True)
 class LatentState:
-    """The belief after one step: deter (D,) float32, stoch (S,) float32 flat one-hot, surprise in nats.
-
-    And two facts on the images that it comes from, for the safety monitor, which does not see them.
-    """
+    """The latent after one step, and two facts about its images for the safety monitor, which does not see them."""
 
     deter: NDArray[np.float32]
+    """Deterministic part (m, h, e) of the latent, (D,): memory, recurrent state and image embedding, concatenated."""
     stoch: NDArray[np.float32]
+    """Stochastic part z of the latent, (S,): one-hot, flattened from (variables, classes)."""
     surprise: float
+    """KL[posterior || prior], in nats."""
     repeated_image: bool
-    """The pixels of some camera are exactly those of the step before."""
+    """True when the pixels of some camera are exactly those of the step before."""
     contrast: float
-    """Smallest of the cameras: standard deviation of the pixels, of 1."""
+    """Standard deviation of the pixels, in [0, 1], of the camera with the least."""
 
 
 class Encoder:
-    """Recurrent state-space model of a bundle (encoder.onnx), with the recurrent state that belongs to it."""
+    """The recurrent state-space model of a bundle (encoder.onnx), together with its recurrent state."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.encoder
@@ -45,18 +45,18 @@ class Encoder:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the past: the next step is the first of an episode, whatever its `is_first`."""
+        """Forget the past: the next step is the first of an episode, whatever its `is_first` says."""
         self._deter = np.zeros((1, self._latent.deter), np.float32)
         self._stoch = np.zeros((1, self._latent.stoch), np.float32)
         self._fresh = True
         self._images: NDArray[np.uint8] | None = None
 
     def step(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> LatentState:
-        """Posterior latent of `images` (C, H, W, 3) uint8; `executed` (A,) float32 in [-1, 1] lies since the last.
+        """Return the posterior latent of `images` (C, H, W, 3) uint8 after the action `executed` (A,) float32.
 
-        The executed action of a first step is not looked at by the model, but must be finite all the same.
-        Raises EncoderInputError on a wrong shape or dtype, or an action that is not finite; EncoderOutputError when the
-        model's own output is not finite.
+        `executed` is normalised, in [-1, 1]. The model ignores it on a first step, but it must be finite. Raise
+        EncoderInputError on a wrong shape or dtype, or an action that is not finite; EncoderOutputError when the
+        output of the model is not finite.
         """
         if images.shape != self._images_shape or images.dtype != np.uint8:
             raise EncoderInputError(f"images must be {self._images_shape} uint8, got {images.shape} {images.dtype}")

@@ -1,4 +1,4 @@
-"""A fresh recurrent state made as old as the running one: the last frames through another encoder. No ROS."""
+"""Warm-up of the recurrent state of another encoder: the last frames are replayed through it. No ROS."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fosp_core.realtime import keep_below_control
 from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError
 
 HISTORY = 40
-"""Steps kept: 2 s at 20 Hz, after which the state hardly depends on what was before."""
+"""Number of steps kept: 2 s at 20 Hz, after which the state hardly depends on what was before."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What the encoder was given at one step."""
+    """Inputs of the encoder at one step."""
 
     number: int
     images: NDArray[np.uint8]
@@ -27,10 +27,10 @@ class Moment:
 
 
 class History:
-    """The newest moments of the running episode. Appended to by the control path, read by a warm-up's thread.
+    """The newest moments of the running episode, which the control path appends and the thread of a warm-up reads.
 
-    Without a lock, so that the one never waits for the other: both appending and copying are one operation of the
-    interpreter.
+    It has no lock, so that neither waits for the other: appending and copying are one operation of the interpreter
+    each.
     """
 
     def __init__(self, size: int = HISTORY) -> None:
@@ -47,17 +47,17 @@ class History:
         self._moments.clear()
 
     def after(self, number: int) -> list[Moment]:
-        """Moments later than `number`, oldest first."""
+        """Return the moments after `number`, oldest first."""
         return [moment for moment in tuple(self._moments) if moment.number > number]
 
 
 class WarmUp:
-    """Replays a history through the encoder of `model_id` in a thread, and at the end what came meanwhile."""
+    """Replays a history through the encoder of `model_id` in a thread, and `finish` replays what came meanwhile."""
 
     def __init__(self, model_id: str, encoder: Encoder, history: History) -> None:
         self.model_id, self.encoder = model_id, encoder
         self.failure = ""
-        """Why the replay failed; the encoder's state is worth nothing then."""
+        """Reason why the replay failed, in which case the encoder's state is void; empty otherwise."""
         self._history = history
         self._done = -1
         self._thread = threading.Thread(target=self._run, name="warm_up", daemon=True)
@@ -65,11 +65,11 @@ class WarmUp:
 
     @property
     def ready(self) -> bool:
-        """Whether the thread has caught up, or failed."""
+        """True once the thread has caught up, or failed."""
         return not self._thread.is_alive()
 
     def finish(self) -> None:
-        """Called between two frames once it is `ready`: replay the few steps that came since."""
+        """Replay the few steps that came since the thread ended; call it between two frames, once `ready`."""
         if not self.failure:
             self._replay_rest()
 
