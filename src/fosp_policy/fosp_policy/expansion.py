@@ -22,7 +22,7 @@ _SOURCES: tuple[Literal[0], Literal[1], Literal[2]] = (OFFLINE, ONLINE, FALLBACK
 DEPLOYED_CANDIDATES = 6
 """Number of candidates of each actor: its mean, and five samples as alternatives for the safety monitor."""
 ALTERNATIVE_SPREAD = 2.0
-"""Factor of the actor's standard deviation for alternatives: those close to an infeasible mean are mostly infeasible."""
+"""Factor of the actor's standard deviation for alternatives: actions near an infeasible mean are mostly infeasible."""
 FALLBACKS = 48
 """Number of actions drawn evenly from the whole action box, as ways out, when no candidate of the actors is feasible.
 Without them the robot brakes, and stays where it is until a person comes."""
