@@ -22,7 +22,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, normalised_action
 from fosp_core.image import observation_image
-from fosp_core.realtime import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
 from fosp_core.ros.image_message import rgb_view

@@ -21,8 +21,7 @@ from fosp_core.specs import RobotConfig
 from fosp_core.swap.sequence import SwapOrder, SwapPhase, SwapReport, SwapSequence
 from fosp_core.swap.trial import DecisionOutcome, TrialRules
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus, SafetyVerdict
-from fosp_perception.encoder import Encoder
-from fosp_perception.warm_up import History, WarmUp
+from fosp_perception.encoder import Encoder, History, WarmUp
 
 RETELL_S = 0.5
 """Time from the status of another bundle until that of the running one is repeated. A node that is started later hears
