@@ -84,7 +84,7 @@ class CameraNode(ManagedNode):
         if self._thread is not None:
             self._thread.join(END_TIMEOUT_S)
             if self._thread.is_alive():
-                raise RuntimeError(f"the camera did not let go within {END_TIMEOUT_S:g} s")
+                raise RuntimeError(f"the camera's thread did not end within {END_TIMEOUT_S:g} s")
             self._thread = None
 
     def cleanup(self) -> None:

@@ -44,7 +44,7 @@ class Mapping(Spec):
     def _distinct_buttons(self) -> Mapping:
         used = [*self.buttons.values(), *([] if self.deadman is None else [self.deadman])]
         if len(set(used)) != len(used) or any(button < 0 for button in used):
-            raise ValueError("each button may be used once, and is a number from 0 on")
+            raise ValueError("each button must be a number from 0 on, and may be used once")
         return self
 
 
