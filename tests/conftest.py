@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from fosp_bringup.stack import settings
-from fosp_core.realtime import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY
 
 STOP_TIMEOUT_S = 10.0
 

@@ -151,7 +151,7 @@ class Arm:
         self.moving.append((time.monotonic(), message.twist.linear.y != 0.0))
 
     def since(self, begin_s: float, moves: bool) -> float | None:
-        """When, from `begin_s` on, the first command came that moves it or does not; None so far."""
+        """Return the time, from `begin_s` on, of the first command that moves it or does not; None so far."""
         return next((when for when, moving in list(self.moving) if when >= begin_s and moving is moves), None)
 
 

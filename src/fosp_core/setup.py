@@ -16,7 +16,7 @@ setup(
     zip_safe=True,
     maintainer="fosp maintainers",
     maintainer_email="fosp@example.org",
-    description="Model bundles, ONNX sessions, action specs, topics, clocks and the lifecycle base class of fosp.",
+    description="Specifications, model bundles, limits and the lifecycle base class of fosp.",
     license="Apache-2.0",
     entry_points={"console_scripts": []},
 )

@@ -16,7 +16,7 @@ setup(
     zip_safe=True,
     maintainer="fosp maintainers",
     maintainer_email="fosp@example.org",
-    description="Policy node of fosp: safe policy expansion at control rate.",
+    description="The policy of fosp: safe policy expansion, and teleoperation by a person.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [

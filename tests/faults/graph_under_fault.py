@@ -28,7 +28,7 @@ from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
-from fosp_core.realtime import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot

@@ -12,7 +12,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
-from fosp_core.realtime import claim_realtime_priority
+from fosp_core.processes import claim_realtime_priority
 
 IS_ACTIVE = "lifecycle_manager/is_active"
 _CLOSING_S = 10.0
@@ -67,7 +67,7 @@ class GraphClient:
         self._executor.spin_once(timeout_sec=timeout_s)
 
     def spin_in_thread(self, priority: int | None = None) -> None:
-        """From now on; `priority` is claimed for that thread (fosp_core.realtime)."""
+        """From now on; `priority` is claimed for that thread (fosp_core.processes)."""
 
         def spin() -> None:
             if priority is not None:

@@ -1,1 +1,1 @@
-"""Model bundles, ONNX sessions, action specs, topics, clocks and the lifecycle base class of fosp."""
+"""Specifications, model bundles, limits and the lifecycle base class of fosp."""

@@ -121,7 +121,7 @@ class LatentSpec(Spec):
     """Sizes of the latent that travels from encoder to policy and safety monitor."""
 
     deter: int = Field(gt=0)
-    """Size of the deterministic part (m, h, e): memory, recurrent state and image embedding, concatenated."""
+    """Size of the deterministic part (m, h, e): memory (if any), recurrent state, image embedding."""
     stoch: int = Field(gt=0)
     """Size of the stochastic part z, one-hot and flattened: variables * classes."""
 

@@ -55,7 +55,7 @@ def vanish(path: Path) -> None:
 
 
 def halve(path: Path) -> None:
-    """As a copy that was interrupted leaves it."""
+    """Leave the bundle as an interrupted copy does."""
     file = path / "critic.onnx"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 

@@ -1,4 +1,4 @@
-"""What is said when a bundle meets a robot that it was not made for; and that every shipped robot is sound."""
+"""Differences between a bundle and a robot that it was not made for, and the soundness of every shipped robot."""
 
 from __future__ import annotations
 

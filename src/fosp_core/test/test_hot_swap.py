@@ -1,4 +1,4 @@
-"""Who waits for what in a hot swap: the sequence that the encoder leads, and the models that followers keep."""
+"""The sequence of a hot swap, which the encoder leads, and the models that followers keep."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def nothing_is_decoded(monkeypatch):
 
 
 def png_of_zeros(width, height):
-    """As small as a PNG of this size gets, made without holding its pixels."""
+    """Return the smallest PNG of this size, made without holding its pixels."""
 
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -1,4 +1,4 @@
-"""A camera for the graph: a RealSense, a V4L2 device or stream, or recorded images as if they were taken now."""
+"""Node that opens a camera: a RealSense, a V4L2 device or stream, or recorded images as if they were taken now."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from fosp_perception.camera.camera_diagnostics import CameraReport, FrameStatist
 from fosp_perception.camera.image_source import CameraFrame, CameraSettings, ImageSource, SourceLost
 
 RETRY_S = 0.25
-"""How often a camera that is gone is looked for."""
+"""Time between two attempts to open a camera that is gone."""
 REPORT_PERIOD_S = 1.0
 END_TIMEOUT_S = 4.0
 _LATENESS_S = 0.1
-"""A recording that falls further behind its rate goes on from now instead of catching up in a burst."""
+"""A recording that falls further behind its rate than this goes on from now, instead of catching up in a burst."""
 
 
 class CameraNode(ManagedNode):
@@ -84,7 +84,7 @@ class CameraNode(ManagedNode):
         if self._thread is not None:
             self._thread.join(END_TIMEOUT_S)
             if self._thread.is_alive():
-                raise RuntimeError(f"the camera did not let go within {END_TIMEOUT_S:g} s")
+                raise RuntimeError(f"the camera's thread did not end within {END_TIMEOUT_S:g} s")
             self._thread = None
 
     def cleanup(self) -> None:
@@ -119,7 +119,7 @@ class CameraNode(ManagedNode):
         return int(self.get_clock().now().nanoseconds)
 
     def _read_settings(self) -> CameraSettings:
-        """Raise UserError when the camera type is unknown, or a parameter is not one for it."""
+        """Return the settings in the parameters; raise UserError when the camera type cannot have them."""
         source = self._text("source")
         if source not in CAMERA_TYPES:
             raise UserError(f"parameter 'source' must be one of {', '.join(CAMERA_TYPES)}, got '{source}'")
@@ -164,7 +164,7 @@ class CameraNode(ManagedNode):
         raise UserError(f"parameter 'exposure' must be 'auto' or a number above 0, got '{given}'")
 
     def _describe(self, source: ImageSource) -> None:
-        """Take over what an opened source says of itself."""
+        """Take over size, intrinsics and warnings of a source that was opened."""
         self._intrinsics, self._size = source.intrinsics, source.size
         self._report.warnings, self._report.lost = source.warnings, ""
         for warning in source.warnings:
@@ -200,7 +200,7 @@ class CameraNode(ManagedNode):
             self._statistics.add(time.monotonic(), frame.number)
 
     def _recover(self, source: ImageSource, lost: SourceLost) -> bool:
-        """Wait until the device is back; False when there is nothing to wait for, or the node is going down."""
+        """Wait until the device is back; return False when it cannot come back, or the node is being deactivated."""
         self._report.lost = str(lost)
         if not lost.comes_back:
             self.get_logger().warning(f"{lost}: no more frames")
@@ -245,7 +245,7 @@ class CameraNode(ManagedNode):
 
     # -- diagnostics ---------------------------------------------------------------------------------
     def _publish_report(self) -> None:
-        """The device is asked here, not in the camera's thread: an answer over USB may take longer than a frame."""
+        """Ask the device here, not in the camera's thread: an answer over USB may take longer than a frame."""
         if self._source is not None and not self._report.lost:
             self._report.details = self._source.details()
         message = diagnostic_array(self._report, self._statistics, self.is_active, time.monotonic())

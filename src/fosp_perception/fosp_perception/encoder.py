@@ -1,41 +1,50 @@
-"""The world model's filter: one camera frame and one executed action in, one latent out. No ROS."""
+"""The filter of the world model, from camera images and executed action to the latent, and its warm-up. No ROS.
+
+A warm-up replays the last frames through another encoder, whose recurrent state is then as old as the running one.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.processes import keep_below_control
+
+HISTORY = 40
+"""Number of steps kept: 2 s at 20 Hz, after which the state hardly depends on what was before."""
 
 
 class EncoderInputError(ValueError):
-    """The frame or the executed action cannot be encoded; the recurrent state is what it was before."""
+    """The images or the executed action cannot be encoded; the recurrent state is unchanged."""
 
 
 class EncoderOutputError(ValueError):
-    """The encoder gave NaN or infinity; the recurrent state is void and the next step starts afresh."""
+    """The encoder returned NaN or infinity; the recurrent state is reset, and the next step is a first one."""
 
 
 @dataclass(frozen=True)
 class LatentState:
-    """The belief after one step: deter (D,) float32, stoch (S,) float32 flat one-hot, surprise in nats.
-
-    And two facts on the images that it comes from, for the safety monitor, which does not see them.
-    """
+    """The latent after one step, and two facts about its images for the safety monitor, which does not see them."""
 
     deter: NDArray[np.float32]
+    """Deterministic part (m, h, e) of the latent, (D,): memory, recurrent state and image embedding, concatenated."""
     stoch: NDArray[np.float32]
+    """Stochastic part z of the latent, (S,): one-hot, flattened from (variables, classes)."""
     surprise: float
+    """KL[posterior || prior], in nats."""
     repeated_image: bool
-    """The pixels of some camera are exactly those of the step before."""
+    """True when the pixels of some camera are exactly those of the step before."""
     contrast: float
-    """Smallest of the cameras: standard deviation of the pixels, of 1."""
+    """Standard deviation of the pixels, in [0, 1], of the camera with the least."""
 
 
 class Encoder:
-    """Recurrent state-space model of a bundle (encoder.onnx), with the recurrent state that belongs to it."""
+    """The recurrent state-space model of a bundle (encoder.onnx), together with its recurrent state."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.encoder
@@ -45,18 +54,18 @@ class Encoder:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the past: the next step is the first of an episode, whatever its `is_first`."""
+        """Forget the past: the next step is the first of an episode, whatever its `is_first` says."""
         self._deter = np.zeros((1, self._latent.deter), np.float32)
         self._stoch = np.zeros((1, self._latent.stoch), np.float32)
         self._fresh = True
         self._images: NDArray[np.uint8] | None = None
 
     def step(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> LatentState:
-        """Posterior latent of `images` (C, H, W, 3) uint8; `executed` (A,) float32 in [-1, 1] lies since the last.
+        """Return the posterior latent of `images` (C, H, W, 3) uint8 after the action `executed` (A,) float32.
 
-        The executed action of a first step is not looked at by the model, but must be finite all the same.
-        Raises EncoderInputError on a wrong shape or dtype, or an action that is not finite; EncoderOutputError when the
-        model's own output is not finite.
+        `executed` is normalised, in [-1, 1]. The model ignores it on a first step, but it must be finite. Raise
+        EncoderInputError on a wrong shape or dtype, or an action that is not finite; EncoderOutputError when the
+        output of the model is not finite.
         """
         if images.shape != self._images_shape or images.dtype != np.uint8:
             raise EncoderInputError(f"images must be {self._images_shape} uint8, got {images.shape} {images.dtype}")
@@ -80,3 +89,77 @@ class Encoder:
         self._images = images.copy()
         contrast = min(float(np.std(image, dtype=np.float32)) for image in images) / 255.0
         return LatentState(deter[0], stoch[0], surprise, repeated, contrast)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Inputs of the encoder at one step."""
+
+    number: int
+    images: NDArray[np.uint8]
+    executed: NDArray[np.float32]
+    is_first: bool
+
+
+class History:
+    """The newest moments of the running episode, which the control path appends and the thread of a warm-up reads.
+
+    It has no lock, so that neither waits for the other: appending and copying are one operation of the interpreter
+    each.
+    """
+
+    def __init__(self, size: int = HISTORY) -> None:
+        self._moments: deque[Moment] = deque(maxlen=size)
+        self._count = 0
+
+    def append(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> None:
+        if is_first:
+            self._moments.clear()
+        self._moments.append(Moment(self._count, images, executed, is_first))
+        self._count += 1
+
+    def clear(self) -> None:
+        self._moments.clear()
+
+    def after(self, number: int) -> list[Moment]:
+        """Return the moments after `number`, oldest first."""
+        return [moment for moment in tuple(self._moments) if moment.number > number]
+
+
+class WarmUp:
+    """Replays a history through the encoder of `model_id` in a thread, and `finish` replays what came meanwhile."""
+
+    def __init__(self, model_id: str, encoder: Encoder, history: History) -> None:
+        self.model_id, self.encoder = model_id, encoder
+        self.failure = ""
+        """Reason why the replay failed, in which case the encoder's state is void; empty otherwise."""
+        self._history = history
+        self._done = -1
+        self._thread = threading.Thread(target=self._run, name="warm_up", daemon=True)
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """True once the thread has caught up, or failed."""
+        return not self._thread.is_alive()
+
+    def finish(self) -> None:
+        """Replay the few steps that came since the thread ended; call it between two frames, once `ready`."""
+        if not self.failure:
+            self._replay_rest()
+
+    def _run(self) -> None:
+        keep_below_control()
+        self.encoder.reset()
+        self._replay_rest()
+
+    def _replay_rest(self) -> None:
+        try:
+            while moments := self._history.after(self._done):
+                for moment in moments:
+                    self.encoder.step(moment.images, moment.executed, moment.is_first)
+                    self._done = moment.number
+        except (EncoderInputError, EncoderOutputError) as error:
+            self.failure = f"on the last frames: {error}"
+        except Exception as error:  # onnxruntime raises its own, undocumented types
+            self.failure = f"on the last frames: {str(error).splitlines()[0][:160]}"

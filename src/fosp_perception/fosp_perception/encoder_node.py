@@ -1,8 +1,8 @@
-"""Camera frames and the command stream in, latents out: the node around the world model's filter.
+"""Node around the filter of the world model: it turns camera frames and the command stream into latents.
 
-A decision is made on the frame itself (decision_clock), with the executed action taken from what really went to the
-robot (fosp_core.executed). A frame that cannot be used gives one log line and no latent; the safety monitor then stops
-the robot for want of one.
+A camera frame triggers the decision (decision_clock), and the executed action comes from the commands that really went
+to the robot (fosp_core.executed). For a frame that cannot be used there is one log line and no latent; without a
+latent, the safety monitor stops the robot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, normalised_action
 from fosp_core.image import observation_image
-from fosp_core.realtime import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
 from fosp_core.ros.image_message import rgb_view
@@ -43,14 +43,14 @@ from fosp_perception.encoder import EncoderInputError, EncoderOutputError
 from fosp_perception.swap_leader import SwapLeader
 
 COMMAND_MEMORY = 400
-"""Commands kept: at 100 Hz more than any interval between two steps of one episode."""
+"""Number of commands kept: at 100 Hz they cover more than any interval between two steps of an episode."""
 
 
 class EncoderNode(ManagedNode):
     """Publishes fosp/latent at the decision rate of its bundle, each with the stamp of its camera frame.
 
-    It leads the hot swap of bundles that are announced (swap_leader). Parameters besides those of the model: the names
-    of the nodes that must be ready for it, `swap_followers`, and `swap_` with each field of hot_swap.TrialRules.
+    It leads the hot swap to announced bundles (swap_leader). Parameters besides those of the model: `swap_followers`,
+    the names of the nodes that must be ready for it, and `swap_NAME` for each field of fosp_core.swap.trial.TrialRules.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class EncoderNode(ManagedNode):
         return self._swap
 
     def _trial_rules(self) -> TrialRules:
-        """UserError when a rule is out of its range."""
+        """Return the rules in the parameters; raise UserError when one is out of its range."""
         values = {rule.name: self.get_parameter(f"swap_{rule.name}").value for rule in fields(TrialRules)}
         for name, value in values.items():
             limit = 1.0 if name.endswith("_margin") else 3600.0 if name.endswith("_s") else 1_000_000
@@ -114,7 +114,7 @@ class EncoderNode(ManagedNode):
         return TrialRules(**values)
 
     def _subscribe_commands(self) -> Any:
-        """First of the subscriptions: of what is ready, the executor takes the commands before the frame after them."""
+        """Subscribe to the commands first: the executor then handles commands before the frame that follows them."""
         return self.create_gated_subscription(
             command_message_type(self._robot), self._robot.command_topic, self._on_command, qos.COMMAND_HISTORY
         )
@@ -123,13 +123,13 @@ class EncoderNode(ManagedNode):
         return self.create_gated_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP)
 
     def _subscribe_cameras(self) -> list[Any]:
-        """The first camera of the observation spec drives the decisions; of the others the newest frame is kept."""
+        """Let the first camera of the observation spec trigger decisions, and keep the newest frame of the others."""
         driver, *others = self._manifest.observation.cameras
         subscriptions = [self._subscribe_other(camera.topic) for camera in others]
         return [*subscriptions, self._subscribe_images(driver.topic, self._on_frame)]
 
     def _subscribe_images(self, topic: str, receive: Callable[[Any], None]) -> Any:
-        """Of a camera of the observation spec, raw or compressed, where the robot's driver publishes it."""
+        """Subscribe to a camera of the observation spec, raw or compressed, where the robot's driver publishes it."""
         image_type = CompressedImage if self._robot.is_compressed(topic) else Image
         return self.create_gated_subscription(image_type, self._robot.image_topic(topic), receive, qos.IMAGE)
 
@@ -143,7 +143,7 @@ class EncoderNode(ManagedNode):
     def _on_command(self, message: TwistStamped | Twist | PoseStamped) -> None:
         stamp_s, command = self._command_reader.read(message, self.get_clock().now().nanoseconds * 1e-9)
         if self._commands and stamp_s < self._commands[-1][0]:
-            self.get_logger().warning("command stream went back in time: its history is dropped")
+            self.get_logger().warning("the command stream went back in time: its history is dropped")
             self._commands.clear()
         self._commands.append((stamp_s, command))
 
@@ -189,7 +189,7 @@ class EncoderNode(ManagedNode):
 
     # -- what the world model sees -------------------------------------------------------------------
     def _observation(self, stamp_s: float) -> NDArray[np.uint8]:
-        """(C, H, W, 3) uint8 of the newest frames; UserError when a camera's frame is missing, old or malformed."""
+        """Return the newest frames (C, H, W, 3) uint8; raise UserError when one is missing, old or malformed."""
         views = []
         for camera in self._manifest.observation.cameras:
             frame = self._frames.get(camera.topic)
@@ -201,7 +201,7 @@ class EncoderNode(ManagedNode):
         return np.stack(views)
 
     def _check_size(self, topic: str, size: tuple[int, ...], least: tuple[int, int]) -> None:
-        """Enlarged frames were never trained on, and a camera that changes its mode is not the one that was set up."""
+        """Raise UserError for frames that would be enlarged, which was never trained on, and for a change of size."""
         if size[0] < least[0] or size[1] < least[1]:
             raise UserError(f"frame of {topic} is {size[1]}x{size[0]}, smaller than the model's {least[1]}x{least[0]}")
         if self._frame_sizes.setdefault(topic, size) != size:
@@ -209,7 +209,7 @@ class EncoderNode(ManagedNode):
             raise UserError(f"{topic} changed from {was[1]}x{was[0]} to {size[1]}x{size[0]}: activate the node again")
 
     def _executed(self, first: bool, stamp_s: float) -> NDArray[np.float32]:
-        """Executed action (A,) since the last decision; zero on a first step, as in the learner's data."""
+        """Return the executed action (A,) since the last decision, which is zero on a first step as in training."""
         since_s, hold_s = self._decisions.last_s, self._robot.command_timeout_s
         recent = [] if first or since_s is None else [c for c in self._commands if c[0] >= since_s - hold_s]
         if not recent or since_s is None:

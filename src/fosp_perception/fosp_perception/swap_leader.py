@@ -1,4 +1,4 @@
-"""The encoder's part in a hot swap: leads it through SwapSequence, and has the encoder for each frame at hand."""
+"""The encoder node's part in a hot swap: it leads the swap (SwapSequence), and holds the encoder for each frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rclpy.publisher import Publisher
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
-from fosp_core.decisions import RISK, Reason
+from fosp_core.decisions import RISK, Decision, Reason
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import POLL_PERIOD_S, announcement, candidate_loader
 from fosp_core.ros.model_parameters import publish_status
@@ -21,14 +21,13 @@ from fosp_core.specs import RobotConfig
 from fosp_core.swap.sequence import SwapOrder, SwapPhase, SwapReport, SwapSequence
 from fosp_core.swap.trial import DecisionOutcome, TrialRules
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus, SafetyVerdict
-from fosp_perception.encoder import Encoder
-from fosp_perception.warm_up import History, WarmUp
+from fosp_perception.encoder import Encoder, History, WarmUp
 
 RETELL_S = 0.5
-"""After a report on another bundle, that which decides is told again: a node that is started later hears only the last
-status, and has to know what to load."""
+"""Time from the status of another bundle until that of the running one is repeated. A node that is started later hears
+only the last status, and must learn from it what to load."""
 _AT_FAULT = RISK | {Reason.NOT_FINITE, Reason.WRONG_SHAPE, Reason.MODEL_ID}
-"""Latches for one of these are the model's doing."""
+"""Reasons of a latch that the model is to blame for."""
 _STATES = {
     SwapReport.READY: ModelStatus.STATE_READY,
     SwapReport.REFUSED: ModelStatus.STATE_REFUSED,
@@ -39,9 +38,9 @@ _STATES = {
 
 
 class SwapLeader:
-    """Loads, waits for the followers, warms, switches, watches the trial, and rolls back.
+    """Loads a bundle, waits for the followers, warms the encoder, switches, watches the trial, and rolls back.
 
-    `encoder(...)` is to be asked with every frame; everything that takes time happens elsewhere.
+    Call `encoder` with every frame; everything that takes time happens in threads.
     """
 
     def __init__(
@@ -74,26 +73,26 @@ class SwapLeader:
     # -- for the node --------------------------------------------------------------------------------
     @property
     def model_id(self) -> str:
-        """Of the encoder that decides."""
+        """Id of the model that decides."""
         return self._sequence.running_id
 
     def encoder(self) -> Encoder:
-        """The encoder for the frame that has come; the only place where it changes."""
+        """Return the encoder for the frame that has arrived, after switching to another one if that is due."""
         self._switch_if_due()
         return self._running
 
     def stepped(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> None:
-        """The encoder has made a step of these."""
+        """Remember the inputs of a step that the encoder has made."""
         self._history.append(images, executed, is_first)
         if time.monotonic() >= self._retell_s:
             self._tell_running()
 
     def cost(self, cost: float) -> None:
-        """Feedback of the newest interval."""
+        """Take the cost of the newest decision period into account."""
         self._sequence.cost(cost)
 
     def restart(self) -> None:
-        """The node is activated: no past counts."""
+        """Forget the past when the node is activated."""
         self._history.clear()
         self._running.reset()
         self._sequence.restart()
@@ -121,7 +120,7 @@ class SwapLeader:
             self._sequence.reported(message.node, message.model_id, message.detail or "refused")
 
     def _on_verdict(self, message: SafetyVerdict) -> None:
-        latched = message.decision == SafetyVerdict.LATCH
+        latched = message.decision == Decision.LATCH
         self._sequence.latched = latched
         at_fault = latched and message.reason in _AT_FAULT
         if len(message.action_in) or at_fault:
@@ -145,7 +144,7 @@ class SwapLeader:
         self._publish_events()
 
     def _obey(self, order: SwapOrder) -> None:
-        """All orders but the switch itself, which waits for a frame."""
+        """Carry out an order, except for the switch itself, which waits for a frame."""
         candidate = self._sequence.candidate
         if order is SwapOrder.WARM and candidate is not None:
             self._warm_up = WarmUp(candidate.model_id, Encoder(self._bundles[candidate.model_id]), self._history)
@@ -160,7 +159,7 @@ class SwapLeader:
             self._let_go()
 
     def _switch_if_due(self) -> None:
-        """Between two frames: from one model to the other when all is ready."""
+        """Change from one model to the other, between two frames, when all is ready."""
         warm_up, now_s = self._warm_up, time.monotonic()
         if warm_up is None or not warm_up.ready:
             return
@@ -181,7 +180,7 @@ class SwapLeader:
             self._obey(order)
 
     def _let_go(self) -> None:
-        """Bundles that nothing can come back to."""
+        """Release the bundles that nothing can return to."""
         sequence = self._sequence
         keep = {sequence.running_id, sequence.previous_id}
         keep |= {a.model_id for a in (sequence.candidate, sequence.waiting) if a is not None}
@@ -201,7 +200,7 @@ class SwapLeader:
                 self._node.get_logger().info(line)
 
     def _tell_running(self) -> None:
-        """What decides, and where it lies."""
+        """Publish the id and the folder of the model that decides."""
         self._retell_s = math.inf
         on_trial = self._sequence.phase is SwapPhase.TRIAL
         state = ModelStatus.STATE_TRIAL if on_trial else ModelStatus.STATE_ACTIVE

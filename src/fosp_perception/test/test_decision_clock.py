@@ -1,4 +1,4 @@
-"""Which frames are decided upon: 40 Hz camera, 20 Hz decisions."""
+"""The choice of frames to decide upon, with a 40 Hz camera and 20 Hz decisions."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ SIZE = {"width": WIDTH, "height": HEIGHT}
 
 
 def read_until_lost(source: RealSenseSource) -> tuple[SourceLost, int]:
-    """Why there were no more frames, and how many there had been."""
+    """Return the reason why there are no more frames, and how many there were."""
     frames, begin = 0, time.monotonic()
     while time.monotonic() < begin + 10.0:
         try:

@@ -1,1 +1,1 @@
-"""Policy node of fosp: safe policy expansion at control rate."""
+"""The policy of fosp: safe policy expansion, and teleoperation by a person."""

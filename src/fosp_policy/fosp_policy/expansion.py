@@ -1,4 +1,4 @@
-"""Safe policy expansion: candidates of two actors, scored by the critics, one of them chosen (PEX, Zhang 2023). No ROS.
+"""Safe policy expansion (PEX, Zhang 2023): the critics score candidates of two actors, and one is chosen. No ROS.
 
 The utility of a candidate is u = q_r - kappa * q_c, and it is feasible if and only if q_h <= eps.
 """
@@ -20,23 +20,21 @@ Actors = Literal["both", "offline", "online"]
 ACTORS: tuple[Actors, ...] = ("both", "offline", "online")
 _SOURCES: tuple[Literal[0], Literal[1], Literal[2]] = (OFFLINE, ONLINE, FALLBACK)
 DEPLOYED_CANDIDATES = 6
-"""Of each actor: its mean, and five samples as alternatives for the safety monitor."""
+"""Number of candidates of each actor: its mean, and five samples as alternatives for the safety monitor."""
 ALTERNATIVE_SPREAD = 2.0
-"""Those are drawn with so many times the actor's standard deviation. What is close to an infeasible mean is mostly as
-infeasible: in 300 scenes of safe_reach alternatives of the actor's own spread prevented no violation, wider ones a
-third of them."""
+"""Factor of the actor's standard deviation for alternatives: actions near an infeasible mean are mostly infeasible."""
 FALLBACKS = 48
-"""Actions drawn evenly from the whole action box when no candidate of the actors is feasible, as ways out ..."""
+"""Number of actions drawn evenly from the whole action box, as ways out, when no candidate of the actors is feasible.
+Without them the robot brakes, and stays where it is until a person comes."""
 FALLBACK_MARGIN = 0.5
-"""... of which the one with the least q_h is taken if that is below this share of eps. Without them the robot hangs,
-braked, until a person comes. Were all taken that are feasible, it would wander along the edge of what is, and over it:
-in 200 scenes with more obstacles than demonstrated violations went from 4.5 to 8 %, with the margin to 5.5 %."""
+"""A fallback is taken only if its q_h is at most this share of eps: if every feasible one were taken, the robot would
+wander along the edge of the feasible set, and over it."""
 SOFTMAX_SHARPNESS = 5.0
 """Exploration draws a feasible candidate with probability softmax(SOFTMAX_SHARPNESS * u)."""
 
 
 class PolicyOutputError(ValueError):
-    """Actor or critic gave NaN or infinity for this latent: there is nothing to propose."""
+    """An actor or critic returned NaN or infinity for this latent, so that there is nothing to propose."""
 
 
 class LatentError(ValueError):
@@ -45,12 +43,12 @@ class LatentError(ValueError):
 
 @dataclass(frozen=True)
 class ScoredCandidate:
-    """One action, (A,) float32 in [-1, 1], exactly as the critics scored it, and their values."""
+    """One action, (A,) float32 in [-1, 1], exactly as the critics scored it, with their values."""
 
     source: Literal[0, 1, 2]
-    """Actor, OFFLINE or ONLINE; or FALLBACK."""
+    """The actor, OFFLINE or ONLINE, or FALLBACK."""
     mean: bool
-    """The actor's mean, not a sample."""
+    """True for the actor's mean, False for a sample."""
     action: NDArray[np.float32]
     q_r: float
     q_c: float
@@ -61,7 +59,7 @@ class ScoredCandidate:
 
 @dataclass(frozen=True)
 class Proposal:
-    """All candidates of one latent, the index of the chosen one, and the reachability value of the state in [0, 1]."""
+    """All candidates for one latent, the index of the chosen one, and the reachability value v_h in [0, 1]."""
 
     candidates: tuple[ScoredCandidate, ...]
     chosen: int
@@ -71,17 +69,17 @@ class Proposal:
 class SafePolicy:
     """Actors and critics of one bundle.
 
-    `candidates` actions are taken from each actor. Exploring, all of them are samples. Deployed, the first is the
-    actor's mean, and the others are samples: they give the safety monitor something to substitute when the means are
-    infeasible, at no cost in smoothness, because with `prefer_means` (the default) a sample is chosen only if no mean
-    is feasible. `prefer_means=False` takes the best of all candidates, which jumps between samples from step to step.
-    A sample that a critic values outside of its calibrated range is dropped, unless nothing else is left: nothing is
-    known of it, and the monitor would stop the robot for the mere company of it.
+    Each actor gives `candidates` actions. When exploring, all of them are samples. When deployed, the first is the
+    actor's mean, and the others are samples, which the safety monitor can substitute for infeasible means. Motion stays
+    smooth, because with `prefer_means` (the default) a sample is chosen only if no mean is feasible;
+    `prefer_means=False` chooses the best of all candidates, which jumps between samples from step to step. A sample
+    that a critic values outside of its calibrated range is dropped, unless nothing else is left: nothing is known about
+    it, and the monitor would stop the robot for it.
 
     When no candidate of the actors is feasible, `fallbacks` more are drawn evenly from the whole action box. The one of
-    least risk joins the candidates and is chosen, if it is clearly feasible (FALLBACK_MARGIN) and in all known ranges.
+    least risk joins the candidates and is chosen, if it is clearly feasible (FALLBACK_MARGIN) and within all ranges.
 
-    `actors` other than both is no expansion: what the experiment compares it with.
+    `actors` "offline" or "online" switches the expansion off, for comparison.
     """
 
     def __init__(
@@ -108,10 +106,11 @@ class SafePolicy:
     def propose(
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], exploring: bool, rng: np.random.Generator
     ) -> Proposal:
-        """Candidates for the latent `deter` (D,) float32, `stoch` (S,) float32, and the choice among them.
+        """Return candidates for the latent `deter` (D,) float32, `stoch` (S,) float32, and the choice among them.
 
-        Exploring, the choice is drawn from softmax(5 u) over the feasible candidates; deployed, it is the one with the
-        greatest u. When none is feasible it is the one with the least q_h. Raises LatentError or PolicyOutputError.
+        When exploring, the choice is drawn from softmax(5 u) over the feasible candidates; when deployed, it is the one
+        with the greatest u. When none is feasible, it is the one with the least q_h. Raise LatentError or
+        PolicyOutputError.
         """
         self._check(deter, stoch)
         deter, stoch = deter[np.newaxis], stoch[np.newaxis]
@@ -137,7 +136,7 @@ class SafePolicy:
     def _way_out(
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], rng: np.random.Generator
     ) -> ScoredCandidate | None:
-        """The fallback of least risk, if it is clearly feasible and every critic knows it."""
+        """Return the fallback of least risk that is clearly feasible and within all ranges, or None."""
         if not self._fallbacks:
             return None
         actions = rng.uniform(-1.0, 1.0, (self._fallbacks, self._action_size)).astype(np.float32)
@@ -156,7 +155,7 @@ class SafePolicy:
         sources: NDArray[np.intp],
         means: NDArray[np.bool_],
     ) -> tuple[list[ScoredCandidate], NDArray[np.bool_], float]:
-        """Actions (N, A) with their values, whether every critic values them inside of its range (N,), and v_h."""
+        """Return actions (N, A) with their values, a mask (N,) of those within all ranges, and v_h."""
         scored = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
         values = {name: scored[name][0].astype(np.float64) for name in ("q_r", "q_c", "q_h")}
         v_h = float(scored["v_h"][0])
@@ -179,7 +178,7 @@ class SafePolicy:
         return candidates, self._inside(values), v_h
 
     def _inside(self, values: dict[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
-        """Which of the actions (N,) every critic values inside of its range."""
+        """Return the mask (N,) of the actions that every critic values within its calibrated range."""
         inside = np.ones(len(values["q_h"]), bool)
         for name, value in values.items():
             low, high = self._ranges[name]  # type: ignore[index]
@@ -196,10 +195,10 @@ class SafePolicy:
     def _draw(
         self, mean: NDArray[np.float32], std: NDArray[np.float32], exploring: bool, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
-        """Distinct actions (N, A) float32 in [-1, 1] with their actor (N,) and whether each is a mean (N,).
+        """Return distinct actions (N, A) float32 in [-1, 1], their actors (N,), and the mask (N,) of the means.
 
-        `mean`, `std` are (2, A). Clipping comes before scoring, so that what is scored is what is proposed. Equal
-        actions appear once: the online actor of a fresh bundle is a copy of the offline one.
+        `mean` and `std` are (2, A). Actions are clipped before they are scored, so that the scored action is the
+        proposed one. Equal actions appear once: the online actor of a new bundle is a copy of the offline one.
         """
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise PolicyOutputError("the actors' output is not finite")
@@ -222,10 +221,10 @@ def choose(
     preferred: NDArray[np.bool_] | None,
     rng: np.random.Generator | None,
 ) -> int:
-    """Index of the candidate to propose; every array is (N,).
+    """Return the index of the candidate to propose; every array is (N,).
 
-    None feasible: the least q_h. Else among the feasible ones, and among those `preferred` where any is: the greatest
-    utility, or, with an `rng`, a draw from softmax(5 u).
+    When none is feasible, it is the one with the least q_h. Otherwise, among the feasible ones, or those of them that
+    are `preferred` if there are any, it has the greatest utility, or, with an `rng`, is drawn from softmax(5 u).
     """
     if not feasible.any():
         return int(np.argmin(q_h))

@@ -1,7 +1,7 @@
-"""Latents in, proposals out: the node around safe policy expansion.
+"""Node around safe policy expansion: it answers latents with proposals.
 
-A latent that cannot be answered (another model's, wrong size, not finite) gives one log line and no proposal; the
-safety monitor then stops the robot for want of one.
+For a latent that cannot be answered (of another model, of a wrong size, not finite) there is one log line and no
+proposal; without a proposal, the safety monitor stops the robot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.errors import UserError
-from fosp_core.realtime import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower
@@ -44,10 +44,9 @@ _FIXED = ("candidates", "prefer_means", "actors", "fallbacks", "seed")
 class PolicyNode(ManagedNode):
     """Publishes one fosp/proposal for each fosp/latent, by the model of that latent (fosp_core.ros.model_following).
 
-    Parameters besides those of the model: `exploring` (choose by softmax of utility; may be changed at any time, and
-    acts from the next latent on), `actors` (both, offline or online: which ones propose), `candidates` (actions of each
-    actor; deployed, the first is the mean and the others are alternatives for the safety monitor), `prefer_means` and
-    `fallbacks` (see SafePolicy), `seed` of the samples.
+    Parameters besides those of the model: `exploring` (draw the choice by softmax of utility; it may be changed at any
+    time, with effect from the next latent on), `actors` (both, offline or online: those that propose), `candidates`,
+    `prefer_means` and `fallbacks` (see SafePolicy), and `seed` of the samples.
     """
 
     def __init__(self) -> None:
@@ -103,19 +102,19 @@ class PolicyNode(ManagedNode):
 
     @property
     def _model_id(self) -> str:
-        """Of the model that answered last."""
+        """Id of the model that answered last."""
         assert self._models is not None
         return self._models.active_id
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
-        """`exploring` acts at once; the others when the node is configured."""
+        """Apply `exploring` at once, and refuse changes of the others while the node is configured."""
         for parameter in changed:
             if parameter.name == "exploring":
                 if parameter.type_ != Parameter.Type.BOOL:
                     return SetParametersResult(successful=False, reason="'exploring' must be true or false")
                 self._exploring = parameter.value
             elif parameter.name in _FIXED and self._models is not None:
-                reason = f"'{parameter.name}' is read when the node is configured: clean it up first"
+                reason = f"'{parameter.name}' is read when the node is configured: clean the node up first"
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
@@ -154,7 +153,7 @@ class PolicyNode(ManagedNode):
 
 
 def candidate_message(candidate: ScoredCandidate) -> ActionCandidate:
-    """The candidate as a message; its action keeps every bit."""
+    """Return the candidate as a message, with its action bit for bit."""
     return ActionCandidate(
         source=candidate.source,
         action=float_field(candidate.action),

@@ -1,4 +1,4 @@
-"""The operator's device as the policy: proposals for the monitor, and orders about episodes by button or service."""
+"""Node for an operator's device in place of the policy: proposals, and orders about episodes by button or service."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from fosp_policy.teleoperation import OperatorOrder, operator_action, orders, re
 
 PERIOD_S = 0.02
 DEVICE_TIMEOUT_S = 0.3
-"""Without a message of the device for so long the operator wants nothing; joy_node repeats itself 20 times a second."""
+"""Time without a message of the device after which the proposal is zero; joy_node repeats messages at 20 Hz."""
 
 
 class TeleopNode(ManagedNode):
-    """Publishes fosp/proposal at 50 Hz: one candidate, without a model.
+    """Publishes fosp/proposal at 50 Hz, each with one candidate, without a model.
 
-    Parameters: `mapping` (file, see teleoperation.Mapping), `robot` (robot configuration). Services (std_srvs/Trigger):
-    ~/start, ~/stop, ~/discard, ~/mark do what the buttons do; they are passed on to fosp/reset_episode,
+    Parameters: `mapping` (file, see teleoperation.Mapping) and `robot` (robot file). The services ~/start, ~/stop,
+    ~/discard and ~/mark (std_srvs/Trigger) do what the buttons do: they are passed on to fosp/reset_episode,
     feedback_node/stop, recorder_node/discard, and the topic fosp/mark.
     """
 
@@ -91,7 +91,7 @@ class TeleopNode(ManagedNode):
         return serve
 
     def _obey(self, order: OperatorOrder) -> str:
-        """Pass an order on; what comes of it is logged. Returns why it cannot be passed on, or nothing."""
+        """Pass an order on, log the answer, and return the reason when it cannot be passed on, else an empty string."""
         if order is OperatorOrder.MARK:
             self._marks.publish(String(data="operator"))
             self.get_logger().info("marked")

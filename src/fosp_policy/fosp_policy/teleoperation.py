@@ -1,4 +1,4 @@
-"""A person as the policy: axes and buttons of a gamepad or SpaceMouse to actions and orders. Pure."""
+"""Teleoperation: from axes and buttons of a gamepad or SpaceMouse to actions and orders. No ROS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fosp_core.specs import ActionSpec, Spec, TwistComponent, parse_spec, read_y
 
 
 class OperatorOrder(Enum):
-    """What the operator may want beside motion; the value is the key in the mapping's `buttons`."""
+    """An order of the operator about the episode; the value is its key in the mapping's `buttons`."""
 
     START = "start"
     STOP = "stop"
@@ -23,20 +23,20 @@ class OperatorOrder(Enum):
 
 
 class AxisMapping(Spec):
-    """Which axis of the device drives a twist component, and how: 1 is full speed at full deflection, -1 reversed."""
+    """The axis of the device that drives a twist component; gain 1 is full speed at full deflection, -1 reversed."""
 
     axis: int = Field(ge=0)
     gain: float = Field(1.0, ge=-1, le=1)
 
 
 class Mapping(Spec):
-    """config/teleop/NAME.yaml: a device that publishes sensor_msgs/Joy."""
+    """Content of config/teleop/NAME.yaml, for a device that publishes sensor_msgs/Joy."""
 
     topic: str = "joy"
     axes: dict[TwistComponent, AxisMapping] = Field(min_length=1)
-    """Components that the robot does not have are not looked at."""
+    """Axis by twist component; components that the robot does not have are ignored."""
     deadman: int | None = Field(None, ge=0)
-    """The button that must be held to move; only a device that centres itself by a spring may go without."""
+    """Button that must be held to move; only a device that springs back to its centre may go without it."""
     deadzone: float = Field(0.08, gt=0, lt=0.5)
     buttons: dict[OperatorOrder, int] = Field(default_factory=dict)
 
@@ -44,12 +44,12 @@ class Mapping(Spec):
     def _distinct_buttons(self) -> Mapping:
         used = [*self.buttons.values(), *([] if self.deadman is None else [self.deadman])]
         if len(set(used)) != len(used) or any(button < 0 for button in used):
-            raise ValueError("each button may be used once, and is a number from 0 on")
+            raise ValueError("each button must be a number from 0 on, and may be used once")
         return self
 
 
 def read_mapping(path: Path, action: ActionSpec) -> Mapping:
-    """UserError for a file that is malformed, or that leaves an axis of the robot without a control."""
+    """Read a mapping; raise UserError when it is malformed, or leaves an axis of the robot without a control."""
     mapping = parse_spec(Mapping, read_yaml(path), str(path))
     missing = [axis.name for axis in action.axes if axis.name not in mapping.axes]
     if missing:
@@ -58,7 +58,7 @@ def read_mapping(path: Path, action: ActionSpec) -> Mapping:
 
 
 def operator_action(mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int]) -> list[float]:
-    """Normalised action (n,); all zero without the deadman button, and for a device that lacks an axis or says NaN."""
+    """Return the normalised action (n,), zero without the deadman button, a needed axis or a finite value."""
     if mapping.deadman is not None and not _pressed(mapping.deadman, buttons):
         return [0.0] * spec.size
     chosen = [mapping.axes[axis.name] for axis in spec.axes]
@@ -68,7 +68,7 @@ def operator_action(mapping: Mapping, spec: ActionSpec, axes: Sequence[float], b
 
 
 def orders(mapping: Mapping, before: Sequence[int], now: Sequence[int]) -> list[OperatorOrder]:
-    """Orders whose buttons have just been pressed."""
+    """Return the orders whose buttons have just been pressed."""
     return [o for o, button in mapping.buttons.items() if _pressed(button, now) and not _pressed(button, before)]
 
 
@@ -77,6 +77,6 @@ def _pressed(button: int, buttons: Sequence[int]) -> bool:
 
 
 def _outside(value: float, deadzone: float) -> float:
-    """Zero inside the deadzone, and from there without a jump to 1 at full deflection."""
+    """Return zero inside the deadzone, and beyond it a value that rises without a jump to 1 at full deflection."""
     beyond = max(0.0, abs(min(max(value, -1.0), 1.0)) - deadzone)
     return math.copysign(beyond / (1.0 - deadzone), value)

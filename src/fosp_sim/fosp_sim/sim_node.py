@@ -26,7 +26,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.realtime import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import end_process, run_node

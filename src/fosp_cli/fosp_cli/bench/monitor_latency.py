@@ -29,7 +29,7 @@ from fosp_cli.evaluation.episode_driver import RunFailed
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.bundle.bundle import load_bundle
-from fosp_core.realtime import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.processes import CONTROL_PRIORITY, claim_realtime_priority
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import events_executor
 from fosp_core.ros.stamps import seconds

@@ -12,7 +12,7 @@ from geometry_msgs.msg import TwistStamped
 
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
-from fosp_core.realtime import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig

@@ -11,7 +11,7 @@ SOCKET_BUFFER_BYTES = 4_194_304
 """What the stack's transport asks for (stack.settings): with less, camera images get lost on their way."""
 SHARED_MEMORY_BYTES = 64 << 20
 RTPRIO = 20
-"""The highest priority that the control path asks for (fosp_core.realtime)."""
+"""The highest priority that the control path asks for (fosp_core.processes)."""
 BUILT = 1_767_225_600.0
 """2026-01-01: a clock before it was never set."""
 USB_3 = 3.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.errors import UserError
-from fosp_core.realtime import keep_below_control
+from fosp_core.processes import keep_below_control
 from fosp_core.swap.sequence import Announcement
 
 

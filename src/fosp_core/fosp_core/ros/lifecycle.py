@@ -30,7 +30,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.realtime import claim_realtime_priority
+from fosp_core.processes import claim_realtime_priority
 from fosp_core.ros import qos
 from fosp_msgs.msg import Heartbeat
 
@@ -211,7 +211,7 @@ def run_node(
     """Spin one node in this process until SIGINT or SIGTERM; return the exit code (0 done, 1 failed, 2 wrong input).
 
     One thread spins: a multi-threaded executor in Python does not catch up with a burst of messages. `priority` is
-    claimed for the whole process (fosp_core.realtime).
+    claimed for the whole process (fosp_core.processes).
     """
     if priority is not None:
         claim_realtime_priority(priority)

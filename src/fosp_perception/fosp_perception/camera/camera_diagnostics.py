@@ -1,4 +1,4 @@
-"""What camera_node tells on /diagnostics: rate, losses, temperature, and what is wrong, in one line."""
+"""The status that camera_node publishes on /diagnostics: rate, losses, temperature, and problems in one line."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 SLOW = 0.9
-"""Below this share of the rate that was asked for, the rate is warned of."""
+"""A rate below this share of the requested one is a problem."""
 HOT_C = 70.0
-"""RealSense cameras throttle and fail not far above."""
+"""Temperature above which a camera has a problem: RealSense cameras throttle and fail not far above it."""
 WINDOW_S = 2.0
 
 
 class FrameStatistics:
-    """Told of every frame: when it arrived and, if the device counts them, its number; gaps in the count are losses."""
+    """Rate and losses of a stream of frames; a gap in the device's count of frames is a loss."""
 
     def __init__(self) -> None:
         self._arrivals: deque[float] = deque()
@@ -32,12 +32,12 @@ class FrameStatistics:
         self._number = number
 
     def interrupted(self) -> None:
-        """The device was gone: its count begins anew, which is no loss."""
+        """Forget the count of a device that was gone: it begins again, which is no loss."""
         self._number = None
         self._arrivals.clear()
 
     def rate_hz(self, now_s: float) -> float:
-        """Frames per second over the last WINDOW_S; 0 with fewer than two of them."""
+        """Return the frames per second over the last WINDOW_S, which are 0 with fewer than two frames."""
         self._forget(now_s)
         if len(self._arrivals) < 2:
             return 0.0
@@ -50,16 +50,17 @@ class FrameStatistics:
 
 @dataclass
 class CameraReport:
-    """The state of one camera between two diagnostics; `lost` says why there are no frames, and is empty else."""
+    """State of one camera from one diagnostic message to the next."""
 
     node: str
     source: str
     rate_hz: float
     lost: str = ""
+    """Reason why there are no frames; empty while there are."""
     warnings: tuple[str, ...] = ()
     details: dict[str, str] = field(default_factory=dict)
     latency_s: float = float("nan")
-    """From exposure to publishing, of the newest frame."""
+    """Time from exposure to publishing of the newest frame."""
     reconnects: int = 0
     dropped_before: int = 0
 
@@ -67,7 +68,7 @@ class CameraReport:
 def diagnostic_array(
     report: CameraReport, statistics: FrameStatistics, active: bool, monotonic_s: float
 ) -> DiagnosticArray:
-    """One status: ERROR without frames, WARN with something to mend, else OK. The stamp is left to the caller."""
+    """Return one status: ERROR without frames, WARN with problems, else OK. The caller sets the stamp."""
     rate_hz = statistics.rate_hz(monotonic_s)
     problems = list(report.warnings)
     newly = statistics.dropped - report.dropped_before

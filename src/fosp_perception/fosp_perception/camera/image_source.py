@@ -1,4 +1,7 @@
-"""Where camera_node takes its frames from: what a source must do, and what it says of its frames. No ROS node here."""
+"""The interface of image sources, from which camera_node takes its frames, and what they share. No ROS node.
+
+To add a camera type, write a class with the interface ImageSource in this folder, and enter it in fosp_core.cameras.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from numpy.typing import NDArray
 
 BUCKET_NS = 1_000_000_000
 BUCKETS = 10
-"""Seconds that are remembered."""
+"""Number of buckets, of one second each, over which DeviceClock takes the least delay."""
 _STEP_BACK_NS = 100_000_000
-"""A stamp may be held back by no more than this to keep the order; beyond it the ROS clock itself was set back."""
+"""A stamp is shifted by at most this much to keep the order; a larger step means that the ROS clock was set back."""
 
 
 @dataclass(frozen=True)
 class CameraIntrinsics:
-    """What sensor_msgs/CameraInfo says beyond the size; all zero means uncalibrated, as its documentation has it."""
+    """The content of sensor_msgs/CameraInfo except the size; all zero means uncalibrated, as documented there."""
 
     distortion_model: str = "plumb_bob"
     d: tuple[float, ...] = ()
@@ -30,16 +33,16 @@ class CameraIntrinsics:
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """One exposure. The arrays may be views of the device's memory: use them before the next `read`."""
+    """One frame. The arrays may be views of the device's memory, which are valid until the next `read`."""
 
     color: NDArray[np.uint8]
-    """(H, W, 3) RGB."""
+    """Colour image (H, W, 3) uint8, RGB."""
     stamp_ns: int | None = None
-    """Moment of the exposure on the ROS clock; None when the source cannot tell: then it is now."""
+    """Time of the exposure on the ROS clock; None when the source does not know it, which then is now."""
     depth: NDArray[np.uint16] | None = None
-    """(H, W) mm, pixel by pixel of the colour image; 0 where unknown."""
+    """Depth in mm, (H, W) uint16, aligned to the colour image; 0 where unknown."""
     number: int | None = None
-    """The device's own count; a gap in it is a lost frame."""
+    """Number of the frame in the device's own count; a gap is a lost frame."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class CameraSettings:
     serial: str = ""
     """Serial number; empty where only one such camera is connected."""
     device: str = ""
-    """/dev/video0, a name in /dev/v4l/by-id (that one survives replugging), a URL, or a video file."""
+    """/dev/video0, a name in /dev/v4l/by-id (which survives replugging), a URL, or a video file."""
     path: Path | None = None
     """A recording that stands for the camera: a bag, a folder of images, or a file of the RealSense Viewer."""
     topic: str = ""
@@ -62,11 +65,11 @@ class CameraSettings:
     depth: bool = False
     """Read depth aligned to the colour image, too."""
     exposure: float | None = None
-    """In the unit of the camera's colour sensor (D435: 100 us); None: automatic."""
+    """Exposure time in the unit of the camera's colour sensor (D435: 100 us); None for automatic exposure."""
 
 
 class SourceLost(Exception):
-    """No more frames; `comes_back` says whether opening the source again may help (a device, not a recording)."""
+    """The source has no more frames; `comes_back` when opening it again may help (a device, not a recording)."""
 
     def __init__(self, reason: str, comes_back: bool) -> None:
         super().__init__(reason)
@@ -82,30 +85,30 @@ class ImageSource(Protocol):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of every frame."""
+        """Height and width of every frame."""
 
     @property
     def intrinsics(self) -> CameraIntrinsics: ...
 
     @property
     def name(self) -> str:
-        """What tells this device from another: a serial number, a path."""
+        """Identity of the device or recording: a serial number, a device, a path."""
 
     @property
     def paced(self) -> bool:
-        """Whether frames are there at once, as those of a file, and are to be taken at the camera's rate."""
+        """True when `read` does not wait, as with a file: the node then reads at the rate of the camera."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is not as it should be, one line each."""
+        """Faults of the camera that do not keep it from working, one line each."""
 
     def details(self) -> dict[str, str]:
-        """For /diagnostics: temperature, firmware and the like; may ask the device."""
+        """Return values for /diagnostics, such as temperature and firmware; the device may be asked for them."""
 
     def read(self) -> CameraFrame:
-        """Next frame; blocks for at most about a second.
+        """Return the next frame; block for at most about a second.
 
-        SourceLost when there is none; UserError when it is damaged or of another size.
+        Raise SourceLost when there is none, UserError when it is damaged or of another size.
         """
 
     def close(self) -> None:
@@ -113,21 +116,27 @@ class ImageSource(Protocol):
 
 
 class DeviceClock:
-    """Of one device, from one plugging in to the next."""
+    """The clock of a device on the ROS clock, in ns, from one plugging in to the next.
+
+    A device stamps the exposure with an exact clock of its own. The host knows only when a frame arrived, after a delay
+    that varies. The offset between the clocks is the minimum, over the last seconds, of arrival minus device time. It
+    includes the delay of an idle bus, which cannot be told from it. A frame that was held up keeps its age, and the
+    minimum follows the drift of the device's quartz.
+    """
 
     def __init__(self) -> None:
         self._least: deque[tuple[int, int]] = deque()
-        """(second of arrival, least offset in it), oldest first."""
+        """Second of arrival and least offset in it, oldest first."""
         self._device_ns: int | None = None
         self._stamp_ns = -_STEP_BACK_NS
 
     def ros_ns(self, device_ns: int, arrival_ns: int) -> int:
-        """Stamp of a frame that the device stamped `device_ns` and that arrived at `arrival_ns` on the ROS clock.
+        """Return the stamp of a frame that the device stamped `device_ns` and that arrived at `arrival_ns`.
 
-        Never later than the arrival, and later than the stamp before unless the ROS clock was set back.
+        It is never later than the arrival, and later than the stamp before unless the ROS clock was set back.
         """
         if self._device_ns is not None and device_ns < self._device_ns:
-            self._least.clear()  # the device was started anew, or its recording was
+            self._least.clear()  # the device, or its recording, was restarted
         self._device_ns = device_ns
         self._remember(arrival_ns - device_ns, arrival_ns // BUCKET_NS)
         stamp_ns = device_ns + min(offset for _, offset in self._least)

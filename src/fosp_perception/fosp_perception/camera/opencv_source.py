@@ -1,4 +1,4 @@
-"""Cameras through OpenCV: a V4L2 device, a network stream, or a video file. No ROS node in here."""
+"""Cameras through OpenCV: a V4L2 device, a network stream, or a video file. No ROS node."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fosp_core.errors import UserError
 from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, CameraSettings, SourceLost
 
 _PATIENCE_MS = 500
-"""How long a stream may be silent; OpenCV's own patience is 30 s, in which the node could not even be stopped."""
+"""Time-out of a stream. OpenCV's default is 30 s, in which the node could not even be stopped."""
 _DEVICE_PATIENCE_S = 1
-"""The same of a device, for which OpenCV knows whole seconds only; its own patience is 10 s."""
+"""Time-out of a device, for which OpenCV takes whole seconds; its default is 10 s."""
 _OPEN_PATIENCE_MS = 2000
 _OLDEST_S = 1.0
-"""A kernel stamp further back than this is of another clock."""
+"""A kernel stamp that is older than this belongs to another clock."""
 
 
 class OpenCvSource:
-    """`now_ns`: the ROS clock. A device must give exactly the size that is asked for; a file or stream has its own."""
+    """A camera that OpenCV reads. A device must give exactly the requested size; a file or stream has its own."""
 
     warnings: tuple[str, ...] = ()
     intrinsics = CameraIntrinsics()
@@ -93,12 +93,12 @@ class OpenCvSource:
         return capture
 
     def _grab(self) -> NDArray[np.uint8] | None:
-        """(H, W, 3) uint8 RGB; None when there is no frame (of a device: after the kernel's own patience)."""
+        """Return a frame (H, W, 3) uint8 RGB, or None when none arrives in time."""
         good, image = self._capture.read()
         return np.ascontiguousarray(image[..., ::-1], np.uint8) if good else None
 
     def _stamp_ns(self) -> int | None:
-        """V4L2 stamps frames with the monotonic clock of the kernel; other sources do not stamp them."""
+        """Return the stamp of a V4L2 frame, which the kernel takes from its monotonic clock, or None without one."""
         if not self._is_device:
             return None
         age_s = time.monotonic() - self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e-3

@@ -1,8 +1,7 @@
-"""Intel RealSense cameras through pyrealsense2, which is imported only when such a camera is asked for. No ROS node.
+"""Intel RealSense cameras through pyrealsense2, which is imported only when such a camera is opened. No ROS node.
 
-Opening takes the camera by its serial number, sets profile and exposure, and lets the exposure settle. Unplugging is
-told by the SDK's event, and by frames that stay out; opening the source again, with the same serial number, is the way
-back.
+Opening selects the camera by its serial number, sets profile and exposure, and lets the exposure settle. An event of
+the SDK, or missing frames, tell that the camera was unplugged; the node then opens it again by the same serial number.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from fosp_core.image import ExposureSettling
 from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, CameraSettings, DeviceClock, SourceLost
 
 PATIENCE_MS = 500
-"""Without a frame for so long the camera counts as lost."""
+"""Time without a frame after which the camera counts as lost."""
 WARM_UP_S = 1.5
 """Longest wait for the exposure to settle."""
 _OLDEST_NS = 1_000_000_000
 _AHEAD_NS = 10_000_000
-"""A stamp on the host's clock is taken as it is only within these of its arrival."""
+"""A stamp on the host's clock is trusted only within these limits of its arrival."""
 
 
 def realsense() -> Any:
-    """The module pyrealsense2; UserError says how to install it."""
+    """Return the module pyrealsense2; raise UserError, which says how to install it, when it is missing."""
     try:
         import pyrealsense2
     except ImportError as error:
@@ -47,7 +46,10 @@ def sdk_context() -> Any:
 
 
 class RealSenseSource:
-    """Colour, and depth aligned to it when asked. `context`: an rs.context; None: a new one."""
+    """A RealSense camera, or a recording of one, with depth aligned to the colour image on request.
+
+    `context` is an rs.context; None opens a new one.
+    """
 
     paced = False
 
@@ -98,13 +100,13 @@ class RealSenseSource:
         )
 
     def close(self) -> None:
-        with contextlib.suppress(RuntimeError):  # of a device that is gone
+        with contextlib.suppress(RuntimeError):  # the device is gone
             self._pipeline.stop()
         with contextlib.suppress(RuntimeError):
             self._context.set_devices_changed_callback(lambda information: None)
 
     def _wait(self) -> Any:
-        """The next set of frames that holds all that was asked for; SourceLost when none comes."""
+        """Return the next complete set of frames; raise SourceLost when none arrives."""
         deadline = time.monotonic() + PATIENCE_MS * 1e-3
         while time.monotonic() < deadline:
             self._check_plugged()
@@ -133,7 +135,11 @@ class RealSenseSource:
         return bool(self._device.as_playback().current_status() == self._rs.playback_status.stopped)
 
     def _stamp_ns(self, frame: Any) -> int:
-        """Global and system time are the host's clock already; where that cannot be so, the device's is mapped."""
+        """Return the stamp on the ROS clock.
+
+        Global and system time of the SDK are the host's clock already. Where the values contradict that, and for the
+        hardware clock, DeviceClock maps them.
+        """
         device_ns, now_ns = round(frame.get_timestamp() * 1e6), self._now_ns()
         mapped_ns = self._clock.ros_ns(device_ns, now_ns)
         on_host = frame.get_frame_timestamp_domain() != self._rs.timestamp_domain.hardware_clock
@@ -148,7 +154,7 @@ class RealSenseSource:
 
     # -- opening -------------------------------------------------------------------------------------
     def _connected(self) -> dict[str, str]:
-        """Serial number -> product name."""
+        """Return the product names of the connected cameras by serial number."""
         found = {}
         for device in self._context.query_devices():
             with contextlib.suppress(RuntimeError):  # unplugged meanwhile
@@ -190,7 +196,7 @@ class RealSenseSource:
             raise UserError(self._why_not(error)) from None
 
     def _why_not(self, error: RuntimeError) -> str:
-        """One line for a pipeline that does not start."""
+        """Return one line on why the pipeline does not start."""
         text = " ".join(str(error).split())
         if self._settings.path is not None:
             return f"{self.name}: not a RealSense recording with the streams that are asked for ({text})"
@@ -201,7 +207,7 @@ class RealSenseSource:
         return f"RealSense {self.name} does not start ({text}); does another program use it?"
 
     def _profiles(self) -> list[str]:
-        """Colour profiles that can be asked for; the format is converted by the SDK."""
+        """Return the colour profiles of the camera; the SDK converts their format."""
         found: dict[str, None] = {}
         for device in self._context.query_devices():
             if _information(self._rs, device, "serial_number") != self.name:
@@ -213,7 +219,7 @@ class RealSenseSource:
         return list(found)
 
     def _sensor_of(self, stream: Any) -> Any:
-        """The sensor that gives a stream; None where the SDK does not tell (recordings of old versions)."""
+        """Return the sensor of a stream, or None where the SDK does not tell (recordings of old versions)."""
         for sensor in self._device.query_sensors():
             if any(profile.stream_type() == stream for profile in sensor.get_stream_profiles()):
                 return sensor
@@ -227,7 +233,7 @@ class RealSenseSource:
         return round(float(sensor.get_option(unit)) * 1e3, 6)
 
     def _use_global_time(self) -> None:
-        """Stamps on the host's clock, where the device gives them: the SDK's default, that others may have changed."""
+        """Switch on stamps of the host's clock where the device has them; another program may have changed that."""
         wanted = self._rs.option.global_time_enabled
         for sensor in self._device.query_sensors() if self._settings.path is None else ():
             if sensor.supports(wanted) and not sensor.is_option_read_only(wanted):
@@ -257,7 +263,7 @@ class RealSenseSource:
             raise UserError(f"RealSense {self.name} refuses {option}: {error}") from None
 
     def _warm_up(self) -> tuple[str, ...]:
-        """Read until the exposure has settled; the last frame is kept for `read`."""
+        """Read until the exposure has settled, keep the last frame for `read`, and return warnings."""
         settling, deadline = ExposureSettling(), time.monotonic() + WARM_UP_S
         while not settling.settled and time.monotonic() < deadline:
             try:
@@ -269,7 +275,7 @@ class RealSenseSource:
             self._stamp_ns(color)
         return () if settling.settled else (f"exposure has not settled within {WARM_UP_S:g} s: is the light steady?",)
 
-    # -- what /diagnostics tells ---------------------------------------------------------------------
+    # -- diagnostics ---------------------------------------------------------------------------------
     def _usb_warning(self) -> tuple[str, ...]:
         usb = _information(self._rs, self._device, "usb_type_descriptor")
         if not usb.startswith("2"):
@@ -295,7 +301,7 @@ class RealSenseSource:
 
 
 def camera_intrinsics(intrinsics: Any) -> CameraIntrinsics:
-    """rs.intrinsics as camera_info has them: K, P without rectification, distortion as realsense-ros names it."""
+    """Convert rs.intrinsics: K, P without rectification, and the distortion model with the name of realsense-ros."""
     fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.ppx, intrinsics.ppy
     fisheye = str(intrinsics.model).endswith("kannala_brandt4")
     return CameraIntrinsics(
@@ -308,6 +314,6 @@ def camera_intrinsics(intrinsics: Any) -> CameraIntrinsics:
 
 
 def _information(rs: Any, device: Any, name: str) -> str:
-    """rs.camera_info `name` of a device; empty where it has none."""
+    """Return the rs.camera_info `name` of a device, which is empty where there is none."""
     key = getattr(rs.camera_info, name)
     return str(device.get_info(key)) if device.supports(key) else ""

@@ -1,4 +1,4 @@
-"""Recorded images as a camera: a bag, or a folder of images. No ROS node in here."""
+"""Recorded images as a camera: a bag, or a folder of images. No ROS node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 COMPRESSED = "/compressed"
-"""What image_transport adds to the name of a topic."""
+"""Suffix that image_transport adds to the name of a topic."""
 END = "end of the recording"
 
 
@@ -66,7 +66,7 @@ class FolderSource(RecordedSource):
         return CameraFrame(frame)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is held open."""
 
 
 class BagSource(RecordedSource):
@@ -103,7 +103,7 @@ class BagSource(RecordedSource):
         self._reader.close()
 
     def _choose_topic(self, wanted: str) -> str:
-        """`wanted` where the bag has it, raw or compressed, else the bag's only image topic."""
+        """Return the topic `wanted` where the bag has it, raw or compressed, else the bag's only image topic."""
         topics = sorted({c.topic for c in self._reader.connections if c.msgtype in IMAGE_TYPES})
         for name in (wanted.lstrip("/"), wanted.lstrip("/") + COMPRESSED):
             for topic in topics:
@@ -121,7 +121,7 @@ class BagSource(RecordedSource):
                 yield typestore().deserialize_cdr(data, connection.msgtype)
         except UserError:
             raise
-        except Exception as error:  # a damaged file surfaces as any of a dozen types from rosbags, zstd and struct
+        except Exception as error:  # rosbags, zstd and struct raise many types for a damaged file
             raise UserError(f"{self._path}: damaged bag ({error or type(error).__name__})") from None
 
     def _read_all(self) -> Iterator[NDArray[np.uint8]]:
@@ -129,7 +129,7 @@ class BagSource(RecordedSource):
             yield rgb_view(message)
 
     def _read_intrinsics(self) -> CameraIntrinsics:
-        """Of the first camera_info that lies beside the image topic, if any."""
+        """Return the intrinsics of the first camera_info beside the image topic, or uncalibrated ones."""
         beside = self._topic.removesuffix(COMPRESSED).rsplit("/", 1)[0] + "/camera_info"
         topics = {c.topic for c in self._reader.connections if c.msgtype == INFO_TYPE and c.topic == beside}
         message = next(self._messages(topics), None) if topics else None
@@ -146,13 +146,13 @@ def _open_bag(path: Path) -> AnyReader:
     reader = AnyReader([path], default_typestore=typestore())
     try:
         reader.open()
-    except Exception as error:  # a damaged file surfaces as any of a dozen types from rosbags, YAML and struct
+    except Exception as error:  # rosbags, YAML and struct raise many types for a damaged file
         raise UserError(f"{path}: damaged bag ({str(error) or type(error).__name__})") from None
     return reader
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a file."""
+    """Return the image in a file, (H, W, 3) uint8 RGB."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f"{path}: not an image that can be decoded")

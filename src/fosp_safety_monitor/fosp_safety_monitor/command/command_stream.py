@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fosp_core.realtime import STREAM_PRIORITY, claim_realtime_priority, pin_to_cpu
+from fosp_core.processes import STREAM_PRIORITY, claim_realtime_priority, pin_to_cpu
 
 SLEW = 0.05
 """Largest share of a period by which one tick may come earlier or later to keep step with the decisions."""

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from fosp_core.realtime import STREAM_PRIORITY, claim_realtime_priority, has_realtime_priority, pin_to_cpu
+from fosp_core.processes import STREAM_PRIORITY, claim_realtime_priority, has_realtime_priority, pin_to_cpu
 
 
 def test_a_claim_says_whether_it_was_granted_and_holds_for_its_thread_only():
