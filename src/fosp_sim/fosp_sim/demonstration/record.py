@@ -12,7 +12,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.specs import RobotConfig
 from fosp_sim.demonstration.demonstrators import Demonstrator, check_kind
-from fosp_sim.demonstration.simulated_bag import EpisodeBag
+from fosp_sim.demonstration.simulated_bag import SimulatedBag
 from fosp_sim.env import Env
 from fosp_sim.task.render import intrinsics
 from fosp_sim.task.scenario import Scenario
@@ -92,7 +92,7 @@ def _folder(out: Path, episode: int) -> Path:
 
 def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded:
     seed = env.scenario.seed + episode
-    bag = EpisodeBag(
+    bag = SimulatedBag(
         folder,
         episode,
         env.robot,
@@ -121,7 +121,7 @@ def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded
     return outcome
 
 
-def _drive(env: Env, demonstrator: str, episode: int, seed: int, bag: EpisodeBag, folder: Path) -> Recorded:
+def _drive(env: Env, demonstrator: str, episode: int, seed: int, bag: SimulatedBag, folder: Path) -> Recorded:
     env.listen(bag)
     try:
         env.reset(episode)
