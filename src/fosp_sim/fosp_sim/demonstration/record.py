@@ -1,4 +1,4 @@
-"""Demonstrations as bags: what `fosp record` does."""
+"""Records demonstrations as bags, for `fosp record`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ EPOCH_NS = 1_700_000_000 * 1_000_000_000
 """Stamp of second 0: recorded time is simulated time, so that a recording can be repeated bit for bit."""
 _SPACING_NS = 1_000 * 1_000_000_000
 _SHARE = 10
-"""Episodes that a process takes at a time."""
+"""Number of episodes that a process records at a time."""
 _DISTINCT = 400_000
-"""Episodes with stamps of their own before the seconds of a ROS time overflow."""
+"""Number of episodes with stamps of their own before the seconds of a ROS time overflow."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Recorded:
 
     episode: int
     demonstrator: str
-    """Who drove: what `mixed` drew."""
+    """Name of the driver; for `mixed` the one that was drawn."""
     reached: bool
     violated: bool
     steps: int
@@ -58,9 +58,10 @@ def record_episodes(
 def record_in_processes(
     scenario: Scenario, robot: RobotConfig, demonstrator: str, episodes: int, out: Path, workers: int | None = None
 ) -> Iterator[Recorded]:
-    """The very bags of `record_episodes`, in parallel processes (default: one per core); outcomes as they come.
+    """Record the very bags of `record_episodes` in parallel processes (default: one per core).
 
-    Few episodes are recorded in this process. Raises as `record_episodes` does, and ProcessDied.
+    Yield the outcomes as they come. Few episodes are recorded in this process. Raises as `record_episodes` does, and
+    ProcessDied.
     """
     if workers == 1 or episodes <= _SHARE:
         yield from record_episodes(scenario, robot, demonstrator, episodes, out)
