@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lifecycle_msgs.msg import State
-from lifecycle_msgs.srv import GetState
+from std_srvs.srv import Trigger
 from tiny_bundle import write_tiny_bundle
 
 from fosp_core import topics
@@ -95,8 +94,9 @@ def test_a_bag_that_is_played_is_learned_from_through_sigkill_and_the_bundle_rea
     heartbeats = graph.listen(Heartbeat, topics.HEARTBEAT, qos.STEP)
 
     def recording() -> bool:
-        answer = graph.call(GetState, "learner_node/get_state", GetState.Request(), 60.0)
-        return bool(answer.current_state.id == State.PRIMARY_STATE_ACTIVE)
+        """It answers services once it records."""
+        answer = graph.call(Trigger, "learner_node/discard", Trigger.Request(), 60.0)
+        return bool(answer.message == "there is no episode to discard")
 
     wait_until(recording, 90.0, "a recording learner")
     replayed = subprocess.run(

@@ -13,7 +13,7 @@ from fosp_bringup.paths import feedback_path
 from fosp_core import topics
 from fosp_core.specs import CameraConfig, ObservationSpec, RobotConfig
 from fosp_recording.feedback_rules import FeedbackConfig, read_feedback_config
-from fosp_recording.recorded_topics import camera_topics, frame_topic
+from fosp_recording.recorded_topics import black_box_topics, episode_topics, frame_topic
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,7 @@ def interfaces(
     rules = feedback or read_feedback_config(feedback_path(RULES[robot.kind]))
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
     estop = [robot.estop_topic] if robot.estop_topic else []
-    recorder = _interface(
-        [],
-        {
-            *(*camera_topics(robot), robot.command_topic, *states),
-            *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.FEEDBACK, topics.MARK),
-        },
-        ["~/discard"],
-    )
+    recorder = _interface([], episode_topics(robot), ["~/discard"])
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
         "encoder_node": _interface(
@@ -140,15 +133,8 @@ def interfaces(
             [topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *estop, *_SWAP],
             ["~/reset", "~/estop"],
         ),
-        "black_box_node": _interface(
-            [topics.DIAGNOSTICS],
-            [
-                *(topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.SAFETY_EVENT, topics.HEARTBEAT),
-                *(topics.DIAGNOSTICS, robot.command_topic, *states, *estop, *cameras, *own_cameras),
-            ],
-        ),
-        "learner_node": _LIFECYCLE
-        | recorder
+        "black_box_node": _interface([topics.DIAGNOSTICS], [*black_box_topics(robot), *cameras, *own_cameras]),
+        "learner_node": recorder
         | _interface(
             [topics.MODEL_ANNOUNCEMENT, topics.BUNDLE_OFFER, topics.BUNDLE_CHUNK],
             [topics.MODEL_STATUS, topics.BUNDLE_REQUEST],

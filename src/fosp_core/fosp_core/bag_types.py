@@ -1,4 +1,4 @@
-"""Message types for reading and writing bags without ROS: Jazzy's, and those of fosp_msgs."""
+"""The message types of bags, for reading and writing them without ROS: Jazzy's, and those of fosp_msgs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PACKAGE = "fosp_msgs"
 
 @cache
 def typestore() -> Typestore:
-    """Jazzy's message types plus `fosp_msgs`, registered from their .msg text. One shared instance.
+    """Return the one instance of Jazzy's message types plus `fosp_msgs`, registered from their .msg text.
 
-    Raises UserError when the .msg files are neither installed nor in the source tree.
+    UserError when the .msg files are neither installed nor in the source tree.
     """
     store = get_typestore(Stores.ROS2_JAZZY)
     for path in sorted(message_folder().glob("*.msg")):
@@ -26,7 +26,7 @@ def typestore() -> Typestore:
 
 
 def message_folder() -> Path:
-    """Folder of the .msg files: of the ament index when the package is built, else of the source tree."""
+    """Return the folder of the .msg files: the installed one when the package is built, else the source tree's."""
     candidates = []
     try:
         from ament_index_python.packages import get_package_share_directory

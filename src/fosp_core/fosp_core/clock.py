@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+HEARTBEAT_GAP_S = 0.5
+"""Default of the parameter `heartbeat_gap_s`: a silence of a node's heartbeats from which on it counts as gone."""
+HEARTBEAT_GAP_BOUNDS_S = (0.2, 5.0)
+"""Smallest and largest value of `heartbeat_gap_s`."""
 FUTURE_TOLERANCE_S = 0.01
 """A message whose stamp is further ahead of the clock is stale: the clocks of one machine do not differ by more."""
 

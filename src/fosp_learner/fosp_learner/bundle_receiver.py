@@ -1,4 +1,4 @@
-"""On the robot: fetches bundles that a learner on another machine offers, over topics alone, and announces them."""
+"""Fetches, on the robot, bundles that a learner on another machine offers, over topics alone, and announces them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ POLL_PERIOD_S = 0.02
 
 
 class BundleReceiver(Node):
-    """Parameters: `folder` (bundles are kept there, by id), `robot` (its keys decide which signatures count).
+    """Fetches the newest bundle on offer into `folder`/ID.
 
-    Of several offers the newest is fetched. A transfer that was interrupted goes on with the files that are whole, and
-    one that is not answered when the learner is there again.
+    Parameters: `folder` (where bundles are kept), `robot` (robot configuration file, whose keys decide which signatures
+    count). A transfer that was interrupted goes on with the files that are whole; one that gets no answer goes on when
+    the learner is there again.
     """
 
     def __init__(self) -> None:
@@ -102,7 +103,7 @@ class BundleReceiver(Node):
         self._guarded(go_on)
 
     def _announce(self, offer: Offer, path: str) -> None:
-        """Stamped here: the learner's clock may be another, and what a person announces on the robot counts, too."""
+        """Announce a bundle, stamped by the clock of this machine: the learner may have another."""
         self.get_logger().info(f"bundle {offer.model_id[:12]} is here: {path}")
         stamp = self.get_clock().now().to_msg()
         self._announcements.publish(
@@ -110,7 +111,7 @@ class BundleReceiver(Node):
         )
 
     def _guarded(self, action: Callable[[], Any]) -> None:
-        """A transfer that cannot succeed is told of in one line, and given up; the robot goes on."""
+        """Run `action`; give up a transfer that cannot succeed, with one line in the log."""
         try:
             action()
         except UserError as error:

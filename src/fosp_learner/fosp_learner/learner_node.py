@@ -1,7 +1,7 @@
-"""Learns on the running robot: records the live topics, trains in a process of its own, announces what passed the gate.
+"""Learns on the running robot: records the live topics, trains in a process of its own, announces better bundles.
 
-The robot does not depend on it: it is no managed node, and the graph goes on when it dies. Training never shares an
-interpreter with anything that has to keep up with topics; it runs at idle priority on as many cores as it is given.
+The robot does not depend on it: the node is not managed, and the graph goes on when it dies. Training never shares an
+interpreter with anything that has to keep up with topics; it runs at idle priority, on as many cores as it is given.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from rclpy.node import Node
+
 from fosp_core import topics
 from fosp_core.bundle.transfer import OutgoingBundle, PieceRequest
 from fosp_core.errors import UserError
@@ -25,36 +27,38 @@ from fosp_core.ros.model_following import LEADER, resolved_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import time_message
 from fosp_core.specs import parse_spec, read_robot, read_yaml
-from fosp_learner.finetuning.announcing import Announcer, Answer, Offered
+from fosp_learner.finetuning.announcing import Announcer, ModelState, Offered
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnouncement, ModelStatus
-from fosp_recording.recorder_node import RecorderNode
+from fosp_recording.recorder_node import GraphRecorder
 
 POLL_PERIOD_S = 0.5
 MOST_RESTARTS = 3
-"""Of a trainer that ends by an error; then a person is needed."""
-_ANSWERS = {
-    ModelStatus.STATE_REFUSED: Answer.REFUSED,
-    ModelStatus.STATE_TRIAL: Answer.TRIAL,
-    ModelStatus.STATE_ACTIVE: Answer.COMMITTED,
-    ModelStatus.STATE_ROLLED_BACK: Answer.ROLLED_BACK,
+"""How often a trainer that ended by an error is started anew; after that a person is needed."""
+_STATES = {
+    ModelStatus.STATE_REFUSED: ModelState.REFUSED,
+    ModelStatus.STATE_TRIAL: ModelState.TRIAL,
+    ModelStatus.STATE_ACTIVE: ModelState.COMMITTED,
+    ModelStatus.STATE_ROLLED_BACK: ModelState.ROLLED_BACK,
 }
 
 
-class LearnerNode(RecorderNode):
+class LearnerNode(Node):
     """Fine-tunes `bundle` into the run folder `run`; killed and started again it goes on from its checkpoint.
 
-    Parameters besides those of the recorder: `bundle`, `run` (folder of the run: bags, experience, checkpoint,
-    candidates), `record` (write the live topics, or a bag that is played on them, to `run`/bags), `bags` (more folders
-    in which finished bags appear), `offline` (folders of the data that the bundle was trained on), `cache`, `config`
-    (YAML of finetune_config.FinetuneConfig), `weights` (checkpoint of a bundle that holds none), `signing_key`,
-    `announce` (path: the robot reads this machine's disk; offer: it fetches bundles over topics; none).
+    Parameters besides those of its GraphRecorder, of which `out` is `run`/bags by default: `bundle`, `run` (folder of
+    the run: bags, experience, checkpoint, candidates), `record` (write the live topics, or a bag that is played on
+    them, to `out`), `bags` (more folders in which finished bags appear), `offline` (folders of the data that the bundle
+    was trained on), `cache`, `config` (YAML of finetuning.config.FinetuneConfig), `weights` (checkpoint of a bundle
+    that holds none), `signing_key`, `announce` (path: the robot reads this machine's disk; offer: it fetches bundles
+    over topics; none).
+
+    It sends no heartbeats: at idle priority they would come late on a busy machine, and latch the robot.
     """
 
     def __init__(self) -> None:
-        # It runs at idle priority: on a busy machine its heartbeats would come late, and latch the robot.
-        super().__init__("learner_node", beats=False)
+        super().__init__("learner_node")
         for name in ("bundle", "run", "config", "weights", "signing_key"):
             self.declare_parameter(name, "")
         self.declare_parameter("cache", "runs/cache")
@@ -62,12 +66,13 @@ class LearnerNode(RecorderNode):
         self.declare_parameter("offline", [""])
         self.declare_parameter("record", True)
         self.declare_parameter("announce", "path")
+        self._recorder = GraphRecorder(self)
         self._run_folder = path_parameter(self, "run").absolute()
-        self._records = bool(self.get_parameter("record").value)
         self._how = str(self.get_parameter("announce").value)
         if self._how not in ("path", "offer", "none"):
             raise UserError(f"parameter 'announce' must be path, offer or none, got '{self._how}'")
-        self._arguments = self._training_arguments()
+        recorded = self._recorded_folder()
+        self._arguments = self._training_arguments(recorded)
         self._lineage = Lineage(self._run_folder)
         self._announcer = Announcer(self._lineage)
         self._outgoing: OutgoingBundle | None = None
@@ -78,26 +83,29 @@ class LearnerNode(RecorderNode):
             self._offers = self.create_publisher(BundleOffer, topics.BUNDLE_OFFER, qos.LATCHED)
             self._chunks = self.create_publisher(BundleChunk, topics.BUNDLE_CHUNK, qos.TRANSFER)
             self.create_subscription(BundleRequest, topics.BUNDLE_REQUEST, self._on_request, qos.TRANSFER)
-        if self._records:
-            out = self.get_parameter("out")
-            if not out.value:
-                self.set_parameters([type(out)("out", value=str(self._run_folder / "bags"))])
+        if recorded is not None:
+            self._recorder.open(recorded)
         self._trainer = self._start_trainer()
-        self.create_timer(POLL_PERIOD_S, self._look)
-        self._begun = False
+        if recorded is not None:
+            self._recorder.start()
+        self.create_timer(POLL_PERIOD_S, self._poll)
 
     def close(self) -> None:
-        """On the way down: the trainer saves its state at the next start of its own accord, from the checkpoint."""
+        """Finish the bag that is being written, and end the trainer, which goes on from its checkpoint next time."""
+        self._recorder.stop()
         self._trainer.terminate()
         self._trainer.join(5.0)
 
-    def finish(self) -> None:
-        self.close()
-        super().finish()
-
     # -- training ------------------------------------------------------------------------------------
-    def _training_arguments(self) -> dict[str, Any]:
-        """All that the trainer's process needs; UserError when something is at fault, before anything is started."""
+    def _recorded_folder(self) -> Path | None:
+        """Return the folder that bags are recorded into; None when nothing is recorded."""
+        if not self.get_parameter("record").value:
+            return None
+        out = str(self.get_parameter("out").value)
+        return Path(out).expanduser() if out else self._run_folder / "bags"
+
+    def _training_arguments(self, recorded: Path | None) -> dict[str, Any]:
+        """Return all that the trainer's process needs; UserError when anything is wrong with it."""
         config = str(self.get_parameter("config").value)
         described = read_yaml(Path(config)) or {} if config else {}
         parse_spec(FinetuneConfig, described, config or "settings")
@@ -106,9 +114,8 @@ class LearnerNode(RecorderNode):
         if not bundle.is_dir():
             raise UserError(f"{bundle}: no such bundle folder")
         bags = [Path(entry) for entry in self.get_parameter("bags").value if entry]
-        if self._records:
-            out = str(self.get_parameter("out").value)
-            bags.append(Path(out) if out else self._run_folder / "bags")
+        if recorded is not None:
+            bags.append(recorded)
         if not bags:
             raise UserError("parameter 'bags' of learner_node is empty and 'record' is false: nothing to learn from")
         optional = {
@@ -127,17 +134,13 @@ class LearnerNode(RecorderNode):
         }
 
     def _start_trainer(self) -> BaseProcess:
-        # No daemon, which may have no children: bags are read in processes of their own. It ends with this process.
+        # Not a daemon, which could have no children: bags are read in processes of their own. It ends with its parent.
         process = multiprocessing.get_context("spawn").Process(target=train, kwargs=self._arguments, name="trainer")
         process.start()
         return process
 
-    def _look(self) -> None:
-        """Twice a second: begin recording, see after the trainer, announce what is new."""
-        if self._records and not self._begun:
-            self._begun = True
-            self.trigger_configure()
-            self.trigger_activate()
+    def _poll(self) -> None:
+        """Start a trainer that failed anew, and announce what is new."""
         if not self._trainer.is_alive() and self._trainer.exitcode != 0 and self._restarts <= MOST_RESTARTS:
             self._restarts += 1
             if self._restarts > MOST_RESTARTS:
@@ -195,8 +198,8 @@ class LearnerNode(RecorderNode):
             )
 
     def _on_status(self, message: ModelStatus) -> None:
-        if message.node == resolved_node(self, LEADER) and message.state in _ANSWERS:
-            self._announcer.answered(message.model_id, _ANSWERS[message.state], message.detail, time.monotonic())
+        if message.node == resolved_node(self, LEADER) and message.state in _STATES:
+            self._announcer.state_changed(message.model_id, _STATES[message.state], message.detail, time.monotonic())
 
 
 def train(
@@ -211,9 +214,9 @@ def train(
     weights: Path | None,
     signing_key: Path | None,
 ) -> None:
-    """The trainer's process: follows the bags until its parent ends or its step budget is spent.
+    """Fine-tune in the trainer's process, following the bags until its parent ends or its step budget is spent.
 
-    An interrupt comes to all processes of the node; this one waits for its parent to end it.
+    An interrupt reaches all processes of the node; this one ignores it, and waits for its parent to end it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fosp_learner.finetuning.announcing import RETRY_S, Announcer, Answer
+from fosp_learner.finetuning.announcing import RETRY_S, Announcer, ModelState
 from fosp_learner.finetuning.lineage import Lineage, rows
 
 
@@ -49,8 +49,8 @@ def test_after_a_rollback_the_model_before_is_offered_so_that_nobody_takes_the_b
     announcer = Announcer(lineage)
     candidate(lineage, "good")
     offered(announcer)
-    announcer.answered("good", Answer.TRIAL, "", 1.0)
-    announcer.answered("good", Answer.ROLLED_BACK, "vetoes in 90% of 40 decisions", 2.0)
+    announcer.state_changed("good", ModelState.TRIAL, "", 1.0)
+    announcer.state_changed("good", ModelState.ROLLED_BACK, "vetoes in 90% of 40 decisions", 2.0)
     assert offered(announcer, 3.0) == "parent"
     candidate(lineage, "better")
     assert offered(announcer, 4.0) == "better"
@@ -60,7 +60,7 @@ def test_a_refusal_for_a_latch_is_no_refusal_of_the_bundle(lineage: Lineage) -> 
     announcer = Announcer(lineage)
     candidate(lineage, "good")
     offered(announcer)
-    announcer.answered("good", Answer.REFUSED, "a stop is latched: reset the safety monitor first", 1.0)
+    announcer.state_changed("good", ModelState.REFUSED, "a stop is latched: reset the safety monitor first", 1.0)
     assert offered(announcer, 2.0) == ""
     assert offered(announcer, 1.0 + RETRY_S) == "good"
 
@@ -79,8 +79,8 @@ def test_statuses_of_other_bundles_and_repeated_ones_are_not_written_down(lineag
     announcer = Announcer(lineage)
     candidate(lineage, "good")
     for _ in range(3):
-        announcer.answered("good", Answer.TRIAL, "", 1.0)
-        announcer.answered("another", Answer.REFUSED, "damaged", 1.0)
+        announcer.state_changed("good", ModelState.TRIAL, "", 1.0)
+        announcer.state_changed("another", ModelState.REFUSED, "damaged", 1.0)
     assert [e.event for e in lineage.events()] == ["start", "candidate", "trial"]
 
 
@@ -89,7 +89,7 @@ def test_the_log_says_of_every_bundle_what_became_of_it(lineage: Lineage) -> Non
     candidate(lineage, "good")
     announcer = Announcer(lineage)
     announcer.next_offer(0.0)
-    announcer.answered("good", Answer.ROLLED_BACK, "surprises", 1.0)
+    announcer.state_changed("good", ModelState.ROLLED_BACK, "surprises", 1.0)
     lineage.append("no_candidate", "", step=3, reason="too few episodes")
     lineage.append("gave_up", "", reason="the trainer failed 4 times")
     outcomes = {row[1]: row[-1] for row in rows(lineage.events()) if row[1]}

@@ -308,11 +308,11 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
     learner: Callable[..., OnlineLearner], killed_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At 6 it is settling."""
-    monkeypatch.setattr(OnlineLearner, "_try_candidate", lambda run, tuner: None)  # seconds, and not what is asked here
+    monkeypatch.setattr(OnlineLearner, "_try_candidate", lambda run: None)  # seconds, and not what is asked here
     straight = learner("straight")
     straight.run()
     killed = learner("killed")
-    killed.run(stop=lambda: killed._tuner is not None and killed._tuner.step >= killed_at)
+    killed.run(stop=lambda: killed.tuner.step >= killed_at)
     # A kill takes what came after the last checkpoint; stopping has saved more than a kill would.
     resumed = learner("killed", resume=True)
     resumed.run()

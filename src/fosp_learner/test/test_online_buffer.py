@@ -43,7 +43,7 @@ def test_rows_come_back_as_they_went_in(
     np.testing.assert_array_equal(data.action[8:], make_episode(8, 2).action)
     buffer = OnlineBuffer(tmp_path, SHAPE, 3)
     assert buffer.entries[1].overridden == 3
-    assert buffer.marks()[8:].tolist() == [2, 2, 2, 0, 0, 0, 0, 0]
+    assert buffer.interventions()[8:].tolist() == [2, 2, 2, 0, 0, 0, 0, 0]
 
 
 def test_what_a_crash_cut_off_is_lost_and_nothing_else(add: Callable[..., OnlineBuffer], tmp_path: Path) -> None:

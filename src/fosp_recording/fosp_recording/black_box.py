@@ -1,11 +1,7 @@
-"""What happened before a stop: the last messages in memory, a bag of them on disk, old bags away. No ROS.
-
-The bags are rosbag2 MCAP: `ros2 bag play`, Foxglove and `fosp bags check` read them.
-"""
+"""The black box without ROS: messages in memory, the silence of a dead monitor, a bag of the last seconds."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 from collections import deque
@@ -13,18 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-
-from fosp_core.bag_types import typestore
+from fosp_core.bag_writer import BagWriter
 
 PREFIX = "black_box_"
 _PARTIAL = ".partial_"
 LEAST_SILENCE_S = 0.1
-"""Of the commands: who listens is no real-time process."""
-HEARTBEAT_GAP_S = 0.5
-"""Without a heartbeat the monitor hangs, even if its command thread goes on."""
+"""Shortest silence of the commands that counts: the listener is no real-time process."""
 SETTLE_S = 0.5
-"""After a deactivation: what was under way may be read later than the word of it."""
+"""How long after a deactivation messages may still arrive that were sent before it."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +25,17 @@ class Heard:
 
     topic: str
     receipt_ns: int
-    """Wall clock."""
+    """Time of receipt on the wall clock."""
     data: bytes
     """CDR, as it came."""
     monotonic_s: float
-    """Of the receipt."""
+    """Time of receipt on the monotonic clock."""
 
 
 class Memory:
-    """The messages of the last `seconds`, of at most `limit_bytes` altogether: what is too much goes oldest first.
+    """The messages of the last `seconds`, together at most `limit_bytes`; the oldest go first.
 
-    Of seconds by the monotonic clock: a clock that is set must not make it forget what came before.
+    Age counts on the monotonic clock: memory must not forget anything because the wall clock is set.
     """
 
     def __init__(self, seconds: float, limit_bytes: int) -> None:
@@ -52,7 +44,7 @@ class Memory:
         self._bytes = 0
 
     def add(self, heard: Heard) -> None:
-        """Remember a message, and forget what is older than the span or over the limit."""
+        """Remember a message, and forget those that are older than the span or over the limit."""
         self._messages.append(heard)
         self._bytes += len(heard.data)
         oldest_s = heard.monotonic_s - self._span_s
@@ -60,52 +52,56 @@ class Memory:
             self._bytes -= len(self._messages.popleft().data)
 
     def messages(self) -> list[Heard]:
-        """In the order of their receipt."""
+        """Return all messages in the order of their receipt."""
         return list(self._messages)
 
     @property
     def seconds(self) -> float:
-        """From the oldest message to the newest: less than the span when it is young, or its limit holds no more."""
+        """Time from the oldest message to the newest: below the span while memory is young or its limit is reached."""
         return self._messages[-1].monotonic_s - self._messages[0].monotonic_s if self._messages else 0.0
 
 
-class Vigil:
-    """Follows the command stream and the heartbeats of an active monitor. Times are monotonic, s, of the reading.
+class SilenceDetector:
+    """Notices when an active safety monitor falls silent without a word, as a process does that is killed or hangs.
 
-    `command_timeout_s`: the robot's. `simulated_time`: heartbeats are no sign then, for they stand still with it.
+    It follows the command stream and the heartbeats of the monitor. All times are monotonic, s, of the reading.
     """
 
-    def __init__(self, command_timeout_s: float, simulated_time: bool = False) -> None:
+    def __init__(self, command_timeout_s: float, heartbeat_gap_s: float, simulated_time: bool = False) -> None:
+        """Commands may pause for `command_timeout_s` of the robot, heartbeats for `heartbeat_gap_s`.
+
+        On simulated time heartbeats may cease: they stand still with the clock.
+        """
         self._silence_s = max(command_timeout_s, LEAST_SILENCE_S)
-        self._gap_s = math.inf if simulated_time else HEARTBEAT_GAP_S
+        self._gap_s = math.inf if simulated_time else heartbeat_gap_s
         self._command_s: float | None = None
         self._beat_s: float | None = None
         self._ended_s = -math.inf
 
     @property
-    def on(self) -> bool:
-        """Whether an active monitor sends commands, as far as was heard."""
+    def monitor_is_active(self) -> bool:
+        """True once an active monitor was heard to send commands, until it is deactivated or silent."""
         return self._command_s is not None and self._beat_s is not None
 
     def command(self, now_s: float) -> None:
-        """A command was read."""
+        """Take note of a command."""
         if now_s - self._ended_s > SETTLE_S:
             self._command_s = now_s
 
     def beat(self, active: bool, now_s: float) -> None:
-        """A heartbeat of the monitor was read."""
+        """Take note of a heartbeat of the monitor, which says whether it is `active`."""
         if not active:
             self.end(now_s)
         elif now_s - self._ended_s > SETTLE_S:
             self._beat_s = now_s
 
     def end(self, now_s: float) -> None:
-        """The monitor said that it was deactivated: it may fall silent."""
+        """Take note of the monitor's deactivation: from now on it may be silent."""
         self._command_s = self._beat_s = None
         self._ended_s = now_s
 
     def silence(self, now_s: float) -> str:
-        """What ceased, in words, told once; empty while nothing did."""
+        """Return in words what has ceased, once; an empty text while nothing has."""
         if self._command_s is None or self._beat_s is None:
             return ""
         if now_s - self._command_s >= self._silence_s:
@@ -121,32 +117,25 @@ class Vigil:
 def write_box(folder: Path, messages: Iterable[Heard], types: Mapping[str, str], notes: Mapping[str, str]) -> None:
     """Write `messages` as the bag `folder`, which appears when it is complete; `types`: topic -> ROS message type.
 
-    `notes` go into its metadata (`custom_data`). OSError when the disk does not take it; nothing is left behind then.
+    `notes` go into its metadata (`custom_data`). OSError when the disk refuses; nothing is left behind then.
     """
-    partial = folder.with_name(_PARTIAL + folder.name)
-    store = typestore()
-    writer = Writer(partial, version=9, storage_plugin=StoragePlugin.MCAP)
-    writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    bag = BagWriter(folder.with_name(_PARTIAL + folder.name))
     try:
-        with writer:
-            for key, value in notes.items():
-                writer.set_custom_data(key, value)
-            connections = {
-                topic: writer.add_connection(topic, kind, typestore=store) for topic, kind in sorted(types.items())
-            }
-            for heard in messages:
-                writer.write(connections[heard.topic], heard.receipt_ns, heard.data)
-        partial.rename(folder)
+        bag.note(notes)
+        for topic, message_type in sorted(types.items()):
+            bag.add_topic(topic, message_type)
+        for heard in messages:
+            bag.write(heard.topic, heard.receipt_ns, heard.data)
+        bag.finish(folder)
     except BaseException:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(partial)
+        bag.abort()
         raise
 
 
 def make_room(directory: Path, limit_bytes: int) -> list[Path]:
-    """Remove the oldest boxes, and what a crash left half written, until the others take less than `limit_bytes`.
+    """Remove the oldest boxes until the others take less than `limit_bytes`, and what a crash left half written.
 
-    The newest box stays, whatever its size. Returns what was removed. Nothing but our own folders is touched.
+    The newest box stays, whatever its size, and no folder but ours is touched. Return the boxes that were removed.
     """
     for partial in directory.glob(f"{_PARTIAL}{PREFIX}*"):
         shutil.rmtree(partial, ignore_errors=True)

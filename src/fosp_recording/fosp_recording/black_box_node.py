@@ -1,8 +1,8 @@
-"""Keeps the last 30 s of what the safety monitor saw, said and sent, and writes a bag of it after every stop.
+"""The black box keeps the last 30 s of what the safety monitor saw, said and sent; after every stop it writes a bag.
 
-A process of its own, so that neither the disk nor the writing can hold up a command, and so that the last seconds of a
-monitor that was killed or hangs are kept, too: it falls silent without a word (vigil.py). A stack that goes down while
-the monitor is active leaves a bag as well. It sends nothing but its diagnostics.
+It is a process of its own, so that neither the disk nor the writing can hold up a command, and so that it keeps the
+last seconds of a monitor that was killed or hangs, too. A stack that goes down while the monitor is active leaves a bag
+as well. The node publishes nothing but its diagnostics.
 """
 
 from __future__ import annotations
@@ -13,45 +13,48 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import State
-from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Bool
 
 from fosp_core import topics
+from fosp_core.clock import HEARTBEAT_GAP_BOUNDS_S, HEARTBEAT_GAP_S
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
-from fosp_core.ros.command_message import command_message_type
 from fosp_core.ros.lifecycle import end_process, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, SafetyEvent, SafetyVerdict
-from fosp_recording.black_box import PREFIX, Heard, Memory, Vigil, make_room, write_box
+from fosp_msgs.msg import Heartbeat, SafetyEvent
+from fosp_recording.black_box import PREFIX, Heard, Memory, SilenceDetector, make_room, write_box
+from fosp_recording.recorded_topics import black_box_topics, image_source, message_class
 
 SPAN_S = 30.0
 MEMORY_BYTES = 256_000_000
 AFTERMATH_S = 2.0
-"""A bag is written so long after the stop, and holds what came of it."""
+"""Time from a stop to the writing of its bag, which thus holds the consequences of the stop."""
 IMAGE_PERIOD_S = 0.2
+"""Shortest time between two remembered images of a topic."""
 POLL_S = 0.2
 LATE_S = 0.05
-"""A poll that is late itself accuses nobody of silence: what came meanwhile is still to be read."""
+"""A poll that is later than this does not judge silence: messages that came meanwhile are still to be read."""
 HISTORY_S = 10.0
-"""In its first seconds a node is told of the events before its time."""
+"""How long after its start the node may still receive events from before it."""
 LAST_WORDS_S = 1.0
-"""At the end an active monitor may take so long to say that it is deactivated, or fall silent."""
+"""How long the node, going down, waits for an active monitor to be deactivated or to fall silent."""
 MONITOR = "safety_monitor_node"
-Then = Callable[[bytes, int], None]
+Callback = Callable[[bytes, int], None]
 
 
 class BlackBoxNode(Node):
-    """Parameters: `out` (folder), `robot` (file), `image_topics` (as bundles name them; the robot file may map them),
-    `limit_mb` (of all bags on disk together).
+    """Remembers the topics of recorded_topics.py, and writes a bag when the monitor stops, latches or falls silent.
+
+    Parameters: `out` (folder of the bags), `robot` (robot configuration file), `image_topics` (as bundles name them;
+    the robot file may map them), `limit_mb` (size of all bags on disk together), `heartbeat_gap_s` (silence of the
+    monitor's heartbeats from which on it counts as dead; give it the value of the monitor).
     """
 
     def __init__(self) -> None:
@@ -60,6 +63,7 @@ class BlackBoxNode(Node):
         self.declare_parameter("robot", "")
         self.declare_parameter("image_topics", [topics.COLOR_IMAGE])
         self.declare_parameter("limit_mb", 1000)
+        gap_s = self._heartbeat_gap_s()
         self._out = path_parameter(self, "out")
         self._limit_bytes = 1_000_000 * int(self.get_parameter("limit_mb").value)
         if self._limit_bytes <= 0:
@@ -78,39 +82,53 @@ class BlackBoxNode(Node):
         self._started_ns, self._started_s = time.time_ns(), time.monotonic()
         self._polled_s = self._started_s
         robot = read_robot(path_parameter(self, "robot"))
-        self._vigil = Vigil(robot.command_timeout_s, bool(self.get_parameter("use_sim_time").value))
+        simulated_time = bool(self.get_parameter("use_sim_time").value)
+        self._detector = SilenceDetector(robot.command_timeout_s, gap_s, simulated_time)
         self._monitor = f"{self.get_namespace().rstrip('/')}/{MONITOR}"
         self._listen(robot)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
-        # Of real time, also where the graph runs on simulated time, which may end with the simulator.
+        # The timers run on real time: simulated time may end with the simulator.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(POLL_S, self._poll, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
 
-    def _listen(self, robot: RobotConfig) -> None:
-        state = JointState if robot.state_type == "JointState" else Odometry
-        self._remember(Latent, topics.LATENT, qos.STEP)
-        self._remember(ActionProposal, topics.PROPOSAL, qos.STEP)
-        self._remember(SafetyVerdict, topics.VERDICT, qos.STEP)
-        self._remember(SafetyEvent, topics.SAFETY_EVENT, qos.LATCHED_EVENTS, self._on_event)
-        self._remember(Heartbeat, topics.HEARTBEAT, qos.STEP, self._on_heartbeat)
-        self._remember(state, robot.state_topic, qos.SENSOR)
-        self._remember(command_message_type(robot), robot.command_topic, qos.COMMAND_HISTORY, self._on_command)
-        self._remember(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
-        if robot.pose_topic:
-            self._remember(PoseStamped, robot.pose_topic, qos.SENSOR)
-        if robot.estop_topic:
-            self._remember(Bool, robot.estop_topic, qos.SENSOR)
-        for topic in self.get_parameter("image_topics").value:
-            mapped = robot.image_topic(topic)
-            self._image_due_s[self.resolve_topic_name(mapped)] = 0.0
-            self._remember(CompressedImage if robot.is_compressed(topic) else Image, mapped, qos.IMAGE)
+    def _heartbeat_gap_s(self) -> float:
+        lower, upper = HEARTBEAT_GAP_BOUNDS_S
+        descriptor = ParameterDescriptor(
+            description="Write a bag when the heartbeats of the active safety monitor cease for so long. Unit: s. "
+            "Read-only: give it at the start.",
+            floating_point_range=[FloatingPointRange(from_value=lower, to_value=upper)],
+            read_only=True,
+        )
+        try:
+            return float(self.declare_parameter("heartbeat_gap_s", HEARTBEAT_GAP_S, descriptor).value)
+        except (InvalidParameterValueException, InvalidParameterTypeException):
+            raise UserError(f"parameter 'heartbeat_gap_s' must be in [{lower:g}, {upper:g}] s") from None
 
-    def _remember(self, kind: Any, topic: str, profile: QoSProfile, then: Then = lambda data, sent_ns: None) -> None:
-        """Keep what comes on `topic`, and call `then` with each message and when it was sent, ns on the wall clock."""
+    def _listen(self, robot: RobotConfig) -> None:
+        """Subscribe to the topics of the black box and to the images; a topic of the graph has the QoS of a step."""
+        images: dict[str, str] = {}
+        for topic in self.get_parameter("image_topics").value:
+            images |= image_source(robot, topic)
+        self._image_due_s = {self.resolve_topic_name(topic): 0.0 for topic in images}
+        profiles = {
+            topics.SAFETY_EVENT: qos.LATCHED_EVENTS,
+            robot.command_topic: qos.COMMAND_HISTORY,
+            **dict.fromkeys((robot.state_topic, robot.pose_topic, robot.estop_topic), qos.SENSOR),
+            **dict.fromkeys(images, qos.IMAGE),
+        }
+        callbacks: dict[str, Callback] = {
+            topics.SAFETY_EVENT: self._on_event,
+            topics.HEARTBEAT: self._on_heartbeat,
+            robot.command_topic: self._on_command,
+        }
+        for topic, message_type in (black_box_topics(robot) | images).items():
+            self._remember(topic, message_type, profiles.get(topic, qos.STEP), callbacks.get(topic, _ignore))
+
+    def _remember(self, topic: str, message_type: str, profile: QoSProfile, callback: Callback) -> None:
+        """Keep what comes on `topic`, and call `callback` with each message and when it was sent, ns, wall clock."""
         name = self.resolve_topic_name(topic)
-        package, _, _ = kind.__module__.partition(".")
-        self._types[name] = f"{package}/msg/{kind.__name__}"
+        self._types[name] = message_type
 
         def heard(data: bytes, info: dict[str, Any]) -> None:
             now_s = time.monotonic()
@@ -119,27 +137,27 @@ class BlackBoxNode(Node):
             if name in self._image_due_s:
                 self._image_due_s[name] = now_s + IMAGE_PERIOD_S
             self._memory.add(Heard(name, time.time_ns(), data, now_s))
-            then(data, int(info["source_timestamp"]))
+            callback(data, int(info["source_timestamp"]))
 
-        self.create_subscription(kind, topic, heard, profile, raw=True)
+        self.create_subscription(message_class(message_type), topic, heard, profile, raw=True)
 
     # -- when to write -------------------------------------------------------------------------------
     def _on_command(self, data: bytes, sent_ns: int) -> None:
-        self._vigil.command(time.monotonic())
+        self._detector.command(time.monotonic())
 
     def _on_heartbeat(self, data: bytes, sent_ns: int) -> None:
         beat = deserialize_message(data, Heartbeat)
         if beat.node == self._monitor:
-            self._vigil.beat(beat.state == State.PRIMARY_STATE_ACTIVE, time.monotonic())
+            self._detector.beat(beat.state == State.PRIMARY_STATE_ACTIVE, time.monotonic())
 
     def _on_event(self, data: bytes, sent_ns: int) -> None:
-        """A stop before our time, which late joiners are told of, has its bag already, or none."""
+        """Write a bag of a stop; one from before our start, which late joiners receive, is not ours to write."""
         now_s = time.monotonic()
         if sent_ns < self._started_ns and now_s < self._started_s + HISTORY_S:
             return
         event = deserialize_message(data, SafetyEvent)
         if event.kind == SafetyEvent.DEACTIVATED:
-            self._vigil.end(now_s)
+            self._detector.end(now_s)
         elif event.kind in (SafetyEvent.STOPPED, SafetyEvent.LATCHED):
             self._write_soon(event.text)
 
@@ -155,13 +173,13 @@ class BlackBoxNode(Node):
         self._write_if_due()
 
     def _note_silence(self, now_s: float) -> None:
-        cause = self._vigil.silence(now_s)
+        cause = self._detector.silence(now_s)
         if cause:
             self._write_soon(cause)
 
     # -- writing -------------------------------------------------------------------------------------
     def _write_if_due(self) -> None:
-        """One bag at a time; a stop while one is written has its own bag after it."""
+        """Begin to write the bag that is due, unless another is being written: then it comes afterwards."""
         if self._due_s is None or time.monotonic() < self._due_s or self._writing.is_alive():
             return
         self._due_s = None
@@ -197,9 +215,9 @@ class BlackBoxNode(Node):
         self._diagnostics.publish(message)
 
     def close(self) -> None:
-        """Hear an active monitor out, and write what a stop, its death, or its end with the stack has left to write."""
-        if self._vigil.on:
-            self._hear_out()
+        """Wait for the last words of an active monitor, and write the bag that is due."""
+        if self._detector.monitor_is_active:
+            self._await_last_words()
         if self._due_s is not None:
             self._due_s = 0.0
             if self._writing.is_alive():
@@ -208,13 +226,17 @@ class BlackBoxNode(Node):
         if self._writing.is_alive():
             self._writing.join()
 
-    def _hear_out(self) -> None:
-        """Until it is deactivated or falls silent, for LAST_WORDS_S at most; there is a bag to write then."""
+    def _await_last_words(self) -> None:
+        """Spin until the monitor is deactivated or falls silent, for LAST_WORDS_S at most; a bag is due then."""
         deadline_s = time.monotonic() + LAST_WORDS_S
-        while self._vigil.on and self.executor is not None and time.monotonic() < deadline_s:
+        while self._detector.monitor_is_active and self.executor is not None and time.monotonic() < deadline_s:
             self.executor.spin_once(timeout_sec=POLL_S / 10)
             self._note_silence(time.monotonic())
         self._write_soon("the stack went down while the safety monitor was active")
+
+
+def _ignore(data: bytes, sent_ns: int) -> None:
+    """Do nothing: the message is remembered anyway."""
 
 
 def main() -> None:

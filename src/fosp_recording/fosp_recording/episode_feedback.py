@@ -1,7 +1,7 @@
-"""From rules that hold or not to the feedback of each camera frame of an episode. Pure: time is passed in.
+"""Makes the feedback of each camera frame of an episode from rules that hold or not. Pure: time is passed in.
 
-An episode begins with the first frame after `start`, and ends with the first frame after something ended it. Whatever
-happened between two frames counts for the later one.
+An episode begins with the first frame after `start`, and ends with the first frame after something has ended it. What
+happens between two frames counts for the later one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fosp_recording.feedback_rules import AnyRule, FeedbackConfig, GoalRule, Mea
 
 @dataclass(frozen=True)
 class StepValues:
-    """fosp_msgs/StepFeedback without its header."""
+    """The fields of fosp_msgs/StepFeedback but its header."""
 
     episode: int
     is_first: bool
@@ -28,7 +28,7 @@ class StepValues:
 
 @dataclass
 class _Interval:
-    """What has happened since the last frame."""
+    """The events since the last frame."""
 
     reward: float = 0.0
     cost: float = 0.0
@@ -37,7 +37,7 @@ class _Interval:
 
 
 class EpisodeFeedback:
-    """Times are monotonic s for receipts, and s of header stamps for frames."""
+    """The feedback of episode after episode; receipts are timed by the monotonic clock, frames by their stamps, s."""
 
     def __init__(self, config: FeedbackConfig) -> None:
         self._config = config
@@ -50,16 +50,16 @@ class EpisodeFeedback:
         self._last_s = 0.0
         self.episode = -1
         self.ended_because = ""
-        """Of the last episode, in words."""
+        """Why the last episode ended, in words."""
 
     @property
     def running(self) -> bool:
-        """Whether an episode runs or is about to begin."""
+        """True while an episode runs or is about to begin."""
         return self._starting or self._first_s is not None
 
     # -- orders --------------------------------------------------------------------------------------
     def start(self, now_s: float, episode: int | None = None) -> str:
-        """Begin an episode with the next frame, by default the next in number; returns why not, or nothing."""
+        """Begin an episode with the next frame, by default the next number; return why not, or an empty text."""
         if self.running:
             return f"episode {self.episode} is still running"
         silent = self.silent(now_s)
@@ -73,14 +73,14 @@ class EpisodeFeedback:
         return ""
 
     def stop(self) -> str:
-        """End the episode with the next frame, neither as a success nor as a failure; returns why not, or nothing."""
+        """End the episode with the next frame, neither as success nor as failure; return why not, or an empty text."""
         if not self.running:
             return "no episode is running"
         self._stopping = True
         return ""
 
     def succeed(self) -> str:
-        """End it as a success: the operator says so."""
+        """End the episode as a success, as the operator says; return why not, or an empty text."""
         if self._first_s is None:
             return "no episode is running"
         self._interval.success = True
@@ -88,7 +88,10 @@ class EpisodeFeedback:
 
     # -- measurements --------------------------------------------------------------------------------
     def observe(self, index: int, holds: bool, now_s: float, distance: float = math.nan) -> None:
-        """A message for rule `index` of the configuration, and whether its condition holds by it."""
+        """Take in a message for rule `index` of the configuration, by which its condition `holds` or not.
+
+        `distance`, m, is that of a goal rule.
+        """
         rule = self._config.rules[index]
         came_true = holds and not self._holds[index]
         self._holds[index], self._heard_s[index] = holds, now_s
@@ -102,7 +105,7 @@ class EpisodeFeedback:
             interval.failed |= rule.ends and not rule.success
 
     def silent(self, now_s: float) -> list[str]:
-        """Topics of measured rules without a message for too long."""
+        """Return the topics of measured rules on which no message has come for too long."""
         return sorted(
             {
                 rule.topic
@@ -112,7 +115,7 @@ class EpisodeFeedback:
         )
 
     def frame(self, stamp_s: float, now_s: float) -> StepValues | None:
-        """The feedback of a camera frame; None outside of episodes, and for a frame that is not newer than the last."""
+        """Return the feedback of a frame; None outside of episodes, and for a frame not newer than the last one."""
         if self._starting:
             return self._begin(stamp_s)
         if self._first_s is None or stamp_s <= self._last_s:
@@ -142,7 +145,7 @@ class EpisodeFeedback:
         return StepValues(self.episode, True, 0.0, 0.0, False, False, False, self._distance)
 
     def _standing(self) -> _Interval:
-        """A new interval: cost and ends of rules that still hold begin with it."""
+        """Return a new interval, with cost and ends of the rules that still hold."""
         held = self._held()
         return _Interval(
             cost=max((rule.cost for rule in held), default=0.0),

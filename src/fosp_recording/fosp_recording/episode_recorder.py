@@ -1,13 +1,12 @@
-"""Serialised messages to rosbag2 MCAP folders, one per episode. No ROS node in here.
+"""Splits a stream of serialised messages into one bag per episode, without ROS.
 
-Feedback and frames of one moment arrive in any order. So the newest messages are remembered: an episode begins with the
-first message stamped at or after its first feedback, even if that came earlier; and after its last feedback the bag
-stays open for a moment, for what is stamped before it and comes later.
+Feedback and frames of one moment arrive in any order. The recorder therefore remembers the newest messages: an episode
+begins with the first message stamped at or after its first feedback, even if that message came earlier. After the last
+feedback the bag stays open for a moment, for messages that are stamped before it and come later.
 """
 
 from __future__ import annotations
 
-import shutil
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -16,25 +15,17 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
 from fosp_core.bag_types import typestore
+from fosp_core.bag_writer import BagWriter
 from fosp_core.errors import UserError
 
 EPISODE_PREFIX = "episode_"
 INCOMPLETE_PREFIX = "incomplete_"
 PARTIAL_FOLDER = ".partial"
 DISCARDED_FOLDER = ".discarded"
-"""Hidden, so that nothing is trained on what lies there; emptied by hand."""
+"""A hidden folder: nothing is trained on what lies there, and a person empties it."""
 MEMORY_NS = 500_000_000
 """How long messages are remembered for an episode that turns out to have begun."""
 GRACE_NS = 250_000_000
@@ -43,12 +34,12 @@ _FOREVER = QosTime(2**31 - 1, 2**32 - 1)
 
 
 class RecordingError(UserError):
-    """The disk does not take the recording; nothing more can be recorded here."""
+    """The disk refuses the recording, and the recorder takes no more messages."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A recorded topic: its resolved name, its type as 'package/msg/Name', and what its publisher offers."""
+    """A recorded topic: its resolved name, its type as 'package/msg/Name', and the QoS that its publishers offer."""
 
     name: str
     type: str
@@ -57,6 +48,7 @@ class Topic:
 
     @property
     def qos(self) -> Qos:
+        """The offered QoS as a bag lists it."""
         return Qos(
             QosHistory.KEEP_LAST,
             10,
@@ -72,17 +64,19 @@ class Topic:
 
 @dataclass(frozen=True)
 class Record:
-    """One serialised message: CDR bytes, when it was received and (from its header, else the same) stamped, ns."""
+    """One serialised message."""
 
     topic: Topic
     data: bytes
+    """CDR."""
     receipt_ns: int
     stamp_ns: int
+    """The stamp of its header; `receipt_ns` for a type without one."""
 
 
 @cache
 def has_header(message_type: str) -> bool:
-    """Whether messages of the type begin with a std_msgs/Header; UserError when the type is not known."""
+    """Return True if messages of the type begin with a std_msgs/Header; UserError when the type is not known."""
     try:
         fields = typestore().fielddefs[message_type][1]
     except KeyError:
@@ -91,67 +85,34 @@ def has_header(message_type: str) -> bool:
 
 
 def stamp_of(data: bytes, message_type: str, receipt_ns: int) -> int:
-    """Stamp, ns, in the header of a serialised message; `receipt_ns` when it has none."""
+    """Return the stamp, ns, in the header of a serialised message, or `receipt_ns` when it has none."""
     if not has_header(message_type) or len(data) < 12:
         return receipt_ns
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
     return int(seconds * 1_000_000_000 + nanoseconds)
 
 
-class EpisodeBag:
-    """One episode on its way to disk, in a folder that gets its name only when it is complete."""
+@dataclass
+class _OpenEpisode:
+    """The episode that is being recorded."""
 
-    def __init__(
-        self, out: Path, index: int, episode: int, topics: list[Topic], compress: bool, metadata: Mapping[str, str]
-    ) -> None:
-        self.index, self.episode = index, episode
-        self.messages = 0
-        self.end_ns: int | None = None
-        """Stamp of the last feedback, once it is known."""
-        self._out = out
-        self._partial = out / PARTIAL_FOLDER / f"{EPISODE_PREFIX}{index:06d}"
-        self._writer = Writer(self._partial, version=9, storage_plugin=StoragePlugin.MCAP)
-        if compress:
-            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        for key, value in {**metadata, "episode": str(episode)}.items():
-            self._writer.set_custom_data(key, value)
-        self._writer.open()
-        self._connections: dict[str, Connection] = {}
-        for topic in topics:
-            self._connect(topic)
+    bag: BagWriter
+    number: int
+    end_ns: int | None = None
+    """Stamp of its last feedback, once that has arrived."""
 
     def write(self, record: Record) -> None:
-        connection = self._connections.get(record.topic.name) or self._connect(record.topic)
-        self._writer.write(connection, record.receipt_ns, record.data)
-        self.messages += 1
-
-    def close(self) -> Path:
-        """Finish the bag and give it its name: episode_N, or incomplete_N when its last feedback never came."""
-        complete = self.end_ns is not None
-        self._writer.set_custom_data("complete", str(complete).lower())
-        self._writer.close()
-        target = self._out / f"{EPISODE_PREFIX if complete else INCOMPLETE_PREFIX}{self.index:06d}"
-        self._partial.rename(target)
-        return target
-
-    def abort(self) -> None:
-        """Give up: remove what has been written."""
-        self._writer.abort()
-        shutil.rmtree(self._partial, ignore_errors=True)
-
-    def _connect(self, topic: Topic) -> Connection:
-        connection = self._writer.add_connection(
-            topic.name, topic.type, typestore=typestore(), offered_qos_profiles=[topic.qos]
-        )
-        self._connections[topic.name] = connection
-        return connection
+        topic = record.topic
+        if topic.name not in self.bag.topics:
+            self.bag.add_topic(topic.name, topic.type, [topic.qos])
+        self.bag.write(topic.name, record.receipt_ns, record.data)
 
 
 class EpisodeRecorder:
-    """Splits a stream of serialised messages into one bag per episode.
+    """Writes `out`/episode_000000, episode_000001, ...; an episode without its last feedback becomes incomplete_N.
 
-    Every method raises RecordingError when the disk refuses; what was being written is then removed, and the recorder
-    takes no more.
+    Every method raises RecordingError when the disk refuses: the open bag is then removed, and the recorder takes no
+    more messages.
     """
 
     def __init__(
@@ -165,48 +126,51 @@ class EpisodeRecorder:
         """`metadata` is written into every bag."""
         self._out, self._topics, self._compress, self._log, self._metadata = out, topics, compress, log, metadata
         self._recent: deque[Record] = deque()
-        self._bag: EpisodeBag | None = None
+        self._open: _OpenEpisode | None = None
         self._finished: Path | None = None
         self.failed = False
         self._guard(self._prepare)
 
     @property
     def recording(self) -> bool:
-        """Whether an episode is open."""
-        return self._bag is not None
+        """True while an episode is open."""
+        return self._open is not None
 
     def add_topic(self, topic: Topic) -> None:
         """Record one more topic from now on."""
         self._topics.append(topic)
 
     def message(self, record: Record) -> None:
-        """A message of any recorded topic, feedback included (before `feedback` is told of it)."""
+        """Take in a message of any recorded topic; feedback comes here first, then to `feedback`."""
         if self.failed:
             return
         self._recent.append(record)
         while self._recent[0].receipt_ns < record.receipt_ns - MEMORY_NS:
             self._recent.popleft()
-        bag = self._bag
-        if bag is not None and (bag.end_ns is None or record.stamp_ns <= bag.end_ns):
-            self._guard(lambda: bag.write(record))
+        episode = self._open
+        if episode is not None and (episode.end_ns is None or record.stamp_ns <= episode.end_ns):
+            self._guard(lambda: episode.write(record))
 
     def feedback(self, stamp_ns: int, is_first: bool, is_last: bool, episode: int) -> None:
-        """An episode feedback has arrived (and been given to `message`)."""
+        """Begin or end an episode, as the feedback that was just given to `message` says."""
         if self.failed:
             return
         if is_first:
             self.close()
             self._guard(lambda: self._begin(stamp_ns, episode))
-        if is_last and self._bag is not None and self._bag.end_ns is None:
-            self._bag.end_ns = stamp_ns
+        if is_last and self._open is not None and self._open.end_ns is None:
+            self._open.end_ns = stamp_ns
 
     def tick(self, now_ns: int) -> None:
-        """Close the episode whose end lies far enough behind; call it a few times per second."""
-        if self._bag is not None and self._bag.end_ns is not None and now_ns > self._bag.end_ns + GRACE_NS:
+        """Close an episode that ended more than GRACE_NS ago; call this a few times per second."""
+        if self._open is not None and self._open.end_ns is not None and now_ns > self._open.end_ns + GRACE_NS:
             self.close()
 
     def discard(self) -> Path | None:
-        """Put the open episode aside, or else the one that was finished last; where it lies now, None without any."""
+        """Move the open episode, or else the last finished one, to DISCARDED_FOLDER.
+
+        Return its new folder, or None when there is no such episode.
+        """
         self.close()
         self._guard(self._put_aside)
         discarded, self._finished = self._finished, None
@@ -214,7 +178,7 @@ class EpisodeRecorder:
 
     def close(self) -> None:
         """Finish the open episode, if any."""
-        if self._bag is not None:
+        if self._open is not None:
             self._guard(self._finish)
 
     def _prepare(self) -> None:
@@ -232,17 +196,24 @@ class EpisodeRecorder:
         self._next = max(taken, default=-1) + 1
 
     def _begin(self, stamp_ns: int, episode: int) -> None:
-        self._bag = EpisodeBag(self._out, self._next, episode, self._topics, self._compress, self._metadata)
+        bag = BagWriter(self._out / PARTIAL_FOLDER / f"{EPISODE_PREFIX}{self._next:06d}", self._compress)
+        self._open = _OpenEpisode(bag, self._next)
         self._next += 1
+        bag.note({**self._metadata, "episode": str(episode)})
+        for topic in self._topics:
+            bag.add_topic(topic.name, topic.type, [topic.qos])
         for record in self._recent:
             if record.stamp_ns >= stamp_ns:
-                self._bag.write(record)
+                self._open.write(record)
 
     def _finish(self) -> None:
-        assert self._bag is not None
-        self._finished, messages = self._bag.close(), self._bag.messages
-        self._bag = None
-        self._log(f"{self._finished}: {messages} messages")
+        assert self._open is not None
+        bag, complete = self._open.bag, self._open.end_ns is not None
+        bag.note({"complete": str(complete).lower()})
+        folder = self._out / f"{EPISODE_PREFIX if complete else INCOMPLETE_PREFIX}{self._open.number:06d}"
+        bag.finish(folder)
+        self._finished, self._open = folder, None
+        self._log(f"{folder}: {bag.messages} messages")
 
     def _put_aside(self) -> None:
         if self._finished is None:
@@ -253,14 +224,14 @@ class EpisodeRecorder:
         self._log(f"discarded: {self._finished}")
 
     def _guard(self, action: Callable[[], object]) -> None:
-        """Run `action`; on a disk error give up for good."""
+        """Run `action`; on a disk error remove the open bag and raise RecordingError."""
         try:
             action()
         except OSError as error:
             self.failed = True
-            bag, self._bag = self._bag, None
-            if bag is not None:
-                bag.abort()
+            episode, self._open = self._open, None
+            if episode is not None:
+                episode.bag.abort()
             raise RecordingError(
                 f"recording stopped: {error.strerror or error} ({self._out}); "
                 "free space or choose another folder, then activate the recorder again"

@@ -1,4 +1,4 @@
-"""fosp/feedback on a robot: reward, cost, success and episode ends by configured rules, one for each camera frame."""
+"""Publishes fosp/feedback on a robot: for each camera frame reward, cost, success and episode ends, by rules."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from fosp_recording.recorded_topics import frame_topic
 class FeedbackNode(ManagedNode):
     """Publishes fosp/feedback from the start of an episode to its end.
 
-    Parameters: `rules` (file, see feedback_rules.FeedbackConfig), `robot` (robot configuration). The moments of frames
-    are those of the camera_info beside the robot's first camera. Services: fosp/reset_episode (start an episode, as a
+    Parameters: `rules` (file, see feedback_rules.FeedbackConfig), `robot` (robot configuration file). The camera_info
+    of the robot's first camera gives the stamps of the frames. Services: fosp/reset_episode (starts an episode, as a
     simulator does), ~/stop, ~/success (std_srvs/Trigger).
     """
 
@@ -78,7 +78,7 @@ class FeedbackNode(ManagedNode):
 
     # -- measurements --------------------------------------------------------------------------------
     def _reader(self, index: int, rule: Any) -> tuple[Any, Callable[[Any], None]]:
-        """Message type of a rule's topic, and what to do with its messages."""
+        """Return the message type of a rule's topic, and the callback of its messages."""
         if isinstance(rule, GoalRule):
             return (PoseStamped if rule.type == "PoseStamped" else Odometry), lambda m: self._on_pose(index, rule, m)
         message_type, holds = _CONDITIONS[type(rule)]

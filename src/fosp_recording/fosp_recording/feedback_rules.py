@@ -1,7 +1,7 @@
-"""Rules that turn what a robot measures into reward, cost, success and episode ends. Pure: numbers in, numbers out.
+"""Rules that turn a robot's measurements into reward, cost, success and episode ends. Pure: numbers in, numbers out.
 
-A rule names a topic, a condition on its messages, and what follows while the condition holds: a `cost` (a violation), a
-`reward` once when it comes true, `success`, `ends`. config/feedback/NAME.yaml is a list of them.
+A rule names a topic, a condition on its messages, and the effect of the condition: a `cost` while it holds (a
+violation), a `reward` once when it comes true, `success`, `ends`. config/feedback/NAME.yaml is a list of rules.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from fosp_core.specs import Spec, parse_spec, read_yaml
 
 
 class Rule(Spec):
-    """What all rules have; a rule without any effect is refused."""
+    """The keys of every rule; a rule without any effect is refused."""
 
     topic: str = Field(min_length=1)
     cost: float = Field(0.0, ge=0)
-    """Of each frame while the condition holds; above 0 is a violation."""
+    """Cost of each frame while the condition holds; above 0 it is a violation."""
     reward: float = 0.0
-    """Once, when the condition comes true."""
+    """Reward given once, when the condition comes true."""
     success: bool = False
-    """The goal has been reached; ends the episode."""
+    """The condition ends the episode as a success: the goal has been reached."""
     ends: bool = False
-    """Ends the episode as a failure."""
+    """The condition ends the episode as a failure."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Rule:
@@ -39,13 +39,14 @@ class Rule(Spec):
 
 
 class MeasuredRule(Rule):
-    """On a stream that never pauses: when it does, nobody knows whether the rule holds, and the episode is cut off."""
+    """A rule on a stream that never pauses: if it does, the rule cannot be judged, and the episode is cut off."""
 
     stale_s: float = Field(0.5, gt=0, le=10)
+    """Longest pause between two messages, s."""
 
 
 class EffortRule(MeasuredRule):
-    """sensor_msgs/JointState: the effort of any of `joints` (empty: of all) is above `above`, Nm or N."""
+    """Holds while the effort of any of `joints` (empty: of all) is above `above`, Nm or N; sensor_msgs/JointState."""
 
     kind: Literal["effort"]
     message_type: ClassVar[str] = "sensor_msgs/msg/JointState"
@@ -53,13 +54,16 @@ class EffortRule(MeasuredRule):
     joints: tuple[str, ...] = ()
 
     def holds(self, efforts: Mapping[str, float]) -> bool:
-        """`efforts` by joint. A joint that is missing or not finite counts as above: it cannot be judged."""
+        """Return True if an effort is too high; one that is missing or not finite counts, for it cannot be judged.
+
+        `efforts` maps joint to effort.
+        """
         watched = self.joints or tuple(efforts)
         return not watched or not all(abs(efforts.get(joint, math.nan)) <= self.above for joint in watched)
 
 
 class WrenchRule(MeasuredRule):
-    """geometry_msgs/WrenchStamped: the force is above `force_n`, or the torque above `torque_nm`."""
+    """Holds while the force is above `force_n`, or the torque above `torque_nm`; geometry_msgs/WrenchStamped."""
 
     kind: Literal["wrench"]
     message_type: ClassVar[str] = "geometry_msgs/msg/WrenchStamped"
@@ -67,13 +71,13 @@ class WrenchRule(MeasuredRule):
     torque_nm: float | None = Field(None, gt=0)
 
     def holds(self, force: Sequence[float], torque: Sequence[float]) -> bool:
-        """`force` (3,) N and `torque` (3,) Nm; what is not finite counts as too much."""
+        """Return True if `force` (3,) N or `torque` (3,) Nm is too strong; a value that is not finite counts."""
         too_strong = not math.hypot(*force) <= self.force_n
         return too_strong or (self.torque_nm is not None and not math.hypot(*torque) <= self.torque_nm)
 
 
 class GoalRule(MeasuredRule):
-    """geometry_msgs/PoseStamped or nav_msgs/Odometry: the position is within `within_m` of `goal`.
+    """Holds while the position is within `within_m` of `goal`; geometry_msgs/PoseStamped or nav_msgs/Odometry.
 
     `progress_reward` is given per metre that the distance shrinks, and taken per metre that it grows.
     """
@@ -89,7 +93,7 @@ class GoalRule(MeasuredRule):
         return "geometry_msgs/msg/PoseStamped" if self.type == "PoseStamped" else "nav_msgs/msg/Odometry"
 
     def distance(self, position: Sequence[float]) -> float:
-        """m; NaN for a position that is not finite."""
+        """Return the distance to the goal, m; NaN for a position that is not finite."""
         return math.dist(position, self.goal) if all(map(math.isfinite, position)) else math.nan
 
     def holds(self, position: Sequence[float]) -> bool:
@@ -97,7 +101,7 @@ class GoalRule(MeasuredRule):
 
 
 class DepthRule(MeasuredRule):
-    """sensor_msgs/Image (16UC1 in mm): at least `share` of the pixels that are known are closer than `closer_m`."""
+    """Holds while at least `share` of the known pixels are closer than `closer_m`; sensor_msgs/Image, 16UC1 in mm."""
 
     kind: Literal["depth"]
     message_type: ClassVar[str] = "sensor_msgs/msg/Image"
@@ -105,26 +109,29 @@ class DepthRule(MeasuredRule):
     share: float = Field(0.01, gt=0, le=1)
 
     def holds(self, depth: NDArray[np.uint16]) -> bool:
-        """`depth` (H, W) mm, 0 where unknown. An image that knows nothing counts as close: a lens that is covered."""
+        """Return True if `depth`, (H, W) mm, 0 where unknown, is close; without known pixels it is: a covered lens."""
         known = depth[depth > 0]
         return not len(known) or bool((known < self.closer_m * 1e3).mean() >= self.share)
 
 
 class ScanRule(MeasuredRule):
-    """sensor_msgs/LaserScan: the nearest echo is closer than `closer_m`."""
+    """Holds while the nearest echo is closer than `closer_m`; sensor_msgs/LaserScan."""
 
     kind: Literal["scan"]
     message_type: ClassVar[str] = "sensor_msgs/msg/LaserScan"
     closer_m: float = Field(gt=0)
 
     def holds(self, ranges: NDArray[np.floating], least: float) -> bool:
-        """`ranges` (n,) m; below `least` (range_min) and NaN are no measurement, infinity is free."""
+        """Return True if any of `ranges`, (n,) m, is too close.
+
+        Ranges below `least` (range_min) and NaN are no measurements; infinity means that the way is free.
+        """
         measured = ranges[ranges >= least]
         return bool(len(measured) and measured.min() < self.closer_m)
 
 
 class BumperRule(Rule):
-    """std_msgs/Bool: true while pressed; such sources often speak only when that changes."""
+    """Holds while the message is true: pressed; std_msgs/Bool. Its source may speak only when that changes."""
 
     kind: Literal["bumper"]
 
@@ -133,11 +140,12 @@ class BumperRule(Rule):
 
 
 class ButtonRule(Rule):
-    """sensor_msgs/Joy: a button of the operator's gamepad, by its number."""
+    """Holds while a button of the operator's gamepad is pressed; sensor_msgs/Joy."""
 
     kind: Literal["button"]
     topic: str = "joy"
     button: int = Field(ge=0)
+    """Index of the button in the message."""
 
     def holds(self, buttons: Sequence[int]) -> bool:
         return self.button < len(buttons) and buttons[self.button] != 0
@@ -151,13 +159,14 @@ class FeedbackConfig(Spec):
     """config/feedback/NAME.yaml: the rules of a task, and how long an episode may last."""
 
     time_limit_s: float = Field(gt=0)
+    """Length of an episode after which it is cut off, s."""
     time_penalty: float = Field(0.2, ge=0)
-    """Taken from the reward per second."""
+    """Reward that is taken per second."""
     rules: tuple[Annotated[AnyRule, Field(discriminator="kind")], ...] = Field(min_length=1)
 
     @property
     def measured(self) -> tuple[AnyMeasuredRule, ...]:
-        """The rules whose topics never pause: no episode begins without them."""
+        """Rules whose topics never pause: no episode begins without these topics."""
         return tuple(rule for rule in self.rules if isinstance(rule, MeasuredRule))
 
     @model_validator(mode="after")
@@ -168,5 +177,5 @@ class FeedbackConfig(Spec):
 
 
 def read_feedback_config(path: Path) -> FeedbackConfig:
-    """UserError, in one line, for a file that is missing or malformed."""
+    """Read a file of rules; UserError, in one line, when it is missing or malformed."""
     return parse_spec(FeedbackConfig, read_yaml(path), str(path))

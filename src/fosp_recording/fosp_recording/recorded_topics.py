@@ -1,36 +1,70 @@
-"""Which topics of a robot a bag must hold: for recorder_node, for `ros2 bag record`, and for a security policy."""
+"""The topics that are recorded: in the bag of each episode, in the black box, or in both.
+
+TOPICS is the one place where a topic of the graph is added to a recording; topics that the robot file names are in
+`robot_topics` and `camera_topics`. The recorder, the black box, `fosp bags topics` and the security policies read them.
+"""
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
 from fosp_core import topics
+from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
 
 
-def default_topics(robot: RobotConfig) -> dict[str, str]:
-    """What the learner reads, and what explains an episode afterwards: relative topic -> type."""
-    recorded = {
-        **camera_topics(robot),
+@dataclass(frozen=True)
+class RecordedTopic:
+    """A topic of the graph, by its relative name and its type 'package/msg/Name'."""
+
+    name: str
+    type: str
+    in_episodes: bool = True
+    in_black_box: bool = True
+
+
+TOPICS = (
+    RecordedTopic(topics.LATENT, "fosp_msgs/msg/Latent"),
+    RecordedTopic(topics.PROPOSAL, "fosp_msgs/msg/ActionProposal"),
+    RecordedTopic(topics.VERDICT, "fosp_msgs/msg/SafetyVerdict"),
+    RecordedTopic(topics.FEEDBACK, "fosp_msgs/msg/StepFeedback", in_black_box=False),
+    RecordedTopic(topics.MARK, "std_msgs/msg/String", in_black_box=False),
+    RecordedTopic(topics.SAFETY_EVENT, "fosp_msgs/msg/SafetyEvent", in_episodes=False),
+    RecordedTopic(topics.HEARTBEAT, "fosp_msgs/msg/Heartbeat", in_episodes=False),
+    RecordedTopic(topics.DIAGNOSTICS, "diagnostic_msgs/msg/DiagnosticArray", in_episodes=False),
+)
+
+
+def episode_topics(robot: RobotConfig) -> dict[str, str]:
+    """Return what the learner reads, and what explains an episode afterwards: relative topic -> type."""
+    graph = {topic.name: topic.type for topic in TOPICS if topic.in_episodes}
+    return {**camera_topics(robot), **robot_topics(robot), **graph}
+
+
+def black_box_topics(robot: RobotConfig) -> dict[str, str]:
+    """Return what explains a stop, but for the images: relative topic -> type."""
+    found = {topic.name: topic.type for topic in TOPICS if topic.in_black_box} | robot_topics(robot)
+    return {**found, robot.estop_topic: "std_msgs/msg/Bool"} if robot.estop_topic else found
+
+
+def robot_topics(robot: RobotConfig) -> dict[str, str]:
+    """Return the topics of command, state and, where the robot file names it, pose: topic -> type."""
+    states = {"JointState": "sensor_msgs/msg/JointState", "Odometry": "nav_msgs/msg/Odometry"}
+    found = {
         robot.command_topic: f"geometry_msgs/msg/{robot.command_type}",
-        robot.state_topic: {"JointState": "sensor_msgs/msg/JointState", "Odometry": "nav_msgs/msg/Odometry"}[
-            robot.state_type
-        ],
-        topics.LATENT: "fosp_msgs/msg/Latent",
-        topics.PROPOSAL: "fosp_msgs/msg/ActionProposal",
-        topics.VERDICT: "fosp_msgs/msg/SafetyVerdict",
-        topics.MARK: "std_msgs/msg/String",
+        robot.state_topic: states[robot.state_type],
     }
-    if robot.pose_topic:
-        recorded[robot.pose_topic] = "geometry_msgs/msg/PoseStamped"
-    return recorded
+    return {**found, robot.pose_topic: "geometry_msgs/msg/PoseStamped"} if robot.pose_topic else found
 
 
 def camera_topics(robot: RobotConfig) -> dict[str, str]:
-    """Topics of the robot's cameras -> type: those of camera_node, or where its drivers publish the same."""
-    found = {}
+    """Return the topics of the robot's cameras, of camera_node or where its drivers publish the same: topic -> type."""
+    found: dict[str, str] = {}
     for camera in robot.cameras:
         image = topics.of_camera(topics.COLOR_IMAGE, camera.name)
-        kind = "CompressedImage" if robot.is_compressed(image) else "Image"
-        found[robot.image_topic(image)] = f"sensor_msgs/msg/{kind}"
+        found |= image_source(robot, image)
         found[info_beside(robot.image_topic(image))] = "sensor_msgs/msg/CameraInfo"
         if camera.depth:
             found[topics.of_camera(topics.DEPTH_IMAGE, camera.name)] = "sensor_msgs/msg/Image"
@@ -38,21 +72,31 @@ def camera_topics(robot: RobotConfig) -> dict[str, str]:
     return found
 
 
-def all_topics(robot: RobotConfig) -> list[str]:
-    """Relative names, feedback included, for a recorder other than ours."""
-    return [*default_topics(robot), topics.FEEDBACK]
-
-
-def frame_topic(robot: RobotConfig) -> str:
-    """The camera_info beside the images of the first camera: one small message for each frame, with its stamp."""
-    return info_beside(robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, robot.cameras[0].name)))
+def image_source(robot: RobotConfig, image: str) -> dict[str, str]:
+    """Return where the images of `image`, named as in a bundle, come from: one topic -> its type."""
+    kind = "CompressedImage" if robot.is_compressed(image) else "Image"
+    return {robot.image_topic(image): f"sensor_msgs/msg/{kind}"}
 
 
 def image_topics(robot: RobotConfig) -> dict[str, str]:
-    """Those of them that are images -> type: colour, and depth where a camera gives it."""
+    """Return those of `camera_topics` that are images: colour, and depth where a camera gives it; topic -> type."""
     return {topic: kind for topic, kind in camera_topics(robot).items() if not kind.endswith("CameraInfo")}
 
 
+def frame_topic(robot: RobotConfig) -> str:
+    """Return the camera_info of the first camera: one small message for each frame, with its stamp."""
+    return info_beside(robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, robot.cameras[0].name)))
+
+
 def info_beside(image: str) -> str:
-    """The camera_info that belongs to the images of the topic `image`."""
+    """Return the topic of the camera_info that belongs to the images of the topic `image`."""
     return f"{image.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+
+
+def message_class(message_type: str) -> Any:
+    """Return the class of 'package/msg/Name'; UserError when its package is not installed."""
+    package, _, name = message_type.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError):
+        raise UserError(f"message type {message_type} is not installed here") from None

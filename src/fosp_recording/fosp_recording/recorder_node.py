@@ -1,13 +1,14 @@
-"""Records the graph: serialised messages as they come, into one rosbag2 MCAP folder per episode (episode_recorder)."""
+"""The recorder of the graph: it writes serialised messages as they come into one bag per episode."""
 
 from __future__ import annotations
 
-import importlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
@@ -21,7 +22,7 @@ from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
 from fosp_recording.episode_recorder import EpisodeRecorder, Record, Topic, has_header, stamp_of
-from fosp_recording.recorded_topics import default_topics
+from fosp_recording.recorded_topics import TOPICS, episode_topics, message_class
 
 DISCOVERY_PERIOD_S = 0.2
 FEEDBACK_PATIENCE_S = 3.0
@@ -35,87 +36,97 @@ class Wanted:
     type: str
 
 
-class RecorderNode(ManagedNode):
-    """Writes `out`/episode_000000, episode_000001, ... while active; episodes are split by fosp/feedback.
+class GraphRecorder:
+    """Subscribes `node` to the topics of the graph, and writes one bag per episode while it records.
 
-    Parameters: `out` (folder), `robot` (robot configuration file: gives the default topics), `topics` (instead of the
-    default: names, each optionally with ':package/msg/Type'; a type that is not given is taken from the graph),
-    `compress` (zstd), `task` (noted in each bag). Feedback is always recorded. A disk that refuses gives one error and
-    ends the recording, nothing else. An episode without an end (the node is deactivated, the scene is reset) is kept as
-    incomplete_N. Service ~/discard (std_srvs/Trigger) puts the running episode aside, or else the last one, into
-    `out`/.discarded.
+    It declares these parameters of the node: `out` (folder of the bags), `robot` (robot configuration file, which gives
+    the default topics), `topics` (instead of the default: names, each optionally with ':package/msg/Type'; a type that
+    is not given is taken from the graph; feedback is always recorded), `compress` (zstd), `task` (noted in each bag).
+    The service ~/discard (std_srvs/Trigger) moves the running episode, or else the last one, to `out`/.discarded. A
+    disk that refuses ends the recording with one error; everything else goes on.
     """
 
-    def __init__(self, name: str = "recorder_node", beats: bool = True) -> None:
-        super().__init__(name, beats)
-        self.declare_parameter("out", "")
-        self.declare_parameter("robot", "")
-        self.declare_parameter("task", "")
-        self.declare_parameter("topics", [""])
-        self.declare_parameter("compress", True)
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        for name in ("out", "robot", "task"):
+            node.declare_parameter(name, "")
+        node.declare_parameter("topics", [""])
+        node.declare_parameter("compress", True)
         self._recorder: EpisodeRecorder | None = None
-        self._subscriptions_made: list[Any] = []
-        self._timers_made: list[Any] = []
-        self.create_service(Trigger, "~/discard", self._on_discard)
+        self._recording = False
+        self._subscriptions: list[Any] = []
+        self._timers: list[Any] = []
+        node.create_service(Trigger, "~/discard", self._on_discard)
 
-    def configure(self) -> None:
-        self._out = path_parameter(self, "out")
+    def open(self, out: Path) -> None:
+        """Find out what to record into `out`, and begin to subscribe; UserError for a wrong parameter or folder."""
+        self._out = out
         self._missing = self._wanted()
-        self._open_recorder(self._out)
-        self._timers_made = [self.create_timer(DISCOVERY_PERIOD_S, self._tick)]
+        self._open_recorder()
+        self._timers = [self._node.create_timer(DISCOVERY_PERIOD_S, self._tick)]
         self._discover()
 
-    def activate(self) -> None:
+    def start(self) -> None:
+        """Record from now on; when this returns, feedback is heard, unless nobody publishes it yet."""
         if self._recorder is None or self._recorder.failed:
-            self._open_recorder(self._out)
+            self._open_recorder()
         self._await_feedback()
+        self._recording = True
 
-    def deactivate(self) -> None:
+    def stop(self) -> None:
+        """Record no more; an episode that is open becomes incomplete_N."""
+        self._recording = False
         if self._recorder is not None:
             self._recorder.close()
 
-    def cleanup(self) -> None:
-        for timer in self._timers_made:
-            self.destroy_timer(timer)
-        for subscription in self._subscriptions_made:
-            self.destroy_subscription(subscription)
-        self._timers_made, self._subscriptions_made, self._recorder = [], [], None
+    def close(self) -> None:
+        """Unsubscribe; `open` may follow."""
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._timers, self._subscriptions, self._recorder = [], [], None
 
-    def _await_feedback(self) -> None:
-        """Active means ready for an episode: give its publisher a moment to be discovered."""
-        deadline = time.monotonic() + FEEDBACK_PATIENCE_S
-        while any(wanted.name == self._feedback_topic for wanted in self._missing):
-            if time.monotonic() > deadline:
-                self.get_logger().warning(f"nobody publishes {self._feedback_topic} yet: no episode begins without it")
-                return
-            time.sleep(0.02)
-            self._discover()
-
-    def _open_recorder(self, out: Path) -> None:
-        compress, robot = bool(self.get_parameter("compress").value), str(self.get_parameter("robot").value)
+    def _open_recorder(self) -> None:
+        compress, robot = bool(self._parameter("compress")), str(self._parameter("robot"))
         metadata = {"robot": read_robot(Path(robot)).name} if robot else {}
-        if task := str(self.get_parameter("task").value):
+        if task := str(self._parameter("task")):
             metadata["task"] = task
-        self._recorder = EpisodeRecorder(out, list(self._recorded), compress, self.get_logger().info, metadata)
+        log = self._node.get_logger().info
+        self._recorder = EpisodeRecorder(self._out, list(self._recorded), compress, log, metadata)
+
+    def _parameter(self, name: str) -> Any:
+        return self._node.get_parameter(name).value
 
     # -- which topics --------------------------------------------------------------------------------
     def _wanted(self) -> list[Wanted]:
         self._recorded: list[Topic] = []
-        given = [entry for entry in self.get_parameter("topics").value if entry]
+        given = [entry for entry in self._parameter("topics") if entry]
         if given:
-            pairs = dict(entry.partition(":")[::2] for entry in given)
+            feedback = next(topic for topic in TOPICS if topic.name == topics.FEEDBACK)
+            pairs = {**dict(entry.partition(":")[::2] for entry in given), feedback.name: feedback.type}
         else:
-            pairs = default_topics(read_robot(path_parameter(self, "robot")))
-        pairs[topics.FEEDBACK] = "fosp_msgs/msg/StepFeedback"
+            pairs = episode_topics(read_robot(path_parameter(self._node, "robot")))
         for message_type in filter(None, pairs.values()):
             has_header(message_type)  # refuses a type that cannot be recorded
-        self._feedback_topic = self.resolve_topic_name(topics.FEEDBACK)
-        return [Wanted(self.resolve_topic_name(name), message_type) for name, message_type in pairs.items()]
+        self._feedback_topic = self._node.resolve_topic_name(topics.FEEDBACK)
+        return [Wanted(self._node.resolve_topic_name(name), message_type) for name, message_type in pairs.items()]
+
+    def _await_feedback(self) -> None:
+        """Give the publisher of feedback a moment to be discovered: who starts a recording may begin an episode."""
+        deadline = time.monotonic() + FEEDBACK_PATIENCE_S
+        while any(wanted.name == self._feedback_topic for wanted in self._missing):
+            if time.monotonic() > deadline:
+                text = f"nobody publishes {self._feedback_topic} yet: no episode begins without it"
+                self._node.get_logger().warning(text)
+                return
+            time.sleep(0.02)
+            self._discover()
 
     def _discover(self) -> None:
         """Subscribe to the wanted topics that have a publisher by now, with the reliability that it offers."""
         for wanted in list(self._missing):
-            publishers = self.get_publishers_info_by_topic(wanted.name)
+            publishers = self._node.get_publishers_info_by_topic(wanted.name)
             publishers = [p for p in publishers if not wanted.type or p.topic_type == wanted.type]
             if not publishers:
                 continue
@@ -129,7 +140,7 @@ class RecorderNode(ManagedNode):
             try:
                 self._subscribe(topic)
             except UserError as error:
-                self.get_logger().error(f"{topic.name} is not recorded: {error}")
+                self._node.get_logger().error(f"{topic.name} is not recorded: {error}")
 
     def _subscribe(self, topic: Topic) -> None:
         assert self._recorder is not None
@@ -137,18 +148,18 @@ class RecorderNode(ManagedNode):
         profile = qos.RECORD if topic.reliable else qos.RECORD_BEST_EFFORT
 
         def receive(data: bytes) -> None:
-            self._on_message(topic, data)
+            if self._recording:
+                self._logged(lambda: self._on_message(topic, data))
 
-        self._subscriptions_made.append(
-            self.create_subscription(message_class(topic.type), topic.name, self._gated(receive), profile, raw=True)
-        )
+        kind = message_class(topic.type)
+        self._subscriptions.append(self._node.create_subscription(kind, topic.name, receive, profile, raw=True))
         self._recorded.append(topic)
         self._recorder.add_topic(topic)
 
     # -- messages ------------------------------------------------------------------------------------
     def _on_message(self, topic: Topic, data: bytes) -> None:
         assert self._recorder is not None
-        receipt_ns = self.get_clock().now().nanoseconds
+        receipt_ns = self._node.get_clock().now().nanoseconds
         self._recorder.message(Record(topic, data, receipt_ns, stamp_of(data, topic.type, receipt_ns)))
         if topic.name == self._feedback_topic:
             feedback = deserialize_message(data, StepFeedback)
@@ -158,7 +169,7 @@ class RecorderNode(ManagedNode):
 
     def _on_discard(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
-            discarded = self._recorder.discard() if self._recorder is not None and self.is_active else None
+            discarded = self._recorder.discard() if self._recorder is not None and self._recording else None
         except UserError as error:
             response.message = str(error)
             return response
@@ -169,20 +180,36 @@ class RecorderNode(ManagedNode):
     def _tick(self) -> None:
         if self._missing:
             self._discover()
-        if self._recorder is not None and self.is_active:
-            try:
-                self._recorder.tick(self.get_clock().now().nanoseconds)
-            except UserError as error:
-                self.get_logger().error(str(error))
+        recorder = self._recorder
+        if recorder is not None and self._recording:
+            self._logged(lambda: recorder.tick(self._node.get_clock().now().nanoseconds))
+
+    def _logged(self, action: Callable[[], None]) -> None:
+        """Run `action`; log a UserError, at most once per second."""
+        try:
+            action()
+        except UserError as error:
+            self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
 
 
-def message_class(message_type: str) -> Any:
-    """The class of 'package/msg/Name'; UserError when its package is not installed."""
-    package, _, name = message_type.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError):
-        raise UserError(f"message type {message_type} is not installed here") from None
+class RecorderNode(ManagedNode):
+    """A managed node that records while it is active; parameters and service are those of its GraphRecorder."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder_node")
+        self._recorder = GraphRecorder(self)
+
+    def configure(self) -> None:
+        self._recorder.open(path_parameter(self, "out"))
+
+    def activate(self) -> None:
+        self._recorder.start()
+
+    def deactivate(self) -> None:
+        self._recorder.stop()
+
+    def cleanup(self) -> None:
+        self._recorder.close()
 
 
 def main() -> None:

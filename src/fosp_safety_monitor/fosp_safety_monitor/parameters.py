@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from fosp_core.clock import HEARTBEAT_GAP_BOUNDS_S, HEARTBEAT_GAP_S
 from fosp_core.errors import UserError
 
 SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
@@ -126,7 +127,10 @@ class MonitorParameters:
         0.01, 1e-4, 0.2, "", "STOP when the pixels' standard deviation (of 1) is smaller: a covered lens.", "larger"
     )
     heartbeat_gap_s: float = _parameter(
-        0.5, 0.2, 5.0, "s", "LATCH when a node of the graph comes back after a silence of this length."
+        HEARTBEAT_GAP_S,
+        *HEARTBEAT_GAP_BOUNDS_S,
+        "s",
+        "LATCH when a node of the graph comes back after a silence of this length.",
     )
 
     def __post_init__(self) -> None:

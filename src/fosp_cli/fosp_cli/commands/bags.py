@@ -95,10 +95,10 @@ def topics(
     """Print the topics that `ros2 bag record` has to record for this robot, on one line."""
     from fosp_bringup.paths import robot_path
     from fosp_core.specs import read_robot
-    from fosp_recording.recorded_topics import all_topics
+    from fosp_recording.recorded_topics import episode_topics
 
     prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
-    names = all_topics(read_robot(robot_path(robot)))
+    names = episode_topics(read_robot(robot_path(robot)))
     print(" ".join(name if name.startswith("/") else prefix + name for name in names))
     return 0
 

@@ -24,7 +24,7 @@ from fosp_core.ros.image_message import rgb_view
 from fosp_core.ros.lifecycle import events_executor
 from fosp_msgs.msg import StepFeedback
 from fosp_recording.episode_recorder import has_header, stamp_of
-from fosp_recording.recorder_node import message_class
+from fosp_recording.recorded_topics import message_class
 
 RATE_WINDOW_S = 2.0
 CAMERA_STATUS = ": camera"

@@ -35,7 +35,7 @@ from fosp_core import topics
 from fosp_core.specs import RobotConfig
 from fosp_recording.episode_recorder import EPISODE_PREFIX
 from fosp_recording.feedback_rules import AnyMeasuredRule, BumperRule, ButtonRule, FeedbackConfig, GoalRule
-from fosp_recording.recorded_topics import camera_topics, default_topics, frame_topic, image_topics, info_beside
+from fosp_recording.recorded_topics import camera_topics, episode_topics, frame_topic, image_topics, info_beside
 
 OBSERVE_S = 3.0
 ACTIVE_TIMEOUT_S = 60.0
@@ -102,7 +102,7 @@ def record(session: Session, write: Callable[[str], None] = lambda line: print(l
 def watched(session: Session) -> dict[str, str]:
     """Topics to listen to all the time, with types; of a camera its camera_info, which is small."""
     robot = session.robot
-    recorded = default_topics(robot)
+    recorded = episode_topics(robot)
     names = [frame_topic(robot), robot.state_topic, robot.command_topic]
     names += [robot.pose_topic] if robot.pose_topic else []
     names += camera_infos(robot)

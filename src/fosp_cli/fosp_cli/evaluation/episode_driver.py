@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 
 from geometry_msgs.msg import TwistStamped
-from lifecycle_msgs.msg import State
-from lifecycle_msgs.srv import GetState
 from std_srvs.srv import Trigger
 
 from fosp_cli.evaluation.episode_log import EpisodeLog, FeedbackEvent, Step, VerdictEvent
@@ -61,9 +59,10 @@ class EpisodeDriver(GraphClient):
             self._require_recording(recorder, until, alive)
 
     def _require_recording(self, recorder: str, until: float, alive: Callable[[], bool]) -> None:
+        """Wait until it hears the feedback, without which no episode is recorded."""
         while time.monotonic() < until and alive():
-            answer = self.call(GetState, f"{recorder}/get_state", GetState.Request(), 2.0)
-            if answer is not None and answer.current_state.id == State.PRIMARY_STATE_ACTIVE:
+            listeners = self.node.get_subscriptions_info_by_topic(self.node.resolve_topic_name(topics.FEEDBACK))
+            if any(listener.node_name == recorder for listener in listeners):
                 return
             self.spin(0.1)
         raise RunFailed(f"{recorder} does not record; its log says why")

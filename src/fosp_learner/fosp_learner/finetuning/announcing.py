@@ -1,4 +1,4 @@
-"""Which bundle of a run is to be on offer, and what the robot made of it: the learner node without ROS."""
+"""Decides which bundle of a run is announced, and notes what the robot makes of it: the learner node without ROS."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from fosp_learner.finetuning.lineage import Event, Lineage
+from fosp_learner.finetuning.lineage import Lineage, LineageEvent
 
 RETRY_S = 5.0
-"""A bundle that was refused only because a stop was latched is offered again after so long."""
+"""Time after which a bundle that was refused only because a stop was latched is offered again."""
 
 
-class Answer(Enum):
-    """What the encoder says of a bundle (fosp_msgs/ModelStatus)."""
+class ModelState(Enum):
+    """The state of an announced bundle on the robot, as the encoder reports it (fosp_msgs/ModelStatus)."""
 
     REFUSED = "refused"
     TRIAL = "trial"
@@ -39,7 +39,7 @@ class Announcer:
         self._retry_s: float | None = None
 
     def next_offer(self, now_s: float) -> Offered | None:
-        """What is to be announced now; None while nothing is new. What was announced before a restart is again."""
+        """Return the bundle to announce now, or None while nothing is new; after a restart it is announced again."""
         newest = self._newest()
         if newest is None:
             return None
@@ -52,29 +52,29 @@ class Announcer:
         self._offered, self._retry_s = newest, None
         return newest
 
-    def answered(self, model_id: str, answer: Answer, detail: str, now_s: float) -> None:
-        """The encoder's status. What it says twice, or of bundles of other learners, is not written down."""
+    def state_changed(self, model_id: str, state: ModelState, detail: str, now_s: float) -> None:
+        """Write the state of a bundle of this run to the lineage, unless it is there already."""
         mine = {event.id for event in self._lineage.events() if event.event == "candidate"}
         if model_id not in mine:
             return
-        if answer is Answer.REFUSED and "latched" in detail:
+        if state is ModelState.REFUSED and "latched" in detail:
             self._retry_s = now_s + RETRY_S
             return
         told = [e for e in self._lineage.events() if e.id == model_id and e.event not in ("candidate", "announced")]
-        if not told or told[-1].event != answer.value:
-            self._lineage.append(answer.value, model_id, **({"reason": detail} if detail else {}))
+        if not told or told[-1].event != state.value:
+            self._lineage.append(state.value, model_id, **({"reason": detail} if detail else {}))
 
     def _newest(self) -> Offered | None:
-        """The bundle that is meant to run, once any candidate has passed."""
+        """Return the bundle that is meant to run, once there is a candidate."""
         events = self._lineage.events()
         model_id, path = self._lineage.running()
         if not any(e.event == "candidate" for e in events):
             return None
         started = any(e.event == "start" and e.id == model_id for e in events)
         if started and self._offered is None:
-            return None  # the robot runs it anyway
+            return None  # the robot began with it
         return Offered(model_id, _parent(events, model_id), Path(path))
 
 
-def _parent(events: list[Event], model_id: str) -> str:
+def _parent(events: list[LineageEvent], model_id: str) -> str:
     return next((str(e.details["parent"]) for e in events if e.event == "candidate" and e.id == model_id), "")

@@ -1,59 +1,61 @@
-"""From the networks of a running fine-tuning to a bundle that was calibrated and judged."""
+"""Makes candidates: bundles of the networks as they are now, calibrated and judged by the gate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fosp_core.bundle.bundle import verify_bundle, write_bundle
+from fosp_core.bundle.bundle import read_manifest, verify_bundle, write_bundle
 from fosp_core.bundle.signature import read_private_key, sign_id
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration, Manifest
 from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.export import export_networks
-from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
+from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, weights_bytes
 from fosp_learner.bundling.validation import validation_metrics
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
 from fosp_learner.finetuning.config import GateConfig
-from fosp_learner.finetuning.fine_tuner import FineTuner
-from fosp_learner.finetuning.gate import Judged, Judgement, Networks, episode_values, figures, judge
+from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
+from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, episode_values, figures, judge
+from fosp_learner.finetuning.lineage import Lineage
+from fosp_learner.finetuning.online_buffer import OnlineBuffer
 from fosp_learner.model.world_model import WorldModel
 from fosp_learner.training.filtering import FilteredEpisode, filter_episodes
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A bundle on disk, and how it was judged."""
+class CandidateBundle:
+    """A bundle on disk, and how the gate judged it."""
 
     path: Path
     manifest: Manifest
     judgement: Judgement
 
 
-Entry = tuple[Dataset, EpisodeIndex]
+DatasetEpisode = tuple[Dataset, EpisodeIndex]
 
 
 @dataclass(frozen=True)
 class GateEpisodes:
     """Episodes that no candidate was trained on: some calibrate it, the others judge it."""
 
-    calibrating: tuple[Entry, ...]
-    judging: tuple[Entry, ...]
+    calibrating: tuple[DatasetEpisode, ...]
+    judging: tuple[DatasetEpisode, ...]
 
     @classmethod
     def of(cls, new: Sequence[Dataset | None], offline: Dataset | None, config: GateConfig, seed: int) -> GateEpisodes:
-        """The `new` ones, half for each, since they show what the candidate is for; and of `offline` at random as many
-        as `config` still has room for, those that violate first, up to half: thresholds hang on them.
+        """Choose episodes; UserError when there are fewer than two.
 
-        UserError when there are fewer than two.
+        Half of the `new` ones calibrate and half judge, since they show what the candidate is for. Random `offline`
+        ones fill the room that `config` leaves, up to half of them with a violation, which the thresholds depend on.
         """
         room = config.calibration_episodes + config.episodes
         ours = [(data, index) for data in new if data is not None for index in data.episodes][-room:]
-        others: list[Entry] = []
+        others: list[DatasetEpisode] = []
         if offline is not None:
             drawn = draw_episodes(offline, room - len(ours), 0.5, np.random.default_rng(seed))
             others = [(offline, index) for index in drawn]
@@ -67,80 +69,164 @@ class GateEpisodes:
         return cls(tuple(calibrating), tuple(judging))
 
 
-def make_candidate(
-    tuner: FineTuner,
-    episodes: GateEpisodes,
-    running: Networks,
-    running_calibration: Calibration,
-    *,
-    manifest: Manifest,
-    training: dict[str, Any],
-    folder: Path,
-    signing_key: Path | None = None,
-) -> Candidate:
-    """Write `folder`/ID of the networks as they are now; `manifest` gives all that does not change by training."""
-    config, gate = tuner.config, tuner.settings.gate
-    networks, discount = tuner.networks, config.critic.discount
-    calibrating = _filtered(networks.world_model, episodes.calibrating)
-    judging = _filtered(networks.world_model, episodes.judging)
-    calibration, reverse = (
-        calibrate([episode_values(networks.behaviour, e) for e in some], config.calibration)
-        for some in (calibrating, judging)
-    )
-    # The other way round as well, where both support the promise: with half as many violations the rate of misses is as
-    # uncertain as its margin is wide.
-    crossed = calibration.supported and reverse.supported
-    judged = [Judged(calibration, judging), *([Judged(reverse, calibrating)] if crossed else [])]
-    shown = [episodes.judging, *([episodes.calibrating] if crossed else [])]
-    now = [Judged(running_calibration, _filtered(running.world_model, some)) for some in shown]
-    judgement = judge(
-        figures(networks, judged, gate, discount),
-        figures(running, now, gate, discount),
-        gate,
-    )
-    described = manifest.model_copy(
-        update={
-            "calibration": calibration,
-            "metrics": validation_metrics(tuner, judging, config.calibration.horizon_steps),
-            "training": {**training, "gate": judgement.as_json()},
+class CandidateMaker:
+    """Makes the candidates of one run, judges each against the running bundle, and writes them to the lineage."""
+
+    def __init__(
+        self,
+        tuner: FineTuner,
+        parent: Manifest,
+        buffer: OnlineBuffer,
+        training: Dataset | None,
+        validation: Dataset | None,
+        run: Path,
+        *,
+        command: str,
+        signing_key: Path | None,
+    ) -> None:
+        """`tuner` holds the networks of the bundle `parent` as yet; `training` and `validation` are offline data."""
+        self._tuner, self._parent, self._buffer = tuner, parent, buffer
+        self._training, self._validation = training, validation
+        self._folder, self._lineage = run / "candidates", Lineage(run)
+        self._command, self._signing_key = command, signing_key
+        self._parent_networks = snapshot(tuner.networks)
+
+    def make(self, note: Callable[[str], None]) -> CandidateBundle:
+        """Calibrate and judge the networks as they are now, and write a bundle of them; `note` gets one line.
+
+        UserError when there are too few episodes, or the disk refuses.
+        """
+        step = self._tuner.step
+        episodes = self._gate_episodes(step)
+        running_id, running, calibration = self._running(note)
+        candidate = self._write(episodes, running_id, running, calibration)
+        known = {event.id for event in self._lineage.events() if event.event == "candidate"}
+        if candidate.manifest.id not in known:
+            self._lineage.append(
+                "candidate",
+                candidate.manifest.id,
+                parent=running_id,
+                path=str(candidate.path.resolve()),
+                step=step,
+                gate=candidate.judgement.as_json(),
+                metrics=candidate.manifest.metrics,
+                data=candidate.manifest.training["experience"],
+            )
+        verdict = "passed the gate" if candidate.judgement.passed else "kept: " + "; ".join(candidate.judgement.reasons)
+        note(f"candidate {candidate.manifest.id[:12]} at update {step}: {verdict}")
+        return candidate
+
+    def _gate_episodes(self, step: int) -> GateEpisodes:
+        new = [self._buffer.dataset(step, held_out=True)]
+        if sum(len(data.episodes) for data in (*new, self._validation) if data is not None) < 2:
+            # Too few: episodes that it was trained on must judge it, too. The support in its manifest says so.
+            new.append(self._buffer.dataset(step, held_out=False))
+        settings = self._tuner.settings
+        return GateEpisodes.of(new, self._validation, settings.gate, settings.seed)
+
+    def _running(self, note: Callable[[str], None]) -> tuple[str, Networks, Calibration]:
+        """Return id, networks and calibration of the bundle that the robot is meant to run."""
+        model_id, path = self._lineage.running()
+        parent = self._parent
+        if model_id in ("", parent.id):
+            return parent.id, self._parent_networks, parent.calibration
+        folder = Path(path)
+        try:
+            networks = fill(snapshot(self._parent_networks), read_weights(folder), folder)
+            return model_id, networks, read_manifest(folder).calibration
+        except UserError as error:
+            note(f"{error}; candidates are judged against {parent.id[:12]}")
+            return parent.id, self._parent_networks, parent.calibration
+
+    def _write(
+        self, episodes: GateEpisodes, running_id: str, running: Networks, running_calibration: Calibration
+    ) -> CandidateBundle:
+        tuner = self._tuner
+        config, gate, networks = tuner.config, tuner.settings.gate, tuner.networks
+        discount = config.critic.discount
+        calibrating = _filtered(networks.world_model, episodes.calibrating)
+        judging = _filtered(networks.world_model, episodes.judging)
+        calibration, reverse = (
+            calibrate([episode_values(networks.behaviour, e) for e in some], config.calibration)
+            for some in (calibrating, judging)
+        )
+        # The halves change places where both support the promise: twice as many violations make the miss rate certain.
+        crossed = calibration.supported and reverse.supported
+        ours = [HeldOutEpisodes(calibration, judging)]
+        shown = [episodes.judging]
+        if crossed:
+            ours.append(HeldOutEpisodes(reverse, calibrating))
+            shown.append(episodes.calibrating)
+        theirs = [HeldOutEpisodes(running_calibration, _filtered(running.world_model, some)) for some in shown]
+        judgement = judge(
+            figures(networks, ours, gate, discount),
+            figures(running, theirs, gate, discount),
+            gate,
+        )
+        described = self._parent.model_copy(
+            update={
+                "parent_id": running_id,
+                "calibration": calibration,
+                "metrics": validation_metrics(tuner, judging, config.calibration.horizon_steps),
+                "training": {**self._provenance(), "gate": judgement.as_json()},
+            }
+        )
+        actors = tuner.offline_actor, tuner.behaviour.actor
+        files: dict[str, Path | bytes] = dict(export_networks(tuner.world_model, *actors, tuner.behaviour.critics))
+        files[WEIGHTS] = weights_bytes(tuner.weights())
+        path, complete = _write_once(self._folder, described, files)
+        if self._signing_key is not None:
+            sign_id(path, complete.id, read_private_key(self._signing_key))
+        return CandidateBundle(path, complete, judgement)
+
+    def _provenance(self) -> dict[str, object]:
+        """Return what the manifest says about the training."""
+        tuner, parent = self._tuner, self._parent
+        seen = [entry for entry in self._buffer.entries if entry.step <= tuner.step]
+        pretraining = dict(parent.training.get("config") or {})
+        # Learning rates as they were before they were scaled: a later fine-tuning scales them itself.
+        unscaled = {name: pretraining[name] for name in ("world_model", "critic", "actor") if name in pretraining}
+        return {
+            "command": self._command,
+            "bundle": parent.id,
+            "data_sha256": self._training.key if self._training is not None else "",
+            "experience": {
+                "episodes": len(seen),
+                "rows": sum(e.length for e in seen),
+                "success_share": round(sum(e.success for e in seen) / max(1, len(seen)), 4),
+                "violation_share": round(sum(e.violates for e in seen) / max(1, len(seen)), 4),
+                "steps_changed_by_monitor": sum(e.changed for e in seen),
+                "steps_overridden": sum(e.overridden for e in seen),
+            },
+            "seed": int(parent.training.get("seed", 0)),
+            "steps": tuner.step,
+            "config": {**tuner.config.model_dump(mode="json"), **unscaled},
+            "finetune": tuner.settings.model_dump(mode="json"),
         }
-    )
-    actors = tuner.offline_actor, tuner.behaviour.actor
-    files: dict[str, Path | bytes] = dict(export_networks(tuner.world_model, *actors, tuner.behaviour.critics))
-    files[WEIGHTS] = weights_bytes(tuner.weights())
-    path, complete = _write(folder, described, files)
-    if signing_key is not None:
-        sign_id(path, complete.id, read_private_key(signing_key))
-    return Candidate(path, complete, judgement)
 
 
-def _write(folder: Path, manifest: Manifest, files: dict[str, Path | bytes]) -> tuple[Path, Manifest]:
-    """Into a folder that is named after the id; a resumed run makes the same bundle again."""
+def _write_once(folder: Path, manifest: Manifest, files: dict[str, Path | bytes]) -> tuple[Path, Manifest]:
+    """Write a bundle into a folder named after its id; a resumed run, which makes the same one again, keeps the first.
+
+    Return the folder, and the manifest with its id.
+    """
     staging = folder / ".candidate"
-    _remove(staging)
+    shutil.rmtree(staging, ignore_errors=True)
     complete = write_bundle(staging, manifest, files)
     target = folder / complete.id[:12]
     if target.exists():
         try:
             verify_bundle(target)
-            _remove(staging)
+            shutil.rmtree(staging, ignore_errors=True)
             return target, complete
         except UserError:
-            _remove(target)
+            shutil.rmtree(target, ignore_errors=True)
     staging.rename(target)
     return target, complete
 
 
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _filtered(model: WorldModel, episodes: Sequence[tuple[Dataset, EpisodeIndex]]) -> list[FilteredEpisode]:
-    """Data set by data set, in the order given."""
-    from dataclasses import replace
-
+def _filtered(model: WorldModel, episodes: Sequence[DatasetEpisode]) -> list[FilteredEpisode]:
+    """Filter episodes, data set by data set, in the order given."""
     datasets: list[Dataset] = []
     for data, _ in episodes:
         if not any(data is known for known in datasets):

@@ -1,4 +1,4 @@
-"""Every setting of fine-tuning, once, with its meaning."""
+"""All settings of fine-tuning, with their defaults and meanings."""
 
 from __future__ import annotations
 
@@ -11,95 +11,104 @@ from fosp_learner.config import LearnerConfig
 
 
 class GateConfig(Spec):
-    """How much worse than the running bundle a candidate may be on episodes that neither was trained on."""
+    """The gate: how much worse than the running bundle a candidate may be, on episodes new to both."""
 
     episodes: int = Field(120, gt=0)
-    """About so many judge a candidate: with half as many the miss rate is as uncertain as its margin is wide ..."""
+    """Number of episodes, about, that judge a candidate. With fewer the miss rate is too uncertain for its margin."""
     calibration_episodes: int = Field(300, gt=0)
-    """... and at most so many calibrate it, half of them with a violation: with few of those the threshold that keeps
-    the promised miss rate is so low that nothing is feasible."""
+    """Largest number of episodes that calibrate a candidate, up to half of them with a violation. With few violations
+    the threshold that keeps the promised miss rate is so low that nothing is feasible."""
     miss_rate_margin: float = Field(0.03, ge=0)
-    """Of the share of steps before a violation that pass as feasible."""
+    """By how much the share of steps before a violation that pass as feasible may exceed the running bundle's."""
     false_veto_margin: float = Field(0.1, ge=0)
-    """Of the share of steps of episodes without violation that do not."""
+    """By how much the share of steps of safe episodes that do not pass may exceed the running bundle's."""
     inside_range: float = Field(0.97, gt=0, le=1)
-    """Least share of steps whose values lie inside the calibrated ranges."""
+    """Smallest share of steps whose values lie inside the calibrated ranges."""
     starts: int = Field(128, gt=0)
-    """Real latents that the deployed policy is imagined on from ..."""
+    """Number of real latents from which the deployed policy is imagined on."""
     horizon: int = Field(20, gt=1)
-    """... for so many steps."""
+    """Number of steps of each imagined rollout."""
     return_margin: float = Field(0.15, ge=0)
-    """Of the imagined return, relative to the running bundle's, at least of an absolute 0.05."""
+    """By how much the imagined return may fall below the running bundle's, as a share of that; at least 0.05 is
+    allowed."""
     violation_margin: float = Field(0.1, ge=0)
-    """Of the imagined share of rollouts with a violation. A coarse comparison: a blurred prediction is a little costly
-    everywhere, so two thirds of the rollouts of a policy violate that hardly ever does."""
+    """By how much the imagined share of rollouts with a violation may exceed the running bundle's. The comparison is
+    coarse: a blurred prediction is a little costly everywhere, so imagined violations are far too frequent."""
 
 
 class SettlingConfig(Spec):
-    """Before each candidate: critics, then the online actor, alone, on latents of the world model as it is by then."""
+    """Settling, before each candidate: the world model stands still, and critics, then online actor, learn alone."""
 
     updates: int = Field(600, gt=0)
-    """Of the critics, and as many of the actor. With `episodes` all of it takes a minute and a half of one core
-    (`nano`)."""
+    """Number of updates of the critics, and of the actor after them."""
     episodes: int = Field(400, gt=0)
-    """Of the offline data so many are drawn anew each time; of experience at most so many, the newest, take part."""
+    """Number of offline episodes that are drawn anew each time, and of the newest episodes of experience, at most."""
     sequence_length: int = Field(16, gt=2)
+    """Rows of a sequence."""
     batch_size: int = Field(32, gt=1)
+    """Sequences of a batch."""
     critic_learning_rate: float = Field(1e-4, gt=0)
+    """Learning rate of the critics."""
     actor_learning_rate: float = Field(3e-4, gt=0)
+    """Learning rate of the online actor."""
     embed_noise: float = Field(0.05, ge=0)
-    """As in `extraction` of pre-training."""
+    """Standard deviation of the noise on image embeddings, as in `extraction` of pre-training."""
     ascent: float = Field(3.0, ge=0)
-    """How much the actor climbs the slope of the next reward, beside the regression; 0: not at all, and Q_r stays
-    without it."""
+    """Weight with which the actor climbs the slope of the next reward, beside the regression. With 0 it does not, and
+    Q_r is not taught the slope."""
     slope_learning_rate: float = Field(1e-3, gt=0)
-    """Of the slope, which takes twice as many updates."""
+    """Learning rate of the slope, which takes twice as many updates."""
 
 
 class FinetuneConfig(Spec):
     """One fine-tuning run, online or on bags."""
 
     seed: int = Field(0, ge=0)
+    """Seed of the batches and of the choice of episodes."""
     steps: int = Field(2000, gt=0)
-    """Updates in all: the step budget."""
+    """Number of updates in all: the step budget."""
     updates_per_row: float = Field(0.5, gt=0)
-    """Updates that each new row of experience allows, online. With a row per decision (20 Hz) 0.5 asks for 10 updates
-    per second, more than two cores give: then the learner simply trains all the time."""
+    """Number of updates that each new row of experience allows, online. With more than the machine can make, the
+    learner trains all the time."""
     rest_s: float = Field(30.0, gt=0)
-    """With no new experience for so long the robot rests, and the updates that are left need no more rows."""
+    """Time without new experience after which the robot rests, and the remaining updates need no more rows, s."""
     least_rows: int = Field(200, gt=0)
-    """Rows of experience before the first update."""
+    """Number of rows of experience before the first update."""
     offline_share: float = Field(0.5, ge=0, le=1)
-    """Of each batch (RLPD: half)."""
+    """Share of each batch that comes from offline data (RLPD, arXiv 2302.02948: half)."""
     train_on: Literal["all", "outcomes"] = "all"
-    """New episodes: all, or those alone that succeed or violate. One that ran out of time shows mostly how the policy
-    stood still, many rows of it."""
+    """New episodes to train on: `all`, or only the `outcomes`, which succeed or violate. An episode that ran out of
+    time mostly shows, for many rows, how the policy stood still."""
     batch_size: int = Field(32, gt=1)
     """Sequences of a batch, each as long as in pre-training."""
     learning_rate_scale: float = Field(0.3, gt=0)
-    """Times the learning rates that the bundle was trained with."""
+    """Factor of the learning rates that the bundle was trained with."""
     freeze_image_encoder: bool = True
-    """And the memory of images. The offline actor is frozen, but it sees them: were they to move, it would be another
-    policy."""
+    """Freeze the image encoder and the memory of images. The offline actor is frozen and sees through them: if they
+    moved, it would be another policy."""
     candidate_every: int = Field(500, gt=0)
-    """Updates between two candidate bundles."""
+    """Number of updates between two candidate bundles."""
     checkpoint_every: int = Field(100, gt=0)
+    """Number of updates between two checkpoints."""
     hold_out_every: int = Field(5, gt=1)
-    """Every so many-th new episode is never trained on, and judges candidates."""
+    """Every n-th new episode is held out: it is never trained on, and judges candidates."""
     rows_kept: int = Field(100_000, gt=0)
-    """Batches are drawn from the newest rows of experience, at most so many."""
+    """Largest number of rows of experience, the newest, that batches are drawn from."""
     override_tolerance: float = Field(0.15, gt=0, le=2)
-    """An executed action this far outside of what the safety monitor let through counts as overridden."""
+    """Distance, on a normalised axis, of the executed action from what the safety monitor passed on, beyond which an
+    operator has overridden it."""
     cores: int = Field(1, gt=0)
-    """CPU cores that learner_node may use."""
+    """Number of CPU cores that learner_node may use."""
     niceness: int = Field(19, ge=0, le=19)
-    """Of learner_node; 19: only what nobody else wants."""
+    """Niceness of learner_node; at 19 it gets only the time that no other process wants."""
     settling: SettlingConfig = SettlingConfig()
+    """Settling before each candidate."""
     gate: GateConfig = GateConfig()
+    """The gate that each candidate has to pass."""
 
 
 def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfig:
-    """The configuration that a bundle was trained with, as fine-tuning uses it; UserError when it is not understood.
+    """Return the configuration that a bundle was trained with, as fine-tuning uses it; UserError for an unknown one.
 
     Networks and losses stay as they were; the schedule is one phase of full updates at constant learning rates.
     """

@@ -1,4 +1,4 @@
-"""Is a candidate fit for the running bundle's place? On episodes that neither was trained on, and in imagination."""
+"""The gate holds a candidate against the running bundle, on episodes new to both and on imagined rollouts."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from fosp_learner.training.filtering import FilteredEpisode
 
 @dataclass(frozen=True)
 class Networks:
-    """What a bundle was exported from."""
+    """The networks that a bundle was exported from."""
 
     world_model: WorldModel
     behaviour: Behaviour
-    """Its actor is the online one."""
+    """Critics, and the online actor."""
     offline_actor: Actor
     kappa: float
-    """Of the utility q_r - kappa * q_c."""
+    """Weight of the cost in the utility q_r - kappa * q_c."""
 
 
 @dataclass(frozen=True)
 class GateFigures:
-    """Of one bundle on the gate's episodes; NaN where nothing can be said."""
+    """Figures of one bundle on the gate's episodes; NaN where nothing can be said."""
 
     miss_rate: float
-    """Share of the steps that precede a violation whose action passes as feasible."""
+    """Share of the steps before a violation whose action passes as feasible."""
     false_veto_rate: float
-    """Share of the steps of episodes without violation whose action does not."""
+    """Share of the steps of episodes without violation whose action does not pass."""
     inside_range: float
     """Share of the steps with every value inside its calibrated range."""
     imagined_return: float
@@ -49,7 +49,7 @@ class GateFigures:
 
 @dataclass(frozen=True)
 class Judgement:
-    """`reasons` is empty when the candidate may be announced."""
+    """The outcome of the gate; without `reasons` the candidate may be announced."""
 
     candidate: GateFigures
     running: GateFigures
@@ -60,7 +60,7 @@ class Judgement:
         return not self.reasons
 
     def as_json(self) -> dict[str, object]:
-        """For the lineage and the manifest; figures that are not finite are left out."""
+        """Return it for the lineage and the manifest, without figures that are not finite."""
 
         def finite(figures: GateFigures) -> dict[str, float]:
             return {name: round(value, 5) for name, value in asdict(figures).items() if np.isfinite(value)}
@@ -74,7 +74,7 @@ class Judgement:
 
 
 def judge(candidate: GateFigures, running: GateFigures, config: GateConfig) -> Judgement:
-    """Hold the candidate against the running bundle, figure by figure. What cannot be compared speaks for nobody."""
+    """Compare the candidate with the running bundle, figure by figure; a figure that neither has counts for nobody."""
     reasons = []
 
     def worse(name: str, now: float, limit: float, what: str) -> None:
@@ -105,16 +105,16 @@ def judge(candidate: GateFigures, running: GateFigures, config: GateConfig) -> J
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Episodes, filtered by a bundle's own world model, and a calibration of the bundle that they were not used for."""
+class HeldOutEpisodes:
+    """Episodes, filtered by a bundle's own world model, and a calibration of that bundle without them."""
 
     calibration: Calibration
     episodes: Sequence[FilteredEpisode]
 
 
 @torch.no_grad()
-def figures(networks: Networks, judged: Sequence[Judged], config: GateConfig, discount: float) -> GateFigures:
-    """Figures of a bundle: rates of misses and false vetoes of all `judged`, the others of the first alone."""
+def figures(networks: Networks, judged: Sequence[HeldOutEpisodes], config: GateConfig, discount: float) -> GateFigures:
+    """Return the figures of a bundle: miss and false veto rate on all of `judged`, the others on the first alone."""
     values = [[episode_values(networks.behaviour, episode) for episode in part.episodes] for part in judged]
     calibration, episodes = judged[0].calibration, judged[0].episodes
     held = [(part.calibration.eps, e) for part, of_it in zip(judged, values, strict=True) for e in of_it]
@@ -130,9 +130,10 @@ def figures(networks: Networks, judged: Sequence[Judged], config: GateConfig, di
 
 
 def miss_and_false_veto_rate(held: Sequence[tuple[float, EpisodeValues]], horizon_steps: int) -> tuple[float, float]:
-    """Of episodes, each held against its own eps; NaN where there is none with, or without, a violation.
+    """Return miss rate and false veto rate of episodes, each with an eps of its own.
 
-    Missed are steps that precede a violation, as a mean over episodes; vetoed are steps of episodes without one.
+    The miss rate is a mean over the episodes with a violation, the false veto rate a mean over the steps of the others;
+    NaN where there are none.
     """
     missed = [(e.q_h[precedes_violation(e.cost, horizon_steps)] <= eps).mean() for eps, e in held if e.violates]
     vetoed = [e.q_h > eps for eps, e in held if not e.violates]
@@ -144,7 +145,7 @@ def miss_and_false_veto_rate(held: Sequence[tuple[float, EpisodeValues]], horizo
 
 @torch.no_grad()
 def episode_values(behaviour: Behaviour, episode: FilteredEpisode) -> EpisodeValues:
-    """Values along an episode by the critics that a bundle holds."""
+    """Return the values along an episode by the critics that a bundle holds, the target ones."""
     action, feature = episode.batch.action_prev[0, 1:], episode.latents.feature
     q_r, q_c, q_h = behaviour.critics.q_target.values(feature[:-1], action)
     v_h = behaviour.critics.v.values(feature)[2]
@@ -167,7 +168,10 @@ def _imagined(
     config: GateConfig,
     discount: float,
 ) -> tuple[float, float]:
-    """Return and violation of the deployed policy from real latents, the same ones for every bundle."""
+    """Imagine the deployed policy from real latents of the same frames for every bundle.
+
+    Return the mean discounted return, and the mean probability of a violation.
+    """
     model = networks.world_model
     deter = torch.cat([e.latents.deter for e in episodes])
     stoch = torch.cat([e.latents.stoch for e in episodes])
@@ -189,7 +193,7 @@ def _imagined(
 
 
 def expansion(networks: Networks, feature: Tensor, eps: float) -> Tensor:
-    """Actions (B, A) of the deployed policy, the means of both actors being its candidates: (B, F) -> (B, A)."""
+    """Choose as the deployed policy does between the means of both actors: features (B, F) -> actions (B, A)."""
     candidates = torch.stack([networks.offline_actor(feature)[0], networks.behaviour.actor(feature)[0]], 1)
     repeated = feature.unsqueeze(1).expand(-1, 2, -1)
     q_r, q_c, q_h = networks.behaviour.critics.q_target.values(repeated, candidates)

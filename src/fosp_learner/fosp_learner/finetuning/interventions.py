@@ -1,7 +1,7 @@
-"""Bags recorded on the running robot, with each step marked: executed as proposed, changed by the monitor, overridden.
+"""Reads bags recorded on the running robot, and labels each step with who intervened: nobody, monitor or operator.
 
-A human correction is a step whose executed action lies outside of what the safety monitor let through. It is learned
-from like any other step; the mark says so in the figures.
+An operator intervenes where the executed action lies outside of what the safety monitor passed on. Such a step is
+learned from like any other; the label counts it in the figures.
 """
 
 from __future__ import annotations
@@ -23,84 +23,84 @@ from fosp_learner.data.bag_storage import BagStorage, storage_files
 from fosp_learner.data.bag_streams import find_topic, read_streams
 
 
-class Mark(IntEnum):
-    """Of the action executed after a row."""
+class Intervention(IntEnum):
+    """Who replaced the proposed action after a row."""
 
-    PROPOSED = 0
-    CHANGED = 1
-    OVERRIDDEN = 2
+    NONE = 0
+    MONITOR = 1
+    OPERATOR = 2
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a SafetyVerdict says of one step."""
+class RecordedVerdict:
+    """The part of a SafetyVerdict that tells interventions."""
 
+    action_out: NDArray[np.float32]
+    """(A,) The normalised action that the monitor passed on."""
     changed: bool
-    """Another action than the proposed one was let through."""
-    let_through: NDArray[np.float32]
-    """(A,) normalised."""
+    """True if that is another action than the proposed one."""
     limited: bool
-    """Hard limits changed the command on the way to this verdict."""
+    """True if hard limits changed the command on the way to this verdict."""
 
 
 @dataclass(frozen=True)
-class MarkedEpisode:
-    """An episode and the marks (L,) uint8 of its rows; the last row's is PROPOSED."""
+class LabelledEpisode:
+    """An episode, and who intervened after each of its rows."""
 
     episode: Episode
-    marks: NDArray[np.uint8]
+    interventions: NDArray[np.uint8]
+    """(L,) Intervention; NONE for the last row."""
     digest: str
+    """`bag_digest`, and the number of the part of the bag."""
 
 
-def read_marked(
+def read_labelled(
     bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float, tolerance: float
-) -> list[MarkedEpisode]:
-    """Episodes of one bag; UserError with one line that names the bag and what is wrong with it."""
+) -> list[LabelledEpisode]:
+    """Return the episodes of one bag; UserError with one line that names the bag and what is wrong with it."""
     streams = read_streams(bag, observation, robot)
     rows = find_rows(streams, Tolerances.of(period_s, 1.0 / robot.camera_frame_rate_hz))
-    answers = _answers(bag, robot.action.size)
+    verdicts = _verdicts(bag, robot.action.size)
     digest = bag_digest(bag)
-    marked = []
+    labelled = []
     for number, (part, ends) in enumerate(rows.parts):
         name = bag.name if number == 0 else f"{bag.name}.{number}"
         episode = build_episode(name, part, ends, streams, robot.action, robot.command_timeout_s)
-        stamps = streams.frame_ns[0][part]
-        marked.append(
-            MarkedEpisode(episode, mark_steps(episode.action, stamps, answers, tolerance), f"{digest}{number}")
-        )
-    if not marked:
+        interventions = label_interventions(episode.action, streams.frame_ns[0][part], verdicts, tolerance)
+        labelled.append(LabelledEpisode(episode, interventions, f"{digest}{number}"))
+    if not labelled:
         raise UserError(f"{bag}: no two decision frames with feedback between them; remove the bag")
-    return marked
+    return labelled
 
 
-def mark_steps(
-    executed: NDArray[np.float32], stamps: NDArray[np.int64], answers: dict[int, Answer], tolerance: float
+def label_interventions(
+    executed: NDArray[np.float32], stamps: NDArray[np.int64], verdicts: dict[int, RecordedVerdict], tolerance: float
 ) -> NDArray[np.uint8]:
-    """(L, A) executed after rows of (L,) stamps, ns -> (L,) Mark.
+    """Label (L, A) actions executed after rows of (L,) stamps, ns, by the verdicts on these stamps: (L,) Intervention.
 
-    Between two rows the robot still follows the verdict on the row before for a moment, and ramps to the next one. So
-    only what lies outside of both, by more than `tolerance` on an axis, is an override; and where the hard limits were
-    at work nothing is said of an operator. Rows without a verdict are PROPOSED: nobody proposed anything else.
+    Between two rows the robot follows the verdict on the row before for a moment, then ramps to the next one. Only an
+    action outside of both, by more than `tolerance` on an axis, is an operator's. Where the hard limits were at work
+    nothing can be said of an operator. Without a verdict nobody intervened, for nobody proposed anything.
     """
-    marks = np.full(len(stamps), Mark.PROPOSED, np.uint8)
+    labels = np.full(len(stamps), Intervention.NONE, np.uint8)
     for row in range(len(stamps) - 1):
-        answer = answers.get(int(stamps[row]))
-        if answer is None:
+        verdict = verdicts.get(int(stamps[row]))
+        if verdict is None:
             continue
-        before = answers.get(int(stamps[row - 1])) if row else None
-        after = answers.get(int(stamps[row + 1]))
-        reached = [answer.let_through, np.zeros_like(answer.let_through) if before is None else before.let_through]
+        before = verdicts.get(int(stamps[row - 1])) if row else None
+        after = verdicts.get(int(stamps[row + 1]))
+        reached = [verdict.action_out, np.zeros_like(verdict.action_out) if before is None else before.action_out]
         low, high = np.min(reached, 0) - tolerance, np.max(reached, 0) + tolerance
         outside = bool(((executed[row] < low) | (executed[row] > high)).any())
         if outside and not (after is not None and after.limited):
-            marks[row] = Mark.OVERRIDDEN
-        elif answer.changed:
-            marks[row] = Mark.CHANGED
-    return marks
+            labels[row] = Intervention.OPERATOR
+        elif verdict.changed:
+            labels[row] = Intervention.MONITOR
+    return labels
 
 
 def bag_digest(bag: Path) -> str:
-    """sha256, hex, over the storage files of a bag."""
+    """Return the sha256, hex, of the storage files of a bag."""
     digest = hashlib.sha256()
     for path in storage_files(bag):
         with path.open("rb") as file:
@@ -108,18 +108,18 @@ def bag_digest(bag: Path) -> str:
     return digest.hexdigest()
 
 
-def _answers(bag: Path, axes: int) -> dict[int, Answer]:
-    """Verdicts on proposals by the stamp of their camera frame; empty when none were recorded."""
+def _verdicts(bag: Path, axes: int) -> dict[int, RecordedVerdict]:
+    """Return the verdicts on proposals by the stamp, ns, of their camera frame; empty when none were recorded."""
     storage = BagStorage(bag)
     try:
         topic = find_topic(storage.topics(), VERDICT)
     except UserError:
         return {}
-    answers: dict[int, Answer] = {}
+    verdicts: dict[int, RecordedVerdict] = {}
     for stored in storage.messages({topic}.__contains__):
         message = deserialise(stored)
-        proposed, let_through = np.asarray(message.action_in), np.asarray(message.action_out, np.float32)
-        if len(proposed) == axes and len(let_through) == axes and np.isfinite(let_through).all():
-            changed = bool((np.clip(proposed, -1, 1) != let_through).any())
-            answers[stamp_ns(message)] = Answer(changed, let_through, bool(message.limited))
-    return answers
+        proposed, passed_on = np.asarray(message.action_in), np.asarray(message.action_out, np.float32)
+        if len(proposed) == axes and len(passed_on) == axes and np.isfinite(passed_on).all():
+            changed = bool((np.clip(proposed, -1, 1) != passed_on).any())
+            verdicts[stamp_ns(message)] = RecordedVerdict(passed_on, changed, bool(message.limited))
+    return verdicts

@@ -1,4 +1,4 @@
-"""What became of every bundle of a fine-tuning run: one JSON line per event, appended and never changed."""
+"""The folder of a fine-tuning run, and in it the lineage: one JSON line per event in the life of each bundle."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ EventKind = Literal[
 
 
 @dataclass(frozen=True)
-class Event:
-    """One line."""
+class LineageEvent:
+    """One line of the lineage."""
 
     event: EventKind
     id: str
+    """Id of the bundle; empty for an event without one."""
     time: str = ""
     """UTC."""
     details: dict[str, Any] = field(default_factory=dict)
-    """A candidate's parent, path, gate, data and metrics; why it was refused or rolled back, could not be made, or
-    learning was given up."""
+    """Parent, path, gate, data and metrics of a candidate; the reason of a refusal, of a rollback, of a candidate that
+    could not be made, or for giving up."""
 
 
 class Lineage:
-    """The events of one run; several processes may append."""
+    """The events of one run, which are appended and never changed; several processes may append."""
 
     def __init__(self, run: Path) -> None:
         self.path = run / LINEAGE
 
     def append(self, event: EventKind, model_id: str, **details: Any) -> None:
-        """One line, on the disk when this returns."""
+        """Append one line, which is on the disk when this returns."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = json.dumps({"event": event, "id": model_id, "time": stamp, "details": details}) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,8 +51,8 @@ class Lineage:
         finally:
             os.close(descriptor)
 
-    def events(self) -> list[Event]:
-        """All whole lines so far; a line that a crash cut off is passed over."""
+    def events(self) -> list[LineageEvent]:
+        """Return the events of all whole lines; a line that a crash cut off is left out."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
@@ -61,15 +62,15 @@ class Lineage:
         events = []
         for line in content[: content.rfind(b"\n") + 1].splitlines():
             try:
-                events.append(Event(**json.loads(line)))
+                events.append(LineageEvent(**json.loads(line)))
             except (ValueError, TypeError):
                 continue
         return events
 
     def running(self) -> tuple[str, str]:
-        """Id and path of the bundle that the robot is meant to run: ("", "") before the start.
+        """Return id and path of the bundle that the robot is meant to run; ("", "") before the start.
 
-        The newest candidate that passed the gate, unless the robot refused it or rolled it back.
+        It is the newest candidate that passed the gate, unless the robot refused it or rolled it back.
         """
         chosen: list[tuple[str, str]] = []
         for event in self.events():
@@ -81,8 +82,8 @@ class Lineage:
         return chosen[-1] if chosen else ("", "")
 
 
-def rows(events: list[Event]) -> list[tuple[str, ...]]:
-    """One row per bundle: time, id, parent, update, experience, figures of the gate, and what became of it."""
+def rows(events: list[LineageEvent]) -> list[tuple[str, ...]]:
+    """Return one row per bundle: time, id, parent, update, experience, figures of the gate, and outcome."""
     table: list[tuple[str, ...]] = []
     for event in events:
         if event.event == "start":
@@ -109,7 +110,7 @@ def _judged(gate: dict[str, Any]) -> str:
     return "passed the gate" if gate["passed"] else f"kept: {', '.join(gate['reasons'])}"
 
 
-def _answers(events: list[Event], model_id: str) -> list[str]:
+def _answers(events: list[LineageEvent], model_id: str) -> list[str]:
     told = [e for e in events if e.id == model_id and e.event not in ("start", "candidate")]
     return [
         f"{e.event.replace('_', ' ')}" + (f" ({e.details['reason']})" if e.details.get("reason") else "") for e in told
@@ -117,15 +118,15 @@ def _answers(events: list[Event], model_id: str) -> list[str]:
 
 
 def clear(run: Path) -> None:
-    """Of an earlier run, all but its candidates."""
+    """Remove an earlier run from its folder, but for its candidates."""
     for name in ("buffer", "checkpoint", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("losses.csv", "lineage.jsonl"):
+    for name in ("losses.csv", LINEAGE):
         (run / name).unlink(missing_ok=True)
 
 
 def forget_after(losses: Path, step: int) -> None:
-    """Remove lines of updates after `step`: they are made again."""
+    """Remove the lines of updates after `step`, which a resumed run makes again."""
     if not losses.exists():
         return
     with losses.open(newline="") as stream:
@@ -138,7 +139,7 @@ def forget_after(losses: Path, step: int) -> None:
 
 
 def updates_made(run: Path) -> int:
-    """As far as the log tells, which has a line for every 25."""
+    """Return the number of updates so far; the log that tells it has one line for every 25."""
     try:
         with (run / "losses.csv").open(newline="") as stream:
             return max((int(row[0]) for row in csv.reader(stream) if row and row[0].isdigit()), default=0)

@@ -1,18 +1,16 @@
-"""Experience on disk: rows appended as episodes end, and a ledger of which episode was there at which update.
+"""Experience on disk: the rows of all episodes, and a ledger that says at which update each episode came in.
 
-    episodes.jsonl   one line per episode, written after its rows: it counts from then on
+    episodes.jsonl   one line per episode, written after its rows: the episode counts from then on
     images.bin, action.bin, ...   rows of all episodes, one after the other
 
-A crash loses at most the episode that was being appended: what the ledger does not mention is cut off on opening. And
-because the ledger holds at which update each episode came in, a run that is resumed from a checkpoint sees every
-episode at the very update at which the run before it did.
+A crash loses at most the episode that was being appended: rows that the ledger does not mention are cut off on opening.
+A run that is resumed from a checkpoint sees every episode at the very update at which the run before it did.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,44 +21,52 @@ from numpy.typing import NDArray
 from fosp_core.errors import UserError
 from fosp_learner.data.alignment import Episode
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
+from fosp_learner.finetuning.interventions import Intervention
 
 LEDGER = "episodes.jsonl"
+_INTERVENTIONS = "marks"
 _ARRAYS: dict[str, type[Any]] = {
     "images": np.uint8,
     "action": np.float32,
     "reward": np.float32,
     "cost": np.float32,
     "is_terminal": np.bool_,
-    "marks": np.uint8,
+    _INTERVENTIONS: np.uint8,
 }
+"""Name of the file -> type of its values."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One episode of the buffer."""
+    """One episode of the buffer: a line of the ledger."""
 
     name: str
     digest: str
     """sha256 of the bag's files, and the number of the part: the same recording is taken in once."""
     start: int
-    """Row."""
+    """Its first row."""
     length: int
     success: bool
+    """The goal was reached without any violation."""
     violates: bool
     changed: int
-    """Steps at which the safety monitor let through another action than the proposed one."""
+    """Number of steps at which the safety monitor replaced the proposed action."""
     overridden: int
-    """Steps that an operator overrode."""
+    """Number of steps at which an operator did."""
     held_out: bool
-    """Never trained on: it judges candidates."""
+    """True if it is never trained on, and judges candidates."""
     step: int
-    """Updates that had been made when it came in."""
+    """Number of updates that had been made when it came in."""
 
 
 class OnlineBuffer:
-    """Opened for one learner at a time; `images` is the shape of an observation, `action` the number of axes."""
+    """The buffer of one learner; no two may have it open."""
 
     def __init__(self, directory: Path, images: tuple[int, int, int, int], action: int) -> None:
+        """Open or create it; `images` is the shape (cameras, H, W, 3) of an observation, `action` the number of axes.
+
+        UserError when the files are damaged or the disk refuses.
+        """
         self._directory = directory
         self._shapes: dict[str, tuple[int, ...]] = {"images": images, "action": (action,)}
         try:
@@ -72,16 +78,19 @@ class OnlineBuffer:
 
     @property
     def rows(self) -> int:
-        """Of all episodes."""
+        """Number of rows of all episodes."""
         return sum(entry.length for entry in self.entries)
 
     def __contains__(self, digest: str) -> bool:
         return any(entry.digest == digest for entry in self.entries)
 
-    def append(self, episode: Episode, marks: NDArray[np.uint8], digest: str, step: int, held_out: bool) -> Entry:
-        """Take in one episode; it counts once this returns. UserError when the disk refuses.
+    def append(
+        self, episode: Episode, interventions: NDArray[np.uint8], digest: str, step: int, held_out: bool
+    ) -> Entry:
+        """Append an episode with its (L,) interventions at update `step`; it counts once this returns.
 
-        `step` may not be before that of an earlier episode: a resumed run lives through its past first.
+        It cannot come before an earlier episode: a resumed run, at an earlier step, sees that one first. UserError when
+        the disk refuses, or when the episode's shapes are not the bundle's.
         """
         step = max([step, *(entry.step for entry in self.entries[-1:])])
         entry = Entry(
@@ -91,14 +100,14 @@ class OnlineBuffer:
             length=len(episode.reward),
             success=episode.success and not episode.violates,
             violates=episode.violates,
-            changed=int((marks == 1).sum()),
-            overridden=int((marks == 2).sum()),
+            changed=int((interventions == Intervention.MONITOR).sum()),
+            overridden=int((interventions == Intervention.OPERATOR).sum()),
             held_out=held_out,
             step=step,
         )
         try:
             for name, kind in _ARRAYS.items():
-                rows = marks if name == "marks" else getattr(episode, name)
+                rows = interventions if name == _INTERVENTIONS else getattr(episode, name)
                 if rows.shape != (entry.length, *self._shapes.get(name, ())):
                     raise UserError(f"{episode.name}: {name} of shape {rows.shape[1:]} do not fit the bundle's")
                 _append(self._directory / f"{name}.bin", np.ascontiguousarray(rows, kind).tobytes())
@@ -111,9 +120,10 @@ class OnlineBuffer:
     def dataset(
         self, step: int, held_out: bool, rows_kept: int | None = None, outcomes: bool = False
     ) -> Dataset | None:
-        """Episodes that were there at update `step`: the training or the held-out ones; None when there are none.
+        """Return the episodes that were there at update `step`, held-out ones or the others; None without any.
 
-        At most the newest `rows_kept` rows, but the newest episode whole; `outcomes`: none that only ran out of time.
+        They have at most `rows_kept` rows, the newest, but the newest episode is there in full. `outcomes` leaves out
+        episodes that ran out of time.
         """
         chosen: list[Entry] = []
         count = 0
@@ -128,13 +138,13 @@ class OnlineBuffer:
             chosen.append(entry)
         if not chosen:
             return None
-        arrays = {name: self._rows_of(name) for name in _ARRAYS if name != "marks"}
+        arrays = {name: self._rows_of(name) for name in _ARRAYS if name != _INTERVENTIONS}
         index = tuple(EpisodeIndex(e.name, e.start, e.length, e.success, e.violates) for e in reversed(chosen))
-        return Dataset(**arrays, episodes=index, key=index_key(chosen))
+        return Dataset(**arrays, episodes=index, key="+".join(sorted(entry.digest[:12] for entry in chosen)))
 
-    def marks(self) -> NDArray[np.uint8]:
-        """(rows,) 0: executed as proposed, 1: changed by the safety monitor, 2: overridden by an operator."""
-        return np.array(self._rows_of("marks"))
+    def interventions(self) -> NDArray[np.uint8]:
+        """Return the Intervention of each row, (rows,)."""
+        return np.array(self._rows_of(_INTERVENTIONS))
 
     def _rows_of(self, name: str) -> NDArray[Any]:
         shape = (self.rows, *self._shapes.get(name, ()))
@@ -155,7 +165,7 @@ class OnlineBuffer:
         return entries
 
     def _cut_off(self, rows: int) -> None:
-        """Rows that no line of the ledger speaks of are of an episode that a crash interrupted."""
+        """Cut off the rows of an episode that a crash interrupted: no line of the ledger mentions them."""
         for name, kind in _ARRAYS.items():
             path = self._directory / f"{name}.bin"
             size = rows * int(np.prod(self._shapes.get(name, ()), dtype=np.int64)) * np.dtype(kind).itemsize
@@ -164,11 +174,6 @@ class OnlineBuffer:
                 raise UserError(f"{path}: rows are missing; remove the folder {self._directory} and start the run anew")
             if found > size:
                 os.truncate(path, size)
-
-
-def index_key(entries: Iterable[Entry]) -> str:
-    """What tells one choice of episodes from another."""
-    return "+".join(sorted(entry.digest[:12] for entry in entries))
 
 
 def _append(path: Path, content: bytes) -> None:

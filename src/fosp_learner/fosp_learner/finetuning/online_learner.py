@@ -1,8 +1,8 @@
-"""Bags in as they are finished, candidate bundles out: the loop around a FineTuner. No ROS.
+"""The loop of a fine-tuning run: finished bags come in, a FineTuner learns from them, candidate bundles go out. No ROS.
 
 One run folder holds everything: `buffer/` (experience), `checkpoint/`, `candidates/`, `lineage.jsonl`, `losses.csv`.
-Killed at any moment and started again on the same folder it goes on from its last checkpoint, and sees every episode at
-the very update at which it saw it before.
+Killed at any moment, the run goes on from its last checkpoint when it is started again on the same folder, and sees
+every episode at the very update at which it saw it before.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fosp_core.bundle.bundle import read_manifest, verify_bundle
+import numpy as np
+
+from fosp_core.bundle.bundle import verify_bundle
 from fosp_core.errors import UserError
-from fosp_core.specs import Calibration, RobotConfig
+from fosp_core.specs import Manifest, RobotConfig
 from fosp_learner.bundling.training_weights import read_weights, require_same_networks
 from fosp_learner.data.bag_storage import METADATA, storage_files
-from fosp_learner.data.dataset import Dataset, load_bags, split
-from fosp_learner.finetuning.candidate import Candidate, GateEpisodes, make_candidate
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags, split
+from fosp_learner.finetuning.candidate import CandidateBundle, CandidateMaker
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
-from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
-from fosp_learner.finetuning.gate import Networks
-from fosp_learner.finetuning.interventions import read_marked
+from fosp_learner.finetuning.fine_tuner import FineTuner
+from fosp_learner.finetuning.interventions import read_labelled
 from fosp_learner.finetuning.lineage import Lineage, clear, forget_after
 from fosp_learner.finetuning.online_buffer import OnlineBuffer
 from fosp_learner.training.checkpoint import load_checkpoint, save_checkpoint
@@ -31,28 +32,91 @@ from fosp_learner.training.run_log import RunLog
 from fosp_recording.episode_recorder import INCOMPLETE_PREFIX
 
 POLL_S = 1.0
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a run gets everything from."""
+    """Everything that a run reads."""
 
     bundle: Path
-    """What is fine-tuned; with training weights, or `weights` given."""
+    """The bundle that is fine-tuned; with training weights, or `weights` given."""
     robot: RobotConfig
     bags: tuple[Path, ...]
-    """Folders of experience; looked at again and again when following."""
+    """Folders of experience; a learner that follows looks at them again and again."""
     offline: tuple[Path, ...] = ()
-    """What the bundle was trained on."""
+    """Folders of the bags that the bundle was trained on."""
     weights: Path | None = None
     """Checkpoint that the bundle was exported from, when it holds no weights itself."""
     cache: Path = Path("runs/cache")
     signing_key: Path | None = None
-    """Candidates are signed with it."""
+    """Private key that candidates are signed with."""
+
+
+class BagIntake:
+    """Takes each finished bag into the buffer once."""
+
+    def __init__(
+        self, sources: Sources, manifest: Manifest, settings: FinetuneConfig, buffer: OnlineBuffer, follow: bool
+    ) -> None:
+        """`follow`: folders that do not exist yet may appear later."""
+        self._sources, self._manifest, self._settings = sources, manifest, settings
+        self._buffer, self._follow = buffer, follow
+        self._known: dict[Path, tuple[tuple[int, int], ...]] = {}
+        self.fed_s = time.monotonic()
+        """Monotonic time at which the last new bag was taken in."""
+
+    def take_in(self, step: int, note: Note) -> None:
+        """Take in the bags that are new at update `step`; a bag that cannot be used is told of once."""
+        for bag in self._new_bags():
+            try:
+                episodes = read_labelled(
+                    bag,
+                    self._manifest.observation,
+                    self._sources.robot,
+                    self._manifest.decision_period_s,
+                    self._settings.override_tolerance,
+                )
+            except UserError as error:
+                self._known[bag] = _state(bag)
+                note(f"passed over: {error}")
+                continue
+            for labelled in episodes:
+                if labelled.digest in self._buffer:
+                    continue
+                number = len(self._buffer.entries) + 1
+                held_out = number % self._settings.hold_out_every == 0
+                entry = self._buffer.append(labelled.episode, labelled.interventions, labelled.digest, step, held_out)
+                note(
+                    f"{bag.name}: {entry.length} rows, {'success' if entry.success else 'no success'}"
+                    f"{', violation' if entry.violates else ''}, {entry.overridden} steps overridden, "
+                    f"{entry.changed} changed by the monitor{', held out' if held_out else ''}"
+                )
+            self._known[bag] = _state(bag)
+            self.fed_s = time.monotonic()
+
+    def _new_bags(self) -> list[Path]:
+        """Return the bag folders that a recorder has closed and that are new or have changed, sorted by name."""
+        found = []
+        for folder in self._sources.bags:
+            if not folder.is_dir():
+                if self._follow:
+                    continue
+                raise UserError(f"{folder}: no such folder of bags")
+            for metadata in folder.rglob(METADATA):
+                bag = metadata.parent
+                hidden = any(part.startswith(".") for part in bag.relative_to(folder).parts)
+                if hidden or bag.name.startswith(INCOMPLETE_PREFIX) or self._known.get(bag) == _state(bag):
+                    continue
+                found.append(bag)
+        return sorted(found)
 
 
 class OnlineLearner:
-    """One run. `follow`: go on looking for new bags, and let experience pace the updates; else train what is there."""
+    """One fine-tuning run, from its last checkpoint when it is resumed.
+
+    With `follow` it goes on looking for new bags, and experience paces the updates; else it trains on what is there.
+    """
 
     def __init__(
         self,
@@ -64,45 +128,65 @@ class OnlineLearner:
         resume: bool = False,
         command: str = "",
     ) -> None:
+        """Build everything; UserError when anything is wrong with the bundle, its weights, the data or the run folder.
+
+        Without `resume` an earlier run in the folder is removed, but for its candidates.
+        """
         self.sources, self.settings, self.run_folder, self._follow = sources, settings, run, follow
-        self._command = command
         self.manifest = verify_bundle(sources.bundle, sources.robot)
-        self._weights = read_weights(sources.bundle, sources.weights)
-        self._resumed = resume and (run / "checkpoint").is_dir()
+        weights = read_weights(sources.bundle, sources.weights)
+        checkpoint = run / "checkpoint"
+        resumed = resume and checkpoint.is_dir()
         if not resume:
             clear(run)
         run.mkdir(parents=True, exist_ok=True)
         self.lineage = Lineage(run)
         self.buffer = OnlineBuffer(run / "buffer", self.manifest.observation.shape, self.manifest.action.size)
-        self._training, self._validation = self._offline_data()
-        self._refused: dict[Path, tuple[tuple[int, int], ...]] = {}
-        self.notes: Callable[[str], None] = lambda line: None
-        self._tuner: FineTuner | None = None
-        self._shown: tuple[int, int] = (-1, -1)
-        self._fed_s = time.monotonic()
-        """When the last new bag was taken in."""
-        self.candidates: list[Candidate] = []
+        self._intake = BagIntake(sources, self.manifest, settings, self.buffer, follow)
+        self._training, validation = _offline_data(sources, self.manifest, settings)
+        self._data_key = f"{self.manifest.id}:{self._training.key if self._training is not None else ''}"
+        shapes = _blank_data(self.manifest)
+        self.tuner = FineTuner(self.manifest, weights, sources.bundle, settings, self._training, shapes)
+        _require_same_networks(self.tuner, sources)
+        self._maker = CandidateMaker(
+            self.tuner,
+            self.manifest,
+            self.buffer,
+            self._training,
+            validation,
+            run,
+            command=command,
+            signing_key=sources.signing_key,
+        )
+        if resumed:
+            load_checkpoint(self.tuner, self._data_key, checkpoint)
+            forget_after(run / "losses.csv", self.tuner.step)
+        self._visible = -1
+        """Number of episodes that the sampler draws from."""
+        self._note: Note = lambda line: None
+        self._candidates: list[CandidateBundle] = []
         """Made since this process began."""
 
     # -- the loop ------------------------------------------------------------------------------------
     def run(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Until `stop`, or until the step budget is spent. TrainingDiverged when a loss is not finite."""
-        self.take_in_bags()
-        while self._nothing_to_train_on:
+        """Train until `stop`, or until the step budget is spent. TrainingDiverged when a loss is not finite."""
+        tuner, intake = self.tuner, self._intake
+        intake.take_in(tuner.step, self._note)
+        while self._training is None and self._experience(tuner.step) is None:
             if stop():
                 return
             if not self._follow:
                 raise UserError("no episode to train on in the bags; see fosp bags check")
             time.sleep(POLL_S)
-            self.take_in_bags()
-        tuner = self._start()
+            intake.take_in(tuner.step, self._note)
+        self._note_start()
         with RunLog(self.run_folder, [("fine-tuning", self.settings.steps)], tuner.step) as log:
-            self.notes = log.note
-            self.notes(self._summary())
+            self._note = log.note
+            self._note(self._summary())
             looked_s, started_s, before_s = time.monotonic(), time.monotonic(), tuner.seconds
             while not stop() and tuner.step < self.settings.steps:
                 if self._follow and time.monotonic() - looked_s > POLL_S:
-                    self.take_in_bags()
+                    intake.take_in(tuner.step, self._note)
                     looked_s = time.monotonic()
                 if not self._allowed():
                     time.sleep(POLL_S)
@@ -110,282 +194,144 @@ class OnlineLearner:
                 self._show_experience()
                 log.step(tuner.step + 1, tuner.train_step())
                 tuner.seconds = before_s + time.monotonic() - started_s
-                if not self._milestones(tuner, stop):
+                if not self._milestones(stop):
                     return
-            if self._follow and tuner.step >= self.settings.steps and not self._has_candidate(tuner.step):
-                self._try_candidate(tuner)
+            if self._follow and tuner.step >= self.settings.steps and not self.concluded:
+                self._try_candidate()
             elif tuner.step % self.settings.checkpoint_every and not self._round_ends(tuner.step):
-                self._checkpoint(tuner)
+                self._checkpoint()
+
+    def _note_start(self) -> None:
+        if not any(event.event == "start" for event in self.lineage.events()):
+            self.lineage.append("start", self.manifest.id, path=str(self.sources.bundle.resolve()))
+        settings = json.dumps(self.settings.model_dump(mode="json"), indent=2)
+        (self.run_folder / "config.json").write_text(settings + "\n")
 
     def _round_ends(self, step: int) -> bool:
         return step % self.settings.candidate_every == 0 or step == self.settings.steps
 
-    def _milestones(self, tuner: FineTuner, stop: Callable[[], bool]) -> bool:
-        """False when `stop` came while a round was ended: the last checkpoint leads there again."""
+    def _milestones(self, stop: Callable[[], bool]) -> bool:
+        """Write the checkpoint and make the candidate that are due after an update.
+
+        Return False when `stop` came while a round was ended: the last checkpoint leads there again.
+        """
+        tuner = self.tuner
         ends = self._round_ends(tuner.step)
         if ends:
             begun_s = time.monotonic()
             if not tuner.settle(self._experience(tuner.step), stop):
                 return False
-            self.notes(f"critics and actor settled at update {tuner.step} in {time.monotonic() - begun_s:.0f} s")
+            self._note(f"critics and actor settled at update {tuner.step} in {time.monotonic() - begun_s:.0f} s")
         if ends or tuner.step % self.settings.checkpoint_every == 0:
-            self._checkpoint(tuner)
+            self._checkpoint()
         if ends:
-            self._try_candidate(tuner)
+            self._try_candidate()
         return True
 
+    def _checkpoint(self) -> None:
+        save_checkpoint(self.tuner, self._data_key, self.run_folder / "checkpoint")
+
     def _experience(self, step: int) -> Dataset | None:
-        """What there is to train on at this update."""
+        """Return the experience to train on at update `step`."""
         outcomes = self.settings.train_on == "outcomes"
         return self.buffer.dataset(step, False, self.settings.rows_kept, outcomes)
 
-    def _has_candidate(self, step: int) -> bool:
-        """Of these updates, also by a process before this one."""
-        return any(e.event == "candidate" and e.details["step"] == step for e in self.lineage.events())
-
-    @property
-    def concluded(self) -> bool:
-        """Whether there is a candidate of all updates made so far."""
-        return self._has_candidate(self.tuner.step)
-
-    def _try_candidate(self, tuner: FineTuner) -> None:
-        try:
-            self.make_candidate()
-        except UserError as error:
-            self.notes(f"no candidate at update {tuner.step}: {error}")
-            self.lineage.append("no_candidate", "", step=tuner.step, reason=str(error))
-
-    def _start(self) -> FineTuner:
-        if self._tuner is not None:
-            return self._tuner
-        shapes = self._training or self.buffer.dataset(self._now, held_out=False)
-        assert shapes is not None
-        shapes = shapes.of(shapes.episodes[:1])
-        tuner = FineTuner(self.manifest, self._weights, self.sources.bundle, self.settings, self._training, shapes)
-        source = self.sources.weights or self.sources.bundle
-        actor, critics = tuner.behaviour.actor, tuner.behaviour.critics
-        require_same_networks(self.sources.bundle, tuner.world_model, tuner.offline_actor, actor, critics, source)
-        self._tuner = tuner
-        self._parent_networks = snapshot(tuner.networks)
-        if self._resumed:
-            load_checkpoint(tuner, self._data_key, self.run_folder / "checkpoint")
-            forget_after(self.run_folder / "losses.csv", tuner.step)
-        self._show_experience()
-        if self._resumed:
-            # Setting the state again: the sampler of what has been experienced was made after it was loaded.
-            load_checkpoint(tuner, self._data_key, self.run_folder / "checkpoint")
-        if not any(event.event == "start" for event in self.lineage.events()):
-            self.lineage.append("start", self.manifest.id, path=str(self.sources.bundle.resolve()))
-        settings = json.dumps(self.settings.model_dump(mode="json"), indent=2)
-        (self.run_folder / "config.json").write_text(settings + "\n")
-        return tuner
-
-    @property
-    def tuner(self) -> FineTuner:
-        return self._start()
-
-    @property
-    def _data_key(self) -> str:
-        offline = self._training.key if self._training is not None else ""
-        return f"{self.manifest.id}:{offline}"
-
-    @property
-    def _now(self) -> int:
-        """Updates made; before the start every episode of the buffer counts."""
-        return self._tuner.step if self._tuner is not None else self.settings.steps
-
-    def _checkpoint(self, tuner: FineTuner) -> None:
-        save_checkpoint(tuner, self._data_key, self.run_folder / "checkpoint")
-
-    # -- experience ----------------------------------------------------------------------------------
-    def take_in_bags(self) -> int:
-        """Finished bags that were not taken in yet; how many. One that cannot be used is told of once."""
-        count = 0
-        for bag in self._new_bags():
-            try:
-                episodes = read_marked(
-                    bag,
-                    self.manifest.observation,
-                    self.sources.robot,
-                    self.manifest.decision_period_s,
-                    self.settings.override_tolerance,
-                )
-            except UserError as error:
-                self._pass_over(bag)
-                self.notes(f"passed over: {error}")
-                continue
-            for marked in episodes:
-                if marked.digest in self.buffer:
-                    continue
-                number = len(self.buffer.entries) + 1
-                held_out = number % self.settings.hold_out_every == 0
-                step = self._tuner.step if self._tuner is not None else 0
-                entry = self.buffer.append(marked.episode, marked.marks, marked.digest, step, held_out)
-                self.notes(
-                    f"{bag.name}: {entry.length} rows, {'success' if entry.success else 'no success'}"
-                    f"{', violation' if entry.violates else ''}, {entry.overridden} steps overridden, "
-                    f"{entry.changed} changed by the monitor{', held out' if held_out else ''}"
-                )
-            self._pass_over(bag)
-            self._fed_s = time.monotonic()
-            count += 1
-        return count
-
-    def _new_bags(self) -> list[Path]:
-        """Bag folders that a recorder has closed, oldest name first."""
-        found = []
-        for folder in self.sources.bags:
-            if not folder.is_dir():
-                if self._follow:
-                    continue
-                raise UserError(f"{folder}: no such folder of bags")
-            for metadata in folder.rglob(METADATA):
-                bag = metadata.parent
-                hidden = any(part.startswith(".") for part in bag.relative_to(folder).parts)
-                if hidden or bag.name.startswith(INCOMPLETE_PREFIX) or self._refused.get(bag) == _state(bag):
-                    continue
-                found.append(bag)
-        return sorted(found)
-
-    def _pass_over(self, bag: Path) -> None:
-        """It is not read again unless it changes."""
-        self._refused[bag] = _state(bag)
-
-    @property
-    def _nothing_to_train_on(self) -> bool:
-        return self._training is None and self._experience(self._now) is None
-
     def _show_experience(self) -> None:
-        """Give the sampler what had been experienced at this update."""
-        tuner = self._tuner
-        assert tuner is not None
-        visible = sum(entry.step <= tuner.step for entry in self.buffer.entries)
-        if visible != self._shown[0]:
-            tuner.sampler.experience(self._experience(tuner.step))
-            self._shown = (visible, tuner.step)
+        """Let the sampler draw from the experience of this update."""
+        visible = sum(entry.step <= self.tuner.step for entry in self.buffer.entries)
+        if visible != self._visible:
+            self.tuner.sampler.experience(self._experience(self.tuner.step))
+            self._visible = visible
 
     def _allowed(self) -> bool:
-        """Whether experience so far allows another update; while the robot rests, any number of them."""
-        tuner = self._tuner
-        assert tuner is not None
+        """Return whether experience allows another update; while the robot rests it allows any number of them."""
         if not self._follow:
             return True
-        rows, resting = self.buffer.rows, time.monotonic() - self._fed_s > self.settings.rest_s
-        return rows >= self.settings.least_rows and (resting or tuner.step < self.settings.updates_per_row * rows)
-
-    def _offline_data(self) -> tuple[Dataset | None, Dataset | None]:
-        """Training and validation episodes: the split that the bundle was trained with, when the data is the same."""
-        if not self.sources.offline:
-            return None, None
-        config = learner_config(self.manifest, self.settings)
-        data = load_bags(
-            self.sources.offline,
-            self.manifest.observation,
-            self.sources.robot,
-            self.manifest.decision_period_s,
-            self.sources.cache,
-            workers=self.settings.cores,
-        )
-        seed = int(self.manifest.training.get("seed", 0))
-        return split(data, config.validation_share, seed)
-
-    # -- candidates ----------------------------------------------------------------------------------
-    def make_candidate(self) -> Candidate:
-        """Calibrate, judge and write a bundle of the networks as they are now."""
-        tuner = self.tuner
-        new = [self.buffer.dataset(tuner.step, held_out=True)]
-        if sum(len(data.episodes) for data in (*new, self._validation) if data is not None) < 2:
-            # So few, that what it was trained on has to judge it, too; the manifest's support says so.
-            new.append(self.buffer.dataset(tuner.step, held_out=False))
-        episodes = GateEpisodes.of(new, self._validation, self.settings.gate, self.settings.seed)
-        running_id, running, calibration = self._running()
-        candidate = make_candidate(
-            tuner,
-            episodes,
-            running,
-            calibration,
-            manifest=self.manifest.model_copy(update={"parent_id": running_id}),
-            training=self._provenance(tuner),
-            folder=self.run_folder / "candidates",
-            signing_key=self.sources.signing_key,
-        )
-        self.candidates.append(candidate)
-        known = {event.id for event in self.lineage.events() if event.event == "candidate"}
-        if candidate.manifest.id not in known:
-            self.lineage.append(
-                "candidate",
-                candidate.manifest.id,
-                parent=running_id,
-                path=str(candidate.path.resolve()),
-                step=tuner.step,
-                gate=candidate.judgement.as_json(),
-                metrics=candidate.manifest.metrics,
-                data=candidate.manifest.training["experience"],
-            )
-        verdict = "passed the gate" if candidate.judgement.passed else "kept: " + "; ".join(candidate.judgement.reasons)
-        self.notes(f"candidate {candidate.manifest.id[:12]} at update {tuner.step}: {verdict}")
-        return candidate
-
-    def newest_candidate(self) -> Candidate:
-        """Of this process: the newest that passed the gate, else the newest; the last of them is of all updates."""
-        if not self.candidates or not self.concluded:
-            self.make_candidate()
-        passed = [candidate for candidate in self.candidates if candidate.judgement.passed]
-        return (passed or self.candidates)[-1]
-
-    def _running(self) -> tuple[str, Networks, Calibration]:
-        """Id, networks and calibration of the bundle that the robot is meant to run."""
-        model_id, path = self.lineage.running()
-        if model_id in ("", self.manifest.id):
-            return self.manifest.id, self._parent_networks, self.manifest.calibration
-        folder = Path(path)
-        try:
-            networks = fill(snapshot(self._parent_networks), read_weights(folder), folder)
-            return model_id, networks, read_manifest(folder).calibration
-        except UserError as error:
-            self.notes(f"{error}; candidates are judged against {self.manifest.id[:12]}")
-            return self.manifest.id, self._parent_networks, self.manifest.calibration
-
-    def _provenance(self, tuner: FineTuner) -> dict[str, object]:
-        seen = [entry for entry in self.buffer.entries if entry.step <= tuner.step]
-        config = tuner.config.model_dump(mode="json")
-        return {
-            "command": self._command,
-            "bundle": self.manifest.id,
-            "data_sha256": self._training.key if self._training is not None else "",
-            "experience": {
-                "episodes": len(seen),
-                "rows": sum(e.length for e in seen),
-                "success_share": round(sum(e.success for e in seen) / max(1, len(seen)), 4),
-                "violation_share": round(sum(e.violates for e in seen) / max(1, len(seen)), 4),
-                "steps_changed_by_monitor": sum(e.changed for e in seen),
-                "steps_overridden": sum(e.overridden for e in seen),
-            },
-            "seed": int(self.manifest.training.get("seed", 0)),
-            "steps": tuner.step,
-            "config": {**config, **self._pretraining_rates()},
-            "finetune": self.settings.model_dump(mode="json"),
-        }
-
-    def _pretraining_rates(self) -> dict[str, object]:
-        """Learning rates before they were scaled: a later fine-tuning scales them itself."""
-        config = dict(self.manifest.training.get("config") or {})
-        return {name: config[name] for name in ("world_model", "critic", "actor") if name in config}
+        rows, resting = self.buffer.rows, time.monotonic() - self._intake.fed_s > self.settings.rest_s
+        return rows >= self.settings.least_rows and (resting or self.tuner.step < self.settings.updates_per_row * rows)
 
     def _summary(self) -> str:
         offline = (
             f"{len(self._training.episodes)} offline episodes" if self._training is not None else "no offline data"
         )
-        tuner = self.tuner
         return (
             f"fine-tuning {self.manifest.id[:12]} ({self.manifest.task}, {self.manifest.size}): {offline}, "
-            f"{len(self.buffer.entries)} of experience; update {tuner.step} of {self.settings.steps}, "
+            f"{len(self.buffer.entries)} of experience; update {self.tuner.step} of {self.settings.steps}, "
             f"run in {self.run_folder}"
         )
 
+    # -- candidates ----------------------------------------------------------------------------------
+    @property
+    def concluded(self) -> bool:
+        """True if all updates made so far have gone into a candidate, also one of a process before this one."""
+        step = self.tuner.step
+        return any(e.event == "candidate" and e.details["step"] == step for e in self.lineage.events())
+
+    def make_candidate(self) -> CandidateBundle:
+        """Calibrate, judge and write a bundle of the networks as they are now; UserError when that cannot be done."""
+        self._candidates.append(self._maker.make(self._note))
+        return self._candidates[-1]
+
+    def newest_candidate(self) -> CandidateBundle:
+        """Return the newest candidate of this process that passed the gate, or else the newest.
+
+        A candidate of all updates is made first, unless there is one.
+        """
+        if not self._candidates or not self.concluded:
+            self.make_candidate()
+        passed = [candidate for candidate in self._candidates if candidate.judgement.passed]
+        return (passed or self._candidates)[-1]
+
+    def _try_candidate(self) -> None:
+        try:
+            self.make_candidate()
+        except UserError as error:
+            step = self.tuner.step
+            self._note(f"no candidate at update {step}: {error}")
+            self.lineage.append("no_candidate", "", step=step, reason=str(error))
+
+
+def _offline_data(
+    sources: Sources, manifest: Manifest, settings: FinetuneConfig
+) -> tuple[Dataset | None, Dataset | None]:
+    """Return training and validation episodes; on the same data it is the split that the bundle was trained with."""
+    if not sources.offline:
+        return None, None
+    config = learner_config(manifest, settings)
+    data = load_bags(
+        sources.offline,
+        manifest.observation,
+        sources.robot,
+        manifest.decision_period_s,
+        sources.cache,
+        workers=settings.cores,
+    )
+    return split(data, config.validation_share, int(manifest.training.get("seed", 0)))
+
+
+def _blank_data(manifest: Manifest) -> Dataset:
+    """Return two blank rows of the bundle's shapes: the networks can be built before there is any experience."""
+    zeros = np.zeros(2, np.float32)
+    return Dataset(
+        images=np.zeros((2, *manifest.observation.shape), np.uint8),
+        action=np.zeros((2, manifest.action.size), np.float32),
+        reward=zeros,
+        cost=zeros,
+        is_terminal=np.zeros(2, np.bool_),
+        episodes=(EpisodeIndex("blank", 0, 2, success=True, violates=False),),
+        key="",
+    )
+
+
+def _require_same_networks(tuner: FineTuner, sources: Sources) -> None:
+    """UserError unless the networks give the golden outputs of the bundle."""
+    actor, critics = tuner.behaviour.actor, tuner.behaviour.critics
+    source = sources.weights or sources.bundle
+    require_same_networks(sources.bundle, tuner.world_model, tuner.offline_actor, actor, critics, source)
+
 
 def _state(bag: Path) -> tuple[tuple[int, int], ...]:
-    """Size and time of change of a bag's files."""
+    """Return size and time of change of each file of a bag."""
     try:
         return tuple((s.st_size, s.st_mtime_ns) for s in (path.stat() for path in storage_files(bag)))
     except OSError:

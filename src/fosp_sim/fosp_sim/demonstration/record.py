@@ -1,4 +1,4 @@
-"""Demonstrations as bags: what `fosp record` does."""
+"""Records demonstrations as bags, for `fosp record`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.specs import RobotConfig
 from fosp_sim.demonstration.demonstrators import Demonstrator, check_kind
-from fosp_sim.demonstration.simulated_bag import EpisodeBag
+from fosp_sim.demonstration.simulated_bag import SimulatedBag
 from fosp_sim.env import Env
 from fosp_sim.task.render import intrinsics
 from fosp_sim.task.scenario import Scenario
@@ -21,9 +21,9 @@ EPOCH_NS = 1_700_000_000 * 1_000_000_000
 """Stamp of second 0: recorded time is simulated time, so that a recording can be repeated bit for bit."""
 _SPACING_NS = 1_000 * 1_000_000_000
 _SHARE = 10
-"""Episodes that a process takes at a time."""
+"""Number of episodes that a process records at a time."""
 _DISTINCT = 400_000
-"""Episodes with stamps of their own before the seconds of a ROS time overflow."""
+"""Number of episodes with stamps of their own before the seconds of a ROS time overflow."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Recorded:
 
     episode: int
     demonstrator: str
-    """Who drove: what `mixed` drew."""
+    """Name of the driver; for `mixed` the one that was drawn."""
     reached: bool
     violated: bool
     steps: int
@@ -58,9 +58,10 @@ def record_episodes(
 def record_in_processes(
     scenario: Scenario, robot: RobotConfig, demonstrator: str, episodes: int, out: Path, workers: int | None = None
 ) -> Iterator[Recorded]:
-    """The very bags of `record_episodes`, in parallel processes (default: one per core); outcomes as they come.
+    """Record the very bags of `record_episodes` in parallel processes (default: one per core).
 
-    Few episodes are recorded in this process. Raises as `record_episodes` does, and ProcessDied.
+    Yield the outcomes as they come. Few episodes are recorded in this process. Raises as `record_episodes` does, and
+    ProcessDied.
     """
     if workers == 1 or episodes <= _SHARE:
         yield from record_episodes(scenario, robot, demonstrator, episodes, out)
@@ -92,7 +93,7 @@ def _folder(out: Path, episode: int) -> Path:
 
 def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded:
     seed = env.scenario.seed + episode
-    bag = EpisodeBag(
+    bag = SimulatedBag(
         folder,
         episode,
         env.robot,
@@ -121,7 +122,7 @@ def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded
     return outcome
 
 
-def _drive(env: Env, demonstrator: str, episode: int, seed: int, bag: EpisodeBag, folder: Path) -> Recorded:
+def _drive(env: Env, demonstrator: str, episode: int, seed: int, bag: SimulatedBag, folder: Path) -> Recorded:
     env.listen(bag)
     try:
         env.reset(episode)

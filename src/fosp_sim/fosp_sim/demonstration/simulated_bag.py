@@ -1,4 +1,4 @@
-"""One simulated episode as a rosbag2 MCAP folder: the topics, types and rates that a robot's recorder writes."""
+"""A simulated episode as a bag, with the topics, types and rates of a robot's recorder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from fosp_core import topics
 from fosp_core.bag_types import typestore
+from fosp_core.bag_writer import BagWriter
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
 from fosp_sim.env import Frame
@@ -25,44 +24,41 @@ from fosp_sim.task.world import RobotState, Vector
 _PARTIAL = ".partial"
 
 
-class EpisodeBag:
-    """Listens to an Env and writes the bag; its folder appears under `folder` when it is closed, complete."""
+class SimulatedBag:
+    """The bag of one episode of an Env, which it listens to; `folder` appears when the bag is complete."""
 
     def __init__(
         self, folder: Path, episode: int, robot: RobotConfig, intrinsics: Intrinsics, start_ns: int, latency_s: float
     ) -> None:
-        """`start_ns`: stamp of the episode's first frame. UserError when `folder` exists or cannot be written."""
+        """Open the bag; UserError when `folder` exists or cannot be written.
+
+        `start_ns` is the stamp of the episode's first frame, and `latency_s` the delay of images.
+        """
         if folder.exists():
             raise UserError(f"{folder} exists already; choose another --out or remove it")
         self._folder, self._episode, self._robot = folder, episode, robot
         self._partial = folder.parent / f"{_PARTIAL}_{os.getpid()}_{folder.name}" / folder.name
         self._start_ns, self._latency_ns = start_ns, round(latency_s * 1e9)
-        self._store = typestore()
-        self._types = self._store.types
-        self._writer = Writer(self._partial, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._types = typestore().types
         try:
-            self._writer.open()
+            self._bag = BagWriter(self._partial)
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-        self._connections: dict[str, Connection] = {}
         self._info = self._camera_info(intrinsics)
-        self.messages = 0
 
     def close(self, notes: Mapping[str, str]) -> None:
-        """Finish the bag with `notes` in its metadata (`custom_data`) and give it its name."""
-        for key, value in notes.items():
-            self._writer.set_custom_data(key, value)
-        self._writer.close()
-        self._partial.rename(self._folder)
+        """Complete the bag with `notes` in its metadata (`custom_data`), and move it to its folder."""
+        self._bag.note(notes)
+        self._bag.finish(self._folder)
         self._remove_partial()
 
     def abort(self) -> None:
         """Remove what has been written."""
-        self._writer.close()
+        self._bag.abort()
         self._remove_partial()
 
     def frame(self, frame: Frame) -> None:
+        """Write the image, unless it was lost, its camera_info, and the feedback of a camera frame."""
         header = self._header(frame.time, CAMERA_FRAME)
         if frame.image is not None:
             image = self._make(
@@ -87,6 +83,7 @@ class EpisodeBag:
         self._write(topics.FEEDBACK, message, frame.time)
 
     def command(self, time: float, twist: Vector) -> None:
+        """Write the command that the robot obeys at `time`, s since the first frame; m/s and rad/s, one per axis."""
         vectors = {"linear": [0.0, 0.0, 0.0], "angular": [0.0, 0.0, 0.0]}
         for axis, value in zip(self._robot.action.axes, twist, strict=True):
             vector, component = axis.name.split(".")
@@ -99,6 +96,7 @@ class EpisodeBag:
         self._write(self._robot.command_topic, message, time)
 
     def state(self, time: float, state: RobotState) -> None:
+        """Write the robot's state at `time`: odometry of a base, joint states and tool pose of an arm."""
         if self._robot.kind == "base":
             self._write(self._robot.state_topic, self._odometry(time, state), time)
             return
@@ -180,12 +178,10 @@ class EpisodeBag:
         return self._types[name](**fields)
 
     def _write(self, topic: str, message: Any, time: float, delay_ns: int = 0) -> None:
-        name = message.__msgtype__
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(f"/{topic}", name, typestore=self._store)
-        data = self._store.serialize_cdr(message, name)
-        self._writer.write(self._connections[topic], self._stamp(time) + delay_ns, data)
-        self.messages += 1
+        topic, kind = f"/{topic}", message.__msgtype__
+        if topic not in self._bag.topics:
+            self._bag.add_topic(topic, kind)
+        self._bag.write(topic, self._stamp(time) + delay_ns, typestore().serialize_cdr(message, kind))
 
     def _remove_partial(self) -> None:
         shutil.rmtree(self._partial.parent, ignore_errors=True)
