@@ -26,7 +26,7 @@ def stamp(message: Any) -> float:
 
 
 class Robot:
-    """What a test sees of the simulated robot."""
+    """The simulated robot as a test sees it."""
 
     def __init__(self, graph: Any, state_type: Any, state_topic: str) -> None:
         from geometry_msgs.msg import PoseStamped

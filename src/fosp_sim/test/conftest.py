@@ -8,6 +8,7 @@ import pytest
 
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_sim.task.scenario import Scenario, read_scenario
+from fosp_sim.task.tasks import TASKS
 
 CONFIG = Path(__file__).parents[3] / "config"
 
@@ -22,8 +23,8 @@ def base() -> RobotConfig:
     return read_robot(CONFIG / "robots" / "sim_base.yaml")
 
 
-@pytest.fixture(params=["safe_reach", "safe_goal"])
-def task(request: pytest.FixtureRequest, arm: RobotConfig, base: RobotConfig) -> tuple[Scenario, RobotConfig]:
+@pytest.fixture(params=list(TASKS))
+def task(request: pytest.FixtureRequest) -> tuple[Scenario, RobotConfig]:
     """Each task's in-distribution scenario with its robot."""
     described = read_scenario(CONFIG / "scenarios" / f"{request.param}.yaml")
-    return described, arm if request.param == "safe_reach" else base
+    return described, read_robot(CONFIG / "robots" / f"{described.robot}.yaml")

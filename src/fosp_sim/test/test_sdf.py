@@ -49,7 +49,7 @@ def mixed(task: str) -> Scenario:
 
 
 def transform(element: Element | None) -> Matrix:
-    """Of a <pose>: x y z roll pitch yaw to a homogeneous matrix (4, 4)."""
+    """Return the homogeneous matrix (4, 4) of a <pose>: x y z roll pitch yaw."""
     found = None if element is None else element.find("pose")
     x, y, z, roll, pitch, yaw = map(float, (found.text or "").split()) if found is not None else (0.0,) * 6
     c, s = math.cos, math.sin
@@ -127,7 +127,7 @@ def checker() -> str:
 
 
 def check(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What the checker of SDF says of a world; Debian's with its own libraries, not those of the ROS wheels."""
+    """Return the output of the SDF checker; Debian's runs with its own libraries, not those of the ROS wheels."""
     tool = checker()
     (folder / "world.sdf").write_text(text)
     environment = {name: value for name, value in os.environ.items() if tool == "gz" or name != "LD_LIBRARY_PATH"}

@@ -86,6 +86,7 @@ def add_inertial(link: Element, model: Any, body: int) -> None:
 
 
 def add_contact_sensor(link: Element, name: str, collisions: Iterable[str]) -> None:
+    """Add a sensor that reports what the named collisions of a link touch."""
     sensor = SubElement(link, "sensor", name=f"{name}_contact", type="contact")
     add_text(sensor, "always_on", "true")
     add_text(sensor, "update_rate", 100)
@@ -96,6 +97,7 @@ def add_contact_sensor(link: Element, name: str, collisions: Iterable[str]) -> N
 
 
 def add_arm_plugins(element: Element, model: Any, start: Matrix) -> None:
+    """Add a position controller for each joint, which begins at `start` (n,) rad, and the publisher of joint states."""
     for number in range(model.njnt):
         name = str(model.joint(number).name)
         plugin = add_plugin(element, "gz-sim-joint-position-controller-system", "JointPositionController")
@@ -110,6 +112,7 @@ def add_arm_plugins(element: Element, model: Any, start: Matrix) -> None:
 
 
 def add_base_plugins(element: Element, robot: RobotConfig) -> None:
+    """Add the differential drive and the publisher of odometry."""
     plugin = add_plugin(element, "gz-sim-diff-drive-system", "DiffDrive")
     add_text(plugin, "left_joint", "left_wheel")
     add_text(plugin, "right_joint", "right_wheel")
@@ -125,14 +128,17 @@ def add_base_plugins(element: Element, robot: RobotConfig) -> None:
 
 
 def add_plugin(parent: Element, filename: str, name: str) -> Element:
+    """Add a system of Gazebo, and return its element."""
     return SubElement(parent, "plugin", filename=filename, name=f"gz::sim::systems::{name}")
 
 
 def add_text(parent: Element, name: str, value: object) -> None:
+    """Add an element that contains one value."""
     SubElement(parent, name).text = f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def numbers(values: Iterable[float]) -> str:
+    """Return numbers as SDF lists them, rounded to 1e-9."""
     return " ".join(f"{round(float(value), 9) + 0.0:.9g}" for value in values)
 
 
