@@ -14,7 +14,7 @@ pytest.importorskip("launch_ros", reason="launch_ros comes with an apt-installed
 
 from tiny_bundle import write_tiny_bundle
 
-from fosp_bringup.stack import Process, Stack, stack
+from fosp_bringup.stack import Stack, StackProcess, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
@@ -75,7 +75,7 @@ def launched(node: Any) -> dict[str, Any]:
     }
 
 
-def described(process: Process, running: Stack) -> dict[str, Any]:
+def described(process: StackProcess, running: Stack) -> dict[str, Any]:
     """The same of a process that `fosp up` starts."""
     arguments = running.ros_arguments(process)
     enclave, level = (arguments[arguments.index(name) + 1] for name in ("--enclave", "--log-level"))

@@ -11,7 +11,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
-from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Process, Stack, enclave, settings, stack
+from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, settings, stack
 from fosp_bringup.stack_options import NOTHING, parse_options
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from fosp_sim.gazebo.services import require_gazebo
@@ -66,7 +66,7 @@ def actions(described: Stack) -> list[Any]:
     ]
 
 
-def _node(process: Process, described: Stack) -> Node:
+def _node(process: StackProcess, described: Stack) -> Node:
     parameters: list[Any] = [_typed(process.parameters)] if process.parameters else []
     if described.params_file is not None:
         parameters.append(str(described.params_file))

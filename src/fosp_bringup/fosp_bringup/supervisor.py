@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from fosp_bringup.shared_memory import clean_shared_memory
-from fosp_bringup.stack import MANAGER, MOST_RESPAWNS, Process, Stack, environment
+from fosp_bringup.stack import MANAGER, MOST_RESPAWNS, Stack, StackProcess, environment
 
 POLL_S = 0.05
 REAP_S = 0.05
@@ -36,7 +36,7 @@ _COLOURS = (36, 32, 33, 35, 34, 96, 92, 93)
 
 @dataclass
 class _Child:
-    process: Process
+    process: StackProcess
     popen: subprocess.Popen[bytes]
     label: str
     partial: bytes = b""
@@ -143,7 +143,7 @@ class Supervisor:
             clean_shared_memory()
             self._started.set()
 
-    def _fork(self, process: Process) -> subprocess.Popen[bytes]:
+    def _fork(self, process: StackProcess) -> subprocess.Popen[bytes]:
         """In a session of its own, so that a Ctrl-C of the terminal reaches it in order, through us.
 
         When we are killed, the kernel interrupts it (the death signal is bound to this thread, which outlives all).
@@ -246,7 +246,7 @@ class Supervisor:
         while time.monotonic() < deadline and self._running(names):
             self._look(POLL_S)
 
-    def _label(self, index: int, process: Process, width: int) -> str:
+    def _label(self, index: int, process: StackProcess, width: int) -> str:
         label = f"[{process.name}]".ljust(width + 2)
         return f"\x1b[{_COLOURS[index % len(_COLOURS)]}m{label}\x1b[0m" if self.colour else label
 
