@@ -21,15 +21,15 @@ Arguments = Mapping[str, tuple[str, str]]
 """Launch argument -> (default, description)."""
 
 COMMON: Arguments = {
-    "namespace": ("", "ROS namespace of the stack; empty: none."),
-    "use_sim_time": ("false", "Read the time from /clock; a simulator then publishes it."),
-    "params_file": ("", "ROS parameter file; wins over everything else."),
-    "autostart": ("true", "Bring the nodes up at once; else call lifecycle_manager/startup."),
-    "use_respawn": ("false", "Start dead nodes anew, never the safety monitor."),
-    "log_level": ("info", "debug, info, warn, error or fatal."),
-    "record": ("", "Folder for one bag per episode; empty: nothing is recorded."),
-    "shadow": ("", f"Judge without gating: only if it says '{SHADOW_PHRASE}'."),
-    "black_box": ("~/.ros/fosp_black_box", f"Folder for the 30 s before every stop; {NOTHING}: nothing is kept."),
+    "namespace": ("", "ROS namespace of the stack; empty for none."),
+    "use_sim_time": ("false", "Read the time from /clock, which the simulator then publishes."),
+    "params_file": ("", "ROS parameter file; its values win over all others."),
+    "autostart": ("true", "Bring the nodes up at once; if false, when lifecycle_manager/startup is called."),
+    "use_respawn": ("false", "Start a node anew when it dies; never the safety monitor."),
+    "log_level": ("info", "Log level: debug, info, warn, error or fatal."),
+    "record": ("", "Folder that gets one bag per episode; empty to record nothing."),
+    "shadow": ("", f"The phrase '{SHADOW_PHRASE}': the safety monitor judges and does not gate."),
+    "black_box": ("~/.ros/fosp_black_box", f"Folder that keeps the 30 s before every stop; {NOTHING} to keep nothing."),
 }
 _RENAMED = {"model": "bundle", "record": "recorder"}
 """Launch argument -> field of StackOptions, where the names differ."""
