@@ -1,7 +1,7 @@
-"""A person records demonstrations: ros2 launch fosp_bringup record.launch.py robot:=NAME feedback:=RULES record:=DIR
+"""Record demonstrations of a person: ros2 launch fosp_bringup record.launch.py robot:=NAME feedback:=RULES record:=DIR
 
-With scenario:=NAME simulator:=mujoco the robot is a simulated one. The device's own node (joy_node, spacenav_node) is
-not started here. `fosp record` does the same, checks the graph before the first motion, and shows rates and losses.
+With scenario:=NAME simulator:=mujoco the robot is a simulated one. Start the node of the device (joy_node,
+spacenav_node) yourself. `fosp record` does the same, checks the graph before the first motion, and shows message rates.
 """
 
 from fosp_bringup.launch_description import launch_description
@@ -12,17 +12,20 @@ def generate_launch_description() -> LaunchDescription:
     return launch_description(
         {
             "record": ("runs/demonstrations", "Folder that gets one bag per episode."),
-            "robot": ("", "Arm or base: a name in config/robots, or a path; empty: that of the scenario."),
+            "robot": ("", "Robot: a name in config/robots, or a path; empty for the scenario's robot."),
             "teleop": (
                 "gamepad",
-                "Device that drives: gamepad, spacemouse, or a path like config/teleop/gamepad.yaml.",
+                "Device that drives: gamepad, spacemouse, or the path of a file like config/teleop/gamepad.yaml.",
             ),
             "feedback": ("", "Rules of reward, cost and success: a name in config/feedback, or a path."),
-            "camera": ("none", "none (a driver publishes already), realsense, opencv, or file."),
-            "camera_path": ("", "For camera:=file: a bag, a folder of images, or a RealSense recording."),
-            "simulator": ("none", "none (a real robot), or mujoco."),
-            "scenario": ("", "Of the simulation: a name in config/scenarios, or a path."),
-            "black_box": ("none", "Folder for the 30 s before every stop; none: a person stops often."),
-            "auto_reset": ("false", "Of the simulation: begin episodes by itself, not by the operator's button."),
+            "camera": ("none", "Camera: none (its driver runs already), realsense, opencv, or file."),
+            "camera_path": ("", "With camera:=file: a bag, a folder of images, or a RealSense recording."),
+            "simulator": ("none", "Simulator: none for a real robot, or mujoco."),
+            "scenario": ("", "Scenario of the simulation: a name in config/scenarios, or a path."),
+            "black_box": ("none", "Folder that keeps the 30 s before every stop; none, because a person stops often."),
+            "auto_reset": (
+                "false",
+                "The simulation begins episodes by itself, not when the operator presses the button.",
+            ),
         }
     )

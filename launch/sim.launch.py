@@ -1,4 +1,4 @@
-"""The graph on a simulated robot: ros2 launch fosp_bringup sim.launch.py [scenario:=safe_goal] [model:=BUNDLE] ..."""
+"""Start the graph on a simulated robot: ros2 launch fosp_bringup sim.launch.py [scenario:=NAME] [model:=BUNDLE]"""
 
 from fosp_bringup.launch_description import launch_description
 from launch import LaunchDescription
@@ -7,11 +7,11 @@ from launch import LaunchDescription
 def generate_launch_description() -> LaunchDescription:
     return launch_description(
         {
-            "scenario": ("safe_reach", "Name in config/scenarios, or a path."),
-            "model": ("", "Model bundle; empty: the one shipped for the scenario's task."),
-            "robot": ("", "Name in config/robots, or a path; empty: the scenario's."),
-            "simulator": ("mujoco", "mujoco, or gazebo (Harmonic, with its own clock)."),
-            "camera": ("simulated", "simulated."),
-            "auto_reset": ("true", "Begin an episode at once, and the next one after the end of each."),
+            "scenario": ("safe_reach", "Scenario: a name in config/scenarios, or a path."),
+            "model": ("", "Folder of a model bundle; empty for the one shipped for the scenario's task."),
+            "robot": ("", "Robot: a name in config/robots, or a path; empty for the scenario's robot."),
+            "simulator": ("mujoco", "Simulator: mujoco, or gazebo (Harmonic, with its own clock)."),
+            "camera": ("simulated", "Camera: simulated."),
+            "auto_reset": ("true", "Begin an episode at once, and the next one when it ends."),
         }
     )

@@ -57,7 +57,7 @@ def run(ros_environment: Any, bundle: Path) -> Iterator[Callable[..., Supervisor
 
 
 class Graph:
-    """What the tests ask of the running graph, in a namespace."""
+    """The running graph in a namespace, as the tests question it."""
 
     def __init__(self, graph: Any, wait_until: Callable[..., Any], namespace: str = "") -> None:
         self.graph, self.wait_until = graph, wait_until

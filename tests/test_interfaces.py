@@ -37,7 +37,7 @@ def simulated(folder: Path) -> Stack:
 
 
 def seen(node: Any, name: str) -> Interface:
-    """What the graph says of one node: nothing as long as it is not there."""
+    """Return the interface of one node as the graph reports it; it is empty while the node is not there."""
     if name not in node.get_node_names():
         return Interface()
 
@@ -53,7 +53,7 @@ def seen(node: Any, name: str) -> Interface:
 
 
 def excess(one: Interface, other: Interface) -> set[str]:
-    """What `one` says, hears, serves or calls and `other` does not."""
+    """Return the topics and services of `one` that `other` does not have."""
     return {name for part in fields(Interface) for name in getattr(one, part.name) - getattr(other, part.name)}
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("launch_ros", reason="launch_ros comes with an apt-installed
 
 from tiny_bundle import write_tiny_bundle
 
-from fosp_bringup.stack import Process, Stack, stack
+from fosp_bringup.stack import Stack, StackProcess, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
@@ -54,7 +54,7 @@ def nodes(file: str, **arguments: str) -> list[Any]:
 
 
 def launched(node: Any) -> dict[str, Any]:
-    """What a Node action starts: everything by which launch_ros makes its command line."""
+    """Return everything from which launch_ros makes the command line of a Node action."""
     from launch_ros.utilities import evaluate_parameters
 
     from launch import LaunchContext
@@ -75,8 +75,8 @@ def launched(node: Any) -> dict[str, Any]:
     }
 
 
-def described(process: Process, running: Stack) -> dict[str, Any]:
-    """The same of a process that `fosp up` starts."""
+def described(process: StackProcess, running: Stack) -> dict[str, Any]:
+    """Return the same for a process that `fosp up` starts."""
     arguments = running.ros_arguments(process)
     enclave, level = (arguments[arguments.index(name) + 1] for name in ("--enclave", "--log-level"))
     return {
@@ -121,7 +121,7 @@ CASES = [
 ]
 FOLDERS = ("bundle", "black_box", "camera_path", "recorder", "learner", "params_file")
 DEFAULTS = {"record.launch.py": ("teleop",), "finetune.launch.py": ("exploring",), "sim.launch.py": ("simulator",)}
-"""What a launch file says by itself."""
+"""Options that a launch file sets by itself."""
 
 
 @pytest.mark.parametrize(("file", "robot", "given"), CASES, ids=lambda value: value if isinstance(value, str) else "")

@@ -195,7 +195,7 @@ def test_a_trainer_that_cannot_begin_is_given_up_and_the_lineage_says_so(
 def test_a_graph_goes_on_when_its_learner_dies_again_and_again(
     tmp_path: Path, ros_environment: Any, wait_until: Callable[..., Any]
 ) -> None:
-    from fosp_bringup.stack import MOST_RESPAWNS, Process, Stack
+    from fosp_bringup.stack import MOST_RESPAWNS, Stack, StackProcess
     from fosp_bringup.supervisor import Supervisor
 
     script = tmp_path / "dies.py"
@@ -205,8 +205,8 @@ def test_a_graph_goes_on_when_its_learner_dies_again_and_again(
     lines: list[str] = []
     described = Stack(
         (
-            Process("learner_node", "here", "dies", managed=False, dispensable=True),
-            Process("robot", "here", "lives", managed=False),
+            StackProcess("learner_node", "here", "dies", managed=False, dispensable=True),
+            StackProcess("robot", "here", "lives", managed=False),
         )
     )
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])

@@ -48,7 +48,7 @@ setup(
     zip_safe=True,
     maintainer="fosp maintainers",
     maintainer_email="fosp@example.org",
-    description="The fosp stack as data, its lifecycle manager and launch files.",
+    description="Bring-up of fosp: lifecycle manager, supervisor, launch files and security policies.",
     license="Apache-2.0",
     entry_points={"console_scripts": ["lifecycle_manager = fosp_bringup.lifecycle_manager:main"]},
 )

@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.paths import robot_path
-from fosp_bringup.stack import Process, Stack, stack
+from fosp_bringup.stack import Stack, StackProcess, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.graph_client import GraphClient
@@ -54,7 +54,7 @@ _MOVING = 0.05
 class RelayedStack(Stack):
     """Its nodes publish what `_PUBLISHED` names under `INSIDE`; the clock too where it is simulated."""
 
-    def ros_arguments(self, process: Process) -> list[str]:
+    def ros_arguments(self, process: StackProcess) -> list[str]:
         arguments = super().ros_arguments(process)
         for topic in _PUBLISHED.get(process.name, ()):
             arguments += ["-r", f"{topic}:={INSIDE}{topic}"]

@@ -1,1 +1,1 @@
-"""The fosp stack as data, its lifecycle manager, launch files and the fosp command line."""
+"""Bring-up of fosp: the stack as data, its supervisor and lifecycle manager, launch files and security policies."""

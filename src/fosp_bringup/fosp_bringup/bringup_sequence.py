@@ -1,11 +1,12 @@
-"""Bringing a graph of managed nodes up in order, watching over it, and taking it down. No ROS: time is passed in.
+"""State machine that brings a graph of managed nodes up in order, watches it, and takes it down.
 
-Order is the rule of safety here. Every node is configured before any is activated, and the safety monitor is last in
-the list: nothing moves before everything else works. On the way down it is first.
+It knows nothing of ROS, and time is an argument. The order is what keeps the robot safe: every node is configured
+before any is activated, and the safety monitor is the last in the list, so nothing moves before everything else works.
+On the way down the monitor is the first.
 
-A node whose heartbeat is missing stops the robot: the monitor is deactivated. It is activated again when that node is
-back, which a node that has been started anew is only where respawning was asked for. A monitor that dies is never
-brought back. What stays away too long fails the graph, which then waits for a person (`start`).
+When the heartbeat of a node is missing, the robot stops: the monitor is deactivated. It is activated again when the
+node is back. A node that was started anew counts as back only with `respawn`, and a monitor that died never does. When
+a node stays away too long the graph fails, and waits for a person (`start`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 LOST_S = 1.0
-"""A node that still beats in its old state so long after a request never got it: while it changes, it does not beat.
+"""Time after a request, s, at which a node that still beats in its old state is taken not to have received it.
 
-A request that is sent in the very moment in which a process appears may find only the one that died before it.
+A node does not beat while it changes its state. A request that is sent at the moment in which a process appears may
+reach only the process that died before it.
 """
 
 
 class NodeState(Enum):
-    """Primary lifecycle states, by their number in lifecycle_msgs/State."""
+    """Primary lifecycle states with their numbers in lifecycle_msgs/State."""
 
     UNCONFIGURED = 1
     INACTIVE = 2
@@ -30,7 +32,7 @@ class NodeState(Enum):
 
 
 class Transition(Enum):
-    """Transitions that are asked for, by their number in lifecycle_msgs/Transition."""
+    """Transitions that the sequence requests, with their numbers in lifecycle_msgs/Transition."""
 
     CONFIGURE = 1
     ACTIVATE = 3
@@ -45,7 +47,7 @@ _RESULT = {
 
 
 class Phase(Enum):
-    """What the graph as a whole is doing."""
+    """Phase of the graph as a whole."""
 
     IDLE = "not started"
     STARTING = "starting"
@@ -58,21 +60,21 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class Deadlines:
-    """How long each thing may take, s."""
+    """Longest time, s, that each step may take."""
 
     appear_s: float = 30.0
-    """From the start until every node has been heard of."""
+    """Time from the start until every node has sent a heartbeat."""
     transition_s: float = 20.0
-    """One transition; loading a model onto a GPU takes seconds."""
+    """Duration of one transition; loading a model onto a GPU takes seconds."""
     heartbeat_s: float = 0.5
-    """Longest silence of a node; it beats ten times per second."""
+    """Silence of a node, which beats ten times per second."""
     recover_s: float = 10.0
-    """Longest absence of a node that stops the robot only for as long."""
+    """Absence of a node; a longer one fails the graph, a shorter one stops the robot only while it lasts."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Ask a node for a transition; the answer goes to `BringupSequence.answered`."""
+    """Request to a node to change its state; the answer goes to `BringupSequence.answered`."""
 
     node: str
     transition: Transition
@@ -86,49 +88,52 @@ class _Node:
     heard_s: float = float("-inf")
     answered_s: float = float("-inf")
     replaced: bool = False
-    """Another process than the one that was brought up."""
+    """Its process is not the one that was brought up."""
     given_up: bool = False
-    """It refused to be taken down; it is not asked again before the next start."""
+    """It refused to be taken down, and is not asked again before the next start."""
 
 
 class BringupSequence:
-    """The nodes in order, the monitor last; `next_request` is polled, answers and heartbeats are reported to it."""
+    """Sequence of the nodes in bring-up order, the monitor last.
+
+    The caller reports heartbeats and answers, and polls `next_request`.
+    """
 
     def __init__(self, nodes: tuple[str, ...], deadlines: Deadlines, respawn: bool = False) -> None:
         self._nodes = {name: _Node(name) for name in nodes}
         self._monitor = nodes[-1]
         self._deadlines, self._respawn = deadlines, respawn
         self._pending: tuple[Request, float] | None = None
-        """What a node is asked for, and since when."""
+        """Request that waits for its answer, and the time at which it was first sent."""
         self._sent_s, self._lost = 0.0, False
-        """When it was sent last; whether the node shows that this did not reach it."""
+        """Time at which the pending request was sent last; True when the node shows that it did not receive it."""
         self._since_s = 0.0
         self._polled_s: float | None = None
         self.phase = Phase.IDLE
         self.reason = ""
-        """Why the graph is stopped or failed, in one line."""
+        """One line that says why the graph is stopped or failed."""
         self.events: list[str] = []
-        """Lines for the log since the caller last emptied it."""
+        """Lines for the log; the caller empties the list."""
 
     def states(self) -> dict[str, NodeState | None]:
-        """Last known state of each node; None for one that was never heard of."""
+        """Return the last known state of each node; None for a node that never sent a heartbeat."""
         return {node.name: node.state for node in self._nodes.values()}
 
     # -- orders and reports --------------------------------------------------------------------------
     def start(self, now_s: float) -> None:
-        """Bring everything up, from wherever it is; also the way out of FAILED."""
+        """Bring every node up from whatever state it is in; this also ends FAILED."""
         for node in self._nodes.values():
             node.replaced = node.given_up = False
         self._enter(Phase.STARTING, "", now_s)
 
     def stop(self, now_s: float) -> None:
-        """Take everything down in reverse order, after what is being asked for now; the last phase is ENDED."""
+        """Take every node down in reverse order, once the pending request is answered; the last phase is ENDED."""
         self._enter(Phase.ENDING, self.reason, now_s)
 
     def heartbeat(self, name: str, state: int, pid: int, now_s: float, age_s: float = 0.0) -> None:
-        """A node says that it lives, and said so `age_s` ago by its stamp; one that is not ours is ignored.
+        """Take in a heartbeat that is `age_s` old by its stamp; heartbeats of nodes outside of the list are ignored.
 
-        What it said of its state before its last answer is not believed: the answer is newer.
+        A state from before the node's last answer is ignored: the answer is newer.
         """
         node = self._nodes.get(name)
         if node is None:
@@ -145,7 +150,7 @@ class BringupSequence:
             node.state = NodeState(state)
 
     def answered(self, request: Request, success: bool, now_s: float) -> None:
-        """The node has answered a request; answers that nobody waits for any more are ignored."""
+        """Take in a node's answer to a request; an answer that is not awaited any more is ignored."""
         if self._pending is None or self._pending[0] != request:
             return
         self._pending = None
@@ -157,7 +162,7 @@ class BringupSequence:
             self._refused(request, now_s, "failed; its log says why")
 
     def next_request(self, now_s: float) -> Request | None:
-        """What to ask for now, if anything; call it some 20 times per second."""
+        """Return the request to send now, or None; call this about 20 times per second."""
         self._forgive_own_stall(now_s)
         if self._pending is not None and not self._overdue(now_s):
             return self._again(now_s)
@@ -168,7 +173,7 @@ class BringupSequence:
         return request
 
     def _again(self, now_s: float) -> Request | None:
-        """The pending request once more, within its deadline, when the node shows that it never got it."""
+        """Return the pending request once more, within its deadline, when the node shows that it did not receive it."""
         if not self._lost or self._pending is None:
             return None
         request = self._pending[0]
@@ -178,7 +183,7 @@ class BringupSequence:
 
     # -- watching ------------------------------------------------------------------------------------
     def _forgive_own_stall(self, now_s: float) -> None:
-        """When it is the watcher who was held up, heartbeats wait unread: that time is nobody's silence."""
+        """Excuse the nodes for the time in which this process itself was held up: their heartbeats waited unread."""
         stall_s = 0.0 if self._polled_s is None else now_s - self._polled_s
         self._polled_s = now_s
         if stall_s > 0.5 * self._deadlines.heartbeat_s:
@@ -189,11 +194,11 @@ class BringupSequence:
         return now_s - node.heard_s > self._deadlines.heartbeat_s
 
     def _foreign(self, node: _Node) -> bool:
-        """It was started anew, and must not be brought up again without a person's order."""
+        """Return whether the node was started anew, and must not be brought up again without a person's order."""
         return node.replaced and not (self._respawn and node.name != self._monitor)
 
     def _missing(self, now_s: float) -> list[str]:
-        """Nodes that are silent, or are not the process that was brought up and may not take its place."""
+        """Return the nodes that are silent, or whose new process may not take the place of the one brought up."""
         return [node.name for node in self._nodes.values() if self._silent(node, now_s) or self._foreign(node)]
 
     def _watch(self, now_s: float) -> None:
@@ -236,7 +241,7 @@ class BringupSequence:
         self._enter(Phase.FAILED if self._monitor in missing else Phase.STOPPED, what, now_s)
 
     def _overdue(self, now_s: float) -> bool:
-        """Whether the pending request is given up; on the way down a node may go before it answers."""
+        """Give the pending request up when it is late; return whether it was. On the way down a node may end first."""
         assert self._pending is not None
         request, asked_s = self._pending
         late = now_s - asked_s > self._deadlines.transition_s
@@ -260,7 +265,7 @@ class BringupSequence:
         self.phase, self.reason, self._since_s = phase, reason, now_s
         self.events.append(f"{phase.value}: {reason}" if reason else phase.value)
 
-    # -- asking --------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------
     def _choose(self, now_s: float) -> Request | None:
         if self.phase is Phase.STARTING:
             return self._upwards(now_s)
@@ -272,7 +277,7 @@ class BringupSequence:
         return None
 
     def _upwards(self, now_s: float) -> Request | None:
-        """Configure all that are present, in order; once all are configured, activate in order."""
+        """Configure the nodes in order; once all are configured, activate them in order."""
         if self._missing(now_s):
             return None
         steps = ((NodeState.UNCONFIGURED, Transition.CONFIGURE), (NodeState.INACTIVE, Transition.ACTIVATE))
@@ -287,7 +292,7 @@ class BringupSequence:
         return None
 
     def _downwards(self, now_s: float) -> Request | None:
-        """Deactivate what is active and alive, the monitor first."""
+        """Deactivate the nodes that are active and alive, the monitor first."""
         for node in reversed(self._nodes.values()):
             if node.state is NodeState.ACTIVE and not self._silent(node, now_s) and not node.given_up:
                 return Request(node.name, Transition.DEACTIVATE)

@@ -1,7 +1,7 @@
-"""What each node of the stack may say and hear: the topics and services that a security policy has to allow.
+"""Topics and services of each node of the stack: the rights that a security policy gives it.
 
-Names as a node uses them: relative ones move with the namespace, `~` stands for the node. test_interfaces holds the
-table against the running graph.
+Names are those that the node uses: a relative name moves with the namespace, and `~` stands for the node.
+tests/test_interfaces.py compares the table with the running graph.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Interface:
         )
 
     def resolved(self, node: str, namespace: str) -> Interface:
-        """With absolute names."""
+        """Return the interface with absolute names."""
         prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
 
         def names(relative: Iterable[str]) -> frozenset[str]:
@@ -60,7 +60,7 @@ _NODE = _interface(
         "~/get_type_description",
     ],
 )
-"""Of every node of rclpy."""
+"""Interface of every node of rclpy."""
 
 _LIFECYCLE = _interface(
     publishes=["~/transition_event"],
@@ -72,21 +72,20 @@ _LIFECYCLE = _interface(
         "~/get_transition_graph",
     ],
 )
-"""Of a lifecycle node, beside the above."""
+"""Interface that a lifecycle node has besides."""
 
 _MANAGED = _LIFECYCLE | _interface([topics.HEARTBEAT])
-"""Of one that the robot does not go on without."""
+"""Interface that a node has besides when the lifecycle manager brings it up."""
 
 _SWAP = (topics.MODEL_ANNOUNCEMENT, topics.MODEL_STATUS)
-"""What a node that can take another bundle over listens to."""
-
+"""Topics that a node subscribes to when it can take over another bundle."""
 
 DEVICE_TOPICS = ("joy", "spacenav/joy")
-"""Where the operator's device speaks (config/teleop)."""
+"""Topics of the operator's devices (config/teleop)."""
 MANAGED = ("encoder_node", "policy_node", "teleop_node", "feedback_node", "recorder_node", "safety_monitor_node")
-"""Lifecycle nodes of the stack, beside those of the cameras; the manager calls them."""
+"""Lifecycle nodes that the manager calls, besides those of the cameras."""
 RULES = {"arm": "arm_reach", "base": "base_goal"}
-"""Kind of robot -> the rules in config/feedback that its policy allows, where no others are named."""
+"""Kind of robot -> rules in config/feedback whose topics its policy allows by default."""
 
 
 def interfaces(
@@ -95,10 +94,10 @@ def interfaces(
     observation: ObservationSpec | None = None,
     feedback: FeedbackConfig | None = None,
 ) -> dict[str, Interface]:
-    """Node -> interface, of every node that a stack of this robot can have.
+    """Return the interface of every node that a stack of this robot can have, by the node's name.
 
-    `simulated`: with the simulator, and time read from /clock. `observation`: cameras of the bundle; by default one.
-    `feedback`: the rules of feedback_node; by default those of RULES.
+    `simulated` adds the simulator and the clock. `observation` has the bundle's cameras, by default one. `feedback` has
+    the rules of feedback_node, by default those of RULES.
     """
     cameras = [robot.image_topic(camera.topic) for camera in (observation or ObservationSpec()).cameras]
     own_cameras = [robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, camera.name)) for camera in robot.cameras]
@@ -161,7 +160,7 @@ def interfaces(
 
 
 def managed(robot: RobotConfig) -> tuple[str, ...]:
-    """Lifecycle nodes of a stack of this robot."""
+    """Return the names of the lifecycle nodes that a stack of this robot can have."""
     return (*(f"{camera.name}_node" for camera in robot.cameras), *MANAGED)
 
 
@@ -173,11 +172,11 @@ def _camera(camera: CameraConfig) -> Interface:
 
 
 OPERATOR = "operator"
-"""The enclave of the person at the command line."""
+"""Name of the node and enclave of the person at the command line."""
 
 
 def operator_interface() -> Interface:
-    """To watch the graph, bring it up and down, end a latch, and offer a bundle; nothing that moves the robot."""
+    """Return what a person may do: watch the graph, bring it up and down, end a latch, and offer a bundle."""
     return _NODE | _interface(
         [topics.MODEL_ANNOUNCEMENT],
         [

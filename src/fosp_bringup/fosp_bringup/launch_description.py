@@ -11,7 +11,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
-from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Process, Stack, enclave, settings, stack
+from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, settings, stack
 from fosp_bringup.stack_options import NOTHING, parse_options
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from fosp_sim.gazebo.services import require_gazebo
@@ -21,15 +21,15 @@ Arguments = Mapping[str, tuple[str, str]]
 """Launch argument -> (default, description)."""
 
 COMMON: Arguments = {
-    "namespace": ("", "ROS namespace of the stack; empty: none."),
-    "use_sim_time": ("false", "Read the time from /clock; a simulator then publishes it."),
-    "params_file": ("", "ROS parameter file; wins over everything else."),
-    "autostart": ("true", "Bring the nodes up at once; else call lifecycle_manager/startup."),
-    "use_respawn": ("false", "Start dead nodes anew, never the safety monitor."),
-    "log_level": ("info", "debug, info, warn, error or fatal."),
-    "record": ("", "Folder for one bag per episode; empty: nothing is recorded."),
-    "shadow": ("", f"Judge without gating: only if it says '{SHADOW_PHRASE}'."),
-    "black_box": ("~/.ros/fosp_black_box", f"Folder for the 30 s before every stop; {NOTHING}: nothing is kept."),
+    "namespace": ("", "ROS namespace of the stack; empty for none."),
+    "use_sim_time": ("false", "Read the time from /clock, which the simulator then publishes."),
+    "params_file": ("", "ROS parameter file; its values win over all others."),
+    "autostart": ("true", "Bring the nodes up at once; if false, when lifecycle_manager/startup is called."),
+    "use_respawn": ("false", "Start a node anew when it dies; never the safety monitor."),
+    "log_level": ("info", "Log level: debug, info, warn, error or fatal."),
+    "record": ("", "Folder that gets one bag per episode; empty to record nothing."),
+    "shadow": ("", f"The phrase '{SHADOW_PHRASE}': the safety monitor judges and does not gate."),
+    "black_box": ("~/.ros/fosp_black_box", f"Folder that keeps the 30 s before every stop; {NOTHING} to keep nothing."),
 }
 _RENAMED = {"model": "bundle", "record": "recorder"}
 """Launch argument -> field of StackOptions, where the names differ."""
@@ -66,7 +66,7 @@ def actions(described: Stack) -> list[Any]:
     ]
 
 
-def _node(process: Process, described: Stack) -> Node:
+def _node(process: StackProcess, described: Stack) -> Node:
     parameters: list[Any] = [_typed(process.parameters)] if process.parameters else []
     if described.params_file is not None:
         parameters.append(str(described.params_file))

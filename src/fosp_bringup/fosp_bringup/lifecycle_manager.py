@@ -1,4 +1,4 @@
-"""Brings the managed nodes up in order, watches their heartbeats, takes them down: the node around bringup_sequence."""
+"""Node that brings the managed nodes up, watches their heartbeats, and takes them down (bringup_sequence.py)."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from fosp_msgs.msg import Heartbeat
 POLL_PERIOD_S = 0.05
 REPORT_PERIOD_S = 1.0
 END_TIMEOUT_S = 4.0
-"""Longest time to take the graph down: what does not go in it goes by its own signal."""
+"""Longest time to take the graph down; nodes that are still up then end by their own signal."""
 _LEVELS = {Phase.ACTIVE: DiagnosticStatus.OK, Phase.FAILED: DiagnosticStatus.ERROR}
 
 
 class LifecycleManager(Node):
-    """Ends with 1 when the first bring-up fails; later failures wait for `~/startup`.
+    """Lifecycle manager of a stack. When the first bring-up fails, its process ends with 1.
 
-    Parameters: `nodes` (names in the order of bring-up, the safety monitor last), `autostart`, `respawn` (bring a
-    node that was started anew up again, never the monitor), and the deadlines of bringup_sequence.Deadlines.
+    Parameters: `nodes` (names in bring-up order, the safety monitor last), `autostart`, `respawn` (bring a node up
+    again when its process was started anew, never the monitor), and the fields of bringup_sequence.Deadlines.
 
-    Services (std_srvs/Trigger): `~/is_active` (success when every node is active; message says the phase and why),
-    `~/startup` (bring up, also after a failure), `~/shutdown` (take down). Diagnostics at 1 Hz.
+    Services (std_srvs/Trigger): `~/is_active` succeeds when every node is active, and its message gives the phase and
+    the reason; `~/startup` brings the graph up, also after a failure; `~/shutdown` takes it down. Diagnostics are
+    published at 1 Hz.
     """
 
     def __init__(self) -> None:
@@ -55,14 +56,14 @@ class LifecycleManager(Node):
             self._read_nodes(), self._read_deadlines(), bool(self.get_parameter("respawn").value)
         )
         self._prefix = self.get_namespace().rstrip("/") + "/"
-        # The names of the clients are relative, as those of the nodes are: a namespace moves both.
+        # The names of the services are relative, as those of the nodes are: a namespace applies to both.
         self._clients_of = {name: self.create_client(ChangeState, f"{name}/change_state") for name in self._nodes}
         self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
         self.create_service(Trigger, "~/is_active", self._on_is_active)
         self.create_service(Trigger, "~/startup", self._on_startup)
         self.create_service(Trigger, "~/shutdown", self._on_shutdown)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
-        # Deadlines are of real time, also where the graph runs on simulated time.
+        # The deadlines are in real time, also where the graph runs on simulated time.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(POLL_PERIOD_S, self._poll, clock=steady)
         self.create_timer(REPORT_PERIOD_S, self._report, clock=steady)
@@ -98,7 +99,7 @@ class LifecycleManager(Node):
             self._give_up()
 
     def _give_up(self) -> None:
-        """The graph did not come up at the start: there is nothing to manage. The process ends with 1."""
+        """End the process with 1: the graph did not come up, so there is nothing to manage."""
         self.failed = True
         signal.raise_signal(signal.SIGINT)
 
@@ -113,7 +114,7 @@ class LifecycleManager(Node):
 
     def _log_events(self) -> None:
         for event in self._sequence.events:
-            # rclpy allows one severity for each place in the code
+            # rclpy allows one severity at each place in the code.
             if self._sequence.phase is Phase.FAILED:
                 self.get_logger().error(event)
             elif self._sequence.phase is Phase.STOPPED:
@@ -161,7 +162,7 @@ class LifecycleManager(Node):
         return self._sequence.phase is Phase.ENDED
 
     def close(self) -> None:
-        """On a signal: take the graph down in order, within END_TIMEOUT_S, and only what is still there."""
+        """Take the nodes that are still there down in order, within END_TIMEOUT_S; called on a signal."""
         self._autostart = False
         sequence = self._sequence
         if sequence.phase in (Phase.IDLE, Phase.ENDED):

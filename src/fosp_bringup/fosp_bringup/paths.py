@@ -1,4 +1,4 @@
-"""Where configuration, scenarios and models lie: in the installed share folder, or in the checkout."""
+"""Paths of configurations and models, in the checkout or in the installed share folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fosp_core.errors import UserError
 
 
 def share() -> Path:
-    """Folder that holds config/ and launch/."""
+    """Return the folder that holds config/, launch/ and models/."""
     checkout = Path(__file__).resolve().parents[3]
     if (checkout / "config" / "robots").is_dir():
         return checkout
@@ -18,22 +18,22 @@ def share() -> Path:
 
 
 def robot_path(name: str) -> Path:
-    """Robot file by name (config/robots/NAME.yaml) or by path; UserError names the robots there are."""
+    """Return a robot file, given by name (config/robots/NAME.yaml) or by path; UserError lists the known names."""
     return _named(name, share() / "config" / "robots", "robot")
 
 
 def feedback_path(name: str) -> Path:
-    """Rules of fosp/feedback by name (config/feedback/NAME.yaml) or by path; UserError names those there are."""
+    """Return feedback rules, by name (config/feedback/NAME.yaml) or by path; UserError lists the known names."""
     return _named(name, share() / "config" / "feedback", "feedback")
 
 
 def teleop_path(name: str) -> Path:
-    """Mapping of an operator's device by name (config/teleop/NAME.yaml) or by path; UserError names those there are."""
+    """Return the mapping of a device, by name (config/teleop/NAME.yaml) or by path; UserError lists the known names."""
     return _named(name, share() / "config" / "teleop", "teleop")
 
 
 def scenario_path(name: str) -> Path:
-    """Scenario file by name (config/scenarios/NAME.yaml) or by path; UserError names the scenarios there are."""
+    """Return a scenario file, by name (config/scenarios/NAME.yaml) or by path; UserError lists the known names."""
     return _named(name, share() / "config" / "scenarios", "scenario")
 
 

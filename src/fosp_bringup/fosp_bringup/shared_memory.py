@@ -1,7 +1,7 @@
-"""Removes the shared-memory segments that killed Fast DDS processes leave in /dev/shm.
+"""Removal of the shared-memory segments that killed Fast DDS processes leave in /dev/shm.
 
-A living process holds a lock on the _el (or _sl) file beside each of its segments; what nobody holds is dead. Even a
-clean exit leaves the segments of its ports, which the next process of that port would reuse; without one they stay.
+A living process holds a lock on the _el (or _sl) file beside each of its segments; a segment that nobody holds is dead.
+Even a clean exit leaves the segments of the process's ports, which stay until another process uses the same port.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 FOLDER = Path("/dev/shm")
 NEWBORN_S = 1.0
-"""A younger file may belong to a process that is just about to lock it."""
+"""Age, s, below which a file may belong to a process that is about to lock it."""
 _NAME = re.compile(r"(?:sem\.)?(fastrtps_(?:port\d+|[0-9a-f]{8,}))(?:_el|_sl|_mutex)?")
 
 
 def clean_shared_memory(folder: Path = FOLDER) -> list[str]:
-    """Remove the files of dead Fast DDS processes that belong to this user; return their names."""
+    """Remove the files of this user's dead Fast DDS processes, and return their names."""
     removed = []
     for paths in _dead(folder):
         for path in paths:
@@ -32,12 +32,12 @@ def clean_shared_memory(folder: Path = FOLDER) -> list[str]:
 
 
 def dead_files(folder: Path = FOLDER) -> list[Path]:
-    """The files that `clean_shared_memory` would remove."""
+    """Return the files that `clean_shared_memory` would remove."""
     return [path for paths in _dead(folder) for path in paths]
 
 
 def _dead(folder: Path) -> Iterator[list[Path]]:
-    """The files of each dead segment; its locks are held while the caller has it."""
+    """Yield the files of each dead segment; its locks are held until the caller takes the next one."""
     segments: dict[str, list[Path]] = {}
     for path in folder.glob("*fastrtps_*"):
         match = _NAME.fullmatch(path.name)
@@ -58,7 +58,7 @@ def _is_ours_and_old(path: Path) -> bool:
 
 
 def _hold(paths: list[Path], locks: contextlib.ExitStack) -> bool:
-    """Take every lock file; False when someone alive has one of them."""
+    """Lock every lock file; return False when a living process holds one of them."""
     for path in paths:
         if path.name.endswith(("_el", "_sl")):
             try:

@@ -25,7 +25,7 @@ MONITOR = "safety_monitor_node"
 
 
 @dataclass(frozen=True)
-class Process:
+class StackProcess:
     """One node in a process of its own."""
 
     name: str
@@ -50,14 +50,14 @@ class Process:
 class Stack:
     """All processes of a graph, and their common settings. Managed ones are in bring-up order, the monitor last."""
 
-    processes: tuple[Process, ...]
+    processes: tuple[StackProcess, ...]
     namespace: str = ""
     log_level: str = "info"
     params_file: Path | None = None
     """ROS parameter file; its values win over the parameters of the processes."""
     use_respawn: bool = False
 
-    def ros_arguments(self, process: Process) -> list[str]:
+    def ros_arguments(self, process: StackProcess) -> list[str]:
         """Return the command line of one process after its executable."""
         arguments = ["--ros-args", "-r", f"__node:={process.name}", "--log-level", self.log_level]
         arguments += ["--enclave", enclave(process.name, self.namespace)]
@@ -69,7 +69,7 @@ class Stack:
             arguments += ["--params-file", str(self.params_file)]
         return arguments
 
-    def respawns(self, process: Process) -> bool:
+    def respawns(self, process: StackProcess) -> bool:
         """Return whether the process is started anew when it dies."""
         return process.dispensable or (self.use_respawn and process.respawn)
 
@@ -114,7 +114,7 @@ def stack(options: StackOptions) -> Stack:
     """
     if options.params_file is not None:
         check_parameter_file(options.params_file, MONITOR, options.shadow)
-    processes: list[Process] = []
+    processes: list[StackProcess] = []
     if options.simulator is not None:
         options, processes = _simulated(options)
     if (options.camera == "simulated") != (options.simulator is not None):
@@ -143,7 +143,7 @@ def stack(options: StackOptions) -> Stack:
     return Stack(tuple(processes), options.namespace, options.log_level, params_file, options.use_respawn)
 
 
-def _simulated(options: StackOptions) -> tuple[StackOptions, list[Process]]:
+def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]:
     """Return the options, completed by those of the scenario, and the processes of the simulated robot."""
     from fosp_sim.task.scenario import read_scenario
 
@@ -172,21 +172,21 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[Process]]:
     return options, [_simulator("sim_node", parameters)]
 
 
-def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[list[Process], Process]:
+def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[list[StackProcess], StackProcess]:
     """Return the model's nodes, and the monitor that judges what they propose."""
     model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
     policy = {**model, "exploring": True} if options.exploring else model
     nodes = [
-        Process("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
-        Process("policy_node", "fosp_policy", "fosp_policy.policy_node", policy, respawn=True),
+        StackProcess("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
+        StackProcess("policy_node", "fosp_policy", "fosp_policy.policy_node", policy, respawn=True),
     ]
     if options.learner:
         nodes.append(_learner(options.learner, model, options.learner_config, options.offline))
     judged = {**model, "shadow": options.shadow} if options.shadow else model
-    return nodes, Process(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", judged)
+    return nodes, StackProcess(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", judged)
 
 
-def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[Process], Process]:
+def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[StackProcess], StackProcess]:
     """Return the operator's node, and the guard that runs the monitor's model-free checks under the monitor's name."""
     from fosp_policy.teleoperation import read_mapping
 
@@ -194,17 +194,17 @@ def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[P
     read_mapping(mapping, robot.action)
     robot_parameter: dict[str, ParameterValue] = {"robot": str(robot_file)}
     device = {**robot_parameter, "mapping": str(mapping)}
-    guard = Process(
+    guard = StackProcess(
         MONITOR,
         "fosp_safety_monitor",
         "fosp_safety_monitor.operator_guard_node",
         robot_parameter,
         executable="operator_guard_node",
     )
-    return [Process("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)], guard
+    return [StackProcess("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)], guard
 
 
-def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[Process]:
+def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[StackProcess]:
     """Return Gazebo, its bridge to ROS, and the node that makes a robot of it; the clock is Gazebo's."""
     node = {**parameters, "auto_reset": auto_reset, "use_sim_time": True}
     return [
@@ -214,8 +214,8 @@ def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[Pro
     ]
 
 
-def _simulator(name: str, parameters: Mapping[str, ParameterValue]) -> Process:
-    return Process(name, "fosp_sim", f"fosp_sim.{name}", parameters, managed=False, is_robot=True)
+def _simulator(name: str, parameters: Mapping[str, ParameterValue]) -> StackProcess:
+    return StackProcess(name, "fosp_sim", f"fosp_sim.{name}", parameters, managed=False, is_robot=True)
 
 
 def _checked_bundle(bundle: Path | None, robot: RobotConfig) -> Path:
@@ -227,7 +227,7 @@ def _checked_bundle(bundle: Path | None, robot: RobotConfig) -> Path:
     return bundle.resolve()
 
 
-def _feedback(rules: str, simulator: str | None, robot_file: Path) -> Process:
+def _feedback(rules: str, simulator: str | None, robot_file: Path) -> StackProcess:
     if simulator is not None:
         raise UserError("feedback is for robots: the simulator publishes fosp/feedback itself")
     from fosp_recording.feedback_rules import read_feedback_config
@@ -235,20 +235,20 @@ def _feedback(rules: str, simulator: str | None, robot_file: Path) -> Process:
     path = feedback_path(rules).resolve()
     read_feedback_config(path)
     parameters: dict[str, ParameterValue] = {"rules": str(path), "robot": str(robot_file)}
-    return Process("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)
+    return StackProcess("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)
 
 
-def _recorder(out: Path, scenario: str | None, robot_file: Path) -> Process:
+def _recorder(out: Path, scenario: str | None, robot_file: Path) -> StackProcess:
     """Return the recorder; its bags name the scenario's task, on which a bundle trained on them can be evaluated."""
     parameters: dict[str, ParameterValue] = {"out": str(out.absolute()), "robot": str(robot_file)}
     if scenario:
         from fosp_sim.task.scenario import read_scenario
 
         parameters["task"] = read_scenario(scenario_path(scenario)).task
-    return Process("recorder_node", "fosp_recording", "fosp_recording.recorder_node", parameters, respawn=True)
+    return StackProcess("recorder_node", "fosp_recording", "fosp_recording.recorder_node", parameters, respawn=True)
 
 
-def _camera(camera: str | None, path: Path | None, robot: RobotConfig) -> list[Process]:
+def _camera(camera: str | None, path: Path | None, robot: RobotConfig) -> list[StackProcess]:
     """The camera nodes: of a recording, one that stands for the first camera; else one for each of the robot."""
     if camera in DEVICES:
         if not any(device.source == camera for device in robot.cameras):
@@ -269,13 +269,13 @@ def _camera(camera: str | None, path: Path | None, robot: RobotConfig) -> list[P
     ]
 
 
-def _camera_node(parameters: Mapping[str, ParameterValue], name: str) -> Process:
-    return Process(
+def _camera_node(parameters: Mapping[str, ParameterValue], name: str) -> StackProcess:
+    return StackProcess(
         name, "fosp_perception", "fosp_perception.camera_node", parameters, respawn=True, executable="camera_node"
     )
 
 
-def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | None) -> Process:
+def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | None) -> StackProcess:
     """Return the black box for the cameras of the bundle, or of the robot where a person drives.
 
     It is not managed, so that it remembers the bring-up, too.
@@ -288,10 +288,12 @@ def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | N
         "image_topics": cameras,
     }
     module = "fosp_recording.black_box_node"
-    return Process("black_box_node", "fosp_recording", module, parameters, managed=False, respawn=True)
+    return StackProcess("black_box_node", "fosp_recording", module, parameters, managed=False, respawn=True)
 
 
-def _learner(run: Path, model: Mapping[str, ParameterValue], config: Path | None, offline: tuple[Path, ...]) -> Process:
+def _learner(
+    run: Path, model: Mapping[str, ParameterValue], config: Path | None, offline: tuple[Path, ...]
+) -> StackProcess:
     """Return the learner; the robot goes on without it."""
     for folder in offline:
         if not folder.is_dir():
@@ -305,21 +307,21 @@ def _learner(run: Path, model: Mapping[str, ParameterValue], config: Path | None
         "offline": [str(folder.absolute()) for folder in offline] or [""],
         "config": str(config.resolve()) if config else "",
     }
-    return Process(
+    return StackProcess(
         "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True
     )
 
 
-def _manager(processes: list[Process], autostart: bool, use_respawn: bool) -> Process:
+def _manager(processes: list[StackProcess], autostart: bool, use_respawn: bool) -> StackProcess:
     parameters: dict[str, ParameterValue] = {
         "nodes": [process.name for process in processes if process.managed],
         "autostart": autostart,
         "respawn": use_respawn,
     }
-    return Process(MANAGER, "fosp_bringup", "fosp_bringup.lifecycle_manager", parameters, managed=False)
+    return StackProcess(MANAGER, "fosp_bringup", "fosp_bringup.lifecycle_manager", parameters, managed=False)
 
 
-def _on_simulated_time(process: Process) -> Process:
+def _on_simulated_time(process: StackProcess) -> StackProcess:
     """Return the process with the parameter use_sim_time, unless it stands for the robot and publishes the time."""
     if process.is_robot:
         return process

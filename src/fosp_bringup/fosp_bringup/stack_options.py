@@ -69,7 +69,7 @@ class StackOptions:
     black_box: Path | None = None
     """Folder for what happened before every stop."""
     exploring: bool = False
-    """The policy draws its actions; the parameter policy_node/exploring changes it at any time."""
+    """The policy samples its actions; the parameter policy_node/exploring changes it at any time."""
     learner: Path | None = None
     """Folder of a fine-tuning run."""
     learner_config: Path | None = None

@@ -1,8 +1,8 @@
-"""Runs the stack without `ros2 launch`: starts its processes, shows their output, takes them down in order.
+"""Supervisor that runs a stack without `ros2 launch`: starts its processes, shows their output, takes them down.
 
-Own code, because the Procfile runners (honcho and the like) lack what matters here: the first process that dies ends
-all others at once, the lifecycle manager goes first on the way down, chosen processes are started anew, and what Fast
-DDS leaves in shared memory is removed.
+Runners of Procfiles (honcho and the like) lack what matters here: the first process that dies ends all others at once,
+the lifecycle manager ends first on the way down, chosen processes are started anew, and the shared memory that Fast DDS
+leaves behind is removed.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from fosp_bringup.shared_memory import clean_shared_memory
-from fosp_bringup.stack import MANAGER, MOST_RESPAWNS, Process, Stack, environment
+from fosp_bringup.stack import MANAGER, MOST_RESPAWNS, Stack, StackProcess, environment
 
 POLL_S = 0.05
 REAP_S = 0.05
-"""How long a process may take to be gone after its output ended: what is seen at once stops the robot at once."""
+"""Time, s, to wait for a process to end after its output ended: its death must stop the robot at once."""
 MANAGER_PATIENCE_S = 6.0
-"""The manager takes the graph down; it allows itself 4 s."""
+"""Time, s, for the manager to take the graph down; it allows itself 4 s."""
 ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
-"""What a process is sent, and how long it may take to end after it, s."""
+"""Signals that a process is sent in turn, and the time, s, that it may take to end after each."""
 RESPAWN_DELAY_S = 1.0
 _COLOURS = (36, 32, 33, 35, 34, 96, 92, 93)
 
 
 @dataclass
 class _Child:
-    process: Process
+    process: StackProcess
     popen: subprocess.Popen[bytes]
     label: str
     partial: bytes = b""
     respawns: int = 0
     again_at: float | None = None
-    """Monotonic time at which it is to be started anew; None while it runs or when it has ended for good."""
+    """Monotonic time at which it is started anew; None while it runs, and when it has ended for good."""
     code: int | None = None
 
 
 @dataclass
 class Supervisor:
-    """The processes of one stack, started and reaped by one thread of its own, which takes them down when it is told
-    to, when one of them dies, and when the main thread ends without a word: a second Ctrl-C skips what the first began.
+    """Processes of one stack, as a context manager or, with `run`, in the foreground.
 
-    Use it as a context manager, or `run` it in the foreground. `write` takes each line of output, with the name of its
-    process in front. `variables` are added to the environment of every process.
+    A thread of its own starts and reaps them. It takes them down when it is told to, when one of them dies, and when
+    the main thread ends, as it does on a second Ctrl-C. `write` takes each line of output, with the name of its process
+    in front. `variables` are added to the environment of every process.
     """
 
     stack: Stack
@@ -72,22 +72,22 @@ class Supervisor:
 
     # -- for the caller ------------------------------------------------------------------------------
     def start(self) -> None:
-        """Start every process; returns when all have been forked."""
+        """Start every process, and return when all have been forked."""
         self._thread.start()
         self._started.wait()
 
     @property
     def alive(self) -> bool:
-        """Whether the stack runs and no process of it has died for good."""
+        """True while the stack runs and none of its processes has died for good."""
         return self._thread.is_alive() and not self._died and not self._stopping.is_set()
 
     @property
     def died(self) -> str:
-        """The process whose death ended the stack, and how; empty when none did."""
+        """Name of the process whose death ended the stack, and how it died; empty when none did."""
         return self._died
 
     def pid(self, name: str) -> int:
-        """Process id of a node, its newest one."""
+        """Return the process id of a node's newest process."""
         return self._children[name].popen.pid
 
     def stop(self) -> int:
@@ -100,9 +100,9 @@ class Supervisor:
         return int(bool(self._died) or self._forced)
 
     def run(self) -> int:
-        """In the foreground: until SIGINT or SIGTERM, or until a process dies. Returns the exit code.
+        """Run in the foreground until SIGINT or SIGTERM, or until a process dies, and return the exit code.
 
-        Every further signal has no effect: the processes get their deadlines, and then SIGKILL.
+        Further signals have no effect: each process has until its deadline to end, and is then killed.
         """
         previous = {s: signal.signal(s, lambda *_: self._stopping.set()) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -143,10 +143,11 @@ class Supervisor:
             clean_shared_memory()
             self._started.set()
 
-    def _fork(self, process: Process) -> subprocess.Popen[bytes]:
-        """In a session of its own, so that a Ctrl-C of the terminal reaches it in order, through us.
+    def _fork(self, process: StackProcess) -> subprocess.Popen[bytes]:
+        """Start a process in a session of its own, so that a Ctrl-C in the terminal reaches it in order, through us.
 
-        When we are killed, the kernel interrupts it (the death signal is bound to this thread, which outlives all).
+        When this process is killed, the kernel interrupts the child: its death signal is bound to the supervising
+        thread.
         """
         mortal = [setpriv, "--pdeathsig", "INT", "--"] if (setpriv := shutil.which("setpriv")) else []
         return subprocess.Popen(
@@ -164,7 +165,7 @@ class Supervisor:
         self._selector.register(child.popen.stdout, selectors.EVENT_READ, child)
 
     def _look(self, timeout_s: float) -> None:
-        """Pass on output, reap what has ended, start anew what is due."""
+        """Pass on output, reap the processes that ended, and start anew those that are due."""
         if not self._selector.get_map():
             time.sleep(min(timeout_s, POLL_S))
         for key, _ in self._selector.select(timeout_s):
@@ -191,10 +192,10 @@ class Supervisor:
                 self.write(f"{child.label} {line.decode(errors='replace')}")
 
     def _reap(self, child: _Child) -> None:
-        """A process has ended: by our will, to be started anew, or for good."""
+        """Note that a process has ended: because it was told to, to be started anew, or for good."""
         child.code = child.popen.returncode
         output = child.popen.stdout
-        if output is not None and not output.closed:  # its last lines, and those of what it may have left running
+        if output is not None and not output.closed:  # its last lines, and those of children that it left running
             self._read(child)
             if not output.closed:
                 self._selector.unregister(output)
@@ -212,7 +213,7 @@ class Supervisor:
             self._died = how
 
     def _take_down(self) -> None:
-        """The robot last. The manager first, unless something died: then all at once, for the robot is to stop now."""
+        """Take the manager down first and the robot last; when a process died, all but the robot at once."""
         for child in self._children.values():
             child.again_at = None
         robots = [child.process.name for child in self._children.values() if child.process.is_robot]
@@ -224,7 +225,7 @@ class Supervisor:
             self._end(names)
 
     def _end(self, names: list[str]) -> None:
-        """Interrupt, terminate, kill: until all of them have ended."""
+        """Interrupt, terminate and kill the processes, until all of them have ended."""
         for signum, patience_s in ESCALATION:
             running = self._running(names)
             if running and signum != signal.SIGINT:
@@ -246,7 +247,7 @@ class Supervisor:
         while time.monotonic() < deadline and self._running(names):
             self._look(POLL_S)
 
-    def _label(self, index: int, process: Process, width: int) -> str:
+    def _label(self, index: int, process: StackProcess, width: int) -> str:
         label = f"[{process.name}]".ljust(width + 2)
         return f"\x1b[{_COLOURS[index % len(_COLOURS)]}m{label}\x1b[0m" if self.colour else label
 

@@ -1,4 +1,4 @@
-"""What dead Fast DDS processes leave is removed; what a living one holds is not."""
+"""Segments of dead Fast DDS processes are removed; those that a living process holds are not."""
 
 from __future__ import annotations
 

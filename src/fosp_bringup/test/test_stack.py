@@ -11,7 +11,7 @@ import yaml
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.paths import robot_path, share
-from fosp_bringup.stack import MANAGER, MONITOR, Process, Stack, environment, settings, stack
+from fosp_bringup.stack import MANAGER, MONITOR, Stack, StackProcess, environment, settings, stack
 from fosp_bringup.stack_options import StackOptions, parse_options
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
@@ -259,7 +259,7 @@ def test_with_respawn_every_node_but_the_monitor_may_start_anew(bundle: Path) ->
 
 def test_arguments_carry_name_namespace_parameters_and_last_the_parameter_file(tmp_path: Path) -> None:
     file = tmp_path / "parameters.yaml"
-    process = Process("a_node", "a", "a.node", {"path": "/x y", "flag": True, "rate": 2.5, "names": ["b", "c"]})
+    process = StackProcess("a_node", "a", "a.node", {"path": "/x y", "flag": True, "rate": 2.5, "names": ["b", "c"]})
     arguments = Stack((process,), namespace="/left", log_level="warn", params_file=file).ros_arguments(process)
     assert arguments[0] == "--ros-args"
     assert {"__node:=a_node", "__ns:=/left", 'path:="/x y"', "flag:=true", "rate:=2.5", 'names:=["b", "c"]'} < set(

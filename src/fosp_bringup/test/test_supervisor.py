@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fosp_bringup import supervisor as module
-from fosp_bringup.stack import MANAGER, Process, Stack
+from fosp_bringup.stack import MANAGER, Stack, StackProcess
 from fosp_bringup.supervisor import Supervisor
 
 OBEDIENT = """
@@ -63,7 +63,7 @@ def make(tmp_path: Path, output: Output) -> Callable[..., Supervisor]:
         for name, source in sources.items():
             (tmp_path / f"{name}.py").write_text(source)
         processes = tuple(
-            Process(name, "test", name, is_robot=name == "robot", respawn=name == "mortal") for name in sources
+            StackProcess(name, "test", name, is_robot=name == "robot", respawn=name == "mortal") for name in sources
         )
         described = Stack(processes, use_respawn=use_respawn)
         return Supervisor(described, {"PYTHONPATH": str(tmp_path)}, output.append, colour=False)
@@ -156,13 +156,13 @@ def test_a_process_that_keeps_dying_ends_all(
 
 PARENT = """
 import threading
-from fosp_bringup.stack import Process, Stack
+from fosp_bringup.stack import StackProcess, Stack
 from fosp_bringup.supervisor import Supervisor
 spoken = threading.Event()
 def write(line):
     print(line, flush=True)
     spoken.set()
-supervisor = Supervisor(Stack((Process('node', 'test', 'node'),)), write=write, colour=False)
+supervisor = Supervisor(Stack((StackProcess('node', 'test', 'node'),)), write=write, colour=False)
 """
 
 

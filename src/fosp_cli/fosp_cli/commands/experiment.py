@@ -52,7 +52,6 @@ def transfer(
     """Fine-tune through the live graph where the data says nothing, and evaluate. OUT: transfer.json, transfer.png."""
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
-    from fosp_bringup.stack_options import split_folders
     from fosp_cli.evaluation.episode_driver import RunFailed
     from fosp_cli.experiments.transfer_experiment import ARMS, Resources, Trial, conclude, deploy
     from fosp_core.bundle.bundle import verify_bundle
@@ -72,7 +71,7 @@ def transfer(
     robot = read_robot(robot_path(verify_bundle(chosen).robot))
     if set(arms) - {"offline"}:
         read_weights(chosen)  # before an hour of episodes, not after it
-    resources = Resources(chosen.resolve(), robot, split_folders(offline), config, out)
+    resources = Resources(chosen.resolve(), robot, offline, config, out)
     workers = workers or max(1, (os.cpu_count() or 1) // resources.settings.cores)
     try:
         # Seed by seed: what is interrupted has something to say of every scenario.

@@ -84,4 +84,5 @@ def up(
         shadow=shadow or None,
         black_box=black_box,
     )
-    return Supervisor(stack(options)).run()
+    described = stack(options)
+    return Supervisor(described).run()

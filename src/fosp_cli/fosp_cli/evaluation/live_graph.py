@@ -24,9 +24,8 @@ _TAIL_LINES = 20
 class LiveSimulation:
     """Every node in a process of its own, over DDS, on this machine alone.
 
-    `options` are further ones of StackOptions. `recorder`: folder for one bag per episode. `log`: file that gets the
-    output of all processes. RunFailed, with the end of that output on `say`, when the graph does not come up or a node
-    dies.
+    `options` go to stack(). `recorder`: folder for one bag per episode. `log`: file that gets the output of all
+    processes. RunFailed, with the end of that output on `say`, when the graph does not come up or a node dies.
     """
 
     def __init__(

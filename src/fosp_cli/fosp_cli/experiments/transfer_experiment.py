@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from fosp_bringup.stack_options import split_folders
 from fosp_cli.evaluation.agent import Monitoring
 from fosp_cli.evaluation.evaluation import Evaluation, evaluate_all
 from fosp_cli.evaluation.live_graph import LiveSimulation
@@ -88,8 +89,8 @@ class Resources:
 
     bundle: Path
     robot: RobotConfig
-    offline: tuple[Path, ...] = ()
-    """Folders of the data that the bundle was trained on."""
+    offline: str = ""
+    """Folders of the data that the bundle was trained on, separated by ':'."""
     learner_config: str = ""
     out: Path = Path("runs/experiment")
 
@@ -178,7 +179,7 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
         "exploring": True,
         "learner": folder / "learner",
         "learner_config": Path(resources.learner_config) if resources.learner_config else None,
-        "offline": resources.offline,
+        "offline": split_folders(resources.offline),
         "shadow": SHADOW_PHRASE if trial.monitor == "shadow" else None,
     }
     if ACTORS[trial.arm] != "both":
@@ -205,7 +206,7 @@ def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
     run = folder / "learner"
     settings = resources.settings
     limit_resources(settings)
-    sources = Sources(resources.bundle, resources.robot, (run / "bags",), resources.offline)
+    sources = Sources(resources.bundle, resources.robot, (run / "bags",), split_folders(resources.offline))
     with (folder / "learner.log").open("a") as log, redirect_stderr(log):
         try:
             learner = OnlineLearner(sources, settings, run, resume=True, command="fosp experiment transfer")
