@@ -1,4 +1,8 @@
-"""Every hyperparameter of the learner, once, with its meaning. Choices that can be argued about are switches."""
+"""Every hyperparameter of the learner with its meaning, once. Design choices that can be argued about are switches.
+
+m is the memory of earlier images, h the recurrent state of the RSSM, e the embedding of the current image, and z the
+categorical state of the RSSM.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +19,25 @@ class NetworkConfig(Spec):
     """Widths of all networks."""
 
     deter: int
-    """Units of the deterministic state h."""
+    """Units of the recurrent state h."""
     variables: int
-    """Categorical variables of the stochastic state z ..."""
+    """Categorical variables that make up the stochastic state z."""
     classes: int
-    """... and classes of each."""
+    """Classes of each categorical variable."""
     cnn_depth: int
-    """Channels of the first convolution; doubled by each of the following ones."""
+    """Channels of the first convolution; each of the following ones doubles them."""
     units: int
     """Hidden units of every multilayer perceptron."""
     keypoints: int = 32
-    """Feature maps whose positions make up the image embedding ..."""
+    """Feature maps whose positions make up the image embedding."""
     keypoint_values: int = 8
-    """... and features read off at each of them."""
+    """Features that are read off at the position of each keypoint."""
     memory: int = 0
-    """Units of the recurrent memory of image embeddings m (`extraction.memory`)."""
+    """Units of the recurrent memory m of earlier images, set by `extraction.memory`."""
 
     @property
     def stoch(self) -> int:
-        """Flat size of z."""
+        """Size of the flattened one-hot z."""
         return self.variables * self.classes
 
     @property
@@ -43,17 +47,17 @@ class NetworkConfig(Spec):
 
     @property
     def state(self) -> int:
-        """Size of the model state (h, flat z), which the model predicts and decodes from."""
+        """Size of the model state (h, z), which the world model predicts and decodes from."""
         return self.deter + self.stoch
 
     @property
     def carried(self) -> int:
-        """Size of (m, h, e), which encoder.onnx hands on from step to step beside z."""
+        """Size of (m, h, e), the deterministic part of a latent."""
         return self.memory + self.deter + self.embed
 
     @property
     def feature(self) -> int:
-        """Size of the latent feature (m, h, e, flat z). Critics see all of it but m, actors m and e."""
+        """Size of the whole latent (m, h, e, z). Critics see all of it but m, actors by default m and e."""
         return self.carried + self.stoch
 
 
@@ -65,177 +69,213 @@ SIZES: dict[Size, NetworkConfig] = {
 
 
 class WorldModelConfig(Spec):
-    """RSSM and its heads (DreamerV3)."""
+    """The RSSM, its heads, and the scales of their losses (DreamerV3)."""
 
     unimix: float = Field(0.01, ge=0, lt=1)
-    """Share of the uniform distribution mixed into every categorical."""
+    """Share of the uniform distribution that is mixed into every categorical distribution."""
     free_nats: float = Field(1.0, ge=0)
-    """Each KL term is not pushed below this."""
+    """Value in nats below which neither KL term is pushed."""
     dynamics_scale: float = Field(0.5, ge=0)
-    """Weight of KL[sg(posterior) || prior]."""
+    """Scale of KL[sg(posterior) || prior]."""
     representation_scale: float = Field(0.1, ge=0)
-    """Weight of KL[posterior || sg(prior)]."""
+    """Scale of KL[posterior || sg(prior)]."""
     reconstruction_scale: float = Field(0.1, gt=0)
-    """Weight of the squared pixel error (summed over an image with pixels in [0, 1])."""
+    """Scale of the squared pixel error, which is summed over an image with pixels in [0, 1]."""
     decoded_share: float = Field(0.25, gt=0, le=1)
-    """Share of a batch's rows, drawn anew, that are decoded: neighbouring frames say much the same, and decoding takes
-    half of the time."""
+    """Share of a batch's rows that are decoded, drawn anew for each batch. Neighbouring frames look alike, and decoding
+    is expensive."""
     foreground_scale: float = Field(3.0, ge=0)
-    """Extra weight of a pixel per unit of distance from the mean training image: with a fixed camera the small things
-    that move or are placed anew are what decides, and the squared error of all pixels hardly sees them. 0: off."""
+    """Extra weight of a pixel per unit of distance from the mean training image; 0 turns it off. With a fixed camera
+    the small things that move decide, and the error over all pixels hardly sees them."""
     violation_weight: float = Field(10.0, ge=1)
     """Weight of the cost loss on steps with cost, which are rare."""
     image_shift: int = Field(4, ge=0, le=8)
-    """Random shift of up to so many pixels, the same over a sequence (DrQ). 0: off."""
+    """Largest random shift of the images in pixels, the same over a sequence (DrQ); 0 turns it off."""
     hue_shift: float = Field(40.0, ge=0, le=180)
-    """Random turn of the hue of up to so many degrees, the same over a sequence. What the policy looks at keeps its
-    colour only in the same light; images are reconstructed as they were. 0: off."""
+    """Largest random turn of the hue in degrees, the same over a sequence; 0 turns it off. It keeps the policy from
+    relying on colours, which change with the light. Images are reconstructed in their own colours."""
     saturation_shift: float = Field(0.2, ge=0, lt=1)
+    """Largest random change of the saturation, as a share, the same over a sequence; 0 turns it off."""
     brightness_shift: float = Field(0.15, ge=0, lt=1)
-    """Random change of saturation and brightness by up to this share, likewise. 0: off."""
+    """Largest random change of the brightness, as a share, the same over a sequence; 0 turns it off."""
     learning_rate: float = Field(5e-4, gt=0)
+    """Learning rate of the world model in full updates."""
     gradient_clip: float = Field(100.0, gt=0)
+    """Norm that the gradient of the world model is clipped to."""
     reward_scale: float = Field(1.0, ge=0)
+    """Scale of the cross-entropy of the reward head."""
     cost_scale: float = Field(1.0, ge=0)
-    """Weights of the reward and the cost loss."""
+    """Scale of the cross-entropy of the cost head."""
     actor_gradient_scale: float = Field(10.0, ge=0)
-    """Times the actor's gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
+    """Factor on the actor's gradient that reaches the world model; 0 stops it."""
     critic_gradient_scale: float = Field(1.0, ge=0)
-    """Times the critics' gradient that reaches the world model; 0 stops it (ALGORITHM.md)."""
+    """Factor on the critics' gradient that reaches the world model; 0 stops it."""
     embed_gradient_scale: float = Field(0.1, ge=0)
-    """Times the gradient of the world model's own losses that reaches the image encoder. Below 1 actor and critics say
-    what is worth seeing; the pixels say it less and less clearly the smaller the things are that matter."""
-
+    """Factor on the gradient of the world model's own losses that reaches the image encoder. Below 1, actor and critics
+    decide what the encoder looks for; pixels say little about the small things that matter."""
     encoder: Literal["keypoints", "grid"] = "keypoints"
-    """Positions and peaks of feature maps, or the flattened grid (DreamerV3)."""
+    """Image encoder: positions and peaks of feature maps, or the flattened grid (DreamerV3)."""
+
+    @property
+    def loss_scales(self) -> dict[str, float]:
+        """Scale of each loss of the world model, by the loss's name."""
+        return {
+            "reconstruction": self.reconstruction_scale,
+            "reward": self.reward_scale,
+            "cost": self.cost_scale,
+            "continue": 1.0,
+            "embed": 1.0,
+            "kl": 1.0,  # its two terms have scales of their own
+        }
 
 
 class CriticConfig(Spec):
-    """Q and V of return, cost and reachability."""
+    """Q and V of return, cost and reachability. Each is a network of its own, so their losses need no scales."""
 
     discount: float = Field(1 - 1 / 333, gt=0, lt=1)
+    """Discount of rewards and costs per step."""
     lambda_: float = Field(0.95, ge=0, le=1)
+    """Lambda of the lambda-returns: 0 bootstraps after one step, 1 at the end of the sequence."""
     reward_expectile: float = Field(0.8, gt=0, lt=1)
-    """Weight on Q > V (IQL)."""
+    """Expectile of V_r: the weight on Q > V (IQL)."""
     cost_expectile: float = Field(0.8, gt=0, lt=1)
-    """Weight on Q < V (FISOR)."""
+    """Expectile of V_c: the weight on Q < V (FISOR)."""
     reachability_expectile: float = Field(0.9, gt=0, lt=1)
-    """Weight on Q < V (FISOR)."""
+    """Expectile of V_h: the weight on Q < V (FISOR)."""
     reachability_discount: float = Field(0.95, gt=0, lt=1)
+    """Discount of the reachability of the unsafe set per step."""
     target_rate: float = Field(0.02, gt=0, le=1)
-    """Share of the network taken over by its moving-average target per update."""
+    """Share of a network that its moving-average target takes over per update."""
     layers: int = Field(2, ge=1)
+    """Hidden layers of each critic."""
     learning_rate: float = Field(1e-3, gt=0)
+    """Learning rate of the critics."""
     gradient_clip: float = Field(100.0, gt=0)
+    """Norm that the gradient of the critics is clipped to."""
 
 
 class ActorConfig(Spec):
     """The policy, and how it is improved."""
 
     objective: Literal["regression", "backprop"] = "regression"
-    """Closed form by advantage-weighted regression on executed actions; or the ablation without in-sample learning:
-    actions of the actor in the model's imagination, improved by the gradient of their returns through the model
-    (SafeDreamer-style). Critics then need `imagination.weight` > 0 to know those actions."""
-
+    """Advantage-weighted regression on executed actions in closed form, or, as the ablation without in-sample learning,
+    the gradient of imagined returns through the model (SafeDreamer-style). The ablation needs `imagination.weight` > 0,
+    so that the critics know the actor's own actions."""
     components: int = Field(4, ge=1)
-    """Normal distributions in the mixture that the policy is; it acts by the most probable one. Where there are two
-    ways round an obstacle, the mean of both leads into it."""
+    """Normal distributions in the policy's mixture. The policy acts by the most probable one: where two ways lead round
+    an obstacle, the mean of both leads into it."""
     beta: float = Field(4.0, ge=0)
-    """Inverse temperature of the weights; 0 is behaviour cloning of what the feasibility filter leaves."""
+    """Inverse temperature of the weights; 0 is behaviour cloning of the actions that the feasibility filter leaves."""
     eta: float = Field(3.0, ge=0)
     """Weight of the reachability advantage."""
     weight_limit: float = Field(100.0, gt=1)
+    """Largest weight of an action."""
     normalise_weights: bool = True
-    """Divide the weights by their mean over the batch, so that the step size does not depend on beta."""
+    """Divide the weights by their mean over the batch, so that the step size does not depend on `beta`."""
     advantage_floor: float = Field(0.1, gt=0)
-    """Least range that reward and cost advantages are divided by. With rewards of about 0.1 a step the range is 0.4,
-    and a floor of 1 leaves all weights alike: cloning."""
+    """Smallest range that reward and cost advantages are divided by. A floor well above the range of the advantages
+    leaves all weights alike, which is cloning."""
     range_rate: float = Field(0.01, gt=0, le=1)
-    """Rate of the moving average of the 5-95 % range."""
+    """Rate of the moving average of the 5-95 % range of the advantages."""
     reachability: bool = True
-    """Off: the ablation without Q_h (no filter, p = 0)."""
+    """Use Q_h. Off is the ablation without it (no filter, p = 0)."""
     eps: float = Field(0.25, gt=0, lt=1)
     """Feasibility threshold while training; the deployed one is calibrated afterwards."""
     cost_limit: float = Field(0.0, ge=0)
+    """Mean V_c above which the cost multiplier grows, and below which it falls."""
     multiplier_initial: float = Field(0.1, ge=0)
+    """Initial cost multiplier of the augmented Lagrangian."""
     multiplier_step: float = Field(5e-5, ge=0)
-    """Initial penalty c of the augmented Lagrangian."""
+    """Initial penalty of the augmented Lagrangian, which is the step size of the multiplier."""
     multiplier_growth: float = Field(1e-5, ge=0)
+    """Growth of the penalty per update, as a share."""
     entropy_scale: float = Field(3e-4, ge=0)
+    """Scale of the entropy that is added to the actor's objective."""
     std_min: float = Field(0.1, gt=0)
+    """Smallest standard deviation of an action; actions lie in [-1, 1]."""
     std_max: float = Field(1.0, gt=0)
+    """Largest standard deviation of an action."""
     sees: Literal["image", "all"] = "image"
-    """The image embedding e_t (and m_t, see `extraction.memory`), or all of it. h_t holds the past actions, and an
-    actor that may look at them copies the last one instead of looking at the image: it clones the data almost perfectly
-    and does not move the robot (the copycat problem; Wen et al. 2020)."""
+    """Part of the latent that the actor sees: the image embedding e and the memory m of earlier ones, or all of it. h
+    holds the past actions, and an actor that sees them copies the last one instead of looking at the image (the copycat
+    problem; Wen et al. 2020)."""
     layers: int = Field(2, ge=1)
+    """Hidden layers of the actor."""
     units: int | None = Field(256, gt=0)
-    """Hidden units; None: those of the size."""
+    """Hidden units of the actor; null takes those of `size`."""
     learning_rate: float = Field(5e-4, gt=0)
+    """Learning rate of the actor in full updates."""
     gradient_clip: float = Field(100.0, gt=0)
+    """Norm that the gradient of the actor is clipped to."""
 
 
 class ImaginationConfig(Spec):
-    """Model rollouts under the current actor, beside the real sequences."""
+    """Model rollouts under the current actor, beside the recorded sequences."""
 
     weight: float = Field(0.0, ge=0)
     """Weight of the losses on imagined steps; 0 is purely in-sample."""
     starts: int | None = Field(128, gt=0)
-    """Real latents of a batch that rollouts start from, drawn anew; null: all of them."""
+    """Latents of a batch that rollouts start from, drawn anew for each batch; null takes all of them."""
     horizon: int = Field(15, gt=1)
+    """Steps of a rollout."""
 
 
 class CloningConfig(Spec):
-    """First phase: image encoder and actor alone clone demonstrations.
+    """First phase: image encoder and actor clone demonstrations, on independent frames that are shifted at random.
 
-    On independent frames, shifted at random. Sequences of a world model's batch hold few scenes and each many times
-    over: keypoints form several times later on them, if at all. Only for an actor that sees the image alone.
+    The sequences of a full update hold few scenes, and each many times over; keypoints hardly form on them. Cloning
+    needs an actor that sees the image alone.
     """
 
     share: float = Field(1.8, ge=0)
-    """So many updates per full update."""
+    """Updates of this phase per full update."""
     episodes: Literal["good", "all"] = "good"
-    """Those that succeed without violation, or all there are: behaviour cloning as it is commonly meant."""
+    """Episodes that are cloned: those that succeed without violation, or all (behaviour cloning as commonly meant)."""
     batch_size: int = Field(256, gt=0)
+    """Frames of a batch."""
     learning_rate: float = Field(1e-3, gt=0)
+    """Learning rate of image encoder and actor in this phase."""
 
 
 class RefinementConfig(Spec):
-    """Last phase: the critics (and the actor) alone, on latents of the finished world model.
+    """Third phase: the critics alone, on latents of the finished world model.
 
-    Latents no longer move under the critics' feet, are those that the runtime will see (each episode filtered from its
-    first row), and an update costs a tenth.
+    These latents no longer move while the critics learn, and they are the ones that the runtime will see, since each
+    episode is filtered from its first row. An update is far cheaper than a full one.
     """
 
     actor: bool = False
-    """The actor as well. These latents are of images that were not shifted, and it begins to learn them by heart."""
-
+    """Train the actor as well. These latents are of images that were not shifted, which it soon learns by heart."""
     share: float = Field(1.2, ge=0)
-    """So many updates per full update."""
+    """Updates of this phase per full update."""
     batch_size: int = Field(32, gt=0)
+    """Sequences of a batch."""
     sample: bool = True
-    """Draw z from the posterior anew for each batch (noise against overfitting), not its mode."""
+    """Draw z from the posterior anew for each batch, as noise against overfitting, instead of its mode."""
 
 
 class ExtractionConfig(Spec):
     """Last phase: the actor alone, by the weights of the finished critics, on long sequences of image embeddings.
 
-    Joint training leaves it worse than cloning did: its batches hold few scenes, and weights that move. The embeddings
-    are those of refinement; the episodes those that `cloning.episodes` chooses. Not for `actor.objective` backprop.
+    In full updates the actor sees few scenes per batch, and weights that still move. The embeddings are those of
+    refinement, and the episodes are those that `cloning.episodes` chooses. `actor.objective: backprop` skips the phase.
     """
 
     share: float = Field(1.2, ge=0)
-    """So many updates per full update."""
+    """Updates of this phase per full update."""
     memory: int = Field(0, ge=0)
-    """Units of a memory of earlier images that the actor sees beside the current one; 0: none. It is a recurrent
-    network, m_t = GRU(m_{t-1}, e_t), from the episode's first image on, and sees no actions: with those an actor copies
-    the last one. A camera beside the robot needs none; one that the robot carries loses sight of goal and obstacles."""
+    """Units of a memory of earlier images, m_t = GRU(m_{t-1}, e_t), that the actor sees beside the current one; 0 is
+    none. It sees no actions, which the actor would copy. A camera beside the robot needs none; one on the robot loses
+    sight of goal and obstacles."""
     sequence_length: int = Field(64, gt=2)
+    """Rows of a sequence."""
     batch_size: int = Field(32, gt=0)
+    """Sequences of a batch."""
     embed_noise: float = Field(0.05, ge=0)
-    """Standard deviation of what is added to the embeddings, whose numbers lie in [-1, 1], so that no scene is learned
-    by heart."""
+    """Standard deviation of the noise on the embeddings, whose values lie in [-1, 1]. It keeps the actor from learning
+    scenes by heart."""
     learning_rate: float = Field(1e-3, gt=0)
+    """Learning rate of the actor in this phase."""
 
 
 class CalibrationConfig(Spec):
@@ -244,36 +284,43 @@ class CalibrationConfig(Spec):
     alpha: float = Field(0.05, gt=0, lt=1)
     """Promised miss rate of the steps that precede a violation."""
     horizon_steps: int = Field(1, gt=0)
-    """H_v: a step precedes a violation if one follows within so many steps. Further ahead it can mostly still be
-    avoided, and Q_h is rightly low."""
+    """Steps within which a violation must follow for a step to precede it. Further ahead a violation can mostly still
+    be avoided, and Q_h is rightly low."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
+    """Quantile of the surprise on validation steps that becomes the runtime's limit."""
     range_margin: float = Field(0.5, ge=0)
-    """Values are accepted this share of the observed span beyond what the validation set shows."""
+    """Margin by which the accepted range of a value exceeds the observed range, as a share of its span."""
 
 
 class LearnerConfig(Spec):
     """One training run."""
 
     size: Size = "nano"
+    """Widths of the networks."""
     seed: int = Field(0, ge=0)
+    """Seed of all random generators."""
     steps: int = Field(2500, gt=0)
-    """Full updates: world model, critics and actor."""
+    """Full updates: world model, critics and actor. The other phases are shares of it."""
     world_model_warmup: float = Field(0.0, ge=0, lt=1)
-    """Share of the full updates that train the world model alone, first."""
+    """Share of the full updates, at their beginning, that train the world model alone."""
     batch_size: int = Field(32, gt=0)
+    """Sequences of a batch in full updates."""
     sequence_length: int = Field(8, gt=2)
+    """Rows of a sequence in full updates and refinement."""
     validation_share: float = Field(0.15, gt=0, lt=1)
-    """Of the episodes; never trained on, used for calibration and metrics."""
+    """Share of the episodes that is held out for calibration and metrics."""
     decision_period_s: float = Field(0.05, gt=0)
+    """Time between two decisions, s."""
     observation: ObservationSpec = ObservationSpec()
     """Cameras, their topics in the bags, and the size that the networks see them in."""
     learning_rate_warmup: int = Field(100, ge=0)
-    """Steps over which the learning rates grow from 0."""
+    """Updates over which the learning rates grow from 0, in each phase."""
     learning_rate_final: float = Field(0.1, gt=0, le=1)
-    """Share of the learning rate left at the last step (linear decay over the second half)."""
+    """Share of the learning rates that is left at the end of each phase, after a linear decay over its second half."""
     bf16: bool = True
-    """Matrix products and convolutions in bfloat16 (normalisation and losses stay in float32)."""
+    """Compute matrix products and convolutions in bfloat16; normalisation and losses stay in float32."""
     checkpoint_every: int = Field(500, gt=0)
+    """Updates between two checkpoints."""
     world_model: WorldModelConfig = WorldModelConfig()
     critic: CriticConfig = CriticConfig()
     actor: ActorConfig = ActorConfig()
@@ -285,16 +332,16 @@ class LearnerConfig(Spec):
 
     @property
     def total_steps(self) -> int:
-        """Of all phases."""
+        """Updates of all phases together."""
         return sum(self.phases)
 
     @property
-    def phases(self) -> tuple[int, int, int, int]:
+    def phases(self) -> tuple[int, ...]:
         """Updates of each phase: cloning, full updates, refinement, extraction."""
         extraction = self.extraction.share if self.actor.objective == "regression" else 0.0
-        shares = (self.cloning.share, 1.0, self.refinement.share, extraction)
-        cloning, full, refinement, extraction_ = (round(share * self.steps) for share in shares)
-        return cloning, full, refinement, extraction_
+        return tuple(
+            round(share * self.steps) for share in (self.cloning.share, 1.0, self.refinement.share, extraction)
+        )
 
     @property
     def named_phases(self) -> tuple[tuple[str, int], ...]:
@@ -303,6 +350,7 @@ class LearnerConfig(Spec):
 
     @property
     def network(self) -> NetworkConfig:
+        """Widths of the networks of this run."""
         return SIZES[self.size].model_copy(update={"memory": self.extraction.memory})
 
     @model_validator(mode="after")

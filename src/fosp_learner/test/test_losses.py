@@ -19,6 +19,7 @@ from fosp_learner.model.losses import (
     multiplier_update,
     policy_weight,
     reachability_target,
+    scaled_means,
     symexp,
     symlog,
     two_hot,
@@ -344,3 +345,13 @@ def test_binary_nll_by_hand_and_least_at_its_soft_target():
     assert float(loss[0].detach()) == pytest.approx(math.log(2))
     (gradient,) = torch.autograd.grad(loss.sum(), logit)
     torch.testing.assert_close(gradient, tensor([-0.5, 0.0, 0.15]))
+
+
+def test_each_loss_is_averaged_and_scaled_and_one_without_a_scale_is_an_error():
+    losses = {"reward": tensor([1.0, 3.0]), "cost": tensor([4.0])}
+    scaled = scaled_means(losses, {"reward": 0.5, "cost": 2.0})
+    assert {name: float(loss) for name, loss in scaled.items()} == {"reward": 1.0, "cost": 8.0}
+    with pytest.raises(ValueError, match="differ in cost"):
+        scaled_means(losses, {"reward": 0.5})
+    with pytest.raises(ValueError, match="differ in embed"):
+        scaled_means(losses, {"reward": 0.5, "cost": 2.0, "embed": 1.0})

@@ -1,15 +1,15 @@
-"""Streams of a bag -> episodes at the decision period, and account of what became of every message.
+"""Alignment of a bag's streams to episodes at the decision period, with an account of every message.
 
 Row t of an episode is decision frame t. `action[t]` was executed in (t, t+1]; `reward[t]`, `cost[t]` and
-`is_terminal[t]` arrive with row t, that is, they are of the interval (t-1, t]. So the last row has no action and the
-first no reward: both are 0.
+`is_terminal[t]` arrive with row t, so they belong to the interval (t-1, t]. The last row has no action and the first no
+reward: both are 0.
 
-Everything is aligned on header stamps (a plain Twist, which has none, on when it was logged), as on the robot:
-- A frame of the first camera is a row when it comes at least a period after the last row, half a frame of jitter
+Everything is aligned on header stamps, as on the robot; a plain Twist, which has none, on its log time:
+- A frame of the first camera is a row when it comes at least a period after the last row, with half a frame of jitter
   allowed; the frame that ends an episode is always a row.
-- Of every further camera the row gets the newest frame that is not newer than the row, and at most half a period
-  old. Where there is none, the frame is no row.
-- Feedback counts for the interval that its stamp lies in, without tolerance; one without any splits the episode.
+- A row takes the newest frame of every further camera that is not newer than the row, and at most half a period older.
+  If a camera has none, the frame is not a row.
+- Feedback counts for the interval of its stamp, without tolerance; an interval without feedback splits the episode.
 - Commands hold until the next one, but no longer than the robot's command timeout; the action is their mean.
 - A gap of more than two periods (and half a frame) between rows splits the episode.
 """
@@ -32,7 +32,7 @@ class Episode:
     """One episode of L >= 2 rows."""
 
     name: str
-    """Bag, and the number of the part when a bag holds several."""
+    """Name of the bag, with the number of the part when it holds several."""
     images: NDArray[np.uint8]
     """(L, cameras, H, W, 3)."""
     action: NDArray[np.float32]
@@ -42,7 +42,7 @@ class Episode:
     cost: NDArray[np.float32]
     """(L,) >= 0, arriving with the row."""
     is_terminal: NDArray[np.bool_]
-    """(L,) values do not go beyond the row."""
+    """(L,) true where no value goes beyond the row."""
     success: bool
     """The goal was reached."""
 
@@ -53,37 +53,37 @@ class Episode:
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Of the alignment, ns."""
+    """Tolerances of the alignment in ns."""
 
     due: float
-    """A frame this long after the last row is a row."""
+    """Time after the last row from which a frame is a row."""
     gap: float
-    """A longer pause between rows splits the episode."""
+    """Pause between rows above which the episode is split."""
     camera: float
-    """Largest age of another camera's frame."""
+    """Largest age of a further camera's frame."""
 
     @staticmethod
     def of(period_s: float, frame_s: float) -> Tolerances:
-        """`frame_s`: time between two frames of the driving camera."""
+        """Return the tolerances for a decision period and the time `frame_s` between two frames of the first camera."""
         return Tolerances((period_s - 0.5 * frame_s) * 1e9, (2.0 * period_s + 0.5 * frame_s) * 1e9, 0.5e9 * period_s)
 
 
 @dataclass
 class Rows:
-    """Decision frames of a bag, and what became of its other frames."""
+    """Decision frames of a bag, and an account of its other frames."""
 
     parts: list[tuple[list[int], bool]] = field(default_factory=list)
-    """Of each episode the indices of its rows, at least two, and whether its end was reported."""
+    """Indices of the rows of each episode, at least two, and True if its end was reported."""
     splits: list[str] = field(default_factory=list)
-    """Where and why an episode was cut in two."""
+    """Places where an episode was cut in two, and why."""
     between: int = 0
     """Frames between two rows."""
     outside: int = 0
-    """Frames after the end of an episode and before the beginning of the next."""
+    """Frames between the end of an episode and the beginning of the next."""
     unaligned: dict[str, int] = field(default_factory=dict)
-    """Frames that were no rows because this camera had none of that moment."""
+    """Frames, by camera, that are no rows because that camera has no frame of the moment."""
     single: int = 0
-    """Rows with no other one to make a step with."""
+    """Rows without another one to make a step with."""
 
     def add(self, rows: list[int], ends: bool) -> None:
         if len(rows) >= 2:
@@ -93,7 +93,7 @@ class Rows:
 
 
 def find_rows(streams: BagStreams, tolerances: Tolerances) -> Rows:
-    """The decision frames of each episode."""
+    """Return the decision frames of each episode."""
     found, rows = Rows(), list[int]()
     recording, last_frame_ns = True, -1
     stamps = streams.frame_ns[0]
@@ -132,7 +132,7 @@ def find_rows(streams: BagStreams, tolerances: Tolerances) -> Rows:
 def build_episode(
     name: str, rows: list[int], ends: bool, streams: BagStreams, action: ActionSpec, hold_s: float
 ) -> Episode:
-    """Episode of the frames `rows`; commands hold for at most `hold_s`."""
+    """Return the episode of the frames `rows`; a command holds for at most `hold_s`."""
     stamps = streams.frame_ns[0][rows]
     origin = int(stamps[0])
     command_s = np.asarray((streams.command_ns - origin) * 1e-9, np.float64)
@@ -155,7 +155,7 @@ def build_episode(
 
 
 def steps_without_command(streams: BagStreams, rows: list[int], hold_s: float) -> int:
-    """Steps of the episode in which no command was in force: the robot stood by its own watchdog."""
+    """Count the steps in which no command was in force, because the robot's own watchdog had stopped it."""
     stamps = streams.frame_ns[0][rows]
     newest = np.searchsorted(streams.command_ns, stamps[1:], "left") - 1
     held_until = np.where(newest >= 0, streams.command_ns[np.maximum(newest, 0)] + round(hold_s * 1e9), -1)
@@ -163,13 +163,13 @@ def steps_without_command(streams: BagStreams, rows: list[int], hold_s: float) -
 
 
 def _between(streams: BagStreams, after_ns: int, until_ns: int) -> list[Feedback]:
-    """Feedback with a stamp in (after, until]."""
+    """Return the feedback with a stamp in (after, until]."""
     low, high = np.searchsorted(streams.feedback_ns, [after_ns, until_ns], "right")
     return streams.feedback[low:high]
 
 
 def _missing_camera(streams: BagStreams, now: int, tolerance_ns: float) -> str:
-    """The first of the further cameras that has no frame of the moment `now`; "" when all have."""
+    """Return the first of the further cameras that has no frame of the moment `now`; "" when all have one."""
     for topic, stamps in zip(streams.cameras[1:], streams.frame_ns[1:], strict=True):
         newest = int(np.searchsorted(stamps, now, "right")) - 1
         if newest < 0 or now - stamps[newest] > tolerance_ns:
@@ -178,7 +178,7 @@ def _missing_camera(streams: BagStreams, now: int, tolerance_ns: float) -> str:
 
 
 def _at(streams: BagStreams, camera: int, stamps: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The camera's newest frames at the decision stamps: (L, H, W, 3)."""
+    """Return the camera's newest frames at the decision stamps: (L, H, W, 3)."""
     newest = np.searchsorted(streams.frame_ns[camera], stamps, "right") - 1
     return np.stack([streams.frames[camera][int(index)] for index in newest])
 

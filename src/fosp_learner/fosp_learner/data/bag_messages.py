@@ -1,4 +1,4 @@
-"""Serialised messages of a bag to numpy."""
+"""Conversion of a bag's serialised messages to numpy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEP_FEEDBACK = "fosp_msgs/msg/StepFeedback"
 
 
 class Feedback(NamedTuple):
-    """One fosp_msgs/StepFeedback."""
+    """Content of one fosp_msgs/StepFeedback."""
 
     reward: float
     cost: float
@@ -38,7 +38,7 @@ class Feedback(NamedTuple):
 
 
 def deserialise(stored: StoredMessage) -> Any:
-    """The message, by the definition that the bag holds, else by Jazzy's; UserError for damaged bytes."""
+    """Return the message, by the bag's definition of its type or else by Jazzy's; UserError for damaged bytes."""
     try:
         return _types(stored.type, stored.definition).deserialize_cdr(stored.data, stored.type)
     except UserError:
@@ -50,7 +50,7 @@ def deserialise(stored: StoredMessage) -> Any:
 
 @lru_cache(maxsize=64)
 def _types(name: str, definition: str) -> Typestore:
-    """Types to read messages of one type with; parsing a definition takes longer than reading a bag's feedback."""
+    """Return the type store of one type; it is kept, since parsing a definition takes long."""
     if not definition:
         return typestore()
     store = get_typestore(Stores.EMPTY)
@@ -59,13 +59,13 @@ def _types(name: str, definition: str) -> Typestore:
 
 
 def stamp_ns(message: Any) -> int:
-    """Header stamp in ns."""
+    """Return the header stamp in ns."""
     stamp = message.header.stamp
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a raw (rgb8, bgr8, mono8) or compressed image; UserError for anything else."""
+    """Return a raw (rgb8, bgr8, mono8) or compressed image as (H, W, 3) uint8 RGB; UserError for anything else."""
     if kind == COMPRESSED:
         return decoded_rgb(np.asarray(message.data, np.uint8), message.format)
     if kind != IMAGE:
@@ -85,10 +85,10 @@ def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
 
 
 def read_command(message: Any, kind: str, logged_ns: int, robot: RobotConfig) -> tuple[int, NDArray[np.float64]]:
-    """Stamp in ns and the components of the action spec (n,) in m/s and rad/s; a target pose (7,) as `twists_of_poses`
-    of fosp_core.executed takes it.
+    """Return the stamp in ns and the components of the action spec (n,) in m/s and rad/s.
 
-    A plain Twist has no stamp and counts from when it was logged. UserError for another type or frame than the robot's.
+    A target pose gives (7,), as `twists_of_poses` of fosp_core.executed takes it. A plain Twist has no stamp and takes
+    its log time. UserError for another type or frame than the robot's.
     """
     allowed = (POSE_STAMPED,) if robot.command_type == "PoseStamped" else (TWIST_STAMPED, TWIST)
     if kind not in allowed:
@@ -108,7 +108,7 @@ def read_command(message: Any, kind: str, logged_ns: int, robot: RobotConfig) ->
 
 
 def read_feedback(message: Any, kind: str) -> tuple[int, Feedback]:
-    """Stamp in ns and content; UserError for another type, a reward or cost that is not finite, or a cost below 0."""
+    """Return stamp in ns and content; UserError for another type, a reward or cost not finite, or a cost below 0."""
     if kind != STEP_FEEDBACK:
         raise UserError(f"expected {STEP_FEEDBACK} on the feedback topic, found {kind}")
     try:

@@ -1,9 +1,8 @@
-"""The files of a rosbag2 bag, and the serialised messages in them: MCAP or sqlite3, zstd in all three of its places.
+"""Files of a rosbag2 bag and the serialised messages in them: MCAP or sqlite3; zstd per file, chunk or message.
 
-A recorder writes metadata.yaml when it closes the bag. So a bag without it was cut off mid-write, and what is readable
-of it is used: whole records up to the cut are true steps, and the episode that was running ends there as by a time
-limit. A bag that has a metadata.yaml but files without their end was damaged later, and is refused: more than its last
-second may be missing.
+A recorder writes metadata.yaml when it closes the bag. A bag without it was cut off mid-write, and its readable part is
+used: whole records up to the cut are true steps, and the running episode ends there as by a time limit. A bag with
+metadata.yaml whose files lack their end was damaged later and is refused: more than its last second may be missing.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ METADATA = "metadata.yaml"
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LARGEST_MESSAGE = 256 << 20
-"""A message that unpacks to more is refused: a few kB of zeros could fill all memory."""
+"""Size in bytes above which an unpacked message is refused, since a few kB of zeros could fill all memory."""
 _MAX_METADATA_BYTES = 16 << 20
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
 class StoredTopic:
-    """A topic as the bag lists it."""
+    """Type of a topic, and the number of its messages."""
 
     type: str
     messages: int
 
 
 def storage_files(bag: Path) -> list[Path]:
-    """All storage files of a bag folder, sorted."""
+    """Return all storage files of a bag folder, sorted."""
     return sorted(path for path in bag.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
 
 
@@ -52,7 +51,7 @@ class BagStorage:
     def __init__(self, bag: Path) -> None:
         self.bag = bag
         self.notes: list[str] = []
-        """What is odd about the files, filled by `messages`."""
+        """Lines about what is odd in the files, filled by `messages`."""
         self._unlisted: list[str] = []
         self._information = _information(bag)
         there = storage_files(bag)
@@ -62,24 +61,24 @@ class BagStorage:
 
     @property
     def finished(self) -> bool:
-        """Whether the recorder closed the bag."""
+        """True when the recorder closed the bag."""
         return self._information is not None
 
     @property
     def custom_data(self) -> dict[str, str]:
-        """What the recorder noted, such as task and robot."""
+        """Notes of the recorder, such as task and robot."""
         noted = (self._information or {}).get("custom_data") or {}
         return {str(key): str(value) for key, value in noted.items()}
 
     @property
     def format(self) -> str:
-        """Storage and compression for a person, such as "mcap" or "sqlite3, zstd per message"."""
+        """Storage and compression in words, such as "mcap" or "sqlite3, zstd per message"."""
         storage = "mcap" if ".mcap" in self.files[0].name else "sqlite3"
         mode = str((self._information or {}).get("compression_mode") or "none").lower()
         return storage if mode == "none" else f"{storage}, zstd per {mode}"
 
     def topics(self) -> dict[str, StoredTopic]:
-        """Topics by their full name; of a bag that was cut off by reading it."""
+        """Return the topics by full name; a bag that was cut off is read to find them."""
         if self._information is None:
             found = self._count()
             if not found:
@@ -94,7 +93,7 @@ class BagStorage:
             raise _no_metadata(self.bag) from None
 
     def messages(self, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
-        """Messages of the topics that `wanted` says yes to, in no order that can be relied upon."""
+        """Yield the messages of the topics that `wanted` accepts, in no guaranteed order."""
         self.notes = list(self._unlisted)
         for path in self.files:
             try:
@@ -128,7 +127,7 @@ class BagStorage:
         self.notes.append(f"cut off mid-write, its last {lost} bytes are unreadable")
 
     def _listed(self, there: list[Path]) -> list[Path]:
-        """Files that metadata.yaml names, which old bags do with the folder before them."""
+        """Return the files that metadata.yaml names; old bags put the folder before the name."""
         information = self._information or {}
         names = [PurePosixPath(str(name)) for name in information.get("relative_file_paths") or ()]
         outside = [name for name in names if name.is_absolute() or ".." in name.parts]
@@ -156,7 +155,7 @@ class BagStorage:
 
 
 def _information(bag: Path) -> dict[str, Any] | None:
-    """Content of metadata.yaml; None where there is none."""
+    """Return the content of metadata.yaml; None without that file."""
     try:
         if (bag / METADATA).stat().st_size > _MAX_METADATA_BYTES:
             raise UserError(f"{bag}: {METADATA} is larger than rosbag2 metadata can be; record the bag again")
@@ -179,7 +178,7 @@ def _no_metadata(bag: Path) -> UserError:
 
 
 def _unpacked(message: StoredMessage) -> StoredMessage:
-    """Undo compression per message. CDR never begins like a zstd frame, so metadata.yaml need not say it."""
+    """Undo compression per message; no CDR message begins like a zstd frame, so metadata.yaml need not mention it."""
     if bytes(message.data[:4]) != _ZSTD_MAGIC:
         return message
     try:
@@ -196,7 +195,7 @@ def _unpacked(message: StoredMessage) -> StoredMessage:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """The content as a stream, and its size where it is known."""
+    """Open the content as a stream, and give its size where it is known."""
     with path.open("rb") as stream:
         if path.suffix != ".zstd":
             yield stream, _written(stream)
@@ -208,7 +207,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def _written(stream: BinaryIO) -> int:
-    """Size without zeros at the end, which a power cut leaves where the disk had not got to; a whole MCAP has none."""
+    """Return the size without the zeros that a power cut can leave at the end; a whole MCAP file ends in none."""
     end = stream.seek(0, os.SEEK_END)
     while end:
         begin = max(0, end - 2**20)
@@ -223,7 +222,7 @@ def _written(stream: BinaryIO) -> int:
 
 @contextmanager
 def _plain_file(path: Path) -> Iterator[Path]:
-    """The file itself, or decompressed to a temporary one: sqlite3 needs to jump about in it."""
+    """Give the file itself, or a decompressed temporary one, since sqlite3 needs random access."""
     if path.suffix != ".zstd":
         yield path
         return

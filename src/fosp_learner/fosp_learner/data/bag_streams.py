@@ -1,4 +1,4 @@
-"""What of a bag matters: frames of the cameras, executed commands and feedback, each as a stream ordered by stamp."""
+"""The streams of a bag that matter to learning: camera frames, executed commands and feedback, ordered by stamp."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class BagStreams:
     """Streams of one bag; stamps in ns, ascending."""
 
     cameras: tuple[str, ...]
-    """Topics, the first drives the decisions."""
+    """Topics; the first camera drives the decisions."""
     frame_ns: list[NDArray[np.int64]]
-    """Per camera (n,)."""
+    """Stamps of each camera's frames, (n,)."""
     frames: list[list[NDArray[np.uint8]]]
-    """Per camera n observation images (H, W, 3)."""
+    """Observation images (H, W, 3) of each camera, n of them."""
     sizes: tuple[tuple[int, int], ...]
     """Width and height of each camera's frames as recorded."""
     command_ns: NDArray[np.int64]
     commands: NDArray[np.float64]
-    """(n, A) m/s and rad/s."""
+    """(n, A) in m/s and rad/s."""
     feedback_ns: NDArray[np.int64]
     feedback: list[Feedback]
     format: str
     notes: tuple[str, ...] = ()
-    """What is odd about the files."""
+    """Lines about what is odd in the files."""
 
 
 @dataclass
@@ -60,9 +60,9 @@ def read_streams(bag: Path, observation: ObservationSpec, robot: RobotConfig) ->
 
 
 def find_topic(topics: Mapping[str, StoredTopic], topic: str, camera: bool = False) -> str:
-    """Full name in the bag of a relative topic; of a camera also its compressed form when it was recorded alone.
+    """Return the full name of a relative topic in the bag; a camera's may be compressed, if only that was recorded.
 
-    UserError when there is none, when nothing was recorded on it, or when it could be several.
+    UserError when there is none, when nothing was recorded on it, or when several fit.
     """
     forms = (topic, f"{topic}/compressed") if camera else (topic,)
     named = [name for form in forms for name in topics if _matches(name, form)]
@@ -156,7 +156,7 @@ def _take_frame(camera: _Camera, stored: StoredMessage, message: Any, observatio
 
 
 def _sort(topic: str, arrived: list[Any]) -> None:
-    """By stamp, of one stamp by arrival. UserError for nothing, or for stamps that nobody filled in."""
+    """Sort by stamp, then by arrival. UserError without messages, or with stamps that nobody filled in."""
     if not arrived:
         raise UserError(f"no message on {topic}; remove the bag or record it again with that topic")
     arrived.sort(key=lambda entry: entry[:2])
@@ -169,7 +169,7 @@ def _stamps(arrived: Sequence[tuple[int, int, object]]) -> NDArray[np.int64]:
 
 
 def _check_clocks(streams: BagStreams, command_topic: str) -> None:
-    """UserError when a stream and the driving camera have no time in common: by other clocks nothing can be aligned."""
+    """Raise UserError when a stream has no time in common with the first camera: their clocks differ."""
     begin, end = int(streams.frame_ns[0][0]), int(streams.frame_ns[0][-1])
     others = [
         *zip(streams.cameras[1:], streams.frame_ns[1:], strict=True),

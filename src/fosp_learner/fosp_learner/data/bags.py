@@ -1,4 +1,4 @@
-"""Recorded bags -> episodes, and a report of each bag. How streams become rows: alignment.py."""
+"""Recorded bags to episodes, with a report on each bag. alignment.py says how streams become rows."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from fosp_learner.data.bag_streams import BagStreams, read_streams
 T = TypeVar("T")
 
 BYTES_PER_WORKER = 64 * 2**20
-"""A process takes a second to start, and reads about so much in a few: below it reading in-process is faster."""
+"""Bytes that pay for a process of their own: below, starting it takes longer than reading the bags here."""
 _AHEAD = 2
-"""Results per process that may wait for those before them: bounds the memory."""
+"""Results per process that may wait for earlier ones, which bounds the memory."""
 _MOST_SPLITS_TOLD = 3
 
 
 @dataclass(frozen=True)
 class Used:
-    """How many messages of a stream there were, and how many of them went into steps."""
+    """Number of messages of a stream, and how many of them went into steps."""
 
     used: int = 0
     recorded: int = 0
@@ -48,7 +48,7 @@ class Used:
 
 @dataclass(frozen=True)
 class BagReport:
-    """What became of one bag; `problem` is empty when it can be trained on."""
+    """Report on one bag; `problem` is empty when the bag can be trained on."""
 
     bag: str
     episodes: int = 0
@@ -59,26 +59,26 @@ class BagReport:
     format: str = ""
     """Storage and compression."""
     images: tuple[str, ...] = ()
-    """Size as recorded, such as 640x480, of each camera."""
+    """Recorded image size of each camera, such as 640x480."""
     frames: Used = Used()
-    """Of the first camera; used are those that became rows."""
+    """Frames of the first camera; those that became rows are used."""
     feedback: Used = Used()
     commands: Used = Used()
     notes: tuple[str, ...] = ()
-    """What was dropped or missing, and why."""
+    """Lines that say what was dropped or missing, and why."""
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class BagReading:
-    """Episodes of one bag, and how they came about."""
+    """Episodes of one bag, and the report on it."""
 
     episodes: list[Episode]
     report: BagReport
 
 
 def find_bags(folders: Sequence[Path]) -> list[Path]:
-    """Bag folders at or below `folders`, sorted; UserError for a folder that holds none."""
+    """Return the bag folders at or below `folders`, sorted; UserError for a folder that holds none."""
     bags: set[Path] = set()
     for folder in folders:
         if not folder.is_dir():
@@ -97,17 +97,17 @@ def find_bags(folders: Sequence[Path]) -> list[Path]:
 
 
 def bag_metadata(bag: Path) -> dict[str, str]:
-    """What the recorder noted in the bag (`custom_data` of metadata.yaml), such as task and robot."""
+    """Return the recorder's notes in the bag (`custom_data` of metadata.yaml), such as task and robot."""
     return BagStorage(bag).custom_data
 
 
 def bag_topics(bag: Path) -> set[str]:
-    """Topics with messages, without the leading slash."""
+    """Return the topics that hold messages, without the leading slash."""
     return {name.lstrip("/") for name, topic in BagStorage(bag).topics().items() if topic.messages}
 
 
 def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig]) -> RobotConfig:
-    """The robot that the first bag names, or the one whose command topic it holds; UserError for none or several."""
+    """Return the robot that the first bag names, else the one whose command topic it holds; UserError if not one."""
     named = [robot for robot in robots if robot.name == bag_metadata(bags[0]).get("robot")]
     if len(named) == 1:
         return named[0]
@@ -125,7 +125,7 @@ def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig]) -> RobotCo
 
 
 def task_of(bags: Sequence[Path]) -> str:
-    """Task that the recorder noted in the bags, "unnamed" if none did; UserError when they differ."""
+    """Return the task that the bags name, "unnamed" if none does; UserError when they differ."""
     tasks = {bag_metadata(bag).get("task", "") for bag in bags} - {""}
     if len(tasks) > 1:
         raise UserError(f"bags of different tasks ({', '.join(sorted(tasks))}) cannot be trained on together")
@@ -133,12 +133,12 @@ def task_of(bags: Sequence[Path]) -> str:
 
 
 def read_episodes(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> list[Episode]:
-    """Episodes of one bag; UserError with one line that names the bag and what is wrong with it."""
+    """Return the episodes of one bag; UserError with one line that names the bag and its problem."""
     return read_bag(bag, observation, robot, period_s).episodes
 
 
 def read_bag(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagReading:
-    """Episodes of one bag and the report of it; UserError as `read_episodes`."""
+    """Return the episodes of one bag and the report on it; UserError as for `read_episodes`."""
     streams = read_streams(bag, observation, robot)
     rows = find_rows(streams, Tolerances.of(period_s, 1.0 / robot.camera_frame_rate_hz))
     episodes = [
@@ -157,7 +157,7 @@ def read_bags(
     period_s: float,
     workers: int | None = None,
 ) -> Generator[BagReading, None, None]:
-    """`read_bag` of each, in the order of `bags`, in as many processes as pay off (or exactly `workers`)."""
+    """Read each of `bags` in their order, in as many processes as pay off, or in `workers`."""
     return in_processes(
         partial(read_bag, observation=observation, robot=robot, period_s=period_s), bags, _sizes(bags), workers
     )
@@ -170,14 +170,14 @@ def check_bags(
     period_s: float,
     workers: int | None = None,
 ) -> list[BagReport]:
-    """One report per bag; what is wrong with a bag is in its report, not raised."""
+    """Return one report per bag; the problem of a bag is in its report, not raised."""
     bags = find_bags(folders)
     check = partial(_checked, observation=observation, robot=robot, period_s=period_s)
     return list(in_processes(check, bags, _sizes(bags), workers))
 
 
 def one_size(reports: Sequence[BagReport]) -> None:
-    """UserError when cameras recorded other sizes in one bag than in another: the crop, so the view, would differ."""
+    """Raise UserError when cameras recorded other sizes in one bag than in another, since their crops would differ."""
     for report in reports:
         if report.images != reports[0].images:
             was, now = ", ".join(reports[0].images), ", ".join(report.images)
@@ -198,7 +198,7 @@ def _name(bag: Path, part: int) -> str:
 
 
 def _sizes(bags: Sequence[Path]) -> Callable[[], int]:
-    """Bytes of all bags together."""
+    """Return a function that counts the bytes of all bags."""
     return lambda: sum(path.stat().st_size for bag in bags for path in bag.iterdir())
 
 
@@ -226,7 +226,7 @@ def _report(
 
 
 def _used(stamps: NDArray[np.int64], spans: list[tuple[int, int]]) -> Used:
-    """Messages with a stamp in any of the spans, which overlap at most at their ends."""
+    """Count the messages with a stamp in any of the spans."""
     inside = np.zeros(len(stamps), np.bool_)
     for begin, end in spans:
         inside |= (stamps >= begin) & (stamps <= end)
@@ -263,11 +263,11 @@ def _because(rows: Rows) -> str:
 def in_processes(
     work: Callable[[Path], T], bags: Sequence[Path], size: Callable[[], int], workers: int | None = None
 ) -> Generator[T, None, None]:
-    """`work(bag)` of each bag, in order; `work` must be picklable.
+    """Yield `work(bag)` of each bag, in order; `work` must be picklable.
 
-    `workers` None: one process per core, as far as the bytes that `size` counts are worth it; at most 1 means in this
-    process. Processes are spawned, not forked, so that threads of this one (torch's, OpenCV's) do no harm. What `work`
-    raises is raised here, at its bag's turn.
+    Without `workers` there is one process per core, as far as the bytes that `size` counts are worth it; at most 1
+    means this process. Processes are spawned, not forked, since this one has threads (of torch, of OpenCV). An error of
+    `work` is raised here, at its bag's turn.
     """
     if workers is None:
         workers = min(len(os.sched_getaffinity(0)), size() // BYTES_PER_WORKER)
@@ -293,7 +293,7 @@ def in_processes(
 
 
 def _prepare() -> None:
-    """In a new process: one thread of its own, Ctrl-C is for the parent to handle, and no life beyond the parent's."""
+    """Give a new process a single thread, leave Ctrl-C to the parent, and end it with the parent."""
     import cv2
 
     cv2.setNumThreads(1)

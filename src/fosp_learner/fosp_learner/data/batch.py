@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """`x` there; to a GPU by way of pinned memory, so that the copy runs beside the computation."""
+    """Return `x` on `device`; a copy to a GPU goes through pinned memory and runs beside the computation."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
@@ -30,8 +30,8 @@ class Batch:
     is_terminal: Tensor
     """(B, T) bool: no value beyond the row."""
     is_last: Tensor
-    """(B, T) bool: end of an episode, by its end or by a time limit."""
+    """(B, T) bool: last row of an episode, at its terminal or at a time limit."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same on `device`."""
+        """Return the batch on `device`."""
         return Batch(**{field.name: to_device(getattr(self, field.name), device) for field in fields(self)})

@@ -1,4 +1,4 @@
-"""Episodes on disk as memory-mapped arrays, keyed by the content of the bags, and sequences drawn from them."""
+"""Episodes of recorded bags as arrays, memory-mapped from a cache that is keyed by the content of the bags."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from fosp_learner.data.bags import BagReading, BagReport, Episode, find_bags, on
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
 
 CACHE_VERSION = 1
-"""Part of the cache key: raise it when the meaning of the arrays changes."""
+"""Part of the cache key; raise it when the meaning of the arrays changes."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"
-"""Folder of the cache with a note of the key of bags that were read before."""
+"""Folder of the cache that notes the keys of bags that were read before."""
 _KEY_LENGTH = 64
 FileState = tuple[Path, int, int, int]
-"""Size, and times of change of content and of inode."""
+"""Path of a file, its size, and the times when its content and its inode changed, ns."""
 
 
 @dataclass(frozen=True)
 class EpisodeIndex:
-    """Where one episode lies in the concatenated arrays."""
+    """Place of one episode in the concatenated arrays."""
 
     name: str
     start: int
@@ -59,20 +59,20 @@ class Dataset:
 
     @property
     def folder(self) -> Path | None:
-        """Where the arrays lie on disk; None for a data set in memory."""
+        """Folder of the arrays on disk; None for a data set in memory."""
         filename = getattr(self.images, "filename", None)
         return Path(filename).parent if filename else None
 
     @property
     def steps(self) -> int:
-        """Transitions."""
+        """Number of transitions."""
         return sum(e.length - 1 for e in self.episodes)
 
     def take_images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Copy of the images of `rows` (...): (..., cameras, H, W, 3).
+        """Return a copy of the images of `rows` (...): (..., cameras, H, W, 3) uint8.
 
-        Pages of the cache that it had to map are given back at once (the system keeps them as long as it has room), so
-        that the process stays as small with a large data set as with a small one.
+        It unmaps the pages of the cache that it read, so that the process stays as small with a large data set as with
+        a small one.
         """
         taken = self.images[rows]
         if isinstance(self.images.base, mmap.mmap):
@@ -80,16 +80,16 @@ class Dataset:
         return taken
 
     def of(self, episodes: Sequence[EpisodeIndex]) -> Dataset:
-        """The same rows with these episodes alone."""
+        """Return the same rows with these episodes alone."""
         return replace(self, episodes=tuple(episodes))
 
     def share(self, flag: str) -> float:
-        """Share of episodes with `flag` (success or violates)."""
+        """Return the share of episodes with `flag` (success or violates)."""
         return float(np.mean([getattr(e, flag) for e in self.episodes]))
 
 
 def from_episodes(episodes: Sequence[Episode], key: str = "") -> Dataset:
-    """Dataset in memory."""
+    """Return a data set in memory; UserError without any episode."""
     if not episodes:
         raise UserError("no episodes to train on")
     starts = np.cumsum([0] + [len(e.reward) for e in episodes])
@@ -114,10 +114,10 @@ def load_bags(
     progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
 ) -> Dataset:
-    """Dataset of all bags below `folders`, from the cache when these bags were read before with these specs.
+    """Return the data set of all bags below `folders`, from the cache if they were read before with these specs.
 
     `progress(done, total)` counts bags. They are read in `workers` processes, by default in as many as pay off; the
-    result is the same, bit for bit. UserError names the first bag that cannot be used, or says that the disk is full.
+    result is the same to the bit. UserError names the first bag that cannot be used, or says that the disk is full.
     """
     bags = find_bags(folders)
     before = _state(bags)
@@ -136,13 +136,13 @@ def load_bags(
 
 
 def open_dataset(cached: Path) -> Dataset:
-    """Dataset of one folder of the cache, which is named by its key."""
+    """Return the data set of one folder of the cache, which is named by its key."""
     arrays, index = open_cache(cached, _ARRAYS)
     return Dataset(**arrays, episodes=tuple(EpisodeIndex(**entry) for entry in index), key=cached.name)
 
 
 def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: RobotConfig, period_s: float) -> str:
-    """sha256, hex: content of the bags, and all that decides how they are read."""
+    """Return the hex sha256 of the bags' content and of everything that decides how they are read."""
     digest = hashlib.sha256(_described(observation, robot, period_s))
     for bag in bags:
         for path in storage_files(bag):
@@ -153,7 +153,7 @@ def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: Robot
 
 
 class _Note:
-    """In the cache: the key of bags of which no file has changed since they were read, all of them gigabytes."""
+    """File of the cache with the key of unchanged bags, so that gigabytes need not be hashed again."""
 
     def __init__(self, cache: Path, state: list[FileState], described: bytes) -> None:
         seen = json.dumps([(str(path.absolute()), *rest) for path, *rest in state])
@@ -161,7 +161,7 @@ class _Note:
         self._path = cache / KEYS / hashlib.sha256(described + seen.encode()).hexdigest()
 
     def key(self) -> str:
-        """Empty when there is none, or its arrays are gone."""
+        """Return the noted key; empty when there is none, or its arrays are gone."""
         try:
             key = self._path.read_text()
         except OSError:
@@ -177,7 +177,7 @@ class _Note:
 
 
 def _described(observation: ObservationSpec, robot: RobotConfig, period_s: float) -> bytes:
-    """All but the bags that decides what the arrays hold."""
+    """Return everything but the bags that decides what the arrays hold."""
     specs = {
         "version": CACHE_VERSION,
         "observation": observation.model_dump(mode="json"),
@@ -191,9 +191,9 @@ def _described(observation: ObservationSpec, robot: RobotConfig, period_s: float
 
 
 def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Training and validation episodes, disjoint; violating and other episodes are divided alike.
+    """Return training and validation episodes, disjoint, with the same share of violating ones.
 
-    UserError when there are too few episodes for at least two in each part.
+    UserError when there are too few episodes to divide.
     """
     rng = np.random.default_rng(seed)
     validation: set[int] = set()
@@ -213,7 +213,7 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
 def draw_episodes(
     dataset: Dataset, count: int, violating_share: float, rng: np.random.Generator
 ) -> tuple[EpisodeIndex, ...]:
-    """`count` episodes in random order, that share of them with a violation if there are so many."""
+    """Return `count` random episodes in random order, of which `violating_share` violate if there are so many."""
     shuffled = [dataset.episodes[i] for i in rng.permutation(len(dataset.episodes))]
     violating = [index for index in shuffled if index.violates]
     others = [index for index in shuffled if not index.violates]
@@ -223,7 +223,7 @@ def draw_episodes(
 
 
 def mean_image(dataset: Dataset, limit: int = 2000) -> NDArray[np.float32]:
-    """Mean of evenly spread rows, (cameras, H, W, 3) in [0, 1]."""
+    """Return the mean of evenly spread rows, (cameras, H, W, 3) in [0, 1]."""
     rows = np.concatenate([e.start + np.arange(e.length) for e in dataset.episodes])
     chosen = rows[:: max(1, len(rows) // limit)]
     return (dataset.take_images(chosen).mean(0) / 255.0).astype(np.float32)
@@ -235,7 +235,7 @@ def _index(episode: Episode, start: int) -> EpisodeIndex:
 
 
 def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
-    """Episodes into the cache as they come."""
+    """Append the episodes to the cache as they come."""
     first: BagReport | None = None
     for reading in readings:
         first = first or reading.report
@@ -245,7 +245,7 @@ def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
 
 
 def _counted(readings: Iterator[BagReading], total: int, progress: Callable[[int, int], None]) -> Iterator[BagReading]:
-    """Tell of the progress as they come."""
+    """Pass readings on and report the progress."""
     progress(0, total)
     for done, reading in enumerate(readings, 1):
         yield reading
@@ -253,7 +253,7 @@ def _counted(readings: Iterator[BagReading], total: int, progress: Callable[[int
 
 
 def _state(bags: Sequence[Path]) -> list[FileState]:
-    """Of every file that the key depends on. The last of the times cannot be set by hand."""
+    """Return the state of every file that the key depends on. The time of the inode cannot be set by hand."""
     files = (path for bag in bags for path in storage_files(bag))
     stats = ((path, path.stat()) for path in files)
     return [(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns) for path, found in stats]

@@ -1,8 +1,8 @@
-"""Arrays of all episodes on disk, written as they come, so that memory holds no more than a few bags at a time.
+"""Cache of the arrays of all episodes on disk, written as they come, so that memory holds only a few bags at a time.
 
-The arrays grow in a staging folder next to their place, `.KEY`, which is renamed to `KEY` once all of it is on disk:
-after a crash, a kill or a full disk there is either the whole cache or none. The staging folder is locked by whoever
-writes it; another process that wants the same cache waits for it, and what a dead process left is removed.
+The arrays grow in a staging folder `.KEY`, which is renamed to `KEY` once all of it is on disk: after a crash, a kill
+or a full disk there is either the whole cache or none. The process that writes the staging folder holds its lock;
+another process that wants the same cache waits, and the staging folder of a dead process is removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 class ArrayWriter:
-    """One .npy file that grows along its first axis; what `numpy.save` would have written of the whole array."""
+    """Writes one .npy file that grows along its first axis, as `numpy.save` would write the whole array."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -37,7 +37,7 @@ class ArrayWriter:
         self._rows = 0
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Rows (n, ...); dtype and further axes as of the first call."""
+        """Append rows (n, ...) with the dtype and further axes of the first call."""
         if self._file is None:
             self._file = self._path.open("wb")
             self._dtype, self._row_shape = rows.dtype, rows.shape[1:]
@@ -48,7 +48,7 @@ class ArrayWriter:
         self._rows += len(rows)
 
     def finish(self) -> None:
-        """Write the final length, and everything to the disk."""
+        """Write the final length, and sync the file to the disk."""
         if self._file is None:
             raise ValueError(f"{self._path.name}: no rows")
         self._file.seek(0)
@@ -57,13 +57,13 @@ class ArrayWriter:
         self._file.close()
 
     def abort(self) -> None:
-        """Close, whatever was written."""
+        """Close the file as it is."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
 
     def _write_header(self) -> None:
-        """numpy leaves room for the first axis to grow, so that every length gives a header of the same size."""
+        """Write the header; numpy leaves room in it, so that it has the same size for every length."""
         assert self._file is not None
         shape = (self._rows, *self._row_shape)
         described = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
@@ -71,7 +71,7 @@ class ArrayWriter:
 
 
 class CacheWriter:
-    """The arrays `names` of one cache, and its index."""
+    """Writes the arrays `names` of one cache, and its index."""
 
     def __init__(self, staging: Path, names: tuple[str, ...]) -> None:
         self._staging = staging
@@ -80,7 +80,7 @@ class CacheWriter:
         self.rows = 0
 
     def append(self, arrays: object, entry: dict[str, Any]) -> None:
-        """Rows of one episode, the attributes `names` of `arrays`, and its entry of the index. UserError: disk full."""
+        """Append the attributes `names` of `arrays` and an entry of the index. UserError when the disk is full."""
         with _disk(self._staging.parent):
             for name, writer in self._arrays.items():
                 rows = getattr(arrays, name)
@@ -89,7 +89,7 @@ class CacheWriter:
         self._index.append(entry)
 
     def finish(self) -> None:
-        """Everything is on the disk once this returns. UserError: disk full."""
+        """Sync everything to the disk. UserError when it is full."""
         with _disk(self._staging.parent):
             for writer in self._arrays.values():
                 writer.finish()
@@ -104,9 +104,9 @@ class CacheWriter:
 
 @contextmanager
 def new_cache(target: Path, names: tuple[str, ...]) -> Iterator[CacheWriter | None]:
-    """Write the cache `target` within the context; None when another process has just done so.
+    """Give a writer of the cache `target`; None when another process has just written it.
 
-    It appears when the context ends, and not at all when it ends by an exception. UserError when the disk refuses.
+    The cache appears when the context ends, unless it ends by an exception. UserError when the disk refuses.
     """
     with _disk(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def new_cache(target: Path, names: tuple[str, ...]) -> Iterator[CacheWriter | No
 
 
 def open_cache(target: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
-    """The arrays, memory-mapped, and the index; UserError when they do not fit each other."""
+    """Return the arrays, memory-mapped, and the index; UserError when they do not fit each other."""
     try:
         arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
         index = json.loads((target / INDEX).read_text())
@@ -145,7 +145,7 @@ def open_cache(target: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[
 
 
 def _lock(staging: Path, target: Path) -> int | None:
-    """An empty, locked staging folder as its open descriptor; None when `target` has appeared."""
+    """Return the open descriptor of an empty, locked staging folder; None when `target` has appeared."""
     while True:
         staging.mkdir(exist_ok=True)
         lock = _locked(staging, fcntl.LOCK_EX)
@@ -181,7 +181,7 @@ def _locked(folder: Path, operation: int) -> int | None:
 
 
 def _remove_left_behind(cache: Path) -> None:
-    """Staging folders whose process is dead, and so its lock."""
+    """Remove the staging folders of dead processes, which hold no lock."""
     for folder in cache.glob(".*"):
         if not (len(folder.name) == 65 and folder.is_dir()):
             continue
@@ -194,7 +194,7 @@ def _remove_left_behind(cache: Path) -> None:
 
 @contextmanager
 def _disk(cache: Path) -> Iterator[None]:
-    """Say what the disk refuses in one line."""
+    """Turn an error of the disk into a UserError of one line."""
     try:
         yield
     except OSError as error:

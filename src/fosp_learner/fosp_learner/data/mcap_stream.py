@@ -1,7 +1,7 @@
-"""MCAP files read from their beginning, record by record.
+"""Reader of MCAP files from their beginning, record by record. Format: https://mcap.dev/spec
 
-The index at the end of the file is not used: a recording that was cut off has none, and a writer may leave it out. So
-one way of reading serves whole files and cut-off ones. Format: https://mcap.dev/spec
+It does not use the index at the end of the file, which a cut-off recording lacks, so one way of reading serves whole
+and cut-off files. The package `mcap` can read both, too, but is slower with the same checks, and copies each message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fosp_core.errors import UserError
 
 MAGIC = b"\x89MCAP0\r\n"
 LARGEST_RECORD = 4 * 2**30
-"""A longer record is taken for damage, before memory is asked for it."""
+"""A longer record counts as damage, before memory is asked for it."""
 MEND = "; copy the bag again or remove it"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x02, 0x03, 0x04, 0x05, 0x06
 _PREFIX = struct.Struct("<BQ")
@@ -26,15 +26,15 @@ _CHUNK_HEAD = struct.Struct("<QQQI")
 
 
 class StoredMessage(NamedTuple):
-    """One serialised message and what is needed to deserialise it."""
+    """One serialised message, with its type."""
 
     topic: str
     type: str
     definition: str
-    """Text of the type in the .msg format; "" when the file has none in that format."""
+    """Definition of the type in the .msg format; "" when the file has none in that format."""
     logged_ns: int
     data: bytes | memoryview
-    """CDR. A view of the chunk that it was in, which lives as long as the view does."""
+    """CDR bytes, possibly a view of their chunk, which lives as long as the view does."""
 
 
 class _Channel(NamedTuple):
@@ -45,12 +45,12 @@ class _Channel(NamedTuple):
 
 
 class McapStream:
-    """Messages of the wanted topics in the order of the file, up to its end or to where it was cut off."""
+    """Iterates over the messages of the wanted topics in the order of the file, up to its last whole record."""
 
     def __init__(self, stream: BinaryIO, size: int, wanted: Callable[[str], bool]) -> None:
-        """`size` of the stream in bytes, or LARGEST_RECORD when it is not known."""
+        """`size` is that of the stream in bytes, or LARGEST_RECORD when it is not known."""
         self.complete = False
-        """Whether the end that a writer gives a finished file was found; known once all messages are read."""
+        """True once all messages are read and the file has the end that a writer gives a finished one."""
         self.position = 0
         """Bytes of the stream up to the end of the last whole record."""
         self._stream, self._size, self._wanted = stream, size, wanted
@@ -59,7 +59,7 @@ class McapStream:
         self._zstd = zstandard.ZstdDecompressor()
 
     def __iter__(self) -> Iterator[StoredMessage]:
-        """UserError for what is no MCAP file, or damaged before its end."""
+        """Yield the messages; UserError for a file that is not MCAP, or damaged before its end."""
         begin = self._stream.read(len(MAGIC))
         if begin != MAGIC:
             nothing = not begin.strip(b"\0")
@@ -80,7 +80,7 @@ class McapStream:
                 raise UserError(f"is damaged near byte {self.position} ({detail}){MEND}") from None
 
     def _next(self) -> tuple[int, bytes] | None:
-        """The next whole record; None where the file stops, be it between records, in one, or in zeros."""
+        """Return the next whole record; None where the file stops, between records, within one, or in zeros."""
         prefix = self._stream.read(_PREFIX.size)
         if len(prefix) < _PREFIX.size:
             return None
@@ -125,7 +125,7 @@ class McapStream:
         return records
 
     def _take(self, opcode: int, body: memoryview) -> StoredMessage | None:
-        """Remember a schema or channel; give a message of a wanted topic."""
+        """Remember a schema or channel; return a message of a wanted topic."""
         if opcode == _MESSAGE:
             number, _, logged_ns, _ = _MESSAGE_HEAD.unpack_from(body)
             channel = self._channels.get(number)
@@ -150,7 +150,7 @@ class McapStream:
 
 
 def _text(body: bytes | memoryview, at: int) -> tuple[str, int]:
-    """A string with its length before it, and where it ends."""
+    """Return the length-prefixed string at `at`, and the place where it ends."""
     (length,) = struct.unpack_from("<I", body, at)
     at += 4
     if length > len(body) - at:

@@ -15,18 +15,20 @@ from fosp_learner.data.dataset import Dataset, EpisodeIndex
 
 
 class Sampler(Protocol):
-    """Where a trainer's batches come from."""
+    """Source of a trainer's batches."""
 
     state: dict[str, object]
-    """Of the random generators, JSON-ready."""
+    """State of the random generators, ready for JSON."""
 
     def batch(self, size: int, part: slice = slice(None)) -> Batch:
-        """`size` sequences, of which those of `part` are returned."""
+        """Draw `size` sequences and return those of `part`."""
 
 
 class SequenceSampler:
-    """Sequences of fixed length without padding: a random place of a random episode on to its end, then further
-    episodes from their beginning. Every seam is an `is_first` row, where state and returns start anew.
+    """Draws sequences of fixed length without padding.
+
+    A sequence runs from a random row of a random episode to the end of that episode, then through further episodes from
+    their beginning. Every seam is an `is_first` row, at which state and returns start anew.
     """
 
     def __init__(self, dataset: Dataset, length: int, seed: int | np.random.Generator, image_shift: int = 0) -> None:
@@ -36,14 +38,14 @@ class SequenceSampler:
         self._probability = lengths / lengths.sum()
 
     def another(self, dataset: Dataset, length: int) -> SequenceSampler:
-        """Of other episodes or another length, unshifted, with the random generator of this one."""
+        """Return a sampler of other episodes or lengths that shares this random generator and shifts no images."""
         sampler = SequenceSampler(dataset, length, 0)
         sampler._rng = self._rng
         return sampler
 
     @property
     def state(self) -> dict[str, object]:
-        """State of the random generator, JSON-ready."""
+        """State of the random generator, ready for JSON."""
         return dict(self._rng.bit_generator.state)
 
     @state.setter
@@ -51,10 +53,7 @@ class SequenceSampler:
         self._rng.bit_generator.state = value
 
     def rows(self, size: int, part: slice = slice(None)) -> tuple[NDArray[np.int64], Batch]:
-        """`size` sequences without their images, and which rows of the data they are, (size, length).
-
-        All are drawn; those of `part` are returned.
-        """
+        """Draw `size` sequences; return the rows (n, length) of those of `part`, and their batch without images."""
         rows = np.empty((size, self._length), np.int64)
         first = np.zeros((size, self._length), np.bool_)
         last = np.zeros((size, self._length), np.bool_)
@@ -63,7 +62,7 @@ class SequenceSampler:
         return rows[part], _batch(self._data, rows[part], first[part], last[part])
 
     def batch(self, size: int, part: slice = slice(None)) -> Batch:
-        """`size` sequences, of which those of `part` are returned."""
+        """Draw `size` sequences and return those of `part`."""
         rows, batch = self.rows(size, part)
         images = self._data.take_images(rows)
         if self._shift:
@@ -83,7 +82,7 @@ class SequenceSampler:
 
 
 def whole_episode(dataset: Dataset, episode: EpisodeIndex) -> Batch:
-    """One episode from its first to its last row, as a batch of one."""
+    """Return one episode from its first to its last row, as a batch of one."""
     rows = episode.start + np.arange(episode.length)[None]
     first, last = np.zeros(rows.shape, np.bool_), np.zeros(rows.shape, np.bool_)
     first[:, 0], last[:, -1] = True, True
@@ -91,7 +90,10 @@ def whole_episode(dataset: Dataset, episode: EpisodeIndex) -> Batch:
 
 
 def shift_images(images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Move all images of a sequence by one offset, edges repeated: (B, T, C, H, W, 3), (B, 2) rows and columns."""
+    """Shift all images of a sequence by one offset and repeat the edges.
+
+    `images` (B, T, cameras, H, W, 3), `offsets` (B, 2) in rows and columns.
+    """
     height, width = images.shape[3:5]
     shifted = np.empty_like(images)
     for b, (down, right) in enumerate(offsets):
@@ -102,16 +104,13 @@ def shift_images(images: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArr
 
 
 def cloned_episodes(episodes: tuple[EpisodeIndex, ...], every: bool) -> tuple[EpisodeIndex, ...]:
-    """Those that succeed without violation; all, if none does, or if `every`."""
+    """Return the episodes that succeed without violation; all if none does, or if `every`."""
     good = tuple(e for e in episodes if e.success)
     return episodes if every or not good else good
 
 
 class FrameSampler:
-    """Independent frames of the episodes that are cloned.
-
-    Draws from torch's global generator, which a checkpoint holds.
-    """
+    """Draws independent frames of the cloned episodes, by torch's global generator, which a checkpoint holds."""
 
     def __init__(self, dataset: Dataset, image_shift: int = 0, all_episodes: bool = False) -> None:
         cloned = cloned_episodes(dataset.episodes, all_episodes)
@@ -119,9 +118,9 @@ class FrameSampler:
         self._data, self._shift = dataset, image_shift
 
     def batch(self, size: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Images (size, cameras, H, W, 3) uint8, each shifted by itself, and executed actions (size, A).
+        """Draw `size` frames and return those of `part`.
 
-        All are drawn; those of `part` are returned.
+        Returns images (n, cameras, H, W, 3) uint8, each shifted by itself, and executed actions (n, A).
         """
         rows = self._rows[torch.randint(len(self._rows), (size,)).numpy()][part]
         images = self._data.take_images(rows)
@@ -132,7 +131,7 @@ class FrameSampler:
 
 
 def _batch(data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> Batch:
-    """All but the images."""
+    """Return the batch without its images."""
     arrives = ~first
     action_prev = data.action[rows - arrives] * arrives[..., None]
     return Batch(

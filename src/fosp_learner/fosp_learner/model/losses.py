@@ -6,6 +6,8 @@ A transition t of a sequence goes from row t to row t+1 under the action execute
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -160,6 +162,16 @@ def masked_mean(loss: Tensor, mask: Tensor, number: Tensor | None = None) -> Ten
     assert loss.shape == mask.shape, (loss.shape, mask.shape)
     weight = mask.to(loss.dtype)
     return (loss * weight).sum() / (weight.sum().clamp_min(1) if number is None else number)
+
+
+def scaled_means(losses: Mapping[str, Tensor], scales: Mapping[str, float]) -> dict[str, Tensor]:
+    """Return the mean of each loss (...) times its scale: ().
+
+    Raises ValueError when a loss has no scale, or a scale no loss.
+    """
+    if losses.keys() != scales.keys():
+        raise ValueError(f"losses and scales differ in {', '.join(sorted(losses.keys() ^ scales.keys()))}")
+    return {name: (scales[name] * loss).mean() for name, loss in losses.items()}
 
 
 def binary_nll(logit: Tensor, target: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from fosp_learner import distributed
 from fosp_learner.config import NetworkConfig, WorldModelConfig
 from fosp_learner.data.batch import Batch
-from fosp_learner.model.losses import balanced_kl, binary_nll, categorical_kl, two_hot_nll
+from fosp_learner.model.losses import balanced_kl, binary_nll, categorical_kl, scaled_means, two_hot_nll
 from fosp_learner.model.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -251,10 +251,9 @@ class WorldModel(nn.Module):
         arrives = (~batch.is_first).float()
         violation = torch.where(batch.cost > 0, config.violation_weight, 1.0)
         losses = {
-            "reconstruction": config.reconstruction_scale
-            * self.reconstruction_error(state.flatten(0, 1)[decoded], pixels[decoded]),
-            "reward": config.reward_scale * arrives * two_hot_nll(self.reward(state), batch.reward),
-            "cost": config.cost_scale * arrives * violation * two_hot_nll(self.cost(state), batch.cost),
+            "reconstruction": self.reconstruction_error(state.flatten(0, 1)[decoded], pixels[decoded]),
+            "reward": arrives * two_hot_nll(self.reward(state), batch.reward),
+            "cost": arrives * violation * two_hot_nll(self.cost(state), batch.cost),
             "continue": arrives * binary_nll(self.continues(state), 1 - batch.is_terminal.float()),
             "embed": (self.imagined_embed(state.detach()).float() - latents.embed.detach()).square().sum(-1),
             "kl": balanced_kl(
@@ -263,7 +262,7 @@ class WorldModel(nn.Module):
         }
         for name, loss in losses.items():
             assert loss.shape == (shape if name != "reconstruction" else decoded.shape), (name, loss.shape)
-        return {name: loss.mean() for name, loss in losses.items()}, latents
+        return scaled_means(losses, config.loss_scales), latents
 
     def reconstruction_error(self, feature: Tensor, pixels: Tensor) -> Tensor:
         """Squared pixel error summed per image, with the foreground weighted up: (N, F), (N, H, W, C) -> (N,)."""
