@@ -20,9 +20,9 @@ from fosp_core.specs import read_robot
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"
 STOP_LIMIT_S = 0.2
-"""After it the commanded velocity is zero ..."""
+"""Time, s, after which the commanded velocity is zero."""
 SERVO_LAG_S = 0.1
-"""... and the arm, which follows it with this lag, stands still."""
+"""Lag, s, with which the arm follows the commanded velocity."""
 NODES = (
     "sim_node",
     "encoder_node",
@@ -62,7 +62,7 @@ class Arm:
         return np.column_stack((poses[1:, 0], np.linalg.norm(step[:, 1:], axis=1) / step[:, 0]))
 
     def moving(self) -> bool:
-        """For a quarter of a second."""
+        """Return whether the arm was told to move for a quarter of a second."""
         commands = self.commands()
         return len(commands) > 25 and bool((commands[-25:, 1] > 0.05).all())
 
