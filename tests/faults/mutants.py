@@ -103,7 +103,7 @@ MUTANTS: tuple[Mutant, ...] = (
 
 
 def survives(mutant: Mutant) -> bool:
-    """Whether every test passes with the mutant in place; in a process of its own."""
+    """Return True when every test passes with the mutant in place, in a process of its own."""
     child = os.fork()
     if child == 0:
         *owners, name = mutant.name.split(".")

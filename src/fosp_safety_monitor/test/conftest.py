@@ -33,7 +33,7 @@ PERIOD_S = 0.05
 TICK_S = 0.01
 MODEL = "model-under-test"
 CENTRE = (0.5, 0.0, 0.2)
-"""Of the arm's workspace, m."""
+"""Centre of the arm's workspace, m."""
 
 
 class MonitorScene:

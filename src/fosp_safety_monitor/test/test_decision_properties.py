@@ -1,4 +1,4 @@
-"""What holds for any sequence of inputs, however broken, and however time passes."""
+"""Properties that hold for any sequence of inputs, however broken, and however time passes."""
 
 from __future__ import annotations
 

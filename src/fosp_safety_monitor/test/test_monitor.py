@@ -61,7 +61,7 @@ def bundle(bundles, arm):
 
 @pytest.fixture
 def monitor(bundle, arm, clock):
-    """Of the arm, which has been heard of."""
+    """A monitor of the arm, whose state and pose have come."""
     monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock)
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))

@@ -1,4 +1,4 @@
-"""What reaches the robot while a person drives: within its limits, and nothing on inputs that cannot be trusted."""
+"""Commands while a person drives: within the limits, and none on inputs that cannot be trusted."""
 
 from __future__ import annotations
 
