@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from effects import NETWORK_UP, Begun, settle
 from fault_table import COMMAND_TIMEOUT_S, FAULTS, Fault
-from graph_under_fault import JERK, POLICY_SPEED, SentCommand, GraphUnderFault, wait
+from graph_under_fault import JERK, POLICY_SPEED, GraphUnderFault, SentCommand, wait
 
 from fosp_bringup.stack import environment
 from fosp_core.decisions import Decision, Reason

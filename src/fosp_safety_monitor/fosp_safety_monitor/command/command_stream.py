@@ -68,10 +68,6 @@ class CommandStream:
     def statistics(self) -> StreamStatistics:
         return self._statistics
 
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
-
     def start(self) -> None:
         self._thread.start()
 

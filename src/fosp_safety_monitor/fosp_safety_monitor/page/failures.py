@@ -130,8 +130,8 @@ FAILURES: tuple[Failure, ...] = (
         _AGAIN,
     ),
     Failure(
-        "The robot state or the pose is missing, old, without a stamp, stamped in the future, not finite, or in another "
-        "frame.",
+        "The robot state or the pose is missing, old, not finite, without a stamp, stamped in the future, or in "
+        "another frame.",
         Decision.STOP,
         (Reason.STALE_ROBOT_STATE,),
         "{robot_state_timeout_s}",
