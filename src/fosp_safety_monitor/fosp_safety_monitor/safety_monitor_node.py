@@ -268,7 +268,7 @@ class SafetyMonitorNode(ManagedNode):
     # -- operator ------------------------------------------------------------------------------------
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.is_active:
-            response.success, response.message = False, "refused: the node is not active, nothing can be checked"
+            response.success, response.message = False, "refused: the node is not active, so nothing can be checked"
             return response
         with self._changing:
             was = self._active_monitor.state.latched

@@ -273,7 +273,7 @@ def test_a_reset_ends_the_latch_when_its_cause_is_gone(moving):
 
 def test_a_reset_is_refused_while_the_cause_persists_and_says_which(moving):
     latch(moving)
-    assert "is of model 'other'" in moving.reset()
+    assert "comes from model 'other'" in moving.reset()
     assert moving.state.latched is not None
 
 

@@ -109,6 +109,6 @@ def _age_ms(received: Received | None, monotonic_s: float) -> str:
 
 def _estop(robot: RobotStateInput, monotonic_s: float) -> str:
     if robot.estop_receipt_s is None:
-        return "never heard of"
+        return "never received"
     pressed = "pressed" if robot.estop_pressed else "released"
     return f"{pressed}, {(monotonic_s - robot.estop_receipt_s) * 1e3:.0f} ms ago"
