@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fosp_core.clock import Now, Received
 from fosp_core.specs import RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
-from fosp_safety_monitor.judge.verdict import CameraFrame
+from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
 ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
@@ -22,7 +22,7 @@ CENTRE = (0.5, 0.0, 0.2)
 
 
 def proposal(action: tuple[float, ...], received: Received) -> ProposalInput:
-    frame = CameraFrame(round(received.stamp_s * 1e9))
+    frame = FrameStamp(round(received.stamp_s * 1e9))
     return ProposalInput(0, "", frame, received.receipt_s, np.array([action], np.float32), 0)
 
 

@@ -17,7 +17,7 @@ from fosp_core.ros.stamps import nanoseconds, seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
 from fosp_safety_monitor.command.pose_target import ToolPose
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.judge.verdict import CameraFrame, Verdict
+from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 
 UNIT_TOLERANCE = 0.01
 """Allowed difference of a quaternion's norm from 1: drivers round."""
@@ -125,5 +125,5 @@ def verdict_message(verdict: Verdict) -> SafetyVerdict:
     )
 
 
-def _frame(header: Header) -> CameraFrame:
-    return CameraFrame(nanoseconds(header.stamp), header.frame_id)
+def _frame(header: Header) -> FrameStamp:
+    return FrameStamp(nanoseconds(header.stamp), header.frame_id)

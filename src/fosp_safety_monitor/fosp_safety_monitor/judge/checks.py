@@ -23,7 +23,7 @@ from fosp_safety_monitor.judge.inputs import (
 )
 from fosp_safety_monitor.judge.motion import SEEN_MOTION, FrozenImage, FrozenPose
 from fosp_safety_monitor.judge.state import MonitorState
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 
 LEAD_AT_RESET = 0.5
 """Share of the allowed lead within which a robot must stand for a reset: a stop ends just within what is allowed."""
@@ -37,7 +37,7 @@ Findings = list[Finding | None]
 # -- the lists of checks: to add a check, write its function below and its line here -----------------
 def checks_on_inputs(
     state: MonitorState,
-    frame: CameraFrame,
+    frame: FrameStamp,
     latent_receipt_s: float,
     robot: RobotStateInput,
     thresholds: Thresholds,
@@ -188,7 +188,7 @@ def check_actions(proposal: ProposalInput, thresholds: RobotThresholds) -> Findi
     return None
 
 
-def check_order(proposal: ProposalInput, judged: CameraFrame | None, now: Now) -> Finding | None:
+def check_order(proposal: ProposalInput, judged: FrameStamp | None, now: Now) -> Finding | None:
     """Ignore (PASS, ORDER) a proposal whose frame is not later than the one judged last.
 
     The stamps are compared, not the steps, which begin anew when the encoder is restarted. A judged stamp in the future
@@ -207,7 +207,7 @@ def check_order(proposal: ProposalInput, judged: CameraFrame | None, now: Now) -
     )
 
 
-def check_image(frame: CameraFrame, latent_receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
+def check_image(frame: FrameStamp, latent_receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
     """STOP when the camera frame is too old by its stamp, or stamped in the future."""
     # The receipt is the latent's, for which check_latent_age has a limit of its own.
     limit_s = thresholds.parameters.image_timeout_s

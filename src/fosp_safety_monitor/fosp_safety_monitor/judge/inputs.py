@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest, RobotConfig, TargetLead
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 
 MAX_CANDIDATES = 256
@@ -23,7 +23,7 @@ class LatentInput:
 
     step: int
     model_id: str
-    frame: CameraFrame
+    frame: FrameStamp
     receipt_s: float
     """Monotonic clock."""
     deter: NDArray[np.float32]
@@ -42,7 +42,7 @@ class ProposalInput:
 
     step: int
     model_id: str
-    frame: CameraFrame
+    frame: FrameStamp
     receipt_s: float
     """Monotonic clock."""
     actions: NDArray[np.float32] | None
