@@ -6,7 +6,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Protocol
 
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
@@ -23,7 +22,7 @@ from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.command.messages import fill_pose, measured_pose, pose_received, robot_state_received
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
-from fosp_safety_monitor.judge.inputs import Lead
+from fosp_safety_monitor.judge.inputs import Judge
 
 ZEROS_BEFORE_SILENCE = 5
 """Number of zero commands that end the stream, so that the loss of one leaves no motion."""
@@ -33,20 +32,6 @@ WATCH_PERIOD_S = 0.05
 """Period at which a node looks for other publishers of commands."""
 FIRST_POSE_AGE_S = 0.1
 """Greatest age of the measured pose at which a target pose begins."""
-
-
-class Judge(Protocol):
-    """The receiver of the robot's inputs, which decides on the commands: SafetyMonitor or OperatorGuard."""
-
-    def receive_robot_state(self, received: Received) -> None: ...
-
-    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None: ...
-
-    def receive_estop(self, pressed: bool, receipt_s: float) -> None: ...
-
-    def receive_lead(self, lead: Lead) -> None: ...
-
-    def halt(self) -> tuple[float, ...]: ...
 
 
 class RobotSide:
