@@ -1,4 +1,4 @@
-"""How faults happen: each effect begins when it is called with the graph, and gives what ends it."""
+"""The effects of the faults: each begins when it is called with the graph, and returns the call that ends it."""
 
 from __future__ import annotations
 

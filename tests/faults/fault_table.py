@@ -30,7 +30,7 @@ FROZEN_S = 10 * PERIOD_S
 SURPRISE_S = 12 * PERIOD_S
 VETO_S = VETO_LATCH_COUNT * PERIOD_S
 WATCH_S = 0.05
-"""How often the monitor looks who else publishes commands."""
+"""Period at which the monitor looks for other publishers of commands."""
 SUPERVISOR_S = 0.15
 """The supervisor looks every 50 ms whether a process has died; a node looks every 100 ms whether it is to end."""
 

@@ -47,7 +47,7 @@ _PUBLISHED = {
     "encoder_node": (topics.LATENT,),
     "policy_node": (topics.PROPOSAL,),
 }
-"""What goes through the relay, by the node that says it."""
+"""Topics that go through the relay, by the node that publishes them."""
 _MOVING = 0.05
 
 
@@ -66,7 +66,7 @@ class RelayedStack(Stack):
 
 
 @dataclass(frozen=True)
-class Command:
+class SentCommand:
     """One message of the command stream."""
 
     receipt_s: float
@@ -98,12 +98,12 @@ class GraphUnderFault:
         fields = {name: getattr(described, name) for name in described.__dataclass_fields__}
         self._log = (directory / "graph.log").open("w")
         self.supervisor = Supervisor(RelayedStack(**fields), write=self._write, colour=False)
-        self.commands: list[Command] = []
+        self.commands: list[SentCommand] = []
         self.verdicts: list[tuple[float, SafetyVerdict]] = []
-        """With their receipt on the wall clock."""
+        """Verdicts, with their receipt on the wall clock."""
         self.events: list[SafetyEvent] = []
         self.positions: list[tuple[float, NDArray[np.float64]]] = []
-        """Of the tool, with their receipt on the wall clock."""
+        """Positions of the tool, with their receipt on the wall clock."""
         self.estop_pressed: bool | None = False
         """None: the emergency stop is silent."""
         self._simulated_time = simulated_time
@@ -144,7 +144,7 @@ class GraphUnderFault:
     # -- what it tells -------------------------------------------------------------------------------
     def _command(self, message: TwistStamped) -> None:
         linear = message.twist.linear
-        self.commands.append(Command(time.time(), seconds(message.header.stamp), (linear.x, linear.y, linear.z)))
+        self.commands.append(SentCommand(time.time(), seconds(message.header.stamp), (linear.x, linear.y, linear.z)))
 
     def _verdict(self, message: SafetyVerdict) -> None:
         self.verdicts.append((time.time(), message))
@@ -163,16 +163,16 @@ class GraphUnderFault:
         return self._client.call(kind, name, request, timeout_s)
 
     def active(self) -> bool:
-        """Whether the lifecycle manager says so."""
+        """Return True when the lifecycle manager says so."""
         answer = self.call(Trigger, "lifecycle_manager/is_active", Trigger.Request(), 5.0)
         return bool(answer and answer.success)
 
     def latched(self) -> bool:
-        """Whether the last verdict is a LATCH."""
+        """Return True when the last verdict is a LATCH."""
         return bool(self.verdicts) and self.verdicts[-1][1].decision == SafetyVerdict.LATCH
 
     def reset_latch(self) -> bool:
-        """Whether a reset is granted now."""
+        """Return True when a reset is granted now."""
         answer = self.call(Trigger, "safety_monitor_node/reset", Trigger.Request(), 2.0)
         return bool(answer and answer.success)
 

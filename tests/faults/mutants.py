@@ -22,6 +22,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
+BLACK_BOX_TESTS = SOURCE / "fosp_recording" / "test" / "test_black_box.py"
 LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
 
 
@@ -93,7 +94,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.command.pose_target", "_angle", _always(0.0)),
     Mutant("fosp_safety_monitor.parameters", "_check", _nothing),
     Mutant("fosp_safety_monitor.judge.monitor", "_came_back", _nothing),
-    Mutant("fosp_recording.black_box", "make_room", _always([])),
+    Mutant("fosp_recording.black_box", "make_room", _always([]), BLACK_BOX_TESTS),
     Mutant(_LIMITS, "approach_speed", _always(1e9), LIMIT_TESTS),
     Mutant(_LIMITS, "ramp", lambda target, *others: target, LIMIT_TESTS),
     Mutant(_LIMITS, "smooth_ramp", lambda target, *others: target, LIMIT_TESTS),
@@ -103,7 +104,7 @@ MUTANTS: tuple[Mutant, ...] = (
 
 
 def survives(mutant: Mutant) -> bool:
-    """Whether every test passes with the mutant in place; in a process of its own."""
+    """Return True when every test passes with the mutant in place, in a process of its own."""
     child = os.fork()
     if child == 0:
         *owners, name = mutant.name.split(".")

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from effects import NETWORK_UP, Begun, settle
 from fault_table import COMMAND_TIMEOUT_S, FAULTS, Fault
-from graph_under_fault import JERK, POLICY_SPEED, Command, GraphUnderFault, wait
+from graph_under_fault import JERK, POLICY_SPEED, GraphUnderFault, SentCommand, wait
 
 from fosp_bringup.stack import environment
 from fosp_core.decisions import Decision, Reason
@@ -32,17 +32,17 @@ from fosp_core.specs import RobotConfig
 STOP_S = 0.15
 """To notice a fault and to brake, beside what the configuration grants."""
 SERVO_LAG_S = 0.1
-"""Where nobody says zero the stop is that of the tool, which follows the robot's own watchdog with this lag."""
+"""Lag of the tool behind the robot's own watchdog, which stops it when nobody sends zero."""
 STANDSTILL_M_S = 5e-3
 OBSERVED_S = 1.0
-"""How long a fault that must not disturb the robot is watched."""
+"""Time for which a fault that must not disturb the robot is watched."""
 DECISION_TIMEOUT_S = 30.0
 _STAMP_SLACK_S = 0.005
 """A command is stamped when it is published, which is a little after its tick was computed."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FaultOutcome:
     """One row of faults.json."""
 
     fault: str
@@ -57,7 +57,7 @@ class Outcome:
     note: str = ""
 
 
-def suffer(graph: GraphUnderFault, fault: Fault) -> Outcome:
+def suffer(graph: GraphUnderFault, fault: Fault) -> FaultOutcome:
     """Drive, let the fault happen, watch, end it."""
     graph.drive()
     first_command, first_verdict = len(graph.commands), len(graph.verdicts)
@@ -85,7 +85,7 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> Outcome:
         after = [c for c in commands if c.receipt_s > begun.since_s + stop_s]
         note = note or ("moved before a reset" if any(any(c.value) for c in after) else "")
     beyond = beyond_limits(commands, graph.robot, stamps=fault.graph != "simulated time")
-    return Outcome(
+    return FaultOutcome(
         fault=fault.name,
         expected=fault.decision,
         decision=decision,
@@ -151,7 +151,7 @@ def _expected(graph: GraphUnderFault, fault: Fault, first_verdict: int) -> tuple
 
 
 def _decided(graph: GraphUnderFault, fault: Fault, first_verdict: int) -> tuple[str, str]:
-    """What was expected, if it came; else the most restrictive of what came."""
+    """Return the expected decision if it came, else the most restrictive one that came."""
     if fault.decision == "END":
         return ("END", graph.supervisor.died) if graph.supervisor.died else ("none", "")
     worst = max((v for _, v in graph.verdicts[first_verdict:]), key=lambda v: v.decision, default=None)
@@ -161,7 +161,7 @@ def _decided(graph: GraphUnderFault, fault: Fault, first_verdict: int) -> tuple[
     return (Decision(worst.decision).name, Reason(worst.reason).name) if worst else ("none", "")
 
 
-def _stop(commands: Sequence[Command], since_s: float) -> float | None:
+def _stop(commands: Sequence[SentCommand], since_s: float) -> float | None:
     """From the fault to the first zero command of a stop that lasts, s."""
     moving = [c.receipt_s for c in commands if c.receipt_s >= since_s and any(c.value)]
     zeros = [c.receipt_s for c in commands if c.receipt_s >= since_s and not any(c.value)]
@@ -194,7 +194,7 @@ def _told_stop(graph: GraphUnderFault, since_s: float) -> float | None:
     return None
 
 
-def beyond_limits(commands: Sequence[Command], robot: RobotConfig, stamps: bool = True) -> int:
+def beyond_limits(commands: Sequence[SentCommand], robot: RobotConfig, stamps: bool = True) -> int:
     """Commands that are faster than the speed limit, or were reached by more than acceleration or jerk allow.
 
     Without `stamps` that tell when a tick was (simulated ones move in steps) only the speed is looked at.
@@ -216,7 +216,7 @@ def beyond_limits(commands: Sequence[Command], robot: RobotConfig, stamps: bool 
     return count
 
 
-def _in_namespace(faults: Sequence[Fault], directory: Path) -> Iterator[Outcome]:
+def _in_namespace(faults: Sequence[Fault], directory: Path) -> Iterator[FaultOutcome]:
     """The same program in a network of its own, which can be cut without anybody else noticing."""
     probe = subprocess.run(["unshare", "-n", "sh", "-c", NETWORK_UP], capture_output=True, text=True, check=False)
     if probe.returncode != 0:
@@ -228,10 +228,10 @@ def _in_namespace(faults: Sequence[Fault], directory: Path) -> Iterator[Outcome]
     program = [sys.executable, __file__, "--inside-namespace", "--out", str(out)]
     subprocess.run(["unshare", "-n", "sh", "-c", command, *program], stdout=subprocess.DEVNULL, check=False)
     for row in json.loads((out / "faults.json").read_text()):
-        yield Outcome(**row)
+        yield FaultOutcome(**row)
 
 
-def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False) -> Iterator[Outcome]:
+def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False) -> Iterator[FaultOutcome]:
     """Every fault, on as few graphs as can be; a graph that did not survive a row is started anew."""
     for kind, rows in groupby(sorted(faults, key=lambda f: (f.graph, f.decision == "END")), key=lambda f: f.graph):
         pending = list(rows)
@@ -248,11 +248,11 @@ def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False
                     try:
                         yield suffer(graph, fault)
                     except AssertionError as error:
-                        yield Outcome(fault.name, fault.decision, "none", "", None, None, False, 0, str(error))
+                        yield FaultOutcome(fault.name, fault.decision, "none", "", None, None, False, 0, str(error))
                         break
 
 
-def describe(outcome: Outcome) -> str:
+def describe(outcome: FaultOutcome) -> str:
     """One line of the table."""
 
     def ms(value: float | None) -> str:
@@ -281,7 +281,7 @@ def main() -> int:
     if options.inside_namespace:
         faults = [fault for fault in faults if fault.graph == "network namespace"]
     options.out.mkdir(parents=True, exist_ok=True)
-    outcomes: list[Outcome] = []
+    outcomes: list[FaultOutcome] = []
     began = time.monotonic()
     print(f"     {'fault':52} {'expected':10} {'decided':28} {'stop':>6} {'limit':>6}  (ms)", flush=True)
     with tempfile.TemporaryDirectory() as directory:

@@ -35,15 +35,15 @@ def test_the_robot_is_stopped_in_time_by_each_of_a_few_faults(ros_environment: A
 
 
 def test_the_suite_would_see_commands_beyond_the_limits() -> None:
-    from graph_under_fault import Command
+    from graph_under_fault import SentCommand
 
     from fosp_bringup.paths import robot_path
     from fosp_core.specs import read_robot
 
     robot = read_robot(robot_path("sim_arm"))
 
-    def stream(*speeds: float) -> list[Command]:
-        return [Command(0.01 * i, 0.01 * i, (speed, 0.0, 0.0)) for i, speed in enumerate(speeds)]
+    def stream(*speeds: float) -> list[SentCommand]:
+        return [SentCommand(0.01 * i, 0.01 * i, (speed, 0.0, 0.0)) for i, speed in enumerate(speeds)]
 
     assert beyond_limits(stream(0.0, 0.04, 0.08, 0.12), robot) == 0
     assert beyond_limits(stream(0.3, 0.301, 0.302), robot) == 2, "speed"

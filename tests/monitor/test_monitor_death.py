@@ -1,4 +1,4 @@
-"""What is left of a safety monitor that dies: its exit, its last event, and a black box of its last seconds."""
+"""The traces of a safety monitor that dies: its exit, its last event, and a black box of its last seconds."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def black_box(chain: Chain, start_node: Callable[..., Any], tmp_path: Path, wait
 
 
 def notes(folder: Path) -> dict[str, str]:
-    """What the bag says of itself."""
+    """Return the notes in the bag's metadata."""
     found: dict[str, str] = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"][
         "custom_data"
     ]

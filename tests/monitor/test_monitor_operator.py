@@ -36,7 +36,7 @@ def test_diagnostics_name_state_model_rates_and_what_stops_the_robot(chain: Chai
     assert float(values["robot state age (ms)"]) < 100.0
     assert int(values["command ticks"]) > 50
     assert values["mode"] == "gating"
-    assert values["emergency stop"] == "never heard of"
+    assert values["emergency stop"] == "never received"
     assert values["others on the command topic"] == "none"
     assert "SCHED_FIFO" in values["scheduling"]
     assert "late ticks" in values

@@ -4,14 +4,14 @@ import pytest
 
 from fosp_cli.evaluation.hindsight import FORESIGHT_STEPS, Hindsight, hindsight
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.verdict import CameraFrame, Verdict
+from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 
 EPS = 0.5
 
 
 def said(decision: Decision, q_h: float = 0.1) -> Verdict:
     """A verdict of which only the decision and q_h, held against EPS, matter."""
-    nothing = {"model_id": "", "action_in": (), "action_out": (), "candidate": 0, "frame": CameraFrame(0), "step": 0}
+    nothing = {"model_id": "", "action_in": (), "action_out": (), "candidate": 0, "frame": FrameStamp(0), "step": 0}
     limits = {"eps": EPS, "surprise_limit": 1.0, "image_age_limit_s": 1.0, "robot_state_age_limit_s": 1.0}
     return Verdict(decision, Reason.OK, "", decided_s=0.0, q_h=q_h, **nothing, **limits)
 

@@ -1,4 +1,4 @@
-"""The safety monitor's parameters as ROS parameters: declared with description and range, unknown ones refused."""
+"""The safety monitor's parameters as ROS parameters, with description and range."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fosp_safety_monitor.parameters import DESCRIPTIONS, SETTINGS, SHADOW_PHRASE
 
 
 def declare_monitor_parameters(node: Node) -> None:
-    """Declare every parameter with its description and range; UserError when a given value is out of it, or unknown."""
+    """Declare every parameter; UserError when a given value is out of range, or a given name is unknown."""
     for description in DESCRIPTIONS:
         try:
             node.declare_parameter(description.name, description.kind(description.default), _descriptor(description))
@@ -34,17 +34,17 @@ def declare_monitor_parameters(node: Node) -> None:
 
 
 def monitor_parameters(node: Node) -> MonitorParameters:
-    """Their present values; UserError when they contradict each other."""
+    """Return the present values; UserError when they contradict each other."""
     return MonitorParameters.of(parameter_values(node))
 
 
 def parameter_values(node: Node) -> dict[str, Any]:
-    """Name -> present value of the parameters of MonitorParameters."""
+    """Return the present values of the parameters of MonitorParameters by name."""
     return {description.name: node.get_parameter(description.name).value for description in DESCRIPTIONS}
 
 
 def shadow_asked_for(node: Node) -> bool:
-    """Whether parameter `shadow` says the whole phrase; UserError when it says anything else but nothing."""
+    """Return True when parameter `shadow` holds the whole phrase; UserError when it is neither that nor empty."""
     said = str(node.get_parameter("shadow").value)
     if said not in ("", SHADOW_PHRASE):
         raise UserError(f"parameter 'shadow' must be empty or '{SHADOW_PHRASE}', got '{said}'")
@@ -52,7 +52,7 @@ def shadow_asked_for(node: Node) -> bool:
 
 
 def _refuse_unknown(node: Node) -> None:
-    """A misspelt timeout would silently leave its default in force."""
+    """Raise UserError for an unknown name: a misspelt timeout would silently leave its default in force."""
     given = [name for name in node._parameter_overrides if not name.startswith("qos_overrides.")]
     unknown = [name for name in given if not node.has_parameter(name)]
     if unknown:

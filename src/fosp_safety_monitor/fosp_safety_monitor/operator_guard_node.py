@@ -30,7 +30,8 @@ _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image
 class OperatorGuardNode(ManagedNode):
     """Shapes the operator's fosp/proposal (one candidate, model_id empty) into the robot's command stream.
 
-    Parameter `robot`: robot configuration. Publishes fosp/verdict for each proposal: PASS, or STOP with the reason.
+    Parameter `robot` names the file of the robot's configuration. The node answers each proposal on fosp/verdict: PASS,
+    or STOP with the reason.
     """
 
     def __init__(self) -> None:

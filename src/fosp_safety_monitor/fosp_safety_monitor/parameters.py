@@ -1,6 +1,6 @@
-"""Parameters of the safety monitor: type, default, unit, bounds and meaning of each, in one place.
+"""Parameters of the safety monitor, each with its type, default, unit, range and meaning.
 
-No value means "disabled": every bound keeps its check alive.
+No value disables a check: every range keeps its check alive.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from fosp_core.clock import HEARTBEAT_GAP_BOUNDS_S, HEARTBEAT_GAP_S
 from fosp_core.errors import UserError
 
 SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
-"""What `shadow` must say, so that nobody switches the gate off by a slip."""
+"""Value that `shadow` must have, so that nobody switches the gate off by a slip."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A parameter that is given at the start and never changes."""
+    """A parameter that is given at the start and cannot be changed."""
 
     name: str
     default: str | int | bool
@@ -27,17 +27,17 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("bundle", "", "Folder of the model bundle whose critic judges."),
+    Setting("bundle", "", "Folder of the model bundle whose critic judges the proposals."),
     Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
-    Setting("provider", "auto", "Where the critic runs: auto, cuda or cpu."),
-    Setting("shadow", "", f"`{SHADOW_PHRASE}`: judge and tell, but let through whatever can be followed at all."),
-    Setting("command_cpu", -1, "Core that the command stream is pinned to; -1: the operating system chooses."),
+    Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu."),
+    Setting("shadow", "", f"With `{SHADOW_PHRASE}` only proposals that cannot be followed at all are stopped."),
+    Setting("command_cpu", -1, "Core that the command stream is pinned to. With -1 the operating system chooses."),
 )
 
 
 @dataclass(frozen=True)
 class Description:
-    """One parameter as `ros2 param describe` shows it."""
+    """The description of one parameter, as `ros2 param describe` shows it."""
 
     name: str
     kind: type[int] | type[float]
@@ -47,7 +47,7 @@ class Description:
     unit: str
     meaning: str
     stricter: Literal["smaller", "larger"]
-    """In which direction the monitor stops the robot sooner: the only one allowed while it is active."""
+    """Direction in which the monitor stops the robot sooner, the only one allowed while it is active."""
 
     @property
     def range(self) -> str:
@@ -68,63 +68,72 @@ def _parameter(
 
 @dataclass(frozen=True)
 class MonitorParameters:
-    """Values of all parameters; UserError that names the range when one is out of it."""
+    """Values of all parameters; UserError, with the range, when one is out of it."""
 
     proposal_timeout_s: float = _parameter(
-        0.1, 0.02, 1.0, "s", "STOP when no new proposal was judged for so long; two decision periods by default."
+        0.1, 0.02, 1.0, "s", "STOP when no new proposal was judged for this time. The default is two decision periods."
     )
     latent_timeout_s: float = _parameter(
-        0.15, 0.02, 1.0, "s", "STOP when the latent behind the proposal was received longer ago."
+        0.15, 0.02, 1.0, "s", "STOP when the latent of the proposal was received longer ago than this."
     )
     image_timeout_s: float = _parameter(
-        0.2, 0.02, 1.0, "s", "STOP when the camera frame behind the proposal was stamped longer ago."
+        0.2, 0.02, 1.0, "s", "STOP when the camera frame of the proposal was stamped longer ago than this."
     )
     robot_state_timeout_s: float = _parameter(
-        0.1, 0.01, 1.0, "s", "STOP when joint states, odometry or the pose of the commanded point are older."
+        0.1, 0.01, 1.0, "s", "STOP when joint states, odometry or the pose of the commanded point are older than this."
     )
     stale_latch_s: float = _parameter(
-        5.0, 0.1, 60.0, "s", "LATCH when a stale input or missing proposals have stopped the robot for so long."
+        5.0, 0.1, 60.0, "s", "LATCH when a stale input or missing proposals have stopped the robot for this time."
     )
-    surprise_window: int = _parameter(20, 2, 1000, "steps", "Steps over which surprise is counted.", "larger")
+    surprise_window: int = _parameter(20, 2, 1000, "steps", "Number of steps over which surprise is counted.", "larger")
     surprise_recover_count: int = _parameter(
-        6, 1, 1000, "steps", "RECOVER when so many steps of the window surprised the world model."
+        6, 1, 1000, "steps", "RECOVER when this many steps of the window surprised the world model."
     )
     surprise_stop_count: int = _parameter(
-        12, 1, 1000, "steps", "STOP when so many steps of the window surprised the world model."
+        12, 1, 1000, "steps", "STOP when this many steps of the window surprised the world model."
     )
     veto_latch_count: int = _parameter(
-        100, 2, 1000, "steps", "LATCH when so many proposals in a row were vetoed for their risk."
+        100, 2, 1000, "steps", "LATCH when this many proposals in a row were vetoed for their risk."
     )
     slow_down_share: float = _parameter(
-        0.8, 0.05, 1.0, "", "Slow down from this share of eps on: from full speed there to recover_scale at eps."
+        0.8,
+        0.05,
+        1.0,
+        "",
+        "Share of eps from which the robot slows down, in a line to recover_scale at eps.",
     )
     recover_scale: float = _parameter(
-        0.3, 0.01, 1.0, "", "Factor of the speed where the risk is eps; RECOVER begins with it."
+        0.3, 0.01, 1.0, "", "Factor of the speed at a risk of eps, and greatest factor in RECOVER."
     )
     recover_scale_least: float = _parameter(
         0.01,
         0.001,
         1.0,
         "",
-        "Factor that RECOVER scales the least-risk candidate by where its risk is 1: next to none.",
+        "Factor of the speed in RECOVER at a risk of 1.",
     )
     release_s: float = _parameter(
-        0.2, 0.01, 10.0, "s", "A STOP ends when every check has held for so long; it begins at once.", "larger"
+        0.2, 0.01, 10.0, "s", "A STOP ends when every check has held for this time. It begins at once.", "larger"
     )
     estop_timeout_s: float = _parameter(
-        0.2, 0.01, 2.0, "s", "Where an emergency stop is configured, its silence of this length is a pressed one."
+        0.2, 0.01, 2.0, "s", "LATCH when a configured emergency stop is silent for this time."
     )
     clock_jump_s: float = _parameter(
-        0.05, 0.005, 1.0, "s", "STOP when the ROS clock moves so much against the monotonic one between two ticks."
+        0.05, 0.005, 1.0, "s", "STOP when the ROS clock moves by this much against the monotonic one between two ticks."
     )
     frozen_image_steps: int = _parameter(
-        10, 2, 200, "steps", "LATCH when so many images in a row were the same to the pixel while the robot moved."
+        10, 2, 200, "steps", "LATCH when this many images in a row were the same to the pixel while the robot moved."
     )
     frozen_pose_s: float = _parameter(
-        0.2, 0.05, 2.0, "s", "LATCH when the pose stays the same to the last bit for so long while the robot moves."
+        0.2, 0.05, 2.0, "s", "LATCH when the pose stays the same to the last bit for this time while the robot moves."
     )
     least_contrast: float = _parameter(
-        0.01, 1e-4, 0.2, "", "STOP when the pixels' standard deviation (of 1) is smaller: a covered lens.", "larger"
+        0.01,
+        1e-4,
+        0.2,
+        "",
+        "STOP when the standard deviation of the pixels (of 1) is smaller: a covered lens.",
+        "larger",
     )
     heartbeat_gap_s: float = _parameter(
         HEARTBEAT_GAP_S,
@@ -149,7 +158,7 @@ class MonitorParameters:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> MonitorParameters:
-        """From names and values; what is left out has its default. UserError for an unknown name."""
+        """Return the parameters of these values, and defaults for the others; UserError for an unknown name."""
         known = {description.name for description in DESCRIPTIONS}
         for name in values:
             if name not in known:
@@ -158,7 +167,7 @@ class MonitorParameters:
 
 
 def loosened(before: MonitorParameters, after: MonitorParameters) -> list[str]:
-    """Names of the parameters with which `after` would stop the robot later, or less often, than `before`."""
+    """Return the names of the parameters by which `after` would stop the robot later, or less often, than `before`."""
     names = []
     for description in DESCRIPTIONS:
         old, new = getattr(before, description.name), getattr(after, description.name)
@@ -168,7 +177,7 @@ def loosened(before: MonitorParameters, after: MonitorParameters) -> list[str]:
 
 
 def _check(description: Description, value: object) -> None:
-    """UserError unless `value` is a number of the right kind within the bounds."""
+    """Raise UserError unless `value` is a number of the right kind within the range."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if description.kind is int:
         number = number and isinstance(value, int)

@@ -1,6 +1,7 @@
-"""The last node before the robot: judges every proposal and is the only one that sends commands.
+"""The last node before the robot, which judges every proposal and is the only one that sends commands.
 
-Messages in, monitor.SafetyMonitor, messages out; robot_side.RobotSide sends the commands from a thread of its own.
+The node converts messages for SafetyMonitor (judge/monitor.py), publishes its verdicts, and lets RobotSide
+(command/robot_side.py) send its commands from a thread of their own.
 """
 
 from __future__ import annotations
@@ -45,21 +46,19 @@ from fosp_safety_monitor.node_parameters import (
     shadow_asked_for,
 )
 from fosp_safety_monitor.operator.diagnostics import Activity
-from fosp_safety_monitor.operator.events import Event, EventKind, EventLog
-from fosp_safety_monitor.operator.operator_view import OperatorView
+from fosp_safety_monitor.operator.operator_view import EventKind, EventLog, OperatorEvent, OperatorView
 from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters
 
 DIAGNOSTICS_PERIOD_S = 1.0
 MARKER_PERIOD_S = 0.2
-"""How often events are told, and who else publishes commands is looked up."""
 _INACTIVE = Finding(Decision.STOP, Reason.NOT_READY, "inactive")
 
 
 class SafetyMonitorNode(ManagedNode):
-    """Answers fosp/proposal with fosp/verdict and publishes the robot's command topic at its command rate.
+    """Answers fosp/proposal with fosp/verdict and publishes on the robot's command topic at its command rate.
 
-    Parameters: parameters.SETTINGS and parameters.MonitorParameters. Services (std_srvs/Trigger): ~/reset ends a latch,
-    ~/estop makes one. Events for the operator on fosp/safety_event, markers on fosp/safety_markers.
+    The parameters are those of parameters.SETTINGS and MonitorParameters. The services (std_srvs/Trigger) ~/reset and
+    ~/estop end a latch and make one. Events for the operator go to fosp/safety_event, markers to fosp/safety_markers.
     """
 
     def __init__(self) -> None:
@@ -77,7 +76,7 @@ class SafetyMonitorNode(ManagedNode):
         self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
         self._event_log = EventLog()
         self._changing = threading.Lock()
-        """Held from a change until it is noted, so that events are told in the order in which things happened."""
+        """Held from a change until its event is noted, so that events keep the order of the changes."""
         self._verdict: Verdict | None = None
         self._made: list[Any] = []
         self._monitor: SafetyMonitor | None = None
@@ -92,7 +91,7 @@ class SafetyMonitorNode(ManagedNode):
     def configure(self) -> None:
         self._robot, self._bundle = load_model(self)
         self._model_id = self._view.model_id = self._bundle.manifest.id
-        self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._judged_model)
+        self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of)
         self._make_monitor()
         self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
@@ -100,7 +99,7 @@ class SafetyMonitorNode(ManagedNode):
             self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP),
             self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP),
         ]
-        # Of real time, also where the graph runs on simulated time, which may stand still.
+        # Real time, even where the graph runs on simulated time, which may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._view_timers = [
             self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady),
@@ -117,7 +116,7 @@ class SafetyMonitorNode(ManagedNode):
         self._make_monitor()
         self._heartbeats.arm()
         self._event_log = EventLog()
-        self._view.note(Event(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
+        self._view.note(OperatorEvent(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
         self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
         self._activity = Activity(reported_at_s=time.monotonic())
         self._robot_side.start(self._tick, self._on_stream_failure, self._cpu)
@@ -129,7 +128,7 @@ class SafetyMonitorNode(ManagedNode):
             self._side.stop()
         self._keep_latch()
         self._finding = _INACTIVE
-        self._view.note(Event(EventKind.DEACTIVATED, Reason.NOT_READY, "inactive: no command is sent"))
+        self._view.note(OperatorEvent(EventKind.DEACTIVATED, Reason.NOT_READY, "inactive: no command is sent"))
         self._view.tell()
         publish_status(self, self._status, self._active_monitor.model_id, ModelStatus.STATE_READY)
 
@@ -150,13 +149,13 @@ class SafetyMonitorNode(ManagedNode):
             self._models.close()
             self._models = None
 
-    def _judged_model(self, bundle: Bundle) -> CriticModel:
-        """What a bundle gives to judge with; UserError when it does not go with robot and parameters."""
+    def _critic_of(self, bundle: Bundle) -> CriticModel:
+        """Return the critic of a bundle; UserError when the bundle does not fit the robot and the parameters."""
         Thresholds.of(bundle.manifest, self._robot, monitor_parameters(self))
         return CriticModel.of(bundle)
 
     def _model_of(self, model_id: str) -> CriticModel | None:
-        """Under the lock of the monitor, which the command thread waits for: `_tell_of_model` says it afterwards."""
+        """Return a loaded model. The call may hold the monitor's lock, so `_tell_of_model` publishes it afterwards."""
         model = self._models.find(model_id) if self._models is not None else None
         if model is not None:
             self._view.model_id = model_id
@@ -167,7 +166,7 @@ class SafetyMonitorNode(ManagedNode):
             self._models.tell()
 
     def _make_monitor(self) -> None:
-        """A monitor that has judged nothing yet, under the latch of the one before it."""
+        """Make a monitor that has judged nothing yet, under the latch of the one before it."""
         self._keep_latch()
         self._monitor = SafetyMonitor(
             CriticModel.of(self._bundle),
@@ -181,7 +180,7 @@ class SafetyMonitorNode(ManagedNode):
         )
 
     def _keep_latch(self) -> None:
-        """Only ~/reset ends a latch, not a round through the lifecycle."""
+        """Remember the latch: only ~/reset ends it, not a round through the lifecycle."""
         if self._monitor is not None:
             self._latched = self._monitor.state.latched
 
@@ -190,7 +189,7 @@ class SafetyMonitorNode(ManagedNode):
         self._activity.messages[kind] += 1
 
     def _on_heartbeat(self, message: Heartbeat) -> None:
-        """Heard while inactive, too: a node that came back meanwhile is no less a reason to wait for a person."""
+        """Watch heartbeats while inactive, too: a node that comes back then also has to wait for a person."""
         now, stamp_s = self._now(), seconds(message.stamp)
         sent_s = stamp_s if self._simulated_time else sent_at(stamp_s, now)
         beat = Beat(message.pid, message.state == State.PRIMARY_STATE_ACTIVE, sent_s, now.monotonic_s)
@@ -224,7 +223,7 @@ class SafetyMonitorNode(ManagedNode):
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """In the stream's thread: one command."""
+        """Send one command, in the thread of the command stream."""
         with self._changing:
             tick = self._active_monitor.tick()
             self._view.note(self._event_log.see(tick.finding))
@@ -244,7 +243,7 @@ class SafetyMonitorNode(ManagedNode):
                 self.get_logger().warning(f"STOP: {verdict.reason_text}", throttle_duration_sec=1.0)
 
     def _on_stream_failure(self, text: str) -> None:
-        """In the stream's thread, at its end."""
+        """Latch, in the thread of the command stream at its end."""
         finding = Finding(Decision.LATCH, Reason.NOT_READY, text)
         with self._changing:
             self._active_monitor.latch(finding)
@@ -252,7 +251,7 @@ class SafetyMonitorNode(ManagedNode):
         self._finding = self._stream_failure = finding
 
     def _watch(self) -> None:
-        """RuntimeError, which ends the process, when the command stream failed: without it the robot has no monitor."""
+        """Look for other publishers. RuntimeError, which ends the process, when the command stream failed."""
         if self.is_active:
             self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
         self._view.tell()
@@ -269,7 +268,7 @@ class SafetyMonitorNode(ManagedNode):
     # -- operator ------------------------------------------------------------------------------------
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.is_active:
-            response.success, response.message = False, "refused: the node is not active, nothing can be checked"
+            response.success, response.message = False, "refused: the node is not active, so nothing can be checked"
             return response
         with self._changing:
             was = self._active_monitor.state.latched
@@ -286,7 +285,7 @@ class SafetyMonitorNode(ManagedNode):
         return response
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
-        """All or nothing: what is refused leaves the old values in force."""
+        """Change all parameters or none: a refusal leaves the old values in force."""
         if self.is_active and any(parameter.name == "use_sim_time" for parameter in changed):
             reason = "use_sim_time can only be changed while inactive: deactivate the node first"
             return SetParametersResult(successful=False, reason=reason)

@@ -25,7 +25,7 @@ from fosp_safety_monitor.judge.inputs import (
     Thresholds,
 )
 from fosp_safety_monitor.judge.state import Tick, initial_state
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding, Verdict
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 
 ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"
@@ -33,7 +33,7 @@ PERIOD_S = 0.05
 TICK_S = 0.01
 MODEL = "model-under-test"
 CENTRE = (0.5, 0.0, 0.2)
-"""Of the arm's workspace, m."""
+"""Centre of the arm's workspace, m."""
 
 
 class MonitorScene:
@@ -75,7 +75,7 @@ class MonitorScene:
         latent = LatentInput(
             step=self.step,
             model_id=MODEL,
-            frame=CameraFrame(round(self.ros_s * 1e9), "camera"),
+            frame=FrameStamp(round(self.ros_s * 1e9), "camera"),
             receipt_s=self.monotonic_s,
             deter=np.zeros(DETER, np.float32),
             stoch=np.zeros(STOCH, np.float32),
@@ -91,7 +91,7 @@ class MonitorScene:
         proposal = ProposalInput(
             step=self.step,
             model_id=MODEL,
-            frame=CameraFrame(round(self.ros_s * 1e9), "camera"),
+            frame=FrameStamp(round(self.ros_s * 1e9), "camera"),
             receipt_s=self.monotonic_s,
             actions=np.array(wanted, np.float32),
             chosen=0,

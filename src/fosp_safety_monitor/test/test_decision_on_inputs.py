@@ -10,7 +10,7 @@ import pytest
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 
 
 def outcome(verdict):
@@ -19,7 +19,7 @@ def outcome(verdict):
 
 # -- age of every input ----------------------------------------------------------------------------
 def test_an_old_camera_frame_stops(scene):
-    old = CameraFrame(round((scene.ros_s - 0.21) * 1e9))
+    old = FrameStamp(round((scene.ros_s - 0.21) * 1e9))
     verdict = scene.judge(scene.proposal(frame=old), scene.latent(frame=old))
     assert outcome(verdict) == (Decision.STOP, Reason.STALE_IMAGE)
     assert verdict.action_out == (0.0, 0.0, 0.0)
@@ -29,7 +29,7 @@ def test_an_old_camera_frame_stops(scene):
 
 
 def test_a_camera_frame_from_the_future_stops(scene):
-    early = CameraFrame(round((scene.ros_s + 0.05) * 1e9))
+    early = FrameStamp(round((scene.ros_s + 0.05) * 1e9))
     verdict = scene.judge(scene.proposal(frame=early), scene.latent(frame=early))
     assert outcome(verdict) == (Decision.STOP, Reason.STALE_IMAGE)
     assert "future" in verdict.reason_text

@@ -11,7 +11,7 @@ import pytest
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.decision import speed_scale
-from fosp_safety_monitor.judge.verdict import CameraFrame
+from fosp_safety_monitor.judge.verdict import FrameStamp
 
 THREE = [[0.8, 0.1, 0.0], [0.2, 0.2, 0.2], [-0.4, 0.0, 0.4]]
 
@@ -207,7 +207,7 @@ def test_steps_that_begin_anew_with_a_restarted_encoder_are_accepted(scene):
 
 
 def test_a_frame_judged_from_the_future_does_not_lock_out_the_ones_after_it(scene):
-    early = CameraFrame(round((scene.ros_s + 100.0) * 1e9))
+    early = FrameStamp(round((scene.ros_s + 100.0) * 1e9))
     assert scene.judge(scene.proposal(frame=early), scene.latent(frame=early)).reason is Reason.STALE_IMAGE
     scene.wait(0.2)
     scene.hear_from_robot()

@@ -1,4 +1,4 @@
-"""What stops the robot beside latents and proposals: e-stop, others in command, clocks, a late stream; shadow mode."""
+"""Stops that come neither from latents nor from proposals: e-stop, other publishers, clocks, a late stream; shadow."""
 
 from __future__ import annotations
 

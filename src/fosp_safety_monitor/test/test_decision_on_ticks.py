@@ -12,7 +12,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.state import initial_state
-from fosp_safety_monitor.judge.verdict import CameraFrame
+from fosp_safety_monitor.judge.verdict import FrameStamp
 
 CENTRE = (0.5, 0.0, 0.2)
 TICK_S = 0.01
@@ -180,7 +180,7 @@ def test_a_gap_of_five_seconds_latches(moving):
 
 def test_images_that_stay_stale_latch_although_proposals_keep_coming(moving):
     def old():
-        return CameraFrame(round((moving.ros_s - 0.3) * 1e9))
+        return FrameStamp(round((moving.ros_s - 0.3) * 1e9))
 
     ticks = moving.drive(5.3, proposal=lambda: moving.proposal(frame=old()), latent=lambda: moving.latent(frame=old()))
     assert outcome(ticks[-1].finding) == (Decision.LATCH, Reason.STALE_TOO_LONG)
@@ -188,7 +188,7 @@ def test_images_that_stay_stale_latch_although_proposals_keep_coming(moving):
 
 def test_images_that_stay_in_the_future_latch(moving):
     def early():
-        return CameraFrame(round((moving.ros_s + 0.03) * 1e9))
+        return FrameStamp(round((moving.ros_s + 0.03) * 1e9))
 
     ticks = moving.drive(
         5.3, proposal=lambda: moving.proposal(frame=early()), latent=lambda: moving.latent(frame=early())
@@ -273,7 +273,7 @@ def test_a_reset_ends_the_latch_when_its_cause_is_gone(moving):
 
 def test_a_reset_is_refused_while_the_cause_persists_and_says_which(moving):
     latch(moving)
-    assert "is of model 'other'" in moving.reset()
+    assert "comes from model 'other'" in moving.reset()
     assert moving.state.latched is not None
 
 

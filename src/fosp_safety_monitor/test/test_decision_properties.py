@@ -1,4 +1,4 @@
-"""What holds for any sequence of inputs, however broken, and however time passes."""
+"""Properties that hold for any sequence of inputs, however broken, and however time passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fosp_core.clock import Received
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 
 any_number = st.one_of(st.floats(), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, 1e38]))
 actions = st.one_of(
@@ -43,7 +43,7 @@ def apply(scene, event):
     kind, *values = event
     if kind == "judge":
         action, risk, stamp, receipt, model_id, surprise = values
-        frame = CameraFrame(round((scene.ros_s + stamp) * 1e9))
+        frame = FrameStamp(round((scene.ros_s + stamp) * 1e9))
         latent = scene.latent(frame=frame, surprise=surprise, model_id=model_id, repeated_image=risk == 0.0)
         with np.errstate(over="ignore"):
             wanted = np.array([action], np.float64).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What is counted for /diagnostics."""
+"""Counts for /diagnostics."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fosp_core.decisions import Decision, Reason
 from fosp_msgs.msg import SafetyEvent
 from fosp_safety_monitor.judge.verdict import PASSED, Finding
-from fosp_safety_monitor.operator.events import EventKind, EventLog
+from fosp_safety_monitor.operator.operator_view import EventKind, EventLog
 
 LATE = Finding(Decision.STOP, Reason.DEADLINE, "late")
 OLD = Finding(Decision.STOP, Reason.STALE_IMAGE, "old")

@@ -25,7 +25,7 @@ from fosp_safety_monitor.command.messages import (
     robot_state_received,
     verdict_message,
 )
-from fosp_safety_monitor.judge.verdict import CameraFrame, Verdict
+from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 
 STAMP_NS = 1_700_000_000_123_456_789
 
@@ -58,7 +58,7 @@ def latent_message():
 
 def test_a_latent_keeps_its_stamp_to_the_nanosecond():
     latent = latent_input(latent_message(), 5.0)
-    assert latent.frame == CameraFrame(STAMP_NS, "camera")
+    assert latent.frame == FrameStamp(STAMP_NS, "camera")
     assert (latent.step, latent.model_id, latent.receipt_s, latent.surprise) == (7, "m", 5.0, 0.5)
     assert latent.deter.tolist() == [1, 2]
     assert latent.stoch.tolist() == [3]
@@ -90,7 +90,7 @@ def test_a_verdict_becomes_a_message_field_by_field():
         decision=Decision.SUBSTITUTE,
         reason=Reason.INFEASIBLE,
         reason_text="because",
-        frame=CameraFrame(STAMP_NS, "camera"),
+        frame=FrameStamp(STAMP_NS, "camera"),
         step=7,
         model_id="m",
         action_in=(0.5, math.nan),

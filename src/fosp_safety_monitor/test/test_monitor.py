@@ -16,7 +16,7 @@ from fosp_core.errors import UserError
 from fosp_safety_monitor.judge import checks
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
-from fosp_safety_monitor.judge.verdict import CameraFrame
+from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 
 
@@ -61,7 +61,7 @@ def bundle(bundles, arm):
 
 @pytest.fixture
 def monitor(bundle, arm, clock):
-    """Of the arm, which has been heard of."""
+    """A monitor of the arm, whose state and pose have come."""
     monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock)
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
@@ -73,7 +73,7 @@ def chain(bundle, clock):
     """`chain(actions, step)`: a latent and the proposal for it, of a frame taken now."""
 
     def make(actions=((0.2, 0.3, 0.0),), step=0):
-        frame = CameraFrame(round(clock.s * 1e9), "camera")
+        frame = FrameStamp(round(clock.s * 1e9), "camera")
         latent = LatentInput(
             step,
             bundle.manifest.id,
@@ -152,7 +152,7 @@ def test_a_proposal_that_overtakes_its_latent_waits_for_it(monitor, chain):
     assert monitor.state.waiting is None
 
 
-@pytest.mark.parametrize("change", [{"step": 9}, {"frame": CameraFrame(5)}])
+@pytest.mark.parametrize("change", [{"step": 9}, {"frame": FrameStamp(5)}])
 def test_a_latent_of_another_step_or_frame_is_not_the_proposals(monitor, chain, change):
     latent, proposal = chain()
     assert monitor.receive_proposal(proposal) is None
@@ -235,7 +235,7 @@ def test_a_base_needs_no_pose(bundles, base, clock):
     bundle = bundles(base)
     monitor = SafetyMonitor(CriticModel.of(bundle), base, MonitorParameters(), clock)
     monitor.receive_robot_state(clock.received)
-    frame = CameraFrame(round(clock.s * 1e9))
+    frame = FrameStamp(round(clock.s * 1e9))
     latent = LatentInput(
         0, bundle.manifest.id, frame, clock.s, np.zeros(8, np.float32), np.zeros(6, np.float32), 0.0, False, 0.2
     )

@@ -1,4 +1,4 @@
-"""What reaches the robot while a person drives: within its limits, and nothing on inputs that cannot be trusted."""
+"""Commands while a person drives: within the limits, and none on inputs that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fosp_core.clock import Now, Received
 from fosp_core.specs import RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
-from fosp_safety_monitor.judge.verdict import CameraFrame
+from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
 ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
@@ -22,7 +22,7 @@ CENTRE = (0.5, 0.0, 0.2)
 
 
 def proposal(action: tuple[float, ...], received: Received) -> ProposalInput:
-    frame = CameraFrame(round(received.stamp_s * 1e9))
+    frame = FrameStamp(round(received.stamp_s * 1e9))
     return ProposalInput(0, "", frame, received.receipt_s, np.array([action], np.float32), 0)
 
 
@@ -173,7 +173,7 @@ def test_whatever_happens_every_command_keeps_the_limits(
 def test_a_configured_emergency_stop_must_say_that_it_is_not_pressed() -> None:
     driven = Driven(ROBOT.model_copy(update={"estop_topic": "estop"}))
     driven.tick(2)
-    assert "never heard of" in driven.held
+    assert "no message yet" in driven.held
     driven.guard.receive_estop(False, driven.now.monotonic_s)
     driven.tick(2)
     assert driven.held == ""
@@ -206,7 +206,7 @@ def test_the_operator_is_held_while_somebody_else_commands_the_robot(driven: Dri
     driven.tick(30)
     driven.guard.receive_other_publishers(("/policy_node",))
     assert driven.tick(15) == (0.0, 0.0, 0.0)
-    assert "/policy_node can move the robot, too" in driven.held
+    assert "can move the robot: /policy_node" in driven.held
     driven.guard.receive_other_publishers(())
     driven.tick(2)
     assert driven.held == "let go of the controls first"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.command.pose_target import MAX_STEP_S, Pose, PoseTarget
+from fosp_safety_monitor.command.pose_target import MAX_STEP_S, PoseTarget, ToolPose
 from fosp_safety_monitor.judge.inputs import Lead
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
@@ -17,7 +17,7 @@ TICK_S = 0.01
 
 
 def at(*position, orientation=UPRIGHT):
-    return Pose(np.array(position, np.float64), orientation)
+    return ToolPose(np.array(position, np.float64), orientation)
 
 
 def ahead(target, measured):

@@ -1,4 +1,4 @@
-"""What holds of the target pose for any sequence of commands, however the arm is held or pushed."""
+"""Properties of the target pose for any sequence of commands, however the arm is held or pushed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fosp_safety_monitor.command.pose_target import Pose, PoseTarget
+from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 CENTRE = np.array([0.5, 0.0, 0.2])
@@ -16,7 +16,7 @@ common = settings(max_examples=60, deadline=None, suppress_health_check=[HealthC
 
 
 def at(*position):
-    return Pose(np.array(position, np.float64), UPRIGHT)
+    return ToolPose(np.array(position, np.float64), UPRIGHT)
 
 
 def ahead(pose, measured):

@@ -11,7 +11,7 @@ from fosp_core.decisions import Decision
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.state import initial_state
-from fosp_safety_monitor.judge.verdict import CameraFrame
+from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 
 _AXES, _CANDIDATES, _DETER, _STOCH, _PERIOD_S = 3, 10, 128, 256, 0.05
@@ -44,7 +44,7 @@ def decision_seconds(decisions: int) -> list[float]:
     state, seconds = initial_state(_AXES), []
     for step in range(decisions):
         s = (step + 1) * _PERIOD_S
-        now, received, frame = Now(s, s), Received(s, s), CameraFrame(round(s * 1e9))
+        now, received, frame = Now(s, s), Received(s, s), FrameStamp(round(s * 1e9))
         robot = RobotStateInput(received, received, (0.5, 0.0, 0.2), estop_receipt_s=s)
         latent = LatentInput(step, "bench", frame, s, deter, stoch, 0.1, False, 0.2)
         proposal = ProposalInput(step, "bench", frame, s, actions, 0)

@@ -19,7 +19,7 @@ from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
-from fosp_safety_monitor.judge.verdict import CameraFrame, Verdict
+from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 
 Monitoring = Literal["on", "off", "shadow"]
@@ -106,7 +106,7 @@ class Agent:
         position: tuple[float, float, float],
         time_s: float,
     ) -> Verdict:
-        model_id, frame, received = self._model_id, CameraFrame(round(time_s * 1e9)), Received(time_s, time_s)
+        model_id, frame, received = self._model_id, FrameStamp(round(time_s * 1e9)), Received(time_s, time_s)
         self._time_s = time_s
         self._monitor.receive_robot_state(received)
         self._monitor.receive_pose(received, position)

@@ -1,1 +1,1 @@
-"""The command stream: the robot side of the monitor."""
+"""Sends the command stream to the robot, and converts the messages of the monitor."""

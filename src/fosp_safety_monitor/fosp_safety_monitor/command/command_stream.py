@@ -1,4 +1,4 @@
-"""A thread that calls a function at absolute monotonic deadlines: the command stream's heartbeat. No ROS."""
+"""A thread that calls a function at absolute monotonic deadlines, and so gives the command stream its rate. No ROS."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from dataclasses import dataclass
 from fosp_core.processes import STREAM_PRIORITY, claim_realtime_priority, pin_to_cpu
 
 SLEW = 0.05
-"""Largest share of a period by which one tick may come earlier or later to keep step with the decisions."""
+"""Largest share of a period by which one tick may shift to keep step with the decisions."""
 _CREEP = 1 / 30
-"""Creeping earlier at this share of the slew, and later at all of it, one decision in 31 misses its tick, however much
-the moments of the decisions vary. (At a tenth it was one in 11, and each waits 10 ms for the next tick.)"""
+"""Share of the slew by which ticks creep earlier. A smaller share lets fewer decisions miss their tick."""
 
 
 @dataclass(frozen=True)
 class StreamStatistics:
-    """Timing since the start."""
+    """Timing of the stream since its start."""
 
     ticks: int = 0
     late_ticks: int = 0
-    """Ticks later than half a period, those skipped included."""
+    """Ticks that were skipped, or came later than half a period."""
     worst_lateness_s: float = 0.0
 
 
 def alignment_shift_s(wait_s: float, period_s: float) -> float:
-    """By how much the next tick comes later (> 0) or earlier, so that decisions wait less: at most SLEW of a period.
+    """Return by how many seconds the next tick is to come later (> 0) or earlier, at most SLEW of a period.
 
-    `wait_s` is from a decision to its tick. More than half a period means that the decision just missed a tick.
+    `wait_s` is the time from a decision to its tick. More than half a period means that it just missed the tick before.
     """
     slew_s = SLEW * period_s
     if wait_s > 0.5 * period_s:
@@ -40,10 +39,10 @@ def alignment_shift_s(wait_s: float, period_s: float) -> float:
 
 
 class CommandStream:
-    """Calls `tick` every `period_s`. A deadline that has passed altogether is skipped and counted, never made up for.
+    """Calls `tick` every `period_s`. A deadline that has passed is skipped and counted, never made up for.
 
-    `tick` returns whether to go on; the thread ends when it returns False or raises (then `failure` says so, and
-    `on_failure` has been called in the thread). `cpu`: the core that the thread is pinned to; -1: none.
+    The thread ends when `tick` returns False or raises; then it has called `on_failure` with the error. `cpu` is the
+    core that the thread is pinned to; -1: none.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class CommandStream:
         self._period_s = period_s
         self._cpu = cpu
         self.scheduling = "not started"
-        """How the thread is scheduled, and why not better, in words."""
+        """Scheduling of the thread in words, with the reason why it is not better."""
         self._tick = tick
         self._on_failure = on_failure
         self._statistics = StreamStatistics()
@@ -69,32 +68,28 @@ class CommandStream:
     def statistics(self) -> StreamStatistics:
         return self._statistics
 
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
-
     def start(self) -> None:
         self._thread.start()
 
     def align(self, decided_s: float) -> None:
-        """A decision was made at `decided_s` (monotonic): bring the ticks to come just after decisions.
+        """Shift the ticks to come just after decisions, given that one was made at `decided_s` (monotonic).
 
-        Otherwise a decision would wait half a period for its tick on average. Between two ticks one call counts, and
-        bends the period by at most SLEW, so the stream stays regular whatever the decisions do.
+        Otherwise a decision would wait half a period for its tick on average. The last call between two ticks counts,
+        and bends the period by at most SLEW, so the stream stays regular whatever the decisions do.
         """
         self._shift_s = alignment_shift_s(self._next_s - decided_s, self._period_s)
 
     def let_tick(self) -> None:
-        """Return when the tick that is due within a tenth of a period is done, at once when none is.
+        """Wait for a tick that is due within a tenth of a period; return at once when none is.
 
-        For who has work that can wait: two threads that want the interpreter at one time wait for each other.
+        Call it before work that can wait: otherwise that work and the tick would contend for the interpreter.
         """
         self._ticked.clear()
         if self._next_s - time.monotonic() < 0.1 * self._period_s:
             self._ticked.wait(0.2 * self._period_s)
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the end of the thread; whether it came."""
+        """Wait for the end of the thread, and return True when it came."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -107,7 +102,7 @@ class CommandStream:
                 said.append(f"not pinned: {refused}" if refused else f"pinned to core {self._cpu}")
             self.scheduling = ", ".join(said)
             self._loop()
-        except BaseException as error:  # the thread's last chance to tell
+        except BaseException as error:  # the thread's last chance to report
             self._on_failure(error)
 
     def _loop(self) -> None:

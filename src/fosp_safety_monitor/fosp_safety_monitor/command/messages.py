@@ -1,4 +1,4 @@
-"""ROS messages <-> the inputs and verdicts of the safety monitor."""
+"""Conversions between ROS messages and the inputs and verdicts of the safety monitor."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fosp_core.ros.command_message import pose_values
 from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import nanoseconds, seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
-from fosp_safety_monitor.command.pose_target import Pose
+from fosp_safety_monitor.command.pose_target import ToolPose
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
-from fosp_safety_monitor.judge.verdict import CameraFrame, Verdict
+from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 
 UNIT_TOLERANCE = 0.01
-"""By which the norm of a quaternion may differ from 1: drivers round."""
+"""Allowed difference of a quaternion's norm from 1: drivers round."""
 
 
 def latent_input(message: Latent, receipt_s: float) -> LatentInput:
-    """`receipt_s` on the monotonic clock."""
+    """Convert a latent that was received at `receipt_s` on the monotonic clock."""
     return LatentInput(
         step=message.step,
         model_id=message.model_id,
@@ -39,7 +39,7 @@ def latent_input(message: Latent, receipt_s: float) -> LatentInput:
 
 
 def proposal_input(message: ActionProposal, receipt_s: float) -> ProposalInput:
-    """The candidates' actions and the choice; what the policy says of their values is not looked at."""
+    """Convert a proposal: the candidates' actions and the choice, without the values that the policy gives them."""
     sizes = {len(candidate.action) for candidate in message.candidates}
     actions = None
     if len(sizes) <= 1:
@@ -57,7 +57,7 @@ def proposal_input(message: ActionProposal, receipt_s: float) -> ProposalInput:
 
 
 def robot_state_received(message: JointState | Odometry, receipt_s: float) -> Received | None:
-    """When joint states or odometry came; None when positions are missing or not finite: as if it had not come."""
+    """Return the times of joint states or odometry; None when positions are missing or not finite."""
     if isinstance(message, JointState):
         positions = message.position
     else:
@@ -71,7 +71,7 @@ def robot_state_received(message: JointState | Odometry, receipt_s: float) -> Re
 def pose_received(
     message: PoseStamped, receipt_s: float, frame_id: str
 ) -> tuple[Received, tuple[float, float, float]] | None:
-    """When a pose came and its position, m; None when it is not finite or not in `frame_id`: as if it had not come."""
+    """Return the times and the position, m, of a pose; None when it is not finite or not in `frame_id`."""
     point = message.pose.position
     position = (point.x, point.y, point.z)
     if message.header.frame_id != frame_id or not all(map(math.isfinite, position)):
@@ -79,24 +79,24 @@ def pose_received(
     return Received(seconds(message.header.stamp), receipt_s), position
 
 
-def measured_pose(message: PoseStamped) -> Pose | None:
-    """The whole pose; None when its orientation is no unit quaternion."""
+def measured_pose(message: PoseStamped) -> ToolPose | None:
+    """Return the whole pose; None when its orientation is no unit quaternion."""
     values = pose_values(message)
     norm = float(np.linalg.norm(values[3:]))
     if not abs(norm - 1.0) <= UNIT_TOLERANCE or not np.isfinite(values).all():
         return None
-    return Pose(values[:3], values[3:] / norm)
+    return ToolPose(values[:3], values[3:] / norm)
 
 
-def fill_pose(message: PoseStamped, pose: Pose) -> None:
-    """Write a pose, m, into a message."""
+def fill_pose(message: PoseStamped, pose: ToolPose) -> None:
+    """Write a pose into a message."""
     p, q = message.pose.position, message.pose.orientation
     p.x, p.y, p.z = pose.position.tolist()
     q.x, q.y, q.z, q.w = pose.orientation.tolist()
 
 
 def verdict_message(verdict: Verdict) -> SafetyVerdict:
-    """Field by field; times in whole nanoseconds as they came."""
+    """Convert a verdict field by field; times keep their whole nanoseconds."""
     return SafetyVerdict(
         decision=int(verdict.decision),
         reason=int(verdict.reason),
@@ -125,5 +125,5 @@ def verdict_message(verdict: Verdict) -> SafetyVerdict:
     )
 
 
-def _frame(header: Header) -> CameraFrame:
-    return CameraFrame(nanoseconds(header.stamp), header.frame_id)
+def _frame(header: Header) -> FrameStamp:
+    return FrameStamp(nanoseconds(header.stamp), header.frame_id)

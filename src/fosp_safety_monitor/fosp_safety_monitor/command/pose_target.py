@@ -1,8 +1,8 @@
 """The target pose of a position-controlled arm: the integral of the limited twists. No ROS.
 
-It begins at the measured pose, stays in the workspace, and never moves further ahead of the measured pose than the
-robot's `target_lead`: an arm that is blocked, switched off or pushed is not sent after a target that went on without
-it. The judge is told of the lead in time to brake within the limits before that (checks.check_lead).
+The target begins at the measured pose, stays in the workspace, and never moves further ahead of the measured pose than
+the robot's `target_lead`, so that it does not run away from an arm that is blocked, switched off or pushed. The judge
+learns the lead in time to brake within the limits before that (checks.check_lead).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from fosp_core.specs import TWIST_COMPONENTS, RobotConfig
 from fosp_safety_monitor.judge.inputs import Lead
 
 MAX_STEP_S = 0.03
-"""A command later than this moves the target no further than one of this age."""
+"""A command that comes later than this moves the target no further than one of this length."""
 
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Pose:
+class ToolPose:
     """Position (3,), m, and orientation (4,), unit quaternion (x, y, z, w), in the action frame."""
 
     position: Vector
@@ -31,7 +31,10 @@ class Pose:
 
 
 class PoseTarget:
-    """Integrates the commands (n,), m/s and rad/s, of one robot whose `command_type` is PoseStamped."""
+    """Integrates the commands (n,), m/s and rad/s, of one robot whose `command_type` is PoseStamped.
+
+    ValueError for a robot without `target_lead` or workspace.
+    """
 
     def __init__(self, robot: RobotConfig) -> None:
         if robot.target_lead is None or robot.workspace is None:
@@ -40,15 +43,15 @@ class PoseTarget:
         self._limits = [robot.limits[axis.name] for axis in robot.action.axes]
         self._rows = [TWIST_COMPONENTS.index(axis.name) for axis in robot.action.axes]
         self._period_s = 1.0 / robot.command_rate_hz
-        self._pose: Pose | None = None
+        self._pose: ToolPose | None = None
 
-    def follow(self, command: tuple[float, ...], measured: Pose, elapsed_s: float) -> Pose:
-        """The target `elapsed_s` s after the last one; `measured` when there was none."""
+    def follow(self, command: tuple[float, ...], measured: ToolPose, elapsed_s: float) -> ToolPose:
+        """Return the target `elapsed_s` after the last one; it starts from `measured` when there was none."""
         if self._pose is None:
             self._pose = measured
         before, elapsed_s = self._pose, min(max(elapsed_s, 0.0), MAX_STEP_S)
         step = self._twist([velocity * elapsed_s for velocity in command])
-        # A target outside of the workspace, because the arm began there, may come in but go no further out.
+        # A target that began outside the workspace, where the arm was, may come in but go no further out.
         lower = np.minimum(self._workspace.lower, before.position)
         upper = np.maximum(self._workspace.upper, before.position)
         position, orientation = np.clip(before.position + step[:3], lower, upper), rotated(before.orientation, step[3:])
@@ -56,11 +59,11 @@ class PoseTarget:
             position = before.position
         if _angle(orientation, measured) > max(self._allowed.angle, _angle(before.orientation, measured)):
             orientation = before.orientation
-        self._pose = Pose(position, orientation)
+        self._pose = ToolPose(position, orientation)
         return self._pose
 
-    def lead(self, command: tuple[float, ...], measured: Pose) -> Lead:
-        """Of the present target, when the robot is stopped now while `command` is in force."""
+    def lead(self, command: tuple[float, ...], measured: ToolPose) -> Lead:
+        """Return the lead of the present target if the robot is stopped now, while `command` (n,) is in force."""
         target = self._pose or measured
         way = [
             np.copysign(limits.stopping_distance(abs(velocity), self._period_s), velocity)
@@ -75,15 +78,15 @@ class PoseTarget:
         )
 
     def _twist(self, values: list[float]) -> Vector:
-        """(6,): linear and angular; the values (n,) of the action's axes, 0 elsewhere."""
+        """Return the twist (6,), linear and angular, of the values (n,) of the action's axes; 0 on the other axes."""
         twist = np.zeros(len(TWIST_COMPONENTS))
         twist[self._rows] = values
         return twist
 
 
-def _distance(position: Vector, measured: Pose) -> float:
+def _distance(position: Vector, measured: ToolPose) -> float:
     return float(np.linalg.norm(position - measured.position))
 
 
-def _angle(orientation: Vector, measured: Pose) -> float:
+def _angle(orientation: Vector, measured: ToolPose) -> float:
     return float(np.linalg.norm(rotation_between(measured.orientation, orientation)))

@@ -1,4 +1,4 @@
-"""The robot's side of a node that commands it: state, pose and emergency stop in, the command stream out."""
+"""The topics between a commanding node and its robot: state, pose and emergency stop in, the command stream out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Protocol
 
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
@@ -21,38 +20,25 @@ from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.command.messages import fill_pose, measured_pose, pose_received, robot_state_received
-from fosp_safety_monitor.command.pose_target import Pose, PoseTarget
-from fosp_safety_monitor.judge.inputs import Lead
+from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
+from fosp_safety_monitor.judge.inputs import Judge
 
 ZEROS_BEFORE_SILENCE = 5
-"""Zero commands that end the stream, so that the loss of one leaves no motion."""
+"""Number of zero commands that end the stream, so that the loss of one leaves no motion."""
 STOP_TIMEOUT_S = 3.0
+"""Time that a stream may take to decelerate and end."""
 WATCH_PERIOD_S = 0.05
-"""Between two looks for others in command."""
+"""Period at which a node looks for other publishers of commands."""
 FIRST_POSE_AGE_S = 0.1
-"""A target pose begins at a measured pose that is no older."""
-
-
-class Judge(Protocol):
-    """What decides on the commands: SafetyMonitor, or OperatorGuard."""
-
-    def receive_robot_state(self, received: Received) -> None: ...
-
-    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None: ...
-
-    def receive_estop(self, pressed: bool, receipt_s: float) -> None: ...
-
-    def receive_lead(self, lead: Lead) -> None: ...
-
-    def halt(self) -> tuple[float, ...]: ...
+"""Greatest age of the measured pose at which a target pose begins."""
 
 
 class RobotSide:
     """Subscriptions and command publisher of one robot, from configuration to clean-up.
 
-    The publisher is a plain one: a lifecycle publisher would be silent exactly when the last stop has to go out.
-    A robot that takes poses is sent the integral of the commands: zero holds the target where it is.
-    `judge` gives what listens and decides at the moment; `heard` is called with the kind of each message that counts.
+    The publisher is no lifecycle publisher, which would be silent exactly when the last stop has to go out. A robot
+    that takes poses is sent the integral of the commands, so that zero holds the target where it is. `judge` returns
+    the judge of the moment; `heard` is called with the kind of each valid message.
     """
 
     def __init__(
@@ -66,7 +52,7 @@ class RobotSide:
         self._command: TwistStamped | Twist | PoseStamped = command_message_type(robot)()
         if not isinstance(self._command, Twist):
             self._command.header.frame_id = robot.action.frame_id
-        self._measured: tuple[Received, Pose] | None = None
+        self._measured: tuple[Received, ToolPose] | None = None
         self._target: PoseTarget | None = None
         self._sent_s = 0.0
         self._publisher = node.create_publisher(type(self._command), robot.command_topic, qos.COMMAND)
@@ -79,15 +65,15 @@ class RobotSide:
             self._subscriptions.append(gated(Bool, robot.estop_topic, self._on_estop, qos.SENSOR))
         self._ending = threading.Event()
         self.stream: CommandStream | None = None
-        """While commands are sent."""
+        """The stream while commands are sent, else None."""
 
     @property
     def topic(self) -> str:
-        """Of the commands, resolved."""
+        """Resolved name of the command topic."""
         return str(self._publisher.topic_name)
 
     def other_publishers(self) -> tuple[str, ...]:
-        """Nodes beside this one that publish on the robot's command topic at present; a second of its name is one."""
+        """Return the other nodes that publish on the command topic, among them a second node of the same name."""
         names = [
             f"{info.node_namespace.rstrip('/')}/{info.node_name}"
             for info in self._node.get_publishers_info_by_topic(self.topic)
@@ -104,10 +90,10 @@ class RobotSide:
 
     # -- the command stream --------------------------------------------------------------------------
     def start(self, tick: Callable[[], None], failed: Callable[[str], None] = lambda text: None, cpu: int = -1) -> None:
-        """Call `tick` at the command rate, in a thread of its own, until `stop`; each call is to `send` one command.
+        """Call `tick` at the command rate in a thread of its own until `stop`. Each call must `send` one command.
 
-        `failed` is told in that thread of the error that ended it: there are no more commands then, so the robot's own
-        watchdog stops it within its command timeout. `cpu`: as of CommandStream.
+        An error ends the thread, which then calls `failed` with its text: without commands the robot's own watchdog
+        stops the robot within its command timeout. `cpu` is the core of the thread; -1: any.
         """
         zeros = 0
 
@@ -141,7 +127,7 @@ class RobotSide:
         self.stream = None
 
     def send(self, command: tuple[float, ...]) -> None:
-        """One command (n,) in m/s and rad/s to the robot."""
+        """Send one command (n,), m/s and rad/s, to the robot."""
         message = self._command
         if isinstance(message, PoseStamped) and not self._fill_target(message, command):
             return
@@ -153,7 +139,7 @@ class RobotSide:
         self._publisher.publish(message)
 
     def _fill_target(self, message: PoseStamped, command: tuple[float, ...]) -> bool:
-        """Write the next target pose; False while there is none, because no fresh pose was measured yet."""
+        """Write the next target pose. Return False while there is none, because no fresh pose was measured yet."""
         measured, now_s = self._measured, time.monotonic()
         if self._target is None:
             now = Now(self._node.get_clock().now().nanoseconds * 1e-9, now_s)

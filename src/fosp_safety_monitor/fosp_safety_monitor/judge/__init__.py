@@ -1,1 +1,1 @@
-"""The judgement of a proposal: pure functions on frozen values."""
+"""Judges latents, proposals and the robot's inputs, by pure functions on frozen values."""

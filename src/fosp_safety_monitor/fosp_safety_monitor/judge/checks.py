@@ -23,7 +23,7 @@ from fosp_safety_monitor.judge.inputs import (
 )
 from fosp_safety_monitor.judge.motion import SEEN_MOTION, FrozenImage, FrozenPose
 from fosp_safety_monitor.judge.state import MonitorState
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 
 LEAD_AT_RESET = 0.5
 """Share of the allowed lead within which a robot must stand for a reset: a stop ends just within what is allowed."""
@@ -37,7 +37,7 @@ Findings = list[Finding | None]
 # -- the lists of checks: to add a check, write its function below and its line here -----------------
 def checks_on_inputs(
     state: MonitorState,
-    frame: CameraFrame,
+    frame: FrameStamp,
     latent_receipt_s: float,
     robot: RobotStateInput,
     thresholds: Thresholds,
@@ -110,10 +110,12 @@ def checks_on_reset(state: MonitorState, robot: RobotStateInput, thresholds: Thr
 def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
     """LATCH unless the latent is of the known model, has the bundle's sizes, and is finite."""
     if latent.model_id != thresholds.model_id:
-        return _latch(Reason.MODEL_ID, f"latent {latent.step} is of {_unknown(latent.model_id, thresholds)}")
+        return _latch(Reason.MODEL_ID, f"latent {latent.step} {_foreign(latent.model_id, thresholds)}")
     sizes, expected = (latent.deter.shape, latent.stoch.shape), ((thresholds.deter_size,), (thresholds.stoch_size,))
     if sizes != expected:
-        return _latch(Reason.WRONG_SHAPE, f"latent {latent.step} has shapes {sizes}, the bundle's are {expected}")
+        return _latch(
+            Reason.WRONG_SHAPE, f"latent {latent.step} has the shapes {sizes}, but the bundle's are {expected}"
+        )
     scalars = math.isfinite(latent.surprise) and math.isfinite(latent.contrast)
     if not (scalars and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
         return _latch(Reason.NOT_FINITE, f"latent {latent.step} holds NaN or infinity")
@@ -134,8 +136,8 @@ def check_frozen(frozen: FrozenImage, thresholds: Thresholds) -> Finding | None:
     crept = max(map(abs, frozen.crept), default=0.0)
     if frozen.steps < limit and crept < SEEN_MOTION * limit:
         return None
-    text = f"the image is frozen: the same to the pixel while the robot moved, for {frozen.steps} decisions and slowly"
-    return _latch(Reason.IMAGE, f"{text} as far as in {crept:.1f} at full speed")
+    text = f"the image is frozen: it stayed the same to the pixel for {frozen.steps} decisions of fast motion"
+    return _latch(Reason.IMAGE, f"{text}, and for slow motion as far as {crept:.1f} decisions at full speed")
 
 
 def check_pose_changes(frozen: FrozenPose, thresholds: RobotThresholds) -> Finding | None:
@@ -165,8 +167,7 @@ def check_proposal(proposal: ProposalInput, thresholds: Thresholds) -> Finding |
     """
     malformed = check_actions(proposal, thresholds)
     if malformed is None and proposal.model_id != thresholds.model_id:
-        unknown = _unknown(proposal.model_id, thresholds)
-        return _latch(Reason.MODEL_ID, f"proposal {proposal.step} is of {unknown}")
+        return _latch(Reason.MODEL_ID, f"proposal {proposal.step} {_foreign(proposal.model_id, thresholds)}")
     return malformed
 
 
@@ -177,7 +178,7 @@ def check_actions(proposal: ProposalInput, thresholds: RobotThresholds) -> Findi
         return _latch(Reason.WRONG_SHAPE, f"{name} has candidates of different sizes")
     if proposal.actions.ndim != 2 or proposal.actions.shape[1] != thresholds.action_size:
         wrong = "x".join(str(length) for length in proposal.actions.shape)
-        text = f"{name} has actions of shape {wrong}, the robot has {thresholds.action_size} axes"
+        text = f"{name} has actions of shape {wrong}, but the robot has {thresholds.action_size} axes"
         return _latch(Reason.WRONG_SHAPE, text)
     count = len(proposal.actions)
     if count > MAX_CANDIDATES or not 0 <= proposal.chosen < count:
@@ -187,7 +188,7 @@ def check_actions(proposal: ProposalInput, thresholds: RobotThresholds) -> Findi
     return None
 
 
-def check_order(proposal: ProposalInput, judged: CameraFrame | None, now: Now) -> Finding | None:
+def check_order(proposal: ProposalInput, judged: FrameStamp | None, now: Now) -> Finding | None:
     """Ignore (PASS, ORDER) a proposal whose frame is not later than the one judged last.
 
     The stamps are compared, not the steps, which begin anew when the encoder is restarted. A judged stamp in the future
@@ -199,10 +200,14 @@ def check_order(proposal: ProposalInput, judged: CameraFrame | None, now: Now) -
         return None
     late = (judged.stamp_ns - proposal.frame.stamp_ns) * 1e-6
     what = f"is {late:.1f} ms before the frame judged last" if late > 0 else "repeats the frame judged last"
-    return Finding(Decision.PASS, Reason.ORDER, f"proposal {proposal.step} {what}: ignored, the last verdict stands")
+    return Finding(
+        Decision.PASS,
+        Reason.ORDER,
+        f"proposal {proposal.step} {what}: it is ignored, and the last verdict stays in force",
+    )
 
 
-def check_image(frame: CameraFrame, latent_receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
+def check_image(frame: FrameStamp, latent_receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
     """STOP when the camera frame is too old by its stamp, or stamped in the future."""
     # The receipt is the latent's, for which check_latent_age has a limit of its own.
     limit_s = thresholds.parameters.image_timeout_s
@@ -246,7 +251,7 @@ def check_estop(robot: RobotStateInput, resumed_s: float, thresholds: RobotThres
     if not thresholds.needs_estop:
         return None
     if robot.estop_receipt_s is None:
-        return _stop(Reason.ESTOP, "the emergency stop was never heard of, which counts as pressed")
+        return _stop(Reason.ESTOP, "the emergency stop has sent no message yet, which counts as pressed")
     late = _late(max(robot.estop_receipt_s, resumed_s), thresholds.parameters.estop_timeout_s, now)
     if not late:
         return None
@@ -258,7 +263,7 @@ def check_other_publishers(robot: RobotStateInput, moved: bool) -> Finding | Non
     if not robot.other_publishers:
         return None
     names = ", ".join(robot.other_publishers)
-    text = f"not alone on the command topic: {names} can move the robot, too, and must be ended or cut off"
+    text = f"other nodes publish on the command topic, so they can move the robot: {names}; end them or cut them off"
     return (_latch if moved else _stop)(Reason.FOREIGN_COMMAND, text)
 
 
@@ -364,12 +369,8 @@ def _late(receipt_s: float, limit_s: float, now: Now) -> str:
     return "" if 0.0 <= late <= limit_s else f"{late * 1e3:.0f} ms ago, limit {limit_s * 1e3:.0f} ms"
 
 
-def _unknown(model_id: str, thresholds: Thresholds) -> str:
-    return f"model {_short(model_id)}, loaded is {_short(thresholds.model_id)}"
-
-
-def _short(model_id: str) -> str:
-    return f"'{model_id[:12]}'"
+def _foreign(model_id: str, thresholds: Thresholds) -> str:
+    return f"comes from model '{model_id[:12]}', but model '{thresholds.model_id[:12]}' is loaded"
 
 
 def _stop(reason: Reason, text: str) -> Finding:

@@ -217,7 +217,7 @@ def _hold(state: MonitorState, gating: Finding, thresholds: Thresholds, now: Now
     stop, release_s = state.stop, thresholds.parameters.release_s
     if stop is None or now.monotonic_s - stop.held_s >= release_s:
         return None, None
-    text = f"until every check has held for {release_s:g} s: {stop.finding.text}"
+    text = f"stopped until every check has held for {release_s:g} s: {stop.finding.text}"
     return stop, Finding(Decision.STOP, stop.finding.reason, text)
 
 

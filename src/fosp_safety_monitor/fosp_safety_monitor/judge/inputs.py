@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest, RobotConfig, TargetLead
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 
 MAX_CANDIDATES = 256
@@ -23,7 +25,7 @@ class LatentInput:
 
     step: int
     model_id: str
-    frame: CameraFrame
+    frame: FrameStamp
     receipt_s: float
     """Monotonic clock."""
     deter: NDArray[np.float32]
@@ -42,7 +44,7 @@ class ProposalInput:
 
     step: int
     model_id: str
-    frame: CameraFrame
+    frame: FrameStamp
     receipt_s: float
     """Monotonic clock."""
     actions: NDArray[np.float32] | None
@@ -110,6 +112,57 @@ class RobotStateInput:
     """Nodes beside the monitor that publish on the robot's command topic."""
     lead: Lead | None = None
     """None: the robot takes twists, or no target pose was sent yet."""
+
+
+class Judge(ABC):
+    """Takes in the inputs from the robot and decides on its commands; each method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._robot = RobotStateInput()
+
+    @property
+    def robot_state(self) -> RobotStateInput:
+        """A consistent snapshot of the inputs from the robot."""
+        return self._robot
+
+    def receive_robot_state(self, received: Received) -> None:
+        """Take in joint states or odometry, which are finite."""
+        with self._lock:
+            self._robot = replace(self._robot, state=received)
+
+    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None:
+        """Take in the pose of the commanded point, finite and in the action frame; `position` in m."""
+        with self._lock:
+            self._robot = replace(self._robot, pose=received, position=position)
+
+    def receive_estop(self, pressed: bool, receipt_s: float) -> None:
+        """Take in a message of the external emergency stop, received at `receipt_s` on the monotonic clock.
+
+        A press counts even if another message (of another button) says before the next tick that it is not pressed.
+        """
+        with self._lock:
+            self._robot = replace(self._robot, estop_pressed=pressed, estop_receipt_s=receipt_s)
+            if pressed:
+                self._on_pressed()
+
+    def receive_lead(self, lead: Lead) -> None:
+        """Take in the lead of the last target pose over the measured pose."""
+        with self._lock:
+            self._robot = replace(self._robot, lead=lead)
+
+    def receive_other_publishers(self, others: tuple[str, ...]) -> None:
+        """Take in the names of the other nodes that publish on the robot's command topic at present."""
+        with self._lock:
+            self._robot = replace(self._robot, other_publishers=others)
+
+    @abstractmethod
+    def halt(self) -> tuple[float, ...]:
+        """Return the next command (n,) on the way to zero, m/s and rad/s, whatever the inputs say."""
+
+    @abstractmethod
+    def _on_pressed(self) -> None:
+        """Remember, under the lock, that the emergency stop was pressed."""
 
 
 @dataclass(frozen=True, kw_only=True)

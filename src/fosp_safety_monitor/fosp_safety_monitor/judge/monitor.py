@@ -5,7 +5,6 @@ safety_monitor_node and the in-process evaluation use it. Its decisions are the 
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
-from fosp_core.clock import Now, Received
+from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
 from fosp_core.limits import CommandLimits
@@ -25,10 +24,9 @@ from fosp_safety_monitor.judge.inputs import (
     CheckedLatent,
     CheckedProposal,
     CriticValues,
+    Judge,
     LatentInput,
-    Lead,
     ProposalInput,
-    RobotStateInput,
     Thresholds,
 )
 from fosp_safety_monitor.judge.state import MonitorState, Tick, initial_state
@@ -56,7 +54,7 @@ class CriticModel:
         return cls(bundle.manifest, bundle.critic)
 
 
-class SafetyMonitor:
+class SafetyMonitor(Judge):
     """Judges the proposals of a bundle and shapes the commands of one robot.
 
     Every proposal is judged by the critic and the thresholds of its own model: that of the start, or one that `models`
@@ -80,14 +78,13 @@ class SafetyMonitor:
         simulated_time: bool = False,
         models: Callable[[str], CriticModel | None] = lambda model_id: None,
     ) -> None:
+        super().__init__()
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
         self._models = models
         self._model, self._thresholds = model, self._thresholds_of(model.manifest, parameters)
         self._limits = CommandLimits(robot)
         self._clock = clock
-        self._lock = threading.Lock()
-        self._robot = RobotStateInput()
         self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
         self._state = initial_state(robot.action.size, latched)
 
@@ -95,11 +92,6 @@ class SafetyMonitor:
     def state(self) -> MonitorState:
         """A consistent snapshot of the state."""
         return self._state
-
-    @property
-    def robot_state(self) -> RobotStateInput:
-        """A consistent snapshot of the inputs from the robot."""
-        return self._robot
 
     @property
     def parameters(self) -> MonitorParameters:
@@ -129,36 +121,6 @@ class SafetyMonitor:
         """Return the verdict on a proposal; None when its latent has not come yet, so that it waits."""
         return self._judge(proposal, self._latents.get(_key(proposal)))
 
-    def receive_robot_state(self, received: Received) -> None:
-        """Take in joint states or odometry, which are finite."""
-        with self._lock:
-            self._robot = replace(self._robot, state=received)
-
-    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None:
-        """Take in the pose of the commanded point, finite and in the action frame; `position` in m."""
-        with self._lock:
-            self._robot = replace(self._robot, pose=received, position=position)
-
-    def receive_estop(self, pressed: bool, receipt_s: float) -> None:
-        """Take in a message of the external emergency stop, received at `receipt_s` on the monotonic clock.
-
-        Pressed latches at once: before the next tick, another message (of another button) may say that it is not.
-        """
-        with self._lock:
-            self._robot = replace(self._robot, estop_pressed=pressed, estop_receipt_s=receipt_s)
-            if pressed:
-                self._state = decision.latch(self._state, checks.ESTOP_PRESSED)
-
-    def receive_other_publishers(self, others: tuple[str, ...]) -> None:
-        """Take in the names of the nodes beside this monitor that publish on the robot's command topic at present."""
-        with self._lock:
-            self._robot = replace(self._robot, other_publishers=others)
-
-    def receive_lead(self, lead: Lead) -> None:
-        """Take in the lead of the last target pose over the measured pose."""
-        with self._lock:
-            self._robot = replace(self._robot, lead=lead)
-
     # -- outputs -------------------------------------------------------------------------------------
     def tick(self) -> Tick:
         """Return the next command of the stream, and a verdict when there is no proposal to answer."""
@@ -169,7 +131,6 @@ class SafetyMonitor:
         return tick
 
     def halt(self) -> tuple[float, ...]:
-        """Return the next command on the way to zero, whatever the inputs say."""
         with self._lock:
             self._state = decision.halt(self._state, self._limits, self._clock())
             return self._state.command
@@ -179,6 +140,9 @@ class SafetyMonitor:
         """Latch for a cause that no input shows: a person's order, a node that came back."""
         with self._lock:
             self._state = decision.latch(self._state, finding)
+
+    def _on_pressed(self) -> None:
+        self._state = decision.latch(self._state, checks.ESTOP_PRESSED)
 
     def reset(self) -> str:
         """End a latch. Return an empty text on success, otherwise what still stops the robot."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from fosp_core.clock import Now
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.motion import CommandHistory, FrozenImage, FrozenPose
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding, Verdict
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 
 
 @dataclass(frozen=True)
 class JudgedProposal:
     """The last proposal that was judged, as far as the command ticks need it."""
 
-    frame: CameraFrame
+    frame: FrameStamp
     step: int
     receipt_s: float
     latent_receipt_s: float

@@ -43,8 +43,8 @@ def most_restrictive(findings: Iterable[Finding | None]) -> Finding:
 
 
 @dataclass(frozen=True)
-class CameraFrame:
-    """The camera frame that an input descends from."""
+class FrameStamp:
+    """Stamp and frame id of the camera frame that an input descends from."""
 
     stamp_ns: int
     """Header stamp, ROS clock, in whole nanoseconds because it identifies the frame along the chain."""
@@ -62,7 +62,7 @@ class Verdict:
     decision: Decision
     reason: Reason
     reason_text: str
-    frame: CameraFrame
+    frame: FrameStamp
     step: int
     model_id: str
     action_in: tuple[float, ...]

@@ -10,7 +10,7 @@ from fosp_core.clock import Now
 from fosp_core.decisions import Decision
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState
-from fosp_safety_monitor.judge.verdict import CameraFrame, Finding, Verdict
+from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 
 
 def verdict_on_proposal(
@@ -89,7 +89,7 @@ def verdict_without_proposal(
         decision=finding.decision,
         reason=finding.reason,
         reason_text=finding.text,
-        frame=judged.frame if judged else CameraFrame(0),
+        frame=judged.frame if judged else FrameStamp(0),
         step=judged.step if judged else 0,
         action_in=(),
         action_out=(0.0,) * thresholds.action_size,

@@ -1,1 +1,1 @@
-"""The operator: events, diagnostics, markers, and the guard of a person who drives."""
+"""Shows the operator what the monitor does, and guards a person who drives."""

@@ -1,4 +1,4 @@
-"""What the safety monitor tells on /diagnostics."""
+"""The safety monitor's message on /diagnostics."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fosp_safety_monitor.judge.verdict import Finding
 
 @dataclass
 class Activity:
-    """Counts since activation; rates come from the difference of two reports."""
+    """Counts since activation. The difference of two reports gives the rates."""
 
     messages: Counter[str] = field(default_factory=Counter)
-    """Received, by topic kind."""
+    """Received messages by kind of topic."""
     decisions: Counter[str] = field(default_factory=lambda: Counter({decision.name: 0 for decision in Decision}))
-    """Verdicts by decision. Every name is there from the start: the command thread counts while a report reads."""
+    """Verdicts by decision. All names exist from the start, because the command thread counts while a report reads."""
     reported: Counter[str] = field(default_factory=Counter)
-    """`messages` at the last report."""
+    """Value of `messages` at the last report."""
     reported_at_s: float = -inf
     reported_late_ticks: int = 0
 
@@ -45,9 +45,9 @@ def diagnostic_array(
     activity: Activity,
     monotonic_s: float,
 ) -> DiagnosticArray:
-    """One status: OK while proposals are let through, WARN on a stop, late ticks and in shadow mode, ERROR on a latch.
+    """Return one status: OK while proposals are executed, WARN on a stop, late ticks or shadow mode, ERROR on a latch.
 
-    The caller stamps it. Updates the `reported` fields of `activity`.
+    The caller stamps it. The function updates the `reported` fields of `activity`.
     """
     elapsed_s = monotonic_s - activity.reported_at_s
     late = stream.late_ticks - activity.reported_late_ticks
@@ -109,6 +109,6 @@ def _age_ms(received: Received | None, monotonic_s: float) -> str:
 
 def _estop(robot: RobotStateInput, monotonic_s: float) -> str:
     if robot.estop_receipt_s is None:
-        return "never heard of"
+        return "never received"
     pressed = "pressed" if robot.estop_pressed else "released"
     return f"{pressed}, {(monotonic_s - robot.estop_receipt_s) * 1e3:.0f} ms ago"

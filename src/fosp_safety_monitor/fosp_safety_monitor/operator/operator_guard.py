@@ -9,7 +9,6 @@ these stops the operator has to let go of the controls first, which takes the pl
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,7 +18,7 @@ from fosp_core.clock import Now, Received, age
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.judge import checks
-from fosp_safety_monitor.judge.inputs import Lead, ProposalInput, RobotStateInput, RobotThresholds
+from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
 from fosp_safety_monitor.judge.motion import CommandHistory, next_command
 from fosp_safety_monitor.parameters import MonitorParameters
 
@@ -41,16 +40,15 @@ class GuardTick:
     """The hard limits changed the command."""
 
 
-class OperatorGuard:
+class OperatorGuard(Judge):
     """Shapes the proposals of the operator into commands. Inputs come from one thread, ticks may come from another."""
 
     def __init__(self, robot: RobotConfig, now: Callable[[], Now]) -> None:
+        super().__init__()
         self._now = now
         self._limits = CommandLimits(robot)
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
         self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic))
-        self._lock = threading.Lock()
-        self._robot = RobotStateInput()
         self._pressed = False
         """The emergency stop was pressed since the last tick, even if a later message says otherwise."""
         self._proposal: ProposalInput | None = None
@@ -65,32 +63,6 @@ class OperatorGuard:
         """Take in what the operator wants: one candidate of a normalised action."""
         with self._lock:
             self._proposal = proposal
-
-    def receive_robot_state(self, received: Received) -> None:
-        """Take in joint states or odometry, which are finite."""
-        with self._lock:
-            self._robot = replace(self._robot, state=received)
-
-    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None:
-        """Take in the pose of the commanded point, finite and in the action frame; `position` in m."""
-        with self._lock:
-            self._robot = replace(self._robot, pose=received, position=position)
-
-    def receive_estop(self, pressed: bool, receipt_s: float) -> None:
-        """Take in a message of the external emergency stop, received at `receipt_s` on the monotonic clock."""
-        with self._lock:
-            self._robot = replace(self._robot, estop_pressed=pressed, estop_receipt_s=receipt_s)
-            self._pressed = self._pressed or pressed
-
-    def receive_lead(self, lead: Lead) -> None:
-        """Take in the lead of the last target pose over the measured pose."""
-        with self._lock:
-            self._robot = replace(self._robot, lead=lead)
-
-    def receive_other_publishers(self, others: tuple[str, ...]) -> None:
-        """Take in the names of the other nodes that publish on the robot's command topic at present."""
-        with self._lock:
-            self._robot = replace(self._robot, other_publishers=others)
 
     # -- output --------------------------------------------------------------------------------------
     def tick(self) -> GuardTick:
@@ -114,10 +86,12 @@ class OperatorGuard:
             return GuardTick(self._command, held, limited)
 
     def halt(self) -> tuple[float, ...]:
-        """Return the next command on the way to a standstill."""
         with self._lock:
             self._move(None, self._now())
             return self._command
+
+    def _on_pressed(self) -> None:
+        self._pressed = True
 
     def _held(self, now: Now) -> str:
         """Return the cause that holds the robot, other than the silence of the operator; empty when there is none."""

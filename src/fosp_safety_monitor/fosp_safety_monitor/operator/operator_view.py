@@ -1,44 +1,60 @@
-"""What a person sees of the safety monitor: events, diagnostics, markers. Publishes in the executor's thread only."""
+"""The topics that show a person what the safety monitor does: events, diagnostics and markers."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Point
 from rclpy.node import Node
-from visualization_msgs.msg import MarkerArray
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
 
 from fosp_core import topics
+from fosp_core.decisions import Decision, Reason
 from fosp_core.ros import qos
-from fosp_core.specs import RobotConfig
+from fosp_core.specs import RobotConfig, Workspace
 from fosp_msgs.msg import SafetyEvent
 from fosp_safety_monitor.command.command_stream import CommandStream, StreamStatistics
 from fosp_safety_monitor.judge.monitor import SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.operator.diagnostics import Activity, diagnostic_array
-from fosp_safety_monitor.operator.events import Event
-from fosp_safety_monitor.operator.markers import marker_array
+
+COLOURS = {
+    Decision.PASS: (0.1, 0.8, 0.2),
+    Decision.SUBSTITUTE: (0.9, 0.8, 0.1),
+    Decision.RECOVER: (1.0, 0.55, 0.1),
+    Decision.STOP: (0.9, 0.2, 0.1),
+    Decision.LATCH: (0.8, 0.1, 0.6),
+}
+ARROW_S = 0.5
+"""The arrow of the command ends where it would lead in this time."""
+_EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not a & 1 << axis)
+"""Pairs of corners. The bits of a corner choose the lower or upper bound of x, y and z."""
 
 
 class OperatorView:
-    """Publishers of the node that show what it does. Any thread may `note` an event; it is told by `tell`."""
+    """Publishers for people. Any thread may `note` an event; the executor's thread publishes it by `tell`."""
 
     def __init__(self, node: Node, shadow: bool) -> None:
         self._node, self._shadow = node, shadow
         self._events = node.create_publisher(SafetyEvent, topics.SAFETY_EVENT, qos.LATCHED_EVENTS)
         self._diagnostics = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self._markers = node.create_publisher(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
-        self._pending: deque[Event] = deque()
+        self._pending: deque[OperatorEvent] = deque()
         self.model_id = ""
 
-    def note(self, event: Event | None) -> None:
-        """To be told of soon, if there is one; costs the calling thread nothing."""
+    def note(self, event: OperatorEvent | None) -> None:
+        """Put an event, if there is one, in the queue of `tell`. The calling thread does not wait."""
         if event is not None:
             self._pending.append(event)
 
     def tell(self) -> None:
-        """Publish the events noted so far."""
+        """Publish the events in the queue."""
         while self._pending:
             event = self._pending.popleft()
             self._events.publish(
@@ -54,7 +70,7 @@ class OperatorView:
             )
 
     def mark(self, robot: RobotConfig, monitor: SafetyMonitor, finding: Finding, verdict: Verdict | None) -> None:
-        """Publish the markers of this moment."""
+        """Publish the markers of the present state."""
         stamp = self._node.get_clock().now().to_msg()
         position, command = monitor.robot_state.position, monitor.state.command
         self._markers.publish(marker_array(robot, position, command, finding, verdict, stamp))
@@ -85,3 +101,131 @@ class OperatorView:
         )
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+# -- events ------------------------------------------------------------------------------------------
+class EventKind(IntEnum):
+    """Kind of an event, with the values of fosp_msgs/SafetyEvent."""
+
+    MOVING = SafetyEvent.MOVING
+    STOPPED = SafetyEvent.STOPPED
+    LATCHED = SafetyEvent.LATCHED
+    RESET = SafetyEvent.RESET
+    RESET_REFUSED = SafetyEvent.RESET_REFUSED
+    ACTIVATED = SafetyEvent.ACTIVATED
+    DEACTIVATED = SafetyEvent.DEACTIVATED
+
+
+@dataclass(frozen=True)
+class OperatorEvent:
+    """One line for the operator."""
+
+    kind: EventKind
+    reason: Reason
+    text: str
+
+
+def kind_of(finding: Finding) -> EventKind:
+    """Return what the finding of a command tick means for the robot."""
+    if finding.decision is Decision.LATCH:
+        return EventKind.LATCHED
+    return EventKind.STOPPED if finding.decision is Decision.STOP else EventKind.MOVING
+
+
+class EventLog:
+    """Turns findings of the command ticks and answers to resets into events, one for each change of kind or reason.
+
+    A repeated refusal of a reset is no new event: the event that latched the robot must stay among the last ones, which
+    late joiners see.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[EventKind, Reason] | None = None
+        self._answered: tuple[EventKind, Reason] | None = None
+
+    def see(self, finding: Finding) -> OperatorEvent | None:
+        """Return the event of a tick's finding; None when nothing changed."""
+        kind = kind_of(finding)
+        reason = finding.reason if kind is not EventKind.MOVING else Reason.OK
+        if (kind, reason) == self._last:
+            return None
+        self._last, self._answered = (kind, reason), None
+        return OperatorEvent(kind, finding.reason, finding.text)
+
+    def reset_answered(self, granted: bool, reason: Reason, text: str) -> OperatorEvent | None:
+        """Return the event of the answer to a reset; None when it repeats the last one. `reason` is the latch's."""
+        kind = EventKind.RESET if granted else EventKind.RESET_REFUSED
+        if (kind, reason) == self._answered:
+            return None
+        self._answered = kind, reason
+        return OperatorEvent(kind, reason, text)
+
+
+# -- markers -----------------------------------------------------------------------------------------
+def marker_array(
+    robot: RobotConfig,
+    position: tuple[float, float, float] | None,
+    command: tuple[float, ...],
+    finding: Finding,
+    verdict: Verdict | None,
+    stamp: Any,
+) -> MarkerArray:
+    """Return the markers in the frame of the actions; a robot without a workspace has no box."""
+    colour = COLOURS[finding.decision]
+    markers = []
+    if robot.workspace is not None:
+        markers.append(_box(robot.workspace, colour))
+    centre = position or (0.0, 0.0, 0.0)
+    markers += [_arrow(robot, centre, command, colour), _label(centre, finding, verdict, colour)]
+    for index, marker in enumerate(markers):
+        marker.header.frame_id, marker.header.stamp = robot.action.frame_id, stamp
+        marker.ns, marker.id = "fosp_safety_monitor", index
+    return MarkerArray(markers=markers)
+
+
+def _box(box: Workspace, colour: tuple[float, float, float]) -> Marker:
+    marker = _marker(Marker.LINE_LIST, colour, 0.005)
+    corners = [
+        Point(**{name: (box.upper if corner >> i & 1 else box.lower)[i] for i, name in enumerate("xyz")})
+        for corner in range(8)
+    ]
+    marker.points = [corners[end] for edge in _EDGES for end in edge]
+    return marker
+
+
+def _arrow(
+    robot: RobotConfig,
+    centre: tuple[float, float, float],
+    command: tuple[float, ...],
+    colour: tuple[float, float, float],
+) -> Marker:
+    """Return an arrow for the linear part of the command."""
+    marker = _marker(Marker.ARROW, colour, 0.01)
+    marker.scale.y = marker.scale.z = 0.02
+    tip = list(centre)
+    for axis, value in zip(robot.action.axes, command, strict=True):
+        part, component = axis.name.split(".")
+        if part == "linear":
+            tip["xyz".index(component)] += ARROW_S * value
+    marker.points = [Point(**dict(zip("xyz", point, strict=True))) for point in (centre, tip)]
+    return marker
+
+
+def _label(
+    centre: tuple[float, float, float], finding: Finding, verdict: Verdict | None, colour: tuple[float, float, float]
+) -> Marker:
+    marker = _marker(Marker.TEXT_VIEW_FACING, colour, 0.03)
+    risk = f" q_h {verdict.q_h:.2f}, eps {verdict.eps:.2f}" if verdict is not None else ""
+    shadow = "SHADOW " if verdict is not None and verdict.shadow else ""
+    marker.text = f"{shadow}{finding.decision.name} {finding.reason.name}{risk}"
+    marker.scale.z = 0.04
+    marker.pose.position = Point(x=centre[0], y=centre[1], z=centre[2] + 0.1)
+    return marker
+
+
+def _marker(kind: int, colour: tuple[float, float, float], width: float) -> Marker:
+    marker = Marker(type=kind, action=Marker.ADD)
+    marker.pose.orientation.w = 1.0
+    marker.scale.x = width
+    marker.color = ColorRGBA(r=colour[0], g=colour[1], b=colour[2], a=0.9)
+    return marker

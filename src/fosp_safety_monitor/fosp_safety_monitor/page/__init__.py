@@ -1,1 +1,1 @@
-"""The page docs/safety.md, generated from the code."""
+"""Writes docs/safety.md from the code."""

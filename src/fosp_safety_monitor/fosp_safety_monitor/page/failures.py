@@ -1,6 +1,6 @@
-"""The failure policy as data: for every failure what the robot does, within how long, and how it goes on.
+"""The failure policy as data: for every failure the robot's reaction, its time limit, and how motion resumes.
 
-docs/safety.md is written from this (safety_page.py); what a row says is what tests/faults and test/ show.
+safety_page.py writes docs/safety.md from this table. The tests of this package and tests/faults show each row.
 """
 
 from __future__ import annotations
@@ -12,251 +12,260 @@ from fosp_core.decisions import Decision, Reason
 
 @dataclass(frozen=True)
 class Failure:
-    """One row. `within` names the parameter that grants the time, in braces, or says it in words."""
+    """One row of the table. A parameter's name in braces stands for its default value and its name."""
 
     what: str
     decision: Decision
     reasons: tuple[Reason, ...]
     within: str
+    """Time from the failure until braking begins."""
     then: str
+    """Condition under which motion resumes."""
 
 
-_AGAIN = "goes on when every check has held for {release_s}"
+_AGAIN = "motion resumes when every check has held for {release_s}"
 _RESET = "reset"
 
 FAILURES: tuple[Failure, ...] = (
-    # -- what is proposed
+    # -- proposals
     Failure(
-        "the proposed action is too risky (q_h above eps), another candidate is not",
+        "The proposed action is too risky (q_h above eps), but another candidate is not.",
         Decision.SUBSTITUTE,
         (Reason.INFEASIBLE,),
         "at once",
-        "goes on with the next proposal",
+        "the next proposal is judged anew",
     ),
     Failure(
-        "every candidate is too risky",
+        "Every candidate is too risky.",
         Decision.RECOVER,
         (Reason.NO_FEASIBLE,),
         "at once",
-        "the least risky one, at {recover_scale} of its speed at eps, falling to {recover_scale_least} at risk 1",
+        "the least risky candidate is executed, at {recover_scale} of its speed when its risk is eps and at "
+        "{recover_scale_least} when its risk is 1",
     ),
     Failure(
-        "the risk comes close to eps (from {slow_down_share} of it on)",
+        "The risk of the proposed action lies between {slow_down_share} of eps and eps.",
         Decision.PASS,
         (Reason.SLOW_DOWN,),
         "at once",
-        "slower, in proportion, down to {recover_scale} of the speed at eps",
+        "the action is executed more slowly, in proportion, down to {recover_scale} of its speed at eps",
     ),
     Failure(
-        "proposals in a row are vetoed, {veto_latch_count}: a policy held in front of an obstacle",
+        "The risk of {veto_latch_count} proposals in a row was too high: an obstacle holds up the policy.",
         Decision.LATCH,
         (Reason.VETOES,),
         "at once",
-        f"{_RESET}, once a proposal would pass",
+        "reset, once a proposal would pass",
     ),
     Failure(
-        "NaN or infinity in a latent, an action, or what the critic says; the critic fails",
+        "A latent, an action or a critic output holds NaN or infinity, or the critic fails.",
         Decision.LATCH,
         (Reason.NOT_FINITE,),
         "at once",
         _RESET,
     ),
     Failure(
-        "wrong size of latent or action; no candidate, or more than 256; a choice that is not there",
+        "A latent or an action has the wrong size, or a proposal has no candidates, more than 256, or chooses one that "
+        "does not exist.",
         Decision.LATCH,
         (Reason.WRONG_SHAPE,),
         "at once",
         _RESET,
     ),
     Failure(
-        "a latent or proposal of a model that is not loaded, or of another than its latent",
+        "A latent or a proposal comes from a model that is not loaded, or the two come from different models.",
         Decision.LATCH,
         (Reason.MODEL_ID,),
         "at once",
         _RESET,
     ),
     Failure(
-        "a critic output outside of the range it was calibrated in",
+        "A critic output is outside its calibrated range.",
         Decision.STOP,
         (Reason.CRITIC_RANGE,),
         "at once",
         _AGAIN,
     ),
     Failure(
-        "surprise above its limit in {surprise_recover_count} of the last {surprise_window}",
+        "The surprise was above its limit in {surprise_recover_count} of the last {surprise_window}.",
         Decision.RECOVER,
         (Reason.SURPRISE,),
         "at once",
-        "goes on when they have left the window",
+        "full speed resumes when fewer steps of the window surprise",
     ),
     Failure(
-        "... in {surprise_stop_count} of the last {surprise_window}",
+        "The surprise was above its limit in {surprise_stop_count} of the last {surprise_window}.",
         Decision.STOP,
         (Reason.SURPRISE,),
         "at once",
-        "goes on when they have left the window",
+        "motion resumes when fewer steps of the window surprise",
     ),
     Failure(
-        "a proposal repeats or precedes the frame judged last",
+        "A proposal repeats the frame that was judged last, or an earlier one.",
         Decision.PASS,
         (Reason.ORDER,),
-        "ignored",
-        "the last verdict stands; the proposal neither moves the robot nor keeps it moving",
+        "at once",
+        "the proposal is ignored: it neither moves the robot nor keeps it moving, and the last verdict stays in force",
     ),
-    # -- who is late
+    # -- silence and delay
     Failure(
-        "policy, encoder or camera dies, hangs, slows down, or its messages get lost",
+        "The policy, the encoder or the camera dies, hangs or slows down, or its messages are lost.",
         Decision.STOP,
         (Reason.DEADLINE,),
         "{proposal_timeout_s} after the last proposal",
         _AGAIN,
     ),
     Failure(
-        "proposals come, but no latent of their frame and step; or the latent was received long ago",
+        "A proposal comes without a latent of its frame and step, or its latent is old.",
         Decision.STOP,
         (Reason.STALE_LATENT,),
-        "{proposal_timeout_s}; {latent_timeout_s} after the latent",
+        "{proposal_timeout_s} after the last judged proposal; {latent_timeout_s} after the latent",
         _AGAIN,
     ),
     Failure(
-        "the camera frame behind a proposal is old, has a zero stamp or one in the future",
+        "The camera frame of a proposal is old, has no stamp, or is stamped in the future.",
         Decision.STOP,
         (Reason.STALE_IMAGE,),
-        "at once; while it is followed, {image_timeout_s} after its stamp",
+        "at once for a new proposal; {image_timeout_s} after the stamp for the one that is followed",
         _AGAIN,
     ),
     Failure(
-        "joint states, odometry or pose are missing, old, stamped zero or in the future, not finite, in another frame",
+        "The robot state or the pose is missing, old, not finite, without a stamp, stamped in the future, or in "
+        "another frame.",
         Decision.STOP,
         (Reason.STALE_ROBOT_STATE,),
         "{robot_state_timeout_s}",
         _AGAIN,
     ),
     Failure(
-        "one of these four lasts for {stale_latch_s}",
+        "Missing proposals, or an old latent, camera frame or robot state, have stopped the robot for {stale_latch_s}.",
         Decision.LATCH,
         (Reason.STALE_TOO_LONG,),
-        "it stands still already",
+        "the robot stands already",
         _RESET,
     ),
     Failure(
-        "a node comes back: another process under its name, or the same after {heartbeat_gap_s} of silence",
+        "A node comes back: another process has its name, or the same process was silent for {heartbeat_gap_s}.",
         Decision.LATCH,
         (Reason.NODE_RESTARTED,),
-        "it stands still already",
-        "reset; respawning never resumes motion by itself",
+        "the robot stands already",
+        "reset: a respawned node never resumes motion by itself",
     ),
-    # -- what the camera shows
+    # -- images
     Failure(
-        "the image of a camera stays the same to the pixel for {frozen_image_steps} while the robot moves: it froze",
+        "The image of a camera stays the same to the pixel for {frozen_image_steps} while the robot moves.",
         Decision.LATCH,
         (Reason.IMAGE,),
-        "{frozen_image_steps}; below a fifth of full speed once it went as far as a fifth would take it in these",
+        "{frozen_image_steps}; below a fifth of full speed, the time in which the robot travels as far as it would in "
+        "these steps at a fifth of full speed",
         "reset, once the image changes",
     ),
     Failure(
-        "the image shows nothing (contrast below {least_contrast}): black, white, a covered lens",
+        "The image shows nothing: its contrast is below {least_contrast}, as with a covered lens.",
         Decision.STOP,
         (Reason.IMAGE,),
         "at once",
         _AGAIN,
     ),
     Failure(
-        "images of an encoding without colour, smaller than the model's, of another size than before, or cut off",
+        "Images have an encoding without colour, are smaller than the model's, change their size, or are cut off.",
         Decision.STOP,
         (Reason.DEADLINE,),
-        "the encoder makes no latent of them: {proposal_timeout_s} after the last proposal",
-        f"{_AGAIN}; where the camera keeps another size, activate the encoder anew",
+        "{proposal_timeout_s} after the last proposal, because the encoder makes no latent of them",
+        f"{_AGAIN}; if the camera keeps its new size, deactivate and activate the encoder",
     ),
     # -- clocks
     Failure(
-        "the ROS clock jumps by {clock_jump_s}, forwards or back (NTP step, suspended machine)",
+        "The ROS clock jumps by {clock_jump_s} in either direction (an NTP step, a suspended machine).",
         Decision.STOP,
         (Reason.CLOCK,),
         "the next command",
-        f"{_AGAIN}, all stamps being of the new time",
+        f"{_AGAIN}, with stamps of the new time",
     ),
     Failure(
-        "simulated time stands still, or runs backwards",
+        "Simulated time stands still or runs backwards.",
         Decision.STOP,
         (Reason.DEADLINE, Reason.CLOCK),
-        "{proposal_timeout_s} (receipts are timed by the monotonic clock)",
+        "{proposal_timeout_s}, on the monotonic clock",
         _AGAIN,
     ),
     Failure(
-        "simulated time jumps ahead, by more than the timeouts of image, robot state or pose",
+        "Simulated time jumps ahead by more than the timeout of the image, the robot state or the pose.",
         Decision.STOP,
         (Reason.STALE_IMAGE, Reason.STALE_ROBOT_STATE),
-        "the next command (a smaller jump is none: simulated time may come in steps)",
-        f"{_AGAIN}, all stamps being of the new time",
+        "the next command; a smaller jump is allowed, because simulated time may come in steps",
+        f"{_AGAIN}, with stamps of the new time",
     ),
-    # -- the machine and the network
+    # -- the computer and the network
     Failure(
-        "the processor is starved: nodes come late, or the command thread does",
+        "The processor is overloaded: the nodes or the command thread come late.",
         Decision.STOP,
         (Reason.DEADLINE, Reason.HELD_UP),
-        "{proposal_timeout_s} after the last proposal; the robot's own `command_timeout_s` after the last command. "
-        "Before that, late ticks are a warning on /diagnostics",
+        "{proposal_timeout_s} after the last proposal; the robot's `command_timeout_s` after the last command. Late "
+        "ticks are a warning on `/diagnostics` before that",
         _AGAIN,
     ),
     Failure(
-        "the network is lost between the monitor and the others, or between it and the robot",
+        "The network fails between the monitor and the other nodes, or between the monitor and the robot.",
         Decision.STOP,
         (Reason.DEADLINE, Reason.STALE_ROBOT_STATE, Reason.ESTOP),
-        "as for whoever is not heard of any more; a robot that hears nothing stops by its own `command_timeout_s`",
-        "as for whoever was not heard of; a configured emergency stop that was silent has latched",
+        "the limit of the first input that is missing; a robot that receives no commands stops by its own "
+        "`command_timeout_s`",
+        f"{_AGAIN}; a silent emergency stop has latched",
     ),
-    # -- people and strangers
+    # -- people and other nodes
     Failure(
-        "the emergency stop is pressed (the robot's `estop_topic`), or `~/estop` is called",
+        "The emergency stop is pressed (the robot's `estop_topic`), or `~/estop` is called.",
         Decision.LATCH,
         (Reason.ESTOP,),
         "the next command",
-        "reset, once it is released",
+        "reset, once the emergency stop is released",
     ),
     Failure(
-        "a configured emergency stop falls silent",
+        "A configured emergency stop falls silent.",
         Decision.LATCH,
         (Reason.ESTOP,),
         "{estop_timeout_s}",
-        "reset, once it is heard of again and is not pressed",
+        "reset, once the emergency stop sends again and is released",
     ),
     Failure(
-        "somebody else publishes on the command topic: a rogue node, a second monitor",
+        "Another node publishes on the command topic, such as a second monitor.",
         Decision.LATCH,
         (Reason.FOREIGN_COMMAND,),
         "0.05 s after its discovery",
-        "reset, once it is gone. **Its commands cannot be silenced from here**: the monitor sends zero, the other what "
-        "it likes, and most robots obey whoever spoke last. Access control (SROS 2) or the robot must keep it out",
+        "reset, once the other node is gone. **The monitor cannot silence the other node**: both publish, and most "
+        "robots obey the last command. Keep it out by access control (SROS 2) or on the robot",
     ),
+    # -- the robot
     Failure(
-        "a robot that takes target poses does not follow: blocked, switched off, or pushed further than `target_lead`",
+        "A robot that takes target poses does not follow: it is blocked, switched off, or pushed beyond `target_lead`.",
         Decision.LATCH,
         (Reason.NOT_FOLLOWING,),
         "at once; the target ends within `target_lead` of the robot",
-        "reset, once it is back at the target; or deactivate, activate and reset: then the target begins at the robot",
+        "reset, once the robot is back at the target; or deactivate, activate and reset, and the target begins at the "
+        "robot",
     ),
     Failure(
-        "the pose stays the same to the last bit for {frozen_pose_s} while the robot is told to move more than 10 mm: "
-        "a driver that froze, or a robot that is blocked",
+        "The pose stays the same to the last bit for {frozen_pose_s} while the robot is told to move more than 10 mm: "
+        "its driver froze, or the robot is blocked.",
         Decision.LATCH,
         (Reason.NOT_FOLLOWING,),
         "{frozen_pose_s}",
-        "reset; it shows in motion alone, so a robot whose pose is still frozen is stopped again after as long",
+        "reset; if the pose is still frozen, the next motion latches again",
     ),
-    # -- the monitor itself
+    # -- the monitor
     Failure(
-        "active, but nothing was judged yet; the emergency stop was never heard of",
+        "The monitor is active, but nothing was judged yet, or the emergency stop has never sent anything.",
         Decision.STOP,
         (Reason.NOT_READY, Reason.ESTOP),
-        "never moved",
-        "waits, does not latch",
+        "the robot has not moved yet",
+        "motion begins when the inputs are there; this stop does not latch",
     ),
     Failure(
-        "the command stream is held up for longer than the robot's `command_timeout_s`",
+        "The command stream is held up for longer than the robot's `command_timeout_s`.",
         Decision.STOP,
         (Reason.HELD_UP,),
         "the robot's own watchdog",
-        "begins at zero, " + _AGAIN,
+        "commands begin at zero, and " + _AGAIN,
     ),
 )
