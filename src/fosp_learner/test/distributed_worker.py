@@ -17,7 +17,7 @@ from fosp_learner.pretrain import pretrain
 from fosp_learner.training.checkpoint import network_tensors
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 def episodes() -> Dataset:

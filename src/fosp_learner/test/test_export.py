@@ -17,8 +17,8 @@ from fosp_learner.pretrain import assemble
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
-DETER = TINY.deter + TINY.embed
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+DETER = TINY.recurrent + TINY.embed
 OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
 
 

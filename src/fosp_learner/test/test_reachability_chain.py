@@ -95,7 +95,7 @@ def learned_risk(tau: float) -> torch.Tensor:
         cut=torch.ones(len(cell), 1, dtype=torch.bool),
         valid=torch.ones(len(cell), 1, dtype=torch.bool),
     )
-    size = NetworkConfig(deter=CELLS, variables=0, classes=0, cnn_depth=0, units=32, keypoints=0)
+    size = NetworkConfig(recurrent=CELLS, variables=0, classes=0, cnn_depth=0, units=32, keypoints=0)
     critics = Critics(size, CriticConfig(layers=1, reachability_expectile=tau, target_rate=0.2), action=1)
     optimiser = torch.optim.Adam([p for p in critics.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(300):

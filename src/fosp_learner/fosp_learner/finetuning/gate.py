@@ -169,7 +169,7 @@ def _imagined(
 ) -> tuple[float, float]:
     """Return and violation of the deployed policy from real latents, the same ones for every bundle."""
     model = networks.world_model
-    deter = torch.cat([e.latents.deter for e in episodes])
+    deter = torch.cat([e.latents.recurrent for e in episodes])
     stoch = torch.cat([e.latents.stoch for e in episodes])
     memory = torch.cat([e.latents.memory for e in episodes])
     feature = torch.cat([e.latents.feature for e in episodes])

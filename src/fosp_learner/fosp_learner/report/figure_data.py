@@ -119,12 +119,12 @@ def predict(model: WorldModel, episode: FilteredEpisode, horizon: int) -> Predic
     if ahead < 1:
         return None
     rssm, action = model.rssm, episode.batch.action_prev[0]
-    deter, stoch = episode.latents.deter[CONTEXT - 1 : CONTEXT], episode.latents.stoch[CONTEXT - 1 : CONTEXT]
+    recurrent, stoch = episode.latents.recurrent[CONTEXT - 1 : CONTEXT], episode.latents.stoch[CONTEXT - 1 : CONTEXT]
     states = []
     for t in range(CONTEXT, CONTEXT + ahead):
-        deter = rssm.advance(deter, stoch, rssm.from_action(action[t : t + 1]))
-        stoch = rssm.mode(rssm.prior(deter))
-        states.append(torch.cat([deter, stoch], -1))
+        recurrent = rssm.advance(recurrent, stoch, rssm.from_action(action[t : t + 1]))
+        stoch = rssm.mode(rssm.prior(recurrent))
+        states.append(torch.cat([recurrent, stoch], -1))
     predicted = model.reconstruct(torch.cat(states)) + 0.5
     seen = model.pixels(episode.batch.images[:, CONTEXT - 1 : CONTEXT + ahead]) + 0.5
     truth, last = seen[1:], seen[:1]

@@ -62,16 +62,16 @@ def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int | Non
 
 def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int | None, horizon: int) -> Trajectories:
     """`imagine` with the gradients of model and actor; none reaches the latents that the rollouts start from."""
-    deter, stoch, memory = (x.flatten(0, 1).detach() for x in (latents.deter, latents.stoch, latents.memory))
-    own = len(deter) if starts is None else max(1, starts // distributed.count())
-    chosen = distributed.uniform(len(deter)).argsort()[:own].to(deter.device)
-    deter, stoch, memory = deter[chosen], stoch[chosen], memory[chosen]
+    recurrent, stoch, memory = (x.flatten(0, 1).detach() for x in (latents.recurrent, latents.stoch, latents.memory))
+    own = len(recurrent) if starts is None else max(1, starts // distributed.count())
+    chosen = distributed.uniform(len(recurrent)).argsort()[:own].to(recurrent.device)
+    recurrent, stoch, memory = recurrent[chosen], stoch[chosen], memory[chosen]
     features, actions = [latents.feature.flatten(0, 1).detach()[chosen]], []
     states: list[Tensor] = []
     for _ in range(horizon):
         actions.append(actor.sample(features[-1]))
-        deter, stoch, memory, feature = model.imagine_step(deter, stoch, memory, actions[-1])
-        states.append(torch.cat([deter.float(), stoch], -1))
+        recurrent, stoch, memory, feature = model.imagine_step(recurrent, stoch, memory, actions[-1])
+        states.append(torch.cat([recurrent.float(), stoch], -1))
         features.append(feature)
     feature, arrived = torch.stack(features, 1), torch.stack(states, 1)
     cost_logits = model.cost(arrived)

@@ -91,7 +91,7 @@ class LatentStore:
         """Latents of `episodes`, each at its place in the data; rows of no episode stay 0."""
         store: LatentStore | None = None
         for episode in episodes:
-            found = episode.latents.deter, episode.latents.posterior, episode.latents.embed
+            found = episode.latents.recurrent, episode.latents.posterior, episode.latents.embed
             if store is None:
                 store = cls(rows, tuple(tuple(x.shape[1:]) for x in found), folder)
             begin = episode.index.start
