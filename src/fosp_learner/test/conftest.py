@@ -20,7 +20,7 @@ COMMAND_NS = 10_000_000
 
 
 @dataclass
-class Recording:
+class WrittenBag:
     """What a written bag holds; frames at 40 Hz, feedback with each, commands at 100 Hz."""
 
     frames: int = 9
@@ -46,7 +46,7 @@ def write_bag(tmp_path: Path, robot: RobotConfig) -> Callable[..., Path]:
     def write(name: str = "episode_000000", **settings: object) -> Path:
         folder = tmp_path / "bags" / name
         folder.parent.mkdir(exist_ok=True)
-        _write(folder, robot, Recording(**settings))
+        _write(folder, robot, WrittenBag(**settings))
         return folder
 
     return write
@@ -95,7 +95,7 @@ def rewrite_bag() -> Callable[..., Path]:
     return rewrite
 
 
-def _write(folder: Path, robot: RobotConfig, recording: Recording) -> None:
+def _write(folder: Path, robot: RobotConfig, recording: WrittenBag) -> None:
     store = typestore()
     types = store.types
     vector = types["geometry_msgs/msg/Vector3"]

@@ -34,10 +34,10 @@ from fosp_learner.training.phases import (
 
 
 class Trainer:
-    """Everything that a checkpoint must hold to go on exactly: networks, optimisers, generators, step."""
+    """Networks, optimisers, samplers and step of a run: the state that a checkpoint holds to go on exactly."""
 
     def __init__(self, config: LearnerConfig, data: Dataset, device: torch.device | None = None) -> None:
-        """Raises UserError when the batches cannot be divided among the processes of the run."""
+        """Build networks and samplers; UserError when batches cannot be divided among the processes of the run."""
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
         self.device = device or torch.device("cpu")
@@ -85,14 +85,14 @@ class Trainer:
         }
 
     def to_cpu(self) -> None:
-        """Bring the networks there, where they are judged and exported; training ends with it."""
+        """Move the networks to the CPU to be judged and exported, which ends training."""
         self.device = torch.device("cpu")
         self.world_model.to(self.device)
         self.behaviour.to(self.device)
 
     @property
     def warming_up(self) -> bool:
-        """Of the full updates, those that train the world model alone."""
+        """True while full updates train the world model alone."""
         return self.step - self.config.phases[0] < self.config.world_model_warmup * self.config.steps
 
     def train_step(self) -> dict[str, float]:
@@ -183,13 +183,13 @@ class Trainer:
 
 @contextmanager
 def autocast(enabled: bool, device: torch.device) -> Iterator[None]:
-    """bfloat16 for matrix products and convolutions."""
+    """Compute matrix products and convolutions in bfloat16 within the context, if `enabled`."""
     with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
         yield
 
 
 def steps_left(config: LearnerConfig, step: int) -> int:
-    """Updates still to do; UserError when a resumed run is already past its end."""
+    """Return the updates still to do; UserError when a resumed run is already past its end."""
     left = config.total_steps - step
     if left < 0 or math.isnan(left):
         raise UserError(
