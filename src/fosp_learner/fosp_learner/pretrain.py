@@ -140,21 +140,6 @@ def train(trainer: Trainer, data_key: str, checkpoint: Path | None, log: RunLog 
         save()
 
 
-def assemble(
-    trainer: Trainer,
-    validation: Dataset,
-    robot: RobotConfig,
-    task: str,
-    observation: ObservationSpec,
-    training: dict[str, Any],
-) -> tuple[Manifest, dict[str, Path | bytes]]:
-    """Return manifest (without id and hashes) and files of a bundle, calibrated on `validation` and exported."""
-    config = trainer.config.calibration
-    assessment = assess(trainer, filter_episodes(trainer.world_model, validation), config.horizon_steps)
-    calibration = calibrate(assessment.values, config)
-    return bundle_of(trainer, assessment, calibration, robot, task, observation, training)
-
-
 def bundle_of(
     trainer: Trainer,
     assessment: Assessment,

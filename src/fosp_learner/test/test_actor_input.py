@@ -1,4 +1,4 @@
-"""What the actor may look at. An actor that sees its past actions copies them instead of looking at the image."""
+"""Input of the actor. An actor that sees its past actions copies them instead of looking at the image."""
 
 import torch
 

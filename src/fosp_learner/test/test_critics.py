@@ -1,4 +1,4 @@
-"""What the critics are fitted to on sequences with seams, terminals and time limits."""
+"""Targets of the critics on sequences with seams, terminals and time limits."""
 
 from dataclasses import replace
 

@@ -30,7 +30,7 @@ from fosp_learner.finetuning.lineage import Lineage
 from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
 from fosp_learner.finetuning.run_folder import forget_after
 from fosp_learner.finetuning.settling import StoredFeatures, sources
-from fosp_learner.pretrain import assemble, provenance
+from fosp_learner.pretrain import provenance
 from fosp_learner.training.checkpoint import network_tensors
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
@@ -50,7 +50,12 @@ def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def parent(tmp_path_factory: pytest.TempPathFactory, robot: RobotConfig, make_episode: Callable[..., Episode]) -> Path:
+def parent(
+    tmp_path_factory: pytest.TempPathFactory,
+    robot: RobotConfig,
+    make_episode: Callable[..., Episode],
+    assemble: Callable[..., Any],
+) -> Path:
     """A bundle of tiny networks, with its weights."""
     config = LearnerConfig(
         steps=4,

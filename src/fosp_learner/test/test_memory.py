@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -19,7 +20,6 @@ from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.finetuning.config import learner_config as finetune_settings
 from fosp_learner.model.networks import ImageMemory
-from fosp_learner.pretrain import assemble
 from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
@@ -163,7 +163,7 @@ def test_what_an_earlier_image_showed_is_acted_on(make_episode: Callable[..., Ep
 
 
 def test_a_bundle_with_a_memory_is_written_loaded_and_fine_tuned(
-    trainer: Trainer, data: Dataset, robot: RobotConfig, tmp_path: Path
+    trainer: Trainer, data: Dataset, robot: RobotConfig, assemble: Callable[..., Any], tmp_path: Path
 ):
     provenance = {"config": trainer.config.model_dump(mode="json")}
     manifest, files = assemble(trainer, data, robot, "safe_goal", OBSERVATION, provenance)

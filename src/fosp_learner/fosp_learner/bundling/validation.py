@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation, separation
 from fosp_learner.model.losses import two_hot_mean
+from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.filtering import FilteredEpisode
 from fosp_learner.training.trainer import Trainer
 
@@ -28,12 +29,11 @@ class Assessment:
 
 
 @torch.no_grad()
-def value_episode(trainer: Trainer, episode: FilteredEpisode) -> EpisodeValues:
-    """Return the values along an episode by the networks that a bundle holds."""
-    critics = trainer.behaviour.critics
-    action = episode.batch.action_prev[0, 1:]
-    q_r, q_c, q_h = critics.q_target.values(episode.latents.feature[:-1], action)
-    v_h = critics.v.values(episode.latents.feature)[2]
+def episode_values(behaviour: Behaviour, episode: FilteredEpisode) -> EpisodeValues:
+    """Return the values along an episode by the critics that a bundle holds."""
+    action, feature = episode.batch.action_prev[0, 1:], episode.latents.feature
+    q_r, q_c, q_h = behaviour.critics.q_target.values(feature[:-1], action)
+    v_h = behaviour.critics.v.reachability(feature)
     return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
 
 
@@ -56,7 +56,7 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
     pixel, reward, nll, square = [], [], [], []
     scores, positive = [], []
     for episode in episodes:
-        values = value_episode(trainer, episode)
+        values = episode_values(trainer.behaviour, episode)
         every.append(values)
         pixels = model.pixels(episode.batch.images)
         pixel.append((model.reconstruct(episode.latents.state) - pixels).square().mean())
