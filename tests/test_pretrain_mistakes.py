@@ -22,7 +22,7 @@ from fosp_learner.config import NetworkConfig
 from fosp_sim.demonstration.record import record_episodes
 from fosp_sim.task.scenario import Scenario
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 SETTINGS = {
     "steps": 1,
     "batch_size": 2,

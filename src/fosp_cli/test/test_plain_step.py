@@ -10,7 +10,7 @@ from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_the_plain_step_filters_alike(trainers: tuple[Trainer, Trainer]):
         latents = trainer.world_model.observe(batch.images, batch.action_prev, batch.is_first, sample=False)
         loss = latents.feature.square().sum() + latents.prior.sum()
         gradient = torch.autograd.grad(loss, trainer.world_model.encoder.patch.weight)[0]
-        found.append((latents.deter, latents.posterior, latents.prior, latents.embed, gradient))
+        found.append((latents.recurrent, latents.posterior, latents.prior, latents.embed, gradient))
     for ours, plain in zip(*found, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)
 

@@ -18,7 +18,7 @@ Size = Literal["nano", "small", "paper"]
 class NetworkConfig(Spec):
     """Widths of all networks."""
 
-    deter: int
+    recurrent: int
     """Units of the recurrent state h."""
     variables: int
     """Categorical variables that make up the stochastic state z."""
@@ -48,12 +48,12 @@ class NetworkConfig(Spec):
     @property
     def state(self) -> int:
         """Size of the model state (h, z), which the world model predicts and decodes from."""
-        return self.deter + self.stoch
+        return self.recurrent + self.stoch
 
     @property
     def carried(self) -> int:
         """Size of (m, h, e), the deterministic part of a latent."""
-        return self.memory + self.deter + self.embed
+        return self.memory + self.recurrent + self.embed
 
     @property
     def feature(self) -> int:
@@ -62,9 +62,9 @@ class NetworkConfig(Spec):
 
 
 SIZES: dict[Size, NetworkConfig] = {
-    "nano": NetworkConfig(deter=128, variables=16, classes=16, cnn_depth=16, units=128),
-    "small": NetworkConfig(deter=256, variables=32, classes=32, cnn_depth=24, units=256),
-    "paper": NetworkConfig(deter=512, variables=48, classes=48, cnn_depth=32, units=512),
+    "nano": NetworkConfig(recurrent=128, variables=16, classes=16, cnn_depth=16, units=128),
+    "small": NetworkConfig(recurrent=256, variables=32, classes=32, cnn_depth=24, units=256),
+    "paper": NetworkConfig(recurrent=512, variables=48, classes=48, cnn_depth=32, units=512),
 }
 
 

@@ -1,12 +1,12 @@
-"""Training in several processes: every process takes its rows of one global batch, and gradients are averaged.
+"""Training in several processes: each process takes its rows of one global batch, and gradients are averaged.
 
-Started by torch's own launcher (torchrun), which tells each process its rank. All processes hold the same networks and
-the same random generators and draw for the *global* batch; each keeps what belongs to its rows. Sums that a loss is
-divided by are taken over all processes. So N processes do what one process does with the same batch, up to rounding,
-and the checkpoint of one is the checkpoint of all. Without torchrun every function here is that of one process.
+torchrun, the launcher of torch, starts the processes and tells each its rank. All hold the same networks and random
+generators and draw for the *global* batch; each keeps its own rows. Sums that a loss is divided by run over all
+processes. So N processes do what one does with the same batch, up to rounding, and the checkpoint of one is the
+checkpoint of all. Without torchrun every function here serves a single process.
 
-Random numbers are always drawn on the CPU, also for a GPU: a checkpoint then holds the only generator there is, and
-every device gets the same numbers.
+Random numbers are drawn on the CPU, even for a GPU, so that a checkpoint holds the only generator, and every device
+gets the same numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fosp_core.errors import UserError
 
 
 @dataclass(frozen=True)
-class Process:
+class TrainingProcess:
     """This process among those of a run."""
 
     rank: int
@@ -33,30 +33,30 @@ class Process:
 
     @property
     def writes(self) -> bool:
-        """One process writes logs, checkpoints and the bundle."""
+        """True for the one process that writes logs, checkpoints and the bundle."""
         return self.rank == 0
 
 
 @contextmanager
-def processes(device: str = "auto") -> Iterator[Process]:
-    """Join the processes that torchrun started (nccl with GPUs, else gloo); alone when it did not. A process that has
-    joined already stays.
+def processes(device: str = "auto") -> Iterator[TrainingProcess]:
+    """Join the processes that torchrun started (nccl with GPUs, else gloo), or stay alone without it.
 
-    `device`: auto (a GPU if there is one), cpu or cuda. UserError for a GPU that is not there.
+    A process that has joined already stays. `device` is auto (a GPU if there is one), cpu or cuda. UserError when there
+    is no such GPU.
     """
     chosen = choose_device(device)
     if _many() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Process(rank(), count(), chosen)
+        yield TrainingProcess(rank(), count(), chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Process(rank(), count(), chosen)
+        yield TrainingProcess(rank(), count(), chosen)
     finally:
         dist.destroy_process_group()  # type: ignore[no-untyped-call]
 
 
 def choose_device(name: str) -> torch.device:
-    """The GPU of this process (LOCAL_RANK of torchrun) or the CPU; UserError when it is not there."""
+    """Return the GPU of this process (LOCAL_RANK of torchrun) or the CPU; UserError when there is no such GPU."""
     there = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and there == 0):
         return torch.device("cpu")
@@ -70,16 +70,17 @@ def choose_device(name: str) -> torch.device:
 
 
 def rank() -> int:
+    """Return the rank of this process, 0 for a single one."""
     return dist.get_rank() if _many() else 0
 
 
 def count() -> int:
-    """Processes of the run."""
+    """Return the number of processes of the run."""
     return dist.get_world_size() if _many() else 1
 
 
 def share(rows: int) -> slice:
-    """Which of `rows` rows of a global batch are those of this process; UserError when they cannot be divided."""
+    """Return the part of the `rows` rows of a global batch that is this process's; UserError if they do not divide."""
     if rows % count():
         raise UserError(f"a batch of {rows} cannot be divided among {count()} processes; choose another batch_size")
     own = rows // count()
@@ -87,17 +88,17 @@ def share(rows: int) -> slice:
 
 
 def uniform(rows: int, *shape: int, device: torch.device | None = None) -> Tensor:
-    """Uniform noise (rows, *shape) for the `rows` rows of this process."""
+    """Draw uniform noise (rows, *shape) for the `rows` rows of this process."""
     return _own(torch.rand(rows * count(), *shape), device)
 
 
 def normal(rows: int, *shape: int, device: torch.device | None = None) -> Tensor:
-    """Normal noise (rows, *shape) for the `rows` rows of this process."""
+    """Draw normal noise (rows, *shape) for the `rows` rows of this process."""
     return _own(torch.randn(rows * count(), *shape), device)
 
 
 def total(x: Tensor) -> Tensor:
-    """Sum over all processes, elementwise, without a gradient."""
+    """Return the elementwise sum over all processes, without a gradient."""
     if not _many():
         return x.detach()
     summed = x.detach().clone()
@@ -106,13 +107,15 @@ def total(x: Tensor) -> Tensor:
 
 
 def share_of_total(x: Tensor) -> Tensor:
-    """`total` divided by the number of processes: what a local sum is divided by so that the average over the processes
-    of the quotients is the global mean. At least 1 for the total."""
+    """Return the total over all processes, at least 1, divided by their number.
+
+    A local sum divided by it gives quotients whose average over the processes is the global mean.
+    """
     return total(x).clamp_min(1) / count()
 
 
 def everyones(x: Tensor) -> Tensor:
-    """The rows (n, ...) of all processes, in order of rank: (count * n, ...), without a gradient."""
+    """Gather the rows (n, ...) of all processes in order of rank: (count * n, ...), without a gradient."""
     if not _many():
         return x.detach()
     parts = [torch.empty_like(x) for _ in range(count())]
@@ -123,7 +126,7 @@ def everyones(x: Tensor) -> Tensor:
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace gradients by their mean over all processes, in one message.
 
-    The same parameters have one in every process, because all compute the same losses.
+    The same parameters have a gradient in every process, because all compute the same losses.
     """
     if not _many():
         return
@@ -137,7 +140,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def require_equal(parameters: Iterable[Tensor]) -> None:
-    """RuntimeError when the networks of the processes have drifted apart."""
+    """Raise RuntimeError when the networks of the processes have drifted apart."""
     if not _many():
         return
     sums = torch.stack([p.detach().double().sum() for p in parameters])

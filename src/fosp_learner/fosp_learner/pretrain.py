@@ -1,4 +1,4 @@
-"""Bags in, bundle out: dataset, training, calibration, export, report. What `fosp pretrain` calls."""
+"""Pre-training from bags to a bundle, as `fosp pretrain` runs it: data, training, calibration, export, report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fosp_learner.training.run_log import RunLog, SilentLog
 from fosp_learner.training.trainer import Trainer, steps_left
 
 SceneOf = Callable[[str, RobotConfig, ObservationSpec], SceneFrames | None]
-"""Task, robot and observation -> frames of a scene for the report's map; None where there is no such scene."""
+"""Gives the frames of a scene for the report's map by task, robot and observation; None without such a scene."""
 
 
 def pretrain(
@@ -47,13 +47,13 @@ def pretrain(
     scene_of: SceneOf | None = None,
     device: str = "auto",
 ) -> Manifest | None:
-    """Train on all bags below `bag_dirs` and write a bundle to `out`; returns its manifest.
+    """Train on all bags below `bag_dirs`, write a bundle to `out`, and return its manifest.
 
-    Started by torchrun, its processes train together; None in all of them but the one that writes.
+    Processes that torchrun started train together; all but the one that writes return None.
 
-    `robots` are those to choose from by the command topic in the bags. The run folder runs/pretrain/<name of out> gets
+    The robot is chosen from `robots` by the command topic in the bags. The run folder runs/pretrain/<name of out> gets
     checkpoint, config.json, losses.csv, TensorBoard scalars and report/; with `resume` training goes on from its
-    checkpoint. Raises UserError for bags or settings that cannot be used, TrainingDiverged when a loss is no longer
+    checkpoint. Raises UserError for bags or settings that cannot be used, and TrainingDiverged when a loss is no longer
     finite.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -101,7 +101,7 @@ def pretrain(
 
 
 def _scene(scene_of: SceneOf | None, facts: RunFacts) -> SceneFrames | None:
-    """Without a simulator or a way to render, which training does not need, there is no map, and it is said why."""
+    """Return the frames of the scene; without a simulator or a way to render, say why and return None."""
     try:
         return scene_of(facts.task, facts.robot, facts.observation) if scene_of else None
     except (ImportError, UserError) as error:
@@ -110,9 +110,9 @@ def _scene(scene_of: SceneOf | None, facts: RunFacts) -> SceneFrames | None:
 
 
 def train(trainer: Trainer, data_key: str, checkpoint: Path | None, log: RunLog | SilentLog) -> None:
-    """Do the updates that are left; a checkpoint is taken on the way, at the end, and when interrupted.
+    """Make the updates that are left, and write checkpoints on the way, at the end, and when interrupted.
 
-    None for `checkpoint` in a process that does not write.
+    `checkpoint` is None in a process that does not write.
     """
     left = steps_left(trainer.config, trainer.step)
     saved = trainer.step
@@ -140,21 +140,6 @@ def train(trainer: Trainer, data_key: str, checkpoint: Path | None, log: RunLog 
         save()
 
 
-def assemble(
-    trainer: Trainer,
-    validation: Dataset,
-    robot: RobotConfig,
-    task: str,
-    observation: ObservationSpec,
-    training: dict[str, Any],
-) -> tuple[Manifest, dict[str, Path | bytes]]:
-    """Manifest (without id and hashes) and files of a bundle: calibrated on `validation`, exported and checked."""
-    config = trainer.config.calibration
-    assessment = assess(trainer, filter_episodes(trainer.world_model, validation), config.horizon_steps)
-    calibration = calibrate(assessment.values, config)
-    return bundle_of(trainer, assessment, calibration, robot, task, observation, training)
-
-
 def bundle_of(
     trainer: Trainer,
     assessment: Assessment,
@@ -164,7 +149,7 @@ def bundle_of(
     observation: ObservationSpec,
     training: dict[str, Any],
 ) -> tuple[Manifest, dict[str, Path | bytes]]:
-    """Manifest (without id and hashes) and files of a bundle, exported and checked."""
+    """Return manifest (without id and hashes) and files of a bundle, exported and checked."""
     config = trainer.config
     actor = trainer.behaviour.actor
     files: dict[str, Path | bytes] = dict(
@@ -188,7 +173,7 @@ def bundle_of(
 
 
 def provenance(trainer: Trainer, data: Dataset, command: str) -> dict[str, Any]:
-    """What a bundle's manifest says about how it was made."""
+    """Return the manifest's entry on how the bundle was made."""
     return {
         "command": command,
         "data_sha256": data.key,
@@ -206,7 +191,7 @@ def provenance(trainer: Trainer, data: Dataset, command: str) -> dict[str, Any]:
 
 
 def _bag_progress() -> Any:
-    """Progress line of reading bags."""
+    """Return a function that shows the progress of reading bags."""
     from rich.progress import Progress
 
     bar = Progress(transient=True)

@@ -1,4 +1,4 @@
-"""Process settings that training speed hangs on; they act only at the start of a process."""
+"""Settings of a process that training speed depends on: allocator, priority and threads."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ MALLOC = {
     "MALLOC_TOP_PAD_": "268435456",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-"""Keep freed memory and use huge pages: the large tensors of each step are then not mapped anew (5-15 % faster)."""
+"""Keep freed memory and use huge pages, so that the large tensors of each step are not mapped anew."""
 
 
 def restart_with_allocator_settings() -> None:
-    """Start this command again with `MALLOC` set, unless it already is (or the user chose other values)."""
+    """Start this command again with `MALLOC` set, unless one of its variables is set already."""
     if any(name in os.environ for name in MALLOC) or not sys.orig_argv[1:]:
         return
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | MALLOC)
 
 
 def limit_resources(settings: FinetuneConfig) -> None:
-    """Idle priority, and no more threads than the cores that this process may use.
+    """Set the process to the niceness and the number of threads of `settings`.
 
-    Not pinned to them: the system knows better which core has nothing else to do (measured: pinned to one that another
-    trainer was busy on, it stood still).
+    The threads are not pinned to cores, since the system knows better which core is idle.
     """
     import torch
 

@@ -11,8 +11,14 @@ from random_episodes import random_episode
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
 from fosp_core.bag_types import typestore
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.specs import Manifest, RobotConfig, read_robot
+from fosp_learner.bundling.calibration import calibrate
+from fosp_learner.bundling.validation import assess
 from fosp_learner.data.bags import Episode
+from fosp_learner.data.dataset import Dataset
+from fosp_learner.pretrain import bundle_of
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import Trainer
 
 START_S = 1000
 FRAME_NS = 25_000_000
@@ -20,8 +26,8 @@ COMMAND_NS = 10_000_000
 
 
 @dataclass
-class Recording:
-    """What a written bag holds; frames at 40 Hz, feedback with each, commands at 100 Hz."""
+class WrittenBag:
+    """Content of a written bag: frames at 40 Hz, feedback with each, commands at 100 Hz."""
 
     frames: int = 9
     size: tuple[int, int] = (24, 32)
@@ -46,7 +52,7 @@ def write_bag(tmp_path: Path, robot: RobotConfig) -> Callable[..., Path]:
     def write(name: str = "episode_000000", **settings: object) -> Path:
         folder = tmp_path / "bags" / name
         folder.parent.mkdir(exist_ok=True)
-        _write(folder, robot, Recording(**settings))
+        _write(folder, robot, WrittenBag(**settings))
         return folder
 
     return write
@@ -95,7 +101,7 @@ def rewrite_bag() -> Callable[..., Path]:
     return rewrite
 
 
-def _write(folder: Path, robot: RobotConfig, recording: Recording) -> None:
+def _write(folder: Path, robot: RobotConfig, recording: WrittenBag) -> None:
     store = typestore()
     types = store.types
     vector = types["geometry_msgs/msg/Vector3"]
@@ -136,6 +142,18 @@ def _write(folder: Path, robot: RobotConfig, recording: Recording) -> None:
                     continue
                 message = store.serialize_cdr(make(i), type_name)
                 writer.write(connection, START_S * 10**9 + i * period, message)
+
+
+@pytest.fixture(scope="session")
+def assemble() -> Callable[..., tuple[Manifest, dict[str, Path | bytes]]]:
+    """Manifest and files of a bundle of the trainer's networks, calibrated on `validation`."""
+
+    def make(trainer: Trainer, validation: Dataset, *described: Any) -> tuple[Manifest, dict[str, Path | bytes]]:
+        config = trainer.config.calibration
+        assessment = assess(trainer, filter_episodes(trainer.world_model, validation), config.horizon_steps)
+        return bundle_of(trainer, assessment, calibrate(assessment.values, config), *described)
+
+    return make
 
 
 @pytest.fixture(scope="session")

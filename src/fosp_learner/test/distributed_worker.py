@@ -1,4 +1,4 @@
-"""What each process of the test of training in several processes runs: `OUT BAGS ROBOT`."""
+"""Program of each process in the test of training in several processes: `OUT BAGS ROBOT`."""
 
 import sys
 from pathlib import Path
@@ -17,11 +17,11 @@ from fosp_learner.pretrain import pretrain
 from fosp_learner.training.checkpoint import network_tensors
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 def episodes() -> Dataset:
-    """Of different lengths, so that the sequences of the processes differ in how many transitions are valid."""
+    """Episodes of different lengths, so that the processes differ in how many of their transitions are valid."""
     made = []
     for seed in range(6):
         rng, length = np.random.default_rng(seed), 3 + 4 * (seed % 3)

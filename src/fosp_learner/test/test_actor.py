@@ -9,7 +9,7 @@ from fosp_learner.config import ActorConfig, NetworkConfig
 from fosp_learner.model.actor import Actor, Mixture, Weighting, entropy, log_probability, regression_loss
 from fosp_learner.model.critics import Trajectories, Values
 
-SIZE = NetworkConfig(deter=1, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)
+SIZE = NetworkConfig(recurrent=1, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)
 
 
 def test_log_probability_and_entropy_are_those_of_a_normal_summed_over_axes():

@@ -1,4 +1,4 @@
-"""What the actor may look at. An actor that sees its past actions copies them instead of looking at the image."""
+"""Input of the actor. An actor that sees its past actions copies them instead of looking at the image."""
 
 import torch
 
@@ -7,7 +7,7 @@ from fosp_learner.model.actor import Actor
 from fosp_learner.model.networks import KeypointEncoder, _AttentionPool, attention_pool
 from fosp_learner.model.world_model import WorldModel
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 def features_of_two_pasts() -> torch.Tensor:

@@ -8,13 +8,13 @@ import pytest
 
 from fosp_core.specs import ActionAxis, ActionSpec
 from fosp_learner.data.alignment import Tolerances, build_episode, find_rows, steps_without_command
-from fosp_learner.data.bag_messages import Feedback
+from fosp_learner.data.bag_messages import RecordedFeedback
 from fosp_learner.data.bag_streams import BagStreams
 
 FRAME_S = 0.025
 TOLERANCES = Tolerances.of(0.05, FRAME_S)
 ACTION = ActionSpec(axes=(ActionAxis(name="linear.x", scale=0.5),), frame_id="base_link")
-QUIET = Feedback(reward=1.0, cost=0.0, is_first=False, is_last=False, terminal=False, success=False)
+QUIET = RecordedFeedback(reward=1.0, cost=0.0, is_first=False, is_last=False, terminal=False, success=False)
 FIRST, LAST = QUIET._replace(is_first=True), QUIET._replace(is_last=True)
 
 
@@ -24,7 +24,7 @@ def at(frames: Iterable[float]) -> np.ndarray:
 
 def streams(
     frames: Sequence[float],
-    feedback: Mapping[float, Feedback],
+    feedback: Mapping[float, RecordedFeedback],
     commands: Sequence[float] = (0,),
     second: Sequence[float] = (),
 ) -> BagStreams:

@@ -1,4 +1,4 @@
-"""What the critics are fitted to on sequences with seams, terminals and time limits."""
+"""Targets of the critics on sequences with seams, terminals and time limits."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from fosp_learner.data.batch import Batch
 from fosp_learner.model.critics import Critics
 from fosp_learner.training.behaviour import data_trajectories
 
-SIZE = NetworkConfig(deter=4, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)
+SIZE = NetworkConfig(recurrent=4, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)
 FIRST, SECOND = slice(0, 4), slice(4, 7)
 """Rows of two episodes: the first ends by a time limit, the second at a terminal."""
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -13,12 +14,11 @@ from fosp_learner.bundling.export import export_networks
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
-from fosp_learner.pretrain import assemble
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
-DETER = TINY.deter + TINY.embed
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+DETER = TINY.recurrent + TINY.embed
 OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
 
 
@@ -77,7 +77,12 @@ def test_exported_critic_takes_any_number_of_actions(trainer: Trainer, files: di
 
 
 def test_a_trained_bundle_loads_with_its_golden_check(
-    trainer: Trainer, files: dict[str, bytes], episodes: list[Episode], robot: RobotConfig, tmp_path: Path
+    trainer: Trainer,
+    files: dict[str, bytes],
+    episodes: list[Episode],
+    robot: RobotConfig,
+    assemble: Callable[..., Any],
+    tmp_path: Path,
 ):
     data: Dataset = from_episodes(episodes)
     manifest, contents = assemble(trainer, data, robot, "safe_reach", OBSERVATION, {"seed": 0})

@@ -29,12 +29,12 @@ from fosp_learner.finetuning.gate import GateFigures, judge, miss_and_false_veto
 from fosp_learner.finetuning.lineage import Lineage, forget_after
 from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
 from fosp_learner.finetuning.settling import StoredFeatures, sources
-from fosp_learner.pretrain import assemble, provenance
+from fosp_learner.pretrain import provenance
 from fosp_learner.training.checkpoint import network_tensors
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 pytestmark = pytest.mark.timeout(600)  # a bundle of three networks is exported twice
 SETTLING = SettlingConfig(updates=2, episodes=4, sequence_length=5, batch_size=4)
 CONFIG = Path(__file__).resolve().parents[3] / "config"
@@ -49,7 +49,12 @@ def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def parent(tmp_path_factory: pytest.TempPathFactory, robot: RobotConfig, make_episode: Callable[..., Episode]) -> Path:
+def parent(
+    tmp_path_factory: pytest.TempPathFactory,
+    robot: RobotConfig,
+    make_episode: Callable[..., Episode],
+    assemble: Callable[..., Any],
+) -> Path:
     """A bundle of tiny networks, with its weights."""
     config = LearnerConfig(
         steps=4,

@@ -29,7 +29,7 @@ def test_latents_come_back_at_the_rows_of_their_episodes(make_episode: Callable[
     deter, posterior, embed = store.take(rows)
     first, second = episodes[1].latents, episodes[2].latents
     for found, one, other in (
-        (deter, first.deter, second.deter),
+        (deter, first.recurrent, second.recurrent),
         (posterior, first.posterior, second.posterior),
         (embed, first.embed, second.embed),
     ):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -19,12 +20,11 @@ from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.finetuning.config import learner_config as finetune_settings
 from fosp_learner.model.networks import ImageMemory
-from fosp_learner.pretrain import assemble
 from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(deter=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 UNITS = 6
 OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
 
@@ -100,7 +100,7 @@ def test_actors_see_memory_and_image_critics_all_but_memory(trainer: Trainer):
         ("v", sum(x.sum() for x in trainer.behaviour.critics.v(feature))),
     ):
         seen[name] = torch.autograd.grad(output, feature)[0][0] != 0
-    parts = dict(zip("mhez", seen["actor"].split([UNITS, TINY.deter, TINY.embed, TINY.stoch]), strict=True))
+    parts = dict(zip("mhez", seen["actor"].split([UNITS, TINY.recurrent, TINY.embed, TINY.stoch]), strict=True))
     assert {name: bool(part.any()) for name, part in parts.items()} == {"m": True, "h": False, "e": True, "z": False}
     for name in "qv":
         assert not seen[name][:UNITS].any()
@@ -163,12 +163,12 @@ def test_what_an_earlier_image_showed_is_acted_on(make_episode: Callable[..., Ep
 
 
 def test_a_bundle_with_a_memory_is_written_loaded_and_fine_tuned(
-    trainer: Trainer, data: Dataset, robot: RobotConfig, tmp_path: Path
+    trainer: Trainer, data: Dataset, robot: RobotConfig, assemble: Callable[..., Any], tmp_path: Path
 ):
     provenance = {"config": trainer.config.model_dump(mode="json")}
     manifest, files = assemble(trainer, data, robot, "safe_goal", OBSERVATION, provenance)
     written = write_bundle(tmp_path / "bundle", manifest, files)
-    assert written.latent.deter == trainer.config.network.carried == UNITS + TINY.deter + TINY.embed
+    assert written.latent.deter == trainer.config.network.carried == UNITS + TINY.recurrent + TINY.embed
     load_bundle(tmp_path / "bundle", robot)
     again = finetune_settings(written, FinetuneConfig())
     assert again.network == trainer.config.network

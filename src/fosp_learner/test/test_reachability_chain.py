@@ -24,7 +24,7 @@ from fosp_learner.model.losses import expectile_weight, lambda_return, reachabil
 FLAT, CELLS = 5, 11
 DISCOUNT = CriticConfig().reachability_discount
 CARELESS = {0: (3, 1), 1: (3, 1), 2: (2, 2), 3: (1, 3), 4: (1, 3)}
-"""Of four steps from a flat cell: to the left, to the right."""
+"""Shares of four steps from a flat cell: to the left, to the right."""
 
 
 def step(cell: int, direction: int) -> tuple[int, bool]:
@@ -95,7 +95,7 @@ def learned_risk(tau: float) -> torch.Tensor:
         cut=torch.ones(len(cell), 1, dtype=torch.bool),
         valid=torch.ones(len(cell), 1, dtype=torch.bool),
     )
-    size = NetworkConfig(deter=CELLS, variables=0, classes=0, cnn_depth=0, units=32, keypoints=0)
+    size = NetworkConfig(recurrent=CELLS, variables=0, classes=0, cnn_depth=0, units=32, keypoints=0)
     critics = Critics(size, CriticConfig(layers=1, reachability_expectile=tau, target_rate=0.2), action=1)
     optimiser = torch.optim.Adam([p for p in critics.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(300):

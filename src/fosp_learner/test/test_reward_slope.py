@@ -91,7 +91,7 @@ def test_rewards_are_taken_within_their_quantiles_and_a_constant_one_has_no_slop
 
 def test_the_return_of_a_nearby_action_follows_the_slope() -> None:
     torch.manual_seed(0)
-    net = NetworkConfig(deter=2, variables=1, classes=2, cnn_depth=1, units=32, keypoints=0)
+    net = NetworkConfig(recurrent=2, variables=1, classes=2, cnn_depth=1, units=32, keypoints=0)
     critics = Critics(net, CriticConfig(), 2)
     feature = torch.cat([WHERE, torch.zeros(3, 2)], -1).unsqueeze(1).expand(3, 9, 4)
     data = trajectories(feature, 0.3 * torch.randn(3, 8, 2), torch.zeros(3, 8))

@@ -114,7 +114,7 @@ def learned(**switches: float) -> Behaviour:
     for switch, value in switches.items():
         part, name = switch.split("__")
         settings[part][name] = value
-    one_hot = NetworkConfig(deter=len(CELLS), variables=0, classes=0, cnn_depth=0, units=32, keypoints=0)
+    one_hot = NetworkConfig(recurrent=len(CELLS), variables=0, classes=0, cnn_depth=0, units=32, keypoints=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(learner_config.SIZES, "nano", one_hot)
         behaviour = Behaviour(LearnerConfig.model_validate(settings), action=2)

@@ -13,7 +13,7 @@ from fosp_learner.model.networks import RecurrentCell
 from fosp_learner.model.world_model import RecurrentStateSpaceModel, WorldModel, drawn_rows
 from fosp_learner.training.behaviour import imagine
 
-TINY = NetworkConfig(deter=6, variables=3, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+TINY = NetworkConfig(recurrent=6, variables=3, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_hoisting_the_projections_out_of_the_loop_changes_nothing(rssm: Recurren
             y = F.silu(rssm.posterior_norm(rssm.from_deter(deter) + rssm.from_embed(embed[b, t])))
             posterior = rssm.log_probabilities(rssm.posterior_logits(y))
             stoch = rssm.mode(posterior)
-            torch.testing.assert_close(found.deter[b, t], deter)
+            torch.testing.assert_close(found.recurrent[b, t], deter)
             torch.testing.assert_close(found.posterior[b, t], posterior)
             torch.testing.assert_close(found.prior[b, t], rssm.prior(deter))
 
@@ -112,7 +112,7 @@ def test_nothing_of_an_episode_reaches_the_one_after_it(rssm: RecurrentStateSpac
     before = rssm.observe(embed, action, first, sample=False)
     embed[:, :2], action[:, :3] = 9.0, -9.0
     after = rssm.observe(embed, action, first, sample=False)
-    torch.testing.assert_close(before.feature[:, 2:, : TINY.deter], after.feature[:, 2:, : TINY.deter])
+    torch.testing.assert_close(before.feature[:, 2:, : TINY.recurrent], after.feature[:, 2:, : TINY.recurrent])
     torch.testing.assert_close(before.posterior[:, 2:], after.posterior[:, 2:])
 
 

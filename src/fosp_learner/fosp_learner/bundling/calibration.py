@@ -14,23 +14,25 @@ from fosp_learner.config import CalibrationConfig
 
 Array = NDArray[np.float32]
 LEAST_EPS = 1e-6
-"""A threshold lies in [1e-6, 1 - 1e-6]: the bound is that of the threshold after it was moved there."""
+"""A threshold is clipped to [1e-6, 1 - 1e-6], and its bound is that of the clipped value."""
 
 
 @dataclass(frozen=True)
 class EpisodeValues:
-    """What the critics say along one validation episode of L rows; transition t goes from row t to row t + 1."""
+    """Values of one validation episode of L rows; transition t goes from row t to row t + 1."""
 
     q_r: Array
-    """(L - 1,) of the executed actions, as q_c and q_h."""
+    """(L - 1,) return of the executed actions."""
     q_c: Array
+    """(L - 1,) cost of the executed actions."""
     q_h: Array
+    """(L - 1,) reachability of the unsafe set under the executed actions."""
     v_h: Array
-    """(L,)"""
+    """(L,) reachability of the unsafe set from the states."""
     cost: Array
     """(L - 1,) arriving at the end of the transition."""
     surprise: Array
-    """(L - 1,) nats, of rows 1 to L - 1: on a first row everything is a surprise."""
+    """(L - 1,) surprise of rows 1 to L - 1 in nats; on a first row everything is a surprise."""
 
     @property
     def violates(self) -> bool:
@@ -47,7 +49,7 @@ class Threshold:
 
 
 def precedes_violation(cost: Array, horizon: int) -> NDArray[np.bool_]:
-    """Transitions that a violation follows within `horizon` steps, the transition itself included: (N,) -> (N,)."""
+    """Return the transitions that a violation follows within `horizon` steps, their own included: (N,) -> (N,)."""
     violation = cost > 0
     result = np.zeros(len(cost), np.bool_)
     for ahead in range(min(horizon, len(cost))):
@@ -56,13 +58,13 @@ def precedes_violation(cost: Array, horizon: int) -> NDArray[np.bool_]:
 
 
 def conformal_threshold(scores: Sequence[Array], alpha: float) -> Threshold:
-    """Largest eps whose miss rate is at most alpha, by conformal risk control over episodes.
+    """Return the largest eps whose miss rate is at most alpha, by conformal risk control over episodes.
 
-    `scores`: per violating episode the q_h of the steps that precede its violations. The miss rate of an episode is its
-    share of scores <= eps. For n exchangeable episodes a new one misses, in expectation, at most
-    (n * mean + 1) / (n + 1) (Angelopoulos et al. 2022, theorem 1; losses are at most 1). When that cannot be brought
-    down to alpha (n < 1 / alpha - 1, or scores of about 0), eps lies just below the lowest score, or as low as a
-    threshold may be, and `supported` is false.
+    `scores` holds, per violating episode, the q_h of the steps that precede its violations. The miss rate of an episode
+    is its share of scores <= eps. For n exchangeable episodes a new one misses, in expectation, at most
+    (n * mean + 1) / (n + 1) (Angelopoulos et al. 2022, theorem 1; losses are at most 1). When no eps brings that down
+    to alpha (n < 1 / alpha - 1, or scores of about 0), eps lies just below the lowest score, or as low as a threshold
+    may be, and `supported` is false.
     """
     n = len(scores)
     if n == 0:
@@ -76,7 +78,9 @@ def conformal_threshold(scores: Sequence[Array], alpha: float) -> Threshold:
     if bound(below_all) > alpha:
         return Threshold(below_all, bound(below_all), False)
     low, high = 0, len(ordered) - 1
-    while low < high:  # first score that may not be missed; bound grows with eps and is 1 at the last score
+    while (
+        low < high
+    ):  # find the first score that may not be missed; the bound grows with eps and is 1 at the last score
         middle = (low + high) // 2
         low, high = (low, middle) if bound(float(ordered[middle])) > alpha else (middle + 1, high)
     eps = _inside(float(np.nextafter(ordered[low], np.float32(-1))))
@@ -88,7 +92,7 @@ def _inside(eps: float) -> float:
 
 
 def calibrate(episodes: Sequence[EpisodeValues], config: CalibrationConfig) -> Calibration:
-    """Calibration of a bundle; UserError when there is no validation step, or a value on one is not finite."""
+    """Return the calibration of a bundle; UserError without a validation step, or with a value that is not finite."""
     if not episodes or not any(len(e.surprise) for e in episodes):
         raise UserError("no validation episode to calibrate on; record more episodes")
     for name in ("q_r", "q_c", "q_h", "v_h", "cost", "surprise"):
@@ -119,19 +123,18 @@ def calibrate(episodes: Sequence[EpisodeValues], config: CalibrationConfig) -> C
 
 
 def _range(values: Array, margin: float, lowest: float) -> tuple[float, float]:
-    """Observed range, widened by a share of its span (at least a little, when all values are one)."""
+    """Return the observed range, widened by a share of its span, or of 0.1 if that is larger."""
     low, high = float(values.min()), float(values.max())
     room = margin * max(high - low, 0.1)
     return max(low - room, lowest), high + room
 
 
 def separation(scores: Array, positive: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve: chance that a positive has the greater score; NaN without both kinds."""
+    """Return the area under the ROC curve, the chance that a positive has the greater score; NaN without both kinds."""
     count = int(positive.sum())
     if not 0 < count < len(scores):
         return float("nan")
-    unique, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     mean_rank = np.cumsum(counts) - (counts - 1) / 2
-    del unique
     rank_sum = mean_rank[inverse][positive].sum()
     return float((rank_sum - count * (count + 1) / 2) / (count * (len(scores) - count)))

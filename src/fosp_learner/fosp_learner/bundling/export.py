@@ -1,4 +1,8 @@
-"""Trained networks -> encoder, policy and critic as ONNX, and golden outputs, checked against torch."""
+"""Export of trained networks as ONNX (encoder, policy, critic) with golden outputs, checked against torch.
+
+In all of them `deter` (B, D) is the deterministic part of the latent, (m, h, e) concatenated, and `stoch` (B, S) is the
+flattened one-hot z.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +25,15 @@ from fosp_learner.model.world_model import WorldModel
 
 OPSET = 20
 TOLERANCE = 1e-4
-"""Largest difference between ONNX and torch, relative to values above 1."""
+"""Largest allowed difference between ONNX and torch, relative for values above 1."""
 
 
 class ExportError(RuntimeError):
-    """An exported network does not give what torch gives."""
+    """An exported network does not give the outputs of torch."""
 
 
 class EncoderGraph(nn.Module):
-    """One filter step; the learned first state is baked in."""
+    """encoder.onnx: one filter step with the learned first state as a constant, see `WorldModel.filter_step`."""
 
     def __init__(self, model: WorldModel) -> None:
         super().__init__()
@@ -47,7 +51,7 @@ class EncoderGraph(nn.Module):
 
 
 class PolicyGraph(nn.Module):
-    """Both actors: mean and std (1, 2, A), offline first."""
+    """policy.onnx: mean and std (B, 2, A) of both actors, the offline one first."""
 
     def __init__(self, offline: Actor, online: Actor) -> None:
         super().__init__()
@@ -60,7 +64,7 @@ class PolicyGraph(nn.Module):
 
 
 class CriticGraph(nn.Module):
-    """Values of K actions in one state; Q from the moving-average targets, as calibrated."""
+    """critic.onnx: q_r, q_c and q_h (B, K) of K actions (B, K, A) and v_h (B,); Q from the moving-average targets."""
 
     def __init__(self, critics: Critics) -> None:
         super().__init__()
@@ -82,7 +86,7 @@ _NAMES: dict[str, tuple[list[str], list[str]]] = {
 def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: Critics) -> dict[str, bytes]:
     """Return the bundle files encoder.onnx, policy.onnx, critic.onnx and golden.npz by name.
 
-    Raises ExportError when a network does not give what torch gives.
+    Raises ExportError when a network does not give the outputs of torch.
     """
     device = next(model.parameters()).device
     graphs: dict[str, nn.Module] = {
@@ -101,7 +105,7 @@ def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: C
 
 
 def _exported(name: str, graph: nn.Module, example: dict[str, Tensor]) -> tuple[bytes, dict[str, NDArray[Any]]]:
-    """One network as ONNX, and its golden inputs and outputs."""
+    """Return one network as ONNX, and its golden inputs and outputs."""
     inputs, outputs = _NAMES[name]
     arguments = tuple(example[key] for key in inputs)
     shapes = {key: {1: torch.export.Dim("K", min=1, max=1024)} if key == "action" else None for key in inputs}
@@ -135,7 +139,7 @@ def _to_onnx(graph: nn.Module, arguments: tuple[Tensor, ...], name: str, shapes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns and logs about its own internals."""
+    """Silence the exporter, which warns and logs about its own internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -150,7 +154,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _example_inputs(model: WorldModel, device: torch.device) -> dict[str, dict[str, Tensor]]:
-    """Inputs of the golden check: a plausible state, noise as the picture."""
+    """Return the inputs of the golden check: a plausible latent, and noise as the image."""
     rssm = model.rssm
     rng = np.random.default_rng(0)
     height, width, channels = model.mean_image.shape

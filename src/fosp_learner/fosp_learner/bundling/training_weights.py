@@ -1,4 +1,4 @@
-"""The weights that a bundle was made of: what fine-tuning goes on from, and how it is known that they are the ones."""
+"""Training weights of a bundle, from which fine-tuning goes on, and the check that they belong to it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ INPUTS = {
 
 
 def weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Content of training/networks.safetensors."""
+    """Return the content of training/networks.safetensors."""
     return to_bytes({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()})
 
 
 def read_weights(bundle: Path, checkpoint: Path | None = None) -> dict[str, Tensor]:
-    """Tensors by name, of the bundle or of the checkpoint that it was exported from; UserError when there are none."""
+    """Return the tensors by name, of the bundle or of the checkpoint it was exported from; UserError without any."""
     path = bundle / WEIGHTS if checkpoint is None else checkpoint / CHECKPOINT
     if not path.is_file():
         if checkpoint is not None:
@@ -64,7 +64,7 @@ def read_weights(bundle: Path, checkpoint: Path | None = None) -> dict[str, Tens
 def require_same_networks(
     bundle: Path, model: WorldModel, offline: Actor, online: Actor, critics: Critics, source: Path
 ) -> None:
-    """UserError unless the networks give the golden outputs of the bundle: then they are the ones it runs."""
+    """Raise UserError unless the networks give the golden outputs of the bundle, and so are those that it runs."""
     try:
         with np.load(bundle / GOLDEN, allow_pickle=False) as archive:
             golden = {key: archive[key] for key in archive.files}

@@ -1,4 +1,4 @@
-"""Run-time view of held-out episodes: filtered as the encoder does it, valued by the deployed critics."""
+"""Assessment on held-out episodes, filtered as the encoder does and valued by the deployed critics."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from torch import Tensor
 
 from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation, separation
 from fosp_learner.model.losses import two_hot_mean
+from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.filtering import FilteredEpisode
 from fosp_learner.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """What the networks say about held-out episodes, and how right they are."""
+    """Values of the networks on held-out episodes, and metrics of their quality."""
 
     values: list[EpisodeValues]
     returns: list[NDArray[np.float32]]
-    """Per episode (L - 1,): discounted rewards from each transition on, as they came."""
+    """Discounted sum of the recorded rewards from each transition on, (L - 1,) per episode."""
     metrics: dict[str, float]
-    """As `validation_metrics`."""
+    """Metrics as `validation_metrics` returns them."""
 
 
 @torch.no_grad()
-def value_episode(trainer: Trainer, episode: FilteredEpisode) -> EpisodeValues:
-    """Values along an episode by the networks that a bundle holds."""
-    critics = trainer.behaviour.critics
-    action = episode.batch.action_prev[0, 1:]
-    q_r, q_c, q_h = critics.q_target.values(episode.latents.feature[:-1], action)
-    v_h = critics.v.values(episode.latents.feature)[2]
+def episode_values(behaviour: Behaviour, episode: FilteredEpisode) -> EpisodeValues:
+    """Return the values along an episode by the critics that a bundle holds."""
+    action, feature = episode.batch.action_prev[0, 1:], episode.latents.feature
+    q_r, q_c, q_h = behaviour.critics.q_target.values(feature[:-1], action)
+    v_h = behaviour.critics.v.reachability(feature)
     return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
 
 
 def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) -> dict[str, float]:
-    """Figures of the manifest, all on held-out episodes.
+    """Return the metrics of the manifest on held-out episodes.
 
-    pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that succeed without
-    violation, q_h_auc (steps that precede a violation against steps of episodes without one), q_r_correlation (with the
-    discounted return to the end of the episode).
+    They are pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that
+    succeed without violation, q_h_auc (steps that precede a violation against steps of episodes without one), and
+    q_r_correlation (with the discounted return to the end of the episode).
     """
     return assess(trainer, episodes, horizon).metrics
 
 
 @torch.no_grad()
 def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) -> Assessment:
-    """Values and metrics of `episodes`, which are gone through once and not kept: their images take memory."""
+    """Return values and metrics of `episodes`, which are read once and not kept, since their images take memory."""
     model, discount = trainer.world_model, trainer.config.critic.discount
     every: list[EpisodeValues] = []
     returned: list[NDArray[np.float32]] = []
     pixel, reward, nll, square = [], [], [], []
     scores, positive = [], []
     for episode in episodes:
-        values = value_episode(trainer, episode)
+        values = episode_values(trainer.behaviour, episode)
         every.append(values)
         pixels = model.pixels(episode.batch.images)
         pixel.append((model.reconstruct(episode.latents.state) - pixels).square().mean())
@@ -86,7 +86,7 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
 
 
 def discounted_return(reward: NDArray[np.float32], discount: float) -> NDArray[np.float32]:
-    """(N,) -> (N,) sum of discounted rewards from each transition on."""
+    """Return the sum of discounted rewards from each transition on: (N,) -> (N,)."""
     result = np.zeros(len(reward), np.float32)
     following = 0.0
     for t in reversed(range(len(reward))):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from fosp_core.executed import mean_command, normalised_action
 from fosp_core.specs import ActionSpec
-from fosp_learner.data.bag_messages import Feedback
+from fosp_learner.data.bag_messages import RecordedFeedback
 from fosp_learner.data.bag_streams import BagStreams
 
 
@@ -162,7 +162,7 @@ def steps_without_command(streams: BagStreams, rows: list[int], hold_s: float) -
     return int((held_until <= stamps[:-1]).sum())
 
 
-def _between(streams: BagStreams, after_ns: int, until_ns: int) -> list[Feedback]:
+def _between(streams: BagStreams, after_ns: int, until_ns: int) -> list[RecordedFeedback]:
     """Return the feedback with a stamp in (after, until]."""
     low, high = np.searchsorted(streams.feedback_ns, [after_ns, until_ns], "right")
     return streams.feedback[low:high]

@@ -26,7 +26,7 @@ POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
 STEP_FEEDBACK = "fosp_msgs/msg/StepFeedback"
 
 
-class Feedback(NamedTuple):
+class RecordedFeedback(NamedTuple):
     """Content of one fosp_msgs/StepFeedback."""
 
     reward: float
@@ -107,12 +107,12 @@ def read_command(message: Any, kind: str, logged_ns: int, robot: RobotConfig) ->
     return when, np.array([getattr(getattr(twist, part), component) for part, component in parts], np.float64)
 
 
-def read_feedback(message: Any, kind: str) -> tuple[int, Feedback]:
+def read_feedback(message: Any, kind: str) -> tuple[int, RecordedFeedback]:
     """Return stamp in ns and content; UserError for another type, a reward or cost not finite, or a cost below 0."""
     if kind != STEP_FEEDBACK:
         raise UserError(f"expected {STEP_FEEDBACK} on the feedback topic, found {kind}")
     try:
-        feedback = Feedback(*(getattr(message, field) for field in Feedback._fields))
+        feedback = RecordedFeedback(*(getattr(message, field) for field in RecordedFeedback._fields))
     except AttributeError as error:
         raise UserError(f"feedback is of another version of {STEP_FEEDBACK} ({error}); record it again") from None
     when = stamp_ns(message)

@@ -15,7 +15,14 @@ from fosp_core.executed import twists_of_poses
 from fosp_core.image import observation_image
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_core.topics import FEEDBACK
-from fosp_learner.data.bag_messages import Feedback, deserialise, read_command, read_feedback, read_image, stamp_ns
+from fosp_learner.data.bag_messages import (
+    RecordedFeedback,
+    deserialise,
+    read_command,
+    read_feedback,
+    read_image,
+    stamp_ns,
+)
 from fosp_learner.data.bag_storage import BagStorage, StoredTopic
 from fosp_learner.data.mcap_stream import StoredMessage
 
@@ -36,7 +43,7 @@ class BagStreams:
     commands: NDArray[np.float64]
     """(n, A) in m/s and rad/s."""
     feedback_ns: NDArray[np.int64]
-    feedback: list[Feedback]
+    feedback: list[RecordedFeedback]
     format: str
     notes: tuple[str, ...] = ()
     """Lines about what is odd in the files."""
@@ -96,7 +103,7 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig)
         raise UserError("two cameras of the observation have one topic; name each camera's own")
     command_topic, feedback_topic = find_topic(topics, robot.command_topic), find_topic(topics, FEEDBACK)
     commands: list[tuple[int, int, NDArray[np.float64]]] = []
-    feedback: list[tuple[int, int, Feedback]] = []
+    feedback: list[tuple[int, int, RecordedFeedback]] = []
     for stored in storage.messages({*cameras, command_topic, feedback_topic}.__contains__):
         message, logged_ns = deserialise(stored), stored.logged_ns
         if stored.topic == feedback_topic:

@@ -1,7 +1,7 @@
-"""Fine-tuning of one bundle: world model, critics and online actor go on, the offline actor stays (PEX, RLPD).
+"""Fine-tuning of one bundle: world model, critics and online actor learn on, the offline actor stays (PEX, RLPD).
 
-A Trainer whose batches are drawn half from the data that the bundle was trained on and half from what the robot has
-experienced since. It knows nothing of files, bags or time: see online_learner.py.
+Batches mix the data that the bundle was trained on with the robot's experience since. Files, bags and time are the
+business of online_learner.py.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from fosp_learner.training.trainer import Trainer
 
 
 class MixedSampler:
-    """Sequences of two data sets: `share` of a batch from the first, the rest from the second, which may still grow.
+    """Draws sequences of two data sets: `share` of a batch from the first, the rest from the second, which may grow.
 
-    Where there is only one, all come from it.
+    While there is only one of them, all sequences come from it.
     """
 
     def __init__(self, offline: Dataset | None, length: int, seed: int, image_shift: int, share: float) -> None:
@@ -41,7 +41,7 @@ class MixedSampler:
         self._online_state: dict[str, object] = dict(np.random.default_rng(seed + 1).bit_generator.state)
 
     def experience(self, online: Dataset | None) -> None:
-        """What has been experienced by now; its random generator goes on where it was."""
+        """Set the experience by now; its random generator goes on where it was."""
         if self._online is not None:
             self._online_state = self._online.state
         self._online = None
@@ -51,7 +51,7 @@ class MixedSampler:
 
     @property
     def state(self) -> dict[str, object]:
-        """Of both random generators, JSON-ready."""
+        """State of both random generators, ready for JSON."""
         online = self._online_state if self._online is None else self._online.state
         return {"offline": None if self._offline is None else self._offline.state, "online": online}
 
@@ -64,7 +64,7 @@ class MixedSampler:
             self._online.state = value["online"]
 
     def batch(self, size: int, part: slice = slice(None)) -> Batch:
-        """`size` sequences, of which those of `part` are returned."""
+        """Draw `size` sequences and return those of `part`."""
         if self._offline is None or self._online is None:
             sampler = self._offline or self._online
             assert sampler is not None, "nothing to train on"
@@ -76,7 +76,7 @@ class MixedSampler:
 
 
 class FineTuner(Trainer):
-    """A Trainer that begins with the networks of a bundle, and whose actor is the online one."""
+    """Trainer that begins with the networks of a bundle, and whose actor is the online one."""
 
     sampler: MixedSampler
 
@@ -89,7 +89,10 @@ class FineTuner(Trainer):
         offline: Dataset | None,
         shapes_of: Dataset,
     ) -> None:
-        """`weights` come from `source`; `shapes_of` is any data of the right shapes. UserError when they do not fit."""
+        """Take `weights`, which come from `source`; UserError when they do not fit.
+
+        `shapes_of` is any data of the right shapes.
+        """
         config = learner_config(manifest, settings)
         super().__init__(config, shapes_of)
         self.settings, self.kappa, self._offline = settings, manifest.kappa, offline
@@ -108,7 +111,7 @@ class FineTuner(Trainer):
         self.sampler = MixedSampler(offline, config.sequence_length, settings.seed, shift, settings.offline_share)
 
     def settle(self, experience: Dataset | None, stop: Callable[[], bool] = lambda: False) -> bool:
-        """End a round: see settling.py. False, and nothing has changed, when `stop` said so."""
+        """End a round as settling.py says; return False, with nothing changed, when `stop` returned true."""
         config = self.settings.settling
         rng = np.random.default_rng((self.settings.seed, self.step))
         parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
@@ -119,17 +122,17 @@ class FineTuner(Trainer):
 
     @property
     def networks(self) -> Networks:
-        """As they are now; they go on changing."""
+        """The networks as they are now, which go on changing."""
         return Networks(self.world_model, self.behaviour, self.offline_actor, self.kappa)
 
     def weights(self) -> dict[str, Tensor]:
-        """All that a later fine-tuning needs to go on from here."""
+        """Return the tensors that a later fine-tuning needs to go on from here."""
         frozen = {f"{OFFLINE_ACTOR}{name}": tensor for name, tensor in self.offline_actor.state_dict().items()}
         return {**network_tensors(self), **frozen}
 
 
 def snapshot(networks: Networks) -> Networks:
-    """A copy that does not change any more."""
+    """Return a copy that no longer changes."""
     return Networks(
         copy.deepcopy(networks.world_model).requires_grad_(False),
         copy.deepcopy(networks.behaviour).requires_grad_(False),
@@ -139,7 +142,7 @@ def snapshot(networks: Networks) -> Networks:
 
 
 def fill(networks: Networks, weights: dict[str, Tensor], source: Path) -> Networks:
-    """Set the weights of a snapshot to those of a bundle; UserError when they do not fit."""
+    """Set the weights of a snapshot to those of a bundle and return it; UserError when they do not fit."""
     load_networks(networks, {n: t for n, t in weights.items() if not n.startswith(OFFLINE_ACTOR)}, source)
     frozen = {n.removeprefix(OFFLINE_ACTOR): t for n, t in weights.items() if n.startswith(OFFLINE_ACTOR)}
     networks.offline_actor.load_state_dict(frozen or networks.behaviour.actor.state_dict(), strict=True)

@@ -173,7 +173,7 @@ def _imagined(
     Return the mean discounted return, and the mean probability of a violation.
     """
     model = networks.world_model
-    deter = torch.cat([e.latents.deter for e in episodes])
+    deter = torch.cat([e.latents.recurrent for e in episodes])
     stoch = torch.cat([e.latents.stoch for e in episodes])
     memory = torch.cat([e.latents.memory for e in episodes])
     feature = torch.cat([e.latents.feature for e in episodes])

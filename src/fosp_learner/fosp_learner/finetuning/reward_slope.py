@@ -1,17 +1,16 @@
-"""The slope of the next reward, which an actor climbs where regression leaves it standing.
+"""The slope of the next reward, which an actor climbs where regression does not move it.
 
-Advantage-weighted regression alone leaves the actor where it was: a reward for coming closer to the goal sums up to the
-same on every way there, so Q_r, however well it is fitted, hardly tells one action from another, and actions that were
-executed where the robot hung show no way on. The reward of a single decision does tell them apart. So the actor also
-climbs the slope of that (a horizon of one decision: with little data a short one plans better; Jiang et al. 2015), but
-only where the critics let it:
+A reward for coming closer to the goal sums up to the same on every way there, so Q_r hardly tells one action from
+another, and the actions that a stuck robot executed show no way on. The reward of a single decision does tell actions
+apart. So the actor also climbs its slope, a horizon of one decision (with little data a short horizon plans better;
+Jiang et al. 2015), but only where the critics allow it:
 
     L = L_pi - ascent * E_s[ o(s) (1 - V_h(s)) g(s) . mu(s) - eta * Q_h(s, mu(s)) ]
     r(s, a) ~ b(s) + g(s) . a        o(s) = max(0, 1 - Q_h(s, g / max |g|) / eps)
 
-mu is the actor's mean, g is fitted to rewards in units of their deviation d, and o(s) is how open the way ahead is. So
-that the choice between the actors knows of the slope, too, Q_r learns what actions near the executed ones would have
-earned: Q_r(s, a + x) is fitted to the lambda-return of (s, a) plus d g(s) . x.
+mu is the actor's mean, g is fitted to rewards in units of their deviation d, and o(s) says how open the way ahead is.
+The choice between the actors must know the slope, too, so Q_r learns the returns of actions near the executed ones:
+Q_r(s, a + x) is fitted to the lambda-return of (s, a) plus d g(s) . x.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ from fosp_learner.model.networks import Perceptron
 from fosp_learner.training.behaviour import Behaviour
 
 NEARBY = 0.5
-"""Standard deviation of what is added to an action, in which the slope is taken for the truth."""
+"""Standard deviation of the noise on an action within which the slope is taken for the truth."""
 
 
 class RewardSlope(nn.Module):
-    """r(s, a) ~ b(s) + g(s) . a: how the reward of one decision grows with the action, as far as it is linear."""
+    """Linear model r(s, a) ~ b(s) + g(s) . a of the reward of one decision."""
 
     def __init__(self, seen: Sequence[slice], units: int, action: int) -> None:
         super().__init__()
@@ -43,12 +42,12 @@ class RewardSlope(nn.Module):
         self.net = Perceptron(sum(part.stop - part.start for part in seen), units, 2, action + 1)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., F) -> g (..., A) and b (...), float32."""
+        """Return slope g and offset b: (..., F) -> (..., A), (...), float32."""
         given: Tensor = self.net(torch.cat([feature[..., part] for part in self._seen], -1)).float()
         return given[..., :-1], given[..., -1]
 
     def loss(self, data: Trajectories, feature: Tensor, scale: RewardScale) -> Tensor:
-        """Of rewards in units of `scale`; `feature` stands in for that of `data`."""
+        """Return the loss () on rewards in units of `scale`; `feature` replaces that of `data`."""
         g, b = self(feature[:, :-1])
         error = F.smooth_l1_loss((g * data.action).sum(-1) + b, scale.units(data.reward), reduction="none")
         return masked_mean(error, data.valid)
@@ -56,27 +55,32 @@ class RewardSlope(nn.Module):
 
 @dataclass(frozen=True)
 class RewardScale:
-    """What a slope is fitted to: rewards within their 5 and 95 % quantiles. What lies beyond, arriving, is no slope."""
+    """Scale of the rewards that a slope is fitted to, clipped to their 5 and 95 % quantiles.
+
+    Rewards beyond, such as that for arriving, are no slope.
+    """
 
     low: float
     high: float
     mean: float
     deviation: float
-    """1 where all rewards within are the same, and there is no slope."""
+    """Deviation of the clipped rewards; 1 when they are all the same."""
 
     @classmethod
     def of(cls, rewards: NDArray[np.float32]) -> RewardScale:
+        """Return the scale of `rewards` (n,)."""
         low, high = (float(q) for q in np.quantile(rewards, [0.05, 0.95]))
         within = rewards.clip(low, high)
         deviation = float(within.std())
         return cls(low, high, float(within.mean()), deviation if deviation > 1e-6 else 1.0)
 
     def units(self, reward: Tensor) -> Tensor:
+        """Clip rewards (...) and convert them to units of their deviation."""
         return (reward.clamp(self.low, self.high) - self.mean) / self.deviation
 
 
 def nearby_return_loss(critics: Critics, slope: RewardSlope, data: Trajectories, deviation: float) -> Tensor:
-    """Of Q_r at random actions near the executed ones, see above; mean over the valid transitions: ()."""
+    """Return the loss () of Q_r at random actions near the executed ones, averaged over the valid transitions."""
     config, feature = critics.config, data.feature[:, :-1]
     with torch.no_grad():
         v_r = two_hot_mean(critics.v(data.feature)[0])
@@ -89,7 +93,7 @@ def nearby_return_loss(critics: Critics, slope: RewardSlope, data: Trajectories,
 
 
 def climbed(behaviour: Behaviour, slope: RewardSlope, data: Trajectories, noisy: Tensor, eps: float) -> Tensor:
-    """E_s[ o(s) (1 - V_h(s)) g(s) . mu(s) - eta * Q_h(s, mu(s)) ] over the valid transitions, see above: ().
+    """Return E_s[ o(s) (1 - V_h(s)) g(s) . mu(s) - eta * Q_h(s, mu(s)) ] over the valid transitions, ().
 
     The actor sees `noisy`, the critics and the slope the feature of `data`.
     """

@@ -1,9 +1,14 @@
-"""The end of a round of fine-tuning: critics, then the online actor, on latents of the world model as it is by then.
+"""Settling, the end of a round of fine-tuning: critics, then the online actor, on latents of a world model that stands.
 
-As refinement and extraction end pre-training. While the world model moves, the critics follow it from batch to batch:
-calibrated there they missed twice as many violations as those that fine-tuning had begun with.
+It repeats refinement and extraction of pre-training (training/phases.py). Critics that follow a moving world model from
+batch to batch miss more violations. In between, reward_slope.py fits the slope of the next reward, which the actor
+climbs.
 
-The actor also climbs the slope of the next reward, see reward_slope.py.
+    phase     learns                      from
+    critics   critics                     all episodes, as in refinement
+    slope     slope of the next reward    all episodes
+    q_r       Q_r near executed actions   all episodes and the slope
+    actor     online actor                followed episodes, as in extraction, and the slope
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ GRADIENT_CLIP = 100.0
 
 
 class StoredFeatures:
-    """Sequences of some episodes with the features (m, h, e, z) that they have under one world model."""
+    """Features (m, h, e, z) of some episodes under one world model, and sequences drawn from them."""
 
     def __init__(self, model: WorldModel, data: Dataset, length: int, rng: np.random.Generator) -> None:
         self._data, self._length, self._rng = data, length, rng
@@ -50,7 +55,7 @@ class StoredFeatures:
         self._features = torch.cat(features)
 
     def of(self, episodes: Sequence[EpisodeIndex]) -> Callable[[int], Trajectories]:
-        """Draws so many sequences of these episodes."""
+        """Return a function that draws a number of sequences of these episodes."""
         sampler = SequenceSampler(self._data.of(episodes), self._length, self._rng)
 
         def draw(size: int) -> Trajectories:
@@ -62,14 +67,14 @@ class StoredFeatures:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a part of each batch comes from."""
+    """Source of a part of each batch."""
 
     data: Dataset
-    """The critics learn from all of its episodes ..."""
+    """Data whose episodes the critics learn from."""
     followed: tuple[EpisodeIndex, ...]
-    """... and the actor from these, each action by its weight."""
+    """Episodes whose actions the actor follows, each by its weight."""
     size: int
-    """Sequences of a batch."""
+    """Sequences of each batch that come from here."""
 
 
 def sources(
@@ -79,13 +84,16 @@ def sources(
     config: SettlingConfig,
     rng: np.random.Generator,
 ) -> list[Source]:
-    """Of the offline data the actor follows what succeeds without violation, as in pre-training; of experience all."""
+    """Return the sources of a batch.
+
+    The actor follows offline episodes that succeed without violation, as in pre-training, and all of the experience.
+    """
     if offline is None or experience is None:
         offline_share = float(experience is None)
     size = round(offline_share * config.batch_size)
     found = []
     if offline is not None and size:
-        # A quarter of them with a violation, if there are so many: the critics need those.
+        # The critics need violations: a quarter of the episodes, if there are so many.
         drawn = offline.of(draw_episodes(offline, config.episodes, 0.25, rng))
         found.append(Source(drawn, cloned_episodes(drawn.episodes, every=False), size))
     if experience is not None and size < config.batch_size:
@@ -103,10 +111,10 @@ def settle(
     rng: np.random.Generator,
     stop: Callable[[], bool] = lambda: False,
 ) -> Behaviour | None:
-    """A settled copy of `behaviour`; None when `stop` said so. TrainingDiverged when a loss is not finite.
+    """Return a settled copy of `behaviour`, or None when `stop` returned true. TrainingDiverged as for `descend`.
 
-    `eps`: the threshold of Q_h that the robot runs with; at 0 nothing is climbed. An actor that is trained by
-    backpropagation through the model stays as it is, as in pre-training.
+    `eps` is the threshold of Q_h that the robot runs with; at 0 nothing is climbed. An actor that is trained by
+    backpropagation through the model stays as it is, since pre-training has no extraction for it either.
     """
     settled, widths = copy.deepcopy(behaviour), behaviour.config.network
     draws = []

@@ -17,7 +17,7 @@ from fosp_learner.model.networks import Perceptron
 
 @dataclass(frozen=True)
 class Mixture:
-    """Normal distributions with independent axes, M of them: ways to act, each with its probability."""
+    """Mixture of M normal distributions with independent axes."""
 
     log_weight: Tensor
     """(..., M) log-probabilities of the components."""
@@ -27,20 +27,20 @@ class Mixture:
     """(..., M, A)."""
 
     def log_probability(self, action: Tensor) -> Tensor:
-        """log pi(a): (..., A) -> (...)."""
+        """Return log pi(a): (..., A) -> (...)."""
         every = action.unsqueeze(-2).expand_as(self.mean)
         return torch.logsumexp(self.log_weight + log_probability(self.mean, self.std, every), -1)
 
     def entropy(self) -> Tensor:
-        """Expected entropy of the component that is drawn (...): what an action says within its component."""
+        """Return the expected entropy of the drawn component: (...)."""
         return (self.log_weight.exp() * entropy(self.std)).sum(-1)
 
     def mode(self) -> tuple[Tensor, Tensor]:
-        """Mean and std of the most probable component, each (..., A)."""
+        """Return mean and std of the most probable component, each (..., A)."""
         return self._component(self.log_weight.argmax(-1))
 
     def sample(self) -> Tensor:
-        """Action (..., A), with a gradient into mean and std of the component that is drawn."""
+        """Draw an action (..., A), with a gradient into mean and std of the drawn component."""
         uniform = distributed.uniform(*self.log_weight.shape[:-1], 1, device=self.mean.device)
         above = (self.log_weight.exp().cumsum(-1) < uniform).sum(-1)
         mean, std = self._component(above.clamp_max(self.mean.shape[-2] - 1))
@@ -52,7 +52,7 @@ class Mixture:
 
 
 class Actor(nn.Module):
-    """pi(a | s): a mixture of Normal(tanh(mean), std in [std_min, std_max]), axes independent."""
+    """The policy pi(a | s): a mixture of Normal(tanh(mean), std in [std_min, std_max]) with independent axes."""
 
     def __init__(self, net: NetworkConfig, config: ActorConfig, action: int) -> None:
         super().__init__()
@@ -64,15 +64,15 @@ class Actor(nn.Module):
         self.net = Perceptron(inputs, config.units or net.units, config.layers, outputs)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., F) -> mean and std of the most probable component, each (..., A) float32: what is deployed."""
+        """Return what is deployed, mean and std of the most probable component: (..., F) -> (..., A) each, float32."""
         return self.distribution(feature).mode()
 
     def distribution(self, feature: Tensor) -> Mixture:
-        """(..., F) -> the whole of pi, float32."""
+        """Return the whole mixture in float32: (..., F) -> parameters (..., M, A)."""
         return self.of_seen(torch.cat([feature[..., part] for part in self.seen], -1))
 
     def of_seen(self, seen: Tensor) -> Mixture:
-        """The same from the part of the feature that the actor looks at."""
+        """Return the mixture from the part of the feature that the actor sees."""
         components = self.config.components
         outputs = self.net(seen).float()
         logits, rest = outputs[..., :components], outputs[..., components:]
@@ -81,25 +81,25 @@ class Actor(nn.Module):
         return Mixture(torch.log_softmax(logits, -1), torch.tanh(mean), low + (high - low) * torch.sigmoid(spread))
 
     def sample(self, feature: Tensor) -> Tensor:
-        """Action clipped to [-1, 1]: (..., F) -> (..., A). Gradients pass the limits straight through."""
+        """Draw an action, clipped to [-1, 1] with straight-through gradients: (..., F) -> (..., A)."""
         action = self.distribution(feature).sample()
         return action + (action.clamp(-1, 1) - action).detach()
 
 
 def log_probability(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
-    """log pi(a) of a diagonal normal, summed over axes: (..., A) -> (...)."""
+    """Return log pi(a) of a diagonal normal, summed over axes: (..., A) -> (...)."""
     assert mean.shape == std.shape == action.shape, (mean.shape, action.shape)
     z = (action - mean) / std
     return (-0.5 * z.square() - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 def entropy(std: Tensor) -> Tensor:
-    """Entropy of a diagonal normal, summed over axes: (..., A) -> (...)."""
+    """Return the entropy of a diagonal normal, summed over axes: (..., A) -> (...)."""
     return (std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
 
 class Weighting(nn.Module):
-    """What the closed-form weights remember between updates: ranges of the advantages and the cost multiplier."""
+    """Weights of actions in regression, and their state between updates: advantage ranges and the cost multiplier."""
 
     def __init__(self, config: ActorConfig) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Weighting(nn.Module):
         self.register_buffer(
             "state", torch.tensor([0.0, 0.0, config.multiplier_initial, config.multiplier_step], dtype=torch.float64)
         )
-        """(4,): range of A_r, range of A_c, multiplier, penalty."""
+        """(4,): range of A_r, range of A_c, cost multiplier, penalty."""
 
     @property
     def multiplier(self) -> float:
@@ -125,7 +125,7 @@ class Weighting(nn.Module):
 
     @torch.no_grad()
     def follow(self, gain_r: Tensor, gain_c: Tensor, expected_cost: float) -> None:
-        """Follow the 5-95 % ranges of what the actor gains (n,) and step the multiplier on E[V_c] - cost_limit."""
+        """Follow the 5-95 % ranges of the actor's gains (n,) and step the multiplier on E[V_c] - cost_limit."""
         for i, gain in enumerate((gain_r, gain_c)):
             low, high = torch.quantile(gain.float(), torch.tensor([0.05, 0.95], device=gain.device))
             self.state[i].lerp_((high - low).double(), self.config.range_rate if self.state[i] > 0 else 1.0)
@@ -137,12 +137,12 @@ class Weighting(nn.Module):
 
     @property
     def ranges(self) -> tuple[float, float]:
-        """What gains of reward and cost are divided by."""
+        """Ranges that the advantages of reward and cost are divided by."""
         range_r, range_c = (max(float(self.state[i]), self.config.advantage_floor) for i in (0, 1))
         return range_r, range_c
 
     def weight(self, values: Values) -> Tensor:
-        """Weights of the actions that `values` belong to (...)."""
+        """Return the weights (...) of the actions that `values` belong to."""
         config = self.config
         range_r, range_c = self.ranges
         off = torch.zeros_like(values.q_h)
@@ -162,9 +162,9 @@ class Weighting(nn.Module):
 def regression_loss(
     actor: Actor, data: Trajectories, weight: Tensor, feature: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """- E[w log pi(a|s)] - entropy_scale * H over the valid transitions: loss () and figures for the log.
+    """Return - E[w log pi(a|s)] - entropy_scale * H over the valid transitions, (), and figures for the log.
 
-    `feature` (B, N + 1, F) stands in for that of `data`, when its gradient is wanted.
+    `feature` (B, N + 1, F) replaces that of `data` as the actor's input, for its gradient or its noise.
     """
     assert weight.shape == data.valid.shape, (weight.shape, data.valid.shape)
     config, valid = actor.config, data.valid.float()

@@ -1,4 +1,4 @@
-"""Q and V of return, cost and reachability on latent features, fitted in-sample."""
+"""Q and V of return, cost and reachability on latents, fitted in-sample."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ from fosp_learner.model.networks import ScalarHead, TwoHotHead
 
 @dataclass(frozen=True)
 class Trajectories:
-    """N transitions on from N + 1 latents each, from the data or imagined."""
+    """Sequences of N transitions between N + 1 latents, from the data or imagined."""
 
     feature: Tensor
     """(B, N + 1, F)."""
     action: Tensor
     """(B, N, A) taken at row t."""
     reward: Tensor
-    """(B, N) arriving with row t + 1, as all of the following."""
+    """(B, N) arriving with row t + 1, as do cost and violation."""
     cost: Tensor
+    """(B, N) >= 0."""
     violation: Tensor
-    """(B, N) 1[cost > 0], or its probability."""
+    """(B, N) 1[cost > 0], or its probability in imagination."""
     continues: Tensor
-    """(B, N) 0 where row t + 1 is terminal, else 1; or its probability."""
+    """(B, N) 0 where row t + 1 is terminal, else 1; in imagination the probability of the latter."""
     cut: Tensor
     """(B, N) bool: row t + 1 ends its episode or the sequence, so returns bootstrap there."""
     valid: Tensor
@@ -56,7 +57,7 @@ class Values:
 
 
 class ActionValues(nn.Module):
-    """Q_r, Q_c, Q_h of (feature, action): the networks that have a moving-average target."""
+    """Q_r, Q_c and Q_h of (feature, action). They have moving-average targets."""
 
     def __init__(self, net: NetworkConfig, action: int, layers: int) -> None:
         super().__init__()
@@ -67,18 +68,18 @@ class ActionValues(nn.Module):
         self.q_h = ScalarHead(size, net.units, layers)
 
     def forward(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(..., F), (..., A) -> logits (..., 255), (..., 255), (...)."""
+        """Return the logits of q_r, q_c and q_h: (..., F), (..., A) -> (..., 255), (..., 255), (...)."""
         x = torch.cat([feature[..., self.seen], action], -1)
         return self.q_r(x), self.q_c(x), self.q_h(x)
 
     def values(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(..., F), (..., A) -> q_r, q_c >= 0 and q_h in [0, 1], each (...)."""
+        """Return q_r, q_c >= 0 and q_h in [0, 1]: (..., F), (..., A) -> (...) each."""
         q_r, q_c, q_h = self(feature, action)
         return two_hot_mean(q_r), two_hot_mean(q_c).clamp_min(0), torch.sigmoid(q_h)
 
 
 class StateValues(nn.Module):
-    """V_r, V_c, V_h of a feature."""
+    """V_r, V_c and V_h of a feature."""
 
     def __init__(self, net: NetworkConfig, layers: int) -> None:
         super().__init__()
@@ -89,22 +90,22 @@ class StateValues(nn.Module):
         self.v_h = ScalarHead(size, net.units, layers)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(..., F) -> logits (..., 255), (..., 255), (...)."""
+        """Return the logits of v_r, v_c and v_h: (..., F) -> (..., 255), (..., 255), (...)."""
         seen = feature[..., self.seen]
         return self.v_r(seen), self.v_c(seen), self.v_h(seen)
 
     def values(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(..., F) -> v_r, v_c >= 0 and v_h in [0, 1], each (...)."""
+        """Return v_r, v_c >= 0 and v_h in [0, 1]: (..., F) -> (...) each."""
         v_r, v_c, v_h = self(feature)
         return two_hot_mean(v_r), two_hot_mean(v_c).clamp_min(0), torch.sigmoid(v_h)
 
     def reachability(self, feature: Tensor) -> Tensor:
-        """V_h alone, in [0, 1]: (..., F) -> (...)."""
+        """Return v_h alone, in [0, 1]: (..., F) -> (...)."""
         return torch.sigmoid(self.v_h(feature[..., self.seen]))
 
 
 class Critics(nn.Module):
-    """All six networks and the targets of the Q."""
+    """The six networks, and the moving-average targets of the Q."""
 
     def __init__(self, net: NetworkConfig, config: CriticConfig, action: int) -> None:
         super().__init__()
@@ -121,11 +122,11 @@ class Critics(nn.Module):
 
     @torch.no_grad()
     def values(self, feature: Tensor, action: Tensor) -> Values:
-        """Values that weigh actions: Q from the targets, (..., F) and (..., A) -> (...)."""
+        """Return the values that weigh actions, Q from the targets: (..., F), (..., A) -> (...) each."""
         return Values(*self.q_target.values(feature, action), *self.v.values(feature))
 
     def loss(self, data: Trajectories) -> tuple[dict[str, Tensor], Values]:
-        """Named losses () over the valid transitions, and the values of all transitions (B, N)."""
+        """Return the named losses () over the valid transitions, and the values of all transitions (B, N)."""
         config, feature = self.config, data.feature[:, :-1]
         q_logits = self.q(feature, data.action)
         v_logits = self.v(data.feature)

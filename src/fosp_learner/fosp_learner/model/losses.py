@@ -1,7 +1,7 @@
-"""Targets and losses as pure functions on tensors. Shapes are asserted; nothing here holds state.
+"""Targets and losses as pure functions of tensors, with asserted shapes.
 
 A transition t of a sequence goes from row t to row t+1 under the action executed in between; `reward`, `cost` and
-`terminal` of a transition are those that arrive with row t+1.
+`terminal` of a transition arrive with row t+1.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from torch.nn import functional as F
 
 BINS = 255
 LIMIT = 20.0
-"""Two-hot heads: 255 bins, evenly spaced in symlog space over [-20, 20]."""
+"""Two-hot heads have 255 bins, evenly spaced in symlog space over [-20, 20]."""
 
 
 def symlog(x: Tensor) -> Tensor:
-    """sign(x) * ln(1 + |x|) (DreamerV3, eq. 9)."""
+    """Return sign(x) * ln(1 + |x|) (DreamerV3, eq. 9)."""
     return torch.sign(x) * torch.log1p(x.abs())
 
 
 def symexp(x: Tensor) -> Tensor:
-    """Inverse of symlog."""
+    """Return the inverse of symlog."""
     return torch.sign(x) * torch.expm1(x.abs())
 
 
 def bin_centres(device: torch.device | None = None) -> Tensor:
-    """(255,) centres of the two-hot bins in symlog space."""
+    """Return the centres (255,) of the two-hot bins in symlog space."""
     return torch.linspace(-LIMIT, LIMIT, BINS, device=device)
 
 
 def two_hot(value: Tensor) -> Tensor:
-    """Two-hot encoding of symlog(value): (...) -> (..., 255), the two neighbouring bins weighted by closeness.
+    """Return the two-hot encoding of symlog(value), whose two bins are weighted by closeness: (...) -> (..., 255).
 
     NaN stays NaN.
     """
@@ -47,25 +47,25 @@ def two_hot(value: Tensor) -> Tensor:
 
 
 def two_hot_mean(logits: Tensor) -> Tensor:
-    """Value of a two-hot head: (..., 255) -> (...), symexp of the mean bin."""
+    """Return the value of a two-hot head, the symexp of its mean bin: (..., 255) -> (...)."""
     assert logits.shape[-1] == BINS, logits.shape
     return symexp((torch.softmax(logits.float(), -1) * bin_centres(logits.device)).sum(-1))
 
 
 def two_hot_nll(logits: Tensor, value: Tensor) -> Tensor:
-    """Negative log-likelihood of `value` (...) under a two-hot head (..., 255) -> (...)."""
+    """Return the negative log-likelihood of `value` (...) under a two-hot head (..., 255): (...)."""
     assert logits.shape == (*value.shape, BINS), (logits.shape, value.shape)
     return -(two_hot(value) * torch.log_softmax(logits.float(), -1)).sum(-1)
 
 
 def two_hot_positive(logits: Tensor) -> Tensor:
-    """Probability that the value is above 0: mass of the bins beyond the middle one, (..., 255) -> (...)."""
+    """Return the probability of a value above 0, the mass of the bins beyond the middle one: (..., 255) -> (...)."""
     assert logits.shape[-1] == BINS, logits.shape
     return torch.softmax(logits.float(), -1)[..., BINS // 2 + 1 :].sum(-1)
 
 
 def categorical_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """KL[p || q] in nats, summed over the variables: normalised log-probabilities (..., V, K) -> (...)."""
+    """Return KL[p || q] in nats, summed over the variables: log-probabilities (..., V, K) -> (...)."""
     assert p_logits.shape == q_logits.shape, (p_logits.shape, q_logits.shape)
     return (p_logits.exp() * (p_logits - q_logits)).sum((-2, -1))
 
@@ -73,7 +73,7 @@ def categorical_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 def balanced_kl(
     posterior: Tensor, prior: Tensor, free_nats: float, dynamics_scale: float, representation_scale: float
 ) -> Tensor:
-    """DreamerV3's KL balance, (..., V, K) log-probabilities -> (...).
+    """Return the balanced KL of DreamerV3: log-probabilities (..., V, K) -> (...).
 
     dynamics_scale * max(free, KL[sg(posterior) || prior])
     + representation_scale * max(free, KL[posterior || sg(prior)]).
@@ -86,11 +86,11 @@ def balanced_kl(
 def lambda_return(
     reward: Tensor, continues: Tensor, value_next: Tensor, cut: Tensor, discount: float, lambda_: float
 ) -> Tensor:
-    """Lambda-returns of transitions, all (B, N) -> (B, N).
+    """Return the lambda-returns of transitions, all (B, N) -> (B, N).
 
-    R_t = r_t + g * continues_t * ((1 - lambda) V_{t+1} + lambda R_{t+1}), where `continues` is 0 at a terminal (no
-    value beyond it). Where `cut` is true, row t+1 ends its episode or the sequence: the value stands alone there (a
-    time limit bootstraps, and nothing flows over from the episode that follows).
+    R_t = r_t + g * continues_t * ((1 - lambda) V_{t+1} + lambda R_{t+1}), where `continues` is 0 at a terminal, which
+    has no value beyond it. Where `cut` is true, row t+1 ends its episode or the sequence, and R_{t+1} is V_{t+1}: a
+    time limit bootstraps, and nothing flows over from the episode that follows.
     """
     assert reward.ndim == 2, reward.shape
     assert reward.shape == continues.shape == value_next.shape == cut.shape, (reward.shape, value_next.shape)
@@ -105,7 +105,7 @@ def lambda_return(
 
 
 def reachability_target(violation: Tensor, continues: Tensor, v_h_next: Tensor, discount: float) -> Tensor:
-    """max(1[c > 0], g_h * (1 - terminal) * V_h(s')), all (...) -> (...) in [0, 1].
+    """Return max(1[c > 0], g_h * (1 - terminal) * V_h(s')), all (...) -> (...) in [0, 1].
 
     `violation` is 1[c > 0] of real steps, or its probability in imagination.
     """
@@ -114,10 +114,10 @@ def reachability_target(violation: Tensor, continues: Tensor, v_h_next: Tensor, 
 
 
 def expectile_weight(target: Tensor, value: Tensor, tau: float, upper: bool) -> Tensor:
-    """Weight of each sample so that the weighted mean of `target` is its expectile: (...) -> (...).
+    """Return the weight of each sample that makes the weighted mean of `target` its expectile: (...) -> (...).
 
-    upper: tau on target > value (IQL, eq. 5), so `value` is drawn to high targets; lower: tau on target < value
-    (FISOR).
+    With `upper`, tau weighs target > value and draws `value` to high targets (IQL, eq. 5); without, it weighs
+    target < value (FISOR).
     """
     assert target.shape == value.shape, (target.shape, value.shape)
     favoured = target > value if upper else target < value
@@ -136,7 +136,7 @@ def policy_weight(
     eps: float,
     limit: float,
 ) -> Tensor:
-    """Closed-form weight of an action for regression, all (...) -> (...) in [0, limit].
+    """Return the closed-form weight of an action in regression, all (...) -> (...) in [0, limit].
 
     log w = beta * [(1 - p) * (A_r - multiplier * A_c) - p * eta * A_h] with p = V_h, A_h = Q_h - V_h; w = 0 where the
     state is feasible and the action is not (V_h <= eps < Q_h).
@@ -150,14 +150,17 @@ def policy_weight(
 
 
 def multiplier_update(multiplier: float, penalty: float, violation: float, growth: float = 1e-5) -> tuple[float, float]:
-    """Augmented Lagrangian step: (max(0, multiplier + penalty * violation), min(1, penalty * (1 + growth)))."""
+    """Take a step of the augmented Lagrangian.
+
+    Returns (max(0, multiplier + penalty * violation), min(1, penalty * (1 + growth))).
+    """
     return max(0.0, multiplier + penalty * violation), min(1.0, penalty * (1 + growth))
 
 
 def masked_mean(loss: Tensor, mask: Tensor, number: Tensor | None = None) -> Tensor:
-    """Mean of `loss` over the true entries of `mask` (same shape); 0 when there are none.
+    """Return the mean of `loss` over the true entries of `mask` (same shape), (); 0 when there are none.
 
-    `number` () stands in for how many entries are true, when the mean is one over several processes.
+    `number` () replaces the count of true entries for a mean over several processes.
     """
     assert loss.shape == mask.shape, (loss.shape, mask.shape)
     weight = mask.to(loss.dtype)
@@ -175,6 +178,6 @@ def scaled_means(losses: Mapping[str, Tensor], scales: Mapping[str, float]) -> d
 
 
 def binary_nll(logit: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of a Bernoulli head with soft targets in [0, 1], (...) -> (...)."""
+    """Return the cross-entropy of a Bernoulli head with soft targets in [0, 1]: (...) -> (...)."""
     assert logit.shape == target.shape, (logit.shape, target.shape)
     return F.binary_cross_entropy_with_logits(logit.float(), target, reduction="none")

@@ -1,6 +1,6 @@
-"""Building blocks: convolutional encoder and decoder, perceptrons, recurrent cell. LayerNorm + SiLU throughout.
+"""Building blocks: image encoders and decoder, perceptrons, recurrent cells; LayerNorm and SiLU throughout.
 
-Normalisation runs in float32 also under autocast: the backward pass of bfloat16 LayerNorm is many times slower on CPUs.
+Normalisation runs in float32 under autocast, too, since the backward pass of bfloat16 LayerNorm is slow on CPUs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ChannelNorm(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """`layers` of Linear, LayerNorm, SiLU, then a Linear to `outputs`: (..., inputs) -> (..., outputs)."""
+    """`layers` times Linear, LayerNorm, SiLU, then a Linear to `outputs`: (..., inputs) -> (..., outputs)."""
 
     def __init__(self, inputs: int, units: int, layers: int, outputs: int, zero_output: bool = False) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ScalarHead(nn.Module):
 
 
 class TwoHotHead(nn.Module):
-    """Perceptron to two-hot logits, zero at the start so that the value is 0: (..., inputs) -> (..., 255), float32."""
+    """Perceptron to two-hot logits, at first 0 so that the value is 0: (..., inputs) -> (..., 255), float32."""
 
     def __init__(self, inputs: int, units: int, layers: int) -> None:
         super().__init__()
@@ -84,15 +84,15 @@ class TwoHotHead(nn.Module):
 
 
 PATCH = 4
-"""Pixels along the side of a patch: the first and last stage are linear maps of patches. Convolutions with three
-channels at full resolution take most of the time on a CPU."""
+"""Pixels along the side of a patch. The first and last stage are linear maps of patches, since convolutions with three
+channels at full resolution are slow on CPUs."""
 
 
 class ConvEncoder(nn.Module):
-    """Cameras -> embedding: (N, H, W, channels) in [-0.5, 0.5] -> (N, size).
+    """Encoder of the flattened grid: (N, H, W, channels) in [-0.5, 0.5] -> (N, size).
 
-    4 x 4 patches, then stride-2 convolutions to a 4 x 4 grid, flattened and not pooled: where small things are matters
-    most.
+    4 x 4 patches, then stride-2 convolutions to a 4 x 4 grid, which is flattened and not pooled, since the place of
+    small things matters most.
     """
 
     def __init__(self, channels: int, image_size: int, depth: int, size: int) -> None:
@@ -115,16 +115,16 @@ class ConvEncoder(nn.Module):
 
 
 class KeypointEncoder(nn.Module):
-    """Where things are, and what is there: (N, H, W, channels) in [-0.5, 0.5] -> (N, keypoints * (3 + values)).
+    """Encoder of keypoints: (N, H, W, channels) in [-0.5, 0.5] -> (N, keypoints * (3 + values)).
 
-    Each of the feature maps on a grid of 4 x 4 patches becomes its expected position (a soft arg-max; Levine et al.
-    2016), its soft maximum, and `values` further features averaged around that position. Few numbers that move with
-    the things in the image generalise from far fewer scenes than a flattened grid, which learns scenes by heart.
+    Each feature map on a grid of 4 x 4 patches becomes its expected position (a soft arg-max; Levine et al. 2016), its
+    soft maximum, and `values` features averaged around that position. A few numbers that move with the things in the
+    image generalise from fewer scenes than a flattened grid, which learns scenes by heart.
     """
 
     SHARPNESS = 3.0
     closed_form = True
-    """Differentiate the softmax by formula, not by autograd."""
+    """True differentiates the softmax by formula, False by autograd."""
 
     def __init__(self, channels: int, image_size: int, depth: int, keypoints: int, values: int) -> None:
         super().__init__()
@@ -144,12 +144,12 @@ class KeypointEncoder(nn.Module):
         line = torch.linspace(-1, 1, side)
         self.places: Tensor
         self.register_buffer("places", torch.stack([line.repeat(side), line.repeat_interleave(side)], -1))
-        """(cells, 2): across and down."""
+        """(cells, 2): position of each cell across and down, in [-1, 1]."""
 
     def forward(self, image: Tensor) -> Tensor:
         grid = patched(image, self.patch, self.patch_norm).permute(0, 3, 1, 2)
         cells = self.layers(grid).flatten(2)
-        # (K, width) times (N, width, cells): the cells come out side by side, which is what a softmax over them wants.
+        # (K, width) times (N, width, cells) puts the cells side by side for the softmax over them.
         logits = torch.matmul(self.SHARPNESS * self.maps.weight, cells).float()
         values = self.values(cells.transpose(1, 2)).float()
         values = torch.cat([self.places.expand(len(values), -1, -1), values], -1)
@@ -157,14 +157,14 @@ class KeypointEncoder(nn.Module):
             pooled, peak = _AttentionPool.apply(logits, values)  # type: ignore[no-untyped-call]
         else:
             pooled, peak, _ = attention_pool(logits, values)
-        height = (peak - math.log(logits.shape[-1])) / self.SHARPNESS + self.maps.bias  # which moves no softmax
+        height = (peak - math.log(logits.shape[-1])) / self.SHARPNESS + self.maps.bias  # the bias moves no softmax
         return torch.cat(
             [pooled[..., :2].flatten(1), torch.tanh(0.25 * height), torch.tanh(pooled[..., 2:]).flatten(1)], -1
         )
 
 
 def attention_pool(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax-weighted mean of values over cells for each map, log-sum-exp of each map, and the softmax.
+    """Return the softmax-weighted mean of values over cells for each map, the log-sum-exp of each map, and the softmax.
 
     (N, K, cells) and (N, cells, C) -> (N, K, C), (N, K), (N, K, cells).
     """
@@ -173,10 +173,10 @@ def attention_pool(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 class _AttentionPool(torch.autograd.Function):
-    """`attention_pool` with its derivative in closed form: autograd's goes over the maps, which are the largest tensors
-    of the encoder, eight times.
+    """`attention_pool` with its derivative in closed form.
 
-    With w = softmax(l): d E[v] / d l_j = w_j (v_j - E[v]) and d logsumexp(l) / d l_j = w_j.
+    Autograd would pass eight times over the maps, which are the largest tensors of the encoder. With w = softmax(l),
+    d E[v] / d l_j = w_j (v_j - E[v]) and d logsumexp(l) / d l_j = w_j.
     """
 
     @staticmethod
@@ -196,7 +196,7 @@ class _AttentionPool(torch.autograd.Function):
 
 
 class ConvDecoder(nn.Module):
-    """Latent feature -> image mean as `patches`: (N, feature) -> (N, H / 4, W / 4, 16 * channels) float32."""
+    """Decoder of the state to the mean image as `patches`: (N, feature) -> (N, H / 4, W / 4, 16 * channels) float32."""
 
     def __init__(self, feature: int, channels: int, image_size: int, depth: int) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class ConvDecoder(nn.Module):
 
 
 def stage_channels(image_size: int, depth: int) -> list[int]:
-    """Channels from the patches to the 4 x 4 grid; ValueError for a side that is no power of two >= 32."""
+    """Return the channels from the patches to the 4 x 4 grid; ValueError unless the side is a power of two >= 32."""
     stages = image_size.bit_length() - 5
     if stages < 1 or image_size != 16 * 2**stages:
         raise ValueError(f"observation must be square with a side of 32, 64, 128 ..., got {image_size}")
@@ -226,32 +226,32 @@ def stage_channels(image_size: int, depth: int) -> list[int]:
 
 
 def patched(image: Tensor, project: nn.Linear, norm: Norm) -> Tensor:
-    """First stage of an encoder: (N, H, W, channels) -> (N, H / 4, W / 4, width)."""
+    """Apply the first stage of an encoder: (N, H, W, channels) -> (N, H / 4, W / 4, width)."""
     projected = project(patches(image))
     return F.silu(norm(projected).to(projected.dtype))
 
 
 def patches(image: Tensor) -> Tensor:
-    """(N, H, W, channels) -> (N, H / 4, W / 4, 16 * channels)."""
+    """Cut images into patches: (N, H, W, channels) -> (N, H / 4, W / 4, 16 * channels)."""
     number, height, width, channels = image.shape
     grid = image.reshape(number, height // PATCH, PATCH, width // PATCH, PATCH, channels)
     return grid.permute(0, 1, 3, 2, 4, 5).reshape(number, height // PATCH, width // PATCH, -1)
 
 
 def unpatched(grid: Tensor) -> Tensor:
-    """Inverse of `patches`."""
+    """Return the inverse of `patches`."""
     number, rows, columns, size = grid.shape
     image = grid.reshape(number, rows, columns, PATCH, PATCH, size // PATCH**2).permute(0, 1, 3, 2, 4, 5)
     return image.reshape(number, rows * PATCH, columns * PATCH, -1)
 
 
 def scaled_gradient(x: Tensor, scale: float) -> Tensor:
-    """`x` whose gradient is multiplied by `scale`, stopped at 0."""
+    """Return `x` with its gradient multiplied by `scale`; 0 stops the gradient."""
     return x.detach() if scale == 0 else scale * x + (1 - scale) * x.detach()
 
 
 class ImageMemory(nn.Module):
-    """m_t = GRU(m_{t-1}, e_t), 0 before the first image of an episode."""
+    """Memory of image embeddings, m_t = GRU(m_{t-1}, e_t), which is 0 before the first image of an episode."""
 
     def __init__(self, embed: int, units: int) -> None:
         super().__init__()
@@ -260,12 +260,12 @@ class ImageMemory(nn.Module):
         self.cell = RecurrentCell(units, units)
 
     def step(self, embed: Tensor, memory: Tensor) -> Tensor:
-        """(B, E), (B, M) -> (B, M)."""
+        """Return the next memory: (B, E), (B, M) -> (B, M)."""
         result: Tensor = self.cell(self.input(embed), memory)
         return result
 
     def forward(self, embed: Tensor, is_first: Tensor) -> Tensor:
-        """Over sequences: (B, T, E), (B, T) -> (B, T, M) float32."""
+        """Return the memory over sequences: (B, T, E), (B, T) -> (B, T, M) float32."""
         inputs, keep = self.input(embed), 1 - is_first.float()
         memory = inputs.new_zeros(len(embed), self.units)
         memories = []
@@ -276,7 +276,7 @@ class ImageMemory(nn.Module):
 
 
 class RecurrentCell(nn.Module):
-    """GRU with layer normalisation (DreamerV3): input (B, inputs), state (B, units) -> state (B, units)."""
+    """GRU with layer normalisation (DreamerV3): input (B, inputs) and state (B, units) -> state (B, units)."""
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__()

@@ -1,6 +1,9 @@
-"""Recurrent state-space model (DreamerV3): images and executed actions -> latent state, and back.
+"""Recurrent state-space model (DreamerV3): from images and executed actions to latents, and back.
 
-    h_t = GRU(h_{t-1}, z_{t-1}, a_{t-1})    posterior z_t ~ q(h_t, enc(o_t))    prior z_t ~ p(h_t)
+    e_t = enc(o_t)    h_t = GRU(h_{t-1}, z_{t-1}, a_{t-1})    posterior z_t ~ q(h_t, e_t)    prior z_t ~ p(h_t)
+
+h is the recurrent state, e the image embedding, z (`stoch`) the flattened one-hot categorical state, and m the memory
+of earlier embeddings. A latent outside of this package is `deter`, the concatenation (m, h, e), and `stoch`.
 
 Row t of a sequence holds image t and the action executed on the way to it (`action_prev`), 0 on a first row.
 """
@@ -36,34 +39,34 @@ from fosp_learner.model.networks import (
 
 @dataclass(frozen=True)
 class Latents:
-    """Filtered states of a batch."""
+    """Filtered latents of a batch."""
 
-    deter: Tensor
-    """(B, T, D) float32."""
+    recurrent: Tensor
+    """(B, T, H) float32, the recurrent state h."""
     stoch: Tensor
-    """(B, T, S) float32, flattened one-hot, with straight-through gradients."""
+    """(B, T, S) float32, the flattened one-hot z, with straight-through gradients."""
     posterior: Tensor
     """(B, T, V, K) log-probabilities."""
     prior: Tensor
     """(B, T, V, K) log-probabilities."""
     embed: Tensor
-    """(B, T, E) image embedding."""
+    """(B, T, E) float32, the image embedding e."""
     memory: Tensor
-    """(B, T, M) of the image embeddings until then."""
+    """(B, T, M) float32, the memory m of the image embeddings so far."""
 
     @property
     def state(self) -> Tensor:
-        """(h, z): (B, T, D + S). What the model predicts, and decodes from."""
-        return torch.cat([self.deter, self.stoch], -1)
+        """(h, z), (B, T, H + S): the state that the model predicts and decodes from."""
+        return torch.cat([self.recurrent, self.stoch], -1)
 
     @property
     def feature(self) -> Tensor:
-        """(m, h, e, z): (B, T, M + D + E + S). What critics and actors see."""
-        return torch.cat([self.memory, self.deter, self.embed, self.stoch], -1)
+        """(m, h, e, z), (B, T, M + H + E + S): the input of critics and actors, F in all."""
+        return torch.cat([self.memory, self.recurrent, self.embed, self.stoch], -1)
 
 
 class RecurrentStateSpaceModel(nn.Module):
-    """Latent dynamics. Embedding and action projections and the prior are computed outside of the time loop."""
+    """Latent dynamics. The projections of embeddings and actions and the prior stay outside of the time loop."""
 
     def __init__(self, net: NetworkConfig, action: int, unimix: float) -> None:
         super().__init__()
@@ -71,55 +74,55 @@ class RecurrentStateSpaceModel(nn.Module):
         self.from_stoch = nn.Linear(net.stoch, net.units, bias=False)
         self.from_action = nn.Linear(action, net.units, bias=False)
         self.input_norm = Norm(net.units)
-        self.cell = RecurrentCell(net.units, net.deter)
-        self.from_deter = nn.Linear(net.deter, net.units, bias=False)
+        self.cell = RecurrentCell(net.units, net.recurrent)
+        self.from_deter = nn.Linear(net.recurrent, net.units, bias=False)
         self.from_embed = nn.Linear(net.embed, net.units, bias=False)
         self.posterior_norm = Norm(net.units)
         self.posterior_logits = nn.Linear(net.units, net.stoch)
-        self.prior_net = Perceptron(net.deter, net.units, 1, net.stoch)
-        self.initial = nn.Parameter(torch.zeros(net.deter))
+        self.prior_net = Perceptron(net.recurrent, net.units, 1, net.stoch)
+        self.initial = nn.Parameter(torch.zeros(net.recurrent))
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
-        """Flat logits (..., S) -> log-probabilities (..., V, K) with the uniform share mixed in."""
+        """Convert flat logits (..., S) to log-probabilities (..., V, K) with the uniform share mixed in."""
         logits = logits.float().reshape(*logits.shape[:-1], self.variables, self.classes)
         probabilities = torch.softmax(logits, -1)
         return torch.log((1 - self.unimix) * probabilities + self.unimix / self.classes)
 
     def sample(self, log_probabilities: Tensor, noise: Tensor) -> Tensor:
-        """Straight-through one-hot by inverse CDF: (..., V, K) and uniform noise (..., V, 1) -> flat (..., S)."""
+        """Draw a straight-through one-hot by inverse CDF: (..., V, K), uniform noise (..., V, 1) -> flat (..., S)."""
         probabilities = log_probabilities.exp()
         index = (probabilities.detach().cumsum(-1) < noise).sum(-1).clamp_max(self.classes - 1)
         one_hot = F.one_hot(index, self.classes).to(probabilities.dtype)
         return (one_hot + probabilities - probabilities.detach()).flatten(-2)
 
     def mode(self, log_probabilities: Tensor) -> Tensor:
-        """One-hot of the most likely classes: (..., V, K) -> flat (..., S)."""
+        """Return the one-hot of the most likely classes: (..., V, K) -> flat (..., S)."""
         return F.one_hot(log_probabilities.argmax(-1), self.classes).float().flatten(-2)
 
-    def prior(self, deter: Tensor) -> Tensor:
-        """(..., D) -> log-probabilities (..., V, K)."""
-        return self.log_probabilities(self.prior_net(deter))
+    def prior(self, recurrent: Tensor) -> Tensor:
+        """Return the log-probabilities of z given h alone: (..., H) -> (..., V, K)."""
+        return self.log_probabilities(self.prior_net(recurrent))
 
     def initial_state(self) -> tuple[Tensor, Tensor]:
-        """Learned first state: deter (D,) and stoch (S,), the mode of its prior."""
-        deter = torch.tanh(self.initial)
-        return deter, self.mode(self.prior(deter.detach()))
+        """Return the learned first state: h (H,) and z (S,), the mode of its prior."""
+        recurrent = torch.tanh(self.initial)
+        return recurrent, self.mode(self.prior(recurrent.detach()))
 
-    def advance(self, deter: Tensor, stoch: Tensor, action_projection: Tensor) -> Tensor:
-        """h_t from the state before and the projected action (B, units)."""
+    def advance(self, recurrent: Tensor, stoch: Tensor, action_projection: Tensor) -> Tensor:
+        """Return h_t (B, H) from the state before and the projected action (B, units)."""
         x = F.silu(self.input_norm(self.from_stoch(stoch) + action_projection))
-        result: Tensor = self.cell(x, deter)
+        result: Tensor = self.cell(x, recurrent)
         return result
 
-    def posterior(self, deter: Tensor, embed_projection: Tensor) -> Tensor:
-        """Log-probabilities (B, V, K) from h_t (B, D) and the projected embedding (B, units)."""
-        x = F.silu(self.posterior_norm(self.from_deter(deter) + embed_projection))
+    def posterior(self, recurrent: Tensor, embed_projection: Tensor) -> Tensor:
+        """Return the log-probabilities (B, V, K) of z_t from h_t (B, H) and the projected embedding (B, units)."""
+        x = F.silu(self.posterior_norm(self.from_deter(recurrent) + embed_projection))
         return self.log_probabilities(self.posterior_logits(x))
 
     def observe(self, embed: Tensor, action_prev: Tensor, is_first: Tensor, sample: bool = True) -> Latents:
         """Filter sequences: embed (B, T, E), action_prev (B, T, A), is_first (B, T) -> Latents.
 
-        With `sample` false the state is the mode of the posterior, as at run time.
+        Without `sample` z is the mode of the posterior, as at run time.
         """
         batch, length = is_first.shape
         first = is_first.float()
@@ -127,43 +130,45 @@ class RecurrentStateSpaceModel(nn.Module):
         action_projection = self.from_action(action_prev * (1 - first).unsqueeze(-1)).float()
         # Drawn only where needed: filtering must not disturb the generator of a run that can be resumed.
         noise = distributed.uniform(batch, length, self.variables, 1, device=embed.device) if sample else None
-        deter0, stoch0 = self.initial_state()
-        deter = deter0.expand(batch, -1)
+        recurrent0, stoch0 = self.initial_state()
+        recurrent = recurrent0.expand(batch, -1)
         stoch = stoch0.expand(batch, -1)
-        deters, stochs, posteriors = [], [], []
+        recurrents, stochs, posteriors = [], [], []
         resets = is_first.any(0).tolist()
         for t in range(length):
             if resets[t]:
                 mask = first[:, t : t + 1]
-                deter = deter + mask * (deter0 - deter)
+                recurrent = recurrent + mask * (recurrent0 - recurrent)
                 stoch = stoch + mask * (stoch0 - stoch)
-            deter = self.advance(deter, stoch, action_projection[:, t])
-            posterior = self.posterior(deter, embed_projection[:, t])
+            recurrent = self.advance(recurrent, stoch, action_projection[:, t])
+            posterior = self.posterior(recurrent, embed_projection[:, t])
             stoch = self.mode(posterior) if noise is None else self.sample(posterior, noise[:, t])
-            deters.append(deter)
+            recurrents.append(recurrent)
             stochs.append(stoch)
             posteriors.append(posterior)
-        stacked, seen = torch.stack(deters, 1), embed.float()
+        stacked, seen = torch.stack(recurrents, 1), embed.float()
         posteriors_, nothing = torch.stack(posteriors, 1), seen[..., :0]
         return Latents(stacked, torch.stack(stochs, 1), posteriors_, self.prior(stacked), seen, nothing)
 
-    def imagine_step(self, deter: Tensor, stoch: Tensor, action: Tensor, sample: bool = True) -> tuple[Tensor, Tensor]:
-        """Next state under the prior, or its mode: (B, D), (B, S), (B, A) -> (B, D), (B, S)."""
-        deter = self.advance(deter, stoch, self.from_action(action))
+    def imagine_step(
+        self, recurrent: Tensor, stoch: Tensor, action: Tensor, sample: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Return the next state, z drawn from the prior or its mode: (B, H), (B, S), (B, A) -> (B, H), (B, S)."""
+        recurrent = self.advance(recurrent, stoch, self.from_action(action))
         if not sample:
-            return deter, self.mode(self.prior(deter))
-        noise = distributed.uniform(*deter.shape[:-1], self.variables, 1, device=deter.device)
-        return deter, self.sample(self.prior(deter), noise)
+            return recurrent, self.mode(self.prior(recurrent))
+        noise = distributed.uniform(*recurrent.shape[:-1], self.variables, 1, device=recurrent.device)
+        return recurrent, self.sample(self.prior(recurrent), noise)
 
 
 def drawn_rows(batch: int, length: int, share: float) -> Tensor:
-    """Indices (n,) into batch * length rows: of each sequence about `share` of its rows, at least one, at random."""
+    """Draw about `share` of the rows of each sequence, at least one; return indices (n,) into batch * length rows."""
     drawn = distributed.uniform(batch, length).argsort(1)[:, : max(1, round(share * length))]
     return (drawn + length * torch.arange(batch).unsqueeze(1)).flatten()
 
 
 class WorldModel(nn.Module):
-    """RSSM with image encoder and decoder and heads for reward, cost and continuation."""
+    """The RSSM with image encoder and decoder, and heads for reward, cost and continuation."""
 
     def __init__(
         self, net: NetworkConfig, config: WorldModelConfig, observation: tuple[int, int, int, int], action: int
@@ -179,7 +184,7 @@ class WorldModel(nn.Module):
             else ConvEncoder(cameras * colours, height, net.cnn_depth, net.embed)
         )
         self.decoder = ConvDecoder(net.state, cameras * colours, height, net.cnn_depth)
-        self.deter, self.carried = net.deter, net.carried
+        self.recurrent, self.carried = net.recurrent, net.carried
         self.rssm = RecurrentStateSpaceModel(net, action, config.unimix)
         self.imagined_embed = Perceptron(net.state, net.units, 1, net.embed)
         self.memory = ImageMemory(net.embed, net.memory) if net.memory else None
@@ -191,25 +196,25 @@ class WorldModel(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def pixels(self, images: Tensor) -> Tensor:
-        """uint8 (..., cameras, H, W, 3) -> float (N, H, W, 3 * cameras) in [-0.5, 0.5], the cameras side by side."""
+        """Convert uint8 (..., cameras, H, W, 3) to float (N, H, W, 3 * cameras) in [-0.5, 0.5]."""
         cameras, height, width, colours = images.shape[-4:]
         flat = images.reshape(-1, cameras, height, width, colours)
         flat = flat.permute(0, 2, 3, 1, 4).reshape(-1, height, width, cameras * colours)
         return flat.float() / 255.0 - 0.5
 
     def varied(self, pixels: Tensor, groups: int, generator: torch.Generator | None = None) -> Tensor:
-        """`pixels` (N, H, W, channels) in random other colours, the same for each of `groups` equal runs of images."""
+        """Return `pixels` (N, H, W, channels) in random colours, the same in each of `groups` equal runs of images."""
         config = self.config
         shifts = config.hue_shift, config.saturation_shift, config.brightness_shift
         return recoloured(pixels, groups, *shifts, generator) if any(shifts) else pixels
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(N, H, W, channels) -> (N, E)."""
+        """Return the image embeddings: (N, H, W, channels) -> (N, E)."""
         result: Tensor = self.encoder(pixels)
         return result
 
     def observe(self, images: Tensor, action_prev: Tensor, is_first: Tensor, sample: bool = True) -> Latents:
-        """Filter sequences of images (B, T, cameras, H, W, 3) uint8."""
+        """Filter sequences of images (B, T, cameras, H, W, 3) uint8; see `RecurrentStateSpaceModel.observe`."""
         embed = self.embed(self.pixels(images)).reshape(*is_first.shape, -1)
         return self.filtered(embed, action_prev, is_first, sample)
 
@@ -219,27 +224,27 @@ class WorldModel(nn.Module):
         return replace(latents, memory=self.remembered(latents.embed, is_first))
 
     def remembered(self, embed: Tensor, is_first: Tensor) -> Tensor:
-        """(B, T, E), (B, T) -> (B, T, M); M is 0 without a memory."""
+        """Return the memory of the image embeddings so far: (B, T, E), (B, T) -> (B, T, M); M is 0 without a memory."""
         if self.memory is None:
             return embed[..., :0].float()
         memory: Tensor = self.memory(embed, is_first)
         return memory
 
     def imagine_step(
-        self, deter: Tensor, stoch: Tensor, memory: Tensor, action: Tensor, sample: bool = True
+        self, recurrent: Tensor, stoch: Tensor, memory: Tensor, action: Tensor, sample: bool = True
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Next h (B, D), z (B, S), m (B, M) under the prior, and the feature (B, F) that is expected there.
+        """Return the next h (B, H), z (B, S) and m (B, M) under the prior, and the feature (B, F) expected there.
 
-        With `sample` false z is the mode of the prior: the most probable way on.
+        Without `sample` z is the mode of the prior, which is the most probable course.
         """
-        deter, stoch = self.rssm.imagine_step(deter, stoch, action, sample)
-        embed = self.imagined_embed(torch.cat([deter.float(), stoch], -1)).float()
+        recurrent, stoch = self.rssm.imagine_step(recurrent, stoch, action, sample)
+        embed = self.imagined_embed(torch.cat([recurrent.float(), stoch], -1)).float()
         if self.memory is not None:
             memory = self.memory.step(embed, memory).float()
-        return deter, stoch, memory, torch.cat([memory, deter.float(), embed, stoch], -1)
+        return recurrent, stoch, memory, torch.cat([memory, recurrent.float(), embed, stoch], -1)
 
     def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Latents]:
-        """Named losses, each () and already weighted, and the latents they were computed on."""
+        """Return the named losses, each () and scaled, and the latents that they were computed on."""
         config, shape = self.config, batch.is_first.shape
         pixels = self.pixels(batch.images)
         embed = self.embed(self.varied(pixels, shape[0])).reshape(*shape, -1)
@@ -265,7 +270,10 @@ class WorldModel(nn.Module):
         return scaled_means(losses, config.loss_scales), latents
 
     def reconstruction_error(self, feature: Tensor, pixels: Tensor) -> Tensor:
-        """Squared pixel error summed per image, with the foreground weighted up: (N, F), (N, H, W, C) -> (N,)."""
+        """Return the squared pixel error summed per image, with the foreground weighted up.
+
+        `feature` (N, H + S), `pixels` (N, H, W, channels) -> (N,).
+        """
         error = (self.decoder(feature) - patches(pixels)).square()
         if self.config.foreground_scale > 0:
             foreground = (pixels - self.mean_image).abs().amax(-1, keepdim=True).expand_as(pixels)
@@ -273,11 +281,11 @@ class WorldModel(nn.Module):
         return error.sum((1, 2, 3))
 
     def reconstruct(self, feature: Tensor) -> Tensor:
-        """(N, F) -> (N, H, W, 3 * cameras), pixels in about [-0.5, 0.5]."""
+        """Return the decoded images: (N, H + S) -> (N, H, W, 3 * cameras) in about [-0.5, 0.5]."""
         return unpatched(self.decoder(feature))
 
     def surprise(self, latents: Latents) -> Tensor:
-        """KL[posterior || prior] per row, nats: (B, T)."""
+        """Return KL[posterior || prior] of each row in nats: (B, T)."""
         return categorical_kl(latents.posterior, latents.prior)
 
     @torch.no_grad()
@@ -290,38 +298,37 @@ class WorldModel(nn.Module):
         is_first: Tensor,
         initial: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One run-time step, as encoder.onnx does it, from the state before and the action executed since.
+        """Filter one step as encoder.onnx does, from the latent before and the action executed since.
 
-        `deter` (B, M + D + E): memory, h, and the image embedding, which is only passed on to critics and actors.
-
-        `images` (B, cameras, H, W, 3) uint8; `is_first` (B,) float: where it is 1 the state before is `initial` (by
-        default the learned one).
-        Returns (m, h, e) (B, M + D + E), stoch (B, S) (mode of the posterior) and KL[posterior || prior] (B,) in nats.
+        `images` (B, cameras, H, W, 3) uint8; `deter` (B, D), the deterministic part of the latent, (m, h, e)
+        concatenated; `stoch` (B, S), the flattened one-hot z; `action` (B, A); `is_first` (B,) float. Where `is_first`
+        is 1 the state before is `initial`, h and z, by default the learned one.
+        Returns deter (B, D), stoch (B, S) (the mode of the posterior) and KL[posterior || prior] (B,) in nats.
         """
         rssm = self.rssm
-        deter0, stoch0 = initial or rssm.initial_state()
+        recurrent0, stoch0 = initial or rssm.initial_state()
         first = is_first.unsqueeze(-1)
         size = 0 if self.memory is None else self.memory.units
-        memory, deter = deter[:, :size] * (1 - first), deter[:, size : size + self.deter]
-        deter, stoch = deter + first * (deter0 - deter), stoch + first * (stoch0 - stoch)
+        memory, recurrent = deter[:, :size] * (1 - first), deter[:, size : size + self.recurrent]
+        recurrent, stoch = recurrent + first * (recurrent0 - recurrent), stoch + first * (stoch0 - stoch)
         action = action * (1 - is_first).unsqueeze(-1)
-        deter = rssm.advance(deter, stoch, rssm.from_action(action))
+        recurrent = rssm.advance(recurrent, stoch, rssm.from_action(action))
         embed = self.embed(self.pixels(images))
-        posterior = rssm.posterior(deter, rssm.from_embed(embed))
-        surprise = categorical_kl(posterior, rssm.prior(deter))
+        posterior = rssm.posterior(recurrent, rssm.from_embed(embed))
+        surprise = categorical_kl(posterior, rssm.prior(recurrent))
         if self.memory is not None:
             memory = self.memory.step(embed, memory)
-        return torch.cat([memory, deter, embed], -1), rssm.mode(posterior), surprise
+        return torch.cat([memory, recurrent, embed], -1), rssm.mode(posterior), surprise
 
 
 _GREY = torch.full((3, 3), 1 / 3)
-"""Projection onto the grey axis, which a turn of the hue leaves alone."""
+"""Projection onto the grey axis, which a turn of the hue leaves unchanged."""
 _TURN = math.sqrt(1 / 3) * torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-"""Generator of turns around the grey axis (Rodrigues)."""
+"""Generator of turns about the grey axis (Rodrigues' formula)."""
 
 
 def colour_matrices(hue: Tensor, saturation: Tensor, brightness: Tensor) -> Tensor:
-    """(N,) turn of the hue in rad, factors of saturation and brightness -> (N, 3, 3), to be applied to (r, g, b)."""
+    """Return matrices (N, 3, 3) on (r, g, b) for turns of the hue in rad and factors of saturation and brightness."""
     assert hue.shape == saturation.shape == brightness.shape, (hue.shape, saturation.shape, brightness.shape)
     hue, saturation, brightness = (x[:, None, None] for x in (hue, saturation, brightness))
     grey, turn = _GREY.to(hue.device), _TURN.to(hue.device)
@@ -337,10 +344,11 @@ def recoloured(
     brightness: float,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Pixels (N, H, W, 3 * cameras) in [-0.5, 0.5] with another hue, saturation and brightness, the same for each of
-    `groups` equal runs of images, drawn evenly from +-hue_degrees, 1 +- saturation and 1 +- brightness.
+    """Return pixels (N, H, W, 3 * cameras) in [-0.5, 0.5] with another hue, saturation and brightness.
 
-    Draws from `generator`, on the CPU; by default torch's global one, for the rows of this process.
+    The change is the same in each of `groups` equal runs of images, and drawn evenly from +-hue_degrees,
+    1 +- saturation and 1 +- brightness, by `generator` on the CPU or else by torch's global one, for the rows of this
+    process. It makes what is learned hold in other light.
     """
     count, height, width, channels = pixels.shape
     assert (count % groups, channels % 3) == (0, 0), (pixels.shape, groups)

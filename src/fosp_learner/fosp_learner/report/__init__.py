@@ -1,1 +1,1 @@
-"""What a training run leaves to look at: figures as PNG, and one HTML page that holds them all."""
+"""Report of a training run: figures as PNG, and one HTML page that holds them all."""

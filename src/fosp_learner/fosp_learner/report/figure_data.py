@@ -19,12 +19,12 @@ from fosp_learner.training.filtering import FilteredEpisode
 
 Floats = NDArray[np.float64]
 CONTEXT = 5
-"""Frames that are seen."""
+"""Frames that the model sees before it predicts."""
 _GROUP = 256
 
 
 def read_losses(path: Path) -> dict[str, tuple[Floats, Floats]]:
-    """Figure -> steps and values of a losses.csv; UserError when it is missing or damaged."""
+    """Return steps and values of each figure of a losses.csv; UserError when it is missing or damaged."""
     series: dict[str, list[tuple[float, float]]] = {}
     try:
         with path.open(newline="") as stream:
@@ -39,11 +39,11 @@ def read_losses(path: Path) -> dict[str, tuple[Floats, Floats]]:
 
 @dataclass(frozen=True)
 class CalibrationCurve:
-    """What every threshold would have meant on the validation episodes, (n,) each."""
+    """Outcome of each threshold on the validation episodes, (n,) each."""
 
     eps: Floats
     miss_rate: Floats
-    """Mean over violating episodes of the share of steps before a violation that pass; NaN without such episodes."""
+    """Share of steps before a violation that pass, averaged over violating episodes; NaN without such episodes."""
     bound: Floats
     """Finite-sample bound on the miss rate of a new episode."""
     false_veto_rate: Floats
@@ -51,7 +51,7 @@ class CalibrationCurve:
 
 
 def calibration_curve(episodes: Sequence[EpisodeValues], horizon: int, points: int = 201) -> CalibrationCurve:
-    """Rates over thresholds that lie dense where the scores do."""
+    """Return the rates over thresholds that lie as dense as the scores."""
     before = [e.q_h[precedes_violation(e.cost, horizon)] for e in episodes if e.violates]
     safe = [e.q_h for e in episodes if not e.violates]
     every = np.concatenate([*before, *safe]).astype(np.float64)
@@ -65,18 +65,19 @@ def calibration_curve(episodes: Sequence[EpisodeValues], horizon: int, points: i
 
 @dataclass(frozen=True)
 class Reliability:
-    """Predictions in bins against what came of them, (n,) each; empty bins are left out."""
+    """Predictions in bins against the outcomes, (n,) each, without the empty bins."""
 
     predicted: Floats
-    """Mean of the bin."""
+    """Mean prediction of the bin."""
     observed: Floats
+    """Mean outcome of the bin."""
     error: Floats
-    """Standard error of `observed`, over the steps of the bin as if they were independent: a lower bound."""
+    """Standard error of `observed` as if the steps of the bin were independent, which is a lower bound."""
     count: Floats
 
 
 def reliability(predicted: Floats, observed: Floats, edges: Floats) -> Reliability:
-    """Compare (n,) with (n,) in the bins between `edges`, the last one closed."""
+    """Compare predictions (n,) with outcomes (n,) in the bins between `edges`, the last one closed."""
     index = np.clip(np.searchsorted(edges, predicted, "right") - 1, 0, len(edges) - 2)
     kept = [i for i in range(len(edges) - 1) if (index == i).any()]
     parts = [(predicted[index == i], observed[index == i]) for i in kept]
@@ -89,7 +90,7 @@ def reliability(predicted: Floats, observed: Floats, edges: Floats) -> Reliabili
 
 
 def realised_reach(cost: NDArray[np.float32], discount: float) -> Floats:
-    """What Q_h stands for, as it came: discount^k, k steps before the next violation, 0 without one: (N,) -> (N,)."""
+    """Return the outcome that Q_h predicts, discount^k with k steps to the next violation, else 0: (N,) -> (N,)."""
     result = np.zeros(len(cost), np.float64)
     following = 0.0
     for t in reversed(range(len(cost))):
@@ -100,31 +101,32 @@ def realised_reach(cost: NDArray[np.float32], discount: float) -> Floats:
 
 @dataclass(frozen=True)
 class Prediction:
-    """H frames ahead; pixels in [0, 1]."""
+    """Open-loop prediction of H frames, after CONTEXT seen ones, from the actions alone; pixels in [0, 1]."""
 
     episode: str
     truth: NDArray[np.float32]
-    """(H, rows, columns, 3) of the first camera."""
+    """(H, rows, columns, 3) recorded frames of the first camera."""
     predicted: NDArray[np.float32]
+    """(H, rows, columns, 3) predicted frames of the first camera."""
     rmse: NDArray[np.float32]
-    """(H,) of all cameras, of 255."""
+    """(H,) error over all cameras, of 255."""
     rmse_still: NDArray[np.float32]
-    """(H,) of the guess that nothing moves any more, of 255."""
+    """(H,) error of the guess that nothing moves any more, of 255."""
 
 
 @torch.no_grad()
 def predict(model: WorldModel, episode: FilteredEpisode, horizon: int) -> Prediction | None:
-    """Most likely course after CONTEXT frames, up to `horizon` further ones; None for a shorter episode."""
+    """Predict the most likely course after CONTEXT frames, at most `horizon` frames; None for a shorter episode."""
     ahead = min(horizon, episode.index.length - CONTEXT)
     if ahead < 1:
         return None
     rssm, action = model.rssm, episode.batch.action_prev[0]
-    deter, stoch = episode.latents.deter[CONTEXT - 1 : CONTEXT], episode.latents.stoch[CONTEXT - 1 : CONTEXT]
+    recurrent, stoch = episode.latents.recurrent[CONTEXT - 1 : CONTEXT], episode.latents.stoch[CONTEXT - 1 : CONTEXT]
     states = []
     for t in range(CONTEXT, CONTEXT + ahead):
-        deter = rssm.advance(deter, stoch, rssm.from_action(action[t : t + 1]))
-        stoch = rssm.mode(rssm.prior(deter))
-        states.append(torch.cat([deter, stoch], -1))
+        recurrent = rssm.advance(recurrent, stoch, rssm.from_action(action[t : t + 1]))
+        stoch = rssm.mode(rssm.prior(recurrent))
+        states.append(torch.cat([recurrent, stoch], -1))
     predicted = model.reconstruct(torch.cat(states)) + 0.5
     seen = model.pixels(episode.batch.images[:, CONTEXT - 1 : CONTEXT + ahead]) + 0.5
     truth, last = seen[1:], seen[:1]
@@ -138,8 +140,10 @@ def predict(model: WorldModel, episode: FilteredEpisode, horizon: int) -> Predic
 
 
 def mean_error(predictions: Iterable[Prediction], horizon: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Root mean square over the episodes, of 255, `horizon` steps ahead: of the model, and if nothing moved. (H,) each,
-    NaN where no episode is so long."""
+    """Return the root mean square errors over the episodes, of the model and of the guess that nothing moves.
+
+    Both are (horizon,), of 255, and NaN where no episode is so long.
+    """
     squares: list[list[float]] = [[] for _ in range(horizon)]
     still: list[list[float]] = [[] for _ in range(horizon)]
     for prediction in predictions:
@@ -154,26 +158,26 @@ def mean_error(predictions: Iterable[Prediction], horizon: int) -> tuple[NDArray
 
 @dataclass(frozen=True)
 class SceneFrames:
-    """Observations of one still scene with the robot at each place of a grid; m in the frame of the scene."""
+    """Observations of one still scene with the robot at each place of a grid, in m in the frame of the scene."""
 
     images: NDArray[np.uint8]
     """(rows, columns, cameras, H, W, 3)."""
     x: NDArray[np.float64]
-    """(columns,)."""
+    """(columns,) m."""
     y: NDArray[np.float64]
-    """(rows,)."""
+    """(rows,) m."""
     clearance: NDArray[np.float64]
-    """(rows, columns) m from the nearest obstacle, below 0 inside of one."""
+    """(rows, columns) distance from the nearest obstacle in m, below 0 inside of one."""
     start: tuple[float, float]
     goal: tuple[float, float]
     picture: NDArray[np.uint8]
-    """(H, W, 3): what the camera sees at the start."""
+    """(H, W, 3) view of the camera with the robot at the start."""
     caption: str
 
 
 @torch.no_grad()
 def scene_v_h(model: WorldModel, critics: Critics, scene: SceneFrames) -> NDArray[np.float32]:
-    """V_h (rows, columns) of every place, as of the first frame of an episode."""
+    """Return V_h (rows, columns) of every place, as if the frame were the first of an episode."""
     shape = scene.images.shape[:2]
     images = torch.from_numpy(scene.images.reshape(-1, *scene.images.shape[2:]))
     found = []

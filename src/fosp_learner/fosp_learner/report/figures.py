@@ -1,4 +1,4 @@
-"""Figures of the report, each a matplotlib Figure without any global state."""
+"""Figures of the report, each a matplotlib Figure without global state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_EPISODES = 80
 
 
 def training_curves(losses: dict[str, tuple[Floats, Floats]], phases: Sequence[tuple[str, int]]) -> Figure:
-    """Every loss over the steps, smoothed; the phases are marked."""
+    """Draw every loss over the steps, smoothed, with the phases marked."""
     figure = Figure(figsize=(13, 6), layout="constrained")
     axes = figure.subplots(2, 4)
     for panel, (title, names) in zip(axes.flat, _PANELS, strict=True):
@@ -56,7 +56,7 @@ def training_curves(losses: dict[str, tuple[Floats, Floats]], phases: Sequence[t
 
 
 def smoothed(values: Floats, share: float = 0.05) -> Floats:
-    """Running mean over a share of the points, centred, cut at the ends."""
+    """Return the centred running mean over a share of the points, cut off at the ends."""
     reach = max(1, round(share * len(values))) // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
     begin = np.maximum(np.arange(len(values)) - reach, 0)
@@ -66,7 +66,7 @@ def smoothed(values: Floats, share: float = 0.05) -> Floats:
 
 
 def open_loop(predictions: Sequence[Prediction], ours: Floats, still: Floats, period_s: float) -> Figure:
-    """Truth and prediction side by side, and the pixel error over the horizon."""
+    """Draw truth and prediction side by side, and the pixel error over the horizon."""
     columns = 6
     figure = Figure(figsize=(13, 3.2 * len(predictions) + 2.8), layout="constrained")
     grid = figure.add_gridspec(2 * len(predictions) + 1, columns, height_ratios=[1] * 2 * len(predictions) + [1.3])
@@ -93,7 +93,7 @@ def open_loop(predictions: Sequence[Prediction], ours: Floats, still: Floats, pe
 
 
 def scene_map(scene: SceneFrames, v_h: NDArray[np.float32], eps: float) -> Figure:
-    """V_h over the places of a scene, beside what the camera sees."""
+    """Draw V_h over the places of a scene, beside the view of the camera."""
     wide = 4.6 * float(np.ptp(scene.x) / np.ptp(scene.y)) + 1.4
     figure = Figure(figsize=(4.6 + wide, 5), layout="constrained")
     picture, panel = figure.subplots(1, 2, width_ratios=[4.6, wide])
@@ -119,7 +119,7 @@ def _contour(panel: Axes, scene: SceneFrames, values: NDArray[Any], level: float
 
 
 def episode_map(episodes: Sequence[EpisodeValues], period_s: float) -> Figure:
-    """V_h along held-out episodes, those that violate first, with the violations marked."""
+    """Draw V_h along held-out episodes, first those that violate, with the violations marked."""
     ordered = sorted(episodes, key=lambda e: (not e.violates, _first_violation(e), len(e.v_h)))
     half = _MOST_EPISODES // 2
     violating = [e for e in ordered if e.violates][:half]
@@ -146,7 +146,7 @@ def episode_map(episodes: Sequence[EpisodeValues], period_s: float) -> Figure:
 
 
 def calibration_curves(curve: CalibrationCurve, calibration: Calibration) -> Figure:
-    """Missed violations and false vetoes over the threshold, with the one that was chosen."""
+    """Draw missed violations and false vetoes over the threshold, with the chosen one."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     panel = figure.subplots()
     _plain(panel, "What a threshold on Q_h means on held-out episodes")
@@ -168,7 +168,7 @@ def calibration_curves(curve: CalibrationCurve, calibration: Calibration) -> Fig
 
 
 def reliability_diagrams(reach: Reliability, returned: Reliability) -> Figure:
-    """Predictions in bins against what came: Q_h and Q_r."""
+    """Draw predictions in bins against outcomes, for Q_h and Q_r."""
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for panel, bins, title in (
@@ -189,7 +189,7 @@ def reliability_diagrams(reach: Reliability, returned: Reliability) -> Figure:
 
 
 def surprise_histogram(episodes: Sequence[EpisodeValues], limit: float) -> Figure:
-    """KL[posterior || prior] of every held-out step, with the limit of the runtime."""
+    """Draw the KL[posterior || prior] of all held-out steps, with the limit of the runtime."""
     figure = Figure(figsize=(7.5, 3.4), layout="constrained")
     panel = figure.subplots()
     _plain(panel, "Surprise per step")

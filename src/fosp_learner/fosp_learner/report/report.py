@@ -1,4 +1,4 @@
-"""The report of a run: from the trained networks, the held-out episodes and losses.csv to PNGs and one HTML page."""
+"""Report of a run: PNGs and one HTML page, which needs no network, from networks, held-out episodes and losses.csv."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from fosp_learner.training.trainer import Trainer
 
 PAGE = "index.html"
 HORIZON = 20
-"""Steps ahead of the open-loop predictions."""
+"""Steps that open-loop predictions look ahead."""
 _PREDICTED_EPISODES = 20
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2126; max-width: 70em; margin: 2em auto; padding: 0 1em; }
@@ -52,20 +52,20 @@ img { max-width: 100%; } p { max-width: 50em; } .warning { background: #fdecea; 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page."""
+    """Section of the page."""
 
     title: str
     text: str
     """Plain text below the title."""
     table: Mapping[str, str] | None = None
     image: str = ""
-    """Name of a PNG."""
+    """Name of the PNG; empty for none."""
     warning: str = ""
 
 
 @dataclass(frozen=True)
 class ReportInput:
-    """All that a report is made of."""
+    """Input of a report."""
 
     trainer: Trainer
     validation: Dataset
@@ -74,12 +74,12 @@ class ReportInput:
     losses: Path
     """losses.csv of the run."""
     facts: dict[str, str]
-    """What the run is about, for the table at the top."""
+    """Facts about the run, for the table at the top."""
     scene: SceneFrames | None = None
 
 
 def write_report(directory: Path, made_of: ReportInput) -> Path:
-    """Replace the folder `directory` by a new report; returns the page in it.
+    """Replace the folder `directory` by a new report, and return its page.
 
     UserError when losses.csv is damaged or the folder cannot be written.
     """
@@ -136,7 +136,7 @@ def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure]]:
 
 
 def _predictions(trainer: Trainer, validation: Dataset) -> Iterator[Prediction]:
-    """Of evenly spread episodes that are long enough."""
+    """Yield predictions for evenly spread episodes that are long enough."""
     long_enough = [e for e in validation.episodes if e.length > CONTEXT]
     chosen = long_enough[:: max(1, len(long_enough) // _PREDICTED_EPISODES)][:_PREDICTED_EPISODES]
     chosen = _with_both_kinds(chosen, long_enough)
@@ -147,7 +147,7 @@ def _predictions(trainer: Trainer, validation: Dataset) -> Iterator[Prediction]:
 
 
 def _with_both_kinds(chosen: list[EpisodeIndex], every: list[EpisodeIndex]) -> list[EpisodeIndex]:
-    """In front an episode that succeeds and one that violates, where there are such: those are shown."""
+    """Put an episode that succeeds and one that violates in front, since the first two are shown."""
     front = [next((e for e in every if e.success), None), next((e for e in every if e.violates), None)]
     first = [e for e in front if e is not None]
     return first + [e for e in chosen if e not in first]
@@ -221,7 +221,7 @@ def _calibration_section(calibration: Calibration) -> Iterator[Section]:
 
 
 def _changed(config: LearnerConfig) -> dict[str, str]:
-    """Settings of `config` that are not the default, by their dotted name."""
+    """Return the settings of `config` that differ from the default, by dotted name."""
     default = LearnerConfig.model_construct().model_dump(mode="json")
     changed: dict[str, str] = {}
     for key, value in config.model_dump(mode="json").items():
@@ -233,7 +233,7 @@ def _changed(config: LearnerConfig) -> dict[str, str]:
 
 
 def html_page(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
-    """The page, with the PNGs `images` inside."""
+    """Return the page with the PNGs `images` inside."""
     body = "".join(_section(section, images) for section in sections)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'

@@ -1,4 +1,4 @@
-"""The report of a run folder: at the end of training, and again from checkpoint and cache (`fosp report`)."""
+"""Report of a run folder, at the end of training or again from checkpoint and cache (`fosp report`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FACTS = "run.json"
 
 
 class RunFacts(Spec):
-    """run.json: what a run was started for."""
+    """Content of run.json: the task, robot and command of a run."""
 
     task: str
     robot: RobotConfig
@@ -32,12 +32,12 @@ class RunFacts(Spec):
 
 
 def write_facts(facts: RunFacts, run: Path) -> None:
-    """Into the folder of the run."""
+    """Write run.json into the folder of the run."""
     (run / _FACTS).write_text(json.dumps(facts.model_dump(mode="json"), indent=2) + "\n")
 
 
 def read_facts(run: Path) -> RunFacts | None:
-    """None for a run from before there was such a file; UserError when it is damaged."""
+    """Return the facts of a run, or None without run.json; UserError when it is damaged."""
     try:
         return RunFacts.model_validate_json((run / _FACTS).read_text())
     except OSError:
@@ -47,7 +47,7 @@ def read_facts(run: Path) -> RunFacts | None:
 
 
 def described(data: Dataset) -> str:
-    """Size and kind of a data set in a few words."""
+    """Describe the size and kind of a data set in a few words."""
     succeed, violate = data.share("success"), data.share("violates")
     return f"{len(data.episodes)} episodes, {data.steps} steps: {succeed:.0%} succeed, {violate:.0%} violate"
 
@@ -62,7 +62,7 @@ def report_of(
     calibration: Calibration,
     scene: SceneFrames | None,
 ) -> Path:
-    """Write `run`/report; returns its page."""
+    """Write `run`/report and return its page."""
     from fosp_learner.report.report import ReportInput, write_report
 
     table = {
@@ -81,10 +81,10 @@ def report_of(
 
 
 def rebuild_report(run: Path, scene: SceneFrames | None = None, cache: Path | None = None) -> Path:
-    """The report of the last checkpoint of `run` (runs/pretrain/NAME); returns its page.
+    """Write the report of the last checkpoint of `run` (runs/pretrain/NAME) and return its page.
 
-    `cache`: where the rows of the bags are kept; by default runs/cache beside runs/pretrain. UserError when checkpoint
-    or rows are gone.
+    `cache` holds the rows of the bags, by default runs/cache beside runs/pretrain. UserError when checkpoint or rows
+    are gone.
     """
     saved = read_checkpoint(run / "checkpoint")
     try:

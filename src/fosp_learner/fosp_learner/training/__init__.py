@@ -1,1 +1,1 @@
-"""Pre-training: the trainer, its phases, checkpoints and logs."""
+"""Training: the phases and their losses, the trainer, checkpoints and logs."""

@@ -1,11 +1,11 @@
-"""The actor without in-sample learning: the gradient of imagined returns through the model (SafeDreamer-style).
+"""The actor without in-sample learning, an ablation: the gradient of imagined returns through the model (SafeDreamer).
 
-The ablation that the closed form is compared with. It maximises what the closed form weighs actions by,
+It maximises the quantity by which the closed form weighs actions,
 
     E[ (1 - p) * (R_r - multiplier * R_c) - p * eta * R_h ] + entropy_scale * H
 
-of its own actions: R_r and R_c are lambda-returns of imagined rewards and costs, each divided by its 5-95 % range, R_h
-is the reachability target of the imagined step, and p = V_h of the state it is taken in.
+over its own actions. R_r and R_c are lambda-returns of imagined rewards and costs, each divided by its 5-95 % range,
+R_h is the reachability target of the imagined step, and p is V_h of the state that the step is taken in.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fosp_learner.training.behaviour import Behaviour, BehaviourLoss, rollout
 
 
 def backprop_loss(behaviour: Behaviour, model: WorldModel, data: Trajectories, latents: Latents) -> BehaviourLoss:
-    """Losses of the critics on data and imagination and of the actor on imagination alone; steps the multiplier."""
+    """Return the losses of critics on data and imagination and of the actor on imagination; step the multiplier."""
     config = behaviour.config
     with frozen(model, behaviour.critics):
         imagined = rollout(model, behaviour.actor, latents, config.imagination.starts, config.imagination.horizon)
@@ -41,7 +41,7 @@ def backprop_loss(behaviour: Behaviour, model: WorldModel, data: Trajectories, l
 
 
 def imagined_gain(behaviour: Behaviour, imagined: Trajectories) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss () of the actor whose gradient is in `imagined`, and figures for the log."""
+    """Return the loss () of the actor, whose gradient passes through `imagined`, and figures for the log."""
     config, weighting = behaviour.config, behaviour.weighting
     v_r, v_c, v_h = behaviour.critics.v.values(imagined.feature)
     discount, lambda_ = config.critic.discount, config.critic.lambda_
@@ -74,13 +74,13 @@ def imagined_gain(behaviour: Behaviour, imagined: Trajectories) -> tuple[Tensor,
 
 
 def detached(trajectories: Trajectories) -> Trajectories:
-    """The same without gradients."""
+    """Return the trajectories without gradients."""
     return Trajectories(**{f.name: getattr(trajectories, f.name).detach() for f in fields(Trajectories)})
 
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Gradients pass through `networks`, computed in here, to what they are given, and leave their weights alone."""
+    """Let gradients pass through `networks` to their inputs, but not into their weights, within the context."""
     weights = [p for network in networks for p in network.parameters() if p.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Critics and actor together: one update of both on latents of the data, and on imagined ones."""
+"""Critics and actor together: their losses on latents of the data, and on imagined ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fosp_learner.model.world_model import Latents, WorldModel
 
 
 class Behaviour(nn.Module):
-    """All that is trained on latents."""
+    """Critics, actor, and the weighting of actions: everything that is trained on latents."""
 
     def __init__(self, config: LearnerConfig, action: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Behaviour(nn.Module):
 
 @dataclass(frozen=True)
 class BehaviourLoss:
-    """Losses () to descend, and figures for the log."""
+    """Losses () of critics and actor to descend, and figures for the log."""
 
     critics: Tensor
     actor: Tensor
@@ -37,7 +37,7 @@ class BehaviourLoss:
 
 
 def data_trajectories(batch: Batch, feature: Tensor) -> Trajectories:
-    """Transitions of real sequences: feature (B, T, F) -> N = T - 1 transitions, cut at episode and sequence ends."""
+    """Return the N = T - 1 transitions of real sequences with `feature` (B, T, F), cut where episodes end."""
     assert feature.shape[:2] == batch.is_first.shape, feature.shape
     cost = batch.cost[:, 1:]
     cut = batch.is_last[:, 1:].clone()
@@ -56,22 +56,25 @@ def data_trajectories(batch: Batch, feature: Tensor) -> Trajectories:
 
 @torch.no_grad()
 def imagine(model: WorldModel, actor: Actor, latents: Latents, starts: int | None, horizon: int) -> Trajectories:
-    """Rollouts of the model under the actor from `starts` random real latents (None: all), `horizon` steps each."""
+    """Return `rollout` without gradients."""
     return rollout(model, actor, latents, starts, horizon)
 
 
 def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int | None, horizon: int) -> Trajectories:
-    """`imagine` with the gradients of model and actor; none reaches the latents that the rollouts start from."""
-    deter, stoch, memory = (x.flatten(0, 1).detach() for x in (latents.deter, latents.stoch, latents.memory))
-    own = len(deter) if starts is None else max(1, starts // distributed.count())
-    chosen = distributed.uniform(len(deter)).argsort()[:own].to(deter.device)
-    deter, stoch, memory = deter[chosen], stoch[chosen], memory[chosen]
+    """Return rollouts of the model under the actor, `horizon` steps from each of `starts` random latents (None: all).
+
+    Gradients reach model and actor, but not the latents that the rollouts start from.
+    """
+    recurrent, stoch, memory = (x.flatten(0, 1).detach() for x in (latents.recurrent, latents.stoch, latents.memory))
+    own = len(recurrent) if starts is None else max(1, starts // distributed.count())
+    chosen = distributed.uniform(len(recurrent)).argsort()[:own].to(recurrent.device)
+    recurrent, stoch, memory = recurrent[chosen], stoch[chosen], memory[chosen]
     features, actions = [latents.feature.flatten(0, 1).detach()[chosen]], []
     states: list[Tensor] = []
     for _ in range(horizon):
         actions.append(actor.sample(features[-1]))
-        deter, stoch, memory, feature = model.imagine_step(deter, stoch, memory, actions[-1])
-        states.append(torch.cat([deter.float(), stoch], -1))
+        recurrent, stoch, memory, feature = model.imagine_step(recurrent, stoch, memory, actions[-1])
+        states.append(torch.cat([recurrent.float(), stoch], -1))
         features.append(feature)
     feature, arrived = torch.stack(features, 1), torch.stack(states, 1)
     cost_logits = model.cost(arrived)
@@ -93,9 +96,9 @@ def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int | Non
 def behaviour_loss(
     behaviour: Behaviour, data: Trajectories, imagined: Trajectories | None = None, actor_feature: Tensor | None = None
 ) -> BehaviourLoss:
-    """Losses of critics and actor; steps the advantage ranges and the cost multiplier.
+    """Return the losses of critics and actor, and step the advantage ranges and the cost multiplier.
 
-    `actor_feature`: the feature of `data` with a gradient, for an actor that shapes the world model.
+    `actor_feature` is the feature of `data` with a gradient, for an actor that shapes the world model.
     """
     losses, values = behaviour.critics.loss(data)
     behaviour.weighting.update(values, data.valid)

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors for tensors, JSON for the rest, replaced in one rename. No pickle."""
+"""Checkpoints: safetensors for tensors and JSON for the rest, without pickle, replaced in one rename."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fosp_learner.training.trainer import Trainer
 
 
 class HasNetworks(Protocol):
-    """A trainer, or copies of its networks."""
+    """A trainer, or a copy of its networks."""
 
     @property
     def world_model(self) -> nn.Module: ...
@@ -34,7 +34,7 @@ _JSON = "state.json"
 
 
 def save_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
-    """Write all that training needs to go on exactly; an interruption leaves the old checkpoint whole.
+    """Write everything that training needs to go on exactly; an interruption leaves the old checkpoint whole.
 
     UserError when the disk refuses.
     """
@@ -68,7 +68,7 @@ def save_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
 
 
 def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
-    """Put `trainer` where the checkpoint was taken; UserError when it belongs to other data or other settings."""
+    """Set `trainer` to the state of the checkpoint; UserError when that belongs to other data or settings."""
     content = read_checkpoint(directory)
     if content["data"] != data_key:
         raise UserError(f"{directory}: the checkpoint was trained on other bags; train without --resume")
@@ -86,7 +86,7 @@ def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
 
 
 def read_checkpoint(directory: Path) -> dict[str, Any]:
-    """The JSON part; UserError when there is none."""
+    """Return the JSON part; UserError when there is none."""
     try:
         content: dict[str, Any] = json.loads((directory / _JSON).read_text())
     except OSError:
@@ -97,7 +97,7 @@ def read_checkpoint(directory: Path) -> dict[str, Any]:
 
 
 def network_tensors(trainer: HasNetworks) -> dict[str, Tensor]:
-    """Weights and buffers of all networks by name."""
+    """Return the weights and buffers of all networks by name."""
     return {
         **{f"world_model.{name}": tensor for name, tensor in trainer.world_model.state_dict().items()},
         **{f"behaviour.{name}": tensor for name, tensor in trainer.behaviour.state_dict().items()},
@@ -105,7 +105,7 @@ def network_tensors(trainer: HasNetworks) -> dict[str, Tensor]:
 
 
 def load_networks(trainer: HasNetworks, tensors: dict[str, Tensor], source: Path) -> None:
-    """Set all weights and buffers; UserError when any is missing, too many or of another shape."""
+    """Set all weights and buffers; UserError when one is missing, unknown or of another shape."""
     for prefix, net in (("world_model.", trainer.world_model), ("behaviour.", trainer.behaviour)):
         part = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         try:
@@ -123,14 +123,14 @@ def _load_adam(adam: torch.optim.Adam, prefix: str, tensors: dict[str, Tensor]) 
             index, key = name.removeprefix(prefix).split(".")
             parameter = parameters[int(index)]
             if tensor.shape == parameter.shape:
-                # The fused update walks through memory: moments must lie there as the weights do (channels_last).
+                # The fused update walks through memory, so moments must lie there as the weights do (channels_last).
                 tensor = torch.empty_like(parameter).copy_(tensor)
             saved.setdefault(int(index), {})[key] = tensor
     adam.load_state_dict({"state": saved, "param_groups": adam.state_dict()["param_groups"]})
 
 
 def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path) -> None:
-    """Everything but the number of steps must be as it was."""
+    """Raise UserError when a setting other than the number of steps differs from the saved one."""
     try:
         then = LearnerConfig.model_validate(saved).model_dump(mode="json")  # settings that are newer have their default
     except ValueError:
@@ -142,7 +142,7 @@ def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path)
 
 
 def _replace(staging: Path, directory: Path) -> None:
-    """Swap folders; the old one is moved aside for the moment in between, so that one is always there."""
+    """Replace `directory` by `staging`; the old one is moved aside first, so that one of them always exists."""
     if not directory.exists():
         os.rename(staging, directory)
         return

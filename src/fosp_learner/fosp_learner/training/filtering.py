@@ -1,4 +1,4 @@
-"""Recorded episodes through the world model as the encoder runs it: from the first row on, at the posterior's mode."""
+"""Latents of recorded episodes, filtered as the encoder does: from the first row on, at the posterior's mode."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class FilteredEpisode:
 
     index: EpisodeIndex
     batch: Batch
-    """(1, L)."""
+    """Rows of the episode, (1, L)."""
     latents: Latents
-    """(L, ...)."""
+    """Latents of the rows, (L, ...)."""
     surprise: Tensor
-    """(L,) KL[posterior || prior], nats."""
+    """(L,) KL[posterior || prior] in nats."""
 
 
 @torch.no_grad()
 def filter_episodes(
     model: WorldModel, data: Dataset, group: int = 32, colours: torch.Generator | None = None
 ) -> Iterator[FilteredEpisode]:
-    """Filter every episode from its first to its last row, in float32; with `colours` each in other ones.
+    """Filter every episode from its first to its last row, in float32.
 
-    Computed where the model is; what comes back is on the CPU.
+    With `colours` each episode is seen in random colours. It computes on the model's device and returns on the CPU.
     """
     device = next(model.parameters()).device
     for begin in range(0, len(data.episodes), group):
@@ -65,10 +65,13 @@ def filter_episodes(
 
 
 class LatentStore:
-    """Deter (rows, D), posterior log-probabilities (rows, V, K) and embeddings (rows, E), float32."""
+    """File of the latents of all rows of a data set, more than fit in memory; it is gone with the process.
+
+    A row holds h (H,), the log-probabilities of the posterior (V, K) and the image embedding (E,), float32.
+    """
 
     def __init__(self, rows: int, sizes: tuple[tuple[int, ...], ...], folder: Path | None) -> None:
-        """`sizes` of one row of each; the file lies in `folder`, by default where temporary files do.
+        """Allocate the file in `folder`, by default that of temporary files; `sizes` are those of the parts of a row.
 
         UserError when there is no room for it.
         """
@@ -88,10 +91,10 @@ class LatentStore:
 
     @classmethod
     def of(cls, episodes: Iterable[FilteredEpisode], rows: int, folder: Path | None) -> LatentStore:
-        """Latents of `episodes`, each at its place in the data; rows of no episode stay 0."""
+        """Return the latents of `episodes`, each at its place in the data; rows of no episode stay 0."""
         store: LatentStore | None = None
         for episode in episodes:
-            found = episode.latents.deter, episode.latents.posterior, episode.latents.embed
+            found = episode.latents.recurrent, episode.latents.posterior, episode.latents.embed
             if store is None:
                 store = cls(rows, tuple(tuple(x.shape[1:]) for x in found), folder)
             begin = episode.index.start
@@ -101,12 +104,12 @@ class LatentStore:
         return store
 
     def put(self, begin: int, values: NDArray[np.float32]) -> None:
-        """Rows from `begin` on, (n, all sizes side by side)."""
+        """Write rows from `begin` on, (n, sum of the flat sizes)."""
         self._rows[begin : begin + len(values)] = values
         self._map.madvise(mmap.MADV_DONTNEED)
 
     def take(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        """Copies of `rows` (...): (..., size) of each. What had to be mapped for it is given back at once."""
+        """Return copies of `rows` (...), each part (..., *size), and unmap what was read."""
         taken = torch.from_numpy(self._rows[rows])
         self._map.madvise(mmap.MADV_DONTNEED)
         parts = taken.split(self._widths, -1)  # type: ignore[no-untyped-call]

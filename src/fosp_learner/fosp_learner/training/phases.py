@@ -69,7 +69,7 @@ def full_update(model: WorldModel, behaviour: Behaviour, batch: Batch, world_mod
     config = behaviour.config
     losses, latents = model.loss(batch)
     figures = {f"world_model/{name}": loss.detach() for name, loss in losses.items()}
-    total = sum(losses.values(), torch.zeros((), device=latents.deter.device))
+    total = sum(losses.values(), torch.zeros((), device=latents.recurrent.device))
     if world_model_alone:
         return PhaseLoss(total, ("world_model",), figures)
     data = data_trajectories(batch, scaled_gradient(latents.feature, config.world_model.critic_gradient_scale))

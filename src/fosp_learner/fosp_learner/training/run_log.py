@@ -1,4 +1,4 @@
-"""What a run leaves behind and shows: losses.csv, TensorBoard scalars, and a live table on the terminal."""
+"""Log of a run: losses.csv, TensorBoard scalars, and a live table with the remaining time on the terminal."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ _SHOWN = {
     "world_model/reward": ("reward", "cross-entropy"),
     "world_model/cost": ("cost", "cross-entropy, violations weighted up"),
     "behaviour/cloning": ("cloning", "-log pi of the executed actions"),
-    "behaviour/actor": ("actor", "what the actor descends"),
+    "behaviour/actor": ("actor", "loss of the actor"),
     "behaviour/q_r": ("Q_r", "return"),
     "behaviour/q_h": ("Q_h", "reachability of the unsafe set"),
-    "behaviour/v_h": ("V_h", "the same at best"),
+    "behaviour/v_h": ("V_h", "reachability under the best action"),
     "behaviour/multiplier": ("lambda", "price of cost"),
     "gradient/world_model": ("gradient", "norm, world model"),
 }
-"""Figures of the table: name and meaning."""
+"""Name and meaning of the figures of the table."""
 _LINE = ("world_model/reconstruction", "world_model/kl", "behaviour/cloning", "behaviour/actor", "behaviour/q_h")
-"""Figures of a plain line."""
+"""Figures of a line where there is no terminal."""
 _PLAIN_LINES = 20
 _MEMORY = 0.98
-"""Of the mean time of a step: about the last fifty count."""
+"""Decay of the mean time of a step, in which about the last fifty steps count."""
 
 
 class SilentLog:
-    """What a process has that leaves the log to another one."""
+    """Log of a process that leaves logging to another one."""
 
     def step(self, step: int, figures: dict[str, float]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class RunLog:
-    """Figures of each step, averaged over `every` steps. A context manager.
+    """Context manager that logs the figures of each step, averaged over `every` steps.
 
-    On a terminal a table that is drawn anew; elsewhere about twenty lines per run.
+    It shows a live table on a terminal, and elsewhere about twenty lines per run.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class RunLog:
         self._board.close()
 
     def step(self, step: int, figures: dict[str, float]) -> None:
-        """Figures of the update that made it `step` updates."""
+        """Log the figures of update number `step`."""
         self._clock.tick(step, time.monotonic())
         for name, value in figures.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -108,16 +108,16 @@ class RunLog:
             self._console.print(f"step {step}/{self._clock.total} {self._clock.summary()}  {shown}", soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """A line above the table."""
+        """Print a line above the table."""
         self._console.print(text, soft_wrap=True)
 
     def metrics(self, step: int, metrics: dict[str, float]) -> None:
-        """Validation figures."""
+        """Log validation figures."""
         for name, value in metrics.items():
             self._board.add_scalar(f"validation/{name}", value, step)  # type: ignore[no-untyped-call]
 
     def table(self) -> RenderableType:
-        """Progress with the time that is left, and how the figures have moved since the run began."""
+        """Return the live table: progress, remaining time, and each figure first, now and at its least."""
         clock = self._clock
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         head = Text.assemble(
@@ -137,7 +137,7 @@ class RunLog:
         return Group(head, ProgressBar(clock.total, clock.step, width=60), table)
 
     def _append(self, step: int, means: dict[str, float]) -> None:
-        """One row per figure: figures come and go with the phases, so a row per step would not stay rectangular."""
+        """Append one row per figure, since the figures differ from phase to phase."""
         new = not self._path.exists()
         with self._path.open("a", newline="") as stream:
             writer = csv.writer(stream)
@@ -147,7 +147,10 @@ class RunLog:
 
 
 class RunClock:
-    """Time is passed in, s of any clock that does not go back."""
+    """Estimates the remaining time of a run whose phases have steps of very different length.
+
+    Times are passed in as seconds of any monotonic clock.
+    """
 
     def __init__(self, phases: Sequence[tuple[str, int]], done: int, now_s: float) -> None:
         self._phases = [(name, steps) for name, steps in phases if steps > 0]
@@ -157,12 +160,12 @@ class RunClock:
 
     @property
     def total(self) -> int:
-        """Steps of all phases."""
+        """Steps of all phases together."""
         return sum(steps for _, steps in self._phases)
 
     @property
     def phase(self) -> str:
-        """The phase that the next step belongs to (the last one when all is done)."""
+        """Phase of the next step; the last one when all is done."""
         return self._phase_of(self.step)
 
     @property
@@ -170,14 +173,14 @@ class RunClock:
         return self._last_s - self._started_s
 
     def tick(self, step: int, now_s: float) -> None:
-        """Step number `step` has ended."""
+        """Note the end of step number `step`."""
         phase, taken = self._phase_of(step - 1), now_s - self._last_s
         mean = self._seconds.get(phase)
         self._seconds[phase] = taken if mean is None else _MEMORY * mean + (1 - _MEMORY) * taken
         self.step, self._last_s = step, now_s
 
     def left_s(self) -> float | None:
-        """Estimate; a phase that was not seen yet counts like the present one. None before the first step."""
+        """Return the remaining time in s, or None before the first step; a future phase counts like the present one."""
         if not self._seconds:
             return None
         present = self._seconds.get(self.phase) or next(reversed(self._seconds.values()))
@@ -189,7 +192,7 @@ class RunClock:
         return left
 
     def summary(self) -> str:
-        """Rate and time that is left."""
+        """Return the rate and the remaining time in words."""
         left = self.left_s()
         if left is None:
             return "starting"
@@ -208,7 +211,7 @@ class RunClock:
 
 
 def duration(seconds: float) -> str:
-    """Such as 1:05:09 or 2:07."""
+    """Format a duration, such as 1:05:09 or 2:07."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -34,10 +34,10 @@ from fosp_learner.training.phases import (
 
 
 class Trainer:
-    """Everything that a checkpoint must hold to go on exactly: networks, optimisers, generators, step."""
+    """Networks, optimisers, samplers and step of a run: the state that a checkpoint holds to go on exactly."""
 
     def __init__(self, config: LearnerConfig, data: Dataset, device: torch.device | None = None) -> None:
-        """Raises UserError when the batches cannot be divided among the processes of the run."""
+        """Build networks and samplers; UserError when batches cannot be divided among the processes of the run."""
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
         self.device = device or torch.device("cpu")
@@ -85,14 +85,14 @@ class Trainer:
         }
 
     def to_cpu(self) -> None:
-        """Bring the networks there, where they are judged and exported; training ends with it."""
+        """Move the networks to the CPU to be judged and exported, which ends training."""
         self.device = torch.device("cpu")
         self.world_model.to(self.device)
         self.behaviour.to(self.device)
 
     @property
     def warming_up(self) -> bool:
-        """Of the full updates, those that train the world model alone."""
+        """True while full updates train the world model alone."""
         return self.step - self.config.phases[0] < self.config.world_model_warmup * self.config.steps
 
     def train_step(self) -> dict[str, float]:
@@ -144,23 +144,25 @@ class Trainer:
     def _refinement(self) -> PhaseLoss:
         config = self.config.refinement
         rows, batch = self._sequences.rows(config.batch_size, distributed.share(config.batch_size))
-        deter, stoch, embed = self._stored(rows, config.sample)
+        recurrent, stoch, embed = self._stored(rows, config.sample)
         batch = batch.to(self.device)
-        memory = deter.new_zeros(*rows.shape, self.config.extraction.memory)  # not trained yet, and no critic sees it
-        data = data_trajectories(batch, torch.cat([memory, deter, embed, stoch], -1))
+        memory = recurrent.new_zeros(
+            *rows.shape, self.config.extraction.memory
+        )  # not trained yet, and no critic sees it
+        data = data_trajectories(batch, torch.cat([memory, recurrent, embed, stoch], -1))
         with autocast(self.config.bf16, self.device):
             return refinement(self.behaviour, data, config.actor)
 
     def _extraction(self) -> PhaseLoss:
         config = self.config.extraction
         rows, batch = self._extracted.rows(config.batch_size, distributed.share(config.batch_size))
-        deter, stoch, embed = self._stored(rows, sample=False)
+        recurrent, stoch, embed = self._stored(rows, sample=False)
         batch = batch.to(self.device)
         noise = config.embed_noise * distributed.normal(*embed.shape, device=self.device)
         with autocast(self.config.bf16, self.device):
             memory = self.world_model.remembered(embed + noise, batch.is_first)
-            data = data_trajectories(batch, torch.cat([memory, deter, embed, stoch], -1))
-            loss = extraction(self.behaviour, data, torch.cat([memory, deter, embed + noise, stoch], -1))
+            data = data_trajectories(batch, torch.cat([memory, recurrent, embed, stoch], -1))
+            loss = extraction(self.behaviour, data, torch.cat([memory, recurrent, embed + noise, stoch], -1))
         return replace(loss, trained=("world_model", *loss.trained))  # the image memory is a part of the world model
 
     def _stored(self, rows: NDArray[np.int64], sample: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,22 +174,22 @@ class Trainer:
             colours = torch.Generator().manual_seed(self.config.seed)  # a resumed run draws the same
             filtered = filter_episodes(self.world_model, self._data, colours=colours)
             self._latents = LatentStore.of(filtered, len(self._data.reward), self._data.folder)
-        deter, logits, embed = (to_device(x, self.device) for x in self._latents.take(rows))
+        recurrent, logits, embed = (to_device(x, self.device) for x in self._latents.take(rows))
         rssm = self.world_model.rssm
         if not sample:
-            return deter, rssm.mode(logits), embed
-        return deter, rssm.sample(logits, distributed.uniform(*logits.shape[:-1], 1, device=self.device)), embed
+            return recurrent, rssm.mode(logits), embed
+        return recurrent, rssm.sample(logits, distributed.uniform(*logits.shape[:-1], 1, device=self.device)), embed
 
 
 @contextmanager
 def autocast(enabled: bool, device: torch.device) -> Iterator[None]:
-    """bfloat16 for matrix products and convolutions."""
+    """Compute matrix products and convolutions in bfloat16 within the context, if `enabled`."""
     with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
         yield
 
 
 def steps_left(config: LearnerConfig, step: int) -> int:
-    """Updates still to do; UserError when a resumed run is already past its end."""
+    """Return the updates still to do; UserError when a resumed run is already past its end."""
     left = config.total_steps - step
     if left < 0 or math.isnan(left):
         raise UserError(
