@@ -1,4 +1,4 @@
-"""recorder_node over real DDS: what it writes is a bag that others can read."""
+"""recorder_node over real DDS, whose bags others can read, and the start of black_box_node."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 
 from fosp_core.bag_types import typestore
+from fosp_safety_monitor.parameters import DESCRIPTIONS
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_base.yaml"
 FRAMES, PAUSE = 8, 16
@@ -158,3 +159,14 @@ def test_a_folder_that_cannot_be_written_fails_the_configuration_with_one_line(
     assert node.log.count(os.linesep) == 1, node.log
     assert "recording stopped" in node.log
     assert node.running
+
+
+def test_a_black_box_refuses_a_heartbeat_gap_that_the_safety_monitor_would_refuse(
+    start_node: Callable[..., Any], wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    arguments = ["-p", f"out:={tmp_path / 'boxes'}", "-p", f"robot:={ROBOT}", "-p", "heartbeat_gap_s:=9.0"]
+    node = start_node("fosp_recording.black_box_node", *arguments)
+    wait_until(lambda: not node.running, what="its end")
+    assert node.process.returncode == 2
+    bounds = next(parameter.range for parameter in DESCRIPTIONS if parameter.name == "heartbeat_gap_s")
+    assert f"parameter 'heartbeat_gap_s' must be in {bounds}" in node.log

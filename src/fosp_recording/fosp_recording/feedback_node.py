@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, Image, JointState, Joy, LaserScan
-from std_msgs.msg import Bool
+from sensor_msgs.msg import CameraInfo, Image, JointState, LaserScan
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
@@ -26,6 +25,7 @@ from fosp_msgs.msg import StepFeedback
 from fosp_msgs.srv import ResetEpisode
 from fosp_recording.episode_feedback import EpisodeFeedback
 from fosp_recording.feedback_rules import (
+    AnyRule,
     BumperRule,
     ButtonRule,
     DepthRule,
@@ -35,7 +35,7 @@ from fosp_recording.feedback_rules import (
     WrenchRule,
     read_feedback_config,
 )
-from fosp_recording.recorded_topics import frame_topic
+from fosp_recording.recorded_topics import frame_topic, message_class
 
 
 class FeedbackNode(ManagedNode):
@@ -63,8 +63,8 @@ class FeedbackNode(ManagedNode):
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
         self._made = [self.create_gated_subscription(CameraInfo, frame_topic(robot), self._on_frame, qos.SENSOR)]
         for index, rule in enumerate(self._config.rules):
-            message_type, read = self._reader(index, rule)
-            self._made.append(self.create_gated_subscription(message_type, rule.topic, read, qos.SENSOR))
+            kind = message_class(rule.message_type)
+            self._made.append(self.create_gated_subscription(kind, rule.topic, self._reader(index, rule), qos.SENSOR))
 
     def activate(self) -> None:
         episode = self._episodes.episode
@@ -77,16 +77,12 @@ class FeedbackNode(ManagedNode):
         self._made = []
 
     # -- measurements --------------------------------------------------------------------------------
-    def _reader(self, index: int, rule: Any) -> tuple[Any, Callable[[Any], None]]:
-        """Return the message type of a rule's topic, and the callback of its messages."""
+    def _reader(self, index: int, rule: AnyRule) -> Callable[[Any], None]:
+        """Return the callback of the messages on a rule's topic."""
         if isinstance(rule, GoalRule):
-            return (PoseStamped if rule.type == "PoseStamped" else Odometry), lambda m: self._on_pose(index, rule, m)
-        message_type, holds = _CONDITIONS[type(rule)]
-
-        def read(message: Any) -> None:
-            self._episodes.observe(index, holds(rule, message), time.monotonic())
-
-        return message_type, read
+            return lambda message: self._on_pose(index, rule, message)
+        holds = _CONDITIONS[type(rule)]
+        return lambda message: self._episodes.observe(index, holds(rule, message), time.monotonic())
 
     def _on_pose(self, index: int, rule: GoalRule, message: PoseStamped | Odometry) -> None:
         pose = message.pose if isinstance(message, PoseStamped) else message.pose.pose
@@ -149,14 +145,15 @@ def _scan(rule: ScanRule, message: LaserScan) -> bool:
     return rule.holds(np.asarray(message.ranges, np.float32), message.range_min)
 
 
-_CONDITIONS: dict[type, tuple[Any, Callable[[Any, Any], bool]]] = {
-    EffortRule: (JointState, _effort),
-    WrenchRule: (WrenchStamped, _wrench),
-    DepthRule: (Image, _depth),
-    ScanRule: (LaserScan, _scan),
-    BumperRule: (Bool, lambda rule, message: rule.holds(message.data)),
-    ButtonRule: (Joy, lambda rule, message: rule.holds(list(message.buttons))),
+_CONDITIONS: dict[type, Callable[[Any, Any], bool]] = {
+    EffortRule: _effort,
+    WrenchRule: _wrench,
+    DepthRule: _depth,
+    ScanRule: _scan,
+    BumperRule: lambda rule, message: rule.holds(message.data),
+    ButtonRule: lambda rule, message: rule.holds(list(message.buttons)),
 }
+"""Rule -> whether its condition holds by a message."""
 
 
 def main() -> None:

@@ -134,6 +134,7 @@ class BumperRule(Rule):
     """Holds while the message is true: pressed; std_msgs/Bool. Its source may speak only when that changes."""
 
     kind: Literal["bumper"]
+    message_type: ClassVar[str] = "std_msgs/msg/Bool"
 
     def holds(self, pressed: bool) -> bool:
         return pressed
@@ -143,6 +144,7 @@ class ButtonRule(Rule):
     """Holds while a button of the operator's gamepad is pressed; sensor_msgs/Joy."""
 
     kind: Literal["button"]
+    message_type: ClassVar[str] = "sensor_msgs/msg/Joy"
     topic: str = "joy"
     button: int = Field(ge=0)
     """Index of the button in the message."""

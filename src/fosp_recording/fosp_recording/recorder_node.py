@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,6 @@ from fosp_recording.recorded_topics import TOPICS, episode_topics, message_class
 
 DISCOVERY_PERIOD_S = 0.2
 FEEDBACK_PATIENCE_S = 3.0
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A topic to record: its resolved name, and its type, empty when it is to be taken from the graph."""
-
-    name: str
-    type: str
 
 
 class GraphRecorder:
@@ -99,7 +90,8 @@ class GraphRecorder:
         return self._node.get_parameter(name).value
 
     # -- which topics --------------------------------------------------------------------------------
-    def _wanted(self) -> list[Wanted]:
+    def _wanted(self) -> dict[str, str]:
+        """Return the topics to record, resolved name -> type; the type is empty when the graph has to tell it."""
         self._recorded: list[Topic] = []
         given = [entry for entry in self._parameter("topics") if entry]
         if given:
@@ -110,12 +102,12 @@ class GraphRecorder:
         for message_type in filter(None, pairs.values()):
             has_header(message_type)  # refuses a type that cannot be recorded
         self._feedback_topic = self._node.resolve_topic_name(topics.FEEDBACK)
-        return [Wanted(self._node.resolve_topic_name(name), message_type) for name, message_type in pairs.items()]
+        return {self._node.resolve_topic_name(name): message_type for name, message_type in pairs.items()}
 
     def _await_feedback(self) -> None:
         """Give the publisher of feedback a moment to be discovered: who starts a recording may begin an episode."""
         deadline = time.monotonic() + FEEDBACK_PATIENCE_S
-        while any(wanted.name == self._feedback_topic for wanted in self._missing):
+        while self._feedback_topic in self._missing:
             if time.monotonic() > deadline:
                 text = f"nobody publishes {self._feedback_topic} yet: no episode begins without it"
                 self._node.get_logger().warning(text)
@@ -125,14 +117,14 @@ class GraphRecorder:
 
     def _discover(self) -> None:
         """Subscribe to the wanted topics that have a publisher by now, with the reliability that it offers."""
-        for wanted in list(self._missing):
-            publishers = self._node.get_publishers_info_by_topic(wanted.name)
-            publishers = [p for p in publishers if not wanted.type or p.topic_type == wanted.type]
+        for name, wanted_type in list(self._missing.items()):
+            publishers = self._node.get_publishers_info_by_topic(name)
+            publishers = [p for p in publishers if not wanted_type or p.topic_type == wanted_type]
             if not publishers:
                 continue
-            self._missing.remove(wanted)
+            del self._missing[name]
             topic = Topic(
-                wanted.name,
+                name,
                 publishers[0].topic_type,
                 reliable=all(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers),
                 latched=all(p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers),
