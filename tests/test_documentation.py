@@ -49,7 +49,7 @@ MAKE_ELSEWHERE = {
     "stream-test": ".github/workflows/weekly.yml",
 }
 """Target -> the file that runs it."""
-MAKE_PARTS = {"test-unit": "test"}
+MAKE_PARTS = {"test-unit": "test", "mutants": "test-all"}
 """Target -> the target that runs all that it runs, too."""
 TIME = re.compile(r"\b(minutes?|hours?|days?)\b")
 """A command that needs time alone."""
@@ -271,7 +271,7 @@ def test_a_test_that_runs_another_command_is_told_from_one_that_runs_it(tmp_path
     assert not is_run_in(["eval", "--bundle", "runs/x", "--compare", "y"], test)
 
 
-@pytest.mark.parametrize("name", ["nothing", "mutants"])
+@pytest.mark.parametrize("name", ["nothing", "clean"])
 def test_a_target_that_nothing_runs_is_none_to_tell_of(name: str) -> None:
     with pytest.raises(AssertionError, match=name):
         target(Command("page", 1, f"make {name}"))
