@@ -218,7 +218,7 @@ def a_second_commander(arm: Arm) -> None:
     [
         (
             a_dead_image_topic,
-            ["camera/color/image_raw: no image in 3 s, although its camera_info comes: larger socket buffers"],
+            ["camera/color/image_raw: no image in 3 s, although its camera_info comes: use larger socket buffers"],
             ["brightness", "exposure"],
         ),
         (

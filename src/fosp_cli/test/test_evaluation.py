@@ -1,13 +1,11 @@
 import multiprocessing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle
 
-from fosp_cli.evaluation.agent import Action
-from fosp_cli.evaluation.evaluation import Evaluation, episode_result, evaluate, evaluate_all, evaluate_episodes
-from fosp_cli.evaluation.hindsight import Hindsight
+from fosp_cli.evaluation.in_process import Evaluation, evaluate_all, evaluate_episodes
+from fosp_cli.evaluation.metrics import DecidedStep, Hindsight, episode_result
 from fosp_core.bundle.bundle import read_manifest, write_bundle
 from fosp_core.decisions import Decision
 from fosp_core.errors import UserError
@@ -40,8 +38,8 @@ def test_the_same_episode_gives_the_same_result(tmp_path):
 
 def test_parallel_workers_give_the_results_of_one(tmp_path):
     bundle = tiny_bundle(tmp_path, policy_action=(0.2, 0.1, 0.0))
-    parallel = sorted(evaluate(bundle, SCENARIO, ARM, workers=2), key=lambda result: result.episode)
-    assert parallel == evaluate_episodes(bundle, SCENARIO, ARM, [0, 1])
+    results = [result for _, result in evaluate_all([Evaluation(bundle, SCENARIO, ARM)], workers=2)]
+    assert sorted(results, key=lambda result: result.episode) == evaluate_episodes(bundle, SCENARIO, ARM, [0, 1])
 
 
 def test_two_bundles_are_run_on_the_same_episodes(tmp_path):
@@ -127,8 +125,8 @@ def test_in_shadow_mode_verdicts_are_held_against_what_followed(tmp_path, no_way
 
 def test_a_violation_is_told_with_the_decision_it_happened_under():
     decisions = [Decision.PASS, Decision.SUBSTITUTE, Decision.RECOVER, Decision.PASS]
-    actions = [Action(np.zeros(3, np.float32), decision, None) for decision in decisions]
-    result = episode_result(0, False, [0.0, 0.0, 1.0, 1.0], 0.0, actions, 1)
+    steps = [DecidedStep(period, decision) for period, decision in enumerate(decisions)]
+    result = episode_result(0, False, 0.0, [0.0, 0.0, 1.0, 1.0], steps, 1)
     assert (result.violated_under, result.vetoed_for) == ("RECOVER", 2)
     assert (result.vetoes, result.substitutions, result.brakes) == (2, 1, 1)
 

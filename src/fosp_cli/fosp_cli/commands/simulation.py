@@ -1,4 +1,4 @@
-"""`fosp demo`: a few episodes of a simulated robot through the whole graph, on the shipped bundle."""
+"""`fosp demo` and `fosp world`: the shipped bundle on a simulated robot, and a scenario as a world for Gazebo."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fosp_cli.commands.options import Scenario
+from fosp_cli.commands.options import Scenario, ScenarioArgument
 
 if TYPE_CHECKING:
     from fosp_cli.evaluation.episode_log import Step
@@ -23,18 +25,25 @@ DECISIONS = ("PASS", "SUBSTITUTE", "RECOVER", "STOP", "LATCH")
 
 
 def demo(
-    bundle: Annotated[Path | None, typer.Option(help="Bundle; by default the shipped one.", metavar="DIR")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle to run. The default is the shipped one for the task.", metavar="DIR")
+    ] = None,
     scenario: Scenario = "safe_reach",
-    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
-    out: Annotated[Path, typer.Option(help="Results; an earlier demo there is replaced.")] = Path("runs/demo"),
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 5,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results. An earlier demo in it is replaced.", metavar="DIR")
+    ] = Path("runs/demo"),
 ) -> int:
-    """Run camera, encoder, policy, safety monitor and recorder as live ROS 2 nodes on a simulated robot."""
+    """Run camera, encoder, policy, safety monitor and recorder as live ROS 2 nodes on a simulated robot.
+
+    The results are one bag per episode, summary.json, a picture (strip.png) and the nodes' output (log.txt).
+    """
     from fosp_bringup.paths import scenario_path
     from fosp_bringup.stack import default_bundle
-    from fosp_cli.evaluation.episode_driver import RunFailed
-    from fosp_cli.evaluation.live_graph import LiveSimulation
+    from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
     from fosp_cli.evaluation.metrics import percentiles_ms, summarise
-    from fosp_cli.strip import draw_strip
+    from fosp_cli.live_line import LiveLine
+    from fosp_cli.pictures import draw_strip
     from fosp_core.bundle.bundle import read_manifest
     from fosp_sim.task.scenario import read_scenario
 
@@ -43,18 +52,23 @@ def demo(
     bundle = bundle or default_bundle(described.task)
     manifest = read_manifest(bundle)
     _clear(out)
-    live_line = LiveLine()
+    line = LiveLine()
     results: list[EpisodeResult] = []
     try:
-        with LiveSimulation(bundle, path, recorder=out / "bags", log=out / "log.txt") as live:
+        with LiveGraph(bundle, path, recorder=out / "bags", log=out / "log.txt") as live:
             for episode in range(episodes):
-                live_line.begin(episode)
-                results.append(live.run_episode(episode, live_line.show))
-                live_line.end(results[-1])
+                steps = count(1)
+
+                def show(step: Step, episode: int = episode, steps: Iterator[int] = steps) -> None:
+                    line.show(_step_text(episode, next(steps), step))
+
+                results.append(live.run_episode(episode, show))
+                line.clear()
+                print(_episode_text(results[-1]))
             latencies = list(live.latencies_s)
             _await_bags(out / "bags", episodes)
     except RunFailed as error:
-        print(f"fosp: {error}; everything the nodes said: {out / 'log.txt'}", file=sys.stderr)
+        print(f"fosp: {error}; the output of all nodes is in {out / 'log.txt'}", file=sys.stderr)
         return 1
     figures = summarise(described.model_dump(mode="json"), manifest.id, results, latencies)
     summary = {
@@ -71,49 +85,74 @@ def demo(
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     bags = sorted((out / "bags").glob("episode_*"))
     if not bags:
-        print(f"fosp: no episode was recorded whole; everything the nodes said: {out / 'log.txt'}", file=sys.stderr)
+        print(
+            f"fosp: no episode was recorded completely; the output of all nodes is in {out / 'log.txt'}",
+            file=sys.stderr,
+        )
         return 1
     draw_strip(bags, out / "strip.png")
     _table(summary, out)
     return 0
 
 
+def world(
+    scenario: ScenarioArgument,
+    out: Annotated[Path, typer.Option(help="SDF file to write.", metavar="FILE")],
+    episode: Annotated[int, typer.Option(min=0, help="Episode of the scenario whose scene the world holds.")] = 0,
+    bridge: Annotated[
+        Path | None, typer.Option(help="YAML file to write the configuration of ros_gz_bridge to.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write the world that `fosp up sim --simulator gazebo` runs, to look at or to put another robot into."""
+    import yaml
+
+    from fosp_bringup.paths import robot_path, scenario_path
+    from fosp_core.errors import UserError
+    from fosp_core.specs import read_robot
+    from fosp_sim.env import make_world
+    from fosp_sim.gazebo.sdf import world_sdf
+    from fosp_sim.gazebo.topics import bridge_config
+    from fosp_sim.task.draw import draw_scene
+    from fosp_sim.task.scenario import read_scenario
+
+    described = read_scenario(scenario_path(scenario))
+    robot = read_robot(robot_path(described.robot))
+    scene = draw_scene(described, episode)
+    contents = {out: world_sdf(make_world(described, robot), scene, robot, robot.camera_frame_rate_hz)}
+    if bridge is not None:
+        contents[bridge] = yaml.safe_dump(bridge_config(robot, described.task), sort_keys=False)
+    for path, content in contents.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        except OSError as error:
+            raise UserError(f"{path}: cannot write: {error.strerror or error}") from None
+        print(f"{path}: written")
+
+
+def _step_text(episode: int, number: int, step: Step) -> str:
+    verdict = step.verdict
+    return (
+        f"episode {episode}  step {number:3d}  {DECISIONS[verdict.decision]:<10}  "
+        f"risk {verdict.q_h:5.3f} / {verdict.eps:5.3f}  image to command {step.latency_s * 1e3:5.1f} ms"
+    )
+
+
+def _episode_text(result: EpisodeResult) -> str:
+    outcome = "goal reached" if result.reached else "goal not reached"
+    violated = f"violated for {result.cost:.0f} steps" if result.violated else "no violation"
+    return f"episode {result.episode}: {outcome}, {violated}, {result.steps} steps, {result.vetoes} vetoes"
+
+
 def _await_bags(folder: Path, episodes: int) -> None:
-    """The recorder closes a bag a moment after the last feedback of its episode: do not take it down before."""
+    """Wait until the recorder, which closes a bag a moment after the episode's last feedback, has closed them all."""
     deadline = time.monotonic() + BAG_PATIENCE_S
     while len(list(folder.glob("episode_*"))) < episodes and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-class LiveLine:
-    """One line per step: overwritten in a terminal, one below the other elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._episode = self._step = 0
-
-    def begin(self, episode: int) -> None:
-        self._episode, self._step = episode, 0
-
-    def show(self, step: Step) -> None:
-        verdict = step.verdict
-        self._step += 1
-        line = (
-            f"episode {self._episode}  step {self._step:3d}  {DECISIONS[verdict.decision]:<10}  "
-            f"risk {verdict.q_h:5.3f} / {verdict.eps:5.3f}  image -> command {step.latency_s * 1e3:5.1f} ms"
-        )
-        print(f"\r{line}\x1b[K" if self._terminal else line, end="" if self._terminal else "\n", flush=True)
-
-    def end(self, result: EpisodeResult) -> None:
-        if self._terminal:
-            print("\r\x1b[K", end="")
-        outcome = "goal reached" if result.reached else "goal not reached"
-        violated = f"violated for {result.cost:.0f} steps" if result.violated else "no violation"
-        print(f"episode {result.episode}: {outcome}, {violated}, {result.steps} steps, {result.vetoes} vetoes")
-
-
 def _clear(out: Path) -> None:
-    """Remove what an earlier demo left; nothing else that may lie in the folder."""
+    """Remove the results of an earlier demo and nothing else that lies in the folder."""
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "bags", ignore_errors=True)
     for name in ("summary.json", "strip.png", "log.txt"):
@@ -130,5 +169,5 @@ def _table(summary: dict[str, Any], out: Path) -> None:
         done = ("reached" if episode["reached"] else "missed", "yes" if episode["cost"] > 0 else "no")
         table.add_row(str(number), *done, str(episode["steps"]), str(episode["vetoes"]))
     Console().print(table)
-    print(f"image -> command: p50 {latency['p50']} ms, p99 {latency['p99']} ms, max {latency['max']} ms")
+    print(f"image to command: p50 {latency['p50']} ms, p99 {latency['p99']} ms, max {latency['max']} ms")
     print(f"bags (open them in Foxglove): {out / 'bags'}   picture: {out / 'strip.png'}   log: {out / 'log.txt'}")
