@@ -109,7 +109,7 @@ def test_a_person_records_from_the_keyboard_of_a_terminal(
     )
 
     def driven(key: str) -> float:
-        """What the robot is told, m/s along x, while a key is held: a terminal repeats it.
+        """Return the command, m/s along x, while a key is held: a terminal repeats it.
 
         It is let go for half of every two seconds: after a stop (a busy machine makes some) that is asked for.
         """

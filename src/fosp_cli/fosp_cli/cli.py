@@ -35,7 +35,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "world": simulation.world,
     "bench": machine.bench,
 }
-"""Every command in the order of `fosp --help`: a function, or an app that holds sub-commands. A new one is a line."""
+"""Every command in the order of `fosp --help`: a function, or an app with sub-commands. A new command is one line."""
 
 _TRAINS = ("pretrain", "finetune", "bench")
 """Commands that train in this process, for which the memory allocator is set up first."""

@@ -59,7 +59,6 @@ class GraphWatch(GraphClient):
         super().__init__("demonstration", namespace, make_executor=events_executor)
         self._ages: dict[str, list[float]] = {topic: [] for topic in wanted}
         self._receipts: dict[str, deque[float]] = {topic: deque() for topic in wanted}
-        self._observed_since_s = time.monotonic()
         self.feedback: StepFeedback | None = None
         self.episode_since_s = 0.0
         self.cameras = CameraHealth()

@@ -31,7 +31,7 @@ FORESIGHT_STEPS = 20
 
 @dataclass(frozen=True)
 class DecidedStep:
-    """One decision of an episode as it reached the robot; PASS when the monitor is off."""
+    """One decision of an episode as it reached the robot. It is PASS when the monitor is off."""
 
     period: int
     """Decision period in which the camera frame lies, counted from 0."""
@@ -153,16 +153,16 @@ class Metric:
     """A figure of an evaluation, computed from the records of its episodes."""
 
     key: str
-    """Key in the JSON; the interval of a rate is at the key's first word + `_ci95`."""
+    """Key in the JSON. The interval of a rate is under the key's first word + `_ci95`."""
     label: str
     """Row heading in the table of one evaluation."""
     kind: Literal["rate", "mean", "step_rate"]
     """A share of the episodes, a mean over the episodes, or a share of all steps."""
     value: Callable[[EpisodeResult], float]
     column: str = ""
-    """Column heading in the table of several evaluations, which leaves a metric without one out."""
+    """Column heading in the table of several evaluations; empty to leave the metric out."""
     difference: str = ""
-    """Name of the paired difference of two evaluations, for which a metric without one has none."""
+    """Name of the paired difference in comparisons of two evaluations; empty to leave the metric out."""
 
     @property
     def interval_key(self) -> str:
