@@ -1,17 +1,25 @@
 import pytest
 
-from fosp_cli.evaluation.episode_log import EpisodeLog, FeedbackEvent, VerdictEvent
+from fosp_cli.evaluation.episode_log import EpisodeLog
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
 from fosp_core.decisions import Decision
+from fosp_core.ros.stamps import time_message
+from fosp_msgs.msg import SafetyVerdict, StepFeedback
 
 
-def feedback(stamp_s: float, **changes) -> FeedbackEvent:
-    values = {"episode": 3, "is_first": False, "is_last": False, "reward": 0.5, "cost": 0.0, "success": False}
-    return FeedbackEvent(stamp_s, **{**values, **changes})
+def feedback(stamp_s: float, **changes) -> StepFeedback:
+    message = StepFeedback(**{"episode": 3, "reward": 0.5, **changes})
+    message.header.stamp = time_message(round(stamp_s * 1e9))
+    return message
 
 
-def verdict(image_stamp_s: float, decided_s: float, decision: int = 0, shadow: bool = False) -> VerdictEvent:
-    return VerdictEvent(image_stamp_s, decided_s, 0, decision, "", 0.1, 0.3, shadow)
+def verdict(image_stamp_s: float, decided_s: float, decision: int = 0, shadow: bool = False) -> SafetyVerdict:
+    message = SafetyVerdict(decision=int(decision), q_h=0.1, eps=0.3, shadow=shadow)
+    message.header.stamp, message.decided = (
+        time_message(round(image_stamp_s * 1e9)),
+        time_message(round(decided_s * 1e9)),
+    )
+    return message
 
 
 def driven(

@@ -19,8 +19,9 @@ from fosp_cli.bench import simulator
 from fosp_cli.evaluation.live_graph import LiveGraph
 from fosp_cli.evaluation.metrics import percentiles_ms
 from fosp_core.bundle.bundle import Bundle, load_bundle
-from fosp_core.specs import read_robot
-from fosp_sim.task.scenario import read_scenario
+from fosp_core.ros.stamps import seconds
+from fosp_core.specs import RobotConfig, read_robot
+from fosp_sim.task.scenario import Scenario, read_scenario
 
 if TYPE_CHECKING:
     from fosp_cli.evaluation.episode_log import Step
@@ -81,10 +82,9 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
 def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
     """Measure image to command and the jitter of the command stream, all nodes on this machine."""
     out.mkdir(parents=True, exist_ok=True)
-    scenario = scenario_path("safe_reach")
-    period_s = 1.0 / read_robot(robot_path(read_scenario(scenario).robot)).command_rate_hz
+    period_s = 1.0 / _simulated("safe_reach")[1].command_rate_hz
     lateness: list[float] = []
-    with LiveGraph(bundle, scenario, log=out / "live.log") as live:
+    with LiveGraph(bundle, scenario_path("safe_reach"), log=out / "live.log") as live:
         for episode in range(episodes):
             before = len(live.command_stamps_s)
             live.run_episode(episode)
@@ -115,7 +115,7 @@ def live_graph_with_learner(bundle: Path, out: Path, episodes: int) -> dict[str,
                 for episode in range(episodes):
                     steps: list[Step] = []
                     live.run_episode(episode, steps.append)
-                    periods += np.diff([step.verdict.decided_s for step in steps]).tolist()
+                    periods += np.diff([seconds(step.verdict.decided) for step in steps]).tolist()
         finally:
             if learner is not None:
                 learner.kill()
@@ -202,8 +202,7 @@ def simulators(seconds: float) -> dict[str, Any]:
     """Measure the rendered control steps per second on one core, 64x64 pixels."""
     rates = {}
     for task in TASKS:
-        scenario = read_scenario(scenario_path(task))
-        robot = read_robot(robot_path(scenario.robot))
+        scenario, robot = _simulated(task)
         rates[task] = round(simulator.steps_per_second(scenario, robot, seconds), 1)
     return {"sim_steps_per_s": rates}
 
@@ -212,8 +211,7 @@ def tasks(episodes: int) -> dict[str, Any]:
     """Measure the difficulty of the tasks: drive straight to the goal, and as the careful demonstrator."""
     straight, careful = {}, {}
     for task in TASKS:
-        scenario = read_scenario(scenario_path(task))
-        robot = read_robot(robot_path(scenario.robot))
+        scenario, robot = _simulated(task)
         straight[task] = round(simulator.straight_line_rates(scenario, robot, episodes).violation_rate, 3)
         careful[task] = round(simulator.careful_rates(scenario, robot, episodes).success_rate, 3)
     return {"straight_line_violation_rate": straight, "careful_success_rate": careful, "rate_episodes": episodes}
@@ -226,8 +224,7 @@ def bags(episodes: int) -> dict[str, Any]:
     from fosp_learner.data.bags import read_episodes
     from fosp_sim.demonstration.record import record_episodes
 
-    scenario = read_scenario(scenario_path("safe_reach"))
-    robot = read_robot(robot_path(scenario.robot))
+    scenario, robot = _simulated("safe_reach")
     with tempfile.TemporaryDirectory() as folder:
         recorded = list(record_episodes(scenario, robot, "careful", episodes, Path(folder)))
         frames = sum(2 * outcome.steps + 1 for outcome in recorded)
@@ -265,6 +262,12 @@ def training(steps: int) -> dict[str, Any]:
         "train_step_imagined_s": imagined,
         "train_step_all_starts": {"small": {name: round(value, 4) for name, value in against.items()}},
     }
+
+
+def _simulated(task: str) -> tuple[Scenario, RobotConfig]:
+    """Return the shipped scenario of a task, and its robot."""
+    scenario = read_scenario(scenario_path(task))
+    return scenario, read_robot(robot_path(scenario.robot))
 
 
 def _inputs(bundle: Bundle) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fosp_cli.commands.options import Workers
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -119,9 +121,7 @@ def evaluate(
     json_out: Annotated[
         Path | None, typer.Option("--json", help="JSON file to write the figures to.", metavar="FILE")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes. The default is one per core.")
-    ] = None,
+    workers: Workers = None,
 ) -> int:
     """Evaluate bundles on simulated scenarios: success and violation rates with 95 % Wilson intervals, costs, vetoes.
 

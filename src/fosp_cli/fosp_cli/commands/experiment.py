@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from fosp_cli.commands.options import Bundle
+
 app = typer.Typer(no_args_is_help=True, help="Run the protocol behind a table of the documentation.")
 
 
@@ -28,9 +30,7 @@ def transfer(
             metavar="SCENARIO",
         ),
     ],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Offline bundle. The default is the shipped one for the task.", metavar="DIR")
-    ] = None,
+    bundle: Bundle = None,
     offline: Annotated[
         str, typer.Option(help="Folders of the bundle's training data, separated by ':'.", metavar="DIR:DIR")
     ] = "",

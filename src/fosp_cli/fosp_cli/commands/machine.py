@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fosp_cli.commands.options import RobotToCheck
+from fosp_cli.commands.options import Bundle, RobotToCheck
 
 
 def doctor(
@@ -40,9 +40,7 @@ def doctor(
 
 
 def bench(
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle to measure. The default is the shipped one.", metavar="DIR")
-    ] = None,
+    bundle: Bundle = None,
     out: Annotated[Path, typer.Option(help="Folder for bench.json and the logs.", metavar="DIR")] = Path("runs/bench"),
     quick: Annotated[
         bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +12,28 @@ _SCENARIO = "The simulated task and its scenes: a name in config/scenarios or a 
 
 RobotArgument = Annotated[str, typer.Argument(help=f"The robot: {_ROBOT}.", metavar="ROBOT")]
 RobotToCheck = Annotated[str, typer.Option(help=f"The robot to check against: {_ROBOT}.", metavar="ROBOT")]
+RobotOfBundle = Annotated[
+    str, typer.Option(help=f"The robot: {_ROBOT}. The default is the robot that the bundle names.", metavar="ROBOT")
+]
 RobotOfBags = Annotated[
     str, typer.Option(help=f"The robot: {_ROBOT}. The default is the robot that the bags name.", metavar="ROBOT")
 ]
 Scenario = Annotated[str, typer.Option(help=_SCENARIO, metavar="SCENARIO")]
 ScenarioArgument = Annotated[str, typer.Argument(help=_SCENARIO, metavar="SCENARIO")]
+Bundle = Annotated[
+    Path | None, typer.Option(help="Model bundle. In simulation the default is the shipped one.", metavar="DIR")
+]
+Settings = Annotated[
+    Path | None,
+    typer.Option(help="YAML file with settings of the learner that differ from the defaults.", metavar="FILE"),
+]
+OfflineBags = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Folder of bags that the bundle was trained on. Repeat the option for more folders.", metavar="DIR"
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Number of processes. The default is one per core.")]
 Namespace = Annotated[str, typer.Option(help="ROS namespace of the stack. The default is none.", metavar="NAME")]
 Camera = Annotated[
     str,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario
+from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario, Workers
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
@@ -35,9 +35,7 @@ def record(
             metavar="ROBOT",
         ),
     ] = "",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes. The default is one per core.")
-    ] = None,
+    workers: Workers = None,
     teleop: Annotated[
         str,
         typer.Option(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fosp_cli.commands.options import Scenario, ScenarioArgument
+from fosp_cli.commands.options import Bundle, Scenario, ScenarioArgument
 
 if TYPE_CHECKING:
     from fosp_cli.evaluation.episode_log import Step
@@ -25,9 +25,7 @@ DECISIONS = ("PASS", "SUBSTITUTE", "RECOVER", "STOP", "LATCH")
 
 
 def demo(
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle to run. The default is the shipped one for the task.", metavar="DIR")
-    ] = None,
+    bundle: Bundle = None,
     scenario: Scenario = "safe_reach",
     episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 5,
     out: Annotated[

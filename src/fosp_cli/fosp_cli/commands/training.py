@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from fosp_cli.commands.options import OfflineBags, RobotOfBags, RobotOfBundle, Settings
+
 _Steps = Annotated[int | None, typer.Option(min=1, help="Number of updates. The default is the configuration's.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Seed of networks, batches and held-out episodes.")]
 _Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint of the run.")]
@@ -25,16 +27,8 @@ def pretrain(
     steps: _Steps = None,
     seed: _Seed = 0,
     resume: _Resume = False,
-    robot: Annotated[
-        str,
-        typer.Option(
-            help="The robot: a name in config/robots or a YAML file. The default is the robot that the bags name.",
-            metavar="ROBOT",
-        ),
-    ] = "",
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with hyperparameters that differ from the defaults.", metavar="FILE")
-    ] = None,
+    robot: RobotOfBags = "",
+    config: Settings = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Device to train on. 'auto' takes a GPU if there is one.")
     ] = "auto",
@@ -74,19 +68,8 @@ def finetune(
     more: Annotated[
         list[Path] | None, typer.Argument(help="Further folders of new bags, after --bags A.", metavar="DIR")
     ] = None,
-    offline: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder of bags that the bundle was trained on. Repeat the option for more folders.", metavar="DIR"
-        ),
-    ] = None,
-    robot: Annotated[
-        str,
-        typer.Option(
-            help="The robot: a name in config/robots or a YAML file. The default is the robot that the bundle names.",
-            metavar="ROBOT",
-        ),
-    ] = "",
+    offline: OfflineBags = None,
+    robot: RobotOfBundle = "",
     steps: _Steps = None,
     seed: _Seed = 0,
     resume: _Resume = False,
@@ -98,9 +81,7 @@ def finetune(
         ),
     ] = None,
     sign: Annotated[Path | None, typer.Option(help="Private key to sign the new bundle with.", metavar="FILE")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with settings that differ from the defaults.", metavar="FILE")
-    ] = None,
+    config: Settings = None,
     runs: Annotated[Path, typer.Option(help="Folder for the run and for the cache of decoded bags.", metavar="DIR")] = (
         Path("runs")
     ),

@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, RobotArgument, Scenario
+from fosp_cli.commands.options import (
+    Bundle,
+    Camera,
+    CameraPath,
+    Feedback,
+    Namespace,
+    OfflineBags,
+    RobotArgument,
+    Scenario,
+    Settings,
+)
 
 security = typer.Typer(
     no_args_is_help=True, help="Write the SROS2 policy that allows each node its own topics and nothing else."
@@ -23,10 +33,7 @@ def up(
             help="'sim' for the simulation, or a robot: a name in config/robots or a YAML file.", metavar="sim|ROBOT"
         ),
     ],
-    bundle: Annotated[
-        Path | None,
-        typer.Option(help="Model bundle. In simulation the default is the shipped one.", metavar="DIR"),
-    ] = None,
+    bundle: Bundle = None,
     scenario: Scenario = "safe_reach",
     simulator: Annotated[str, typer.Option(help="Simulator of 'sim': mujoco or gazebo.", metavar="NAME")] = "mujoco",
     camera: Camera = "none",
@@ -42,16 +49,8 @@ def up(
             metavar="DIR",
         ),
     ] = None,
-    learner_config: Annotated[
-        Path | None,
-        typer.Option(help="YAML file with fine-tuning settings that differ from the defaults.", metavar="FILE"),
-    ] = None,
-    offline: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder of bags that the bundle was trained on. Repeat the option for more folders.", metavar="DIR"
-        ),
-    ] = None,
+    learner_config: Settings = None,
+    offline: OfflineBags = None,
     exploring: Annotated[
         bool, typer.Option("--exploring", help="Let the policy sample its actions, so that the learner sees more.")
     ] = False,

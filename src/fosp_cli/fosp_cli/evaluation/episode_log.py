@@ -1,4 +1,4 @@
-"""The log of one episode on the live graph, from the messages on its topics. It is pure: it knows no ROS."""
+"""The log of one episode on the live graph: a pure function of the messages on its topics."""
 
 from __future__ import annotations
 
@@ -7,43 +7,18 @@ from dataclasses import dataclass, field
 
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
 from fosp_core.decisions import Decision
+from fosp_core.ros.stamps import seconds
+from fosp_msgs.msg import SafetyVerdict, StepFeedback
 
 _ROUNDING = 1e-3
 """Share of a decision period by which a stamp may miss the period's bound."""
 
 
 @dataclass(frozen=True)
-class FeedbackEvent:
-    """The fields of a fosp_msgs/StepFeedback that are logged. The stamp is in s."""
-
-    stamp_s: float
-    episode: int
-    is_first: bool
-    is_last: bool
-    reward: float
-    cost: float
-    success: bool
-
-
-@dataclass(frozen=True)
-class VerdictEvent:
-    """The fields of a fosp_msgs/SafetyVerdict that are logged. Times are in s."""
-
-    image_stamp_s: float
-    decided_s: float
-    step: int
-    decision: int
-    reason_text: str
-    q_h: float
-    eps: float
-    shadow: bool = False
-
-
-@dataclass(frozen=True)
 class Step:
     """One decision as it reached the robot."""
 
-    verdict: VerdictEvent
+    verdict: SafetyVerdict
     latency_s: float
     """Time from the image stamp to the first command after the verdict, s."""
 
@@ -62,33 +37,34 @@ class EpisodeLog:
     reached: bool = False
     episode_return: float = 0.0
     _worst_cost: dict[int, float] = field(default_factory=dict)
-    _waiting: VerdictEvent | None = None
+    _waiting: SafetyVerdict | None = None
 
-    def on_feedback(self, event: FeedbackEvent) -> None:
-        if event.episode != self.episode or self.done:
+    def on_feedback(self, message: StepFeedback) -> None:
+        if message.episode != self.episode or self.done:
             return
-        if event.is_first:
-            self.started_s = event.stamp_s
+        stamp_s = seconds(message.header.stamp)
+        if message.is_first:
+            self.started_s = stamp_s
         if self.started_s is None:
             return
-        self.episode_return += event.reward
+        self.episode_return += message.reward
         # Decision period k begins after its frame and ends with the next one.
-        period = max(0, math.ceil(self._periods(event.stamp_s) - _ROUNDING) - 1)
-        self._worst_cost[period] = max(self._worst_cost.get(period, 0.0), event.cost)
-        self.reached = self.reached or event.success
-        self.done = event.is_last
+        period = max(0, math.ceil(self._periods(stamp_s) - _ROUNDING) - 1)
+        self._worst_cost[period] = max(self._worst_cost.get(period, 0.0), message.cost)
+        self.reached = self.reached or message.success
+        self.done = message.is_last
 
-    def on_verdict(self, event: VerdictEvent) -> None:
+    def on_verdict(self, message: SafetyVerdict) -> None:
         """Log a verdict on a frame of this episode. The next command gives it its latency."""
-        if self.started_s is None or self.done or event.image_stamp_s < self.started_s - 1e-6:
+        if self.started_s is None or self.done or seconds(message.header.stamp) < self.started_s - 1e-6:
             return
-        self._waiting = event
+        self._waiting = message
 
     def on_command(self, stamp_s: float) -> Step | None:
         """Return the step that this command completes, or None if it is not the first after a verdict."""
-        if self._waiting is None or stamp_s < self._waiting.decided_s:
+        if self._waiting is None or stamp_s < seconds(self._waiting.decided):
             return None
-        step = Step(self._waiting, stamp_s - self._waiting.image_stamp_s)
+        step = Step(self._waiting, stamp_s - seconds(self._waiting.header.stamp))
         self._waiting = None
         self.steps.append(step)
         return step
@@ -98,7 +74,7 @@ class EpisodeLog:
         verdicts = [step.verdict for step in self.steps]
         decided = [
             DecidedStep(
-                math.floor(self._periods(verdict.image_stamp_s) + _ROUNDING),
+                math.floor(self._periods(seconds(verdict.header.stamp)) + _ROUNDING),
                 Decision(verdict.decision),
                 verdict.q_h,
                 verdict.eps,

@@ -32,7 +32,7 @@ _SHARE = 5
 class Evaluation:
     """One bundle on one scenario."""
 
-    bundle_directory: Path
+    bundle: Path
     scenario: Scenario
     robot: RobotConfig
     actors: Actors = "both"
@@ -41,25 +41,18 @@ class Evaluation:
     proposer: Proposer = "bundle"
 
 
-def evaluate_episodes(
-    bundle_directory: Path,
-    scenario: Scenario,
-    robot: RobotConfig,
-    episodes: Sequence[int],
-    monitoring: Monitoring = "on",
-    actors: Actors = "both",
-    proposer: Proposer = "bundle",
-) -> list[EpisodeResult]:
-    """Run `episodes` of `scenario` in this process. Raise UserError when bundle, robot and scenario do not fit."""
-    bundle = load_bundle(bundle_directory, robot, provider="cpu")
+def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[EpisodeResult]:
+    """Run `episodes` in this process. Raise UserError when bundle, robot and scenario do not fit each other."""
+    scenario, robot = evaluation.scenario, evaluation.robot
+    bundle = load_bundle(evaluation.bundle, robot, provider="cpu")
     if bundle.manifest.task != scenario.task:
         raise UserError(
-            f"{bundle_directory}: bundle is for task '{bundle.manifest.task}', the scenario is '{scenario.task}'"
+            f"{evaluation.bundle}: bundle is for task '{bundle.manifest.task}', the scenario is '{scenario.task}'"
         )
     env = Env(scenario, robot, observation=bundle.manifest.observation)
-    agent = Agent(bundle, robot, monitoring, actors)
+    agent = Agent(bundle, robot, evaluation.monitoring, evaluation.actors)
     horizon = bundle.manifest.calibration.horizon_steps
-    return [_run(env, agent, episode, proposer, horizon) for episode in episodes]
+    return [_run(env, agent, episode, evaluation.proposer, horizon) for episode in episodes]
 
 
 def evaluate_all(
@@ -75,10 +68,7 @@ def evaluate_all(
         for index, evaluation in enumerate(evaluations)
         for first in range(0, evaluation.scenario.episodes, _SHARE)
     ]
-    arguments = [
-        (one.bundle_directory, one.scenario, one.robot, episodes, one.monitoring, one.actors, one.proposer)
-        for one, episodes in ((evaluations[i], episodes) for i, episodes in shares)
-    ]
+    arguments = [(evaluations[index], episodes) for index, episodes in shares]
     with closing(in_processes(evaluate_episodes, arguments, workers)) as done:
         for share, results in done:
             for result in results:

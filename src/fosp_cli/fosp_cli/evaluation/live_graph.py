@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger
 
 from fosp_bringup.stack import environment, stack
 from fosp_bringup.supervisor import Supervisor
-from fosp_cli.evaluation.episode_log import EpisodeLog, FeedbackEvent, Step, VerdictEvent
+from fosp_cli.evaluation.episode_log import EpisodeLog, Step
 from fosp_cli.evaluation.metrics import EpisodeResult
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
@@ -117,32 +117,11 @@ class EpisodeDriver(GraphClient):
 
     def _feedback(self, message: StepFeedback) -> None:
         if self._log is not None:
-            self._log.on_feedback(
-                FeedbackEvent(
-                    seconds(message.header.stamp),
-                    message.episode,
-                    message.is_first,
-                    message.is_last,
-                    message.reward,
-                    message.cost,
-                    message.success,
-                )
-            )
+            self._log.on_feedback(message)
 
     def _verdict(self, message: SafetyVerdict) -> None:
         if self._log is not None:
-            self._log.on_verdict(
-                VerdictEvent(
-                    seconds(message.header.stamp),
-                    seconds(message.decided),
-                    message.step,
-                    message.decision,
-                    message.reason_text,
-                    message.q_h,
-                    message.eps,
-                    message.shadow,
-                )
-            )
+            self._log.on_verdict(message)
 
     def _command(self, message: TwistStamped) -> None:
         stamp_s = seconds(message.header.stamp)
