@@ -9,7 +9,7 @@ import numpy as np
 
 from fosp_core.specs import RobotConfig
 from fosp_sim.demonstration.demonstrators import Demonstrator
-from fosp_sim.env import Env, Rendering
+from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
 
@@ -25,14 +25,9 @@ class TaskRates:
     steps_median: float
 
 
-def steps_per_second(
-    scenario: Scenario, robot: RobotConfig, seconds: float = 3.0, rendering: Rendering = "direct"
-) -> float:
-    """Return the control steps per second of this process, each with physics and a rendered observation.
-
-    The rendering `direct` has the size of the observation (64x64), `native` is 320x240 and resized as on a robot.
-    """
-    env = Env(scenario, robot, rendering=rendering)
+def steps_per_second(scenario: Scenario, robot: RobotConfig, seconds: float) -> float:
+    """Return the control steps per second of this process, each with physics and a rendered observation (64x64)."""
+    env = Env(scenario, robot, rendering="direct")
     rng = np.random.Generator(np.random.PCG64(0))
     actions = rng.uniform(-1.0, 1.0, (64, env.action_size))
     steps, episode = 0, 0

@@ -47,13 +47,13 @@ _ROWS = 64
 
 
 def training_step_s(
-    size: Size, bf16: bool = True, steps: int = 5, imagination: ImaginationConfig | None = None, cameras: int = 1
+    size: Size, bf16: bool = True, steps: int = 5, imagination: ImaginationConfig | None = None
 ) -> float:
     """Return the median wall time of a full update (16 x 32 rows of 64 x 64 pixels), s, after two that warm up.
 
     An update trains world model, critics and actor, and with `imagination` its rollouts.
     """
-    trainer = _trainer(_step_config(size, bf16, imagination or ImaginationConfig()), cameras)
+    trainer = _trainer(_step_config(size, bf16, imagination or ImaginationConfig()))
     return median([_update_s(trainer) for _ in range(steps + 2)][2:])
 
 
@@ -64,7 +64,7 @@ def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
     it, so that a busy machine slows both down alike.
     """
     every = ImaginationConfig(weight=1.0, starts=None)
-    fast, plain = (_trainer(_step_config(size, bf16, every), 1) for bf16 in (True, False))
+    fast, plain = (_trainer(_step_config(size, bf16, every)) for bf16 in (True, False))
     make_plain(plain)
     pairs = [(_update_s(fast), _update_s(plain)) for _ in range(steps + 1)][1:]
     return {
@@ -133,12 +133,12 @@ def make_plain(trainer: Trainer) -> None:
             module.closed_form = False
 
 
-def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict[str, float]:
+def torch_policy_step_ms(size: Size, steps: int = 200) -> dict[str, float]:
     """Return p50 and p99 of encoder, posterior, two actors and critics in eager torch, ms (batch 1, one thread)."""
-    trainer = _trainer(LearnerConfig(size=size), cameras)
+    trainer = _trainer(LearnerConfig(size=size))
     model, behaviour = trainer.world_model.eval(), trainer.behaviour.eval()
     deter, stoch = torch.zeros(1, model.carried), torch.zeros(1, model.rssm.from_stoch.in_features)
-    image = torch.randint(0, 256, (1, cameras, 64, 64, 3), dtype=torch.uint8)
+    image = torch.randint(0, 256, (1, 1, 64, 64, 3), dtype=torch.uint8)
     action, first = torch.zeros(1, 3), torch.zeros(1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -196,14 +196,14 @@ def train_until_killed() -> None:
     end_with_parent()
     settings = FinetuneConfig()
     limit_resources(settings)
-    trainer = _trainer(LearnerConfig(batch_size=settings.batch_size, cloning=CloningConfig(share=0.0)), 1)
+    trainer = _trainer(LearnerConfig(batch_size=settings.batch_size, cloning=CloningConfig(share=0.0)))
     while True:
         trainer.train_step()
 
 
 def write_noise_bundle(directory: Path, size: Size) -> Manifest:
     """Write a bundle of untrained networks, which is as large and as fast as a trained one."""
-    trainer = _trainer(LearnerConfig(size=size), 1)
+    trainer = _trainer(LearnerConfig(size=size))
     actor, config = trainer.behaviour.actor, trainer.config
     files: dict[str, Path | bytes] = dict(
         export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
@@ -237,13 +237,13 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
     return write_bundle(directory, manifest, files)
 
 
-def _trainer(config: LearnerConfig, cameras: int) -> Trainer:
+def _trainer(config: LearnerConfig) -> Trainer:
     """Return a trainer on random episodes."""
     rng = np.random.default_rng(0)
     episodes = [
         Episode(
             name=f"noise_{number}",
-            images=rng.integers(0, 256, (_ROWS, cameras, 64, 64, 3), np.uint8),
+            images=rng.integers(0, 256, (_ROWS, 1, 64, 64, 3), np.uint8),
             action=rng.uniform(-1, 1, (_ROWS, 3)).astype(np.float32),
             reward=rng.normal(0, 0.1, _ROWS).astype(np.float32),
             cost=(rng.uniform(size=_ROWS) < 0.05).astype(np.float32),
