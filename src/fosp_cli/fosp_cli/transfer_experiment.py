@@ -194,6 +194,7 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
             last = results[-1]
             said = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
             say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {said}")
+        live.await_bags(folder / "learner" / "bags", trial.episodes)
     return summarise(trial.learned_on.model_dump(mode="json"), "", results)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -18,8 +17,6 @@ from fosp_cli.commands.options import Bundle, Scenario, ScenarioArgument
 if TYPE_CHECKING:
     from fosp_cli.evaluation.episode_log import Step
     from fosp_cli.evaluation.metrics import EpisodeResult
-
-BAG_PATIENCE_S = 10.0
 
 DECISIONS = ("PASS", "SUBSTITUTE", "RECOVER", "STOP", "LATCH")
 
@@ -64,7 +61,7 @@ def demo(
                 line.clear()
                 print(_episode_text(results[-1]))
             latencies = list(live.latencies_s)
-            _await_bags(out / "bags", episodes)
+            live.await_bags(out / "bags", episodes)
     except RunFailed as error:
         print(f"fosp: {error}; the output of all nodes is in {out / 'log.txt'}", file=sys.stderr)
         return 1
@@ -140,13 +137,6 @@ def _episode_text(result: EpisodeResult) -> str:
     outcome = "goal reached" if result.reached else "goal not reached"
     violated = f"violated for {result.cost:.0f} steps" if result.violated else "no violation"
     return f"episode {result.episode}: {outcome}, {violated}, {result.steps} steps, {result.vetoes} vetoes"
-
-
-def _await_bags(folder: Path, episodes: int) -> None:
-    """Wait until the recorder, which closes a bag a moment after the episode's last feedback, has closed them all."""
-    deadline = time.monotonic() + BAG_PATIENCE_S
-    while len(list(folder.glob("episode_*"))) < episodes and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def _clear(out: Path) -> None:

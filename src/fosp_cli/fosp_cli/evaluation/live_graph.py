@@ -31,6 +31,8 @@ from fosp_sim.task.scenario import read_scenario
 
 ACTIVE_TIMEOUT_S = 60.0
 _TAIL_LINES = 20
+BAG_PATIENCE_S = 10.0
+"""Longest wait for the recorder to close its last bag, s."""
 EPISODE_GRACE_S = 10.0
 """Time that an episode may take beyond its steps, s, before the run has failed."""
 
@@ -196,6 +198,12 @@ class LiveGraph:
         return self._driver.run_episode(
             episode, self._described.max_steps, on_step, alive=lambda: self._supervisor.alive
         )
+
+    def await_bags(self, folder: Path, episodes: int) -> None:
+        """Wait until `folder` holds a bag per episode: a recorder closes one a moment after the last feedback."""
+        deadline = time.monotonic() + BAG_PATIENCE_S
+        while len(list(folder.glob("episode_*"))) < episodes and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     @property
     def latencies_s(self) -> list[float]:
