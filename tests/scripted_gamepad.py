@@ -21,7 +21,7 @@ from fosp_sim.task.world import RobotState
 
 PERIOD_S = 0.05
 LET_GO_TICKS = 5
-"""Of every forty: after a stop (a busy machine makes some) the sticks must be let go before the robot moves again."""
+"""Ticks out of forty with the sticks released, as a robot that stopped requires before it moves again."""
 
 
 class ScriptedGamepad:

@@ -5,13 +5,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from tiny_bundle import write_tiny_bundle
+from typer.main import get_command
 
 from fosp_bringup.paths import robot_path
-from fosp_cli.cli import run
+from fosp_cli.cli import app, run
 from fosp_core.specs import read_robot
 from fosp_sim.demonstration.record import record_episodes
 from fosp_sim.task.scenario import Scenario
@@ -182,27 +184,16 @@ def test_wrong_usage_is_one_line(capsys, arguments):
     refused(capsys, *arguments)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "demo",
-        "up",
-        "record",
-        "bags check",
-        "pretrain",
-        "report",
-        "eval",
-        "bundle verify",
-        "bundle show",
-        "bundle keygen",
-        "bundle sign",
-        "bundle announce",
-        "reset",
-        "bench",
-    ],
-)
+def command_names(command: Any, *words: str) -> list[list[str]]:
+    """The words of every command that there is, groups included."""
+    return [list(words)] + [
+        name for word, sub in getattr(command, "commands", {}).items() for name in command_names(sub, *words, word)
+    ]
+
+
+@pytest.mark.parametrize("command", command_names(get_command(app)), ids=" ".join)
 def test_every_command_explains_itself(capsys, command):
-    assert run([*command.split(), "--help"]) == 0
+    assert run([*command, "--help"]) == 0
     assert "Usage: fosp" in capsys.readouterr().out
 
 

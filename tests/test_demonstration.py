@@ -109,7 +109,7 @@ def test_a_person_records_from_the_keyboard_of_a_terminal(
     )
 
     def driven(key: str) -> float:
-        """What the robot is told, m/s along x, while a key is held: a terminal repeats it.
+        """Return the command, m/s along x, while a key is held: a terminal repeats it.
 
         It is let go for half of every two seconds: after a stop (a busy machine makes some) that is asked for.
         """
@@ -218,7 +218,7 @@ def a_second_commander(arm: Arm) -> None:
     [
         (
             a_dead_image_topic,
-            ["camera/color/image_raw: no image in 3 s, although its camera_info comes: larger socket buffers"],
+            ["camera/color/image_raw: no image in 3 s, although its camera_info comes: use larger socket buffers"],
             ["brightness", "exposure"],
         ),
         (

@@ -1,1 +1,1 @@
-"""The fosp command line and what only it uses."""
+"""The fosp command line and the parts that only it uses."""

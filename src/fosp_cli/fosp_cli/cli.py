@@ -1,69 +1,72 @@
-"""The `fosp` command line. Exit codes: 0 done, 1 the run failed, 2 wrong usage or input (one line on stderr)."""
+"""The `fosp` command line.
+
+Exit codes: 0 the command succeeded, 1 the run failed, 2 the usage or an input is wrong (one line on stderr says why).
+"""
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
-from fosp_cli.commands import (
-    bags,
-    bench,
-    bundle,
-    demo,
-    doctor,
-    evaluate,
-    experiment,
-    finetune,
-    pretrain,
-    record,
-    replay,
-    report,
-    reset,
-    security,
-    up,
-    world,
-)
+from fosp_cli.commands import bags, bundle, evaluate, experiment, machine, record, simulation, training, up
 from fosp_core.errors import UserError
 
-app = typer.Typer(
-    name="fosp",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="A learned, camera-only, safe policy on a robot: record, train, run, evaluate.",
-)
-app.command("demo")(demo.demo)
-app.command("up")(up.up)
-app.command("reset")(reset.reset)
-app.command("record")(record.record)
-app.command("replay")(replay.replay)
-app.add_typer(bags.app, name="bags")
-app.command("pretrain")(pretrain.pretrain)
-app.command("report")(report.report)
-app.command("finetune")(finetune.finetune)
-app.command("eval")(evaluate.evaluate)
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(security.app, name="security")
-app.add_typer(experiment.app, name="experiment")
-app.command("doctor")(doctor.doctor)
-app.command("world")(world.world)
-app.command("bench")(bench.bench)
+COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
+    "demo": simulation.demo,
+    "up": up.up,
+    "reset": up.reset,
+    "record": record.record,
+    "replay": bags.replay,
+    "bags": bags.app,
+    "pretrain": training.pretrain,
+    "report": training.report,
+    "finetune": training.finetune,
+    "eval": evaluate.evaluate,
+    "bundle": bundle.app,
+    "security": up.security,
+    "experiment": experiment.app,
+    "doctor": machine.doctor,
+    "world": simulation.world,
+    "bench": machine.bench,
+}
+"""Every command in the order of `fosp --help`: a function, or an app with sub-commands. A new command is one line."""
 
+_TRAINS = ("pretrain", "finetune", "bench")
+"""Commands that train in this process, for which the memory allocator is set up first."""
 
 _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
 }
-"""Packages that a robot can do without, and the list in requirements/ that brings them."""
+"""Packages that a robot can do without, each with the list in requirements/ that installs it."""
+
+app = typer.Typer(
+    name="fosp",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Record, train, run and evaluate a learned, camera-only, safe policy on a robot.",
+)
+for _name, _command in COMMANDS.items():
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
+for _group in (app, *(_command for _command in COMMANDS.values() if isinstance(_command, typer.Typer))):
+    for _registered in _group.registered_commands:  # a paragraph of the help is one line, which the terminal wraps
+        _paragraphs = (inspect.getdoc(_registered.callback) or "").split("\n\n")
+        _registered.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in _paragraphs)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; a person's mistake is one line on stderr, never a traceback."""
+    """Run one command and return its exit code. A user's mistake is one line on stderr, never a traceback."""
     try:
         result = app(args=arguments, prog_name="fosp", standalone_mode=False)
     except UserError as error:
@@ -89,7 +92,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    if sys.argv[1:2] in (["pretrain"], ["finetune"], ["bench"]):
+    if sys.argv[1:2] and sys.argv[1] in _TRAINS:
         from fosp_learner.process import restart_with_allocator_settings
 
         restart_with_allocator_settings()

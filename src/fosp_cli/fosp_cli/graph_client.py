@@ -1,4 +1,4 @@
-"""A client of the running graph: a node in a context of its own, whatever else its process does with ROS."""
+"""A client of the running graph: a node in a context of its own, independent of other uses of ROS in its process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CLOSING_S = 10.0
 
 
 class GraphClient:
-    """Use as a context manager. Messages come in while it is spun: by `spin`, or by `spin_in_thread` all the time."""
+    """A node as a context manager. It receives messages while `spin` or `spin_in_thread` spins it."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class GraphClient:
         make_executor: Callable[..., Any] = SingleThreadedExecutor,
         enclave: str = "/",
     ) -> None:
-        """`domain_id`: by default that of the environment; `enclave`: where SROS2 is switched on (stack.enclave)."""
+        """`domain_id` defaults to the environment's; `enclave` matters where SROS2 is switched on (stack.enclave)."""
         self._context = rclpy.Context()
         rclpy.init(args=["--ros-args", "--enclave", enclave], context=self._context, domain_id=domain_id)
         self.node: Any = rclpy.create_node(name, namespace=namespace or None, context=self._context)
@@ -48,7 +48,7 @@ class GraphClient:
         self.close()
 
     def close(self) -> None:
-        """Nothing comes in any more."""
+        """Stop spinning and destroy the node."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(_CLOSING_S)
@@ -57,17 +57,17 @@ class GraphClient:
         rclpy.try_shutdown(context=self._context)
 
     def spin(self, seconds: float) -> None:
-        """Let messages in for so long."""
+        """Receive messages for `seconds`."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.spin_once(left)
 
     def spin_once(self, timeout_s: float) -> None:
-        """Until something has come in, at most so long."""
+        """Receive one message, waiting at most `timeout_s`."""
         self._executor.spin_once(timeout_sec=timeout_s)
 
     def spin_in_thread(self, priority: int | None = None) -> None:
-        """From now on; `priority` is claimed for that thread (fosp_core.processes)."""
+        """Receive messages in a thread from now on, which claims `priority` (fosp_core.processes)."""
 
         def spin() -> None:
             if priority is not None:
@@ -79,7 +79,7 @@ class GraphClient:
         self._thread.start()
 
     def call(self, kind: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
-        """Answer of the service `name` of type `kind`; None when none comes in time."""
+        """Return the answer of the service `name` of type `kind`, or None when none comes in time."""
         until = time.monotonic() + timeout_s
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, name)
@@ -100,7 +100,7 @@ class GraphClient:
         return future.result()
 
     def wait_active(self, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> str:
-        """Until the lifecycle manager says that every node is active; why it did not, or nothing."""
+        """Wait until the lifecycle manager reports every node active. Return an empty string, or why that failed."""
         until, said = time.monotonic() + timeout_s, "its lifecycle manager does not answer"
         while time.monotonic() < until:
             if not alive():

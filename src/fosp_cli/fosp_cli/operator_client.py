@@ -1,4 +1,4 @@
-"""What a person asks of the running graph from a terminal: to take a bundle over, to leave a latched stop."""
+"""Requests of an operator to the running graph: load a bundle, end a latched stop."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from fosp_core.ros.model_following import LEADER, resolved_node
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
 DISCOVERY_S = 10.0
-"""How long the graph is looked for."""
+"""Time to look for the graph, s."""
 LOADING_S = 45.0
-"""From the announcement to the switch: the encoder gives its followers 30 s."""
+"""Time from the announcement to the switch, s. The encoder gives its followers 30 s of it."""
 TRIAL_S = 120.0
-"""A trial is 200 decisions, ten seconds; but a robot that stands makes none."""
+"""Time for a trial, s. It counts decisions, and a robot that stands still makes none."""
 _SAID = {
     ModelStatus.STATE_READY: "loaded and tested by the encoder, which waits for policy and safety monitor",
-    ModelStatus.STATE_TRIAL: "makes the decisions from now on, on trial; the bundle before it is kept",
+    ModelStatus.STATE_TRIAL: "makes the decisions from now on, on trial; the previous bundle is kept",
     ModelStatus.STATE_ACTIVE: "has passed its trial and stays",
     ModelStatus.STATE_REFUSED: "refused",
-    ModelStatus.STATE_ROLLED_BACK: "rolled back, the bundle before it decides again",
+    ModelStatus.STATE_ROLLED_BACK: "rolled back; the previous bundle decides again",
 }
 
 
 class OperatorClient(GraphClient):
-    """A node of its own for one request; use as a context manager. `namespace`: of the robot's stack.
+    """A node for one request to the stack in `namespace`. Use it as a context manager.
 
-    UserError when no such stack answers.
+    Each request raises UserError when no such stack answers.
     """
 
     def __init__(self, namespace: str = "") -> None:
@@ -45,16 +45,16 @@ class OperatorClient(GraphClient):
         self._where = f"namespace '{namespace}'" if namespace else "this ROS domain"
 
     def reset(self) -> tuple[bool, str]:
-        """End a latched stop; whether the monitor did, and what it said."""
+        """Ask the safety monitor to end a latched stop. Return whether it did, and its answer."""
         answer = self.call(Trigger, f"{MONITOR}/reset", Trigger.Request(), DISCOVERY_S)
         if answer is None:
             raise self._nobody(MONITOR)
         return bool(answer.success), str(answer.message)
 
     def offer(self, bundle: Path, write: Callable[[str], None]) -> bool:
-        """Have the graph take a bundle over without a stop; whether it did. `write` is told of each step.
+        """Ask the graph to swap to a bundle without a stop, and return whether it did. `write` gets a line per step.
 
-        The folder must be there, under this path, on the computer that the nodes run on. UserError: damaged bundle.
+        The nodes read the folder under this path on their own computer. Raise UserError for a damaged bundle.
         """
         manifest = verify_bundle(bundle)
         statuses: deque[ModelStatus] = deque()
@@ -84,7 +84,7 @@ class OperatorClient(GraphClient):
         return self._follow(manifest.id, statuses, write)
 
     def _follow(self, model_id: str, statuses: deque[ModelStatus], write: Callable[[str], None]) -> bool:
-        """Until the encoder has made up its mind."""
+        """Report the encoder's statuses until it keeps, refuses or rolls back the model. Return whether it keeps it."""
         patience_s = LOADING_S
         while self._spin_until(lambda: bool(statuses), patience_s):
             status = statuses.popleft()
@@ -99,7 +99,7 @@ class OperatorClient(GraphClient):
                 patience_s = TRIAL_S
             elif status.state != ModelStatus.STATE_READY:
                 return bool(status.state == ModelStatus.STATE_ACTIVE)
-        write(f"{model_id[:12]}: nothing more was heard for {patience_s:.0f} s; does the robot stand?")
+        write(f"{model_id[:12]}: no further status for {patience_s:.0f} s; does the robot stand still?")
         return False
 
     def _spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:

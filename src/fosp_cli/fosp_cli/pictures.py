@@ -1,4 +1,4 @@
-"""A picture of recorded episodes, a row for each: frames from first to last, what came of it, where it cost."""
+"""Pictures: contact sheets and strips of recorded episodes, and learning curves of an experiment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
@@ -23,19 +24,25 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 FRAMES = 8
+"""Frames of an episode in a contact sheet."""
 ROWS = 50
-"""Of one picture: more could not be told apart."""
+"""Episodes in a contact sheet; more could not be told apart."""
+_STRIP_FRAMES = 6
 _HEIGHT, _WIDTH = 96, 128
+
+WINDOW = 10
+"""Episodes that a running mean of a learning curve covers."""
+_COLOURS = {"fosp": "#1f5fa8", "no_expansion": "#c0392b", "offline": "#8a8f98"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One episode: times in s from its first frame."""
+    """One episode of a contact sheet. Times are in s from its first frame."""
 
     name: str
     times: list[float]
     frames: list[NDArray[np.uint8]]
-    """FRAMES at most, small."""
+    """At most FRAMES frames (96, 128, 3), evenly spread over the episode."""
     outcome: str
     cost_times: list[float]
     mark_times: list[float]
@@ -43,77 +50,17 @@ class Row:
 
 
 def read_row(bag: Path) -> Row:
-    """UserError, with the bag's name, when it cannot be read or holds no colour image."""
+    """Return the row of an episode. Raise UserError with the bag's name if it is damaged or has no colour image."""
     try:
-        return _read(bag)
+        return _read_row(bag)
     except UserError as error:
         raise UserError(f"{bag}: {error}") from None
     except Exception as error:  # a damaged file surfaces as any of a dozen types from rosbags, zstd and struct
         raise UserError(f"{bag}: damaged bag ({' '.join(str(error).split()) or type(error).__name__})") from None
 
 
-def _read(bag: Path) -> Row:
-    with AnyReader([bag], default_typestore=typestore()) as reader:
-        by_topic = {connection.topic: connection for connection in reader.connections}
-        images = _images(by_topic)
-        feedback = [name for name in by_topic if name.endswith(topics.FEEDBACK)]
-        marks = [name for name in by_topic if name.endswith(topics.MARK)]
-        stamps, frames = _frames(reader, by_topic[images])
-        begin = stamps[0]
-        told: list[tuple[float, str, Any]] = [
-            (logged * 1e-9, connection.topic, reader.deserialize(data, connection.msgtype))
-            for connection, logged, data in reader.messages([by_topic[name] for name in (*feedback, *marks)])
-        ]
-    steps = [(_seconds(message) - begin, message) for _, topic, message in told if topic in feedback]
-    success = any(message.success for _, message in steps)
-    costs = [when for when, message in steps if message.cost > 0]
-    outcome = ("success" if success else "no success") + (", violation" if costs else "")
-    return Row(
-        name=bag.name,
-        times=[stamp - begin for stamp in stamps],
-        frames=frames,
-        outcome=outcome if steps else "no feedback",
-        cost_times=costs,
-        mark_times=[when - begin for when, topic, _ in told if topic in marks],
-        seconds=stamps[-1] - begin,
-    )
-
-
-def _images(by_topic: Mapping[str, Connection]) -> str:
-    """The colour topic: ours, raw or compressed, else the only one of an image type."""
-    for form in (topics.COLOR_IMAGE, f"{topics.COLOR_IMAGE}/compressed"):
-        fitting = sorted(name for name in by_topic if name.endswith(form))
-        if fitting:
-            return fitting[0]
-    kinds = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-    others = sorted(n for n, c in by_topic.items() if c.msgtype in kinds and "depth" not in n)
-    if not others:
-        raise UserError("holds no colour images")
-    return others[0]
-
-
-def _frames(reader: AnyReader, connection: Connection) -> tuple[list[float], list[NDArray[np.uint8]]]:
-    """Stamps, s, and small pictures of FRAMES frames from the first to the last; two passes, to decode but these."""
-    count = sum(1 for _ in reader.messages([connection]))
-    if not count:
-        raise UserError("holds no message on its image topic")
-    wanted = set(np.linspace(0, count - 1, min(FRAMES, count)).astype(int).tolist())
-    stamps, frames = [], []
-    for i, (found, _, data) in enumerate(reader.messages([connection])):
-        if i in wanted:
-            message = reader.deserialize(data, found.msgtype)
-            stamps.append(_seconds(message))
-            frames.append(observation_image(np.ascontiguousarray(rgb_view(message)), _HEIGHT, _WIDTH))
-    return stamps, frames
-
-
-def _seconds(message: Any) -> float:
-    stamp = message.header.stamp
-    return float(stamp.sec + stamp.nanosec * 1e-9)
-
-
 def draw_contact_sheet(rows: Sequence[Row], out: Path) -> None:
-    """One row per episode, as a PNG: frames, and a time line with costs in red and marks in blue."""
+    """Draw a row per episode: its frames, and a time line with costs in red and marks in blue."""
     figure, axes = plt.subplots(
         len(rows),
         FRAMES + 1,
@@ -141,3 +88,161 @@ def draw_contact_sheet(rows: Sequence[Row], out: Path) -> None:
         chart.tick_params(labelsize=6)
     figure.savefig(out, dpi=110)
     plt.close(figure)
+
+
+def draw_strip(bags: Sequence[Path], out: Path) -> None:
+    """Draw a row per bag of the demo: frames from first to last, and the risk of each action against its threshold."""
+    figure, axes = plt.subplots(
+        len(bags),
+        _STRIP_FRAMES + 1,
+        figsize=(2.0 * _STRIP_FRAMES + 3.2, 1.55 * len(bags)),
+        width_ratios=[1.0] * _STRIP_FRAMES + [1.6],
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, bag in zip(axes, bags, strict=True):
+        times, frames, verdict_times, risk, eps = _read_strip(bag)
+        for axis, index in zip(row, np.linspace(0, len(frames) - 1, _STRIP_FRAMES).astype(int), strict=False):
+            axis.imshow(frames[index])
+            axis.set_title(f"{times[index]:.1f} s", fontsize=8, pad=2)
+            axis.axis("off")
+        chart = row[_STRIP_FRAMES]
+        chart.plot(verdict_times, risk, linewidth=1, label="risk of the action")
+        chart.plot(verdict_times, eps, linewidth=1, linestyle="--", color="tab:red", label="threshold")
+        chart.set_ylim(0, 1)
+        chart.tick_params(labelsize=7)
+    axes[0][_STRIP_FRAMES].legend(fontsize=7)
+    axes[-1][_STRIP_FRAMES].set_xlabel("s", fontsize=8)
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+def running_rates(curves: Sequence[Sequence[bool]]) -> NDArray[np.float64]:
+    """Return the share (n,) of true outcomes among the last WINDOW episodes of all seeds, for each episode.
+
+    n is the length of the shortest curve.
+    """
+    outcomes = np.array([curve[: min(map(len, curves))] for curve in curves], np.float64)
+    sums = np.cumsum(np.concatenate([[0.0], outcomes.mean(0)]))
+    end = np.arange(1, outcomes.shape[1] + 1)
+    begin = np.maximum(end - WINDOW, 0)
+    rates: NDArray[np.float64] = (sums[end] - sums[begin]) / (end - begin)
+    return rates
+
+
+def curves_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Return a figure with a column per scenario, successes above and violations below, and a line per arm.
+
+    `rows` is the table of an experiment (transfer_experiment.table).
+    """
+    scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
+    figure = Figure(figsize=(3.4 * len(scenarios), 4.6), layout="constrained")
+    panels = figure.subplots(2, len(scenarios), squeeze=False, sharex=True)
+    for column, scenario in enumerate(scenarios):
+        for row in (row for row in rows if row["scenario"] == scenario):
+            style = "-" if row["monitor"] == "on" else "--"
+            seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+            name = row["arm"] if row["monitor"] == "on" else f"{row['arm']}, monitor {row['monitor']}"
+            for panel, curve in zip(panels[:, column], ("curves", "violation_curves"), strict=True):
+                rates = running_rates(row[curve])
+                label, episodes = f"{name} ({seeds})", np.arange(1, len(rates) + 1)
+                panel.plot(episodes, rates, style, color=_COLOURS[row["arm"]], linewidth=1.5, label=label)
+        success, violations = panels[:, column]
+        success.set_title(scenario.replace("_", " "), fontsize=9)
+        success.set_ylim(0.0, 1.02)
+        violations.set_ylim(0.0, 0.5)
+        violations.set_xlabel("episode", fontsize=8)
+        success.legend(fontsize=7, frameon=False, loc="lower right")
+    panels[0, 0].set_ylabel(f"success, last {WINDOW} episodes", fontsize=8)
+    panels[1, 0].set_ylabel(f"violations, last {WINDOW} episodes", fontsize=8)
+    for panel in panels.flat:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=8)
+    return figure
+
+
+def _read_row(bag: Path) -> Row:
+    with AnyReader([bag], default_typestore=typestore()) as reader:
+        by_topic = {connection.topic: connection for connection in reader.connections}
+        images = _image_topic(by_topic)
+        feedback = [name for name in by_topic if name.endswith(topics.FEEDBACK)]
+        marks = [name for name in by_topic if name.endswith(topics.MARK)]
+        stamps, frames = _frames(reader, by_topic[images])
+        begin = stamps[0]
+        told: list[tuple[float, str, Any]] = [
+            (logged * 1e-9, connection.topic, reader.deserialize(data, connection.msgtype))
+            for connection, logged, data in reader.messages([by_topic[name] for name in (*feedback, *marks)])
+        ]
+    steps = [(_seconds(message) - begin, message) for _, topic, message in told if topic in feedback]
+    success = any(message.success for _, message in steps)
+    costs = [when for when, message in steps if message.cost > 0]
+    outcome = ("success" if success else "no success") + (", violation" if costs else "")
+    return Row(
+        name=bag.name,
+        times=[stamp - begin for stamp in stamps],
+        frames=frames,
+        outcome=outcome if steps else "no feedback",
+        cost_times=costs,
+        mark_times=[when - begin for when, topic, _ in told if topic in marks],
+        seconds=stamps[-1] - begin,
+    )
+
+
+def _image_topic(by_topic: Mapping[str, Connection]) -> str:
+    """Return the stack's colour topic, raw or compressed, else the only topic of an image type."""
+    for form in (topics.COLOR_IMAGE, f"{topics.COLOR_IMAGE}/compressed"):
+        fitting = sorted(name for name in by_topic if name.endswith(form))
+        if fitting:
+            return fitting[0]
+    kinds = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+    others = sorted(n for n, c in by_topic.items() if c.msgtype in kinds and "depth" not in n)
+    if not others:
+        raise UserError("holds no colour images")
+    return others[0]
+
+
+def _frames(reader: AnyReader, connection: Connection) -> tuple[list[float], list[NDArray[np.uint8]]]:
+    """Return the stamps, s, and small pictures of FRAMES frames. Two passes over the bag decode only these."""
+    count = sum(1 for _ in reader.messages([connection]))
+    if not count:
+        raise UserError("holds no message on its image topic")
+    wanted = set(np.linspace(0, count - 1, min(FRAMES, count)).astype(int).tolist())
+    stamps, frames = [], []
+    for i, (found, _, data) in enumerate(reader.messages([connection])):
+        if i in wanted:
+            message = reader.deserialize(data, found.msgtype)
+            stamps.append(_seconds(message))
+            frames.append(observation_image(np.ascontiguousarray(rgb_view(message)), _HEIGHT, _WIDTH))
+    return stamps, frames
+
+
+def _read_strip(
+    bag: Path,
+) -> tuple[list[float], list[NDArray[np.uint8]], list[float], list[float], list[float]]:
+    """Return frame times, frames, verdict times, risks and thresholds. Times are in s from the first frame."""
+    stamps: list[float] = []
+    frames: list[NDArray[np.uint8]] = []
+    verdicts: list[tuple[float, float, float]] = []
+    with AnyReader([bag], default_typestore=typestore()) as reader:
+        wanted = [c for c in reader.connections if c.topic.lstrip("/") in (topics.COLOR_IMAGE, topics.VERDICT)]
+        for connection, _, raw in reader.messages(wanted):
+            message: Any = reader.deserialize(raw, connection.msgtype)
+            if connection.topic.endswith(topics.COLOR_IMAGE):
+                stamps.append(_seconds(message))
+                frames.append(rgb_view(message))
+            else:
+                verdicts.append((_seconds(message), message.q_h, message.eps))
+    begin = stamps[0]
+    verdicts = [verdict for verdict in verdicts if verdict[0] >= begin]
+    return (
+        [stamp - begin for stamp in stamps],
+        frames,
+        [stamp - begin for stamp, _, _ in verdicts],
+        [q_h for _, q_h, _ in verdicts],
+        [eps for _, _, eps in verdicts],
+    )
+
+
+def _seconds(message: Any) -> float:
+    stamp = message.header.stamp
+    return float(stamp.sec + stamp.nanosec * 1e-9)

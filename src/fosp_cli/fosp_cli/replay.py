@@ -1,4 +1,4 @@
-"""Plays a bag on its own topics to absolute deadlines, as `ros2 bag play` does where there is a rosbag2."""
+"""Plays a bag on its own topics to absolute deadlines, as `ros2 bag play` does, without rosbag2."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fosp_core.ros import qos
 from fosp_core.specs import read_robot
 
 SETTLE_S = 1.5
-"""The first message goes out when no further subscriber has appeared for so long ..."""
+"""Time without a new subscriber after which the first message goes out, s."""
 MOST_PATIENCE_S = 10.0
-"""... or when all of this has passed: a recorder subscribes only once it has seen a publisher."""
+"""Longest wait for subscribers, s: a recorder subscribes only after it has seen a publisher."""
 ONLOOKERS = frozenset({"encoder_node", "recorder_node", "learner_node", "episode_driver"})
-"""Nodes that listen to commands and obey none."""
+"""Nodes that listen to commands without obeying them."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Stored:
 
 
 def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> tuple[int, float]:
-    """Publish every message of `bag`, `rate` times as fast as it was recorded; count and worst lateness, s.
+    """Publish the messages of `bag` at `rate` times the recorded speed. Return their number and the worst lateness, s.
 
-    With `restamp` header stamps are moved to the present, all by one offset (at a rate of 1 they are then as old as
-    they were when they were recorded). UserError when the bag cannot be read, when nothing of it is to be played, and
-    when somebody who could be a robot listens to a command topic of it that is not named in `only`.
+    `restamp` moves all header stamps to the present by one offset, so that at a rate of 1 messages are as old as when
+    they were recorded. Raise UserError when the bag cannot be read, when it holds nothing to play, and when a node that
+    could be a robot listens to one of its command topics that `only` does not name.
     """
     if not bag.is_dir():
         raise UserError(f"{bag}: no such bag folder")
@@ -79,7 +79,7 @@ def _await_subscribers(publishers: list[Any]) -> None:
 
 
 def restamped(message: Stored, offset_ns: int) -> bytes:
-    """The message with its header stamp moved by `offset_ns`; unchanged when its type begins with no header."""
+    """Return the data with the header stamp moved by `offset_ns`, or as it is when its type begins with no header."""
     fields = typestore().fielddefs.get(message.type, (None, []))[1]
     if not fields or fields[0][1][1] != "std_msgs/msg/Header" or len(message.data) < 12:
         return message.data
@@ -90,7 +90,7 @@ def restamped(message: Stored, offset_ns: int) -> bytes:
 
 
 def _messages(bag: Path, only: tuple[str, ...]) -> Iterator[Stored]:
-    """In the order of recording."""
+    """Yield the messages in the order of recording."""
     wanted = {name.lstrip("/") for name in only}
     try:
         with AnyReader([bag], default_typestore=typestore()) as reader:
@@ -105,7 +105,7 @@ def _messages(bag: Path, only: tuple[str, ...]) -> Iterator[Stored]:
 
 
 def _require_no_robot(node: Any, played: set[str], only: tuple[str, ...]) -> None:
-    """Whoever listens to a recorded command stream and is not known to only look at it might obey it."""
+    """Raise UserError when a node that is not a known onlooker listens to a recorded command stream: it might obey."""
     from fosp_bringup.paths import share
 
     commands = {read_robot(path).command_topic for path in (share() / "config" / "robots").glob("*.yaml")}
@@ -118,11 +118,12 @@ def _require_no_robot(node: Any, played: set[str], only: tuple[str, ...]) -> Non
         if listening:
             raise UserError(
                 f"{topic}: {', '.join(sorted(listening))} listens, and a robot would move as in the bag; "
-                f"stop it, or ask for it with --topic {topic}"
+                f"stop that node, or confirm with --topic {topic}"
             )
 
 
 def _profile(topic: str) -> QoSProfile:
+    """Return a reliable profile, which subscribers of every kind match."""
     latched = topic.endswith(("/model_status", "/model_announcement", "/tf_static", "/robot_description"))
     return qos.REPLAY_LATCHED if latched else qos.REPLAY
 

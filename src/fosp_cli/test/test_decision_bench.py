@@ -1,6 +1,6 @@
 """The benchmark times decisions that pass."""
 
-from fosp_cli.bench.decision import decision_seconds
+from fosp_cli.bench.monitor import decision_seconds
 
 
 def test_every_decision_is_timed():

@@ -19,7 +19,7 @@ from fosp_cli.doctor.diagnosis import (
     Camera,
     Cameras,
     DdsSettings,
-    Finding,
+    Diagnosis,
     Level,
     check_bundle,
     check_camera,
@@ -119,12 +119,12 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("finding", WELL, ids=lambda finding: finding.check)
-def test_a_machine_that_is_well_needs_no_remedy(finding: Finding) -> None:
+def test_a_machine_that_is_well_needs_no_remedy(finding: Diagnosis) -> None:
     assert (finding.level, finding.remedy) == (Level.OK, "")
 
 
 @pytest.mark.parametrize(("finding", "level", "says", "remedy"), BROKEN, ids=[f[0].says[:40] for f in BROKEN])
-def test_what_is_broken_is_found_with_its_remedy(finding: Finding, level: Level, says: str, remedy: str) -> None:
+def test_what_is_broken_is_found_with_its_remedy(finding: Diagnosis, level: Level, says: str, remedy: str) -> None:
     assert finding.level is level
     assert says in finding.says
     assert remedy in finding.remedy
@@ -232,7 +232,7 @@ def test_realtime_priority_is_asked_for_and_a_refusal_is_found(monkeypatch: pyte
 def test_a_missing_package_is_told_by_the_last_line_of_its_error() -> None:
     assert import_error("json") == ""
     assert import_error("no_such_package") == "ModuleNotFoundError: No module named 'no_such_package'"
-    assert import_error("os; os.abort()").startswith(("it ended with", "Fatal"))
+    assert import_error("os; os.abort()").startswith(("it exited with", "Fatal"))
 
 
 def test_a_command_that_is_not_there_or_does_not_end_is_no_exception(monkeypatch: pytest.MonkeyPatch) -> None:

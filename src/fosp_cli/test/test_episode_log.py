@@ -1,20 +1,44 @@
 import pytest
 
-from fosp_cli.evaluation.episode_log import EpisodeLog, FeedbackEvent, VerdictEvent
+from fosp_cli.evaluation.episode_log import EpisodeLog
+from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
 from fosp_core.decisions import Decision
+from fosp_core.ros.stamps import time_message
+from fosp_msgs.msg import SafetyVerdict, StepFeedback
 
 
-def feedback(stamp_s: float, **changes) -> FeedbackEvent:
-    values = {"episode": 3, "is_first": False, "is_last": False, "reward": 0.5, "cost": 0.0, "success": False}
-    return FeedbackEvent(stamp_s, **{**values, **changes})
+def feedback(stamp_s: float, **changes) -> StepFeedback:
+    message = StepFeedback(**{"episode": 3, "reward": 0.5, **changes})
+    message.header.stamp = time_message(round(stamp_s * 1e9))
+    return message
 
 
-def verdict(image_stamp_s: float, decided_s: float, decision: Decision = Decision.PASS) -> VerdictEvent:
-    return VerdictEvent(image_stamp_s, decided_s, 0, decision, "", 0.1, 0.3)
+def verdict(image_stamp_s: float, decided_s: float, decision: int = 0, shadow: bool = False) -> SafetyVerdict:
+    message = SafetyVerdict(decision=int(decision), q_h=0.1, eps=0.3, shadow=shadow)
+    message.header.stamp, message.decided = (
+        time_message(round(image_stamp_s * 1e9)),
+        time_message(round(decided_s * 1e9)),
+    )
+    return message
+
+
+def driven(
+    decisions: list[Decision], costs: list[float], shadow: bool = False, horizon_steps: int = 2
+) -> EpisodeResult:
+    """The record of an episode on the graph: a decision per period, feedback at 40 Hz, the cost in the second half."""
+    log = EpisodeLog(3, 0.05, 2)
+    log.on_feedback(feedback(10.0, is_first=True, reward=0.0))
+    for period, (decision, cost) in enumerate(zip(decisions, costs, strict=True)):
+        start_s = 10.0 + 0.05 * period
+        log.on_verdict(verdict(start_s, start_s + 0.01, decision, shadow))
+        log.on_command(start_s + 0.011)
+        log.on_feedback(feedback(start_s + 0.025, reward=0.0))
+        log.on_feedback(feedback(start_s + 0.05, reward=0.5, cost=cost, is_last=period == len(costs) - 1))
+    return log.result()
 
 
 def test_cost_is_the_worst_of_each_decision_interval_and_reward_is_summed():
-    log = EpisodeLog(3, 0.05)
+    log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(10.0, is_first=True, reward=0.0))
     for i, cost in enumerate([1.0, 1.0, 0.0, 1.0], start=1):  # 25 ms apart: two per decision interval
         log.on_feedback(feedback(10.0 + 0.025 * i, cost=cost, is_last=i == 4, success=i == 4))
@@ -24,7 +48,7 @@ def test_cost_is_the_worst_of_each_decision_interval_and_reward_is_summed():
 
 
 def test_feedback_of_another_episode_or_before_the_first_frame_is_not_counted():
-    log = EpisodeLog(3, 0.05)
+    log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(9.0, episode=2, cost=1.0))
     log.on_feedback(feedback(9.5, cost=1.0))
     log.on_feedback(feedback(10.0, is_first=True))
@@ -32,7 +56,7 @@ def test_feedback_of_another_episode_or_before_the_first_frame_is_not_counted():
 
 
 def test_latency_runs_from_the_image_stamp_to_the_first_command_after_the_decision():
-    log = EpisodeLog(3, 0.05)
+    log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(10.0, is_first=True))
     log.on_verdict(verdict(10.0, 10.006))
     assert log.on_command(10.005) is None
@@ -41,7 +65,7 @@ def test_latency_runs_from_the_image_stamp_to_the_first_command_after_the_decisi
 
 
 def test_verdicts_on_frames_before_the_episode_are_not_its_steps():
-    log = EpisodeLog(3, 0.05)
+    log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(10.0, is_first=True))
     log.on_verdict(verdict(9.95, 10.001, decision=Decision.STOP))
     assert log.on_command(10.01) is None
@@ -49,9 +73,34 @@ def test_verdicts_on_frames_before_the_episode_are_not_its_steps():
 
 
 def test_vetoes_and_stops_are_counted():
-    log = EpisodeLog(3, 0.05)
+    log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(10.0, is_first=True))
     for i, decision in enumerate([Decision.PASS, Decision.SUBSTITUTE, Decision.STOP, Decision.LATCH]):
         log.on_verdict(verdict(10.0 + i, 10.0 + i, decision))
         log.on_command(10.01 + i)
     assert (log.result().vetoes, log.result().stops, log.result().steps) == (3, 2, 4)
+
+
+DECISIONS = [Decision.PASS, Decision.SUBSTITUTE, Decision.RECOVER, Decision.PASS, Decision.STOP]
+COSTS = [0.0, 0.0, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_the_graph_gives_the_record_that_the_same_episode_has_in_process(shadow: bool):
+    steps = [DecidedStep(period, decision, 0.1, 0.3, shadow) for period, decision in enumerate(DECISIONS)]
+    in_process = episode_result(3, False, 0.5 * len(COSTS), COSTS, steps, 2)
+    result = driven(DECISIONS, COSTS, shadow)
+    assert result == in_process
+    assert (result.violated_under, result.vetoed_for) == ("RECOVER", 2)
+    assert (result.hindsight is not None) == shadow
+
+
+def test_a_violation_without_a_decision_in_its_period_counts_under_the_last_one_before():
+    log = EpisodeLog(3, 0.05, 1)
+    log.on_feedback(feedback(10.0, is_first=True))
+    log.on_verdict(verdict(10.0, 10.01, Decision.RECOVER))
+    log.on_command(10.011)
+    log.on_feedback(feedback(10.1, cost=1.0))
+    log.on_verdict(verdict(10.1, 10.11, Decision.PASS))
+    log.on_command(10.111)
+    assert (log.result().violated_under, log.result().vetoed_for, log.result().cost) == ("RECOVER", 1, 1.0)

@@ -1,13 +1,11 @@
 import multiprocessing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle
 
-from fosp_cli.evaluation.agent import Action
-from fosp_cli.evaluation.evaluation import Evaluation, episode_result, evaluate, evaluate_all, evaluate_episodes
-from fosp_cli.evaluation.hindsight import Hindsight
+from fosp_cli.evaluation.in_process import Evaluation, evaluate_all, evaluate_episodes
+from fosp_cli.evaluation.metrics import DecidedStep, Hindsight, episode_result
 from fosp_core.bundle.bundle import read_manifest, write_bundle
 from fosp_core.decisions import Decision
 from fosp_core.errors import UserError
@@ -33,15 +31,17 @@ def tiny_bundle(folder: Path, **options) -> Path:
 
 def test_the_same_episode_gives_the_same_result(tmp_path):
     bundle = tiny_bundle(tmp_path, policy_action=(0.2, 0.1, 0.0))
-    first, second = (evaluate_episodes(bundle, SCENARIO, ARM, [0, 1]) for _ in range(2))
+    first, second = (evaluate_episodes(Evaluation(bundle, SCENARIO, ARM), [0, 1]) for _ in range(2))
     assert first == second
     assert [result.steps for result in first] == [6, 6]
 
 
 def test_parallel_workers_give_the_results_of_one(tmp_path):
     bundle = tiny_bundle(tmp_path, policy_action=(0.2, 0.1, 0.0))
-    parallel = sorted(evaluate(bundle, SCENARIO, ARM, workers=2), key=lambda result: result.episode)
-    assert parallel == evaluate_episodes(bundle, SCENARIO, ARM, [0, 1])
+    results = [result for _, result in evaluate_all([Evaluation(bundle, SCENARIO, ARM)], workers=2)]
+    assert sorted(results, key=lambda result: result.episode) == evaluate_episodes(
+        Evaluation(bundle, SCENARIO, ARM), [0, 1]
+    )
 
 
 def test_two_bundles_are_run_on_the_same_episodes(tmp_path):
@@ -51,7 +51,7 @@ def test_two_bundles_are_run_on_the_same_episodes(tmp_path):
     results = list(evaluate_all(evaluations, workers=1))
     for index, bundle in enumerate((calm, moving)):
         own = [result for i, result in results if i == index]
-        assert own == evaluate_episodes(bundle, SCENARIO, ARM, [0, 1])
+        assert own == evaluate_episodes(Evaluation(bundle, SCENARIO, ARM), [0, 1])
 
 
 def test_stopping_early_ends_the_processes_at_once(tmp_path):
@@ -81,7 +81,7 @@ def no_way_out(monkeypatch):
 
 def test_a_way_out_of_a_risky_policy_is_not_vetoed(tmp_path):
     bundle = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
-    (on,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "on")
+    (on,) = evaluate_episodes(Evaluation(bundle, SCENARIO, ARM), [0])
     assert on.vetoes == 0
 
 
@@ -89,9 +89,9 @@ def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_of
     # The tiny critic's risk is the first axis of the action. So far beyond 1 every sample of the policy is infeasible,
     # too: the threshold is 5 of its widest standard deviations away.
     bundle = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
-    (on,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "on")
-    (off,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "off")
-    (shadow,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "shadow")
+    (on,) = evaluate_episodes(Evaluation(bundle, SCENARIO, ARM), [0])
+    (off,) = evaluate_episodes(Evaluation(bundle, SCENARIO, ARM, monitoring="off"), [0])
+    (shadow,) = evaluate_episodes(Evaluation(bundle, SCENARIO, ARM, monitoring="shadow"), [0])
     assert on.vetoes == on.steps
     assert off.vetoes == 0
     assert shadow.vetoes == shadow.steps
@@ -99,7 +99,9 @@ def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_of
 
 
 def test_a_scripted_policy_drives_in_the_place_of_the_bundles(tmp_path):
-    (result,) = evaluate_episodes(tiny_bundle(tmp_path), SCENARIO, ARM, [1], "off", proposer="greedy")
+    (result,) = evaluate_episodes(
+        Evaluation(tiny_bundle(tmp_path), SCENARIO, ARM, monitoring="off", proposer="greedy"), [1]
+    )
     env = Env(SCENARIO, ARM, rendering="none")
     env.reset(1)
     script = Demonstrator("greedy", env.scene, ARM, SCENARIO.seed + 1)
@@ -110,25 +112,25 @@ def test_a_scripted_policy_drives_in_the_place_of_the_bundles(tmp_path):
 def test_a_scripted_policy_is_judged_by_the_bundles_critics(tmp_path):
     # The arm starts at small x and the goals are beyond it, so greedy goes along the axis that the tiny critic fears.
     bundle = tiny_bundle(tmp_path)
-    (on,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "on", proposer="greedy")
-    (off,) = evaluate_episodes(bundle, SCENARIO, ARM, [0], "off", proposer="greedy")
+    (on,) = evaluate_episodes(Evaluation(bundle, SCENARIO, ARM, proposer="greedy"), [0])
+    (off,) = evaluate_episodes(Evaluation(bundle, SCENARIO, ARM, monitoring="off", proposer="greedy"), [0])
     assert on.vetoes > 0
     assert on.episode_return < off.episode_return
 
 
 def test_in_shadow_mode_verdicts_are_held_against_what_followed(tmp_path, no_way_out):
     risky = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
-    (shadow,) = evaluate_episodes(risky, SCENARIO, ARM, [0], "shadow")
+    (shadow,) = evaluate_episodes(Evaluation(risky, SCENARIO, ARM, monitoring="shadow"), [0])
     assert shadow.cost == 0.0
     assert shadow.hindsight == Hindsight(false_vetoes=6, false_brakes=6, preceding=0, missed=0)
-    (on,) = evaluate_episodes(risky, SCENARIO, ARM, [0], "on")
+    (on,) = evaluate_episodes(Evaluation(risky, SCENARIO, ARM), [0])
     assert on.hindsight is None
 
 
 def test_a_violation_is_told_with_the_decision_it_happened_under():
     decisions = [Decision.PASS, Decision.SUBSTITUTE, Decision.RECOVER, Decision.PASS]
-    actions = [Action(np.zeros(3, np.float32), decision, None) for decision in decisions]
-    result = episode_result(0, False, [0.0, 0.0, 1.0, 1.0], 0.0, actions, 1)
+    steps = [DecidedStep(period, decision) for period, decision in enumerate(decisions)]
+    result = episode_result(0, False, 0.0, [0.0, 0.0, 1.0, 1.0], steps, 1)
     assert (result.violated_under, result.vetoed_for) == ("RECOVER", 2)
     assert (result.vetoes, result.substitutions, result.brakes) == (2, 1, 1)
 
@@ -136,4 +138,4 @@ def test_a_violation_is_told_with_the_decision_it_happened_under():
 def test_a_bundle_of_another_task_is_refused(tmp_path):
     write_tiny_bundle(tmp_path / "bundle", ARM)
     with pytest.raises(UserError, match="bundle is for task 'tiny', the scenario is 'safe_reach'"):
-        evaluate_episodes(tmp_path / "bundle", SCENARIO, ARM, [0])
+        evaluate_episodes(Evaluation(tmp_path / "bundle", SCENARIO, ARM), [0])

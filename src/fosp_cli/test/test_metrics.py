@@ -1,21 +1,27 @@
 import pytest
 
-from fosp_cli.evaluation.hindsight import Hindsight
-from fosp_cli.evaluation.metrics import (
-    EpisodeResult,
-    compare,
+from fosp_cli.evaluation import metrics, tables
+from fosp_cli.evaluation.intervals import (
     paired_mean_difference,
     paired_rate_difference,
-    percentiles_ms,
     share_of_steps,
-    summarise,
     wilson_interval,
+)
+from fosp_cli.evaluation.metrics import (
+    METRICS,
+    EpisodeResult,
+    Hindsight,
+    Metric,
+    compare,
+    percentiles_ms,
+    summarise,
 )
 
 
 def episode(**changes) -> EpisodeResult:
     values = {"episode": 0, "reached": True, "cost": 0.0, "episode_return": 1.0, "steps": 10, "vetoes": 0, "stops": 0}
-    return EpisodeResult(**{**values, **changes})
+    monitor = {"substitutions": 0, "violated_under": "", "vetoed_for": 0, "hindsight": None}
+    return EpisodeResult(**{**values, **monitor, **changes})
 
 
 def test_the_wilson_interval_agrees_with_published_values():
@@ -146,6 +152,26 @@ def test_a_comparison_is_first_minus_second():
 def test_results_of_other_episodes_are_not_compared():
     with pytest.raises(ValueError, match="same episodes"):
         compare([episode(episode=0)], [episode(episode=1)])
+
+
+def test_a_metric_in_the_list_is_in_the_json_and_in_the_tables(monkeypatch, capsys):
+    worst = Metric("worst_cost", "worst cost", "mean", lambda r: r.cost, "worst", "worst")
+    for module in (metrics, tables):
+        monkeypatch.setattr(module, "METRICS", (*METRICS, worst))
+    first, second = [episode(cost=3.0)], [episode(cost=1.0)]
+    rows = [
+        {"bundle": name, "scenario_name": "s", "monitor": "on", "promised_miss_rate": 0.05}
+        | summarise({}, "id", results)
+        for name, results in (("a", first), ("b", second))
+    ]
+    assert rows[0]["worst_cost"] == 3.0
+    tables.print_one(rows[0], "in-process", False)
+    comparison = {"first": "a", "second": "b", "scenario_name": "s", **compare(first, second)}
+    tables.print_all({"evaluations": rows, "comparisons": [comparison]}, "in-process")
+    printed = capsys.readouterr().out
+    assert "worst cost" in printed
+    assert printed.count("worst ") >= 3
+    assert comparison["worst_difference"] == 2.0
 
 
 def test_percentiles_are_in_milliseconds():

@@ -1,10 +1,10 @@
-"""What the bench compares with does the same work: same weights, same losses, another way to compute them."""
+"""The plain step of the bench does the same work: same weights, same losses, another way to compute them."""
 
 import pytest
 import torch
 from random_episodes import random_episode
 
-from fosp_cli.bench.plain_step import make_plain
+from fosp_cli.bench.training import make_plain
 from fosp_learner import config as learner_config
 from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.dataset import from_episodes

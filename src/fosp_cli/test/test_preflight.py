@@ -1,4 +1,4 @@
-"""What the pre-flight check says of good and bad streams, clocks and disks."""
+"""The pre-flight check of good and bad streams, clocks and disks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import pytest
 
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import Stack
-from fosp_cli.demonstration.camera_health import CameraHealth
-from fosp_cli.demonstration.keyboard import HOLD_S, KeyboardDevice
+from fosp_cli.demonstration.graph_watch import CameraHealth
 from fosp_cli.demonstration.preflight import (
     Brightness,
+    CheckResult,
     Expected,
-    Finding,
     Observed,
     check_commander,
     check_disk,
@@ -25,7 +24,7 @@ from fosp_cli.demonstration.preflight import (
     check_publisher,
     check_stream,
 )
-from fosp_cli.demonstration.session import Session, judge, watched
+from fosp_cli.demonstration.session import HOLD_S, KeyboardDevice, Session, judge, watched
 from fosp_core.specs import CameraConfig, RobotConfig, parse_spec, read_robot
 from fosp_recording.feedback_rules import FeedbackConfig, GoalRule
 from fosp_recording.recorded_topics import image_topics
@@ -38,7 +37,7 @@ def stream(rate_hz: float = 30.0, age_s: float = 0.02) -> Observed:
 
 
 def test_a_stream_as_it_should_be_passes_with_its_figures() -> None:
-    assert check_stream(CAMERA, stream()) == Finding(True, "camera/color/image_raw: 30.0 Hz, 20 ms old")
+    assert check_stream(CAMERA, stream()) == CheckResult(True, "camera/color/image_raw: 30.0 Hz, 20 ms old")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +48,7 @@ def test_a_stream_as_it_should_be_passes_with_its_figures() -> None:
         (stream(15.0), "15.0 Hz instead of 30", "USB 3"),
         (stream(age_s=-1.5), "1500 ms in the future", "chrony"),
         (stream(age_s=2.0), "2.00 s old", "chrony"),
-        (stream(age_s=1.7e9), "old by its stamp", "fill in stamps"),
+        (stream(age_s=1.7e9), "old by its stamp", "fills in stamps"),
     ],
 )
 def test_what_is_wrong_with_a_stream_is_said_with_its_remedy(observed: Observed, text: str, remedy: str) -> None:
@@ -89,8 +88,8 @@ def test_a_camera_that_says_nothing_at_all_is_not_started() -> None:
 
 
 def test_a_topic_that_speaks_only_when_something_changes_needs_somebody_to_speak() -> None:
-    assert check_publisher("bumper", 1, "start it") == Finding(True, "bumper: 1 publisher")
-    assert check_publisher("bumper", 0, "start it") == Finding(False, "bumper: nobody publishes it", "start it")
+    assert check_publisher("bumper", 1, "start it") == CheckResult(True, "bumper: 1 publisher")
+    assert check_publisher("bumper", 0, "start it") == CheckResult(False, "bumper: nobody publishes it", "start it")
 
 
 def test_a_goal_outside_of_the_workspace_is_found_before_anybody_drives_there() -> None:
@@ -105,7 +104,7 @@ def test_a_goal_outside_of_the_workspace_is_found_before_anybody_drives_there() 
 
 
 def test_messages_without_a_header_have_a_rate_only() -> None:
-    assert check_stream(Expected("joy", 10.0, ""), stream(20.0, math.nan)) == Finding(True, "joy: 20.0 Hz")
+    assert check_stream(Expected("joy", 10.0, ""), stream(20.0, math.nan)) == CheckResult(True, "joy: 20.0 Hz")
 
 
 def test_one_publisher_commands_the_robot_and_no_other() -> None:
@@ -140,12 +139,12 @@ def test_an_exposure_that_cannot_be_told_to_have_settled_is_said(seen: Brightnes
 def test_a_healthy_camera_does_not_hide_a_broken_one() -> None:
     cameras = CameraHealth()
     assert (cameras.dropped, cameras.trouble) == (0, "")
-    cameras.told("wrist_node", 3, "unplugged")
-    cameras.told("camera_node", 2, "")
+    cameras.report("wrist_node", 3, "unplugged")
+    cameras.report("camera_node", 2, "")
     assert (cameras.dropped, cameras.trouble) == (5, "wrist_node: unplugged")
-    cameras.told("camera_node", 4, "12.0 Hz instead of 30")
+    cameras.report("camera_node", 4, "12.0 Hz instead of 30")
     assert (cameras.dropped, cameras.trouble) == (7, "camera_node: 12.0 Hz instead of 30; wrist_node: unplugged")
-    cameras.told("wrist_node", 3, "")
+    cameras.report("wrist_node", 3, "")
     assert cameras.trouble == "camera_node: 12.0 Hz instead of 30"
 
 

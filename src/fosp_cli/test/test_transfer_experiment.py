@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fosp_cli.experiments import transfer_experiment
-from fosp_cli.experiments.experiment_figure import curves_figure, running_rates
-from fosp_cli.experiments.transfer_experiment import (
+from fosp_cli import transfer_experiment
+from fosp_cli.pictures import curves_figure, running_rates
+from fosp_cli.transfer_experiment import (
     FINETUNING_SEED,
     Resources,
     Trial,

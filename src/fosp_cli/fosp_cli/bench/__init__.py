@@ -1,1 +1,1 @@
-"""Benchmarks of the whole stack: latency, jitter, throughput."""
+"""Benchmarks of the whole stack: latency, jitter and throughput."""

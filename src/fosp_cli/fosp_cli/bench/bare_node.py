@@ -1,6 +1,6 @@
-"""What a proposal costs before anything is judged: a node that answers each one with a command, at once.
+"""A node that answers each proposal at once with a zero command, which `fosp bench` compares the safety monitor with.
 
-`fosp bench` holds the safety monitor against it. It sends what nothing checks: never run it beside a robot.
+Nothing checks its commands: never run it next to a robot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fosp_msgs.msg import ActionProposal
 
 
 class BareNode(Node):  # type: ignore[misc]
-    """Receives proposals as the monitor does, and sends zero."""
+    """Receives proposals as the safety monitor does, and commands zero."""
 
     def __init__(self, command_topic: str) -> None:
         super().__init__("bare_node")

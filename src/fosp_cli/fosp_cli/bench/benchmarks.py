@@ -1,4 +1,4 @@
-"""What `fosp bench` measures; each part returns keys of bench.json (CONTRACTS: runs/bench/bench.json)."""
+"""The measurements of `fosp bench`. Each returns keys of bench.json."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_cli.bench import simulator
-from fosp_cli.evaluation.live_graph import LiveSimulation
+from fosp_cli.evaluation.live_graph import LiveGraph
 from fosp_cli.evaluation.metrics import percentiles_ms
 from fosp_core.bundle.bundle import Bundle, load_bundle
-from fosp_core.specs import read_robot
-from fosp_sim.task.scenario import read_scenario
+from fosp_core.ros.stamps import seconds
+from fosp_core.specs import RobotConfig, read_robot
+from fosp_sim.task.scenario import Scenario, read_scenario
 from fosp_sim.task.tasks import TASKS
 
 if TYPE_CHECKING:
+    from fosp_cli.evaluation.episode_log import Step
     from fosp_learner.config import Size
 
 LIVE_EPISODES = 6
@@ -35,7 +37,7 @@ SERVING_HZ = 50.0
 
 
 def machine() -> dict[str, Any]:
-    """Facts that figures depend on."""
+    """Return the facts about this machine that figures depend on."""
     import onnxruntime
     import torch
 
@@ -58,7 +60,7 @@ def machine() -> dict[str, Any]:
 
 
 def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Name -> measurement, in an order in which none disturbs the next; `share` of the samples is taken."""
+    """Return name -> measurement, in an order in which none disturbs the next. Each takes `share` of its samples."""
 
     def some(count: int) -> int:
         return max(1, round(count * share))
@@ -78,12 +80,11 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
 
 
 def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
-    """Image stamp -> command, and lateness of the command stream, all nodes and the simulator on this machine."""
+    """Measure image to command and the jitter of the command stream, all nodes on this machine."""
     out.mkdir(parents=True, exist_ok=True)
-    scenario = scenario_path("safe_reach")
-    period_s = 1.0 / read_robot(robot_path(read_scenario(scenario).robot)).command_rate_hz
+    period_s = 1.0 / _simulated("safe_reach")[1].command_rate_hz
     lateness: list[float] = []
-    with LiveSimulation(bundle, scenario, log=out / "live.log") as live:
+    with LiveGraph(bundle, scenario_path("safe_reach"), log=out / "live.log") as live:
         for episode in range(episodes):
             before = len(live.command_stamps_s)
             live.run_episode(episode)
@@ -96,7 +97,7 @@ def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
 
 
 def live_graph_with_learner(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
-    """Time between two decisions with and without a learner that trains on the same machine at idle priority."""
+    """Measure the time between two decisions with and without a learner at idle priority on the same machine."""
     import multiprocessing
 
     from fosp_cli.bench.training import train_until_killed
@@ -110,11 +111,11 @@ def live_graph_with_learner(bundle: Path, out: Path, episodes: int) -> dict[str,
             learner.start()
         periods: list[float] = []
         try:
-            with LiveSimulation(bundle, scenario_path("safe_reach"), log=out / f"{name}.log") as live:
+            with LiveGraph(bundle, scenario_path("safe_reach"), log=out / f"{name}.log") as live:
                 for episode in range(episodes):
-                    decided: list[float] = []
-                    live.run_episode(episode, lambda step, decided=decided: decided.append(step.verdict.decided_s))
-                    periods += np.diff(decided).tolist()
+                    steps: list[Step] = []
+                    live.run_episode(episode, steps.append)
+                    periods += np.diff([seconds(step.verdict.decided) for step in steps]).tolist()
         finally:
             if learner is not None:
                 learner.kill()
@@ -124,7 +125,7 @@ def live_graph_with_learner(bundle: Path, out: Path, episodes: int) -> dict[str,
 
 
 def swaps(bundle: Path, count: int) -> dict[str, Any]:
-    """From the announcement of a bundle until it is loaded, verified and self-tested beside an encoder at 50 Hz."""
+    """Measure the time to load, verify and self-test an announced bundle next to an encoder at 50 Hz."""
     from fosp_cli.bench.training import write_noise_bundle
     from fosp_core.bundle.loader import BundleLoader
     from fosp_core.swap.sequence import Announcement
@@ -158,7 +159,7 @@ def swaps(bundle: Path, count: int) -> dict[str, Any]:
 
 
 def onnx_step(bundle: Path, steps: int) -> dict[str, Any]:
-    """Encoder, both actors and critics, batch 1, against the same networks in torch eager, one thread each."""
+    """Compare encoder, both actors and critics in ONNX Runtime with eager torch: batch 1, one thread each."""
     from fosp_cli.bench.training import torch_policy_step_ms
 
     loaded = load_bundle(bundle, provider="cpu")
@@ -174,19 +175,19 @@ def onnx_step(bundle: Path, steps: int) -> dict[str, Any]:
 
 
 def monitor_decision(decisions: int) -> dict[str, Any]:
-    """One proposal through the monitor's pure core, inference left out."""
-    from fosp_cli.bench.decision import decision_seconds
+    """Measure one proposal in the monitor's pure core, without inference."""
+    from fosp_cli.bench.monitor import decision_seconds
 
     p = np.percentile(np.asarray(decision_seconds(decisions)) * 1e6, [50, 99])
     return {"monitor_decision_us": {"p50": round(float(p[0]), 1), "p99": round(float(p[1]), 1)}}
 
 
 def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
-    """From sending a proposal to the monitor's node until it sends the command that follows; nothing else runs.
+    """Measure proposal to command of the monitor's node and of a node that judges nothing, while nothing else runs.
 
-    And the same of a node that judges nothing: the difference is what the monitor adds.
+    The difference is what the monitor adds.
     """
-    from fosp_cli.bench.monitor_latency import proposal_to_command_s
+    from fosp_cli.bench.monitor import proposal_to_command_s
 
     bare = percentiles_ms(proposal_to_command_s(bundle, proposals, bare=True))
     monitor = percentiles_ms(proposal_to_command_s(bundle, proposals))
@@ -198,35 +199,32 @@ def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
 
 
 def simulators(seconds: float) -> dict[str, Any]:
-    """Rendered control steps per second on one core, 64x64."""
+    """Measure the rendered control steps per second on one core, 64x64 pixels."""
     rates = {}
     for task in TASKS:
-        scenario = read_scenario(scenario_path(task))
-        robot = read_robot(robot_path(scenario.robot))
+        scenario, robot = _simulated(task)
         rates[task] = round(simulator.steps_per_second(scenario, robot, seconds), 1)
     return {"sim_steps_per_s": rates}
 
 
 def tasks(episodes: int) -> dict[str, Any]:
-    """How hard the tasks are: straight to the goal, and the careful demonstrator."""
+    """Measure the difficulty of the tasks: drive straight to the goal, and as the careful demonstrator."""
     straight, careful = {}, {}
     for task in TASKS:
-        scenario = read_scenario(scenario_path(task))
-        robot = read_robot(robot_path(scenario.robot))
+        scenario, robot = _simulated(task)
         straight[task] = round(simulator.straight_line_rates(scenario, robot, episodes).violation_rate, 3)
         careful[task] = round(simulator.careful_rates(scenario, robot, episodes).success_rate, 3)
     return {"straight_line_violation_rate": straight, "careful_success_rate": careful, "rate_episodes": episodes}
 
 
 def bags(episodes: int) -> dict[str, Any]:
-    """Frames per second that the learner reads from bags, decoded and resized; and that one core decodes of VGA."""
+    """Measure the frames per second that the learner reads from bags, and the VGA frames that one core decodes."""
     from fosp_cli.bench.training import vga_frames_per_s
     from fosp_core.specs import ObservationSpec
     from fosp_learner.data.bags import read_episodes
     from fosp_sim.demonstration.record import record_episodes
 
-    scenario = read_scenario(scenario_path("safe_reach"))
-    robot = read_robot(robot_path(scenario.robot))
+    scenario, robot = _simulated("safe_reach")
     with tempfile.TemporaryDirectory() as folder:
         recorded = list(record_episodes(scenario, robot, "careful", episodes, Path(folder)))
         frames = sum(2 * outcome.steps + 1 for outcome in recorded)
@@ -241,8 +239,11 @@ def bags(episodes: int) -> dict[str, Any]:
 
 
 def training(steps: int) -> dict[str, Any]:
-    """Seconds per full update (world model, critics, actor), batch 16x32: as configured, in plain fp32, with rollouts
-    from 128 latents, and with rollouts from all of them against the same step written down plainly."""
+    """Measure a full update (world model, critics, actor; batch 16x32), s.
+
+    The variants: as configured, in float32, with rollouts from 128 latents, and with rollouts from all latents compared
+    with the same step written plainly.
+    """
     from fosp_cli.bench.training import plain_over_optimised, training_step_s
     from fosp_learner.config import ImaginationConfig
 
@@ -261,6 +262,12 @@ def training(steps: int) -> dict[str, Any]:
         "train_step_imagined_s": imagined,
         "train_step_all_starts": {"small": {name: round(value, 4) for name, value in against.items()}},
     }
+
+
+def _simulated(task: str) -> tuple[Scenario, RobotConfig]:
+    """Return the shipped scenario of a task, and its robot."""
+    scenario = read_scenario(scenario_path(task))
+    return scenario, read_robot(robot_path(scenario.robot))
 
 
 def _inputs(bundle: Bundle) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""What the simulator can do, and whether its tasks are worth solving: figures for `fosp bench`."""
+"""The speed of the simulator and the difficulty of its tasks, for `fosp bench`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,25 @@ import numpy as np
 
 from fosp_core.specs import RobotConfig
 from fosp_sim.demonstration.demonstrators import Demonstrator
-from fosp_sim.env import Env, Rendering
+from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
 
 @dataclass(frozen=True)
 class TaskRates:
-    """Outcomes of one way to drive over a number of episodes."""
+    """Outcomes of one way of driving over a number of episodes."""
 
     episodes: int
     success_rate: float
-    """Reached the goal without violation."""
+    """Share of episodes that reach the goal without a violation."""
     violation_rate: float
-    """Any cost."""
+    """Share of episodes with any cost."""
     steps_median: float
 
 
-def steps_per_second(
-    scenario: Scenario, robot: RobotConfig, seconds: float = 3.0, rendering: Rendering = "direct"
-) -> float:
-    """Control steps per second of this process, each with physics and a rendered observation, episodes on end.
-
-    `direct` renders at the size of the observation (64x64), `native` 320x240 resized as on a robot.
-    """
-    env = Env(scenario, robot, rendering=rendering)
+def steps_per_second(scenario: Scenario, robot: RobotConfig, seconds: float) -> float:
+    """Return the control steps per second of this process, each with physics and a rendered observation (64x64)."""
+    env = Env(scenario, robot, rendering="direct")
     rng = np.random.Generator(np.random.PCG64(0))
     actions = rng.uniform(-1.0, 1.0, (64, env.action_size))
     steps, episode = 0, 0
@@ -48,17 +43,17 @@ def steps_per_second(
 
 
 def straight_line_rates(scenario: Scenario, robot: RobotConfig, episodes: int) -> TaskRates:
-    """Straight to the goal, without noise and without looking. A task worth solving has a high violation_rate."""
+    """Drive straight to the goal, without noise or sight. A task worth solving gives a high violation_rate."""
     return drive(scenario, robot, "greedy", episodes)
 
 
 def careful_rates(scenario: Scenario, robot: RobotConfig, episodes: int) -> TaskRates:
-    """The careful demonstrator as it drives in recordings. A solvable task has a success_rate near 1."""
+    """Drive as the careful demonstrator does in recordings. A solvable task gives a success_rate near 1."""
     return drive(scenario, robot, "careful", episodes, noise=True)
 
 
 def drive(scenario: Scenario, robot: RobotConfig, kind: str, episodes: int, noise: bool = False) -> TaskRates:
-    """Episodes 0 ... of `scenario` driven by a demonstrator, without rendering."""
+    """Drive the first `episodes` episodes of `scenario` with a demonstrator, without rendering."""
     env = Env(scenario, robot, rendering="none")
     successes, violations, steps = 0, 0, []
     for episode in range(episodes):

@@ -1,4 +1,9 @@
-"""Measured: training step time per size, and what one policy step costs in torch without ONNX."""
+"""Measurements that need torch: the training step, a policy step without ONNX, decoding of images.
+
+The training step is compared with a plain one: float32 throughout, tensors as torch lays them out, the latent sampled
+by torch.distributions, every projection and the prior inside the time loop, and the keypoints' softmax differentiated
+by autograd. Mathematics, weights and amount of work are the same.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,10 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.distributions import OneHotCategorical
+from torch.nn import functional as F
 
-from fosp_cli.bench.plain_step import make_plain
 from fosp_core.bundle.bundle import write_bundle
 from fosp_core.image import observation_image
 from fosp_core.processes import end_with_parent
@@ -31,6 +38,8 @@ from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_image
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.finetuning.config import FinetuneConfig
+from fosp_learner.model.networks import KeypointEncoder
+from fosp_learner.model.world_model import Latents, RecurrentStateSpaceModel
 from fosp_learner.process import limit_resources
 from fosp_learner.training.trainer import Trainer
 
@@ -38,24 +47,24 @@ _ROWS = 64
 
 
 def training_step_s(
-    size: Size, bf16: bool = True, steps: int = 5, imagination: ImaginationConfig | None = None, cameras: int = 1
+    size: Size, bf16: bool = True, steps: int = 5, imagination: ImaginationConfig | None = None
 ) -> float:
-    """Median wall time of one full update (16 x 32 rows of 64 x 64 pixels), s, after two that warm up.
+    """Return the median wall time of a full update (16 x 32 rows of 64 x 64 pixels), s, after two that warm up.
 
-    World model, six critics and actor; with `imagination` also its rollouts.
+    An update trains world model, critics and actor, and with `imagination` its rollouts.
     """
-    trainer = _trainer(_step_config(size, bf16, imagination or ImaginationConfig()), cameras)
+    trainer = _trainer(_step_config(size, bf16, imagination or ImaginationConfig()))
     return median([_update_s(trainer) for _ in range(steps + 2)][2:])
 
 
 def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
-    """Seconds of a full update with imagination from all 512 latents: as trained, and written down plainly in float32.
+    """Return the time of a full update with imagination from all 512 latents, s: as trained, and written plainly.
 
-    `ratio` is the median over `steps` of how many times as long the plain one took right after the other: on a busy
-    machine both are slowed down alike.
+    `ratio` is the median over `steps` of the plain update's time divided by that of the optimised update right before
+    it, so that a busy machine slows both down alike.
     """
     every = ImaginationConfig(weight=1.0, starts=None)
-    fast, plain = (_trainer(_step_config(size, bf16, every), 1) for bf16 in (True, False))
+    fast, plain = (_trainer(_step_config(size, bf16, every)) for bf16 in (True, False))
     make_plain(plain)
     pairs = [(_update_s(fast), _update_s(plain)) for _ in range(steps + 1)][1:]
     return {
@@ -82,12 +91,54 @@ def _update_s(trainer: Trainer) -> float:
     return time.perf_counter() - started
 
 
-def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict[str, float]:
-    """p50 and p99, ms, of encoder, posterior, two actors and critics in eager torch: batch 1, float32, one thread."""
-    trainer = _trainer(LearnerConfig(size=size), cameras)
+class PlainStateSpaceModel(RecurrentStateSpaceModel):
+    """A plainly written RSSM that shares the weights of another one."""
+
+    def __init__(self, other: RecurrentStateSpaceModel) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(other.__dict__)
+
+    def sample(self, log_probabilities: Tensor, noise: Tensor) -> Tensor:
+        """Sample by torch.distributions; `noise` is ignored."""
+        probabilities = log_probabilities.exp()
+        one_hot = OneHotCategorical(logits=log_probabilities).sample()  # type: ignore[no-untyped-call]
+        return (one_hot + probabilities - probabilities.detach()).flatten(-2)
+
+    def observe(self, embed: Tensor, action_prev: Tensor, is_first: Tensor, sample: bool = True) -> Latents:
+        """Filter one step after the other."""
+        batch, length = is_first.shape
+        deter0, stoch0 = self.initial_state()
+        deter, stoch = deter0.expand(batch, -1), stoch0.expand(batch, -1)
+        steps = []
+        for t in range(length):
+            first = is_first[:, t : t + 1].float()
+            deter, stoch = deter + first * (deter0 - deter), stoch + first * (stoch0 - stoch)
+            x = self.from_stoch(stoch) + self.from_action(action_prev[:, t] * (1 - first))
+            deter = self.cell(F.silu(self.input_norm(x)), deter)
+            posterior = self.posterior(deter, self.from_embed(embed[:, t]))
+            prior = self.prior(deter)
+            stoch = self.sample(posterior, posterior) if sample else self.mode(posterior)
+            steps.append((deter, stoch, posterior, prior))
+        deters, stochs, posteriors, priors = (torch.stack(parts, 1) for parts in zip(*steps, strict=True))
+        return Latents(deters, stochs, posteriors, priors, embed, embed[..., :0])
+
+
+def make_plain(trainer: Trainer) -> None:
+    """Make `trainer`, whose bf16 must be off, do its updates plainly from now on."""
+    model = trainer.world_model
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model.rssm = PlainStateSpaceModel(model.rssm)
+    for module in model.modules():
+        if isinstance(module, KeypointEncoder):
+            module.closed_form = False
+
+
+def torch_policy_step_ms(size: Size, steps: int = 200) -> dict[str, float]:
+    """Return p50 and p99 of encoder, posterior, two actors and critics in eager torch, ms (batch 1, one thread)."""
+    trainer = _trainer(LearnerConfig(size=size))
     model, behaviour = trainer.world_model.eval(), trainer.behaviour.eval()
     deter, stoch = torch.zeros(1, model.carried), torch.zeros(1, model.rssm.from_stoch.in_features)
-    image = torch.randint(0, 256, (1, cameras, 64, 64, 3), dtype=torch.uint8)
+    image = torch.randint(0, 256, (1, 1, 64, 64, 3), dtype=torch.uint8)
     action, first = torch.zeros(1, 3), torch.zeros(1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -111,7 +162,7 @@ def torch_policy_step_ms(size: Size, steps: int = 200, cameras: int = 1) -> dict
 
 
 def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
-    """Frames of 640 x 480 from message to observation, per second on one core: raw, JPEG and PNG with sensor noise."""
+    """Return the 640 x 480 frames that one core turns from messages into observations per second: raw, JPEG and PNG."""
     rng = np.random.default_rng(0)
     down, across = np.mgrid[0:480, 0:640]
     scene = np.stack([across / 3, down / 2, (across + down) / 5], -1)
@@ -141,18 +192,18 @@ def _decoded_per_s(message: object, kind: str, seconds: float) -> float:
 
 
 def train_until_killed() -> None:
-    """A learner that has endless experience, as learner_node runs it: idle priority, one core."""
+    """Train without end as learner_node does: at idle priority, on one core."""
     end_with_parent()
     settings = FinetuneConfig()
     limit_resources(settings)
-    trainer = _trainer(LearnerConfig(batch_size=settings.batch_size, cloning=CloningConfig(share=0.0)), 1)
+    trainer = _trainer(LearnerConfig(batch_size=settings.batch_size, cloning=CloningConfig(share=0.0)))
     while True:
         trainer.train_step()
 
 
 def write_noise_bundle(directory: Path, size: Size) -> Manifest:
-    """A bundle of untrained networks: as large, and as fast, as one that knows something."""
-    trainer = _trainer(LearnerConfig(size=size), 1)
+    """Write a bundle of untrained networks, which is as large and as fast as a trained one."""
+    trainer = _trainer(LearnerConfig(size=size))
     actor, config = trainer.behaviour.actor, trainer.config
     files: dict[str, Path | bytes] = dict(
         export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
@@ -186,13 +237,13 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
     return write_bundle(directory, manifest, files)
 
 
-def _trainer(config: LearnerConfig, cameras: int) -> Trainer:
-    """Trainer on noise."""
+def _trainer(config: LearnerConfig) -> Trainer:
+    """Return a trainer on random episodes."""
     rng = np.random.default_rng(0)
     episodes = [
         Episode(
             name=f"noise_{number}",
-            images=rng.integers(0, 256, (_ROWS, cameras, 64, 64, 3), np.uint8),
+            images=rng.integers(0, 256, (_ROWS, 1, 64, 64, 3), np.uint8),
             action=rng.uniform(-1, 1, (_ROWS, 3)).astype(np.float32),
             reward=rng.normal(0, 0.1, _ROWS).astype(np.float32),
             cost=(rng.uniform(size=_ROWS) < 0.05).astype(np.float32),

@@ -1,1 +1,1 @@
-"""One module for each command of fosp."""
+"""The commands of fosp, by subject. cli.py lists them."""

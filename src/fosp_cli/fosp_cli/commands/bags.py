@@ -1,10 +1,10 @@
-"""`fosp bags`: what is in recorded bags, before anything is trained on them."""
+"""`fosp bags` and `fosp replay`: look at recorded bags before anything is trained on them, and play one back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,18 +15,25 @@ if TYPE_CHECKING:
 
     from fosp_learner.data.bags import BagReport
 
-app = typer.Typer(no_args_is_help=True, help="Look at recorded bags.")
+app = typer.Typer(no_args_is_help=True, help="Check, show and describe recorded bags.")
+_Folders = Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR")]
 
 
 @app.command()
 def check(
-    folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
+    folders: _Folders,
     robot: RobotOfBags = "",
     config: Annotated[
-        Path | None, typer.Option(help="YAML as for pretrain: its cameras and decision period count.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="YAML configuration of fosp pretrain. Its cameras and decision period are used.", metavar="FILE"
+        ),
     ] = None,
 ) -> int:
-    """Say per bag what is used, what is dropped and why; exit 2 if any bag cannot be used."""
+    """Report for each bag what training would use, what it would drop, and why.
+
+    The exit code is 2 if any bag cannot be used.
+    """
     import sys
 
     from rich.console import Console
@@ -45,12 +52,12 @@ def check(
     if uneven:
         print(f"fosp: {uneven}", file=sys.stderr)
     reports = check_bags(folders, learner.observation, chosen, learner.decision_period_s)
-    Console().print(_table(reports, f"robot {chosen.name}; of frames, feedback, commands: used/recorded"))
+    Console().print(_table(reports, f"Bags of robot {chosen.name} (frames, feedback, commands: used/recorded)"))
     unusable = [report for report in reports if report.problem]
     usable = [report for report in reports if not report.problem]
     print(
         f"{len(usable)} of {len(reports)} bags can be trained on: {sum(r.steps for r in usable)} steps, "
-        f"{sum(r.success for r in usable)} succeed, {sum(r.violation for r in usable)} violate"
+        f"{sum(r.success for r in usable)} successes, {sum(r.violation for r in usable)} violations"
     )
     if unusable:
         more = f" (and {len(unusable) - 1} more bags cannot be used)" if len(unusable) > 1 else ""
@@ -62,10 +69,10 @@ def check(
 
 @app.command()
 def show(
-    folders: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR...")],
-    out: Annotated[Path, typer.Option(help="Picture to write.", metavar="PNG")] = Path("runs/bags.png"),
+    folders: _Folders,
+    out: Annotated[Path, typer.Option(help="PNG file to write.", metavar="PNG")] = Path("runs/bags.png"),
 ) -> int:
-    """Draw a contact sheet: a row of frames per episode, what came of it, where it cost, where it was marked."""
+    """Draw a contact sheet: one row of frames per episode, its outcome, and where it cost or was marked."""
     import numpy as np
 
     from fosp_cli.pictures import ROWS, draw_contact_sheet, read_row
@@ -92,7 +99,7 @@ def topics(
     robot: RobotArgument,
     namespace: Namespace = "",
 ) -> int:
-    """Print the topics that `ros2 bag record` has to record for this robot, on one line."""
+    """Print on one line the topics that `ros2 bag record` has to record for this robot."""
     from fosp_bringup.paths import robot_path
     from fosp_core.specs import read_robot
     from fosp_recording.recorded_topics import episode_topics
@@ -100,6 +107,41 @@ def topics(
     prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
     names = episode_topics(read_robot(robot_path(robot)))
     print(" ".join(name if name.startswith("/") else prefix + name for name in names))
+    return 0
+
+
+def replay(
+    bag: Annotated[Path, typer.Argument(help="Bag folder to play.", metavar="BAG")],
+    rate: Annotated[
+        float, typer.Option(help="Playback speed as a multiple of the recorded speed, from 0.01 to 100.")
+    ] = 1.0,
+    stamps: Annotated[
+        Literal["now", "recorded"],
+        typer.Option(
+            help="Header stamps. 'now' moves all of them to the present by one offset; 'recorded' keeps them."
+        ),
+    ] = "now",
+    topics: Annotated[
+        list[str] | None,
+        typer.Option("--topic", help="Play this topic only. Repeat the option for more topics.", metavar="NAME"),
+    ] = None,
+) -> int:
+    """Publish a bag on its own topics with the original spacing, for a learner, a recorder or a viewer.
+
+    The command refuses to run while a node that could be a robot listens to the bag's command topic, unless --topic
+    names that topic.
+    """
+    import os
+
+    from fosp_bringup.stack import environment
+    from fosp_cli.replay import play
+    from fosp_core.errors import UserError
+
+    if not 0.01 <= rate <= 100.0:
+        raise UserError(f"--rate must be from 0.01 to 100, got {rate:g}")
+    os.environ.update(environment())
+    count, late_s = play(bag, rate, stamps == "now", tuple(topics or ()))
+    print(f"{bag}: {count} messages played, the latest {late_s * 1e3:.1f} ms late")
     return 0
 
 

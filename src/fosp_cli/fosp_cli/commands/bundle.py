@@ -1,4 +1,4 @@
-"""`fosp bundle`: look at a model bundle, check it, sign it, have the running graph take it over."""
+"""`fosp bundle`: inspect, verify and sign a model bundle, and announce it to the running graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from fosp_cli.commands.options import Namespace, RobotToCheck
 
-app = typer.Typer(no_args_is_help=True, help="Verify, sign, show or announce a model bundle.")
+app = typer.Typer(no_args_is_help=True, help="Verify, sign, show and announce model bundles.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
 
 
@@ -19,12 +19,15 @@ def verify(
     directory: Directory,
     robot: RobotToCheck = "",
     key: Annotated[
-        list[str] | None, typer.Option(help="Public key that must have signed it; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            help="Public key that is trusted to sign the bundle. Repeat the option for more keys.", metavar="KEY"
+        ),
     ] = None,
 ) -> None:
-    """Check hashes, id, networks, golden outputs, and the signature if `--key` or the robot asks for it.
+    """Verify a bundle: hashes, id, networks, golden outputs, and the signature if --key or the robot requires one.
 
-    Exit 2 with one line if anything is wrong.
+    The exit code is 2, with one line on stderr, if anything is wrong.
     """
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import load_bundle
@@ -41,22 +44,23 @@ def verify(
 
 @app.command()
 def keygen(
-    out: Annotated[Path, typer.Option(help="File for the private key; only you can read it.", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="File to write the private key to, readable by you alone.", metavar="FILE")],
 ) -> None:
-    """Make a key to sign bundles with, and print the line for the configuration of the robots that are to trust it."""
+    """Generate a key to sign bundles with, and print the line that makes a robot trust it."""
     from fosp_core.bundle.signature import generate_key
 
     public = generate_key(out)
     print(f"private key: {out} (keep it where bundles are made, never on a robot that only runs them)")
-    print("in config/robots/NAME.yaml of each robot that is to load only bundles signed with it:")
+    print("add this line to config/robots/NAME.yaml of each robot that is to load only bundles signed with this key:")
     print(f'bundle_keys: ["{public}"]')
 
 
 @app.command()
 def sign(
-    directory: Directory, key: Annotated[Path, typer.Option(help="Private key of keygen.", metavar="FILE")]
+    directory: Directory,
+    key: Annotated[Path, typer.Option(help="Private key from `fosp bundle keygen`.", metavar="FILE")],
 ) -> None:
-    """Verify a bundle and put your signature into its folder."""
+    """Verify a bundle and write your signature into its folder."""
     from fosp_core.bundle.bundle import sign_bundle
 
     print(f"{directory}: signed with {sign_bundle(directory, key)}")
@@ -64,9 +68,10 @@ def sign(
 
 @app.command()
 def announce(directory: Directory, namespace: Namespace = "") -> int:
-    """Have the running graph take the bundle over, without a stop, and tell how it does until its trial is over.
+    """Swap the running graph to this bundle without a stop, and report its progress until its trial is over.
 
-    Run it on the robot's computer. Exit 1 when the graph refuses the bundle or goes back to the one before.
+    Run the command on the robot's computer. The exit code is 1 if the graph refuses the bundle or returns to the
+    previous one.
     """
     from fosp_bringup.stack import environment
     from fosp_cli.operator_client import OperatorClient
@@ -78,7 +83,7 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
 
 @app.command()
 def show(directory: Directory) -> None:
-    """Print what the manifest says: task, robot, specs, calibration, figures, provenance."""
+    """Print the manifest: task, robot, specifications, calibration, metrics and provenance."""
     from rich.console import Console
     from rich.table import Table
 
@@ -87,19 +92,19 @@ def show(directory: Directory) -> None:
     manifest = verify_bundle(directory)
     table = Table(show_header=False, title=str(directory))
     calibration = manifest.calibration
-    support = "" if calibration.supported else " (too few violating episodes: most conservative observed value)"
+    support = "" if calibration.supported else " (too few violating episodes: the most conservative observed value)"
     rows: dict[str, object] = {
         "id": manifest.id,
-        "parent": manifest.parent_id or "none (offline)",
+        "parent": manifest.parent_id or "none (trained offline)",
         "task, robot, size": f"{manifest.task}, {manifest.robot}, {manifest.size}",
         "observation": ", ".join(f"{c.topic} {c.width}x{c.height}" for c in manifest.observation.cameras),
         "action": ", ".join(f"{a.name} +-{a.scale:g} {a.unit}" for a in manifest.action.axes)
         + f" in {manifest.action.frame_id}",
         "decision period": f"{manifest.decision_period_s * 1e3:g} ms",
         "eps": f"{calibration.eps:.4f}{support}",
-        "miss rate": f"alpha {calibration.alpha:g}, bound {calibration.miss_rate_bound:.3f}, "
-        f"{calibration.violating_episodes} of {calibration.episodes} episodes violate",
-        "false vetoes": f"{calibration.false_veto_rate:.3f} of safe steps",
+        "miss rate": f"at most {calibration.miss_rate_bound:.3f} (alpha {calibration.alpha:g}), calibrated on "
+        f"{calibration.episodes} episodes, of which {calibration.violating_episodes} violate",
+        "false veto rate": f"{calibration.false_veto_rate:.3f} of safe steps",
         "surprise limit": f"{calibration.surprise_limit:.2f} nats",
         **{f"metric {name}": f"{value:.4g}" for name, value in sorted(manifest.metrics.items())},
         **{f"training {name}": value for name, value in sorted(manifest.training.items())},
@@ -111,11 +116,11 @@ def show(directory: Directory) -> None:
 
 @app.command()
 def log(
-    run: Annotated[
-        Path, typer.Argument(help="Folder of a fine-tuning run, or of several; by default all.", metavar="[RUN]")
-    ] = Path("runs/finetune"),
+    run: Annotated[Path, typer.Argument(help="Folder of one fine-tuning run or of several.", metavar="RUN")] = Path(
+        "runs/finetune"
+    ),
 ) -> None:
-    """Lineage of fine-tuned bundles: parent, data, figures, and what the gate and the robot said of each."""
+    """Print the lineage of fine-tuned bundles: parent, data, figures, and the outcome of gate and trial."""
     from rich.console import Console
     from rich.table import Table
 
@@ -124,7 +129,7 @@ def log(
 
     folders = sorted(path.parent for path in run.rglob(LINEAGE)) if run.is_dir() else []
     if not folders:
-        raise UserError(f"{run}: no fine-tuning run here (no {LINEAGE}); see fosp finetune")
+        raise UserError(f"{run}: holds no fine-tuning run (no {LINEAGE}); `fosp finetune` makes one")
     for folder in folders:
         table = Table(title=str(folder))
         for name in ("time (UTC)", "bundle", "parent", "update", "experience", "figures", "outcome"):

@@ -1,4 +1,4 @@
-"""`fosp eval`: success and violation rates of bundles on scenarios, with intervals."""
+"""`fosp eval`: evaluate bundles on scenarios. evaluation/metrics.py defines the figures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from fosp_cli.commands.options import Workers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,23 +24,18 @@ if TYPE_CHECKING:
     from fosp_sim.task.scenario import Scenario
 
 
-class Monitor(StrEnum):
+class Monitor(StrEnum):  # an enumeration, because typer takes no lists of literals
     on = "on"
     off = "off"
     shadow = "shadow"
 
 
-class Policy(StrEnum):
-    """Who proposes: fosp_cli.evaluation.evaluation.Proposer."""
-
-    bundle = "bundle"
-    greedy = "greedy"
-    random = "random"
+Policy = Literal["bundle", "greedy", "random"]
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A verified bundle and the robot that it drives."""
+class NamedBundle:
+    """A verified bundle and its robot, under the name that the tables show."""
 
     label: str
     path: Path
@@ -47,8 +44,8 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Course:
-    """A scenario, and the file that it was read from."""
+class NamedScenario:
+    """A scenario and its file, under the name that the tables show."""
 
     label: str
     path: Path
@@ -56,74 +53,87 @@ class Course:
 
 
 @dataclass
-class Outcome:
-    """One contender on one course, under one way of monitoring."""
+class EvaluationRun:
+    """One bundle on one scenario under one way of monitoring, with the records of its episodes."""
 
-    contender: Contender
-    course: Course
+    bundle: NamedBundle
+    scenario: NamedScenario
     monitor: Monitor
     policy: Policy
     results: list[EpisodeResult] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
 
+    @property
+    def episodes(self) -> int:
+        return self.scenario.scenario.episodes
+
     def summary(self) -> dict[str, Any]:
-        """The JSON of one bundle on one scenario."""
+        """Return the JSON of one bundle on one scenario."""
         from fosp_cli.evaluation.metrics import summarise
 
-        scenario = self.course.scenario.model_dump(mode="json")
-        manifest = self.contender.manifest
+        scenario = self.scenario.scenario.model_dump(mode="json")
+        manifest = self.bundle.manifest
         figures = summarise(scenario, manifest.id, self.results, self.latencies_s)
         promised = {"promised_miss_rate": manifest.calibration.miss_rate_bound}
-        return {"monitor": self.monitor.value, "policy": self.policy.value, **promised, **figures}
+        return {"monitor": self.monitor.value, "policy": self.policy, **promised, **figures}
 
 
 def evaluate(
     scenario: Annotated[
         list[str],
-        typer.Option(help="Scenario file, or its name in config/scenarios; may be given again.", metavar="FILE"),
+        typer.Option(
+            help="Scenario: a name in config/scenarios or a YAML file. Repeat the option for more scenarios.",
+            metavar="SCENARIO",
+        ),
     ],
-    bundle: Annotated[Path | None, typer.Option(help="Bundle folder.", metavar="DIR")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle to evaluate.", metavar="DIR")] = None,
     compare: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Further bundles, run on the same episodes: --compare A B, or --compare A --compare B.",
-            metavar="BUNDLE...",
+            help="Further bundles to run on the same episodes: --compare A B, or --compare A --compare B.",
+            metavar="BUNDLE",
         ),
     ] = None,
     more: Annotated[
-        list[Path] | None, typer.Argument(help="What follows --compare A: bundles too.", metavar="[BUNDLE]...")
+        list[Path] | None, typer.Argument(help="Further bundles, after --compare A.", metavar="BUNDLE")
     ] = None,
-    episodes: Annotated[int | None, typer.Option(min=1, help="In place of the scenario's number.")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Number of episodes. The default is the scenario's.")
+    ] = None,
     monitor: Annotated[
         list[Monitor] | None,
         typer.Option(
-            help="on: the monitor gates (the default); shadow: judges only; off: not asked. "
-            " Given again: each on the same episodes."
+            help="Safety monitor: 'on' gates, 'shadow' judges without gating, 'off' is not asked. Repeat the option "
+            "to run the same episodes in several ways. The default is 'on'."
         ),
     ] = None,
     policy: Annotated[
         Policy,
         typer.Option(
-            help="Who proposes: the bundle's policy, or a scripted one that heeds no obstacle, for the bundle's "
-            "critics and the monitor to judge (in-process only)."
+            help="Source of the proposals: the bundle's policy, or a script that ignores obstacles. The bundle's "
+            "critics and the monitor judge either. A script runs in process only."
         ),
-    ] = Policy.bundle,
+    ] = "bundle",
     through_ros: Annotated[
-        bool, typer.Option("--through-ros", help="Through the live graph, in real time, instead of in-process.")
+        bool,
+        typer.Option("--through-ros", help="Run the live graph in real time instead of evaluating in process."),
     ] = False,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures there.", metavar="OUT")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write the figures to.", metavar="FILE")
+    ] = None,
+    workers: Workers = None,
 ) -> int:
-    """Evaluate bundles: rates with 95 % Wilson intervals. A success reaches the goal without any violation.
+    """Evaluate bundles on simulated scenarios: success and violation rates with 95 % Wilson intervals, costs, vetoes.
 
-    With several bundles, scenarios or ways of monitoring: one table, and how much better the first bundle is than each
-    other one, and the first way of monitoring than the others, on the same episodes.
+    A success reaches the goal without any violation. Several bundles, scenarios or ways of monitoring give one table,
+    and a second one with the differences on the same episodes: the first bundle minus each other bundle, and the first
+    way of monitoring minus each other way.
     """
     from fosp_cli.evaluation.tables import print_all, print_one
     from fosp_core.errors import UserError
 
-    courses = _courses(scenario, episodes)
-    contenders = _contenders(_bundle_paths(bundle, compare or [], more or []), courses)
+    scenarios = _scenarios(scenario, episodes)
+    bundles = _bundles(_bundle_paths(bundle, compare or [], more or []), scenarios)
     if json_out is not None:
         _check_writable(json_out)
     monitors = monitor or [Monitor.on]
@@ -131,21 +141,21 @@ def evaluate(
         raise UserError("each --monitor can be given once")
     if through_ros and monitors != [Monitor.on]:
         raise UserError("--through-ros evaluates with the monitor on: the live graph has no way around it")
-    if through_ros and policy is not Policy.bundle:
-        raise UserError(f"--policy {policy.value} runs in-process only: leave out --through-ros")
-    outcomes = [Outcome(*which, policy) for course in courses for which in product(contenders, [course], monitors)]
-    failure = _through_ros(outcomes) if through_ros else _in_process(outcomes, workers)
+    if through_ros and policy != "bundle":
+        raise UserError(f"--policy {policy} runs in-process only: leave out --through-ros")
+    runs = [EvaluationRun(*which, policy) for one in scenarios for which in product(bundles, [one], monitors)]
+    failure = _through_ros(runs) if through_ros else _in_process(runs, workers)
     if failure:
         print(f"fosp: {failure}", file=sys.stderr)
         return 1
     how = "through ROS" if through_ros else "in-process"
-    if policy is not Policy.bundle:
-        how += f", proposed by the {policy.value} script"
-    if len(outcomes) == 1:
-        figures = outcomes[0].summary()
+    if policy != "bundle":
+        how += f", proposed by the {policy} script"
+    if len(runs) == 1:
+        figures = runs[0].summary()
         print_one(figures, how, through_ros)
     else:
-        figures = _all_figures(outcomes, through_ros)
+        figures = _all_figures(runs, through_ros)
         print_all(figures, how)
     if json_out is not None:
         json_out.write_text(json.dumps(figures, indent=2) + "\n")
@@ -153,7 +163,7 @@ def evaluate(
 
 
 def _bundle_paths(bundle: Path | None, compare: list[Path], more: list[Path]) -> list[Path]:
-    """The first bundle and those that it is compared with: what follows --compare without an option is one too."""
+    """Return the bundle folders, the first bundle first. What follows --compare A without an option is one, too."""
     from fosp_core.errors import UserError
 
     if more and not compare:
@@ -167,29 +177,27 @@ def _bundle_paths(bundle: Path | None, compare: list[Path], more: list[Path]) ->
     return paths
 
 
-def _contenders(paths: list[Path], courses: list[Course]) -> list[Contender]:
+def _bundles(paths: list[Path], scenarios: list[NamedScenario]) -> list[NamedBundle]:
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import read_manifest, verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.specs import read_robot
 
-    contenders: list[Contender] = []
+    bundles: list[NamedBundle] = []
     for label, path in zip(_labels(paths), paths, strict=True):
         robot = read_robot(robot_path(read_manifest(path).robot))
         manifest = verify_bundle(path, robot)
-        for course in courses:
-            if manifest.task != course.scenario.task:
-                raise UserError(
-                    f"{path}: bundle is for task '{manifest.task}', the scenario is '{course.scenario.task}'"
-                )
-        for other in contenders:
+        for one in scenarios:
+            if manifest.task != one.scenario.task:
+                raise UserError(f"{path}: bundle is for task '{manifest.task}', the scenario is '{one.scenario.task}'")
+        for other in bundles:
             if manifest.id == other.manifest.id:
                 raise UserError(f"{path} is the same bundle as {other.path}: nothing to compare")
-        contenders.append(Contender(label, path, manifest, robot))
-    return contenders
+        bundles.append(NamedBundle(label, path, manifest, robot))
+    return bundles
 
 
-def _courses(names: list[str], episodes: int | None) -> list[Course]:
+def _scenarios(names: list[str], episodes: int | None) -> list[NamedScenario]:
     from fosp_bringup.paths import scenario_path
     from fosp_core.errors import UserError
     from fosp_sim.task.scenario import read_scenario
@@ -201,17 +209,17 @@ def _courses(names: list[str], episodes: int | None) -> list[Course]:
     scenarios = [read_scenario(path) for path in paths]
     if episodes is not None:
         scenarios = [scenario.model_copy(update={"episodes": episodes}) for scenario in scenarios]
-    return [Course(*entry) for entry in zip(_labels(paths), paths, scenarios, strict=True)]
+    return [NamedScenario(*entry) for entry in zip(_labels(paths), paths, scenarios, strict=True)]
 
 
 def _labels(paths: list[Path]) -> list[str]:
-    """The names of files or folders without the ending, or the paths as given where names repeat."""
+    """Return the names of files or folders without their suffix, or the paths as given where names repeat."""
     names = [path.resolve().stem if path.suffix in (".yaml", ".yml") else path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def _check_writable(path: Path) -> None:
-    """Before an hour of episodes, not after it."""
+    """Raise UserError for a file that cannot be written, before the episodes are run."""
     from fosp_core.errors import UserError
 
     folder = path.absolute().parent
@@ -225,98 +233,97 @@ def _check_writable(path: Path) -> None:
         raise UserError(f"{path}: may not be written")
 
 
-def _in_process(outcomes: list[Outcome], workers: int | None) -> str:
-    """Fill in the results; returns why that failed, or nothing."""
+def _in_process(runs: list[EvaluationRun], workers: int | None) -> str:
+    """Fill in the results. Return why that failed, or an empty string."""
     from contextlib import closing
 
     from rich.progress import track
 
-    from fosp_cli.evaluation.evaluation import Evaluation, evaluate_all
+    from fosp_cli.evaluation.in_process import Evaluation, evaluate_all
     from fosp_core.processes import ProcessDied
 
     evaluations = [
         Evaluation(
-            *(o.contender.path, o.course.scenario, o.contender.robot),
-            monitoring=o.monitor.value,
-            proposer=o.policy.value,
+            *(run.bundle.path, run.scenario.scenario, run.bundle.robot),
+            monitoring=run.monitor.value,
+            proposer=run.policy,
         )
-        for o in outcomes
+        for run in runs
     ]
-    total = sum(o.course.scenario.episodes for o in outcomes)
+    total = sum(run.episodes for run in runs)
     try:
         with closing(evaluate_all(evaluations, workers)) as results:
             for index, result in track(results, total=total, description="episodes", console=_progress()):
-                outcomes[index].results.append(result)
+                runs[index].results.append(result)
     except ProcessDied as error:
         return str(error)
-    for outcome in outcomes:
-        outcome.results.sort(key=lambda result: result.episode)
+    for run in runs:
+        run.results.sort(key=lambda result: result.episode)
     return ""
 
 
-def _through_ros(outcomes: list[Outcome]) -> str:
-    """Fill in the results and latencies, one live graph after the other; returns why that failed, or nothing."""
+def _through_ros(runs: list[EvaluationRun]) -> str:
+    """Fill in the results and latencies, one live graph after the other. Return why that failed, or an empty string."""
     from rich.progress import Progress
 
-    from fosp_cli.evaluation.episode_driver import RunFailed
-    from fosp_cli.evaluation.live_graph import LiveSimulation
+    from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 
     try:
         with Progress(console=_progress()) as progress:
-            task = progress.add_task("episodes through ROS", total=sum(o.course.scenario.episodes for o in outcomes))
-            for outcome in outcomes:
-                with LiveSimulation(outcome.contender.path, outcome.course.path) as live:
-                    for episode in range(outcome.course.scenario.episodes):
-                        outcome.results.append(live.run_episode(episode))
+            task = progress.add_task("episodes through ROS", total=sum(run.episodes for run in runs))
+            for run in runs:
+                with LiveGraph(run.bundle.path, run.scenario.path) as live:
+                    for episode in range(run.episodes):
+                        run.results.append(live.run_episode(episode))
                         progress.advance(task)
-                    outcome.latencies_s.extend(live.latencies_s)
+                    run.latencies_s.extend(live.latencies_s)
     except RunFailed as error:
         return str(error)
     return ""
 
 
 def _progress() -> Console:
-    """Where the progress bar goes: stdout holds tables alone."""
+    """Return a console on stderr for the progress bar, because stdout holds the tables alone."""
     from rich.console import Console
 
     return Console(stderr=True)
 
 
-def _all_figures(outcomes: Sequence[Outcome], through_ros: bool) -> dict[str, Any]:
-    """The JSON of several outcomes: each one's figures, and by what the first bundle and way of monitoring differ."""
+def _all_figures(runs: Sequence[EvaluationRun], through_ros: bool) -> dict[str, Any]:
+    """Return the JSON of several runs: the figures of each, and their differences."""
     from fosp_cli.evaluation.metrics import compare
 
-    monitors = list(dict.fromkeys(o.monitor.value for o in outcomes))
+    monitors = list(dict.fromkeys(run.monitor.value for run in runs))
 
-    def name(outcome: Outcome) -> str:
-        return outcome.contender.label + (f" (monitor {outcome.monitor.value})" if len(monitors) > 1 else "")
+    def name(run: EvaluationRun) -> str:
+        return run.bundle.label + (f" (monitor {run.monitor.value})" if len(monitors) > 1 else "")
 
     return {
         "monitor": " and ".join(monitors),
-        "policy": outcomes[0].policy.value,
+        "policy": runs[0].policy,
         "through_ros": through_ros,
         "evaluations": [
-            {"bundle": o.contender.label, "scenario_name": o.course.label, **o.summary()} for o in outcomes
+            {"bundle": run.bundle.label, "scenario_name": run.scenario.label, **run.summary()} for run in runs
         ],
         "comparisons": [
             {
                 "first": name(reference),
-                "second": name(o),
-                "scenario_name": o.course.label,
-                **compare(reference.results, o.results),
+                "second": name(run),
+                "scenario_name": run.scenario.label,
+                **compare(reference.results, run.results),
             }
-            for o in outcomes
-            for reference in _references(o, outcomes)
+            for run in runs
+            for reference in _references(run, runs)
         ],
     }
 
 
-def _references(outcome: Outcome, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-    """What an outcome is compared with: the first bundle, and the first way of monitoring."""
-    by = {(o.contender.label, o.course.label, o.monitor): o for o in outcomes}
-    bundle, course, monitor = outcome.contender.label, outcome.course.label, outcome.monitor
-    first = outcomes[0]
-    if bundle != first.contender.label:
-        yield by[first.contender.label, course, monitor]
-    if monitor is not first.monitor:
-        yield by[bundle, course, first.monitor]
+def _references(run: EvaluationRun, runs: Sequence[EvaluationRun]) -> Iterator[EvaluationRun]:
+    """Yield the runs that this one is compared with: those of the first bundle and of the first way of monitoring."""
+    by = {(run.bundle.label, run.scenario.label, run.monitor): run for run in runs}
+    bundle, scenario, monitor = run.bundle.label, run.scenario.label, run.monitor
+    first = runs[0]
+    if bundle != first.bundle.label:
+        yield by[first.bundle.label, scenario, monitor]
+    if monitor != first.monitor:
+        yield by[bundle, scenario, first.monitor]

@@ -1,4 +1,4 @@
-"""`fosp experiment`: the protocols that figures in the documentation come from."""
+"""`fosp experiment`: run the protocols behind the figures in the documentation."""
 
 from __future__ import annotations
 
@@ -6,54 +6,69 @@ import json
 import os
 import sys
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+
+from fosp_cli.commands.options import Bundle
 
 app = typer.Typer(no_args_is_help=True, help="Run the protocol behind a table of the documentation.")
 
 
-class Monitor(StrEnum):
-    on = "on"
-    shadow = "shadow"
-
-
 @app.callback()
-def _app() -> None:
-    """Keeps `transfer` a command of its own while it is the only one."""
+def _keep_group() -> None:
+    """Keep `transfer` a sub-command while it is the only one."""
 
 
 @app.command()
 def transfer(
     scenario: Annotated[
-        list[str], typer.Option(help="Where to deploy: a name in config/scenarios or a file; may be given again.")
+        list[str],
+        typer.Option(
+            help="Scenario to deploy on: a name in config/scenarios or a YAML file. Repeat the option for more.",
+            metavar="SCENARIO",
+        ),
     ],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Offline bundle; by default the shipped one.", metavar="DIR")
-    ] = None,
-    offline: Annotated[str, typer.Option(help="Folders of its training data, separated by ':'.")] = "",
+    bundle: Bundle = None,
+    offline: Annotated[
+        str, typer.Option(help="Folders of the bundle's training data, separated by ':'.", metavar="DIR:DIR")
+    ] = "",
     arm: Annotated[
-        list[str] | None, typer.Option(help="fosp, no_expansion or offline; may be given again; by default all.")
+        list[str] | None,
+        typer.Option(
+            help="Arm to run: fosp, no_expansion or offline. Repeat the option for more. The default is all.",
+            metavar="ARM",
+        ),
     ] = None,
-    monitor: Annotated[Monitor, typer.Option(help="shadow: the monitor judges without gating.")] = Monitor.on,
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions with other scenes.")] = 3,
-    episodes: Annotated[int, typer.Option(min=1, help="Of fine-tuning.")] = 40,
-    evaluation_episodes: Annotated[int, typer.Option(min=1, help="Afterwards, on unseen scenes.")] = 100,
-    config: Annotated[str, typer.Option(help="YAML with settings of fine-tuning.", metavar="FILE")] = "",
+    monitor: Annotated[
+        Literal["on", "shadow"],
+        typer.Option(help="Safety monitor while learning. 'on' gates; 'shadow' judges without gating."),
+    ] = "on",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of repetitions, each on other scenes.")] = 3,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of fine-tuning episodes per trial.")] = 40,
+    evaluation_episodes: Annotated[
+        int, typer.Option(min=1, help="Number of evaluation episodes per trial, on scenes that no fine-tuning saw.")
+    ] = 100,
+    config: Annotated[
+        str, typer.Option(help="YAML file with fine-tuning settings that differ from the defaults.", metavar="FILE")
+    ] = "",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Trials concluded at the same time; by default as many as cores allow.")
+        int | None,
+        typer.Option(min=1, help="Number of trials to conclude at the same time. The default is what the cores allow."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder; trials that are in it are not run again.")] = Path(
-        "runs/experiment"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results. Trials that are in it are not run again.", metavar="DIR")
+    ] = Path("runs/experiment"),
 ) -> int:
-    """Fine-tune through the live graph where the data says nothing, and evaluate. OUT: transfer.json, transfer.png."""
+    """Deploy an offline bundle on scenarios that its data does not cover, fine-tune it there, and evaluate it.
+
+    Fine-tuning runs through the live graph in real time. The results are OUT/transfer.json and OUT/transfer.png.
+    """
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
-    from fosp_cli.evaluation.episode_driver import RunFailed
-    from fosp_cli.experiments.transfer_experiment import ARMS, Resources, Trial, conclude, deploy
+    from fosp_cli.evaluation.live_graph import RunFailed
+    from fosp_cli.transfer_experiment import ARMS, Resources, Trial, conclude, deploy
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes
@@ -70,14 +85,14 @@ def transfer(
     chosen = bundle or default_bundle(task)
     robot = read_robot(robot_path(verify_bundle(chosen).robot))
     if set(arms) - {"offline"}:
-        read_weights(chosen)  # before an hour of episodes, not after it
+        read_weights(chosen)  # a bundle without weights fails here, not after an hour of episodes
     resources = Resources(chosen.resolve(), robot, offline, config, out)
     workers = workers or max(1, (os.cpu_count() or 1) // resources.settings.cores)
     try:
-        # Seed by seed: what is interrupted has something to say of every scenario.
+        # Seed by seed, so that an interrupted run has results for every scenario.
         for seed in range(seeds):
             trials = [
-                Trial(name, path, seed, monitor.value, episodes, evaluation_episodes)  # type: ignore[arg-type]
+                Trial(name, path, seed, monitor, episodes, evaluation_episodes)  # type: ignore[arg-type]
                 for path in paths
                 for name in arms
             ]
@@ -89,7 +104,7 @@ def transfer(
                     print(f"{trials[index].name}: done")
                     _write(out)
     except (RunFailed, ProcessDied) as error:
-        print(f"fosp: {error}; what is done is kept, start the command again", file=sys.stderr)
+        print(f"fosp: {error}; finished trials are kept: start the command again", file=sys.stderr)
         return 1
     _print(_write(out))
     print(f"written to {out / 'transfer.json'}")
@@ -97,9 +112,9 @@ def transfer(
 
 
 def _write(out: Path) -> list[dict[str, Any]]:
-    """transfer.json and transfer.png of all trials in `out`; their table."""
-    from fosp_cli.experiments.experiment_figure import curves_figure
-    from fosp_cli.experiments.transfer_experiment import table, trials_in
+    """Write transfer.json and transfer.png of all trials in `out`, and return their table."""
+    from fosp_cli.pictures import curves_figure
+    from fosp_cli.transfer_experiment import table, trials_in
 
     trials = trials_in(out)
     rows = table(trials)
@@ -121,8 +136,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
         return f"{rate['rate']:+.0%} ({low:+.0%} to {high:+.0%})"
 
     shown = Table(
-        *("scenario", "arm", "seeds", "success after", "gain", "goal", "violations after", "without monitor"),
-        *("violations during", "cost per episode"),
+        *("scenario", "arm", "seeds", "success after", "gain over offline", "goal", "violations after"),
+        *("success after, monitor off", "violations during", "cost per episode during"),
     )
     for row in rows:
         without = [text(row[name]) for name in ("success_after_unmonitored", "violations_after_unmonitored")]
@@ -138,5 +153,5 @@ def _print(rows: list[dict[str, Any]]) -> None:
             text(row["violations_during"]),
             f"{row['cost_per_episode_during']:.2f}",
         )
-    # A file or a pipe has no width that cells would have to be broken for.
+    # A file or a pipe has no width, so cells need not be broken.
     Console(width=None if sys.stdout.isatty() else 260).print(shown)

@@ -1,32 +1,57 @@
-"""Options that several commands have, described once."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-_ROBOT = "a name in config/robots, or a YAML file"
-_SCENARIO = "a name in config/scenarios, or a YAML file"
+_ROBOT = "a name in config/robots or a YAML file"
+_SCENARIO = "The simulated task and its scenes: a name in config/scenarios or a YAML file."
 
-RobotArgument = Annotated[str, typer.Argument(help=f"Robot: {_ROBOT}.", metavar="ROBOT")]
-RobotToCheck = Annotated[str, typer.Option(help=f"Robot to check it against: {_ROBOT}.", metavar="ROBOT")]
-RobotOfBags = Annotated[
-    str, typer.Option(help=f"Robot: {_ROBOT}; by default the one that the bags name.", metavar="ROBOT")
+RobotArgument = Annotated[str, typer.Argument(help=f"The robot: {_ROBOT}.", metavar="ROBOT")]
+RobotToCheck = Annotated[str, typer.Option(help=f"The robot to check against: {_ROBOT}.", metavar="ROBOT")]
+RobotOfBundle = Annotated[
+    str, typer.Option(help=f"The robot: {_ROBOT}. The default is the robot that the bundle names.", metavar="ROBOT")
 ]
-Scenario = Annotated[str, typer.Option(help=f"Simulated task and scenes: {_SCENARIO}.", metavar="SCENARIO")]
-ScenarioArgument = Annotated[str, typer.Argument(help=f"Simulated task and scenes: {_SCENARIO}.", metavar="SCENARIO")]
-Namespace = Annotated[str, typer.Option(help="ROS namespace of the stack; by default none.", metavar="NAME")]
+RobotOfBags = Annotated[
+    str, typer.Option(help=f"The robot: {_ROBOT}. The default is the robot that the bags name.", metavar="ROBOT")
+]
+Scenario = Annotated[str, typer.Option(help=_SCENARIO, metavar="SCENARIO")]
+ScenarioArgument = Annotated[str, typer.Argument(help=_SCENARIO, metavar="SCENARIO")]
+Bundle = Annotated[
+    Path | None, typer.Option(help="Model bundle. In simulation the default is the shipped one.", metavar="DIR")
+]
+Settings = Annotated[
+    Path | None,
+    typer.Option(help="YAML file with settings of the learner that differ from the defaults.", metavar="FILE"),
+]
+OfflineBags = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Folder of bags that the bundle was trained on. Repeat the option for more folders.", metavar="DIR"
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Number of processes. The default is one per core.")]
+Namespace = Annotated[str, typer.Option(help="ROS namespace of the stack. The default is none.", metavar="NAME")]
 Camera = Annotated[
     str,
-    typer.Option(help="Camera of a robot: none (its driver runs already), realsense, opencv, or file.", metavar="NAME"),
+    typer.Option(
+        help="Camera node to start on a robot: realsense, opencv, file, or none if the camera's driver already runs.",
+        metavar="NAME",
+    ),
 ]
 CameraPath = Annotated[
-    str, typer.Option(help="For --camera file: a bag, a folder of images, or a .db3 of a RealSense.", metavar="PATH")
+    str,
+    typer.Option(
+        help="Recording for --camera file: a bag, a folder of images, or a .db3 file of a RealSense.", metavar="PATH"
+    ),
 ]
 Feedback = Annotated[
     str,
     typer.Option(
-        help="Rules of reward, cost and success on a robot: a name in config/feedback, or a YAML file.", metavar="RULES"
+        help="Rules that give reward, cost and success on a robot: a name in config/feedback or a YAML file.",
+        metavar="RULES",
     ),
 ]

@@ -1,56 +1,60 @@
-"""`fosp record`: demonstrations as bags, by a program in simulation or by a person on a robot."""
+"""`fosp record`: record demonstrations as bags, driven by a program in simulation or by a person on a robot."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario
+from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario, Workers
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
-
-
-class Demonstrator(StrEnum):
-    careful = "careful"
-    greedy = "greedy"
-    noisy = "noisy"
-    random = "random"
-    mixed = "mixed"
+_Kind = Literal["careful", "greedy", "noisy", "random", "mixed"]
 
 
 def record(
     out: Annotated[Path, typer.Option(help="Folder that gets one bag folder per episode.", metavar="DIR")],
     scenario: Scenario = "",
-    demonstrator: Annotated[Demonstrator, typer.Option(help="Who drives in simulation.")] = Demonstrator.mixed,
-    episodes: Annotated[int, typer.Option(min=1, help="How many episodes.")] = 50,
-    seed: Annotated[int | None, typer.Option(help="In place of the scenario's seed.")] = None,
+    demonstrator: Annotated[
+        _Kind,
+        typer.Option(
+            help="Program that drives in simulation: careful, greedy, noisy, random, or mixed, which draws one of them "
+            "for each episode.",
+            metavar="NAME",
+        ),
+    ] = "mixed",
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 50,
+    seed: Annotated[int | None, typer.Option(help="Seed that replaces the scenario's.")] = None,
     robot: Annotated[
         str,
         typer.Option(
-            help="Robot: a name in config/robots, or a YAML file; in simulation by default that of the task.",
+            help="The robot: a name in config/robots or a YAML file. In simulation the default is the task's robot.",
             metavar="ROBOT",
         ),
     ] = "",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
-    teleop: Annotated[str, typer.Option(help="A person drives: gamepad, spacemouse, keyboard, or a YAML file.")] = "",
+    workers: Workers = None,
+    teleop: Annotated[
+        str,
+        typer.Option(
+            help="Device with which a person drives: gamepad, spacemouse, keyboard or a YAML file.", metavar="DEVICE"
+        ),
+    ] = "",
     feedback: Feedback = "",
     camera: Camera = "none",
     camera_path: CameraPath = "",
     namespace: Namespace = "",
 ) -> int:
-    """Record demonstrations: rosbag2 MCAP, one bag per episode, with the topics that are trained on.
+    """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
 
-    Without --teleop a program drives in simulation (--scenario). With --teleop a person does: on a robot (--robot and
-    --feedback), or in the simulation, live.
+    Without --teleop a program drives in simulation (give --scenario). With --teleop a person drives, either a robot
+    (give --robot and --feedback) or the live simulation (give --scenario).
     """
     if teleop:
         if seed is not None or workers is not None:
-            raise UserError("--seed and --workers are for demonstrations by a program; leave them out with --teleop")
+            raise UserError("--seed and --workers apply when a program drives; leave them out with --teleop")
         return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes)
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
@@ -60,7 +64,7 @@ def record(
 def _by_a_program(
     out: Path,
     scenario: str,
-    demonstrator: Demonstrator,
+    demonstrator: _Kind,
     episodes: int,
     seed: int | None,
     robot: str,
@@ -78,7 +82,7 @@ def _by_a_program(
     if seed is not None:
         described = described.model_copy(update={"seed": seed})
     described_robot = read_robot(robot_path(robot or described.robot))
-    recording = record_in_processes(described, described_robot, demonstrator.value, episodes, out, workers)
+    recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers)
     try:
         outcomes = list(track(recording, total=episodes, description="recording"))
     except ProcessDied as error:
@@ -86,7 +90,7 @@ def _by_a_program(
         return 1
     reached = sum(o.reached and not o.violated for o in outcomes)
     violated = sum(o.violated for o in outcomes)
-    print(f"{len(outcomes)} episodes in {out}: {reached} reached the goal without violation, {violated} violated")
+    print(f"{len(outcomes)} episodes in {out}: {reached} reach the goal without a violation, {violated} violate")
     return 0
 
 

@@ -1,60 +1,81 @@
-"""`fosp up`: the stack without `ros2 launch`, from the description that the launch files read, too."""
+"""The running graph: `fosp up` starts it, `fosp reset` ends a latched stop, `fosp security` restricts its nodes."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario
+from fosp_cli.commands.options import (
+    Bundle,
+    Camera,
+    CameraPath,
+    Feedback,
+    Namespace,
+    OfflineBags,
+    RobotArgument,
+    Scenario,
+    Settings,
+)
+
+security = typer.Typer(
+    no_args_is_help=True, help="Write the SROS2 policy that allows each node its own topics and nothing else."
+)
 
 
 def up(
     name: Annotated[
-        str, typer.Argument(help="`sim`, or a robot: a name in config/robots, or a YAML file.", metavar="sim|ROBOT")
+        str,
+        typer.Argument(
+            help="'sim' for the simulation, or a robot: a name in config/robots or a YAML file.", metavar="sim|ROBOT"
+        ),
     ],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Model bundle; by default, in simulation, the shipped one.", metavar="DIR")
-    ] = None,
+    bundle: Bundle = None,
     scenario: Scenario = "safe_reach",
-    simulator: Annotated[str, typer.Option(help="For `sim`: mujoco or gazebo.", metavar="NAME")] = "mujoco",
+    simulator: Annotated[str, typer.Option(help="Simulator of 'sim': mujoco or gazebo.", metavar="NAME")] = "mujoco",
     camera: Camera = "none",
     camera_path: CameraPath = "",
     feedback: Feedback = "",
-    record: Annotated[Path | None, typer.Option(help="Record one bag per episode there.", metavar="DIR")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder to record one bag per episode into.", metavar="DIR")
+    ] = None,
     learner: Annotated[
         Path | None,
-        typer.Option(help="Fine-tune while it runs: folder of the run, new or to be gone on with.", metavar="DIR"),
+        typer.Option(
+            help="Fine-tune the policy while the graph runs, in this run folder (new or to be continued).",
+            metavar="DIR",
+        ),
     ] = None,
-    learner_config: Annotated[
-        Path | None,
-        typer.Option(help="YAML with settings of the fine-tuning that differ from the defaults.", metavar="FILE"),
-    ] = None,
-    offline: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of the bags that the bundle was trained on; may be given again.", metavar="DIR"),
-    ] = None,
+    learner_config: Settings = None,
+    offline: OfflineBags = None,
     exploring: Annotated[
-        bool, typer.Option("--exploring", help="The policy draws its actions, to learn from them.")
-    ] = (False),
+        bool, typer.Option("--exploring", help="Let the policy sample its actions, so that the learner sees more.")
+    ] = False,
     namespace: Namespace = "",
     params_file: Annotated[
-        str, typer.Option(help="ROS parameter file; wins over everything else.", metavar="FILE")
+        str, typer.Option(help="ROS parameter file. Its values override all others.", metavar="FILE")
     ] = "",
-    use_respawn: Annotated[bool, typer.Option("--use-respawn", help="Start dead nodes anew (never the monitor).")] = (
-        False
-    ),
+    use_respawn: Annotated[
+        bool, typer.Option("--use-respawn", help="Restart nodes that die, except the safety monitor.")
+    ] = False,
     shadow: Annotated[
         str,
-        typer.Option(help="The safety monitor judges without gating: the phrase that it asks for.", metavar="PHRASE"),
+        typer.Option(
+            help="Let the safety monitor judge without gating. Give the phrase that the monitor asks for.",
+            metavar="PHRASE",
+        ),
     ] = "",
     black_box: Annotated[
-        Path | None, typer.Option(help="What happened in the 30 s before every stop goes there.", metavar="DIR")
+        Path | None, typer.Option(help="Folder for a recording of the 30 s before every stop.", metavar="DIR")
     ] = Path("runs/black_box"),
-    log_level: Annotated[str, typer.Option(help="debug, info, warn, error or fatal.", metavar="LEVEL")] = "info",
+    log_level: Annotated[
+        str, typer.Option(help="Log level of the nodes: debug, info, warn, error or fatal.", metavar="LEVEL")
+    ] = "info",
 ) -> int:
-    """Run the stack in the foreground until Ctrl-C."""
+    """Start the graph of a robot or of the simulation, and run it in the foreground until Ctrl-C."""
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
     from fosp_bringup.supervisor import Supervisor
@@ -86,3 +107,46 @@ def up(
     )
     described = stack(options)
     return Supervisor(described).run()
+
+
+def reset(namespace: Namespace = "") -> int:
+    """End a latched stop of the running graph. Remove its cause first: the robot may move at once.
+
+    The exit code is 1 if the safety monitor refuses, as it does while the cause persists.
+    """
+    from fosp_bringup.stack import environment
+    from fosp_cli.operator_client import OperatorClient
+
+    os.environ.update(environment())
+    with OperatorClient(namespace) as client:
+        done, said = client.reset()
+    print(said, file=sys.stdout if done else sys.stderr)
+    return 0 if done else 1
+
+
+@security.callback()
+def _keep_group() -> None:
+    """Keep `policy` a sub-command while it is the only one."""
+
+
+@security.command()
+def policy(
+    robot: RobotArgument,
+    namespace: Namespace = "",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. By default the policy is printed.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write the SROS2 policy for every node that a stack of this robot can have."""
+    from fosp_bringup.security_policy import robot_policy
+    from fosp_core.errors import UserError
+
+    text = robot_policy(robot, namespace)
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text)
+    except OSError as error:
+        raise UserError(f"{out}: cannot write: {error.strerror or error}") from None

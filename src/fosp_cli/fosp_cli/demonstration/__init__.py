@@ -1,1 +1,1 @@
-"""Recording demonstrations from the terminal: pre-flight, session, keyboard."""
+"""Recording of demonstrations by a person: pre-flight check and session."""

@@ -1,4 +1,4 @@
-"""A client that looks at topics of the running graph: how often they come, how old they are, who publishes them."""
+"""A client that watches topics of the running graph: rate, age and publishers of each, and the cameras' health."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Joy
 
-from fosp_cli.demonstration.camera_health import CameraHealth
 from fosp_cli.demonstration.preflight import Brightness, Observed
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
@@ -28,17 +27,38 @@ from fosp_recording.recorded_topics import message_class
 
 RATE_WINDOW_S = 2.0
 CAMERA_STATUS = ": camera"
-"""How the diagnostics of a camera are named: after its node."""
+"""Suffix of the diagnostics of a camera; their name begins with the camera's node."""
+
+
+class CameraHealth:
+    """Health of several cameras, kept for each, so that a healthy camera does not hide a broken one."""
+
+    def __init__(self) -> None:
+        self._dropped: dict[str, int] = {}
+        self._trouble: dict[str, str] = {}
+
+    def report(self, camera: str, dropped: int, trouble: str) -> None:
+        """Take a camera's report: the frames lost since it came up, and what is wrong with it now, or nothing."""
+        self._dropped[camera], self._trouble[camera] = dropped, trouble
+
+    @property
+    def dropped(self) -> int:
+        """Number of frames lost by all cameras."""
+        return sum(self._dropped.values())
+
+    @property
+    def trouble(self) -> str:
+        """One line that names each camera in trouble; empty when all are well."""
+        return "; ".join(f"{camera}: {said}" for camera, said in sorted(self._trouble.items()) if said)
 
 
 class GraphWatch(GraphClient):
-    """Topics are those of `wanted`: relative name -> type."""
+    """Watches the topics of `wanted` (relative name -> type), the feedback and the diagnostics."""
 
     def __init__(self, wanted: dict[str, str], namespace: str = "") -> None:
         super().__init__("demonstration", namespace, make_executor=events_executor)
         self._ages: dict[str, list[float]] = {topic: [] for topic in wanted}
         self._receipts: dict[str, deque[float]] = {topic: deque() for topic in wanted}
-        self._observed_since_s = time.monotonic()
         self.feedback: StepFeedback | None = None
         self.episode_since_s = 0.0
         self.cameras = CameraHealth()
@@ -48,10 +68,9 @@ class GraphWatch(GraphClient):
         self.node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.STEP)
         self._joy: Any = None
 
-    # -- what was seen -------------------------------------------------------------------------------
     @contextlib.contextmanager
     def watching(self, wanted: Mapping[str, str]) -> Iterator[None]:
-        """Count these topics (name -> type), too, for a while: images are too many bytes to be listened to for long."""
+        """Watch these topics (name -> type) as well for a while. Images are too many bytes to be watched for long."""
         subscriptions = []
         for topic, message_type in wanted.items():
             self._ages[topic], self._receipts[topic] = [], deque()
@@ -63,7 +82,7 @@ class GraphWatch(GraphClient):
                 self.node.destroy_subscription(subscription)
 
     def observe(self, seconds: float) -> dict[str, Observed]:
-        """What came on each topic during the next `seconds`."""
+        """Return the messages of each topic during the next `seconds`."""
         for ages in self._ages.values():
             ages.clear()
         begin = time.monotonic()
@@ -75,14 +94,14 @@ class GraphWatch(GraphClient):
         }
 
     def rate_hz(self, topic: str) -> float:
-        """Over the last seconds."""
+        """Return the rate of a topic over the last RATE_WINDOW_S, Hz."""
         receipts, oldest = self._receipts[topic], time.monotonic() - RATE_WINDOW_S
         while receipts and receipts[0] < oldest:
             receipts.popleft()
         return len(receipts) / RATE_WINDOW_S
 
     def settle_exposure(self, images: Mapping[str, str], timeout_s: float) -> dict[str, Brightness]:
-        """What the colour images (topic -> type) show: until all have settled, at most so long."""
+        """Watch the colour images (topic -> type) until all exposures have settled, at most `timeout_s`."""
         settling = {topic: ExposureSettling() for topic in images}
         seen = {topic: Brightness() for topic in images}
 
@@ -107,14 +126,13 @@ class GraphWatch(GraphClient):
         return seen
 
     def press(self, axes: list[float], buttons: list[int]) -> None:
-        """Publish the state of a device of ours on `joy`."""
+        """Publish the state of this terminal's keyboard on `joy`."""
         if self._joy is None:
             self._joy = self.node.create_publisher(Joy, "joy", qos.STEP)
         message = Joy(axes=axes, buttons=buttons)
         message.header.stamp = self.node.get_clock().now().to_msg()
         self._joy.publish(message)
 
-    # -- messages ------------------------------------------------------------------------------------
     def _watch(self, topic: str, message_type: str) -> Any:
         stamped, ages, receipts = has_header(message_type), self._ages[topic], self._receipts[topic]
 
@@ -138,4 +156,4 @@ class GraphWatch(GraphClient):
             if is_camera:
                 lost = {value.key: value.value for value in status.values}.get("dropped", "")
                 trouble = status.message if status.level != DiagnosticStatus.OK else ""
-                self.cameras.told(name, int(lost) if lost.isdecimal() else 0, trouble)
+                self.cameras.report(name, int(lost) if lost.isdecimal() else 0, trouble)

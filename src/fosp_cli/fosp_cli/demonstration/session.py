@@ -1,4 +1,8 @@
-"""Recording demonstrations with a person: bring the graph up, check it before the first motion, show how it goes."""
+"""Demonstrations by a person: start the graph, check it before the first motion, record, and show the progress.
+
+The keyboard acts as a gamepad: keys become the axes and buttons of config/teleop/gamepad.yaml. A terminal does not tell
+when a key is released, so a key counts as held for HOLD_S; the terminal repeats a key that is held down.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,10 @@ from pathlib import Path
 from fosp_bringup.stack import Stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.demonstration.graph_watch import GraphWatch
-from fosp_cli.demonstration.keyboard import HELP, KeyboardDevice
 from fosp_cli.demonstration.preflight import (
     Brightness,
+    CheckResult,
     Expected,
-    Finding,
     Observed,
     check_commander,
     check_disk,
@@ -31,6 +34,7 @@ from fosp_cli.demonstration.preflight import (
     check_publisher,
     check_stream,
 )
+from fosp_cli.live_line import LiveLine
 from fosp_core import topics
 from fosp_core.specs import RobotConfig
 from fosp_recording.episode_recorder import EPISODE_PREFIX
@@ -40,25 +44,33 @@ from fosp_recording.recorded_topics import camera_topics, episode_topics, frame_
 OBSERVE_S = 3.0
 ACTIVE_TIMEOUT_S = 60.0
 STATE_HZ = 20.0
-"""Least rate of the robot's state and pose: twice that at which the monitor would stop the robot."""
+"""Least rate of the robot's state and pose: twice the rate below which the monitor stops the robot."""
 ESTOP_HZ = 10.0
 DEVICE_HZ = 5.0
 LIVE_PERIOD_S = 0.25
 EPISODE_S = 30.0
-"""Length of an episode, for the estimate of disk space."""
+"""Length of an episode for the estimate of disk space."""
 COMPRESSED = 0.7
-"""Size of recorded images in relation to raw ones, at worst, for the estimate."""
+"""Largest size of recorded images relative to raw ones, for the estimate of disk space."""
 _TOLD = ("teleop_node", "feedback_node", "recorder_node")
-"""Nodes whose every line concerns the operator; of the others warnings and errors are shown."""
+"""Nodes whose every line is shown to the operator. Of other nodes warnings and errors are shown."""
+
+HOLD_S = 0.25
+AXES = {
+    "w": (1, 1.0), "s": (1, -1.0), "a": (0, 1.0), "d": (0, -1.0), "r": (4, 1.0), "f": (4, -1.0),
+    "q": (3, 1.0), "e": (3, -1.0),
+}  # fmt: skip
+"""Key -> axis and deflection: forwards and back, left and right, up and down, turn left and right."""
+BUTTONS = {"n": 7, "b": 6, "x": 3, "m": 2, "g": 0, "v": 1}
+"""Key -> button: start, stop, discard, mark, success, violation seen."""
+DEADMAN = 5
+HELP = "w/s a/d r/f: move, q/e: turn, space: halt, n: start, b: stop, g: success, v: violation, x: discard, m: mark"
+_AXIS_COUNT, _BUTTON_COUNT = 6, 8
 
 
 @dataclass(frozen=True)
 class Session:
-    """What is to be recorded: until `episodes` are there, or Ctrl-C.
-
-    `keyboard`: the device is this terminal. `device_repeats`: it must repeat itself, as one with a button to hold;
-    a device that centres itself may speak only when it is moved.
-    """
+    """A recording session. It ends after `episodes` episodes or with Ctrl-C."""
 
     stack: Stack
     robot: RobotConfig
@@ -66,13 +78,15 @@ class Session:
     episodes: int
     device_topic: str
     keyboard: bool = False
+    """The device is this terminal."""
     device_repeats: bool = True
+    """The device must publish all the time, as one with a deadman button. Others may publish only when they move."""
     rules: FeedbackConfig | None = None
-    """None: the simulator judges."""
+    """None when the simulator gives the feedback."""
 
 
 def record(session: Session, write: Callable[[str], None] = lambda line: print(line, flush=True)) -> int:
-    """Run the session in the foreground; 0, or 1 when the graph did not come up, failed its check, or died."""
+    """Run the session in the foreground. Return 0, or 1 when the graph did not come up, failed its check, or died."""
     stopping = threading.Event()
     previous = {s: signal.signal(s, lambda *_: stopping.set()) for s in (signal.SIGINT, signal.SIGTERM)}
     live = LiveLine()
@@ -87,11 +101,11 @@ def record(session: Session, write: Callable[[str], None] = lambda line: print(l
                 findings = preflight(session, watch, poll)
                 _tell(findings, write)
                 if not all(finding.ok for finding in findings):
-                    write("nothing is recorded: mend what is marked with !! and start again")
+                    write("nothing is recorded: mend the lines marked with !! and start again")
                     return 1
                 write(HELP if session.keyboard else "ready: the start button of the device begins an episode")
                 recorded = _follow(session, watch, live, poll, lambda: supervisor.alive and not stopping.is_set())
-        live.end()
+        live.clear()
         write(f"{recorded} episodes in {session.out}; now: ./fosp bags check {session.out}")
         return int(bool(supervisor.died))
     finally:
@@ -100,7 +114,7 @@ def record(session: Session, write: Callable[[str], None] = lambda line: print(l
 
 
 def watched(session: Session) -> dict[str, str]:
-    """Topics to listen to all the time, with types; of a camera its camera_info, which is small."""
+    """Return the topics to watch all the time, with their types. Cameras are watched by their camera_info."""
     robot = session.robot
     recorded = episode_topics(robot)
     names = [frame_topic(robot), robot.state_topic, robot.command_topic]
@@ -112,8 +126,8 @@ def watched(session: Session) -> dict[str, str]:
     return {**watched, robot.estop_topic: "std_msgs/msg/Bool"} if robot.estop_topic else watched
 
 
-def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> list[Finding]:
-    """Observe the graph for a few seconds and judge it."""
+def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> list[CheckResult]:
+    """Observe the graph for a few seconds and return the findings."""
     robot = session.robot
     poll()
     with watch.watching(image_topics(robot)):
@@ -127,12 +141,12 @@ def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> 
     if session.rules is not None:
         findings += [check_goal(rule, robot) for rule in session.rules.rules if isinstance(rule, GoalRule)]
     if watch.cameras.trouble:
-        findings.append(Finding(True, watch.cameras.trouble))
+        findings.append(CheckResult(True, watch.cameras.trouble))
     return findings
 
 
-def judge(session: Session, observed: Mapping[str, Observed], seen: Mapping[str, Brightness]) -> list[Finding]:
-    """What `observed` says of every topic that the session needs; `seen`: of each colour image topic."""
+def judge(session: Session, observed: Mapping[str, Observed], seen: Mapping[str, Brightness]) -> list[CheckResult]:
+    """Return a finding for every topic that the session needs. `seen` holds each colour image topic."""
     findings = _check_cameras(session.robot, observed, seen)
     findings += [check_stream(expected, observed[expected.topic]) for expected in _expected(session)]
     findings += [check_publisher(topic, observed[topic].publishers, remedy) for topic, _, remedy in _silent(session)]
@@ -141,7 +155,7 @@ def judge(session: Session, observed: Mapping[str, Observed], seen: Mapping[str,
 
 
 def camera_infos(robot: RobotConfig) -> list[str]:
-    """The camera_info of every image that is recorded."""
+    """Return the camera_info topic of every recorded image."""
     return [topic for topic, kind in camera_topics(robot).items() if kind.endswith("CameraInfo")]
 
 
@@ -152,8 +166,8 @@ def _colour_images(robot: RobotConfig) -> dict[str, str]:
 
 def _check_cameras(
     robot: RobotConfig, observed: Mapping[str, Observed], seen: Mapping[str, Brightness]
-) -> list[Finding]:
-    """Of each camera its camera_info, its images, and, where these come, their brightness."""
+) -> list[CheckResult]:
+    """Check each camera's camera_info, its images and, where these come, their brightness."""
     remedy, rate_hz = "start the camera's driver, or choose --camera realsense", robot.camera_frame_rate_hz
     findings = []
     for topic in image_topics(robot):
@@ -184,7 +198,7 @@ def _expected(session: Session) -> list[Expected]:
 
 
 def _silent(session: Session) -> list[tuple[str, str, str]]:
-    """Topics that may say nothing for long, but that somebody must publish: name, type, remedy."""
+    """Return the topics that may be silent for long but need a publisher: name, type, remedy."""
     device = (session.device_topic, "sensor_msgs/msg/Joy", _device_remedy(session))
     found = [] if session.device_repeats or session.keyboard else [device]
     known = {session.device_topic}
@@ -206,7 +220,7 @@ def _measured(session: Session) -> tuple[AnyMeasuredRule, ...]:
     return session.rules.measured if session.rules is not None else ()
 
 
-def _tell(findings: list[Finding], write: Callable[[str], None]) -> None:
+def _tell(findings: list[CheckResult], write: Callable[[str], None]) -> None:
     for finding in findings:
         write(f"ok  {finding.text}" if finding.ok else f"!!  {finding.text}: {finding.remedy}")
 
@@ -214,20 +228,21 @@ def _tell(findings: list[Finding], write: Callable[[str], None]) -> None:
 def _follow(
     session: Session, watch: GraphWatch, live: LiveLine, poll: Callable[[], None], alive: Callable[[], bool]
 ) -> int:
-    """Until there are enough episodes, or it is over; the number of them."""
+    """Show the status until there are enough episodes or the session is over, and return their number."""
     before = _finished(session.out)
     while alive():
         poll()
         watch.spin(0.04 if session.keyboard else LIVE_PERIOD_S)
         recorded = len(_finished(session.out) - before)
-        live.show(status_line(session, watch, recorded))
+        line = status_line(session, watch, recorded)
+        live.show(line, key=line.split("  ")[0])
         if recorded >= session.episodes:
             break
     return len(_finished(session.out) - before)
 
 
 def status_line(session: Session, watch: GraphWatch, recorded: int) -> str:
-    """Episodes, time, rates (of the slowest camera), lost frames and trouble of all cameras, disk space."""
+    """Return a line with episodes, time, rates (of the slowest camera), lost frames, free disk space and trouble."""
     feedback = watch.feedback
     if feedback is None or feedback.is_last:
         state = "waiting"
@@ -253,31 +268,35 @@ def _pass_on(line: str, live: LiveLine, write: Callable[[str], None]) -> None:
         write(line)
 
 
-class LiveLine:
-    """One line, overwritten in a terminal; elsewhere only when something but the figures changed."""
+class KeyboardDevice:
+    """Turns key presses into the axes and buttons of a gamepad. It is pure: time is passed in."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._said = ""
+        self._held: dict[str, float] = {}
 
-    def show(self, line: str) -> None:
-        if self._terminal:
-            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
-        elif line.split("  ")[0] != self._said:
-            self._said = line.split("  ")[0]
-            print(line, flush=True)
+    def press(self, key: str, now_s: float) -> None:
+        if key == " ":
+            self._held.clear()
+        elif key in AXES or key in BUTTONS:
+            self._held[key] = now_s
 
-    def clear(self) -> None:
-        if self._terminal:
-            print("\r\x1b[K", end="")
-
-    def end(self) -> None:
-        self.clear()
+    def state(self, now_s: float) -> tuple[list[float], list[int]]:
+        """Return axes (6,) and buttons (8,). The deadman button is held while a key moves the robot."""
+        held = [key for key, pressed_s in self._held.items() if now_s - pressed_s <= HOLD_S]
+        axes, buttons = [0.0] * _AXIS_COUNT, [0] * _BUTTON_COUNT
+        for key in held:
+            if key in AXES:
+                axis, deflection = AXES[key]
+                axes[axis] = deflection
+                buttons[DEADMAN] = 1
+            else:
+                buttons[BUTTONS[key]] = 1
+        return axes, buttons
 
 
 @contextlib.contextmanager
 def _device(session: Session, watch: GraphWatch) -> Iterator[Callable[[], None]]:
-    """A function to call often: with a keyboard, it reads keys and publishes them as a gamepad's state."""
+    """Yield a function to call often. With a keyboard it reads keys and publishes them as a gamepad's state."""
     if not session.keyboard:
         yield lambda: None
         return

@@ -1,1 +1,1 @@
-"""What on this machine would keep the stack from running well."""
+"""Diagnosis of a machine: probes that read it, and checks that judge what was read."""

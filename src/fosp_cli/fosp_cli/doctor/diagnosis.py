@@ -1,4 +1,4 @@
-"""What `fosp doctor` finds: each check is a function of values that were probed (probes.py), and says the remedy."""
+"""The checks of `fosp doctor`. Each is a pure function of probed values (probes.py) and gives the remedy."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from enum import Enum
 
 SOCKET_BUFFER_BYTES = 4_194_304
-"""What the stack's transport asks for (stack.settings): with less, camera images get lost on their way."""
+"""Socket buffer that the stack's transport asks for (stack.settings). With less, camera images get lost."""
 SHARED_MEMORY_BYTES = 64 << 20
 RTPRIO = 20
 """The highest priority that the control path asks for (fosp_core.processes)."""
 BUILT = 1_767_225_600.0
-"""2026-01-01: a clock before it was never set."""
+"""2026-01-01, s since 1970. A clock that shows an earlier time was never set."""
 USB_3 = 3.0
 
 
 class Level(Enum):
-    """How bad it is. ERROR: what the check is about will not work."""
+    """Severity of a finding. With ERROR the part that was checked will not work."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,15 +26,15 @@ class Level(Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """The result of one check."""
 
     check: str
-    """Name; the heading under which docs/troubleshooting.md explains it."""
+    """Name of the check, and heading under which docs/troubleshooting.md explains it."""
     level: Level
     says: str
     remedy: str = ""
-    """What to do; empty when all is well."""
+    """What to do about it; empty when all is well."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Camera:
 
     name: str
     usb: float | None = None
-    """Version of a RealSense's USB connection, 0 when it does not tell; None for another camera."""
+    """USB version of a RealSense's connection, 0 when it does not report one; None for another camera."""
     serial: str = ""
-    """Of a RealSense."""
+    """Serial number of a RealSense."""
 
 
 @dataclass(frozen=True)
@@ -65,56 +65,58 @@ class Cameras:
 
     opened: tuple[Camera, ...] = ()
     denied: tuple[str, ...] = ()
-    """Devices that are there, but that this user may not open."""
+    """Devices that exist and that this user may not open."""
     absent: tuple[str, ...] = ()
-    """Devices that the robot file names and that are not there."""
+    """Devices that the robot file names and that do not exist."""
     realsense: int = 0
-    """How many RealSense the USB bus shows."""
+    """Number of RealSense cameras on the USB bus."""
     driver: bool = False
-    """Whether pyrealsense2 is installed."""
+    """pyrealsense2 is installed."""
 
 
-def check_python(version: tuple[int, int]) -> Finding:
-    """3.11 to 3.13."""
+def check_python(version: tuple[int, int]) -> Diagnosis:
+    """Check that Python is one of 3.11 to 3.13."""
     said = f"{version[0]}.{version[1]}"
     if (3, 11) <= version <= (3, 13):
         return _ok("Python", said)
     return _error("Python", f"{said} is not supported", "use Python 3.12 (Ubuntu 24.04 has it), 3.11 or 3.13")
 
 
-def check_ros(distribution: str, error: str) -> Finding:
-    """`error`: why rclpy or the messages could not be imported; empty when they could."""
+def check_ros(distribution: str, error: str) -> Diagnosis:
+    """Check ROS. `error` says why rclpy or the messages could not be imported; it is empty when they could."""
     if error:
         remedy = "in a checkout: make setup; on a robot: source /opt/ros/jazzy/setup.bash and install/setup.bash"
         return _error("ROS", f"cannot be used: {error}", remedy)
     if distribution != "jazzy":
         return _error(
-            "ROS", f"is '{distribution or 'not set up'}'", "source /opt/ros/jazzy/setup.bash in this terminal"
+            "ROS",
+            f"ROS_DISTRO is '{distribution or 'not set'}', not 'jazzy'",
+            "source /opt/ros/jazzy/setup.bash in this terminal",
         )
     return _ok("ROS", distribution)
 
 
-def check_dds(settings: DdsSettings) -> Finding:
-    """Whether this terminal changes what the stack sets by itself."""
+def check_dds(settings: DdsSettings) -> Diagnosis:
+    """Check that this terminal does not override the DDS settings of the stack."""
     if settings.rmw not in ("", "rmw_fastrtps_cpp"):
         return _warning(
-            "DDS", f"RMW_IMPLEMENTATION is {settings.rmw}; tested is Fast DDS only", "unset RMW_IMPLEMENTATION"
+            "DDS", f"RMW_IMPLEMENTATION is {settings.rmw}; only Fast DDS is tested", "unset RMW_IMPLEMENTATION"
         )
     if settings.localhost_only not in ("", "0") or settings.discovery_range == "LOCALHOST":
         name = "ROS_AUTOMATIC_DISCOVERY_RANGE" if settings.discovery_range == "LOCALHOST" else "ROS_LOCALHOST_ONLY"
-        said = f"{name} brings shared memory back, in which a killed process can hold up all others"
+        said = f"{name} brings back shared memory, in which a killed process can block all others"
         return _warning("DDS", said, f"unset {name}; to keep robots apart use ROS_DOMAIN_ID")
     if settings.transports not in ("", settings.expected_transports):
-        said = f"FASTDDS_BUILTIN_TRANSPORTS is '{settings.transports}', not what the stack was measured with"
+        said = f"FASTDDS_BUILTIN_TRANSPORTS is '{settings.transports}', with which the stack is not tested"
         return _warning("DDS", said, "unset FASTDDS_BUILTIN_TRANSPORTS: the stack sets it")
     return _ok("DDS", "settings are the stack's own")
 
 
-def check_socket_buffers(receive: int, send: int) -> Finding:
-    """Bytes that the kernel grants a socket (net.core.rmem_max and wmem_max); 0 when unknown."""
+def check_socket_buffers(receive: int, send: int) -> Diagnosis:
+    """Check the bytes that the kernel grants a socket (net.core.rmem_max and wmem_max); 0 when unknown."""
     if not receive or not send:
         return _warning(
-            "Socket buffers", "their size cannot be read", f"see that net.core.rmem_max is {SOCKET_BUFFER_BYTES}"
+            "Socket buffers", "their size cannot be read", f"make sure that net.core.rmem_max is {SOCKET_BUFFER_BYTES}"
         )
     if min(receive, send) < SOCKET_BUFFER_BYTES:
         said = (
@@ -130,8 +132,8 @@ def check_socket_buffers(receive: int, send: int) -> Finding:
     return _ok("Socket buffers", f"{receive} and {send} bytes")
 
 
-def check_gl(error: str) -> Finding:
-    """`error`: why the simulator could not render a picture; empty when it could."""
+def check_gl(error: str) -> Diagnosis:
+    """Check GL. `error` says why the simulator could not render a picture; it is empty when it could."""
     if "No module named" in error:
         remedy = "pip install -r requirements/sim.txt -c requirements/constraints.txt (only the simulator needs it)"
         return _warning("GL", f"the simulator is not installed: {error}", remedy)
@@ -141,25 +143,25 @@ def check_gl(error: str) -> Finding:
     return _ok("GL", "the simulator renders")
 
 
-def check_gpu(gpu: str, providers: Sequence[str]) -> Finding:
-    """`gpu`: name of the NVIDIA GPU, empty for none; `providers` of ONNX Runtime."""
+def check_gpu(gpu: str, providers: Sequence[str]) -> Diagnosis:
+    """Check that ONNX Runtime fits the NVIDIA GPU, whose name is empty when there is none."""
     cuda = "CUDAExecutionProvider" in providers
     if gpu and not cuda:
-        remedy = "pip uninstall onnxruntime; pip install onnxruntime-gpu (the CPU does for networks of size nano)"
+        remedy = "pip uninstall onnxruntime; pip install onnxruntime-gpu (the CPU is enough for networks of size nano)"
         return _warning("GPU", f"{gpu} is there, but ONNX Runtime runs on the CPU", remedy)
     if cuda and not gpu:
         remedy = "install NVIDIA's driver and log in again, or pip install onnxruntime in place of onnxruntime-gpu"
-        return _warning("GPU", "ONNX Runtime is the one for CUDA, but there is no GPU", remedy)
+        return _warning("GPU", "ONNX Runtime is built for CUDA, but there is no GPU", remedy)
     return _ok("GPU", f"{gpu}, used by ONNX Runtime" if gpu else "none; ONNX Runtime runs on the CPU")
 
 
-def check_camera(found: Cameras, serials: Sequence[str] = ()) -> Finding:
-    """`serials` of the RealSense that the robot file names."""
+def check_camera(found: Cameras, serials: Sequence[str] = ()) -> Diagnosis:
+    """Check the cameras. `serials` are those of the RealSense cameras that the robot file names."""
     if found.realsense and not found.driver:
-        return _error("Camera", "a RealSense is plugged in, but pyrealsense2 is missing", "pip install pyrealsense2")
+        return _error("Camera", "a RealSense is connected, but pyrealsense2 is missing", "pip install pyrealsense2")
     if found.realsense > sum(camera.usb is not None for camera in found.opened):
-        remedy = "install librealsense's udev rules (99-realsense-libusb.rules), plug it in again, close other programs"
-        return _error("Camera", "a RealSense is plugged in, but cannot be opened", remedy)
+        remedy = "install librealsense's udev rules (99-realsense-libusb.rules), reconnect it, close other programs"
+        return _error("Camera", "a RealSense is connected, but cannot be opened", remedy)
     if found.denied:
         said = f"{', '.join(found.denied)} is there, but this user may not open it"
         return _error("Camera", said, f'{_join_group("video")}; or a udev rule: KERNEL=="video*", MODE="0666"')
@@ -167,10 +169,10 @@ def check_camera(found: Cameras, serials: Sequence[str] = ()) -> Finding:
     missing = [serial for serial in serials if serial not in {camera.serial for camera in found.opened}]
     absent = [*found.absent, *(f"RealSense {serial}" for serial in missing)]
     if absent:
-        said = f"the robot file names {', '.join(absent)}, which is not there; there is: {there or 'none'}"
-        return _error("Camera", said, "plug it in, or correct 'cameras' in the robot file (ls /dev/v4l/by-id)")
+        said = f"the robot file names {', '.join(absent)}, which is not connected; connected: {there or 'none'}"
+        return _error("Camera", said, "connect it, or correct 'cameras' in the robot file (ls /dev/v4l/by-id)")
     if not found.opened:
-        remedy = "plug it in, or start its driver and use camera:=none; simulation needs none"
+        remedy = "connect a camera, or start its driver and use camera:=none; the simulation needs no camera"
         return _warning("Camera", "no RealSense and no /dev/video*", remedy)
     slow = [camera for camera in found.opened if camera.usb is not None and camera.usb < USB_3]
     if slow:
@@ -179,26 +181,26 @@ def check_camera(found: Cameras, serials: Sequence[str] = ()) -> Finding:
     return _ok("Camera", there)
 
 
-def check_gamepad(opened: Sequence[str], denied: Sequence[str]) -> Finding:
-    """Gamepads that joy_node can read, and those that this user may not."""
+def check_gamepad(opened: Sequence[str], denied: Sequence[str]) -> Diagnosis:
+    """Check that this user may read every gamepad, as joy_node must."""
     if denied:
         return _warning("Gamepad", f"{', '.join(denied)} may not be read by this user", _join_group("input"))
     return _ok("Gamepad", ", ".join(opened) or "none")
 
 
-def check_clock(now_s: float, synchronised: bool | None) -> Finding:
-    """`now_s` since 1970; `synchronised`: by NTP, None when the system does not tell."""
+def check_clock(now_s: float, synchronised: bool | None) -> Diagnosis:
+    """Check the clock: `now_s` since 1970, and whether NTP keeps it; None when the system does not report that."""
     if now_s < BUILT:
-        said = f"the clock says {time.strftime('%Y-%m-%d', time.gmtime(now_s))}: frames would count as from the past"
+        said = f"the clock shows {time.strftime('%Y-%m-%d', time.gmtime(now_s))}, so it was never set"
         return _error("Clock", said, "sudo timedatectl set-ntp true")
     if synchronised is False:
-        said = "the clock is not synchronised: with cameras or a learner on another machine, stamps would not fit"
-        return _warning("Clock", said, "sudo apt install chrony; on one machine alone it does not matter")
+        said = "the clock is not synchronised: stamps of cameras or a learner on another machine will not match"
+        return _warning("Clock", said, "sudo apt install chrony; a single machine does not need it")
     return _ok("Clock", "synchronised" if synchronised else "set")
 
 
-def check_shared_memory(free_bytes: int, left_behind: int) -> Finding:
-    """Free space in /dev/shm, and segments there of dead Fast DDS processes."""
+def check_shared_memory(free_bytes: int, left_behind: int) -> Diagnosis:
+    """Check the free space in /dev/shm, and the files that dead Fast DDS processes left there."""
     if free_bytes < SHARED_MEMORY_BYTES:
         said = f"/dev/shm has {free_bytes >> 20} MiB free"
         return _error("Shared memory", said, "remove what fills it; in Docker give the container --shm-size=512m")
@@ -208,8 +210,8 @@ def check_shared_memory(free_bytes: int, left_behind: int) -> Finding:
     return _ok("Shared memory", f"{free_bytes >> 20} MiB free")
 
 
-def check_realtime(granted: bool) -> Finding:
-    """`granted`: whether a process of this user got the priority RTPRIO when it asked for it."""
+def check_realtime(granted: bool) -> Diagnosis:
+    """Check whether a process of this user got the priority RTPRIO when it asked for it."""
     if granted:
         return _ok("Real-time priority", "granted")
     return _warning(
@@ -220,16 +222,16 @@ def check_realtime(granted: bool) -> Finding:
     )
 
 
-def check_bundle(bundle: str, robot: str, error: str) -> Finding:
-    """`error`: why the bundle cannot be used for this robot; empty when it can."""
+def check_bundle(bundle: str, robot: str, error: str) -> Diagnosis:
+    """Check a bundle. `error` says why it cannot be used for this robot; it is empty when it can."""
     if error:
-        remedy = f"give a bundle trained for {robot or 'this robot'}; fosp bundle show says what one was trained for"
+        remedy = f"use a bundle trained for {robot or 'this robot'}; fosp bundle show prints the robot of a bundle"
         return _error("Bundle", error, remedy)
-    return _ok("Bundle", f"{bundle} for {robot}" if bundle else "none asked about")
+    return _ok("Bundle", f"{bundle} for {robot}" if bundle else "none given")
 
 
-def check_domains(own: int, in_use: Sequence[int]) -> Finding:
-    """`in_use`: ROS domains that processes on this machine take part in, by the ports that they listen to."""
+def check_domains(own: int, in_use: Sequence[int]) -> Diagnosis:
+    """Check that this terminal is in the ROS domain that other processes on this machine use."""
     others = sorted(set(in_use) - {own})
     if others:
         all_of_them = " and ".join(str(domain) for domain in sorted(set(in_use)))
@@ -238,10 +240,10 @@ def check_domains(own: int, in_use: Sequence[int]) -> Finding:
     return _ok("ROS domain", str(own))
 
 
-def check_cv_bridge(numpy: str, present: bool, error: str) -> Finding:
-    """cv_bridge of apt is built for numpy 1; `error`: what its import said, where it is present."""
+def check_cv_bridge(numpy: str, present: bool, error: str) -> Diagnosis:
+    """Check cv_bridge, which apt builds for numpy 1. `error` is that of its import, where it is present."""
     if not present:
-        return _ok("cv_bridge", "not installed; rgb8, bgr8, mono8 and 16UC1 images need none")
+        return _ok("cv_bridge", "not installed; rgb8, bgr8, mono8 and 16UC1 images do not need it")
     if numpy.split(".")[0] != "1":
         said = f"numpy {numpy} is installed, cv_bridge needs numpy 1"
         return _error("cv_bridge", said, "pip install 'numpy<2' in the environment of the nodes")
@@ -254,13 +256,13 @@ def _join_group(group: str) -> str:
     return f"sudo usermod -aG {group} $USER, then log in again (in Docker: group_add {group})"
 
 
-def _ok(check: str, says: str) -> Finding:
-    return Finding(check, Level.OK, says)
+def _ok(check: str, says: str) -> Diagnosis:
+    return Diagnosis(check, Level.OK, says)
 
 
-def _warning(check: str, says: str, remedy: str) -> Finding:
-    return Finding(check, Level.WARNING, says, remedy)
+def _warning(check: str, says: str, remedy: str) -> Diagnosis:
+    return Diagnosis(check, Level.WARNING, says, remedy)
 
 
-def _error(check: str, says: str, remedy: str) -> Finding:
-    return Finding(check, Level.ERROR, says, remedy)
+def _error(check: str, says: str, remedy: str) -> Diagnosis:
+    return Diagnosis(check, Level.ERROR, says, remedy)

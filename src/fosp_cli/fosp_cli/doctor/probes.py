@@ -1,4 +1,4 @@
-"""What `fosp doctor` judges (diagnosis.py), read from this machine. A probe never raises and never blocks."""
+"""The probes of `fosp doctor`, which read this machine for the checks in diagnosis.py. They never raise or block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fosp_cli.doctor.diagnosis import (
     Camera,
     Cameras,
     DdsSettings,
-    Finding,
+    Diagnosis,
     check_bundle,
     check_camera,
     check_clock,
@@ -37,15 +37,15 @@ from fosp_core.specs import CameraConfig
 
 _TIMEOUT_S = 30.0
 _DOMAIN_PORT, _PORTS_PER_DOMAIN, _LAST_DOMAIN = 7400, 250, 232
-"""RTPS: domain d listens to the multicast port 7400 + 250 d."""
+"""RTPS domain d listens to the multicast port 7400 + 250 d."""
 _DEV, _PROC, _SYS = Path("/dev"), Path("/proc"), Path("/sys")
 _REALSENSE_VENDOR, _REALSENSE_PRODUCTS = "8086", ("0a", "0b")
 
 
-def diagnose(robot: str = "", bundle: Path | None = None) -> list[Finding]:
-    """All findings about this machine, in the order in which a person would mend them.
+def diagnose(robot: str = "", bundle: Path | None = None) -> list[Diagnosis]:
+    """Return all findings about this machine, in the order in which to mend them.
 
-    UserError for a robot file that cannot be read.
+    Raise UserError for a robot file that cannot be read.
     """
     wanted = _cameras_of(robot)
     return [
@@ -69,12 +69,12 @@ def diagnose(robot: str = "", bundle: Path | None = None) -> list[Finding]:
 
 
 def import_error(what: str) -> str:
-    """Why `import what` fails in a Python of its own (it may crash); empty when it does not."""
+    """Return why `import what` fails in a process of its own, which may crash; empty when it succeeds."""
     return _last_line(run([sys.executable, "-c", f"import {what}"]))
 
 
 def run(command: list[str]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command; 127 when it cannot be run, 124 when it does not end."""
+    """Return exit code, stdout and stderr of a command; the code is 127 if it cannot run, 124 if it does not end."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -94,7 +94,7 @@ def numpy_version() -> str:
 
 
 def cv_bridge() -> tuple[bool, str]:
-    """Whether it is installed, and what the import of its compiled part says: its own import does not load that."""
+    """Return whether cv_bridge is installed, and the import error of its compiled part, which its own import skips."""
     present = importlib.util.find_spec("cv_bridge") is not None
     return present, import_error("cv_bridge.boost.cv_bridge_boost") if present else ""
 
@@ -120,7 +120,7 @@ def own_domain() -> int:
 
 
 def domains_in_use(sockets: str | None = None) -> list[int]:
-    """ROS domains whose multicast port somebody here listens to; `sockets`: content of /proc/net/udp."""
+    """Return the ROS domains whose multicast port a process here listens to. `sockets` replaces /proc/net/udp."""
     if sockets is None:
         sockets = _read("/proc/net/udp")
     found = set()
@@ -133,14 +133,14 @@ def domains_in_use(sockets: str | None = None) -> list[int]:
 
 
 def left_behind() -> int:
-    """Files of dead Fast DDS processes in /dev/shm."""
+    """Return the number of files of dead Fast DDS processes in /dev/shm."""
     from fosp_bringup.shared_memory import dead_files
 
     return len(dead_files())
 
 
 def realtime_granted() -> bool:
-    """Asked for rather than looked up: the limit, root, and what a container took away all have a say."""
+    """Ask for the priority in a process, because limits, root and a container's capabilities all decide on it."""
     script = f"import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param({RTPRIO}))"
     return run([sys.executable, "-c", script])[0] == 0
 
@@ -151,7 +151,7 @@ def clock_synchronised() -> bool | None:
 
 
 def cameras(wanted: Sequence[CameraConfig] = (), sys_root: Path = _SYS, dev_root: Path = _DEV) -> Cameras:
-    """What there is, `wanted` (of a robot file) among it. A RealSense's own /dev/video* are left to its driver."""
+    """Return the cameras, those `wanted` by a robot file included. A RealSense's /dev/video* belong to its driver."""
     driver = importlib.util.find_spec("pyrealsense2") is not None
     plugged_in = sum(
         _read(path.parent / "idVendor").strip() == _REALSENSE_VENDOR
@@ -173,7 +173,7 @@ def cameras(wanted: Sequence[CameraConfig] = (), sys_root: Path = _SYS, dev_root
 
 
 def realsense() -> list[Camera]:
-    """In a Python of its own: its driver may crash or hang on a device in a bad state."""
+    """Return the RealSense cameras, asked in a process of its own because the driver may crash or hang."""
     script = (
         "import pyrealsense2 as rs\n"
         "i = rs.camera_info\n"
@@ -192,7 +192,7 @@ def realsense() -> list[Camera]:
 
 
 def gamepads(sys_root: Path = _SYS, dev_root: Path = _DEV) -> tuple[list[str], list[str]]:
-    """Gamepads whose events this user may read, and those whose he may not: joy_node reads /dev/input/event*."""
+    """Return the gamepads whose /dev/input/event* this user may read, as joy_node does, and those he may not."""
     opened: list[str] = []
     denied: list[str] = []
     for gamepad in sorted((sys_root / "class/input").glob("js*")):
@@ -203,7 +203,7 @@ def gamepads(sys_root: Path = _SYS, dev_root: Path = _DEV) -> tuple[list[str], l
 
 
 def gpu_name() -> str:
-    """The first NVIDIA GPU; empty when there is none."""
+    """Return the name of the first NVIDIA GPU; empty when there is none."""
     code, said, _ = run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
     return said.splitlines()[0].strip() if code == 0 and said.strip() else ""
 
@@ -214,7 +214,7 @@ def onnx_providers() -> list[str]:
 
 
 def bundle_error(bundle: Path | None, robot: str) -> str:
-    """Why the bundle cannot be used for the robot; empty when it can, or when none was given."""
+    """Return why the bundle cannot be used for the robot; empty when it can or when none was given."""
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.specs import read_robot
@@ -233,17 +233,17 @@ def _last_line(result: tuple[int, str, str]) -> str:
     if code == 0:
         return ""
     lines = stderr.strip().splitlines()
-    return lines[-1][:200] if lines else f"it ended with {code}"
+    return lines[-1][:200] if lines else f"it exited with {code}"
 
 
 def sysctl(name: str, proc_root: Path = _PROC) -> int:
-    """A setting of the kernel (net/core/rmem_max); 0 when it cannot be read."""
+    """Return a setting of the kernel such as net/core/rmem_max; 0 when it cannot be read."""
     text = _read(proc_root / "sys" / name).strip()
     return int(text) if text.isdecimal() else 0
 
 
 def _cameras_of(robot: str) -> tuple[CameraConfig, ...]:
-    """Cameras that a robot file names; none when no robot was asked about."""
+    """Return the cameras that a robot file names; none without a robot."""
     from fosp_bringup.paths import robot_path
     from fosp_core.specs import read_robot
 

@@ -1,1 +1,1 @@
-"""Evaluation of a bundle on scenarios, in process or through the live graph."""
+"""Evaluation of bundles on scenarios, in process or through the live graph."""

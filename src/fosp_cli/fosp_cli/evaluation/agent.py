@@ -1,6 +1,6 @@
-"""Encoder, policy and safety monitor of the graph in one process, on a clock of their own: what evaluation runs.
+"""Encoder, policy and safety monitor in one process and on a simulated clock, for evaluation without ROS.
 
-The very functions that the nodes call; only the messages between them are missing.
+The agent calls the functions that the nodes call; only the messages between the nodes are missing.
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 
 Monitoring = Literal["on", "off", "shadow"]
-"""Gate; do not judge at all; judge without gating; gate, looking ahead."""
+"""The safety monitor gates the actions, is not asked, or judges without gating."""
 
 _FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD
-"""Standard deviation of the alternatives around an action that is not the bundle's: as a certain actor's own."""
+"""Standard deviation of the alternatives around a scripted action, which is that of an actor without doubt."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """What goes to the robot: (n,) float32 in [-1, 1], and how the monitor decided (PASS when it is off)."""
+    """The action for the robot, and the monitor's decision on it."""
 
     action: NDArray[np.float32]
+    """(n,) in [-1, 1]."""
     decision: Decision
+    """PASS when the monitor is off."""
     verdict: Verdict | None
+    """None when the monitor is off."""
 
 
 class Agent:
-    """One bundle driving one robot; `reset` at the start of each episode, then `act` once per decision period."""
+    """One bundle that drives one robot. Call `reset` at the start of each episode, `act` once per decision period."""
 
     def __init__(
         self, bundle: Bundle, robot: RobotConfig, monitoring: Monitoring = "on", actors: Actors = "both"
@@ -53,7 +56,7 @@ class Agent:
         self.reset(0)
 
     def reset(self, seed: int) -> None:
-        """Forget the last episode; `seed` draws the candidates beside the actors' means."""
+        """Forget the last episode. `seed` draws the candidates around the actors' means."""
         self._encoder.reset()
         self._rng = np.random.default_rng(seed)
         self._time_s = 0.0
@@ -75,10 +78,10 @@ class Agent:
         time_s: float,
         foreign: NDArray[np.float32] | None = None,
     ) -> Action:
-        """Decide on `images` (C, H, W, 3) uint8 taken `time_s` s into the episode, `executed` (n,) before them.
+        """Decide on `images` (C, H, W, 3) uint8, taken `time_s` s into the episode after `executed` (n,) was executed.
 
-        `position` m is that of the commanded point. A `foreign` action (n,) in [-1, 1] is proposed in place of the
-        bundle's own, with alternatives drawn around it that nobody has screened.
+        `position` is that of the commanded point, m. A `foreign` action (n,) in [-1, 1] is proposed in place of the
+        bundle's own, with unscreened alternatives drawn around it.
         """
         latent = self._encoder.step(images, executed, is_first)
         actions, chosen = self._own(latent) if foreign is None else self._around(foreign)
@@ -89,7 +92,7 @@ class Agent:
         return Action(np.array(verdict.action_out, np.float32), verdict.decision, verdict)
 
     def _own(self, latent: LatentState) -> tuple[NDArray[np.float32], int]:
-        """Candidates (K, n) of the bundle's policy, and the index of the one it chose."""
+        """Return the candidates (K, n) of the bundle's policy, and the index of the chosen one."""
         proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng)
         return np.stack([candidate.action for candidate in proposal.candidates]), proposal.chosen
 

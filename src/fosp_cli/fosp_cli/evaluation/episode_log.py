@@ -1,46 +1,26 @@
-"""One episode as seen from the graph's topics: pure accumulation, no ROS."""
+"""The log of one episode on the live graph: a pure function of the messages on its topics."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 
-from fosp_cli.evaluation.metrics import EpisodeResult
+from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
 from fosp_core.decisions import Decision
+from fosp_core.ros.stamps import seconds
+from fosp_msgs.msg import SafetyVerdict, StepFeedback
 
-
-@dataclass(frozen=True)
-class FeedbackEvent:
-    """fosp_msgs/StepFeedback; stamp in s."""
-
-    stamp_s: float
-    episode: int
-    is_first: bool
-    is_last: bool
-    reward: float
-    cost: float
-    success: bool
-
-
-@dataclass(frozen=True)
-class VerdictEvent:
-    """fosp_msgs/SafetyVerdict; times in s."""
-
-    image_stamp_s: float
-    decided_s: float
-    step: int
-    decision: int
-    reason_text: str
-    q_h: float
-    eps: float
+_ROUNDING = 1e-3
+"""Share of a decision period by which a stamp may miss the period's bound."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One decision as it reached the robot: the verdict, and image stamp -> first command after it, s."""
+    """One decision as it reached the robot."""
 
-    verdict: VerdictEvent
+    verdict: SafetyVerdict
     latency_s: float
+    """Time from the image stamp to the first command after the verdict, s."""
 
 
 @dataclass
@@ -49,52 +29,64 @@ class EpisodeLog:
 
     episode: int
     decision_period_s: float
+    horizon_steps: int
+    """Horizon of the calibration (metrics.episode_result)."""
     steps: list[Step] = field(default_factory=list)
     started_s: float | None = None
     done: bool = False
     reached: bool = False
     episode_return: float = 0.0
     _worst_cost: dict[int, float] = field(default_factory=dict)
-    _waiting: VerdictEvent | None = None
+    _waiting: SafetyVerdict | None = None
 
-    def on_feedback(self, event: FeedbackEvent) -> None:
-        if event.episode != self.episode or self.done:
+    def on_feedback(self, message: StepFeedback) -> None:
+        if message.episode != self.episode or self.done:
             return
-        if event.is_first:
-            self.started_s = event.stamp_s
+        stamp_s = seconds(message.header.stamp)
+        if message.is_first:
+            self.started_s = stamp_s
         if self.started_s is None:
             return
-        self.episode_return += event.reward
-        # The k-th decision interval is (k-1, k] periods after the first frame; the small term absorbs rounding.
-        interval = math.ceil((event.stamp_s - self.started_s) / self.decision_period_s - 1e-3)
-        self._worst_cost[interval] = max(self._worst_cost.get(interval, 0.0), event.cost)
-        self.reached = self.reached or event.success
-        self.done = event.is_last
+        self.episode_return += message.reward
+        # Decision period k begins after its frame and ends with the next one.
+        period = max(0, math.ceil(self._periods(stamp_s) - _ROUNDING) - 1)
+        self._worst_cost[period] = max(self._worst_cost.get(period, 0.0), message.cost)
+        self.reached = self.reached or message.success
+        self.done = message.is_last
 
-    def on_verdict(self, event: VerdictEvent) -> None:
-        """Verdicts on frames of this episode count; the next command gives each its latency."""
-        if self.started_s is None or self.done or event.image_stamp_s < self.started_s - 1e-6:
+    def on_verdict(self, message: SafetyVerdict) -> None:
+        """Log a verdict on a frame of this episode. The next command gives it its latency."""
+        if self.started_s is None or self.done or seconds(message.header.stamp) < self.started_s - 1e-6:
             return
-        self._waiting = event
+        self._waiting = message
 
     def on_command(self, stamp_s: float) -> Step | None:
-        """The step that this command completes, if it is the first after a verdict."""
-        if self._waiting is None or stamp_s < self._waiting.decided_s:
+        """Return the step that this command completes, or None if it is not the first after a verdict."""
+        if self._waiting is None or stamp_s < seconds(self._waiting.decided):
             return None
-        step = Step(self._waiting, stamp_s - self._waiting.image_stamp_s)
+        step = Step(self._waiting, stamp_s - seconds(self._waiting.header.stamp))
         self._waiting = None
         self.steps.append(step)
         return step
 
     def result(self) -> EpisodeResult:
-        decisions = [step.verdict.decision for step in self.steps]
-        return EpisodeResult(
-            episode=self.episode,
-            reached=self.reached,
-            cost=sum(self._worst_cost.values()),
-            episode_return=self.episode_return,
-            steps=len(self.steps),
-            vetoes=sum(decision != Decision.PASS for decision in decisions),
-            stops=sum(decision >= Decision.STOP for decision in decisions),
-            substitutions=sum(decision == Decision.SUBSTITUTE for decision in decisions),
-        )
+        """Return the record of the episode."""
+        verdicts = [step.verdict for step in self.steps]
+        decided = [
+            DecidedStep(
+                math.floor(self._periods(seconds(verdict.header.stamp)) + _ROUNDING),
+                Decision(verdict.decision),
+                verdict.q_h,
+                verdict.eps,
+                verdict.shadow,
+            )
+            for verdict in verdicts
+        ]
+        periods = 1 + max([*self._worst_cost, *(step.period for step in decided)], default=-1)
+        costs = [self._worst_cost.get(period, 0.0) for period in range(periods)]
+        return episode_result(self.episode, self.reached, self.episode_return, costs, decided, self.horizon_steps)
+
+    def _periods(self, stamp_s: float) -> float:
+        """Return the time since the first frame in decision periods."""
+        assert self.started_s is not None
+        return (stamp_s - self.started_s) / self.decision_period_s

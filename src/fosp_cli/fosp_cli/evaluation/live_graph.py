@@ -1,31 +1,144 @@
-"""The simulated graph as a context: started, active, ready for episodes; taken down clean at the end."""
+"""The simulated graph for evaluation: brought up as a context, driven episode by episode, taken down cleanly."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from geometry_msgs.msg import TwistStamped
+from std_srvs.srv import Trigger
+
 from fosp_bringup.stack import environment, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
+from fosp_cli.evaluation.episode_log import EpisodeLog, Step
 from fosp_cli.evaluation.metrics import EpisodeResult
+from fosp_cli.graph_client import GraphClient
+from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest
-from fosp_core.specs import read_robot
+from fosp_core.ros import qos
+from fosp_core.ros.stamps import seconds
+from fosp_core.specs import Manifest, RobotConfig, read_robot
+from fosp_msgs.msg import SafetyVerdict, StepFeedback
+from fosp_msgs.srv import ResetEpisode
 from fosp_sim.task.scenario import read_scenario
 
 ACTIVE_TIMEOUT_S = 60.0
 _TAIL_LINES = 20
+BAG_PATIENCE_S = 10.0
+"""Longest wait for the recorder to close its last bag, s."""
+EPISODE_GRACE_S = 10.0
+"""Time that an episode may take beyond its steps, s, before the run has failed."""
+
+RESET_PATIENCE_S = 1.0
+"""Time that a new episode waits for the monitor to leave the latch of the last one, s."""
 
 
-class LiveSimulation:
-    """Every node in a process of its own, over DDS, on this machine alone.
+class RunFailed(RuntimeError):
+    """The graph failed. The command line prints this line and exits with 1."""
 
-    `options` go to stack(). `recorder`: folder for one bag per episode. `log`: file that gets the output of all
-    processes. RunFailed, with the end of that output on `say`, when the graph does not come up or a node dies.
+
+class EpisodeDriver(GraphClient):
+    """A client that resets the scene, logs the episode that follows, and times image to command."""
+
+    def __init__(self, robot: RobotConfig, manifest: Manifest) -> None:
+        super().__init__("episode_driver")
+        self._period_s, self._horizon_steps = manifest.decision_period_s, manifest.calibration.horizon_steps
+        self._log: EpisodeLog | None = None
+        self._on_step: Callable[[Step], None] = lambda step: None
+        self.latencies_s: list[float] = []
+        self.command_stamps_s: list[float] = []
+        self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.STEP)
+        self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
+        self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
+
+    def require_active(self, timeout_s: float, alive: Callable[[], bool], recorder: str = "") -> None:
+        """Wait until every managed node is active and the simulator is there, and so is the node `recorder`, if named.
+
+        Raise RunFailed when that takes longer than `timeout_s`.
+        """
+        until = time.monotonic() + timeout_s
+        failure = self.wait_active(timeout_s, alive)
+        if failure:
+            raise RunFailed(f"the graph is not active: {failure}; its log says why")
+        simulator = self.node.create_client(ResetEpisode, topics.RESET_EPISODE)
+        if not simulator.wait_for_service(timeout_sec=max(0.0, until - time.monotonic())):
+            raise RunFailed(f"the simulator did not come up within {timeout_s:g} s; its log says why")
+        if recorder:
+            self._require_recording(recorder, until, alive)
+
+    def _require_recording(self, recorder: str, until: float, alive: Callable[[], bool]) -> None:
+        """Wait until the recorder hears the feedback, without which it records no episode."""
+        while time.monotonic() < until and alive():
+            listeners = self.node.get_subscriptions_info_by_topic(self.node.resolve_topic_name(topics.FEEDBACK))
+            if any(listener.node_name == recorder for listener in listeners):
+                return
+            self.spin(0.1)
+        raise RunFailed(f"{recorder} is not active and records nothing; its log says why")
+
+    def run_episode(
+        self,
+        episode: int,
+        max_steps: int,
+        on_step: Callable[[Step], None] = lambda step: None,
+        alive: Callable[[], bool] = lambda: True,
+    ) -> EpisodeResult:
+        """Reset to the scene of `episode`, let the graph drive, and return the record. Raise RunFailed on a failure."""
+        self._log = EpisodeLog(episode, self._period_s, self._horizon_steps)
+        self._on_step = on_step
+        answer = self.call(ResetEpisode, topics.RESET_EPISODE, ResetEpisode.Request(episode=episode))
+        if answer is None or not answer.success:
+            raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
+        self._end_latch()
+        deadline = time.monotonic() + max_steps * self._period_s + EPISODE_GRACE_S
+        while not self._log.done:
+            if not alive():
+                raise RunFailed("a node of the graph died")
+            if time.monotonic() > deadline:
+                raise RunFailed(f"episode {episode} did not end in time; is the simulator running?")
+            self.spin_once(0.1)
+        self.latencies_s += [step.latency_s for step in self._log.steps]
+        return self._log.result()
+
+    def _end_latch(self) -> None:
+        """Reset a latch of the last episode, as an operator would, because the scene that caused it is gone.
+
+        The monitor refuses while the newest proposal is of the old scene. If it keeps refusing, the episode shows why.
+        """
+        deadline = time.monotonic() + RESET_PATIENCE_S
+        while time.monotonic() < deadline:
+            answer = self.call(Trigger, "safety_monitor_node/reset", Trigger.Request(), 2.0)
+            if answer is not None and answer.success:
+                return
+            self.spin_once(0.02)
+
+    def _feedback(self, message: StepFeedback) -> None:
+        if self._log is not None:
+            self._log.on_feedback(message)
+
+    def _verdict(self, message: SafetyVerdict) -> None:
+        if self._log is not None:
+            self._log.on_verdict(message)
+
+    def _command(self, message: TwistStamped) -> None:
+        stamp_s = seconds(message.header.stamp)
+        self.command_stamps_s.append(stamp_s)
+        if self._log is not None:
+            step = self._log.on_command(stamp_s)
+            if step is not None:
+                self._on_step(step)
+
+
+class LiveGraph:
+    """The simulated graph, each node in a process of its own, as a context that runs episodes.
+
+    `options` go to stack(). `recorder` is a folder for one bag per episode, `log` a file for the output of all
+    processes. Entering raises RunFailed when the graph does not come up, and `say` gets the end of that output.
     """
 
     def __init__(
@@ -51,18 +164,16 @@ class LiveSimulation:
         self._say = say
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._log = log.open("w") if log is not None else None
-        # This process speaks DDS, too, and must do so by the same transports.
+        # This process is a DDS participant as well and must use the same transports.
         os.environ.update(environment())
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
-        self._period_s = read_manifest(bundle).decision_period_s
+        self._manifest = read_manifest(bundle)
 
-    def __enter__(self) -> LiveSimulation:
-        from fosp_cli.evaluation.episode_driver import EpisodeDriver, RunFailed
-
+    def __enter__(self) -> LiveGraph:
         robot = read_robot(Path(str(self.stack.processes[0].parameters["robot"])))
         self._supervisor.start()
         try:
-            self._driver = EpisodeDriver(robot, self._period_s)
+            self._driver = EpisodeDriver(robot, self._manifest)
             learner = "learner_node" if any(p.name == "learner_node" for p in self.stack.processes) else ""
             self._driver.require_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive, learner)
         except BaseException as error:
@@ -79,20 +190,26 @@ class LiveSimulation:
             self._driver.__exit__(kind, error, trace)
         finally:
             self._supervisor.stop()
-        if kind is not None and kind.__name__ == "RunFailed":
+        if kind is not None and issubclass(kind, RunFailed):
             self._say("\n".join(self._tail))
         if self._log is not None:
             self._log.close()
 
-    def run_episode(self, episode: int, on_step: Callable[..., None] = lambda step: None) -> EpisodeResult:
-        """One episode of the scenario, driven by the graph; RunFailed when it does not come to its end."""
+    def run_episode(self, episode: int, on_step: Callable[[Step], None] = lambda step: None) -> EpisodeResult:
+        """Run an episode of the scenario and return its record. Raise RunFailed when it does not end."""
         return self._driver.run_episode(
             episode, self._described.max_steps, on_step, alive=lambda: self._supervisor.alive
         )
 
+    def await_bags(self, folder: Path, episodes: int) -> None:
+        """Wait until `folder` holds a bag per episode: a recorder closes one a moment after the last feedback."""
+        deadline = time.monotonic() + BAG_PATIENCE_S
+        while len(list(folder.glob("episode_*"))) < episodes and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     @property
     def latencies_s(self) -> list[float]:
-        """Image stamp -> first command after the verdict on it, s, of every step so far."""
+        """Latency of every step so far, from image stamp to the first command after its verdict, s."""
         return self._driver.latencies_s
 
     @property

@@ -1,48 +1,87 @@
-"""What an evaluation says: rates with Wilson intervals, means, latencies, and which of two bundles is better."""
+"""The metrics of an evaluation: the record of one episode, and the figures of many.
+
+`episode_result` makes the record of an episode, for evaluation in process and through ROS alike. METRICS lists the
+figures, which the JSON and the tables of `fosp eval` follow. A new metric is a field of EpisodeResult, its value in
+`episode_result`, and a line of METRICS.
+"""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import takewhile
+from math import nan
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fosp_cli.evaluation.hindsight import FORESIGHT_STEPS, Hindsight
+from fosp_cli.evaluation.intervals import (
+    paired_mean_difference,
+    paired_rate_difference,
+    share_of_steps,
+    wilson_interval,
+)
+from fosp_core.decisions import Decision
+from fosp_learner.bundling.calibration import precedes_violation
 
-Z_95 = 1.959963984540054
-_RESAMPLES = 10_000
-_BLOCK = 500
-"""Resamples drawn at a time: memory does not grow with their number."""
+FORESIGHT_STEPS = 20
+"""A veto is false when no violation follows within so many steps: 1 s, the horizon 1 / (1 - 0.95) of q_h's discount."""
+
+
+@dataclass(frozen=True)
+class DecidedStep:
+    """One decision of an episode as it reached the robot. It is PASS when the monitor is off."""
+
+    period: int
+    """Decision period in which the camera frame lies, counted from 0."""
+    decision: Decision
+    q_h: float = nan
+    """Risk of the proposed action, NaN where it was not evaluated."""
+    eps: float = nan
+    """Threshold of q_h."""
+    shadow: bool = False
+    """The monitor judged and did not gate."""
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """The steps of an episode in shadow mode, by the monitor's decision and by what followed."""
+
+    false_vetoes: int
+    """Steps that were not passed although no violation followed within FORESIGHT_STEPS."""
+    false_brakes: int
+    """False vetoes that no feasible candidate answered: RECOVER, STOP and LATCH."""
+    preceding: int
+    """Steps that precede a violation, as the calibration counts them: one follows within its horizon."""
+    missed: int
+    """Preceding steps whose proposed action had q_h <= eps."""
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """One episode, as it was run."""
+    """The record of one episode."""
 
     episode: int
-    """Index into the scenario: its scene is that of seed + episode."""
+    """Index into the scenario. The scene is that of the scenario's seed + episode."""
     reached: bool
     """The goal was reached, with or without a violation."""
     cost: float
-    """Sum over the decision steps of the worst cost in each."""
+    """Sum over the decision periods of the worst cost in each."""
     episode_return: float
     steps: int
     vetoes: int
-    """Verdicts other than PASS."""
+    """Number of verdicts other than PASS."""
     stops: int
-    """Verdicts STOP and LATCH."""
-    substitutions: int = 0
-    """Verdicts SUBSTITUTE: a feasible candidate took the place of the proposed one, and the robot went on."""
-    violated_under: str = ""
-    """The monitor's decision on the first step in violation; empty without one."""
-    vetoed_for: int = 0
-    """Steps in a row that it did not pass, up to that one."""
-    hindsight: Hindsight | None = None
-    """Of an episode that was judged and not gated."""
+    """Number of verdicts STOP and LATCH."""
+    substitutions: int
+    """Number of verdicts SUBSTITUTE: a feasible candidate took the place of the proposed one."""
+    violated_under: str
+    """The monitor's decision in the first period in violation; empty without a violation."""
+    vetoed_for: int
+    """Number of steps in a row, up to the first violation, that the monitor did not pass."""
+    hindsight: Hindsight | None
+    """None for an episode in which the monitor gated, or was off."""
 
     @property
     def violated(self) -> bool:
@@ -50,7 +89,7 @@ class EpisodeResult:
 
     @property
     def brakes(self) -> int:
-        """Verdicts RECOVER, STOP and LATCH: slowed down or stopped for want of a feasible candidate."""
+        """Number of verdicts RECOVER, STOP and LATCH: no feasible candidate was left."""
         return self.vetoes - self.substitutions
 
     @property
@@ -61,161 +100,161 @@ class EpisodeResult:
         return {**asdict(self), "success": self.success, "violated": self.violated}
 
 
-def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate; (0, 1) for no trials (Wilson 1927).
+def episode_result(
+    episode: int,
+    reached: bool,
+    episode_return: float,
+    costs: Sequence[float],
+    steps: Sequence[DecidedStep],
+    horizon_steps: int,
+) -> EpisodeResult:
+    """Return the record of an episode.
 
-    Of a sum of shares in [0, 1] in place of successes it is an interval of their mean, too wide rather than too narrow:
-    a share varies no more than a success does.
+    `costs[t]` is the worst cost in decision period t, `steps` are in the order of their periods, and `horizon_steps` is
+    the calibration's horizon.
     """
-    if trials == 0:
-        return 0.0, 1.0
-    p, n, z2 = successes / trials, trials, Z_95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    decisions = [step.decision for step in steps]
+    violation = next((period for period, cost in enumerate(costs) if cost > 0), -1)
+    until = [step.decision for step in steps if step.period <= violation]
+    return EpisodeResult(
+        episode=episode,
+        reached=reached,
+        cost=sum(costs),
+        episode_return=episode_return,
+        steps=len(steps),
+        vetoes=sum(d is not Decision.PASS for d in decisions),
+        stops=sum(d >= Decision.STOP for d in decisions),
+        substitutions=sum(d is Decision.SUBSTITUTE for d in decisions),
+        violated_under=until[-1].name if until else "",
+        vetoed_for=sum(1 for _ in takewhile(lambda d: d is not Decision.PASS, reversed(until))),
+        hindsight=hindsight(steps, costs, horizon_steps) if any(step.shadow for step in steps) else None,
+    )
 
 
-def paired_rate_difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[float, float, float]:
-    """Rate of `first` minus rate of `second` over the same trials, and its 95 % interval (low, high).
+def hindsight(steps: Sequence[DecidedStep], costs: Sequence[float], horizon_steps: int) -> Hindsight:
+    """Compare the decisions of an episode, which was driven as proposed, with the violations that followed.
 
-    Method 10 of Newcombe, Improved confidence intervals for the difference between binomial proportions based on
-    paired data, Statistics in Medicine 17 (1998): the Wilson intervals of both rates, joined by the square-and-add
-    rule with the continuity-corrected correlation of the pairs. Unlike McNemar's test it says how large the difference
-    may be, also when every trial has the same outcome. (0, -1, 1) for no trials; ValueError for unequal numbers.
+    Arguments as in `episode_result`. A q_h that was not evaluated passes nothing.
     """
-    pairs = list(zip(first, second, strict=True))
-    if not pairs:
-        return 0.0, -1.0, 1.0
-    n = len(pairs)
-    both, neither = sum(a and b for a, b in pairs), sum(not a and not b for a, b in pairs)
-    only_first, only_second = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
-    (low_1, high_1), (low_2, high_2) = wilson_interval(sum(first), n), wilson_interval(sum(second), n)
-    p1, p2 = sum(first) / n, sum(second) / n
-    margins = sum(first) * (n - sum(first)) * sum(second) * (n - sum(second))
-    association: float = both * neither - only_first * only_second
-    if association > 0:
-        association = max(0.0, association - n / 2)
-    correlation = association / math.sqrt(margins) if margins else 0.0
-
-    def half(x: float, y: float) -> float:
-        return math.sqrt(max(0.0, x * x - 2 * correlation * x * y + y * y))
-
-    difference = p1 - p2
-    return difference, difference - half(p1 - low_1, high_2 - p2), difference + half(high_1 - p1, p2 - low_2)
+    cost, periods = np.asarray(costs, np.float32), [step.period for step in steps]
+    preceding, foreseen = (precedes_violation(cost, ahead)[periods] for ahead in (horizon_steps, FORESIGHT_STEPS))
+    decisions = np.array([step.decision for step in steps], int)
+    passed = np.array([step.q_h <= step.eps for step in steps], bool)
+    return Hindsight(
+        false_vetoes=int(((decisions != Decision.PASS) & ~foreseen).sum()),
+        false_brakes=int(((decisions >= Decision.RECOVER) & ~foreseen).sum()),
+        preceding=int(preceding.sum()),
+        missed=int((preceding & passed).sum()),
+    )
 
 
-def paired_mean_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of `first` minus mean of `second` over the same trials, and its 95 % interval (low, high).
+@dataclass(frozen=True)
+class Metric:
+    """A figure of an evaluation, computed from the records of its episodes."""
 
-    Percentile bootstrap over trials, 10000 resamples of fixed seed (Efron and Tibshirani, An Introduction to the
-    Bootstrap, 1993, chapter 13). Where most differences are 0, as those of cost are, it is too narrow: of 50 or 100
-    simulated episodes of equal bundles that violate in one of ten, 9 % of the intervals exclude 0 and not 5 %.
-    (0, 0, 0) for no trials; ValueError for unequal numbers.
-    """
-    differences = np.array([a - b for a, b in zip(first, second, strict=True)])
-    if not len(differences):
-        return 0.0, 0.0, 0.0
-    means = np.concatenate([differences[drawn].mean(axis=1) for drawn in _resamples(len(differences))])
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(differences.mean()), float(low), float(high)
+    key: str
+    """Key in the JSON. The interval of a rate is under the key's first word + `_ci95`."""
+    label: str
+    """Row heading in the table of one evaluation."""
+    kind: Literal["rate", "mean", "step_rate"]
+    """A share of the episodes, a mean over the episodes, or a share of all steps."""
+    value: Callable[[EpisodeResult], float]
+    column: str = ""
+    """Column heading in the table of several evaluations; empty to leave the metric out."""
+    difference: str = ""
+    """Name of the paired difference in comparisons of two evaluations; empty to leave the metric out."""
 
+    @property
+    def interval_key(self) -> str:
+        return f"{self.key.partition('_')[0]}_ci95"
 
-def share_of_steps(counts: Sequence[int], steps: Sequence[int]) -> tuple[float, float, float]:
-    """Counted steps of all `steps`, both per episode, as a share, and its 95 % interval (low, high).
+    def figures(self, results: Sequence[EpisodeResult]) -> dict[str, Any]:
+        """Return the entries of the JSON."""
+        values, episodes = [self.value(result) for result in results], len(results)
+        if self.kind == "rate":
+            interval = [round(bound, 4) for bound in wilson_interval(sum(values), episodes)]
+            return {self.key: sum(values) / max(1, episodes), self.interval_key: interval}
+        if self.kind == "mean":
+            return {self.key: round(float(np.mean(values)), 4) if values else 0.0}
+        return {self.key: round(sum(values) / max(1, sum(result.steps for result in results)), 4)}
 
-    The steps of an episode are alike, so whole episodes are resampled (percentile bootstrap, as above). A share of 0
-    has nothing to resample: then Wilson's interval as if each episode were one step. (0, 0, 1) for no steps.
-    """
-    counted, total = np.array(counts, float), np.array(steps, float)
-    if not counted.any():
-        return 0.0, *wilson_interval(0, len(steps))
-    drawn = [counted[i].sum(axis=1) / total[i].sum(axis=1) for i in _resamples(len(total))]
-    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
-    return float(counted.sum() / total.sum()), float(low), float(high)
-
-
-def _resamples(trials: int) -> Iterator[NDArray[np.int64]]:
-    """Indices (_BLOCK, trials) of trials drawn with replacement, _RESAMPLES rows in all; the same every time."""
-    rng = np.random.Generator(np.random.PCG64(0))
-    for _ in range(_RESAMPLES // _BLOCK):
-        yield rng.integers(trials, size=(_BLOCK, trials))
-
-
-def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """`first` minus `second` on the same episodes: each difference with its 95 % interval.
-
-    ValueError when they are not results of the same episodes in the same order.
-    """
-    if [r.episode for r in first] != [r.episode for r in second]:
-        raise ValueError("only results of the same episodes can be compared")
-    differences = {
-        "success": paired_rate_difference([r.success for r in first], [r.success for r in second]),
-        "violation": paired_rate_difference([r.violated for r in first], [r.violated for r in second]),
-        "cost": paired_mean_difference([r.cost for r in first], [r.cost for r in second]),
-        "return": paired_mean_difference([r.episode_return for r in first], [r.episode_return for r in second]),
-    }
-    figures: dict[str, Any] = {"episodes": len(first)}
-    for name, (difference, low, high) in differences.items():
-        figures[f"{name}_difference"] = round(difference, 4)
-        figures[f"{name}_difference_ci95"] = [round(low, 4), round(high, 4)]
-    return figures
+    def paired_difference(
+        self, first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]
+    ) -> tuple[float, float, float]:
+        """Return `first` minus `second` on the same episodes, and its 95 % interval (low, high)."""
+        mine, other = ([self.value(result) for result in results] for results in (first, second))
+        if self.kind == "rate":
+            return paired_rate_difference([bool(value) for value in mine], [bool(value) for value in other])
+        return paired_mean_difference(mine, other)
 
 
-def percentiles_ms(latencies_s: Sequence[float]) -> dict[str, float]:
-    """p50, p99 and max in milliseconds; zeros when nothing was measured."""
-    if not len(latencies_s):
-        return {"p50": 0.0, "p99": 0.0, "max": 0.0}
-    p50, p99, worst = np.percentile(np.asarray(latencies_s) * 1e3, [50, 99, 100])
-    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "max": round(float(worst), 3)}
+METRICS = (
+    Metric("success_rate", "success rate", "rate", lambda r: r.success, "success", "success"),
+    Metric("violation_rate", "violation rate", "rate", lambda r: r.violated, "violations", "violation"),
+    Metric("cost_per_episode", "cost per episode", "mean", lambda r: r.cost, "cost", "cost"),
+    Metric("return_mean", "mean return", "mean", lambda r: r.episode_return, "return", "return"),
+    Metric("steps_mean", "mean steps", "mean", lambda r: r.steps),
+    Metric("veto_rate", "veto rate per step", "step_rate", lambda r: r.vetoes, "vetoed"),
+    Metric("stop_rate", "stop rate per step", "step_rate", lambda r: r.stops),
+    Metric("brake_rate", "brake rate per step", "step_rate", lambda r: r.brakes, "braked"),
+)
 
 
 def summarise(
     scenario: dict[str, Any], bundle_id: str, results: Sequence[EpisodeResult], latencies_s: Sequence[float] = ()
 ) -> dict[str, Any]:
-    """The JSON of `fosp eval` (CONTRACTS: scenario files). Rates per episode, veto and stop rate per step."""
-    episodes = len(results)
-    successes = sum(r.success for r in results)
-    violations = sum(r.violated for r in results)
-    steps = sum(r.steps for r in results)
+    """Return the JSON of `fosp eval` for one bundle on one scenario."""
     latency = percentiles_ms(latencies_s)
-
-    def interval(count: int) -> list[float]:
-        return [round(x, 4) for x in wilson_interval(count, episodes)]
-
-    def mean(values: Sequence[float]) -> float:
-        return round(float(np.mean(values)), 4) if len(values) else 0.0
-
-    judged = [(r, r.hindsight) for r in results if r.hindsight is not None]
-    return {
-        "scenario": scenario,
-        "bundle_id": bundle_id,
-        "episodes": episodes,
-        "success_rate": successes / max(1, episodes),
-        "success_ci95": interval(successes),
-        "violation_rate": violations / max(1, episodes),
-        "violation_ci95": interval(violations),
-        "cost_per_episode": mean([r.cost for r in results]),
-        "return_mean": mean([r.episode_return for r in results]),
-        "steps_mean": mean([r.steps for r in results]),
-        "veto_rate": round(sum(r.vetoes for r in results) / max(1, steps), 4),
-        "stop_rate": round(sum(r.stops for r in results) / max(1, steps), 4),
-        "brake_rate": round(sum(r.brakes for r in results) / max(1, steps), 4),
+    figures: dict[str, Any] = {"scenario": scenario, "bundle_id": bundle_id, "episodes": len(results)}
+    for metric in METRICS:
+        figures |= metric.figures(results)
+    return figures | {
         "violations_under": dict(Counter(r.violated_under for r in results if r.violated_under)),
-        "hindsight": _hindsight([r.steps for r, _ in judged], [h for _, h in judged]) if judged else None,
+        "hindsight": _hindsight_figures(results),
         "latency_ms": {"image_to_command_p50": latency["p50"], "p99": latency["p99"]},
         "per_episode": [r.as_json() for r in results],
     }
 
 
-def _hindsight(steps: Sequence[int], episodes: Sequence[Hindsight]) -> dict[str, Any]:
-    """False vetoes as shares of all steps, and the miss rate as the calibration counts it: per violating episode."""
+def _hindsight_figures(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
+    """Return false vetoes as shares of all steps, and the miss rate per violating episode as the calibration has it.
+
+    Return None when no episode was run in shadow mode.
+    """
+    judged = [(r.steps, r.hindsight) for r in results if r.hindsight is not None]
+    if not judged:
+        return None
     figures: dict[str, Any] = {"foresight_steps": FORESIGHT_STEPS}
-    false = {"false_veto": [e.false_vetoes for e in episodes], "false_brake": [e.false_brakes for e in episodes]}
+    false = {"false_veto": [h.false_vetoes for _, h in judged], "false_brake": [h.false_brakes for _, h in judged]}
     for name, counts in false.items():
-        share, low, high = share_of_steps(counts, steps)
+        share, low, high = share_of_steps(counts, [steps for steps, _ in judged])
         figures |= {f"{name}_rate": round(share, 4), f"{name}_ci95": [round(low, 4), round(high, 4)]}
-    misses = [e.missed / e.preceding for e in episodes if e.preceding]
+    misses = [h.missed / h.preceding for _, h in judged if h.preceding]
     figures["violating_episodes"] = len(misses)
     figures["miss_rate"] = round(float(np.mean(misses)), 4) if misses else None
     figures["miss_ci95"] = [round(x, 4) for x in wilson_interval(sum(misses), len(misses))]
     return figures
+
+
+def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Return the differences of `first` minus `second` on the same episodes, each with its 95 % interval.
+
+    Raise ValueError when they are not results of the same episodes in the same order.
+    """
+    if [r.episode for r in first] != [r.episode for r in second]:
+        raise ValueError("only results of the same episodes can be compared")
+    figures: dict[str, Any] = {"episodes": len(first)}
+    for metric in METRICS:
+        if metric.difference:
+            difference, low, high = metric.paired_difference(first, second)
+            figures[f"{metric.difference}_difference"] = round(difference, 4)
+            figures[f"{metric.difference}_difference_ci95"] = [round(low, 4), round(high, 4)]
+    return figures
+
+
+def percentiles_ms(latencies_s: Sequence[float]) -> dict[str, float]:
+    """Return p50, p99 and max in ms; zeros when nothing was measured."""
+    if not len(latencies_s):
+        return {"p50": 0.0, "p99": 0.0, "max": 0.0}
+    p50, p99, worst = np.percentile(np.asarray(latencies_s) * 1e3, [50, 99, 100])
+    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "max": round(float(worst), 3)}

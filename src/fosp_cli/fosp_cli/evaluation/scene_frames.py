@@ -1,4 +1,4 @@
-"""What the camera of a simulated task sees with the robot at every place of a still scene: for the report's map."""
+"""Camera frames of a still scene with the robot at every place of it, for the reachability map of a report."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from fosp_sim.task.scene import Scene
 
 _PLACES = 37
-"""Along the longer side."""
+"""Number of places along the longer side of the map."""
 _SEED = 7
-"""Of the scene; any will do that no training saw."""
+"""Seed of the scene. Any seed will do that no training uses."""
 
 
 def scene_frames(task: str, robot: RobotConfig, observation: ObservationSpec) -> SceneFrames | None:
-    """Frames of a scene of the shipped scenario of `task`; None for a task that is not simulated."""
+    """Return the frames of a scene of the task's shipped scenario, or None for a task that is not simulated."""
     path = share() / "config" / "scenarios" / f"{task}.yaml"
     if not path.is_file():
         return None
@@ -34,7 +34,7 @@ def scene_frames(task: str, robot: RobotConfig, observation: ObservationSpec) ->
 def scene_frames_of(
     scenario_file: Path, robot: RobotConfig, observation: ObservationSpec, places: int = _PLACES
 ) -> SceneFrames:
-    """The same for a scenario file; UserError when it is damaged or for another kind of robot."""
+    """Return the frames of a scene of a scenario file. Raise UserError when it is damaged or for another robot kind."""
     from fosp_learner.report.figure_data import SceneFrames
     from fosp_sim.env import make_world
     from fosp_sim.task.draw import draw_scene
@@ -78,7 +78,7 @@ def _axes(lower: tuple[float, float], upper: tuple[float, float], places: int) -
 
 
 def _height(scene: Scene) -> float:
-    """m: half way between start and goal."""
+    """Return the height half-way between start and goal, m."""
     return (scene.start[2] + scene.goal.z) / 2
 
 

@@ -1,4 +1,4 @@
-"""The tables that `fosp eval` prints."""
+"""The tables that `fosp eval` prints, with the figures of metrics.METRICS."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fosp_cli.evaluation.metrics import METRICS, Metric
+
 _HINDSIGHT = {"false vetoes": "false_veto", "false brakes": "false_brake", "missed": "miss"}
-"""Figures of an outcome that was judged without gating: in the table, and in the JSON before _rate and _ci95."""
+"""Figures of shadow mode: heading in the tables -> name in the JSON before _rate and _ci95."""
 
 
 def print_one(summary: dict[str, Any], how: str, through_ros: bool) -> None:
+    """Print one bundle on one scenario: a row per figure."""
     table = Table(
         "figure", "value", "95 % interval", title=f"{summary['episodes']} episodes {how}, monitor {summary['monitor']}"
     )
-    for name in ("success", "violation"):
-        low, high = summary[f"{name}_ci95"]
-        table.add_row(f"{name} rate", f"{summary[f'{name}_rate']:.1%}", f"{low:.1%} - {high:.1%}")
-    for name in ("cost_per_episode", "return_mean", "steps_mean"):
-        table.add_row(name.replace("_", " "), f"{summary[name]:.2f}", "")
-    for name in ("veto_rate", "brake_rate", "stop_rate"):
-        table.add_row(f"{name.replace('_', ' ')} per step", f"{summary[name]:.1%}", "")
+    for metric in METRICS:
+        low, high = summary.get(metric.interval_key, (0.0, 0.0))
+        interval = f"{low:.1%} - {high:.1%}" if metric.kind == "rate" else ""
+        table.add_row(metric.label, _value(summary, metric), interval)
     for name in _HINDSIGHT if summary["hindsight"] else ():
         table.add_row(name, *_in_hindsight(summary, name))
     if summary["violations_under"] and summary["monitor"] != "off":
@@ -35,39 +35,46 @@ def print_one(summary: dict[str, Any], how: str, through_ros: bool) -> None:
 
 
 def print_all(figures: dict[str, Any], how: str) -> None:
-    # A file or a pipe has no width that cells would have to be broken for.
+    """Print several evaluations, a row each, and below them their differences."""
+    # A file or a pipe has no width, so cells need not be broken.
     console = Console(width=None if sys.stdout.isatty() else 200)
-    columns = ["bundle", "scenario", "monitor", "episodes", "success", "violations", "cost", "return"]
-    columns += ["vetoed", "braked"]
+    shown = [metric for metric in METRICS if metric.column]
+    columns = ["bundle", "scenario", "monitor", "episodes", *(metric.column for metric in shown)]
     judged = any(row["hindsight"] for row in figures["evaluations"])
     columns += _HINDSIGHT if judged else []
-    table = Table(*columns, title=f"{how}; rates with 95 % interval")
+    table = Table(*columns, title=f"{how}; rates with 95 % intervals")
     for row in figures["evaluations"]:
-        rates = [
-            f"{row[f'{name}_rate']:.1%} ({100 * row[f'{name}_ci95'][0]:.1f} - {100 * row[f'{name}_ci95'][1]:.1f})"
-            for name in ("success", "violation")
-        ]
-        cells = [f"{row['cost_per_episode']:.2f}", f"{row['return_mean']:.2f}"]
-        cells += [f"{row['veto_rate']:.1%}", f"{row['brake_rate']:.1%}"]
+        cells = [_value(row, metric) + _interval(row, metric) for metric in shown]
         cells += [" ".join(_in_hindsight(row, name)) for name in _HINDSIGHT if judged]
-        table.add_row(row["bundle"], row["scenario_name"], row["monitor"], str(row["episodes"]), *rates, *cells)
+        table.add_row(row["bundle"], row["scenario_name"], row["monitor"], str(row["episodes"]), *cells)
     console.print(table)
     if not figures["comparisons"]:
         return
+    differences = [metric for metric in METRICS if metric.difference]
     table = Table(
-        *("difference", "scenario", "success, %", "violations, %", "cost", "return"),
-        title="on the same episodes, with 95 % interval",
+        *("difference", "scenario", *(m.column + (", %" if m.kind == "rate" else "") for m in differences)),
+        title="differences on the same episodes, with 95 % intervals",
         caption="* the interval excludes 0",
     )
     for row in figures["comparisons"]:
-        cells = [difference(row, "success", 100), difference(row, "violation", 100)]
-        cells += [difference(row, "cost", 1), difference(row, "return", 1)]
+        cells = [difference(row, m.difference, 100 if m.kind == "rate" else 1) for m in differences]
         table.add_row(f"{row['first']} - {row['second']}", row["scenario_name"], *cells)
     console.print(table)
 
 
+def _value(figures: dict[str, Any], metric: Metric) -> str:
+    return f"{figures[metric.key]:{'.2f' if metric.kind == 'mean' else '.1%'}}"
+
+
+def _interval(figures: dict[str, Any], metric: Metric) -> str:
+    if metric.kind != "rate":
+        return ""
+    low, high = figures[metric.interval_key]
+    return f" ({100 * low:.1f} - {100 * high:.1f})"
+
+
 def _in_hindsight(figures: dict[str, Any], name: str) -> tuple[str, str]:
-    """A figure of `_HINDSIGHT` and its interval, in words; nothing for what was not judged without gating."""
+    """Return a figure of _HINDSIGHT and its interval in words, both empty for an evaluation that was not in shadow."""
     found, key = figures["hindsight"], _HINDSIGHT[name]
     if found is None:
         return "", ""
@@ -79,9 +86,9 @@ def _in_hindsight(figures: dict[str, Any], name: str) -> tuple[str, str]:
 
 
 def difference(row: dict[str, Any], name: str, scale: float) -> str:
-    """`+12.0 (+3.1 to +20.5) *`: a difference, its interval, and a mark when that excludes 0.
+    """Return a difference, its interval and a mark when that excludes 0, as in `+12.0 (+3.1 to +20.5) *`.
 
-    No mark for costs: their intervals rest on the few episodes with a violation and are too narrow.
+    Costs get no mark: their intervals rest on the few episodes with a violation and are too narrow.
     """
     low, high = row[f"{name}_difference_ci95"]
     digits = 1 if scale == 100 else 2

@@ -1,6 +1,6 @@
-"""How long the safety monitor takes from a proposal to the command that follows it: the real node, over DDS.
+"""The cost of the safety monitor: of one decision in its pure core, and of the node from proposal to command.
 
-And how long a node takes that judges nothing (bare_node), which is what DDS and rclpy alone cost.
+The node is compared with one that judges nothing (bare_node), whose time is that of DDS and rclpy alone.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from sensor_msgs.msg import JointState
 
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_bringup.stack import environment
-from fosp_cli.evaluation.episode_driver import RunFailed
+from fosp_cli.evaluation.live_graph import RunFailed
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.bundle.bundle import load_bundle
+from fosp_core.clock import Now, Received
+from fosp_core.decisions import Decision
 from fosp_core.processes import CONTROL_PRIORITY, claim_realtime_priority
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import events_executor
@@ -37,6 +39,11 @@ from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy
+from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.judge.state import initial_state
+from fosp_safety_monitor.judge.verdict import FrameStamp
+from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import read_scenario
 
@@ -44,28 +51,73 @@ _STEP_S = 0.005
 _STEPS_PER_STATE, _STEPS_PER_DECISION = 2, 10
 """Robot states at 100 Hz, decisions at 20 Hz; a proposal comes one step after its latent."""
 _SETTLING = 100
-"""First proposals, which are not counted: the stream comes into step with the decisions."""
+"""Number of first proposals that are not counted, while the stream comes into step with the decisions."""
 _TRANSITION_S = 30.0
+
+_AXES, _CANDIDATES, _DETER, _STOCH, _PERIOD_S = 3, 10, 128, 256, 0.05
+
+
+def decision_seconds(decisions: int) -> list[float]:
+    """Return the wall time of each decision on a latent and a proposal of ten candidates that passes, s."""
+    thresholds = Thresholds(
+        model_id="bench",
+        deter_size=_DETER,
+        stoch_size=_STOCH,
+        action_size=_AXES,
+        decision_period_s=_PERIOD_S,
+        eps=0.5,
+        kappa=0.1,
+        surprise_limit=5.0,
+        ranges=dict.fromkeys(("q_r", "q_c", "q_h", "v_h"), (-1.0, 1.0)),
+        needs_pose=True,
+        needs_estop=True,
+        action_scale=(0.25,) * _AXES,
+        linear_axes=tuple(range(_AXES)),
+        target_lead=None,
+        command_timeout_s=0.1,
+        parameters=MonitorParameters(),
+    )
+    deter, stoch = np.zeros(_DETER, np.float32), np.zeros(_STOCH, np.float32)
+    actions = np.full((_CANDIDATES, _AXES), 0.2, np.float32)
+    same = (0.1,) * _CANDIDATES
+    values = CriticValues(same, same, same, 0.1)
+    state, seconds = initial_state(_AXES), []
+    for step in range(decisions):
+        s = (step + 1) * _PERIOD_S
+        now, received, frame = Now(s, s), Received(s, s), FrameStamp(round(s * 1e9))
+        robot = RobotStateInput(received, received, (0.5, 0.0, 0.2), estop_receipt_s=s)
+        latent = LatentInput(step, "bench", frame, s, deter, stoch, 0.1, False, 0.2)
+        proposal = ProposalInput(step, "bench", frame, s, actions, 0)
+        started = time.perf_counter()
+        checked_latent = decision.check_latent(latent, thresholds)
+        state, _ = decision.judge_latent(state, checked_latent, robot, thresholds, now)
+        checked = decision.check_proposal(proposal, checked_latent, thresholds)
+        decision.critic_actions(checked)
+        state, verdict = decision.judge_proposal(state, checked, values, robot, thresholds, now)
+        seconds.append(time.perf_counter() - started)
+        assert verdict.decision is Decision.PASS
+    return seconds
 
 
 @dataclass
 class Timing:
-    """Pure: when proposals were sent, verdicts made and commands sent, on the ROS clock, s."""
+    """The times at which proposals were sent, verdicts made and commands sent, on the ROS clock, s."""
 
     sent_s: dict[int, float] = field(default_factory=dict)
     decided_s: dict[int, float] = field(default_factory=dict)
     commands_s: list[float] = field(default_factory=list)
 
     def latencies_s(self) -> list[float]:
-        """Of every proposal that was answered: from sending it to the first command sent after its verdict."""
+        """Return the time of every answered proposal from its sending to the first command after its verdict, s."""
         following = {step: bisect_left(self.commands_s, decided_s) for step, decided_s in self.decided_s.items()}
         return [self.commands_s[at] - self.sent_s[step] for step, at in following.items() if at < len(self.commands_s)]
 
 
 def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> list[float]:
-    """Latency of each of so many proposals, the way to the node through DDS and the wait for a tick included.
+    """Return the latency of each proposal, s, with the way to the node through DDS and the wait for a tick.
 
-    `bare`: of a node that answers each at once. RunFailed when the node does not come up or lets no proposal pass.
+    `bare` measures the node that answers each proposal at once. Raise RunFailed when the node does not come up or lets
+    no proposal pass.
     """
     scenario = read_scenario(scenario_path("safe_reach"))
     robot_file = robot_path(scenario.robot)
@@ -75,12 +127,12 @@ def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> l
     command = ["fosp_cli.bench.bare_node", str(robot_file)] if bare else _monitor(bundle, robot_file)
     with _running(command) as process, _Client(robot, latent, proposal, bare) as client:
         client.bring_up(process)
-        with ThreadPoolExecutor(1) as thread:  # of its own, for its priority
+        with ThreadPoolExecutor(1) as thread:  # a thread of its own, for its priority
             return thread.submit(client.run, proposals).result()
 
 
 def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]:
-    """As the bundle makes them at the start of an episode."""
+    """Return the latent and the proposal that the bundle makes at the start of an episode."""
     loaded = load_bundle(bundle, robot, provider="cpu")
     env = Env(read_scenario(scenario_path("safe_reach")), robot, observation=loaded.manifest.observation)
     images = env.reset(0).images
@@ -103,7 +155,7 @@ def _monitor(bundle: Path, robot_file: Path) -> list[str]:
 
 @contextmanager
 def _running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python module with its arguments, as a process."""
+    """Run a Python module with its arguments as a process."""
     command = [sys.executable, "-m", *module]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment())
     try:
@@ -118,7 +170,7 @@ def _running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class _Client(GraphClient):
-    """Stands for the robot, the encoder and the policy."""
+    """Stands in for the robot, the encoder and the policy."""
 
     def __init__(self, robot: RobotConfig, latent: Latent, proposal: ActionProposal, bare: bool) -> None:
         super().__init__("monitor_latency", make_executor=events_executor)
@@ -140,7 +192,7 @@ class _Client(GraphClient):
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
     def bring_up(self, process: subprocess.Popen[bytes]) -> None:
-        """RunFailed when the node does not get active; a bare one has only to be found."""
+        """Activate the node; a bare one has only to be discovered. Raise RunFailed when that fails."""
         if self._bare:
             deadline = time.monotonic() + _TRANSITION_S
             while self._proposals.get_subscription_count() == 0:
@@ -155,7 +207,7 @@ class _Client(GraphClient):
                 raise RunFailed("the safety monitor did not become active; its output above says why")
 
     def run(self, proposals: int) -> list[float]:
-        """Latencies, s, of so many proposals after those that settle the stream."""
+        """Send `proposals` proposals after those that settle the stream, and return their latencies, s."""
         claim_realtime_priority(CONTROL_PRIORITY)
         deadline = time.monotonic()
         for number in range(_STEPS_PER_DECISION * (_SETTLING + proposals)):

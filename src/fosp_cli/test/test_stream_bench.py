@@ -1,7 +1,6 @@
 """How late a stream is, from its stamps alone, and whether the monitor's own count agrees."""
 
-from fosp_cli.bench.stream_endurance import figures
-from fosp_cli.bench.stream_watch import Lateness, Report
+from fosp_cli.bench.stream import Lateness, StreamReport, figures
 
 PERIOD_S = 0.01
 
@@ -50,7 +49,7 @@ def test_a_command_that_was_lost_on_the_way_is_no_late_one():
 
 def test_late_ticks_between_two_reports_are_compared_command_by_command():
     stream = seen(0, 6.0, 0, 6.0, 0, 6.0, 0)
-    told = figures(stream, Report(ticks=3, late_ticks=5), Report(ticks=6, late_ticks=7))
+    told = figures(stream, StreamReport(ticks=3, late_ticks=5), StreamReport(ticks=6, late_ticks=7))
     assert (told["late_observed"], told["late_reported"], told["late_unreported"]) == (2, 2, 0)
-    untold = figures(stream, Report(ticks=3, late_ticks=5), Report(ticks=6, late_ticks=6))
+    untold = figures(stream, StreamReport(ticks=3, late_ticks=5), StreamReport(ticks=6, late_ticks=6))
     assert untold["late_unreported"] == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fosp_cli.bench.monitor_latency import Timing
+from fosp_cli.bench.monitor import Timing
 
 
 def test_a_latency_ends_with_the_first_command_after_the_verdict():

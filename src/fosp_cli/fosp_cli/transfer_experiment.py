@@ -1,15 +1,16 @@
-"""The paper's protocol: deploy an offline bundle where its data says nothing, fine-tune it there, evaluate it there.
+"""The transfer experiment: deploy an offline bundle where its data says nothing, fine-tune it there, evaluate it there.
 
 An arm is a way to fine-tune:
 
-    fosp           safe policy expansion: candidates of the frozen offline and of the online actor
-    no_expansion   the online actor alone, as plain fine-tuning has it
-    offline        nothing is learned: what the bundle does by itself, on the same scenes
+    fosp           safe policy expansion: candidates come from the frozen offline actor and from the online actor
+    no_expansion   the online actor alone proposes, as in plain fine-tuning
+    offline        nothing is learned; the bundle runs as it is, on the same scenes
 
-Fine-tuning runs through the live graph, in real time, with the learner beside it. What follows needs no clock, and
-trials are concluded side by side: the learner is slower than the robot and spends the rest of its budget; evaluation
-runs with the safety monitor and without, on scenes of the same kind that no fine-tuning has seen.
-Those of one seed are the same for all arms, and those of two seeds are different ones: episodes may be pooled.
+A trial has two parts. `deploy` runs the fine-tuning episodes through the live graph in real time, with the learner next
+to it. `conclude` needs no clock, so several trials run side by side: the learner, which is slower than the robot,
+spends the rest of its budget; then the bundle is evaluated with the safety monitor and without, on scenes of the same
+kind that no fine-tuning has seen. All arms share the scenes of a seed and two seeds share none, so episodes may be
+pooled over seeds.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ import yaml
 
 from fosp_bringup.stack_options import split_folders
 from fosp_cli.evaluation.agent import Monitoring
-from fosp_cli.evaluation.evaluation import Evaluation, evaluate_all
-from fosp_cli.evaluation.live_graph import LiveSimulation
-from fosp_cli.evaluation.metrics import EpisodeResult, paired_rate_difference, summarise, wilson_interval
+from fosp_cli.evaluation.in_process import Evaluation, evaluate_all
+from fosp_cli.evaluation.intervals import paired_rate_difference, wilson_interval
+from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
+from fosp_cli.evaluation.metrics import EpisodeResult, summarise
 from fosp_core.specs import RobotConfig, parse_spec, read_yaml
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.finetuning.lineage import Lineage, updates_made
@@ -40,9 +42,9 @@ from fosp_sim.task.scenario import Scenario, read_scenario
 Arm = Literal["fosp", "no_expansion", "offline"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
 ACTORS: dict[Arm, Actors] = {"fosp": "both", "no_expansion": "online", "offline": "both"}
-"""What proposes, while learning and afterwards."""
+"""The actors that propose in each arm, while learning and afterwards."""
 FINETUNING_SEED = 40_000_000
-"""Scenes of fine-tuning begin here: no evaluation and no recording uses them."""
+"""Seed of the first fine-tuning scene. No evaluation and no recording uses scenes from here on."""
 SEED_SPACING = 10_000
 TRIAL = "trial.json"
 DURING = "during.json"
@@ -56,9 +58,9 @@ class Trial:
     scenario: Path
     seed: int
     monitor: Literal["on", "shadow"] = "on"
-    """While learning."""
+    """The safety monitor while learning."""
     episodes: int = 40
-    """Of fine-tuning."""
+    """Number of fine-tuning episodes."""
     evaluation_episodes: int = 100
 
     @property
@@ -71,13 +73,13 @@ class Trial:
 
     @property
     def learned_on(self) -> Scenario:
-        """The scenario with the scenes of fine-tuning."""
+        """The scenario with this seed's fine-tuning scenes."""
         seed = FINETUNING_SEED + SEED_SPACING * self.seed
         return self.described.model_copy(update={"seed": seed, "episodes": self.episodes})
 
     @property
     def evaluated_on(self) -> Scenario:
-        """The scenario with this seed's scenes of evaluation."""
+        """The scenario with this seed's evaluation scenes."""
         described = self.described
         seed = described.seed + self.evaluation_episodes * self.seed
         return described.model_copy(update={"seed": seed, "episodes": self.evaluation_episodes})
@@ -85,33 +87,32 @@ class Trial:
 
 @dataclass(frozen=True)
 class Resources:
-    """What all trials share."""
+    """The bundle, robot, data and settings that all trials share."""
 
     bundle: Path
     robot: RobotConfig
     offline: str = ""
-    """Folders of the data that the bundle was trained on, separated by ':'."""
+    """Folders of the bundle's training data, separated by ':'."""
     learner_config: str = ""
     out: Path = Path("runs/experiment")
 
     @property
     def settings(self) -> FinetuneConfig:
-        """What `learner_config` says, else the defaults; UserError when it is not understood."""
+        """The settings in `learner_config`, else the defaults. Raises UserError for a file that is not valid."""
         described = read_yaml(Path(self.learner_config)) or {} if self.learner_config else {}
         return parse_spec(FinetuneConfig, described, self.learner_config or "settings")
 
 
 def deploy(trial: Trial, resources: Resources, say: Callable[[str], None] = print) -> None:
-    """The episodes of fine-tuning on the live graph, the learner beside it; what they cost, in `out`/NAME/during.json.
+    """Run the fine-tuning episodes on the live graph with its learner, and write `out`/NAME/during.json.
 
-    What is there already is kept, and what an interrupted deployment left is removed. RunFailed when the graph does not
-    do its part.
+    A finished deployment is kept; the remains of an interrupted one are removed. Raise RunFailed when the graph fails.
     """
     folder = resources.out / trial.name
     if trial.arm == "offline" or (folder / TRIAL).is_file() or (folder / DURING).is_file():
         return
     if folder.exists():
-        shutil.rmtree(folder)  # or its learner would go on with what it had experienced
+        shutil.rmtree(folder)  # its learner would otherwise continue with the old experience
     folder.mkdir(parents=True)
     begun = time.monotonic()
     during = _live_episodes(trial, resources, folder, say)
@@ -119,10 +120,10 @@ def deploy(trial: Trial, resources: Resources, say: Callable[[str], None] = prin
 
 
 def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
-    """After `deploy`: the learner spends the rest of its budget and makes its candidate; what runs then is evaluated.
+    """Let the learner of a deployed trial spend its budget, evaluate the bundle that runs then, and return the figures.
 
-    The figures of this trial, written to `out`/NAME/trial.json as well; one that is there already is read. What was
-    interrupted goes on. Needs no robot; takes one process. RunFailed when a loss is not finite.
+    The figures are written to `out`/NAME/trial.json; where that exists it is read instead. An interrupted run is
+    continued. One process does all of it. Raise RunFailed when a loss is not finite.
     """
     folder = resources.out / trial.name
     result = folder / TRIAL
@@ -161,14 +162,14 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """All of it or nothing."""
+    """Write all of the content or nothing."""
     staging = path.with_suffix(".partial")
     staging.write_text(json.dumps(content, indent=2) + "\n")
     staging.replace(path)
 
 
 def trials_in(out: Path) -> list[dict[str, Any]]:
-    """All that are done in `out`, also by earlier commands."""
+    """Return the figures of all finished trials in `out`, those of earlier commands included."""
     return [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{TRIAL}"))]
 
 
@@ -187,18 +188,18 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
         parameters.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": {"actors": ACTORS[trial.arm]}}}))
         options["params_file"] = parameters
     results: list[EpisodeResult] = []
-    with LiveSimulation(resources.bundle, shown, log=folder / "graph.log", say=say, **options) as live:
+    with LiveGraph(resources.bundle, shown, log=folder / "graph.log", say=say, **options) as live:
         for episode in range(trial.episodes):
             results.append(live.run_episode(episode))
             last = results[-1]
             said = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
             say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {said}")
+        live.await_bags(folder / "learner" / "bags", trial.episodes)
     return summarise(trial.learned_on.model_dump(mode="json"), "", results)
 
 
 def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
-    """The learner's run goes on where the graph's end interrupted it, on all that was recorded, up to its candidate."""
-    from fosp_cli.evaluation.episode_driver import RunFailed
+    """Continue the learner's run, which the graph's end interrupted, on everything that was recorded."""
     from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
     from fosp_learner.process import limit_resources
     from fosp_learner.training.phases import TrainingDiverged
@@ -218,7 +219,7 @@ def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
 
 
 def learning(run: Path) -> dict[str, Any]:
-    """What the learner did: updates, candidates, what the gate and the robot made of them."""
+    """Return what the learner did: updates, candidates, and how many of these passed the gate and their trial."""
     events = Lineage(run).events()
     candidates = {event.id: event for event in events if event.event == "candidate"}
     running = candidates.get(Lineage(run).running()[0])
@@ -236,22 +237,22 @@ def learning(run: Path) -> dict[str, Any]:
 def _evaluate(
     trial: Trial, bundle: Path, robot: RobotConfig, scenario: Scenario, monitoring: Monitoring
 ) -> dict[str, Any]:
-    """In a process of its own."""
+    """Evaluate all episodes in one process of its own and return the summary."""
     done = evaluate_all([Evaluation(bundle, scenario, robot, ACTORS[trial.arm], monitoring)], workers=1)
     results = sorted((result for _, result in done), key=lambda result: result.episode)
     return summarise(scenario.model_dump(mode="json"), "", results)
 
 
 def goal(offline_rate: float) -> float:
-    """Success rate to reach: 85 %, or half-way from the offline policy's to 100 %, whichever is lower."""
+    """Return the success rate to reach: 85 %, or half-way from the offline policy's to 100 %, whichever is lower."""
     return min(0.85, offline_rate + 0.5 * (1.0 - offline_rate))
 
 
 def table(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows over all seeds: one per scenario, arm and monitor; rates with Wilson intervals over the pooled episodes.
+    """Return a row per scenario, monitor and arm, with Wilson intervals over the pooled episodes of all seeds.
 
-    `gain` is the success rate after fine-tuning minus that of the offline arm on the same episodes, of the seeds that
-    both have.
+    `gain` is the success rate after fine-tuning minus the offline arm's on the same episodes, over the seeds that both
+    have.
     """
     rows: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
     for entry in trials:

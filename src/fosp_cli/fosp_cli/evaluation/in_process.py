@@ -1,0 +1,106 @@
+"""Evaluation of bundles on scenarios in parallel processes without ROS: faster than real time, and deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fosp_cli.evaluation.agent import Action, Agent, Monitoring
+from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
+from fosp_core.bundle.bundle import load_bundle
+from fosp_core.errors import UserError
+from fosp_core.processes import in_processes
+from fosp_core.specs import RobotConfig
+from fosp_policy.expansion import Actors
+from fosp_sim.demonstration.demonstrators import Demonstrator
+from fosp_sim.env import Env
+from fosp_sim.task.scenario import Scenario
+
+Proposer = Literal["bundle", "greedy", "random"]
+"""The bundle's policy proposes, or a demonstrator that ignores obstacles. The bundle's critics judge either."""
+
+_SHARE = 5
+"""Number of episodes that a process takes at a time."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One bundle on one scenario."""
+
+    bundle: Path
+    scenario: Scenario
+    robot: RobotConfig
+    actors: Actors = "both"
+    """The bundle's actors that propose."""
+    monitoring: Monitoring = "on"
+    proposer: Proposer = "bundle"
+
+
+def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[EpisodeResult]:
+    """Run `episodes` in this process. Raise UserError when bundle, robot and scenario do not fit each other."""
+    scenario, robot = evaluation.scenario, evaluation.robot
+    bundle = load_bundle(evaluation.bundle, robot, provider="cpu")
+    if bundle.manifest.task != scenario.task:
+        raise UserError(
+            f"{evaluation.bundle}: bundle is for task '{bundle.manifest.task}', the scenario is '{scenario.task}'"
+        )
+    env = Env(scenario, robot, observation=bundle.manifest.observation)
+    agent = Agent(bundle, robot, evaluation.monitoring, evaluation.actors)
+    horizon = bundle.manifest.calibration.horizon_steps
+    return [_run(env, agent, episode, evaluation.proposer, horizon) for episode in episodes]
+
+
+def evaluate_all(
+    evaluations: Sequence[Evaluation], workers: int | None = None
+) -> Generator[tuple[int, EpisodeResult], None, None]:
+    """Run every episode of every evaluation in parallel processes (one per core by default).
+
+    Yield (index into `evaluations`, result) as they come. Evaluations of one scenario run the same scenes. The
+    processes end at once when the caller stops early. Raise what an episode raises, and ProcessDied.
+    """
+    shares = [
+        (index, list(range(first, min(first + _SHARE, evaluation.scenario.episodes))))
+        for index, evaluation in enumerate(evaluations)
+        for first in range(0, evaluation.scenario.episodes, _SHARE)
+    ]
+    arguments = [(evaluations[index], episodes) for index, episodes in shares]
+    with closing(in_processes(evaluate_episodes, arguments, workers)) as done:
+        for share, results in done:
+            for result in results:
+                yield shares[share][0], result
+
+
+def _run(env: Env, agent: Agent, episode: int, proposer: Proposer, horizon_steps: int) -> EpisodeResult:
+    observation = env.reset(episode)
+    agent.reset(episode)
+    script = None
+    if proposer != "bundle":
+        script = Demonstrator(proposer, env.scene, env.robot, env.scenario.seed + episode)
+    images, time_s, is_first = observation.images, observation.time, True
+    executed = np.zeros(env.action_size, np.float32)
+    total = 0.0
+    costs: list[float] = []
+    steps: list[DecidedStep] = []
+    while True:
+        x, y, z = env.world.position()[:3]
+        foreign = script.act(env.world.state(), time_s) if script is not None else None
+        action = agent.act(images, executed, is_first, (float(x), float(y), float(z)), time_s, foreign)
+        steps.append(_decided(len(steps), action))
+        result = env.step(action.action)
+        costs.append(result.cost)
+        total += result.reward
+        if result.last:
+            return episode_result(episode, result.success, total, costs, steps, horizon_steps)
+        images, executed, time_s, is_first = result.images, result.executed, result.time, False
+
+
+def _decided(period: int, action: Action) -> DecidedStep:
+    verdict = action.verdict
+    if verdict is None:
+        return DecidedStep(period, action.decision)
+    return DecidedStep(period, verdict.decision, verdict.q_h, verdict.eps, verdict.shadow)

@@ -1,1 +1,0 @@
-"""Experiments behind the figures of the docs."""
