@@ -42,7 +42,7 @@ class NodeProcess:
 
     @property
     def log(self) -> str:
-        """What it has printed so far, stdout and stderr."""
+        """The output so far, stdout and stderr."""
         return self.log_file.read_text(errors="replace")
 
     @property

@@ -87,7 +87,7 @@ def test_somebody_else_on_the_command_topic_of_a_robot_that_moved_latches(moving
 
 
 def test_before_the_first_motion_somebody_else_on_the_command_topic_only_stops(scene):
-    """What a monitor that was killed leaves behind in the discovery for some seconds is no reason for a latch."""
+    """A monitor that was killed stays in the discovery for some seconds, which is no reason for a latch."""
     scene.robot = replace(scene.robot, other_publishers=("/safety_monitor_node",))
     assert outcome(scene.judge()) == (Decision.STOP, Reason.FOREIGN_COMMAND)
     assert scene.drive(1.0)[-1].command == STANDSTILL

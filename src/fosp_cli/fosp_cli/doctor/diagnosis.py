@@ -34,7 +34,7 @@ class Diagnosis:
     level: Level
     says: str
     remedy: str = ""
-    """What to do about it; empty when all is well."""
+    """The remedy; empty when all is well."""
 
 
 @dataclass(frozen=True)
