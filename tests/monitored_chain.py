@@ -107,7 +107,7 @@ def stands(chain: Chain) -> bool:
 
 
 def decided(chain: Chain, decision: int, reason: int) -> Callable[[], Any]:
-    """For wait_until, which then returns that verdict: the next one may be another, on a machine that stalls."""
+    """Return a condition for wait_until, which then returns the verdict: on a stalled machine the next may differ."""
 
     def newest() -> Any:
         verdict = chain.verdicts[-1] if chain.verdicts else None
@@ -117,7 +117,7 @@ def decided(chain: Chain, decision: int, reason: int) -> Callable[[], Any]:
 
 
 def reset(graph: Any, wait_until: Callable[..., Any]) -> None:
-    """Until it is granted: every check must have held for release_s."""
+    """Call ~/reset until it is granted: every check must have held for release_s."""
     wait_until(lambda: graph.call(Trigger, f"{NODE}/reset", Trigger.Request()).success, 5.0, "a granted reset")
 
 

@@ -30,7 +30,7 @@ SETTINGS = (
     Setting("bundle", "", "Folder of the model bundle whose critic judges the proposals."),
     Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
     Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu."),
-    Setting("shadow", "", f"With `{SHADOW_PHRASE}` only proposals that cannot be followed at all are stopped."),
+    Setting("shadow", "", f"`{SHADOW_PHRASE}` switches shadow mode on: proposals are judged, but not gated."),
     Setting("command_cpu", -1, "Core that the command stream is pinned to. With -1 the operating system chooses."),
 )
 

@@ -129,7 +129,7 @@ class SafetyMonitorNode(ManagedNode):
         self._keep_latch()
         self._finding = _INACTIVE
         self._view.note(OperatorEvent(EventKind.DEACTIVATED, Reason.NOT_READY, "inactive: no command is sent"))
-        self._view.tell()
+        self._view.publish_events()
         publish_status(self, self._status, self._active_monitor.model_id, ModelStatus.STATE_READY)
 
     def cleanup(self) -> None:
@@ -155,13 +155,13 @@ class SafetyMonitorNode(ManagedNode):
         return CriticModel.of(bundle)
 
     def _model_of(self, model_id: str) -> CriticModel | None:
-        """Return a loaded model. The call may hold the monitor's lock, so `_tell_of_model` publishes it afterwards."""
+        """Return a loaded model. The call may hold the monitor's lock, so `_publish_model` publishes it afterwards."""
         model = self._models.find(model_id) if self._models is not None else None
         if model is not None:
             self._view.model_id = model_id
         return model
 
-    def _tell_of_model(self) -> None:
+    def _publish_model(self) -> None:
         if self._models is not None:
             self._models.tell()
 
@@ -208,7 +208,7 @@ class SafetyMonitorNode(ManagedNode):
     def _on_latent(self, message: Latent) -> None:
         self._count("latent")
         self._publish_verdicts(self._active_monitor.receive_latent(latent_input(message, time.monotonic())))
-        self._tell_of_model()
+        self._publish_model()
 
     def _on_proposal(self, message: ActionProposal) -> None:
         self._count("proposal")
@@ -219,7 +219,7 @@ class SafetyMonitorNode(ManagedNode):
                 stream.align(time.monotonic())
                 stream.let_tick()
             self._publish_verdicts([verdict])
-        self._tell_of_model()
+        self._publish_model()
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
@@ -254,7 +254,7 @@ class SafetyMonitorNode(ManagedNode):
         """Look for other publishers. RuntimeError, which ends the process, when the command stream failed."""
         if self.is_active:
             self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
-        self._view.tell()
+        self._view.publish_events()
         if self._stream_failure is not None:
             raise RuntimeError(self._stream_failure.text)
 

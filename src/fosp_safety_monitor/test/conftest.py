@@ -114,14 +114,14 @@ class MonitorScene:
 
     def receive(self, latent: LatentInput) -> Verdict | None:
         """A latent comes."""
-        checked = decision.check_latent(latent, self.thresholds)
+        checked = decision.checked_latent(latent, self.thresholds)
         self.state, verdict = decision.judge_latent(self.state, checked, self.robot, self.thresholds, self.now)
         return verdict
 
     def checked(self, proposal: ProposalInput, latent: LatentInput | None) -> CheckedProposal:
         """A proposal with its latent, both checked."""
-        received = None if latent is None else decision.check_latent(latent, self.thresholds)
-        return decision.check_proposal(proposal, received, self.thresholds)
+        received = None if latent is None else decision.checked_latent(latent, self.thresholds)
+        return decision.checked_proposal(proposal, received, self.thresholds)
 
     def answer(
         self,

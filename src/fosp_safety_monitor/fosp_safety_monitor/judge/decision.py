@@ -36,12 +36,12 @@ MAX_TICK_S = 0.03
 
 
 # -- inputs are checked once, then judged ------------------------------------------------------------
-def check_latent(latent: LatentInput, thresholds: Thresholds) -> CheckedLatent:
+def checked_latent(latent: LatentInput, thresholds: Thresholds) -> CheckedLatent:
     """Return the latent with the finding of its check."""
     return CheckedLatent(latent, thresholds.model_id, checks.check_latent(latent, thresholds))
 
 
-def check_proposal(proposal: ProposalInput, latent: CheckedLatent | None, thresholds: Thresholds) -> CheckedProposal:
+def checked_proposal(proposal: ProposalInput, latent: CheckedLatent | None, thresholds: Thresholds) -> CheckedProposal:
     """Return the proposal and its latent (None: it has not come) with the findings of their checks.
 
     The latent is checked anew only when it was checked against the bundle of another model.
@@ -50,7 +50,7 @@ def check_proposal(proposal: ProposalInput, latent: CheckedLatent | None, thresh
     if latent is None:
         return CheckedProposal(proposal, None, malformed, None)
     if latent.model_id != thresholds.model_id:
-        latent = check_latent(latent.latent, thresholds)
+        latent = checked_latent(latent.latent, thresholds)
     return CheckedProposal(proposal, latent.latent, malformed, latent.malformed)
 
 

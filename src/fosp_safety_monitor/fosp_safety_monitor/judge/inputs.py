@@ -107,7 +107,7 @@ class RobotStateInput:
     estop_receipt_s: float | None = None
     """Last message of the emergency stop, monotonic clock; None: never received."""
     estop_pressed: bool = False
-    """Content of that message."""
+    """The last message of the emergency stop says that it is pressed."""
     other_publishers: tuple[str, ...] = ()
     """Nodes beside the monitor that publish on the robot's command topic."""
     lead: Lead | None = None

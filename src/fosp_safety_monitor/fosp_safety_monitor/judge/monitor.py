@@ -108,7 +108,7 @@ class SafetyMonitor(Judge):
         """Remember a latent. Return a verdict when it is malformed, and one on the proposal that waited for it."""
         with self._lock:
             _, thresholds = self._model_for(latent.model_id)
-            checked = decision.check_latent(latent, thresholds)
+            checked = decision.checked_latent(latent, thresholds)
             self._state, verdict = decision.judge_latent(self._state, checked, self._robot, thresholds, self._clock())
             waiting = self._state.waiting
         self._latents[_key(latent)] = checked
@@ -174,7 +174,7 @@ class SafetyMonitor(Judge):
     def _judge(self, proposal: ProposalInput, latent: CheckedLatent | None) -> Verdict | None:
         """Return the verdict on a proposal; None when it waits for its latent."""
         model, thresholds = self._model_for(proposal.model_id)
-        checked = decision.check_proposal(proposal, latent, thresholds)
+        checked = decision.checked_proposal(proposal, latent, thresholds)
         scored = None if latent is None else self._score(model.critic, checked)
         with self._lock:
             now = self._clock()

@@ -57,9 +57,9 @@ class FrozenPose:
     since_s: float = 0.0
     """Receipt of the first pose that was the same, monotonic clock."""
     until_s: float = 0.0
-    """Receipt of the last such pose. A pose that no longer comes is stale, not frozen."""
+    """Receipt of the last pose that was the same. A pose that no longer comes is stale, not frozen."""
     moved: tuple[float, ...] = ()
-    """Integral (n,) of the commands since then, m and rad."""
+    """Integral (n,) of the commands since the first pose that was the same, m and rad."""
 
     def after(self, robot: RobotStateInput, command: tuple[float, ...], elapsed_s: float) -> FrozenPose:
         """Return the value one tick later, after `command` (n,), m/s and rad/s, was in force for `elapsed_s`."""

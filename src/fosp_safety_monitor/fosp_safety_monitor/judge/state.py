@@ -31,7 +31,7 @@ class Stop:
 
     finding: Finding
     held_s: float
-    """Last moment at which it held, monotonic clock."""
+    """Last moment at which a check asked for the stop, monotonic clock."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ _EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not 
 
 
 class OperatorView:
-    """Publishers for people. Any thread may `note` an event; the executor's thread publishes it by `tell`."""
+    """Publishers for people. Any thread may `note` an event; the executor's thread publishes it."""
 
     def __init__(self, node: Node, shadow: bool) -> None:
         self._node, self._shadow = node, shadow
@@ -49,11 +49,11 @@ class OperatorView:
         self.model_id = ""
 
     def note(self, event: OperatorEvent | None) -> None:
-        """Put an event, if there is one, in the queue of `tell`. The calling thread does not wait."""
+        """Put an event, if there is one, in the queue of `publish_events`. The calling thread does not wait."""
         if event is not None:
             self._pending.append(event)
 
-    def tell(self) -> None:
+    def publish_events(self) -> None:
         """Publish the events in the queue."""
         while self._pending:
             event = self._pending.popleft()
