@@ -24,7 +24,7 @@ from fosp_learner.model.losses import expectile_weight, lambda_return, reachabil
 FLAT, CELLS = 5, 11
 DISCOUNT = CriticConfig().reachability_discount
 CARELESS = {0: (3, 1), 1: (3, 1), 2: (2, 2), 3: (1, 3), 4: (1, 3)}
-"""Shares of four steps from a flat cell: to the left, to the right."""
+"""Steps out of four from a flat cell: to the left, to the right."""
 
 
 def step(cell: int, direction: int) -> tuple[int, bool]:
