@@ -65,7 +65,7 @@ UNIT := OMP_NUM_THREADS=1 pytest src -n auto --dist worksteal
 LIVE := pytest tests
 
 test-unit: setup
-	@. scripts/env.sh; $(UNIT)
+	@. scripts/env.sh; $(UNIT) -m "not slow and not long"
 
 test: lint
 	@. scripts/env.sh; $(UNIT) && $(LIVE)

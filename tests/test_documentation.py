@@ -40,6 +40,8 @@ DAY_ONE = "docs/day_one.md"
 HERE = {name_of(page): [c for c in commands(page) if not c.needs and not c.run_by] for page in PAGES}
 MAKE_FOSP = ("demo", "bench")
 """Targets that are the fosp command of that name; they run here as such."""
+LONG = (["bench"], ["pretrain"], ["finetune"], ["experiment"])
+"""Commands of fosp that train, or measure for minutes."""
 MAKE_ELSEWHERE = {
     "setup": "fosp",
     "test": ".ci/run",
@@ -209,7 +211,19 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bags"
 
 
-@pytest.mark.parametrize("page", [name for name, found in HERE.items() if found and name != DAY_ONE])
+def is_long(found: list[Command]) -> bool:
+    """Return True for a page that has a command which trains or measures for minutes, however small it is made."""
+    return any(command.words[0] == "torchrun" or command.parts[1][:1] in LONG for command in found)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if is_long(found) else [])
+        for name, found in HERE.items()
+        if found and name != DAY_ONE
+    ],
+)
 def test_the_commands_of_a_page_run_one_after_the_other(
     page: str, checkout: Path, ros_environment: Any, done_anywhere: list[list[str]], request: pytest.FixtureRequest
 ) -> None:

@@ -15,6 +15,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 FOSP = [sys.executable, "-m", "fosp_cli.cli", "experiment", "transfer"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_trial_learns_through_the_live_graph_and_one_that_is_done_is_not_run_again(
     tmp_path: Path, ros_environment: Any

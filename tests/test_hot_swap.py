@@ -325,6 +325,7 @@ def test_exploring_can_be_switched_while_the_policy_runs(running: Running) -> No
     assert "configured" in refused.reason
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_many_swaps_at_50_hz_beside_a_busy_learner_miss_no_tick(running: Running) -> None:
     """No tick missed, no verdict by another model than the proposal's, jitter p99 <= 3x, memory flat."""

@@ -85,6 +85,7 @@ def change(bag: Path, topic: str, changed: Callable[[Any], Any], copy_to: str = 
     new.rename(bag)
 
 
+@pytest.mark.long
 def test_all_safe_data_train_and_the_bundle_says_that_its_threshold_is_no_promise(bags: Path, capsys):
     assert pretrain() == 0
     calibration = load_bundle(Path("bundle")).manifest.calibration
@@ -135,6 +136,7 @@ def test_a_full_disk_while_bags_are_cached_leaves_nothing(bags: Path, capsys):
     assert list(Path("runs/cache").iterdir()) == []
 
 
+@pytest.mark.long
 def test_several_cameras_are_trained_on_as_the_settings_name_them(bags: Path, capsys):
     side = {"name": "side", "topic": "camera/side/image_raw"}
     cameras = [{"name": "color", "topic": "camera/color/image_raw"}, side]

@@ -16,6 +16,8 @@ from fosp_bringup import supervisor as module
 from fosp_bringup.stack import MANAGER, Stack, StackProcess
 from fosp_bringup.supervisor import Supervisor
 
+pytestmark = pytest.mark.slow
+
 OBEDIENT = """
 import signal, sys, time
 print("up", flush=True)

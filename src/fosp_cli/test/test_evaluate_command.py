@@ -23,6 +23,8 @@ from fosp_cli.evaluation.tables import difference
 from fosp_core.bundle.bundle import read_manifest, write_bundle
 from fosp_core.specs import read_robot
 
+pytestmark = pytest.mark.slow
+
 CONTRACT = [
     *("scenario", "bundle_id", "episodes", "success_rate", "success_ci95", "violation_rate", "violation_ci95"),
     *("cost_per_episode", "return_mean", "steps_mean", "veto_rate", "stop_rate", "latency_ms", "per_episode"),

@@ -16,6 +16,8 @@ from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
+pytestmark = pytest.mark.slow
+
 ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
 SCENARIO = Scenario(task="safe_reach", seed=3, episodes=2, max_steps=6)
 

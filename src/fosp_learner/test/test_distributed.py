@@ -21,6 +21,8 @@ from fosp_learner.data.batch import to_device
 from fosp_learner.distributed import choose_device, processes
 from fosp_learner.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).parent / "distributed_worker.py"
 ROBOT = Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml"
 
@@ -49,6 +51,7 @@ def apart(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one.double() - other.double()).norm())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_two_processes_do_what_one_does_with_the_same_global_batch_and_one_writes(
     worker: ModuleType, write_bag: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,8 @@ from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 DETER = TINY.recurrent + TINY.embed
 OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))

@@ -35,7 +35,7 @@ from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
 TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
-pytestmark = pytest.mark.timeout(600)  # a bundle of three networks is exported twice
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a bundle of three networks is exported twice
 SETTLING = SettlingConfig(updates=2, episodes=4, sequence_length=5, batch_size=4)
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 SETTINGS = FinetuneConfig(

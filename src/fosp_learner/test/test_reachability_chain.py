@@ -21,6 +21,8 @@ from fosp_learner.config import CriticConfig, NetworkConfig
 from fosp_learner.model.critics import Critics, Trajectories
 from fosp_learner.model.losses import expectile_weight, lambda_return, reachability_target
 
+pytestmark = pytest.mark.slow
+
 FLAT, CELLS = 5, 11
 DISCOUNT = CriticConfig().reachability_discount
 CARELESS = {0: (3, 1), 1: (3, 1), 2: (2, 2), 3: (1, 3), 4: (1, 3)}

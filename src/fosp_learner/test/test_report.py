@@ -21,6 +21,8 @@ from fosp_learner.training.checkpoint import save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 FIGURES = {
     "curves.png",
@@ -43,6 +45,7 @@ def scene_of(task: str, robot: RobotConfig, observation: ObservationSpec) -> Sce
     )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)  # of a machine that does other things as well
 def test_a_run_leaves_a_report_that_can_be_made_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, write_bag: Callable[..., Path], robot: RobotConfig

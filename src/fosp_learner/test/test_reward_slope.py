@@ -16,6 +16,8 @@ from fosp_learner.model.critics import Critics, Trajectories
 from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.phases import make_optimiser
 
+pytestmark = pytest.mark.slow
+
 EPS, ETA = 0.2, 3.0
 WHERE = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 """Which way the goal is, (3, 2): the feature of a state."""

@@ -31,6 +31,8 @@ from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.data.samplers import SequenceSampler
 from fosp_learner.training.behaviour import Behaviour, behaviour_loss, data_trajectories
 
+pytestmark = pytest.mark.slow
+
 MAP = [".....", ".....", "S~~!G"]
 CELLS = [(row, column) for row in range(3) for column in range(5)]
 START, GOAL = (2, 0), (2, 4)

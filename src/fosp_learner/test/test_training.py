@@ -16,6 +16,8 @@ from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, s
 from fosp_learner.training.phases import TrainingDiverged
 from fosp_learner.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 

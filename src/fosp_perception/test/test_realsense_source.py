@@ -32,6 +32,8 @@ from fosp_core.errors import UserError
 from fosp_perception.camera.image_source import CameraSettings, SourceLost
 from fosp_perception.camera.realsense_source import RealSenseSource, camera_intrinsics
 
+pytestmark = pytest.mark.slow
+
 SIZE = {"width": WIDTH, "height": HEIGHT}
 
 

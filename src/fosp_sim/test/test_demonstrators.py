@@ -15,6 +15,8 @@ from fosp_sim.env import Env
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import Scenario
 
+pytestmark = pytest.mark.slow
+
 
 def actions(described: Scenario, robot: RobotConfig, kind: str, seed: int = 0) -> Any:
     env = Env(described, robot, rendering="none")
