@@ -34,6 +34,8 @@ from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnounce
 from fosp_recording.recorder_node import GraphRecorder
 
 POLL_PERIOD_S = 0.5
+LAST_MESSAGES_S = 1.0
+"""How long the node, going down, reads messages of an episode whose end has not been read yet."""
 MOST_RESTARTS = 3
 """How often a trainer that ended by an error is started anew; after that a person is needed."""
 _STATES = {
@@ -88,12 +90,14 @@ class LearnerNode(Node):
         self._trainer = self._start_trainer()
         if recorded is not None:
             self._recorder.start()
-        self.create_timer(POLL_PERIOD_S, self._poll)
+        self._timer = self.create_timer(POLL_PERIOD_S, self._poll)
 
     def close(self) -> None:
-        """Finish the bag that is being written, and end the trainer, which goes on from its checkpoint next time."""
-        self._recorder.stop()
+        """End the trainer, which goes on from its checkpoint next time, and finish the bag that is being written."""
+        self._timer.cancel()
         self._trainer.terminate()
+        self._recorder.await_end_of_episode(LAST_MESSAGES_S)
+        self._recorder.stop()
         self._trainer.join(5.0)
 
     # -- training ------------------------------------------------------------------------------------

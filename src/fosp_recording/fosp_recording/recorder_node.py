@@ -64,6 +64,14 @@ class GraphRecorder:
         self._await_feedback()
         self._recording = True
 
+    def await_end_of_episode(self, timeout_s: float) -> None:
+        """Spin until the open episode, if any, has ended: on a busy machine messages of it may wait to be read."""
+        executor, until = self._node.executor, time.monotonic() + timeout_s
+        while executor is not None and self._recorder is not None and self._recorder.recording:
+            if time.monotonic() > until:
+                return
+            executor.spin_once(timeout_sec=0.02)
+
     def stop(self) -> None:
         """Record no more; an episode that is open becomes incomplete_N."""
         self._recording = False
