@@ -51,7 +51,7 @@ FAILURES: tuple[Failure, ...] = (
         "the action is executed more slowly, in proportion, down to {recover_scale} of its speed at eps",
     ),
     Failure(
-        "The risk of {veto_latch_count} proposals in a row was too high: an obstacle holds up the policy.",
+        "The risk was too high for {veto_latch_count} in a row: an obstacle holds up the policy.",
         Decision.LATCH,
         (Reason.VETOES,),
         "at once",
