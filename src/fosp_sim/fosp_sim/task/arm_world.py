@@ -48,11 +48,8 @@ class ArmWorld(World):
         # Feed-forward of the joint speed, which the servos' damping would otherwise reduce.
         self._lead = -self.model.actuator_biasprm[:, 2] / self.model.actuator_gainprm[:, 0] / TIMESTEP
 
-    def position(self) -> Vector:
-        return np.array(self.data.site_xpos[self._site])
-
     def state(self) -> RobotState:
-        x, y, z = self.data.site_xpos[self._site].tolist()
+        x, y, z = self._point()
         return RobotState(
             position=(x, y, z),
             heading=0.0,
@@ -60,6 +57,10 @@ class ArmWorld(World):
             joint_velocities=tuple(self.data.qvel[: len(JOINTS)].tolist()),
             twist=(0.0, 0.0, 0.0, 0.0),
         )
+
+    def _point(self) -> list[float]:
+        tip: list[float] = self.data.site_xpos[self._site].tolist()
+        return tip
 
     def _place_robot(self) -> None:
         self._reference = list(self.scene.start)
@@ -69,11 +70,10 @@ class ArmWorld(World):
         self._cast_shadow()
 
     def _drive(self, twist: Vector) -> None:
-        tip = self.data.site_xpos[self._site].tolist()
         velocity = [0.0, 0.0, 0.0]
         for axis, speed in zip(self._axes, twist.tolist(), strict=True):
             velocity[axis] = speed
-        moved = advanced(self._reference, tip, velocity, TIMESTEP, self._lower, self._upper)
+        moved = advanced(self._reference, self._point(), velocity, TIMESTEP, self._lower, self._upper)
         joints = np.array(joints_of_tip(*moved))
         self.data.ctrl[:] = joints + self._lead * (joints - self._joints)
         self._reference, self._joints = moved, joints

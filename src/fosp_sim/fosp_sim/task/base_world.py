@@ -38,9 +38,6 @@ class BaseWorld(World):
         super().__init__(_base_xml())
         self._chassis = self._geom("chassis")
 
-    def position(self) -> Vector:
-        return np.array([self.data.qpos[0], self.data.qpos[1], 0.0])
-
     @property
     def heading(self) -> float:
         """Return the heading, rad."""
@@ -63,6 +60,9 @@ class BaseWorld(World):
         if obstacle.shape == "sphere":  # it lies on the ground, where a base can run into it
             return obstacle.half, (obstacle.half, 0.0, 0.0), 0.0
         return super()._column(obstacle)
+
+    def _point(self) -> list[float]:
+        return [*self.data.qpos[:2].tolist(), 0.0]
 
     def _place_robot(self) -> None:
         x, y, _ = self.scene.start

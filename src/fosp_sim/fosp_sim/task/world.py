@@ -190,9 +190,9 @@ class World(ABC):
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_camlight(self.model, data)
 
-    @abstractmethod
     def position(self) -> Vector:
         """Return the measured commanded point (3,) m in the world frame."""
+        return np.array(self._point())
 
     @abstractmethod
     def state(self) -> RobotState:
@@ -200,7 +200,7 @@ class World(ABC):
 
     def distance(self) -> float:
         """Return the distance from the commanded point to the goal's centre, m."""
-        return self.rules.distance(self.position().tolist(), self.scene.goal.position)
+        return self.rules.distance(self._point(), self.scene.goal.position)
 
     def _score(self) -> None:
         """Add reward and cost of the last TIMESTEP, and notice the end. Tasks with other rules override this."""
@@ -212,6 +212,9 @@ class World(ABC):
         if self.rules.reached(distance, self.scene.goal):
             self._success = self._terminal = True
             self._reward += self.rules.success_bonus
+
+    @abstractmethod
+    def _point(self) -> list[float]: ...
 
     @abstractmethod
     def _place_robot(self) -> None: ...
