@@ -194,6 +194,7 @@ def test_a_gamepad_is_found_by_the_events_that_joy_node_reads(tmp_path: Path, mo
     assert probes.gamepads(tmp_path, tmp_path) == ([], [str(tmp_path / "input/event5")])
 
 
+@pytest.mark.slow
 def test_the_command_finds_what_is_really_broken_and_exits_with_1(tmp_path: Path) -> None:
     """A cv_bridge whose compiled part was built for another numpy, no GL, another robot's bundle, a second domain."""
     compiled = tmp_path / "path/cv_bridge/boost"

@@ -10,6 +10,8 @@ from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 

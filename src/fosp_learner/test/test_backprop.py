@@ -14,6 +14,8 @@ from fosp_learner.training.backprop import backprop_loss, detached, frozen, imag
 from fosp_learner.training.behaviour import Behaviour, data_trajectories
 from fosp_learner.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 STARTS, HORIZON = 16, 3
 

@@ -263,6 +263,7 @@ def test_several_cameras_are_stacked_in_the_order_of_the_observation(
     assert "topic camera/side/image_raw is missing" in refusal(write_bag("single"), robot, both)
 
 
+@pytest.mark.slow
 def test_bags_are_checked_in_order_and_alike_in_several_processes(
     write_bag: WriteBag, robot: RobotConfig, tmp_path: Path
 ):

@@ -101,6 +101,7 @@ def test_any_cost_is_a_violation_and_its_size_counts_for_the_cost_critic_alone()
     assert larger.cost.max() == 3
 
 
+@pytest.mark.slow
 def test_v_is_high_for_reward_and_low_for_cost_and_risk(critics: Critics, monkeypatch: pytest.MonkeyPatch):
     # In one state half of the actions have Q_r 1, Q_c 1, Q_h 0.9, and half 0, 0, 0.1. Expectiles of two equally likely
     # values share the way between them as tau to 1 - tau; for returns in symlog space, where the heads live.

@@ -53,6 +53,7 @@ def test_an_array_that_grew_is_the_file_that_numpy_would_have_saved(tmp_path: Pa
     assert (tmp_path / "grown.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_cache_bit_for_bit(write_bag: WriteBag, robot: RobotConfig, tmp_path: Path):
     for i in range(6):
         write_bag(f"episode_{i}", frames=5 + 4 * i, lost=(9, 10, 11, 12) if i == 4 else (), cost_at=3 * (i % 2))

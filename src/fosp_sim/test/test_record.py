@@ -124,6 +124,7 @@ def test_a_broken_off_episode_leaves_nothing(tmp_path: Path, arm: RobotConfig, m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_parallel_processes_record_the_same_bags(tmp_path: Path, arm: RobotConfig) -> None:
     scenario = short("safe_reach")
     alone = list(record_episodes(scenario, arm, "random", 12, tmp_path / "alone"))
