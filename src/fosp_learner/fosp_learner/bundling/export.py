@@ -76,11 +76,17 @@ class CriticGraph(nn.Module):
         return (*self.q.values(repeated, action), self.v.reachability(feature))
 
 
-_NAMES: dict[str, tuple[list[str], list[str]]] = {
+NAMES: dict[str, tuple[list[str], list[str]]] = {
     "encoder": (["image", "deter", "stoch", "action", "is_first"], ["next_deter", "next_stoch", "kl"]),
     "policy": (["deter", "stoch"], ["mean", "std"]),
     "critic": (["deter", "stoch", "action"], ["q_r", "q_c", "q_h", "v_h"]),
 }
+"""Names of the inputs and outputs of each network."""
+
+
+def network_graphs(model: WorldModel, offline: Actor, online: Actor, critics: Critics) -> dict[str, nn.Module]:
+    """Return the networks of a bundle by name, as they are exported."""
+    return {"encoder": EncoderGraph(model), "policy": PolicyGraph(offline, online), "critic": CriticGraph(critics)}
 
 
 def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: Critics) -> dict[str, bytes]:
@@ -89,15 +95,10 @@ def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: C
     Raises ExportError when a network does not give the outputs of torch.
     """
     device = next(model.parameters()).device
-    graphs: dict[str, nn.Module] = {
-        "encoder": EncoderGraph(model),
-        "policy": PolicyGraph(offline, online),
-        "critic": CriticGraph(critics),
-    }
     examples = _example_inputs(model, device)
     files: dict[str, bytes] = {}
     golden: dict[str, NDArray[Any]] = {}
-    for name, graph in graphs.items():
+    for name, graph in network_graphs(model, offline, online, critics).items():
         files[f"{name}.onnx"], arrays = _exported(name, graph, examples[name])
         golden |= arrays
     files["golden.npz"] = golden_bytes(golden)
@@ -106,7 +107,7 @@ def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: C
 
 def _exported(name: str, graph: nn.Module, example: dict[str, Tensor]) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """Return one network as ONNX, and its golden inputs and outputs."""
-    inputs, outputs = _NAMES[name]
+    inputs, outputs = NAMES[name]
     arguments = tuple(example[key] for key in inputs)
     shapes = {key: {1: torch.export.Dim("K", min=1, max=1024)} if key == "action" else None for key in inputs}
     content = _to_onnx(graph.eval(), arguments, name, shapes if name == "critic" else None)
@@ -120,7 +121,7 @@ def _exported(name: str, graph: nn.Module, example: dict[str, Tensor]) -> tuple[
 
 
 def _to_onnx(graph: nn.Module, arguments: tuple[Tensor, ...], name: str, shapes: dict[str, Any] | None) -> bytes:
-    inputs, outputs = _NAMES[name]
+    inputs, outputs = NAMES[name]
     with _quiet():
         program = torch.onnx.export(
             graph,

@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
+from torch import Tensor
 
-from fosp_core.bundle.bundle import GOLDEN, GOLDEN_TOLERANCE, MODELS
+from fosp_core.bundle.bundle import GOLDEN, GOLDEN_TOLERANCE
 from fosp_core.bundle.onnx_session import largest_difference
 from fosp_core.errors import UserError
-from fosp_learner.bundling.export import CriticGraph, EncoderGraph, PolicyGraph
+from fosp_learner.bundling.export import NAMES, network_graphs
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.critics import Critics
 from fosp_learner.model.world_model import WorldModel
@@ -24,16 +24,6 @@ from fosp_learner.model.world_model import WorldModel
 WEIGHTS = "training/networks.safetensors"
 CHECKPOINT = "state.safetensors"
 OFFLINE_ACTOR = "offline_actor."
-OUTPUTS = {
-    "encoder": ("next_deter", "next_stoch", "kl"),
-    "policy": ("mean", "std"),
-    "critic": ("q_r", "q_c", "q_h", "v_h"),
-}
-INPUTS = {
-    "encoder": ("image", "deter", "stoch", "action", "is_first"),
-    "policy": ("deter", "stoch"),
-    "critic": ("deter", "stoch", "action"),
-}
 
 
 def weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -70,15 +60,11 @@ def require_same_networks(
             golden = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{bundle / GOLDEN}: not readable ({error})") from None
-    graphs: dict[str, nn.Module] = {
-        "encoder": EncoderGraph(model),
-        "policy": PolicyGraph(offline, online),
-        "critic": CriticGraph(critics),
-    }
-    for name in MODELS:
-        fed = [torch.from_numpy(golden[f"{name}.in.{key}"]) for key in INPUTS[name]]
-        got = dict(zip(OUTPUTS[name], (x.numpy() for x in graphs[name](*fed)), strict=True))
-        expected = {key: golden[f"{name}.out.{key}"] for key in OUTPUTS[name]}
+    for name, graph in network_graphs(model, offline, online, critics).items():
+        inputs, outputs = NAMES[name]
+        given = graph(*(torch.from_numpy(golden[f"{name}.in.{key}"]) for key in inputs))
+        got = dict(zip(outputs, (x.numpy() for x in given), strict=True))
+        expected = {key: golden[f"{name}.out.{key}"] for key in outputs}
         difference, where = largest_difference(got, expected)
         if not difference <= GOLDEN_TOLERANCE:
             raise UserError(

@@ -28,7 +28,7 @@ from fosp_learner.data.bag_streams import BagStreams, read_streams
 
 T = TypeVar("T")
 
-BYTES_PER_WORKER = 64 * 2**20
+_BYTES_PER_WORKER = 64 * 2**20
 """Bytes that pay for a process of their own: below, starting it takes longer than reading the bags here."""
 _AHEAD = 2
 """Results per process that may wait for earlier ones, which bounds the memory."""
@@ -158,9 +158,7 @@ def read_bags(
     workers: int | None = None,
 ) -> Generator[BagReading, None, None]:
     """Read each of `bags` in their order, in as many processes as pay off, or in `workers`."""
-    return in_processes(
-        partial(read_bag, observation=observation, robot=robot, period_s=period_s), bags, _sizes(bags), workers
-    )
+    return _in_order(partial(read_bag, observation=observation, robot=robot, period_s=period_s), bags, workers)
 
 
 def check_bags(
@@ -173,7 +171,7 @@ def check_bags(
     """Return one report per bag; the problem of a bag is in its report, not raised."""
     bags = find_bags(folders)
     check = partial(_checked, observation=observation, robot=robot, period_s=period_s)
-    return list(in_processes(check, bags, _sizes(bags), workers))
+    return list(_in_order(check, bags, workers))
 
 
 def one_size(reports: Sequence[BagReport]) -> None:
@@ -195,11 +193,6 @@ def _checked(bag: Path, observation: ObservationSpec, robot: RobotConfig, period
 
 def _name(bag: Path, part: int) -> str:
     return bag.name if part == 0 else f"{bag.name}.{part}"
-
-
-def _sizes(bags: Sequence[Path]) -> Callable[[], int]:
-    """Return a function that counts the bytes of all bags."""
-    return lambda: sum(path.stat().st_size for bag in bags for path in bag.iterdir())
 
 
 def _report(
@@ -260,17 +253,16 @@ def _because(rows: Rows) -> str:
     return f" ({reasons})" if reasons else ""
 
 
-def in_processes(
-    work: Callable[[Path], T], bags: Sequence[Path], size: Callable[[], int], workers: int | None = None
-) -> Generator[T, None, None]:
+def _in_order(work: Callable[[Path], T], bags: Sequence[Path], workers: int | None) -> Generator[T, None, None]:
     """Yield `work(bag)` of each bag, in order; `work` must be picklable.
 
-    Without `workers` there is one process per core, as far as the bytes that `size` counts are worth it; at most 1
-    means this process. Processes are spawned, not forked, since this one has threads (of torch, of OpenCV). An error of
-    `work` is raised here, at its bag's turn.
+    Without `workers` there is one process per core, as far as the bytes of the bags are worth it; at most 1 means this
+    process. Processes are spawned, not forked, since this one has threads (of torch, of OpenCV). An error of `work` is
+    raised here, at its bag's turn.
     """
     if workers is None:
-        workers = min(len(os.sched_getaffinity(0)), size() // BYTES_PER_WORKER)
+        size = sum(path.stat().st_size for bag in bags for path in bag.iterdir())
+        workers = min(len(os.sched_getaffinity(0)), size // _BYTES_PER_WORKER)
     workers = min(workers, len(bags))
     if workers <= 1:
         yield from map(work, bags)

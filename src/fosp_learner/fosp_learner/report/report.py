@@ -113,7 +113,7 @@ def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure]]:
     predictions = list(_predictions(trainer, made_of.validation))
     if predictions:
         ours, still = mean_error(predictions, HORIZON)
-        yield "open_loop.png", figures.open_loop(_shown(predictions), ours, still, config.decision_period_s)
+        yield "open_loop.png", figures.open_loop(predictions[:2], ours, still, config.decision_period_s)
     if made_of.scene is not None:
         v_h = scene_v_h(trainer.world_model, trainer.behaviour.critics, made_of.scene)
         yield "reachability_map.png", figures.scene_map(made_of.scene, v_h, calibration.eps)
@@ -151,10 +151,6 @@ def _with_both_kinds(chosen: list[EpisodeIndex], every: list[EpisodeIndex]) -> l
     front = [next((e for e in every if e.success), None), next((e for e in every if e.violates), None)]
     first = [e for e in front if e is not None]
     return first + [e for e in chosen if e not in first]
-
-
-def _shown(predictions: list[Prediction]) -> list[Prediction]:
-    return predictions[:2]
 
 
 def _sections(made_of: ReportInput, images: dict[str, bytes]) -> Iterator[Section]:

@@ -6,10 +6,16 @@
     refinement    critics                        latents of the finished world model
     extraction    actor and its image memory     the same latents, each action by the weight of the finished critics
 
-Pre-training (trainer.py) runs all four. Fine-tuning runs full updates, and ends each round by settling
+    networks      losses                                                 named in
+    world model   reconstruction, reward, cost, continue, embed, kl      WorldModel.loss
+    critics       q_r, q_c, q_h, v_r, v_c, v_h                           Critics.loss
+    actor         weighted regression and entropy                        regression_loss
+                  or imagined returns and entropy (ablation)             backprop_loss
+
+Pre-training (trainer.py) runs all four phases. Fine-tuning runs full updates, and ends each round by settling
 (finetuning/settling.py): refinement and extraction again, on the latents of the world model as it is by then.
 
-To add a loss: write it in model/losses.py, name it in `WorldModel.loss` or `Critics.loss`, and give a loss of the world
+To add a loss, write it in model/losses.py, name it in `WorldModel.loss` or `Critics.loss`, and give a loss of the world
 model its scale in `WorldModelConfig.loss_scales`. The log and losses.csv take up every name.
 """
 

@@ -62,21 +62,15 @@ class Trainer:
         self._latents: LatentStore | None = None
         self.world_model.to(self.device)
         self.behaviour.to(self.device)
-        self.optimisers = {
-            "world_model": make_optimiser(self.world_model, config.world_model.learning_rate),
-            "critics": make_optimiser(self.behaviour.critics, config.critic.learning_rate),
-            "actor": make_optimiser(self.behaviour.actor, config.actor.learning_rate),
-        }
         self._networks: dict[str, nn.Module] = {
             "world_model": self.world_model,
             "critics": self.behaviour.critics,
             "actor": self.behaviour.actor,
         }
-        self._clips = {
-            "world_model": config.world_model.gradient_clip,
-            "critics": config.critic.gradient_clip,
-            "actor": config.actor.gradient_clip,
-        }
+        parts = {"world_model": config.world_model, "critics": config.critic, "actor": config.actor}
+        self._rates = {name: part.learning_rate for name, part in parts.items()}  # type: ignore[attr-defined]
+        self._clips = {name: part.gradient_clip for name, part in parts.items()}  # type: ignore[attr-defined]
+        self.optimisers = {name: make_optimiser(net, self._rates[name]) for name, net in self._networks.items()}
         self._losses = {
             "cloning": self._cloning,
             "full updates": self._full_update,
@@ -119,15 +113,10 @@ class Trainer:
         return name, update, updates
 
     def _base_rates(self, phase: str) -> dict[str, float]:
-        config = self.config
-        if phase in ("cloning", "extraction"):
-            part = config.cloning if phase == "cloning" else config.extraction
-            return dict.fromkeys(("world_model", "actor"), part.learning_rate)
-        return {
-            "world_model": config.world_model.learning_rate,
-            "critics": config.critic.learning_rate,
-            "actor": config.actor.learning_rate,
-        }
+        if phase not in ("cloning", "extraction"):
+            return self._rates
+        part = self.config.cloning if phase == "cloning" else self.config.extraction
+        return dict.fromkeys(("world_model", "actor"), part.learning_rate)
 
     def _cloning(self) -> PhaseLoss:
         size = self.config.cloning.batch_size
