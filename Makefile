@@ -59,19 +59,19 @@ mutants: setup
 lint: setup
 	@. scripts/env.sh; ruff check . && ruff format --check . && scripts/typecheck.sh && lint-imports
 
-# Unit tests touch no ROS graph, so they run side by side; one thread each, or they would fight for the cores.
-UNIT := OMP_NUM_THREADS=1 pytest src -n auto --dist worksteal
+# Tests without a ROS graph run side by side, with one thread each, or they would fight for the cores.
+PURE := OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
 # Tests of the live graph measure times, so they run one after the other.
 LIVE := pytest tests
 
 test-unit: setup
-	@. scripts/env.sh; $(UNIT) -m "not slow and not long"
+	@. scripts/env.sh; $(PURE) src -m "not slow and not long"
 
 test: lint
-	@. scripts/env.sh; $(UNIT) && $(LIVE)
+	@. scripts/env.sh; $(PURE) -m "not live and not long" && $(LIVE) -m "live and not long"
 
 test-all: lint
-	@. scripts/env.sh; $(UNIT) -m "" && $(LIVE) -m ""
+	@. scripts/env.sh; $(PURE) -m "not live" && $(LIVE) -m live
 	@$(MAKE) --no-print-directory mutants faults
 
 # docs/day_one.md, command by command, with a scripted gamepad: some minutes.

@@ -24,6 +24,13 @@ from fosp_core.processes import CONTROL_PRIORITY
 STOP_TIMEOUT_S = 10.0
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that has a ROS domain of its own: it starts real nodes and measures times."""
+    for item in items:
+        if "ros_environment" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.live)
+
+
 @dataclass(frozen=True)
 class RosEnvironment:
     """A DDS domain that no other test shares, and the environment variables of a process in it."""

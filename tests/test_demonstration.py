@@ -68,6 +68,7 @@ class Terminal:
         os.close(self._controller)
 
 
+@pytest.mark.long
 def test_a_person_records_in_the_simulation_and_the_learner_takes_the_bags(
     record: Callable[..., Command], graph: Any, wait_until: Callable[..., Any], tmp_path: Path, capsys: Any
 ) -> None:

@@ -40,8 +40,8 @@ DAY_ONE = "docs/day_one.md"
 HERE = {name_of(page): [c for c in commands(page) if not c.needs and not c.run_by] for page in PAGES}
 MAKE_FOSP = ("demo", "bench")
 """Targets that are the fosp command of that name; they run here as such."""
-LONG = (["bench"], ["pretrain"], ["finetune"], ["experiment"])
-"""Commands of fosp that train, or measure for minutes."""
+LONG = (["bench"], ["eval"], ["pretrain"], ["finetune"], ["experiment"])
+"""Commands of fosp that train, evaluate, or measure for minutes."""
 MAKE_ELSEWHERE = {
     "setup": "fosp",
     "test": ".ci/run",
@@ -212,7 +212,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def is_long(found: list[Command]) -> bool:
-    """Return True for a page that has a command which trains or measures for minutes, however small it is made."""
+    """Return True for a page with a command that trains, evaluates or measures for minutes, however small it is made."""
     return any(command.words[0] == "torchrun" or command.parts[1][:1] in LONG for command in found)
 
 

@@ -57,6 +57,7 @@ def parent(bags: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bundle"
 
 
+@pytest.mark.long
 def test_a_bag_that_is_played_is_learned_from_through_sigkill_and_the_bundle_reaches_a_robot_over_topics_alone(
     bags: Path,
     parent: Path,
@@ -176,6 +177,7 @@ def test_an_interrupt_leaves_the_trainer_to_its_node(tmp_path: Path, monkeypatch
     assert (tmp_path / "goes_on").exists()
 
 
+@pytest.mark.long
 def test_a_trainer_that_cannot_begin_is_given_up_and_the_lineage_says_so(
     tmp_path: Path, start_node: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,12 @@ from std_srvs.srv import Trigger
 
 from fosp_core import topics
 from fosp_core.bag_types import typestore
+from fosp_core.decisions import Decision
 from fosp_core.ros import qos
+from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import SafetyEvent, SafetyVerdict
+from fosp_recording.black_box_node import AFTERMATH_S
 
 DRIVER_TOPIC = "driver/image/compressed"
 
@@ -66,6 +70,12 @@ def black_box(chain: Chain, start_node: Callable[..., Any], tmp_path: Path, wait
     return box
 
 
+def seconds_since_a_stop(chain: Chain) -> float:
+    """Return the time since the last verdict that stopped the robot, s; infinity when there was none."""
+    now_s = chain.node.get_clock().now().nanoseconds * 1e-9
+    return now_s - max((seconds(v.decided) for v in chain.verdicts if v.decision >= Decision.STOP), default=-math.inf)
+
+
 def notes(folder: Path) -> dict[str, str]:
     """Return the notes in the bag's metadata."""
     found: dict[str, str] = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"][
@@ -108,6 +118,8 @@ def test_a_black_box_that_is_started_anew_writes_no_bag_of_a_stop_before_its_tim
     wait_until(lambda: moves(chain), 5.0, "motion again")
     box = BlackBox(start_node, tmp_path)
     wait_until(box.remembers(chain), 20.0, "a black box that remembers")
+    # A stall of the machine stops the robot, too; a bag that is due for that would have its cause.
+    wait_until(lambda: seconds_since_a_stop(chain) > AFTERMATH_S + 0.5, 30.0, "a while without a stop")
     chain.actions = [[float("nan"), 0.0, 0.0]]
     wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NOT_FINITE))
     chain.actions = [FORWARD]

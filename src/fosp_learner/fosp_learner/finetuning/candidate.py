@@ -16,11 +16,11 @@ from fosp_core.specs import Calibration, Manifest
 from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.export import export_networks
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, weights_bytes
-from fosp_learner.bundling.validation import validation_metrics
+from fosp_learner.bundling.validation import episode_values, validation_metrics
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
 from fosp_learner.finetuning.config import GateConfig
 from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
-from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, episode_values, figures, judge
+from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, figures, judge
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_learner.finetuning.online_buffer import OnlineBuffer
 from fosp_learner.model.world_model import WorldModel

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fosp_core.specs import Calibration
 from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation
+from fosp_learner.bundling.validation import episode_values
 from fosp_learner.finetuning.config import GateConfig
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.losses import two_hot_mean, two_hot_positive
@@ -141,15 +142,6 @@ def miss_and_false_veto_rate(held: Sequence[tuple[float, EpisodeValues]], horizo
         float(np.mean(missed)) if missed else float("nan"),
         float(np.concatenate(vetoed).mean()) if vetoed else float("nan"),
     )
-
-
-@torch.no_grad()
-def episode_values(behaviour: Behaviour, episode: FilteredEpisode) -> EpisodeValues:
-    """Return the values along an episode by the critics that a bundle holds, the target ones."""
-    action, feature = episode.batch.action_prev[0, 1:], episode.latents.feature
-    q_r, q_c, q_h = behaviour.critics.q_target.values(feature[:-1], action)
-    v_h = behaviour.critics.v.values(feature)[2]
-    return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
 
 
 def _inside(values: EpisodeValues, calibration: Calibration) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
