@@ -212,7 +212,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def is_long(found: list[Command]) -> bool:
-    """Return True for a page with a command that trains, evaluates or measures for minutes, however small it is made."""
+    """Return True for a page with a command that trains, evaluates or measures for minutes, even when made small."""
     return any(command.words[0] == "torchrun" or command.parts[1][:1] in LONG for command in found)
 
 
