@@ -12,7 +12,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_table import FAULTS
+from mutants import MUTANTS
 from run_faults import beyond_limits, describe, run
+
+from fosp_safety_monitor.judge import checks
+
+
+def test_every_check_of_the_safety_monitor_has_a_mutant_that_takes_it_out() -> None:
+    found = {name for name in vars(checks) if name.startswith("check_")}
+    assert found <= {mutant.name for mutant in MUTANTS}
 
 
 def test_the_table_has_at_least_40_faults_and_no_name_twice() -> None:

@@ -119,7 +119,7 @@ def optional(text: str) -> str | None:
 
 def split_folders(text: str) -> tuple[Path, ...]:
     """Return the folders of a text that separates them by ':'."""
-    return tuple(Path(folder) for folder in text.split(":") if folder)
+    return tuple(Path(folder).expanduser() for folder in text.split(":") if folder)
 
 
 def _flag(name: str, text: str) -> bool:

@@ -149,7 +149,7 @@ class GraphRecorder:
 
         def receive(data: bytes) -> None:
             if self._recording:
-                self._logged(lambda: self._on_message(topic, data))
+                self._logged(lambda: self._on_message(topic, data), once_s=1.0)
 
         kind = message_class(topic.type)
         self._subscriptions.append(self._node.create_subscription(kind, topic.name, receive, profile, raw=True))
@@ -184,12 +184,15 @@ class GraphRecorder:
         if recorder is not None and self._recording:
             self._logged(lambda: recorder.tick(self._node.get_clock().now().nanoseconds))
 
-    def _logged(self, action: Callable[[], None]) -> None:
-        """Run `action`; log a UserError, at most once per second."""
+    def _logged(self, action: Callable[[], None], once_s: float = 0.0) -> None:
+        """Run `action`; log a UserError, at most one in `once_s`. A tick that ends the recording says so but once."""
         try:
             action()
         except UserError as error:
-            self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
+            if once_s:
+                self._node.get_logger().error(str(error), throttle_duration_sec=once_s)
+            else:
+                self._node.get_logger().error(str(error))
 
 
 class RecorderNode(ManagedNode):

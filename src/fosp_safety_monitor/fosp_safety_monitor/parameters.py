@@ -100,7 +100,7 @@ class MonitorParameters:
         0.05,
         1.0,
         "",
-        "Share of eps from which the robot slows down, in a line to recover_scale at eps.",
+        "Fraction of eps above which the speed is reduced, linearly down to recover_scale at eps.",
     )
     recover_scale: float = _parameter(
         0.3, 0.01, 1.0, "", "Factor of the speed at a risk of eps, and greatest factor in RECOVER."
@@ -132,7 +132,7 @@ class MonitorParameters:
         1e-4,
         0.2,
         "",
-        "STOP when the standard deviation of the pixels (of 1) is smaller: a covered lens.",
+        "STOP when the standard deviation of the pixel values, on a scale of 0 to 1, is smaller (covered lens).",
         "larger",
     )
     heartbeat_gap_s: float = _parameter(

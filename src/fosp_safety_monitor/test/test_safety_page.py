@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fosp_core.decisions import Reason
+from fosp_safety_monitor.judge.verdict import GATES_IN_SHADOW
 from fosp_safety_monitor.page.failures import FAILURES
 from fosp_safety_monitor.page.safety_page import safety_page
 from fosp_safety_monitor.parameters import DESCRIPTIONS, SETTINGS
@@ -25,3 +26,13 @@ def test_every_parameter_is_on_the_page():
     page = safety_page()
     assert all(f"`{item.name}`" in page for item in (*DESCRIPTIONS, *SETTINGS))
     assert "{" not in page, "every placeholder was filled"
+
+
+def test_every_reason_is_sorted_into_those_that_stop_in_shadow_mode_and_those_that_do_not():
+    judged_only = {
+        Reason.OK, Reason.INFEASIBLE, Reason.NO_FEASIBLE, Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.MODEL_ID,
+        Reason.CRITIC_RANGE, Reason.SURPRISE, Reason.VETOES, Reason.STALE_TOO_LONG, Reason.ORDER, Reason.SLOW_DOWN,
+        Reason.IMAGE, Reason.CLOCK, Reason.NODE_RESTARTED,
+    }  # fmt: skip
+    assert not judged_only & GATES_IN_SHADOW
+    assert judged_only | GATES_IN_SHADOW == set(Reason)

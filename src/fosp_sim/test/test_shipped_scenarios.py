@@ -13,6 +13,7 @@ from fosp_cli.bench.simulator import careful_rates
 from fosp_core.specs import RobotConfig
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import Scenario, read_scenario
+from fosp_sim.task.tasks import TASKS
 
 SCENARIOS = Path(__file__).parents[3] / "config" / "scenarios"
 CHANGES = {
@@ -22,7 +23,7 @@ CHANGES = {
     "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
     "changed_colors": {"obstacles.color", "goal.color"},
 }
-UNSEEN = [(task, change) for task in ("safe_reach", "safe_goal") for change in CHANGES]
+UNSEEN = [(task, change) for task in TASKS for change in CHANGES]
 
 
 def shipped(name: str) -> Scenario:
@@ -41,7 +42,7 @@ def test_an_unseen_scenario_differs_from_the_demonstrations_in_what_its_name_say
     assert {key for key in unseen if unseen[key] != demonstrated[key]} - {"seed", "episodes"} == CHANGES[change]
 
 
-@pytest.mark.parametrize("task", ["safe_reach", "safe_goal"])
+@pytest.mark.parametrize("task", TASKS)
 def test_more_obstacles_means_more_than_were_ever_demonstrated(task: str) -> None:
     unseen, demonstrated = (shipped(f"{task}{part}").obstacles for part in ("_transfer_obstacle_count", "_train"))
     assert unseen.count_range[0] > demonstrated.count_range[1]
@@ -50,7 +51,7 @@ def test_more_obstacles_means_more_than_were_ever_demonstrated(task: str) -> Non
 def test_no_two_files_share_a_scene() -> None:
     """Room for 10000 episodes of every evaluation, and for any number of demonstrations above them."""
     seeds = {path.stem: read_scenario(path).seed for path in SCENARIOS.glob("*.yaml")}
-    assert len(seeds) == 2 * (2 + len(CHANGES))
+    assert len(seeds) == len(TASKS) * (2 + len(CHANGES))
     for (name, seed), (other, other_seed) in combinations(seeds.items(), 2):
         if read_scenario(SCENARIOS / f"{name}.yaml").task == read_scenario(SCENARIOS / f"{other}.yaml").task:
             assert abs(seed - other_seed) >= 10_000, (name, other)

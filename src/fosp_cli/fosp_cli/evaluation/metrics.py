@@ -166,7 +166,7 @@ class Metric:
 
     @property
     def interval_key(self) -> str:
-        return f"{self.key.partition('_')[0]}_ci95"
+        return f"{self.key.removesuffix('_rate')}_ci95"
 
     def figures(self, results: Sequence[EpisodeResult]) -> dict[str, Any]:
         """Return the entries of the JSON."""

@@ -82,7 +82,7 @@ class SafetyMonitor(Judge):
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
         self._models = models
-        self._model, self._thresholds = model, self._thresholds_of(model.manifest, parameters)
+        self._judging = model, self._thresholds_of(model.manifest, parameters)
         self._limits = CommandLimits(robot)
         self._clock = clock
         self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
@@ -102,6 +102,11 @@ class SafetyMonitor(Judge):
     def model_id(self) -> str:
         """Id of the model that judged last."""
         return self._thresholds.model_id
+
+    @property
+    def _thresholds(self) -> Thresholds:
+        """The thresholds in force, which change together with their model: no reader mixes those of two models."""
+        return self._judging[1]
 
     # -- inputs --------------------------------------------------------------------------------------
     def receive_latent(self, latent: LatentInput) -> list[Verdict]:
@@ -156,17 +161,18 @@ class SafetyMonitor(Judge):
             names = loosened(self.parameters, parameters)
             if names:
                 raise UserError(f"{', '.join(names)} can only be made stricter while active: deactivate the node first")
-        thresholds = self._thresholds_of(self._model.manifest, parameters)
         with self._lock:
-            self._thresholds = thresholds
+            model, _ = self._judging
+            self._judging = model, self._thresholds_of(model.manifest, parameters)
 
     # -- judging -------------------------------------------------------------------------------------
     def _model_for(self, model_id: str) -> tuple[CriticModel, Thresholds]:
         """Return the model of an input. An unknown id gives the current model, whose checks then refuse the input."""
-        found = None if model_id == self.model_id else self._models(model_id)
+        current, thresholds = self._judging
+        found = None if model_id == current.manifest.id else self._models(model_id)
         if found is None:
-            return self._model, self._thresholds
-        return found, self._thresholds_of(found.manifest, self.parameters)
+            return current, thresholds
+        return found, self._thresholds_of(found.manifest, thresholds.parameters)
 
     def _thresholds_of(self, manifest: Manifest, parameters: MonitorParameters) -> Thresholds:
         return Thresholds.of(manifest, self._robot_config, parameters, self._shadow, self._simulated_time)
@@ -182,7 +188,7 @@ class SafetyMonitor(Judge):
                 self._state = replace(self._state, waiting=proposal)
                 return None
             self._state, verdict = decision.judge_proposal(self._state, checked, scored, self._robot, thresholds, now)
-            self._model, self._thresholds = model, thresholds
+            self._judging = model, thresholds
         return verdict
 
     @staticmethod

@@ -91,14 +91,14 @@ FAILURES: tuple[Failure, ...] = (
         Decision.RECOVER,
         (Reason.SURPRISE,),
         "at once",
-        "full speed resumes when fewer steps of the window surprise",
+        "full speed resumes when fewer steps of the window are above the limit",
     ),
     Failure(
         "The surprise was above its limit in {surprise_stop_count} of the last {surprise_window}.",
         Decision.STOP,
         (Reason.SURPRISE,),
         "at once",
-        "motion resumes when fewer steps of the window surprise",
+        "motion resumes when fewer steps of the window are above the limit",
     ),
     Failure(
         "A proposal repeats the frame that was judged last, or an earlier one.",
@@ -113,7 +113,7 @@ FAILURES: tuple[Failure, ...] = (
         Decision.STOP,
         (Reason.DEADLINE,),
         "{proposal_timeout_s} after the last proposal",
-        _AGAIN,
+        _AGAIN + "; a node that is restarted, or was silent for {heartbeat_gap_s}, latches",
     ),
     Failure(
         "A proposal comes without a latent of its frame and step, or its latent is old.",
@@ -126,7 +126,7 @@ FAILURES: tuple[Failure, ...] = (
         "The camera frame of a proposal is old, has no stamp, or is stamped in the future.",
         Decision.STOP,
         (Reason.STALE_IMAGE,),
-        "at once for a new proposal; {image_timeout_s} after the stamp for the one that is followed",
+        "at once for a new proposal; {image_timeout_s} after the image stamp for the proposal in force",
         _AGAIN,
     ),
     Failure(
@@ -156,7 +156,7 @@ FAILURES: tuple[Failure, ...] = (
         "The image of a camera stays the same to the pixel for {frozen_image_steps} while the robot moves.",
         Decision.LATCH,
         (Reason.IMAGE,),
-        "{frozen_image_steps}; below a fifth of full speed, the time in which the robot travels as far as it would in "
+        "{frozen_image_steps}; longer below a fifth of full speed: until the robot has travelled the distance of "
         "these steps at a fifth of full speed",
         "reset, once the image changes",
     ),
@@ -211,7 +211,7 @@ FAILURES: tuple[Failure, ...] = (
         (Reason.DEADLINE, Reason.STALE_ROBOT_STATE, Reason.ESTOP),
         "the limit of the first input that is missing; a robot that receives no commands stops by its own "
         "`command_timeout_s`",
-        f"{_AGAIN}; a silent emergency stop has latched",
+        f"{_AGAIN}; a silent emergency stop latches and needs a reset",
     ),
     # -- people and other nodes
     Failure(
@@ -233,8 +233,9 @@ FAILURES: tuple[Failure, ...] = (
         Decision.LATCH,
         (Reason.FOREIGN_COMMAND,),
         "0.05 s after its discovery",
-        "reset, once the other node is gone. **The monitor cannot silence the other node**: both publish, and most "
-        "robots obey the last command. Keep it out by access control (SROS 2) or on the robot",
+        "reset, once the other node is gone; before the first motion it is a STOP. **The monitor cannot "
+        "silence the other node**: both publish, and most robots obey the last command. Keep it out by access"
+        " control (SROS 2) or on the robot",
     ),
     # -- the robot
     Failure(
@@ -246,8 +247,8 @@ FAILURES: tuple[Failure, ...] = (
         "robot",
     ),
     Failure(
-        "The pose stays the same to the last bit for {frozen_pose_s} while the robot is told to move more than 10 mm: "
-        "its driver froze, or the robot is blocked.",
+        "The pose of an arm that takes twists stays the same to the last bit for {frozen_pose_s} while the arm is "
+        "commanded to move more than 10 mm: its driver froze, or the robot is blocked.",
         Decision.LATCH,
         (Reason.NOT_FOLLOWING,),
         "{frozen_pose_s}",
