@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[:2]]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from effects import NETWORK_UP, Begun, settle
 from fault_table import COMMAND_TIMEOUT_S, FAULTS, Fault
