@@ -6,6 +6,7 @@ printed as SURVIVED, and makes the exit code 1.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import io
@@ -118,6 +119,7 @@ def survives(mutant: Mutant) -> bool:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for module in {mutant.module for mutant in MUTANTS}:
         importlib.import_module(module)
     survivors = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from fosp_safety_monitor.judge import checks
 def test_every_check_of_the_safety_monitor_has_a_mutant_that_takes_it_out() -> None:
     found = {name for name in vars(checks) if name.startswith("check_")}
     assert found <= {mutant.name for mutant in MUTANTS}
+
+
+@pytest.mark.parametrize("program", ["run_faults.py", "mutants.py"])
+def test_a_program_of_the_makefile_finds_all_that_it_imports(program: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name(program)), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
 
 
 def test_the_table_has_at_least_40_faults_and_no_name_twice() -> None:
