@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from fosp_core.ros.lifecycle import end_process, run_node
+from fosp_core.processes import end_process
+from fosp_core.ros.lifecycle import run_node
 from fosp_safety_monitor.command.robot_side import RobotSide
 from fosp_safety_monitor.safety_monitor_node import SafetyMonitorNode, events_executor
 

@@ -218,3 +218,12 @@ def test_where_a_built_workspace_is_sourced_the_script_at_the_root_runs_that(tmp
 def test_a_report_needs_a_run_with_a_checkpoint(capsys, folder):
     assert "no such run" in refused(capsys, "report", folder / "nothing")
     assert "no checkpoint" in refused(capsys, "report", folder / "bundle")
+
+
+@pytest.mark.parametrize(("by_torchrun", "said"), [(False, "destructors"), (True, "")])
+def test_a_process_of_torchrun_runs_no_destructors_that_could_abort_it(by_torchrun: bool, said: str) -> None:
+    program = "import atexit, sys; atexit.register(print, 'destructors'); from fosp_cli.cli import main; main()"
+    variables = {**os.environ, **({"TORCHELASTIC_RUN_ID": "1"} if by_torchrun else {})}
+    command = [sys.executable, "-c", program, "bundle", "verify", "/nonexistent"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (2, said)

@@ -19,8 +19,9 @@ from std_srvs.srv import Trigger
 from fosp_bringup.bringup_sequence import BringupSequence, Deadlines, Phase, Request
 from fosp_core import topics
 from fosp_core.errors import UserError
+from fosp_core.processes import end_process
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import end_process, run_node
+from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import Heartbeat
 

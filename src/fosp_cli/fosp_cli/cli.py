@@ -6,6 +6,7 @@ Exit codes: 0 the command succeeded, 1 the run failed, 2 the usage or an input i
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typer.exceptions import TyperException
 
 from fosp_cli.commands import bags, bundle, evaluate, experiment, machine, record, simulation, training, up
 from fosp_core.errors import UserError
+from fosp_core.processes import end_process
 
 COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "demo": simulation.demo,
@@ -97,7 +99,11 @@ def main() -> None:
 
         restart_with_allocator_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends a command as Ctrl-C does
-    sys.exit(run())
+    code = run()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # torchrun ends all processes when one aborts, so none may abort on its way out while another writes the bundle.
+        end_process(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

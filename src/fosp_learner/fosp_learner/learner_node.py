@@ -20,9 +20,9 @@ from rclpy.node import Node
 from fosp_core import topics
 from fosp_core.bundle.transfer import OutgoingBundle, PieceRequest
 from fosp_core.errors import UserError
-from fosp_core.processes import end_with_parent
+from fosp_core.processes import end_process, end_with_parent
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import end_process, run_node
+from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.model_following import LEADER, resolved_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import time_message

@@ -17,9 +17,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from fosp_core import topics
 from fosp_core.cameras import CAMERA_TYPES
 from fosp_core.errors import UserError
+from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_depth, fill_image
-from fosp_core.ros.lifecycle import ManagedNode, end_process, run_node
+from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.stamps import nanoseconds, time_message
 from fosp_perception.camera.camera_diagnostics import CameraReport, FrameStatistics, diagnostic_array

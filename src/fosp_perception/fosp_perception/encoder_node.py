@@ -22,11 +22,11 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, normalised_action
 from fosp_core.image import observation_image
-from fosp_core.processes import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
 from fosp_core.ros.image_message import rgb_view
-from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import resolved_node
 from fosp_core.ros.model_parameters import (
     create_status_publisher,

@@ -16,9 +16,9 @@ from rclpy.parameter import Parameter
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.errors import UserError
-from fosp_core.processes import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
     create_status_publisher,

@@ -24,8 +24,9 @@ from rclpy.serialization import deserialize_message
 from fosp_core import topics
 from fosp_core.clock import HEARTBEAT_GAP_BOUNDS_S, HEARTBEAT_GAP_S
 from fosp_core.errors import UserError
+from fosp_core.processes import end_process
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import end_process, run_node
+from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import Heartbeat, SafetyEvent

@@ -12,9 +12,9 @@ from rclpy.clock import Clock, ClockType
 from fosp_core import topics
 from fosp_core.clock import Now
 from fosp_core.errors import UserError
-from fosp_core.processes import MONITOR_PRIORITY
+from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import float_field, path_parameter
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, SafetyVerdict

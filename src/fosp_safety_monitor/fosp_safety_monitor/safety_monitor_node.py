@@ -22,9 +22,9 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.processes import MONITOR_PRIORITY, has_realtime_priority
+from fosp_core.processes import MONITOR_PRIORITY, end_process, has_realtime_priority
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, end_process, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
     create_status_publisher,

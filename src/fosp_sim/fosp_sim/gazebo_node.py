@@ -17,8 +17,9 @@ from std_msgs.msg import Float64
 
 from fosp_core import topics
 from fosp_core.errors import UserError
+from fosp_core.processes import end_process
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import end_process, run_node
+from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.env import make_world

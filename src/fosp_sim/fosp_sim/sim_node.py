@@ -26,10 +26,10 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.processes import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
-from fosp_core.ros.lifecycle import end_process, run_node
+from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.real_time import Exposure, RealTimeTask

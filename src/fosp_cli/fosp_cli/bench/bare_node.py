@@ -12,9 +12,9 @@ from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
 
 from fosp_core import topics
-from fosp_core.processes import MONITOR_PRIORITY
+from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import end_process, events_executor, run_node
+from fosp_core.ros.lifecycle import events_executor, run_node
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal
 

@@ -16,7 +16,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import rclpy
 from lifecycle_msgs.msg import State, Transition
@@ -252,13 +252,3 @@ def run_node(
             with contextlib.suppress(Exception):  # the process ends anyway
                 node.destroy_node()
         rclpy.try_shutdown()
-
-
-def end_process(code: int) -> NoReturn:
-    """End the process at once, after run_node has shut its node down.
-
-    A regular exit would run the destructors of DDS and ONNX Runtime beside their own threads, which now and then hangs.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
