@@ -1,4 +1,4 @@
-"""Processes and threads: real-time priorities, parallel work in processes that end with their parent, and their end."""
+"""Processes and threads: real-time priorities, and parallel work in processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -152,8 +152,8 @@ def end_with_parent() -> None:
 def end_process(code: int) -> NoReturn:
     """End the process at once, after all that it had to do is done.
 
-    A regular exit would run the destructors of libraries beside their own threads. Those of DDS and ONNX Runtime now and
-    then hang, and those of torch's process group abort.
+    A regular exit would run the destructors of libraries beside their own threads. Those of DDS and ONNX Runtime now
+    and then hang, and those of torch's process group abort.
     """
     sys.stdout.flush()
     sys.stderr.flush()
