@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import struct
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.specs import read_robot
+from fosp_recording.recorded_topics import message_class
 
 SETTLE_S = 1.5
 """Time without a new subscriber after which the first message goes out, s."""
@@ -51,7 +51,7 @@ def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> t
         raise UserError(f"{bag}: nothing to play")
     with GraphClient("replay") as client:
         publishers = {
-            (m.topic, m.type): client.node.create_publisher(_message_class(m.type), m.topic, _profile(m.topic))
+            (m.topic, m.type): client.node.create_publisher(_class_of(m.type), m.topic, _profile(m.topic))
             for m in messages
         }
         _await_subscribers(list(publishers.values()))
@@ -128,9 +128,8 @@ def _profile(topic: str) -> QoSProfile:
     return qos.REPLAY_LATCHED if latched else qos.REPLAY
 
 
-def _message_class(message_type: str) -> Any:
-    package, _, name = message_type.split("/")
+def _class_of(message_type: str) -> Any:
     try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError):
-        raise UserError(f"message type {message_type} is not installed here; play other topics with --topic") from None
+        return message_class(message_type)
+    except UserError as error:
+        raise UserError(f"{error}; play other topics with --topic") from None

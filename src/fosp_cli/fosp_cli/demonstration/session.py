@@ -205,8 +205,7 @@ def _silent(session: Session) -> list[tuple[str, str, str]]:
     for rule in session.rules.rules if session.rules is not None else ():
         if isinstance(rule, BumperRule | ButtonRule) and rule.topic not in known:
             remedy = "start what publishes it, or leave its rules out of the feedback rules"
-            kind = "std_msgs/msg/Bool" if isinstance(rule, BumperRule) else "sensor_msgs/msg/Joy"
-            found.append((rule.topic, kind, remedy))
+            found.append((rule.topic, rule.message_type, remedy))
             known.add(rule.topic)
     return found
 

@@ -47,12 +47,10 @@ class ManagedNode(LifecycleNode):
     is in the state that it was in before. When these fail, too, the node is unconfigured.
     """
 
-    def __init__(self, name: str, beats: bool = True) -> None:
-        """Create the node. With `beats` it publishes fosp/heartbeat, and the robot stops when it falls silent."""
+    def __init__(self, name: str) -> None:
+        """Create the node. It publishes fosp/heartbeat, and the robot stops when it falls silent."""
         super().__init__(name)
         self._active = False
-        if not beats:
-            return
         self._heartbeat = Heartbeat(node=self.get_fully_qualified_name(), pid=os.getpid())
         self._heartbeat_publisher = self.create_publisher(Heartbeat, topics.HEARTBEAT, qos.STEP)
         self.create_timer(HEARTBEAT_PERIOD_S, self._beat)
