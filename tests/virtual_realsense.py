@@ -114,12 +114,19 @@ def _frame(pixels: Any, bytes_per_pixel: int, profile: Any, number: int, timesta
 
 
 class VirtualPlug:
-    """An SDK context in which the recording is a camera while `plugged`."""
+    """An SDK context in which the recording is a camera while `plugged`; in a `with` statement, while that lasts."""
 
     def __init__(self, recording: Path) -> None:
         self.context = rs.context()
         self._recording = str(recording)
         self._device: Any = None
+
+    def __enter__(self) -> VirtualPlug:
+        self.plug_in()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.unplug()
 
     @property
     def plugged(self) -> bool:
