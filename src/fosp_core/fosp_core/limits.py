@@ -301,9 +301,9 @@ class CommandLimits:
 
         `position` (3,), in m, is the commanded point in the action frame: towards a wall of the workspace the speed
         stays as low as the deceleration limit can still take away. `acceleration` (n,) is that between the last two
-        commands (None: zero); axes with a jerk limit need it. `moved` (n,), in m and rad, is how far the robot has yet to
-        move since `position` was measured (`CommandHistory.outstanding`; None: it stands). An input that is not finite
-        leads to a stop.
+        commands (None: zero); axes with a jerk limit need it. `moved` (n,), in m and rad, is how far the robot has yet
+        to move since `position` was measured (`CommandHistory.outstanding`; None: it stands). An input that is not
+        finite leads to a stop.
         """
         wanted, before = action.tolist(), previous.tolist()
         slopes = [0.0] * len(before) if acceleration is None else acceleration.tolist()

@@ -69,7 +69,7 @@ def test_a_robot_that_moves_although_it_is_latched_is_told_of_in_every_decision_
     drifting(moving, 0.6, judge=judge)
     ticks, verdicts = drifting(moving, 2.0, judge=judge)
     told = [*verdicts, *(tick.verdict for tick in ticks if tick.verdict)]
-    assert len(told) >= 2.0 / PERIOD_S - 2
+    assert len(told) >= 2.0 / (PERIOD_S + 0.01) - 2
     for verdict in told:
         assert (verdict.decision, verdict.reason) == (Decision.LATCH, Reason.MOTION)
         assert verdict.reason_text.startswith("the robot moves although it is latched")
@@ -94,16 +94,12 @@ def test_a_robot_that_drifts_before_anything_was_judged_is_latched(scene):
 
 
 def test_a_pose_outside_of_the_workspace_latches_until_the_robot_is_back(moving):
-    moving.hear_from_robot((0.5, 0.43, 0.2))
     moving.wait(0.01)
+    moving.hear_from_robot((0.5, 0.43, 0.2))
     assert outcome(moving.tick().finding) == (Decision.LATCH, Reason.OUTSIDE_WORKSPACE)
     assert moving.reset().startswith("the cause persists: the measured pose is 50 mm outside of the workspace")
     moving.hear_from_robot((0.5, 0.3, 0.2))
-    for _ in range(100):
-        moving.wait(0.01)
-        moving.hear_from_robot()
-        moving.tick()
-    moving.judge()
+    moving.drive(1.5)
     assert moving.reset() == ""
 
 

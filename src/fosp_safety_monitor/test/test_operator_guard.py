@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fosp_core.clock import Now, Received
+from fosp_core.decisions import Reason
 from fosp_core.specs import RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
@@ -54,7 +55,7 @@ class Driven:
             if self.pose:
                 self.guard.receive_pose(received, self.position)
             tick = self.guard.tick()
-            command, self.held = tick.command, tick.held
+            command, self.held, self.reason = tick.command, tick.held, tick.reason
             if not self.gain:
                 continue
             x, y, z = (at + TICK_S * self.gain * speed for at, speed in zip(self.position, command[:3], strict=False))
@@ -258,3 +259,37 @@ def test_an_arm_that_lags_behind_its_target_pose_is_held_until_the_operator_lets
     driven.guard.receive_lead(Lead(CENTRE, 0.0, 0.0))
     driven.tick()
     assert driven.held == "let go of the controls first"
+
+
+# -- the motion of the robot -------------------------------------------------------------------------
+@pytest.mark.parametrize("gain", [-1.0, 1e-4, 3.0], ids=["inverted", "standing", "three times as fast"])
+def test_a_robot_that_does_not_do_as_the_operator_says_is_held_within_0_4_s(driven: Driven, gain: float) -> None:
+    driven.action = (1.0, 0.0, 0.0)
+    driven.tick(20)
+    driven.gain = gain
+    for _ in range(40):
+        driven.tick()
+        if driven.held:
+            break
+    assert driven.held.startswith("the measured motion contradicts the commands")
+    assert driven.reason is Reason.MOTION
+    driven.gain = 1.0
+    driven.tick(300)
+    assert driven.held == "let go of the controls first"
+    driven.action = (0.0, 0.0, 0.0)
+    driven.tick()
+    assert driven.held == ""
+
+
+def test_a_robot_that_drifts_while_the_operator_does_nothing_is_told_of(driven: Driven) -> None:
+    for _ in range(100):
+        driven.position = (driven.position[0], driven.position[1] + 0.0005, driven.position[2])
+        driven.tick()
+    assert "it moves although it is told to stand" in driven.held
+
+
+def test_a_pose_outside_of_the_workspace_holds_the_operator(driven: Driven) -> None:
+    driven.gain = 0.0
+    driven.position = (0.5, 0.45, 0.2)
+    driven.tick()
+    assert driven.reason is Reason.OUTSIDE_WORKSPACE

@@ -19,7 +19,13 @@ from fosp_core.ros.command_message import command_message_type, fill_twist
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.command.command_stream import CommandStream
-from fosp_safety_monitor.command.messages import fill_pose, measured_pose, odometry_pose, pose_received, robot_state_received
+from fosp_safety_monitor.command.messages import (
+    fill_pose,
+    measured_pose,
+    odometry_pose,
+    pose_received,
+    robot_state_received,
+)
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
 from fosp_safety_monitor.judge.inputs import Judge
 
@@ -160,8 +166,8 @@ class RobotSide:
         received = robot_state_received(message, time.monotonic())
         if received is None:
             raise UserError(
-                f"{self._robot.state_topic}: positions are missing, a value is not finite, or an orientation is no unit "
-                "quaternion; message ignored"
+                f"{self._robot.state_topic}: positions are missing, a value is not finite, or an orientation is no "
+                "unit quaternion; message ignored"
             )
         self._heard("robot state")
         odometry = odometry_pose(message) if isinstance(message, Odometry) else None

@@ -144,12 +144,13 @@ def judge_tick(
     state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, limits: CommandLimits, now: Now
 ) -> tuple[MonitorState, Tick]:
     """Return the next command, within the limits: towards the last verdict's target, or on the way to zero."""
-    state = follow_motion(state, state.command, robot, thresholds, now)
+    told = state.command
     held_up = checks.check_stream(state.ticked, thresholds, now)
     if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
         zeros = (0.0,) * thresholds.action_size
         state = replace(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
         state = replace(state, following=state.following.paused())
+    state = follow_motion(state, told, robot, thresholds, now)
     findings = [held_up, *checks.checks_on_tick(state, robot, thresholds, now)]
     stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
     reports = held is not None or any(finding is not None for finding in findings)

@@ -110,7 +110,8 @@ class Following:
 
     def _compared(self, model: MotionModel, now: Now) -> Following:
         """Return the value with the contradiction between `seen` and `told`, if there is one."""
-        assert self.seen is not None and self.told is not None
+        assert self.seen is not None
+        assert self.told is not None
         still = _is_still(self.told, self.seen[-1, 0], model)
         if self.latched and not still:  # it may brake yet
             return self.anew()

@@ -1,4 +1,4 @@
-"""The motion of one robot that can be held against its commands: what is measured, and how far it may differ. No ROS."""
+"""The motion of a robot that can be held against its commands: what is measured, and how far it may differ. No ROS."""
 
 from __future__ import annotations
 

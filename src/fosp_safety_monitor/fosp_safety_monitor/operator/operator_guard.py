@@ -27,6 +27,7 @@ from fosp_safety_monitor.parameters import MonitorParameters
 PARAMETERS = MonitorParameters(proposal_timeout_s=0.15)
 """teleop_node proposes at 50 Hz."""
 
+
 @dataclass(frozen=True)
 class GuardTick:
     """One step of the guard's command stream."""
@@ -98,11 +99,12 @@ class OperatorGuard(Judge):
     def _held(self, now: Now) -> tuple[str, Reason]:
         """Return the cause that holds the robot, other than the silence of the operator; empty when there is none."""
         thresholds = self._thresholds
-        self._following = self._following.after(self._command, self._robot, thresholds, now)
-        held_up = checks.check_stream(self._ticked, thresholds, now)
+        told, held_up = self._command, checks.check_stream(self._ticked, thresholds, now)
         if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
             self._command = self._acceleration = (0.0,) * thresholds.action_size
             self._following = self._following.paused()
+        self._following = self._following.after(told, self._robot, thresholds, now)
+        if held_up is not None:
             return held_up.text, held_up.reason
         robot = replace(self._robot, estop_pressed=self._robot.estop_pressed or self._pressed)
         self._pressed = False

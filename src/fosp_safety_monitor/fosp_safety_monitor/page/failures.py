@@ -152,8 +152,8 @@ FAILURES: tuple[Failure, ...] = (
         "reset: a respawned node never resumes motion by itself",
     ),
     Failure(
-        "Decisions come more slowly than the model was trained for, by more than a quarter over 20 decisions: the camera "
-        "or the computer is too slow.",
+        "Decisions come more slowly than the model was trained for, by more than a quarter over 20 decisions: the "
+        "camera or the computer is too slow.",
         Decision.STOP,
         (Reason.DEADLINE,),
         "20 decisions",
@@ -281,12 +281,12 @@ FAILURES: tuple[Failure, ...] = (
         "reset, once the robot stands",
     ),
     Failure(
-        "The robot moves although it is told to stand. While it is latched, every verdict and `/diagnostics` (ERROR) say "
-        "that it moves although it is latched.",
+        "The robot moves although it is told to stand. While it is latched, every verdict and `/diagnostics` (ERROR) "
+        "say that it moves although it is latched.",
         Decision.LATCH,
         (Reason.MOTION,),
-        "0.5 s at 5 cm/s; a drift of less than the tolerance in 10 s is not seen. **The monitor cannot stop a robot that "
-        "moves without being told to**: use the emergency stop",
+        "0.5 s at 5 cm/s; a drift of less than the tolerance in 10 s is not seen. **The monitor cannot stop a robot "
+        "that moves without being told to**: use the emergency stop",
         "reset, once the robot stands",
     ),
     Failure(
