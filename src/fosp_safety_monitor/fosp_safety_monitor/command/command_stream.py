@@ -31,7 +31,7 @@ class StreamStatistics:
     between: int = 0
     """Ticks between those of the grid, each with a decision."""
     late_ticks: int = 0
-    """Ticks of the grid that were skipped, or came later than half a period."""
+    """Ticks of the grid that were skipped, or had sent their command later than half a period after their deadline."""
     worst_lateness_s: float = 0.0
 
     @property
@@ -73,7 +73,7 @@ class CommandStream:
 
     @property
     def statistics(self) -> StreamStatistics:
-        """The statistics of one moment, which include the tick that is being made."""
+        """The statistics of all ticks that are over."""
         return self._statistics
 
     def start(self) -> None:
@@ -90,9 +90,9 @@ class CommandStream:
                 return False
             self._filled = True
             self._keep_apart()
-            self._statistics = replace(self._statistics, between=self._statistics.between + 1)
             self._tick()
             self._ticked_s = time.monotonic()
+            self._statistics = replace(self._statistics, between=self._statistics.between + 1)
             return True
 
     def close(self) -> None:
@@ -118,22 +118,19 @@ class CommandStream:
             self._on_failure(error)
 
     def _loop(self) -> None:
-        deadline_s, first = time.monotonic(), True
-        while True:
+        deadline_s, goes_on = time.monotonic(), True
+        while goes_on:
             with self._ticking:
                 try:
                     self._keep_apart()
-                    deadline_s = self._count(deadline_s)
-                    self._open, first = self._open or first, False
-                    goes_on, self._filled = self._tick(), False
-                    self._ticked_s = time.monotonic()
+                    goes_on = self._tick()
                 except BaseException:
                     self._open = False  # without the grid no other thread may feed the robot's watchdog
                     raise
-                if not goes_on:
-                    self._open = False
-                    return
-            deadline_s += self._period_s
+                self._ticked_s = time.monotonic()
+                self._open = goes_on and (self._open or self._statistics.ticks == 0)
+                self._filled = False
+                deadline_s = self._count(self._ticked_s - deadline_s) + deadline_s + self._period_s
             time.sleep(max(0.0, deadline_s - time.monotonic()))
 
     def _keep_apart(self) -> None:
@@ -142,10 +139,9 @@ class CommandStream:
         if left_s > 0.0:
             time.sleep(left_s)
 
-    def _count(self, deadline_s: float) -> float:
-        """Count the tick of the grid that begins now, and return its deadline, later by the ones that were skipped."""
-        lateness_s = time.monotonic() - deadline_s
-        skipped = max(0, int(lateness_s / self._period_s))
+    def _count(self, lateness_s: float) -> float:
+        """Count a tick of the grid, which is over `lateness_s` after its deadline; return the time that it skips, s."""
+        skipped = int(lateness_s / self._period_s)
         late = skipped + (lateness_s - skipped * self._period_s > 0.5 * self._period_s)
         before = self._statistics
         self._statistics = replace(
@@ -154,4 +150,4 @@ class CommandStream:
             late_ticks=before.late_ticks + late,
             worst_lateness_s=max(before.worst_lateness_s, lateness_s),
         )
-        return deadline_s + skipped * self._period_s
+        return skipped * self._period_s
