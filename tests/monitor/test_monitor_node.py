@@ -57,7 +57,7 @@ def test_safe_proposals_move_the_robot_at_the_command_rate(chain: Chain, wait_un
 def test_a_command_goes_out_with_each_verdict_and_the_ticks_of_the_stream_go_on(
     bring_up: Any, graph: Any, node_arguments: Any, tmp_path: Path, wait_until: Any
 ) -> None:
-    """At 50 Hz a tick of the stream would be 10 ms after the verdict in the median."""
+    """At 50 Hz a tick of the stream would be 10 to 20 ms after every other verdict."""
     file = tmp_path / "slow.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(ROBOT_FILE.read_text()) | {"command_rate_hz": 50.0}))
     model_id, arguments = node_arguments
@@ -68,7 +68,7 @@ def test_a_command_goes_out_with_each_verdict_and_the_ticks_of_the_stream_go_on(
     wait_until(lambda: len(chain.verdicts) > first + 60, 20.0, "three seconds of verdicts")
     stamps = np.array([seconds(command.header.stamp) for command in chain.commands])
     decided_s = np.array([seconds(verdict.decided) for verdict in chain.verdicts[first : first + 50]])
-    assert np.median(stamps[np.searchsorted(stamps, decided_s)] - decided_s) < 0.003
+    assert np.percentile(stamps[np.searchsorted(stamps, decided_s)] - decided_s, 75) < 0.005
     gaps = np.diff(stamps[stamps > decided_s[0]])
     assert (gaps > 0.0).all()
     assert np.percentile(gaps, 90) < 0.022, "no gap is longer than a period"

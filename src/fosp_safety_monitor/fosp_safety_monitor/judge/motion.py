@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -40,11 +39,14 @@ class CommandHistory:
             return None
         now_s = now.monotonic_s
         then_s = now_s - max(now.ros_s - measured.stamp_s, now_s - measured.receipt_s)
-        moved = [0.0] * len(self.sent[-1][1])
-        for (begin_s, command), (end_s, _) in pairwise((*self.sent, (now_s, ()))):
+        moved, end_s = [0.0] * len(self.sent[-1][1]), now_s
+        for begin_s, command in reversed(self.sent):
             span_s = end_s - max(begin_s, then_s)
             if span_s > 0.0:
                 moved = [m + span_s * c for m, c in zip(moved, command, strict=True)]
+            if begin_s <= then_s:
+                break
+            end_s = begin_s
         return tuple(moved)
 
 
