@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -169,8 +170,6 @@ class EncoderNode(ManagedNode):
             latent = encoder.step(images, executed, first)
         except (EncoderInputError, EncoderOutputError) as error:
             raise UserError(f"no latent: {error}") from None
-        self._leader.stepped(images, executed, first)
-        self._decisions.decided(stamp_s, use)
         self._latents.publish(
             Latent(
                 header=message.header,
@@ -185,6 +184,9 @@ class EncoderNode(ManagedNode):
                 inference_s=time.perf_counter() - received,
             )
         )
+        # What can wait, waits until the latent is on its way.
+        self._leader.stepped(images, executed, first)
+        self._decisions.decided(stamp_s, use)
         self._step += 1
 
     # -- what the world model sees -------------------------------------------------------------------
@@ -211,8 +213,10 @@ class EncoderNode(ManagedNode):
     def _executed(self, first: bool, stamp_s: float) -> NDArray[np.float32]:
         """Return the executed action (A,) since the last decision, which is zero on a first step as in training."""
         since_s, hold_s = self._decisions.last_s, self._robot.command_timeout_s
-        recent = [] if first or since_s is None else [c for c in self._commands if c[0] >= since_s - hold_s]
-        if not recent or since_s is None:
+        if first or since_s is None:
+            return np.zeros(self._robot.action.size, np.float32)
+        recent = list(takewhile(lambda sent: sent[0] >= since_s - hold_s, reversed(self._commands)))[::-1]
+        if not recent:
             return np.zeros(self._robot.action.size, np.float32)
         stamps, commands = np.array([stamp for stamp, _ in recent]), np.stack([command for _, command in recent])
         return normalised_action(mean_command(stamps, commands, since_s, stamp_s, hold_s), self._robot.action)

@@ -75,6 +75,7 @@ class OperatorGuardNode(ManagedNode):
         if len(message.candidates) != 1 or message.model_id:
             raise UserError("ignored a proposal that is not the operator's: stop the policy_node that runs beside")
         self._guard.receive_proposal(proposal_input(message, time.monotonic()))
+        self._robot_side.send_now()
         last = self._last
         scale = self._robot.action.scale
         verdict = SafetyVerdict(
@@ -93,7 +94,7 @@ class OperatorGuardNode(ManagedNode):
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """Send one command, in the thread of the command stream."""
+        """Send one command: at the rate of the command stream, in its thread, and with a proposal, in the executor's."""
         tick = self._guard.tick()
         if tick.held != self._last.held:
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")

@@ -207,23 +207,24 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_latent(self, message: Latent) -> None:
         self._count("latent")
-        self._publish_verdicts(self._active_monitor.receive_latent(latent_input(message, time.monotonic())))
+        verdicts = self._active_monitor.receive_latent(latent_input(message, time.monotonic()))
+        if verdicts:
+            self._robot_side.send_now()
+            self._publish_verdicts(verdicts)
         self._publish_model()
 
     def _on_proposal(self, message: ActionProposal) -> None:
         self._count("proposal")
         verdict = self._active_monitor.receive_proposal(proposal_input(message, time.monotonic()))
         if verdict is not None:
-            stream = self._robot_side.stream
-            if stream is not None and verdict.decision < Decision.STOP:
-                stream.align(time.monotonic())
-                stream.let_tick()
+            if verdict.reason is not Reason.ORDER:  # such a proposal changes nothing
+                self._robot_side.send_now()
             self._publish_verdicts([verdict])
         self._publish_model()
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """Send one command, in the thread of the command stream."""
+        """Send one command: at the rate of the command stream, in its thread, and with a verdict, in the executor's."""
         with self._changing:
             tick = self._active_monitor.tick()
             self._view.note(self._event_log.see(tick.finding))

@@ -101,8 +101,9 @@ class RobotSide:
     def start(self, tick: Callable[[], None], failed: Callable[[str], None] = lambda text: None, cpu: int = -1) -> None:
         """Call `tick` at the command rate in a thread of its own until `stop`. Each call must `send` one command.
 
-        An error ends the thread, which then calls `failed` with its text: without commands the robot's own watchdog
-        stops the robot within its command timeout. `cpu` is the core of the thread; -1: any.
+        `send_now` calls it in between. An error ends the thread, which then calls `failed` with its text: without
+        commands the robot's own watchdog stops the robot within its command timeout. `cpu` is the core of the thread;
+        -1: any.
         """
         zeros = 0
 
@@ -130,28 +131,41 @@ class RobotSide:
         """Decelerate to zero, then fall silent. RuntimeError when the stream does not end."""
         if self.stream is None:
             return
+        self.stream.close()
         self._ending.set()
         if not self.stream.join(STOP_TIMEOUT_S):
             raise RuntimeError(f"the command stream did not end within {STOP_TIMEOUT_S} s")
         self.stream = None
 
+    def send_now(self) -> None:
+        """Have a tick send its command at once, in the calling thread, because a decision was made.
+
+        The command follows from the state of that moment, so a stop that came since the decision wins. Nothing is sent
+        once `stop` has begun or the stream has failed.
+        """
+        if self.stream is not None:
+            self.stream.tick_now()
+
     def send(self, command: tuple[float, ...]) -> None:
-        """Send one command (n,), m/s and rad/s, to the robot."""
-        message = self._command
-        if isinstance(message, PoseStamped) and not self._fill_target(message, command):
+        """Send one command (n,), m/s and rad/s, to the robot. Only ticks of the stream may call it."""
+        message, stamp, monotonic_s = self._command, self._node.get_clock().now(), time.monotonic()
+        now = Now(stamp.nanoseconds * 1e-9, monotonic_s)
+        if isinstance(message, PoseStamped) and not self._fill_target(message, command, now):
             return
         if not isinstance(message, Twist):
-            message.header.stamp = self._node.get_clock().now().to_msg()
+            message.header.stamp = stamp.to_msg()
         if not isinstance(message, PoseStamped):
             twist = message.twist if isinstance(message, TwistStamped) else message
             fill_twist(twist, list(command), self._robot.action)
         self._publisher.publish(message)
 
-    def _fill_target(self, message: PoseStamped, command: tuple[float, ...]) -> bool:
-        """Write the next target pose. Return False while there is none, because no fresh pose was measured yet."""
-        measured, now_s = self._measured, time.monotonic()
+    def _fill_target(self, message: PoseStamped, command: tuple[float, ...], now: Now) -> bool:
+        """Write the target pose of the moment `now`, which is that of its stamp: readers divide by stamps' differences.
+
+        Return False while there is none, because no fresh pose was measured yet.
+        """
+        measured, now_s = self._measured, now.monotonic_s
         if self._target is None:
-            now = Now(self._node.get_clock().now().nanoseconds * 1e-9, now_s)
             if measured is None or age(measured[0], now, FIRST_POSE_AGE_S).stale_because:
                 return False
             self._target, self._sent_s = PoseTarget(self._robot), now_s
