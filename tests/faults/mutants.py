@@ -54,6 +54,7 @@ def _granted(state: Any, robot: Any, thresholds: Any, now: Any) -> tuple[Any, st
 
 _CHECKS = "fosp_safety_monitor.judge.checks"
 _DECISION = "fosp_safety_monitor.judge.decision"
+_IDENTITY = "fosp_safety_monitor.judge.identity"
 _LIMITS = "fosp_core.limits"
 MUTANTS: tuple[Mutant, ...] = (
     *(
@@ -81,6 +82,12 @@ MUTANTS: tuple[Mutant, ...] = (
             "staleness_duration",
         )
     ),
+    Mutant(_CHECKS, "check_strangers", _nothing),
+    Mutant(_IDENTITY, "_worst_first", _always(0)),
+    Mutant(_IDENTITY, "Publishers.look", _nothing),
+    Mutant(_IDENTITY, "OwnCommands.hear", _always(True)),
+    Mutant("fosp_safety_monitor.judge.monitor", "SafetyMonitor._on_foreign_command", _nothing),
+    Mutant("fosp_safety_monitor.operator.operator_guard", "OperatorGuard._on_foreign_command", _nothing),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),

@@ -263,8 +263,13 @@ class RobotConfig(Spec):
     state_type: Literal["JointState", "Odometry"]
     pose_topic: str = ""
     """geometry_msgs/PoseStamped of the commanded point in the action frame, which arms need for the workspace."""
-    estop_topic: str = ""
-    """std_msgs/Bool of an external emergency stop, true when pressed; silence counts as pressed. Empty without one."""
+    state_publishers: int = Field(1, ge=1, le=8)
+    """Publishers that `state_topic` has: more than one only where, say, a gripper adds its joints to joint_states."""
+    estop_topics: tuple[Annotated[str, Field(min_length=1)], ...]
+    """std_msgs/Bool of each external emergency stop, true when pressed; the silence of any counts as pressed.
+
+    There is no default: `[]` says in words that the robot has none but its own.
+    """
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
     """Public keys (fosp bundle keygen). Where there are any, only bundles signed with one of them are loaded."""
@@ -273,6 +278,31 @@ class RobotConfig(Spec):
     camera_topics: dict[str, str] = {}
     """Topic of a driver, by the topic on which a bundle expects the images. A topic that ends in /compressed holds
     sensor_msgs/CompressedImage."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_emergency_stops(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if "estop_topic" in data:
+            old = data["estop_topic"]
+            raise ValueError(f"estop_topic is now a list: write estop_topics: [{old or ''}]")
+        if "estop_topics" not in data:
+            raise ValueError(
+                "estop_topics is missing: write estop_topics: [TOPIC, ...] with the std_msgs/Bool topic of each emergency "
+                "stop, or estop_topics: [] to say that there is none but the robot's own"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _distinct_topics(self) -> RobotConfig:
+        if len(set(self.estop_topics)) != len(self.estop_topics):
+            raise ValueError("estop_topics: each emergency stop needs a topic of its own")
+        read = [self.state_topic, self.pose_topic, self.command_topic]
+        for topic in self.estop_topics:
+            if topic in read:
+                raise ValueError(f"estop_topics: '{topic}' is the topic of something else")
+        return self
 
     @model_validator(mode="after")
     def _distinct_cameras(self) -> RobotConfig:

@@ -115,7 +115,7 @@ class BlackBoxNode(Node):
         profiles = {
             topics.SAFETY_EVENT: qos.LATCHED_EVENTS,
             robot.command_topic: qos.COMMAND_HISTORY,
-            **dict.fromkeys((robot.state_topic, robot.pose_topic, robot.estop_topic), qos.SENSOR),
+            **dict.fromkeys((robot.state_topic, robot.pose_topic, *robot.estop_topics), qos.SENSOR),
             **dict.fromkeys(images, qos.IMAGE),
         }
         callbacks: dict[str, Callback] = {

@@ -46,13 +46,13 @@ class OperatorGuardNode(ManagedNode):
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
         self._robot = robot = read_robot(path_parameter(self, "robot"))
-        self._side = RobotSide(self, robot, lambda: self._guard)
+        self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
         self._guard = OperatorGuard(self._robot, self._now)
-        self._guard.receive_other_publishers(self._robot_side.other_publishers())
+        self._robot_side.look_around(anew=True)
         self._robot_side.start(self._tick)
 
     def deactivate(self) -> None:
@@ -101,7 +101,7 @@ class OperatorGuardNode(ManagedNode):
 
     def _watch(self) -> None:
         if self.is_active:
-            self._guard.receive_other_publishers(self._robot_side.other_publishers())
+            self._robot_side.look_around()
 
     def _report(self) -> None:
         held = self._last.held

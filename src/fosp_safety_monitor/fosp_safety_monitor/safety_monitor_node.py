@@ -93,7 +93,9 @@ class SafetyMonitorNode(ManagedNode):
         self._model_id = self._view.model_id = self._bundle.manifest.id
         self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of)
         self._make_monitor()
-        self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count)
+        cameras = [self._robot.image_topic(camera.topic) for camera in self._bundle.manifest.observation.cameras]
+        inputs = [topics.LATENT, topics.PROPOSAL, topics.FEEDBACK, *cameras]
+        self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count, inputs)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._made = [
             self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP),
@@ -117,7 +119,7 @@ class SafetyMonitorNode(ManagedNode):
         self._heartbeats.arm()
         self._event_log = EventLog()
         self._view.note(OperatorEvent(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
-        self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
+        self._robot_side.look_around(anew=True)
         self._activity = Activity(reported_at_s=time.monotonic())
         self._robot_side.start(self._tick, self._on_stream_failure, self._cpu)
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
@@ -251,9 +253,9 @@ class SafetyMonitorNode(ManagedNode):
         self._finding = self._stream_failure = finding
 
     def _watch(self) -> None:
-        """Look for other publishers. RuntimeError, which ends the process, when the command stream failed."""
+        """Look for strangers in the graph. RuntimeError, which ends the process, when the command stream failed."""
         if self.is_active:
-            self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
+            self._robot_side.look_around()
         self._view.publish_events()
         if self._stream_failure is not None:
             raise RuntimeError(self._stream_failure.text)

@@ -44,13 +44,15 @@ class OperatorGuard(Judge):
     """Shapes the proposals of the operator into commands. Inputs come from one thread, ticks may come from another."""
 
     def __init__(self, robot: RobotConfig, now: Callable[[], Now]) -> None:
-        super().__init__()
+        super().__init__(robot.estop_topics)
         self._now = now
         self._limits = CommandLimits(robot)
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
         self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic))
         self._pressed = False
         """The emergency stop was pressed since the last tick, even if a later message says otherwise."""
+        self._foreign = ""
+        """A command of somebody else was heard since the last tick."""
         self._proposal: ProposalInput | None = None
         self._command = self._acceleration = (0.0,) * robot.action.size
         self._history = CommandHistory()
@@ -93,6 +95,9 @@ class OperatorGuard(Judge):
     def _on_pressed(self) -> None:
         self._pressed = True
 
+    def _on_foreign_command(self, finding: Finding) -> None:
+        self._foreign = finding.text
+
     def _held(self, now: Now) -> str:
         """Return the cause that holds the robot, other than the silence of the operator; empty when there is none."""
         thresholds = self._thresholds
@@ -101,15 +106,16 @@ class OperatorGuard(Judge):
             self._command = self._acceleration = (0.0,) * thresholds.action_size
             return held_up.text
         robot = replace(self._robot, estop_pressed=self._robot.estop_pressed or self._pressed)
-        self._pressed = False
+        foreign, self._foreign, self._pressed = self._foreign, "", False
         findings = (
             checks.check_estop(robot, -math.inf, thresholds, now),
             checks.check_other_publishers(robot, moved=True),
+            checks.check_strangers(robot.strangers, moved=True),
             checks.check_robot_state(robot, thresholds, now),
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
         )
-        return next((finding.text for finding in findings if finding is not None), "")
+        return next((finding.text for finding in findings if finding is not None), foreign)
 
     def _move(self, target: list[float] | None, now: Now) -> bool:
         """Take the next step of the command stream, and return True when the limits changed the command."""
