@@ -108,11 +108,13 @@ def test_a_missing_file_is_told_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"estop_topics": None}, "estop_topics is missing: write estop_topics: .*or estop_topics: \\[\\] to say"),
-        ({"estop_topic": "estop"}, "estop_topic is now a list: write estop_topics: \\[estop\\]"),
+        (
+            {"estop_topics": None},
+            "estop_topics .emergency stops. is missing: write estop_topics: .*or estop_topics: \\[\\] for none",
+        ),
+        ({"estop_topic": "estop"}, "estop_topic is a list now: write estop_topics: \\[estop\\]"),
         ({"estop_topics": "estop"}, "estop_topics: Input should be a valid tuple"),
         ({"estop_topics": ["a", "a"]}, "each emergency stop needs a topic of its own"),
-        ({"estop_topics": ["tool_pose"]}, "'tool_pose' is the topic of something else"),
         ({"state_publishers": 0}, "greater than or equal to 1"),
     ],
 )

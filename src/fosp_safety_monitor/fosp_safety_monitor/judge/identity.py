@@ -1,4 +1,4 @@
-"""Who sends what: emergency stops, the publishers of each input, and the commands that are not the monitor's own. No ROS.
+"""Who sends what: emergency stops, publishers of the inputs, and commands that are not the monitor's own. No ROS.
 
 A message that is fresh and well-formed may still come from somebody else than the node that it is expected from.
 """
@@ -16,7 +16,7 @@ from fosp_safety_monitor.judge.verdict import Finding
 COMMANDS_KEPT = 256
 """Own commands that are remembered: more than the subscription that hears them may queue (qos.COMMAND_HISTORY)."""
 UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
-"""What ROS calls a node whose publisher was discovered before its name."""
+"""ROS calls a node by this whose publisher was discovered before its name."""
 
 
 # -- checks ------------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ def check_strangers(strangers: Sequence[str], moved: bool) -> Finding | None:
     """
     if not strangers:
         return None
-    text = f"inputs come from other nodes than they should: {'; '.join(strangers)}; end the nodes that do not belong here"
+    text = f"inputs come from other nodes than they should: {'; '.join(strangers)}; end those that do not belong here"
     return Finding(Decision.LATCH if moved else Decision.STOP, Reason.FOREIGN_INPUT, text)
 
 
@@ -69,8 +69,8 @@ def _worst_first(one: EstopHeard) -> tuple[bool, bool, float]:
 class Publishers:
     """The nodes that publish each input, held against how many there may be, and against those that came first.
 
-    `allowed` is the number of publishers by topic. The names of the nodes cost more to look up than their number, so they
-    are looked up when the number changes, and of one topic after the other in turn.
+    `allowed` is the number of publishers by topic. The names of the nodes cost more to look up than their number, so
+    they are looked up when the number changes, and of one topic after the other in turn.
     """
 
     def __init__(self, allowed: Mapping[str, int]) -> None:
@@ -123,9 +123,9 @@ def _listed(nodes: Iterable[str]) -> str:
 class OwnCommands:
     """The commands that were sent and not heard yet, as bytes: what is heard and was not sent is somebody else's.
 
-    rclpy does not tell which publisher a message came from. But a topic delivers every message of a publisher once and in
-    order, so each one that is heard must be one of those sent: a repetition of a command of ours is foreign as well. One
-    thread sends, another may hear.
+    rclpy does not tell which publisher a message came from. But a topic delivers every message of a publisher once and
+    in order, so each one that is heard must be one of those sent: a repetition of a command of ours is foreign as well.
+    One thread sends, another may hear.
     """
 
     def __init__(self) -> None:

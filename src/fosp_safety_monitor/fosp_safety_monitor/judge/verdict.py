@@ -23,7 +23,8 @@ GATES_IN_SHADOW = frozenset(
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
-person wants a stop, another node sends commands or inputs, or the robot does not obey. Judgements of models and ages do not."""
+person wants a stop, another node sends commands or inputs, or the robot does not obey. Judgements of models and ages
+do not."""
 
 
 @dataclass(frozen=True)

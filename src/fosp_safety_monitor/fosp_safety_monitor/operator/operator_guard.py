@@ -20,6 +20,7 @@ from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.judge import checks
 from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
 from fosp_safety_monitor.judge.motion import CommandHistory, next_command
+from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.parameters import MonitorParameters
 
 PARAMETERS = MonitorParameters(proposal_timeout_s=0.15)

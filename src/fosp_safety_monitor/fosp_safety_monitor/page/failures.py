@@ -242,17 +242,17 @@ FAILURES: tuple[Failure, ...] = (
         Decision.LATCH,
         (Reason.FOREIGN_COMMAND,),
         "the next command after its receipt",
-        "reset, once the other node is gone. A command that reaches the robot before the other node and the monitor have "
-        "discovered each other is not received; a plain Twist that equals a lost command of the monitor is not told apart",
+        "reset, once the other node is gone. A command that reaches the robot before the other node and the monitor "
+        "have discovered each other is not heard, nor is a plain Twist that equals a lost command of the monitor",
     ),
     Failure(
-        "A second node publishes the robot state, the pose, an emergency stop, latents, proposals, feedback or images; or "
-        "another node takes the place of the one that published them.",
+        "A second node publishes the robot state, the pose, an emergency stop, latents, proposals, feedback or images; "
+        "or another node takes the place of the one that published them.",
         Decision.LATCH,
         (Reason.FOREIGN_INPUT,),
         "0.05 s after its discovery; 0.5 s if the number of publishers stays the same",
-        "reset, once it is gone; before the first motion it is a STOP. A node that was killed counts until the discovery "
-        "drops it, up to 20 s. The nodes that publish when the monitor is activated are those that may; "
+        "reset, once it is gone; before the first motion it is a STOP. A node that was killed counts until the "
+        "discovery drops it, up to 20 s. The nodes that publish when the monitor is activated are those that may; "
         "`state_publishers` of the robot file allows more than one for the robot state",
     ),
     # -- the robot
