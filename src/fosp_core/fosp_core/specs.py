@@ -265,7 +265,7 @@ class RobotConfig(Spec):
     state_publishers: int = Field(1, ge=1, le=8)
     """Publishers that `state_topic` has: more than one only where, say, a gripper adds its joints to joint_states."""
     estop_topics: tuple[Annotated[str, Field(min_length=1)], ...]
-    """std_msgs/Bool of each emergency stop, true: pressed; silence counts as pressed. `[]`: none; there is no default."""
+    """std_msgs/Bool of each emergency stop, true: pressed; silence counts as pressed. `[]`: none. No default."""
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
     """Public keys (fosp bundle keygen). Where there are any, only bundles signed with one of them are loaded."""
