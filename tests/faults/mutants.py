@@ -83,6 +83,7 @@ MUTANTS: tuple[Mutant, ...] = (
         )
     ),
     Mutant(_CHECKS, "check_strangers", _nothing),
+    Mutant(_IDENTITY, "check_strangers", _nothing),
     Mutant(_IDENTITY, "_worst_first", _always(0)),
     Mutant(_IDENTITY, "Publishers.look", _nothing),
     Mutant(_IDENTITY, "OwnCommands.hear", _always(True)),

@@ -15,7 +15,8 @@ from fosp_core.errors import UserError
 from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
-from fosp_core.ros.model_parameters import float_field, path_parameter
+from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
+from fosp_core.ros.parameters import declare
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, SafetyVerdict
 from fosp_safety_monitor.command.messages import proposal_input
@@ -23,6 +24,7 @@ from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
+PARAMETERS = (ROBOT,)
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
 """Fields of a verdict that only a model can give."""
 
@@ -36,7 +38,7 @@ class OperatorGuardNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
-        self.declare_parameter("robot", "")
+        declare(self, PARAMETERS)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))

@@ -28,7 +28,6 @@ from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
-    declare_model_parameters,
     load_model,
     publish_status,
 )
@@ -63,9 +62,7 @@ class SafetyMonitorNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
-        declare_model_parameters(self)
-        declare_monitor_parameters(self)
-        self.add_on_set_parameters_callback(self._on_parameters)
+        declare_monitor_parameters(self, self._on_parameters)
         self._status = create_status_publisher(self)
         self._shadow = shadow_asked_for(self)
         self._cpu = int(self.get_parameter("command_cpu").value)
@@ -288,9 +285,6 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         """Change all parameters or none: a refusal leaves the old values in force."""
-        if self.is_active and any(parameter.name == "use_sim_time" for parameter in changed):
-            reason = "use_sim_time can only be changed while inactive: deactivate the node first"
-            return SetParametersResult(successful=False, reason=reason)
         names = {description.name for description in DESCRIPTIONS}
         values = {parameter.name: parameter.value for parameter in changed if parameter.name in names}
         if not values:

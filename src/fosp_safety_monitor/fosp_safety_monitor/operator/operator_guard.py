@@ -17,7 +17,7 @@ import numpy as np
 from fosp_core.clock import Now, Received, age
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import RobotConfig
-from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge import checks, identity
 from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
 from fosp_safety_monitor.judge.motion import CommandHistory, next_command
 from fosp_safety_monitor.judge.verdict import Finding
@@ -111,7 +111,7 @@ class OperatorGuard(Judge):
         findings = (
             checks.check_estop(robot, -math.inf, thresholds, now),
             checks.check_other_publishers(robot, moved=True),
-            checks.check_strangers(robot.strangers, moved=True),
+            identity.check_strangers(robot.strangers, moved=True),
             checks.check_robot_state(robot, thresholds, now),
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
