@@ -149,7 +149,7 @@ def test_a_misspelt_parameter_ends_a_node_with_one_line(
         (
             "camera_node",
             "source:=webcam",
-            "parameter 'source' must be one of realsense, opencv, bag, folder, got 'webcam'",
+            "'source' must be one of realsense, opencv, bag, folder, got 'webcam'",
         ),
         ("camera_node", "rate_hz:=0.0", "parameter 'rate_hz' must be in [0.01, 1000] Hz, got 0.0"),
         (

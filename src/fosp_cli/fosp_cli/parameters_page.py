@@ -33,13 +33,13 @@ _HEAD = f"""# Parameters
 
 <!-- Written by `python -m fosp_cli.parameters_page > docs/parameters.md`; edit the tables PARAMETERS of the nodes. -->
 
-Every node declares its parameters in one table, with type, default, bounds and meaning, and `ros2 param describe` shows the same. The tests
-hold these tables against the running nodes. A name that is not in its table, or a value that is not allowed, ends a node at its start with
-one line and exit code 2. "Start" means read-only: a running node refuses to change it, whatever its state. A lifecycle round therefore
-runs the robot, the bundle and the provider that the node was started with.
+Every node declares its parameters in one table, with type, default, bounds and meaning, and `ros2 param describe` shows
+the same. The tests hold these tables against the running nodes. A name that is not in its table, or a value that is not
+allowed, ends a node at its start with one line and exit code 2. "Start" means read-only: a running node refuses to
+change it, whatever its state. So a round through the lifecycle changes neither the robot nor the bundle of the monitor.
 
-Besides these, rclpy declares {" and ".join(f"`{name}`" for name in OF_ROS)} in every node. `use_sim_time` can only be changed while a
-managed node is inactive, and in the other nodes not at all.
+Besides these, rclpy declares {" and ".join(f"`{name}`" for name in OF_ROS)} in every node.
+`use_sim_time` can only be changed while a managed node is inactive, and in the other nodes not at all.
 """
 
 

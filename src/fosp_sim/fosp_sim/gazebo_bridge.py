@@ -14,6 +14,8 @@ from fosp_sim.gazebo.topics import bridge_config
 from fosp_sim.gazebo_server import FILES, become, cached_file, read_parameters
 from fosp_sim.task.scenario import read_scenario
 
+PARAMETERS = FILES
+
 
 def bridge_command(config: Path, arguments: list[str]) -> list[str]:
     """Return the bridge's command with this process's `arguments`. Raise UserError when it is not installed."""
@@ -23,7 +25,7 @@ def bridge_command(config: Path, arguments: list[str]) -> list[str]:
 
 def main() -> None:
     try:
-        given = read_parameters("gazebo_bridge", FILES)
+        given = read_parameters("gazebo_bridge", PARAMETERS)
         entries = bridge_config(read_robot(Path(given["robot"])), read_scenario(Path(given["scenario"])).task)
         become(bridge_command(cached_file(yaml.safe_dump(entries), ".yaml"), sys.argv[1:]))
     except UserError as error:

@@ -100,10 +100,9 @@ def declare(node: Node, table: Sequence[NodeParameter], changing: Changing | Non
             value = node.declare_parameter(row.name, default, row.descriptor()).value
         except (InvalidParameterValueException, InvalidParameterTypeException):
             given = node._parameter_overrides[row.name].value
-            kind = "" if isinstance(given, type(default)) or row.lower is not None else f"{_KINDS[type(row.default)]}, "
-            allowed = row.allowed if row.choices or row.lower is not None else ""
-            said = (kind + allowed).rstrip(", ") or row.allowed
-            raise UserError(f"parameter '{row.name}' must be {said}, got {given!r}") from None
+            # A whole number where a decimal point is missing would look as if it were allowed.
+            point = f"{_KINDS[float]}, " if isinstance(row.default, float) and not isinstance(given, float) else ""
+            raise UserError(f"parameter '{row.name}' must be {point}{row.allowed}, got {given!r}") from None
         if row.choices and value not in row.choices:
             raise UserError(f"parameter '{row.name}' must be {row.allowed}, got '{value}'")
     _refuse_unknown(node, table)
