@@ -65,6 +65,7 @@ _CHECKS = "fosp_safety_monitor.judge.checks"
 _FOLLOWING = "fosp_safety_monitor.judge.following"
 _LATENTS = "fosp_safety_monitor.judge.latent_stream"
 _DECISION = "fosp_safety_monitor.judge.decision"
+_IDENTITY = "fosp_safety_monitor.judge.identity"
 _LIMITS = "fosp_core.limits"
 _STREAM = "fosp_safety_monitor.command.command_stream"
 MUTANTS: tuple[Mutant, ...] = (
@@ -98,6 +99,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_FOLLOWING, "_drift", _always((None, ""))),
     Mutant(_FOLLOWING, "_jumps", _always(True)),
     Mutant(_FOLLOWING, "WINDOWS_S", (2.0,)),
+    Mutant(_CHECKS, "check_strangers", _nothing),
+    Mutant(_IDENTITY, "check_strangers", _nothing),
+    Mutant(_IDENTITY, "_worst_first", _always(0)),
+    Mutant(_IDENTITY, "Publishers.look", _nothing),
+    Mutant(_IDENTITY, "OwnCommands.hear", _always(True)),
+    Mutant("fosp_safety_monitor.judge.monitor", "SafetyMonitor._on_foreign_command", _nothing),
+    Mutant("fosp_safety_monitor.operator.operator_guard", "OperatorGuard._on_foreign_command", _nothing),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),

@@ -16,7 +16,8 @@ from fosp_core.errors import UserError
 from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
-from fosp_core.ros.model_parameters import float_field, path_parameter
+from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
+from fosp_core.ros.parameters import declare
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, SafetyVerdict
 from fosp_safety_monitor.command.messages import proposal_input
@@ -24,6 +25,7 @@ from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
+PARAMETERS = (ROBOT,)
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
 """Fields of a verdict that only a model can give."""
 
@@ -37,7 +39,7 @@ class OperatorGuardNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
-        self.declare_parameter("robot", "")
+        declare(self, PARAMETERS)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -47,13 +49,13 @@ class OperatorGuardNode(ManagedNode):
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
         self._robot = robot = read_robot(path_parameter(self, "robot"))
-        self._side = RobotSide(self, robot, lambda: self._guard)
+        self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
         self._guard = OperatorGuard(self._robot, self._now)
-        self._guard.receive_other_publishers(self._robot_side.other_publishers())
+        self._robot_side.look_around(anew=True)
         self._robot_side.start(self._tick)
 
     def deactivate(self) -> None:
@@ -103,7 +105,7 @@ class OperatorGuardNode(ManagedNode):
 
     def _watch(self) -> None:
         if self.is_active:
-            self._guard.receive_other_publishers(self._robot_side.other_publishers())
+            self._robot_side.look_around()
 
     def _report(self) -> None:
         held = self._last.held

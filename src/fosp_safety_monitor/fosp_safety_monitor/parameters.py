@@ -24,14 +24,23 @@ class Setting:
     name: str
     default: str | int | bool
     meaning: str
+    lower: float | None = None
+    upper: float | None = None
+    choices: tuple[str, ...] = ()
 
 
 SETTINGS = (
     Setting("bundle", "", "Folder of the model bundle whose critic judges the proposals."),
     Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
-    Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu."),
+    Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu.", choices=("auto", "cuda", "cpu")),
     Setting("shadow", "", f"`{SHADOW_PHRASE}` switches shadow mode on: proposals are judged, but not gated."),
-    Setting("command_cpu", -1, "Core that the command stream is pinned to. With -1 the operating system chooses."),
+    Setting(
+        "command_cpu",
+        -1,
+        "Core that the command stream is pinned to. With -1 the operating system chooses.",
+        lower=-1,
+        upper=4095,
+    ),
 )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
@@ -27,6 +29,7 @@ from fosp_safety_monitor.command.messages import (
     robot_state_received,
 )
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
+from fosp_safety_monitor.judge.identity import OwnCommands, Publishers
 from fosp_safety_monitor.judge.inputs import Judge
 
 ZEROS_BEFORE_SILENCE = 5
@@ -44,7 +47,8 @@ class RobotSide:
 
     The publisher is no lifecycle publisher, which would be silent exactly when the last stop has to go out. A robot
     that takes poses is sent the integral of the commands, so that zero holds the target where it is. `judge` returns
-    the judge of the moment; `heard` is called with the kind of each valid message.
+    the judge of the moment; `heard` is called with the kind of each valid message. One node may publish each of the
+    robot's inputs and of the topics in `inputs`; `look_around` finds a second one.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class RobotSide:
         robot: RobotConfig,
         judge: Callable[[], Judge],
         heard: Callable[[str], None] = lambda kind: None,
+        inputs: Sequence[str] = (),
     ) -> None:
         self._node, self._robot, self._judge, self._heard = node, robot, judge, heard
         self._command: TwistStamped | Twist | PoseStamped = command_message_type(robot)()
@@ -70,8 +75,18 @@ class RobotSide:
         self._subscriptions = [gated(state_type, robot.state_topic, self._on_robot_state, qos.SENSOR)]
         if robot.pose_topic:
             self._subscriptions.append(gated(PoseStamped, robot.pose_topic, self._on_pose, qos.SENSOR))
-        if robot.estop_topic:
-            self._subscriptions.append(gated(Bool, robot.estop_topic, self._on_estop, qos.SENSOR))
+        for topic in robot.estop_topics:
+            self._subscriptions.append(gated(Bool, topic, partial(self._on_estop, topic), qos.SENSOR))
+        self._own = OwnCommands()
+        # Not gated, so that the last commands before a pause are heard as our own, too.
+        hear = node.create_subscription
+        self._subscriptions.append(
+            hear(type(self._command), robot.command_topic, self._on_command, qos.COMMAND_HISTORY, raw=True)
+        )
+        single = [robot.pose_topic, *robot.estop_topics, *inputs]
+        allowed = {robot.state_topic: robot.state_publishers, **{topic: 1 for topic in single if topic}}
+        self._allowed = {node.resolve_topic_name(topic): count for topic, count in allowed.items()}
+        self._publishers = Publishers({})
         self._ending = threading.Event()
         self.stream: CommandStream | None = None
         """The stream while commands are sent, else None."""
@@ -83,13 +98,32 @@ class RobotSide:
 
     def other_publishers(self) -> tuple[str, ...]:
         """Return the other nodes that publish on the command topic, among them a second node of the same name."""
-        names = [
-            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-            for info in self._node.get_publishers_info_by_topic(self.topic)
-        ]
+        if self._node.count_publishers(self.topic) == 1:  # our own, which is always known here
+            return ()
+        names = self._publishing(self.topic)
         if self._node.get_fully_qualified_name() in names:
             names.remove(self._node.get_fully_qualified_name())
         return tuple(sorted(names))
+
+    def look_around(self, anew: bool = False) -> None:
+        """Tell the judge who else publishes commands, and which inputs come from other nodes than before.
+
+        With `anew`, on activation, the nodes that publish the inputs now are those that may.
+        """
+        if anew:
+            self._publishers = Publishers(self._allowed)
+        counts = {topic: self._node.count_publishers(topic) for topic in self._allowed}
+        for topic in self._publishers.to_look_at(counts):
+            self._publishers.look(topic, self._publishing(topic))
+        self._judge().receive_other_publishers(self.other_publishers())
+        self._judge().receive_strangers(self._publishers.strangers)
+
+    def _publishing(self, topic: str) -> list[str]:
+        """Return the full name of the node of each publisher of `topic`."""
+        return [
+            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            for info in self._node.get_publishers_info_by_topic(topic)
+        ]
 
     def close(self) -> None:
         """Release publisher and subscriptions."""
@@ -157,7 +191,9 @@ class RobotSide:
         if not isinstance(message, PoseStamped):
             twist = message.twist if isinstance(message, TwistStamped) else message
             fill_twist(twist, list(command), self._robot.action)
-        self._publisher.publish(message)
+        data = serialize_message(message)
+        self._own.sending(data)
+        self._publisher.publish(data)
 
     def _fill_target(self, message: PoseStamped, command: tuple[float, ...], now: Now) -> bool:
         """Write the target pose of the moment `now`, which is that of its stamp: readers divide by stamps' differences.
@@ -204,6 +240,18 @@ class RobotSide:
         x, y, z, w = (0.0, 0.0, 0.0, 1.0) if measured is None else measured.orientation.tolist()
         self._judge().receive_pose(*pose, None if measured is None else (x, y, z, w))
 
-    def _on_estop(self, message: Bool) -> None:
+    def _on_estop(self, topic: str, message: Bool) -> None:
         self._heard("emergency stop")
-        self._judge().receive_estop(bool(message.data), time.monotonic())
+        self._judge().receive_estop(bool(message.data), time.monotonic(), topic)
+
+    def _on_command(self, data: bytes) -> None:
+        """Take in a command on the robot's topic, serialised: one that we did not send stops at once."""
+        if self._own.hear(data) or not self._node.is_active:
+            return
+        others = self.other_publishers()
+        self._node.get_logger().error(
+            f"heard a command on {self.topic} that this node did not send; other publishers now: "
+            f"{', '.join(others) or 'none'}",
+            throttle_duration_sec=1.0,
+        )
+        self._judge().receive_foreign_command(others)
