@@ -42,6 +42,10 @@ class Reason(IntEnum):
     NODE_RESTARTED = 21
     HELD_UP = 22
     NOT_FOLLOWING = 23
+    NOT_ENGAGED = 27
+    NO_EPISODE = 28
+    ROBOT_NOT_READY = 29
+    FORCE = 30
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})

@@ -12,6 +12,7 @@ import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge import consent
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
     CriticValues,
@@ -51,6 +52,7 @@ def checks_on_inputs(
         check_latent_age(latent_receipt_s, thresholds, now),
         check_robot_state(robot, thresholds, now),
         check_lead(robot, thresholds),
+        *_checks_of_the_robot(state, robot, thresholds, now),
     ]
 
 
@@ -77,6 +79,7 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
         return [
             check_estop(robot, state.resumed_s, thresholds, now),
             check_other_publishers(robot, state.moved),
+            *_checks_of_the_robot(state, robot, thresholds, now),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
         ]
     deadline = check_proposal_age(judged.receipt_s, thresholds, now)
@@ -103,6 +106,20 @@ def checks_on_reset(state: MonitorState, robot: RobotStateInput, thresholds: Thr
         check_lead(robot, thresholds, LEAD_AT_RESET),
         state.latent_fault,
         state.judged.finding if state.judged else None,
+    ]
+
+
+def checks_on_engage(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    """Check that nothing but the operator's consent is missing."""
+    moving = _stop(Reason.NOT_ENGAGED, "the robot is still being stopped") if any(state.command) else None
+    return [state.latched, *checks_on_reset(state, robot, thresholds, now), moving]
+
+
+def _checks_of_the_robot(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    bias = consent.compared_bias(state.consent, state.latched)
+    return [
+        consent.check_ready(robot, thresholds, now),
+        consent.check_force(bias, state.consent.engaged_s, robot, thresholds, now),
     ]
 
 

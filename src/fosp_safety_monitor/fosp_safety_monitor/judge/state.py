@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
+from fosp_safety_monitor.judge.consent import Consent
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.motion import CommandHistory, FrozenImage, FrozenPose
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
@@ -71,6 +72,7 @@ class MonitorState:
     """A motion was commanded since activation."""
     limited: bool = False
     """The hard limits changed a command since the last verdict."""
+    consent: Consent = field(default_factory=Consent)
 
 
 @dataclass(frozen=True)

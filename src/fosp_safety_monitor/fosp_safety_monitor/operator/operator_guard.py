@@ -17,7 +17,8 @@ import numpy as np
 from fosp_core.clock import Now, Received, age
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import RobotConfig
-from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge import checks, consent
+from fosp_safety_monitor.judge.consent_inputs import Force
 from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
 from fosp_safety_monitor.judge.motion import CommandHistory, next_command
 from fosp_safety_monitor.parameters import MonitorParameters
@@ -57,6 +58,9 @@ class OperatorGuard(Judge):
         self._ticked: Now | None = None
         self._released = False
         """The operator let go of the controls since the robot was last held, other than by their own silence."""
+        self._bias: Force | None = None
+        """Force at rest, N, taken when the operator let go of the controls."""
+        self._bias_s = 0.0
 
     # -- inputs --------------------------------------------------------------------------------------
     def receive_proposal(self, proposal: ProposalInput) -> None:
@@ -73,8 +77,8 @@ class OperatorGuard(Judge):
             held = self._held(now)
             if held:
                 self._released = False
-            elif wanted is not None and not wanted.any():
-                self._released = True
+            elif wanted is not None and not wanted.any() and not self._released:
+                held = self._let_go(now)
             received = None if proposal is None else Received(proposal.frame.stamp_s, proposal.receipt_s)
             silent = age(received, now, PARAMETERS.proposal_timeout_s).stale_because
             if not held and silent:
@@ -84,6 +88,16 @@ class OperatorGuard(Judge):
             target = None if held or wanted is None else np.clip(wanted[0], -1.0, 1.0).tolist()
             limited = self._move(target, now)
             return GuardTick(self._command, held, limited)
+
+    def _let_go(self, now: Now) -> str:
+        """Note that the operator let go of the controls, and take the force of rest; return why it is none."""
+        if self._thresholds.protective_force_n is not None:
+            force = consent.rest_force(self._robot.consent.wrench, self._thresholds, now)
+            if isinstance(force, str):
+                return force
+            self._bias, self._bias_s = force, now.monotonic_s
+        self._released = True
+        return ""
 
     def halt(self) -> tuple[float, ...]:
         with self._lock:
@@ -102,12 +116,17 @@ class OperatorGuard(Judge):
             return held_up.text
         robot = replace(self._robot, estop_pressed=self._robot.estop_pressed or self._pressed)
         self._pressed = False
+        force = consent.check_force(self._bias, self._bias_s, self._robot, thresholds, now)
+        if force is not None:
+            self._bias = None  # once the controls were let go of, the operator may drive away from what was touched
         findings = (
             checks.check_estop(robot, -math.inf, thresholds, now),
             checks.check_other_publishers(robot, moved=True),
             checks.check_robot_state(robot, thresholds, now),
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
+            consent.check_ready(self._robot, thresholds, now),
+            force,
         )
         return next((finding.text for finding in findings if finding is not None), "")
 
