@@ -53,6 +53,7 @@ def _granted(state: Any, robot: Any, thresholds: Any, now: Any) -> tuple[Any, st
 
 
 _CHECKS = "fosp_safety_monitor.judge.checks"
+_CONSENT = "fosp_safety_monitor.judge.consent"
 _DECISION = "fosp_safety_monitor.judge.decision"
 _LIMITS = "fosp_core.limits"
 MUTANTS: tuple[Mutant, ...] = (
@@ -81,6 +82,15 @@ MUTANTS: tuple[Mutant, ...] = (
             "staleness_duration",
         )
     ),
+    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force")),
+    Mutant(_CONSENT, "on_tick", lambda consent, *others: consent),
+    Mutant(_CONSENT, "loss", _always("")),
+    Mutant(_CONSENT, "disengaged", lambda consent, why: consent),
+    Mutant(_CONSENT, "ramp_scale", _always(1.0)),
+    Mutant(_CONSENT, "switch_fault", _always("")),
+    Mutant(_CONSENT, "force_fault", _always("")),
+    Mutant(_CONSENT, "REST_SHARE", 1e9),
+    Mutant(_CHECKS, "checks_on_engage", _always([])),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),

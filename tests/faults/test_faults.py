@@ -16,11 +16,11 @@ from fault_table import FAULTS
 from mutants import MUTANTS
 from run_faults import beyond_limits, describe, run
 
-from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge import checks, consent
 
 
 def test_every_check_of_the_safety_monitor_has_a_mutant_that_takes_it_out() -> None:
-    found = {name for name in vars(checks) if name.startswith("check_")}
+    found = {name for module in (checks, consent) for name in vars(module) if name.startswith("check_")}
     assert found <= {mutant.name for mutant in MUTANTS}
 
 
