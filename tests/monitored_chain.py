@@ -26,6 +26,8 @@ from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 MODULE = "fosp_safety_monitor.safety_monitor_node"
 NODE = "/safety_monitor_node"
 ROBOT_FILE = Path(__file__).resolve().parents[1] / "config" / "robots" / "sim_arm.yaml"
+MOVES_UNASKED = ["-p", "engage:=by_itself", "-p", "episodes:=not_used"]
+"""Arguments of a monitor that needs no consent: what it does with the inputs alone is under test."""
 FORWARD = [0.3, 0.2, 0.0]
 DANGER = [0.9, 0.0, 0.0]
 BRAKING_STEP = 6.0 * 0.03

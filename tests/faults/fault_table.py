@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import consent_effects
 import effects
+import people
 import strangers
 from effects import Effect, broken_image, tampered
 from graph_under_fault import VETO_LATCH_COUNT
 from relay import changed, every_second, nothing, reversed_by, stamped, twice
 
 from fosp_core import topics
-from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent
+from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, StepFeedback
 
 PERIOD_S = 0.05
 PROPOSAL_TIMEOUT_S = 0.1
@@ -32,10 +34,15 @@ SURPRISE_S = 12 * PERIOD_S
 VETO_S = VETO_LATCH_COUNT * PERIOD_S
 WATCH_S = 0.05
 """Period at which the monitor looks for other publishers of commands."""
+SWITCH_TIMEOUT_S = 0.2
+SWITCH_REPEAT_S = people.REPEAT_S
+READY_TIMEOUT_S = people.READY_TIMEOUT_S
+FEEDBACK_TIMEOUT_S = 0.3
+FROZEN_FORCE_S = 1.0
 SUPERVISOR_S = 0.15
 """The supervisor looks every 50 ms whether a process has died; a node looks every 100 ms whether it is to end."""
 
-Graph = Literal["real time", "simulated time", "network namespace"]
+Graph = Literal["real time", "simulated time", "network namespace", "consent"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Fault:
     graph: Graph = "real time"
     quick: bool = False
     """Part of `make test`, too."""
+    ends_consent: bool = False
+    """An operator has to engage anew: the robot must not go on when the fault is over."""
 
 
 def _actions(*actions: Iterable[float]) -> Callable[[ActionProposal], None]:
@@ -287,6 +296,87 @@ COMMAND = (
     _latch("a second safety monitor", "FOREIGN_COMMAND", effects.second_monitor(), WATCH_S),
 )
 
+_FEEDBACK = topics.FEEDBACK
+
+
+def _asked(
+    name: str,
+    reason: str,
+    effect: Effect,
+    timeout_s: float = 0.0,
+    decision: str = "STOP",
+    ends_consent: bool = True,
+    quick: bool = False,
+) -> Fault:
+    """Return a row on the graph whose robot moves only when a person, the episode and its controller consent."""
+    return Fault(name, decision, (reason,), effect, timeout_s, "consent", quick, ends_consent)
+
+
+def _ending(message: StepFeedback) -> None:
+    message.is_last = True
+
+
+def _violating(message: StepFeedback) -> None:
+    message.is_last, message.cost = True, 1.0
+
+
+CONSENT = (
+    _asked("disengaged in motion", "NOT_ENGAGED", consent_effects.disengaged(), quick=True),
+    _asked("enabling switch released", "NOT_ENGAGED", consent_effects.switch("released"), quick=True),
+    _asked("enabling switch released for one message", "NOT_ENGAGED", consent_effects.switch("tapped")),
+    _asked("enabling switch silent", "NOT_ENGAGED", consent_effects.switch("silent"), SWITCH_TIMEOUT_S),
+    _asked("enabling switch: one message for ever", "NOT_ENGAGED", consent_effects.switch("repeated"), SWITCH_REPEAT_S),
+    _asked("enabling switch under its old stamp", "NOT_ENGAGED", consent_effects.switch("old"), SWITCH_TIMEOUT_S),
+    _asked("enabling switch with NaN", "NOT_ENGAGED", consent_effects.switch("nan")),
+    _asked("enabling switch without its button", "NOT_ENGAGED", consent_effects.switch("short")),
+    _asked("episode over", "NO_EPISODE", tampered(_FEEDBACK, lambda: changed(_ending)), PERIOD_S, ends_consent=False),
+    _asked(
+        "a violation ends the episode",
+        "NO_EPISODE",
+        tampered(_FEEDBACK, lambda: changed(_violating)),
+        PERIOD_S,
+        ends_consent=False,
+        quick=True,
+    ),
+    _asked(
+        "feedback dropped", "NO_EPISODE", tampered(_FEEDBACK, lambda: nothing), FEEDBACK_TIMEOUT_S, ends_consent=False
+    ),
+    _asked(
+        "feedback with NaN",
+        "NO_EPISODE",
+        tampered(_FEEDBACK, lambda: changed(_set("cost", math.nan))),
+        FEEDBACK_TIMEOUT_S,
+        ends_consent=False,
+    ),
+    _asked(
+        "feedback stamped 1 s ago",
+        "NO_EPISODE",
+        tampered(_FEEDBACK, lambda: stamped(-1.0)),
+        FEEDBACK_TIMEOUT_S,
+        ends_consent=False,
+    ),
+    _asked("robot says that it is not ready", "ROBOT_NOT_READY", consent_effects.ready("false"), quick=True),
+    _asked("ready topic silent", "ROBOT_NOT_READY", consent_effects.ready("silent"), READY_TIMEOUT_S),
+    _asked("publisher of ready gone", "ROBOT_NOT_READY", consent_effects.ready("gone"), WATCH_S),
+    _asked("a force above the limit", "FORCE", consent_effects.force("strong"), decision="LATCH", quick=True),
+    _asked("force with NaN", "FORCE", consent_effects.force("nan"), ends_consent=False),
+    _asked("force silent", "FORCE", consent_effects.force("silent"), STATE_TIMEOUT_S, ends_consent=False),
+    _asked(
+        "force frozen, with new stamps", "FORCE", consent_effects.force("frozen"), FROZEN_FORCE_S, ends_consent=False
+    ),
+    _asked(
+        "force at the end of its range", "FORCE", consent_effects.force("saturated"), FROZEN_FORCE_S, ends_consent=False
+    ),
+    _asked(
+        "engaged while the emergency stop is pressed",
+        "ESTOP",
+        consent_effects.engaged_while_pressed(),
+        decision="LATCH",
+        quick=True,
+    ),
+    _asked("reset without engaging", "ESTOP", consent_effects.reset_only(), decision="LATCH"),
+)
+
 CLOCKS = (
     Fault(
         "simulated time stands still",
@@ -383,6 +473,7 @@ FAULTS: tuple[Fault, ...] = (
     *LATENTS,
     *IMAGES,
     *ROBOT,
+    *CONSENT,
     *PROCESSES,
     *CLOCKS,
     *NETWORK,

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from numpy.typing import NDArray
+from people import People, consenting
 from relay import INSIDE, Relay
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -32,7 +33,7 @@ from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict
+from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict, StepFeedback
 from fosp_msgs.srv import ResetEpisode
 
 ESTOP = "estop"
@@ -46,7 +47,7 @@ POLICY_SPEED = 0.125
 """0.125 m/s along y: the arm does not reach the wall of its workspace while a fault is observed."""
 VETO_LATCH_COUNT = 20
 _PUBLISHED = {
-    "sim_node": (topics.COLOR_IMAGE, topics.JOINT_STATES, topics.TOOL_POSE),
+    "sim_node": (topics.COLOR_IMAGE, topics.JOINT_STATES, topics.TOOL_POSE, topics.FEEDBACK),
     "encoder_node": (topics.LATENT,),
     "policy_node": (topics.PROPOSAL,),
 }
@@ -68,6 +69,16 @@ class RelayedStack(Stack):
         return arguments
 
 
+class AskedStack(RelayedStack):
+    """Its robot is as real to the monitor as any other: an operator has to engage."""
+
+    def ros_arguments(self, process: StackProcess) -> list[str]:
+        arguments = super().ros_arguments(process)
+        if process.name == "safety_monitor_node":
+            arguments += ["-p", "engage:=operator"]
+        return arguments
+
+
 @dataclass(frozen=True)
 class SentCommand:
     """One message of the command stream."""
@@ -81,9 +92,12 @@ class SentCommand:
 class GraphUnderFault:
     """Use as a context manager; `drive` until the robot moves, then let the fault happen."""
 
-    def __init__(self, directory: Path, simulated_time: bool = False, black_box: bool = False) -> None:
+    def __init__(
+        self, directory: Path, simulated_time: bool = False, black_box: bool = False, consent: bool = False
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.robot = _robot(directory)
+        self.robot = _robot(directory, consent)
+        self._consent = consent
         self.directory = directory
         self.box_directory = directory / "black_box"
         write_tiny_bundle(directory / "bundle", self.robot, policy_action=POLICY_ACTION)
@@ -100,7 +114,9 @@ class GraphUnderFault:
         described = stack(options)
         fields = {name: getattr(described, name) for name in described.__dataclass_fields__}
         self._log = (directory / "graph.log").open("w")
-        self.supervisor = Supervisor(RelayedStack(**fields), write=self._write, colour=False)
+        self.supervisor = Supervisor(
+            (AskedStack if consent else RelayedStack)(**fields), write=self._write, colour=False
+        )
         self.commands: list[SentCommand] = []
         self.verdicts: list[tuple[float, SafetyVerdict]] = []
         """Verdicts, with their receipt on the wall clock."""
@@ -122,6 +138,7 @@ class GraphUnderFault:
         self.relay.pass_on(PoseStamped, topics.TOOL_POSE)
         self.relay.pass_on(Latent, topics.LATENT)
         self.relay.pass_on(ActionProposal, topics.PROPOSAL)
+        self.relay.pass_on(StepFeedback, topics.FEEDBACK)
         if self._simulated_time:
             self.relay.pass_on(Clock, topics.CLOCK)
         self.node.create_subscription(TwistStamped, self.robot.command_topic, self._command, qos.COMMAND_HISTORY)
@@ -130,6 +147,10 @@ class GraphUnderFault:
         self.node.create_subscription(PoseStamped, INSIDE + topics.TOOL_POSE, self._pose, qos.STEP)
         self._estop = self.node.create_publisher(Bool, ESTOP, qos.STEP)
         self._other_estop = self.node.create_publisher(Bool, OTHER_ESTOP, qos.STEP)
+        self.people = People(self.node)
+        """What a person and the controller of a real robot say; on a graph that needs it."""
+        if self._consent:
+            self.people.begin()
         self.node.create_timer(0.02, self._say_estop)
         self._client.spin_in_thread(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
         self.supervisor.start()
@@ -185,6 +206,15 @@ class GraphUnderFault:
         answer = self.call(Trigger, "safety_monitor_node/reset", Trigger.Request(), 2.0)
         return bool(answer and answer.success)
 
+    def engage(self) -> bool:
+        """Engage, or press the enabling switch anew where that is what is missing; True when engaged."""
+        if self.people.lets_go:
+            return False
+        answer = self.call(Trigger, "safety_monitor_node/engage", Trigger.Request(), 2.0)
+        if answer is not None and "enabling switch" in answer.message:
+            self.people.let_go()
+        return bool(answer and answer.success)
+
     def begin_episode(self) -> None:
         """The arm goes back to where it started."""
         answer = self.call(ResetEpisode, topics.RESET_EPISODE, ResetEpisode.Request(episode=0))
@@ -199,6 +229,8 @@ class GraphUnderFault:
         while True:
             if self.latched():
                 self.reset_latch()
+            elif self._consent and not any(c.value[1] > _MOVING for c in self.commands[-20:]):
+                self.engage()
             since_s = time.time() - 0.2
             recent = [c for c in self.commands[-40:] if c.receipt_s >= since_s]
             if len(recent) >= 10 and all(c.value[1] > _MOVING for c in recent):
@@ -226,13 +258,14 @@ def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         time.sleep(0.005)
 
 
-def _robot(directory: Path) -> RobotConfig:
-    """The simulated arm with a jerk limit and two emergency stops."""
+def _robot(directory: Path, consent: bool) -> RobotConfig:
+    """The simulated arm with a jerk limit and two emergency stops, and with all that can ask for `consent`."""
     content: dict[str, Any] = yaml.safe_load(robot_path("sim_arm").read_text())
     limits: Mapping[str, dict[str, float]] = content["limits"]
     for axis in limits.values():
         axis["jerk"] = JERK
     content["estop_topics"] = [ESTOP, OTHER_ESTOP]
+    content |= consenting() if consent else {}
     (directory / "robot.yaml").write_text(yaml.safe_dump(content))
     return read_robot(directory / "robot.yaml")
 

@@ -38,6 +38,8 @@ STANDSTILL_M_S = 5e-3
 OBSERVED_S = 1.0
 """Time for which a fault that must not disturb the robot is watched."""
 DECISION_TIMEOUT_S = 30.0
+RESUMED_S = 0.6
+"""Time for which a robot whose consent ended is watched after the end of the fault, in which it would go on."""
 _STAMP_SLACK_S = 0.005
 """A command is stamped when it is published, which is a little after its tick was computed."""
 
@@ -85,6 +87,10 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> FaultOutcome:
     if fault.decision == "LATCH" and stop_s is not None:
         after = [c for c in commands if c.receipt_s > begun.since_s + stop_s]
         note = note or ("moved before a reset" if any(any(c.value) for c in after) else "")
+    if fault.graph == "consent" and fault.ends_consent and stop_s is not None:
+        settle(RESUMED_S)
+        after = [c for c in graph.commands[first_command:] if c.receipt_s > begun.since_s + stop_s]
+        note = note or ("moved without consent" if any(any(c.value) for c in after) else "")
     beyond = beyond_limits(commands, graph.robot, stamps=fault.graph != "simulated time")
     return FaultOutcome(
         fault=fault.name,
@@ -243,7 +249,8 @@ def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False
         while pending:
             attempt += 1
             folder = directory / f"{kind.replace(' ', '_')}_{attempt}"
-            with GraphUnderFault(folder, simulated_time=kind == "simulated time", black_box=True) as graph:
+            asks = {"simulated_time": kind == "simulated time", "consent": kind == "consent"}
+            with GraphUnderFault(folder, black_box=True, **asks) as graph:
                 while pending and graph.supervisor.alive:
                     fault = pending.pop(0)
                     try:

@@ -18,6 +18,7 @@ from monitored_chain import (
     DANGER,
     FORWARD,
     MODULE,
+    MOVES_UNASKED,
     NODE,
     ROBOT_FILE,
     Chain,
@@ -186,7 +187,7 @@ def test_a_robot_that_takes_plain_twists_gets_them(
     file = tmp_path / "plain.yaml"
     file.write_text(yaml.safe_dump(content))
     model_id, arguments = node_arguments
-    bring_up([*arguments[:2], "-p", f"robot:={file}"])
+    bring_up([*arguments[:2], "-p", f"robot:={file}", *MOVES_UNASKED])
     chain = Chain(graph, read_robot(file), model_id)
     wait_until(lambda: moves(chain), 20.0, "motion")
     assert isinstance(chain.commands[-1], Twist)
@@ -200,7 +201,7 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
     file = tmp_path / "poses.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(ROBOT_FILE.read_text()) | change))
     model_id, arguments = node_arguments
-    bring_up([*arguments[:2], "-p", f"robot:={file}"])
+    bring_up([*arguments[:2], "-p", f"robot:={file}", *MOVES_UNASKED])
     chain = Chain(graph, read_robot(file), model_id)
     chain.policy_lives, chain.pose_noise_m = False, 0.0
     first = wait_until(lambda: chain.commands and chain.commands[0], 20.0, "a target")

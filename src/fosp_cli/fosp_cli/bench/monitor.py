@@ -40,6 +40,7 @@ from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy
 from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.state import initial_state
 from fosp_safety_monitor.judge.verdict import FrameStamp
@@ -76,6 +77,7 @@ def decision_seconds(decisions: int) -> list[float]:
         target_lead=None,
         command_timeout_s=0.1,
         parameters=MonitorParameters(),
+        consent=NOTHING_NEEDED,
     )
     deter, stoch = np.zeros(_DETER, np.float32), np.zeros(_STOCH, np.float32)
     actions = np.full((_CANDIDATES, _AXES), 0.2, np.float32)
@@ -150,6 +152,7 @@ def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]
 
 def _monitor(bundle: Path, robot_file: Path) -> list[str]:
     parameters = ["-p", f"bundle:={bundle.resolve()}", "-p", f"robot:={robot_file.resolve()}", "-p", "provider:=cpu"]
+    parameters += ["-p", "engage:=by_itself", "-p", "episodes:=not_used"]  # the bench plays the robot
     return ["fosp_safety_monitor.safety_monitor_node", "--ros-args", "--log-level", "warn", *parameters]
 
 
