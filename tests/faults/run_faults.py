@@ -243,7 +243,8 @@ def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False
         while pending:
             attempt += 1
             folder = directory / f"{kind.replace(' ', '_')}_{attempt}"
-            with GraphUnderFault(folder, simulated_time=kind == "simulated time", black_box=True) as graph:
+            simulated = kind == "simulated time"
+            with GraphUnderFault(folder, simulated, black_box=True, base=kind == "base") as graph:
                 while pending and graph.supervisor.alive:
                     fault = pending.pop(0)
                     try:
