@@ -100,7 +100,7 @@ class Chain:
         latent = Latent(
             step=self.step,
             model_id=self.model_id,
-            deter=array.array("f", [0.25 + 1e-3 * (self.step % 100)] * DETER),
+            deter=array.array("f", [0.25] * (DETER - 1) + [1e-3 * self.step]),
             stoch=array.array("f", [0.0] * STOCH),
             surprise=0.1,
             contrast=0.2,

@@ -216,7 +216,7 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
     wait_until(lambda: chain.commands[-1].pose.position.x > goal, 20.0, "motion again")
 
     chain.obeys = False
-    wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NOT_FOLLOWING))
+    wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_MOTION))
     wait_until(lambda: len({held.pose.position.x for held in chain.commands[-20:]}) == 1, 5.0, "a target that is held")
     blocked, target = chain.pose.position, chain.commands[-1].pose.position
     assert 0.03 < math.dist((blocked.x, blocked.y, blocked.z), (target.x, target.y, target.z)) <= 0.05 + 1e-9
@@ -228,7 +228,7 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
 
 
 def test_a_pose_driver_that_repeats_itself_under_new_stamps_latches(chain: Chain, wait_until: Any) -> None:
-    chain.pose_noise_m = 0.0
+    chain.pose_noise_m, chain.obeys = 0.0, False
     latched = wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NOT_FOLLOWING))
     assert "pose of the commanded point is frozen" in latched.reason_text
     wait_until(lambda: stands(chain), 2.0, "standstill")
