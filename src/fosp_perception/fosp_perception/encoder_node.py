@@ -14,6 +14,7 @@ from dataclasses import fields
 from itertools import takewhile
 from typing import Any
 
+import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from numpy.typing import NDArray
@@ -66,6 +67,7 @@ class EncoderNode(ManagedNode):
 
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
+        cv2.setNumThreads(1)  # a second thread takes longer to wake than a frame takes to resize
         self._robot, bundle = load_model(self)
         self._manifest = bundle.manifest
         followers = tuple(resolved_node(self, name) for name in self.get_parameter("swap_followers").value if name)
