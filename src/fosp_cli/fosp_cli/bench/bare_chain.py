@@ -102,7 +102,8 @@ class _Camera(GraphClient):
     def run(self, frames: int, alive: Callable[[], bool]) -> list[float]:
         """Return the time from the stamp of each frame to the stamp of its command, s."""
         claim_realtime_priority(CONTROL_PRIORITY)
-        image, sent_s = Image(), []
+        image = Image()
+        sent_s: list[float] = []
         fill_image(image, np.zeros((_HEIGHT, _WIDTH, 3), np.uint8))
         until, deadline = time.monotonic() + _DISCOVERY_S, time.monotonic()
         while len(sent_s) < _SETTLING + frames:
