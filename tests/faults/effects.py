@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,26 @@ def briefly(effect: Effect, seconds: float) -> Effect:
         timer = threading.Timer(seconds, begun.end)
         timer.start()
         return Begun(begun.since_s, timer.join)
+
+    return begin
+
+
+def multiplied(of: tuple[str, ...], count: int) -> Effect:
+    """Each message of the topics comes so many times at once, each as of a frame of its own, 1 ns after another."""
+
+    def multiply(message: Any) -> Any:
+        stamp, copies = message.header.stamp, []
+        for offset_ns in range(count):
+            copy = deepcopy(message)
+            copy.header.stamp = time_message(stamp.sec * 1_000_000_000 + stamp.nanosec + offset_ns)
+            copies.append(copy)
+        return copies
+
+    def begin(graph: GraphUnderFault) -> Begun:
+        since_s = wall_s()
+        for topic in of:
+            graph.relay.tamper(topic, multiply)
+        return Begun(since_s, graph.relay.mend)
 
     return begin
 

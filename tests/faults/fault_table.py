@@ -185,6 +185,8 @@ PROPOSALS = (
         PROPOSAL_TIMEOUT_S,
     ),
     _harmless("proposals twice", tampered(_PROPOSAL, lambda: twice)),
+    _harmless("each proposal 20 times at once", tampered(_PROPOSAL, lambda: lambda message: (message,) * 20)),
+    _harmless("each decision three times at once", effects.multiplied((_LATENT, _PROPOSAL), 3)),
     _stop(
         "proposals four and four in the wrong order",
         ("DEADLINE", "ORDER"),

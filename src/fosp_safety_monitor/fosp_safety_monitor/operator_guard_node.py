@@ -104,7 +104,7 @@ class OperatorGuardNode(ManagedNode):
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """Send one command: at the rate of the command stream, in its thread, and with a proposal, in the executor's."""
+        """Send one command: in the thread of the command stream at its rate, and with a proposal in the executor's."""
         tick = self._guard.tick()
         if tick.held != self._last.held:
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")

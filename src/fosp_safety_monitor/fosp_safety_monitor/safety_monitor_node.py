@@ -239,7 +239,7 @@ class SafetyMonitorNode(ManagedNode):
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """Send one command: at the rate of the command stream, in its thread, and with a verdict, in the executor's."""
+        """Send one command: in the thread of the command stream at its rate, and with a verdict in the executor's."""
         with self._changing:
             tick = self._active_monitor.tick()
             self._view.note(self._event_log.see(tick.finding))
