@@ -18,7 +18,7 @@ from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
 from fosp_core.ros.parameters import declare
 from fosp_core.specs import read_robot
-from fosp_msgs.msg import ActionProposal, SafetyVerdict
+from fosp_msgs.msg import ActionProposal, Heartbeat, SafetyVerdict
 from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
@@ -50,6 +50,7 @@ class OperatorGuardNode(ManagedNode):
         self._robot = robot = read_robot(path_parameter(self, "robot"))
         self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
+        self._heartbeats = self.create_subscription(Heartbeat, topics.HEARTBEAT, self._side.heard_from, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
@@ -68,6 +69,7 @@ class OperatorGuardNode(ManagedNode):
             return
         self._side.close()
         self._side = None
+        self.destroy_subscription(self._heartbeats)
         self.destroy_subscription(self._proposals)
         self.destroy_publisher(self._verdicts)
 
