@@ -105,6 +105,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_IDENTITY, "_worst_first", _always(0)),
     Mutant(_IDENTITY, "Publishers.look", _nothing),
     Mutant(_IDENTITY, "OwnCommands.hear", _always(True)),
+    Mutant(_IDENTITY, "Restarts.without_dead", _always([])),
     Mutant("fosp_safety_monitor.judge.monitor", "SafetyMonitor._on_foreign_command", _nothing),
     Mutant("fosp_safety_monitor.operator.operator_guard", "OperatorGuard._on_foreign_command", _nothing),
     *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force")),

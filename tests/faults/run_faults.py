@@ -29,6 +29,7 @@ from fosp_bringup.stack import environment
 from fosp_core.decisions import Decision, Reason
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig
+from fosp_msgs.msg import SafetyVerdict
 
 STOP_S = 0.15
 """To notice a fault and to brake, beside what the configuration grants."""
@@ -84,9 +85,8 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> FaultOutcome:
         note = note or "not stopped in time"
     if fault.decision == "STOP" and any(v.decision == Decision.LATCH for _, v in graph.verdicts[first_verdict:]):
         note = note or "latched"
-    if fault.decision == "LATCH" and stop_s is not None:
-        after = [c for c in commands if c.receipt_s > begun.since_s + stop_s]
-        note = note or ("moved before a reset" if any(any(c.value) for c in after) else "")
+    if fault.decision == "LATCH" and moved_after_latch(commands, [v for _, v in graph.verdicts[first_verdict:]]):
+        note = note or "moved before a reset"
     if fault.graph == "consent" and fault.ends_consent and stop_s is not None:
         settle(RESUMED_S)
         after = [c for c in graph.commands[first_command:] if c.receipt_s > begun.since_s + stop_s]
@@ -176,6 +176,19 @@ def _stop(commands: Sequence[SentCommand], since_s: float) -> float | None:
         if not any(zero < moved <= zero + 0.1 for moved in moving):
             return zero - since_s
     return None
+
+
+def moved_after_latch(commands: Sequence[SentCommand], verdicts: Sequence[SafetyVerdict]) -> bool:
+    """Return True when a command moves the robot after a zero command that followed a LATCH.
+
+    A stop before the latch proves nothing: on a busy machine late proposals stop the robot, and the next ones in time
+    move it again, as they may. Until the first zero after the latch the robot brakes.
+    """
+    latched = [seconds(verdict.decided) for verdict in verdicts if verdict.decision == Decision.LATCH]
+    if not latched:
+        return False
+    zeros = [c.stamp_s for c in commands if c.stamp_s > latched[0] and not any(c.value)]
+    return bool(zeros) and any(any(c.value) for c in commands if c.stamp_s > zeros[0])
 
 
 def _tool_stop(graph: GraphUnderFault, since_s: float) -> float | None:

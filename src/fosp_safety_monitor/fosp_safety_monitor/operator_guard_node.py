@@ -19,7 +19,7 @@ from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
 from fosp_core.ros.parameters import declare
 from fosp_core.specs import read_robot
-from fosp_msgs.msg import ActionProposal, SafetyVerdict
+from fosp_msgs.msg import ActionProposal, Heartbeat, SafetyVerdict
 from fosp_safety_monitor.command.consent_side import ConsentSide
 from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
@@ -54,6 +54,7 @@ class OperatorGuardNode(ManagedNode):
         self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
         self._consents = ConsentSide(self, robot, lambda: self._guard, policy=False)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
+        self._heartbeats = self.create_subscription(Heartbeat, topics.HEARTBEAT, self._side.heard_from, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
@@ -77,6 +78,7 @@ class OperatorGuardNode(ManagedNode):
         if self._consents is not None:
             self._consents.close()
             self._consents = None
+        self.destroy_subscription(self._heartbeats)
         self.destroy_subscription(self._proposals)
         self.destroy_publisher(self._verdicts)
 

@@ -210,6 +210,8 @@ class SafetyMonitorNode(ManagedNode):
         beat = Beat(message.pid, message.state == State.PRIMARY_STATE_ACTIVE, sent_s, now.monotonic_s)
         limit_s = float(self.get_parameter("heartbeat_gap_s").value)
         finding = self._heartbeats.heard(message.node, beat, limit_s)
+        if self._side is not None:
+            self._side.heard_from(message)
         if finding is not None:
             self._latch(finding)
 
