@@ -82,7 +82,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "staleness_duration",
         )
     ),
-    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force")),
+    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force", "ramp")),
     Mutant(_CONSENT, "on_tick", lambda consent, *others: consent),
     Mutant(_CONSENT, "loss", _always("")),
     Mutant(_CONSENT, "disengaged", lambda consent, why: consent),
