@@ -166,7 +166,7 @@ class GraphUnderFault:
         self._estop = self.node.create_publisher(Bool, ESTOP, qos.STEP)
         self._other_estop = self.node.create_publisher(Bool, OTHER_ESTOP, qos.STEP)
         self.people = People(self.node)
-        """What a person and the controller of a real robot say; on a graph that needs it."""
+        """A person and the controller of a real robot, who speak on a graph that asks for consent."""
         if self._consent:
             self.people.begin()
         self.node.create_timer(0.02, self._say_estop)

@@ -108,7 +108,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_IDENTITY, "Restarts.without_dead", _always([])),
     Mutant("fosp_safety_monitor.judge.monitor", "SafetyMonitor._on_foreign_command", _nothing),
     Mutant("fosp_safety_monitor.operator.operator_guard", "OperatorGuard._on_foreign_command", _nothing),
-    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force")),
+    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force", "ramp")),
     Mutant(_CONSENT, "on_tick", lambda consent, *others: consent),
     Mutant(_CONSENT, "loss", _always("")),
     Mutant(_CONSENT, "disengaged", lambda consent, why: consent),

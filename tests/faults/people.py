@@ -74,7 +74,7 @@ class People:
     # -- the switch ----------------------------------------------------------------------------------
     @property
     def lets_go(self) -> bool:
-        """Whether the switch is let go of at present, to be pressed anew."""
+        """Return True while the switch is let go of, to be pressed anew."""
         return self._releases >= 0
 
     def let_go(self) -> None:

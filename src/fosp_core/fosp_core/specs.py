@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
-from fosp_core.ros.robot_inputs import EnablingConfig, ReadyConfig
+from fosp_core.robot_inputs import EnablingConfig, ReadyConfig
 
 FORMAT_VERSION = 1
 """Version of the bundle folder's format; a loader refuses every other one."""

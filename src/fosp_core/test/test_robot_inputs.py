@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.ros.robot_inputs import READY_KINDS, ReadyConfig
+from fosp_core.robot_inputs import READY_KINDS, ReadyConfig
 from fosp_core.specs import RobotConfig, parse_spec
 
 READY = {

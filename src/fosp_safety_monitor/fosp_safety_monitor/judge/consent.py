@@ -30,7 +30,7 @@ class Consent:
 
     engaged: bool = False
     why_not: str = "no operator has engaged since activation"
-    """What ended the consent; empty while it is given."""
+    """The cause that ended the consent; empty while it is given."""
     engaged_s: float = -math.inf
     """Moment of the consent, monotonic clock."""
     ramp_from_s: float | None = None
@@ -67,6 +67,13 @@ def engaged(consent: Consent, robot: RobotStateInput, thresholds: RobotThreshold
     falls = tuple(robot.consent.ready_of(index).falls for index in range(len(thresholds.ready)))
     releases = robot.consent.enabling.releases
     return Consent(True, "", now.monotonic_s, None, releases, releases, falls, bias)
+
+
+def after_reset(consent: Consent, thresholds: RobotThresholds, latched: Finding) -> Consent:
+    """Return the consent after a reset, which ends it where an operator has to engage."""
+    if thresholds.consent.engage == "by_itself":
+        return consent
+    return disengaged(consent, f"the robot was latched ({latched.text}); an operator has to engage anew")
 
 
 def on_tick(
@@ -226,6 +233,14 @@ def check_episode(robot: RobotStateInput, thresholds: RobotThresholds, now: Now)
     if not stale:
         return None
     return Finding(Decision.STOP, Reason.NO_EPISODE, f"the feedback of episode {episode.number} is silent: {stale}")
+
+
+def check_ramp(scale: float) -> Finding | None:
+    """PASS with a reduced speed while the speed grows after an operator has engaged."""
+    if scale >= 1.0:
+        return None
+    text = f"an operator has engaged just now: the speed is scaled by {scale:.2f}"
+    return Finding(Decision.PASS, Reason.SLOW_DOWN, text)
 
 
 def check_ready(robot: RobotStateInput, thresholds: RobotThresholds, now: Now) -> Finding | None:

@@ -113,7 +113,7 @@ class EpisodeInput:
 
 @dataclass(frozen=True)
 class ReadyInput:
-    """What one topic of the robot file's `ready` says."""
+    """The word of one topic of the robot file's `ready`."""
 
     receipt_s: float = -math.inf
     """Last message, monotonic clock."""

@@ -121,8 +121,8 @@ def judge_proposal(
     latched = state.latched or (gating if gating.decision is Decision.LATCH else None)
     stop, held = _hold(state, gating, thresholds, now)
     ramp = consent.ramp_scale(state.consent, thresholds, now)
-    ramped = _ramped(ramp) if ramp < 1.0 and finding.reason is Reason.OK else finding
-    effective = _effective(most_restrictive([ramped, held, *permission]), latched)
+    notice = consent.check_ramp(ramp) if finding.reason is Reason.OK else finding
+    effective = _effective(most_restrictive([notice, held, *permission]), latched)
     stops = latched is not None or held is not None or gating.decision >= Decision.STOP
     if effective.decision is Decision.RECOVER and values is not None:
         choice = least_risk(values)
@@ -158,9 +158,8 @@ def judge_tick(
         state = replace(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
         state = replace(state, following=state.following.paused())
     state = follow_motion(state, told, robot, thresholds, now)
-    consented = consent.on_tick(state.consent, robot, thresholds, now, state.latched, held_up)
-    state = replace(state, consent=consented)
-    permission = consent.checks_of_permission(consented, robot, thresholds, now)
+    state = replace(state, consent=consent.on_tick(state.consent, robot, thresholds, now, state.latched, held_up))
+    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
     findings = [held_up, *checks.checks_on_tick(state, robot, thresholds, now)]
     stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
     reports = held is not None or any(finding is not None for finding in findings)
@@ -218,9 +217,7 @@ def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, n
     if cause.decision >= Decision.STOP:
         return state, f"the cause persists: {cause.text}"
     at_rest = _at_rest(state.judged)
-    given = state.consent
-    if thresholds.consent.engage == "operator":
-        given = consent.disengaged(given, f"the robot was latched ({state.latched.text}); engage anew")
+    given = consent.after_reset(state.consent, thresholds, state.latched)
     # A frozen pose shows in motion alone, so its check begins anew.
     begun = replace(state, latched=None, stale_since_s=None, stop=None, judged=at_rest, frozen_pose=FrozenPose())
     return replace(begun, consent=given), ""
@@ -288,16 +285,10 @@ def _verdict_of_order(
 ) -> Verdict:
     """Return the last verdict again, unless something stops the robot by now."""
     permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
-    findings = [*checks.checks_on_judged(state, robot, thresholds, now), *permission]
-    gating = _most_gating(findings, thresholds)
+    gating = _most_gating([*checks.checks_on_judged(state, robot, thresholds, now), *permission], thresholds)
     _, held = _hold(state, gating, thresholds, now)
     stopped = _effective(most_restrictive([gating, held]), state.latched)
     return verdict_of_order(judged, stopped, proposal, order, robot=robot, thresholds=thresholds, now=now)
-
-
-def _ramped(scale: float) -> Finding:
-    text = f"an operator has engaged just now: the speed is scaled by {scale:.2f}"
-    return Finding(Decision.PASS, Reason.SLOW_DOWN, text)
 
 
 def _at_rest(judged: JudgedProposal | None) -> JudgedProposal | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
-from fosp_core.ros.robot_inputs import EnablingConfig, ReadyConfig
+from fosp_core.robot_inputs import EnablingConfig, ReadyConfig
 from fosp_core.specs import Manifest, RobotConfig, TargetLead
 from fosp_safety_monitor.judge.consent_inputs import ConsentInputs, ConsentSettings, FeedbackStep, Force
 from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command

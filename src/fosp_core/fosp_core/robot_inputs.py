@@ -74,7 +74,7 @@ class ReadyConfig(_InputSpec):
 
     @property
     def latched(self) -> bool:
-        """Whether the topic is transient local."""
+        """Return True when the topic is transient local."""
         default = READY_KINDS[self.kind].latched
         return default if self.transient_local is None else self.transient_local
 
