@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fosp_bringup.commissioning_record import UNCOMMISSIONED_SPEED, uncommissioned_because
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file
 from fosp_core import topics
@@ -15,6 +16,7 @@ from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, read_robot, read_yaml
+from fosp_safety_monitor.parameters import SPEED_CAP
 
 ParameterValue = str | bool | int | float | list[str]
 
@@ -56,6 +58,8 @@ class Stack:
     params_file: Path | None = None
     """ROS parameter file; its values win over the parameters of the processes."""
     use_respawn: bool = False
+    warning: str = ""
+    """One line to be shown at every start; empty when there is nothing to warn of."""
 
     def ros_arguments(self, process: StackProcess) -> list[str]:
         """Return the command line of one process after its executable."""
@@ -135,12 +139,30 @@ def stack(options: StackOptions) -> Stack:
         processes.append(_recorder(options.recorder, options.scenario, robot_file))
     if options.black_box:
         processes.append(_black_box(options.black_box, robot_file, robot, None if options.teleop else options.bundle))
+    warning = ""
+    if options.simulator is None:
+        last, warning = _capped_unless_commissioned(last, robot_file, robot)
     processes.append(last)
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
         processes = [_on_simulated_time(process) for process in processes]
     params_file = options.params_file.resolve() if options.params_file else None
-    return Stack(tuple(processes), options.namespace, options.log_level, params_file, options.use_respawn)
+    respawn = options.use_respawn
+    return Stack(tuple(processes), options.namespace, options.log_level, params_file, respawn, warning)
+
+
+def _capped_unless_commissioned(
+    monitor: StackProcess, robot_file: Path, robot: RobotConfig
+) -> tuple[StackProcess, str]:
+    """Return the monitor of a real robot, and the warning: without a commissioning record its speed is capped."""
+    because = uncommissioned_because(robot_file, robot)
+    if not because:
+        return monitor, ""
+    capped = replace(monitor, parameters={**monitor.parameters, SPEED_CAP: UNCOMMISSIONED_SPEED})
+    return capped, (
+        f"WARNING: {because}. The speed is capped at {UNCOMMISSIONED_SPEED:g} of the limits until the robot is "
+        f"commissioned: fosp commission --robot {robot_file}"
+    )
 
 
 def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]:

@@ -16,9 +16,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.errors import UserError
 from fosp_core.specs import AxisLimits, RobotConfig
 
+LEAST_SPEED_CAP = 0.01
+"""Smallest speed cap: below it nobody could tell a capped robot from one that does not follow."""
 _LINEAR = {"linear.x": 0, "linear.y": 1, "linear.z": 2}
+
+
+def capped(robot: RobotConfig, cap: float) -> RobotConfig:
+    """Return the robot with its speed limits, and the speeds of action 1, at the share `cap` of what they are.
+
+    The direction of an action stays what it is. Raise UserError unless `cap` lies in [LEAST_SPEED_CAP, 1].
+    """
+    if not LEAST_SPEED_CAP <= cap <= 1.0:
+        raise UserError(f"speed_cap must be in [{LEAST_SPEED_CAP:g}, 1], got {cap:g}")
+    limits = {name: axis.model_copy(update={"speed": axis.speed * cap}) for name, axis in robot.limits.items()}
+    axes = tuple(axis.model_copy(update={"scale": axis.scale * cap}) for axis in robot.action.axes)
+    return robot.model_copy(update={"limits": limits, "action": robot.action.model_copy(update={"axes": axes})})
 
 
 @dataclass(frozen=True)

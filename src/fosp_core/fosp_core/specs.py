@@ -259,6 +259,10 @@ class RobotConfig(Spec):
     command_rate_hz: float = Field(100.0, gt=0, le=1000)
     command_timeout_s: float = Field(0.1, gt=0, le=1)
     """Time-out of the robot's own watchdog: the robot stops when it has received no command for this long."""
+    dead_time_s: float = Field(0.0, ge=0, le=0.5)
+    """Time from a command to the first motion that it causes; fosp commission measures it."""
+    response_s: float = Field(0.0, ge=0, le=1.0)
+    """Time constant of the lag with which the robot then follows its commands; fosp commission measures it."""
     state_topic: str
     state_type: Literal["JointState", "Odometry"]
     pose_topic: str = ""

@@ -9,7 +9,16 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from fosp_core.errors import UserError
-from fosp_safety_monitor.parameters import DESCRIPTIONS, SETTINGS, SHADOW_PHRASE, Description, MonitorParameters
+from fosp_core.limits import LEAST_SPEED_CAP
+from fosp_safety_monitor.parameters import (
+    DESCRIPTIONS,
+    SETTINGS,
+    SHADOW_PHRASE,
+    SPEED_CAP,
+    Description,
+    MonitorParameters,
+    Setting,
+)
 
 
 def declare_monitor_parameters(node: Node) -> None:
@@ -22,15 +31,38 @@ def declare_monitor_parameters(node: Node) -> None:
             raise UserError(f"parameter '{description.name}' must be {kind}in {description.range}") from None
     for setting in SETTINGS:
         if not node.has_parameter(setting.name):
-            text = f"{setting.meaning} Read-only: give it at the start."
-            descriptor = ParameterDescriptor(description=text, read_only=True)
-            try:
-                node.declare_parameter(setting.name, setting.default, descriptor)
-            except InvalidParameterTypeException:
-                kind = type(setting.default).__name__
-                raise UserError(f"parameter '{setting.name}' must be of type {kind}") from None
+            _declare_setting(node, setting)
     _refuse_unknown(node)
     monitor_parameters(node)
+
+
+def _declare_setting(node: Node, setting: Setting) -> None:
+    descriptor = ParameterDescriptor(description=f"{setting.meaning} Read-only: give it at the start.", read_only=True)
+    try:
+        node.declare_parameter(setting.name, setting.default, descriptor)
+    except InvalidParameterTypeException:
+        kind = type(setting.default).__name__
+        raise UserError(f"parameter '{setting.name}' must be of type {kind}") from None
+
+
+def speed_cap(node: Node) -> float:
+    """Return the setting `speed_cap`, which is declared where it is not yet; UserError when it is out of its range.
+
+    A cap below 1 is a warning in the node's log.
+    """
+    if not node.has_parameter(SPEED_CAP):
+        _declare_setting(node, next(setting for setting in SETTINGS if setting.name == SPEED_CAP))
+    cap = float(node.get_parameter(SPEED_CAP).value)
+    if not LEAST_SPEED_CAP <= cap <= 1.0:
+        raise UserError(f"parameter '{SPEED_CAP}' must be in [{LEAST_SPEED_CAP:g}, 1], got {cap:g}")
+    if cap < 1.0:
+        node.get_logger().warning(f"{speed_cap_text(cap)}: no passed commissioning record fits the robot file")
+    return cap
+
+
+def speed_cap_text(cap: float) -> str:
+    """Return what a cap below 1 means, in words; empty for the cap 1."""
+    return f"speed capped at {cap:g} of the limits" if cap < 1.0 else ""
 
 
 def monitor_parameters(node: Node) -> MonitorParameters:

@@ -20,6 +20,7 @@ from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, SafetyVerdict
 from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
+from fosp_safety_monitor.node_parameters import speed_cap, speed_cap_text
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
@@ -30,13 +31,14 @@ _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image
 class OperatorGuardNode(ManagedNode):
     """Shapes the operator's fosp/proposal (one candidate, model_id empty) into the robot's command stream.
 
-    Parameter `robot` names the file of the robot's configuration. The node answers each proposal on fosp/verdict: PASS,
-    or STOP with the reason.
+    Parameter `robot` names the file of the robot's configuration, and `speed_cap` is that of the monitor. The node
+    answers each proposal on fosp/verdict: PASS, or STOP with the reason.
     """
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
         self.declare_parameter("robot", "")
+        self._speed_cap = speed_cap(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -51,7 +53,7 @@ class OperatorGuardNode(ManagedNode):
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
-        self._guard = OperatorGuard(self._robot, self._now)
+        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap)
         self._guard.receive_other_publishers(self._robot_side.other_publishers())
         self._robot_side.start(self._tick)
 
@@ -104,14 +106,16 @@ class OperatorGuardNode(ManagedNode):
             self._guard.receive_other_publishers(self._robot_side.other_publishers())
 
     def _report(self) -> None:
-        held = self._last.held
+        held, cap = self._last.held, self._speed_cap
+        capped = speed_cap_text(cap)
+        values = {"limited": str(self._last.limited).lower(), "speed cap": f"{cap:g}"}
         message = DiagnosticArray(
             status=[
                 DiagnosticStatus(
-                    level=DiagnosticStatus.WARN if held and self.is_active else DiagnosticStatus.OK,
+                    level=DiagnosticStatus.WARN if (held and self.is_active) or capped else DiagnosticStatus.OK,
                     name=f"{self.get_name()}: operator guard",
-                    message=held or "the operator drives",
-                    values=[KeyValue(key="limited", value=str(self._last.limited).lower())],
+                    message=": ".join(filter(None, (capped, held or "the operator drives"))),
+                    values=[KeyValue(key=key, value=value) for key, value in values.items()],
                 )
             ]
         )

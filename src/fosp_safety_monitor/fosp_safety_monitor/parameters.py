@@ -15,6 +15,8 @@ from fosp_core.errors import UserError
 
 SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
 """Value that `shadow` must have, so that nobody switches the gate off by a slip."""
+SPEED_CAP = "speed_cap"
+"""Name of the setting that lowers the speed of a robot that was not commissioned."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Setting:
     """A parameter that is given at the start and cannot be changed."""
 
     name: str
-    default: str | int | bool
+    default: str | int | bool | float
     meaning: str
 
 
@@ -32,6 +34,12 @@ SETTINGS = (
     Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu."),
     Setting("shadow", "", f"`{SHADOW_PHRASE}` switches shadow mode on: proposals are judged, but not gated."),
     Setting("command_cpu", -1, "Core that the command stream is pinned to. With -1 the operating system chooses."),
+    Setting(
+        SPEED_CAP,
+        1.0,
+        "Share, from 0.01 to 1, of the robot's speed limits that is allowed. A real robot that was not commissioned "
+        "is started with 0.1.",
+    ),
 )
 
 

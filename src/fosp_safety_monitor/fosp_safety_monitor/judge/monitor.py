@@ -17,7 +17,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.limits import CommandLimits
+from fosp_core.limits import CommandLimits, capped
 from fosp_core.specs import Manifest, RobotConfig
 from fosp_safety_monitor.judge import checks, decision
 from fosp_safety_monitor.judge.inputs import (
@@ -77,13 +77,14 @@ class SafetyMonitor(Judge):
         shadow: bool = False,
         simulated_time: bool = False,
         models: Callable[[str], CriticModel | None] = lambda model_id: None,
+        speed_cap: float = 1.0,
     ) -> None:
         super().__init__()
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
         self._models = models
         self._judging = model, self._thresholds_of(model.manifest, parameters)
-        self._limits = CommandLimits(robot)
+        self._limits = CommandLimits(capped(robot, speed_cap))
         self._clock = clock
         self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
         self._state = initial_state(robot.action.size, latched)
