@@ -165,6 +165,48 @@ def _capped_unless_commissioned(
     )
 
 
+def commissioning_stack(
+    robot_file: Path,
+    simulate: Path | None = None,
+    camera: str | None = None,
+    camera_path: Path | None = None,
+    namespace: str = "",
+) -> Stack:
+    """Return the guard and the cameras of a robot that the commissioning program drives, in bring-up order.
+
+    No manager is among them: the program brings them up itself, and it halts the guard's process to see whether the
+    robot stops without commands. `simulate` is a folder for the empty scene of a simulated robot; None for a real one.
+    Raise UserError as `stack` does.
+    """
+    robot = read_robot(robot_file)
+    parameters: dict[str, ParameterValue] = {"robot": str(robot_file)}
+    processes = [] if simulate is None else [_empty_scene(simulate, robot_file, robot)]
+    if simulate is None:
+        processes += _camera(camera, camera_path, robot)
+    return Stack((*processes, _guard(parameters)), namespace)
+
+
+def _empty_scene(folder: Path, robot_file: Path, robot: RobotConfig) -> StackProcess:
+    """Return the simulator of a robot of this kind, in a scene without obstacles that is written to `folder`."""
+    from fosp_sim.task.tasks import TASKS
+
+    kinds = {name: read_robot(robot_path(task.robot)).kind for name, task in TASKS.items()}
+    task = next((name for name, kind in kinds.items() if kind == robot.kind), None)
+    if task is None:
+        raise UserError(f"no simulated task has a robot of kind '{robot.kind}'")
+    scene = folder / "empty_scene.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scene.write_text(f"# Written by fosp commission --simulate.\ntask: {task}\nobstacles: {{count: 0}}\n")
+    except OSError as error:
+        raise UserError(f"{scene}: cannot write: {error.strerror or error}") from None
+    parameters: dict[str, ParameterValue] = {
+        **{"scenario": str(scene.resolve()), "robot": str(robot_file)},
+        "camera_rate_hz": robot.camera_frame_rate_hz,
+    }
+    return _simulator("sim_node", parameters)
+
+
 def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]:
     """Return the options, completed by those of the scenario, and the processes of the simulated robot."""
     from fosp_sim.task.scenario import read_scenario
@@ -216,14 +258,13 @@ def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[S
     read_mapping(mapping, robot.action)
     robot_parameter: dict[str, ParameterValue] = {"robot": str(robot_file)}
     device = {**robot_parameter, "mapping": str(mapping)}
-    guard = StackProcess(
-        MONITOR,
-        "fosp_safety_monitor",
-        "fosp_safety_monitor.operator_guard_node",
-        robot_parameter,
-        executable="operator_guard_node",
-    )
-    return [StackProcess("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)], guard
+    node = StackProcess("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)
+    return [node], _guard(robot_parameter)
+
+
+def _guard(parameters: Mapping[str, ParameterValue]) -> StackProcess:
+    module = "fosp_safety_monitor.operator_guard_node"
+    return StackProcess(MONITOR, "fosp_safety_monitor", module, parameters, executable="operator_guard_node")
 
 
 def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[StackProcess]:

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from fosp_cli.commands import bags, bundle, evaluate, experiment, machine, record, simulation, training, up
+from fosp_cli.commands import bags, bundle, commission, evaluate, experiment, machine, record, simulation, training, up
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "demo": simulation.demo,
     "up": up.up,
     "reset": up.reset,
+    "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
     "bags": bags.app,
