@@ -211,7 +211,7 @@ class Commander(GraphClient):
 
     def _approach(self, target: Vector, share: float) -> str:
         robot = self.robot
-        slowest = 1.0 / (4.0 * (robot.response_s + robot.dead_time_s) + 0.3)
+        gain = 1.0 / (2.5 * (robot.response_s + robot.dead_time_s) + 0.15)  # 1/s, without overshoot
         linear = [(i, "xyz".index(axis.name[-1])) for i, axis in enumerate(robot.action.axes) if axis.unit == "m/s"]
         components = [component for _, component in linear]
         position = self.position
@@ -225,7 +225,7 @@ class Commander(GraphClient):
                     return ""
                 if left > nearest + 0.03:
                     return f"it moves away from its target, {_point(target)}"
-                speeds = [slowest * error[component] / robot.action.axes[i].scale for i, component in linear]
+                speeds = [gain * error[component] / robot.action.axes[i].scale for i, component in linear]
                 largest = max(map(abs, speeds))
                 action = [0.0] * robot.action.size
                 for (i, _), speed in zip(linear, speeds, strict=True):

@@ -77,9 +77,9 @@ def room(robot: RobotConfig, axis: ActionAxis, position: Vector) -> tuple[float,
 
 
 def first_sign(robot: RobotConfig, axis: ActionAxis, position: Vector) -> float:
-    """Return the direction with more room, 1 or -1."""
+    """Return the direction of the first motion, 1 or -1: forwards, unless there is more room backwards."""
     below, above = room(robot, axis, position)
-    return 1.0 if above >= below else -1.0
+    return 1.0 if above >= 0.8 * below else -1.0
 
 
 # -- direction ---------------------------------------------------------------------------------------
