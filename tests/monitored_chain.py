@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ FORWARD = [0.3, 0.2, 0.0]
 DANGER = [0.9, 0.0, 0.0]
 BRAKING_STEP = 6.0 * 0.03
 """m/s: what the deceleration limit allows in a tick that is late by two."""
+TREADMILL_M = 0.05
+"""Distance from its start at which the robot jumps back there, as a simulated one does for an episode."""
 
 
 class Chain:
@@ -41,10 +45,12 @@ class Chain:
         self.encoder_lives = True
         self.policy_lives = True
         self.pose = Pose(position=Point(x=0.5, z=0.2))
+        self.timeout_s = robot.command_timeout_s
+        self.moved_s, self.heard = time.monotonic(), (0, 0.0)
         self.pose_noise_m = 1e-9
         """No two measured poses are the same to the last bit; 0: they are."""
         self.obeys = True
-        """A robot that takes target poses is where it was told to be."""
+        """The robot does as it was told, and one that takes target poses is where it was told to be."""
         self.step = 0
         create = self.node.create_publisher
         self.states = create(JointState, robot.state_topic, qos.STEP)
@@ -64,19 +70,35 @@ class Chain:
         state, pose = JointState(name=["joint"], position=[0.0]), PoseStamped()
         state.header.stamp = pose.header.stamp = self.node.get_clock().now().to_msg()
         pose.header.frame_id = self.frame_id
-        if self.obeys and self.commands and isinstance(self.commands[-1], PoseStamped):
-            self.pose = self.commands[-1].pose
+        if self.obeys and self.commands:
+            self.move(self.commands[-1])
         self.pose_noise_m = -self.pose_noise_m
         at = self.pose.position
         pose.pose = Pose(position=Point(x=at.x + self.pose_noise_m, y=at.y, z=at.z), orientation=self.pose.orientation)
         self.states.publish(state)
         self.poses.publish(pose)
 
+    def move(self, command: Any) -> None:
+        """Be where a target pose says, or go on at the speed of a twist that is not too old."""
+        now_s = time.monotonic()
+        elapsed_s, self.moved_s = min(now_s - self.moved_s, self.timeout_s), now_s
+        if self.heard[0] != len(self.commands):
+            self.heard = len(self.commands), now_s
+        if isinstance(command, PoseStamped):
+            self.pose = command.pose
+            return
+        if now_s - self.heard[1] > self.timeout_s:
+            return
+        at, (vx, vy, vz) = self.pose.position, components(command)
+        at.x, at.y, at.z = at.x + elapsed_s * vx, at.y + elapsed_s * vy, at.z + elapsed_s * vz
+        if TREADMILL_M < math.dist((at.x, at.y, at.z), (0.5, 0.0, 0.2)) < 2 * TREADMILL_M:
+            at.x, at.y, at.z = 0.5, 0.0, 0.2
+
     def decide(self) -> None:
         latent = Latent(
             step=self.step,
             model_id=self.model_id,
-            deter=array.array("f", [0.25] * DETER),
+            deter=array.array("f", [0.25 + 1e-3 * (self.step % 100)] * DETER),
             stoch=array.array("f", [0.0] * STOCH),
             surprise=0.1,
             contrast=0.2,

@@ -2,11 +2,13 @@
 
     python synthetic_robot.py ROBOT_FILE RATE_HZ
 
-No physics and no rendering: what is measured beside it is the graph, not a simulator.
+No physics and no rendering: what is measured beside it is the graph, not a simulator. The tool goes where the commands
+lead, and back to its start when it has gone far.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -15,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from sensor_msgs.msg import Image, JointState
 
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.specs import read_robot
+
+START = (0.5, 0.0, 0.2)
+TREADMILL_M = 0.05
 
 
 def main() -> None:
@@ -40,7 +45,18 @@ def main() -> None:
     noise = np.random.default_rng(0).integers(20, 80, (16, 64, 64, 3), np.uint8)
     image.header.frame_id = "camera"
     deadline, number = time.monotonic(), 0
+    heard: list[tuple[float, TwistStamped]] = []
+    node.create_subscription(
+        TwistStamped, robot.command_topic, lambda m: heard.append((time.monotonic(), m)), qos.COMMAND
+    )
     while rclpy.ok():
+        rclpy.spin_once(node, timeout_sec=0.0)
+        if heard and time.monotonic() - heard[-1][0] < robot.command_timeout_s:
+            del heard[:-1]
+            at, linear = pose.pose.position, heard[-1][1].twist.linear
+            at.x, at.y, at.z = at.x + linear.x / rate_hz, at.y + linear.y / rate_hz, at.z + linear.z / rate_hz
+            if math.dist((at.x, at.y, at.z), START) > TREADMILL_M:
+                at.x, at.y, at.z = START
         stamp = node.get_clock().now().to_msg()
         fill_image(image, noise[number % len(noise)])
         number += 1

@@ -53,6 +53,8 @@ def _granted(state: Any, robot: Any, thresholds: Any, now: Any) -> tuple[Any, st
 
 
 _CHECKS = "fosp_safety_monitor.judge.checks"
+_FOLLOWING = "fosp_safety_monitor.judge.following"
+_LATENTS = "fosp_safety_monitor.judge.latent_stream"
 _DECISION = "fosp_safety_monitor.judge.decision"
 _LIMITS = "fosp_core.limits"
 MUTANTS: tuple[Mutant, ...] = (
@@ -81,6 +83,11 @@ MUTANTS: tuple[Mutant, ...] = (
             "staleness_duration",
         )
     ),
+    *(Mutant(_FOLLOWING, f"check_{name}", _nothing) for name in ("motion", "outside")),
+    *(Mutant(_LATENTS, f"check_{name}", _nothing) for name in ("pace", "latent_changes")),
+    Mutant(_FOLLOWING, "_drift", _always((None, ""))),
+    Mutant(_FOLLOWING, "_jumps", _always(True)),
+    Mutant(_FOLLOWING, "WINDOWS_S", (2.0,)),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),
@@ -97,6 +104,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.judge.monitor", "_came_back", _nothing),
     Mutant("fosp_recording.black_box", "make_room", _always([]), BLACK_BOX_TESTS),
     Mutant(_LIMITS, "approach_speed", _always(1e9), LIMIT_TESTS),
+    Mutant(_LIMITS, "longest_tick_s", _always(0.03), LIMIT_TESTS),
+    Mutant(_LIMITS, "speed_norms", _always((1e9, 1e9)), LIMIT_TESTS),
+    Mutant(_LIMITS, "CommandHistory.outstanding", _always(None), LIMIT_TESTS),
     Mutant(_LIMITS, "ramp", lambda target, *others: target, LIMIT_TESTS),
     Mutant(_LIMITS, "smooth_ramp", lambda target, *others: target, LIMIT_TESTS),
     Mutant(_LIMITS, "smooth_approach_speed", _always(1e9), LIMIT_TESTS),

@@ -42,6 +42,8 @@ class Reason(IntEnum):
     NODE_RESTARTED = 21
     HELD_UP = 22
     NOT_FOLLOWING = 23
+    MOTION = 24
+    OUTSIDE_WORKSPACE = 25
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})
@@ -49,3 +51,6 @@ STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROB
 
 RISK = frozenset({Reason.INFEASIBLE, Reason.NO_FEASIBLE, Reason.CRITIC_RANGE, Reason.SURPRISE, Reason.VETOES})
 """Reasons that veto a proposal for the risk of its action; too many of them in a row latch."""
+
+MOVES_ANYWAY = frozenset({Reason.MOTION, Reason.OUTSIDE_WORKSPACE})
+"""Reasons that tell of the robot's own motion, which a latch does not end: they are told beside its cause."""

@@ -4,7 +4,10 @@ The safety monitor applies them to the twist components of an action at the comm
 same ones when it runs without ROS, so that training sees what the robot does.
 
 Where limits contradict each other, speed takes precedence over the workspace, the workspace over acceleration and jerk
-as far as braking at the deceleration limit goes, and acceleration over jerk.
+as far as braking at the deceleration limit goes, and acceleration over jerk. Besides each axis, the norm of the linear
+and that of the angular velocity has a limit, within which a command keeps its direction.
+
+A robot follows its commands late: `CommandHistory` tells how far it will still move by those that were sent already.
 """
 
 from __future__ import annotations
@@ -22,6 +25,90 @@ from fosp_core.specs import AxisLimits, RobotConfig
 LEAST_SPEED_CAP = 0.01
 """Smallest speed cap: below it nobody could tell a capped robot from one that does not follow."""
 _LINEAR = {"linear.x": 0, "linear.y": 1, "linear.z": 2}
+REMEMBERED_S = 0.5
+"""Length of the history of commands beyond the robot's dead time, s. It exceeds the age that a pose may have."""
+TICKS_TO_MAKE_UP = 3
+"""A tick that is later than this many periods changes the command no more than one of this length."""
+
+
+def longest_tick_s(robot: RobotConfig) -> float:
+    """Return the longest time, s, for which one tick of the command stream may change the command."""
+    return TICKS_TO_MAKE_UP / robot.command_rate_hz
+
+
+def speed_norms(robot: RobotConfig) -> tuple[float, float]:
+    """Return the limits of the norm of the linear, m/s, and of the angular velocity, rad/s; infinity without axes."""
+    bounds = []
+    for part, given in (("linear", robot.linear_speed), ("angular", robot.angular_speed)):
+        speeds = [robot.limits[axis.name].speed for axis in robot.action.axes if axis.name.startswith(part)]
+        bounds.append(given or max(speeds, default=math.inf))
+    return bounds[0], bounds[1]
+
+
+@dataclass(frozen=True)
+class Response:
+    """The lag with which a robot follows its commands: a dead time, then a first-order lag, both in s."""
+
+    response_s: float
+    dead_time_s: float
+
+    @classmethod
+    def of(cls, robot: RobotConfig) -> Response:
+        return cls(robot.response_s, robot.dead_time_s)
+
+
+_AT_ONCE = Response(1e-9, 0.0)
+
+
+@dataclass(frozen=True)
+class SentCommand:
+    """A command (n,), m/s and rad/s, the time at which it was sent, s, and the lagging speed (n,) at that time."""
+
+    time_s: float
+    command: tuple[float, ...]
+    lagging: tuple[float, ...]
+    """Speed, without the dead time, of a robot that follows the commands before this one."""
+
+    def lagging_at(self, time_s: float, response_s: float) -> list[float]:
+        """Return the lagging speed (n,) at `time_s`, while this command is in force."""
+        share = math.exp(-max(0.0, time_s - self.time_s) / response_s)
+        return [c + share * (w - c) for c, w in zip(self.command, self.lagging, strict=True)]
+
+
+@dataclass(frozen=True)
+class CommandHistory:
+    """The commands sent lately, oldest first, and the motion that a robot of this response still owes them."""
+
+    response: Response = _AT_ONCE
+    sent: tuple[SentCommand, ...] = ()
+
+    def after(self, command: tuple[float, ...], now_s: float) -> CommandHistory:
+        """Return the history with one more `command` (n,), m/s and rad/s, sent at `now_s`."""
+        begin, oldest_s = 0, now_s - REMEMBERED_S - self.response.dead_time_s
+        while begin + 1 < len(self.sent) and self.sent[begin + 1].time_s < oldest_s:
+            begin += 1
+        last = self.sent[-1] if self.sent else None
+        lagging = [0.0] * len(command) if last is None else last.lagging_at(now_s, self.response.response_s)
+        return CommandHistory(self.response, (*self.sent[begin:], SentCommand(now_s, command, tuple(lagging))))
+
+    def outstanding(self, measured_s: float, now_s: float) -> tuple[float, ...] | None:
+        """Return how far (n,), m and rad, the robot has yet to move since its pose was measured at `measured_s`.
+
+        That is the motion commanded since then, and what the robot had not yet made, by its response, of the commands
+        before. None before the first command.
+        """
+        if not self.sent:
+            return None
+        since_s, response_s = measured_s - self.response.dead_time_s, self.response.response_s
+        before = [sent for sent in self.sent if sent.time_s <= since_s]
+        lagging = before[-1].lagging_at(since_s, response_s) if before else list(self.sent[0].lagging)
+        moved = [response_s * speed for speed in lagging]
+        ends = (*(sent.time_s for sent in self.sent[1:]), now_s)
+        for sent, end_s in zip(self.sent, ends, strict=True):
+            span_s = end_s - max(sent.time_s, since_s)
+            if span_s > 0.0:
+                moved = [m + span_s * c for m, c in zip(moved, sent.command, strict=True)]
+        return tuple(moved)
 
 
 def capped(robot: RobotConfig, cap: float) -> RobotConfig:
@@ -33,7 +120,9 @@ def capped(robot: RobotConfig, cap: float) -> RobotConfig:
         raise UserError(f"speed_cap must be in [{LEAST_SPEED_CAP:g}, 1], got {cap:g}")
     limits = {name: axis.model_copy(update={"speed": axis.speed * cap}) for name, axis in robot.limits.items()}
     axes = tuple(axis.model_copy(update={"scale": axis.scale * cap}) for axis in robot.action.axes)
-    return robot.model_copy(update={"limits": limits, "action": robot.action.model_copy(update={"axes": axes})})
+    norms = {name: norm * cap for name in ("linear_speed", "angular_speed") if (norm := getattr(robot, name))}
+    action = robot.action.model_copy(update={"axes": axes})
+    return robot.model_copy(update={"limits": limits, "action": action, **norms})
 
 
 @dataclass(frozen=True)
@@ -135,8 +224,8 @@ class _Axis:
     def _rooms(self, point: list[float], moved: float) -> tuple[float, float]:
         """Return the room in m to the lower and to the upper wall.
 
-        `moved` is the motion commanded since `point` was measured. The robot may lag behind its command: `moved` takes
-        room on the side that it leads to, and gives none on the other.
+        `moved` is how far the robot has yet to move since `point` was measured. It takes room on the side that it leads
+        to, and gives none on the other.
         """
         if self.walls is None:
             return math.inf, math.inf
@@ -173,6 +262,40 @@ class CommandLimits:
             for axis, limits in zip(robot.action.axes, axes, strict=True)
         ]
         self._bounded = robot.workspace is not None
+        self.longest_tick_s = longest_tick_s(robot)
+        """Longest time, s, for which one tick may change the command."""
+        self._norms = [
+            (bound, [i for i, axis in enumerate(robot.action.axes) if axis.name.startswith(part)])
+            for part, bound in zip(("linear", "angular"), speed_norms(robot), strict=True)
+        ]
+
+    def _within_norms(self, values: list[float]) -> list[float]:
+        """Return the velocity (n,) in the same direction whose linear and angular norms are within their limits."""
+        for bound, axes in self._norms:
+            norm = math.hypot(*(values[i] for i in axes))
+            if norm > bound:
+                values = [value * bound / norm if i in axes else value for i, value in enumerate(values)]
+        return values
+
+    def _no_faster(self, before: list[float], reached: list[float]) -> list[float]:
+        """Return `reached` (n,), or less of what it gains in speed over `before` (n,), so that the norms keep limits.
+
+        Axes that slow down do so as they were told, so no axis changes by more than in `reached`.
+        """
+        command = list(reached)
+        for bound, axes in self._norms:
+            if math.hypot(*(reached[i] for i in axes)) <= bound:
+                continue
+            gaining = [i for i in axes if abs(reached[i]) > abs(before[i])]
+            room = bound**2 - sum(reached[i] ** 2 for i in axes if i not in gaining)
+            steps = {i: reached[i] - before[i] for i in gaining}
+            a = sum(step**2 for step in steps.values())
+            b = sum(before[i] * step for i, step in steps.items())
+            c = sum(before[i] ** 2 for i in gaining) - room
+            share = (math.sqrt(max(0.0, b * b - a * c)) - b) / a if a > 0.0 else 0.0
+            for i, step in steps.items():
+                command[i] = before[i] + min(max(share, 0.0), 1.0) * step
+        return command
 
     @staticmethod
     def _walls(robot: RobotConfig, axis: str) -> tuple[int, float, float] | None:
@@ -195,8 +318,9 @@ class CommandLimits:
 
         `position` (3,), in m, is the commanded point in the action frame: towards a wall of the workspace the speed
         stays as low as the deceleration limit can still take away. `acceleration` (n,) is that between the last two
-        commands (None: zero); axes with a jerk limit need it. `moved` (n,), in m and rad, is the motion commanded since
-        `position` was measured (None: none). An input that is not finite leads to a stop.
+        commands (None: zero); axes with a jerk limit need it. `moved` (n,), in m and rad, is how far the robot has yet
+        to move since `position` was measured (`CommandHistory.outstanding`; None: it stands). An input that is not
+        finite leads to a stop.
         """
         wanted, before = action.tolist(), previous.tolist()
         slopes = [0.0] * len(before) if acceleration is None else acceleration.tolist()
@@ -207,13 +331,14 @@ class CommandLimits:
             return Limited(self.stop(previous, dt, acceleration), True)
         if dt <= 0.0:
             return Limited(np.array(before), False)
-        command, limited = [], False
-        for value, velocity, slope, step, axis in zip(wanted, before, slopes, since, self._axes, strict=True):
-            target = value * axis.scale
-            reached = axis.follow(target, velocity, slope, point, step, dt)
-            limited = limited or abs(reached - target) > 1e-9
-            command.append(reached)
-        return Limited(np.array(command), limited)
+        asked = [value * axis.scale for value, axis in zip(wanted, self._axes, strict=True)]
+        targets = self._within_norms(asked)
+        reached = [
+            axis.follow(target, velocity, slope, point, step, dt)
+            for target, velocity, slope, step, axis in zip(targets, before, slopes, since, self._axes, strict=True)
+        ]
+        command = self._no_faster(before, reached)
+        return Limited(np.array(command), any(abs(c - a) > 1e-9 for c, a in zip(command, asked, strict=True)))
 
     def stop(
         self, previous: NDArray[np.float64], dt: float, acceleration: NDArray[np.float64] | None = None

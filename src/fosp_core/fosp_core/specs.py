@@ -153,12 +153,12 @@ class Manifest(Spec):
 class AxisLimits(Spec):
     """Hard limits of one twist component, which are applied last, whatever the policy proposes."""
 
-    speed: float = Field(gt=0)
-    acceleration: float = Field(gt=0)
+    speed: float = Field(gt=0, le=10)
+    acceleration: float = Field(gt=0, le=100)
     """Limit while following commands, in m/s^2 or rad/s^2."""
-    deceleration: float = Field(gt=0)
+    deceleration: float = Field(gt=0, le=200)
     """Limit while stopping, in m/s^2 or rad/s^2; at least the acceleration."""
-    jerk: float | None = Field(None, gt=0)
+    jerk: float | None = Field(None, gt=0, le=20000)
     """Limit of the jerk, in m/s^3 or rad/s^3; None where the robot's own controller smooths the commands."""
 
     def stopping_distance(self, speed: float, reaction_s: float = 0.0) -> float:
@@ -259,10 +259,15 @@ class RobotConfig(Spec):
     command_rate_hz: float = Field(100.0, gt=0, le=1000)
     command_timeout_s: float = Field(0.1, gt=0, le=1)
     """Time-out of the robot's own watchdog: the robot stops when it has received no command for this long."""
-    dead_time_s: float = Field(0.0, ge=0, le=0.5)
-    """Time from a command to the first motion that it causes; fosp commission measures it."""
-    response_s: float = Field(0.0, ge=0, le=1.0)
-    """Time constant of the lag with which the robot then follows its commands; fosp commission measures it."""
+    response_s: float = Field(0.1, gt=0, le=1)
+    """Time constant of the first-order lag with which the robot's speed follows a command, s."""
+    dead_time_s: float = Field(0.05, gt=0, le=0.5)
+    """Time from the sending of a command until the robot begins to follow it, s."""
+    linear_speed: float | None = Field(None, gt=0, le=10)
+    """Limit of the norm of the linear velocity, m/s; None: the largest limit of a linear axis. Angular likewise."""
+    angular_speed: float | None = Field(None, gt=0, le=10)
+    teleports: bool = False
+    """True for a simulator alone, whose robot jumps to its start: a jump of the measured pose is then no motion."""
     state_topic: str
     state_type: Literal["JointState", "Odometry"]
     pose_topic: str = ""
@@ -301,7 +306,8 @@ class RobotConfig(Spec):
         if missing:
             raise ValueError(f"limits are missing for {', '.join(missing)}")
         for axis in self.action.axes:
-            if self.limits[axis.name].speed < axis.scale:
+            norm = self.linear_speed if axis.name.startswith("linear") else self.angular_speed
+            if min(self.limits[axis.name].speed, norm or math.inf) < axis.scale:
                 raise ValueError(f"speed limit of {axis.name} is below its action scale {axis.scale}")
         if self.kind == "arm" and (self.workspace is None or not self.pose_topic):
             raise ValueError("an arm needs workspace and pose_topic")
@@ -327,7 +333,7 @@ class RobotConfig(Spec):
             raise ValueError("command_type PoseStamped is for an arm, with a pose_topic that is not its command_topic")
         for part, allowed in (("linear", self.target_lead.distance), ("angular", self.target_lead.angle)):
             names = [axis.name for axis in self.action.axes if axis.name.startswith(part)]
-            reaction_s = 1.0 / self.command_rate_hz
+            reaction_s = 1.0 / self.command_rate_hz + self.response_s + self.dead_time_s
             needed = math.hypot(*(self.limits[n].stopping_distance(self.limits[n].speed, reaction_s) for n in names))
             if allowed <= needed:
                 raise ValueError(f"target_lead of {allowed:g} is no more than the {needed:.3g} that stopping takes")

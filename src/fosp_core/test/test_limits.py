@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fosp_core.errors import UserError
-from fosp_core.limits import CommandLimits, approach_speed, capped, smooth_approach_speed
-from fosp_core.specs import read_robot
+from fosp_core.limits import (
+    CommandHistory,
+    CommandLimits,
+    Response,
+    approach_speed,
+    capped,
+    smooth_approach_speed,
+    speed_norms,
+)
+from fosp_core.specs import RobotConfig, read_robot
 
 ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
 DT = 0.01
@@ -74,6 +83,7 @@ def test_whatever_is_asked_for_the_tool_stays_in_the_box_and_the_command_in_its_
             after = limits.follow(np.array(action), command, DT, position).command
             assert np.isfinite(after).all()
             assert (np.abs(after) <= limits.speed + 1e-9).all()
+            assert np.linalg.norm(after) <= 0.3 + 1e-9
             assert (np.abs(after - command) <= limits.deceleration * DT + 1e-9).all()
             command = after
             position = position + command * DT
@@ -114,8 +124,8 @@ def ticks(limits, targets, per_target=30, dt=DT):
 
 
 def test_under_a_jerk_limit_a_target_is_reached_exactly_without_overshoot():
-    commands = ticks(CommandLimits(SMOOTH_ARM), [[1.0, 0.5, -1.0]])
-    assert commands[-1] == pytest.approx([0.25, 0.125, -0.25])
+    commands = ticks(CommandLimits(SMOOTH_ARM), [[1.0, 0.5, -0.25]])
+    assert commands[-1] == pytest.approx([0.25, 0.125, -0.0625])
     assert commands[:, 0].max() <= 0.25 + 1e-12
 
 
@@ -203,9 +213,139 @@ def test_a_speed_cap_lowers_every_speed_and_keeps_the_direction(cap):
     for _ in range(100):
         command = limits.follow(np.array([9.0, 0.0, 0.0]), command, DT, CENTRE).command
     assert command[0] == pytest.approx(cap * 0.3)
+    for _ in range(100):
+        command = limits.follow(np.array([1.0, 1.0, 1.0]), command, DT, CENTRE).command
+    assert np.linalg.norm(command) == pytest.approx(cap * 0.3)
 
 
 @pytest.mark.parametrize("cap", [0.0, -0.1, 1.01, float("nan"), float("inf")])
 def test_a_speed_cap_raises_no_limit_and_is_never_zero(cap):
     with pytest.raises(UserError, match=r"speed_cap must be in \[0.01, 1\]"):
         capped(ARM, cap)
+
+
+# -- robots that follow late -------------------------------------------------------------------------
+def overrun_mm(
+    robot: RobotConfig, lag_s: float, dead_s: float, rate_hz: float = 100.0, pose_every: int = 1
+) -> tuple[float, float]:
+    """Drive at the upper wall of x at full speed, and return by how much, mm, the robot ends beyond it, and its end."""
+    limits, history, dt = CommandLimits(robot), CommandHistory(Response.of(robot)), 1.0 / rate_hz
+    wall = robot.workspace.upper[0]
+    substeps = max(1, round(dt / 0.001))
+    step_s = dt / substeps
+    x, speed, command, slope = wall - 0.4, 0.0, np.zeros(3), np.zeros(3)
+    sent, measured, farthest = [], (0.0, x), x
+    for tick in range(round(6.0 * rate_hz)):
+        now = tick * dt
+        if tick % pose_every == 0:
+            measured = (now, x)
+        moved = history.outstanding(measured[0], now)
+        position = np.array([measured[1], 0.0, 0.2])
+        elapsed = min(dt, limits.longest_tick_s) if tick else 0.0
+        after = limits.follow(np.array([1.0, 0.0, 0.0]), command, elapsed, position, slope, moved).command
+        slope, command = (after - command) / dt, after
+        history = history.after(tuple(command.tolist()), now)
+        sent.append((now, command[0]))
+        for k in range(substeps):
+            t = now + k * step_s - dead_s + 1e-9
+            late = next((value for at, value in reversed(sent) if at <= t), 0.0)
+            speed = late if lag_s == 0.0 else late + math.exp(-step_s / lag_s) * (speed - late)
+            x += step_s * speed
+            farthest = max(farthest, x)
+    return 1e3 * (farthest - wall), 1e3 * (x - wall)
+
+
+def late_arm(response_s: float, dead_time_s: float, **changes) -> RobotConfig:
+    described = {"response_s": max(response_s, 1e-3), "dead_time_s": max(dead_time_s, 1e-3)}
+    return ARM.model_copy(update={**described, **changes})
+
+
+@pytest.mark.parametrize(
+    ("lag_s", "dead_s"),
+    [(0.05, 0.0), (0.1, 0.0), (0.2, 0.0), (0.4, 0.0), (0.0, 0.03), (0.0, 0.06), (0.0, 0.1), (0.1, 0.05), (0.2, 0.1)],
+)
+@pytest.mark.parametrize("jerk", [None, 600.0], ids=["no jerk limit", "jerk limit"])
+def test_a_robot_that_lags_as_its_file_says_stops_at_the_wall(lag_s, dead_s, jerk):
+    robot = late_arm(lag_s, dead_s)
+    if jerk:
+        axes = {name: axis.model_copy(update={"jerk": jerk}) for name, axis in robot.limits.items()}
+        robot = robot.model_copy(update={"limits": axes})
+    beyond, end = overrun_mm(robot, lag_s, dead_s)
+    assert beyond <= 2.0
+    assert end == pytest.approx(0.0, abs=5.0), "and it gets there"
+
+
+@pytest.mark.parametrize("pose_every", [3, 8])
+def test_it_does_so_though_its_pose_comes_seldom(pose_every):
+    assert overrun_mm(late_arm(0.1, 0.05), 0.1, 0.05, pose_every=pose_every)[0] <= 2.0
+
+
+def test_a_robot_that_nobody_described_stops_at_the_wall_up_to_the_lag_that_is_assumed():
+    undescribed = {key: value for key, value in ARM.model_dump().items() if key not in ("response_s", "dead_time_s")}
+    robot = RobotConfig.model_validate(undescribed)
+    assert (robot.response_s, robot.dead_time_s) == (0.1, 0.05)
+    for lag_s, dead_s in ((0.0, 0.0), (0.05, 0.03), (0.1, 0.05)):
+        assert overrun_mm(robot, lag_s, dead_s)[0] <= 2.0
+
+
+def test_a_lag_that_is_not_described_carries_a_robot_beyond_the_wall():
+    assert overrun_mm(late_arm(1e-3, 1e-3), 0.2, 0.0)[0] > 20.0
+
+
+@pytest.mark.parametrize("rate_hz", [200.0, 100.0, 33.0, 20.0, 10.0, 5.0])
+@pytest.mark.parametrize("lag_s", [0.0, 0.1])
+def test_a_low_command_rate_carries_no_robot_beyond_the_wall(rate_hz, lag_s):
+    robot = late_arm(lag_s, 0.0, command_rate_hz=rate_hz, command_timeout_s=1.0)
+    assert overrun_mm(robot, lag_s, 0.0, rate_hz)[0] <= 2.0
+
+
+def test_a_low_command_rate_does_not_make_braking_slow():
+    robot = ARM.model_copy(update={"command_rate_hz": 10.0, "command_timeout_s": 0.3})
+    assert CommandLimits(robot).longest_tick_s == pytest.approx(0.3)
+    assert (CommandLimits(robot).stop(np.array([0.25, 0.0, 0.0]), 0.1) == 0.0).all()
+
+
+# -- the norm of the speed ---------------------------------------------------------------------------
+def fastest(robot: RobotConfig, action) -> np.ndarray:
+    limits, command = CommandLimits(robot), np.zeros(robot.action.size)
+    for _ in range(100):
+        command = limits.follow(np.array(action), command, DT, CENTRE).command
+        assert np.linalg.norm(command[:3]) <= robot.linear_speed + 1e-9 if robot.linear_speed else True
+    return command
+
+
+def test_the_norm_of_the_speed_keeps_the_largest_limit_of_an_axis_and_its_direction():
+    arm = ARM.model_copy(update={"linear_speed": None})
+    command = fastest(arm, [1.0, 1.0, 1.0])
+    assert np.linalg.norm(command) == pytest.approx(0.30)
+    assert command == pytest.approx(np.full(3, 0.30 / math.sqrt(3.0)))
+    assert fastest(arm, [1.0, -0.5, 0.0]) == pytest.approx([0.25, -0.125, 0.0]), "within the norm nothing changes"
+
+
+def test_the_robot_file_may_limit_the_norm_itself():
+    slow = ARM.model_copy(update={"linear_speed": 0.26})
+    assert np.linalg.norm(fastest(slow, [1.0, 1.0, 1.0])) == pytest.approx(0.26)
+    quick = ARM.model_copy(update={"linear_speed": 0.5})
+    assert fastest(quick, [1.0, 1.0, 1.0]) == pytest.approx([0.25, 0.25, 0.25])
+
+
+@unhurried
+@given(st.lists(st.tuples(*[st.floats(-1.0, 1.0)] * 3), min_size=1, max_size=20))
+def test_no_turn_exceeds_the_norm_and_every_direction_is_reached(actions):
+    limits, command = CommandLimits(ARM), np.zeros(3)
+    for action in actions:
+        for _ in range(20):
+            after = limits.follow(np.array(action), command, DT, CENTRE).command
+            assert np.linalg.norm(after) <= 0.30 + 1e-9
+            assert (np.abs(after - command) <= limits.deceleration * DT + 1e-9).all()
+            command = after
+        wanted = np.array(action) * limits.scale
+        wanted *= min(1.0, 0.30 / max(np.linalg.norm(wanted), 1e-9))
+        assert command == pytest.approx(wanted, abs=1e-6)
+
+
+def test_linear_and_angular_speeds_have_norms_of_their_own():
+    base = read_robot(Path(__file__).parents[3] / "config/robots/sim_base.yaml")
+    assert speed_norms(base) == (0.6, 1.8)
+    assert fastest(base, [1.0, 1.0]) == pytest.approx([0.5, 1.5])
+    assert speed_norms(ARM) == (0.30, math.inf)

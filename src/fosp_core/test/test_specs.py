@@ -43,6 +43,10 @@ def test_an_unknown_nested_key_is_named_with_those_allowed_beside_it():
         ({"command_rate_hz": 10}, r"command_timeout_s of 0.1 is less than 3 periods of command_rate_hz 10 \(0.3 s\)"),
         ({"workspace": None}, "an arm needs workspace"),
         ({"limits": {}}, "limits are missing for linear.x"),
+        ({"response_s": 0}, "response_s: Input should be greater than 0"),
+        ({"dead_time_s": 0.6}, "dead_time_s: Input should be less than or equal to 0.5"),
+        ({"linear_speed": 0.2}, r"speed limit of linear\.x is below its action scale 0.25"),
+        ({"linear_speed": 20}, "linear_speed: Input should be less than or equal to 10"),
         ({"workspace": {"lower": [1, 0, 0], "upper": [0, 1, 1]}}, "lower must be below upper"),
     ],
 )
@@ -91,6 +95,23 @@ def test_a_speed_limit_below_the_action_scale_is_refused():
     robot["limits"]["linear.x"]["speed"] = 0.1
     with pytest.raises(UserError, match=r"speed limit of linear\.x is below its action scale"):
         parse_spec(RobotConfig, robot, "robot.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("speed", 20.0), ("acceleration", 1000.0), ("deceleration", 1000.0), ("jerk", 1e6)]
+)
+def test_limits_that_no_robot_has_are_refused_in_one_line(key, value):
+    robot = sim_arm()
+    robot["limits"]["linear.x"][key] = value
+    with pytest.raises(UserError, match=rf"limits\.linear\.x\.{key}: Input should be less than or equal to") as error:
+        parse_spec(RobotConfig, robot, "robot.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_the_lead_of_a_target_leaves_room_for_the_lag_of_the_robot():
+    late = {**sim_arm(), "command_type": "PoseStamped", "target_lead": LEAD, "response_s": 0.2}
+    with pytest.raises(UserError, match=r"target_lead of 0\.05 is no more than the 0\.\d+ that stopping takes"):
+        parse_spec(RobotConfig, late, "robot.yaml")
 
 
 def test_malformed_yaml_is_told_with_its_line(tmp_path):

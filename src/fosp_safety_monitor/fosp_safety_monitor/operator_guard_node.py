@@ -11,6 +11,7 @@ from rclpy.clock import Clock, ClockType
 
 from fosp_core import topics
 from fosp_core.clock import Now
+from fosp_core.decisions import MOVES_ANYWAY, Reason
 from fosp_core.errors import UserError
 from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.ros import qos
@@ -43,7 +44,7 @@ class OperatorGuardNode(ManagedNode):
         self.create_timer(REPORT_PERIOD_S, self._report)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._side: RobotSide | None = None
-        self._last = GuardTick((), "inactive", False)
+        self._last = GuardTick((), "inactive", False, Reason.NOT_READY)
 
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
@@ -61,7 +62,7 @@ class OperatorGuardNode(ManagedNode):
         """Decelerate to zero, then fall silent."""
         if self._side is not None:
             self._side.stop()
-        self._last = GuardTick((), "inactive", False)
+        self._last = GuardTick((), "inactive", False, Reason.NOT_READY)
 
     def cleanup(self) -> None:
         if self._side is None:
@@ -80,7 +81,7 @@ class OperatorGuardNode(ManagedNode):
         scale = self._robot.action.scale
         verdict = SafetyVerdict(
             decision=SafetyVerdict.STOP if last.held else SafetyVerdict.PASS,
-            reason=SafetyVerdict.REASON_NOT_READY if last.held else SafetyVerdict.REASON_OK,
+            reason=int(last.reason),
             reason_text=last.held or "the operator drives",
             header=message.header,
             step=message.step,
@@ -112,7 +113,7 @@ class OperatorGuardNode(ManagedNode):
         message = DiagnosticArray(
             status=[
                 DiagnosticStatus(
-                    level=DiagnosticStatus.WARN if (held and self.is_active) or capped else DiagnosticStatus.OK,
+                    level=self._level(),
                     name=f"{self.get_name()}: operator guard",
                     message=": ".join(filter(None, (capped, held or "the operator drives"))),
                     values=[KeyValue(key=key, value=value) for key, value in values.items()],
@@ -121,6 +122,12 @@ class OperatorGuardNode(ManagedNode):
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _level(self) -> bytes:
+        """Return ERROR while the robot does not do as it is told, WARN while something else holds it or caps it."""
+        if not self.is_active or not self._last.held:
+            return DiagnosticStatus.WARN if self._speed_cap < 1.0 else DiagnosticStatus.OK
+        return DiagnosticStatus.ERROR if self._last.reason in MOVES_ANYWAY else DiagnosticStatus.WARN
 
     @property
     def _robot_side(self) -> RobotSide:

@@ -135,6 +135,20 @@ class MonitorParameters:
     frozen_pose_s: float = _parameter(
         0.2, 0.05, 2.0, "s", "LATCH when the pose stays the same to the last bit for this time while the robot moves."
     )
+    motion_tolerance_s: float = _parameter(
+        0.05,
+        0.01,
+        0.2,
+        "s",
+        "LATCH when the measured motion differs from the commanded one by more than the way of this time at the speed "
+        "limit (at least 10 mm and 0.05 rad) and motion_tolerance_share.",
+    )
+    motion_tolerance_share: float = _parameter(
+        0.35, 0.05, 0.6, "", "Share of the commanded distance by which the measured motion may differ on top of it."
+    )
+    workspace_margin_m: float = _parameter(
+        0.02, 0.002, 0.1, "m", "LATCH when the measured pose is outside of the workspace by more than this."
+    )
     least_contrast: float = _parameter(
         0.01,
         1e-4,

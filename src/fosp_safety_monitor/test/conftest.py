@@ -13,8 +13,8 @@ import pytest
 from tiny_bundle import DETER, STOCH, tiny_manifest
 
 from fosp_core.clock import Now, Received
-from fosp_core.limits import CommandLimits
-from fosp_core.specs import ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
+from fosp_core.limits import CommandLimits, Response
+from fosp_core.specs import TWIST_COMPONENTS, ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.inputs import (
     CheckedProposal,
@@ -34,6 +34,8 @@ TICK_S = 0.01
 MODEL = "model-under-test"
 CENTRE = (0.5, 0.0, 0.2)
 """Centre of the arm's workspace, m."""
+TREADMILL_M = 0.05
+"""Distance from its start at which the robot of a test jumps back there, as a simulated one does for an episode."""
 
 
 class MonitorScene:
@@ -45,7 +47,8 @@ class MonitorScene:
         self.thresholds = Thresholds.of(manifest, robot, parameters or MonitorParameters(), shadow)
         self.limits = CommandLimits(robot)
         self.size = robot.action.size
-        self.state = initial_state(self.size)
+        self.state = initial_state(self.size, response=Response.of(robot))
+        self.heading = 0.0
         self.ros_s = 1000.0
         self.monotonic_s = 50.0
         self.step = 0
@@ -61,14 +64,32 @@ class MonitorScene:
         self.ros_s += seconds
         self.monotonic_s += seconds
 
-    def hear_from_robot(self, position: tuple[float, float, float] = CENTRE, noise_m: float = 1e-9) -> None:
+    def hear_from_robot(self, position: tuple[float, float, float] | None = None, noise_m: float = 1e-9) -> None:
         """State and pose, of which no two are the same to the last bit, as measured ones are, but with `noise_m` 0."""
         received = Received(self.ros_s, self.monotonic_s)
+        position = position or self.robot.position or CENTRE
         self.noise_m = -self.noise_m
         position = (position[0] + math.copysign(noise_m, self.noise_m), *position[1:])
-        self.robot = replace(self.robot, state=received, pose=received, position=position)
+        odometry = (position[0], position[1], self.heading)
+        self.robot = replace(self.robot, state=received, pose=received, position=position, odometry=odometry)
         if self.thresholds.needs_estop:
             self.robot = replace(self.robot, estop_receipt_s=self.monotonic_s)
+
+    def move(self, seconds: float) -> tuple[float, float, float]:
+        """The position of a robot that did as it was told for so long; it does not leave the place of the test."""
+        moved = dict.fromkeys(TWIST_COMPONENTS, 0.0)
+        for axis, value in zip(self.robot_config.action.axes, self.state.command, strict=True):
+            moved[axis.name] = value * seconds
+        self.heading += moved["angular.z"]
+        c, s = math.cos(self.heading), math.sin(self.heading)
+        forward, left = moved["linear.x"], moved["linear.y"]
+        if self.robot_config.kind == "base":
+            forward, left = c * forward - s * left, s * forward + c * left
+        x, y, z = self.robot.position or CENTRE
+        position = (x + forward, y + left, z + moved["linear.z"])
+        if TREADMILL_M < math.dist(position, CENTRE) < 2 * TREADMILL_M:
+            return CENTRE
+        return position
 
     def latent(self, **changes: Any) -> LatentInput:
         """The latent of a frame that was taken this very moment."""
@@ -77,7 +98,7 @@ class MonitorScene:
             model_id=MODEL,
             frame=FrameStamp(round(self.ros_s * 1e9), "camera"),
             receipt_s=self.monotonic_s,
-            deter=np.zeros(DETER, np.float32),
+            deter=np.full(DETER, 1e-3 * self.step, np.float32),
             stoch=np.zeros(STOCH, np.float32),
             surprise=0.1,
             repeated_image=False,
@@ -156,7 +177,7 @@ class MonitorScene:
         for index in range(round(seconds / TICK_S)):
             self.wait(TICK_S)
             if robot:
-                self.hear_from_robot(self.robot.position or CENTRE)
+                self.hear_from_robot(self.move(TICK_S))
             if deciding and (index + 1) % round(PERIOD_S / TICK_S) == 0:
                 self.judge(**{name: make() for name, make in arguments.items()})
             ticks.append(self.tick())

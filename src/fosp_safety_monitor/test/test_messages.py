@@ -20,6 +20,7 @@ from fosp_safety_monitor.command.messages import (
     fill_pose,
     latent_input,
     measured_pose,
+    odometry_pose,
     pose_received,
     proposal_input,
     robot_state_received,
@@ -131,12 +132,41 @@ def test_joint_states_without_finite_positions_count_as_not_come(position):
 
 
 def test_joint_states_and_odometry_count_by_stamp_and_receipt():
-    for message in (JointState(position=[0.1]), Odometry()):
+    for message in (JointState(position=[0.1], velocity=[0.0], effort=[0.0]), Odometry()):
         message.header.stamp = time_message(3_500_000_000)
         received = robot_state_received(message, 5.0)
         assert (received.stamp_s, received.receipt_s) == (3.5, 5.0)
     message.pose.pose.position.x = math.nan
     assert robot_state_received(message, 5.0) is None
+
+
+@pytest.mark.parametrize("part", ["position", "velocity", "effort"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_joint_states_with_a_value_that_is_not_finite_are_none(part, bad):
+    values = {"position": [0.1, 0.2], "velocity": [0.0, 0.0], "effort": [1.0, 1.0]}
+    assert robot_state_received(JointState(**values), 5.0) is not None
+    values[part][1] = bad
+    assert robot_state_received(JointState(**values), 5.0) is None
+
+
+def test_odometry_with_a_twist_or_an_orientation_that_is_not_finite_is_none():
+    for change in (
+        lambda message: setattr(message.twist.twist.linear, "x", math.nan),
+        lambda message: setattr(message.twist.twist.angular, "z", math.inf),
+        lambda message: setattr(message.pose.pose.orientation, "z", math.nan),
+        lambda message: setattr(message.pose.pose.orientation, "w", 0.0),
+    ):
+        message = Odometry()
+        assert robot_state_received(message, 5.0) is not None
+        change(message)
+        assert robot_state_received(message, 5.0) is None
+
+
+def test_odometry_gives_position_and_heading():
+    message = Odometry()
+    message.pose.pose.position.x, message.pose.pose.position.y = 1.0, 2.0
+    message.pose.pose.orientation.z, message.pose.pose.orientation.w = math.sin(0.6), math.cos(0.6)
+    assert odometry_pose(message) == pytest.approx((1.0, 2.0, 1.2))
 
 
 def test_a_pose_counts_only_when_finite_and_in_the_action_frame():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fosp_core.clock import Now, Received
+from fosp_core.decisions import Reason
 from fosp_core.specs import RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
@@ -19,6 +20,8 @@ from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
 TICK_S = 0.01
 CENTRE = (0.5, 0.0, 0.2)
+TREADMILL_M = 0.05
+"""Distance at which the robot of a test jumps back to its start, as a simulated one does for an episode."""
 
 
 def proposal(action: tuple[float, ...], received: Received) -> ProposalInput:
@@ -34,6 +37,9 @@ class Driven:
         self.guard = OperatorGuard(robot, lambda: self.now, speed_cap)
         self.action: tuple[float, ...] | None = (0.0, 0.0, 0.0)
         self.position = CENTRE
+        self.start = CENTRE
+        self.gain = 1.0
+        """Share of its command that the robot moves; with 0 the test places it."""
         self.state = self.pose = True
 
     def tick(self, times: int = 1) -> tuple[float, ...]:
@@ -49,7 +55,11 @@ class Driven:
             if self.pose:
                 self.guard.receive_pose(received, self.position)
             tick = self.guard.tick()
-            command, self.held = tick.command, tick.held
+            command, self.held, self.reason = tick.command, tick.held, tick.reason
+            if not self.gain:
+                continue
+            x, y, z = (at + TICK_S * self.gain * speed for at, speed in zip(self.position, command[:3], strict=False))
+            self.position = CENTRE if TREADMILL_M < math.dist((x, y, z), self.start) < 0.1 else (x, y, z)
         return command
 
 
@@ -71,7 +81,7 @@ def test_the_operator_drives_within_speed_and_acceleration(driven: Driven) -> No
 
 def test_the_arm_stops_at_the_wall_of_its_workspace(driven: Driven) -> None:
     assert ROBOT.workspace is not None
-    driven.action = (1.0, 0.0, 0.0)
+    driven.action, driven.gain = (1.0, 0.0, 0.0), 0.0
     for _ in range(1000):
         command = driven.tick()
         driven.position = (driven.position[0] + command[0] * TICK_S, *driven.position[1:])
@@ -81,7 +91,7 @@ def test_the_arm_stops_at_the_wall_of_its_workspace(driven: Driven) -> None:
 
 def test_the_arm_stays_in_its_workspace_though_its_pose_comes_seldom_and_late(driven: Driven) -> None:
     assert ROBOT.workspace is not None
-    driven.action, driven.pose = (1.0, 0.0, 0.0), False
+    driven.action, driven.gain, driven.pose = (1.0, 0.0, 0.0), 0.0, False
     x = [CENTRE[0]] * 3
     for i in range(300):
         if i % 4 == 0:
@@ -256,3 +266,37 @@ def test_a_speed_cap_holds_for_a_person_too() -> None:
     driven.tick(2)
     driven.action = (1.0, -0.5, 0.0)
     assert driven.tick(50) == pytest.approx((0.025, -0.0125, 0.0))
+
+
+# -- the motion of the robot -------------------------------------------------------------------------
+@pytest.mark.parametrize("gain", [-1.0, 1e-4, 3.0], ids=["inverted", "standing", "three times as fast"])
+def test_a_robot_that_does_not_do_as_the_operator_says_is_held_within_0_4_s(driven: Driven, gain: float) -> None:
+    driven.action = (1.0, 0.0, 0.0)
+    driven.tick(20)
+    driven.gain = gain
+    for _ in range(40):
+        driven.tick()
+        if driven.held:
+            break
+    assert driven.held.startswith("the measured motion contradicts the commands")
+    assert driven.reason is Reason.MOTION
+    driven.gain = 1.0
+    driven.tick(300)
+    assert driven.held == "let go of the controls first"
+    driven.action = (0.0, 0.0, 0.0)
+    driven.tick()
+    assert driven.held == ""
+
+
+def test_a_robot_that_drifts_while_the_operator_does_nothing_is_told_of(driven: Driven) -> None:
+    for _ in range(100):
+        driven.position = (driven.position[0], driven.position[1] + 0.0005, driven.position[2])
+        driven.tick()
+    assert "it moves although it is told to stand" in driven.held
+
+
+def test_a_pose_outside_of_the_workspace_holds_the_operator(driven: Driven) -> None:
+    driven.gain = 0.0
+    driven.position = (0.5, 0.45, 0.2)
+    driven.tick()
+    assert driven.reason is Reason.OUTSIDE_WORKSPACE

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.command.pose_target import MAX_STEP_S, PoseTarget, ToolPose
+from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
 from fosp_safety_monitor.judge.inputs import Lead
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
@@ -47,7 +47,7 @@ def test_a_late_command_moves_the_target_no_further_than_one_of_30_ms(turning_ar
     target = PoseTarget(turning_arm)
     target.follow((0.0,) * 4, at(*CENTRE), TICK_S)
     pose = target.follow((0.2, 0.0, 0.0, 0.0), at(*CENTRE), 5.0)
-    assert pose.position[0] - CENTRE[0] == pytest.approx(0.2 * MAX_STEP_S)
+    assert pose.position[0] - CENTRE[0] == pytest.approx(0.2 * 0.03)
 
 
 def test_the_target_of_an_arm_that_stands_still_comes_to_its_lead_and_no_further(turning_arm):

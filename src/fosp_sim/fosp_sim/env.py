@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.image import observation_image
-from fosp_core.limits import CommandLimits
+from fosp_core.limits import CommandHistory, CommandLimits, Response
 from fosp_core.specs import ObservationSpec, RobotConfig
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
@@ -55,6 +55,18 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class CommandTick:
+    """One tick of the command stream."""
+
+    time: float
+    """s since the episode began."""
+    state: RobotState
+    """The robot's measurements at that time."""
+    command: tuple[float, ...]
+    """(n,) m/s and rad/s, in force from that time on."""
+
+
+@dataclass(frozen=True)
 class StepResult:
     """Outcome of one decision period."""
 
@@ -75,6 +87,8 @@ class StepResult:
     """Distance to the goal, m."""
     time: float
     """s since the episode began."""
+    ticks: tuple[CommandTick, ...] = ()
+    """The command stream of the period, and the robot's measurements beside it."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +160,8 @@ class Env:
         self._target = np.zeros(self.action_size)
         self._command = np.zeros(self.action_size)
         self._acceleration = np.zeros(self.action_size)
+        self._history = CommandHistory(Response.of(self.robot))
+        self._told: list[CommandTick] = []
         self._steps, self._substeps, self._over = 0, 0, False
         self._images = np.zeros(self._shape, np.uint8)
         self._frame(decision=True)
@@ -161,6 +177,7 @@ class Env:
         if np.shape(action) != (self.action_size,):
             raise ValueError(f"action must have shape ({self.action_size},), got {np.shape(action)}")
         commands = np.empty((_TICKS, self.action_size))
+        self._told = []
         frames: list[Frame] = []
         for tick in range(_TICKS):
             commands[tick] = self._tick(self._target)
@@ -188,17 +205,20 @@ class Env:
             success=end.success,
             distance=end.distance,
             time=frames[-1].time,
+            ticks=tuple(self._told),
         )
 
     def _tick(self, target: Vector) -> Vector:
         """Return the next shaped command, and give the listener what a robot would publish at this time."""
-        position = self.world.position()
-        command = self.limits.follow(target, self._command, COMMAND_PERIOD, position, self._acceleration).command
+        position, time, state = self.world.position(), self._substeps * TIMESTEP, self.world.state()
+        moved = self._history.outstanding(time, time)
+        command = self.limits.follow(target, self._command, COMMAND_PERIOD, position, self._acceleration, moved).command
         self._acceleration = (command - self._command) / COMMAND_PERIOD
-        self._command = command
+        self._command, sent = command, tuple(command.tolist())
+        self._history = self._history.after(sent, time)
+        self._told.append(CommandTick(time, state, sent))
         if self._listener is not None:
-            time = self._substeps * TIMESTEP
-            self._listener.state(time, self.world.state())
+            self._listener.state(time, state)
             self._listener.command(time, self._command)
         return self._command
 

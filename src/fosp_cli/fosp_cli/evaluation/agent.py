@@ -5,6 +5,7 @@ The agent calls the functions that the nodes call; only the messages between the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,8 @@ from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_sim.env import CommandTick
+from fosp_sim.task.world import RobotState
 
 Monitoring = Literal["on", "off", "shadow"]
 """The safety monitor gates the actions, is not asked, or judges without gating."""
@@ -68,19 +71,27 @@ class Agent:
             shadow=self._monitoring == "shadow",
         )
         self._step = 0
+        self._command = (0.0,) * self._robot.action.size
+
+    def watch(self, ticks: Sequence[CommandTick]) -> None:
+        """Have the monitor hold the robot's motion against the commands that it was sent since the last call."""
+        for tick in ticks:
+            self._hear(tick.state, tick.time)
+            self._monitor.observe(self._command)
+            self._command = tick.command
 
     def act(
         self,
         images: NDArray[np.uint8],
         executed: NDArray[np.float32],
         is_first: bool,
-        position: tuple[float, float, float],
+        state: RobotState,
         time_s: float,
         foreign: NDArray[np.float32] | None = None,
     ) -> Action:
         """Decide on `images` (C, H, W, 3) uint8, taken `time_s` s into the episode after `executed` (n,) was executed.
 
-        `position` is that of the commanded point, m. A `foreign` action (n,) in [-1, 1] is proposed in place of the
+        `state` is the robot's at that time. A `foreign` action (n,) in [-1, 1] is proposed in place of the
         bundle's own, with unscreened alternatives drawn around it.
         """
         latent = self._encoder.step(images, executed, is_first)
@@ -88,7 +99,7 @@ class Agent:
         self._step += 1
         if self._monitoring == "off":
             return Action(actions[chosen], Decision.PASS, None)
-        verdict = self._judge(latent, actions, chosen, position, time_s)
+        verdict = self._judge(latent, actions, chosen, state, time_s)
         return Action(np.array(verdict.action_out, np.float32), verdict.decision, verdict)
 
     def _own(self, latent: LatentState) -> tuple[NDArray[np.float32], int]:
@@ -101,18 +112,24 @@ class Agent:
         noise[0] = 0.0
         return np.clip(foreign + _FOREIGN_SPREAD * noise, -1.0, 1.0).astype(np.float32), 0
 
+    def _hear(self, state: RobotState, time_s: float) -> None:
+        """Give the monitor the robot's measurements at `time_s`, and set its clock."""
+        self._time_s = time_s
+        received = Received(time_s, time_s)
+        self._monitor.receive_robot_state(received, (state.position[0], state.position[1], state.heading))
+        self._monitor.receive_pose(received, state.position)
+
     def _judge(
         self,
         latent: LatentState,
         actions: NDArray[np.float32],
         chosen: int,
-        position: tuple[float, float, float],
+        state: RobotState,
         time_s: float,
     ) -> Verdict:
-        model_id, frame, received = self._model_id, FrameStamp(round(time_s * 1e9)), Received(time_s, time_s)
-        self._time_s = time_s
-        self._monitor.receive_robot_state(received)
-        self._monitor.receive_pose(received, position)
+        model_id, frame = self._model_id, FrameStamp(round(time_s * 1e9))
+        self._hear(state, time_s)
+        self._monitor.observe(self._command)
         self._monitor.receive_latent(
             LatentInput(
                 self._step,

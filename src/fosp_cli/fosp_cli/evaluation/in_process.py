@@ -87,11 +87,12 @@ def _run(env: Env, agent: Agent, episode: int, proposer: Proposer, horizon_steps
     costs: list[float] = []
     steps: list[DecidedStep] = []
     while True:
-        x, y, z = env.world.position()[:3]
-        foreign = script.act(env.world.state(), time_s) if script is not None else None
-        action = agent.act(images, executed, is_first, (float(x), float(y), float(z)), time_s, foreign)
+        state = env.world.state()
+        foreign = script.act(state, time_s) if script is not None else None
+        action = agent.act(images, executed, is_first, state, time_s, foreign)
         steps.append(_decided(len(steps), action))
         result = env.step(action.action)
+        agent.watch(result.ticks)
         costs.append(result.cost)
         total += result.reward
         if result.last:

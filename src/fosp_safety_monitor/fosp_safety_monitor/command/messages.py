@@ -57,15 +57,28 @@ def proposal_input(message: ActionProposal, receipt_s: float) -> ProposalInput:
 
 
 def robot_state_received(message: JointState | Odometry, receipt_s: float) -> Received | None:
-    """Return the times of joint states or odometry; None when positions are missing or not finite."""
+    """Return the times of joint states or odometry; None when a value is not finite, or positions are missing.
+
+    The orientation of odometry must be a unit quaternion.
+    """
     if isinstance(message, JointState):
-        positions = message.position
+        values = [*message.position, *message.velocity, *message.effort]
+        whole = len(message.position) > 0
     else:
-        point = message.pose.pose.position
-        positions = (point.x, point.y, point.z)
-    if not len(positions) or not all(map(math.isfinite, positions)):
+        point, turn, twist = message.pose.pose.position, message.pose.pose.orientation, message.twist.twist
+        orientation = [turn.x, turn.y, turn.z, turn.w]
+        values = [point.x, point.y, point.z, *orientation]
+        values += [getattr(part, axis) for part in (twist.linear, twist.angular) for axis in "xyz"]
+        whole = abs(math.hypot(*orientation) - 1.0) <= UNIT_TOLERANCE
+    if not whole or not all(map(math.isfinite, values)):
         return None
     return Received(seconds(message.header.stamp), receipt_s)
+
+
+def odometry_pose(message: Odometry) -> tuple[float, float, float]:
+    """Return position x and y, m, and heading, rad, in the frame of the odometry."""
+    point, q = message.pose.pose.position, message.pose.pose.orientation
+    return point.x, point.y, math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
 
 
 def pose_received(

@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.executed import rotated, rotation_between
+from fosp_core.limits import longest_tick_s
 from fosp_core.specs import TWIST_COMPONENTS, RobotConfig
 from fosp_safety_monitor.judge.inputs import Lead
-
-MAX_STEP_S = 0.03
-"""A command that comes later than this moves the target no further than one of this length."""
 
 Vector = NDArray[np.float64]
 
@@ -42,14 +40,14 @@ class PoseTarget:
         self._allowed, self._workspace = robot.target_lead, robot.workspace
         self._limits = [robot.limits[axis.name] for axis in robot.action.axes]
         self._rows = [TWIST_COMPONENTS.index(axis.name) for axis in robot.action.axes]
-        self._period_s = 1.0 / robot.command_rate_hz
+        self._period_s, self._longest_s = 1.0 / robot.command_rate_hz, longest_tick_s(robot)
         self._pose: ToolPose | None = None
 
     def follow(self, command: tuple[float, ...], measured: ToolPose, elapsed_s: float) -> ToolPose:
         """Return the target `elapsed_s` after the last one; it starts from `measured` when there was none."""
         if self._pose is None:
             self._pose = measured
-        before, elapsed_s = self._pose, min(max(elapsed_s, 0.0), MAX_STEP_S)
+        before, elapsed_s = self._pose, min(max(elapsed_s, 0.0), self._longest_s)
         step = self._twist([velocity * elapsed_s for velocity in command])
         # A target that began outside the workspace, where the arm was, may come in but go no further out.
         lower = np.minimum(self._workspace.lower, before.position)

@@ -19,7 +19,13 @@ from fosp_core.ros.command_message import command_message_type, fill_twist
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.command.command_stream import CommandStream
-from fosp_safety_monitor.command.messages import fill_pose, measured_pose, pose_received, robot_state_received
+from fosp_safety_monitor.command.messages import (
+    fill_pose,
+    measured_pose,
+    odometry_pose,
+    pose_received,
+    robot_state_received,
+)
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
 from fosp_safety_monitor.judge.inputs import Judge
 
@@ -52,6 +58,9 @@ class RobotSide:
         self._command: TwistStamped | Twist | PoseStamped = command_message_type(robot)()
         if not isinstance(self._command, Twist):
             self._command.header.frame_id = robot.action.frame_id
+        turns = any(axis.name.startswith("angular") for axis in robot.action.axes)
+        self._oriented = turns or isinstance(self._command, PoseStamped)
+        """The orientation of the pose is needed."""
         self._measured: tuple[Received, ToolPose] | None = None
         self._target: PoseTarget | None = None
         self._sent_s = 0.0
@@ -156,9 +165,13 @@ class RobotSide:
     def _on_robot_state(self, message: JointState | Odometry) -> None:
         received = robot_state_received(message, time.monotonic())
         if received is None:
-            raise UserError(f"{self._robot.state_topic}: positions are missing or not finite; message ignored")
+            raise UserError(
+                f"{self._robot.state_topic}: positions are missing, a value is not finite, or an orientation is no "
+                "unit quaternion; message ignored"
+            )
         self._heard("robot state")
-        self._judge().receive_robot_state(received)
+        odometry = odometry_pose(message) if isinstance(message, Odometry) else None
+        self._judge().receive_robot_state(received, odometry)
 
     def _on_pose(self, message: PoseStamped) -> None:
         frame_id = self._robot.action.frame_id
@@ -168,13 +181,14 @@ class RobotSide:
                 f"{self._robot.pose_topic}: position must be finite and in frame '{frame_id}', "
                 f"is in '{message.header.frame_id}'; message ignored"
             )
-        if isinstance(self._command, PoseStamped):
-            measured = measured_pose(message)
-            if measured is None:
-                raise UserError(f"{self._robot.pose_topic}: orientation must be a unit quaternion; message ignored")
+        measured = measured_pose(message)
+        if self._oriented and measured is None:
+            raise UserError(f"{self._robot.pose_topic}: orientation must be a unit quaternion; message ignored")
+        if isinstance(self._command, PoseStamped) and measured is not None:
             self._measured = pose[0], measured
         self._heard("pose")
-        self._judge().receive_pose(*pose)
+        x, y, z, w = (0.0, 0.0, 0.0, 1.0) if measured is None else measured.orientation.tolist()
+        self._judge().receive_pose(*pose, None if measured is None else (x, y, z, w))
 
     def _on_estop(self, message: Bool) -> None:
         self._heard("emergency stop")

@@ -12,6 +12,7 @@ import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge import following, latent_stream
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
     CriticValues,
@@ -45,12 +46,15 @@ def checks_on_inputs(
 ) -> Findings:
     """Check the robot and the inputs behind a proposal, when it is judged and at every tick that follows it."""
     return [
+        following.check_motion(state.following, now),
+        following.check_outside(state.following, thresholds),
         check_estop(robot, state.resumed_s, thresholds, now),
         check_other_publishers(robot, state.moved),
         check_image(frame, latent_receipt_s, thresholds, now),
         check_latent_age(latent_receipt_s, thresholds, now),
         check_robot_state(robot, thresholds, now),
         check_lead(robot, thresholds),
+        latent_stream.check_pace(state.latents, thresholds),
     ]
 
 
@@ -75,6 +79,8 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
     judged = state.judged
     if judged is None:
         return [
+            following.check_motion(state.following, now),
+            following.check_outside(state.following, thresholds),
             check_estop(robot, state.resumed_s, thresholds, now),
             check_other_publishers(robot, state.moved),
             _not_ready(state, check_robot_state(robot, thresholds, now)),

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.clock import Now
-from fosp_core.decisions import RISK, STALENESS, Decision, Reason
+from fosp_core.decisions import MOVES_ANYWAY, RISK, STALENESS, Decision, Reason
 from fosp_core.limits import CommandLimits
-from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge import checks, latent_stream
 from fosp_safety_monitor.judge.inputs import (
     CheckedLatent,
     CheckedProposal,
@@ -30,9 +30,6 @@ from fosp_safety_monitor.judge.motion import FrozenImage, FrozenPose, next_comma
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState, Stop, Tick
 from fosp_safety_monitor.judge.verdict import GATES_IN_SHADOW, Finding, Verdict, most_restrictive
 from fosp_safety_monitor.judge.verdict_building import verdict_of_order, verdict_on_proposal, verdict_without_proposal
-
-MAX_TICK_S = 0.03
-"""A tick later than this changes the command no more than one of this length."""
 
 
 # -- inputs are checked once, then judged ------------------------------------------------------------
@@ -61,8 +58,12 @@ def judge_latent(
     latent, frozen = checked.latent, FrozenImage()
     if latent.repeated_image:
         frozen = state.frozen_image.after(state.command, thresholds.action_scale)
+    latents = state.latents
+    if checked.malformed is None:
+        latents = latents.after(latent, state.command, thresholds)
     fault = checked.malformed or checks.check_frozen(frozen, thresholds)
-    state = replace(state, frozen_image=frozen, latent_fault=fault)
+    fault = fault or latent_stream.check_latent_changes(latents, thresholds)
+    state = replace(state, frozen_image=frozen, latents=latents, latent_fault=fault)
     if fault is None:
         surprises = (*state.surprises, latent.surprise > thresholds.surprise_limit)
         return replace(state, surprises=surprises[-thresholds.parameters.surprise_window :]), None
@@ -143,10 +144,13 @@ def judge_tick(
     state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, limits: CommandLimits, now: Now
 ) -> tuple[MonitorState, Tick]:
     """Return the next command, within the limits: towards the last verdict's target, or on the way to zero."""
+    told = state.command
     held_up = checks.check_stream(state.ticked, thresholds, now)
     if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
         zeros = (0.0,) * thresholds.action_size
         state = replace(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
+        state = replace(state, following=state.following.paused())
+    state = follow_motion(state, told, robot, thresholds, now)
     findings = [held_up, *checks.checks_on_tick(state, robot, thresholds, now)]
     stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
     reports = held is not None or any(finding is not None for finding in findings)
@@ -172,6 +176,14 @@ def judge_tick(
     verdict = verdict_without_proposal(state, effective, robot, thresholds, now)
     state = replace(state, reported_s=now.monotonic_s, limited=False, unreported=None)
     return state, Tick(state.command, effective, verdict)
+
+
+def follow_motion(
+    state: MonitorState, command: tuple[float, ...], robot: RobotStateInput, thresholds: Thresholds, now: Now
+) -> MonitorState:
+    """Hold the robot's motion against `command` (n,), m/s and rad/s, which was in force since the last call."""
+    latched = state.latched is not None
+    return replace(state, following=state.following.after(command, robot, thresholds, now, latched))
 
 
 def halt(state: MonitorState, limits: CommandLimits, now: Now) -> MonitorState:
@@ -222,9 +234,11 @@ def _hold(state: MonitorState, gating: Finding, thresholds: Thresholds, now: Now
 
 
 def _effective(finding: Finding, latched: Finding | None) -> Finding:
-    """Return the finding, unless a latch overrides it."""
+    """Return the finding, unless a latch overrides it. A robot that moves although it is latched comes first."""
     if latched is None or finding is latched:
         return finding
+    if finding.reason in MOVES_ANYWAY and finding.decision is Decision.LATCH:
+        return replace(finding, text=f"{finding.text}; latched until reset: {latched.text}")
     return Finding(Decision.LATCH, latched.reason, f"latched until reset: {latched.text}")
 
 
@@ -263,7 +277,7 @@ def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: C
     """Take the next step of the command stream: to the last verdict's target, or to zero."""
     elapsed_s = 0.0  # the first tick changes nothing
     if state.ticked is not None:
-        elapsed_s = min(max(now.monotonic_s - state.ticked.monotonic_s, 0.0), MAX_TICK_S)
+        elapsed_s = min(max(now.monotonic_s - state.ticked.monotonic_s, 0.0), limits.longest_tick_s)
     target = None if stopping or state.judged is None else state.judged.verdict.action_out
     step = next_command(target, state.command, state.acceleration, state.history, robot, limits, elapsed_s, now)
     return replace(

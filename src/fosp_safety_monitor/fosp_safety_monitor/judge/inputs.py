@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest, RobotConfig, TargetLead
+from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 
@@ -104,6 +105,10 @@ class RobotStateInput:
     """Pose of the commanded point; None: never received."""
     position: tuple[float, float, float] | None = None
     """Position of the commanded point, m, in the action frame."""
+    orientation: tuple[float, float, float, float] | None = None
+    """Orientation of the commanded point, a unit quaternion (x, y, z, w); None: it is not known."""
+    odometry: tuple[float, float, float] | None = None
+    """Position x and y, m, and heading, rad, of a base in the frame of its odometry; None: never received."""
     estop_receipt_s: float | None = None
     """Last message of the emergency stop, monotonic clock; None: never received."""
     estop_pressed: bool = False
@@ -126,15 +131,20 @@ class Judge(ABC):
         """A consistent snapshot of the inputs from the robot."""
         return self._robot
 
-    def receive_robot_state(self, received: Received) -> None:
-        """Take in joint states or odometry, which are finite."""
+    def receive_robot_state(self, received: Received, odometry: tuple[float, float, float] | None = None) -> None:
+        """Take in joint states or odometry, which are finite; `odometry` is that of a base, in m and rad."""
         with self._lock:
-            self._robot = replace(self._robot, state=received)
+            self._robot = replace(self._robot, state=received, odometry=odometry)
 
-    def receive_pose(self, received: Received, position: tuple[float, float, float]) -> None:
+    def receive_pose(
+        self,
+        received: Received,
+        position: tuple[float, float, float],
+        orientation: tuple[float, float, float, float] | None = None,
+    ) -> None:
         """Take in the pose of the commanded point, finite and in the action frame; `position` in m."""
         with self._lock:
-            self._robot = replace(self._robot, pose=received, position=position)
+            self._robot = replace(self._robot, pose=received, position=position, orientation=orientation)
 
     def receive_estop(self, pressed: bool, receipt_s: float) -> None:
         """Take in a message of the external emergency stop, received at `receipt_s` on the monotonic clock.
@@ -185,6 +195,8 @@ class RobotThresholds:
     parameters: MonitorParameters
     simulated_time: bool = False
     """The ROS clock is a simulator's: it may run at any pace, but not backwards."""
+    motion: MotionModel | None = None
+    """What of the measured motion is held against the commands; None: the robot measures no motion."""
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
@@ -198,6 +210,7 @@ class RobotThresholds:
             target_lead=robot.target_lead,
             command_timeout_s=robot.command_timeout_s,
             parameters=parameters,
+            motion=MotionModel.of(robot, parameters),
         )
 
 

@@ -17,7 +17,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.limits import CommandLimits, capped
+from fosp_core.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest, RobotConfig
 from fosp_safety_monitor.judge import checks, decision
 from fosp_safety_monitor.judge.inputs import (
@@ -87,7 +87,7 @@ class SafetyMonitor(Judge):
         self._limits = CommandLimits(capped(robot, speed_cap))
         self._clock = clock
         self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
-        self._state = initial_state(robot.action.size, latched)
+        self._state = initial_state(robot.action.size, latched, Response.of(robot))
 
     @property
     def state(self) -> MonitorState:
@@ -135,6 +135,14 @@ class SafetyMonitor(Judge):
                 self._state, self._robot, self._thresholds, self._limits, self._clock()
             )
         return tick
+
+    def observe(self, command: tuple[float, ...]) -> None:
+        """Take note that `command` (n,), m/s and rad/s, was in force since the last call, where `tick` is not called.
+
+        The evaluation in one process, which limits and sends the commands itself, so has the robot's motion judged.
+        """
+        with self._lock:
+            self._state = decision.follow_motion(self._state, command, self._robot, self._thresholds, self._clock())
 
     def halt(self) -> tuple[float, ...]:
         with self._lock:

@@ -1,51 +1,18 @@
-"""The motion that was commanded: the history of sent commands, and the next command within the robot's limits."""
+"""The motion that was commanded while an input stayed the same, and the next command within the robot's limits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
-from fosp_core.clock import Now, Received
-from fosp_core.limits import CommandLimits
+from fosp_core.clock import Now
+from fosp_core.limits import CommandHistory, CommandLimits
 from fosp_safety_monitor.judge.inputs import RobotStateInput
 
-REMEMBERED_S = 0.5
-"""Length of the history. It exceeds the greatest age that a pose may have."""
 SEEN_MOTION = 0.2
 """Share of full speed from which the camera must see a change within `frozen_image_steps`. Slower motion adds up."""
-
-
-@dataclass(frozen=True)
-class CommandHistory:
-    """The commands (n,) sent lately, m/s and rad/s, each with its time on the monotonic clock, s; oldest first."""
-
-    sent: tuple[tuple[float, tuple[float, ...]], ...] = ()
-
-    def after(self, command: tuple[float, ...], now_s: float) -> CommandHistory:
-        """Return the history with one more `command`, sent at `now_s`."""
-        begin = 0
-        while begin + 1 < len(self.sent) and self.sent[begin + 1][0] < now_s - REMEMBERED_S:
-            begin += 1
-        return CommandHistory((*self.sent[begin:], (now_s, command)))
-
-    def displacement_since(self, measured: Received | None, now: Now) -> tuple[float, ...] | None:
-        """Return the integral (n,) of the commands since a pose was measured, m and rad; None before the first command.
-
-        The pose is as old as the later of its stamp and its receipt says.
-        """
-        if not self.sent or measured is None:
-            return None
-        now_s = now.monotonic_s
-        then_s = now_s - max(now.ros_s - measured.stamp_s, now_s - measured.receipt_s)
-        moved = [0.0] * len(self.sent[-1][1])
-        for (begin_s, command), (end_s, _) in pairwise((*self.sent, (now_s, ()))):
-            span_s = end_s - max(begin_s, then_s)
-            if span_s > 0.0:
-                moved = [m + span_s * c for m, c in zip(moved, command, strict=True)]
-        return tuple(moved)
 
 
 @dataclass(frozen=True)
@@ -122,9 +89,13 @@ def next_command(
     if target is None:
         reached = limits.stop(before, elapsed_s, slopes)
     else:
-        point, moved = robot.position, history.displacement_since(robot.pose, now)
+        point, moved = robot.position, None
         if robot.lead is not None:
-            point, moved = robot.lead.position, None
+            point = robot.lead.position
+        elif robot.pose is not None:
+            now_s = now.monotonic_s
+            age_s = max(now.ros_s - robot.pose.stamp_s, now_s - robot.pose.receipt_s)
+            moved = history.outstanding(now_s - age_s, now_s)
         position = None if point is None else np.array(point)
         followed = limits.follow(np.array(target), before, elapsed_s, position, slopes, moved)
         reached, limited = followed.command, followed.limited

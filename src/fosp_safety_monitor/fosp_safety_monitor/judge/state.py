@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
+from fosp_core.limits import CommandHistory, Response
+from fosp_safety_monitor.judge.following import Following
 from fosp_safety_monitor.judge.inputs import ProposalInput
-from fosp_safety_monitor.judge.motion import CommandHistory, FrozenImage, FrozenPose
+from fosp_safety_monitor.judge.latent_stream import LatentStream
+from fosp_safety_monitor.judge.motion import FrozenImage, FrozenPose
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 
 
@@ -45,6 +48,8 @@ class MonitorState:
     history: CommandHistory = field(default_factory=CommandHistory)
     frozen_pose: FrozenPose = field(default_factory=FrozenPose)
     frozen_image: FrozenImage = field(default_factory=FrozenImage)
+    following: Following = field(default_factory=Following)
+    latents: LatentStream = field(default_factory=LatentStream)
     latched: Finding | None = None
     """Finding that latched the robot."""
     judged: JudgedProposal | None = None
@@ -85,6 +90,11 @@ class Tick:
     """Verdict to publish, at most one per decision period and only when there is no fresh proposal to answer."""
 
 
-def initial_state(size: int, latched: Finding | None = None) -> MonitorState:
-    """Return the state on activation, at rest, for `size` action axes; `latched` outlived a deactivation."""
-    return MonitorState(command=(0.0,) * size, acceleration=(0.0,) * size, latched=latched, unreported=latched)
+def initial_state(size: int, latched: Finding | None = None, response: Response | None = None) -> MonitorState:
+    """Return the state on activation, at rest, for `size` action axes; `latched` outlived a deactivation.
+
+    `response` is that of the robot; None: it follows at once.
+    """
+    history = CommandHistory() if response is None else CommandHistory(response)
+    zeros = (0.0,) * size
+    return MonitorState(command=zeros, acceleration=zeros, history=history, latched=latched, unreported=latched)

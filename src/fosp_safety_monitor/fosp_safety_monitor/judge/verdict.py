@@ -19,6 +19,8 @@ GATES_IN_SHADOW = frozenset(
         Reason.FOREIGN_COMMAND,
         Reason.HELD_UP,
         Reason.NOT_FOLLOWING,
+        Reason.MOTION,
+        Reason.OUTSIDE_WORKSPACE,
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a

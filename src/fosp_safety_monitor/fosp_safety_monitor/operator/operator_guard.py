@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fosp_core.clock import Now, Received, age
-from fosp_core.limits import CommandLimits, capped
+from fosp_core.decisions import Reason
+from fosp_core.limits import CommandHistory, CommandLimits, Response, capped
 from fosp_core.specs import RobotConfig
-from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge import checks, following
+from fosp_safety_monitor.judge.following import Following
 from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
-from fosp_safety_monitor.judge.motion import CommandHistory, next_command
+from fosp_safety_monitor.judge.motion import next_command
 from fosp_safety_monitor.parameters import MonitorParameters
 
 PARAMETERS = MonitorParameters(proposal_timeout_s=0.15)
 """teleop_node proposes at 50 Hz."""
-MAX_TICK_S = 0.05
-"""A tick later than this changes the command no more than one of this length."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class GuardTick:
     """The cause that holds the robot; empty when the operator drives."""
     limited: bool
     """The hard limits changed the command."""
+    reason: Reason = Reason.OK
+    """Reason of the check that holds the robot."""
 
 
 class OperatorGuard(Judge):
@@ -53,7 +55,8 @@ class OperatorGuard(Judge):
         """The emergency stop was pressed since the last tick, even if a later message says otherwise."""
         self._proposal: ProposalInput | None = None
         self._command = self._acceleration = (0.0,) * robot.action.size
-        self._history = CommandHistory()
+        self._history = CommandHistory(Response.of(robot))
+        self._following = Following()
         self._ticked: Now | None = None
         self._released = False
         """The operator let go of the controls since the robot was last held, other than by their own silence."""
@@ -70,7 +73,7 @@ class OperatorGuard(Judge):
         with self._lock:
             now, proposal = self._now(), self._proposal
             wanted = None if proposal is None else proposal.actions
-            held = self._held(now)
+            held, reason = self._held(now)
             if held:
                 self._released = False
             elif wanted is not None and not wanted.any():
@@ -78,12 +81,12 @@ class OperatorGuard(Judge):
             received = None if proposal is None else Received(proposal.frame.stamp_s, proposal.receipt_s)
             silent = age(received, now, PARAMETERS.proposal_timeout_s).stale_because
             if not held and silent:
-                held = f"no action of the operator: {silent}"
+                held, reason = f"no action of the operator: {silent}", Reason.NOT_READY
             elif not held and not self._released:
-                held = "let go of the controls first"
+                held, reason = "let go of the controls first", Reason.NOT_READY
             target = None if held or wanted is None else np.clip(wanted[0], -1.0, 1.0).tolist()
             limited = self._move(target, now)
-            return GuardTick(self._command, held, limited)
+            return GuardTick(self._command, held, limited, reason)
 
     def halt(self) -> tuple[float, ...]:
         with self._lock:
@@ -93,29 +96,34 @@ class OperatorGuard(Judge):
     def _on_pressed(self) -> None:
         self._pressed = True
 
-    def _held(self, now: Now) -> str:
+    def _held(self, now: Now) -> tuple[str, Reason]:
         """Return the cause that holds the robot, other than the silence of the operator; empty when there is none."""
         thresholds = self._thresholds
-        held_up = checks.check_stream(self._ticked, thresholds, now)
+        told, held_up = self._command, checks.check_stream(self._ticked, thresholds, now)
         if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
             self._command = self._acceleration = (0.0,) * thresholds.action_size
-            return held_up.text
+            self._following = self._following.paused()
+        self._following = self._following.after(told, self._robot, thresholds, now)
+        if held_up is not None:
+            return held_up.text, held_up.reason
         robot = replace(self._robot, estop_pressed=self._robot.estop_pressed or self._pressed)
         self._pressed = False
         findings = (
+            following.check_motion(self._following, now),
+            following.check_outside(self._following, thresholds),
             checks.check_estop(robot, -math.inf, thresholds, now),
             checks.check_other_publishers(robot, moved=True),
             checks.check_robot_state(robot, thresholds, now),
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
         )
-        return next((finding.text for finding in findings if finding is not None), "")
+        return next(((found.text, found.reason) for found in findings if found is not None), ("", Reason.OK))
 
     def _move(self, target: list[float] | None, now: Now) -> bool:
         """Take the next step of the command stream, and return True when the limits changed the command."""
         elapsed_s = 0.0  # the first tick changes nothing
         if self._ticked is not None:
-            elapsed_s = min(max(now.monotonic_s - self._ticked.monotonic_s, 0.0), MAX_TICK_S)
+            elapsed_s = min(max(now.monotonic_s - self._ticked.monotonic_s, 0.0), self._limits.longest_tick_s)
         self._ticked = now
         step = next_command(
             target, self._command, self._acceleration, self._history, self._robot, self._limits, elapsed_s, now

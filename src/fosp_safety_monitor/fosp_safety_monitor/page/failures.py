@@ -151,6 +151,22 @@ FAILURES: tuple[Failure, ...] = (
         "the robot stands already",
         "reset: a respawned node never resumes motion by itself",
     ),
+    Failure(
+        "Decisions come more slowly than the model was trained for, by more than a quarter over 20 decisions: the "
+        "camera or the computer is too slow.",
+        Decision.STOP,
+        (Reason.DEADLINE,),
+        "20 decisions",
+        _AGAIN + ", once the mean of 20 decisions is fast enough",
+    ),
+    Failure(
+        "The latent stays the same to the last bit for {frozen_image_steps} under new steps while the robot moves: the "
+        "encoder repeats itself.",
+        Decision.LATCH,
+        (Reason.STALE_LATENT,),
+        "{frozen_image_steps}; longer below a fifth of full speed, as for frozen images",
+        "reset, once the latent changes",
+    ),
     # -- images
     Failure(
         "The image of a camera stays the same to the pixel for {frozen_image_steps} while the robot moves.",
@@ -253,6 +269,33 @@ FAILURES: tuple[Failure, ...] = (
         (Reason.NOT_FOLLOWING,),
         "{frozen_pose_s}",
         "reset; if the pose is still frozen, the next motion latches again",
+    ),
+    Failure(
+        "The measured motion contradicts the commands by more than {motion_tolerance_s} at the speed limit and "
+        "{motion_tolerance_share} of the commanded distance, for every lag that the robot's `response_s` and "
+        "`dead_time_s` allow: the robot goes the wrong way, along other axes, too fast, too late or not at all. A "
+        "contact that holds it up is one of these.",
+        Decision.LATCH,
+        (Reason.MOTION,),
+        "0.4 s at full speed; windows of 0.15, 0.5 and 2 s see slower motion later",
+        "reset, once the robot stands",
+    ),
+    Failure(
+        "The robot moves although it is told to stand. While it is latched, every verdict and `/diagnostics` (ERROR) "
+        "say that it moves although it is latched.",
+        Decision.LATCH,
+        (Reason.MOTION,),
+        "0.5 s at 5 cm/s; a drift of less than the tolerance in 10 s is not seen. **The monitor cannot stop a robot "
+        "that moves without being told to**: use the emergency stop",
+        "reset, once the robot stands",
+    ),
+    Failure(
+        "The measured pose is outside of the workspace by more than {workspace_margin_m}. A robot that begins outside "
+        "may come in, but go no further out.",
+        Decision.LATCH,
+        (Reason.OUTSIDE_WORKSPACE,),
+        "the next command",
+        "reset, once the robot is back; or deactivate, activate and reset, to come in from where the robot is",
     ),
     # -- the monitor
     Failure(
