@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ command_topic: arm/twist_command
 state_topic: joint_states
 state_type: JointState
 pose_topic: tool_pose
-estop_topic: {ESTOP}              # the mushroom at the door
+estop_topics: [{ESTOP}]           # the mushroom at the door
 camera_frame_rate_hz: 20.0
 """
 
@@ -122,7 +123,7 @@ class Cell:
     def commission(self, *steps: str, patience_s: float = 20.0) -> tuple[CommissioningRecord, bool]:
         session = Commissioning(
             robot_file=self.robot_file,
-            stack=commissioning_stack(self.robot_file),
+            stack=partial(commissioning_stack, self.robot_file),
             operator=self.operator,
             operator_name="Ada",
             out=self.folder / "pictures",

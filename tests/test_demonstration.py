@@ -191,7 +191,7 @@ def test_a_robot_that_is_not_there_is_found_before_anything_is_recorded(
     record: Callable[..., Command], tmp_path: Path
 ) -> None:
     out, robot = tmp_path / "bags", tmp_path / "robot.yaml"
-    robot.write_text(yaml.safe_dump({**yaml.safe_load(ROBOT.read_text()), "estop_topic": "estop"}))
+    robot.write_text(yaml.safe_dump({**yaml.safe_load(ROBOT.read_text()), "estop_topics": ["estop"]}))
     command = record("--robot", robot, "--feedback", "arm_reach", "--teleop", "gamepad", "--out", out)
     assert command.process.wait(90) == 1
     for topic in ("camera/color/camera_info", "joint_states", "tool_pose", "joy"):

@@ -322,7 +322,7 @@ def test_exploring_can_be_switched_while_the_policy_runs(running: Running) -> No
     assert len(set(explored)) > 10, "samples, not the mean"
     refused = set_parameter("candidates", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=2))
     assert not refused.successful
-    assert "configured" in refused.reason
+    assert "read-only" in refused.reason
 
 
 @pytest.mark.long

@@ -170,15 +170,15 @@ class _Follower(threading.Thread):
 def main() -> None:
     from fosp_core.ros.lifecycle import run_node
     from fosp_core.ros.model_parameters import path_parameter
+    from fosp_core.ros.parameters import NodeParameter
+    from fosp_perception import camera_node
     from fosp_perception.camera import realsense_source
-    from fosp_perception.camera_node import CameraNode
 
     followers: list[_Follower] = []
 
-    def make() -> CameraNode:
-        node = CameraNode()
-        node.declare_parameter("recording", "")
-        node.declare_parameter("plug", "")
+    def make() -> camera_node.CameraNode:
+        camera_node.PARAMETERS += tuple(NodeParameter(name, "", "File of the test.") for name in ("recording", "plug"))
+        node = camera_node.CameraNode()
         plug = VirtualPlug(path_parameter(node, "recording"))
         realsense_source.sdk_context = lambda: plug.context
         followers.append(_Follower(plug, path_parameter(node, "plug")))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import effects
+import strangers
 from effects import Effect, broken_image, tampered
 from graph_under_fault import VETO_LATCH_COUNT
 from relay import changed, every_second, nothing, reversed_by, stamped, twice
@@ -339,8 +340,45 @@ ENDS = (
 )
 """Each ends its graph, so it is the last one there."""
 
+_NODES = {"encoder": "fosp_perception.encoder_node", "policy": "fosp_policy.policy_node"}
+IDENTITY = (
+    _latch("the second of two emergency stops pressed", "ESTOP", strangers.other_button(True), quick=True),
+    _latch("the second of two emergency stops silent", "ESTOP", strangers.other_button(None), ESTOP_TIMEOUT_S),
+    _latch(
+        "emergency stop pressed, a second publisher releases it",
+        ("ESTOP", "FOREIGN_INPUT"),
+        strangers.second_publisher_of_the_button(),
+    ),
+    _latch("a rogue of one command", "FOREIGN_COMMAND", strangers.brief_rogue(1), quick=True),
+    _latch(
+        "a rogue commander of 46 ms", "FOREIGN_COMMAND", strangers.brief_rogue(strangers.ROGUE_COMMANDS), quick=True
+    ),
+    _latch("an echo of the monitor's commands", "FOREIGN_COMMAND", strangers.echo_of_commands(), WATCH_S),
+    _latch("a second pose source, inside the box", "FOREIGN_INPUT", strangers.second_pose(), WATCH_S, quick=True),
+    _latch("a second source of joint states", "FOREIGN_INPUT", strangers.second_state(), WATCH_S),
+    _latch("a second camera driver", "FOREIGN_INPUT", strangers.second_camera(), WATCH_S),
+    _latch("a second source of feedback", "FOREIGN_INPUT", strangers.second_feedback(), WATCH_S),
+    _latch(
+        "a second encoder under another name",
+        "FOREIGN_INPUT",
+        strangers.second_node(_NODES["encoder"], "second_encoder", topics.LATENT),
+        WATCH_S,
+    ),
+    _latch(
+        "a second policy under another name",
+        "FOREIGN_INPUT",
+        strangers.second_node(_NODES["policy"], "second_policy", topics.PROPOSAL),
+        WATCH_S,
+    ),
+    *(
+        _harmless(f"'{name}' of the monitor set at run time", strangers.set_at_run_time(name, value))
+        for name, value in (("robot", "/other.yaml"), ("bundle", "/other"), ("provider", "cpu"))
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *COMMAND,
+    *IDENTITY,
     *PROPOSALS,
     *LATENTS,
     *IMAGES,

@@ -36,6 +36,9 @@ from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict
 from fosp_msgs.srv import ResetEpisode
 
 ESTOP = "estop"
+OTHER_ESTOP = "other_estop"
+ROGUE = "rogue"
+"""Frame of the commands of others than the monitor, which the tester leaves out of its account."""
 JERK = 600.0
 """m/s^3: so that the jerk limit is under test, too."""
 POLICY_ACTION = [0.0, 0.5, 0.0]
@@ -106,6 +109,7 @@ class GraphUnderFault:
         """Positions of the tool, with their receipt on the wall clock."""
         self.estop_pressed: bool | None = False
         """None: the emergency stop is silent."""
+        self.other_estop_pressed: bool | None = False
         self._simulated_time = simulated_time
 
     # -- coming and going ----------------------------------------------------------------------------
@@ -125,6 +129,7 @@ class GraphUnderFault:
         self.node.create_subscription(SafetyEvent, topics.SAFETY_EVENT, self.events.append, qos.LATCHED_EVENTS)
         self.node.create_subscription(PoseStamped, INSIDE + topics.TOOL_POSE, self._pose, qos.STEP)
         self._estop = self.node.create_publisher(Bool, ESTOP, qos.STEP)
+        self._other_estop = self.node.create_publisher(Bool, OTHER_ESTOP, qos.STEP)
         self.node.create_timer(0.02, self._say_estop)
         self._client.spin_in_thread(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
         self.supervisor.start()
@@ -143,6 +148,8 @@ class GraphUnderFault:
 
     # -- what it tells -------------------------------------------------------------------------------
     def _command(self, message: TwistStamped) -> None:
+        if message.header.frame_id == ROGUE:
+            return
         linear = message.twist.linear
         self.commands.append(SentCommand(time.time(), seconds(message.header.stamp), (linear.x, linear.y, linear.z)))
 
@@ -156,6 +163,8 @@ class GraphUnderFault:
     def _say_estop(self) -> None:
         if self.estop_pressed is not None:
             self._estop.publish(Bool(data=self.estop_pressed))
+        if self.other_estop_pressed is not None:
+            self._other_estop.publish(Bool(data=self.other_estop_pressed))
 
     # -- what a person would do ----------------------------------------------------------------------
     def call(self, kind: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
@@ -218,12 +227,12 @@ def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
 
 
 def _robot(directory: Path) -> RobotConfig:
-    """The simulated arm with a jerk limit and an emergency stop."""
+    """The simulated arm with a jerk limit and two emergency stops."""
     content: dict[str, Any] = yaml.safe_load(robot_path("sim_arm").read_text())
     limits: Mapping[str, dict[str, float]] = content["limits"]
     for axis in limits.values():
         axis["jerk"] = JERK
-    content["estop_topic"] = ESTOP
+    content["estop_topics"] = [ESTOP, OTHER_ESTOP]
     (directory / "robot.yaml").write_text(yaml.safe_dump(content))
     return read_robot(directory / "robot.yaml")
 

@@ -12,11 +12,13 @@ import importlib
 import io
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,11 +54,20 @@ def _granted(state: Any, robot: Any, thresholds: Any, now: Any) -> tuple[Any, st
     return replace(state, latched=None), ""
 
 
+def _of_a_whole_period(target: Any, command: Any, slope: Any, history: Any, robot: Any, limits: Any, *when: Any) -> Any:
+    """The next command, limited as if a whole period had passed since the last one."""
+    from fosp_safety_monitor.judge.motion import next_command
+
+    return next_command(target, command, slope, history, robot, limits, 0.01, when[-1])
+
+
 _CHECKS = "fosp_safety_monitor.judge.checks"
 _FOLLOWING = "fosp_safety_monitor.judge.following"
 _LATENTS = "fosp_safety_monitor.judge.latent_stream"
 _DECISION = "fosp_safety_monitor.judge.decision"
+_IDENTITY = "fosp_safety_monitor.judge.identity"
 _LIMITS = "fosp_core.limits"
+_STREAM = "fosp_safety_monitor.command.command_stream"
 MUTANTS: tuple[Mutant, ...] = (
     *(
         Mutant(_CHECKS, f"check_{name}", _nothing)
@@ -88,6 +99,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_FOLLOWING, "_drift", _always((None, ""))),
     Mutant(_FOLLOWING, "_jumps", _always(True)),
     Mutant(_FOLLOWING, "WINDOWS_S", (2.0,)),
+    Mutant(_CHECKS, "check_strangers", _nothing),
+    Mutant(_IDENTITY, "check_strangers", _nothing),
+    Mutant(_IDENTITY, "_worst_first", _always(0)),
+    Mutant(_IDENTITY, "Publishers.look", _nothing),
+    Mutant(_IDENTITY, "OwnCommands.hear", _always(True)),
+    Mutant("fosp_safety_monitor.judge.monitor", "SafetyMonitor._on_foreign_command", _nothing),
+    Mutant("fosp_safety_monitor.operator.operator_guard", "OperatorGuard._on_foreign_command", _nothing),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),
@@ -101,6 +119,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.command.pose_target", "_distance", _always(0.0)),
     Mutant("fosp_safety_monitor.command.pose_target", "_angle", _always(0.0)),
     Mutant("fosp_safety_monitor.parameters", "_check", _nothing),
+    Mutant(_DECISION, "next_command", _of_a_whole_period),
+    Mutant(_STREAM, "CommandStream.tick_now", _always(False)),
+    Mutant(_STREAM, "CommandStream.close", _nothing),
+    Mutant(_STREAM, "CommandStream._keep_apart", _nothing),
+    Mutant(_STREAM, "threading", SimpleNamespace(Lock=contextlib.nullcontext, Thread=threading.Thread)),
     Mutant("fosp_safety_monitor.judge.monitor", "_came_back", _nothing),
     Mutant("fosp_recording.black_box", "make_room", _always([]), BLACK_BOX_TESTS),
     Mutant(_LIMITS, "approach_speed", _always(1e9), LIMIT_TESTS),

@@ -16,11 +16,11 @@ from fault_table import FAULTS
 from mutants import MUTANTS
 from run_faults import beyond_limits, describe, run
 
-from fosp_safety_monitor.judge import checks, following, latent_stream
+from fosp_safety_monitor.judge import checks, following, identity, latent_stream
 
 
 def test_every_check_of_the_safety_monitor_has_a_mutant_that_takes_it_out() -> None:
-    rooms = (checks, following, latent_stream)
+    rooms = (checks, following, identity, latent_stream)
     found = {name for room in rooms for name in vars(room) if name.startswith("check_")}
     assert found <= {mutant.name for mutant in MUTANTS}
 

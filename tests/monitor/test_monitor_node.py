@@ -45,13 +45,33 @@ def test_safe_proposals_move_the_robot_at_the_command_rate(chain: Chain, wait_un
     commands = chain.commands[first : first + 101]
     stamps = [seconds(command.header.stamp) for command in commands]
     assert all(early < late for early, late in itertools.pairwise(stamps))
-    assert stamps[-1] - stamps[0] == pytest.approx(1.0, abs=0.2)
+    assert stamps[-1] - stamps[0] == pytest.approx(100 / 120, abs=0.2), "100 ticks and 20 verdicts per second"
     assert {command.header.frame_id for command in commands} == {"base_link"}
     verdict = wait_until(decided(chain, SafetyVerdict.PASS, SafetyVerdict.REASON_OK))
     assert verdict.action_in.tolist() == verdict.action_out.tolist() == np.float32(FORWARD).tolist()
     assert (verdict.q_h, verdict.v_h) == pytest.approx((0.3, 0.25))
     assert verdict.model_id == chain.model_id
     assert verdict.header.frame_id == "camera"
+
+
+def test_a_command_goes_out_with_each_verdict_and_the_ticks_of_the_stream_go_on(
+    bring_up: Any, graph: Any, node_arguments: Any, tmp_path: Path, wait_until: Any
+) -> None:
+    """At 50 Hz a tick of the stream would be 10 to 20 ms after every other verdict."""
+    file = tmp_path / "slow.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(ROBOT_FILE.read_text()) | {"command_rate_hz": 50.0}))
+    model_id, arguments = node_arguments
+    bring_up([*arguments[:2], "-p", f"robot:={file}"])
+    chain = Chain(graph, read_robot(file), model_id)
+    wait_until(lambda: moves(chain), 20.0, "motion")
+    first = len(chain.verdicts)
+    wait_until(lambda: len(chain.verdicts) > first + 60, 20.0, "three seconds of verdicts")
+    stamps = np.array([seconds(command.header.stamp) for command in chain.commands])
+    decided_s = np.array([seconds(verdict.decided) for verdict in chain.verdicts[first : first + 50]])
+    assert np.percentile(stamps[np.searchsorted(stamps, decided_s)] - decided_s, 75) < 0.005
+    gaps = np.diff(stamps[stamps > decided_s[0]])
+    assert (gaps > 0.0).all()
+    assert np.percentile(gaps, 90) < 0.022, "no gap is longer than a period"
 
 
 def test_a_proposal_that_the_monitors_own_critic_finds_risky_does_not_reach_the_robot(

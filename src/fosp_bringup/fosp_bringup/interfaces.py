@@ -103,7 +103,6 @@ def interfaces(
     own_cameras = [robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, camera.name)) for camera in robot.cameras]
     rules = feedback or read_feedback_config(feedback_path(RULES[robot.kind]))
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
-    estop = [robot.estop_topic] if robot.estop_topic else []
     recorder = _interface([], episode_topics(robot), ["~/discard"])
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
@@ -129,7 +128,10 @@ def interfaces(
                 *(robot.command_topic, topics.VERDICT, topics.MODEL_STATUS, topics.DIAGNOSTICS),
                 *(topics.SAFETY_EVENT, topics.SAFETY_MARKERS),
             ],
-            [topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *estop, *_SWAP],
+            [
+                *(topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *robot.estop_topics, *_SWAP),
+                robot.command_topic,
+            ],
             ["~/reset", "~/estop"],
         ),
         "black_box_node": _interface([topics.DIAGNOSTICS], [*black_box_topics(robot), *cameras, *own_cameras]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -22,6 +21,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import Heartbeat
 
@@ -30,6 +30,25 @@ REPORT_PERIOD_S = 1.0
 END_TIMEOUT_S = 4.0
 """Longest time to take the graph down; nodes that are still up then end by their own signal."""
 _LEVELS = {Phase.ACTIVE: DiagnosticStatus.OK, Phase.FAILED: DiagnosticStatus.ERROR}
+
+
+_DEADLINES = {
+    "appear_s": "Longest time from the start until every node has sent a heartbeat.",
+    "transition_s": "Longest duration of one transition; loading a model onto a GPU takes seconds.",
+    "heartbeat_s": "Longest silence of a node, which beats ten times per second.",
+    "recover_s": "Longest absence of a node; a longer one fails the graph.",
+}
+PARAMETERS = (
+    NodeParameter("nodes", (), "Names of the managed nodes in the order of their bring-up, the safety monitor last."),
+    NodeParameter("autostart", True, "Bring the graph up at once, and not when `~/startup` is called."),
+    NodeParameter(
+        "respawn", False, "Bring a node up again when its process was started anew, but never the safety monitor."
+    ),
+    *(
+        NodeParameter(name, getattr(Deadlines(), name), meaning, "s", 0.01, 3600.0)
+        for name, meaning in _DEADLINES.items()
+    ),
+)
 
 
 class LifecycleManager(Node):
@@ -45,11 +64,7 @@ class LifecycleManager(Node):
 
     def __init__(self) -> None:
         super().__init__("lifecycle_manager")
-        self.declare_parameter("nodes", [""])
-        self.declare_parameter("autostart", True)
-        self.declare_parameter("respawn", False)
-        for field in fields(Deadlines):
-            self.declare_parameter(field.name, field.default)
+        declare(self, PARAMETERS)
         self._autostart = bool(self.get_parameter("autostart").value)
         self._was_active = False
         self.failed = False
@@ -78,11 +93,7 @@ class LifecycleManager(Node):
         return self._nodes
 
     def _read_deadlines(self) -> Deadlines:
-        values = {field.name: float(self.get_parameter(field.name).value) for field in fields(Deadlines)}
-        for name, value in values.items():
-            if not 0.0 < value <= 3600.0:
-                raise UserError(f"parameter '{name}' must be above 0 and at most 3600 s, got {value:g}")
-        return Deadlines(**values)
+        return Deadlines(**{name: float(self.get_parameter(name).value) for name in _DEADLINES})
 
     # -- the sequence and the graph ------------------------------------------------------------------
     def _on_heartbeat(self, message: Heartbeat) -> None:

@@ -167,6 +167,7 @@ def _capped_unless_commissioned(
 
 def commissioning_stack(
     robot_file: Path,
+    guard_file: Path,
     simulate: Path | None = None,
     camera: str | None = None,
     camera_path: Path | None = None,
@@ -175,11 +176,11 @@ def commissioning_stack(
     """Return the guard and the cameras of a robot that the commissioning program drives, in bring-up order.
 
     No manager is among them: the program brings them up itself, and it halts the guard's process to see whether the
-    robot stops without commands. `simulate` is a folder for the empty scene of a simulated robot; None for a real one.
+    robot stops without commands. `guard_file` describes the robot to the guard. `simulate` is a folder for the empty scene of a simulated robot; None for a real one.
     Raise UserError as `stack` does.
     """
     robot = read_robot(robot_file)
-    parameters: dict[str, ParameterValue] = {"robot": str(robot_file)}
+    parameters: dict[str, ParameterValue] = {"robot": str(guard_file)}
     processes = [] if simulate is None else [_empty_scene(simulate, robot_file, robot)]
     if simulate is None:
         processes += _camera(camera, camera_path, robot)

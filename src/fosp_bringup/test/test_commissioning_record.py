@@ -78,7 +78,7 @@ def test_comments_order_and_spelling_of_the_robot_file_do_not_matter(robot_file:
     [
         ("command_timeout_s: 0.2", "command_timeout_s"),
         ("dead_time_s: 0.04", "dead_time_s"),
-        ("estop_topic: e", "estop"),
+        ("state_publishers: 2", "state_publishers"),
     ],
 )
 def test_a_changed_value_is_named_and_asks_for_a_new_commissioning(robot_file: Path, line: str, key: str) -> None:

@@ -44,6 +44,7 @@ class Reason(IntEnum):
     NOT_FOLLOWING = 23
     MOTION = 24
     OUTSIDE_WORKSPACE = 25
+    FOREIGN_INPUT = 31
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})

@@ -157,12 +157,16 @@ def approach_speed(room: float, deceleration: float, dt: float) -> float:
     return deceleration * (math.sqrt(dt * dt + 2.0 * max(0.0, room) / deceleration) - dt)
 
 
-def smooth_ramp(target: float, velocity: float, before: float, limits: AxisLimits, jerk: float, dt: float) -> float:
+def smooth_ramp(
+    target: float, velocity: float, before: float, limits: AxisLimits, jerk: float, dt: float, period: float = 0.0
+) -> float:
     """Return the velocity `dt` s later on the way to `target` under a jerk limit; `before` is the present acceleration.
 
     The acceleration is the greatest that the jerk limit can still take back before the target is reached
     (a' dt + a'^2 / 2 jerk = what is missing). It is zero when the target is reached, which is thus not overshot. A
-    reversal comes to rest first. This holds for any sequence of ticks of which none is shorter than half another.
+    reversal comes to rest first. This holds for any sequence of ticks of which none is longer than `period`, s: after a
+    tick that is shorter than half of it, the acceleration may change as much as in half a period, but only to end at
+    the target. (The acceleration is the mean of a tick, so it belongs to the middle of it.)
     """
     goal = 0.0 if target * velocity < 0 else target
     towards = math.copysign(1.0, goal - velocity)
@@ -172,7 +176,9 @@ def smooth_ramp(target: float, velocity: float, before: float, limits: AxisLimit
     if missing / dt <= min(0.5 * step, limit) and abs(missing / dt - acceleration) <= step:
         return goal
     wanted = min(jerk * (math.sqrt(dt * dt + 2.0 * missing / jerk) - dt), limit)
-    return velocity + towards * min(max(wanted, acceleration - step), acceleration + step) * dt
+    reached = velocity + towards * min(max(wanted, acceleration - step), acceleration + step) * dt
+    overshoots = missing == 0.0 or (reached - goal) * towards > 0.0
+    return goal if overshoots and abs(acceleration) <= 0.5 * jerk * period else reached
 
 
 def smooth_approach_speed(room: float, limits: AxisLimits, jerk: float, dt: float) -> float:
@@ -186,25 +192,30 @@ def smooth_approach_speed(room: float, limits: AxisLimits, jerk: float, dt: floa
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the action, its limits and its walls: (index of the coordinate, lower, upper) in m, or None."""
+    """One axis of the action, its limits and its walls: (index of the coordinate, lower, upper) in m, or None.
+
+    `period`, in s, is the longest time from one command to the next: a command between two ticks of the stream follows
+    shortly after the last one, but it is in force until the next tick, and the walls must hold until then.
+    """
 
     scale: float
     limits: AxisLimits
     walls: tuple[int, float, float] | None
+    period: float
 
     def follow(
         self, target: float, velocity: float, before: float, point: list[float], moved: float, dt: float
     ) -> float:
         """Return the velocity `dt` s later on the way to `target`."""
-        limits = self.limits
+        limits, hold = self.limits, max(dt, self.period)
         rooms = self._rooms(point, moved)
-        lowest, highest = self._bounds(rooms, dt, smooth=limits.jerk is not None)
+        lowest, highest = self._bounds(rooms, hold, smooth=limits.jerk is not None)
         allowed = min(max(min(max(target, -limits.speed), limits.speed), lowest), highest)
         if limits.jerk is None:
             reached = ramp(allowed, velocity, limits.acceleration, limits.deceleration, dt)
         else:
-            reached = smooth_ramp(allowed, velocity, before, limits, limits.jerk, dt)
-            lowest, highest = self._bounds(rooms, dt, smooth=False)
+            reached = smooth_ramp(allowed, velocity, before, limits, limits.jerk, dt, self.period)
+            lowest, highest = self._bounds(rooms, hold, smooth=False)
             if not lowest <= reached <= highest:
                 wall = min(max(reached, lowest), highest)
                 reached = ramp(wall, velocity, limits.deceleration, limits.deceleration, dt)
@@ -218,7 +229,8 @@ class _Axis:
         velocity = min(max(velocity, -limits.speed), limits.speed)
         if limits.jerk is None:
             return brake(velocity, limits.deceleration, dt)
-        reached = smooth_ramp(0.0, velocity, before if math.isfinite(before) else 0.0, limits, limits.jerk, dt)
+        slope = before if math.isfinite(before) else 0.0
+        reached = smooth_ramp(0.0, velocity, slope, limits, limits.jerk, dt, self.period)
         return min(max(reached, -limits.speed), limits.speed)
 
     def _rooms(self, point: list[float], moved: float) -> tuple[float, float]:
@@ -258,7 +270,7 @@ class CommandLimits:
         self.deceleration = np.array([a.deceleration for a in axes])
         self.scale = np.array(robot.action.scale)
         self._axes = [
-            _Axis(axis.scale, limits, self._walls(robot, axis.name))
+            _Axis(axis.scale, limits, self._walls(robot, axis.name), 1.0 / robot.command_rate_hz)
             for axis, limits in zip(robot.action.axes, axes, strict=True)
         ]
         self._bounded = robot.workspace is not None

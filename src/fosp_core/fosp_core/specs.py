@@ -25,7 +25,6 @@ LEAST_COMMANDS_TO_A_TIMEOUT = 3
 
 PublicKey = Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
 """An Ed25519 public key as text: a prefix and 32 bytes in base64."""
-
 TwistComponent = Literal["linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z"]
 TWIST_COMPONENTS: tuple[TwistComponent, ...] = get_args(TwistComponent)
 
@@ -272,8 +271,10 @@ class RobotConfig(Spec):
     state_type: Literal["JointState", "Odometry"]
     pose_topic: str = ""
     """geometry_msgs/PoseStamped of the commanded point in the action frame, which arms need for the workspace."""
-    estop_topic: str = ""
-    """std_msgs/Bool of an external emergency stop, true when pressed; silence counts as pressed. Empty without one."""
+    state_publishers: int = Field(1, ge=1, le=8)
+    """Publishers that `state_topic` has: more than one only where, say, a gripper adds its joints to joint_states."""
+    estop_topics: tuple[Annotated[str, Field(min_length=1)], ...]
+    """std_msgs/Bool of each emergency stop, true: pressed; silence counts as pressed. `[]`: none. No default."""
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
     """Public keys (fosp bundle keygen). Where there are any, only bundles signed with one of them are loaded."""
@@ -283,8 +284,20 @@ class RobotConfig(Spec):
     """Topic of a driver, by the topic on which a bundle expects the images. A topic that ends in /compressed holds
     sensor_msgs/CompressedImage."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _names_emergency_stops(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "estop_topic" in data:
+            raise ValueError(f"estop_topic is a list now: write estop_topics: [{data['estop_topic'] or ''}]")
+        if isinstance(data, dict) and "estop_topics" not in data:
+            text = "write estop_topics: [TOPIC, ...] for the std_msgs/Bool of each, or estop_topics: [] for none"
+            raise ValueError(f"estop_topics (emergency stops) is missing: {text}")
+        return data
+
     @model_validator(mode="after")
     def _distinct_cameras(self) -> RobotConfig:
+        if len(set(self.estop_topics)) != len(self.estop_topics):
+            raise ValueError("estop_topics: each emergency stop needs a topic of its own")
         if len({camera.name for camera in self.cameras}) != len(self.cameras):
             raise ValueError("each camera needs a name of its own")
         for camera in self.cameras if len(self.cameras) > 1 else ():

@@ -124,3 +124,23 @@ def test_malformed_yaml_is_told_with_its_line(tmp_path):
 def test_a_missing_file_is_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"estop_topics": None},
+            "estop_topics .emergency stops. is missing: write estop_topics: .*or estop_topics: \\[\\] for none",
+        ),
+        ({"estop_topic": "estop"}, "estop_topic is a list now: write estop_topics: \\[estop\\]"),
+        ({"estop_topics": "estop"}, "estop_topics: Input should be a valid tuple"),
+        ({"estop_topics": ["a", "a"]}, "each emergency stop needs a topic of its own"),
+        ({"state_publishers": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_a_robot_file_says_in_words_which_emergency_stops_there_are(change, said):
+    robot = {key: value for key, value in {**sim_arm(), **change}.items() if value is not None}
+    with pytest.raises(UserError, match=said) as error:
+        parse_spec(RobotConfig, robot, "robot.yaml")
+    assert "\n" not in str(error.value)

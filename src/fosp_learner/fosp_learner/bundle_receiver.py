@@ -14,12 +14,16 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
-from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.model_parameters import ROBOT, path_parameter
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnouncement
 
 POLL_PERIOD_S = 0.02
+
+
+PARAMETERS = (NodeParameter("folder", "", "Folder where bundles are kept."), ROBOT)
 
 
 class BundleReceiver(Node):
@@ -32,8 +36,7 @@ class BundleReceiver(Node):
 
     def __init__(self) -> None:
         super().__init__("bundle_receiver")
-        self.declare_parameter("folder", "")
-        self.declare_parameter("robot", "")
+        declare(self, PARAMETERS)
         self._folder = path_parameter(self, "folder")
         self._robot = read_robot(path_parameter(self, "robot"))
         self._incoming: IncomingBundle | None = None

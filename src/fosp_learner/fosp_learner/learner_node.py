@@ -25,12 +25,14 @@ from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.model_following import LEADER, resolved_node
 from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import time_message
 from fosp_core.specs import parse_spec, read_robot, read_yaml
 from fosp_learner.finetuning.announcing import Announcer, ModelState, Offered
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnouncement, ModelStatus
+from fosp_recording import recorder_node
 from fosp_recording.recorder_node import GraphRecorder
 
 POLL_PERIOD_S = 0.5
@@ -46,33 +48,41 @@ _STATES = {
 }
 
 
+PARAMETERS = (
+    *recorder_node.PARAMETERS,
+    NodeParameter("bundle", "", "Folder of the bundle to fine-tune."),
+    NodeParameter("run", "", "Folder of the run: bags, experience, checkpoint, candidates."),
+    NodeParameter("config", "", "File of the settings of the fine-tuning (finetuning.config.FinetuneConfig)."),
+    NodeParameter("weights", "", "Checkpoint of a bundle that holds none."),
+    NodeParameter("signing_key", "", "File of the private key that candidates are signed with."),
+    NodeParameter("cache", "runs/cache", "Folder of the cached episodes."),
+    NodeParameter("bags", (), "More folders in which finished bags appear."),
+    NodeParameter("offline", (), "Folders of the data that the bundle was trained on."),
+    NodeParameter("record", True, "Record the live topics to `out`."),
+    NodeParameter(
+        "announce",
+        "path",
+        "Tell of better bundles: `path` where the robot reads this machine's disk, `offer` where it fetches them over "
+        "topics.",
+        choices=("path", "offer", "none"),
+    ),
+)
+
+
 class LearnerNode(Node):
     """Fine-tunes `bundle` into the run folder `run`; killed and started again it goes on from its checkpoint.
 
-    Parameters besides those of its GraphRecorder, of which `out` is `run`/bags by default: `bundle`, `run` (folder of
-    the run: bags, experience, checkpoint, candidates), `record` (write the live topics, or a bag that is played on
-    them, to `out`), `bags` (more folders in which finished bags appear), `offline` (folders of the data that the bundle
-    was trained on), `cache`, `config` (YAML of finetuning.config.FinetuneConfig), `weights` (checkpoint of a bundle
-    that holds none), `signing_key`, `announce` (path: the robot reads this machine's disk; offer: it fetches bundles
-    over topics; none).
+    PARAMETERS lists its parameters; `out`, of its GraphRecorder, is `run`/bags by default.
 
     It sends no heartbeats: at idle priority they would come late on a busy machine, and latch the robot.
     """
 
     def __init__(self) -> None:
         super().__init__("learner_node")
-        for name in ("bundle", "run", "config", "weights", "signing_key"):
-            self.declare_parameter(name, "")
-        self.declare_parameter("cache", "runs/cache")
-        self.declare_parameter("bags", [""])
-        self.declare_parameter("offline", [""])
-        self.declare_parameter("record", True)
-        self.declare_parameter("announce", "path")
+        declare(self, PARAMETERS)
         self._recorder = GraphRecorder(self)
         self._run_folder = path_parameter(self, "run").absolute()
         self._how = str(self.get_parameter("announce").value)
-        if self._how not in ("path", "offer", "none"):
-            raise UserError(f"parameter 'announce' must be path, offer or none, got '{self._how}'")
         recorded = self._recorded_folder()
         self._arguments = self._training_arguments(recorded)
         self._lineage = Lineage(self._run_folder)

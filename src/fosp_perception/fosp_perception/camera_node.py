@@ -22,6 +22,7 @@ from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_depth, fill_image
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import nanoseconds, time_message
 from fosp_perception.camera.camera_diagnostics import CameraReport, FrameStatistics, diagnostic_array
 from fosp_perception.camera.image_source import CameraFrame, CameraSettings, ImageSource, SourceLost
@@ -34,6 +35,23 @@ _LATENESS_S = 0.1
 """A recording that falls further behind its rate than this goes on from now, instead of catching up in a burst."""
 
 
+PARAMETERS = (
+    NodeParameter("source", "bag", "Camera type.", choices=tuple(CAMERA_TYPES)),
+    NodeParameter("camera_name", "camera", "Name of the camera, which its topics begin with."),
+    NodeParameter("frame_id", "", "Frame of the images; empty for NAME_color_optical_frame."),
+    NodeParameter("rate_hz", 30.0, "Rate of the frames.", "Hz", 0.01, 1000.0),
+    NodeParameter("loop", False, "Begin again at the end of a recording."),
+    NodeParameter("serial", "", "Serial number of a RealSense; empty where it is the only one."),
+    NodeParameter("device", "", "Device of an opencv camera: /dev/video0, a name in /dev/v4l/by-id, a URL or a file."),
+    NodeParameter("path", "", "Recording in place of the camera: a bag, a folder of images or a RealSense file."),
+    NodeParameter("topic", topics.COLOR_IMAGE, "Image topic in a bag."),
+    NodeParameter("width", 640, "Width of the images.", "pixels", 1, 16384),
+    NodeParameter("height", 480, "Height of the images.", "pixels", 1, 16384),
+    NodeParameter("depth", False, "Publish depth aligned to the colour image, too."),
+    NodeParameter("exposure", "auto", "Exposure time in the unit of the colour sensor (D435: 100 us), or `auto`."),
+)
+
+
 class CameraNode(ManagedNode):
     """A camera of one of the types of fosp_core.cameras, with the topics of realsense-ros.
 
@@ -41,8 +59,7 @@ class CameraNode(ManagedNode):
     NAME/aligned_depth_to_color/image_raw (16UC1, mm) and its camera_info, and once per second /diagnostics. The stamp
     of an image is the moment of its exposure on the ROS clock where the device tells it, else that of its arrival.
 
-    Parameters: `source` (a camera type), `camera_name`, `frame_id` (default: NAME_color_optical_frame), `rate_hz`, and
-    the fields of image_source.CameraSettings; `exposure` is 'auto' or a number.
+    PARAMETERS lists its parameters.
 
     When a device is unplugged, the node reports it and tries to open it again until it is back. The end of a recording
     and a damaged frame end the stream. Nothing is published meanwhile, and the safety monitor stops the robot.
@@ -50,12 +67,7 @@ class CameraNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("camera_node")
-        for name, default in (
-            *(("source", "bag"), ("camera_name", "camera"), ("frame_id", ""), ("rate_hz", 30.0), ("loop", False)),
-            *(("serial", ""), ("device", ""), ("path", ""), ("topic", topics.COLOR_IMAGE)),
-            *(("width", 640), ("height", 480), ("depth", False), ("exposure", "auto")),
-        ):
-            self.declare_parameter(name, default)
+        declare(self, PARAMETERS)
         self._source: ImageSource | None = None
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()
@@ -65,8 +77,6 @@ class CameraNode(ManagedNode):
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
         self._rate_hz = float(self.get_parameter("rate_hz").value)
-        if not 0.0 < self._rate_hz <= 1000.0:
-            raise UserError(f"parameter 'rate_hz' must be above 0 and at most 1000, got {self._rate_hz:g}")
         self._settings = self._read_settings()
         self._source = self._open()
         self._statistics = FrameStatistics()
@@ -122,8 +132,6 @@ class CameraNode(ManagedNode):
     def _read_settings(self) -> CameraSettings:
         """Return the settings in the parameters; raise UserError when the camera type cannot have them."""
         source = self._text("source")
-        if source not in CAMERA_TYPES:
-            raise UserError(f"parameter 'source' must be one of {', '.join(CAMERA_TYPES)}, got '{source}'")
         self._type = kind = CAMERA_TYPES[source]
         settings = CameraSettings(
             serial=self._text("serial"),

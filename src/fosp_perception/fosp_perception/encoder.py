@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,7 +88,7 @@ class Encoder:
         self._deter, self._stoch, self._fresh = deter, stoch, False
         repeated = self._images is not None and any(map(np.array_equal, images, self._images))
         self._images = images.copy()
-        contrast = min(float(np.std(image, dtype=np.float32)) for image in images) / 255.0
+        contrast = min(float(cv2.meanStdDev(image.reshape(-1, 1))[1][0, 0]) for image in images) / 255.0
         return LatentState(deter[0], stoch[0], surprise, repeated, contrast)
 
 

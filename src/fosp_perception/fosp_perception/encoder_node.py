@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import fields
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,13 @@ from fosp_core.ros.image_message import rgb_view
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import resolved_node
 from fosp_core.ros.model_parameters import (
+    MODEL_PARAMETERS,
     create_status_publisher,
-    declare_model_parameters,
     float_field,
     load_model,
     publish_status,
 )
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import seconds
 from fosp_core.swap.trial import TrialRules
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
@@ -46,19 +47,38 @@ COMMAND_MEMORY = 400
 """Number of commands kept: at 100 Hz they cover more than any interval between two steps of an episode."""
 
 
+_TRIAL: dict[str, tuple[str, str, float, float]] = {
+    "steps": ("Number of decisions of a new model until it is committed.", "steps", 1, 1_000_000),
+    "least_steps": ("Number of decisions before the shares below are compared.", "steps", 1, 1_000_000),
+    "veto_margin": ("Allowed increase of the share of decisions that the monitor vetoes.", "", 1e-6, 1.0),
+    "surprise_margin": ("Allowed increase of the share of decisions with too much surprise.", "", 1e-6, 1.0),
+    "cost_margin": ("Allowed increase of the share of decision periods with cost.", "", 1e-6, 1.0),
+    "ready_timeout_s": ("Time from the announcement until every node must have reported.", "s", 0.01, 3600.0),
+}
+"""Meaning, unit and bounds of each field of TrialRules."""
+PARAMETERS = (
+    *MODEL_PARAMETERS,
+    NodeParameter(
+        "swap_followers",
+        ("policy_node", "safety_monitor_node"),
+        "Names of the nodes that must be ready for a hot swap.",
+    ),
+    *(
+        NodeParameter(f"swap_{name}", getattr(TrialRules(), name), meaning, unit, lower, upper)
+        for name, (meaning, unit, lower, upper) in _TRIAL.items()
+    ),
+)
+
+
 class EncoderNode(ManagedNode):
     """Publishes fosp/latent at the decision rate of its bundle, each with the stamp of its camera frame.
 
-    It leads the hot swap to announced bundles (swap_leader). Parameters besides those of the model: `swap_followers`,
-    the names of the nodes that must be ready for it, and `swap_NAME` for each field of fosp_core.swap.trial.TrialRules.
+    It leads the hot swap to announced bundles (swap_leader). PARAMETERS lists its parameters.
     """
 
     def __init__(self) -> None:
         super().__init__("encoder_node")
-        declare_model_parameters(self)
-        self.declare_parameter("swap_followers", ["policy_node", "safety_monitor_node"])
-        for rule in fields(TrialRules):
-            self.declare_parameter(f"swap_{rule.name}", rule.default)
+        declare(self, PARAMETERS)
         self._swap: SwapLeader | None = None
         self._made: list[Any] = []
         self._status = create_status_publisher(self)
@@ -105,13 +125,8 @@ class EncoderNode(ManagedNode):
         return self._swap
 
     def _trial_rules(self) -> TrialRules:
-        """Return the rules in the parameters; raise UserError when one is out of its range."""
-        values = {rule.name: self.get_parameter(f"swap_{rule.name}").value for rule in fields(TrialRules)}
-        for name, value in values.items():
-            limit = 1.0 if name.endswith("_margin") else 3600.0 if name.endswith("_s") else 1_000_000
-            if not 0 < value <= limit:
-                raise UserError(f"parameter 'swap_{name}' must be above 0 and at most {limit:g}, got {value:g}")
-        return TrialRules(**values)
+        """Return the rules in the parameters."""
+        return TrialRules(**{name: self.get_parameter(f"swap_{name}").value for name in _TRIAL})
 
     def _subscribe_commands(self) -> Any:
         """Subscribe to the commands first: the executor then handles commands before the frame that follows them."""
@@ -169,8 +184,6 @@ class EncoderNode(ManagedNode):
             latent = encoder.step(images, executed, first)
         except (EncoderInputError, EncoderOutputError) as error:
             raise UserError(f"no latent: {error}") from None
-        self._leader.stepped(images, executed, first)
-        self._decisions.decided(stamp_s, use)
         self._latents.publish(
             Latent(
                 header=message.header,
@@ -185,6 +198,9 @@ class EncoderNode(ManagedNode):
                 inference_s=time.perf_counter() - received,
             )
         )
+        # What can wait, waits until the latent is on its way.
+        self._leader.stepped(images, executed, first)
+        self._decisions.decided(stamp_s, use)
         self._step += 1
 
     # -- what the world model sees -------------------------------------------------------------------
@@ -211,8 +227,10 @@ class EncoderNode(ManagedNode):
     def _executed(self, first: bool, stamp_s: float) -> NDArray[np.float32]:
         """Return the executed action (A,) since the last decision, which is zero on a first step as in training."""
         since_s, hold_s = self._decisions.last_s, self._robot.command_timeout_s
-        recent = [] if first or since_s is None else [c for c in self._commands if c[0] >= since_s - hold_s]
-        if not recent or since_s is None:
+        if first or since_s is None:
+            return np.zeros(self._robot.action.size, np.float32)
+        recent = list(takewhile(lambda sent: sent[0] >= since_s - hold_s, reversed(self._commands)))[::-1]
+        if not recent:
             return np.zeros(self._robot.action.size, np.float32)
         stamps, commands = np.array([stamp for stamp, _ in recent]), np.stack([command for _, command in recent])
         return normalised_action(mean_command(stamps, commands, since_s, stamp_s, hold_s), self._robot.action)

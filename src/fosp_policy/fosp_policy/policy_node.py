@@ -21,12 +21,13 @@ from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
+    MODEL_PARAMETERS,
     create_status_publisher,
-    declare_model_parameters,
     float_field,
     load_model,
     publish_status,
 )
+from fosp_core.ros.parameters import ANY_TIME, NodeParameter, declare
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
 from fosp_policy.expansion import (
     ACTORS,
@@ -38,27 +39,31 @@ from fosp_policy.expansion import (
     ScoredCandidate,
 )
 
-_FIXED = ("candidates", "prefer_means", "actors", "fallbacks", "seed")
+PARAMETERS = (
+    *MODEL_PARAMETERS,
+    NodeParameter(
+        "exploring",
+        False,
+        "Draw the choice by softmax of utility, from the next latent on.",
+        changes=ANY_TIME,
+    ),
+    NodeParameter("candidates", DEPLOYED_CANDIDATES, "Number of candidates that are drawn.", "", 1, 256),
+    NodeParameter("prefer_means", True, "Choose a sample only if no mean of the actors is feasible."),
+    NodeParameter("actors", "both", "Actors that propose.", choices=ACTORS),
+    NodeParameter("fallbacks", FALLBACKS, "Number of further candidates when none is feasible.", "", 0, 256),
+    NodeParameter("seed", 0, "Seed of the samples.", "", 0, 2**31 - 1),
+)
 
 
 class PolicyNode(ManagedNode):
     """Publishes one fosp/proposal for each fosp/latent, by the model of that latent (fosp_core.ros.model_following).
 
-    Parameters besides those of the model: `exploring` (draw the choice by softmax of utility; it may be changed at any
-    time, with effect from the next latent on), `actors` (both, offline or online: those that propose), `candidates`,
-    `prefer_means` and `fallbacks` (see SafePolicy), and `seed` of the samples.
+    PARAMETERS lists its parameters, of which `exploring` may be changed at any time.
     """
 
     def __init__(self) -> None:
         super().__init__("policy_node")
-        declare_model_parameters(self)
-        self.declare_parameter("exploring", False)
-        self.declare_parameter("candidates", DEPLOYED_CANDIDATES)
-        self.declare_parameter("prefer_means", True)
-        self.declare_parameter("actors", "both")
-        self.declare_parameter("fallbacks", FALLBACKS)
-        self.declare_parameter("seed", 0)
-        self.add_on_set_parameters_callback(self._on_parameters)
+        declare(self, PARAMETERS, self._on_parameters)
         self._made: list[Any] = []
         self._models: ModelFollower[SafePolicy] | None = None
         self._status = create_status_publisher(self)
@@ -66,15 +71,9 @@ class PolicyNode(ManagedNode):
     def configure(self) -> None:
         robot, bundle = load_model(self)
         candidates = int(self.get_parameter("candidates").value)
-        if candidates < 1:
-            raise UserError(f"parameter 'candidates' must be at least 1, got {candidates}")
         actors = str(self.get_parameter("actors").value)
-        if actors not in ACTORS:
-            raise UserError(f"parameter 'actors' must be one of {', '.join(ACTORS)}, got '{actors}'")
         prefer_means = bool(self.get_parameter("prefer_means").value)
         fallbacks = int(self.get_parameter("fallbacks").value)
-        if fallbacks < 0:
-            raise UserError(f"parameter 'fallbacks' must be at least 0, got {fallbacks}")
 
         def policy_of(bundle: Bundle) -> SafePolicy:
             return SafePolicy(bundle, candidates, prefer_means, actors, fallbacks)  # type: ignore[arg-type]
@@ -107,15 +106,12 @@ class PolicyNode(ManagedNode):
         return self._models.active_id
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
-        """Apply `exploring` at once, and refuse changes of the others while the node is configured."""
+        """Apply `exploring` at once, the only one that can be changed."""
         for parameter in changed:
             if parameter.name == "exploring":
                 if parameter.type_ != Parameter.Type.BOOL:
                     return SetParametersResult(successful=False, reason="'exploring' must be true or false")
                 self._exploring = parameter.value
-            elif parameter.name in _FIXED and self._models is not None:
-                reason = f"'{parameter.name}' is read when the node is configured: clean the node up first"
-                return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
     def _on_latent(self, message: Latent) -> None:

@@ -15,7 +15,8 @@ from fosp_core import topics
 from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, run_node
-from fosp_core.ros.model_parameters import float_field, path_parameter
+from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionCandidate, ActionProposal
 from fosp_msgs.srv import ResetEpisode
@@ -24,6 +25,9 @@ from fosp_policy.teleoperation import OperatorOrder, operator_action, orders, re
 PERIOD_S = 0.02
 DEVICE_TIMEOUT_S = 0.3
 """Time without a message of the device after which the proposal is zero; joy_node repeats messages at 20 Hz."""
+
+
+PARAMETERS = (NodeParameter("mapping", "", "File of the mapping from the device's axes and buttons."), ROBOT)
 
 
 class TeleopNode(ManagedNode):
@@ -36,8 +40,7 @@ class TeleopNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("teleop_node")
-        self.declare_parameter("mapping", "")
-        self.declare_parameter("robot", "")
+        declare(self, PARAMETERS)
         self._made: list[Any] = []
         self._reset = self.create_client(ResetEpisode, topics.RESET_EPISODE)
         self._stop = self.create_client(Trigger, "feedback_node/stop")

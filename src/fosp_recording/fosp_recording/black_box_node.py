@@ -14,9 +14,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import State
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
@@ -27,7 +25,8 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
-from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.model_parameters import ROBOT, path_parameter
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import Heartbeat, SafetyEvent
 from fosp_recording.black_box import PREFIX, Heard, Memory, SilenceDetector, make_room, write_box
@@ -50,25 +49,33 @@ MONITOR = "safety_monitor_node"
 Callback = Callable[[bytes, int], None]
 
 
+PARAMETERS = (
+    NodeParameter("out", "", "Folder of the bags."),
+    ROBOT,
+    NodeParameter("image_topics", (topics.COLOR_IMAGE,), "Image topics, as bundles name them."),
+    NodeParameter("limit_mb", 1000, "Size of all bags on disk together.", "MB", 1, 1_000_000),
+    NodeParameter(
+        "heartbeat_gap_s",
+        HEARTBEAT_GAP_S,
+        "Write a bag when the heartbeats of the active safety monitor cease for so long.",
+        "s",
+        *HEARTBEAT_GAP_BOUNDS_S,
+    ),
+)
+
+
 class BlackBoxNode(Node):
     """Remembers the topics of recorded_topics.py, and writes a bag when the monitor stops, latches or falls silent.
 
-    Parameters: `out` (folder of the bags), `robot` (robot configuration file), `image_topics` (as bundles name them;
-    the robot file may map them), `limit_mb` (size of all bags on disk together), `heartbeat_gap_s` (silence of the
-    monitor's heartbeats from which on it counts as dead; give it the value of the monitor).
+    PARAMETERS lists its parameters; give `heartbeat_gap_s` the value of the monitor.
     """
 
     def __init__(self) -> None:
         super().__init__("black_box_node")
-        self.declare_parameter("out", "")
-        self.declare_parameter("robot", "")
-        self.declare_parameter("image_topics", [topics.COLOR_IMAGE])
-        self.declare_parameter("limit_mb", 1000)
-        gap_s = self._heartbeat_gap_s()
+        declare(self, PARAMETERS)
+        gap_s = float(self.get_parameter("heartbeat_gap_s").value)
         self._out = path_parameter(self, "out")
         self._limit_bytes = 1_000_000 * int(self.get_parameter("limit_mb").value)
-        if self._limit_bytes <= 0:
-            raise UserError("parameter 'limit_mb' of black_box_node must be at least 1")
         try:
             self._out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -93,19 +100,6 @@ class BlackBoxNode(Node):
         self.create_timer(POLL_S, self._poll, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
 
-    def _heartbeat_gap_s(self) -> float:
-        lower, upper = HEARTBEAT_GAP_BOUNDS_S
-        descriptor = ParameterDescriptor(
-            description="Write a bag when the heartbeats of the active safety monitor cease for so long. Unit: s. "
-            "Read-only: give it at the start.",
-            floating_point_range=[FloatingPointRange(from_value=lower, to_value=upper)],
-            read_only=True,
-        )
-        try:
-            return float(self.declare_parameter("heartbeat_gap_s", HEARTBEAT_GAP_S, descriptor).value)
-        except (InvalidParameterValueException, InvalidParameterTypeException):
-            raise UserError(f"parameter 'heartbeat_gap_s' must be in [{lower:g}, {upper:g}] s") from None
-
     def _listen(self, robot: RobotConfig) -> None:
         """Subscribe to the topics of the black box and to the images; a topic of the graph has the QoS of a step."""
         images: dict[str, str] = {}
@@ -115,7 +109,7 @@ class BlackBoxNode(Node):
         profiles = {
             topics.SAFETY_EVENT: qos.LATCHED_EVENTS,
             robot.command_topic: qos.COMMAND_HISTORY,
-            **dict.fromkeys((robot.state_topic, robot.pose_topic, robot.estop_topic), qos.SENSOR),
+            **dict.fromkeys((robot.state_topic, robot.pose_topic, *robot.estop_topics), qos.SENSOR),
             **dict.fromkeys(images, qos.IMAGE),
         }
         callbacks: dict[str, Callback] = {

@@ -19,7 +19,8 @@ from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import image_view
 from fosp_core.ros.lifecycle import ManagedNode, run_node
-from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.model_parameters import ROBOT, path_parameter
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
@@ -38,6 +39,8 @@ from fosp_recording.feedback_rules import (
 )
 from fosp_recording.recorded_topics import frame_topic, message_class
 
+PARAMETERS = (NodeParameter("rules", "", "File of the rules of reward, cost and the end of an episode."), ROBOT)
+
 
 class FeedbackNode(ManagedNode):
     """Publishes fosp/feedback from the start of an episode to its end.
@@ -49,8 +52,7 @@ class FeedbackNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("feedback_node")
-        self.declare_parameter("rules", "")
-        self.declare_parameter("robot", "")
+        declare(self, PARAMETERS)
         self._made: list[Any] = []
         self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_start)
         self.create_service(Trigger, "~/stop", lambda request, response: self._order(response, "stop"))

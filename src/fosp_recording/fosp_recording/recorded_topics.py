@@ -46,7 +46,7 @@ def episode_topics(robot: RobotConfig) -> dict[str, str]:
 def black_box_topics(robot: RobotConfig) -> dict[str, str]:
     """Return what explains a stop, but for the images: relative topic -> type."""
     found = {topic.name: topic.type for topic in TOPICS if topic.in_black_box} | robot_topics(robot)
-    return {**found, robot.estop_topic: "std_msgs/msg/Bool"} if robot.estop_topic else found
+    return {**found, **dict.fromkeys(robot.estop_topics, "std_msgs/msg/Bool")}
 
 
 def robot_topics(robot: RobotConfig) -> dict[str, str]:

@@ -17,7 +17,8 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, run_node
-from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.model_parameters import ROBOT, path_parameter
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import nanoseconds
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
@@ -28,22 +29,30 @@ DISCOVERY_PERIOD_S = 0.2
 FEEDBACK_PATIENCE_S = 3.0
 
 
+PARAMETERS = (
+    NodeParameter("out", "", "Folder of the bags."),
+    ROBOT,
+    NodeParameter("task", "", "Task that is noted in each bag."),
+    NodeParameter(
+        "topics",
+        (),
+        "Topics to record in place of the robot's, each optionally with ':package/msg/Type'; empty for the robot's.",
+    ),
+    NodeParameter("compress", True, "Compress the bags (zstd)."),
+)
+
+
 class GraphRecorder:
     """Subscribes `node` to the topics of the graph, and writes one bag per episode while it records.
 
-    It declares these parameters of the node: `out` (folder of the bags), `robot` (robot configuration file, which gives
-    the default topics), `topics` (instead of the default: names, each optionally with ':package/msg/Type'; a type that
-    is not given is taken from the graph; feedback is always recorded), `compress` (zstd), `task` (noted in each bag).
+    The node declares PARAMETERS. The type of a topic that is not given is taken from the graph, and feedback is always
+    recorded.
     The service ~/discard (std_srvs/Trigger) moves the running episode, or else the last one, to `out`/.discarded. A
     disk that refuses ends the recording with one error; everything else goes on.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        for name in ("out", "robot", "task"):
-            node.declare_parameter(name, "")
-        node.declare_parameter("topics", [""])
-        node.declare_parameter("compress", True)
         self._recorder: EpisodeRecorder | None = None
         self._recording = False
         self._subscriptions: list[Any] = []
@@ -201,6 +210,7 @@ class RecorderNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("recorder_node")
+        declare(self, PARAMETERS)
         self._recorder = GraphRecorder(self)
 
     def configure(self) -> None:

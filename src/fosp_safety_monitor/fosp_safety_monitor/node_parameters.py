@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
 from fosp_core.errors import UserError
-from fosp_core.limits import LEAST_SPEED_CAP
+from fosp_core.ros.parameters import Changing, NodeParameter, declare
 from fosp_safety_monitor.parameters import (
     DESCRIPTIONS,
     SETTINGS,
@@ -17,44 +15,48 @@ from fosp_safety_monitor.parameters import (
     SPEED_CAP,
     Description,
     MonitorParameters,
-    Setting,
 )
 
 
-def declare_monitor_parameters(node: Node) -> None:
+def _row(description: Description) -> NodeParameter:
+    return NodeParameter(
+        description.name,
+        description.kind(description.default),
+        description.meaning,
+        description.unit,
+        description.lower,
+        description.upper,
+        changes=f"at any time; while active it can only be made {description.stricter}",
+    )
+
+
+PARAMETERS = (
+    *(
+        NodeParameter(
+            s.name,
+            s.default,
+            s.meaning,
+            lower=s.lower,
+            upper=s.upper,
+            choices=s.choices,
+        )
+        for s in SETTINGS
+    ),
+    *(_row(description) for description in DESCRIPTIONS),
+)
+
+SPEED_CAP_ROW = next(row for row in PARAMETERS if row.name == SPEED_CAP)
+
+
+def declare_monitor_parameters(node: Node, changing: Changing) -> None:
     """Declare every parameter; UserError when a given value is out of range, or a given name is unknown."""
-    for description in DESCRIPTIONS:
-        try:
-            node.declare_parameter(description.name, description.kind(description.default), _descriptor(description))
-        except (InvalidParameterValueException, InvalidParameterTypeException):
-            kind = "a whole number " if description.kind is int else ""
-            raise UserError(f"parameter '{description.name}' must be {kind}in {description.range}") from None
-    for setting in SETTINGS:
-        if not node.has_parameter(setting.name):
-            _declare_setting(node, setting)
-    _refuse_unknown(node)
+    declare(node, PARAMETERS, changing)
     monitor_parameters(node)
 
 
-def _declare_setting(node: Node, setting: Setting) -> None:
-    descriptor = ParameterDescriptor(description=f"{setting.meaning} Read-only: give it at the start.", read_only=True)
-    try:
-        node.declare_parameter(setting.name, setting.default, descriptor)
-    except InvalidParameterTypeException:
-        kind = type(setting.default).__name__
-        raise UserError(f"parameter '{setting.name}' must be of type {kind}") from None
-
-
 def speed_cap(node: Node) -> float:
-    """Return the setting `speed_cap`, which is declared where it is not yet; UserError when it is out of its range.
-
-    A cap below 1 is a warning in the node's log.
-    """
-    if not node.has_parameter(SPEED_CAP):
-        _declare_setting(node, next(setting for setting in SETTINGS if setting.name == SPEED_CAP))
+    """Return the setting `speed_cap`; a cap below 1 is a warning in the node's log."""
     cap = float(node.get_parameter(SPEED_CAP).value)
-    if not LEAST_SPEED_CAP <= cap <= 1.0:
-        raise UserError(f"parameter '{SPEED_CAP}' must be in [{LEAST_SPEED_CAP:g}, 1], got {cap:g}")
     if cap < 1.0:
         node.get_logger().warning(f"{speed_cap_text(cap)}: no passed commissioning record fits the robot file")
     return cap
@@ -81,22 +83,3 @@ def shadow_asked_for(node: Node) -> bool:
     if said not in ("", SHADOW_PHRASE):
         raise UserError(f"parameter 'shadow' must be empty or '{SHADOW_PHRASE}', got '{said}'")
     return bool(said)
-
-
-def _refuse_unknown(node: Node) -> None:
-    """Raise UserError for an unknown name: a misspelt timeout would silently leave its default in force."""
-    given = [name for name in node._parameter_overrides if not name.startswith("qos_overrides.")]
-    unknown = [name for name in given if not node.has_parameter(name)]
-    if unknown:
-        known = ", ".join(sorted([d.name for d in DESCRIPTIONS] + [s.name for s in SETTINGS]))
-        raise UserError(f"unknown parameter '{unknown[0]}' of {node.get_name()}; allowed: {known}")
-
-
-def _descriptor(description: Description) -> ParameterDescriptor:
-    unit = f" Unit: {description.unit}." if description.unit else ""
-    text = f"{description.meaning}{unit} While active it can only be made {description.stricter}."
-    if description.kind is int:
-        bounds = IntegerRange(from_value=int(description.lower), to_value=int(description.upper))
-        return ParameterDescriptor(description=text, integer_range=[bounds])
-    limits = FloatingPointRange(from_value=description.lower, to_value=description.upper)
-    return ParameterDescriptor(description=text, floating_point_range=[limits])

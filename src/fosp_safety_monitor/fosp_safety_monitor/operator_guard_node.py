@@ -16,15 +16,17 @@ from fosp_core.errors import UserError
 from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
-from fosp_core.ros.model_parameters import float_field, path_parameter
+from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
+from fosp_core.ros.parameters import declare
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, SafetyVerdict
 from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
-from fosp_safety_monitor.node_parameters import speed_cap, speed_cap_text
+from fosp_safety_monitor.node_parameters import SPEED_CAP_ROW, speed_cap, speed_cap_text
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
+PARAMETERS = (ROBOT, SPEED_CAP_ROW)
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
 """Fields of a verdict that only a model can give."""
 
@@ -38,7 +40,7 @@ class OperatorGuardNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
-        self.declare_parameter("robot", "")
+        declare(self, PARAMETERS)
         self._speed_cap = speed_cap(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
@@ -49,13 +51,13 @@ class OperatorGuardNode(ManagedNode):
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
         self._robot = robot = read_robot(path_parameter(self, "robot"))
-        self._side = RobotSide(self, robot, lambda: self._guard)
+        self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
         self._guard = OperatorGuard(self._robot, self._now, self._speed_cap)
-        self._guard.receive_other_publishers(self._robot_side.other_publishers())
+        self._robot_side.look_around(anew=True)
         self._robot_side.start(self._tick)
 
     def deactivate(self) -> None:
@@ -77,6 +79,7 @@ class OperatorGuardNode(ManagedNode):
         if len(message.candidates) != 1 or message.model_id:
             raise UserError("ignored a proposal that is not the operator's: stop the policy_node that runs beside")
         self._guard.receive_proposal(proposal_input(message, time.monotonic()))
+        self._robot_side.send_now()
         last = self._last
         scale = self._robot.action.scale
         verdict = SafetyVerdict(
@@ -95,7 +98,7 @@ class OperatorGuardNode(ManagedNode):
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """Send one command, in the thread of the command stream."""
+        """Send one command: at the rate of the command stream, in its thread, and with a proposal, in the executor's."""
         tick = self._guard.tick()
         if tick.held != self._last.held:
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")
@@ -104,7 +107,7 @@ class OperatorGuardNode(ManagedNode):
 
     def _watch(self) -> None:
         if self.is_active:
-            self._guard.receive_other_publishers(self._robot_side.other_publishers())
+            self._robot_side.look_around()
 
     def _report(self) -> None:
         held, cap = self._last.held, self._speed_cap

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fosp_core.clock import HEARTBEAT_GAP_BOUNDS_S, HEARTBEAT_GAP_S
 from fosp_core.errors import UserError
+from fosp_core.limits import LEAST_SPEED_CAP
 
 SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
 """Value that `shadow` must have, so that nobody switches the gate off by a slip."""
@@ -26,19 +27,29 @@ class Setting:
     name: str
     default: str | int | bool | float
     meaning: str
+    lower: float | None = None
+    upper: float | None = None
+    choices: tuple[str, ...] = ()
 
 
 SETTINGS = (
     Setting("bundle", "", "Folder of the model bundle whose critic judges the proposals."),
     Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
-    Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu."),
+    Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu.", choices=("auto", "cuda", "cpu")),
     Setting("shadow", "", f"`{SHADOW_PHRASE}` switches shadow mode on: proposals are judged, but not gated."),
-    Setting("command_cpu", -1, "Core that the command stream is pinned to. With -1 the operating system chooses."),
+    Setting(
+        "command_cpu",
+        -1,
+        "Core that the command stream is pinned to. With -1 the operating system chooses.",
+        lower=-1,
+        upper=4095,
+    ),
     Setting(
         SPEED_CAP,
         1.0,
-        "Share, from 0.01 to 1, of the robot's speed limits that is allowed. A real robot that was not commissioned "
-        "is started with 0.1.",
+        "Share of the robot's speed limits that is allowed. A real robot without a commissioning record gets 0.1.",
+        lower=LEAST_SPEED_CAP,
+        upper=1.0,
     ),
 )
 

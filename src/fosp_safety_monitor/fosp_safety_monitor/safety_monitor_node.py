@@ -28,7 +28,6 @@ from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import (
     create_status_publisher,
-    declare_model_parameters,
     load_model,
     publish_status,
 )
@@ -64,9 +63,7 @@ class SafetyMonitorNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
-        declare_model_parameters(self)
-        declare_monitor_parameters(self)
-        self.add_on_set_parameters_callback(self._on_parameters)
+        declare_monitor_parameters(self, self._on_parameters)
         self._status = create_status_publisher(self)
         self._shadow = shadow_asked_for(self)
         self._cpu = int(self.get_parameter("command_cpu").value)
@@ -95,7 +92,9 @@ class SafetyMonitorNode(ManagedNode):
         self._model_id = self._view.model_id = self._bundle.manifest.id
         self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of)
         self._make_monitor()
-        self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count)
+        cameras = [self._robot.image_topic(camera.topic) for camera in self._bundle.manifest.observation.cameras]
+        inputs = [topics.LATENT, topics.PROPOSAL, topics.FEEDBACK, *cameras]
+        self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count, inputs)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._made = [
             self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP),
@@ -119,7 +118,7 @@ class SafetyMonitorNode(ManagedNode):
         self._heartbeats.arm()
         self._event_log = EventLog()
         self._view.note(OperatorEvent(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
-        self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
+        self._robot_side.look_around(anew=True)
         self._activity = Activity(reported_at_s=time.monotonic())
         self._robot_side.start(self._tick, self._on_stream_failure, self._cpu)
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
@@ -210,23 +209,24 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_latent(self, message: Latent) -> None:
         self._count("latent")
-        self._publish_verdicts(self._active_monitor.receive_latent(latent_input(message, time.monotonic())))
+        verdicts = self._active_monitor.receive_latent(latent_input(message, time.monotonic()))
+        if verdicts:
+            self._robot_side.send_now()
+            self._publish_verdicts(verdicts)
         self._publish_model()
 
     def _on_proposal(self, message: ActionProposal) -> None:
         self._count("proposal")
         verdict = self._active_monitor.receive_proposal(proposal_input(message, time.monotonic()))
         if verdict is not None:
-            stream = self._robot_side.stream
-            if stream is not None and verdict.decision < Decision.STOP:
-                stream.align(time.monotonic())
-                stream.let_tick()
+            if verdict.reason is not Reason.ORDER:  # such a proposal changes nothing
+                self._robot_side.send_now()
             self._publish_verdicts([verdict])
         self._publish_model()
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """Send one command, in the thread of the command stream."""
+        """Send one command: at the rate of the command stream, in its thread, and with a verdict, in the executor's."""
         with self._changing:
             tick = self._active_monitor.tick()
             self._view.note(self._event_log.see(tick.finding))
@@ -254,9 +254,9 @@ class SafetyMonitorNode(ManagedNode):
         self._finding = self._stream_failure = finding
 
     def _watch(self) -> None:
-        """Look for other publishers. RuntimeError, which ends the process, when the command stream failed."""
+        """Look for strangers in the graph. RuntimeError, which ends the process, when the command stream failed."""
         if self.is_active:
-            self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
+            self._robot_side.look_around()
         self._view.publish_events()
         if self._stream_failure is not None:
             raise RuntimeError(self._stream_failure.text)
@@ -289,9 +289,6 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         """Change all parameters or none: a refusal leaves the old values in force."""
-        if self.is_active and any(parameter.name == "use_sim_time" for parameter in changed):
-            reason = "use_sim_time can only be changed while inactive: deactivate the node first"
-            return SetParametersResult(successful=False, reason=reason)
         names = {description.name for description in DESCRIPTIONS}
         values = {parameter.name: parameter.value for parameter in changed if parameter.name in names}
         if not values:

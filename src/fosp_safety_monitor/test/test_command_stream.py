@@ -1,95 +1,81 @@
-"""The thread of the command stream, and how it keeps step with the decisions."""
+"""The thread of the command stream, and the ticks of other threads in between."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 
-from fosp_safety_monitor.command.command_stream import SLEW, CommandStream, alignment_shift_s
+from fosp_safety_monitor.command.command_stream import LEAST_GAP, CommandStream
 
 PERIOD_S = 0.01
+LONG_S = 0.2
+"""Period in which a test has the time to look between two ticks of the grid, even on a busy machine."""
+DEADLINE_S = 10.0
 
 
-def align(first_tick_s, decisions_s, ticks=4000):
-    """Waits from decisions to their ticks, of a simulated stream."""
-    tick_s, waits, shift_s = first_tick_s, [], 0.0
-    pending = list(decisions_s)
-    for _ in range(ticks):
-        while pending and pending[0] <= tick_s:
-            waits.append(tick_s - pending.pop(0))
-            shift_s = alignment_shift_s(waits[-1], PERIOD_S)
-        tick_s, shift_s = tick_s + PERIOD_S + shift_s, 0.0
-    return waits
+class Ticks:
+    """A tick that remembers when, by which thread, and whether another one was under way. `work` is done in each."""
+
+    def __init__(self, count=10**9, work=lambda: None):
+        self.count, self.work = count, work
+        self.at_s: list[float] = []
+        self.threads: list[str] = []
+        self.crossed = False
+        self._under_way = False
+
+    def __call__(self):
+        self.crossed |= self._under_way
+        self._under_way = True
+        self.at_s.append(time.monotonic())
+        self.threads.append(threading.current_thread().name)
+        self.work()
+        self._under_way = False
+        return len(self.at_s) < self.count
 
 
-@pytest.mark.parametrize("phase_s", [0.0, 0.001, 0.004, 0.006, 0.0099])
-def test_ticks_come_to_follow_decisions_of_the_same_rhythm(phase_s):
-    waits = align(phase_s, [0.05 * index for index in range(700)])
-    assert sorted(waits[-200:])[190] < 0.0006, "but for the one in 31 that just misses its tick"
-
-
-@pytest.mark.parametrize("spread_s", [0.0001, 0.0003, 0.001])
-def test_decisions_that_come_a_little_earlier_or_later_seldom_miss_their_ticks(spread_s):
-    jitter = random.Random(0)
-    waits = align(0.004, [0.05 * index + jitter.gauss(0.0, spread_s) for index in range(700)])
-    assert sum(wait > 0.006 for wait in waits[-400:]) < 24
-
-
-def test_what_can_wait_lets_the_tick_that_is_due_go_first():
-    stamps = []
-
-    def tick():
-        stamps.append(time.monotonic())
-        return len(stamps) < 200
-
-    stream = CommandStream(PERIOD_S, tick, on_failure=lambda error: None)
+def started(tick, period_s=PERIOD_S):
+    """A stream after its first tick."""
+    stream = CommandStream(period_s, tick, on_failure=lambda error: None)
     stream.start()
-    waited = []
-    while not stream.join(0.0):
-        before = len(stamps)
-        begun = time.monotonic()
-        stream.let_tick()
-        waited.append((time.monotonic() - begun, len(stamps) - before))
-        time.sleep(0.0003)
-    assert any(ticked for _, ticked in waited), "came back after the tick"
-    assert sorted(seconds for seconds, _ in waited)[len(waited) // 2] < 0.001, "mostly none is due"
+    wait_for(lambda: tick.at_s)
+    return stream
 
 
-def test_an_alignment_bends_a_period_by_no_more_than_the_slew():
-    assert all(abs(alignment_shift_s(wait * 1e-4, PERIOD_S)) <= SLEW * PERIOD_S for wait in range(-50, 150))
+def ended(stream, tick):
+    """The stream after its last tick."""
+    tick.count = 0
+    assert stream.join(DEADLINE_S)
 
 
+def wait_for(condition):
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+# -- the grid ----------------------------------------------------------------------------------------
 def test_a_stream_ticks_at_its_rate_until_told_to_end():
-    stamps = []
-
-    def tick():
-        stamps.append(time.monotonic())
-        return len(stamps) < 30
-
-    stream = CommandStream(PERIOD_S, tick, on_failure=lambda error: None)
-    stream.start()
-    assert stream.join(10.0)
+    tick = Ticks(30)
+    stream = started(tick)
+    assert stream.join(DEADLINE_S)
     assert stream.statistics.ticks == 30
-    assert stamps[-1] - stamps[0] >= 28.5 * PERIOD_S
+    assert tick.at_s[-1] - tick.at_s[0] >= 28.5 * PERIOD_S
 
 
 def test_deadlines_that_have_passed_are_skipped_and_counted():
-    stamps = []
-
-    def tick():
-        if len(stamps) == 1:
+    def busy():
+        if len(tick.at_s) == 1:
             until = time.monotonic() + 5.2 * PERIOD_S
             while time.monotonic() < until:  # as if the machine were busy with something else
                 time.sleep(0.001)
-        stamps.append(time.monotonic())
-        return len(stamps) < 4
 
-    stream = CommandStream(PERIOD_S, tick, on_failure=lambda error: None)
-    stream.start()
-    assert stream.join(10.0)
+    tick = Ticks(4, busy)
+    stream = started(tick)
+    assert stream.join(DEADLINE_S)
     assert stream.statistics.late_ticks >= 4
     assert stream.statistics.worst_lateness_s >= 4 * PERIOD_S
     assert stream.statistics.ticks == 4
@@ -107,7 +93,106 @@ def test_a_tick_that_raises_ends_the_stream_and_is_told():
 
     stream = CommandStream(PERIOD_S, tick, on_failure)
     stream.start()
-    assert told.wait(10.0)
-    assert stream.join(10.0)
+    assert told.wait(DEADLINE_S)
+    assert stream.join(DEADLINE_S)
     assert str(failures[0]) == "no publisher"
-    assert stream.join(0.0)
+    assert not stream.tick_now(), "without the grid no other thread may feed the robot's watchdog"
+
+
+# -- ticks in between --------------------------------------------------------------------------------
+def test_a_decision_ticks_at_once_in_its_own_thread():
+    tick = Ticks()
+    stream = started(tick, LONG_S)
+    begun_s = time.monotonic()
+    assert stream.tick_now()
+    assert tick.threads == ["command_stream", threading.current_thread().name]
+    assert tick.at_s[1] - begun_s < 0.5 * LONG_S
+    assert (stream.statistics.ticks, stream.statistics.between, stream.statistics.commands) == (1, 1, 2)
+    ended(stream, tick)
+
+
+def test_the_grid_does_not_move_however_many_decisions_come():
+    tick = Ticks(40)
+    stream = started(tick)
+    while not stream.join(0.0):
+        stream.tick_now()
+        time.sleep(0.0004)
+    grid_s = [at_s for at_s, name in zip(tick.at_s, tick.threads, strict=True) if name == "command_stream"]
+    assert grid_s[-1] - grid_s[0] <= (40 + stream.statistics.late_ticks) * PERIOD_S
+    assert all("command_stream" in pair for pair in pairwise(tick.threads)), "at most one between two of the grid"
+    assert stream.statistics.commands == len(tick.at_s)
+
+
+def test_every_command_stays_in_force_for_the_least_gap():
+    tick = Ticks(40)
+    stream = started(tick)
+    while not stream.join(0.0):
+        stream.tick_now()
+    assert stream.statistics.between > 10
+    gaps_s = [after - before for before, after in pairwise(tick.at_s)]
+    assert min(gaps_s) >= LEAST_GAP * PERIOD_S
+
+
+def test_ticks_of_many_threads_never_cross():
+    tick = Ticks(200, work=lambda: time.sleep(0.0005))
+    stream = CommandStream(0.002, tick, on_failure=lambda error: None)
+
+    def decide():
+        while not stream.join(0.0):
+            stream.tick_now()
+
+    threads = [threading.Thread(target=decide) for _ in range(4)]
+    stream.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    assert len(tick.at_s) >= 200
+    assert len(set(tick.threads)) > 1
+    assert not tick.crossed
+    assert tick.at_s == sorted(tick.at_s)
+
+
+def test_a_tick_of_the_grid_that_waits_for_another_thread_is_counted_as_late():
+    tick = Ticks()
+    stream = started(tick, LONG_S)
+    tick.work = lambda: time.sleep(1.6 * LONG_S)
+    assert stream.tick_now()
+    tick.work = lambda: None
+    wait_for(lambda: stream.statistics.ticks == 2)
+    assert stream.statistics.late_ticks >= 1
+    ended(stream, tick)
+
+
+@pytest.mark.parametrize("end", ["before its start", "closed", "ended"])
+def test_no_other_thread_ticks_unless_the_stream_runs(end):
+    tick = Ticks()
+    if end == "before its start":
+        stream = CommandStream(PERIOD_S, tick, on_failure=lambda error: None)
+    else:
+        stream = started(tick)
+        if end == "closed":
+            stream.close()
+        ended(stream, tick)
+    assert not stream.tick_now()
+    assert set(tick.threads) <= {"command_stream"}
+
+
+def test_no_tick_of_another_thread_begins_or_goes_on_after_close():
+    tick = Ticks(work=lambda: time.sleep(0.0005))
+    stream = started(tick, 0.002)
+    closed_s = []
+
+    def decide():
+        while not closed_s or time.monotonic() < closed_s[0] + 0.05:
+            stream.tick_now()
+
+    thread = threading.Thread(target=decide, name="decisions")
+    thread.start()
+    wait_for(lambda: stream.statistics.between > 5)
+    stream.close()
+    closed_s.append(time.monotonic())
+    thread.join(DEADLINE_S)
+    ended(stream, tick)
+    last_s = max(at_s for at_s, name in zip(tick.at_s, tick.threads, strict=True) if name == "decisions")
+    assert last_s < closed_s[0]

@@ -15,7 +15,7 @@ from fosp_safety_monitor.judge.verdict import Finding
 
 STANDSTILL = (0.0, 0.0, 0.0)
 HALF_SPEED = pytest.approx([0.125] * 3)
-ESTOP = {"estop_topic": "estop"}
+ESTOP = {"estop_topics": ("estop",)}
 
 
 def outcome(finding):

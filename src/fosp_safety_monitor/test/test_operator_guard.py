@@ -181,32 +181,32 @@ def test_whatever_happens_every_command_keeps_the_limits(
 
 
 def test_a_configured_emergency_stop_must_say_that_it_is_not_pressed() -> None:
-    driven = Driven(ROBOT.model_copy(update={"estop_topic": "estop"}))
+    driven = Driven(ROBOT.model_copy(update={"estop_topics": ("estop",)}))
     driven.tick(2)
     assert "no message yet" in driven.held
-    driven.guard.receive_estop(False, driven.now.monotonic_s)
+    driven.guard.receive_estop(False, driven.now.monotonic_s, "estop")
     driven.tick(2)
     assert driven.held == ""
     driven.action = (1.0, 0.0, 0.0)
     assert driven.tick(15)[0] > 0.1
     driven.tick(10)
     assert "silent" in driven.held
-    driven.guard.receive_estop(True, driven.now.monotonic_s)
+    driven.guard.receive_estop(True, driven.now.monotonic_s, "estop")
     assert driven.tick(10) == (0.0, 0.0, 0.0)
     assert "pressed" in driven.held
 
 
 def test_a_press_of_the_emergency_stop_counts_though_another_button_says_released_before_the_next_tick() -> None:
-    driven = Driven(ROBOT.model_copy(update={"estop_topic": "estop"}))
-    driven.guard.receive_estop(False, driven.now.monotonic_s)
+    driven = Driven(ROBOT.model_copy(update={"estop_topics": ("estop",)}))
+    driven.guard.receive_estop(False, driven.now.monotonic_s, "estop")
     driven.tick(2)
     driven.action = (1.0, 0.0, 0.0)
     driven.tick(10)
     for pressed in (True, False):
-        driven.guard.receive_estop(pressed, driven.now.monotonic_s)
+        driven.guard.receive_estop(pressed, driven.now.monotonic_s, "estop")
     driven.tick()
     assert "pressed" in driven.held
-    driven.guard.receive_estop(False, driven.now.monotonic_s)
+    driven.guard.receive_estop(False, driven.now.monotonic_s, "estop")
     assert driven.tick(15) == (0.0, 0.0, 0.0)
     assert driven.held == "let go of the controls first"
 

@@ -11,8 +11,10 @@ from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 from fosp_sim.gazebo.services import bridge_prefix
 from fosp_sim.gazebo.topics import bridge_config
-from fosp_sim.gazebo_server import become, cached_file, read_parameters
+from fosp_sim.gazebo_server import FILES, become, cached_file, read_parameters
 from fosp_sim.task.scenario import read_scenario
+
+PARAMETERS = FILES
 
 
 def bridge_command(config: Path, arguments: list[str]) -> list[str]:
@@ -23,7 +25,7 @@ def bridge_command(config: Path, arguments: list[str]) -> list[str]:
 
 def main() -> None:
     try:
-        given = read_parameters("gazebo_bridge", {"scenario": "", "robot": ""})
+        given = read_parameters("gazebo_bridge", PARAMETERS)
         entries = bridge_config(read_robot(Path(given["robot"])), read_scenario(Path(given["scenario"])).task)
         become(bridge_command(cached_file(yaml.safe_dump(entries), ".yaml"), sys.argv[1:]))
     except UserError as error:

@@ -22,6 +22,7 @@ from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_msgs.msg import StepFeedback
+from fosp_sim import simulator_node
 from fosp_sim.env import make_world
 from fosp_sim.gazebo import services as gazebo_services
 from fosp_sim.gazebo import topics as gazebo_topics
@@ -38,6 +39,9 @@ CONTROL_PERIOD_S = 0.01
 AUTO_RESET_PAUSE_S = 1.0
 
 
+PARAMETERS = simulator_node.PARAMETERS
+
+
 class GazeboNode(SimulatorNode):
     """A simulator node whose robot is in Gazebo.
 
@@ -46,7 +50,7 @@ class GazeboNode(SimulatorNode):
     """
 
     def __init__(self) -> None:
-        super().__init__("gazebo_node")
+        super().__init__("gazebo_node", PARAMETERS)
         self._world = make_world(self._scenario, self._robot)
         self._episode: GazeboEpisode | None = None
         self._scenes = 0

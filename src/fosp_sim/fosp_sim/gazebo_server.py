@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import rclpy
 
 from fosp_core.errors import UserError
+from fosp_core.ros.model_parameters import ROBOT
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.specs import read_robot
 from fosp_sim.env import make_world
 from fosp_sim.gazebo.sdf import world_sdf
@@ -18,13 +20,17 @@ from fosp_sim.gazebo.services import INSTALL
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import read_scenario
 
+FILES = (NodeParameter("scenario", "", "File of the scenario."), ROBOT)
+PARAMETERS = (*FILES, NodeParameter("gui", False, "Show the window of Gazebo."))
 
-def read_parameters(node_name: str, defaults: Mapping[str, str | bool]) -> dict[str, str]:
+
+def read_parameters(node_name: str, table: Sequence[NodeParameter]) -> dict[str, str]:
     """Return the ROS parameters of this process as texts, read by a node that exists only during this call."""
     rclpy.init(args=sys.argv)
     node = rclpy.create_node(node_name)
     try:
-        return {name: str(node.declare_parameter(name, value).value) for name, value in defaults.items()}
+        declare(node, table)
+        return {row.name: str(node.get_parameter(row.name).value) for row in table}
     finally:
         node.destroy_node()
         rclpy.shutdown()
@@ -64,7 +70,7 @@ def scenario_world(scenario: Path, robot: Path, episode: int = 0) -> str:
 
 def main() -> None:
     try:
-        given = read_parameters("gazebo_server", {"scenario": "", "robot": "", "gui": False})
+        given = read_parameters("gazebo_server", PARAMETERS)
         world = cached_file(scenario_world(Path(given["scenario"]), Path(given["robot"])), ".sdf")
         become(server_command(world, given["gui"] == "True"))
     except UserError as error:

@@ -30,8 +30,10 @@ from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.parameters import NodeParameter
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
+from fosp_sim import simulator_node
 from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, odometry, tool_pose
 from fosp_sim.simulator_node import SimulatorNode
@@ -78,6 +80,13 @@ class _Picture:
     due_s: float
 
 
+PARAMETERS = (
+    *simulator_node.PARAMETERS,
+    NodeParameter("camera_rate_hz", 40.0, "Rate of the camera, which divides 200.", "Hz", 1.0, 200.0),
+    NodeParameter("publish_clock", False, "Publish /clock, and stamp everything in simulated time."),
+)
+
+
 class SimNode(SimulatorNode):
     """A simulator node whose robot is in MuJoCo; it publishes camera, robot state and fosp/feedback.
 
@@ -87,9 +96,7 @@ class SimNode(SimulatorNode):
     """
 
     def __init__(self) -> None:
-        super().__init__("sim_node")
-        self.declare_parameter("camera_rate_hz", 40.0)
-        self.declare_parameter("publish_clock", False)
+        super().__init__("sim_node", PARAMETERS)
         rate = float(self.get_parameter("camera_rate_hz").value)
         self._simulation = RealTimeTask(self._scenario, self._robot, rate)
         self._auto_reset = bool(self.get_parameter("auto_reset").value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
 
@@ -9,11 +11,18 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import twist_command
-from fosp_core.ros.model_parameters import path_parameter
+from fosp_core.ros.model_parameters import ROBOT, path_parameter
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.specs import read_robot
 from fosp_msgs.srv import ResetEpisode
 from fosp_sim.real_time import CommandIntake
 from fosp_sim.task.scenario import read_scenario
+
+PARAMETERS = (
+    NodeParameter("scenario", "", "File of the scenario."),
+    ROBOT,
+    NodeParameter("auto_reset", False, "Begin episodes by itself, and not only when fosp/reset_episode is called."),
+)
 
 
 class SimulatorNode(Node):
@@ -23,11 +32,10 @@ class SimulatorNode(Node):
     when one of the files cannot be used.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, parameters: Sequence[NodeParameter] = PARAMETERS) -> None:
+        """Declare `parameters`, which are PARAMETERS and those of the subclass."""
         super().__init__(name)
-        self.declare_parameter("scenario", "")
-        self.declare_parameter("robot", "")
-        self.declare_parameter("auto_reset", False)
+        declare(self, parameters)
         self._robot = read_robot(path_parameter(self, "robot"))
         self._scenario = read_scenario(path_parameter(self, "scenario"))
         self._intake = CommandIntake(self._robot)

@@ -89,7 +89,7 @@ def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
             before = len(live.command_stamps_s)
             live.run_episode(episode)
             gaps = np.diff(live.command_stamps_s[before:])
-            lateness += np.abs(gaps - period_s).tolist()
+            lateness += np.maximum(gaps - period_s, 0.0).tolist()  # commands of verdicts come in between
         return {
             "image_to_command_ms": percentiles_ms(live.latencies_s),
             "command_jitter_ms": percentiles_ms(lateness),

@@ -27,9 +27,10 @@ from fosp_core.processes import CONTROL_PRIORITY, end_with_parent
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_safety_monitor.command.command_stream import SLEW
 from fosp_sim.task.scenario import read_scenario
 
+STAMPED = 0.05
+"""Share of a period by which the stamp of a command may lie beside the end of its tick."""
 _REPORT_TIMEOUT_S = 5.0
 """Time to wait for a report, s. The monitor reports every second."""
 
@@ -38,10 +39,11 @@ _REPORT_TIMEOUT_S = 5.0
 class Lateness:
     """The lateness of the commands of a stream, from their stamps alone. It is pure: it knows no ROS.
 
-    The stream may bend its period by the share SLEW, so deadlines are estimates. Each lies one period after the one
-    before, earlier when a command comes earlier, and later by at most SLEW of a period when a command comes late. A
-    command is late when it misses its deadline by more than half a period plus SLEW of one. Each whole period without a
-    command counts as one late command, as the monitor counts it.
+    Commands with verdicts come between the ticks of the stream, and nothing tells them apart, so a command is due one
+    period after the one before, whatever that was. It is late when it misses that by more than half a period and the
+    share STAMPED of one. Each whole period without a command counts as one late command, as the monitor counts it. (A
+    late tick after which no longer gap is left, because a verdict's command went out meanwhile, is seen by the monitor
+    only.)
     """
 
     period_s: float
@@ -51,28 +53,24 @@ class Lateness:
     late: int = 0
     number: int = -1
     """Number of the newest command; -1 before the first."""
-    _deadline_s: float = 0.0
+    _stamp_s: float = 0.0
     _late_at: list[tuple[int, int]] = field(default_factory=list)
     """(number of a late command, number of late commands so far)."""
 
     def see(self, number: int, stamp_s: float) -> None:
         """Take command `number`, as its publisher counts, with its stamp."""
-        if self.number < 0:
-            self.number, self._deadline_s = number, stamp_s
+        (before, self.number), (before_s, self._stamp_s) = (self.number, number), (self._stamp_s, stamp_s)
+        if before < 0:
             return
-        steps = number - self.number
+        steps = number - before
         self.lost += steps - 1
-        expected_s = self._deadline_s + steps * self.period_s
-        over = stamp_s - expected_s
-        slack_s = SLEW * self.period_s
-        skipped = max(0, int(over / self.period_s))
-        rest_s = over - skipped * self.period_s
-        late = skipped + (rest_s > 0.5 * self.period_s + slack_s)
+        over_s = stamp_s - before_s - steps * self.period_s
+        skipped = max(0, int(over_s / self.period_s))
+        late = skipped + (over_s - skipped * self.period_s > (0.5 + STAMPED) * self.period_s)
         if late:
             self.late += late
             self._late_at.append((number, self.late))
-        self.lateness_s.append(max(0.0, over))
-        self.number, self._deadline_s = number, expected_s + skipped * self.period_s + min(rest_s, steps * slack_s)
+        self.lateness_s.append(max(0.0, over_s))
 
     def late_until(self, number: int) -> int:
         """Return the number of late commands up to command `number`."""
@@ -82,9 +80,9 @@ class Lateness:
 
 @dataclass(frozen=True)
 class StreamReport:
-    """The safety monitor's count of its command ticks on /diagnostics, since its activation."""
+    """The safety monitor's count of its commands and late ticks on /diagnostics, since its activation."""
 
-    ticks: int
+    commands: int
     late_ticks: int
 
 
@@ -104,7 +102,7 @@ class StreamWatch(GraphClient):
         self.report, until = None, time.monotonic() + _REPORT_TIMEOUT_S
         while time.monotonic() < until:
             report = self.report
-            if report is not None and self.seen.number >= report.ticks:
+            if report is not None and self.seen.number >= report.commands:
                 return report
             time.sleep(0.05)
         return None
@@ -115,14 +113,14 @@ class StreamWatch(GraphClient):
     def _diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {value.key: value.value for value in status.values}
-            if "command ticks" in values:
-                self.report = StreamReport(int(values["command ticks"]), int(values["late ticks"]))
+            if "commands" in values:
+                self.report = StreamReport(int(values["commands"]), int(values["late ticks"]))
 
 
 def stream_under_load(bundle: Path, out: Path, minutes: float) -> dict[str, Any]:
     """Run episodes of safe_reach on the live graph next to a learner and a busy process, and return `figures`.
 
-    Raise RunFailed when the graph fails or does not report its command ticks.
+    Raise RunFailed when the graph fails or does not report its commands.
     """
     out.mkdir(parents=True, exist_ok=True)
     scenario = scenario_path("safe_reach")
@@ -142,13 +140,13 @@ def stream_under_load(bundle: Path, out: Path, minutes: float) -> dict[str, Any]
 def _report(watch: StreamWatch, log: Path) -> StreamReport:
     report = watch.wait_report()
     if report is None:
-        raise RunFailed(f"the safety monitor does not report its command ticks; {log} may say why")
+        raise RunFailed(f"the safety monitor does not report its commands; {log} may say why")
     return report
 
 
 def figures(seen: Lateness, before: StreamReport, after: StreamReport) -> dict[str, Any]:
     """Return the observed lateness, and the late commands between two reports: observed, reported and unreported."""
-    observed = seen.late_until(after.ticks) - seen.late_until(before.ticks)
+    observed = seen.late_until(after.commands) - seen.late_until(before.commands)
     reported = after.late_ticks - before.late_ticks
     p = np.percentile(np.array(seen.lateness_s) * 1e3, [50, 99, 99.9, 100]) if seen.lateness_s else np.zeros(4)
     return {

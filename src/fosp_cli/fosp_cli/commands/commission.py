@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -76,13 +77,16 @@ def commission(
     if not os.access(robot_file, os.W_OK) or not os.access(robot_file.parent, os.W_OK):
         raise UserError(f"{robot_file}: measured values are written into it, but it may not be written")
     folder = out or Path("runs/commission") / described.name
-    stack = commissioning_stack(
+    given = Path(camera_path) if camera_path else None
+    stack = partial(
+        commissioning_stack,
         robot_file,
         simulate=folder if simulate else None,
         camera=optional(camera),
-        camera_path=Path(camera_path) if camera_path else None,
+        camera_path=given,
         namespace=namespace,
     )
+    stack(robot_file)  # refuses what is wrong before the first question
     os.environ.update(environment())
     session = Commissioning(
         robot_file=robot_file,

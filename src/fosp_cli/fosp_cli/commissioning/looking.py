@@ -38,7 +38,7 @@ _MEASURING_S = 0.15
 
 def estops_of(robot: RobotConfig) -> tuple[str, ...]:
     """Return the topics of the robot's emergency stops."""
-    return (robot.estop_topic,) if robot.estop_topic else ()
+    return robot.estop_topics
 
 
 # -- checks ------------------------------------------------------------------------------------------
@@ -55,6 +55,8 @@ def checks(context: StepContext) -> Outcome:
         state = context.commander.estop(topic)
         if state is not None and state.pressed:
             outcome.fail(f"{topic}: the emergency stop is pressed: release it")
+    if robot.teleports and not context.simulated:
+        outcome.fail("teleports: true is for simulated robots, whose pose may jump: remove it from the robot file")
     position = context.commander.position
     if position is None:
         outcome.fail("no fresh pose comes")

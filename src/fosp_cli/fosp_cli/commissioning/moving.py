@@ -174,7 +174,7 @@ def _responses(context: StepContext, index: int, outcome: Outcome) -> list[Respo
 def _write_response(context: StepContext, worst: Response, outcome: Outcome) -> Outcome:
     """Write the worst response, rounded up to whole milliseconds, into the robot file."""
     measured = {"dead_time_s": worst.dead_time_s, "response_s": worst.lag_s}
-    values = {key: float(np.ceil(value * 1e3 - 1e-6) * 1e-3) for key, value in measured.items()}
+    values = {key: max(0.001, float(np.ceil(value * 1e3 - 1e-6) * 1e-3)) for key, value in measured.items()}
     try:
         context.robot = write_values(
             context.robot_file, values, f"{context.measured} by fosp commission, {context.date[:10]}"

@@ -7,10 +7,13 @@ count only for the robot file that they were measured with.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+import yaml
 
 from fosp_bringup.commissioning_record import (
     STEPS,
@@ -30,7 +33,7 @@ from fosp_cli.commissioning.moving import direction, response, stopping, watchdo
 from fosp_cli.commissioning.step import Outcome, StepContext
 from fosp_cli.graph_client import GraphClient
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.specs import RobotConfig, parse_spec, read_robot, read_yaml
 
 _RUN: dict[str, Callable[[StepContext], Outcome]] = {
     "checks": checks,
@@ -59,6 +62,10 @@ NEEDS = {
     **dict.fromkeys(("checks", "cameras"), ()),
 }
 """Steps that have to be passed before a step, because it relies on them."""
+_WITHOUT_RESPONSE = ("checks", "direction", "response")
+"""Steps before which the robot's response is not known."""
+SLOWEST = {"response_s": 0.5, "dead_time_s": 0.3}
+"""Response that the guard assumes until it was measured, s."""
 _DISCOVERY_S = 1.5
 
 
@@ -67,7 +74,8 @@ class Commissioning:
     """What is commissioned, how, and who answers."""
 
     robot_file: Path
-    stack: Stack
+    stack: Callable[[Path], Stack]
+    """Returns the stack whose guard reads this robot file (fosp_bringup.stack.commissioning_stack)."""
     operator: Operator
     operator_name: str
     out: Path
@@ -98,8 +106,59 @@ def commission(session: Commissioning) -> tuple[CommissioningRecord, bool]:
     steps = session.steps or record.missing
     _check_order(steps, record)
     _check_alone(robot, session.namespace)
-    nodes = [process.name for process in session.stack.processes if process.managed]
-    supervisor = Supervisor(session.stack, write=lambda line: _pass_on(line, session.write), colour=False)
+    session.operator.confirm(
+        f"Commissioning of '{robot.name}'. Empty the workspace, keep people away from it, and keep a hand on the "
+        "robot's own emergency stop."
+    )
+    done = 0
+    for unknown, part in _parts(steps):
+        guard_file = slow_robot(session.robot_file, session.out) if unknown else session.robot_file
+        with _brought_up(session, guard_file) as (context, alive):
+            for name in part:
+                done += 1
+                session.operator.tell(f"[{done}/{len(steps)}] {name}: {EXPLAINED[name]}")
+                try:
+                    outcome = _RUN[name](context)
+                finally:
+                    context.commander.halt()
+                record = _kept(session, record, name, outcome, context.robot)
+                _report(session.operator, name, outcome)
+                if outcome.failures or not alive():
+                    return record, False
+    return record, True
+
+
+def _parts(steps: tuple[str, ...]) -> list[tuple[bool, tuple[str, ...]]]:
+    """Return the steps in parts, each with whether the robot's response is unknown to its guard."""
+    return [(unknown, tuple(part)) for unknown, part in itertools.groupby(steps, key=_WITHOUT_RESPONSE.__contains__)]
+
+
+def slow_robot(robot_file: Path, out: Path) -> Path:
+    """Return a robot file for the guard before the response was measured: the longest that it can watch.
+
+    The guard holds the measured motion against the commands, and a robot that is later than its file says would not
+    get through the measurement of how late it is.
+    """
+    content = {**read_yaml(robot_file), **SLOWEST}
+    described = out / "before_response.yaml"
+    try:
+        parse_spec(RobotConfig, content, str(described))
+    except UserError:  # such a response does not go with its target_lead
+        return robot_file
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        described.write_text("# Written by fosp commission.\n" + yaml.safe_dump(content, sort_keys=False))
+    except OSError as error:
+        raise UserError(f"{described}: cannot write: {error.strerror or error}") from None
+    return described.resolve()
+
+
+@contextlib.contextmanager
+def _brought_up(session: Commissioning, guard_file: Path) -> Iterator[tuple[StepContext, Callable[[], bool]]]:
+    """Yield what the steps need, and whether all processes live, while guard and cameras are up."""
+    stack, robot = session.stack(guard_file), read_robot(session.robot_file)
+    nodes = [process.name for process in stack.processes if process.managed]
+    supervisor = Supervisor(stack, write=lambda line: _pass_on(line, session.write), colour=False)
     with supervisor, Commander(robot, estops_of(robot), session.namespace) as commander:
         commander.bring_up(nodes, lambda: supervisor.alive)
         context = StepContext(
@@ -114,29 +173,7 @@ def commission(session: Commissioning) -> tuple[CommissioningRecord, bool]:
             simulated=session.simulated,
             patience_s=session.patience_s,
         )
-        session.operator.confirm(
-            f"Commissioning of '{robot.name}'. Empty the workspace, keep people away from it, and keep a hand on the "
-            "robot's own emergency stop."
-        )
-        for number, name in enumerate(steps, start=1):
-            session.operator.tell(f"[{number}/{len(steps)}] {name}: {EXPLAINED[name]}")
-            with contextlib.closing(_Halting(commander)):
-                outcome = _RUN[name](context)
-            record = _kept(session, record, name, outcome, context.robot)
-            _report(session.operator, name, outcome)
-            if outcome.failures or not supervisor.alive:
-                return record, False
-    return record, True
-
-
-class _Halting:
-    """Asks for standstill when a step is over, however it ends."""
-
-    def __init__(self, commander: Commander) -> None:
-        self._commander = commander
-
-    def close(self) -> None:
-        self._commander.halt()
+        yield context, lambda: supervisor.alive
 
 
 def begun_record(session: Commissioning, robot: RobotConfig) -> CommissioningRecord:

@@ -123,7 +123,7 @@ def watched(session: Session) -> dict[str, str]:
     watched = {**{name: recorded[name] for name in names}, session.device_topic: "sensor_msgs/msg/Joy"}
     watched |= {rule.topic: rule.message_type for rule in _measured(session) if rule.topic not in image_topics(robot)}
     watched |= {topic: kind for topic, kind, _ in _silent(session) if topic not in watched}
-    return {**watched, robot.estop_topic: "std_msgs/msg/Bool"} if robot.estop_topic else watched
+    return {**watched, **dict.fromkeys(robot.estop_topics, "std_msgs/msg/Bool")}
 
 
 def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> list[CheckResult]:
@@ -185,9 +185,8 @@ def _expected(session: Session) -> list[Expected]:
     expected = [Expected(robot.state_topic, STATE_HZ, driver)]
     if robot.pose_topic:
         expected.append(Expected(robot.pose_topic, STATE_HZ, driver))
-    if robot.estop_topic:
-        estop = "its silence counts as pressed: start its source, or remove estop_topic from the robot file"
-        expected.append(Expected(robot.estop_topic, ESTOP_HZ, estop))
+    estop = "its silence counts as pressed: start its source, or remove it from estop_topics in the robot file"
+    expected += [Expected(topic, ESTOP_HZ, estop) for topic in robot.estop_topics]
     expected.append(Expected(robot.command_topic, robot.command_rate_hz, "the monitor is not active: see its log"))
     if session.device_repeats and not session.keyboard:
         expected.append(Expected(session.device_topic, DEVICE_HZ, _device_remedy(session)))

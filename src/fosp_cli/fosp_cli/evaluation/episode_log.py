@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field
 
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
@@ -12,6 +14,8 @@ from fosp_msgs.msg import SafetyVerdict, StepFeedback
 
 _ROUNDING = 1e-3
 """Share of a decision period by which a stamp may miss the period's bound."""
+_COMMANDS_KEPT = 20
+"""Number of commands that may arrive before the verdict that they follow from, which is sent after them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class EpisodeLog:
     episode_return: float = 0.0
     _worst_cost: dict[int, float] = field(default_factory=dict)
     _waiting: SafetyVerdict | None = None
+    _commands_s: deque[float] = field(default_factory=lambda: deque(maxlen=_COMMANDS_KEPT))
 
     def on_feedback(self, message: StepFeedback) -> None:
         if message.episode != self.episode or self.done:
@@ -54,16 +59,24 @@ class EpisodeLog:
         self.reached = self.reached or message.success
         self.done = message.is_last
 
-    def on_verdict(self, message: SafetyVerdict) -> None:
-        """Log a verdict on a frame of this episode. The next command gives it its latency."""
+    def on_verdict(self, message: SafetyVerdict) -> Step | None:
+        """Log a verdict on a frame of this episode. Return its step if the command after it has arrived already."""
         if self.started_s is None or self.done or seconds(message.header.stamp) < self.started_s - 1e-6:
-            return
+            return None
         self._waiting = message
+        following = bisect_left(self._commands_s, seconds(message.decided))
+        return self._complete(self._commands_s[following]) if following < len(self._commands_s) else None
 
     def on_command(self, stamp_s: float) -> Step | None:
         """Return the step that this command completes, or None if it is not the first after a verdict."""
+        self._commands_s.append(stamp_s)
         if self._waiting is None or stamp_s < seconds(self._waiting.decided):
             return None
+        return self._complete(stamp_s)
+
+    def _complete(self, stamp_s: float) -> Step:
+        """Log the verdict that waits, with the command of `stamp_s` as the first after it."""
+        assert self._waiting is not None
         step = Step(self._waiting, stamp_s - seconds(self._waiting.header.stamp))
         self._waiting = None
         self.steps.append(step)

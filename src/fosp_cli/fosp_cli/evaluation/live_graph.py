@@ -123,15 +123,17 @@ class EpisodeDriver(GraphClient):
 
     def _verdict(self, message: SafetyVerdict) -> None:
         if self._log is not None:
-            self._log.on_verdict(message)
+            self._completed(self._log.on_verdict(message))
 
     def _command(self, message: TwistStamped) -> None:
         stamp_s = seconds(message.header.stamp)
         self.command_stamps_s.append(stamp_s)
         if self._log is not None:
-            step = self._log.on_command(stamp_s)
-            if step is not None:
-                self._on_step(step)
+            self._completed(self._log.on_command(stamp_s))
+
+    def _completed(self, step: Step | None) -> None:
+        if step is not None:
+            self._on_step(step)
 
 
 class LiveGraph:

@@ -15,17 +15,17 @@ from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle, load_bundle
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
+from fosp_core.ros.parameters import NodeParameter
 from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import ModelStatus
 
-_PROVIDERS = ("auto", "cuda", "cpu")
-
-
-def declare_model_parameters(node: Node) -> None:
-    """Declare `bundle` (folder of a model bundle), `robot` (robot file) and `provider` (auto, cuda or cpu)."""
-    node.declare_parameter("bundle", "")
-    node.declare_parameter("robot", "")
-    node.declare_parameter("provider", "auto")
+ROBOT = NodeParameter("robot", "", "File of the robot's configuration.")
+MODEL_PARAMETERS = (
+    NodeParameter("bundle", "", "Folder of the model bundle."),
+    ROBOT,
+    NodeParameter("provider", "auto", "Device that runs the networks.", choices=("auto", "cuda", "cpu")),
+)
+"""The parameters of every node with a model."""
 
 
 def load_model(node: Node) -> tuple[RobotConfig, Bundle]:
@@ -40,8 +40,6 @@ def load_model(node: Node) -> tuple[RobotConfig, Bundle]:
 def load_bundle_of(node: Node, directory: Path, robot: RobotConfig) -> Bundle:
     """Load a bundle on the provider that the parameters of the node name; raise UserError as load_bundle."""
     provider = str(node.get_parameter("provider").value)
-    if provider not in _PROVIDERS:
-        raise UserError(f"parameter 'provider' must be one of {', '.join(_PROVIDERS)}, got '{provider}'")
     return load_bundle(directory, robot, provider)  # type: ignore[arg-type]
 
 

@@ -1,18 +1,25 @@
-"""A thread that calls a function at absolute monotonic deadlines, and so gives the command stream its rate. No ROS."""
+"""The rate of the command stream: a thread that ticks at absolute monotonic deadlines, and ticks in between. No ROS.
+
+A tick computes and sends one command. The thread keeps its grid of deadlines whatever happens in between, so that the
+robot's watchdog is fed and the robot brakes at a rate that no other node can shift, and a late tick is late by a
+deadline that is known. `tick_now` adds a tick between two of the grid, in the thread that has made a decision. All
+ticks exclude one another, so commands leave in the order in which they were computed.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fosp_core.processes import STREAM_PRIORITY, claim_realtime_priority, pin_to_cpu
 
-SLEW = 0.05
-"""Largest share of a period by which one tick may shift to keep step with the decisions."""
-_CREEP = 1 / 30
-"""Share of the slew by which ticks creep earlier. A smaller share lets fewer decisions miss their tick."""
+LEAST_GAP = 0.05
+"""Share of a period for which a command stays in force at least.
+
+A shorter command would move nothing, and a speed computed from two stamps that are closer would be noise.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,29 +27,24 @@ class StreamStatistics:
     """Timing of the stream since its start."""
 
     ticks: int = 0
+    """Ticks of the grid."""
+    between: int = 0
+    """Ticks between those of the grid, each with a decision."""
     late_ticks: int = 0
-    """Ticks that were skipped, or came later than half a period."""
+    """Ticks of the grid that were skipped, or had sent their command later than half a period after their deadline."""
     worst_lateness_s: float = 0.0
 
-
-def alignment_shift_s(wait_s: float, period_s: float) -> float:
-    """Return by how many seconds the next tick is to come later (> 0) or earlier, at most SLEW of a period.
-
-    `wait_s` is the time from a decision to its tick. More than half a period means that it just missed the tick before.
-    """
-    slew_s = SLEW * period_s
-    if wait_s > 0.5 * period_s:
-        return slew_s
-    if wait_s > 0.4 * period_s:
-        return -slew_s
-    return -_CREEP * slew_s
+    @property
+    def commands(self) -> int:
+        """Number of commands: one with each tick."""
+        return self.ticks + self.between
 
 
 class CommandStream:
     """Calls `tick` every `period_s`. A deadline that has passed is skipped and counted, never made up for.
 
-    The thread ends when `tick` returns False or raises; then it has called `on_failure` with the error. `cpu` is the
-    core that the thread is pinned to; -1: none.
+    The thread ends when `tick` returns False or raises; in the second case it has called `on_failure` with the error.
+    `cpu` is the core that the thread is pinned to; -1: none.
     """
 
     def __init__(
@@ -59,34 +61,44 @@ class CommandStream:
         self._tick = tick
         self._on_failure = on_failure
         self._statistics = StreamStatistics()
-        self._next_s = 0.0
-        self._shift_s = 0.0
-        self._ticked = threading.Event()
+        self._ticking = threading.Lock()
+        """Held for the whole of a tick."""
+        self._open = False
+        """Other threads may tick."""
+        self._filled = False
+        """There was a tick since the last one of the grid."""
+        self._ticked_s = 0.0
+        """End of the last tick, monotonic clock."""
         self._thread = threading.Thread(target=self._run, name="command_stream", daemon=True)
 
     @property
     def statistics(self) -> StreamStatistics:
+        """The statistics of all ticks that are over."""
         return self._statistics
 
     def start(self) -> None:
         self._thread.start()
 
-    def align(self, decided_s: float) -> None:
-        """Shift the ticks to come just after decisions, given that one was made at `decided_s` (monotonic).
+    def tick_now(self) -> bool:
+        """Tick at once in the calling thread; return False when the stream takes no tick.
 
-        Otherwise a decision would wait half a period for its tick on average. The last call between two ticks counts,
-        and bends the period by at most SLEW, so the stream stays regular whatever the decisions do.
+        It takes none before its first tick, after `close`, after its thread has ended, and when there was one since the
+        last tick of the grid: decisions, however many, at most double the rate.
         """
-        self._shift_s = alignment_shift_s(self._next_s - decided_s, self._period_s)
+        with self._ticking:
+            if not self._open or self._filled:
+                return False
+            self._filled = True
+            self._keep_apart()
+            self._tick()
+            self._ticked_s = time.monotonic()
+            self._statistics = replace(self._statistics, between=self._statistics.between + 1)
+            return True
 
-    def let_tick(self) -> None:
-        """Wait for a tick that is due within a tenth of a period; return at once when none is.
-
-        Call it before work that can wait: otherwise that work and the tick would contend for the interpreter.
-        """
-        self._ticked.clear()
-        if self._next_s - time.monotonic() < 0.1 * self._period_s:
-            self._ticked.wait(0.2 * self._period_s)
+    def close(self) -> None:
+        """Take no more ticks from other threads. When this returns, none is being made."""
+        with self._ticking:
+            self._open = False
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of the thread, and return True when it came."""
@@ -106,22 +118,36 @@ class CommandStream:
             self._on_failure(error)
 
     def _loop(self) -> None:
-        period_s = self._period_s
-        deadline = time.monotonic()
-        while True:
-            lateness = time.monotonic() - deadline
-            skipped = int(lateness / period_s)
-            before = self._statistics
-            self._statistics = StreamStatistics(
-                before.ticks + 1,
-                before.late_ticks + skipped + (lateness - skipped * period_s > 0.5 * period_s),
-                max(before.worst_lateness_s, lateness),
-            )
-            deadline += skipped * period_s
-            if not self._tick():
-                return
-            self._ticked.set()
-            deadline += period_s + self._shift_s
-            self._shift_s = 0.0
-            self._next_s = deadline
-            time.sleep(max(0.0, deadline - time.monotonic()))
+        deadline_s, goes_on = time.monotonic(), True
+        while goes_on:
+            with self._ticking:
+                try:
+                    self._keep_apart()
+                    goes_on = self._tick()
+                except BaseException:
+                    self._open = False  # without the grid no other thread may feed the robot's watchdog
+                    raise
+                self._ticked_s = time.monotonic()
+                self._open = goes_on and (self._open or self._statistics.ticks == 0)
+                self._filled = False
+                deadline_s = self._count(self._ticked_s - deadline_s) + deadline_s + self._period_s
+            time.sleep(max(0.0, deadline_s - time.monotonic()))
+
+    def _keep_apart(self) -> None:
+        """Wait until the last command has been in force for the least gap; its tick may have been another thread's."""
+        left_s = self._ticked_s + LEAST_GAP * self._period_s - time.monotonic()
+        if left_s > 0.0:
+            time.sleep(left_s)
+
+    def _count(self, lateness_s: float) -> float:
+        """Count a tick of the grid, which is over `lateness_s` after its deadline; return the time that it skips, s."""
+        skipped = int(lateness_s / self._period_s)
+        late = skipped + (lateness_s - skipped * self._period_s > 0.5 * self._period_s)
+        before = self._statistics
+        self._statistics = replace(
+            before,
+            ticks=before.ticks + 1,
+            late_ticks=before.late_ticks + late,
+            worst_lateness_s=max(before.worst_lateness_s, lateness_s),
+        )
+        return skipped * self._period_s

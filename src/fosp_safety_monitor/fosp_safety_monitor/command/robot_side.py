@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
@@ -27,6 +29,7 @@ from fosp_safety_monitor.command.messages import (
     robot_state_received,
 )
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
+from fosp_safety_monitor.judge.identity import OwnCommands, Publishers
 from fosp_safety_monitor.judge.inputs import Judge
 
 ZEROS_BEFORE_SILENCE = 5
@@ -44,7 +47,8 @@ class RobotSide:
 
     The publisher is no lifecycle publisher, which would be silent exactly when the last stop has to go out. A robot
     that takes poses is sent the integral of the commands, so that zero holds the target where it is. `judge` returns
-    the judge of the moment; `heard` is called with the kind of each valid message.
+    the judge of the moment; `heard` is called with the kind of each valid message. One node may publish each of the
+    robot's inputs and of the topics in `inputs`; `look_around` finds a second one.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class RobotSide:
         robot: RobotConfig,
         judge: Callable[[], Judge],
         heard: Callable[[str], None] = lambda kind: None,
+        inputs: Sequence[str] = (),
     ) -> None:
         self._node, self._robot, self._judge, self._heard = node, robot, judge, heard
         self._command: TwistStamped | Twist | PoseStamped = command_message_type(robot)()
@@ -70,8 +75,18 @@ class RobotSide:
         self._subscriptions = [gated(state_type, robot.state_topic, self._on_robot_state, qos.SENSOR)]
         if robot.pose_topic:
             self._subscriptions.append(gated(PoseStamped, robot.pose_topic, self._on_pose, qos.SENSOR))
-        if robot.estop_topic:
-            self._subscriptions.append(gated(Bool, robot.estop_topic, self._on_estop, qos.SENSOR))
+        for topic in robot.estop_topics:
+            self._subscriptions.append(gated(Bool, topic, partial(self._on_estop, topic), qos.SENSOR))
+        self._own = OwnCommands()
+        # Not gated, so that the last commands before a pause are heard as our own, too.
+        hear = node.create_subscription
+        self._subscriptions.append(
+            hear(type(self._command), robot.command_topic, self._on_command, qos.COMMAND_HISTORY, raw=True)
+        )
+        single = [robot.pose_topic, *robot.estop_topics, *inputs]
+        allowed = {robot.state_topic: robot.state_publishers, **{topic: 1 for topic in single if topic}}
+        self._allowed = {node.resolve_topic_name(topic): count for topic, count in allowed.items()}
+        self._publishers = Publishers({})
         self._ending = threading.Event()
         self.stream: CommandStream | None = None
         """The stream while commands are sent, else None."""
@@ -83,13 +98,32 @@ class RobotSide:
 
     def other_publishers(self) -> tuple[str, ...]:
         """Return the other nodes that publish on the command topic, among them a second node of the same name."""
-        names = [
-            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-            for info in self._node.get_publishers_info_by_topic(self.topic)
-        ]
+        if self._node.count_publishers(self.topic) == 1:  # our own, which is always known here
+            return ()
+        names = self._publishing(self.topic)
         if self._node.get_fully_qualified_name() in names:
             names.remove(self._node.get_fully_qualified_name())
         return tuple(sorted(names))
+
+    def look_around(self, anew: bool = False) -> None:
+        """Tell the judge who else publishes commands, and which inputs come from other nodes than before.
+
+        With `anew`, on activation, the nodes that publish the inputs now are those that may.
+        """
+        if anew:
+            self._publishers = Publishers(self._allowed)
+        counts = {topic: self._node.count_publishers(topic) for topic in self._allowed}
+        for topic in self._publishers.to_look_at(counts):
+            self._publishers.look(topic, self._publishing(topic))
+        self._judge().receive_other_publishers(self.other_publishers())
+        self._judge().receive_strangers(self._publishers.strangers)
+
+    def _publishing(self, topic: str) -> list[str]:
+        """Return the full name of the node of each publisher of `topic`."""
+        return [
+            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            for info in self._node.get_publishers_info_by_topic(topic)
+        ]
 
     def close(self) -> None:
         """Release publisher and subscriptions."""
@@ -101,8 +135,9 @@ class RobotSide:
     def start(self, tick: Callable[[], None], failed: Callable[[str], None] = lambda text: None, cpu: int = -1) -> None:
         """Call `tick` at the command rate in a thread of its own until `stop`. Each call must `send` one command.
 
-        An error ends the thread, which then calls `failed` with its text: without commands the robot's own watchdog
-        stops the robot within its command timeout. `cpu` is the core of the thread; -1: any.
+        `send_now` calls it in between. An error ends the thread, which then calls `failed` with its text: without
+        commands the robot's own watchdog stops the robot within its command timeout. `cpu` is the core of the thread;
+        -1: any.
         """
         zeros = 0
 
@@ -130,28 +165,43 @@ class RobotSide:
         """Decelerate to zero, then fall silent. RuntimeError when the stream does not end."""
         if self.stream is None:
             return
+        self.stream.close()
         self._ending.set()
         if not self.stream.join(STOP_TIMEOUT_S):
             raise RuntimeError(f"the command stream did not end within {STOP_TIMEOUT_S} s")
         self.stream = None
 
+    def send_now(self) -> None:
+        """Have a tick send its command at once, in the calling thread, because a decision was made.
+
+        The command follows from the state of that moment, so a stop that came since the decision wins. Nothing is sent
+        once `stop` has begun or the stream has failed.
+        """
+        if self.stream is not None:
+            self.stream.tick_now()
+
     def send(self, command: tuple[float, ...]) -> None:
-        """Send one command (n,), m/s and rad/s, to the robot."""
-        message = self._command
-        if isinstance(message, PoseStamped) and not self._fill_target(message, command):
+        """Send one command (n,), m/s and rad/s, to the robot. Only ticks of the stream may call it."""
+        message, stamp, monotonic_s = self._command, self._node.get_clock().now(), time.monotonic()
+        now = Now(stamp.nanoseconds * 1e-9, monotonic_s)
+        if isinstance(message, PoseStamped) and not self._fill_target(message, command, now):
             return
         if not isinstance(message, Twist):
-            message.header.stamp = self._node.get_clock().now().to_msg()
+            message.header.stamp = stamp.to_msg()
         if not isinstance(message, PoseStamped):
             twist = message.twist if isinstance(message, TwistStamped) else message
             fill_twist(twist, list(command), self._robot.action)
-        self._publisher.publish(message)
+        data = serialize_message(message)
+        self._own.sending(data)
+        self._publisher.publish(data)
 
-    def _fill_target(self, message: PoseStamped, command: tuple[float, ...]) -> bool:
-        """Write the next target pose. Return False while there is none, because no fresh pose was measured yet."""
-        measured, now_s = self._measured, time.monotonic()
+    def _fill_target(self, message: PoseStamped, command: tuple[float, ...], now: Now) -> bool:
+        """Write the target pose of the moment `now`, which is that of its stamp: readers divide by stamps' differences.
+
+        Return False while there is none, because no fresh pose was measured yet.
+        """
+        measured, now_s = self._measured, now.monotonic_s
         if self._target is None:
-            now = Now(self._node.get_clock().now().nanoseconds * 1e-9, now_s)
             if measured is None or age(measured[0], now, FIRST_POSE_AGE_S).stale_because:
                 return False
             self._target, self._sent_s = PoseTarget(self._robot), now_s
@@ -190,6 +240,18 @@ class RobotSide:
         x, y, z, w = (0.0, 0.0, 0.0, 1.0) if measured is None else measured.orientation.tolist()
         self._judge().receive_pose(*pose, None if measured is None else (x, y, z, w))
 
-    def _on_estop(self, message: Bool) -> None:
+    def _on_estop(self, topic: str, message: Bool) -> None:
         self._heard("emergency stop")
-        self._judge().receive_estop(bool(message.data), time.monotonic())
+        self._judge().receive_estop(bool(message.data), time.monotonic(), topic)
+
+    def _on_command(self, data: bytes) -> None:
+        """Take in a command on the robot's topic, serialised: one that we did not send stops at once."""
+        if self._own.hear(data) or not self._node.is_active:
+            return
+        others = self.other_publishers()
+        self._node.get_logger().error(
+            f"heard a command on {self.topic} that this node did not send; other publishers now: "
+            f"{', '.join(others) or 'none'}",
+            throttle_duration_sec=1.0,
+        )
+        self._judge().receive_foreign_command(others)

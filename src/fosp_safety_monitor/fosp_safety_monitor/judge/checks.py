@@ -13,6 +13,7 @@ import numpy as np
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import following, latent_stream
+from fosp_safety_monitor.judge.identity import check_strangers
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
     CriticValues,
@@ -50,6 +51,7 @@ def checks_on_inputs(
         following.check_outside(state.following, thresholds),
         check_estop(robot, state.resumed_s, thresholds, now),
         check_other_publishers(robot, state.moved),
+        check_strangers(robot.strangers, state.moved),
         check_image(frame, latent_receipt_s, thresholds, now),
         check_latent_age(latent_receipt_s, thresholds, now),
         check_robot_state(robot, thresholds, now),
@@ -83,6 +85,7 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
             following.check_outside(state.following, thresholds),
             check_estop(robot, state.resumed_s, thresholds, now),
             check_other_publishers(robot, state.moved),
+            check_strangers(robot.strangers, state.moved),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
         ]
     deadline = check_proposal_age(judged.receipt_s, thresholds, now)
@@ -252,16 +255,17 @@ def check_estop(robot: RobotStateInput, resumed_s: float, thresholds: RobotThres
     STOP while it was never heard of: nothing moved yet, and it may be about to begin. Its silence is counted from
     `resumed_s` at the earliest: messages that came while the monitor itself was held up are still to be read.
     """
+    which = f" ({robot.estop_topic})" if robot.estop_topic else ""
     if robot.estop_pressed:
-        return ESTOP_PRESSED
+        return _latch(Reason.ESTOP, f"{ESTOP_PRESSED.text}{which}")
     if not thresholds.needs_estop:
         return None
     if robot.estop_receipt_s is None:
-        return _stop(Reason.ESTOP, "the emergency stop has sent no message yet, which counts as pressed")
+        return _stop(Reason.ESTOP, f"the emergency stop has sent no message yet, which counts as pressed{which}")
     late = _late(max(robot.estop_receipt_s, resumed_s), thresholds.parameters.estop_timeout_s, now)
     if not late:
         return None
-    return _latch(Reason.ESTOP, f"the emergency stop is silent, which counts as pressed: last heard {late}")
+    return _latch(Reason.ESTOP, f"the emergency stop is silent, which counts as pressed{which}: last heard {late}")
 
 
 def check_other_publishers(robot: RobotStateInput, moved: bool) -> Finding | None:

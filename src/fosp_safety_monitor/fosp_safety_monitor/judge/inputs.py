@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest, RobotConfig, TargetLead
+from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
 from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
@@ -112,9 +114,13 @@ class RobotStateInput:
     estop_receipt_s: float | None = None
     """Last message of the emergency stop, monotonic clock; None: never received."""
     estop_pressed: bool = False
-    """The last message of the emergency stop says that it is pressed."""
+    """The last message of the emergency stop says that it is pressed; of several, that of any of them."""
+    estop_topic: str = ""
+    """The emergency stop that these two are of: of several one that is pressed, else the one silent for longest."""
     other_publishers: tuple[str, ...] = ()
     """Nodes beside the monitor that publish on the robot's command topic."""
+    strangers: tuple[str, ...] = ()
+    """Inputs that come from other nodes than the one that they are to come from, in words."""
     lead: Lead | None = None
     """None: the robot takes twists, or no target pose was sent yet."""
 
@@ -122,9 +128,10 @@ class RobotStateInput:
 class Judge(ABC):
     """Takes in the inputs from the robot and decides on its commands; each method may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, estop_topics: Sequence[str] = ()) -> None:
         self._lock = threading.Lock()
         self._robot = RobotStateInput()
+        self._estops = EmergencyStops(estop_topics)
 
     @property
     def robot_state(self) -> RobotStateInput:
@@ -146,13 +153,17 @@ class Judge(ABC):
         with self._lock:
             self._robot = replace(self._robot, pose=received, position=position, orientation=orientation)
 
-    def receive_estop(self, pressed: bool, receipt_s: float) -> None:
-        """Take in a message of the external emergency stop, received at `receipt_s` on the monotonic clock.
+    def receive_estop(self, pressed: bool, receipt_s: float, topic: str = "") -> None:
+        """Take in a message of the emergency stop of `topic`, received at `receipt_s` on the monotonic clock.
 
-        A press counts even if another message (of another button) says before the next tick that it is not pressed.
+        What one says does not overrule what another one said. A press counts even if the same one says before the next
+        tick that it is not pressed.
         """
         with self._lock:
-            self._robot = replace(self._robot, estop_pressed=pressed, estop_receipt_s=receipt_s)
+            worst = self._estops.heard(topic, pressed, receipt_s)
+            self._robot = replace(
+                self._robot, estop_pressed=worst.pressed, estop_receipt_s=worst.receipt_s, estop_topic=worst.topic
+            )
             if pressed:
                 self._on_pressed()
 
@@ -166,6 +177,19 @@ class Judge(ABC):
         with self._lock:
             self._robot = replace(self._robot, other_publishers=others)
 
+    def receive_strangers(self, strangers: tuple[str, ...]) -> None:
+        """Take in, in words, the inputs that come from other nodes than those that they are to come from."""
+        with self._lock:
+            self._robot = replace(self._robot, strangers=strangers)
+
+    def receive_foreign_command(self, publishers: tuple[str, ...]) -> None:
+        """Take in that a command reached the robot's command topic that this node did not send.
+
+        `publishers` are the nodes that can have sent it; none when it is gone already.
+        """
+        with self._lock:
+            self._on_foreign_command(foreign_command(publishers))
+
     @abstractmethod
     def halt(self) -> tuple[float, ...]:
         """Return the next command (n,) on the way to zero, m/s and rad/s, whatever the inputs say."""
@@ -173,6 +197,10 @@ class Judge(ABC):
     @abstractmethod
     def _on_pressed(self) -> None:
         """Remember, under the lock, that the emergency stop was pressed."""
+
+    @abstractmethod
+    def _on_foreign_command(self, finding: Finding) -> None:
+        """Stop, under the lock, because of a command of somebody else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +234,7 @@ class RobotThresholds:
             action_scale=robot.action.scale,
             linear_axes=tuple(i for i, axis in enumerate(robot.action.axes) if axis.name.startswith("linear.")),
             needs_pose=robot.workspace is not None,
-            needs_estop=bool(robot.estop_topic),
+            needs_estop=bool(robot.estop_topics),
             target_lead=robot.target_lead,
             command_timeout_s=robot.command_timeout_s,
             parameters=parameters,

@@ -79,7 +79,7 @@ class SafetyMonitor(Judge):
         models: Callable[[str], CriticModel | None] = lambda model_id: None,
         speed_cap: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(robot.estop_topics)
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
         self._models = models
@@ -157,6 +157,9 @@ class SafetyMonitor(Judge):
 
     def _on_pressed(self) -> None:
         self._state = decision.latch(self._state, checks.ESTOP_PRESSED)
+
+    def _on_foreign_command(self, finding: Finding) -> None:
+        self._state = decision.latch(self._state, finding)
 
     def reset(self) -> str:
         """End a latch. Return an empty text on success, otherwise what still stops the robot."""

@@ -17,6 +17,7 @@ GATES_IN_SHADOW = frozenset(
         Reason.STALE_ROBOT_STATE,
         Reason.ESTOP,
         Reason.FOREIGN_COMMAND,
+        Reason.FOREIGN_INPUT,
         Reason.HELD_UP,
         Reason.NOT_FOLLOWING,
         Reason.MOTION,
@@ -24,7 +25,8 @@ GATES_IN_SHADOW = frozenset(
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
-person wants a stop, another node sends commands, or the robot does not obey. Judgements of models and ages do not."""
+person wants a stop, another node sends commands or inputs, or the robot does not obey. Judgements of models and ages
+do not."""
 
 
 @dataclass(frozen=True)

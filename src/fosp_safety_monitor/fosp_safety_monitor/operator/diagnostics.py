@@ -79,6 +79,7 @@ def diagnostic_array(
         "image age at the decision (ms)": f"{judged.verdict.image_age_s * 1e3:.1f}" if judged else "never",
         "scheduling": scheduling,
         "command ticks": stream.ticks,
+        "commands": stream.commands,
         "late ticks": stream.late_ticks,
         "worst tick lateness (ms)": f"{stream.worst_lateness_s * 1e3:.2f}",
     }

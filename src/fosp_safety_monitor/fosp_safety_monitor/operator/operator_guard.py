@@ -18,10 +18,11 @@ from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Reason
 from fosp_core.limits import CommandHistory, CommandLimits, Response, capped
 from fosp_core.specs import RobotConfig
-from fosp_safety_monitor.judge import checks, following
+from fosp_safety_monitor.judge import checks, following, identity
 from fosp_safety_monitor.judge.following import Following
 from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
 from fosp_safety_monitor.judge.motion import next_command
+from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.parameters import MonitorParameters
 
 PARAMETERS = MonitorParameters(proposal_timeout_s=0.15)
@@ -46,13 +47,15 @@ class OperatorGuard(Judge):
     """Shapes the proposals of the operator into commands. Inputs come from one thread, ticks may come from another."""
 
     def __init__(self, robot: RobotConfig, now: Callable[[], Now], speed_cap: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(robot.estop_topics)
         self._now = now
         self._limits = CommandLimits(capped(robot, speed_cap))
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
         self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic))
         self._pressed = False
         """The emergency stop was pressed since the last tick, even if a later message says otherwise."""
+        self._foreign = ""
+        """A command of somebody else was heard since the last tick."""
         self._proposal: ProposalInput | None = None
         self._command = self._acceleration = (0.0,) * robot.action.size
         self._history = CommandHistory(Response.of(robot))
@@ -96,6 +99,9 @@ class OperatorGuard(Judge):
     def _on_pressed(self) -> None:
         self._pressed = True
 
+    def _on_foreign_command(self, finding: Finding) -> None:
+        self._foreign = finding.text
+
     def _held(self, now: Now) -> tuple[str, Reason]:
         """Return the cause that holds the robot, other than the silence of the operator; empty when there is none."""
         thresholds = self._thresholds
@@ -107,17 +113,19 @@ class OperatorGuard(Judge):
         if held_up is not None:
             return held_up.text, held_up.reason
         robot = replace(self._robot, estop_pressed=self._robot.estop_pressed or self._pressed)
-        self._pressed = False
+        foreign, self._foreign, self._pressed = self._foreign, "", False
         findings = (
             following.check_motion(self._following, now),
             following.check_outside(self._following, thresholds),
             checks.check_estop(robot, -math.inf, thresholds, now),
             checks.check_other_publishers(robot, moved=True),
+            identity.check_strangers(robot.strangers, moved=True),
             checks.check_robot_state(robot, thresholds, now),
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
         )
-        return next(((found.text, found.reason) for found in findings if found is not None), ("", Reason.OK))
+        held = ((found.text, found.reason) for found in findings if found is not None)
+        return next(held, (foreign, Reason.FOREIGN_COMMAND) if foreign else ("", Reason.OK))
 
     def _move(self, target: list[float] | None, now: Now) -> bool:
         """Take the next step of the command stream, and return True when the limits changed the command."""

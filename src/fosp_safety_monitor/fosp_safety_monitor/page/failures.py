@@ -231,14 +231,14 @@ FAILURES: tuple[Failure, ...] = (
     ),
     # -- people and other nodes
     Failure(
-        "The emergency stop is pressed (the robot's `estop_topic`), or `~/estop` is called.",
+        "The emergency stop is pressed (any of the robot's `estop_topics`), or `~/estop` is called.",
         Decision.LATCH,
         (Reason.ESTOP,),
         "the next command",
         "reset, once the emergency stop is released",
     ),
     Failure(
-        "A configured emergency stop falls silent.",
+        "One of the emergency stops falls silent.",
         Decision.LATCH,
         (Reason.ESTOP,),
         "{estop_timeout_s}",
@@ -252,6 +252,24 @@ FAILURES: tuple[Failure, ...] = (
         "reset, once the other node is gone; before the first motion it is a STOP. **The monitor cannot "
         "silence the other node**: both publish, and most robots obey the last command. Keep it out by access"
         " control (SROS 2) or on the robot",
+    ),
+    Failure(
+        "A command that the monitor did not send arrives on the command topic, from a node that may be gone again.",
+        Decision.LATCH,
+        (Reason.FOREIGN_COMMAND,),
+        "the next command after its receipt",
+        "reset, once the other node is gone. A command that reaches the robot before the other node and the monitor "
+        "have discovered each other is not heard, nor is a plain Twist that equals a lost command of the monitor",
+    ),
+    Failure(
+        "A second node publishes the robot state, the pose, an emergency stop, latents, proposals, feedback or images; "
+        "or another node takes the place of the one that published them.",
+        Decision.LATCH,
+        (Reason.FOREIGN_INPUT,),
+        "0.05 s after its discovery; 0.5 s if the number of publishers stays the same",
+        "reset, once it is gone; before the first motion it is a STOP. A node that was killed counts until the "
+        "discovery drops it, up to 20 s. The nodes that publish when the monitor is activated are those that may; "
+        "`state_publishers` of the robot file allows more than one for the robot state",
     ),
     # -- the robot
     Failure(
