@@ -176,7 +176,8 @@ def commissioning_stack(
     """Return the guard and the cameras of a robot that the commissioning program drives, in bring-up order.
 
     No manager is among them: the program brings them up itself, and it halts the guard's process to see whether the
-    robot stops without commands. `guard_file` describes the robot to the guard. `simulate` is a folder for the empty scene of a simulated robot; None for a real one.
+    robot stops without commands. `guard_file` describes the robot to the guard. `simulate` is a folder for the empty
+    scene of a simulated robot; None for a real one.
     Raise UserError as `stack` does.
     """
     robot = read_robot(robot_file)
