@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
@@ -62,6 +62,7 @@ def actions(described: Stack) -> list[Any]:
     """Return one Node action per process; a process that dies for good takes the whole launch down."""
     missing = {name: value for name, value in settings().items() if name not in os.environ}
     return [
+        *([LogInfo(msg=described.warning)] if described.warning else []),
         *(SetEnvironmentVariable(name, value) for name, value in missing.items()),
         *(_node(process, described) for process in described.processes),
     ]

@@ -44,6 +44,6 @@ def _named(name: str, folder: Path, kind: str) -> Path:
         return Path(name)
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml") if "." not in p.stem))
         raise UserError(f"no {kind} '{name}'; there are: {known}")
     return path

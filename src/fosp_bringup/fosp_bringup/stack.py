@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fosp_bringup.commissioning_record import UNCOMMISSIONED_SPEED, uncommissioned_because
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file
 from fosp_core import topics
@@ -15,6 +16,7 @@ from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, read_robot, read_yaml
+from fosp_safety_monitor.parameters import SPEED_CAP
 
 ParameterValue = str | bool | int | float | list[str]
 
@@ -56,6 +58,8 @@ class Stack:
     params_file: Path | None = None
     """ROS parameter file; its values win over the parameters of the processes."""
     use_respawn: bool = False
+    warning: str = ""
+    """One line to be shown at every start; empty when there is nothing to warn of."""
 
     def ros_arguments(self, process: StackProcess) -> list[str]:
         """Return the command line of one process after its executable."""
@@ -135,12 +139,74 @@ def stack(options: StackOptions) -> Stack:
         processes.append(_recorder(options.recorder, options.scenario, robot_file))
     if options.black_box:
         processes.append(_black_box(options.black_box, robot_file, robot, None if options.teleop else options.bundle))
+    warning = ""
+    if options.simulator is None:
+        last, warning = _capped_unless_commissioned(last, robot_file, robot)
     processes.append(last)
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
         processes = [_on_simulated_time(process) for process in processes]
     params_file = options.params_file.resolve() if options.params_file else None
-    return Stack(tuple(processes), options.namespace, options.log_level, params_file, options.use_respawn)
+    respawn = options.use_respawn
+    return Stack(tuple(processes), options.namespace, options.log_level, params_file, respawn, warning)
+
+
+def _capped_unless_commissioned(
+    monitor: StackProcess, robot_file: Path, robot: RobotConfig
+) -> tuple[StackProcess, str]:
+    """Return the monitor of a real robot, and the warning: without a commissioning record its speed is capped."""
+    because = uncommissioned_because(robot_file, robot)
+    if not because:
+        return monitor, ""
+    capped = replace(monitor, parameters={**monitor.parameters, SPEED_CAP: UNCOMMISSIONED_SPEED})
+    return capped, (
+        f"WARNING: {because}. The speed is capped at {UNCOMMISSIONED_SPEED:g} of the limits until the robot is "
+        f"commissioned: fosp commission --robot {robot_file}"
+    )
+
+
+def commissioning_stack(
+    robot_file: Path,
+    guard_file: Path,
+    simulate: Path | None = None,
+    camera: str | None = None,
+    camera_path: Path | None = None,
+    namespace: str = "",
+) -> Stack:
+    """Return the guard and the cameras of a robot that the commissioning program drives, in bring-up order.
+
+    No manager is among them: the program brings them up itself, and it halts the guard's process to see whether the
+    robot stops without commands. `guard_file` describes the robot to the guard. `simulate` is a folder for the empty
+    scene of a simulated robot; None for a real one.
+    Raise UserError as `stack` does.
+    """
+    robot = read_robot(robot_file)
+    parameters: dict[str, ParameterValue] = {"robot": str(guard_file)}
+    processes = [] if simulate is None else [_empty_scene(simulate, robot_file, robot)]
+    if simulate is None:
+        processes += _camera(camera, camera_path, robot)
+    return Stack((*processes, _guard(parameters)), namespace)
+
+
+def _empty_scene(folder: Path, robot_file: Path, robot: RobotConfig) -> StackProcess:
+    """Return the simulator of a robot of this kind, in a scene without obstacles that is written to `folder`."""
+    from fosp_sim.task.tasks import TASKS
+
+    kinds = {name: read_robot(robot_path(task.robot)).kind for name, task in TASKS.items()}
+    task = next((name for name, kind in kinds.items() if kind == robot.kind), None)
+    if task is None:
+        raise UserError(f"no simulated task has a robot of kind '{robot.kind}'")
+    scene = folder / "empty_scene.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scene.write_text(f"# Written by fosp commission --simulate.\ntask: {task}\nobstacles: {{count: 0}}\n")
+    except OSError as error:
+        raise UserError(f"{scene}: cannot write: {error.strerror or error}") from None
+    parameters: dict[str, ParameterValue] = {
+        **{"scenario": str(scene.resolve()), "robot": str(robot_file)},
+        "camera_rate_hz": robot.camera_frame_rate_hz,
+    }
+    return _simulator("sim_node", parameters)
 
 
 def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]:
@@ -198,14 +264,13 @@ def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[S
     read_mapping(mapping, robot.action)
     robot_parameter: dict[str, ParameterValue] = {"robot": str(robot_file)}
     device = {**robot_parameter, "mapping": str(mapping)}
-    guard = StackProcess(
-        MONITOR,
-        "fosp_safety_monitor",
-        "fosp_safety_monitor.operator_guard_node",
-        robot_parameter,
-        executable="operator_guard_node",
-    )
-    return [StackProcess("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)], guard
+    node = StackProcess("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)
+    return [node], _guard(robot_parameter)
+
+
+def _guard(parameters: Mapping[str, ParameterValue]) -> StackProcess:
+    module = "fosp_safety_monitor.operator_guard_node"
+    return StackProcess(MONITOR, "fosp_safety_monitor", module, parameters, executable="operator_guard_node")
 
 
 def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[StackProcess]:

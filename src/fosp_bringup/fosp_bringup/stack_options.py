@@ -10,7 +10,7 @@ from typing import Any
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
-from fosp_safety_monitor.parameters import SHADOW_PHRASE
+from fosp_safety_monitor.parameters import SHADOW_PHRASE, SPEED_CAP
 
 CAMERAS = ("simulated", "file", *DEVICES)
 SIMULATORS = ("mujoco", "gazebo")
@@ -133,14 +133,16 @@ def _flag(name: str, text: str) -> bool:
 
 
 def check_parameter_file(path: Path, monitor: str, shadow: str | None, simulated: bool) -> None:
-    """Raise UserError when `path` is no YAML, or sets `shadow` of the node `monitor` though the option is not given.
+    """Raise UserError when `path` is no YAML, or sets what the file must not set for the node `monitor`.
 
-    On a robot that is not `simulated` the file may not let the monitor engage by itself either.
-
-    The file wins over the option, so the gate could be off in a start whose command line does not say so. An empty
-    value, as in a dump of all parameters, sets nothing.
+    It may not set `shadow` where the option is not given: the file wins over the option, so the gate could be off in a
+    start whose command line does not say so. An empty value, as in a dump of all parameters, sets nothing. It may not
+    set `speed_cap` at all, which follows from the commissioning record, and on a robot that is not `simulated` it may
+    not let the monitor engage by itself.
     """
     for node, parameters in _sections(read_yaml(path), ""):
+        if _may_be(node, monitor) and SPEED_CAP in parameters:
+            raise UserError(f"{path}: {SPEED_CAP} under '{node}' is not for a file to set: run fosp commission instead")
         if _may_be(node, monitor) and parameters.get("shadow") not in ("", None) and shadow is None:
             raise UserError(
                 f"{path}: shadow under '{node}' would switch the safety monitor's gate off; "

@@ -126,6 +126,8 @@ class Supervisor:
     # -- the supervising thread ----------------------------------------------------------------------
     def _serve(self) -> None:
         try:
+            if self.stack.warning:
+                self._say(self.stack.warning)
             width = max(len(process.name) for process in self.stack.processes)
             for i, process in enumerate(self.stack.processes):
                 self._children[process.name] = _Child(process, self._fork(process), self._label(i, process, width))

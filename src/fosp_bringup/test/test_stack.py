@@ -170,8 +170,9 @@ def test_a_base_with_a_realsense_drives_to_a_goal_by_its_own_robot_file(
         "exposure": "auto",
     }
     assert parameters(described, "feedback_node") == {"rules": str(rules), "robot": str(robot_path(robot))}
-    for name in ("encoder_node", "policy_node", MONITOR):
+    for name in ("encoder_node", "policy_node"):
         assert parameters(described, name) == {"bundle": str(bundle), "robot": str(robot_path(robot))}
+    assert parameters(described, MONITOR) == {**parameters(described, "policy_node"), "speed_cap": 0.1}
     for process in described.processes:
         arguments = described.ros_arguments(process)
         remapped = [arguments[i + 1] for i, argument in enumerate(arguments) if argument == "-r"]

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from fosp_cli.commands import bags, bundle, evaluate, experiment, machine, record, simulation, training, up
+from fosp_cli.commands import bags, bundle, commission, evaluate, experiment, machine, record, simulation, training, up
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "engage": up.engage,
     "disengage": up.disengage,
     "reset": up.reset,
+    "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
     "bags": bags.app,

@@ -19,8 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.errors import UserError
 from fosp_core.specs import AxisLimits, RobotConfig
 
+LEAST_SPEED_CAP = 0.01
+"""Smallest speed cap: below it nobody could tell a capped robot from one that does not follow."""
 _LINEAR = {"linear.x": 0, "linear.y": 1, "linear.z": 2}
 REMEMBERED_S = 0.5
 """Length of the history of commands beyond the robot's dead time, s. It exceeds the age that a pose may have."""
@@ -106,6 +109,20 @@ class CommandHistory:
             if span_s > 0.0:
                 moved = [m + span_s * c for m, c in zip(moved, sent.command, strict=True)]
         return tuple(moved)
+
+
+def capped(robot: RobotConfig, cap: float) -> RobotConfig:
+    """Return the robot with its speed limits, and the speeds of action 1, at the share `cap` of what they are.
+
+    The direction of an action stays what it is. Raise UserError unless `cap` lies in [LEAST_SPEED_CAP, 1].
+    """
+    if not LEAST_SPEED_CAP <= cap <= 1.0:
+        raise UserError(f"speed_cap must be in [{LEAST_SPEED_CAP:g}, 1], got {cap:g}")
+    limits = {name: axis.model_copy(update={"speed": axis.speed * cap}) for name, axis in robot.limits.items()}
+    axes = tuple(axis.model_copy(update={"scale": axis.scale * cap}) for axis in robot.action.axes)
+    norms = {name: norm * cap for name in ("linear_speed", "angular_speed") if (norm := getattr(robot, name))}
+    action = robot.action.model_copy(update={"axes": axes})
+    return robot.model_copy(update={"limits": limits, "action": action, **norms})
 
 
 @dataclass(frozen=True)

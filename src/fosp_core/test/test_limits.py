@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fosp_core.errors import UserError
 from fosp_core.limits import (
     CommandHistory,
     CommandLimits,
     Response,
     approach_speed,
+    capped,
     smooth_approach_speed,
     speed_norms,
 )
@@ -216,6 +218,26 @@ def test_the_stopping_distance_is_the_room_that_an_approach_at_that_speed_needs(
     else:
         assert smooth_approach_speed(room, axis, jerk, DT) == pytest.approx(0.2)
     assert axis.stopping_distance(0.0, DT) == 0.0
+
+
+@pytest.mark.parametrize("cap", [0.1, 1.0])
+def test_a_speed_cap_lowers_every_speed_and_keeps_the_direction(cap):
+    limits, command = CommandLimits(capped(ARM, cap)), np.zeros(3)
+    for _ in range(100):
+        command = limits.follow(np.array([1.0, -0.5, 0.1]), command, DT, CENTRE).command
+    assert np.allclose(command, cap * np.array([0.25, -0.125, 0.025]))
+    for _ in range(100):
+        command = limits.follow(np.array([9.0, 0.0, 0.0]), command, DT, CENTRE).command
+    assert command[0] == pytest.approx(cap * 0.3)
+    for _ in range(100):
+        command = limits.follow(np.array([1.0, 1.0, 1.0]), command, DT, CENTRE).command
+    assert np.linalg.norm(command) == pytest.approx(cap * 0.3)
+
+
+@pytest.mark.parametrize("cap", [0.0, -0.1, 1.01, float("nan"), float("inf")])
+def test_a_speed_cap_raises_no_limit_and_is_never_zero(cap):
+    with pytest.raises(UserError, match=r"speed_cap must be in \[0.01, 1\]"):
+        capped(ARM, cap)
 
 
 # -- robots that follow late -------------------------------------------------------------------------

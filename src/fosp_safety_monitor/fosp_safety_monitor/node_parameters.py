@@ -9,7 +9,14 @@ from rclpy.node import Node
 from fosp_core.errors import UserError
 from fosp_core.ros.parameters import Changing, NodeParameter, declare
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
-from fosp_safety_monitor.parameters import DESCRIPTIONS, SETTINGS, SHADOW_PHRASE, Description, MonitorParameters
+from fosp_safety_monitor.parameters import (
+    DESCRIPTIONS,
+    SETTINGS,
+    SHADOW_PHRASE,
+    SPEED_CAP,
+    Description,
+    MonitorParameters,
+)
 
 
 def _row(description: Description) -> NodeParameter:
@@ -39,11 +46,26 @@ PARAMETERS = (
     *(_row(description) for description in DESCRIPTIONS),
 )
 
+SPEED_CAP_ROW = next(row for row in PARAMETERS if row.name == SPEED_CAP)
+
 
 def declare_monitor_parameters(node: Node, changing: Changing) -> None:
     """Declare every parameter; UserError when a given value is out of range, or a given name is unknown."""
     declare(node, PARAMETERS, changing)
     monitor_parameters(node)
+
+
+def speed_cap(node: Node) -> float:
+    """Return the setting `speed_cap`; a cap below 1 is a warning in the node's log."""
+    cap = float(node.get_parameter(SPEED_CAP).value)
+    if cap < 1.0:
+        node.get_logger().warning(f"{speed_cap_text(cap)}: no passed commissioning record fits the robot file")
+    return cap
+
+
+def speed_cap_text(cap: float) -> str:
+    """Return what a cap below 1 means, in words; empty for the cap 1."""
+    return f"speed capped at {cap:g} of the limits" if cap < 1.0 else ""
 
 
 def monitor_parameters(node: Node) -> MonitorParameters:

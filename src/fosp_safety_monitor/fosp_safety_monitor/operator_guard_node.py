@@ -23,10 +23,11 @@ from fosp_msgs.msg import ActionProposal, Heartbeat, SafetyVerdict
 from fosp_safety_monitor.command.consent_side import ConsentSide
 from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
+from fosp_safety_monitor.node_parameters import SPEED_CAP_ROW, speed_cap, speed_cap_text
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
-PARAMETERS = (ROBOT,)
+PARAMETERS = (ROBOT, SPEED_CAP_ROW)
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
 """Fields of a verdict that only a model can give."""
 
@@ -34,13 +35,14 @@ _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image
 class OperatorGuardNode(ManagedNode):
     """Shapes the operator's fosp/proposal (one candidate, model_id empty) into the robot's command stream.
 
-    Parameter `robot` names the file of the robot's configuration. The node answers each proposal on fosp/verdict: PASS,
-    or STOP with the reason.
+    Parameter `robot` names the file of the robot's configuration, and `speed_cap` is that of the monitor. The node
+    answers each proposal on fosp/verdict: PASS, or STOP with the reason.
     """
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
         declare(self, PARAMETERS)
+        self._speed_cap = speed_cap(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -58,7 +60,7 @@ class OperatorGuardNode(ManagedNode):
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
-        self._guard = OperatorGuard(self._robot, self._now)
+        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap)
         self._robot_side.look_around(anew=True)
         if self._consents is not None:
             self._consents.start()
@@ -120,14 +122,16 @@ class OperatorGuardNode(ManagedNode):
             self._consents.watch()
 
     def _report(self) -> None:
-        held = self._last.held
+        held, cap = self._last.held, self._speed_cap
+        capped = speed_cap_text(cap)
+        values = {"limited": str(self._last.limited).lower(), "speed cap": f"{cap:g}"}
         message = DiagnosticArray(
             status=[
                 DiagnosticStatus(
                     level=self._level(),
                     name=f"{self.get_name()}: operator guard",
-                    message=held or "the operator drives",
-                    values=[KeyValue(key="limited", value=str(self._last.limited).lower())],
+                    message=": ".join(filter(None, (capped, held or "the operator drives"))),
+                    values=[KeyValue(key=key, value=value) for key, value in values.items()],
                 )
             ]
         )
@@ -135,9 +139,9 @@ class OperatorGuardNode(ManagedNode):
         self._diagnostics.publish(message)
 
     def _level(self) -> bytes:
-        """Return ERROR while the robot does not do as it is told, WARN while something else holds it."""
+        """Return ERROR while the robot does not do as it is told, WARN while something else holds it or caps it."""
         if not self.is_active or not self._last.held:
-            return DiagnosticStatus.OK
+            return DiagnosticStatus.WARN if self._speed_cap < 1.0 else DiagnosticStatus.OK
         return DiagnosticStatus.ERROR if self._last.reason in MOVES_ANYWAY else DiagnosticStatus.WARN
 
     @property

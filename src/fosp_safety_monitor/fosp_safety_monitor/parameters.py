@@ -12,9 +12,12 @@ from typing import Any, Literal
 
 from fosp_core.clock import HEARTBEAT_GAP_BOUNDS_S, HEARTBEAT_GAP_S
 from fosp_core.errors import UserError
+from fosp_core.limits import LEAST_SPEED_CAP
 
 SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
 """Value that `shadow` must have, so that nobody switches the gate off by a slip."""
+SPEED_CAP = "speed_cap"
+"""Name of the setting that lowers the speed of a robot that was not commissioned."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Setting:
     """A parameter that is given at the start and cannot be changed."""
 
     name: str
-    default: str | int | bool
+    default: str | int | bool | float
     meaning: str
     lower: float | None = None
     upper: float | None = None
@@ -52,6 +55,13 @@ SETTINGS = (
         "Core that the command stream is pinned to. With -1 the operating system chooses.",
         lower=-1,
         upper=4095,
+    ),
+    Setting(
+        SPEED_CAP,
+        1.0,
+        "Share of the robot's speed limits that is allowed. A real robot without a commissioning record gets 0.1.",
+        lower=LEAST_SPEED_CAP,
+        upper=1.0,
     ),
 )
 

@@ -45,6 +45,7 @@ from fosp_safety_monitor.node_parameters import (
     monitor_parameters,
     parameter_values,
     shadow_asked_for,
+    speed_cap,
 )
 from fosp_safety_monitor.operator.diagnostics import Activity
 from fosp_safety_monitor.operator.operator_view import EventKind, EventLog, OperatorEvent, OperatorView
@@ -70,7 +71,8 @@ class SafetyMonitorNode(ManagedNode):
         self._shadow = shadow_asked_for(self)
         self._consent = consent_settings(self)
         self._cpu = int(self.get_parameter("command_cpu").value)
-        self._view = OperatorView(self, self._shadow)
+        self._speed_cap = speed_cap(self)
+        self._view = OperatorView(self, self._shadow, self._speed_cap)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/estop", self._on_estop_service)
         self.create_service(Trigger, "~/engage", self._on_engage)
@@ -192,6 +194,7 @@ class SafetyMonitorNode(ManagedNode):
             self._simulated_time,
             self._model_of,
             self._consent,
+            self._speed_cap,
         )
 
     def _keep_latch(self) -> None:

@@ -33,9 +33,9 @@ def proposal(action: tuple[float, ...], received: Received) -> ProposalInput:
 class Driven:
     """A guard whose robot speaks at every tick; the operator wants `action` (None: says nothing)."""
 
-    def __init__(self, robot: RobotConfig = ROBOT) -> None:
+    def __init__(self, robot: RobotConfig = ROBOT, speed_cap: float = 1.0) -> None:
         self.now = Now(1000.0, 10.0)
-        self.guard = OperatorGuard(robot, lambda: self.now)
+        self.guard = OperatorGuard(robot, lambda: self.now, speed_cap)
         self.action: tuple[float, ...] | None = (0.0, 0.0, 0.0)
         self.position = CENTRE
         self.start = CENTRE
@@ -260,6 +260,13 @@ def test_an_arm_that_lags_behind_its_target_pose_is_held_until_the_operator_lets
     driven.guard.receive_lead(Lead(CENTRE, 0.0, 0.0))
     driven.tick()
     assert driven.held == "let go of the controls first"
+
+
+def test_a_speed_cap_holds_for_a_person_too() -> None:
+    driven = Driven(speed_cap=0.1)
+    driven.tick(2)
+    driven.action = (1.0, -0.5, 0.0)
+    assert driven.tick(50) == pytest.approx((0.025, -0.0125, 0.0))
 
 
 # -- the motion of the robot -------------------------------------------------------------------------

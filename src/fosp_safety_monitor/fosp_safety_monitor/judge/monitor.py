@@ -17,7 +17,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.limits import CommandLimits, Response
+from fosp_core.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest, RobotConfig
 from fosp_safety_monitor.judge import checks, decision
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
@@ -80,6 +80,7 @@ class SafetyMonitor(Judge):
         simulated_time: bool = False,
         models: Callable[[str], CriticModel | None] = lambda model_id: None,
         consent: ConsentSettings | None = None,
+        speed_cap: float = 1.0,
     ) -> None:
         super().__init__(robot.estop_topics)
         self._robot_config = robot
@@ -87,7 +88,7 @@ class SafetyMonitor(Judge):
         self._consent = consent or ConsentSettings()
         self._models = models
         self._judging = model, self._thresholds_of(model.manifest, parameters)
-        self._limits = CommandLimits(robot)
+        self._limits = CommandLimits(capped(robot, speed_cap))
         self._clock = clock
         self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
         self._state = initial_state(robot.action.size, latched, Response.of(robot))

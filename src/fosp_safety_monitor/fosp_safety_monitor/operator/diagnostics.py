@@ -44,14 +44,19 @@ def diagnostic_array(
     shadow: bool,
     activity: Activity,
     monotonic_s: float,
+    speed_cap: float = 1.0,
 ) -> DiagnosticArray:
     """Return one status: OK while proposals are executed, WARN on a stop, late ticks or shadow mode, ERROR on a latch.
+
+    A speed cap below 1 is a WARN, too.
 
     The caller stamps it. The function updates the `reported` fields of `activity`.
     """
     elapsed_s = monotonic_s - activity.reported_at_s
     late = stream.late_ticks - activity.reported_late_ticks
     level, summary = _summary(active, finding, late)
+    if speed_cap < 1.0:
+        level, summary = max(level, DiagnosticStatus.WARN), f"speed capped at {speed_cap:g} of the limits: {summary}"
     if shadow:
         level, summary = max(level, DiagnosticStatus.WARN), f"SHADOW, nothing is gated: {summary}"
     judged = state.judged
@@ -59,6 +64,7 @@ def diagnostic_array(
         "state": "active" if active else "inactive",
         "model id": model_id,
         "mode": "SHADOW: nothing is gated" if shadow else "gating",
+        "speed cap": f"{speed_cap:g}",
         "decision": finding.decision.name,
         "reason": finding.reason.name,
         "latched": state.latched.text if state.latched else "no",

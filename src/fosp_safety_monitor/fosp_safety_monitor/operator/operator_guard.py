@@ -16,7 +16,7 @@ import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Reason
-from fosp_core.limits import CommandHistory, CommandLimits, Response
+from fosp_core.limits import CommandHistory, CommandLimits, Response, capped
 from fosp_core.specs import RobotConfig
 from fosp_safety_monitor.judge import checks, consent, following, identity
 from fosp_safety_monitor.judge.consent_inputs import Force
@@ -47,10 +47,10 @@ class GuardTick:
 class OperatorGuard(Judge):
     """Shapes the proposals of the operator into commands. Inputs come from one thread, ticks may come from another."""
 
-    def __init__(self, robot: RobotConfig, now: Callable[[], Now]) -> None:
+    def __init__(self, robot: RobotConfig, now: Callable[[], Now], speed_cap: float = 1.0) -> None:
         super().__init__(robot.estop_topics)
         self._now = now
-        self._limits = CommandLimits(robot)
+        self._limits = CommandLimits(capped(robot, speed_cap))
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
         self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic))
         self._pressed = False

@@ -40,8 +40,8 @@ _EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not 
 class OperatorView:
     """Publishers for people. Any thread may `note` an event; the executor's thread publishes it."""
 
-    def __init__(self, node: Node, shadow: bool) -> None:
-        self._node, self._shadow = node, shadow
+    def __init__(self, node: Node, shadow: bool, speed_cap: float = 1.0) -> None:
+        self._node, self._shadow, self._speed_cap = node, shadow, speed_cap
         self._events = node.create_publisher(SafetyEvent, topics.SAFETY_EVENT, qos.LATCHED_EVENTS)
         self._diagnostics = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self._markers = node.create_publisher(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
@@ -98,6 +98,7 @@ class OperatorView:
             shadow=self._shadow,
             activity=activity,
             monotonic_s=time.monotonic(),
+            speed_cap=self._speed_cap,
         )
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(message)

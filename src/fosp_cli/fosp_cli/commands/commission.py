@@ -1,0 +1,132 @@
+"""`fosp commission`: walk an operator through the commissioning of a robot, and keep its record."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fosp_cli.commands.options import Camera, CameraPath, Namespace
+from fosp_core.errors import UserError
+
+
+def commission(
+    robot: Annotated[
+        str,
+        typer.Option(
+            help="The robot: a YAML file, or a name in config/robots. Measured values are written into the file.",
+            metavar="FILE",
+        ),
+    ],
+    operator: Annotated[
+        str, typer.Option(help="Name of the person who commissions. The default is the login name.", metavar="NAME")
+    ] = "",
+    steps: Annotated[
+        str,
+        typer.Option(
+            help="Steps to run or repeat, separated by commas: checks, direction, response, stopping, watchdog, "
+            "estops, workspace, cameras, or all. By default those that the record does not have yet.",
+            metavar="NAMES",
+        ),
+    ] = "",
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Practise: start a simulated robot of this file, in an empty scene.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes. Only with --simulate.")] = False,
+    camera: Camera = "none",
+    camera_path: CameraPath = "",
+    namespace: Namespace = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for pictures. The default is runs/commission/ROBOT.", metavar="DIR")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for the record as JSON.", metavar="FILE")
+    ] = None,
+) -> int:
+    """Commission a robot: measure step by step what it does with its commands, with an operator beside it.
+
+    The workspace must be empty, and every motion is slow until its direction was checked. The record is kept beside the
+    robot file. Without one that has passed, a real robot is started at a tenth of its speed.
+
+    The exit code is 1 if a step fails or the operator breaks it off. The next call goes on with what is left.
+    """
+    from fosp_bringup.commissioning_record import STEPS, record_path
+    from fosp_bringup.paths import robot_path
+    from fosp_bringup.stack import commissioning_stack, environment
+    from fosp_bringup.stack_options import optional
+    from fosp_cli.commissioning.dialogue import AbortedError, Agreeing, Terminal
+    from fosp_cli.commissioning.session import Commissioning
+    from fosp_cli.commissioning.session import commission as run
+    from fosp_core.specs import read_robot
+
+    if yes and not simulate:
+        raise UserError("--yes answers for the person beside the robot, so it needs --simulate")
+    chosen = STEPS if steps == "all" else tuple(name.strip() for name in steps.split(",") if name.strip())
+    for name in chosen:
+        if name not in STEPS:
+            raise UserError(f"no step '{name}'; there are: {', '.join(STEPS)}")
+    robot_file = robot_path(robot).resolve()
+    described = read_robot(robot_file)
+    if not os.access(robot_file, os.W_OK) or not os.access(robot_file.parent, os.W_OK):
+        raise UserError(f"{robot_file}: measured values are written into it, but it may not be written")
+    folder = out or Path("runs/commission") / described.name
+    given = Path(camera_path) if camera_path else None
+    stack = partial(
+        commissioning_stack,
+        robot_file,
+        simulate=folder if simulate else None,
+        camera=optional(camera),
+        camera_path=given,
+        namespace=namespace,
+    )
+    stack(robot_file)  # refuses what is wrong before the first question
+    os.environ.update(environment())
+    session = Commissioning(
+        robot_file=robot_file,
+        stack=stack,
+        operator=Agreeing() if yes else Terminal(),
+        operator_name=operator or getpass.getuser(),
+        out=folder,
+        software=_version(),
+        steps=chosen,
+        simulated=simulate,
+        namespace=namespace,
+    )
+    try:
+        record, passed = run(session)
+    except AbortedError as error:
+        print(f"fosp: {error}; run the same command again to go on", file=sys.stderr)
+        return 1
+    if json_file is not None:
+        _write_json(json_file, {**record.model_dump(mode="json"), "passed": not record.missing})
+    if not record.missing:
+        print(f"commissioned: {record_path(robot_file)}")
+    elif passed:
+        print(f"still to be done: {', '.join(record.missing)}")
+    return 0 if passed else 1
+
+
+def _version() -> str:
+    """Return the version of fosp: of the installed package, or of the checkout that it runs from."""
+    try:
+        return version("fosp_cli")
+    except PackageNotFoundError:
+        from xml.etree import ElementTree
+
+        package = Path(__file__).resolve().parents[2] / "package.xml"
+        return ElementTree.parse(package).findtext("version", "unknown") if package.is_file() else "unknown"
+
+
+def _write_json(path: Path, content: dict[str, object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot write: {error.strerror or error}") from None
