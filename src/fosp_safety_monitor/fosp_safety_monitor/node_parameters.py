@@ -9,7 +9,14 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from fosp_core.errors import UserError
-from fosp_safety_monitor.parameters import DESCRIPTIONS, SETTINGS, SHADOW_PHRASE, Description, MonitorParameters
+from fosp_safety_monitor.parameters import (
+    DESCRIPTIONS,
+    SETTINGS,
+    SHADOW_PHRASE,
+    UNSUPPORTED_PHRASE,
+    Description,
+    MonitorParameters,
+)
 
 
 def declare_monitor_parameters(node: Node) -> None:
@@ -45,9 +52,18 @@ def parameter_values(node: Node) -> dict[str, Any]:
 
 def shadow_asked_for(node: Node) -> bool:
     """Return True when parameter `shadow` holds the whole phrase; UserError when it is neither that nor empty."""
-    said = str(node.get_parameter("shadow").value)
-    if said not in ("", SHADOW_PHRASE):
-        raise UserError(f"parameter 'shadow' must be empty or '{SHADOW_PHRASE}', got '{said}'")
+    return _said(node, "shadow", SHADOW_PHRASE)
+
+
+def unsupported_accepted(node: Node) -> bool:
+    """Return True when parameter `unsupported` holds the whole phrase; UserError when it is neither that nor empty."""
+    return _said(node, "unsupported", UNSUPPORTED_PHRASE)
+
+
+def _said(node: Node, name: str, phrase: str) -> bool:
+    said = str(node.get_parameter(name).value)
+    if said not in ("", phrase):
+        raise UserError(f"parameter '{name}' must be empty or '{phrase}', got '{said}'")
     return bool(said)
 
 

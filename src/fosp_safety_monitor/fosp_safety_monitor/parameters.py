@@ -16,6 +16,9 @@ from fosp_core.errors import UserError
 SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
 """Value that `shadow` must have, so that nobody switches the gate off by a slip."""
 
+UNSUPPORTED_PHRASE = "i_accept_an_unsupported_calibration"
+"""Value that `unsupported` must have for a bundle whose calibration does not support the miss rate that it promises."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -31,6 +34,12 @@ SETTINGS = (
     Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
     Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu."),
     Setting("shadow", "", f"`{SHADOW_PHRASE}` switches shadow mode on: proposals are judged, but not gated."),
+    Setting(
+        "unsupported",
+        "",
+        f"`{UNSUPPORTED_PHRASE}` lets bundles judge whose calibration does not support the miss rate that it promises "
+        "(`supported: false`), at the start and at a swap.",
+    ),
     Setting("command_cpu", -1, "Core that the command stream is pinned to. With -1 the operating system chooses."),
 )
 

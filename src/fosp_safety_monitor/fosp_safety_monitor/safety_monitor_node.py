@@ -18,6 +18,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
@@ -44,10 +45,11 @@ from fosp_safety_monitor.node_parameters import (
     monitor_parameters,
     parameter_values,
     shadow_asked_for,
+    unsupported_accepted,
 )
 from fosp_safety_monitor.operator.diagnostics import Activity
 from fosp_safety_monitor.operator.operator_view import EventKind, EventLog, OperatorEvent, OperatorView
-from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters
+from fosp_safety_monitor.parameters import DESCRIPTIONS, UNSUPPORTED_PHRASE, MonitorParameters
 
 DIAGNOSTICS_PERIOD_S = 1.0
 MARKER_PERIOD_S = 0.2
@@ -68,6 +70,7 @@ class SafetyMonitorNode(ManagedNode):
         self.add_on_set_parameters_callback(self._on_parameters)
         self._status = create_status_publisher(self)
         self._shadow = shadow_asked_for(self)
+        self._unsupported = unsupported_accepted(self)
         self._cpu = int(self.get_parameter("command_cpu").value)
         self._view = OperatorView(self, self._shadow)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -152,6 +155,10 @@ class SafetyMonitorNode(ManagedNode):
     def _critic_of(self, bundle: Bundle) -> CriticModel:
         """Return the critic of a bundle; UserError when the bundle does not fit the robot and the parameters."""
         Thresholds.of(bundle.manifest, self._robot, monitor_parameters(self))
+        require_supported(bundle.manifest, self._unsupported, f"unsupported:={UNSUPPORTED_PHRASE}")
+        why = unsupported_because(bundle.manifest.calibration)
+        if why:
+            self.get_logger().warning(f"UNSUPPORTED CALIBRATION of {bundle.manifest.id[:12]} is accepted: {why}")
         return CriticModel.of(bundle)
 
     def _model_of(self, model_id: str) -> CriticModel | None:
