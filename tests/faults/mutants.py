@@ -79,6 +79,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "surprise",
             "vetoes",
             "staleness_duration",
+            "self_test",
         )
     ),
     Mutant(_DECISION, "_hold", _always((None, None))),

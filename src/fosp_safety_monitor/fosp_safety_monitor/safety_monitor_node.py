@@ -20,6 +20,7 @@ from std_srvs.srv import Trigger
 from fosp_core import topics
 from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.self_testing import LiveSession, SelfTest
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
@@ -84,6 +85,7 @@ class SafetyMonitorNode(ManagedNode):
         self._made: list[Any] = []
         self._monitor: SafetyMonitor | None = None
         self._models: ModelFollower[CriticModel] | None = None
+        self._self_test: SelfTest | None = None
         self._side: RobotSide | None = None
         self._latched: Finding | None = None
         self._finding = _INACTIVE
@@ -94,7 +96,8 @@ class SafetyMonitorNode(ManagedNode):
     def configure(self) -> None:
         self._robot, self._bundle = load_model(self)
         self._model_id = self._view.model_id = self._bundle.manifest.id
-        self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of)
+        self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of, judges=True)
+        self._self_test = SelfTest(self._tested_sessions)
         self._make_monitor()
         self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
@@ -148,6 +151,9 @@ class SafetyMonitorNode(ManagedNode):
             self._side = None
         self._made = []
         self._monitor = None
+        if self._self_test is not None:
+            self._self_test.close()
+            self._self_test = None
         if self._models is not None:
             self._models.close()
             self._models = None
@@ -160,6 +166,10 @@ class SafetyMonitorNode(ManagedNode):
         if why:
             self.get_logger().warning(f"UNSUPPORTED CALIBRATION of {bundle.manifest.id[:12]} is accepted: {why}")
         return CriticModel.of(bundle)
+
+    def _tested_sessions(self) -> tuple[LiveSession, ...]:
+        models = self._models.models() if self._models is not None else ()
+        return tuple(model.session for model in models if model.session is not None)
 
     def _model_of(self, model_id: str) -> CriticModel | None:
         """Return a loaded model. The call may hold the monitor's lock, so `_publish_model` publishes it afterwards."""
@@ -259,6 +269,8 @@ class SafetyMonitorNode(ManagedNode):
 
     def _watch(self) -> None:
         """Look for other publishers. RuntimeError, which ends the process, when the command stream failed."""
+        if self._self_test is not None:
+            self._active_monitor.receive_self_test(self._self_test.fault(time.monotonic()))
         if self.is_active:
             self._active_monitor.receive_other_publishers(self._robot_side.other_publishers())
         self._view.publish_events()

@@ -22,7 +22,7 @@ from fosp_core.specs import LatentSpec
 
 CONFIDENCE = 0.99
 """A judge that keeps the promise of the bundle passes the test on labelled probes with this probability at least."""
-DEFAULT = Tolerance(missed=0, vetoed=0, overlooked=0.25, overvetoed=0.25, rank=0.6, order=0.8)
+DEFAULT = Tolerance(missed=0, vetoed=0, overlooked=0.2, overvetoed=0.35, rank=0.7, order=0.8)
 """Shares and ranks that are tolerated where no other fit judge was measured; the counts are always computed."""
 VETO_MARGIN = 0.1
 """By how much the share of vetoed safe actions may exceed that of the bundle."""
@@ -207,7 +207,7 @@ def _share(found: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:
 def rank_correlation(a: Risks, b: Risks) -> float:
     """Return Spearman's rank correlation; 0 where a side is constant, because it then orders nothing."""
     ranks = _ranks(a), _ranks(b)
-    if any(rank.std() == 0 for rank in ranks):
+    if len(a) < 2 or any(rank.std() == 0 for rank in ranks):
         return 0.0
     return float(np.corrcoef(*ranks)[0, 1])
 

@@ -153,8 +153,8 @@ def load_bundle(directory: Path, robot: RobotConfig | None = None, provider: Pro
     The golden check also warms each session up. Raise UserError on any fault.
     """
     manifest = verify_bundle(directory, robot)
-    models = {name: OnnxModel(directory / f"{name}.onnx", provider) for name in MODELS}
-    bundle = Bundle(directory, manifest, **models)
+    encoder, policy, critic = (OnnxModel(directory / f"{name}.onnx", provider) for name in MODELS)
+    bundle = Bundle(directory, manifest, encoder, policy, critic)
     _check_signatures(bundle)
     return replace(bundle, golden=_check_golden(bundle), probes=read_probes(directory, manifest))
 

@@ -51,6 +51,7 @@ def checks_on_inputs(
         check_latent_age(latent_receipt_s, thresholds, now),
         check_robot_state(robot, thresholds, now),
         check_lead(robot, thresholds),
+        check_self_test(robot),
     ]
 
 
@@ -78,6 +79,7 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
             check_estop(robot, state.resumed_s, thresholds, now),
             check_other_publishers(robot, state.moved),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
+            check_self_test(robot),
         ]
     deadline = check_proposal_age(judged.receipt_s, thresholds, now)
     if deadline is not None and state.waiting is not None:
@@ -345,6 +347,11 @@ def check_vetoes(vetoes: int, thresholds: Thresholds) -> Finding | None:
     if vetoes < limit:
         return None
     return _latch(Reason.VETOES, f"{vetoes} proposals in a row were vetoed, limit {limit}")
+
+
+def check_self_test(robot: RobotStateInput) -> Finding | None:
+    """LATCH when the critic's session no longer gives its golden outputs, or its self-test does not come to its end."""
+    return _latch(Reason.SELF_TEST, robot.self_test) if robot.self_test else None
 
 
 # -- duration ----------------------------------------------------------------------------------------

@@ -112,6 +112,8 @@ class RobotStateInput:
     """Nodes beside the monitor that publish on the robot's command topic."""
     lead: Lead | None = None
     """None: the robot takes twists, or no target pose was sent yet."""
+    self_test: str = ""
+    """What the self-test of the critic found, in words; empty while all is well."""
 
 
 class Judge(ABC):
@@ -155,6 +157,12 @@ class Judge(ABC):
         """Take in the names of the other nodes that publish on the robot's command topic at present."""
         with self._lock:
             self._robot = replace(self._robot, other_publishers=others)
+
+    def receive_self_test(self, fault: str) -> None:
+        """Take in what the self-test of the critic found; empty while all is well."""
+        if fault != self._robot.self_test:
+            with self._lock:
+                self._robot = replace(self._robot, self_test=fault)
 
     @abstractmethod
     def halt(self) -> tuple[float, ...]:

@@ -19,10 +19,12 @@ GATES_IN_SHADOW = frozenset(
         Reason.FOREIGN_COMMAND,
         Reason.HELD_UP,
         Reason.NOT_FOLLOWING,
+        Reason.SELF_TEST,
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
-person wants a stop, another node sends commands, or the robot does not obey. Judgements of models and ages do not."""
+person wants a stop, another node sends commands, the robot does not obey, or this computer errs. Judgements of models
+and ages do not."""
 
 
 @dataclass(frozen=True)
