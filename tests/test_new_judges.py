@@ -31,7 +31,7 @@ running = test_hot_swap.running
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "the critic says 0": ({"judge": (0.0, 0.0)}, "lets pass 10 of 10 actions before a violation"),
     "the critic is inverted": ({"judge": (-1.0, 1.0)}, "vetoes 10 of 10 safe actions"),
-    "the critic says 0.5": ({"judge": (0.0, 0.5)}, "rank correlation of the risks 0.00"),
+    "the critic says 0.5": ({"judge": (0.0, 0.5)}, "rank correlation 0.00"),
     "the critic vetoes everything": ({"judge": (0.0, 0.9)}, "vetoes 10 of 10 safe actions"),
     "eps is 0.999": ({"calibration": {"eps": 0.999}}, "above the robot's eps_ceiling of 0.5"),
     "eps is next to 0": ({"calibration": {"eps": 1e-6}}, "vetoes 10 of 10 safe actions"),

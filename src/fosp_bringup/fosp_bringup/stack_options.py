@@ -10,7 +10,7 @@ from typing import Any
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
-from fosp_safety_monitor.parameters import SHADOW_PHRASE
+from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE
 
 CAMERAS = ("simulated", "file", *DEVICES)
 SIMULATORS = ("mujoco", "gazebo")
@@ -66,6 +66,9 @@ class StackOptions:
     """The simulator begins episodes by itself."""
     shadow: str | None = None
     """The phrase SHADOW_PHRASE: the safety monitor judges without gating."""
+    unsupported: str | None = None
+    """The phrase UNSUPPORTED_PHRASE: a bundle may judge whose calibration does not support the miss rate that it
+    promises. In simulation the stack says it by itself."""
     black_box: Path | None = None
     """Folder for what happened before every stop."""
     exploring: bool = False
@@ -91,6 +94,8 @@ class StackOptions:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
         if self.shadow not in (None, SHADOW_PHRASE):
             raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
+        if self.unsupported not in (None, UNSUPPORTED_PHRASE):
+            raise UserError(f"unsupported lets a doubtful bundle judge: to mean it, say '{UNSUPPORTED_PHRASE}'")
 
 
 def parse_options(arguments: Mapping[str, str]) -> StackOptions:
@@ -128,18 +133,22 @@ def _flag(name: str, text: str) -> bool:
     return text.lower() == "true"
 
 
-def check_parameter_file(path: Path, monitor: str, shadow: str | None) -> None:
-    """Raise UserError when `path` is no YAML, or sets `shadow` of the node `monitor` though the option is not given.
+def check_parameter_file(path: Path, monitor: str, shadow: str | None, unsupported: str | None = None) -> None:
+    """Raise UserError when `path` is no YAML, or says a phrase to the node `monitor` though its option is not given.
 
-    The file wins over the option, so the gate could be off in a start whose command line does not say so. An empty
-    value, as in a dump of all parameters, sets nothing.
+    The file wins over the options `shadow` and `unsupported`, so in a start whose command line does not say so the gate
+    could be off, or a doubtful bundle judge. An empty value, as in a dump of all parameters, sets nothing.
     """
+    phrases = (
+        ("shadow", shadow, SHADOW_PHRASE, "would switch the safety monitor's gate off"),
+        ("unsupported", unsupported, UNSUPPORTED_PHRASE, "would let a doubtful bundle judge"),
+    )
     for node, parameters in _sections(read_yaml(path), ""):
-        if _may_be(node, monitor) and parameters.get("shadow") not in ("", None) and shadow is None:
-            raise UserError(
-                f"{path}: shadow under '{node}' would switch the safety monitor's gate off; "
-                f"to mean it, say shadow:={SHADOW_PHRASE} at the start as well"
-            )
+        for name, said, phrase, effect in phrases:
+            if _may_be(node, monitor) and parameters.get(name) not in ("", None) and said is None:
+                raise UserError(
+                    f"{path}: {name} under '{node}' {effect}; to mean it, say {name}:={phrase} at the start as well"
+                )
 
 
 def _sections(content: Any, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:

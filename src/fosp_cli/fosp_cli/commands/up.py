@@ -68,6 +68,14 @@ def up(
             metavar="PHRASE",
         ),
     ] = "",
+    unsupported: Annotated[
+        str,
+        typer.Option(
+            help="Let a bundle judge on a robot whose calibration is unsupported. Give the phrase that the monitor "
+            "asks for.",
+            metavar="PHRASE",
+        ),
+    ] = "",
     black_box: Annotated[
         Path | None, typer.Option(help="Folder for a recording of the 30 s before every stop.", metavar="DIR")
     ] = Path("runs/black_box"),
@@ -103,6 +111,7 @@ def up(
         use_respawn=use_respawn,
         log_level=log_level,
         shadow=shadow or None,
+        unsupported=unsupported or None,
         black_box=black_box,
     )
     described = stack(options)

@@ -109,7 +109,7 @@ class Disagreement:
                 f"vetoes {self.overvetoed:.0%} of what the other judge lets pass (at most {tolerance.overvetoed:.0%})"
             )
         if self.rank < tolerance.rank:
-            found.append(f"rank correlation of the risks {self.rank:.2f} (at least {tolerance.rank:.2f})")
+            found.append(f"gives risks of rank correlation {self.rank:.2f} (at least {tolerance.rank:.2f})")
         if self.order < tolerance.order:
             found.append(f"orders {self.order:.0%} of the actions of a moment alike (at least {tolerance.order:.0%})")
         return found

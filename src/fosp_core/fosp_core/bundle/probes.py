@@ -124,6 +124,18 @@ def tolerance_fault(probes: ProbeSet) -> str:
     return ""
 
 
+def described(probes: ProbeSet) -> str:
+    """Return sizes and tolerance of probes in one line."""
+    said = probes.tolerance
+    sequences, frames, actions = len(probes.images), probes.images.shape[1], probes.actions.shape[1]
+    judges = f"measured on {said.judges} other judges" if said.judges else "by default"
+    return (
+        f"{sequences} sequences of {frames} frames, {actions} actions each; another judge may miss {said.missed}, veto "
+        f"{said.vetoed} safe ones, overlook {said.overlooked:.0%} and overveto {said.overvetoed:.0%}; rank correlation "
+        f"at least {said.rank:.2f}, order {said.order:.2f} ({judges})"
+    )
+
+
 _ARRAYS = ("images", "executed", "actions", "labels")
 
 

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from fosp_core.bundle.agreement import DEFAULT, Scores, declared_tolerance, probe_risks
 from fosp_core.bundle.bundle import MODELS
 from fosp_core.bundle.onnx_session import OnnxModel
-from fosp_core.bundle.probes import BEFORE, LEAST_LABELLED, SAFE, UNKNOWN, ProbeSet, probe_bytes, tolerance_fault
+from fosp_core.bundle.probes import (
+    BEFORE,
+    LEAST_LABELLED,
+    PROBES,
+    SAFE,
+    UNKNOWN,
+    ProbeSet,
+    probe_bytes,
+    tolerance_fault,
+)
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.calibration import precedes_violation
@@ -106,7 +115,7 @@ def with_probes(
     """Return the files of a bundle with probes.npz, and an empty text; or the files as they were, and why."""
     try:
         with networks_in(files) as networks:
-            return {**files, "probes.npz": probe_bytes(make_probes(networks, manifest, data, seed))}, ""
+            return {**files, PROBES: probe_bytes(make_probes(networks, manifest, data, seed))}, ""
     except UserError as error:
         return files, f"the bundle holds no probes, so a running graph cannot swap from it: {error}"
 
