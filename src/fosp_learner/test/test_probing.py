@@ -25,7 +25,7 @@ LENGTH = 14
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    write_tiny_bundle(folder, ARM)
+    write_tiny_bundle(folder, ARM, calibration={"horizon_steps": 1})
     return load_bundle(folder, provider="cpu")
 
 
@@ -56,7 +56,7 @@ def networks(bundle: Bundle) -> JudgeNetworks:
     return JudgeNetworks(bundle.encoder, bundle.policy, bundle.critic)
 
 
-def test_the_executed_action_of_a_probe_is_the_one_before_the_violation_or_one_of_a_safe_episode(
+def test_the_executed_action_of_a_probe_is_the_one_before_a_violation_or_a_safe_one(
     bundle: Bundle,
 ) -> None:
     probes = make_probes(networks(bundle), bundle.manifest, episodes(30, 30))
@@ -67,8 +67,8 @@ def test_the_executed_action_of_a_probe_is_the_one_before_the_violation_or_one_o
     assert (executed[probes.labels != BEFORE] < EPS).all()
     own = scores_of(bundle, probes)
     assert disagreements(own, own, probes) == []
-    kept = own.vetoed[probes.labels == UNKNOWN].mean()
-    assert 0.2 < kept < 0.8, "those at which the action matters"
+    telling = own.vetoed[probes.labels == UNKNOWN]
+    assert telling.any(axis=1).all(), "moments at which the action matters"
 
 
 def test_the_same_seed_makes_the_same_probes(bundle: Bundle) -> None:
@@ -95,9 +95,9 @@ def test_too_few_episodes_make_no_probes_and_the_bundle_goes_without(
 
 
 def test_a_bundle_that_misses_its_own_violations_makes_no_probes(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "blind", ARM, judge=(0.0, 0.0), probes=False)
+    write_tiny_bundle(tmp_path / "blind", ARM, judge=(0.0, 0.0), probes=False, calibration={"horizon_steps": 1})
     blind = load_bundle(tmp_path / "blind", provider="cpu")
-    with pytest.raises(UserError, match="tolerates a share of 1.00 missed"):
+    with pytest.raises(UserError, match="tolerates a share of 1"):
         make_probes(networks(blind), blind.manifest, episodes(12, 12))
 
 
