@@ -14,7 +14,7 @@ from typing import Any
 from fosp_core.bundle.onnx_session import OnnxModel
 
 SHIFT = 0.05
-"""What is added to every output: too little for a check of ranges to see."""
+"""Number that is added to every output: too small for a check of ranges to see."""
 
 
 def run_corruptible(module: str) -> None:

@@ -1,4 +1,4 @@
-"""What the safety monitor will ask of a candidate's judge, asked before the candidate is announced."""
+"""Asks of a candidate's judge, before it is announced, all that the safety monitor will ask."""
 
 from __future__ import annotations
 

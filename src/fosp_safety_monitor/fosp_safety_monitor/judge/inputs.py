@@ -113,7 +113,7 @@ class RobotStateInput:
     lead: Lead | None = None
     """None: the robot takes twists, or no target pose was sent yet."""
     self_test: str = ""
-    """What the self-test of the critic found, in words; empty while all is well."""
+    """Finding of the self-test of the critic, in words; empty while all is well."""
 
 
 class Judge(ABC):
