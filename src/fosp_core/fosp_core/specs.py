@@ -286,6 +286,8 @@ class RobotConfig(Spec):
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
     """Public keys (fosp bundle keygen). Where there are any, only bundles signed with one of them are loaded."""
+    eps_ceiling: float = Field(0.5, gt=0, lt=1)
+    """Largest feasibility threshold eps, a risk, of a bundle that this robot loads."""
     cameras: tuple[CameraConfig, ...] = Field((CameraConfig(),), min_length=1)
     """Cameras that camera_node opens where no driver publishes images already."""
     camera_topics: dict[str, str] = {}

@@ -286,6 +286,8 @@ class CalibrationConfig(Spec):
     horizon_steps: int = Field(1, gt=0)
     """Steps within which a violation must follow for a step to precede it. Further ahead a violation can mostly still
     be avoided, and Q_h is rightly low."""
+    eps_ceiling: float = Field(0.5, gt=0, lt=1)
+    """Largest eps, also where a greater one would keep the promised miss rate: no robot should take greater risks."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
     """Quantile of the surprise on validation steps that becomes the runtime's limit."""
     range_margin: float = Field(0.5, ge=0)

@@ -35,6 +35,7 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.self_testing import NodeSelfTest
 from fosp_core.ros.stamps import seconds
 from fosp_core.swap.trial import TrialRules
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
@@ -76,6 +77,7 @@ class EncoderNode(ManagedNode):
         super().__init__("encoder_node")
         declare(self, PARAMETERS)
         self._swap: SwapLeader | None = None
+        self._self_test: NodeSelfTest | None = None
         self._made: list[Any] = []
         self._status = create_status_publisher(self)
 
@@ -86,6 +88,7 @@ class EncoderNode(ManagedNode):
         self._manifest = bundle.manifest
         followers = tuple(resolved_node(self, name) for name in self.get_parameter("swap_followers").value if name)
         self._swap = SwapLeader(self, self._robot, bundle, self._status, followers, self._trial_rules())
+        self._self_test = NodeSelfTest(self, self._swap.tested_sessions)
         self._decisions = DecisionClock(
             DecisionPeriod(self._manifest.decision_period_s, 1.0 / self._robot.camera_frame_rate_hz)
         )
@@ -112,6 +115,9 @@ class EncoderNode(ManagedNode):
         for subscription in self._made:
             self.destroy_subscription(subscription)
         self._made = []
+        if self._self_test is not None:
+            self._self_test.close()
+            self._self_test = None
         if self._swap is not None:
             self._swap.close()
             self._swap = None
@@ -167,6 +173,8 @@ class EncoderNode(ManagedNode):
 
     def _on_frame(self, message: Image | CompressedImage) -> None:
         received = time.perf_counter()
+        assert self._self_test is not None
+        self._self_test.require()
         stamp_s = seconds(message.header.stamp)
         use = self._decisions.use(stamp_s, self.get_clock().now().nanoseconds * 1e-9)
         if use is FrameUse.SKIP:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fosp_cli.commands.options import Namespace, RobotToCheck
+from fosp_cli.commands.options import Namespace, RobotOfBundle, RobotToCheck
 
 app = typer.Typer(no_args_is_help=True, help="Verify, sign, show and announce model bundles.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
@@ -87,12 +87,16 @@ def show(directory: Directory) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from fosp_core.bundle.acceptance import unsupported_because
     from fosp_core.bundle.bundle import verify_bundle
+    from fosp_core.bundle.probes import described, read_probes
 
     manifest = verify_bundle(directory)
     table = Table(show_header=False, title=str(directory))
     calibration = manifest.calibration
-    support = "" if calibration.supported else " (too few violating episodes: the most conservative observed value)"
+    doubt = unsupported_because(calibration)
+    support = f" (UNSUPPORTED: {doubt})" if doubt else ", supported"
+    probes = read_probes(directory, manifest)
     rows: dict[str, object] = {
         "id": manifest.id,
         "parent": manifest.parent_id or "none (trained offline)",
@@ -105,6 +109,7 @@ def show(directory: Directory) -> None:
         "miss rate": f"at most {calibration.miss_rate_bound:.3f} (alpha {calibration.alpha:g}), calibrated on "
         f"{calibration.episodes} episodes, of which {calibration.violating_episodes} violate",
         "false veto rate": f"{calibration.false_veto_rate:.3f} of safe steps",
+        "probes": described(probes) if probes else "none: a graph that runs this bundle cannot swap to another one",
         "surprise limit": f"{calibration.surprise_limit:.2f} nats",
         **{f"metric {name}": f"{value:.4g}" for name, value in sorted(manifest.metrics.items())},
         **{f"training {name}": value for name, value in sorted(manifest.training.items())},
@@ -112,6 +117,46 @@ def show(directory: Directory) -> None:
     for name, value in rows.items():
         table.add_row(name, str(value))
     Console().print(table)
+
+
+@app.command()
+def probes(
+    bundle: Annotated[Path, typer.Option(help="Bundle to add probes to.", metavar="DIR")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folders of bags: those that the bundle was trained on, of which its validation episodes are probed, "
+            "or others of the same task. Repeat the option for more folders.",
+            metavar="DIR",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Bundle folder to write.", metavar="BUNDLE")],
+    judge: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another bundle for the same task that is known to be fit, such as a fine-tuned one: as much "
+            "disagreement as it shows is tolerated. Repeat the option for more bundles.",
+            metavar="DIR",
+        ),
+    ] = None,
+    robot: RobotOfBundle = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of episodes and actions.")] = 0,
+    cache: Annotated[Path, typer.Option(help="Folder of decoded bags.", metavar="DIR")] = Path("runs/cache"),
+) -> None:
+    """Add probes to a bundle: moments on which another judge is held against its own before a swap.
+
+    The new bundle is the same one otherwise, under another id and unsigned. `fosp pretrain` makes probes by itself.
+    """
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.bundle import verify_bundle
+    from fosp_core.specs import read_robot
+    from fosp_learner.bundling.adding_probes import add_probes
+
+    config = read_robot(robot_path(robot or verify_bundle(bundle).robot))
+    manifest, lines = add_probes(bundle, data, out, config, cache, tuple(judge or ()), seed)
+    print(f"{out}: id {manifest.id}")
+    for line in lines:
+        print(line)
 
 
 @app.command()

@@ -126,6 +126,8 @@ class RobotStateInput:
     lead: Lead | None = None
     """None: the robot takes twists, or no target pose was sent yet."""
     consent: ConsentInputs = field(default_factory=ConsentInputs)
+    self_test: str = ""
+    """Finding of the self-test of the critic, in words; empty while all is well."""
 
 
 class Judge(ABC):
@@ -218,6 +220,12 @@ class Judge(ABC):
         with self._lock:
             inputs = self._robot.consent
             self._robot = replace(self._robot, consent=replace(inputs, wrench=inputs.wrench.after(force, received)))
+
+    def receive_self_test(self, fault: str) -> None:
+        """Take in what the self-test of the critic found; empty while all is well."""
+        if fault != self._robot.self_test:
+            with self._lock:
+                self._robot = replace(self._robot, self_test=fault)
 
     @abstractmethod
     def halt(self) -> tuple[float, ...]:
