@@ -22,6 +22,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
+from fosp_core.horizon import short_horizon
 from fosp_core.processes import MONITOR_PRIORITY, end_process, has_realtime_priority
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
@@ -91,6 +92,9 @@ class SafetyMonitorNode(ManagedNode):
     def configure(self) -> None:
         self._robot, self._bundle = load_model(self)
         self._model_id = self._view.model_id = self._bundle.manifest.id
+        warning = short_horizon(self._bundle.manifest.calibration, self._robot, self._bundle.manifest.decision_period_s)
+        if warning:
+            self.get_logger().warning(warning)
         self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of)
         self._make_monitor()
         self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count)

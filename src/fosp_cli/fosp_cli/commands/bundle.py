@@ -82,14 +82,82 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
 
 
 @app.command()
-def show(directory: Directory) -> None:
-    """Print the manifest: task, robot, specifications, calibration, metrics and provenance."""
+def calibrate(
+    directory: Directory,
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of recorded episodes that the bundle was not trained on. Repeat for more.", metavar="BAGS"
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.", metavar="DIR")],
+    robot: RobotToCheck = "",
+    alpha: Annotated[
+        float | None, typer.Option(help="Promised miss rate of the steps before a violation; the bundle's by default.")
+    ] = None,
+) -> None:
+    """Calibrate a bundle anew, without training: for the time that a robot needs to stop, or for other scenes.
+
+    The networks stay as they are. Without --robot the file of the bundle's robot is used.
+    """
+    from rich.progress import Progress
+
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.bundle import read_manifest
+    from fosp_core.specs import read_robot
+    from fosp_learner.bundling.recalibration import recalibrate
+    from fosp_learner.data.dataset import load_bags
+
+    manifest = read_manifest(directory)
+    described = read_robot(robot_path(robot or manifest.robot))
+    with Progress(transient=True) as bar:
+        reading, filtering = bar.add_task("reading bags", total=None), bar.add_task("filtering", total=None)
+        episodes = load_bags(
+            data,
+            manifest.observation,
+            described,
+            manifest.decision_period_s,
+            Path("runs/cache"),
+            lambda done, total: bar.update(reading, completed=done, total=total),
+        )
+        found = recalibrate(
+            directory,
+            episodes,
+            described,
+            out,
+            alpha,
+            lambda done, total: bar.update(filtering, completed=done, total=total),
+        ).calibration
+    print(
+        f"{out}: eps {found.eps:.4f} for risks within {found.horizon_steps} steps, "
+        f"miss rate at most {found.miss_rate_bound:.3f}, "
+        f"on {found.episodes} episodes, of which {found.violating_episodes} violate"
+    )
+
+
+@app.command()
+def show(directory: Directory, robot: RobotToCheck = "") -> None:
+    """Print the manifest: task, robot, specifications, calibration, metrics and provenance.
+
+    With --robot the command also tells whether the calibration looks as far ahead as that robot needs to stop.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import verify_bundle
+    from fosp_core.horizon import needed_horizon_s, needed_horizon_steps
+    from fosp_core.specs import read_robot
 
-    manifest = verify_bundle(directory)
+    described = read_robot(robot_path(robot)) if robot else None
+    manifest = verify_bundle(directory, described)
+    period_s = manifest.decision_period_s
+    needs = (
+        f"; {described.name} needs {needed_horizon_steps(described, period_s)} steps "
+        f"({needed_horizon_s(described, period_s):.2f} s) from a picture to its rest"
+        if described
+        else ""
+    )
     table = Table(show_header=False, title=str(directory))
     calibration = manifest.calibration
     support = "" if calibration.supported else " (too few violating episodes: the most conservative observed value)"
@@ -104,6 +172,7 @@ def show(directory: Directory) -> None:
         "eps": f"{calibration.eps:.4f}{support}",
         "miss rate": f"at most {calibration.miss_rate_bound:.3f} (alpha {calibration.alpha:g}), calibrated on "
         f"{calibration.episodes} episodes, of which {calibration.violating_episodes} violate",
+        "horizon": f"{calibration.horizon_steps} steps ({calibration.horizon_steps * period_s:g} s){needs}",
         "false veto rate": f"{calibration.false_veto_rate:.3f} of safe steps",
         "surprise limit": f"{calibration.surprise_limit:.2f} nats",
         **{f"metric {name}": f"{value:.4g}" for name, value in sorted(manifest.metrics.items())},
