@@ -68,6 +68,7 @@ def pretrain(
         bundle=str(out),
         command=command,
     )
+    config = config.for_robot(facts.robot)
     run = runs / "pretrain" / out.absolute().name
     with processes(device) as process:
         progress = _bag_progress() if process.writes else lambda done, total: None

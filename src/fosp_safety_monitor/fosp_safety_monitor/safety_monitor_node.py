@@ -24,6 +24,7 @@ from fosp_core.bundle.self_testing import LiveSession, SelfTest
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
+from fosp_core.horizon import short_horizon
 from fosp_core.processes import MONITOR_PRIORITY, end_process, has_realtime_priority
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
@@ -102,6 +103,9 @@ class SafetyMonitorNode(ManagedNode):
     def configure(self) -> None:
         self._robot, self._bundle = load_model(self)
         self._model_id = self._view.model_id = self._bundle.manifest.id
+        warning = short_horizon(self._bundle.manifest.calibration, self._robot, self._bundle.manifest.decision_period_s)
+        if warning:
+            self.get_logger().warning(warning)
         self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of, judges=True)
         self._self_test = SelfTest(self._tested_sessions)
         self._make_monitor()

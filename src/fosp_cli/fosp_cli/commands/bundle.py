@@ -82,16 +82,84 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
 
 
 @app.command()
-def show(directory: Directory) -> None:
-    """Print the manifest: task, robot, specifications, calibration, metrics and provenance."""
+def calibrate(
+    directory: Directory,
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of recorded episodes that the bundle was not trained on. Repeat for more.", metavar="BAGS"
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.", metavar="DIR")],
+    robot: RobotToCheck = "",
+    alpha: Annotated[
+        float | None, typer.Option(help="Promised miss rate of the steps before a violation; the bundle's by default.")
+    ] = None,
+) -> None:
+    """Calibrate a bundle anew, without training: for the time that a robot needs to stop, or for other scenes.
+
+    The networks stay as they are. Without --robot the file of the bundle's robot is used.
+    """
+    from rich.progress import Progress
+
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.bundle import read_manifest
+    from fosp_core.specs import read_robot
+    from fosp_learner.bundling.recalibration import recalibrate
+    from fosp_learner.data.dataset import load_bags
+
+    manifest = read_manifest(directory)
+    described = read_robot(robot_path(robot or manifest.robot))
+    with Progress(transient=True) as bar:
+        reading, filtering = bar.add_task("reading bags", total=None), bar.add_task("filtering", total=None)
+        episodes = load_bags(
+            data,
+            manifest.observation,
+            described,
+            manifest.decision_period_s,
+            Path("runs/cache"),
+            lambda done, total: bar.update(reading, completed=done, total=total),
+        )
+        found = recalibrate(
+            directory,
+            episodes,
+            described,
+            out,
+            alpha,
+            lambda done, total: bar.update(filtering, completed=done, total=total),
+        ).calibration
+    print(
+        f"{out}: eps {found.eps:.4f} for risks within {found.horizon_steps} steps, "
+        f"miss rate at most {found.miss_rate_bound:.3f}, "
+        f"on {found.episodes} episodes, of which {found.violating_episodes} violate"
+    )
+
+
+@app.command()
+def show(directory: Directory, robot: RobotToCheck = "") -> None:
+    """Print the manifest: task, robot, specifications, calibration, metrics and provenance.
+
+    With --robot the command also tells whether the calibration looks as far ahead as that robot needs to stop.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    from fosp_bringup.paths import robot_path
     from fosp_core.bundle.acceptance import unsupported_because
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.bundle.probes import described, read_probes
+    from fosp_core.horizon import needed_horizon_s, needed_horizon_steps
+    from fosp_core.specs import read_robot
 
-    manifest = verify_bundle(directory)
+    config = read_robot(robot_path(robot)) if robot else None
+    manifest = verify_bundle(directory, config)
+    period_s = manifest.decision_period_s
+    needs = (
+        f"; {config.name} needs {needed_horizon_steps(config, period_s)} steps "
+        f"({needed_horizon_s(config, period_s):.2f} s) from a picture to its rest"
+        if config
+        else ""
+    )
     table = Table(show_header=False, title=str(directory))
     calibration = manifest.calibration
     doubt = unsupported_because(calibration)
@@ -108,6 +176,7 @@ def show(directory: Directory) -> None:
         "eps": f"{calibration.eps:.4f}{support}",
         "miss rate": f"at most {calibration.miss_rate_bound:.3f} (alpha {calibration.alpha:g}), calibrated on "
         f"{calibration.episodes} episodes, of which {calibration.violating_episodes} violate",
+        "horizon": f"{calibration.horizon_steps} steps ({calibration.horizon_steps * period_s:g} s){needs}",
         "false veto rate": f"{calibration.false_veto_rate:.3f} of safe steps",
         "probes": described(probes) if probes else "none: a graph that runs this bundle cannot swap to another one",
         "surprise limit": f"{calibration.surprise_limit:.2f} nats",
