@@ -265,7 +265,7 @@ class RobotThresholds:
     simulated_time: bool = False
     """The ROS clock is a simulator's: it may run at any pace, but not backwards."""
     motion: MotionModel | None = None
-    """What of the measured motion is held against the commands; None: the robot measures no motion."""
+    """The measured motion that is held against the commands; None: the robot measures none."""
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
