@@ -65,6 +65,8 @@ class PolicyNode(ManagedNode):
         super().__init__("policy_node")
         declare(self, PARAMETERS, self._on_parameters)
         self._made: list[Any] = []
+        self._outputs: list[Any] = []
+        """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
         self._models: ModelFollower[SafePolicy] | None = None
         self._status = create_status_publisher(self)
 
@@ -81,6 +83,7 @@ class PolicyNode(ManagedNode):
         self._exploring = bool(self.get_parameter("exploring").value)
         self._models = ModelFollower(self, robot, bundle, self._status, policy_of)
         self._proposals = self.create_publisher(ActionProposal, topics.PROPOSAL, qos.STEP)
+        self._outputs = [self._proposals]
         self._made = [self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP)]
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
 
@@ -94,7 +97,9 @@ class PolicyNode(ManagedNode):
     def cleanup(self) -> None:
         for subscription in self._made:
             self.destroy_subscription(subscription)
-        self._made = []
+        for publisher in self._outputs:
+            self.destroy_publisher(publisher)
+        self._made, self._outputs = [], []
         if self._models is not None:
             self._models.close()
             self._models = None
