@@ -79,6 +79,8 @@ class EncoderNode(ManagedNode):
         self._swap: SwapLeader | None = None
         self._self_test: NodeSelfTest | None = None
         self._made: list[Any] = []
+        self._outputs: list[Any] = []
+        """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
         self._status = create_status_publisher(self)
 
     # -- lifecycle -----------------------------------------------------------------------------------
@@ -96,6 +98,7 @@ class EncoderNode(ManagedNode):
         self._frames: dict[str, Image | CompressedImage] = {}
         self._frame_sizes: dict[str, tuple[int, ...]] = {}
         self._latents = self.create_publisher(Latent, topics.LATENT, qos.STEP)
+        self._outputs = [self._latents]
         self._made = [self._subscribe_commands(), self._subscribe_feedback(), *self._subscribe_cameras()]
         publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_READY)
 
@@ -114,10 +117,12 @@ class EncoderNode(ManagedNode):
     def cleanup(self) -> None:
         for subscription in self._made:
             self.destroy_subscription(subscription)
-        self._made = []
         if self._self_test is not None:
             self._self_test.close()
             self._self_test = None
+        for publisher in self._outputs:
+            self.destroy_publisher(publisher)
+        self._made, self._outputs = [], []
         if self._swap is not None:
             self._swap.close()
             self._swap = None

@@ -78,6 +78,8 @@ class PolicyNode(ManagedNode):
         self._made: list[Any] = []
         self._models: ModelFollower[LoadedPolicy] | None = None
         self._self_test: NodeSelfTest | None = None
+        self._outputs: list[Any] = []
+        """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
         self._status = create_status_publisher(self)
 
     def configure(self) -> None:
@@ -97,6 +99,7 @@ class PolicyNode(ManagedNode):
             self, lambda: [session for loaded in models.models() for session in loaded.sessions]
         )
         self._proposals = self.create_publisher(ActionProposal, topics.PROPOSAL, qos.STEP)
+        self._outputs = [self._proposals]
         self._made = [self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP)]
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
 
@@ -110,10 +113,12 @@ class PolicyNode(ManagedNode):
     def cleanup(self) -> None:
         for subscription in self._made:
             self.destroy_subscription(subscription)
-        self._made = []
         if self._self_test is not None:
             self._self_test.close()
             self._self_test = None
+        for publisher in self._outputs:
+            self.destroy_publisher(publisher)
+        self._made, self._outputs = [], []
         if self._models is not None:
             self._models.close()
             self._models = None
