@@ -26,6 +26,8 @@ from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 MODULE = "fosp_safety_monitor.safety_monitor_node"
 NODE = "/safety_monitor_node"
 ROBOT_FILE = Path(__file__).resolve().parents[1] / "config" / "robots" / "sim_arm.yaml"
+MOVES_UNASKED = ["-p", "engage:=by_itself", "-p", "episodes:=not_used"]
+"""Arguments of a monitor that needs no consent: what it does with the inputs alone is under test."""
 FORWARD = [0.3, 0.2, 0.0]
 DANGER = [0.9, 0.0, 0.0]
 BRAKING_STEP = 6.0 * 0.03
@@ -98,7 +100,7 @@ class Chain:
         latent = Latent(
             step=self.step,
             model_id=self.model_id,
-            deter=array.array("f", [0.25 + 1e-3 * (self.step % 100)] * DETER),
+            deter=array.array("f", [0.25] * (DETER - 1) + [1e-3 * self.step]),
             stoch=array.array("f", [0.0] * STOCH),
             surprise=0.1,
             contrast=0.2,

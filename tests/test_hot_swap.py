@@ -21,6 +21,7 @@ import pytest
 import yaml
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import Transition
+from monitored_chain import MOVES_UNASKED
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
@@ -122,7 +123,8 @@ def running(
         trial = ["-p", f"swap_steps:={TRIAL_STEPS}", "-p", "swap_least_steps:=10"]
         run.bring_up("encoder_node", "fosp_perception.encoder_node", *trial)
         run.bring_up("policy_node", "fosp_policy.policy_node", *NO_WAY_OUT)
-        run.bring_up("safety_monitor_node", "fosp_safety_monitor.safety_monitor_node", "-p", "stale_latch_s:=0.5")
+        judging = ["-p", "stale_latch_s:=0.5", *MOVES_UNASKED]
+        run.bring_up("safety_monitor_node", "fosp_safety_monitor.safety_monitor_node", *judging)
         run.wait_verdicts_of(run.base_id)
         yield run
 

@@ -79,18 +79,21 @@ def test_a_bundle_that_runs_already_is_not_announced(graph: Any, bundle: tuple[P
 
 
 @pytest.mark.parametrize(("success", "message"), [(True, "latch ended"), (False, "refused, it is still there")])
-def test_a_reset_is_passed_on_with_what_the_monitor_says(graph: Any, capsys: Any, success: bool, message: str) -> None:
+@pytest.mark.parametrize("order", ["reset", "engage", "disengage"])
+def test_an_order_is_passed_on_with_what_the_monitor_says(
+    graph: Any, capsys: Any, order: str, success: bool, message: str
+) -> None:
     def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success, response.message = success, message
         return response
 
-    graph.node.create_service(Trigger, "safety_monitor_node/reset", serve)
-    assert run(["reset"]) == int(not success)
+    graph.node.create_service(Trigger, f"safety_monitor_node/{order}", serve)
+    assert run([order]) == int(not success)
     said = capsys.readouterr()
     assert (said.out if success else said.err) == f"{message}\n"
 
 
-@pytest.mark.parametrize("command", ["reset", "bundle announce"])
+@pytest.mark.parametrize("command", ["reset", "engage", "disengage", "bundle announce"])
 def test_a_graph_that_is_not_there_is_told(
     ros_environment: Any, bundle: tuple[Path, str], capsys: Any, monkeypatch: Any, command: str
 ) -> None:

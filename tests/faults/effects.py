@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import math
+import random
 import resource
 import signal
 import subprocess
@@ -11,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from graph_under_fault import GraphUnderFault, wait
+from nav_msgs.msg import Odometry
 from relay import Tamper, changed, wall_s
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
@@ -82,6 +85,26 @@ def briefly(effect: Effect, seconds: float) -> Effect:
     return begin
 
 
+def multiplied(of: tuple[str, ...], count: int) -> Effect:
+    """Each message of the topics comes so many times at once, each as of a frame of its own, 1 ns after another."""
+
+    def multiply(message: Any) -> Any:
+        stamp, copies = message.header.stamp, []
+        for offset_ns in range(count):
+            copy = deepcopy(message)
+            copy.header.stamp = time_message(stamp.sec * 1_000_000_000 + stamp.nanosec + offset_ns)
+            copies.append(copy)
+        return copies
+
+    def begin(graph: GraphUnderFault) -> Begun:
+        since_s = wall_s()
+        for topic in of:
+            graph.relay.tamper(topic, multiply)
+        return Begun(since_s, graph.relay.mend)
+
+    return begin
+
+
 def frozen(topic: str, new_stamps: bool = True) -> Effect:
     """The same message again and again, with the stamps of the moment or exactly as it was."""
 
@@ -137,7 +160,106 @@ def other_frame(message: PoseStamped) -> None:
 
 
 def at_the_wall(message: PoseStamped) -> None:
-    message.pose.position.y = 0.4
+    message.pose.position.y = 0.39
+
+
+def outside(message: PoseStamped) -> None:
+    message.pose.position.y = 0.45
+
+
+def nan_velocity(message: JointState) -> None:
+    message.velocity[-1] = math.nan
+
+
+def nan_twist(message: Odometry) -> None:
+    message.twist.twist.angular.z = math.nan
+
+
+def nan_orientation(message: Odometry) -> None:
+    message.pose.pose.orientation.w = math.nan
+
+
+def inf_effort(message: JointState) -> None:
+    message.effort = array.array("d", [math.inf] * len(message.position))
+
+
+def frozen_latents() -> Tamper:
+    """The state of the first latent again and again, under new steps and stamps."""
+    kept: list[Any] = []
+
+    def change(message: Any) -> None:
+        if not kept:
+            kept.extend((message.deter, message.stoch))
+        message.deter, message.stoch = kept
+
+    return changed(change)
+
+
+def every_third() -> Tamper:
+    """Two of three are dropped: a camera of 40 Hz gives 13."""
+    count = 0
+
+    def change(message: Any) -> tuple[Any, ...]:
+        nonlocal count
+        count += 1
+        return (message,) if count % 3 == 0 else ()
+
+    return change
+
+
+# -- robots that do not do as they are told --------------------------------------------------------------
+def obeying(motion: Callable[[float, float, float], tuple[float, float, float]]) -> Tamper:
+    """An arm that makes another motion of its command: (x, y, z) to (x, y, z), m/s."""
+
+    def change(message: TwistStamped) -> None:
+        linear = message.twist.linear
+        linear.x, linear.y, linear.z = motion(linear.x, linear.y, linear.z)
+
+    return changed(change)
+
+
+def driving(motion: Callable[[float, float], tuple[float, float]]) -> Tamper:
+    """A base that makes another motion of its command: (ahead, turn) to (ahead, turn), m/s and rad/s."""
+
+    def change(message: TwistStamped) -> None:
+        twist = message.twist
+        twist.linear.x, twist.angular.z = motion(twist.linear.x, twist.angular.z)
+
+    return changed(change)
+
+
+def lagging(response_s: float) -> Tamper:
+    """A robot that follows with a first-order lag, for commands at 100 Hz."""
+    speed = [0.0, 0.0, 0.0]
+    share = math.exp(-0.01 / response_s)
+
+    def change(message: TwistStamped) -> None:
+        linear = message.twist.linear
+        for i, value in enumerate((linear.x, linear.y, linear.z)):
+            speed[i] = value + share * (speed[i] - value)
+        linear.x, linear.y, linear.z = speed
+
+    return changed(change)
+
+
+def trembling(message: PoseStamped) -> None:
+    """The pose has noise of 10 um."""
+    message.pose.position.x += random.gauss(0.0, 1e-5)
+
+
+def together(*effects: Effect) -> Effect:
+    """Several effects at once, which end in the reverse order."""
+
+    def begin(graph: GraphUnderFault) -> Begun:
+        begun = [effect(graph) for effect in effects]
+
+        def end() -> None:
+            for one in reversed(begun):
+                one.end()
+
+        return Begun(begun[0].since_s, end)
+
+    return begin
 
 
 # -- processes -----------------------------------------------------------------------------------------

@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import consent_effects
 import effects
+import people
 import strangers
 from effects import Effect, broken_image, tampered
-from graph_under_fault import VETO_LATCH_COUNT
+from graph_under_fault import BASE_COMMAND, VETO_LATCH_COUNT
+from graph_under_fault import COMMAND as ROBOT_COMMAND
 from relay import changed, every_second, nothing, reversed_by, stamped, twice
 
 from fosp_core import topics
-from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent
+from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, StepFeedback
 
 PERIOD_S = 0.05
 PROPOSAL_TIMEOUT_S = 0.1
@@ -30,12 +33,21 @@ IMAGE_TIMEOUT_S = 0.2
 FROZEN_S = 10 * PERIOD_S
 SURPRISE_S = 12 * PERIOD_S
 VETO_S = VETO_LATCH_COUNT * PERIOD_S
+PACE_S = 20 * 0.075
+"""20 decisions of a camera that gives 13 frames per second."""
+MOTION_S = 0.4
+"""Wrong motion is found within this time at full speed; the arm of these rows moves at half of it."""
 WATCH_S = 0.05
 """Period at which the monitor looks for other publishers of commands."""
+SWITCH_TIMEOUT_S = 0.2
+SWITCH_REPEAT_S = people.REPEAT_S
+READY_TIMEOUT_S = people.READY_TIMEOUT_S
+FEEDBACK_TIMEOUT_S = 0.3
+FROZEN_FORCE_S = 1.0
 SUPERVISOR_S = 0.15
 """The supervisor looks every 50 ms whether a process has died; a node looks every 100 ms whether it is to end."""
 
-Graph = Literal["real time", "simulated time", "network namespace"]
+Graph = Literal["real time", "simulated time", "network namespace", "consent", "base"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,8 @@ class Fault:
     graph: Graph = "real time"
     quick: bool = False
     """Part of `make test`, too."""
+    ends_consent: bool = False
+    """An operator has to engage anew: the robot must not go on when the fault is over."""
 
 
 def _actions(*actions: Iterable[float]) -> Callable[[ActionProposal], None]:
@@ -123,6 +137,7 @@ IMAGES = (
     _stop("images dropped", _NO_PROPOSAL, tampered(_IMAGE, lambda: nothing), PROPOSAL_TIMEOUT_S),
     _stop("images delayed by 300 ms", _NO_PROPOSAL, effects.delayed(_IMAGE, 0.3), PROPOSAL_TIMEOUT_S),
     _harmless("every second image dropped", tampered(_IMAGE, every_second)),
+    _stop("a camera of 13 Hz", _NO_PROPOSAL, tampered(_IMAGE, effects.every_third), PACE_S),
     _harmless("images twice", tampered(_IMAGE, lambda: twice)),
     _latch("images frozen, with new stamps", "IMAGE", effects.frozen(_IMAGE), FROZEN_S, quick=True),
     _stop("images black", "IMAGE", tampered(_IMAGE, lambda: broken_image("black")), PERIOD_S),
@@ -150,6 +165,7 @@ LATENTS = (
     _latch(
         "latents of another model", "MODEL_ID", tampered(_LATENT, lambda: changed(_set("model_id", "other"))), PERIOD_S
     ),
+    _latch("latents frozen under new steps", "STALE_LATENT", tampered(_LATENT, effects.frozen_latents), FROZEN_S),
     _harmless("latents twice", tampered(_LATENT, lambda: twice)),
 )
 
@@ -169,6 +185,8 @@ PROPOSALS = (
         PROPOSAL_TIMEOUT_S,
     ),
     _harmless("proposals twice", tampered(_PROPOSAL, lambda: twice)),
+    _harmless("each proposal 20 times at once", tampered(_PROPOSAL, lambda: lambda message: (message,) * 20)),
+    _harmless("each decision three times at once", effects.multiplied((_LATENT, _PROPOSAL), 3)),
     _stop(
         "proposals four and four in the wrong order",
         ("DEADLINE", "ORDER"),
@@ -259,6 +277,18 @@ ROBOT = (
         tampered(_STATE, lambda: changed(effects.nan_joints)),
         STATE_TIMEOUT_S,
     ),
+    _stop(
+        "joint states with NaN in a velocity",
+        "STALE_ROBOT_STATE",
+        tampered(_STATE, lambda: changed(effects.nan_velocity)),
+        STATE_TIMEOUT_S,
+    ),
+    _stop(
+        "joint states with an infinite effort",
+        "STALE_ROBOT_STATE",
+        tampered(_STATE, lambda: changed(effects.inf_effort)),
+        STATE_TIMEOUT_S,
+    ),
     _stop("tool pose dropped", "STALE_ROBOT_STATE", tampered(_POSE, lambda: nothing), STATE_TIMEOUT_S),
     _stop(
         "tool pose in another frame",
@@ -279,12 +309,206 @@ ROBOT = (
     ),
 )
 
+
+def _played(name: str, motion: Callable[[float, float, float], tuple[float, float, float]], within_s: float) -> Fault:
+    """A robot that makes another motion of its commands."""
+    return _latch(name, "MOTION", tampered(ROBOT_COMMAND, lambda: effects.obeying(motion)), within_s)
+
+
+PLAYED = (
+    _latch(
+        "robot goes the opposite way",
+        "MOTION",
+        tampered(ROBOT_COMMAND, lambda: effects.obeying(lambda x, y, z: (-x, -y, -z))),
+        MOTION_S,
+        quick=True,
+    ),
+    _played("robot with y for x and x for y", lambda x, y, z: (y, x, z), MOTION_S),
+    _played("robot with z for y", lambda x, y, z: (x, z, y), MOTION_S),
+    _played("robot turned by 90 degrees", lambda x, y, z: (-y, x, z), MOTION_S),
+    _played("robot three times as fast", lambda x, y, z: (3 * x, 3 * y, 3 * z), MOTION_S),
+    _played("robot at a quarter of its speed", lambda x, y, z: (x / 4, y / 4, z / 4), 0.6),
+    _played("robot goes aside, too", lambda x, y, z: (x, y, z + 0.1), 0.6),
+    _latch(
+        "robot stands, with noise of 10 um",
+        "MOTION",
+        effects.together(
+            tampered(ROBOT_COMMAND, lambda: effects.obeying(lambda x, y, z: (0.0, 0.0, 0.0))),
+            tampered(_POSE, lambda: changed(effects.trembling)),
+        ),
+        MOTION_S,
+    ),
+    _latch(
+        "robot moves although the policy tells it to stand",
+        "MOTION",
+        effects.together(
+            tampered(_PROPOSAL, lambda: changed(_actions([0.0, 0.0, 0.0]))),
+            tampered(ROBOT_COMMAND, lambda: effects.obeying(lambda x, y, z: (x, y, z + 0.05))),
+        ),
+        MOTION_S,
+    ),
+    _latch(
+        "robot moves although it is latched",
+        "MOTION",
+        effects.together(
+            effects.pressed(), tampered(ROBOT_COMMAND, lambda: effects.obeying(lambda x, y, z: (x, y, z + 0.05)))
+        ),
+    ),
+    _latch(
+        "robot 300 ms late, and told to go up",
+        "MOTION",
+        effects.together(
+            effects.delayed(ROBOT_COMMAND, 0.3), tampered(_PROPOSAL, lambda: changed(_actions([0.0, 0.0, 0.9])))
+        ),
+        MOTION_S,
+    ),
+    _latch(
+        "robot with a lag of 0.8 s, and told to go up",
+        "MOTION",
+        effects.together(
+            tampered(ROBOT_COMMAND, lambda: effects.lagging(0.8)),
+            tampered(_PROPOSAL, lambda: changed(_actions([0.0, 0.0, 0.9]))),
+        ),
+        MOTION_S,
+    ),
+    _harmless(
+        "robot with a lag of 20 ms and noise of 10 um",
+        effects.together(
+            tampered(ROBOT_COMMAND, lambda: effects.lagging(0.02)), tampered(_POSE, lambda: changed(effects.trembling))
+        ),
+    ),
+    _latch(
+        "tool pose outside of the workspace", "OUTSIDE_WORKSPACE", tampered(_POSE, lambda: changed(effects.outside))
+    ),
+)
+"""The arm of this graph moves at 0.125 m/s, half of full speed."""
+
+
+def _base(name: str, motion: Callable[[float, float], tuple[float, float]], within_s: float, *others: Effect) -> Fault:
+    """A base that makes another motion of its commands."""
+    played = tampered(BASE_COMMAND, lambda: effects.driving(motion))
+    effect = effects.together(*others, played) if others else played
+    return Fault(f"base {name}", "LATCH", ("MOTION",), effect, within_s, "base")
+
+
+_STANDS = tampered(_PROPOSAL, lambda: changed(_actions([0.0, 0.0])))
+BASE = (
+    _base("drives backwards for forwards", lambda ahead, turn: (-ahead, turn), MOTION_S),
+    _base("turns the wrong way", lambda ahead, turn: (ahead, -turn), 0.8),
+    _base("drives as it should turn, and turns as it should drive", lambda ahead, turn: (turn, ahead), 0.8),
+    _base("three times as fast", lambda ahead, turn: (3 * ahead, 3 * turn), MOTION_S),
+    _base("stands", lambda ahead, turn: (0.0, 0.0), 0.8),
+    _base("drives although the policy tells it to stand", lambda ahead, turn: (ahead + 0.1, turn), MOTION_S, _STANDS),
+    _base("turns although it is latched", lambda ahead, turn: (ahead, turn + 0.3), 0.0, effects.pressed()),
+    Fault(
+        "base with an error of scale of a tenth",
+        "PASS",
+        ("OK", "SLOW_DOWN"),
+        tampered(BASE_COMMAND, lambda: effects.driving(lambda ahead, turn: (0.9 * ahead, 1.1 * turn))),
+        None,
+        "base",
+    ),
+    *(
+        Fault(
+            f"odometry with NaN in its {what}",
+            "STOP",
+            ("STALE_ROBOT_STATE",),
+            tampered(topics.ODOMETRY, lambda change=change: changed(change)),
+            STATE_TIMEOUT_S,
+            "base",
+        )
+        for what, change in (("twist", effects.nan_twist), ("orientation", effects.nan_orientation))
+    ),
+)
+"""The base of this graph drives at 0.15 m/s and 0.3 rad/s, less than a third of full speed."""
+
 COMMAND = (
     _latch("emergency stop pressed", "ESTOP", effects.pressed(), quick=True),
     _latch("emergency stop silent", "ESTOP", effects.silent_estop(), ESTOP_TIMEOUT_S),
     _latch("emergency stop by service", "ESTOP", effects.estop_service()),
     _latch("a rogue publisher of commands", "FOREIGN_COMMAND", effects.rogue_publisher(), WATCH_S, quick=True),
     _latch("a second safety monitor", "FOREIGN_COMMAND", effects.second_monitor(), WATCH_S),
+)
+
+_FEEDBACK = topics.FEEDBACK
+
+
+def _asked(
+    name: str,
+    reason: str,
+    effect: Effect,
+    timeout_s: float = 0.0,
+    decision: str = "STOP",
+    ends_consent: bool = True,
+    quick: bool = False,
+) -> Fault:
+    """Return a row on the graph whose robot moves only when a person, the episode and its controller consent."""
+    return Fault(name, decision, (reason,), effect, timeout_s, "consent", quick, ends_consent)
+
+
+def _ending(message: StepFeedback) -> None:
+    message.is_last = True
+
+
+def _violating(message: StepFeedback) -> None:
+    message.is_last, message.cost = True, 1.0
+
+
+CONSENT = (
+    _asked("disengaged in motion", "NOT_ENGAGED", consent_effects.disengaged(), quick=True),
+    _asked("enabling switch released", "NOT_ENGAGED", consent_effects.switch("released"), quick=True),
+    _asked("enabling switch released for one message", "NOT_ENGAGED", consent_effects.switch("tapped")),
+    _asked("enabling switch silent", "NOT_ENGAGED", consent_effects.switch("silent"), SWITCH_TIMEOUT_S),
+    _asked("enabling switch: one message for ever", "NOT_ENGAGED", consent_effects.switch("repeated"), SWITCH_REPEAT_S),
+    _asked("enabling switch under its old stamp", "NOT_ENGAGED", consent_effects.switch("old"), SWITCH_TIMEOUT_S),
+    _asked("enabling switch with NaN", "NOT_ENGAGED", consent_effects.switch("nan")),
+    _asked("enabling switch without its button", "NOT_ENGAGED", consent_effects.switch("short")),
+    _asked("episode over", "NO_EPISODE", tampered(_FEEDBACK, lambda: changed(_ending)), PERIOD_S, ends_consent=False),
+    _asked(
+        "a violation ends the episode",
+        "NO_EPISODE",
+        tampered(_FEEDBACK, lambda: changed(_violating)),
+        PERIOD_S,
+        ends_consent=False,
+        quick=True,
+    ),
+    _asked(
+        "feedback dropped", "NO_EPISODE", tampered(_FEEDBACK, lambda: nothing), FEEDBACK_TIMEOUT_S, ends_consent=False
+    ),
+    _asked(
+        "feedback with NaN",
+        "NO_EPISODE",
+        tampered(_FEEDBACK, lambda: changed(_set("cost", math.nan))),
+        FEEDBACK_TIMEOUT_S,
+        ends_consent=False,
+    ),
+    _asked(
+        "feedback stamped 1 s ago",
+        "NO_EPISODE",
+        tampered(_FEEDBACK, lambda: stamped(-1.0)),
+        FEEDBACK_TIMEOUT_S,
+        ends_consent=False,
+    ),
+    _asked("robot says that it is not ready", "ROBOT_NOT_READY", consent_effects.ready("false"), quick=True),
+    _asked("ready topic silent", "ROBOT_NOT_READY", consent_effects.ready("silent"), READY_TIMEOUT_S),
+    _asked("publisher of ready gone", "ROBOT_NOT_READY", consent_effects.ready("gone"), WATCH_S),
+    _asked("a force above the limit", "FORCE", consent_effects.force("strong"), decision="LATCH", quick=True),
+    _asked("force with NaN", "FORCE", consent_effects.force("nan"), ends_consent=False),
+    _asked("force silent", "FORCE", consent_effects.force("silent"), STATE_TIMEOUT_S, ends_consent=False),
+    _asked(
+        "force frozen, with new stamps", "FORCE", consent_effects.force("frozen"), FROZEN_FORCE_S, ends_consent=False
+    ),
+    _asked(
+        "force at the end of its range", "FORCE", consent_effects.force("saturated"), FROZEN_FORCE_S, ends_consent=False
+    ),
+    _asked(
+        "engaged while the emergency stop is pressed",
+        "ESTOP",
+        consent_effects.engaged_while_pressed(),
+        decision="LATCH",
+        quick=True,
+    ),
+    _asked("reset without engaging", "ESTOP", consent_effects.reset_only(), decision="LATCH"),
 )
 
 CLOCKS = (
@@ -383,6 +607,9 @@ FAULTS: tuple[Fault, ...] = (
     *LATENTS,
     *IMAGES,
     *ROBOT,
+    *CONSENT,
+    *PLAYED,
+    *BASE,
     *PROCESSES,
     *CLOCKS,
     *NETWORK,

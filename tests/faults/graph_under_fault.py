@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import yaml
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
+from people import People, consenting
 from relay import INSIDE, Relay
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -32,21 +34,25 @@ from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig, read_robot
-from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict
+from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict, StepFeedback
 from fosp_msgs.srv import ResetEpisode
 
 ESTOP = "estop"
 OTHER_ESTOP = "other_estop"
 ROGUE = "rogue"
 """Frame of the commands of others than the monitor, which the tester leaves out of its account."""
+COMMAND = "arm/twist_command"
+BASE_COMMAND = "cmd_vel"
 JERK = 600.0
 """m/s^3: so that the jerk limit is under test, too."""
 POLICY_ACTION = [0.0, 0.5, 0.0]
+BASE_POLICY_ACTION = [0.3, 0.2]
+"""0.15 m/s ahead and 0.3 rad/s to the left."""
 POLICY_SPEED = 0.125
 """0.125 m/s along y: the arm does not reach the wall of its workspace while a fault is observed."""
 VETO_LATCH_COUNT = 20
 _PUBLISHED = {
-    "sim_node": (topics.COLOR_IMAGE, topics.JOINT_STATES, topics.TOOL_POSE),
+    "sim_node": (topics.COLOR_IMAGE, topics.JOINT_STATES, topics.TOOL_POSE, topics.FEEDBACK, topics.ODOMETRY),
     "encoder_node": (topics.LATENT,),
     "policy_node": (topics.PROPOSAL,),
 }
@@ -55,7 +61,10 @@ _MOVING = 0.05
 
 
 class RelayedStack(Stack):
-    """Its nodes publish what `_PUBLISHED` names under `INSIDE`; the clock too where it is simulated."""
+    """Its nodes publish what `_PUBLISHED` names under `INSIDE`; the clock too where it is simulated.
+
+    The robot hears its commands under `INSIDE`, so that it can be played by one that obeys wrongly.
+    """
 
     def ros_arguments(self, process: StackProcess) -> list[str]:
         arguments = super().ros_arguments(process)
@@ -63,8 +72,20 @@ class RelayedStack(Stack):
             arguments += ["-r", f"{topic}:={INSIDE}{topic}"]
         if process.name == "sim_node":
             arguments += ["-r", f"{topics.CLOCK}:=/{INSIDE}clock"]
+            for topic in (COMMAND, BASE_COMMAND):
+                arguments += ["-r", f"{topic}:={INSIDE}{topic}"]
         if process.name == "safety_monitor_node":
             arguments += ["-p", f"veto_latch_count:={VETO_LATCH_COUNT}"]
+        return arguments
+
+
+class AskedStack(RelayedStack):
+    """Its robot is as real to the monitor as any other: an operator has to engage."""
+
+    def ros_arguments(self, process: StackProcess) -> list[str]:
+        arguments = super().ros_arguments(process)
+        if process.name == "safety_monitor_node":
+            arguments += ["-p", "engage:=operator"]
         return arguments
 
 
@@ -81,17 +102,26 @@ class SentCommand:
 class GraphUnderFault:
     """Use as a context manager; `drive` until the robot moves, then let the fault happen."""
 
-    def __init__(self, directory: Path, simulated_time: bool = False, black_box: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        simulated_time: bool = False,
+        black_box: bool = False,
+        consent: bool = False,
+        base: bool = False,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.robot = _robot(directory)
+        self.robot, self._base = _robot(directory, consent, base), base
+        self._consent = consent
         self.directory = directory
         self.box_directory = directory / "black_box"
-        write_tiny_bundle(directory / "bundle", self.robot, policy_action=POLICY_ACTION)
+        action = BASE_POLICY_ACTION if base else POLICY_ACTION
+        write_tiny_bundle(directory / "bundle", self.robot, policy_action=action)
         options = StackOptions(
             bundle=directory / "bundle",
             robot=str(directory / "robot.yaml"),
             simulator="mujoco",
-            scenario=str(_scenario(directory)),
+            scenario=str(_scenario(directory, base)),
             auto_reset=False,
             use_respawn=True,
             use_sim_time=simulated_time,
@@ -100,7 +130,9 @@ class GraphUnderFault:
         described = stack(options)
         fields = {name: getattr(described, name) for name in described.__dataclass_fields__}
         self._log = (directory / "graph.log").open("w")
-        self.supervisor = Supervisor(RelayedStack(**fields), write=self._write, colour=False)
+        self.supervisor = Supervisor(
+            (AskedStack if consent else RelayedStack)(**fields), write=self._write, colour=False
+        )
         self.commands: list[SentCommand] = []
         self.verdicts: list[tuple[float, SafetyVerdict]] = []
         """Verdicts, with their receipt on the wall clock."""
@@ -120,8 +152,11 @@ class GraphUnderFault:
         self.relay.pass_on(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
         self.relay.pass_on(JointState, topics.JOINT_STATES)
         self.relay.pass_on(PoseStamped, topics.TOOL_POSE)
+        self.relay.pass_on(Odometry, topics.ODOMETRY)
+        self.relay.pass_on(TwistStamped, self.robot.command_topic, qos.COMMAND, inwards=True)
         self.relay.pass_on(Latent, topics.LATENT)
         self.relay.pass_on(ActionProposal, topics.PROPOSAL)
+        self.relay.pass_on(StepFeedback, topics.FEEDBACK)
         if self._simulated_time:
             self.relay.pass_on(Clock, topics.CLOCK)
         self.node.create_subscription(TwistStamped, self.robot.command_topic, self._command, qos.COMMAND_HISTORY)
@@ -130,6 +165,10 @@ class GraphUnderFault:
         self.node.create_subscription(PoseStamped, INSIDE + topics.TOOL_POSE, self._pose, qos.STEP)
         self._estop = self.node.create_publisher(Bool, ESTOP, qos.STEP)
         self._other_estop = self.node.create_publisher(Bool, OTHER_ESTOP, qos.STEP)
+        self.people = People(self.node)
+        """A person and the controller of a real robot, who speak on a graph that asks for consent."""
+        if self._consent:
+            self.people.begin()
         self.node.create_timer(0.02, self._say_estop)
         self._client.spin_in_thread(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
         self.supervisor.start()
@@ -185,6 +224,15 @@ class GraphUnderFault:
         answer = self.call(Trigger, "safety_monitor_node/reset", Trigger.Request(), 2.0)
         return bool(answer and answer.success)
 
+    def engage(self) -> bool:
+        """Engage, or press the enabling switch anew where that is what is missing; True when engaged."""
+        if self.people.lets_go:
+            return False
+        answer = self.call(Trigger, "safety_monitor_node/engage", Trigger.Request(), 2.0)
+        if answer is not None and "enabling switch" in answer.message:
+            self.people.let_go()
+        return bool(answer and answer.success)
+
     def begin_episode(self) -> None:
         """The arm goes back to where it started."""
         answer = self.call(ResetEpisode, topics.RESET_EPISODE, ResetEpisode.Request(episode=0))
@@ -199,9 +247,11 @@ class GraphUnderFault:
         while True:
             if self.latched():
                 self.reset_latch()
+            elif self._consent and not any(c.value[1] > _MOVING for c in self.commands[-20:]):
+                self.engage()
             since_s = time.time() - 0.2
             recent = [c for c in self.commands[-40:] if c.receipt_s >= since_s]
-            if len(recent) >= 10 and all(c.value[1] > _MOVING for c in recent):
+            if len(recent) >= 10 and all(c.value[0 if self._base else 1] > _MOVING for c in recent):
                 return
             if time.monotonic() > deadline:
                 said = self.verdicts[-1][1].reason_text if self.verdicts else "nothing"
@@ -226,19 +276,22 @@ def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         time.sleep(0.005)
 
 
-def _robot(directory: Path) -> RobotConfig:
-    """The simulated arm with a jerk limit and two emergency stops."""
-    content: dict[str, Any] = yaml.safe_load(robot_path("sim_arm").read_text())
+def _robot(directory: Path, consent: bool, base: bool) -> RobotConfig:
+    """The simulated arm or base with a jerk limit and two emergency stops, and with all that can ask for `consent`."""
+    content: dict[str, Any] = yaml.safe_load(robot_path("sim_base" if base else "sim_arm").read_text())
     limits: Mapping[str, dict[str, float]] = content["limits"]
     for axis in limits.values():
         axis["jerk"] = JERK
     content["estop_topics"] = [ESTOP, OTHER_ESTOP]
+    content |= consenting() if consent else {}
     (directory / "robot.yaml").write_text(yaml.safe_dump(content))
     return read_robot(directory / "robot.yaml")
 
 
-def _scenario(directory: Path) -> Path:
-    """An empty table, and time enough to watch a fault."""
+def _scenario(directory: Path, base: bool) -> Path:
+    """An empty table or arena, and time enough to watch a fault."""
     path = directory / "scenario.yaml"
-    path.write_text(yaml.safe_dump({"task": "safe_reach", "max_steps": 2000, "obstacles": {"count": 0}}))
+    path.write_text(
+        yaml.safe_dump({"task": "safe_goal" if base else "safe_reach", "max_steps": 2000, "obstacles": {"count": 0}})
+    )
     return path

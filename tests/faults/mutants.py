@@ -64,6 +64,7 @@ def _of_a_whole_period(target: Any, command: Any, slope: Any, history: Any, robo
 _CHECKS = "fosp_safety_monitor.judge.checks"
 _FOLLOWING = "fosp_safety_monitor.judge.following"
 _LATENTS = "fosp_safety_monitor.judge.latent_stream"
+_CONSENT = "fosp_safety_monitor.judge.consent"
 _DECISION = "fosp_safety_monitor.judge.decision"
 _IDENTITY = "fosp_safety_monitor.judge.identity"
 _LIMITS = "fosp_core.limits"
@@ -104,8 +105,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_IDENTITY, "_worst_first", _always(0)),
     Mutant(_IDENTITY, "Publishers.look", _nothing),
     Mutant(_IDENTITY, "OwnCommands.hear", _always(True)),
+    Mutant(_IDENTITY, "Restarts.without_dead", _always([])),
     Mutant("fosp_safety_monitor.judge.monitor", "SafetyMonitor._on_foreign_command", _nothing),
     Mutant("fosp_safety_monitor.operator.operator_guard", "OperatorGuard._on_foreign_command", _nothing),
+    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force", "ramp")),
+    Mutant(_CONSENT, "on_tick", lambda consent, *others: consent),
+    Mutant(_CONSENT, "loss", _always("")),
+    Mutant(_CONSENT, "disengaged", lambda consent, why: consent),
+    Mutant(_CONSENT, "ramp_scale", _always(1.0)),
+    Mutant(_CONSENT, "switch_fault", _always("")),
+    Mutant(_CONSENT, "force_fault", _always("")),
+    Mutant(_CONSENT, "REST_SHARE", 1e9),
+    Mutant(_CHECKS, "checks_on_engage", _always([])),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),

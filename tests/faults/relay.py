@@ -31,9 +31,11 @@ class Relay:
         self._publishers: dict[str, Any] = {}
         self._timers: list[threading.Timer] = []
 
-    def pass_on(self, kind: Any, topic: str, profile: Any = qos.STEP) -> None:
-        """Relay `topic` from now on."""
-        publisher = self._node.create_publisher(kind, topic, profile)
+    def pass_on(self, kind: Any, topic: str, profile: Any = qos.STEP, inwards: bool = False) -> None:
+        """Relay `topic` from now on; `inwards`: from the graph to the node that hears it under its other name."""
+        inside = INSIDE + topic.lstrip("/")
+        heard_on, told_on = (topic, inside) if inwards else (inside, topic)
+        publisher = self._node.create_publisher(kind, told_on, profile)
         self._publishers[topic] = publisher
 
         def heard(data: bytes) -> None:
@@ -44,7 +46,7 @@ class Relay:
             for message in tamper(deserialize_message(data, kind)):
                 publisher.publish(message)
 
-        self._node.create_subscription(kind, INSIDE + topic.lstrip("/"), heard, profile, raw=True)
+        self._node.create_subscription(kind, heard_on, heard, profile, raw=True)
 
     def tamper(self, topic: str, change: Tamper) -> None:
         """Pass messages of `topic` on as `change` gives them."""

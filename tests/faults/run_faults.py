@@ -29,6 +29,7 @@ from fosp_bringup.stack import environment
 from fosp_core.decisions import Decision, Reason
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import RobotConfig
+from fosp_msgs.msg import SafetyVerdict
 
 STOP_S = 0.15
 """To notice a fault and to brake, beside what the configuration grants."""
@@ -38,6 +39,8 @@ STANDSTILL_M_S = 5e-3
 OBSERVED_S = 1.0
 """Time for which a fault that must not disturb the robot is watched."""
 DECISION_TIMEOUT_S = 30.0
+RESUMED_S = 0.6
+"""Time for which a robot whose consent ended is watched after the end of the fault, in which it would go on."""
 _STAMP_SLACK_S = 0.005
 """A command is stamped when it is published, which is a little after its tick was computed."""
 
@@ -82,9 +85,12 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> FaultOutcome:
         note = note or "not stopped in time"
     if fault.decision == "STOP" and any(v.decision == Decision.LATCH for _, v in graph.verdicts[first_verdict:]):
         note = note or "latched"
-    if fault.decision == "LATCH" and stop_s is not None:
-        after = [c for c in commands if c.receipt_s > begun.since_s + stop_s]
-        note = note or ("moved before a reset" if any(any(c.value) for c in after) else "")
+    if fault.decision == "LATCH" and moved_after_latch(commands, [v for _, v in graph.verdicts[first_verdict:]]):
+        note = note or "moved before a reset"
+    if fault.graph == "consent" and fault.ends_consent and stop_s is not None:
+        settle(RESUMED_S)
+        after = [c for c in graph.commands[first_command:] if c.receipt_s > begun.since_s + stop_s]
+        note = note or ("moved without consent" if any(any(c.value) for c in after) else "")
     beyond = beyond_limits(commands, graph.robot, stamps=fault.graph != "simulated time")
     return FaultOutcome(
         fault=fault.name,
@@ -172,6 +178,19 @@ def _stop(commands: Sequence[SentCommand], since_s: float) -> float | None:
     return None
 
 
+def moved_after_latch(commands: Sequence[SentCommand], verdicts: Sequence[SafetyVerdict]) -> bool:
+    """Return True when a command moves the robot after a zero command that followed a LATCH.
+
+    A stop before the latch proves nothing: on a busy machine late proposals stop the robot, and the next ones in time
+    move it again, as they may. Until the first zero after the latch the robot brakes.
+    """
+    latched = [seconds(verdict.decided) for verdict in verdicts if verdict.decision == Decision.LATCH]
+    if not latched:
+        return False
+    zeros = [c.stamp_s for c in commands if c.stamp_s > latched[0] and not any(c.value)]
+    return bool(zeros) and any(any(c.value) for c in commands if c.stamp_s > zeros[0])
+
+
 def _tool_stop(graph: GraphUnderFault, since_s: float) -> float | None:
     """From the fault to the standstill of the tool, s."""
     poses = [(t, p) for t, p in graph.positions if t >= since_s]
@@ -243,7 +262,8 @@ def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False
         while pending:
             attempt += 1
             folder = directory / f"{kind.replace(' ', '_')}_{attempt}"
-            with GraphUnderFault(folder, simulated_time=kind == "simulated time", black_box=True) as graph:
+            asks = {name: kind == name for name in ("consent", "base")} | {"simulated_time": kind == "simulated time"}
+            with GraphUnderFault(folder, black_box=True, **asks) as graph:
                 while pending and graph.supervisor.alive:
                     fault = pending.pop(0)
                     try:

@@ -14,13 +14,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_table import FAULTS
 from mutants import MUTANTS
-from run_faults import beyond_limits, describe, run
+from run_faults import beyond_limits, describe, moved_after_latch, run
 
-from fosp_safety_monitor.judge import checks, following, identity, latent_stream
+from fosp_core.ros.stamps import time_message
+from fosp_msgs.msg import SafetyVerdict
+from fosp_safety_monitor.judge import checks, consent, following, identity, latent_stream
 
 
 def test_every_check_of_the_safety_monitor_has_a_mutant_that_takes_it_out() -> None:
-    rooms = (checks, following, identity, latent_stream)
+    rooms = (checks, consent, following, identity, latent_stream)
     found = {name for room in rooms for name in vars(room) if name.startswith("check_")}
     assert found <= {mutant.name for mutant in MUTANTS}
 
@@ -67,3 +69,20 @@ def test_the_suite_would_see_commands_beyond_the_limits() -> None:
     assert beyond_limits(stream(0.3, 0.301, 0.302), robot) == 2, "speed"
     assert beyond_limits(stream(0.0, 0.2), robot) == 1, "acceleration"
     assert beyond_limits(stream(0.0, float("nan")), robot) == 1
+
+
+def test_the_suite_would_see_motion_after_a_latch_and_takes_no_earlier_stop_for_one() -> None:
+    from graph_under_fault import SentCommand
+
+    def stream(*speeds: float) -> list[SentCommand]:
+        return [SentCommand(0.1 * i, 0.1 * i, (speed, 0.0, 0.0)) for i, speed in enumerate(speeds)]
+
+    def verdict(decision: int, decided_s: float) -> SafetyVerdict:
+        return SafetyVerdict(decision=decision, decided=time_message(round(decided_s * 1e9)))
+
+    latch = [verdict(SafetyVerdict.STOP, 0.05), verdict(SafetyVerdict.LATCH, 0.45)]
+    assert not moved_after_latch(stream(0.1, 0.0, 0.0, 0.1, 0.1, 0.05, 0.0, 0.0), latch), (
+        "stopped, moved, latched, braked"
+    )
+    assert moved_after_latch(stream(0.1, 0.0, 0.0, 0.1, 0.1, 0.05, 0.0, 0.05), latch)
+    assert not moved_after_latch(stream(0.1, 0.0, 0.1), latch[:1]), "never latched"

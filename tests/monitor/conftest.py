@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lifecycle_msgs.msg import Transition
-from monitored_chain import MODULE, NODE, ROBOT_FILE, Chain, moves
+from monitored_chain import MODULE, MOVES_UNASKED, NODE, ROBOT_FILE, Chain, moves
 from tiny_bundle import write_tiny_bundle
 
 from fosp_core.specs import RobotConfig, read_robot
@@ -24,7 +24,7 @@ def robot() -> RobotConfig:
 def node_arguments(tmp_path: Path, robot: RobotConfig) -> tuple[str, list[str]]:
     """Id of a tiny bundle, and the arguments of a node that runs it."""
     manifest = write_tiny_bundle(tmp_path / "bundle", robot)
-    return manifest.id, ["-p", f"bundle:={tmp_path / 'bundle'}", "-p", f"robot:={ROBOT_FILE}"]
+    return manifest.id, ["-p", f"bundle:={tmp_path / 'bundle'}", "-p", f"robot:={ROBOT_FILE}", *MOVES_UNASKED]
 
 
 @pytest.fixture

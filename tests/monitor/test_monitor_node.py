@@ -18,6 +18,7 @@ from monitored_chain import (
     DANGER,
     FORWARD,
     MODULE,
+    MOVES_UNASKED,
     NODE,
     ROBOT_FILE,
     Chain,
@@ -186,7 +187,7 @@ def test_a_robot_that_takes_plain_twists_gets_them(
     file = tmp_path / "plain.yaml"
     file.write_text(yaml.safe_dump(content))
     model_id, arguments = node_arguments
-    bring_up([*arguments[:2], "-p", f"robot:={file}"])
+    bring_up([*arguments[:2], "-p", f"robot:={file}", *MOVES_UNASKED])
     chain = Chain(graph, read_robot(file), model_id)
     wait_until(lambda: moves(chain), 20.0, "motion")
     assert isinstance(chain.commands[-1], Twist)
@@ -200,7 +201,7 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
     file = tmp_path / "poses.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(ROBOT_FILE.read_text()) | change))
     model_id, arguments = node_arguments
-    bring_up([*arguments[:2], "-p", f"robot:={file}"])
+    bring_up([*arguments[:2], "-p", f"robot:={file}", *MOVES_UNASKED])
     chain = Chain(graph, read_robot(file), model_id)
     chain.policy_lives, chain.pose_noise_m = False, 0.0
     first = wait_until(lambda: chain.commands and chain.commands[0], 20.0, "a target")
@@ -215,7 +216,7 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
     wait_until(lambda: chain.commands[-1].pose.position.x > goal, 20.0, "motion again")
 
     chain.obeys = False
-    wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NOT_FOLLOWING))
+    wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_MOTION))
     wait_until(lambda: len({held.pose.position.x for held in chain.commands[-20:]}) == 1, 5.0, "a target that is held")
     blocked, target = chain.pose.position, chain.commands[-1].pose.position
     assert 0.03 < math.dist((blocked.x, blocked.y, blocked.z), (target.x, target.y, target.z)) <= 0.05 + 1e-9
@@ -227,7 +228,7 @@ def test_an_arm_that_takes_poses_is_led_held_and_not_left_behind(
 
 
 def test_a_pose_driver_that_repeats_itself_under_new_stamps_latches(chain: Chain, wait_until: Any) -> None:
-    chain.pose_noise_m = 0.0
+    chain.pose_noise_m, chain.obeys = 0.0, False
     latched = wait_until(decided(chain, SafetyVerdict.LATCH, SafetyVerdict.REASON_NOT_FOLLOWING))
     assert "pose of the commanded point is frozen" in latched.reason_text
     wait_until(lambda: stands(chain), 2.0, "standstill")

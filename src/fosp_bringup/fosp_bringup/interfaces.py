@@ -103,6 +103,8 @@ def interfaces(
     own_cameras = [robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, camera.name)) for camera in robot.cameras]
     rules = feedback or read_feedback_config(feedback_path(RULES[robot.kind]))
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
+    consents = [*([robot.wrench_topic] if robot.wrench_topic else []), *(config.topic for config in robot.ready)]
+    consents += [topics.FEEDBACK, *([robot.enabling.topic] if robot.enabling else [])]
     recorder = _interface([], episode_topics(robot), ["~/discard"])
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
@@ -129,10 +131,10 @@ def interfaces(
                 *(topics.SAFETY_EVENT, topics.SAFETY_MARKERS),
             ],
             [
-                *(topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *robot.estop_topics, *_SWAP),
+                *(topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *robot.estop_topics, *consents, *_SWAP),
                 robot.command_topic,
             ],
-            ["~/reset", "~/estop"],
+            ["~/reset", "~/estop", "~/engage", "~/disengage"],
         ),
         "black_box_node": _interface([topics.DIAGNOSTICS], [*black_box_topics(robot), *cameras, *own_cameras]),
         "learner_node": recorder
@@ -178,7 +180,7 @@ OPERATOR = "operator"
 
 
 def operator_interface() -> Interface:
-    """Return what a person may do: watch the graph, bring it up and down, end a latch, and offer a bundle."""
+    """Return what a person may do: watch the graph, bring it up and down, engage, end a latch, and offer a bundle."""
     return _NODE | _interface(
         [topics.MODEL_ANNOUNCEMENT],
         [
@@ -188,7 +190,8 @@ def operator_interface() -> Interface:
         ],
         [],
         [
-            *("safety_monitor_node/reset", "safety_monitor_node/estop", "lifecycle_manager/is_active"),
+            *(f"safety_monitor_node/{order}" for order in ("reset", "estop", "engage", "disengage")),
+            "lifecycle_manager/is_active",
             *("lifecycle_manager/startup", "lifecycle_manager/shutdown"),
         ],
     )

@@ -28,6 +28,7 @@ COMMON: Arguments = {
     "use_respawn": ("false", "Start a node anew when it dies; never the safety monitor."),
     "log_level": ("info", "Log level: debug, info, warn, error or fatal."),
     "record": ("", "Folder that gets one bag per episode; empty to record nothing."),
+    "episodes": ("required", "required: the robot moves only while an episode runs on fosp/feedback; or not_used."),
     "shadow": ("", f"The phrase '{SHADOW_PHRASE}': the safety monitor judges and does not gate."),
     "black_box": ("~/.ros/fosp_black_box", f"Folder that keeps the 30 s before every stop; {NOTHING} to keep nothing."),
 }

@@ -117,7 +117,7 @@ def stack(options: StackOptions) -> Stack:
     is started.
     """
     if options.params_file is not None:
-        check_parameter_file(options.params_file, MONITOR, options.shadow)
+        check_parameter_file(options.params_file, MONITOR, options.shadow, options.simulator is not None)
     processes: list[StackProcess] = []
     if options.simulator is not None:
         options, processes = _simulated(options)
@@ -248,7 +248,11 @@ def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[lis
     ]
     if options.learner:
         nodes.append(_learner(options.learner, model, options.learner_config, options.offline))
-    judged = {**model, "shadow": options.shadow} if options.shadow else model
+    judged = {**model, "shadow": options.shadow} if options.shadow else dict(model)
+    if options.simulator is not None:  # a simulated robot hurts nobody, so no person has to consent to its motion
+        judged["engage"] = "by_itself"
+    if options.episodes != "required":
+        judged["episodes"] = options.episodes
     return nodes, StackProcess(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", judged)
 
 

@@ -14,6 +14,7 @@ from fosp_safety_monitor.parameters import SHADOW_PHRASE, SPEED_CAP
 
 CAMERAS = ("simulated", "file", *DEVICES)
 SIMULATORS = ("mujoco", "gazebo")
+EPISODES = ("required", "not_used")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
@@ -66,6 +67,8 @@ class StackOptions:
     """The simulator begins episodes by itself."""
     shadow: str | None = None
     """The phrase SHADOW_PHRASE: the safety monitor judges without gating."""
+    episodes: str = "required"
+    """One of EPISODES: whether the robot moves only while an episode runs on fosp/feedback."""
     black_box: Path | None = None
     """Folder for what happened before every stop."""
     exploring: bool = False
@@ -82,6 +85,7 @@ class StackOptions:
             ("simulator", (*SIMULATORS, None)),
             ("camera", (*CAMERAS, None)),
             ("log_level", LOG_LEVELS),
+            ("episodes", EPISODES),
         ):
             value = getattr(self, name)
             if value not in allowed:
@@ -128,12 +132,13 @@ def _flag(name: str, text: str) -> bool:
     return text.lower() == "true"
 
 
-def check_parameter_file(path: Path, monitor: str, shadow: str | None) -> None:
+def check_parameter_file(path: Path, monitor: str, shadow: str | None, simulated: bool) -> None:
     """Raise UserError when `path` is no YAML, or sets what the file must not set for the node `monitor`.
 
     It may not set `shadow` where the option is not given: the file wins over the option, so the gate could be off in a
     start whose command line does not say so. An empty value, as in a dump of all parameters, sets nothing. It may not
-    set `speed_cap` at all, which follows from the commissioning record.
+    set `speed_cap` at all, which follows from the commissioning record, and on a robot that is not `simulated` it may
+    not let the monitor engage by itself.
     """
     for node, parameters in _sections(read_yaml(path), ""):
         if _may_be(node, monitor) and SPEED_CAP in parameters:
@@ -142,6 +147,11 @@ def check_parameter_file(path: Path, monitor: str, shadow: str | None) -> None:
             raise UserError(
                 f"{path}: shadow under '{node}' would switch the safety monitor's gate off; "
                 f"to mean it, say shadow:={SHADOW_PHRASE} at the start as well"
+            )
+        if _may_be(node, monitor) and parameters.get("engage") not in ("", None, "operator") and not simulated:
+            raise UserError(
+                f"{path}: engage under '{node}' would let a robot move without an operator's consent: take it out, and "
+                "call ~/engage of the safety monitor (fosp engage)"
             )
 
 

@@ -50,7 +50,7 @@ def test_the_monitor_is_the_last_node_that_is_brought_up(bundle: Path, tmp_path:
 def test_every_model_node_gets_the_same_bundle_and_robot(bundle: Path) -> None:
     described = simulated(bundle)
     given = [parameters(described, name) for name in ("encoder_node", "policy_node", MONITOR)]
-    assert given[0] == given[1] == given[2]
+    assert given[0] == given[1] == {name: value for name, value in given[2].items() if name != "engage"}
     assert given[0] == {"bundle": str(bundle), "robot": str(robot_path("sim_arm"))}
 
 
@@ -397,3 +397,22 @@ def test_the_black_box_is_a_process_that_the_manager_does_not_wait_for(bundle: P
     assert parameters(described, "black_box_node")["image_topics"] == ["camera/color/image_raw"]
     driven = described_by(robot=robot_with(tmp_path, cameras=[{"name": "wrist"}]), teleop="gamepad", black_box=tmp_path)
     assert parameters(driven, "black_box_node")["image_topics"] == ["wrist/color/image_raw"]
+
+
+# -- consent -------------------------------------------------------------------------------------------
+def test_a_simulated_robot_engages_by_itself_and_a_real_one_never(bundle: Path, tmp_path: Path) -> None:
+    assert parameters(simulated(bundle), MONITOR)["engage"] == "by_itself"
+    real = parameters(described_by(bundle=bundle, robot="sim_arm"), MONITOR)
+    assert not {"engage", "episodes"} & set(real)
+    file = tmp_path / "parameters.yaml"
+    file.write_text(yaml.safe_dump({MONITOR: {"ros__parameters": {"engage": "by_itself"}}}))
+    with pytest.raises(UserError, match="without an operator's consent"):
+        described_by(bundle=bundle, robot="sim_arm", params_file=file)
+    assert simulated(bundle, params_file=file).params_file == file
+
+
+def test_a_robot_without_feedback_is_told_so_in_words(bundle: Path) -> None:
+    described = described_by(bundle=bundle, robot="sim_arm", episodes="not_used")
+    assert parameters(described, MONITOR)["episodes"] == "not_used"
+    with pytest.raises(UserError, match="episodes must be one of required, not_used, got 'no'"):
+        described_by(bundle=bundle, robot="sim_arm", episodes="no")

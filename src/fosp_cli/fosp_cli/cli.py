@@ -22,6 +22,8 @@ from fosp_core.processes import end_process
 COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "demo": simulation.demo,
     "up": up.up,
+    "engage": up.engage,
+    "disengage": up.disengage,
     "reset": up.reset,
     "commission": commission.commission,
     "record": record.record,

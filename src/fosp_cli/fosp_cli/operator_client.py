@@ -1,4 +1,4 @@
-"""Requests of an operator to the running graph: load a bundle, end a latched stop."""
+"""Requests of an operator to the running graph: load a bundle, engage and disengage, end a latched stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from std_srvs.srv import Trigger
 
@@ -44,9 +45,12 @@ class OperatorClient(GraphClient):
         super().__init__(OPERATOR, namespace, enclave=enclave(OPERATOR, namespace))
         self._where = f"namespace '{namespace}'" if namespace else "this ROS domain"
 
-    def reset(self) -> tuple[bool, str]:
-        """Ask the safety monitor to end a latched stop. Return whether it did, and its answer."""
-        answer = self.call(Trigger, f"{MONITOR}/reset", Trigger.Request(), DISCOVERY_S)
+    def ask_monitor(self, service: Literal["reset", "engage", "disengage"]) -> tuple[bool, str]:
+        """Ask the safety monitor to end a latched stop, or to take or end the consent to motion.
+
+        Return whether it did, and its answer.
+        """
+        answer = self.call(Trigger, f"{MONITOR}/{service}", Trigger.Request(), DISCOVERY_S)
         if answer is None:
             raise self._nobody(MONITOR)
         return bool(answer.success), str(answer.message)

@@ -64,6 +64,16 @@ def test_latency_runs_from_the_image_stamp_to_the_first_command_after_the_decisi
     assert log.on_command(10.017) is None
 
 
+def test_a_command_that_comes_before_its_verdict_completes_the_step_as_well():
+    log = EpisodeLog(3, 0.05, 1)
+    log.on_feedback(feedback(10.0, is_first=True))
+    assert log.on_command(10.0055) is None
+    assert log.on_command(10.0061) is None
+    assert log.on_verdict(verdict(10.0, 10.006)).latency_s == pytest.approx(0.0061)
+    assert log.on_command(10.017) is None
+    assert len(log.steps) == 1
+
+
 def test_verdicts_on_frames_before_the_episode_are_not_its_steps():
     log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(10.0, is_first=True))

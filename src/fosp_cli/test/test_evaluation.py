@@ -14,6 +14,7 @@ from fosp_core.specs import read_robot
 from fosp_policy.expansion import SafePolicy
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env
+from fosp_sim.task.arm_world import ArmWorld
 from fosp_sim.task.scenario import Scenario
 
 pytestmark = pytest.mark.slow
@@ -141,3 +142,13 @@ def test_a_bundle_of_another_task_is_refused(tmp_path):
     write_tiny_bundle(tmp_path / "bundle", ARM)
     with pytest.raises(UserError, match="bundle is for task 'tiny', the scenario is 'safe_reach'"):
         evaluate_episodes(Evaluation(tmp_path / "bundle", SCENARIO, ARM), [0])
+
+
+def test_a_simulated_robot_that_goes_the_opposite_way_is_stopped_in_the_evaluation_too(tmp_path, monkeypatch):
+    bundle = tiny_bundle(tmp_path, policy_action=(0.0, 0.5, 0.0))
+    scenario = Scenario(task="safe_reach", seed=3, episodes=1, max_steps=20)
+    assert evaluate_episodes(Evaluation(bundle, scenario, ARM), [0])[0].stops == 0
+    drive = ArmWorld._drive
+    monkeypatch.setattr(ArmWorld, "_drive", lambda world, twist: drive(world, -twist))
+    result = evaluate_episodes(Evaluation(bundle, scenario, ARM), [0])[0]
+    assert result.stops >= result.steps - 8

@@ -44,6 +44,10 @@ class Reason(IntEnum):
     NOT_FOLLOWING = 23
     MOTION = 24
     OUTSIDE_WORKSPACE = 25
+    NOT_ENGAGED = 27
+    NO_EPISODE = 28
+    ROBOT_NOT_READY = 29
+    FORCE = 30
     FOREIGN_INPUT = 31
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
+from fosp_core.robot_inputs import EnablingConfig, ReadyConfig
 
 FORMAT_VERSION = 1
 """Version of the bundle folder's format; a loader refuses every other one."""
@@ -275,6 +276,13 @@ class RobotConfig(Spec):
     """Publishers that `state_topic` has: more than one only where, say, a gripper adds its joints to joint_states."""
     estop_topics: tuple[Annotated[str, Field(min_length=1)], ...]
     """std_msgs/Bool of each emergency stop, true: pressed; silence counts as pressed. `[]`: none. No default."""
+    enabling: EnablingConfig | None = None
+    """Switch that a person holds while the policy moves the robot."""
+    ready: tuple[ReadyConfig, ...] = ()
+    protective_force_n: float | None = Field(None, gt=0, le=1000)
+    """Change of the force on `wrench_topic` since engaging, N, at which the robot latches; the two go together."""
+    wrench_topic: str = ""
+    """geometry_msgs/WrenchStamped."""
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
     """Public keys (fosp bundle keygen). Where there are any, only bundles signed with one of them are loaded."""
@@ -322,6 +330,8 @@ class RobotConfig(Spec):
             norm = self.linear_speed if axis.name.startswith("linear") else self.angular_speed
             if min(self.limits[axis.name].speed, norm or math.inf) < axis.scale:
                 raise ValueError(f"speed limit of {axis.name} is below its action scale {axis.scale}")
+        if (self.protective_force_n is None) != (not self.wrench_topic):
+            raise ValueError("protective_force_n and wrench_topic go together")
         if self.kind == "arm" and (self.workspace is None or not self.pose_topic):
             raise ValueError("an arm needs workspace and pose_topic")
         return self

@@ -107,9 +107,8 @@ def test_limits_of_a_base_without_workspace_need_no_position():
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("jerk", [None, 60.0, 300.0])
 def test_a_command_shortly_after_a_tick_counts_with_its_staying_in_force_until_the_next_one(share, jerk):
-    arm = ARM.model_copy(
-        update={"limits": {n: axis.model_copy(update={"jerk": jerk}) for n, axis in ARM.limits.items()}}
-    )
+    axes = {name: axis.model_copy(update={"jerk": jerk}) for name, axis in ARM.limits.items()}
+    arm = ARM.model_copy(update={"limits": axes})
     limits, wall = CommandLimits(arm), ARM.workspace.upper[0]
     for start in np.linspace(0.5, wall, 20):
         position, command, acceleration = np.array([start, 0.0, 0.2]), np.zeros(3), np.zeros(3)

@@ -8,11 +8,10 @@ latent, the safety monitor stops the robot.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
-from itertools import takewhile
 from typing import Any
 
+import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from numpy.typing import NDArray
@@ -39,13 +38,10 @@ from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import seconds
 from fosp_core.swap.trial import TrialRules
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
+from fosp_perception.command_memory import CommandMemory
 from fosp_perception.decision_clock import DecisionClock, DecisionPeriod, FrameUse
 from fosp_perception.encoder import EncoderInputError, EncoderOutputError
 from fosp_perception.swap_leader import SwapLeader
-
-COMMAND_MEMORY = 400
-"""Number of commands kept: at 100 Hz they cover more than any interval between two steps of an episode."""
-
 
 _TRIAL: dict[str, tuple[str, str, float, float]] = {
     "steps": ("Number of decisions of a new model until it is committed.", "steps", 1, 1_000_000),
@@ -85,6 +81,7 @@ class EncoderNode(ManagedNode):
 
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
+        cv2.setNumThreads(1)  # a second thread takes longer to wake than a frame takes to resize
         self._robot, bundle = load_model(self)
         self._manifest = bundle.manifest
         followers = tuple(resolved_node(self, name) for name in self.get_parameter("swap_followers").value if name)
@@ -92,7 +89,7 @@ class EncoderNode(ManagedNode):
         self._decisions = DecisionClock(
             DecisionPeriod(self._manifest.decision_period_s, 1.0 / self._robot.camera_frame_rate_hz)
         )
-        self._commands: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=COMMAND_MEMORY)
+        self._commands = CommandMemory(self._robot.action.size)
         self._frames: dict[str, Image | CompressedImage] = {}
         self._frame_sizes: dict[str, tuple[int, ...]] = {}
         self._latents = self.create_publisher(Latent, topics.LATENT, qos.STEP)
@@ -157,10 +154,10 @@ class EncoderNode(ManagedNode):
     # -- inputs --------------------------------------------------------------------------------------
     def _on_command(self, message: TwistStamped | Twist | PoseStamped) -> None:
         stamp_s, command = self._command_reader.read(message, self.get_clock().now().nanoseconds * 1e-9)
-        if self._commands and stamp_s < self._commands[-1][0]:
+        if stamp_s < self._commands.newest_s:
             self.get_logger().warning("the command stream went back in time: its history is dropped")
             self._commands.clear()
-        self._commands.append((stamp_s, command))
+        self._commands.append(stamp_s, command)
 
     def _on_feedback(self, message: StepFeedback) -> None:
         if message.is_first:
@@ -229,10 +226,9 @@ class EncoderNode(ManagedNode):
         since_s, hold_s = self._decisions.last_s, self._robot.command_timeout_s
         if first or since_s is None:
             return np.zeros(self._robot.action.size, np.float32)
-        recent = list(takewhile(lambda sent: sent[0] >= since_s - hold_s, reversed(self._commands)))[::-1]
-        if not recent:
+        stamps, commands = self._commands.since(since_s - hold_s)
+        if not len(stamps):
             return np.zeros(self._robot.action.size, np.float32)
-        stamps, commands = np.array([stamp for stamp, _ in recent]), np.stack([command for _, command in recent])
         return normalised_action(mean_command(stamps, commands, since_s, stamp_s, hold_s), self._robot.action)
 
 

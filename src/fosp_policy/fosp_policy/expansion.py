@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -99,7 +100,8 @@ class SafePolicy:
         self._latent, self._action_size = bundle.manifest.latent, bundle.manifest.action.size
         self._count, self._fallbacks = candidates, fallbacks
         self._prefer_means = prefer_means
-        self._sources = {"both": [OFFLINE, ONLINE], "offline": [OFFLINE], "online": [ONLINE]}[actors]
+        chosen = {"both": [OFFLINE, ONLINE], "offline": [OFFLINE], "online": [ONLINE]}[actors]
+        self._sources = np.array(chosen, np.intp)
         self.kappa = bundle.manifest.kappa
         self.eps = bundle.manifest.calibration.eps
         self._ranges = bundle.manifest.calibration.ranges
@@ -155,31 +157,31 @@ class SafePolicy:
         actions: NDArray[np.float32],
         sources: NDArray[np.intp],
         means: NDArray[np.bool_],
-    ) -> tuple[list[ScoredCandidate], NDArray[np.bool_], float]:
-        """Return actions (N, A) with their values, a mask (N,) of those within all ranges, and v_h."""
+    ) -> tuple[list[ScoredCandidate], list[bool], float]:
+        """Return actions (N, A) with their values, for each of them True if within all ranges, and v_h.
+
+        A few numbers are handled faster as plain ones than as arrays.
+        """
         scored = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
-        values = {name: scored[name][0].astype(np.float64) for name in ("q_r", "q_c", "q_h")}
+        values: dict[str, list[float]] = {name: scored[name][0].tolist() for name in ("q_r", "q_c", "q_h")}
         v_h = float(scored["v_h"][0])
-        if not (all(np.isfinite(value).all() for value in values.values()) and math.isfinite(v_h)):
+        if not all(map(math.isfinite, (*chain.from_iterable(values.values()), v_h))):
             raise PolicyOutputError("the critics' output is not finite")
-        utility = values["q_r"] - self.kappa * values["q_c"]
-        # Plain numbers at once: taking them out of arrays one by one takes longer than the critics.
-        columns = (values["q_r"], values["q_c"], values["q_h"], utility, values["q_h"] <= self.eps, sources, means)
         candidates = [
-            ScoredCandidate(_SOURCES[source], mean, action, q_r, q_c, q_h, worth, feasible)
-            for action, q_r, q_c, q_h, worth, feasible, source, mean in zip(
-                actions, *(column.tolist() for column in columns), strict=True
+            ScoredCandidate(_SOURCES[source], mean, action, q_r, q_c, q_h, q_r - self.kappa * q_c, q_h <= self.eps)
+            for action, q_r, q_c, q_h, source, mean in zip(
+                actions, *values.values(), sources.tolist(), means.tolist(), strict=True
             )
         ]
         return candidates, self._inside(values), v_h
 
-    def _inside(self, values: dict[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
-        """Return the mask (N,) of the actions that every critic values within its calibrated range."""
-        inside = np.ones(len(values["q_h"]), bool)
-        for name, value in values.items():
-            low, high = self._ranges[name]  # type: ignore[index]
-            inside &= (low <= value) & (value <= high)
-        return inside
+    def _inside(self, values: dict[str, list[float]]) -> list[bool]:
+        """Return for each action True if every critic values it within its calibrated range."""
+        bounds = [self._ranges[name] for name in values]  # type: ignore[index]
+        return [
+            all(low <= value <= high for value, (low, high) in zip(of_one, bounds, strict=True))
+            for of_one in zip(*values.values(), strict=True)
+        ]
 
     def _check(self, deter: NDArray[np.float32], stoch: NDArray[np.float32]) -> None:
         expected = (self._latent.deter,), (self._latent.stoch,)
@@ -198,7 +200,7 @@ class SafePolicy:
         """
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise PolicyOutputError("the actors' output is not finite")
-        sources = np.array(self._sources, np.intp)
+        sources = self._sources
         mean, std = mean[sources], std[sources]
         noise = rng.standard_normal((self._count, *mean.shape), dtype=np.float32)
         if not exploring:

@@ -20,7 +20,7 @@ from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionCandidate, ActionProposal
 from fosp_msgs.srv import ResetEpisode
-from fosp_policy.teleoperation import OperatorOrder, operator_action, orders, read_mapping
+from fosp_policy.teleoperation import OperatorOrder, Repetition, operator_action, orders, read_mapping
 
 PERIOD_S = 0.02
 DEVICE_TIMEOUT_S = 0.3
@@ -59,6 +59,7 @@ class TeleopNode(ManagedNode):
     def activate(self) -> None:
         self._joy: Joy | None = None
         self._heard_s = 0.0
+        self._repetition = Repetition()
         self._step = 0
 
     def cleanup(self) -> None:
@@ -80,6 +81,15 @@ class TeleopNode(ManagedNode):
         joy = self._joy if time.monotonic() - self._heard_s <= DEVICE_TIMEOUT_S else None
         axes, buttons = (list(joy.axes), list(joy.buttons)) if joy is not None else ([], [])
         action = operator_action(self._mapping, self._spec, axes, buttons)
+        before = self._repetition
+        self._repetition = before.after(axes, buttons, any(action), time.monotonic(), self._mapping.repeat_s)
+        if self._repetition.withheld:
+            action = [0.0] * len(action)
+            if not before.withheld:
+                self.get_logger().warning(
+                    f"{self._mapping.topic} has said the same for {self._mapping.repeat_s:g} s, as a device that hangs "
+                    "does: let go of the controls to go on"
+                )
         proposal = ActionProposal(step=self._step, candidates=[ActionCandidate(action=float_field(np.array(action)))])
         proposal.header.stamp = self.get_clock().now().to_msg()
         self._proposals.publish(proposal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -38,6 +39,9 @@ class Mapping(Spec):
     deadman: int | None = Field(None, ge=0)
     """Button that must be held to move; only a device that springs back to its centre may go without it."""
     deadzone: float = Field(0.08, gt=0, lt=0.5)
+    repeat_s: float = Field(5.0, ge=0.5, le=30)
+    """Time, s, for which a device may say the same while it moves the robot. After that it counts as let go, because
+    the driver of a device that hangs or was pulled out repeats its last message for ever."""
     buttons: dict[OperatorOrder, int] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -46,6 +50,28 @@ class Mapping(Spec):
         if len(set(used)) != len(used) or any(button < 0 for button in used):
             raise ValueError("each button must be a number from 0 on, and may be used once")
         return self
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Since when a device has said the same, and whether its operator has to let go before the robot moves on."""
+
+    said: tuple[tuple[float, ...], tuple[int, ...]] = ((), ())
+    since_s: float = -math.inf
+    """Monotonic clock."""
+    withheld: bool = False
+
+    def after(
+        self, axes: Sequence[float], buttons: Sequence[int], moves: bool, now_s: float, bound_s: float
+    ) -> Repetition:
+        """Return the value at `now_s`, when axes and buttons are these, and ask for motion or not (`moves`).
+
+        The device is withheld when it asks for motion in the same words for longer than `bound_s`, until it asks for
+        none.
+        """
+        said = tuple(axes), tuple(buttons)
+        since_s = self.since_s if said == self.said else now_s
+        return Repetition(said, since_s, moves and (self.withheld or now_s - since_s > bound_s))
 
 
 def read_mapping(path: Path, action: ActionSpec) -> Mapping:

@@ -11,7 +11,7 @@ import yaml
 
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
-from fosp_policy.teleoperation import Mapping, OperatorOrder, operator_action, orders, read_mapping
+from fosp_policy.teleoperation import Mapping, OperatorOrder, Repetition, operator_action, orders, read_mapping
 
 CONFIG = Path(__file__).parents[3] / "config"
 ARM = read_robot(CONFIG / "robots" / "sim_arm.yaml").action
@@ -86,3 +86,39 @@ def test_a_spring_centred_device_needs_no_deadman() -> None:
     mapping = read_mapping(CONFIG / "teleop" / "spacemouse.yaml", ARM)
     assert isinstance(mapping, Mapping)
     assert operator_action(mapping, ARM, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0], []) == [1.0, 0.0, 0.0]
+
+
+# -- a device that repeats itself ----------------------------------------------------------------------
+def said(before: Repetition, stick: float, now_s: float) -> Repetition:
+    axes = [0.0, stick, 0.0, 0.0, 0.0]
+    return before.after(axes, HELD, any(action(axes)), now_s, GAMEPAD.repeat_s)
+
+
+def test_a_device_that_says_the_same_for_too_long_is_let_go_until_it_asks_for_no_motion() -> None:
+    repetition = Repetition()
+    for tick in range(round(GAMEPAD.repeat_s / 0.02)):
+        repetition = said(repetition, 1.0, 10.0 + 0.02 * tick)
+        assert not repetition.withheld
+    repetition = said(repetition, 1.0, 10.1 + GAMEPAD.repeat_s)
+    assert repetition.withheld
+    repetition = said(repetition, 0.9, 10.2 + GAMEPAD.repeat_s)
+    assert repetition.withheld, "another deflection alone is no letting go"
+    repetition = said(repetition, 0.0, 10.3 + GAMEPAD.repeat_s)
+    assert not repetition.withheld
+    assert not said(repetition, 1.0, 10.4 + GAMEPAD.repeat_s).withheld
+
+
+def test_a_hand_that_trembles_and_a_stick_at_rest_are_no_repetition() -> None:
+    repetition = Repetition()
+    for tick in range(1000):
+        repetition = said(repetition, 0.9 + 0.01 * (tick // 50 % 2), 10.0 + 0.02 * tick)
+        assert not repetition.withheld
+    for tick in range(1000):
+        repetition = said(repetition, 0.0, 100.0 + 0.02 * tick)
+    assert not said(repetition, 1.0, 121.0).withheld, "the time counts from the push"
+
+
+@pytest.mark.parametrize("bound_s", [0.0, 31.0, math.nan])
+def test_the_bound_of_repetitions_cannot_be_switched_off(bound_s: float) -> None:
+    with pytest.raises(ValueError, match="repeat_s"):
+        Mapping.model_validate({"axes": {"linear.x": {"axis": 1}}, "repeat_s": bound_s})

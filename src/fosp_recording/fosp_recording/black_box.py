@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fosp_core.bag_writer import BagWriter
+from fosp_core.bag_types import BagWriter
 
 PREFIX = "black_box_"
 _PARTIAL = ".partial_"

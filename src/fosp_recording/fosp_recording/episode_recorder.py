@@ -17,8 +17,7 @@ from types import MappingProxyType
 
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
-from fosp_core.bag_types import typestore
-from fosp_core.bag_writer import BagWriter
+from fosp_core.bag_types import BagWriter, typestore
 from fosp_core.errors import UserError
 
 EPISODE_PREFIX = "episode_"

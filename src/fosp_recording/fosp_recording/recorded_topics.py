@@ -29,7 +29,7 @@ TOPICS = (
     RecordedTopic(topics.LATENT, "fosp_msgs/msg/Latent"),
     RecordedTopic(topics.PROPOSAL, "fosp_msgs/msg/ActionProposal"),
     RecordedTopic(topics.VERDICT, "fosp_msgs/msg/SafetyVerdict"),
-    RecordedTopic(topics.FEEDBACK, "fosp_msgs/msg/StepFeedback", in_black_box=False),
+    RecordedTopic(topics.FEEDBACK, "fosp_msgs/msg/StepFeedback"),
     RecordedTopic(topics.MARK, "std_msgs/msg/String", in_black_box=False),
     RecordedTopic(topics.SAFETY_EVENT, "fosp_msgs/msg/SafetyEvent", in_episodes=False),
     RecordedTopic(topics.HEARTBEAT, "fosp_msgs/msg/Heartbeat", in_episodes=False),
@@ -46,6 +46,10 @@ def episode_topics(robot: RobotConfig) -> dict[str, str]:
 def black_box_topics(robot: RobotConfig) -> dict[str, str]:
     """Return what explains a stop, but for the images: relative topic -> type."""
     found = {topic.name: topic.type for topic in TOPICS if topic.in_black_box} | robot_topics(robot)
+    if robot.wrench_topic:
+        found[robot.wrench_topic] = "geometry_msgs/msg/WrenchStamped"
+    if robot.enabling is not None:
+        found[robot.enabling.topic] = "sensor_msgs/msg/Joy" if robot.enabling.type == "Joy" else "std_msgs/msg/Bool"
     return {**found, **dict.fromkeys(robot.estop_topics, "std_msgs/msg/Bool")}
 
 

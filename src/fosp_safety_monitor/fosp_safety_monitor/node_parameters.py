@@ -8,6 +8,7 @@ from rclpy.node import Node
 
 from fosp_core.errors import UserError
 from fosp_core.ros.parameters import Changing, NodeParameter, declare
+from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
 from fosp_safety_monitor.parameters import (
     DESCRIPTIONS,
     SETTINGS,
@@ -83,3 +84,9 @@ def shadow_asked_for(node: Node) -> bool:
     if said not in ("", SHADOW_PHRASE):
         raise UserError(f"parameter 'shadow' must be empty or '{SHADOW_PHRASE}', got '{said}'")
     return bool(said)
+
+
+def consent_settings(node: Node) -> ConsentSettings:
+    """Return which consents motion needs; UserError when a parameter holds another word."""
+    engage, episodes = (str(node.get_parameter(name).value) for name in ("engage", "episodes"))
+    return ConsentSettings(engage, episodes)  # type: ignore[arg-type]

@@ -19,7 +19,8 @@ from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
 from fosp_core.ros.parameters import declare
 from fosp_core.specs import read_robot
-from fosp_msgs.msg import ActionProposal, SafetyVerdict
+from fosp_msgs.msg import ActionProposal, Heartbeat, SafetyVerdict
+from fosp_safety_monitor.command.consent_side import ConsentSide
 from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.node_parameters import SPEED_CAP_ROW, speed_cap, speed_cap_text
@@ -46,18 +47,23 @@ class OperatorGuardNode(ManagedNode):
         self.create_timer(REPORT_PERIOD_S, self._report)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._side: RobotSide | None = None
+        self._consents: ConsentSide | None = None
         self._last = GuardTick((), "inactive", False, Reason.NOT_READY)
 
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
         self._robot = robot = read_robot(path_parameter(self, "robot"))
         self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
+        self._consents = ConsentSide(self, robot, lambda: self._guard, policy=False)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
+        self._heartbeats = self.create_subscription(Heartbeat, topics.HEARTBEAT, self._side.heard_from, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
         self._guard = OperatorGuard(self._robot, self._now, self._speed_cap)
         self._robot_side.look_around(anew=True)
+        if self._consents is not None:
+            self._consents.start()
         self._robot_side.start(self._tick)
 
     def deactivate(self) -> None:
@@ -71,6 +77,10 @@ class OperatorGuardNode(ManagedNode):
             return
         self._side.close()
         self._side = None
+        if self._consents is not None:
+            self._consents.close()
+            self._consents = None
+        self.destroy_subscription(self._heartbeats)
         self.destroy_subscription(self._proposals)
         self.destroy_publisher(self._verdicts)
 
@@ -98,7 +108,7 @@ class OperatorGuardNode(ManagedNode):
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """Send one command: at the rate of the command stream, in its thread, and with a proposal, in the executor's."""
+        """Send one command: in the thread of the command stream at its rate, and with a proposal in the executor's."""
         tick = self._guard.tick()
         if tick.held != self._last.held:
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")
@@ -108,6 +118,8 @@ class OperatorGuardNode(ManagedNode):
     def _watch(self) -> None:
         if self.is_active:
             self._robot_side.look_around()
+        if self._consents is not None:
+            self._consents.watch()
 
     def _report(self) -> None:
         held, cap = self._last.held, self._speed_cap

@@ -38,6 +38,18 @@ SETTINGS = (
     Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu.", choices=("auto", "cuda", "cpu")),
     Setting("shadow", "", f"`{SHADOW_PHRASE}` switches shadow mode on: proposals are judged, but not gated."),
     Setting(
+        "engage",
+        "operator",
+        "`operator`: nothing moves before ~/engage. `by_itself`: for simulated robots.",
+        choices=("operator", "by_itself"),
+    ),
+    Setting(
+        "episodes",
+        "required",
+        "`required`: the robot moves only while an episode runs on fosp/feedback. `not_used`.",
+        choices=("required", "not_used"),
+    ),
+    Setting(
         "command_cpu",
         -1,
         "Core that the command stream is pinned to. With -1 the operating system chooses.",
@@ -173,6 +185,18 @@ class MonitorParameters:
         *HEARTBEAT_GAP_BOUNDS_S,
         "s",
         "LATCH when a node of the graph comes back after a silence of this length.",
+    )
+    feedback_timeout_s: float = _parameter(
+        0.3, 0.05, 2.0, "s", "STOP when the feedback of the running episode is older than this."
+    )
+    ramp_in_s: float = _parameter(
+        1.0, 0.1, 10.0, "s", "Time in which the speed grows from a fifth after an operator has engaged.", "larger"
+    )
+    robot_pause_s: float = _parameter(
+        1.0, 0.02, 10.0, "s", "An operator has to engage anew when the robot's state was missing for this time."
+    )
+    frozen_force_s: float = _parameter(
+        1.0, 0.1, 10.0, "s", "STOP when the wrench stays the same to the last bit for this time."
     )
 
     def __post_init__(self) -> None:

@@ -33,12 +33,14 @@ from fosp_core.ros.model_parameters import (
 )
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
+from fosp_safety_monitor.command.consent_side import ConsentSide
 from fosp_safety_monitor.command.messages import latent_input, proposal_input, verdict_message
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.judge.inputs import Thresholds
 from fosp_safety_monitor.judge.monitor import Beat, CriticModel, HeartbeatWatch, SafetyMonitor, sent_at
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.node_parameters import (
+    consent_settings,
     declare_monitor_parameters,
     monitor_parameters,
     parameter_values,
@@ -58,7 +60,8 @@ class SafetyMonitorNode(ManagedNode):
     """Answers fosp/proposal with fosp/verdict and publishes on the robot's command topic at its command rate.
 
     The parameters are those of parameters.SETTINGS and MonitorParameters. The services (std_srvs/Trigger) ~/reset and
-    ~/estop end a latch and make one. Events for the operator go to fosp/safety_event, markers to fosp/safety_markers.
+    ~/estop end a latch and make one; ~/engage and ~/disengage give the operator's consent to motion and take it back.
+    Events for the operator go to fosp/safety_event, markers to fosp/safety_markers.
     """
 
     def __init__(self) -> None:
@@ -66,11 +69,14 @@ class SafetyMonitorNode(ManagedNode):
         declare_monitor_parameters(self, self._on_parameters)
         self._status = create_status_publisher(self)
         self._shadow = shadow_asked_for(self)
+        self._consent = consent_settings(self)
         self._cpu = int(self.get_parameter("command_cpu").value)
         self._speed_cap = speed_cap(self)
         self._view = OperatorView(self, self._shadow, self._speed_cap)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/estop", self._on_estop_service)
+        self.create_service(Trigger, "~/engage", self._on_engage)
+        self.create_service(Trigger, "~/disengage", self._on_disengage)
         self._heartbeats = HeartbeatWatch(self.get_fully_qualified_name())
         self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
         self._event_log = EventLog()
@@ -81,6 +87,7 @@ class SafetyMonitorNode(ManagedNode):
         self._monitor: SafetyMonitor | None = None
         self._models: ModelFollower[CriticModel] | None = None
         self._side: RobotSide | None = None
+        self._consents: ConsentSide | None = None
         self._latched: Finding | None = None
         self._finding = _INACTIVE
         self._stream_failure: Finding | None = None
@@ -95,6 +102,7 @@ class SafetyMonitorNode(ManagedNode):
         cameras = [self._robot.image_topic(camera.topic) for camera in self._bundle.manifest.observation.cameras]
         inputs = [topics.LATENT, topics.PROPOSAL, topics.FEEDBACK, *cameras]
         self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count, inputs)
+        self._consents = ConsentSide(self, self._robot, lambda: self._active_monitor)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._made = [
             self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP),
@@ -114,7 +122,11 @@ class SafetyMonitorNode(ManagedNode):
             self.get_logger().info("no real-time priority; to have it, grant rtprio 20 in /etc/security/limits.d")
         if self._shadow:
             self.get_logger().warning("SHADOW MODE: proposals are judged and not gated")
+        if self._consent.engage == "by_itself":
+            self.get_logger().warning("engages by itself: the robot moves without an operator's consent (simulation)")
         self._make_monitor()
+        if self._consents is not None:
+            self._consents.start()
         self._heartbeats.arm()
         self._event_log = EventLog()
         self._view.note(OperatorEvent(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
@@ -144,6 +156,9 @@ class SafetyMonitorNode(ManagedNode):
         if self._side is not None:
             self._side.close()
             self._side = None
+        if self._consents is not None:
+            self._consents.close()
+            self._consents = None
         self._made = []
         self._monitor = None
         if self._models is not None:
@@ -178,6 +193,7 @@ class SafetyMonitorNode(ManagedNode):
             self._shadow,
             self._simulated_time,
             self._model_of,
+            self._consent,
             self._speed_cap,
         )
 
@@ -197,6 +213,8 @@ class SafetyMonitorNode(ManagedNode):
         beat = Beat(message.pid, message.state == State.PRIMARY_STATE_ACTIVE, sent_s, now.monotonic_s)
         limit_s = float(self.get_parameter("heartbeat_gap_s").value)
         finding = self._heartbeats.heard(message.node, beat, limit_s)
+        if self._side is not None:
+            self._side.heard_from(message)
         if finding is not None:
             self._latch(finding)
 
@@ -226,7 +244,7 @@ class SafetyMonitorNode(ManagedNode):
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:
-        """Send one command: at the rate of the command stream, in its thread, and with a verdict, in the executor's."""
+        """Send one command: in the thread of the command stream at its rate, and with a verdict in the executor's."""
         with self._changing:
             tick = self._active_monitor.tick()
             self._view.note(self._event_log.see(tick.finding))
@@ -257,6 +275,8 @@ class SafetyMonitorNode(ManagedNode):
         """Look for strangers in the graph. RuntimeError, which ends the process, when the command stream failed."""
         if self.is_active:
             self._robot_side.look_around()
+        if self._consents is not None:
+            self._consents.watch()
         self._view.publish_events()
         if self._stream_failure is not None:
             raise RuntimeError(self._stream_failure.text)
@@ -280,6 +300,31 @@ class SafetyMonitorNode(ManagedNode):
             self._view.note(self._event_log.reset_answered(not refusal, was.reason if was else Reason.OK, text))
         response.success, response.message = not refusal, text
         self.get_logger().info(f"reset: {text}" + (f" ({was.text})" if was else ""))
+        return response
+
+    def _on_engage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self.is_active:
+            response.success, response.message = False, "refused: the node is not active, so nothing can be checked"
+            return response
+        with self._changing:
+            refusal = self._active_monitor.engage()
+            text = f"refused, {refusal}" if refusal else "engaged: the robot moves when a proposal passes in an episode"
+            self._view.note(self._event_log.engage_answered(not refusal, text))
+        response.success, response.message = not refusal, text
+        self.get_logger().info(f"engage: {text}")
+        return response
+
+    def _on_disengage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        text = "disengaged: the robot stops; ~/engage lets it move again"
+        if self._consent.engage == "by_itself":
+            response.message = "refused: this robot engages by itself (parameter engage); ~/estop stops it"
+            return response
+        if self._monitor is not None:
+            with self._changing:
+                self._monitor.disengage()
+                self._view.note(OperatorEvent(EventKind.DISENGAGED, Reason.NOT_ENGAGED, text))
+        response.success, response.message = True, text
+        self.get_logger().info(f"disengage: {text}")
         return response
 
     def _on_estop_service(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -16,6 +16,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.limits import CommandLimits, Response
 from fosp_core.specs import TWIST_COMPONENTS, ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED, ConsentSettings, FeedbackStep
 from fosp_safety_monitor.judge.inputs import (
     CheckedProposal,
     CriticValues,
@@ -41,10 +42,16 @@ TREADMILL_M = 0.05
 class MonitorScene:
     """State, clock and newest inputs of a monitor; by default everything is fresh, safe and well-formed."""
 
-    def __init__(self, robot: RobotConfig, parameters: MonitorParameters | None = None, shadow: bool = False) -> None:
+    def __init__(
+        self,
+        robot: RobotConfig,
+        parameters: MonitorParameters | None = None,
+        shadow: bool = False,
+        consent: ConsentSettings = NOTHING_NEEDED,
+    ) -> None:
         manifest = tiny_manifest(robot).model_copy(update={"id": MODEL})
         self.robot_config = robot
-        self.thresholds = Thresholds.of(manifest, robot, parameters or MonitorParameters(), shadow)
+        self.thresholds = Thresholds.of(manifest, robot, parameters or MonitorParameters(), shadow, consent=consent)
         self.limits = CommandLimits(robot)
         self.size = robot.action.size
         self.state = initial_state(self.size, response=Response.of(robot))
@@ -189,6 +196,85 @@ class MonitorScene:
         return refusal
 
 
+class ConsentScene(MonitorScene):
+    """A robot that needs every consent which its configuration names; each tick hears what is switched on here."""
+
+    def __init__(self, robot: RobotConfig, settings: ConsentSettings | None = None, **parameters: Any) -> None:
+        super().__init__(robot, MonitorParameters(**parameters), consent=settings or ConsentSettings())
+        self.feedback = True
+        self.episode = 0
+        self.held: bool | None = False
+        """None: the switch is silent."""
+        self.axis = 0.0
+        self.force: tuple[float, float, float] | None = (0.0, 0.0, -9.0)
+        self.noise = 0.0
+        self.also: Callable[[int], None] = lambda number: None
+        """Called at every tick, with its number."""
+        self.number = 0
+
+    @property
+    def received(self) -> Received:
+        return Received(self.ros_s, self.monotonic_s)
+
+    def change(self, **inputs: Any) -> None:
+        self.robot = replace(self.robot, consent=replace(self.robot.consent, **inputs))
+
+    def feed(self, is_first: bool = False, is_last: bool = False, **changes: Any) -> None:
+        step = FeedbackStep(self.episode, is_first, is_last, 0.0, 0.0, False, self.received)
+        self.change(episode=self.robot.consent.episode.after(replace(step, **changes)))
+
+    def switch(self, pressed: bool, axis: float = 0.0) -> None:
+        self.held, self.axis = pressed, axis
+        self.change(enabling=self.robot.consent.enabling.after(pressed, ((axis,), (pressed,)), self.received))
+
+    def say_ready(self, index: int = 0, why_not: str = "") -> None:
+        inputs = self.robot.consent
+        after = inputs.ready_of(index).after(why_not, self.monotonic_s)
+        self.robot = replace(self.robot, consent=inputs.with_ready(index, after))
+
+    def feel(self, force: tuple[float, float, float]) -> None:
+        self.change(wrench=self.robot.consent.wrench.after(force, self.received))
+
+    def hear_from_robot(self, position: Any = (0.5, 0.0, 0.2), noise_m: float = 1e-9) -> None:
+        super().hear_from_robot(position, noise_m)
+        if not hasattr(self, "number"):
+            return
+        self.number += 1
+        self.also(self.number)
+        if self.feedback and self.robot.consent.episode.running:
+            self.feed()
+        if self.thresholds.enabling is not None and self.held is not None:
+            self.switch(self.held, self.axis)
+        if self.thresholds.protective_force_n is not None and self.force is not None:
+            self.noise = 0.01 - self.noise
+            self.feel((self.force[0] + self.noise, self.force[1] + self.noise, self.force[2] + self.noise))
+
+    def engage(self) -> str:
+        self.state, refusal = decision.engage(self.state, self.robot, self.thresholds, self.now)
+        return refusal
+
+    def consent(self) -> None:
+        """Everything that motion needs, in the order of a person who knows the rules."""
+        self.drive(0.5)
+        if self.thresholds.enabling is not None:
+            self.switch(False)
+            self.drive(0.05)
+            self.switch(True)
+        self.drive(0.05)
+        assert self.engage() == ""
+        self.feed(is_first=True)
+
+    @property
+    def moves(self) -> bool:
+        return any(self.state.command)
+
+    def stops(self, seconds: float = 0.3) -> Finding:
+        """Drive on, and return why the robot stands at the end."""
+        ticks = self.drive(seconds)
+        assert not any(ticks[-1].command)
+        return ticks[-1].finding
+
+
 @pytest.fixture
 def arm() -> RobotConfig:
     return read_robot(ROBOTS / "sim_arm.yaml")
@@ -239,3 +325,31 @@ def make_scene(arm: RobotConfig, base: RobotConfig) -> Callable[..., MonitorScen
         return MonitorScene(config, MonitorParameters(**parameters), shadow)
 
     return make
+
+
+@pytest.fixture
+def make_consent_scene(arm: RobotConfig) -> Callable[..., ConsentScene]:
+    """`make_consent_scene(settings, robot=changes, **parameters)`: the arm at rest, which needs consent."""
+
+    def scene(
+        settings: ConsentSettings | None = None, robot: dict[str, Any] | None = None, **parameters: Any
+    ) -> ConsentScene:
+        return ConsentScene(arm.model_copy(update=robot or {}), settings, **parameters)
+
+    return scene
+
+
+@pytest.fixture
+def driven(make_consent_scene: Callable[..., ConsentScene]) -> Callable[..., ConsentScene]:
+    """The same, in motion with every consent."""
+
+    def scene(robot: dict[str, Any] | None = None, **parameters: Any) -> ConsentScene:
+        made = make_consent_scene(None, robot, **parameters)
+        for index in range(len(made.thresholds.ready)):
+            made.say_ready(index)
+        made.consent()
+        made.drive(1.5)
+        assert made.state.command[0] == pytest.approx(0.125), made.tick().finding
+        return made
+
+    return scene

@@ -11,10 +11,12 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge.identity import (
     COMMANDS_KEPT,
+    LEASE_S,
     UNKNOWN_NODE,
     EmergencyStops,
     OwnCommands,
     Publishers,
+    Restarts,
     foreign_command,
 )
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
@@ -105,6 +107,19 @@ def test_as_many_publishers_as_the_robot_file_declares_are_none_too_many():
     assert publishers.strangers == ()
     publishers.look(STATE, ["/arm", "/gripper", "/rogue"])
     assert publishers.strangers
+
+
+def test_a_publisher_of_a_process_that_died_is_excused_once_for_as_long_as_the_discovery_may_count_it():
+    restarts = Restarts()
+    restarts.heard("/policy_node", 1, 0.0)
+    two = ["/policy_node", "/policy_node"]
+    assert restarts.without_dead(two, 0.0) == two, "both live, as far as anybody knows"
+    restarts.heard("/policy_node", 2, 5.0)
+    assert restarts.without_dead(two, 6.0) == ["/policy_node"]
+    assert restarts.without_dead([*two, "/policy_node"], 6.0) == two, "one died, and there are three"
+    assert restarts.without_dead(["/policy_node"], 6.0) == ["/policy_node"]
+    assert restarts.without_dead([*two, "/rogue"], 6.0) == ["/policy_node", "/rogue"]
+    assert restarts.without_dead(two, 5.0 + LEASE_S) == two
 
 
 def test_names_are_looked_up_when_a_number_changes_in_turn_and_while_there_is_a_stranger():

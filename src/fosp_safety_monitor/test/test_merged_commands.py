@@ -35,7 +35,7 @@ class SafeCritic:
 
 
 class Robot:
-    """A real monitor and a real stream in real time. It remembers each command with the moment that it was computed for.
+    """A real monitor and a real stream in real time, and each command with the moment that it was computed for.
 
     Between computing and sending the thread is held up at random, as by the operating system.
     """

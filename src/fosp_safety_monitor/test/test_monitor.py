@@ -14,6 +14,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
 from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp
@@ -62,7 +63,7 @@ def bundle(bundles, arm):
 @pytest.fixture
 def monitor(bundle, arm, clock):
     """A monitor of the arm, whose state and pose have come."""
-    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock, consent=NOTHING_NEEDED)
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
     return monitor
@@ -127,7 +128,9 @@ def test_a_latent_and_its_proposal_are_each_checked_once(monitor, chain, monkeyp
 def test_a_latent_is_checked_anew_against_the_model_of_its_proposal(bundle, arm, clock, chain):
     other = replace(CriticModel.of(bundle), manifest=bundle.manifest.model_copy(update={"id": "other"}))
     known = {}
-    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock, models=known.get)
+    monitor = SafetyMonitor(
+        CriticModel.of(bundle), arm, MonitorParameters(), clock, models=known.get, consent=NOTHING_NEEDED
+    )
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
     latent, proposal = chain()
@@ -189,7 +192,9 @@ def test_a_malformed_latent_never_reaches_the_critic(bundle, arm, clock, chain, 
         def run(self, **inputs):
             raise AssertionError("the critic was asked")
 
-    monitor = SafetyMonitor(CriticModel(bundle.manifest, Refusing()), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(
+        CriticModel(bundle.manifest, Refusing()), arm, MonitorParameters(), clock, consent=NOTHING_NEEDED
+    )
     latent, proposal = chain()
     monitor.receive_latent(replace(latent, deter=deter))
     assert monitor.receive_proposal(proposal).decision is Decision.LATCH
@@ -200,7 +205,9 @@ def test_a_critic_that_raises_latches_and_says_why(bundle, arm, clock, chain):
         def run(self, **inputs):
             raise RuntimeError("device lost\nand more")
 
-    monitor = SafetyMonitor(CriticModel(bundle.manifest, Broken()), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(
+        CriticModel(bundle.manifest, Broken()), arm, MonitorParameters(), clock, consent=NOTHING_NEEDED
+    )
     latent, proposal = chain()
     monitor.receive_latent(latent)
     verdict = monitor.receive_proposal(proposal)
@@ -233,7 +240,7 @@ def test_ticks_follow_a_verdict_and_halting_ends_it(monitor, chain, clock):
 
 def test_a_base_needs_no_pose(bundles, base, clock):
     bundle = bundles(base)
-    monitor = SafetyMonitor(CriticModel.of(bundle), base, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel.of(bundle), base, MonitorParameters(), clock, consent=NOTHING_NEEDED)
     monitor.receive_robot_state(clock.received)
     frame = FrameStamp(round(clock.s * 1e9))
     latent = LatentInput(

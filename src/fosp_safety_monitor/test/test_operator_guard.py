@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Reason
+from fosp_core.robot_inputs import ReadyConfig
 from fosp_core.specs import RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
@@ -300,3 +301,60 @@ def test_a_pose_outside_of_the_workspace_holds_the_operator(driven: Driven) -> N
     driven.position = (0.5, 0.45, 0.2)
     driven.tick()
     assert driven.reason is Reason.OUTSIDE_WORKSPACE
+
+
+# -- readiness and force -------------------------------------------------------------------------------
+def feel(driven: Driven, force: tuple[float, float, float], times: int = 30) -> tuple[float, ...]:
+    """Let time pass under readings of `force`, N, with noise."""
+    command: tuple[float, ...] = ()
+    for number in range(times):
+        noise = 0.01 * (number % 3)
+        received = Received(driven.now.ros_s + TICK_S, driven.now.monotonic_s + TICK_S)
+        driven.guard.receive_wrench((force[0] + noise, force[1] + noise, force[2] + noise), received)
+        command = driven.tick()
+    return command
+
+
+def test_a_robot_that_is_not_ready_holds_until_the_controls_are_let_go_of() -> None:
+    ready = ReadyConfig(kind="bool", topic="running", transient_local=True)
+    driven = Driven(ROBOT.model_copy(update={"ready": (ready,)}))
+    driven.tick(2)
+    assert "running has sent nothing yet" in driven.held
+    driven.guard.receive_ready(0, "", driven.now.monotonic_s)
+    driven.tick(2)
+    driven.action = (1.0, 0.0, 0.0)
+    assert driven.tick(20)[0] > 0.0
+    driven.guard.receive_ready(0, "running says false", driven.now.monotonic_s)
+    assert driven.tick(30) == (0.0, 0.0, 0.0)
+    assert "running says false" in driven.held
+    driven.guard.receive_ready(0, "", driven.now.monotonic_s)
+    assert driven.tick(30) == (0.0, 0.0, 0.0)
+    driven.action = (0.0, 0.0, 0.0)
+    driven.tick(2)
+    assert driven.held == ""
+
+
+def test_a_force_holds_the_robot_until_the_operator_lets_go_and_drives_away() -> None:
+    driven = Driven(ROBOT.model_copy(update={"protective_force_n": 20.0, "wrench_topic": "wrench"}))
+    driven.tick(20)
+    assert "the force is not known" in driven.held
+    feel(driven, (0.0, 0.0, -9.0))
+    assert driven.held == ""
+    driven.action = (1.0, 0.0, 0.0)
+    assert feel(driven, (10.0, 0.0, -9.0))[0] > 0.0
+    assert feel(driven, (30.0, 0.0, -9.0)) == (0.0, 0.0, 0.0)
+    assert "let go of the controls" in driven.held
+    driven.action = (0.0, 0.0, 0.0)
+    feel(driven, (30.0, 0.0, -9.0))
+    driven.action = (-1.0, 0.0, 0.0)
+    assert feel(driven, (30.0, 0.0, -9.0))[0] < 0.0
+    assert feel(driven, (55.0, 0.0, -9.0)) == (0.0, 0.0, 0.0)
+
+
+def test_a_force_that_falls_silent_holds_the_robot() -> None:
+    driven = Driven(ROBOT.model_copy(update={"protective_force_n": 20.0, "wrench_topic": "wrench"}))
+    feel(driven, (0.0, 0.0, -9.0))
+    driven.action = (1.0, 0.0, 0.0)
+    assert feel(driven, (0.0, 0.0, -9.0))[0] > 0.0
+    assert driven.tick(40) == (0.0, 0.0, 0.0)
+    assert "the force is not known" in driven.held

@@ -107,11 +107,11 @@ def test_an_action_takes_effect_one_command_tick_after_its_frame(blind: Env) -> 
 
 
 def test_the_command_stream_keeps_the_acceleration_limit(blind: Env, arm: RobotConfig) -> None:
-    tape = taped(blind, [[1.0, -1.0, 0.5]] * 3)
+    tape = taped(blind, [[1.0, -0.5, 0.25]] * 3)
     twists = np.array([twist for _, twist in tape.commands])
     steps = np.abs(np.diff(twists, axis=0)) / 0.01
     assert steps.max() <= max(arm.limits[a.name].deceleration for a in arm.action.axes) + 1e-6
-    assert twists[-1] == pytest.approx([0.25, -0.25, 0.125])
+    assert twists[-1] == pytest.approx([0.25, -0.125, 0.0625])
 
 
 def test_executed_is_the_mean_of_the_command_stream(blind: Env) -> None:

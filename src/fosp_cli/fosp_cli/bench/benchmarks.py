@@ -67,6 +67,8 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
 
     return {
         "the live graph": partial(live_graph, bundle, out, some(LIVE_EPISODES)),
+        "the way to the command": partial(hops, bundle, out, some(LIVE_EPISODES)),
+        "the floor of image to command": partial(floor, bundle, some(PROPOSALS)),
         "the live graph beside a learner": partial(live_graph_with_learner, bundle, out, some(LIVE_EPISODES)),
         "hot swaps": partial(swaps, bundle, some(SWAPS)),
         "ONNX Runtime": partial(onnx_step, bundle, some(ONNX_STEPS)),
@@ -94,6 +96,27 @@ def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
             "image_to_command_ms": percentiles_ms(live.latencies_s),
             "command_jitter_ms": percentiles_ms(lateness),
         }
+
+
+def hops(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
+    """Measure each part of the way from image to command. The watcher of the messages takes time from the nodes."""
+    from fosp_cli.bench.hops import ChainWatch
+
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        LiveGraph(bundle, scenario_path("safe_reach"), log=out / "hops.log") as live,
+        ChainWatch(_simulated("safe_reach")[1]) as watch,
+    ):
+        for episode in range(episodes):
+            live.run_episode(episode)
+        return {"hops_ms": watch.hops_ms()}
+
+
+def floor(bundle: Path, frames: int) -> dict[str, Any]:
+    """Measure image to command through nodes that only receive, run the networks and send."""
+    from fosp_cli.bench.bare_chain import image_to_command_s
+
+    return {"image_to_command_floor_ms": percentiles_ms(image_to_command_s(bundle, frames))}
 
 
 def live_graph_with_learner(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:

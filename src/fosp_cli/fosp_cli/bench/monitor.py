@@ -40,6 +40,7 @@ from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy
 from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.state import initial_state
 from fosp_safety_monitor.judge.verdict import FrameStamp
@@ -51,7 +52,7 @@ _STEP_S = 0.005
 _STEPS_PER_STATE, _STEPS_PER_DECISION = 2, 10
 """Robot states at 100 Hz, decisions at 20 Hz; a proposal comes one step after its latent."""
 _SETTLING = 100
-"""Number of first proposals that are not counted, while the stream comes into step with the decisions."""
+"""Number of first proposals that are not counted, while the nodes warm up."""
 _TRANSITION_S = 30.0
 
 _AXES, _CANDIDATES, _DETER, _STOCH, _PERIOD_S = 3, 10, 128, 256, 0.05
@@ -76,6 +77,7 @@ def decision_seconds(decisions: int) -> list[float]:
         target_lead=None,
         command_timeout_s=0.1,
         parameters=MonitorParameters(),
+        consent=NOTHING_NEEDED,
     )
     deter, stoch = np.zeros(_DETER, np.float32), np.zeros(_STOCH, np.float32)
     actions = np.full((_CANDIDATES, _AXES), 0.2, np.float32)
@@ -114,7 +116,7 @@ class Timing:
 
 
 def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> list[float]:
-    """Return the latency of each proposal, s, with the way to the node through DDS and the wait for a tick.
+    """Return the latency of each proposal, s, with the way to the node through DDS.
 
     `bare` measures the node that answers each proposal at once. Raise RunFailed when the node does not come up or lets
     no proposal pass.
@@ -125,7 +127,7 @@ def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> l
     latent, proposal = _decision(bundle, robot)
     os.environ.update(environment())
     command = ["fosp_cli.bench.bare_node", str(robot_file)] if bare else _monitor(bundle, robot_file)
-    with _running(command) as process, _Client(robot, latent, proposal, bare) as client:
+    with running(command) as process, _Client(robot, latent, proposal, bare) as client:
         client.bring_up(process)
         with ThreadPoolExecutor(1) as thread:  # a thread of its own, for its priority
             return thread.submit(client.run, proposals).result()
@@ -150,11 +152,12 @@ def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]
 
 def _monitor(bundle: Path, robot_file: Path) -> list[str]:
     parameters = ["-p", f"bundle:={bundle.resolve()}", "-p", f"robot:={robot_file.resolve()}", "-p", "provider:=cpu"]
+    parameters += ["-p", "engage:=by_itself", "-p", "episodes:=not_used"]  # the bench plays the robot
     return ["fosp_safety_monitor.safety_monitor_node", "--ros-args", "--log-level", "warn", *parameters]
 
 
 @contextmanager
-def _running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module with its arguments as a process."""
     command = [sys.executable, "-m", *module]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment())
@@ -207,7 +210,7 @@ class _Client(GraphClient):
                 raise RunFailed("the safety monitor did not become active; its output above says why")
 
     def run(self, proposals: int) -> list[float]:
-        """Send `proposals` proposals after those that settle the stream, and return their latencies, s."""
+        """Send `proposals` proposals after those that warm the nodes up, and return their latencies, s."""
         claim_realtime_priority(CONTROL_PRIORITY)
         deadline = time.monotonic()
         for number in range(_STEPS_PER_DECISION * (_SETTLING + proposals)):

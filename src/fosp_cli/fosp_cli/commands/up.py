@@ -1,11 +1,11 @@
-"""The running graph: `fosp up` starts it, `fosp reset` ends a latched stop, `fosp security` restricts its nodes."""
+"""The running graph: `fosp up` starts it, `engage`, `disengage` and `reset` are an operator's orders to it."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -68,6 +68,13 @@ def up(
             metavar="PHRASE",
         ),
     ] = "",
+    episodes: Annotated[
+        str,
+        typer.Option(
+            help="required: the robot moves only while an episode runs on fosp/feedback. not_used: always.",
+            metavar="WORD",
+        ),
+    ] = "required",
     black_box: Annotated[
         Path | None, typer.Option(help="Folder for a recording of the 30 s before every stop.", metavar="DIR")
     ] = Path("runs/black_box"),
@@ -103,23 +110,41 @@ def up(
         use_respawn=use_respawn,
         log_level=log_level,
         shadow=shadow or None,
+        episodes=episodes,
         black_box=black_box,
     )
     described = stack(options)
     return Supervisor(described).run()
 
 
+def engage(namespace: Namespace = "") -> int:
+    """Consent to the motion of a real robot: look that nobody is in its way first, because it may move at once.
+
+    The exit code is 1 if the safety monitor refuses, as it does while anything else stops the robot.
+    """
+    return _ask_monitor("engage", namespace)
+
+
+def disengage(namespace: Namespace = "") -> int:
+    """Take the consent to motion back: the robot stops, and `fosp engage` lets it move again."""
+    return _ask_monitor("disengage", namespace)
+
+
 def reset(namespace: Namespace = "") -> int:
-    """End a latched stop of the running graph. Remove its cause first: the robot may move at once.
+    """End a latched stop of the running graph. Remove its cause first. A real robot has to be engaged afterwards.
 
     The exit code is 1 if the safety monitor refuses, as it does while the cause persists.
     """
+    return _ask_monitor("reset", namespace)
+
+
+def _ask_monitor(service: Literal["reset", "engage", "disengage"], namespace: str) -> int:
     from fosp_bringup.stack import environment
     from fosp_cli.operator_client import OperatorClient
 
     os.environ.update(environment())
     with OperatorClient(namespace) as client:
-        done, said = client.reset()
+        done, said = client.ask_monitor(service)
     print(said, file=sys.stdout if done else sys.stderr)
     return 0 if done else 1
 

@@ -18,6 +18,7 @@ from fosp_core.decisions import Decision
 from fosp_core.specs import RobotConfig
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
+from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
@@ -69,6 +70,7 @@ class Agent:
             MonitorParameters(),
             lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),
             shadow=self._monitoring == "shadow",
+            consent=NOTHING_NEEDED,
         )
         self._step = 0
         self._command = (0.0,) * self._robot.action.size

@@ -20,6 +20,7 @@ from fosp_core.ros import qos
 from fosp_core.ros.command_message import command_message_type, fill_twist
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.specs import RobotConfig
+from fosp_msgs.msg import Heartbeat
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.command.messages import (
     fill_pose,
@@ -29,7 +30,7 @@ from fosp_safety_monitor.command.messages import (
     robot_state_received,
 )
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
-from fosp_safety_monitor.judge.identity import OwnCommands, Publishers
+from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts
 from fosp_safety_monitor.judge.inputs import Judge
 
 ZEROS_BEFORE_SILENCE = 5
@@ -87,6 +88,7 @@ class RobotSide:
         allowed = {robot.state_topic: robot.state_publishers, **{topic: 1 for topic in single if topic}}
         self._allowed = {node.resolve_topic_name(topic): count for topic, count in allowed.items()}
         self._publishers = Publishers({})
+        self._restarts = Restarts()
         self._ending = threading.Event()
         self.stream: CommandStream | None = None
         """The stream while commands are sent, else None."""
@@ -114,9 +116,13 @@ class RobotSide:
             self._publishers = Publishers(self._allowed)
         counts = {topic: self._node.count_publishers(topic) for topic in self._allowed}
         for topic in self._publishers.to_look_at(counts):
-            self._publishers.look(topic, self._publishing(topic))
+            self._publishers.look(topic, self._restarts.without_dead(self._publishing(topic), time.monotonic()))
         self._judge().receive_other_publishers(self.other_publishers())
         self._judge().receive_strangers(self._publishers.strangers)
+
+    def heard_from(self, heartbeat: Heartbeat) -> None:
+        """Take in a heartbeat: it excuses the publishers of a process that died and was started anew."""
+        self._restarts.heard(heartbeat.node, heartbeat.pid, time.monotonic())
 
     def _publishing(self, topic: str) -> list[str]:
         """Return the full name of the node of each publisher of `topic`."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge import following, latent_stream
+from fosp_safety_monitor.judge import consent, following, latent_stream
 from fosp_safety_monitor.judge.identity import check_strangers
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
@@ -57,6 +57,7 @@ def checks_on_inputs(
         check_robot_state(robot, thresholds, now),
         check_lead(robot, thresholds),
         latent_stream.check_pace(state.latents, thresholds),
+        *_checks_of_the_robot(state, robot, thresholds, now),
     ]
 
 
@@ -86,6 +87,7 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
             check_estop(robot, state.resumed_s, thresholds, now),
             check_other_publishers(robot, state.moved),
             check_strangers(robot.strangers, state.moved),
+            *_checks_of_the_robot(state, robot, thresholds, now),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
         ]
     deadline = check_proposal_age(judged.receipt_s, thresholds, now)
@@ -112,6 +114,20 @@ def checks_on_reset(state: MonitorState, robot: RobotStateInput, thresholds: Thr
         check_lead(robot, thresholds, LEAD_AT_RESET),
         state.latent_fault,
         state.judged.finding if state.judged else None,
+    ]
+
+
+def checks_on_engage(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    """Check that nothing but the operator's consent is missing."""
+    moving = _stop(Reason.NOT_ENGAGED, "the robot is still being stopped") if any(state.command) else None
+    return [state.latched, *checks_on_reset(state, robot, thresholds, now), moving]
+
+
+def _checks_of_the_robot(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    bias = consent.compared_bias(state.consent, state.latched)
+    return [
+        consent.check_ready(robot, thresholds, now),
+        consent.check_force(bias, state.consent.engaged_s, robot, thresholds, now),
     ]
 
 

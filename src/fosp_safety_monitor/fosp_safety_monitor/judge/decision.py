@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Now
 from fosp_core.decisions import MOVES_ANYWAY, RISK, STALENESS, Decision, Reason
 from fosp_core.limits import CommandLimits
-from fosp_safety_monitor.judge import checks, latent_stream
+from fosp_safety_monitor.judge import checks, consent, latent_stream
 from fosp_safety_monitor.judge.inputs import (
     CheckedLatent,
     CheckedProposal,
@@ -30,6 +30,9 @@ from fosp_safety_monitor.judge.motion import FrozenImage, FrozenPose, next_comma
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState, Stop, Tick
 from fosp_safety_monitor.judge.verdict import GATES_IN_SHADOW, Finding, Verdict, most_restrictive
 from fosp_safety_monitor.judge.verdict_building import verdict_of_order, verdict_on_proposal, verdict_without_proposal
+
+_UNHELD = frozenset({Reason.NOT_READY, Reason.NOT_ENGAGED, Reason.NO_EPISODE})
+"""Stops that end at once: the robot waits, and no check flickers."""
 
 
 # -- inputs are checked once, then judged ------------------------------------------------------------
@@ -110,17 +113,21 @@ def judge_proposal(
     choice, content = _judge_content(checked, scored, thresholds)
     latent_receipt_s = latent.receipt_s if latent else proposal.receipt_s
     findings = [content, *checks.checks_on_proposal(state, proposal, latent_receipt_s, robot, thresholds, now)]
-    vetoes = _count_vetoes(state.vetoes, most_restrictive(findings))
+    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
+    vetoes = _count_vetoes(state.vetoes, most_restrictive([*findings, *permission]))
     findings.append(checks.check_vetoes(vetoes, thresholds))
-    finding, gating = most_restrictive(findings), _most_gating(findings, thresholds)
+    finding, gating = most_restrictive(findings), _most_gating([*findings, *permission], thresholds)
 
     latched = state.latched or (gating if gating.decision is Decision.LATCH else None)
     stop, held = _hold(state, gating, thresholds, now)
-    effective = _effective(most_restrictive([finding, held]), latched)
+    ramp = consent.ramp_scale(state.consent, thresholds, now)
+    notice = consent.check_ramp(ramp) if finding.reason is Reason.OK else finding
+    effective = _effective(most_restrictive([notice, held, *permission]), latched)
     stops = latched is not None or held is not None or gating.decision >= Decision.STOP
     if effective.decision is Decision.RECOVER and values is not None:
         choice = least_risk(values)
     choice, scale = executed_candidate(effective.decision, stops, proposal, choice, values, thresholds)
+    scale *= ramp
     target = target_of(scale, proposal, choice, thresholds)
     verdict = verdict_on_proposal(
         state, proposal, latent, values, choice, scale, target, effective, robot=robot, thresholds=thresholds, now=now
@@ -151,6 +158,8 @@ def judge_tick(
         state = replace(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
         state = replace(state, following=state.following.paused())
     state = follow_motion(state, told, robot, thresholds, now)
+    state = replace(state, consent=consent.on_tick(state.consent, robot, thresholds, now, state.latched, held_up))
+    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
     findings = [held_up, *checks.checks_on_tick(state, robot, thresholds, now)]
     stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
     reports = held is not None or any(finding is not None for finding in findings)
@@ -163,7 +172,8 @@ def judge_tick(
         cause = most_restrictive(findings)
     else:
         since_s = None
-    gating = _most_gating(findings, thresholds)
+    findings += permission
+    cause, gating = most_restrictive(findings), _most_gating(findings, thresholds)
     fresh_latch = state.unreported is not None or (state.latched is None and gating.decision is Decision.LATCH)
     latched = state.latched or (gating if gating.decision is Decision.LATCH else None)
     effective = _effective(cause, latched)
@@ -207,8 +217,30 @@ def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, n
     if cause.decision >= Decision.STOP:
         return state, f"the cause persists: {cause.text}"
     at_rest = _at_rest(state.judged)
+    given = consent.after_reset(state.consent, thresholds, state.latched)
     # A frozen pose shows in motion alone, so its check begins anew.
-    return replace(state, latched=None, stale_since_s=None, stop=None, judged=at_rest, frozen_pose=FrozenPose()), ""
+    begun = replace(state, latched=None, stale_since_s=None, stop=None, judged=at_rest, frozen_pose=FrozenPose())
+    return replace(begun, consent=given), ""
+
+
+def engage(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[MonitorState, str]:
+    """Take an operator's consent to motion. The text is empty on success; otherwise it says why it is refused."""
+    if state.consent.engaged and state.latched is None and not consent.loss(state.consent, robot, thresholds, now):
+        return state, ""
+    findings = checks.checks_on_engage(state, robot, thresholds, now)
+    _, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
+    cause = _most_gating([*findings, held], thresholds)
+    if cause.decision >= Decision.STOP:
+        return state, cause.text
+    given = consent.engaged(state.consent, robot, thresholds, now)
+    if isinstance(given, str):
+        return state, given
+    return replace(state, consent=given, judged=_at_rest(state.judged)), ""
+
+
+def disengage(state: MonitorState) -> MonitorState:
+    """End the operator's consent: the robot stops, and nothing latches."""
+    return replace(state, consent=consent.disengaged(state.consent, "an operator disengaged"))
 
 
 # -- from findings to decisions ----------------------------------------------------------------------
@@ -224,7 +256,7 @@ def _most_gating(findings: Sequence[Finding | None], thresholds: Thresholds) -> 
 
 def _hold(state: MonitorState, gating: Finding, thresholds: Thresholds, now: Now) -> tuple[Stop | None, Finding | None]:
     """Return the stop to remember, and the finding that prolongs it: a stop begins at once and ends late."""
-    if gating.decision >= Decision.STOP and gating.reason is not Reason.NOT_READY:
+    if gating.decision >= Decision.STOP and gating.reason not in _UNHELD:
         return Stop(gating, now.monotonic_s), None
     stop, release_s = state.stop, thresholds.parameters.release_s
     if stop is None or now.monotonic_s - stop.held_s >= release_s:
@@ -252,7 +284,8 @@ def _verdict_of_order(
     now: Now,
 ) -> Verdict:
     """Return the last verdict again, unless something stops the robot by now."""
-    gating = _most_gating(checks.checks_on_judged(state, robot, thresholds, now), thresholds)
+    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
+    gating = _most_gating([*checks.checks_on_judged(state, robot, thresholds, now), *permission], thresholds)
     _, held = _hold(state, gating, thresholds, now)
     stopped = _effective(most_restrictive([gating, held]), state.latched)
     return verdict_of_order(judged, stopped, proposal, order, robot=robot, thresholds=thresholds, now=now)

@@ -15,6 +15,8 @@ from fosp_safety_monitor.judge.verdict import Finding
 
 COMMANDS_KEPT = 256
 """Own commands that are remembered: more than the subscription that hears them may queue (qos.COMMAND_HISTORY)."""
+LEASE_S = 30.0
+"""Time for which a publisher of a process that was killed may still be counted: the discovery drops it after 20 s."""
 UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 """ROS calls a node by this whose publisher was discovered before its name."""
 
@@ -113,6 +115,34 @@ class Publishers:
             self._strangers[topic] = f"{topic} is published by {_listed(new)}, and came from {_listed(known)} before"
             return
         known |= named
+
+
+class Restarts:
+    """The processes of the nodes by their heartbeats: a publisher of one that died is counted for some time yet.
+
+    That a node came back latches by itself (monitor.HeartbeatWatch); the reset need not wait for the discovery as well.
+    A node without heartbeats has no such excuse.
+    """
+
+    def __init__(self) -> None:
+        self._pids: dict[str, int] = {}
+        self._until_s: dict[str, list[float]] = {}
+
+    def heard(self, node: str, pid: int, now_s: float) -> None:
+        """Take in a heartbeat of a node by its full name; `now_s` on the monotonic clock."""
+        before = self._pids.get(node, pid)
+        self._pids[node] = pid
+        if before != pid:
+            self._until_s.setdefault(node, []).append(now_s + LEASE_S)
+
+    def without_dead(self, nodes: Sequence[str], now_s: float) -> list[str]:
+        """Return the nodes of some publishers without those that can be of processes that died."""
+        living = list(nodes)
+        for node, ends in self._until_s.items():
+            ends[:] = [end_s for end_s in ends if end_s > now_s]
+            for _ in range(min(len(ends), living.count(node) - 1)):
+                living.remove(node)
+        return living
 
 
 def _listed(nodes: Iterable[str]) -> str:

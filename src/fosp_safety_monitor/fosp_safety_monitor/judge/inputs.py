@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
+from fosp_core.robot_inputs import EnablingConfig, ReadyConfig
 from fosp_core.specs import Manifest, RobotConfig, TargetLead
+from fosp_safety_monitor.judge.consent_inputs import ConsentInputs, ConsentSettings, FeedbackStep, Force
 from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
 from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
@@ -123,6 +125,7 @@ class RobotStateInput:
     """Inputs that come from other nodes than the one that they are to come from, in words."""
     lead: Lead | None = None
     """None: the robot takes twists, or no target pose was sent yet."""
+    consent: ConsentInputs = field(default_factory=ConsentInputs)
 
 
 class Judge(ABC):
@@ -190,6 +193,32 @@ class Judge(ABC):
         with self._lock:
             self._on_foreign_command(foreign_command(publishers))
 
+    def receive_enabling(self, pressed: bool, content: Hashable, received: Received) -> None:
+        """Take in a message of the enabling switch; `content` is all that it holds beside its stamp."""
+        with self._lock:
+            inputs = self._robot.consent
+            after = replace(inputs, enabling=inputs.enabling.after(pressed, content, received))
+            self._robot = replace(self._robot, consent=after)
+
+    def receive_feedback(self, step: FeedbackStep) -> None:
+        """Take in a message of fosp/feedback."""
+        with self._lock:
+            inputs = self._robot.consent
+            self._robot = replace(self._robot, consent=replace(inputs, episode=inputs.episode.after(step)))
+
+    def receive_ready(self, index: int, why_not: str, receipt_s: float) -> None:
+        """Take in what entry `index` of the robot file's `ready` says: why it is not ready, or an empty text."""
+        with self._lock:
+            inputs = self._robot.consent
+            after = inputs.with_ready(index, inputs.ready_of(index).after(why_not, receipt_s))
+            self._robot = replace(self._robot, consent=after)
+
+    def receive_wrench(self, force: Force, received: Received) -> None:
+        """Take in a reading of the force, N, finite or not."""
+        with self._lock:
+            inputs = self._robot.consent
+            self._robot = replace(self._robot, consent=replace(inputs, wrench=inputs.wrench.after(force, received)))
+
     @abstractmethod
     def halt(self) -> tuple[float, ...]:
         """Return the next command (n,) on the way to zero, m/s and rad/s, whatever the inputs say."""
@@ -221,6 +250,10 @@ class RobotThresholds:
     command_timeout_s: float
     """After a pause of the command stream of this length the robot has stopped by itself."""
     parameters: MonitorParameters
+    consent: ConsentSettings = field(default_factory=ConsentSettings)
+    enabling: EnablingConfig | None = None
+    ready: tuple[ReadyConfig, ...] = ()
+    protective_force_n: float | None = None
     simulated_time: bool = False
     """The ROS clock is a simulator's: it may run at any pace, but not backwards."""
     motion: MotionModel | None = None
@@ -239,6 +272,9 @@ class RobotThresholds:
             command_timeout_s=robot.command_timeout_s,
             parameters=parameters,
             motion=MotionModel.of(robot, parameters),
+            enabling=robot.enabling,
+            ready=robot.ready,
+            protective_force_n=robot.protective_force_n,
         )
 
 
@@ -265,6 +301,7 @@ class Thresholds(RobotThresholds):
         parameters: MonitorParameters,
         shadow: bool = False,
         simulated_time: bool = False,
+        consent: ConsentSettings | None = None,
     ) -> Thresholds:
         """Return the thresholds; UserError when the bundle, the robot and the parameters cannot work together."""
         ranges = {str(name): bounds for name, bounds in manifest.calibration.ranges.items()}
@@ -280,7 +317,7 @@ class Thresholds(RobotThresholds):
             raise UserError(f"robot '{robot.name}' has a workspace, so it needs a pose_topic")
         of_robot = {**vars(RobotThresholds.of_robot(robot, parameters)), "action_size": manifest.action.size}
         return cls(
-            **{**of_robot, "simulated_time": simulated_time},
+            **{**of_robot, "simulated_time": simulated_time, "consent": consent or ConsentSettings()},
             model_id=manifest.id,
             deter_size=manifest.latent.deter,
             stoch_size=manifest.latent.stoch,

@@ -20,6 +20,7 @@ from fosp_core.errors import UserError
 from fosp_core.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest, RobotConfig
 from fosp_safety_monitor.judge import checks, decision
+from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
 from fosp_safety_monitor.judge.inputs import (
     CheckedLatent,
     CheckedProposal,
@@ -64,7 +65,8 @@ class SafetyMonitor(Judge):
     Inputs come from one thread, ticks may come from another: the critic runs outside of the lock that they share.
     `clock` gives the present moment on both clocks; the monotonic one must not run backwards. `latched` is the latch
     that an earlier monitor of the same robot left behind. `shadow` gates nothing but what cannot be followed at all.
-    `simulated_time` says that the ROS clock is a simulator's.
+    `simulated_time` says that the ROS clock is a simulator's. `consent` says which consents motion needs, by default
+    all.
     """
 
     def __init__(
@@ -77,11 +79,13 @@ class SafetyMonitor(Judge):
         shadow: bool = False,
         simulated_time: bool = False,
         models: Callable[[str], CriticModel | None] = lambda model_id: None,
+        consent: ConsentSettings | None = None,
         speed_cap: float = 1.0,
     ) -> None:
         super().__init__(robot.estop_topics)
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
+        self._consent = consent or ConsentSettings()
         self._models = models
         self._judging = model, self._thresholds_of(model.manifest, parameters)
         self._limits = CommandLimits(capped(robot, speed_cap))
@@ -167,6 +171,17 @@ class SafetyMonitor(Judge):
             self._state, refusal = decision.reset(self._state, self._robot, self._thresholds, self._clock())
         return refusal
 
+    def engage(self) -> str:
+        """Take an operator's consent to motion. Return an empty text on success, otherwise why it is refused."""
+        with self._lock:
+            self._state, refusal = decision.engage(self._state, self._robot, self._thresholds, self._clock())
+        return refusal
+
+    def disengage(self) -> None:
+        """End the operator's consent; the robot stops."""
+        with self._lock:
+            self._state = decision.disengage(self._state)
+
     def change_parameters(self, parameters: MonitorParameters, active: bool) -> None:
         """Put other parameters in force; UserError, and the old ones stay, when `active` and one would be loosened."""
         if active:
@@ -187,7 +202,9 @@ class SafetyMonitor(Judge):
         return found, self._thresholds_of(found.manifest, thresholds.parameters)
 
     def _thresholds_of(self, manifest: Manifest, parameters: MonitorParameters) -> Thresholds:
-        return Thresholds.of(manifest, self._robot_config, parameters, self._shadow, self._simulated_time)
+        return Thresholds.of(
+            manifest, self._robot_config, parameters, self._shadow, self._simulated_time, self._consent
+        )
 
     def _judge(self, proposal: ProposalInput, latent: CheckedLatent | None) -> Verdict | None:
         """Return the verdict on a proposal; None when it waits for its latent."""

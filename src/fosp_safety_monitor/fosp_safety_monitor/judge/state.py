@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
 from fosp_core.limits import CommandHistory, Response
+from fosp_safety_monitor.judge.consent import Consent
 from fosp_safety_monitor.judge.following import Following
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.latent_stream import LatentStream
@@ -76,6 +77,7 @@ class MonitorState:
     """A motion was commanded since activation."""
     limited: bool = False
     """The hard limits changed a command since the last verdict."""
+    consent: Consent = field(default_factory=Consent)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,15 @@ GATES_IN_SHADOW = frozenset(
         Reason.NOT_FOLLOWING,
         Reason.MOTION,
         Reason.OUTSIDE_WORKSPACE,
+        Reason.NOT_ENGAGED,
+        Reason.NO_EPISODE,
+        Reason.ROBOT_NOT_READY,
+        Reason.FORCE,
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
-person wants a stop, another node sends commands or inputs, or the robot does not obey. Judgements of models and ages
-do not."""
+person wants a stop or has not consented, another node sends commands or inputs, or the robot does not obey or touches
+something. Judgements of models and ages do not."""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ def diagnostic_array(
         "decision": finding.decision.name,
         "reason": finding.reason.name,
         "latched": state.latched.text if state.latched else "no",
+        "engaged": "yes" if state.consent.engaged else f"no: {state.consent.why_not}",
+        "episode": _episode(robot),
         "vetoes in a row": state.vetoes,
         "proposals not passed": sum(n for decision, n in activity.decisions.items() if decision != Decision.PASS.name),
         "surprises in the window": sum(state.surprises),
@@ -112,6 +114,11 @@ def _summary(active: bool, finding: Finding, late_ticks: int) -> tuple[bytes, st
 
 def _age_ms(received: Received | None, monotonic_s: float) -> str:
     return "never" if received is None else f"{(monotonic_s - received.receipt_s) * 1e3:.1f}"
+
+
+def _episode(robot: RobotStateInput) -> str:
+    episode = robot.consent.episode
+    return f"{episode.number} runs" if episode.running else episode.ended or "none since activation"
 
 
 def _estop(robot: RobotStateInput, monotonic_s: float) -> str:

@@ -18,7 +18,8 @@ from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Reason
 from fosp_core.limits import CommandHistory, CommandLimits, Response, capped
 from fosp_core.specs import RobotConfig
-from fosp_safety_monitor.judge import checks, following, identity
+from fosp_safety_monitor.judge import checks, consent, following, identity
+from fosp_safety_monitor.judge.consent_inputs import Force
 from fosp_safety_monitor.judge.following import Following
 from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
 from fosp_safety_monitor.judge.motion import next_command
@@ -63,6 +64,9 @@ class OperatorGuard(Judge):
         self._ticked: Now | None = None
         self._released = False
         """The operator let go of the controls since the robot was last held, other than by their own silence."""
+        self._bias: Force | None = None
+        """Force at rest, N, taken when the operator let go of the controls."""
+        self._bias_s = 0.0
 
     # -- inputs --------------------------------------------------------------------------------------
     def receive_proposal(self, proposal: ProposalInput) -> None:
@@ -79,8 +83,8 @@ class OperatorGuard(Judge):
             held, reason = self._held(now)
             if held:
                 self._released = False
-            elif wanted is not None and not wanted.any():
-                self._released = True
+            elif wanted is not None and not wanted.any() and not self._released:
+                held = self._let_go(now)
             received = None if proposal is None else Received(proposal.frame.stamp_s, proposal.receipt_s)
             silent = age(received, now, PARAMETERS.proposal_timeout_s).stale_because
             if not held and silent:
@@ -90,6 +94,16 @@ class OperatorGuard(Judge):
             target = None if held or wanted is None else np.clip(wanted[0], -1.0, 1.0).tolist()
             limited = self._move(target, now)
             return GuardTick(self._command, held, limited, reason)
+
+    def _let_go(self, now: Now) -> str:
+        """Note that the operator let go of the controls, and take the force of rest; return why it is none."""
+        if self._thresholds.protective_force_n is not None:
+            force = consent.rest_force(self._robot.consent.wrench, self._thresholds, now)
+            if isinstance(force, str):
+                return force
+            self._bias, self._bias_s = force, now.monotonic_s
+        self._released = True
+        return ""
 
     def halt(self) -> tuple[float, ...]:
         with self._lock:
@@ -114,6 +128,9 @@ class OperatorGuard(Judge):
             return held_up.text, held_up.reason
         robot = replace(self._robot, estop_pressed=self._robot.estop_pressed or self._pressed)
         foreign, self._foreign, self._pressed = self._foreign, "", False
+        force = consent.check_force(self._bias, self._bias_s, self._robot, thresholds, now)
+        if force is not None:
+            self._bias = None  # once the controls were let go of, the operator may drive away from what was touched
         findings = (
             following.check_motion(self._following, now),
             following.check_outside(self._following, thresholds),
@@ -123,6 +140,8 @@ class OperatorGuard(Judge):
             checks.check_robot_state(robot, thresholds, now),
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
+            consent.check_ready(self._robot, thresholds, now),
+            force,
         )
         held = ((found.text, found.reason) for found in findings if found is not None)
         return next(held, (foreign, Reason.FOREIGN_COMMAND) if foreign else ("", Reason.OK))

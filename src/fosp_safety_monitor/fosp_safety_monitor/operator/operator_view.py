@@ -115,6 +115,9 @@ class EventKind(IntEnum):
     RESET_REFUSED = SafetyEvent.RESET_REFUSED
     ACTIVATED = SafetyEvent.ACTIVATED
     DEACTIVATED = SafetyEvent.DEACTIVATED
+    ENGAGED = SafetyEvent.ENGAGED
+    ENGAGE_REFUSED = SafetyEvent.ENGAGE_REFUSED
+    DISENGAGED = SafetyEvent.DISENGAGED
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,14 @@ class EventLog:
             return None
         self._last, self._answered = (kind, reason), None
         return OperatorEvent(kind, finding.reason, finding.text)
+
+    def engage_answered(self, granted: bool, text: str) -> OperatorEvent | None:
+        """Return the event of the answer to ~/engage; None when it repeats the last one."""
+        kind = EventKind.ENGAGED if granted else EventKind.ENGAGE_REFUSED
+        if (kind, Reason.NOT_ENGAGED) == self._answered:
+            return None
+        self._answered = kind, Reason.NOT_ENGAGED
+        return OperatorEvent(kind, Reason.OK if granted else Reason.NOT_ENGAGED, text)
 
     def reset_answered(self, granted: bool, reason: Reason, text: str) -> OperatorEvent | None:
         """Return the event of the answer to a reset; None when it repeats the last one. `reason` is the latch's."""

@@ -267,9 +267,9 @@ FAILURES: tuple[Failure, ...] = (
         Decision.LATCH,
         (Reason.FOREIGN_INPUT,),
         "0.05 s after its discovery; 0.5 s if the number of publishers stays the same",
-        "reset, once it is gone; before the first motion it is a STOP. A node that was killed counts until the "
-        "discovery drops it, up to 20 s. The nodes that publish when the monitor is activated are those that may; "
-        "`state_publishers` of the robot file allows more than one for the robot state",
+        "reset, once it is gone; before the first motion it is a STOP. A driver that was killed counts until the "
+        "discovery drops it, up to 20 s; a node with heartbeats does not. The nodes that publish when the monitor is "
+        "activated are those that may; `state_publishers` of the robot file allows more than one for the robot state",
     ),
     # -- the robot
     Failure(
@@ -314,6 +314,67 @@ FAILURES: tuple[Failure, ...] = (
         (Reason.OUTSIDE_WORKSPACE,),
         "the next command",
         "reset, once the robot is back; or deactivate, activate and reset, to come in from where the robot is",
+    ),
+    # -- consent
+    Failure(
+        "No operator has engaged since activation, since the last latch, or since a pause of the robot: the command "
+        "stream was held up, the robot was not ready, or its state was missing for {robot_pause_s}.",
+        Decision.STOP,
+        (Reason.NOT_ENGAGED,),
+        "at once; the robot does not move unasked",
+        "an operator calls `~/engage` (`fosp engage`), and the speed grows within {ramp_in_s}",
+    ),
+    Failure(
+        "An operator calls `~/disengage` (`fosp disengage`).",
+        Decision.STOP,
+        (Reason.NOT_ENGAGED,),
+        "the next command",
+        "engage",
+    ),
+    Failure(
+        "The enabling switch (the robot's `enabling`) is released, silent for its `timeout_s`, malformed, or repeats "
+        "one message for its `repeat_s`.",
+        Decision.STOP,
+        (Reason.NOT_ENGAGED,),
+        "the next command after the message or the time",
+        "press it again (after a silence or a repetition: let go first), then engage",
+    ),
+    Failure(
+        "No episode runs: before the first one, between two, and after one that ended, by a violation too.",
+        Decision.STOP,
+        (Reason.NO_EPISODE,),
+        "the next command",
+        "`fosp/reset_episode` begins an episode; with `episodes: not_used` the robot moves without one",
+    ),
+    Failure(
+        "The feedback of the running episode falls silent, or holds NaN.",
+        Decision.STOP,
+        (Reason.NO_EPISODE,),
+        "{feedback_timeout_s}",
+        "the feedback of the same episode comes again, or another episode begins",
+    ),
+    Failure(
+        "A topic of the robot's `ready` says that the robot cannot be commanded, is silent for its `timeout_s`, or has "
+        "no publisher any more.",
+        Decision.STOP,
+        (Reason.ROBOT_NOT_READY,),
+        "the next command; of a publisher that died, once it is gone from the graph (DDS takes up to 20 s)",
+        "engage, once the robot is ready",
+    ),
+    Failure(
+        "The force on `wrench_topic` has changed by more than `protective_force_n` since an operator engaged.",
+        Decision.LATCH,
+        (Reason.FORCE,),
+        "the next command",
+        "reset, once the force is gone, then engage",
+    ),
+    Failure(
+        "The wrench is missing, stale or NaN, or the same to the last bit for {frozen_force_s}: its sensor froze or is "
+        "at the end of its range.",
+        Decision.STOP,
+        (Reason.FORCE,),
+        "{robot_state_timeout_s}; NaN: the next command",
+        _AGAIN,
     ),
     # -- the monitor
     Failure(

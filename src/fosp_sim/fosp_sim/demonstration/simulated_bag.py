@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from fosp_core import topics
-from fosp_core.bag_types import typestore
-from fosp_core.bag_writer import BagWriter
+from fosp_core.bag_types import BagWriter, typestore
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig
 from fosp_sim.env import Frame
