@@ -73,7 +73,7 @@ _READY_S = 5.0
 
 @dataclass(frozen=True)
 class Commissioning:
-    """What is commissioned, how, and who answers."""
+    """The robot to commission, the steps, and the operator."""
 
     robot_file: Path
     stack: Callable[[Path], Stack]
