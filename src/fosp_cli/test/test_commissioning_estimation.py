@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fosp_cli.commissioning.estimation import (
-    Motion,
     FittedResponse,
+    Motion,
     allowed_stop,
     fit_response,
     judge_direction,
