@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from std_msgs.msg import Bool
 
@@ -310,6 +311,22 @@ def test_nothing_begins_while_somebody_else_commands_the_robot(cell: Cell) -> No
 def test_a_step_that_relies_on_another_is_refused_before_it(cell: Cell) -> None:
     with pytest.raises(UserError, match=r"step 'stopping' needs checks, direction, response first: --steps checks,"):
         cell.commission("stopping")
+
+
+# -- without a record --------------------------------------------------------------------------------
+def test_a_capped_guard_says_so_and_refuses_a_cap_that_is_none(start_node: Any, graph: Any, wait_until: Any) -> None:
+    seen = graph.listen(DiagnosticArray, "/diagnostics", qos.STEP)
+    robot = ("-p", f"robot:={robot_path('sim_arm')}")
+    node = start_node("fosp_safety_monitor.operator_guard_node", *robot, "-p", "speed_cap:=0.1")
+    (status,) = wait_until(lambda: seen and seen[-1].status, 20, "diagnostics")
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message.startswith("speed capped at 0.1 of the limits")
+    assert {value.key: value.value for value in status.values}["speed cap"] == "0.1"
+    assert "no passed commissioning record" in node.log
+    for wrong in ("0.0", "1.5", "-0.1"):
+        refused = start_node("fosp_safety_monitor.operator_guard_node", *robot, "-p", f"speed_cap:={wrong}")
+        assert refused.process.wait(20) == 2
+        assert "parameter 'speed_cap' must be in [0.01, 1]" in refused.log
 
 
 # -- the command, on simulated robots ----------------------------------------------------------------
