@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from std_msgs.msg import Bool
 
@@ -106,7 +107,9 @@ class Cell:
     def play(self, **settings: Any) -> None:
         """Start the robot with these settings of played_robot.py."""
         words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-        self.start(self.robot_file, *words)
+        played = self.folder / "as_played.yaml"  # the robot does not learn what is written into its file
+        played.write_text(self.robot_file.read_text())
+        self.start(played, *words)
 
     def passed(self, *steps: str, **values: float) -> None:
         """Put a record beside the file in which these steps have passed already, with these measured values."""
@@ -310,6 +313,22 @@ def test_a_step_that_relies_on_another_is_refused_before_it(cell: Cell) -> None:
         cell.commission("stopping")
 
 
+# -- without a record --------------------------------------------------------------------------------
+def test_a_capped_guard_says_so_and_refuses_a_cap_that_is_none(start_node: Any, graph: Any, wait_until: Any) -> None:
+    seen = graph.listen(DiagnosticArray, "/diagnostics", qos.STEP)
+    robot = ("-p", f"robot:={robot_path('sim_arm')}")
+    node = start_node("fosp_safety_monitor.operator_guard_node", *robot, "-p", "speed_cap:=0.1")
+    (status,) = wait_until(lambda: seen and seen[-1].status, 20, "diagnostics")
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message.startswith("speed capped at 0.1 of the limits")
+    assert {value.key: value.value for value in status.values}["speed cap"] == "0.1"
+    assert "no passed commissioning record" in node.log
+    for wrong in ("0.0", "1.5", "-0.1"):
+        refused = start_node("fosp_safety_monitor.operator_guard_node", *robot, "-p", f"speed_cap:={wrong}")
+        assert refused.process.wait(20) == 2
+        assert "parameter 'speed_cap' must be in [0.01, 1]" in refused.log
+
+
 # -- the command, on simulated robots ----------------------------------------------------------------
 def fosp(environment: Any, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -326,7 +345,7 @@ def fosp(environment: Any, folder: Path, *arguments: str) -> subprocess.Complete
 @pytest.mark.parametrize("name", ["sim_arm", "sim_base"])
 def test_a_simulated_robot_is_commissioned_whole(ros_environment: Any, tmp_path: Path, name: str) -> None:
     robot_file = tmp_path / "my_robot.yaml"
-    content = robot_path(name).read_text().replace("-0.38", "-0.20").replace("0.38", "0.20")  # fewer metres to go
+    content = robot_path(name).read_text().replace("-0.38", "-0.12").replace("0.38", "0.12")  # fewer metres to go
     robot_file.write_text(content)
     practise = ["commission", "--robot", "my_robot.yaml", "--simulate", "--yes"]
     done = fosp(ros_environment, tmp_path, *practise, "--operator", "Ada", "--json", "record.json")
@@ -338,7 +357,8 @@ def test_a_simulated_robot_is_commissioned_whole(ros_environment: Any, tmp_path:
     assert robot.dead_time_s + robot.response_s < 0.05
     assert "is of a simulated robot" in uncommissioned_because(robot_file, robot)
     before = yaml.safe_load(content)
-    assert {key: value for key, value in yaml.safe_load(robot_file.read_text()).items() if key in before} == before
+    measured = {"dead_time_s": robot.dead_time_s, "response_s": robot.response_s}
+    assert yaml.safe_load(robot_file.read_text()) == {**before, **measured}
     assert (tmp_path / "runs" / "commission" / name / "cameras.png").is_file()
 
 

@@ -27,6 +27,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
 BLACK_BOX_TESTS = SOURCE / "fosp_recording" / "test" / "test_black_box.py"
 LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
+COMMISSIONING_TESTS = SOURCE / "fosp_bringup" / "test" / "test_commissioning_record.py"
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_STREAM, "CommandStream._keep_apart", _nothing),
     Mutant(_STREAM, "threading", SimpleNamespace(Lock=contextlib.nullcontext, Thread=threading.Thread)),
     Mutant("fosp_safety_monitor.judge.monitor", "_came_back", _nothing),
+    Mutant("fosp_safety_monitor.judge.monitor", "capped", lambda robot, cap: robot),
+    Mutant("fosp_safety_monitor.operator.operator_guard", "capped", lambda robot, cap: robot),
+    Mutant("fosp_bringup.stack", "uncommissioned_because", _always(""), COMMISSIONING_TESTS),
+    Mutant("fosp_bringup.commissioning_record", "robot_hash", _always("0" * 64), COMMISSIONING_TESTS),
     Mutant("fosp_recording.black_box", "make_room", _always([]), BLACK_BOX_TESTS),
     Mutant(_LIMITS, "approach_speed", _always(1e9), LIMIT_TESTS),
     Mutant(_LIMITS, "longest_tick_s", _always(0.03), LIMIT_TESTS),

@@ -33,9 +33,9 @@ class StepRecord(Spec):
     date: str
     """Time of the end of the step, ISO 8601 with the time zone."""
     findings: tuple[str, ...] = ()
-    """What was found, one line each."""
+    """Failures first, then notes, one line each."""
     figures: dict[str, float | str] = Field(default_factory=dict)
-    """What was measured; each name ends in its unit."""
+    """Measured values; each name ends in its unit."""
 
 
 class CommissioningRecord(Spec):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,14 @@ def test_every_line_comes_with_the_name_of_its_process(make: Callable[..., Super
     with make(one=OBEDIENT, other=OBEDIENT):
         output.wait_for("[one]   up")
         output.wait_for("[other] up")
+
+
+def test_what_a_stack_warns_of_is_the_first_line(make: Callable[..., Supervisor], output: Output) -> None:
+    supervisor = make(one=OBEDIENT)
+    supervisor.stack = replace(supervisor.stack, warning="the speed is capped")
+    with supervisor:
+        output.wait_for("[one] up")
+    assert output[0] == "[fosp] the speed is capped"
 
 
 def test_a_stop_interrupts_all_and_gives_zero(make: Callable[..., Supervisor], output: Output) -> None:

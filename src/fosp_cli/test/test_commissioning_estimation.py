@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fosp_cli.commissioning.estimation import (
+    FittedResponse,
     Motion,
-    Response,
     allowed_stop,
     fit_response,
     judge_direction,
@@ -75,9 +75,13 @@ def test_a_robot_that_stands_still_has_no_response() -> None:
 
 
 def test_the_worst_fit_is_the_slowest_as_a_whole_and_the_median_no_outlier() -> None:
-    fits = [Response(0.02, 0.1, 1.0, 0.0), Response(0.09, 0.02, 1.0, 0.0), Response(0.03, 0.11, 1.1, 0.0)]
+    fits = [
+        FittedResponse(0.02, 0.1, 1.0, 0.0),
+        FittedResponse(0.09, 0.02, 1.0, 0.0),
+        FittedResponse(0.03, 0.11, 1.1, 0.0),
+    ]
     assert worst_response(fits) is fits[2]
-    assert median_response(fits) == Response(0.03, 0.1, 1.0, 0.0)
+    assert median_response(fits) == FittedResponse(0.03, 0.1, 1.0, 0.0)
 
 
 def swapped(a: int, b: int, sign: float = 1.0) -> np.ndarray:

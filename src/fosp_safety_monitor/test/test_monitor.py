@@ -288,3 +288,22 @@ def test_parameters_may_be_tightened_while_active_and_loosened_only_when_not(mon
     assert monitor.parameters.stale_latch_s == 2.0
     monitor.change_parameters(MonitorParameters(stale_latch_s=3.0), active=False)
     assert monitor.parameters.stale_latch_s == 3.0
+
+
+@pytest.mark.parametrize("cap", [0.1, 1.0])
+def test_a_speed_cap_holds_for_the_policy_too(bundle, arm, clock, chain, cap):
+    capped = SafetyMonitor(
+        CriticModel.of(bundle), arm, MonitorParameters(), clock, consent=NOTHING_NEEDED, speed_cap=cap
+    )
+    position, fastest = np.array([0.5, 0.0, 0.2]), np.zeros(3)
+    for step in range(60):
+        capped.receive_robot_state(clock.received)
+        capped.receive_pose(clock.received, tuple(position.tolist()))
+        latent, proposal = chain([[0.1, 0.5, 0.0]], step)
+        capped.receive_latent(latent)
+        capped.receive_proposal(proposal)
+        command = np.array(capped.tick().command)
+        fastest = np.maximum(fastest, np.abs(command))
+        position = position + 0.01 * command
+        clock.s += 0.01
+    assert fastest == pytest.approx(cap * np.array([0.025, 0.125, 0.0]))

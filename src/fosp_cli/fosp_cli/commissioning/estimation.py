@@ -1,4 +1,4 @@
-"""What a robot did with its commands: direction, scale, dead time, lag and stopping distance. No ROS.
+"""Estimates from commands and measured motion: direction, scale, dead time, lag and stopping distance. No ROS.
 
 Commands and motion are held in the order of TWIST_COMPONENTS: three linear components in m/s or m, three angular ones
 in rad/s or rad. Times are stamps on the ROS clock, in s.
@@ -156,7 +156,7 @@ def _because(motion: Motion) -> str:
 
 # -- dead time and lag -------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Response:
+class FittedResponse:
     """Dead time and first-order lag that fit a motion best, and how well they do."""
 
     dead_time_s: float
@@ -171,7 +171,7 @@ class Response:
         return self.dead_time_s + self.lag_s
 
 
-def fit_response(row: int, motion: Motion) -> Response:
+def fit_response(row: int, motion: Motion) -> FittedResponse:
     """Return the least-squares fit of component `row`: position = gain * delayed and lagged told position + constant.
 
     Raise ValueError when there are too few samples, or none of them moved.
@@ -195,7 +195,7 @@ def fit_response(row: int, motion: Motion) -> Response:
         dead = _narrowed(best[1], deads, LONGEST_DEAD_TIME_S)
         lag = _narrowed(best[2], lags, LONGEST_LAG_S)
     error, dead_s, lag_s, gain = best
-    return Response(dead_s, lag_s, gain, error / travel)
+    return FittedResponse(dead_s, lag_s, gain, error / travel)
 
 
 def _lagged(speeds: Vector, lags: Vector) -> Vector:
@@ -221,22 +221,22 @@ def _narrowed(best: float, tried: Vector, longest: float) -> tuple[float, float]
     return max(0.0, best - width), min(longest, best + width)
 
 
-def worst_response(fits: Sequence[Response]) -> Response:
+def worst_response(fits: Sequence[FittedResponse]) -> FittedResponse:
     """Return the fit with the longest dead time and lag together."""
     return max(fits, key=lambda fit: fit.total_s)
 
 
-def median_response(fits: Sequence[Response]) -> Response:
+def median_response(fits: Sequence[FittedResponse]) -> FittedResponse:
     """Return a fit of the medians."""
     dead, lag, gain, error = (
         float(np.median([getattr(fit, name) for fit in fits])) for name in ("dead_time_s", "lag_s", "gain", "error")
     )
-    return Response(dead, lag, gain, error)
+    return FittedResponse(dead, lag, gain, error)
 
 
 # -- stopping ----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Stop:
+class MeasuredStop:
     """A stop from full speed: distance and time from the first command that brakes until rest."""
 
     speed: float
@@ -245,7 +245,7 @@ class Stop:
     time_s: float
 
 
-def measure_stop(row: int, motion: Motion) -> Stop:
+def measure_stop(row: int, motion: Motion) -> MeasuredStop:
     """Return the stop at the end of a motion of component `row`. Raise ValueError when none was measured."""
     commands = np.abs(motion.commands[:, row])
     if len(commands) == 0 or not commands.any() or len(motion.stamps) < 2:
@@ -255,7 +255,7 @@ def measure_stop(row: int, motion: Motion) -> Stop:
     begin_s = float(motion.command_stamps[min(last + 1, len(commands) - 1)])
     position = motion.moved[:, row]
     begin = float(np.interp(begin_s, motion.stamps, position))
-    return Stop(speed, abs(float(position[-1]) - begin), rest_after(row, motion, begin_s))
+    return MeasuredStop(speed, abs(float(position[-1]) - begin), rest_after(row, motion, begin_s))
 
 
 def rest_after(row: int, motion: Motion, begin_s: float) -> float:

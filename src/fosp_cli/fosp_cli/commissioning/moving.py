@@ -13,8 +13,8 @@ from fosp_cli.commissioning.estimation import (
     LONGEST_DEAD_TIME_S,
     LONGEST_LAG_S,
     SLACK,
+    FittedResponse,
     Motion,
-    Response,
     Vector,
     allowed_stop,
     fit_response,
@@ -51,7 +51,7 @@ _GAINS = (0.88, 1.12)
 _WORST_FIT = 0.1
 """Share of the travel that a fit may leave unexplained."""
 _MEASURING_S = 0.1
-"""What a time until rest may be wrong by: the sampling of the pose, and the stamps of the driver."""
+"""Error, s, that a time until rest may have, from the sampling of the pose and the stamps of the driver."""
 
 _LOOK_S = 0.06
 """Time over which the pose is compared, to tell whether the robot still moves."""
@@ -111,7 +111,7 @@ def direction(context: StepContext) -> Outcome:
 def response(context: StepContext) -> Outcome:
     """Measure dead time and lag by step responses of each axis, and write the worst into the robot file."""
     outcome, robot = Outcome(), context.robot
-    fits: list[Response] = []
+    fits: list[FittedResponse] = []
     for index, axis in enumerate(robot.action.axes):
         arrived = go_to_middle(context)
         if arrived:
@@ -137,7 +137,7 @@ def response(context: StepContext) -> Outcome:
     return _write_response(context, worst, outcome)
 
 
-def _responses(context: StepContext, index: int, outcome: Outcome) -> list[Response]:
+def _responses(context: StepContext, index: int, outcome: Outcome) -> list[FittedResponse]:
     """Return the fits of one axis; an empty list, and a failure in `outcome`, when one of them cannot be trusted."""
     robot, commander = context.robot, context.commander
     axis, row = robot.action.axes[index], rows(robot)[index]
@@ -171,7 +171,7 @@ def _responses(context: StepContext, index: int, outcome: Outcome) -> list[Respo
     return fits
 
 
-def _write_response(context: StepContext, worst: Response, outcome: Outcome) -> Outcome:
+def _write_response(context: StepContext, worst: FittedResponse, outcome: Outcome) -> Outcome:
     """Write the worst response, rounded up to whole milliseconds, into the robot file."""
     measured = {"dead_time_s": worst.dead_time_s, "response_s": worst.lag_s}
     values = {key: max(0.001, float(np.ceil(value * 1e3 - 1e-6) * 1e-3)) for key, value in measured.items()}

@@ -67,11 +67,13 @@ _WITHOUT_RESPONSE = ("checks", "direction", "response")
 SLOWEST = {"response_s": 0.5, "dead_time_s": 0.3}
 """Response that the guard assumes until it was measured, s."""
 _DISCOVERY_S = 1.5
+_READY_S = 5.0
+"""Time for the first pose and the first verdict; a step says what is missing."""
 
 
 @dataclass(frozen=True)
 class Commissioning:
-    """What is commissioned, how, and who answers."""
+    """The robot to commission, the steps, and the operator."""
 
     robot_file: Path
     stack: Callable[[Path], Stack]
@@ -161,6 +163,7 @@ def _brought_up(session: Commissioning, guard_file: Path) -> Iterator[tuple[Step
     supervisor = Supervisor(stack, write=lambda line: _pass_on(line, session.write), colour=False)
     with supervisor, Commander(robot, estops_of(robot), session.namespace) as commander:
         commander.bring_up(nodes, lambda: supervisor.alive)
+        commander.wait(lambda: commander.position is not None and not commander.held, _READY_S)
         context = StepContext(
             robot=robot,
             robot_file=session.robot_file,

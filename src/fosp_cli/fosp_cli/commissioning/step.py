@@ -1,4 +1,4 @@
-"""What every step of commissioning is given, and what it returns."""
+"""The input of every step of commissioning, and its result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class StepContext:
 
     @property
     def measured(self) -> str:
-        """What is said of a value that was written into the robot file."""
+        """The word for a value that is written into the robot file."""
         return "measured on a simulated robot" if self.simulated else "measured"
 
     def tell(self, text: str) -> None:
