@@ -28,6 +28,8 @@ from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
+from fosp_core.bundle.bundle import read_manifest
+from fosp_core.bundle.reference import REFERENCE, read_reference
 from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
@@ -49,6 +51,8 @@ _PUBLISHED = {
 }
 """Topics that go through the relay, by the node that publishes them."""
 _MOVING = 0.05
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "safe_reach"
+"""The bundle that lends its reference of the camera: the simulated arm's pictures are those that it knows."""
 
 
 class RelayedStack(Stack):
@@ -83,7 +87,11 @@ class GraphUnderFault:
         self.robot = _robot(directory)
         self.directory = directory
         self.box_directory = directory / "black_box"
-        write_tiny_bundle(directory / "bundle", self.robot, policy_action=POLICY_ACTION)
+        camera = read_manifest(SHIPPED).calibration.camera
+        reference = read_reference(SHIPPED / REFERENCE, 1, self.robot.action.size)
+        write_tiny_bundle(
+            directory / "bundle", self.robot, policy_action=POLICY_ACTION, reference=reference, camera=camera
+        )
         options = StackOptions(
             bundle=directory / "bundle",
             robot=str(directory / "robot.yaml"),

@@ -81,6 +81,8 @@ MUTANTS: tuple[Mutant, ...] = (
             "staleness_duration",
         )
     ),
+    Mutant(_CHECKS, "check_camera", _nothing),
+    Mutant("fosp_safety_monitor.judge.camera", "CameraWatch.after", lambda watch, latent, thresholds: watch),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),

@@ -42,6 +42,7 @@ class Reason(IntEnum):
     NODE_RESTARTED = 21
     HELD_UP = 22
     NOT_FOLLOWING = 23
+    CAMERA = 26
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})

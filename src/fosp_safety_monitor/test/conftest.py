@@ -16,6 +16,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.limits import CommandLimits
 from fosp_core.specs import ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.camera import CameraWatch
 from fosp_safety_monitor.judge.inputs import (
     CheckedProposal,
     CriticValues,
@@ -45,7 +46,7 @@ class MonitorScene:
         self.thresholds = Thresholds.of(manifest, robot, parameters or MonitorParameters(), shadow)
         self.limits = CommandLimits(robot)
         self.size = robot.action.size
-        self.state = initial_state(self.size)
+        self.state = replace(initial_state(self.size), camera=CameraWatch(trusted=True))
         self.ros_s = 1000.0
         self.monotonic_s = 50.0
         self.step = 0
@@ -82,6 +83,8 @@ class MonitorScene:
             surprise=0.1,
             repeated_image=False,
             contrast=0.2,
+            novelty=0.5,
+            inconsistency=0.5,
         )
         return replace(latent, **changes)
 

@@ -62,7 +62,7 @@ def bundle(bundles, arm):
 @pytest.fixture
 def monitor(bundle, arm, clock):
     """A monitor of the arm, whose state and pose have come."""
-    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(known_frames=1), clock)
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
     return monitor
@@ -84,6 +84,8 @@ def chain(bundle, clock):
             surprise=0.1,
             repeated_image=False,
             contrast=0.2,
+            novelty=0.5,
+            inconsistency=0.5,
         )
         wanted = np.array(actions, np.float32)
         return latent, ProposalInput(step, bundle.manifest.id, frame, clock.s, wanted, chosen=0)
@@ -127,7 +129,7 @@ def test_a_latent_and_its_proposal_are_each_checked_once(monitor, chain, monkeyp
 def test_a_latent_is_checked_anew_against_the_model_of_its_proposal(bundle, arm, clock, chain):
     other = replace(CriticModel.of(bundle), manifest=bundle.manifest.model_copy(update={"id": "other"}))
     known = {}
-    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock, models=known.get)
+    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(known_frames=1), clock, models=known.get)
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
     latent, proposal = chain()
@@ -189,7 +191,7 @@ def test_a_malformed_latent_never_reaches_the_critic(bundle, arm, clock, chain, 
         def run(self, **inputs):
             raise AssertionError("the critic was asked")
 
-    monitor = SafetyMonitor(CriticModel(bundle.manifest, Refusing()), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel(bundle.manifest, Refusing()), arm, MonitorParameters(known_frames=1), clock)
     latent, proposal = chain()
     monitor.receive_latent(replace(latent, deter=deter))
     assert monitor.receive_proposal(proposal).decision is Decision.LATCH
@@ -200,7 +202,7 @@ def test_a_critic_that_raises_latches_and_says_why(bundle, arm, clock, chain):
         def run(self, **inputs):
             raise RuntimeError("device lost\nand more")
 
-    monitor = SafetyMonitor(CriticModel(bundle.manifest, Broken()), arm, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel(bundle.manifest, Broken()), arm, MonitorParameters(known_frames=1), clock)
     latent, proposal = chain()
     monitor.receive_latent(latent)
     verdict = monitor.receive_proposal(proposal)
@@ -233,11 +235,21 @@ def test_ticks_follow_a_verdict_and_halting_ends_it(monitor, chain, clock):
 
 def test_a_base_needs_no_pose(bundles, base, clock):
     bundle = bundles(base)
-    monitor = SafetyMonitor(CriticModel.of(bundle), base, MonitorParameters(), clock)
+    monitor = SafetyMonitor(CriticModel.of(bundle), base, MonitorParameters(known_frames=1), clock)
     monitor.receive_robot_state(clock.received)
     frame = FrameStamp(round(clock.s * 1e9))
     latent = LatentInput(
-        0, bundle.manifest.id, frame, clock.s, np.zeros(8, np.float32), np.zeros(6, np.float32), 0.0, False, 0.2
+        0,
+        bundle.manifest.id,
+        frame,
+        clock.s,
+        np.zeros(8, np.float32),
+        np.zeros(6, np.float32),
+        0.0,
+        False,
+        0.2,
+        0.5,
+        0.5,
     )
     monitor.receive_latent(latent)
     action = np.array([[0.4, 0.2]], np.float32)

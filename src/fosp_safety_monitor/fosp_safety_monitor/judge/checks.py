@@ -12,6 +12,7 @@ import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge.camera import check_camera
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
     CriticValues,
@@ -51,6 +52,7 @@ def checks_on_inputs(
         check_latent_age(latent_receipt_s, thresholds, now),
         check_robot_state(robot, thresholds, now),
         check_lead(robot, thresholds),
+        check_camera(state.camera, thresholds),
     ]
 
 
@@ -116,8 +118,8 @@ def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
         return _latch(
             Reason.WRONG_SHAPE, f"latent {latent.step} has the shapes {sizes}, but the bundle's are {expected}"
         )
-    scalars = math.isfinite(latent.surprise) and math.isfinite(latent.contrast)
-    if not (scalars and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
+    scalars = (latent.surprise, latent.contrast, latent.novelty, latent.inconsistency)
+    if not (all(map(math.isfinite, scalars)) and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
         return _latch(Reason.NOT_FINITE, f"latent {latent.step} holds NaN or infinity")
     return None
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
+from fosp_safety_monitor.judge.camera import CameraWatch
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.motion import CommandHistory, FrozenImage, FrozenPose
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
@@ -45,6 +46,7 @@ class MonitorState:
     history: CommandHistory = field(default_factory=CommandHistory)
     frozen_pose: FrozenPose = field(default_factory=FrozenPose)
     frozen_image: FrozenImage = field(default_factory=FrozenImage)
+    camera: CameraWatch = field(default_factory=CameraWatch)
     latched: Finding | None = None
     """Finding that latched the robot."""
     judged: JudgedProposal | None = None
