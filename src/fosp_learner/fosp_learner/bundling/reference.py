@@ -40,7 +40,7 @@ FALSE_ALARMS = 0.005
 MARGIN = 1.15
 """Factor between the conformal limit of novelty and the one in force: deployed policies go where few demonstrations
 went. A greater limit only lowers the false alarms that the conformal argument bounds."""
-MOTION_MARGIN = 1.05
+MOTION_MARGIN = 1.25
 """The same for the inconsistency."""
 NOVELTY_COUNT, NOVELTY_WINDOW = 3, 5
 INCONSISTENCY_COUNT, INCONSISTENCY_WINDOW = 2, 3
