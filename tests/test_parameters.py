@@ -30,7 +30,7 @@ FIELDS = {str: "string_value", bool: "bool_value", int: "integer_value", float: 
 
 
 def arguments(executable: str, folder: Path) -> dict[str, str]:
-    """What a node cannot start without."""
+    """Return the parameters that a node cannot start without."""
     robot = str(ROBOT)
     return {
         "lifecycle_manager": {"nodes": "[nobody]", "autostart": "false"},
@@ -47,12 +47,12 @@ def arguments(executable: str, folder: Path) -> dict[str, str]:
 
 
 def module_of(executable: str) -> str:
-    """The module of a node's process."""
+    """Return the module of a node's process."""
     return NODES[executable].replace("node_parameters", "safety_monitor_node")
 
 
 def node_of(executable: str) -> str:
-    """The name of a node: the guard takes that of the monitor."""
+    """Return the name of a node: the guard takes that of the monitor."""
     return "safety_monitor_node" if executable == "operator_guard_node" else executable
 
 

@@ -277,3 +277,30 @@ def test_a_camera_without_images_does_not_configure_and_says_so_in_one_line(
     assert not graph.transition("camera_node", Transition.TRANSITION_CONFIGURE)
     assert line in node.log
     assert node.log.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "topic"),
+    [
+        ("fosp_perception.encoder_node", topics.LATENT),
+        ("fosp_policy.policy_node", topics.PROPOSAL),
+        ("fosp_recording.feedback_node", topics.FEEDBACK),
+    ],
+)
+def test_a_node_that_is_configured_again_has_one_publisher_of_its_topic(
+    module: str,
+    topic: str,
+    start_node: Callable[..., Any],
+    bundle: Path,
+    graph: Any,
+    wait_until: Callable[..., Any],
+) -> None:
+    """A second one would stop the robot, as that of a stranger does."""
+    rules = ROBOT.parents[1] / "feedback" / "arm_reach.yaml"
+    given = ("-p", f"rules:={rules}") if "feedback" in module else ("-p", f"bundle:={bundle}")
+    node, name = start_node(module, "-p", f"robot:={ROBOT}", *given), module.rpartition(".")[2]
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE):
+        assert graph.transition(name, transition), node.log
+    wait_until(lambda: graph.node.count_publishers(topic) == 1, what="one publisher")
+    assert graph.transition(name, Transition.TRANSITION_ACTIVATE), node.log
+    assert graph.node.count_publishers(topic) == 1

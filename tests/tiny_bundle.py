@@ -23,7 +23,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
+from fosp_core.bundle.agreement import Scores, declared_tolerance
 from fosp_core.bundle.bundle import golden_bytes, signatures, write_bundle
+from fosp_core.bundle.probes import BEFORE, PROBES, SAFE, ProbeSet, probe_bytes
 from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec, RobotConfig
 
 DETER = 8
@@ -32,6 +34,8 @@ SURPRISE_GAIN = 10.0
 """kl of a white image, nats; the calibrated limit of the tiny bundle is half of it."""
 EPS = 0.5
 Q_R_LIMIT = 0.9
+FIT = (1.0, 0.0)
+"""Judge whose risk is the first axis of the action."""
 
 _OPSET = 20
 _IR_VERSION = 10
@@ -46,8 +50,14 @@ def write_tiny_bundle(
     decision_period_s: float = 0.05,
     seed: int = 0,
     observation: ObservationSpec | None = None,
+    calibration: Mapping[str, Any] | None = None,
+    judge: tuple[float, float] = FIT,
+    probes: bool = True,
 ) -> Manifest:
     """Write a bundle for `robot` into `directory` and return its manifest; another `seed` gives another id.
+
+    `calibration`: what differs in it. `judge` (a, b): q_h = clip(a * action[0] + b, 0, 1), so that other judges than
+    FIT are no good. `probes`: with them, or without.
 
     `policy_action` (A,) is what both actors want, by default 0 on every axis; `observation`: the cameras, by default
     one. The nets are those of the module's docstring; brightness is that of all cameras together.
@@ -57,15 +67,36 @@ def write_tiny_bundle(
     if wanted.shape != (size,):
         raise ValueError(f"policy_action must be ({size},), got {wanted.shape}")
     manifest = tiny_manifest(robot, decision_period_s, {"seed": seed}, observation)
+    manifest = manifest.model_copy(
+        update={"calibration": manifest.calibration.model_copy(update=dict(calibration or {}))}
+    )
     image = manifest.observation.shape
     models = {
         "encoder": _encoder(image, size, list(signatures(manifest)["encoder"][1])),
         "policy": _policy(wanted),
-        "critic": _critic(size),
+        "critic": _critic(size, judge),
     }
     files: dict[str, Path | bytes] = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
     files["golden.npz"] = golden_bytes(_golden(models, image, size, seed))
+    if probes:
+        files[PROBES] = probe_bytes(tiny_probes(manifest))
     return write_bundle(directory, manifest, files)
+
+
+def tiny_probes(manifest: Manifest) -> ProbeSet:
+    """Probes of a tiny bundle: ten actions before a violation, of a risk above EPS, and ten safe ones."""
+    rng = np.random.default_rng(0)
+    size, sequences, frames, count = manifest.action.size, 20, 3, 8
+    labels = np.array([BEFORE, SAFE] * (sequences // 2), np.int8)
+    actions = rng.uniform(-0.5, 0.5, (sequences, count, size)).astype(np.float32)
+    actions[:, 1:, 0] = rng.uniform(0, 1, (sequences, count - 1))
+    actions[:, 0, 0] = np.where(labels == BEFORE, rng.uniform(0.6, 1, sequences), rng.uniform(0, 0.3, sequences))
+    images = rng.integers(0, 128, (sequences, frames, *manifest.observation.shape), np.uint8)
+    images[:] = images[..., :1, :1, :1]  # one colour each, which packs well
+    own = Scores(np.clip(actions[..., 0], 0, 1), EPS)
+    tolerance = declared_tolerance(own, labels, manifest.calibration.alpha, manifest.calibration.false_veto_rate)
+    executed = np.zeros((sequences, frames, size), np.float32)
+    return ProbeSet(images, executed, actions, labels, tolerance)
 
 
 def tiny_manifest(
@@ -172,7 +203,7 @@ def _policy(wanted: NDArray[np.float32]) -> ModelProto:
     return _model(nodes, _LATENT, {"mean": per_actor, "std": per_actor}, constants)
 
 
-def _critic(size: int) -> ModelProto:
+def _critic(size: int, judge: tuple[float, float]) -> ModelProto:
     constants: dict[str, NDArray[Any]] = {
         "first": np.array(0, np.int64),
         "second": np.array(min(1, size - 1), np.int64),
@@ -181,9 +212,13 @@ def _critic(size: int) -> ModelProto:
         "half": np.array(0.5, np.float32),
         "zero": np.array(0.0, np.float32),
         "last_axis": np.array([1], np.int64),
+        "slope": np.array(judge[0], np.float32),
+        "offset": np.array(judge[1], np.float32),
     }
     nodes = [
-        helper.make_node("Gather", ["action", "first"], ["risky"], axis=2),
+        helper.make_node("Gather", ["action", "first"], ["chosen"], axis=2),
+        helper.make_node("Mul", ["chosen", "slope"], ["sloped"]),
+        helper.make_node("Add", ["sloped", "offset"], ["risky"]),
         helper.make_node("Clip", ["risky", "low", "high"], ["q_h"]),
         helper.make_node("ReduceSum", ["stoch", "last_axis"], ["total"], keepdims=1),
         helper.make_node("Mul", ["total", "zero"], ["no_stoch"]),

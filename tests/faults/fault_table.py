@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import array
 import math
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import consent_effects
 import effects
+import judge_effects
 import people
 import strangers
 from effects import Effect, broken_image, tampered
@@ -44,6 +46,9 @@ SWITCH_REPEAT_S = people.REPEAT_S
 READY_TIMEOUT_S = people.READY_TIMEOUT_S
 FEEDBACK_TIMEOUT_S = 0.3
 FROZEN_FORCE_S = 1.0
+SELF_TEST_S = 2.2
+"""One network of a process is tested every 2 s."""
+SELF_TEST_LIMIT_S = 15.0
 SUPERVISOR_S = 0.15
 """The supervisor looks every 50 ms whether a process has died; a node looks every 100 ms whether it is to end."""
 
@@ -599,6 +604,46 @@ IDENTITY = (
         for name, value in (("robot", "/other.yaml"), ("bundle", "/other"), ("provider", "cpu"))
     ),
 )
+_MONITOR = "safety_monitor_node"
+_NO_EPISODES = {"episodes": 0, "violating_episodes": 0}
+JUDGES = (
+    *(
+        _harmless(f"offered in motion: {name}", judge_effects.offered(said, **options))
+        for name, said, options in (
+            ("a critic that says 0", "actions before a violation", {"judge": (0.0, 0.0)}),
+            ("a critic that is inverted", "safe actions", {"judge": (-1.0, 1.0)}),
+            ("a critic that says 0.5", "rank correlation", {"judge": (0.0, 0.5)}),
+            ("a critic that vetoes everything", "safe actions", {"judge": (0.0, 0.9)}),
+            ("eps of 0.999", "eps_ceiling", {"calibration": {"eps": 0.999}}),
+            ("a calibration that is unsupported", "accept it in words", {"calibration": {"supported": False}}),
+            ("a calibration on no episode", "on no episode", {"calibration": _NO_EPISODES}),
+            ("support claimed with 3 violations", "cannot support", {"calibration": {"violating_episodes": 3}}),
+        )
+    ),
+    _harmless("offered in motion: probes cut off", judge_effects.offered_with_probes_cut_off()),
+    _latch(
+        "the encoder's network goes wrong in memory",
+        "NODE_RESTARTED",
+        judge_effects.goes_wrong("encoder_node"),
+        SELF_TEST_S + PROPOSAL_TIMEOUT_S,
+    ),
+    _latch(
+        "the policy's network goes wrong in memory",
+        "NODE_RESTARTED",
+        judge_effects.goes_wrong("policy_node"),
+        2 * SELF_TEST_S + PROPOSAL_TIMEOUT_S,
+    ),
+    _latch(
+        "the critic goes wrong in memory", "SELF_TEST", judge_effects.goes_wrong("safety_monitor_node"), SELF_TEST_S
+    ),
+    _latch(
+        "the critic's self-test hangs",
+        "SELF_TEST",
+        judge_effects.goes_wrong(_MONITOR, signal.SIGALRM),
+        SELF_TEST_LIMIT_S,
+    ),
+)
+"""The monitor is killed at the end of its rows, since it does not believe its memory again, and so is its graph."""
 
 FAULTS: tuple[Fault, ...] = (
     *COMMAND,
@@ -613,5 +658,6 @@ FAULTS: tuple[Fault, ...] = (
     *PROCESSES,
     *CLOCKS,
     *NETWORK,
+    *JUDGES,
     *ENDS,
 )

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,6 +58,15 @@ _PUBLISHED = {
 }
 """Topics that go through the relay, by the node that publishes them."""
 _MOVING = 0.05
+
+
+TESTS = Path(__file__).resolve().parents[1]
+CORRUPTIBLE = {
+    "encoder_node": "corruptible_encoder",
+    "policy_node": "corruptible_policy",
+    "safety_monitor_node": "corruptible_monitor",
+}
+"""Programs of TESTS that run these nodes, with networks that go wrong on a signal."""
 
 
 class RelayedStack(Stack):
@@ -130,9 +139,12 @@ class GraphUnderFault:
         described = stack(options)
         fields = {name: getattr(described, name) for name in described.__dataclass_fields__}
         self._log = (directory / "graph.log").open("w")
-        self.supervisor = Supervisor(
-            (AskedStack if consent else RelayedStack)(**fields), write=self._write, colour=False
+        fields["processes"] = tuple(
+            replace(process, module=CORRUPTIBLE.get(process.name, process.module)) for process in described.processes
         )
+        path = {"PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"}
+        kind = AskedStack if consent else RelayedStack
+        self.supervisor = Supervisor(kind(**fields), write=self._write, colour=False, variables=path)
         self.commands: list[SentCommand] = []
         self.verdicts: list[tuple[float, SafetyVerdict]] = []
         """Verdicts, with their receipt on the wall clock."""

@@ -94,6 +94,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "surprise",
             "vetoes",
             "staleness_duration",
+            "self_test",
         )
     ),
     *(Mutant(_FOLLOWING, f"check_{name}", _nothing) for name in ("motion", "outside")),

@@ -109,7 +109,7 @@ def interfaces(
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
         "encoder_node": _interface(
-            [topics.LATENT, topics.MODEL_STATUS],
+            [topics.LATENT, topics.MODEL_STATUS, topics.DIAGNOSTICS],
             [*cameras, topics.FEEDBACK, robot.command_topic, topics.VERDICT, *_SWAP],
         ),
         "teleop_node": _interface(
@@ -123,7 +123,7 @@ def interfaces(
             {frame_topic(robot), *(rule.topic for rule in rules.rules)},
             [topics.RESET_EPISODE, "~/stop", "~/success"],
         ),
-        "policy_node": _interface([topics.PROPOSAL, topics.MODEL_STATUS], [topics.LATENT, *_SWAP]),
+        "policy_node": _interface([topics.PROPOSAL, topics.MODEL_STATUS, topics.DIAGNOSTICS], [topics.LATENT, *_SWAP]),
         "recorder_node": recorder,
         "safety_monitor_node": _interface(
             [

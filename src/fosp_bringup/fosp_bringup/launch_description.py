@@ -13,7 +13,7 @@ from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
 from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, settings, stack
 from fosp_bringup.stack_options import NOTHING, parse_options
-from fosp_safety_monitor.parameters import SHADOW_PHRASE
+from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE
 from fosp_sim.gazebo.services import require_gazebo
 from launch import LaunchContext, LaunchDescription
 
@@ -30,6 +30,10 @@ COMMON: Arguments = {
     "record": ("", "Folder that gets one bag per episode; empty to record nothing."),
     "episodes": ("required", "required: the robot moves only while an episode runs on fosp/feedback; or not_used."),
     "shadow": ("", f"The phrase '{SHADOW_PHRASE}': the safety monitor judges and does not gate."),
+    "unsupported": (
+        "",
+        f"The phrase '{UNSUPPORTED_PHRASE}': a bundle may judge whose calibration is unsupported.",
+    ),
     "black_box": ("~/.ros/fosp_black_box", f"Folder that keeps the 30 s before every stop; {NOTHING} to keep nothing."),
 }
 _RENAMED = {"model": "bundle", "record": "recorder"}

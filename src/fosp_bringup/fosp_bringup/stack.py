@@ -12,11 +12,12 @@ from fosp_bringup.commissioning_record import UNCOMMISSIONED_SPEED, uncommission
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file
 from fosp_core import topics
+from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, read_robot, read_yaml
-from fosp_safety_monitor.parameters import SPEED_CAP
+from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
 
 ParameterValue = str | bool | int | float | list[str]
 
@@ -117,7 +118,8 @@ def stack(options: StackOptions) -> Stack:
     is started.
     """
     if options.params_file is not None:
-        check_parameter_file(options.params_file, MONITOR, options.shadow, options.simulator is not None)
+        simulated = options.simulator is not None
+        check_parameter_file(options.params_file, MONITOR, options.shadow, simulated, options.unsupported)
     processes: list[StackProcess] = []
     if options.simulator is not None:
         options, processes = _simulated(options)
@@ -131,7 +133,9 @@ def stack(options: StackOptions) -> Stack:
     if options.teleop:
         driving, last = _operated(options.teleop, robot_file, robot)
     else:
-        driving, last = _decided(_checked_bundle(options.bundle, robot), robot_file, options)
+        bundle = _checked_bundle(options.bundle, robot)
+        options = _with_support(bundle, options)
+        driving, last = _decided(bundle, robot_file, options)
     processes += driving
     if options.feedback:
         processes.append(_feedback(options.feedback, options.simulator, robot_file))
@@ -248,7 +252,8 @@ def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[lis
     ]
     if options.learner:
         nodes.append(_learner(options.learner, model, options.learner_config, options.offline))
-    judged = {**model, "shadow": options.shadow} if options.shadow else dict(model)
+    said = {"shadow": options.shadow, "unsupported": options.unsupported}
+    judged = {**model, **{name: phrase for name, phrase in said.items() if phrase}}
     if options.simulator is not None:  # a simulated robot hurts nobody, so no person has to consent to its motion
         judged["engage"] = "by_itself"
     if options.episodes != "required":
@@ -294,6 +299,18 @@ def _checked_bundle(bundle: Path | None, robot: RobotConfig) -> Path:
         raise UserError("bundle must be given: a model bundle folder")
     verify_bundle(bundle, robot)
     return bundle.resolve()
+
+
+def _with_support(bundle: Path, options: StackOptions) -> StackOptions:
+    """Return the options with the phrase that a simulated robot needs for a bundle of unsupported calibration.
+
+    UserError where a real robot needs it and nobody said it. The safety monitor warns of such a bundle when it starts.
+    """
+    manifest = read_manifest(bundle)
+    if options.simulator is not None and unsupported_because(manifest.calibration):
+        return replace(options, unsupported=UNSUPPORTED_PHRASE)
+    require_supported(manifest, options.unsupported is not None, f"unsupported:={UNSUPPORTED_PHRASE}")
+    return options
 
 
 def _feedback(rules: str, simulator: str | None, robot_file: Path) -> StackProcess:

@@ -10,7 +10,7 @@ from typing import Any
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
-from fosp_safety_monitor.parameters import SHADOW_PHRASE, SPEED_CAP
+from fosp_safety_monitor.parameters import SHADOW_PHRASE, SPEED_CAP, UNSUPPORTED_PHRASE
 
 CAMERAS = ("simulated", "file", *DEVICES)
 SIMULATORS = ("mujoco", "gazebo")
@@ -69,6 +69,9 @@ class StackOptions:
     """The phrase SHADOW_PHRASE: the safety monitor judges without gating."""
     episodes: str = "required"
     """One of EPISODES: whether the robot moves only while an episode runs on fosp/feedback."""
+    unsupported: str | None = None
+    """The phrase UNSUPPORTED_PHRASE: a bundle may judge whose calibration does not support the miss rate that it
+    promises. In simulation the stack says it by itself."""
     black_box: Path | None = None
     """Folder for what happened before every stop."""
     exploring: bool = False
@@ -95,6 +98,8 @@ class StackOptions:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
         if self.shadow not in (None, SHADOW_PHRASE):
             raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
+        if self.unsupported not in (None, UNSUPPORTED_PHRASE):
+            raise UserError(f"unsupported lets a doubtful bundle judge: to mean it, say '{UNSUPPORTED_PHRASE}'")
 
 
 def parse_options(arguments: Mapping[str, str]) -> StackOptions:
@@ -132,22 +137,28 @@ def _flag(name: str, text: str) -> bool:
     return text.lower() == "true"
 
 
-def check_parameter_file(path: Path, monitor: str, shadow: str | None, simulated: bool) -> None:
+def check_parameter_file(
+    path: Path, monitor: str, shadow: str | None, simulated: bool, unsupported: str | None = None
+) -> None:
     """Raise UserError when `path` is no YAML, or sets what the file must not set for the node `monitor`.
 
-    It may not set `shadow` where the option is not given: the file wins over the option, so the gate could be off in a
-    start whose command line does not say so. An empty value, as in a dump of all parameters, sets nothing. It may not
-    set `speed_cap` at all, which follows from the commissioning record, and on a robot that is not `simulated` it may
-    not let the monitor engage by itself.
+    It may not say the phrases of `shadow` and `unsupported` where their options are not given: the file wins over the
+    options, so in a start whose command line does not say so the gate could be off, or a doubtful bundle judge. An
+    empty value, as in a dump of all parameters, sets nothing. It may not set `speed_cap` at all, which follows from the
+    commissioning record, and on a robot that is not `simulated` it may not let the monitor engage by itself.
     """
+    phrases = (
+        ("shadow", shadow, SHADOW_PHRASE, "would switch the safety monitor's gate off"),
+        ("unsupported", unsupported, UNSUPPORTED_PHRASE, "would let a doubtful bundle judge"),
+    )
     for node, parameters in _sections(read_yaml(path), ""):
         if _may_be(node, monitor) and SPEED_CAP in parameters:
             raise UserError(f"{path}: {SPEED_CAP} under '{node}' is not for a file to set: run fosp commission instead")
-        if _may_be(node, monitor) and parameters.get("shadow") not in ("", None) and shadow is None:
-            raise UserError(
-                f"{path}: shadow under '{node}' would switch the safety monitor's gate off; "
-                f"to mean it, say shadow:={SHADOW_PHRASE} at the start as well"
-            )
+        for name, said, phrase, effect in phrases:
+            if _may_be(node, monitor) and parameters.get(name) not in ("", None) and said is None:
+                raise UserError(
+                    f"{path}: {name} under '{node}' {effect}; to mean it, say {name}:={phrase} at the start as well"
+                )
         if _may_be(node, monitor) and parameters.get("engage") not in ("", None, "operator") and not simulated:
             raise UserError(
                 f"{path}: engage under '{node}' would let a robot move without an operator's consent: take it out, and "

@@ -7,12 +7,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.interfaces import OPERATOR, Interface, interfaces, managed, operator_interface
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.security_policy import robot_policy
-from fosp_bringup.stack import Stack, stack
+from fosp_bringup.stack import MONITOR, Stack, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
@@ -98,8 +99,22 @@ def test_every_process_of_a_stack_has_an_enclave_of_its_own(bundle: Path, tmp_pa
 
 def test_an_operator_may_end_a_latch_and_drive_nothing() -> None:
     allowed = read_policy(robot_policy("sim_base"))[f"/{OPERATOR}"]
-    assert "/safety_monitor_node/reset" in allowed.calls
+    assert {f"/safety_monitor_node/{order}" for order in ("reset", "estop", "engage", "disengage")} <= allowed.calls
     assert allowed.publishes == {"/rosout", "/parameter_events", "/fosp/model_announcement"}
+
+
+def test_the_monitor_may_hear_all_that_a_robot_file_asks_for_consent(tmp_path: Path) -> None:
+    content = yaml.safe_load(robot_path("sim_arm").read_text()) | {
+        "enabling": {"topic": "joy", "type": "Joy", "button": 1},
+        "ready": [{"kind": "bool", "topic": "program_running", "transient_local": True}],
+        "protective_force_n": 20.0,
+        "wrench_topic": "wrench",
+    }
+    file = tmp_path / "asking.yaml"
+    file.write_text(yaml.safe_dump(content))
+    monitor = read_policy(robot_policy(str(file)))[f"/{MONITOR}"]
+    assert {"/joy", "/program_running", "/wrench", "/fosp/feedback"} <= monitor.subscribes
+    assert {"/safety_monitor_node/engage", "/safety_monitor_node/disengage"} <= monitor.serves
 
 
 def test_an_unknown_robot_is_refused() -> None:

@@ -49,6 +49,7 @@ class Reason(IntEnum):
     ROBOT_NOT_READY = 29
     FORCE = 30
     FOREIGN_INPUT = 31
+    SELF_TEST = 32
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})

@@ -170,6 +170,15 @@ class AxisLimits(Spec):
         gained = 0.0 if self.jerk is None else 0.5 * self.acceleration**2 / self.jerk * turn
         return gained + speed * (reaction_s + turn + build_up) + 0.5 * speed**2 / self.deceleration
 
+    def stopping_time(self, speed: float) -> float:
+        """Return the time in s until rest, when a stop is called for at `speed` >= 0 while speeding up."""
+        if speed == 0.0:
+            return 0.0
+        turn = 0.0 if self.jerk is None else (self.acceleration + self.deceleration) / self.jerk
+        build_up = 0.0 if self.jerk is None else self.deceleration / self.jerk
+        gained = 0.0 if self.jerk is None else 0.5 * self.acceleration**2 / self.jerk
+        return turn + build_up + (speed + gained) / self.deceleration
+
     @model_validator(mode="after")
     def _stops_no_slower(self) -> AxisLimits:
         if self.deceleration < self.acceleration:
@@ -286,6 +295,8 @@ class RobotConfig(Spec):
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
     """Public keys (fosp bundle keygen). Where there are any, only bundles signed with one of them are loaded."""
+    eps_ceiling: float = Field(0.5, gt=0, lt=1)
+    """Largest feasibility threshold eps, a risk, of a bundle that this robot loads."""
     cameras: tuple[CameraConfig, ...] = Field((CameraConfig(),), min_length=1)
     """Cameras that camera_node opens where no driver publishes images already."""
     camera_topics: dict[str, str] = {}

@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fosp_core.specs import ObservationSpec, Spec
+from fosp_core.horizon import needed_horizon_steps
+from fosp_core.specs import ObservationSpec, RobotConfig, Spec
 
 Size = Literal["nano", "small", "paper"]
 
@@ -284,8 +285,11 @@ class CalibrationConfig(Spec):
     alpha: float = Field(0.05, gt=0, lt=1)
     """Promised miss rate of the steps that precede a violation."""
     horizon_steps: int = Field(1, gt=0)
-    """Steps within which a violation must follow for a step to precede it. Further ahead a violation can mostly still
-    be avoided, and Q_h is rightly low."""
+    """Steps within which a violation must follow for a step to precede it. A robot that takes longer from a picture to
+    its rest (fosp_core.horizon) is given its own number. Further ahead than that a violation can still be avoided, and
+    Q_h is rightly low."""
+    eps_ceiling: float = Field(0.5, gt=0, lt=1)
+    """Largest eps, also where a greater one would keep the promised miss rate: no robot should take greater risks."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
     """Quantile of the surprise on validation steps that becomes the runtime's limit."""
     range_margin: float = Field(0.5, ge=0)
@@ -347,6 +351,11 @@ class LearnerConfig(Spec):
     def named_phases(self) -> tuple[tuple[str, int], ...]:
         """Name and updates of each phase."""
         return tuple(zip(("cloning", "full updates", "refinement", "extraction"), self.phases, strict=True))
+
+    def for_robot(self, robot: RobotConfig) -> LearnerConfig:
+        """Return this configuration with a calibration that looks at least as far ahead as `robot` needs to stop."""
+        steps = max(self.calibration.horizon_steps, needed_horizon_steps(robot, self.decision_period_s))
+        return self.model_copy(update={"calibration": self.calibration.model_copy(update={"horizon_steps": steps})})
 
     @property
     def network(self) -> NetworkConfig:

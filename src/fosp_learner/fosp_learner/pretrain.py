@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from fosp_core.bundle.acceptance import unsupported_because
 from fosp_core.bundle.bundle import write_bundle
 from fosp_core.errors import UserError
 from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec, RobotConfig
 from fosp_learner import distributed
 from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.export import export_networks
+from fosp_learner.bundling.probing import with_probes
 from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
@@ -66,6 +68,7 @@ def pretrain(
         bundle=str(out),
         command=command,
     )
+    config = config.for_robot(facts.robot)
     run = runs / "pretrain" / out.absolute().name
     with processes(device) as process:
         progress = _bag_progress() if process.writes else lambda done, total: None
@@ -95,9 +98,21 @@ def pretrain(
         trainer, assessment, calibration, facts.robot, facts.task, facts.observation, provenance(trainer, data, command)
     )
     files[WEIGHTS] = weights_bytes(network_tensors(trainer))
+    files, without_probes = with_probes(files, manifest, validation, config.seed)
+    doubt = unsupported_because(calibration)
+    if doubt:
+        print(f"the calibration is unsupported: {doubt}; {_IN_SIMULATION}", file=sys.stderr)
+    if without_probes:
+        print(without_probes, file=sys.stderr)
     written = write_bundle(out, manifest, files)
     report_of(run, facts, trainer, data, validation, assessment, calibration, _scene(scene_of, facts))
     return written
+
+
+_IN_SIMULATION = (
+    "the bundle runs in simulation; for a robot record more violating episodes and train again, or accept it in words "
+    "(docs/robot.md)"
+)
 
 
 def _scene(scene_of: SceneOf | None, facts: RunFacts) -> SceneFrames | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -128,13 +129,22 @@ class History:
 
 
 class WarmUp:
-    """Replays a history through the encoder of `model_id` in a thread, and `finish` replays what came meanwhile."""
+    """Replays a history through the encoder of `model_id` in a thread, and `finish` replays what came meanwhile.
 
-    def __init__(self, model_id: str, encoder: Encoder, history: History) -> None:
+    Before that the thread calls `test` with the moments of the history; what it returns is a failure, unless empty.
+    """
+
+    def __init__(
+        self,
+        model_id: str,
+        encoder: Encoder,
+        history: History,
+        test: Callable[[list[Moment]], str] = lambda moments: "",
+    ) -> None:
         self.model_id, self.encoder = model_id, encoder
         self.failure = ""
         """Reason why the replay failed, in which case the encoder's state is void; empty otherwise."""
-        self._history = history
+        self._history, self._test = history, test
         self._done = -1
         self._thread = threading.Thread(target=self._run, name="warm_up", daemon=True)
         self._thread.start()
@@ -151,8 +161,13 @@ class WarmUp:
 
     def _run(self) -> None:
         keep_below_control()
-        self.encoder.reset()
-        self._replay_rest()
+        try:
+            self.failure = self._test(self._history.after(-1))
+        except Exception as error:  # whatever a bundle's networks can do must not end the thread without a word
+            self.failure = f"its judge cannot be tested: {(str(error).splitlines() or [type(error).__name__])[0][:160]}"
+        if not self.failure:
+            self.encoder.reset()
+            self._replay_rest()
 
     def _replay_rest(self) -> None:
         try:

@@ -35,6 +35,7 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.self_testing import NodeSelfTest
 from fosp_core.ros.stamps import seconds
 from fosp_core.swap.trial import TrialRules
 from fosp_msgs.msg import Latent, ModelStatus, StepFeedback
@@ -76,7 +77,10 @@ class EncoderNode(ManagedNode):
         super().__init__("encoder_node")
         declare(self, PARAMETERS)
         self._swap: SwapLeader | None = None
+        self._self_test: NodeSelfTest | None = None
         self._made: list[Any] = []
+        self._outputs: list[Any] = []
+        """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
         self._status = create_status_publisher(self)
 
     # -- lifecycle -----------------------------------------------------------------------------------
@@ -86,6 +90,7 @@ class EncoderNode(ManagedNode):
         self._manifest = bundle.manifest
         followers = tuple(resolved_node(self, name) for name in self.get_parameter("swap_followers").value if name)
         self._swap = SwapLeader(self, self._robot, bundle, self._status, followers, self._trial_rules())
+        self._self_test = NodeSelfTest(self, self._swap.tested_sessions)
         self._decisions = DecisionClock(
             DecisionPeriod(self._manifest.decision_period_s, 1.0 / self._robot.camera_frame_rate_hz)
         )
@@ -93,6 +98,7 @@ class EncoderNode(ManagedNode):
         self._frames: dict[str, Image | CompressedImage] = {}
         self._frame_sizes: dict[str, tuple[int, ...]] = {}
         self._latents = self.create_publisher(Latent, topics.LATENT, qos.STEP)
+        self._outputs = [self._latents]
         self._made = [self._subscribe_commands(), self._subscribe_feedback(), *self._subscribe_cameras()]
         publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_READY)
 
@@ -111,7 +117,12 @@ class EncoderNode(ManagedNode):
     def cleanup(self) -> None:
         for subscription in self._made:
             self.destroy_subscription(subscription)
-        self._made = []
+        if self._self_test is not None:
+            self._self_test.close()
+            self._self_test = None
+        for publisher in self._outputs:
+            self.destroy_publisher(publisher)
+        self._made, self._outputs = [], []
         if self._swap is not None:
             self._swap.close()
             self._swap = None
@@ -167,6 +178,8 @@ class EncoderNode(ManagedNode):
 
     def _on_frame(self, message: Image | CompressedImage) -> None:
         received = time.perf_counter()
+        assert self._self_test is not None
+        self._self_test.require()
         stamp_s = seconds(message.header.stamp)
         use = self._decisions.use(stamp_s, self.get_clock().now().nanoseconds * 1e-9)
         if use is FrameUse.SKIP:

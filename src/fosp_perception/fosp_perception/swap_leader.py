@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from rclpy.publisher import Publisher
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.decisions import RISK, Decision, Reason
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import POLL_PERIOD_S, announcement, candidate_loader
@@ -21,6 +23,7 @@ from fosp_core.specs import RobotConfig
 from fosp_core.swap.sequence import SwapOrder, SwapPhase, SwapReport, SwapSequence
 from fosp_core.swap.trial import DecisionOutcome, TrialRules
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus, SafetyVerdict
+from fosp_perception.agreement_on_frames import agreement_failure
 from fosp_perception.encoder import Encoder, History, WarmUp
 
 RETELL_S = 0.5
@@ -55,6 +58,8 @@ class SwapLeader:
         self._node, self._status = node, status
         self._own = node.get_fully_qualified_name()
         self._sequence = SwapSequence(bundle.manifest.id, self._own, followers, rules)
+        self._probes = bundle.probes
+        """Those of the start: a candidate must not bring the probes that it is tested by, nor drift by small steps."""
         self._bundles = {bundle.manifest.id: bundle}
         self._running = Encoder(bundle)
         self._previous: Encoder | None = None
@@ -75,6 +80,12 @@ class SwapLeader:
     def model_id(self) -> str:
         """Id of the model that decides."""
         return self._sequence.running_id
+
+    def tested_sessions(self) -> list[LiveSession]:
+        """Return the encoders of all loaded bundles, for the self-test."""
+        return [
+            session for bundle in tuple(self._bundles.values()) for session in sessions_to_test(bundle, ("encoder",))
+        ]
 
     def encoder(self) -> Encoder:
         """Return the encoder for the frame that has arrived, after switching to another one if that is due."""
@@ -147,7 +158,9 @@ class SwapLeader:
         """Carry out an order, except for the switch itself, which waits for a frame."""
         candidate = self._sequence.candidate
         if order is SwapOrder.WARM and candidate is not None:
-            self._warm_up = WarmUp(candidate.model_id, Encoder(self._bundles[candidate.model_id]), self._history)
+            bundle = self._bundles[candidate.model_id]
+            test = partial(agreement_failure, self._bundles[self.model_id], bundle, self._probes)
+            self._warm_up = WarmUp(candidate.model_id, Encoder(bundle), self._history, test)
         elif order is SwapOrder.ROLL_BACK and self._previous is not None:
             back = self._sequence.previous_id
             if self._warm_up is None or self._warm_up.model_id != back:

@@ -1,4 +1,4 @@
-"""What the encoder remembers of the command stream."""
+"""The memory of the encoder for the command stream."""
 
 import math
 

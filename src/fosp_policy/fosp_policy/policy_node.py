@@ -7,6 +7,7 @@ proposal; without a proposal, the safety monitor stops the robot.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rclpy.parameter import Parameter
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.errors import UserError
 from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
@@ -28,6 +30,7 @@ from fosp_core.ros.model_parameters import (
     publish_status,
 )
 from fosp_core.ros.parameters import ANY_TIME, NodeParameter, declare
+from fosp_core.ros.self_testing import NodeSelfTest
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
 from fosp_policy.expansion import (
     ACTORS,
@@ -55,6 +58,14 @@ PARAMETERS = (
 )
 
 
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """The policy of a bundle, and its sessions for the self-test."""
+
+    policy: SafePolicy
+    sessions: tuple[LiveSession, ...]
+
+
 class PolicyNode(ManagedNode):
     """Publishes one fosp/proposal for each fosp/latent, by the model of that latent (fosp_core.ros.model_following).
 
@@ -65,7 +76,10 @@ class PolicyNode(ManagedNode):
         super().__init__("policy_node")
         declare(self, PARAMETERS, self._on_parameters)
         self._made: list[Any] = []
-        self._models: ModelFollower[SafePolicy] | None = None
+        self._models: ModelFollower[LoadedPolicy] | None = None
+        self._self_test: NodeSelfTest | None = None
+        self._outputs: list[Any] = []
+        """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
         self._status = create_status_publisher(self)
 
     def configure(self) -> None:
@@ -75,12 +89,17 @@ class PolicyNode(ManagedNode):
         prefer_means = bool(self.get_parameter("prefer_means").value)
         fallbacks = int(self.get_parameter("fallbacks").value)
 
-        def policy_of(bundle: Bundle) -> SafePolicy:
-            return SafePolicy(bundle, candidates, prefer_means, actors, fallbacks)  # type: ignore[arg-type]
+        def policy_of(bundle: Bundle) -> LoadedPolicy:
+            policy = SafePolicy(bundle, candidates, prefer_means, actors, fallbacks)  # type: ignore[arg-type]
+            return LoadedPolicy(policy, sessions_to_test(bundle, ("policy", "critic")))
 
         self._exploring = bool(self.get_parameter("exploring").value)
-        self._models = ModelFollower(self, robot, bundle, self._status, policy_of)
+        models = self._models = ModelFollower(self, robot, bundle, self._status, policy_of)
+        self._self_test = NodeSelfTest(
+            self, lambda: [session for loaded in models.models() for session in loaded.sessions]
+        )
         self._proposals = self.create_publisher(ActionProposal, topics.PROPOSAL, qos.STEP)
+        self._outputs = [self._proposals]
         self._made = [self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP)]
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
 
@@ -94,7 +113,12 @@ class PolicyNode(ManagedNode):
     def cleanup(self) -> None:
         for subscription in self._made:
             self.destroy_subscription(subscription)
-        self._made = []
+        if self._self_test is not None:
+            self._self_test.close()
+            self._self_test = None
+        for publisher in self._outputs:
+            self.destroy_publisher(publisher)
+        self._made, self._outputs = [], []
         if self._models is not None:
             self._models.close()
             self._models = None
@@ -117,13 +141,15 @@ class PolicyNode(ManagedNode):
     def _on_latent(self, message: Latent) -> None:
         received = time.perf_counter()
         assert self._models is not None
-        policy = self._models.of(message.model_id)
-        if policy is None:
+        assert self._self_test is not None
+        self._self_test.require()
+        loaded = self._models.of(message.model_id)
+        if loaded is None:
             raise UserError(
                 f"no proposal: latent of model '{message.model_id[:12]}', which is not loaded; "
                 f"this node answered with '{self._model_id[:12]}' last"
             )
-        exploring = self._exploring
+        policy, exploring = loaded.policy, self._exploring
         try:
             proposal = policy.propose(
                 np.frombuffer(message.deter, np.float32),

@@ -54,6 +54,8 @@ class FeedbackNode(ManagedNode):
         super().__init__("feedback_node")
         declare(self, PARAMETERS)
         self._made: list[Any] = []
+        self._outputs: list[Any] = []
+        """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
         self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_start)
         self.create_service(Trigger, "~/stop", lambda request, response: self._order(response, "stop"))
         self.create_service(Trigger, "~/success", lambda request, response: self._order(response, "succeed"))
@@ -64,6 +66,7 @@ class FeedbackNode(ManagedNode):
         self._config = read_feedback_config(path_parameter(self, "rules"))
         self._episodes = EpisodeFeedback(self._config)
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
+        self._outputs = [self._feedback]
         self._made = [self.create_gated_subscription(CameraInfo, frame_topic(robot), self._on_frame, qos.SENSOR)]
         for index, rule in enumerate(self._config.rules):
             kind = message_class(rule.message_type)
@@ -77,7 +80,9 @@ class FeedbackNode(ManagedNode):
     def cleanup(self) -> None:
         for subscription in self._made:
             self.destroy_subscription(subscription)
-        self._made = []
+        for publisher in self._outputs:
+            self.destroy_publisher(publisher)
+        self._made, self._outputs = [], []
 
     # -- measurements --------------------------------------------------------------------------------
     def _reader(self, index: int, rule: AnyRule) -> Callable[[Any], None]:

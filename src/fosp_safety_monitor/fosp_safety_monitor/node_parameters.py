@@ -14,6 +14,7 @@ from fosp_safety_monitor.parameters import (
     SETTINGS,
     SHADOW_PHRASE,
     SPEED_CAP,
+    UNSUPPORTED_PHRASE,
     Description,
     MonitorParameters,
 )
@@ -80,9 +81,18 @@ def parameter_values(node: Node) -> dict[str, Any]:
 
 def shadow_asked_for(node: Node) -> bool:
     """Return True when parameter `shadow` holds the whole phrase; UserError when it is neither that nor empty."""
-    said = str(node.get_parameter("shadow").value)
-    if said not in ("", SHADOW_PHRASE):
-        raise UserError(f"parameter 'shadow' must be empty or '{SHADOW_PHRASE}', got '{said}'")
+    return _said(node, "shadow", SHADOW_PHRASE)
+
+
+def unsupported_accepted(node: Node) -> bool:
+    """Return True when parameter `unsupported` holds the whole phrase; UserError when it is neither that nor empty."""
+    return _said(node, "unsupported", UNSUPPORTED_PHRASE)
+
+
+def _said(node: Node, name: str, phrase: str) -> bool:
+    said = str(node.get_parameter(name).value)
+    if said not in ("", phrase):
+        raise UserError(f"parameter '{name}' must be empty or '{phrase}', got '{said}'")
     return bool(said)
 
 

@@ -19,6 +19,9 @@ SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
 SPEED_CAP = "speed_cap"
 """Name of the setting that lowers the speed of a robot that was not commissioned."""
 
+UNSUPPORTED_PHRASE = "i_accept_an_unsupported_calibration"
+"""Value that `unsupported` must have for a bundle whose calibration does not support the miss rate that it promises."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -37,6 +40,12 @@ SETTINGS = (
     Setting("robot", "", "File of the robot's configuration, which holds the hard limits."),
     Setting("provider", "auto", "Device that runs the critic: auto, cuda or cpu.", choices=("auto", "cuda", "cpu")),
     Setting("shadow", "", f"`{SHADOW_PHRASE}` switches shadow mode on: proposals are judged, but not gated."),
+    Setting(
+        "unsupported",
+        "",
+        f"`{UNSUPPORTED_PHRASE}` lets bundles judge whose calibration does not support the miss rate that it promises "
+        "(`supported: false`), at the start and at a swap.",
+    ),
     Setting(
         "engage",
         "operator",

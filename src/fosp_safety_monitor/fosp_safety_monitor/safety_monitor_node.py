@@ -18,10 +18,13 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.self_testing import LiveSession, SelfTest
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
+from fosp_core.horizon import short_horizon
 from fosp_core.processes import MONITOR_PRIORITY, end_process, has_realtime_priority
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
@@ -46,10 +49,11 @@ from fosp_safety_monitor.node_parameters import (
     parameter_values,
     shadow_asked_for,
     speed_cap,
+    unsupported_accepted,
 )
 from fosp_safety_monitor.operator.diagnostics import Activity
 from fosp_safety_monitor.operator.operator_view import EventKind, EventLog, OperatorEvent, OperatorView
-from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters
+from fosp_safety_monitor.parameters import DESCRIPTIONS, UNSUPPORTED_PHRASE, MonitorParameters
 
 DIAGNOSTICS_PERIOD_S = 1.0
 MARKER_PERIOD_S = 0.2
@@ -70,6 +74,7 @@ class SafetyMonitorNode(ManagedNode):
         self._status = create_status_publisher(self)
         self._shadow = shadow_asked_for(self)
         self._consent = consent_settings(self)
+        self._unsupported = unsupported_accepted(self)
         self._cpu = int(self.get_parameter("command_cpu").value)
         self._speed_cap = speed_cap(self)
         self._view = OperatorView(self, self._shadow, self._speed_cap)
@@ -86,6 +91,7 @@ class SafetyMonitorNode(ManagedNode):
         self._made: list[Any] = []
         self._monitor: SafetyMonitor | None = None
         self._models: ModelFollower[CriticModel] | None = None
+        self._self_test: SelfTest | None = None
         self._side: RobotSide | None = None
         self._consents: ConsentSide | None = None
         self._latched: Finding | None = None
@@ -97,7 +103,11 @@ class SafetyMonitorNode(ManagedNode):
     def configure(self) -> None:
         self._robot, self._bundle = load_model(self)
         self._model_id = self._view.model_id = self._bundle.manifest.id
-        self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of)
+        warning = short_horizon(self._bundle.manifest.calibration, self._robot, self._bundle.manifest.decision_period_s)
+        if warning:
+            self.get_logger().warning(warning)
+        self._models = ModelFollower(self, self._robot, self._bundle, self._status, self._critic_of, judges=True)
+        self._self_test = SelfTest(self._tested_sessions)
         self._make_monitor()
         cameras = [self._robot.image_topic(camera.topic) for camera in self._bundle.manifest.observation.cameras]
         inputs = [topics.LATENT, topics.PROPOSAL, topics.FEEDBACK, *cameras]
@@ -161,6 +171,9 @@ class SafetyMonitorNode(ManagedNode):
             self._consents = None
         self._made = []
         self._monitor = None
+        if self._self_test is not None:
+            self._self_test.close()
+            self._self_test = None
         if self._models is not None:
             self._models.close()
             self._models = None
@@ -168,7 +181,15 @@ class SafetyMonitorNode(ManagedNode):
     def _critic_of(self, bundle: Bundle) -> CriticModel:
         """Return the critic of a bundle; UserError when the bundle does not fit the robot and the parameters."""
         Thresholds.of(bundle.manifest, self._robot, monitor_parameters(self))
+        require_supported(bundle.manifest, self._unsupported, f"unsupported:={UNSUPPORTED_PHRASE}")
+        why = unsupported_because(bundle.manifest.calibration)
+        if why:
+            self.get_logger().warning(f"UNSUPPORTED CALIBRATION of {bundle.manifest.id[:12]} is accepted: {why}")
         return CriticModel.of(bundle)
+
+    def _tested_sessions(self) -> tuple[LiveSession, ...]:
+        models = self._models.models() if self._models is not None else ()
+        return tuple(model.session for model in models if model.session is not None)
 
     def _model_of(self, model_id: str) -> CriticModel | None:
         """Return a loaded model. The call may hold the monitor's lock, so `_publish_model` publishes it afterwards."""
@@ -273,6 +294,8 @@ class SafetyMonitorNode(ManagedNode):
 
     def _watch(self) -> None:
         """Look for strangers in the graph. RuntimeError, which ends the process, when the command stream failed."""
+        if self._self_test is not None:
+            self._active_monitor.receive_self_test(self._self_test.fault(time.monotonic()))
         if self.is_active:
             self._robot_side.look_around()
         if self._consents is not None:

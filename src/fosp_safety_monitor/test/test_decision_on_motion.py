@@ -1,4 +1,4 @@
-"""What the monitor decides when the robot does not do as it is told, and when latents come slowly or repeat."""
+"""Decisions on a robot that does not do as it is told, and on latents that come slowly or repeat."""
 
 from __future__ import annotations
 

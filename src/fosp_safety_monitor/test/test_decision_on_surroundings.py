@@ -217,6 +217,26 @@ def test_the_first_cause_of_a_latch_stays(moving):
     assert moving.state.latched.reason is Reason.ESTOP
 
 
+# -- the self-test -----------------------------------------------------------------------------------------------
+def test_a_critic_that_fails_its_self_test_latches_at_the_next_tick_and_no_reset_is_granted_meanwhile(make_scene):
+    scene = make_scene()
+    scene.drive(1.0)
+    scene.robot = replace(scene.robot, self_test="the critic of 123 fails its self-test")
+    tick = scene.drive(0.05)[-1]
+    assert outcome(tick.finding) == (Decision.LATCH, Reason.SELF_TEST)
+    assert scene.drive(1.0)[-1].command == STANDSTILL
+    assert "fails its self-test" in scene.reset()
+    scene.robot = replace(scene.robot, self_test="")
+    scene.drive(0.5)
+    assert scene.reset() == ""
+
+
+def test_before_the_first_proposal_a_failed_self_test_latches_too(make_scene):
+    scene = make_scene()
+    scene.robot = replace(scene.robot, self_test="late")
+    assert outcome(scene.tick().finding) == (Decision.LATCH, Reason.SELF_TEST)
+
+
 # -- shadow mode -------------------------------------------------------------------------------------------------
 @pytest.fixture
 def shadow(make_scene):

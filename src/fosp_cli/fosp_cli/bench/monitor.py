@@ -6,6 +6,7 @@ The node is compared with one that judges nothing (bare_node), whose time is tha
 from __future__ import annotations
 
 import array
+import math
 import os
 import subprocess
 import sys
@@ -54,6 +55,7 @@ _STEPS_PER_STATE, _STEPS_PER_DECISION = 2, 10
 _SETTLING = 100
 """Number of first proposals that are not counted, while the nodes warm up."""
 _TRANSITION_S = 30.0
+_FAR_M = 0.05
 
 _AXES, _CANDIDATES, _DETER, _STOCH, _PERIOD_S = 3, 10, 128, 256, 0.05
 
@@ -188,9 +190,12 @@ class _Client(GraphClient):
         self._pose = PoseStamped()
         self._pose.header.frame_id = robot.action.frame_id
         assert robot.workspace is not None
-        middle = [(low + high) / 2 for low, high in zip(robot.workspace.lower, robot.workspace.upper, strict=True)]
+        self._middle = [
+            (low + high) / 2 for low, high in zip(robot.workspace.lower, robot.workspace.upper, strict=True)
+        ]
         point = self._pose.pose.position
-        point.x, point.y, point.z = middle
+        point.x, point.y, point.z = self._middle
+        self._heard = TwistStamped()
         self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
@@ -227,12 +232,13 @@ class _Client(GraphClient):
         stamp = self.node.get_clock().now().to_msg()
         if phase % _STEPS_PER_STATE == 0:
             self._state.header.stamp = self._pose.header.stamp = stamp
-            self._pose.pose.position.x += 1e-9  # no two measured poses are the same to the last bit
+            self._move(_STEPS_PER_STATE * _STEP_S)
             self._states.publish(self._state)
             self._poses.publish(self._pose)
         if phase == 0:
             self._latent.step = self._proposal.step = decision
             self._latent.header.stamp = self._proposal.header.stamp = stamp
+            self._latent.deter[0] += 1e-6  # the latents of a moving robot are never the same
             self._latents.publish(self._latent)
         if phase == 1:
             sent_s = self._timing.sent_s[decision] = self._now_s()
@@ -244,7 +250,17 @@ class _Client(GraphClient):
         if message.decision == SafetyVerdict.PASS and message.action_in and message.step >= _SETTLING:
             self._timing.decided_s[message.step] = seconds(message.decided)
 
+    def _move(self, seconds: float) -> None:
+        """Go where the last command leads, and back to the middle when that is far, as a simulated robot may."""
+        point, linear = self._pose.pose.position, self._heard.twist.linear
+        point.x += seconds * linear.x + 1e-9  # no two measured poses are the same to the last bit
+        point.y += seconds * linear.y
+        point.z += seconds * linear.z
+        if math.dist((point.x, point.y, point.z), self._middle) > _FAR_M:
+            point.x, point.y, point.z = self._middle
+
     def _command(self, message: TwistStamped) -> None:
+        self._heard = message
         self._timing.commands_s.append(seconds(message.header.stamp))
 
     def _now_s(self) -> float:

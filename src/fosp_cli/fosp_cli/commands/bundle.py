@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fosp_cli.commands.options import Namespace, RobotToCheck
+from fosp_cli.commands.options import Namespace, RobotOfBundle, RobotToCheck
 
 app = typer.Typer(no_args_is_help=True, help="Verify, sign, show and announce model bundles.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
@@ -82,17 +82,89 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
 
 
 @app.command()
-def show(directory: Directory) -> None:
-    """Print the manifest: task, robot, specifications, calibration, metrics and provenance."""
+def calibrate(
+    directory: Directory,
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of recorded episodes that the bundle was not trained on. Repeat for more.", metavar="BAGS"
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.", metavar="DIR")],
+    robot: RobotToCheck = "",
+    alpha: Annotated[
+        float | None, typer.Option(help="Promised miss rate of the steps before a violation; the bundle's by default.")
+    ] = None,
+) -> None:
+    """Calibrate a bundle anew, without training: for the time that a robot needs to stop, or for other scenes.
+
+    The networks stay as they are. Without --robot the file of the bundle's robot is used.
+    """
+    from rich.progress import Progress
+
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.bundle import read_manifest
+    from fosp_core.specs import read_robot
+    from fosp_learner.bundling.recalibration import recalibrate
+    from fosp_learner.data.dataset import load_bags
+
+    manifest = read_manifest(directory)
+    described = read_robot(robot_path(robot or manifest.robot))
+    with Progress(transient=True) as bar:
+        reading, filtering = bar.add_task("reading bags", total=None), bar.add_task("filtering", total=None)
+        episodes = load_bags(
+            data,
+            manifest.observation,
+            described,
+            manifest.decision_period_s,
+            Path("runs/cache"),
+            lambda done, total: bar.update(reading, completed=done, total=total),
+        )
+        found = recalibrate(
+            directory,
+            episodes,
+            described,
+            out,
+            alpha,
+            lambda done, total: bar.update(filtering, completed=done, total=total),
+        ).calibration
+    print(
+        f"{out}: eps {found.eps:.4f} for risks within {found.horizon_steps} steps, "
+        f"miss rate at most {found.miss_rate_bound:.3f}, "
+        f"on {found.episodes} episodes, of which {found.violating_episodes} violate"
+    )
+
+
+@app.command()
+def show(directory: Directory, robot: RobotToCheck = "") -> None:
+    """Print the manifest: task, robot, specifications, calibration, metrics and provenance.
+
+    With --robot the command also tells whether the calibration looks as far ahead as that robot needs to stop.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.acceptance import unsupported_because
     from fosp_core.bundle.bundle import verify_bundle
+    from fosp_core.bundle.probes import described, read_probes
+    from fosp_core.horizon import needed_horizon_s, needed_horizon_steps
+    from fosp_core.specs import read_robot
 
-    manifest = verify_bundle(directory)
+    config = read_robot(robot_path(robot)) if robot else None
+    manifest = verify_bundle(directory, config)
+    period_s = manifest.decision_period_s
+    needs = (
+        f"; {config.name} needs {needed_horizon_steps(config, period_s)} steps "
+        f"({needed_horizon_s(config, period_s):.2f} s) from a picture to its rest"
+        if config
+        else ""
+    )
     table = Table(show_header=False, title=str(directory))
     calibration = manifest.calibration
-    support = "" if calibration.supported else " (too few violating episodes: the most conservative observed value)"
+    doubt = unsupported_because(calibration)
+    support = f" (UNSUPPORTED: {doubt})" if doubt else ", supported"
+    probes = read_probes(directory, manifest)
     rows: dict[str, object] = {
         "id": manifest.id,
         "parent": manifest.parent_id or "none (trained offline)",
@@ -104,7 +176,9 @@ def show(directory: Directory) -> None:
         "eps": f"{calibration.eps:.4f}{support}",
         "miss rate": f"at most {calibration.miss_rate_bound:.3f} (alpha {calibration.alpha:g}), calibrated on "
         f"{calibration.episodes} episodes, of which {calibration.violating_episodes} violate",
+        "horizon": f"{calibration.horizon_steps} steps ({calibration.horizon_steps * period_s:g} s){needs}",
         "false veto rate": f"{calibration.false_veto_rate:.3f} of safe steps",
+        "probes": described(probes) if probes else "none: a graph that runs this bundle cannot swap to another one",
         "surprise limit": f"{calibration.surprise_limit:.2f} nats",
         **{f"metric {name}": f"{value:.4g}" for name, value in sorted(manifest.metrics.items())},
         **{f"training {name}": value for name, value in sorted(manifest.training.items())},
@@ -112,6 +186,46 @@ def show(directory: Directory) -> None:
     for name, value in rows.items():
         table.add_row(name, str(value))
     Console().print(table)
+
+
+@app.command()
+def probes(
+    bundle: Annotated[Path, typer.Option(help="Bundle to add probes to.", metavar="DIR")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folders of bags: those that the bundle was trained on, of which its validation episodes are probed, "
+            "or others of the same task. Repeat the option for more folders.",
+            metavar="DIR",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Bundle folder to write.", metavar="BUNDLE")],
+    judge: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another bundle for the same task that is known to be fit, such as a fine-tuned one: as much "
+            "disagreement as it shows is tolerated. Repeat the option for more bundles.",
+            metavar="DIR",
+        ),
+    ] = None,
+    robot: RobotOfBundle = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of episodes and actions.")] = 0,
+    cache: Annotated[Path, typer.Option(help="Folder of decoded bags.", metavar="DIR")] = Path("runs/cache"),
+) -> None:
+    """Add probes to a bundle: moments on which another judge is held against its own before a swap.
+
+    The new bundle is the same one otherwise, under another id and unsigned. `fosp pretrain` makes probes by itself.
+    """
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.bundle import verify_bundle
+    from fosp_core.specs import read_robot
+    from fosp_learner.bundling.adding_probes import add_probes
+
+    config = read_robot(robot_path(robot or verify_bundle(bundle).robot))
+    manifest, lines = add_probes(bundle, data, out, config, cache, tuple(judge or ()), seed)
+    print(f"{out}: id {manifest.id}")
+    for line in lines:
+        print(line)
 
 
 @app.command()

@@ -179,6 +179,7 @@ def _bundle_paths(bundle: Path | None, compare: list[Path], more: list[Path]) ->
 
 def _bundles(paths: list[Path], scenarios: list[NamedScenario]) -> list[NamedBundle]:
     from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.acceptance import unsupported_because
     from fosp_core.bundle.bundle import read_manifest, verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.specs import read_robot
@@ -187,6 +188,9 @@ def _bundles(paths: list[Path], scenarios: list[NamedScenario]) -> list[NamedBun
     for label, path in zip(_labels(paths), paths, strict=True):
         robot = read_robot(robot_path(read_manifest(path).robot))
         manifest = verify_bundle(path, robot)
+        doubt = unsupported_because(manifest.calibration)
+        if doubt:
+            print(f"{path}: its calibration is unsupported ({doubt}); in simulation it is evaluated", file=sys.stderr)
         for one in scenarios:
             if manifest.task != one.scenario.task:
                 raise UserError(f"{path}: bundle is for task '{manifest.task}', the scenario is '{one.scenario.task}'")

@@ -97,7 +97,10 @@ def _table(figures: dict[str, Any]) -> None:
 
     table = Table("figure", "value", title=", ".join(f"{k} {v}" for k, v in figures["machine"].items()))
     for name, value in figures.items():
-        if name != "machine":
+        if name == "hops_ms":
+            for part, times in value.items():
+                table.add_row(f"{name}: {part}", _text(times))
+        elif name != "machine":
             table.add_row(name, _text(value))
     Console().print(table)
 

@@ -75,6 +75,14 @@ def up(
             metavar="WORD",
         ),
     ] = "required",
+    unsupported: Annotated[
+        str,
+        typer.Option(
+            help="Let a bundle judge on a robot whose calibration is unsupported. Give the phrase that the monitor "
+            "asks for.",
+            metavar="PHRASE",
+        ),
+    ] = "",
     black_box: Annotated[
         Path | None, typer.Option(help="Folder for a recording of the 30 s before every stop.", metavar="DIR")
     ] = Path("runs/black_box"),
@@ -111,6 +119,7 @@ def up(
         log_level=log_level,
         shadow=shadow or None,
         episodes=episodes,
+        unsupported=unsupported or None,
         black_box=black_box,
     )
     described = stack(options)

@@ -1,7 +1,7 @@
 """The model bundle: a content-addressed folder that holds all that the runtime needs, and nothing executable.
 
     manifest.json  encoder.onnx  policy.onnx  critic.onnx  golden.npz
-    [training/*.safetensors]  [signature.json]
+    [probes.npz]  [training/*.safetensors]  [signature.json]
 
 A bundle is written in one rename and never changed. Its id is the sha256 over the manifest, which holds the sha256 of
 every other file. Loading refuses whatever it cannot vouch for, and says why in one line.
@@ -10,22 +10,21 @@ every other file. Loading refuses whatever it cannot vouch for, and says why in 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bundle.acceptance import calibration_faults
 from fosp_core.bundle.onnx_session import OnnxModel, Provider, expect_signature, largest_difference
+from fosp_core.bundle.packed_arrays import packed_bytes, read_packed
+from fosp_core.bundle.probes import ProbeSet, read_probes
 from fosp_core.bundle.signature import SIGNATURE, read_private_key, require_signature, sign_id
 from fosp_core.errors import UserError
 from fosp_core.specs import FORMAT_VERSION, ActionSpec, Manifest, RobotConfig, parse_spec
@@ -43,6 +42,14 @@ _MAX_GOLDEN_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
+class SelfTestVectors:
+    """Inputs of a network, and the outputs that it gave when it was exported."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A verified bundle with its sessions loaded."""
 
@@ -51,6 +58,10 @@ class Bundle:
     encoder: OnnxModel
     policy: OnnxModel
     critic: OnnxModel
+    golden: Mapping[str, SelfTestVectors] = field(default_factory=dict)
+    """Golden inputs and outputs by network, for the self-test of the running sessions."""
+    probes: ProbeSet | None = None
+    """None: the bundle holds none, so that no other judge can be held against its own."""
 
     @property
     def provider(self) -> str:
@@ -142,11 +153,10 @@ def load_bundle(directory: Path, robot: RobotConfig | None = None, provider: Pro
     The golden check also warms each session up. Raise UserError on any fault.
     """
     manifest = verify_bundle(directory, robot)
-    models = {name: OnnxModel(directory / f"{name}.onnx", provider) for name in MODELS}
-    bundle = Bundle(directory, manifest, **models)
+    encoder, policy, critic = (OnnxModel(directory / f"{name}.onnx", provider) for name in MODELS)
+    bundle = Bundle(directory, manifest, encoder, policy, critic)
     _check_signatures(bundle)
-    _check_golden(bundle)
-    return bundle
+    return replace(bundle, golden=_check_golden(bundle), probes=read_probes(directory, manifest))
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -172,9 +182,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the content of golden.npz: arrays named '<model>.in.<name>' and '<model>.out.<name>'."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    return packed_bytes(arrays)
 
 
 def signatures(manifest: Manifest) -> dict[str, tuple[dict[str, tuple[tuple[int | None, ...], str]], dict[str, Any]]]:
@@ -208,16 +216,11 @@ def _check_signatures(bundle: Bundle) -> None:
         expect_signature(getattr(bundle, name), inputs, outputs)
 
 
-def _check_golden(bundle: Bundle) -> None:
+def _check_golden(bundle: Bundle) -> dict[str, SelfTestVectors]:
+    """Return the golden inputs and outputs of each network, after it was seen to give them."""
     path = bundle.directory / GOLDEN
-    try:
-        with zipfile.ZipFile(path) as packed:
-            if sum(entry.file_size for entry in packed.infolist()) > _MAX_GOLDEN_BYTES:
-                raise UserError(f"{path}: unpacks to more than {_MAX_GOLDEN_BYTES >> 20} MiB; export the bundle again")
-        with np.load(path, allow_pickle=False) as archive:
-            golden = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, KeyError):
-        raise UserError(f"{path}: not readable; copy the bundle again") from None
+    golden = read_packed(path, _MAX_GOLDEN_BYTES)
+    vectors = {}
     for name in MODELS:
         model: OnnxModel = getattr(bundle, name)
         inputs = {key: golden.get(f"{name}.in.{key}") for key in model.inputs}
@@ -235,6 +238,8 @@ def _check_golden(bundle: Bundle) -> None:
                 f"{bundle.directory}: {name} fails its self-test: output '{where}' is off by {difference:.2g} "
                 f"(tolerance {GOLDEN_TOLERANCE:g}) with ONNX Runtime on {model.provider}"
             )
+        vectors[name] = SelfTestVectors(inputs, expected)  # type: ignore[arg-type]
+    return vectors
 
 
 def _check_robot(directory: Path, manifest: Manifest, robot: RobotConfig) -> None:
@@ -280,7 +285,7 @@ def differences(manifest: Manifest, robot: RobotConfig) -> list[str]:
     decisions_hz, frames_hz = 1.0 / manifest.decision_period_s, robot.camera_frame_rate_hz
     if frames_hz < 0.99 * decisions_hz:
         found.append(f"the bundle decides {decisions_hz:g} times per second, the camera gives {frames_hz:g} frames")
-    return found
+    return found + calibration_faults(manifest.calibration, robot.eps_ceiling)
 
 
 def _action_differences(theirs: ActionSpec, ours: ActionSpec) -> list[str]:

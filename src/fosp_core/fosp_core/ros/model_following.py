@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from fosp_core import topics
+from fosp_core.bundle.agreement import require_agreement
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.loader import BundleLoader
 from fosp_core.errors import UserError
@@ -36,11 +37,18 @@ class ModelFollower(Generic[Model]):
     """
 
     def __init__(
-        self, node: Node, robot: RobotConfig, bundle: Bundle, status: Publisher, make: Callable[[Bundle], Model]
+        self,
+        node: Node,
+        robot: RobotConfig,
+        bundle: Bundle,
+        status: Publisher,
+        make: Callable[[Bundle], Model],
+        judges: bool = False,
     ) -> None:
+        """Hold `bundle`, the one of the start. With `judges` a candidate's critic must agree with that of `bundle`."""
         self._node, self._status, self._make = node, status, make
         self._models = ModelRegistry(bundle.manifest.id, make(bundle))
-        self._loader = candidate_loader(node, robot, bundle)
+        self._loader = candidate_loader(node, robot, bundle, judges)
         self._newest: Announcement | None = None
         self._untold = ""
         create = node.create_subscription
@@ -126,12 +134,17 @@ def announcement(message: ModelAnnouncement) -> Announcement:
     return Announcement(message.model_id, Path(message.path), nanoseconds(message.stamp), message.parent_id)
 
 
-def candidate_loader(node: Node, robot: RobotConfig, running: Bundle) -> BundleLoader:
-    """Return a loader, with the parameters of the node, of bundles that can take the place of `running`."""
+def candidate_loader(node: Node, robot: RobotConfig, running: Bundle, judges: bool = False) -> BundleLoader:
+    """Return a loader, with the parameters of the node, of bundles that can take the place of `running`.
+
+    With `judges` it refuses those whose judge does not agree with that of `running` on its probes.
+    """
 
     def load(offered: Announcement) -> Bundle:
         bundle = load_bundle_of(node, offered.path, robot)
         require_same_interface(bundle.manifest, running.manifest)
+        if judges:
+            require_agreement(running, bundle, running.probes)
         return bundle
 
     return BundleLoader(load)

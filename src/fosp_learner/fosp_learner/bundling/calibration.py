@@ -57,8 +57,8 @@ def precedes_violation(cost: Array, horizon: int) -> NDArray[np.bool_]:
     return result
 
 
-def conformal_threshold(scores: Sequence[Array], alpha: float) -> Threshold:
-    """Return the largest eps whose miss rate is at most alpha, by conformal risk control over episodes.
+def conformal_threshold(scores: Sequence[Array], alpha: float, ceiling: float = 1.0) -> Threshold:
+    """Return the largest eps, at most `ceiling`, whose miss rate is at most alpha, by conformal risk control.
 
     `scores` holds, per violating episode, the q_h of the steps that precede its violations. The miss rate of an episode
     is its share of scores <= eps. For n exchangeable episodes a new one misses, in expectation, at most
@@ -74,7 +74,7 @@ def conformal_threshold(scores: Sequence[Array], alpha: float) -> Threshold:
     def bound(eps: float) -> float:
         return (n * float(np.mean([(s <= eps).mean() for s in scores])) + 1) / (n + 1)
 
-    below_all = _inside(float(np.nextafter(ordered[0], np.float32(-1))))
+    below_all = min(_inside(float(np.nextafter(ordered[0], np.float32(-1)))), ceiling)
     if bound(below_all) > alpha:
         return Threshold(below_all, bound(below_all), False)
     low, high = 0, len(ordered) - 1
@@ -83,7 +83,8 @@ def conformal_threshold(scores: Sequence[Array], alpha: float) -> Threshold:
     ):  # find the first score that may not be missed; the bound grows with eps and is 1 at the last score
         middle = (low + high) // 2
         low, high = (low, middle) if bound(float(ordered[middle])) > alpha else (middle + 1, high)
-    eps = _inside(float(np.nextafter(ordered[low], np.float32(-1))))
+    # A lower eps misses less, so the bound holds for the ceiling, too.
+    eps = min(_inside(float(np.nextafter(ordered[low], np.float32(-1)))), ceiling)
     return Threshold(eps, bound(eps), True)
 
 
@@ -100,7 +101,7 @@ def calibrate(episodes: Sequence[EpisodeValues], config: CalibrationConfig) -> C
             raise UserError(f"{name} is not finite on a validation episode; the training diverged, start it anew")
     violating = [e for e in episodes if e.violates]
     scores = [e.q_h[precedes_violation(e.cost, config.horizon_steps)] for e in violating]
-    threshold = conformal_threshold(scores, config.alpha)
+    threshold = conformal_threshold(scores, config.alpha, config.eps_ceiling)
     safe = [e.q_h for e in episodes if not e.violates]
     surprise = np.concatenate([e.surprise for e in episodes])
     return Calibration(

@@ -23,6 +23,7 @@ from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
 from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, figures, judge
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_learner.finetuning.online_buffer import OnlineBuffer
+from fosp_learner.finetuning.parent_judge import ParentJudge
 from fosp_learner.model.world_model import WorldModel
 from fosp_learner.training.filtering import FilteredEpisode, filter_episodes
 
@@ -83,8 +84,10 @@ class CandidateMaker:
         *,
         command: str,
         signing_key: Path | None,
+        judge: ParentJudge,
     ) -> None:
         """`tuner` holds the networks of the bundle `parent` as yet; `training` and `validation` are offline data."""
+        self._judge = judge
         self._tuner, self._parent, self._buffer = tuner, parent, buffer
         self._training, self._validation = training, validation
         self._folder, self._lineage = run / "candidates", Lineage(run)
@@ -163,6 +166,12 @@ class CandidateMaker:
             figures(running, theirs, gate, discount),
             gate,
         )
+        actors = tuner.offline_actor, tuner.behaviour.actor
+        files: dict[str, Path | bytes] = dict(export_networks(tuner.world_model, *actors, tuner.behaviour.critics))
+        files[WEIGHTS] = weights_bytes(tuner.weights())
+        files |= self._judge.probe_files()
+        refusals = self._judge.refusals(files, self._parent.model_copy(update={"calibration": calibration}))
+        judgement = replace(judgement, reasons=(*judgement.reasons, *refusals))
         described = self._parent.model_copy(
             update={
                 "parent_id": running_id,
@@ -171,9 +180,6 @@ class CandidateMaker:
                 "training": {**self._provenance(), "gate": judgement.as_json()},
             }
         )
-        actors = tuner.offline_actor, tuner.behaviour.actor
-        files: dict[str, Path | bytes] = dict(export_networks(tuner.world_model, *actors, tuner.behaviour.critics))
-        files[WEIGHTS] = weights_bytes(tuner.weights())
         path, complete = _write_once(self._folder, described, files)
         if self._signing_key is not None:
             sign_id(path, complete.id, read_private_key(self._signing_key))

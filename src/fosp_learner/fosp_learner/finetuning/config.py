@@ -119,6 +119,7 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
     }
     config = parse_spec(LearnerConfig, {"size": manifest.size, **described}, f"bundle {manifest.id[:12]}")
     scale = settings.learning_rate_scale
+    horizon = max(config.calibration.horizon_steps, manifest.calibration.horizon_steps)
 
     def slower(part: Spec) -> Spec:
         return part.model_copy(update={"learning_rate": part.learning_rate * scale})  # type: ignore[attr-defined]
@@ -138,5 +139,6 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
             "world_model": slower(config.world_model),
             "critic": slower(config.critic),
             "actor": slower(config.actor),
+            "calibration": config.calibration.model_copy(update={"horizon_steps": horizon}),
         }
     )

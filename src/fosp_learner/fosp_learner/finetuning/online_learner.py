@@ -27,6 +27,7 @@ from fosp_learner.finetuning.fine_tuner import FineTuner
 from fosp_learner.finetuning.interventions import read_labelled
 from fosp_learner.finetuning.lineage import Lineage, clear, forget_after
 from fosp_learner.finetuning.online_buffer import OnlineBuffer
+from fosp_learner.finetuning.parent_judge import ParentJudge
 from fosp_learner.training.checkpoint import load_checkpoint, save_checkpoint
 from fosp_learner.training.run_log import RunLog
 from fosp_recording.episode_recorder import INCOMPLETE_PREFIX
@@ -157,6 +158,7 @@ class OnlineLearner:
             run,
             command=command,
             signing_key=sources.signing_key,
+            judge=ParentJudge(sources.bundle, self.manifest, sources.robot),
         )
         if resumed:
             load_checkpoint(self.tuner, self._data_key, checkpoint)

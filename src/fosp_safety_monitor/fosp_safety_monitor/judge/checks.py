@@ -58,6 +58,7 @@ def checks_on_inputs(
         check_lead(robot, thresholds),
         latent_stream.check_pace(state.latents, thresholds),
         *_checks_of_the_robot(state, robot, thresholds, now),
+        check_self_test(robot),
     ]
 
 
@@ -89,6 +90,7 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
             check_strangers(robot.strangers, state.moved),
             *_checks_of_the_robot(state, robot, thresholds, now),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
+            check_self_test(robot),
         ]
     deadline = check_proposal_age(judged.receipt_s, thresholds, now)
     if deadline is not None and state.waiting is not None:
@@ -371,6 +373,11 @@ def check_vetoes(vetoes: int, thresholds: Thresholds) -> Finding | None:
     if vetoes < limit:
         return None
     return _latch(Reason.VETOES, f"{vetoes} proposals in a row were vetoed, limit {limit}")
+
+
+def check_self_test(robot: RobotStateInput) -> Finding | None:
+    """LATCH when the critic's session no longer gives its golden outputs, or its self-test does not come to its end."""
+    return _latch(Reason.SELF_TEST, robot.self_test) if robot.self_test else None
 
 
 # -- duration ----------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ WINDOWS_S = (0.15, 0.5, 2.0)
 """Windows, s: the short one sees fast motion soon, the long one sees slow motion."""
 HELD_S = 1.0
 """Time, s, for which a contradiction counts; it is found anew while the motion goes on."""
+COMPARED_EVERY_S = 0.015
+"""Least time, s, between two comparisons, so that a fast stream of poses costs no more."""
 ANCHOR_S = 10.0
 """Time, s, in which a robot that is told to stand may drift by the tolerance."""
 ENTRY_SLACK_M = 0.005
@@ -57,6 +59,8 @@ class Following:
     """Distance of the last measured position outside of the workspace, m."""
     entry_m: float | None = None
     """Distance outside of the workspace that the robot, which began there, may still have on its way in, m."""
+    compared_s: float = -math.inf
+    """Time of the measurement that was held against the commands last."""
     latched: bool = False
     """The robot was latched at the last call of `after`."""
 
@@ -106,7 +110,10 @@ class Following:
         if model.teleports and _jumps(step, measured_s - last_s, model):
             return replace(moved, seen=row, anchor=None)
         oldest = int(np.searchsorted(self.seen[:, 0], measured_s - WINDOWS_S[-1])) - 1
-        return replace(moved, seen=np.concatenate([self.seen[max(oldest, 0) :], row]))._compared(model, now)
+        moved = replace(moved, seen=np.concatenate([self.seen[max(oldest, 0) :], row]))
+        if measured_s - self.compared_s < COMPARED_EVERY_S:
+            return moved
+        return replace(moved, compared_s=measured_s)._compared(model, now)
 
     def _compared(self, model: MotionModel, now: Now) -> Following:
         """Return the value with the contradiction between `seen` and `told`, if there is one."""
@@ -115,8 +122,8 @@ class Following:
         still = _is_still(self.told, self.seen[-1, 0], model)
         if self.latched and not still:  # it may brake yet
             return self.anew()
-        starts = np.searchsorted(self.seen[:, 0], self.seen[-1, 0] - np.array(WINDOWS_S), side="right") - 1
-        starts = np.unique(np.maximum(starts, 0))
+        starts = np.searchsorted(self.seen[:, 0], [self.seen[-1, 0] - window for window in WINDOWS_S], side="right")
+        starts = np.maximum(starts - 1, 0)
         ends = np.full(len(starts), len(self.seen) - 1)
         excess, told = beyond(self.told, self.seen, starts, ends, model)
         found = ""
@@ -164,13 +171,14 @@ def _told(told: Rows | None, command: tuple[float, ...], clock_s: float, model: 
     rate[[1 + place for place in model.places]] = command
     rate[0] = 1.0
     elapsed_s = clock_s - told[-1, 0]
-    rows = [told[-1] + rate * min(elapsed_s, model.command_timeout_s)]
+    rows = (told[-1] + rate * min(elapsed_s, model.command_timeout_s))[np.newaxis]
     if elapsed_s > model.command_timeout_s:
-        rows.append(np.array([clock_s, *rows[0][1:]]))
+        rows = np.concatenate([rows, rows])
+        rows[1, 0] = clock_s
     kept = told[:-1] if len(told) > 1 and clock_s - told[-2, 0] < _LEAST_STEP_S else told
     oldest_s = clock_s - WINDOWS_S[-1] - model.lags[-1] - _POSE_AGE_S
     oldest = max(int(np.searchsorted(kept[:, 0], oldest_s)) - 1, 0)
-    return np.concatenate([kept[oldest:], np.stack(rows)])
+    return np.concatenate([kept[oldest:], rows])
 
 
 def _measurement(
@@ -227,8 +235,8 @@ def _outside(place: tuple[float, ...], model: MotionModel) -> float:
 
 def _is_still(told: Rows, now_s: float, model: MotionModel) -> bool:
     """Return True when the robot has been told to stand for longer than it may lag."""
-    since = [np.interp(now_s - model.lags[-1], told[:, 0], column) for column in told.T[1:]]
-    return bool(np.abs(told[-1, 1:] - since).max() <= _STILL)
+    since = told[max(int(np.searchsorted(told[:, 0], now_s - model.lags[-1])) - 1, 0)]
+    return bool(np.abs(told[-1, 1:] - since[1:]).max() <= _STILL)
 
 
 def _drift(last: Rows, anchor: Rows | None, model: MotionModel) -> tuple[Rows | None, str]:

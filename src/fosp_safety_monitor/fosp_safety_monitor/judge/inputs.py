@@ -126,6 +126,8 @@ class RobotStateInput:
     lead: Lead | None = None
     """None: the robot takes twists, or no target pose was sent yet."""
     consent: ConsentInputs = field(default_factory=ConsentInputs)
+    self_test: str = ""
+    """Finding of the self-test of the critic, in words; empty while all is well."""
 
 
 class Judge(ABC):
@@ -219,6 +221,12 @@ class Judge(ABC):
             inputs = self._robot.consent
             self._robot = replace(self._robot, consent=replace(inputs, wrench=inputs.wrench.after(force, received)))
 
+    def receive_self_test(self, fault: str) -> None:
+        """Take in what the self-test of the critic found; empty while all is well."""
+        if fault != self._robot.self_test:
+            with self._lock:
+                self._robot = replace(self._robot, self_test=fault)
+
     @abstractmethod
     def halt(self) -> tuple[float, ...]:
         """Return the next command (n,) on the way to zero, m/s and rad/s, whatever the inputs say."""
@@ -257,7 +265,7 @@ class RobotThresholds:
     simulated_time: bool = False
     """The ROS clock is a simulator's: it may run at any pace, but not backwards."""
     motion: MotionModel | None = None
-    """What of the measured motion is held against the commands; None: the robot measures no motion."""
+    """The measured motion that is held against the commands; None: the robot measures none."""
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:

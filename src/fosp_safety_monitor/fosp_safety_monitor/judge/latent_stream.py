@@ -1,4 +1,4 @@
-"""What the latents show as a sequence: the pace of the decisions, and whether anything changes. No ROS."""
+"""The latents as a sequence: the pace of the decisions, and latents that do not change. No ROS."""
 
 from __future__ import annotations
 

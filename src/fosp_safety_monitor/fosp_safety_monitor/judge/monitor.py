@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
@@ -49,10 +50,12 @@ class CriticModel:
 
     manifest: Manifest
     critic: Network
+    session: LiveSession | None = None
+    """The critic's session with its golden vectors; None: it is not tested again."""
 
     @classmethod
     def of(cls, bundle: Bundle) -> CriticModel:
-        return cls(bundle.manifest, bundle.critic)
+        return cls(bundle.manifest, bundle.critic, *sessions_to_test(bundle, ("critic",)))
 
 
 class SafetyMonitor(Judge):

@@ -26,11 +26,12 @@ GATES_IN_SHADOW = frozenset(
         Reason.NO_EPISODE,
         Reason.ROBOT_NOT_READY,
         Reason.FORCE,
+        Reason.SELF_TEST,
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
-person wants a stop or has not consented, another node sends commands or inputs, or the robot does not obey or touches
-something. Judgements of models and ages do not."""
+person wants a stop or has not consented, another node sends commands or inputs, the robot does not obey or touches
+something, or this computer errs. Judgements of models and ages do not."""
 
 
 @dataclass(frozen=True)

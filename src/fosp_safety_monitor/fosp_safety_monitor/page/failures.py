@@ -391,4 +391,21 @@ FAILURES: tuple[Failure, ...] = (
         "the robot's own watchdog",
         "commands begin at zero, and " + _AGAIN,
     ),
+    Failure(
+        "The critic's session does not give its golden outputs any more (memory or provider are at fault), or its "
+        "self-test does not come to its end for 15 s.",
+        Decision.LATCH,
+        (Reason.SELF_TEST,),
+        "every loaded critic is tested in turn, one every 2 s",
+        "deactivate, clean up and configure the monitor, which loads the model anew, then reset; check the computer "
+        "first. A self-test that was only late: reset, once it has come to its end",
+    ),
+    Failure(
+        "The session of the encoder or of the policy does not give its golden outputs any more, or its self-test does "
+        "not come to its end for 15 s: the node falls silent, and `/diagnostics` shows ERROR.",
+        Decision.STOP,
+        (Reason.DEADLINE, Reason.STALE_LATENT),
+        "{proposal_timeout_s} after the last proposal",
+        "configure that node anew",
+    ),
 )

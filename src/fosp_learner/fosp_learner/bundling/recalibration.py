@@ -1,0 +1,87 @@
+"""Calibration of a finished bundle on episodes that it was not trained on: other thresholds, the same networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.bundle.bundle import Bundle, load_bundle, write_bundle
+from fosp_core.errors import UserError
+from fosp_core.specs import Manifest, RobotConfig
+from fosp_learner.bundling.calibration import EpisodeValues, calibrate
+from fosp_learner.config import LearnerConfig
+from fosp_learner.data.batch import Batch
+from fosp_learner.data.dataset import Dataset
+from fosp_learner.data.samplers import whole_episode
+
+
+def recalibrate(
+    directory: Path,
+    data: Dataset,
+    robot: RobotConfig,
+    out: Path,
+    alpha: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Manifest:
+    """Write the bundle `directory` to `out` with a calibration for `robot`, and return the manifest.
+
+    All episodes of `data` are used, so none of them may have trained the bundle; `progress(done, total)` counts them.
+    The horizon is that of `robot`, and `alpha` that of the bundle unless it is given. Raise UserError as loading and
+    calibrating do, and when the calibration is unsupported: eps would then not be what alpha promises.
+    """
+    bundle = load_bundle(directory, robot)
+    manifest, before = bundle.manifest, bundle.manifest.calibration
+    settings = LearnerConfig(decision_period_s=manifest.decision_period_s).for_robot(robot).calibration
+    settings = settings.model_copy(update={"alpha": before.alpha if alpha is None else alpha})
+    values = []
+    for index in data.episodes:
+        values.append(deployed_values(bundle, whole_episode(data, index)))
+        progress(len(values), len(data.episodes))
+    calibration = calibrate(values, settings)
+    if not calibration.supported:
+        raise UserError(
+            f"{calibration.violating_episodes} of {calibration.episodes} episodes violate: too few for alpha "
+            f"{calibration.alpha:g}, or their risk is not seen; record more, or choose a greater --alpha"
+        )
+    # The ranges belong to the networks, so what was accepted before stays so.
+    ranges = {name: _union(before.ranges[name], span) for name, span in calibration.ranges.items()}
+    changed = {"parent_id": manifest.id, "calibration": calibration.model_copy(update={"ranges": ranges})}
+    return write_bundle(out, manifest.model_copy(update=changed), {name: directory / name for name in manifest.files})
+
+
+def deployed_values(bundle: Bundle, batch: Batch) -> EpisodeValues:
+    """Return the values of one episode, a batch (1, L), by the networks of the bundle as they run on the robot."""
+    images, actions = batch.images[0].numpy(), batch.action_prev[0].numpy()
+    latent = bundle.manifest.latent
+    deter, stoch = np.zeros((1, latent.deter), np.float32), np.zeros((1, latent.stoch), np.float32)
+    columns: dict[str, list[float]] = {name: [] for name in ("q_r", "q_c", "q_h", "v_h", "surprise")}
+    for row, image in enumerate(images):
+        first = np.array([row == 0], np.float32)
+        action = actions[row][np.newaxis]
+        seen = bundle.encoder.run(image=image[np.newaxis], deter=deter, stoch=stoch, action=action, is_first=first)
+        deter, stoch = seen["next_deter"], seen["next_stoch"]
+        following = actions[min(row + 1, len(actions) - 1)][np.newaxis, np.newaxis]
+        scored = bundle.critic.run(deter=deter, stoch=stoch, action=following)
+        for name in ("q_r", "q_c", "q_h"):
+            columns[name].append(float(scored[name][0, 0]))
+        columns["v_h"].append(float(scored["v_h"][0]))
+        columns["surprise"].append(float(seen["kl"][0]))
+
+    def column(name: str) -> NDArray[np.float32]:
+        return np.array(columns[name], np.float32)
+
+    return EpisodeValues(
+        q_r=column("q_r")[:-1],
+        q_c=column("q_c")[:-1],
+        q_h=column("q_h")[:-1],
+        v_h=column("v_h"),
+        cost=batch.cost[0, 1:].numpy(),
+        surprise=column("surprise")[1:],
+    )
+
+
+def _union(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return min(one[0], other[0]), max(one[1], other[1])

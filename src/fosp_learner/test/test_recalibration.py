@@ -1,0 +1,93 @@
+"""A finished bundle is calibrated anew: by the networks that run on the robot, for the time that the robot needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fosp_core.bundle.bundle import load_bundle, write_bundle
+from fosp_core.errors import UserError
+from fosp_core.horizon import needed_horizon_steps
+from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_learner import config as learner_config
+from fosp_learner.bundling.recalibration import deployed_values, recalibrate
+from fosp_learner.bundling.validation import episode_values
+from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
+from fosp_learner.data.bags import Episode
+from fosp_learner.data.dataset import Dataset, from_episodes
+from fosp_learner.training.filtering import filter_episodes
+from fosp_learner.training.trainer import Trainer
+
+pytestmark = pytest.mark.slow
+
+TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
+OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
+
+
+@pytest.fixture(scope="module")
+def data(make_episode: Callable[..., Episode]) -> Dataset:
+    return from_episodes([make_episode(8 + i % 5, i, violates=i % 2 == 0) for i in range(12)])
+
+
+@pytest.fixture(scope="module")
+def trainer(data: Dataset) -> Iterator[Trainer]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(learner_config.SIZES, "nano", TINY)
+        settings = LearnerConfig(
+            observation=OBSERVATION,
+            steps=2,
+            cloning=CloningConfig(share=0.0),
+            batch_size=2,
+            sequence_length=5,
+            bf16=False,
+        )
+        yield Trainer(settings, data)
+
+
+@pytest.fixture(scope="module")
+def bundle(
+    trainer: Trainer, data: Dataset, robot: RobotConfig, assemble: Callable[..., Any], tmp_path_factory: Any
+) -> Path:
+    out: Path = tmp_path_factory.mktemp("bundle") / "tiny"
+    manifest, files = assemble(trainer, data, robot, "safe_reach", OBSERVATION, {})
+    write_bundle(out, manifest, files)
+    return out
+
+
+def test_values_of_the_deployed_networks_are_those_of_torch(trainer: Trainer, data: Dataset, bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    for filtered in filter_episodes(trainer.world_model, data.of(data.episodes[:3])):
+        expected, found = episode_values(trainer.behaviour, filtered), deployed_values(loaded, filtered.batch)
+        for name, value in vars(expected).items():
+            np.testing.assert_allclose(getattr(found, name), value, rtol=2e-3, atol=2e-3, err_msg=name)
+
+
+def test_a_new_calibration_has_the_horizon_of_the_robot_and_the_same_networks(
+    data: Dataset, bundle: Path, robot: RobotConfig, tmp_path: Path
+) -> None:
+    old = load_bundle(bundle).manifest
+    slow = robot.model_copy(update={"response_s": 0.2})
+    new = recalibrate(bundle, data, slow, tmp_path / "new", alpha=0.5)
+    assert new.files == old.files
+    assert (new.parent_id, load_bundle(tmp_path / "new").manifest.id) == (old.id, new.id)
+    assert new.calibration.horizon_steps == needed_horizon_steps(slow, 0.05) > old.calibration.horizon_steps
+    assert (new.calibration.alpha, new.calibration.violating_episodes) == (0.5, 6)
+
+
+def test_what_too_few_violations_cannot_promise_is_refused(
+    data: Dataset, bundle: Path, robot: RobotConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="6 of 12 episodes violate: too few for alpha"):
+        recalibrate(bundle, data, robot, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_training_for_a_slow_robot_looks_further_ahead(robot: RobotConfig) -> None:
+    slow = robot.model_copy(update={"response_s": 0.2})
+    assert LearnerConfig().for_robot(slow).calibration.horizon_steps == needed_horizon_steps(slow, 0.05)
+    far = LearnerConfig.model_validate({"calibration": {"horizon_steps": 50}})
+    assert far.for_robot(slow) == far

@@ -1,0 +1,6 @@
+"""policy_node whose networks go wrong on a signal (corruptible.py)."""
+
+from corruptible import run_corruptible
+
+if __name__ == "__main__":
+    run_corruptible("fosp_policy.policy_node")
