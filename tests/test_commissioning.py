@@ -28,8 +28,8 @@ from fosp_bringup.commissioning_record import (
     uncommissioned_because,
     write_record,
 )
+from fosp_bringup.commissioning_stack import commissioning_stack
 from fosp_bringup.paths import robot_path
-from fosp_bringup.stack import commissioning_stack
 from fosp_cli.commissioning.dialogue import AbortedError
 from fosp_cli.commissioning.session import Commissioning, commission
 from fosp_core.errors import UserError
