@@ -28,8 +28,8 @@ from fosp_bringup.commissioning_record import (
     uncommissioned_because,
     write_record,
 )
+from fosp_bringup.commissioning_stack import commissioning_stack
 from fosp_bringup.paths import robot_path
-from fosp_bringup.stack import commissioning_stack
 from fosp_cli.commissioning.dialogue import AbortedError
 from fosp_cli.commissioning.session import Commissioning, commission
 from fosp_core.errors import UserError
@@ -60,6 +60,8 @@ pose_topic: tool_pose
 estop_topics: [{ESTOP}]           # the mushroom at the door
 camera_frame_rate_hz: 20.0
 """
+AT_ONCE = {"response_s": 0.001, "dead_time_s": 0.001}
+"""Response of a robot file that says that the robot answers at once."""
 
 
 @dataclass
@@ -248,7 +250,7 @@ def test_a_lag_that_a_robot_file_may_not_hold_fails_with_the_figure(cell: Cell) 
 def test_a_robot_that_drives_on_in_silence_is_braked_and_fails(cell: Cell) -> None:
     commands = cell.graph.listen(TwistStamped, "arm/twist_command", qos.COMMAND_HISTORY)
     cell.play(watchdog=0)
-    cell.passed("checks", "direction", "response")
+    cell.passed("checks", "direction", "response", **AT_ONCE)
     assert "the driver's own watchdog does not stop it" in cell.failure("watchdog", "watchdog")
     stamps = [message.header.stamp.sec + message.header.stamp.nanosec * 1e-9 for message in commands]
     silence_s, end = max((after - before, i + 1) for i, (before, after) in enumerate(pairwise(stamps)))
@@ -266,14 +268,14 @@ def test_a_robot_with_a_watchdog_passes_the_silence(cell: Cell) -> None:
 
 
 def test_a_watchdog_that_takes_longer_than_the_file_says_fails(cell: Cell) -> None:
-    cell.play(lag=0.5)  # as a driver whose time-out is longer; the file says that the robot answers at once
-    cell.passed("checks", "direction", "response")
+    cell.play(lag=0.2)  # as a driver whose time-out is longer
+    cell.passed("checks", "direction", "response", **AT_ONCE)
     assert "command_timeout_s" in cell.failure("watchdog", "watchdog")
 
 
 def test_a_robot_that_stops_later_than_its_limits_promise_fails(cell: Cell) -> None:
-    cell.play(lag=0.2)
-    cell.passed("checks", "direction", "response")
+    cell.play(lag=0.12)
+    cell.passed("checks", "direction", "response", **AT_ONCE)
     assert "its limits and response promise" in cell.failure("stopping", "stopping")
 
 

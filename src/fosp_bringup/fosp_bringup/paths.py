@@ -17,6 +17,11 @@ def share() -> Path:
     return Path(get_package_share_directory("fosp_bringup"))
 
 
+def robot_files() -> list[Path]:
+    """Return the robot files in config/robots, sorted, without the commissioning records that lie beside them."""
+    return sorted(path for path in (share() / "config" / "robots").glob("*.yaml") if "." not in path.stem)
+
+
 def robot_path(name: str) -> Path:
     """Return a robot file, given by name (config/robots/NAME.yaml) or by path; UserError lists the known names."""
     return _named(name, share() / "config" / "robots", "robot")

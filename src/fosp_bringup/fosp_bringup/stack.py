@@ -129,7 +129,7 @@ def stack(options: StackOptions) -> Stack:
         raise UserError("robot must be given: a name in config/robots or a path")
     robot_file = robot_path(options.robot).resolve()
     robot = read_robot(robot_file)
-    processes += _camera(options.camera, options.camera_path, robot)
+    processes += camera_processes(options.camera, options.camera_path, robot)
     if options.teleop:
         driving, last = _operated(options.teleop, robot_file, robot)
     else:
@@ -169,50 +169,6 @@ def _capped_unless_commissioned(
     )
 
 
-def commissioning_stack(
-    robot_file: Path,
-    guard_file: Path,
-    simulate: Path | None = None,
-    camera: str | None = None,
-    camera_path: Path | None = None,
-    namespace: str = "",
-) -> Stack:
-    """Return the guard and the cameras of a robot that the commissioning program drives, in bring-up order.
-
-    No manager is among them: the program brings them up itself, and it halts the guard's process to see whether the
-    robot stops without commands. `guard_file` describes the robot to the guard. `simulate` is a folder for the empty
-    scene of a simulated robot; None for a real one.
-    Raise UserError as `stack` does.
-    """
-    robot = read_robot(robot_file)
-    parameters: dict[str, ParameterValue] = {"robot": str(guard_file)}
-    processes = [] if simulate is None else [_empty_scene(simulate, robot_file, robot)]
-    if simulate is None:
-        processes += _camera(camera, camera_path, robot)
-    return Stack((*processes, _guard(parameters)), namespace)
-
-
-def _empty_scene(folder: Path, robot_file: Path, robot: RobotConfig) -> StackProcess:
-    """Return the simulator of a robot of this kind, in a scene without obstacles that is written to `folder`."""
-    from fosp_sim.task.tasks import TASKS
-
-    kinds = {name: read_robot(robot_path(task.robot)).kind for name, task in TASKS.items()}
-    task = next((name for name, kind in kinds.items() if kind == robot.kind), None)
-    if task is None:
-        raise UserError(f"no simulated task has a robot of kind '{robot.kind}'")
-    scene = folder / "empty_scene.yaml"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scene.write_text(f"# Written by fosp commission --simulate.\ntask: {task}\nobstacles: {{count: 0}}\n")
-    except OSError as error:
-        raise UserError(f"{scene}: cannot write: {error.strerror or error}") from None
-    parameters: dict[str, ParameterValue] = {
-        **{"scenario": str(scene.resolve()), "robot": str(robot_file)},
-        "camera_rate_hz": robot.camera_frame_rate_hz,
-    }
-    return _simulator("sim_node", parameters)
-
-
 def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]:
     """Return the options, completed by those of the scenario, and the processes of the simulated robot."""
     from fosp_sim.task.scenario import read_scenario
@@ -239,7 +195,7 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
         "publish_clock": options.use_sim_time,
         "auto_reset": options.auto_reset,
     }
-    return options, [_simulator("sim_node", parameters)]
+    return options, [simulator_process("sim_node", parameters)]
 
 
 def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[list[StackProcess], StackProcess]:
@@ -270,10 +226,11 @@ def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[S
     robot_parameter: dict[str, ParameterValue] = {"robot": str(robot_file)}
     device = {**robot_parameter, "mapping": str(mapping)}
     node = StackProcess("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)
-    return [node], _guard(robot_parameter)
+    return [node], guard_process(robot_parameter)
 
 
-def _guard(parameters: Mapping[str, ParameterValue]) -> StackProcess:
+def guard_process(parameters: Mapping[str, ParameterValue]) -> StackProcess:
+    """Return the operator guard, under the monitor's name."""
     module = "fosp_safety_monitor.operator_guard_node"
     return StackProcess(MONITOR, "fosp_safety_monitor", module, parameters, executable="operator_guard_node")
 
@@ -282,13 +239,14 @@ def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[Sta
     """Return Gazebo, its bridge to ROS, and the node that makes a robot of it; the clock is Gazebo's."""
     node = {**parameters, "auto_reset": auto_reset, "use_sim_time": True}
     return [
-        _simulator("gazebo_server", parameters),
-        _simulator("gazebo_bridge", parameters),
-        _simulator("gazebo_node", node),
+        simulator_process("gazebo_server", parameters),
+        simulator_process("gazebo_bridge", parameters),
+        simulator_process("gazebo_node", node),
     ]
 
 
-def _simulator(name: str, parameters: Mapping[str, ParameterValue]) -> StackProcess:
+def simulator_process(name: str, parameters: Mapping[str, ParameterValue]) -> StackProcess:
+    """Return a process that stands for the robot."""
     return StackProcess(name, "fosp_sim", f"fosp_sim.{name}", parameters, managed=False, is_robot=True)
 
 
@@ -334,7 +292,7 @@ def _recorder(out: Path, scenario: str | None, robot_file: Path) -> StackProcess
     return StackProcess("recorder_node", "fosp_recording", "fosp_recording.recorder_node", parameters, respawn=True)
 
 
-def _camera(camera: str | None, path: Path | None, robot: RobotConfig) -> list[StackProcess]:
+def camera_processes(camera: str | None, path: Path | None, robot: RobotConfig) -> list[StackProcess]:
     """The camera nodes: of a recording, one that stands for the first camera; else one for each of the robot."""
     if camera in DEVICES:
         if not any(device.source == camera for device in robot.cameras):

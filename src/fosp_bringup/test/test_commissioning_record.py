@@ -20,7 +20,7 @@ from fosp_bringup.commissioning_record import (
     uncommissioned_because,
     write_record,
 )
-from fosp_bringup.paths import robot_path
+from fosp_bringup.paths import robot_files, robot_path
 from fosp_bringup.stack import MONITOR, Stack, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
@@ -119,6 +119,19 @@ def test_a_record_of_a_simulated_robot_says_nothing_about_a_real_one(robot_file:
 def test_a_record_edited_by_hand_does_not_fit_its_own_hash(robot_file: Path) -> None:
     commissioned(robot_file, robot_sha256="0" * 64)
     assert "(the record does not fit its own hash)" in because(robot_file)
+
+
+def test_a_record_beside_the_robot_files_is_not_taken_for_a_robot(
+    tmp_path: Path, robot_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "config" / "robots"
+    folder.mkdir(parents=True)
+    robot_file = robot_file.rename(folder / "cell_3.yaml")
+    commissioned(robot_file)
+    monkeypatch.setattr("fosp_bringup.paths.share", lambda: tmp_path)
+    assert robot_files() == [robot_file]
+    with pytest.raises(UserError, match=r"no robot 'other'; there are: cell_3$"):
+        robot_path("other")
 
 
 # -- the stack ---------------------------------------------------------------------------------------

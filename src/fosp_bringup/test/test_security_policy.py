@@ -18,7 +18,7 @@ from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 
-ROBOTS = sorted(path.stem for path in (share() / "config" / "robots").glob("*.yaml"))
+ROBOTS = sorted(path.stem for path in (share() / "config" / "robots").glob("*.yaml") if "." not in path.stem)
 
 
 @pytest.fixture(scope="module")

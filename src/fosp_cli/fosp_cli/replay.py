@@ -106,9 +106,9 @@ def _messages(bag: Path, only: tuple[str, ...]) -> Iterator[Stored]:
 
 def _require_no_robot(node: Any, played: set[str], only: tuple[str, ...]) -> None:
     """Raise UserError when a node that is not a known onlooker listens to a recorded command stream: it might obey."""
-    from fosp_bringup.paths import share
+    from fosp_bringup.paths import robot_files
 
-    commands = {read_robot(path).command_topic for path in (share() / "config" / "robots").glob("*.yaml")}
+    commands = {read_robot(path).command_topic for path in robot_files()}
     asked = {name.lstrip("/") for name in only}
     for topic in sorted(played):
         name = topic.lstrip("/")

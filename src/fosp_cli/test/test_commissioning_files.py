@@ -16,7 +16,7 @@ from fosp_cli.commissioning.session import EXPLAINED, NEEDS
 from fosp_core.errors import UserError
 from fosp_core.specs import read_robot
 
-ROBOTS = sorted((share() / "config" / "robots").glob("*.yaml"))
+ROBOTS = sorted(path for path in (share() / "config" / "robots").glob("*.yaml") if "." not in path.stem)
 VALUES = {"dead_time_s": 0.042, "response_s": 0.113}
 
 

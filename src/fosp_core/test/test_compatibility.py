@@ -12,7 +12,7 @@ from fosp_core.limits import CommandLimits
 from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig, read_robot
 
 ROBOTS = Path(__file__).parents[3] / "config" / "robots"
-SHIPPED = sorted(path.stem for path in ROBOTS.glob("*.yaml"))
+SHIPPED = sorted(path.stem for path in ROBOTS.glob("*.yaml") if "." not in path.stem)
 
 
 def robot(base: str, **changed: object) -> RobotConfig:

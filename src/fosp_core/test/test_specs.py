@@ -6,7 +6,7 @@ from fosp_core.errors import UserError
 from fosp_core.specs import RobotConfig, Spec, parse_spec, read_robot, read_yaml
 
 REPOSITORY = Path(__file__).parents[3]
-ROBOTS = sorted((REPOSITORY / "config/robots").glob("*.yaml"))
+ROBOTS = sorted(path for path in (REPOSITORY / "config/robots").glob("*.yaml") if "." not in path.stem)
 
 
 def sim_arm() -> dict:

@@ -60,7 +60,9 @@ def test_an_order_is_given_once_when_its_button_goes_down() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIG / "teleop").glob("*.yaml")))
-@pytest.mark.parametrize("robot", sorted(path.stem for path in (CONFIG / "robots").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "robot", sorted(path.stem for path in (CONFIG / "robots").glob("*.yaml") if "." not in path.stem)
+)
 def test_every_shipped_device_drives_every_shipped_robot(name: str, robot: str) -> None:
     read_mapping(CONFIG / "teleop" / f"{name}.yaml", read_robot(CONFIG / "robots" / f"{robot}.yaml").action)
 

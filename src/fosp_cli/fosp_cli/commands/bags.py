@@ -38,14 +38,14 @@ def check(
 
     from rich.console import Console
 
-    from fosp_bringup.paths import robot_path, share
+    from fosp_bringup.paths import robot_files, robot_path
     from fosp_core.bundle.bundle import uneven_decisions
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.config import LearnerConfig
     from fosp_learner.data.bags import check_bags, choose_robot, find_bags, one_size
 
     bags = find_bags(folders)
-    paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))
+    paths = [robot_path(robot)] if robot else robot_files()
     chosen = choose_robot(bags, [read_robot(path) for path in paths])
     learner = parse_spec(LearnerConfig, read_yaml(config) or {}, str(config)) if config else LearnerConfig()
     uneven = uneven_decisions(learner.decision_period_s, chosen.camera_frame_rate_hz)

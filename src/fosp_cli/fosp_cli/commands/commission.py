@@ -58,8 +58,9 @@ def commission(
     The exit code is 1 if a step fails or the operator breaks it off. The next call goes on with what is left.
     """
     from fosp_bringup.commissioning_record import STEPS, record_path
+    from fosp_bringup.commissioning_stack import commissioning_stack
     from fosp_bringup.paths import robot_path
-    from fosp_bringup.stack import commissioning_stack, environment
+    from fosp_bringup.stack import environment
     from fosp_bringup.stack_options import optional
     from fosp_cli.commissioning.dialogue import AbortedError, Agreeing, Terminal
     from fosp_cli.commissioning.session import Commissioning

@@ -34,7 +34,7 @@ def pretrain(
     ] = "auto",
 ) -> int:
     """Train world model, critics and actor on recorded bags, calibrate the safety threshold, and write a bundle."""
-    from fosp_bringup.paths import robot_path, share
+    from fosp_bringup.paths import robot_files, robot_path
     from fosp_cli.evaluation.scene_frames import scene_frames
     from fosp_core.specs import parse_spec, read_robot, read_yaml
     from fosp_learner.config import LearnerConfig
@@ -44,7 +44,7 @@ def pretrain(
     described = read_yaml(config) or {} if config else {}
     given = {"size": size, "seed": seed} | ({"steps": steps} if steps else {})
     learner = parse_spec(LearnerConfig, described | given, str(config or "command line"))
-    paths = [robot_path(robot)] if robot else sorted((share() / "config" / "robots").glob("*.yaml"))
+    paths = [robot_path(robot)] if robot else robot_files()
     try:
         robots = [read_robot(path) for path in paths]
         manifest = train(

@@ -77,7 +77,7 @@ class Commissioning:
 
     robot_file: Path
     stack: Callable[[Path], Stack]
-    """Returns the stack whose guard reads this robot file (fosp_bringup.stack.commissioning_stack)."""
+    """Returns the stack whose guard reads this robot file (fosp_bringup.commissioning_stack)."""
     operator: Operator
     operator_name: str
     out: Path
