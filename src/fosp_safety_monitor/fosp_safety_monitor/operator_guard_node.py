@@ -52,7 +52,7 @@ class OperatorGuardNode(ManagedNode):
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
-        self._guard = OperatorGuard(self._robot, self._now)
+        self._guard = OperatorGuard(self._robot, self._now, bool(self.get_parameter("use_sim_time").value))
         self._guard.receive_other_publishers(self._robot_side.other_publishers())
         self._robot_side.start(self._tick)
 

@@ -45,12 +45,12 @@ class GuardTick:
 class OperatorGuard(Judge):
     """Shapes the proposals of the operator into commands. Inputs come from one thread, ticks may come from another."""
 
-    def __init__(self, robot: RobotConfig, now: Callable[[], Now]) -> None:
+    def __init__(self, robot: RobotConfig, now: Callable[[], Now], simulated_time: bool = False) -> None:
         super().__init__()
         self._now = now
         self._limits = CommandLimits(robot)
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
-        self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic))
+        self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic), simulated_time=simulated_time)
         self._pressed = False
         """The emergency stop was pressed since the last tick, even if a later message says otherwise."""
         self._proposal: ProposalInput | None = None
