@@ -92,7 +92,7 @@ def decision_seconds(decisions: int) -> list[float]:
         parameters=MonitorParameters(known_frames=1),
         consent=NOTHING_NEEDED,
     )
-    deter, stoch = np.zeros(_DETER, np.float32), np.zeros(_STOCH, np.float32)
+    stoch = np.zeros(_STOCH, np.float32)
     actions = np.full((_CANDIDATES, _AXES), 0.2, np.float32)
     same = (0.1,) * _CANDIDATES
     values = CriticValues(same, same, same, 0.1)
@@ -101,6 +101,7 @@ def decision_seconds(decisions: int) -> list[float]:
         s = (step + 1) * _PERIOD_S
         now, received, frame = Now(s, s), Received(s, s), FrameStamp(round(s * 1e9))
         robot = RobotStateInput(received, received, (0.5, 0.0, 0.2), estop_receipt_s=s)
+        deter = np.full(_DETER, s, np.float32)
         latent = LatentInput(step, "bench", frame, s, deter, stoch, 0.1, False, 0.2, 0.0, 0.0)
         proposal = ProposalInput(step, "bench", frame, s, actions, 0)
         started = time.perf_counter()
