@@ -24,9 +24,9 @@ from fosp_cli.demonstration.preflight import (
 from fosp_cli.demonstration.session import ESTOP_HZ, STATE_HZ
 from fosp_core import topics
 from fosp_core.errors import UserError
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import rgb_view
-from fosp_core.specs import RobotConfig
 from fosp_recording.recorded_topics import camera_topics, image_topics, info_beside, message_class, robot_topics
 
 _OBSERVED_S = 2.0

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle, load_bundle, write_bundle
 from fosp_core.errors import UserError
-from fosp_core.specs import Manifest, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Manifest
 from fosp_learner.bundling.calibration import EpisodeValues, calibrate
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.batch import Batch
