@@ -1,4 +1,4 @@
-"""The looks of the frames that a bundle was trained on, and the distance of a live frame from them. Pure numpy and OpenCV.
+"""The looks of the frames that a bundle was trained on, and how far a live frame is from them. Pure numpy and OpenCV.
 
 A still frame becomes features: a coarse colour grid, gradients per cell, and histograms of brightness and of colour
 differences. Linear scores, fitted against known faults of a camera, and the distance from the training frames, make one
