@@ -75,6 +75,8 @@ class Fault:
     """Part of `make test`, too."""
     ends_consent: bool = False
     """An operator has to engage anew: the robot must not go on when the fault is over."""
+    harmless: bool = False
+    """The robot must go on as if nothing had happened."""
 
 
 def _actions(*actions: Iterable[float]) -> Callable[[ActionProposal], None]:
@@ -113,7 +115,7 @@ def _latch(
 
 
 def _harmless(name: str, effect: Effect) -> Fault:
-    return Fault(name, "PASS", ("OK", "ORDER", "SLOW_DOWN"), effect, None)
+    return Fault(name, "PASS", ("OK", "ORDER", "SLOW_DOWN"), effect, None, harmless=True)
 
 
 def _picture(change: Callable[..., Any]) -> Effect:
@@ -148,10 +150,10 @@ PROCESSES = (
 )
 
 IMAGES = (
-    _stop("images dropped", _NO_PROPOSAL, tampered(_IMAGE, lambda: nothing), PROPOSAL_TIMEOUT_S),
-    _stop("images delayed by 300 ms", _NO_PROPOSAL, effects.delayed(_IMAGE, 0.3), PROPOSAL_TIMEOUT_S),
+    _stop("images dropped", "DEADLINE", tampered(_IMAGE, lambda: nothing), PROPOSAL_TIMEOUT_S),
+    _stop("images delayed by 300 ms", ("DEADLINE", "STALE_IMAGE"), effects.delayed(_IMAGE, 0.3), PROPOSAL_TIMEOUT_S),
     _harmless("every second image dropped", tampered(_IMAGE, every_second)),
-    _stop("a camera of 13 Hz", _NO_PROPOSAL, tampered(_IMAGE, effects.every_third), PACE_S),
+    _stop("a camera of 13 Hz", "DEADLINE", tampered(_IMAGE, effects.every_third), PACE_S),
     _harmless("images twice", tampered(_IMAGE, lambda: twice)),
     _latch("images frozen, with new stamps", ("CAMERA", "IMAGE"), effects.frozen(_IMAGE), FROZEN_S, quick=True),
     _stop("images black", ("CAMERA", "IMAGE"), tampered(_IMAGE, lambda: broken_image("black")), PERIOD_S),
@@ -162,15 +164,15 @@ IMAGES = (
         tampered(_IMAGE, lambda: broken_image("bright")),
         SURPRISE_S,
     ),
-    _stop("images too small", _NO_PROPOSAL, tampered(_IMAGE, lambda: broken_image("small")), PROPOSAL_TIMEOUT_S),
-    _stop("images of another size", _NO_PROPOSAL, tampered(_IMAGE, lambda: broken_image("large")), PROPOSAL_TIMEOUT_S),
+    _stop("images too small", "DEADLINE", tampered(_IMAGE, lambda: broken_image("small")), PROPOSAL_TIMEOUT_S),
+    _stop("images of another size", "DEADLINE", tampered(_IMAGE, lambda: broken_image("large")), PROPOSAL_TIMEOUT_S),
     _stop(
         "images of an unknown encoding",
-        _NO_PROPOSAL,
+        "DEADLINE",
         tampered(_IMAGE, lambda: broken_image("encoding")),
         PROPOSAL_TIMEOUT_S,
     ),
-    _stop("images cut off", _NO_PROPOSAL, tampered(_IMAGE, lambda: broken_image("cut")), PROPOSAL_TIMEOUT_S),
+    _stop("images cut off", "DEADLINE", tampered(_IMAGE, lambda: broken_image("cut")), PROPOSAL_TIMEOUT_S),
     _stop("images of swapped channels", "CAMERA", _picture(pictures.swapped), NOVEL_S, quick=True),
     _stop("images mirrored", "CAMERA", _picture(pictures.mirrored), NOVEL_S),
     _stop("images upside down", "CAMERA", _picture(pictures.upside_down), NOVEL_S),
@@ -185,22 +187,32 @@ IMAGES = (
     ),
     _latch(
         "the last three images again and again",
-        ("CAMERA", "IMAGE"),
+        "CAMERA",
         tampered(_IMAGE, lambda: pictures.repeated(3)),
         REPEATED_S + 3 * PERIOD_S,
         quick=True,
     ),
-    _latch(
-        "images frozen but for a clock", ("CAMERA", "IMAGE"), tampered(_IMAGE, pictures.clock), REPEATED_S + PERIOD_S
+    _latch("images frozen but for a clock", "CAMERA", tampered(_IMAGE, pictures.clock), REPEATED_S + PERIOD_S),
+    _stop(
+        "images stamped 1 s ago",
+        ("DEADLINE", "STALE_IMAGE"),
+        tampered(_IMAGE, lambda: stamped(-1.0)),
+        PROPOSAL_TIMEOUT_S,
     ),
-    _stop("images stamped 1 s ago", _NO_PROPOSAL, tampered(_IMAGE, lambda: stamped(-1.0)), PROPOSAL_TIMEOUT_S),
-    _stop("images stamped in 1 s", _NO_PROPOSAL, tampered(_IMAGE, lambda: stamped(1.0)), PROPOSAL_TIMEOUT_S),
-    _stop("images with zero stamps", _NO_PROPOSAL, tampered(_IMAGE, lambda: stamped(None)), PROPOSAL_TIMEOUT_S),
+    _stop(
+        "images stamped in 1 s", ("DEADLINE", "STALE_IMAGE"), tampered(_IMAGE, lambda: stamped(1.0)), PROPOSAL_TIMEOUT_S
+    ),
+    _stop(
+        "images with zero stamps",
+        ("DEADLINE", "STALE_IMAGE"),
+        tampered(_IMAGE, lambda: stamped(None)),
+        PROPOSAL_TIMEOUT_S,
+    ),
 )
 
 LATENTS = (
-    _stop("latents dropped", _NO_PROPOSAL, tampered(_LATENT, lambda: nothing), PROPOSAL_TIMEOUT_S),
-    _stop("latents delayed by 300 ms", _NO_PROPOSAL, effects.delayed(_LATENT, 0.3), PROPOSAL_TIMEOUT_S),
+    _stop("latents dropped", "DEADLINE", tampered(_LATENT, lambda: nothing), PROPOSAL_TIMEOUT_S),
+    _stop("latents delayed by 300 ms", ("DEADLINE", "STALE_IMAGE"), effects.delayed(_LATENT, 0.3), PROPOSAL_TIMEOUT_S),
     _latch("latents with NaN", "NOT_FINITE", tampered(_LATENT, lambda: changed(_nan_latent)), PERIOD_S),
     _latch("latents of another size", "WRONG_SHAPE", tampered(_LATENT, lambda: changed(_short_latent)), PERIOD_S),
     _latch(
@@ -212,6 +224,7 @@ LATENTS = (
 
 PROPOSALS = (
     _stop("proposals dropped", "DEADLINE", tampered(_PROPOSAL, lambda: nothing), PROPOSAL_TIMEOUT_S, quick=True),
+    _latch("proposals dropped for 5 s", "STALE_TOO_LONG", tampered(_PROPOSAL, lambda: nothing), PROPOSAL_TIMEOUT_S),
     _stop("proposals delayed by 300 ms", _NO_PROPOSAL, effects.delayed(_PROPOSAL, 0.3), PROPOSAL_TIMEOUT_S),
     _stop(
         "one proposal again and again",
@@ -221,7 +234,7 @@ PROPOSALS = (
     ),
     _stop(
         "proposals stamped in 1 s, without latents",
-        _NO_PROPOSAL,
+        "STALE_LATENT",
         tampered(_PROPOSAL, lambda: stamped(1.0)),
         PROPOSAL_TIMEOUT_S,
     ),
@@ -448,6 +461,7 @@ BASE = (
         tampered(BASE_COMMAND, lambda: effects.driving(lambda ahead, turn: (0.9 * ahead, 1.1 * turn))),
         None,
         "base",
+        harmless=True,
     ),
     *(
         Fault(
@@ -556,7 +570,7 @@ CLOCKS = (
     Fault(
         "simulated time stands still",
         "STOP",
-        (*_NO_PROPOSAL, "STALE_ROBOT_STATE"),
+        ("DEADLINE", "STALE_LATENT", "STALE_ROBOT_STATE"),
         tampered(_CLOCK, lambda: nothing),
         PROPOSAL_TIMEOUT_S,
         "simulated time",
@@ -572,7 +586,7 @@ CLOCKS = (
     Fault(
         "clock jumps ahead by 0.5 s",
         "STOP",
-        ("CLOCK", "STALE_ROBOT_STATE", "STALE_IMAGE"),
+        ("STALE_ROBOT_STATE", "STALE_IMAGE"),
         effects.clock_jump(0.5),
         0.0,
         "simulated time",

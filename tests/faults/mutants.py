@@ -23,10 +23,18 @@ from typing import Any
 
 import pytest
 
+from fosp_core.clock import Received
+from fosp_safety_monitor.judge.identity import EstopHeard
+
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
 BLACK_BOX_TESTS = SOURCE / "fosp_recording" / "test" / "test_black_box.py"
 LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
+BUNDLE_TESTS = SOURCE / "fosp_core" / "test" / "test_bundle.py"
+SIGNATURE_TESTS = SOURCE / "fosp_core" / "test" / "test_signature.py"
+ACCEPTANCE_TESTS = SOURCE / "fosp_core" / "test" / "test_acceptance.py"
+AGREEMENT_TESTS = SOURCE / "fosp_core" / "test" / "test_agreement.py"
+SELF_TESTS = SOURCE / "fosp_core" / "test" / "test_self_testing.py"
 COMMISSIONING_TESTS = SOURCE / "fosp_bringup" / "test" / "test_commissioning_record.py"
 
 
@@ -70,6 +78,10 @@ _CHOICE = "fosp_safety_monitor.judge.choice"
 _DECISION = "fosp_safety_monitor.judge.decision"
 _IDENTITY = "fosp_safety_monitor.judge.identity"
 _LIMITS = "fosp_core.robot.limits"
+_MESSAGES = "fosp_safety_monitor.command.messages"
+_BUNDLE = "fosp_core.bundle.bundle"
+_ACCEPTANCE = "fosp_core.bundle.acceptance"
+_AGREEMENT = "fosp_core.bundle.agreement"
 _STREAM = "fosp_safety_monitor.command.command_stream"
 MUTANTS: tuple[Mutant, ...] = (
     *(
@@ -154,6 +166,25 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_LIMITS, "smooth_ramp", lambda target, *others: target, LIMIT_TESTS),
     Mutant(_LIMITS, "smooth_approach_speed", _always(1e9), LIMIT_TESTS),
     Mutant(_LIMITS, "brake", _always(0.0), LIMIT_TESTS),
+    Mutant(_IDENTITY, "EmergencyStops.heard", lambda stops, *heard: EstopHeard(*heard)),
+    Mutant(_FOLLOWING, "_outside", _always(0.0)),
+    Mutant(_CONSENT, "ready_fault", _always("")),
+    Mutant(_CONSENT, "rest_force", _always((0.0, 0.0, 0.0))),
+    Mutant(_CONSENT, "compared_bias", _always(None)),
+    Mutant(_CONSENT, "after_reset", lambda consent, *others: consent),
+    Mutant(_MESSAGES, "robot_state_received", lambda message, receipt_s: Received(0.0, receipt_s)),
+    Mutant(_MESSAGES, "pose_received", lambda message, receipt_s, frame_id: (Received(0.0, receipt_s), (0.0,) * 3)),
+    Mutant(_BUNDLE, "file_hash", _always("0" * 64), BUNDLE_TESTS),
+    Mutant(_BUNDLE, "_check_golden", _always({}), BUNDLE_TESTS),
+    Mutant(_BUNDLE, "differences", _always([]), BUNDLE_TESTS),
+    Mutant(_BUNDLE, "require_signature", _always(""), SIGNATURE_TESTS),
+    Mutant(_ACCEPTANCE, "calibration_faults", _always([]), ACCEPTANCE_TESTS),
+    Mutant(_ACCEPTANCE, "unsupported_because", _always(""), ACCEPTANCE_TESTS),
+    Mutant(_ACCEPTANCE, "require_supported", _nothing, ACCEPTANCE_TESTS),
+    Mutant(_AGREEMENT, "require_agreement", _nothing, AGREEMENT_TESTS),
+    Mutant(_AGREEMENT, "disagreements", _always([]), AGREEMENT_TESTS),
+    Mutant("fosp_core.bundle.self_testing", "failure_of", _always(""), SELF_TESTS),
+    Mutant("fosp_core.bundle.self_testing", "SelfTest.fault", _always(""), SELF_TESTS),
 )
 
 

@@ -1,9 +1,9 @@
-"""The failure policy for people, other nodes and the robot itself, as data."""
+"""The failure policy for emergency stops, other nodes and the motion of the robot, as data."""
 
 from __future__ import annotations
 
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.page.failure import AGAIN, Failure
+from fosp_safety_monitor.page.failure import Failure, monitor_test
 
 ROBOT_FAILURES: tuple[Failure, ...] = (
     # -- people and other nodes
@@ -13,6 +13,20 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         (Reason.ESTOP,),
         "the next command",
         "reset, once the emergency stop is released",
+        checks=(
+            "check_estop",
+            "_worst_first",
+            "EmergencyStops.heard",
+            "latch",
+        ),
+        faults=(
+            "emergency stop pressed",
+            "emergency stop by service",
+            "the second of two emergency stops pressed",
+            "emergency stop pressed, a second publisher releases it",
+            "engaged while the emergency stop is pressed",
+            "reset without engaging",
+        ),
     ),
     Failure(
         "One of the emergency stops falls silent.",
@@ -20,6 +34,14 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         (Reason.ESTOP,),
         "{estop_timeout_s}",
         "reset, once the emergency stop sends again and is released",
+        checks=(
+            "check_estop",
+            "_worst_first",
+        ),
+        faults=(
+            "emergency stop silent",
+            "the second of two emergency stops silent",
+        ),
     ),
     Failure(
         "Another node publishes on the command topic, such as a second monitor.",
@@ -29,6 +51,12 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         "reset, once the other node is gone; before the first motion it is a STOP. **The monitor cannot "
         "silence the other node**: both publish, and most robots obey the last command. Keep it out by access"
         " control (SROS 2) or on the robot",
+        checks=("check_other_publishers",),
+        faults=(
+            "a rogue publisher of commands",
+            "a second safety monitor",
+            "an echo of the monitor's commands",
+        ),
     ),
     Failure(
         "A command that the monitor did not send arrives on the command topic, from a node that may be gone again.",
@@ -37,6 +65,16 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         "the next command after its receipt",
         "reset, once the other node is gone. A command that reaches the robot before the other node and the monitor "
         "have discovered each other is not heard, nor is a plain Twist that equals a lost command of the monitor",
+        checks=(
+            "OwnCommands.hear",
+            "SafetyMonitor._on_foreign_command",
+            "OperatorGuard._on_foreign_command",
+        ),
+        faults=(
+            "a rogue of one command",
+            "a rogue commander of 46 ms",
+            "an echo of the monitor's commands",
+        ),
     ),
     Failure(
         "A second node publishes the robot state, the pose, an emergency stop, latents, proposals, feedback or images; "
@@ -47,6 +85,20 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         "reset, once it is gone; before the first motion it is a STOP. A driver that was killed counts until the "
         "discovery drops it, up to 20 s; a node with heartbeats does not. The nodes that publish when the monitor is "
         "activated are those that may; `state_publishers` of the robot file allows more than one for the robot state",
+        checks=(
+            "check_strangers",
+            "Publishers.look",
+            "Restarts.without_dead",
+        ),
+        faults=(
+            "a second pose source, inside the box",
+            "a second source of joint states",
+            "a second camera driver",
+            "a second source of feedback",
+            "a second encoder under another name",
+            "a second policy under another name",
+            "emergency stop pressed, a second publisher releases it",
+        ),
     ),
     # -- the robot
     Failure(
@@ -56,6 +108,18 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         "at once; the target ends within `target_lead` of the robot",
         "reset, once the robot is back at the target; or deactivate, activate and reset, and the target begins at the "
         "robot",
+        checks=(
+            "check_lead",
+            "LEAD_AT_RESET",
+            "_distance",
+            "_angle",
+        ),
+        tests=(
+            monitor_test(
+                "pose_target", "a_blocked_arm_latches_before_its_target_has_left_it_behind_and_the_target_is_held"
+            ),
+            "tests/monitor/test_monitor_node.py::test_an_arm_that_takes_poses_is_led_held_and_not_left_behind",
+        ),
     ),
     Failure(
         "The pose of an arm that takes twists stays the same to the last bit for {frozen_pose_s} while the arm is "
@@ -64,16 +128,40 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         (Reason.NOT_FOLLOWING,),
         "{frozen_pose_s}",
         "reset; if the pose is still frozen, the next motion latches again",
+        checks=("check_pose_changes",),
+        faults=("tool pose frozen, with new stamps",),
     ),
     Failure(
-        "The measured motion contradicts the commands by more than {motion_tolerance_s} at the speed limit and "
-        "{motion_tolerance_share} of the commanded distance, for every lag that the robot's `response_s` and "
-        "`dead_time_s` allow: the robot goes the wrong way, along other axes, too fast, too late or not at all. A "
-        "contact that holds it up is one of these.",
+        "The measured motion contradicts the commands by more than {motion_tolerance_s} at the speed limit (at least "
+        "10 mm or 0.05 rad) and {motion_tolerance_share} of the commanded distance, for every lag that the robot's "
+        "`response_s` and `dead_time_s` allow: the robot goes the wrong way, along other axes, too fast, too late or "
+        "not at all. A contact that holds it up is one of these.",
         Decision.LATCH,
         (Reason.MOTION,),
         "0.4 s at full speed; windows of 0.15, 0.5 and 2 s see slower motion later",
-        "reset, once the robot stands",
+        "reset, once it has not moved against its commands for a second",
+        checks=(
+            "check_motion",
+            "WINDOWS_S",
+            "_jumps",
+        ),
+        faults=(
+            "robot goes the opposite way",
+            "robot with y for x and x for y",
+            "robot with z for y",
+            "robot turned by 90 degrees",
+            "robot three times as fast",
+            "robot at a quarter of its speed",
+            "robot goes aside, too",
+            "robot stands, with noise of 10 um",
+            "robot 300 ms late, and told to go up",
+            "robot with a lag of 0.8 s, and told to go up",
+            "base drives backwards for forwards",
+            "base turns the wrong way",
+            "base drives as it should turn, and turns as it should drive",
+            "base three times as fast",
+            "base stands",
+        ),
     ),
     Failure(
         "The robot moves although it is told to stand. While it is latched, every verdict and `/diagnostics` (ERROR) "
@@ -82,7 +170,17 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         (Reason.MOTION,),
         "0.5 s at 5 cm/s; a drift of less than the tolerance in 10 s is not seen. **The monitor cannot stop a robot "
         "that moves without being told to**: use the emergency stop",
-        "reset, once the robot stands",
+        "reset, once it has not moved against its commands for a second",
+        checks=(
+            "check_motion",
+            "_drift",
+        ),
+        faults=(
+            "robot moves although the policy tells it to stand",
+            "robot moves although it is latched",
+            "base drives although the policy tells it to stand",
+            "base turns although it is latched",
+        ),
     ),
     Failure(
         "The measured pose is outside of the workspace by more than {workspace_margin_m}. A robot that begins outside "
@@ -91,66 +189,10 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         (Reason.OUTSIDE_WORKSPACE,),
         "the next command",
         "reset, once the robot is back; or deactivate, activate and reset, to come in from where the robot is",
-    ),
-    # -- consent
-    Failure(
-        "No operator has engaged since activation, since the last latch, or since a pause of the robot: the command "
-        "stream was held up, the robot was not ready, or its state was missing for {robot_pause_s}.",
-        Decision.STOP,
-        (Reason.NOT_ENGAGED,),
-        "at once; the robot does not move unasked",
-        "an operator calls `~/engage` (`fosp engage`), and the speed grows within {ramp_in_s}",
-    ),
-    Failure(
-        "An operator calls `~/disengage` (`fosp disengage`).",
-        Decision.STOP,
-        (Reason.NOT_ENGAGED,),
-        "the next command",
-        "engage",
-    ),
-    Failure(
-        "The enabling switch (the robot's `enabling`) is released, silent for its `timeout_s`, malformed, or repeats "
-        "one message for its `repeat_s`.",
-        Decision.STOP,
-        (Reason.NOT_ENGAGED,),
-        "the next command after the message or the time",
-        "press it again (after a silence or a repetition: let go first), then engage",
-    ),
-    Failure(
-        "No episode runs: before the first one, between two, and after one that ended, by a violation too.",
-        Decision.STOP,
-        (Reason.NO_EPISODE,),
-        "the next command",
-        "`fosp/reset_episode` begins an episode; with `episodes: not_used` the robot moves without one",
-    ),
-    Failure(
-        "The feedback of the running episode falls silent, or holds NaN.",
-        Decision.STOP,
-        (Reason.NO_EPISODE,),
-        "{feedback_timeout_s}",
-        "the feedback of the same episode comes again, or another episode begins",
-    ),
-    Failure(
-        "A topic of the robot's `ready` says that the robot cannot be commanded, is silent for its `timeout_s`, or has "
-        "no publisher any more.",
-        Decision.STOP,
-        (Reason.ROBOT_NOT_READY,),
-        "the next command; of a publisher that died, once it is gone from the graph (DDS takes up to 20 s)",
-        "engage, once the robot is ready",
-    ),
-    Failure(
-        "The force on `wrench_topic` has changed by more than `protective_force_n` since an operator engaged.",
-        Decision.LATCH,
-        (Reason.FORCE,),
-        "the next command",
-        "reset, once the force is gone, then engage",
-    ),
-    Failure(
-        "The wrench is missing, stale or NaN, or the same to the last bit for {frozen_force_s}: its sensor froze or is "
-        "at the end of its range.",
-        Decision.STOP,
-        (Reason.FORCE,),
-        "{robot_state_timeout_s}; NaN: the next command",
-        AGAIN,
+        checks=(
+            "check_outside",
+            "_outside",
+        ),
+        faults=("tool pose outside of the workspace",),
     ),
 )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from fosp_safety_monitor.page.failures import FAILURES
+from fosp_safety_monitor.page.process_failures import OTHER_FAILURES
 from fosp_safety_monitor.parameters import DESCRIPTIONS, SETTINGS, SHADOW_PHRASE, Description
 
 TEMPLATE = Path(__file__).with_suffix(".md")
@@ -23,6 +24,7 @@ def safety_page() -> str:
         f"| {_filled(failure.within)} | {_filled(failure.then)} |\n"
         for failure in FAILURES
     ]
+    failures += [f"| {one.what} | {one.answer} | {one.within} | {one.then} |\n" for one in OTHER_FAILURES]
     parameters = [f"| `{d.name}` | {_value(d)} | {d.range} | {d.stricter} | {d.meaning} |\n" for d in DESCRIPTIONS]
     settings = [f"| `{s.name}` | `{s.default!r}` | read-only | | {s.meaning} |\n" for s in SETTINGS]
     page = TEMPLATE.read_text().replace("{shadow_phrase}", SHADOW_PHRASE).replace("{failures}", "".join(failures))
