@@ -21,9 +21,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from effects import NETWORK_UP, Begun, settle
-from fault_table import COMMAND_TIMEOUT_S, FAULTS, Fault
+from effects import Begun, settle
+from fault import COMMAND_TIMEOUT_S, Fault
+from fault_table import FAULTS
 from graph_under_fault import JERK, POLICY_SPEED, GraphUnderFault, SentCommand, wait
+from process_effects import NETWORK_UP
 
 from fosp_bringup.stack import environment
 from fosp_core.decisions import Decision, Reason

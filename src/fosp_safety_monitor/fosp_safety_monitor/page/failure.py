@@ -15,7 +15,7 @@ _MONITOR_TESTS = "src/fosp_safety_monitor/test"
 
 @dataclass(frozen=True, kw_only=True)
 class Ties:
-    """What shows that a row is true. tests/faults/test_failure_policy.py holds both against each other."""
+    """The ties that show that a row is true. tests/faults/test_failure_policy.py holds both against each other."""
 
     checks: tuple[str, ...] = ()
     """Names of the functions that make it so, each of which has a mutant in tests/faults/mutants.py."""

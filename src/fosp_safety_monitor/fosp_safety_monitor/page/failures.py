@@ -159,7 +159,7 @@ FAILURES: tuple[Failure, ...] = (
         Decision.STOP,
         (Reason.DEADLINE, Reason.STALE_LATENT),
         "{proposal_timeout_s} after the last proposal",
-        "configure that node anew",
+        "configure that node anew; after {stale_latch_s} reset as well",
         checks=(
             "check_proposal_age",
             "failure_of",
