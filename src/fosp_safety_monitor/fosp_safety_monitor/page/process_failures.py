@@ -42,8 +42,8 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
         "The node is killed, or hangs.",
         "silence",
         "the robot's own `command_timeout_s`",
-        "the black box is written; a killed node is never restarted by itself, and commands of one that is back begin at "
-        "zero",
+        "the black box is written; a killed node is never restarted by itself, and the commands of one that is back "
+        "begin at zero",
         moves_on=False,
         faults=("sigkill safety_monitor_node: the robot's watchdog", "sigstop safety_monitor_node 0.15 s"),
         tests=(

@@ -84,8 +84,8 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         "0.05 s after its discovery; 0.5 s if the number of publishers stays the same",
         "reset, once it is gone; before the first motion it is a STOP. A driver that was killed counts until the "
         "discovery drops it, up to 20 s; a node with heartbeats does not. The nodes that publish when the monitor is "
-        "activated are those that may; `state_publishers` of the robot file allows more than one for the robot state. The enabling switch, `ready` and "
-        "the wrench are not watched in this way",
+        "activated are those that may; `state_publishers` of the robot file allows more than one for the robot state. "
+        "The enabling switch, `ready` and the wrench are not watched in this way",
         checks=(
             "check_strangers",
             "Publishers.look",
