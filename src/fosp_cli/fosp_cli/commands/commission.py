@@ -93,7 +93,7 @@ def commission(
         robot_file=robot_file,
         stack=stack,
         operator=Agreeing() if yes else Terminal(),
-        operator_name=operator or getpass.getuser(),
+        operator_name=operator or _login_name(),
         out=folder,
         software=_version(),
         steps=chosen,
@@ -112,6 +112,13 @@ def commission(
     elif passed:
         print(f"still to be done: {', '.join(record.missing)}")
     return 0 if passed else 1
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        raise UserError("nobody is logged in here by a name: give --operator NAME") from None
 
 
 def _version() -> str:
