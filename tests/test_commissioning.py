@@ -243,7 +243,9 @@ def test_a_lag_that_a_robot_file_may_not_hold_fails_with_the_figure(cell: Cell) 
     cell.play(lag=1.1)
     before = cell.robot_file.read_text()
     cell.passed("checks", "direction")
-    assert "response" in cell.failure("response", "response")
+    said = cell.failure("response", "response")
+    assert "a lag of 1." in said
+    assert "response_s: Input should be less than or equal to 1" in said
     assert cell.robot_file.read_text() == before
 
 
