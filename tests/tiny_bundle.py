@@ -26,7 +26,16 @@ from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 from fosp_core.bundle.agreement import Scores, declared_tolerance
 from fosp_core.bundle.bundle import golden_bytes, signatures, write_bundle
 from fosp_core.bundle.probes import BEFORE, PROBES, SAFE, ProbeSet, probe_bytes
-from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec, RobotConfig
+from fosp_core.bundle.reference import CAUSES, MOTION_FEATURES, REFERENCE, STILL_FEATURES, CameraReference, Reference
+from fosp_core.specs import (
+    FORMAT_VERSION,
+    Calibration,
+    CameraCalibration,
+    LatentSpec,
+    Manifest,
+    ObservationSpec,
+    RobotConfig,
+)
 
 DETER = 8
 STOCH = 6
@@ -36,6 +45,19 @@ EPS = 0.5
 Q_R_LIMIT = 0.9
 FIT = (1.0, 0.0)
 """Judge whose risk is the first axis of the action."""
+
+CAMERA_LIMITS = CameraCalibration(
+    novelty_limit=1.0,
+    novelty_count=3,
+    novelty_window=5,
+    inconsistency_limit=2000.0,
+    inconsistency_count=2,
+    inconsistency_window=3,
+    episodes=400,
+    false_alarm_bound=0.005,
+    supported=True,
+)
+"""Even frames that repeat stay below its limit of inconsistency."""
 
 _OPSET = 20
 _IR_VERSION = 10
@@ -53,6 +75,8 @@ def write_tiny_bundle(
     calibration: Mapping[str, Any] | None = None,
     judge: tuple[float, float] = FIT,
     probes: bool = True,
+    reference: Reference | None = None,
+    camera: CameraCalibration | None = None,
 ) -> Manifest:
     """Write a bundle for `robot` into `directory` and return its manifest; another `seed` gives another id.
 
@@ -60,13 +84,14 @@ def write_tiny_bundle(
     FIT are no good. `probes`: with them, or without.
 
     `policy_action` (A,) is what both actors want, by default 0 on every axis; `observation`: the cameras, by default
-    one. The nets are those of the module's docstring; brightness is that of all cameras together.
+    one; `reference` and its limits `camera`, by default ones that know every frame. The nets are those of the module's
+    docstring; brightness is that of all cameras together.
     """
     size = robot.action.size
     wanted = np.zeros(size, np.float32) if policy_action is None else np.asarray(policy_action, np.float32)
     if wanted.shape != (size,):
         raise ValueError(f"policy_action must be ({size},), got {wanted.shape}")
-    manifest = tiny_manifest(robot, decision_period_s, {"seed": seed}, observation)
+    manifest = tiny_manifest(robot, decision_period_s, {"seed": seed}, observation, camera)
     manifest = manifest.model_copy(
         update={"calibration": manifest.calibration.model_copy(update=dict(calibration or {}))}
     )
@@ -80,6 +105,7 @@ def write_tiny_bundle(
     files["golden.npz"] = golden_bytes(_golden(models, image, size, seed))
     if probes:
         files[PROBES] = probe_bytes(tiny_probes(manifest))
+    files[REFERENCE] = (reference or lenient_reference(image[0], size)).to_bytes()
     return write_bundle(directory, manifest, files)
 
 
@@ -104,6 +130,7 @@ def tiny_manifest(
     decision_period_s: float = 0.05,
     training: Mapping[str, Any] | None = None,
     observation: ObservationSpec | None = None,
+    camera: CameraCalibration | None = None,
 ) -> Manifest:
     """Manifest of a tiny bundle before it is written: `id` and `files` are empty."""
     calibration = Calibration(
@@ -117,6 +144,7 @@ def tiny_manifest(
         supported=True,
         surprise_limit=0.5 * SURPRISE_GAIN,
         ranges={"q_r": (-Q_R_LIMIT, Q_R_LIMIT), "q_c": (0.0, 1.0), "q_h": (0.0, 1.0), "v_h": (0.0, 1.0)},
+        camera=camera or CAMERA_LIMITS,
     )
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -130,6 +158,29 @@ def tiny_manifest(
         decision_period_s=decision_period_s,
         calibration=calibration,
         training=dict(training or {}),
+    )
+
+
+def lenient_reference(cameras: int, action_size: int) -> Reference:
+    """A reference to which every frame is known and shows the motion that was executed."""
+
+    def nothing(*shape: int) -> NDArray[np.float32]:
+        return np.zeros(shape, np.float32)
+
+    return Reference(
+        (
+            CameraReference(
+                mean=nothing(STILL_FEATURES),
+                scores=nothing(len(CAUSES), STILL_FEATURES),
+                basis=nothing(1, STILL_FEATURES),
+                spread=np.full(2, 1e6, np.float32),
+                motion_scale=np.ones(MOTION_FEATURES, np.float32),
+                motion=nothing(MOTION_FEATURES, action_size),
+                motion_noise=np.full((2, action_size), 1e6, np.float32),
+                least_change=nothing(1),
+            ),
+        )
+        * cameras
     )
 
 

@@ -17,6 +17,7 @@ import consent_effects
 import effects
 import judge_effects
 import people
+import pictures
 import strangers
 from effects import Effect, broken_image, tampered
 from graph_under_fault import BASE_COMMAND, VETO_LATCH_COUNT
@@ -34,6 +35,10 @@ ESTOP_TIMEOUT_S = 0.2
 IMAGE_TIMEOUT_S = 0.2
 FROZEN_S = 10 * PERIOD_S
 SURPRISE_S = 12 * PERIOD_S
+NOVEL_S = 4 * PERIOD_S
+"""Three frames of five that the model does not know, and the one that was on its way."""
+REPEATED_S = 7 * PERIOD_S
+"""Four of six steps that show a frame again, twice in a row, and the one that was on its way."""
 VETO_S = VETO_LATCH_COUNT * PERIOD_S
 PACE_S = 20 * 0.075
 """20 decisions of a camera that gives 13 frames per second."""
@@ -111,6 +116,10 @@ def _harmless(name: str, effect: Effect) -> Fault:
     return Fault(name, "PASS", ("OK", "ORDER", "SLOW_DOWN"), effect, None)
 
 
+def _picture(change: Callable[..., Any]) -> Effect:
+    return tampered(topics.COLOR_IMAGE, lambda: pictures.shown(change))
+
+
 _NO_PROPOSAL = ("DEADLINE", "STALE_LATENT", "STALE_IMAGE")
 _IMAGE, _LATENT, _PROPOSAL = topics.COLOR_IMAGE, topics.LATENT, topics.PROPOSAL
 _STATE, _POSE, _CLOCK = topics.JOINT_STATES, topics.TOOL_POSE, topics.CLOCK
@@ -144,10 +153,15 @@ IMAGES = (
     _harmless("every second image dropped", tampered(_IMAGE, every_second)),
     _stop("a camera of 13 Hz", _NO_PROPOSAL, tampered(_IMAGE, effects.every_third), PACE_S),
     _harmless("images twice", tampered(_IMAGE, lambda: twice)),
-    _latch("images frozen, with new stamps", "IMAGE", effects.frozen(_IMAGE), FROZEN_S, quick=True),
-    _stop("images black", "IMAGE", tampered(_IMAGE, lambda: broken_image("black")), PERIOD_S),
-    _stop("images white", "IMAGE", tampered(_IMAGE, lambda: broken_image("white")), PERIOD_S),
-    _stop("images too bright: surprise", "SURPRISE", tampered(_IMAGE, lambda: broken_image("bright")), SURPRISE_S),
+    _latch("images frozen, with new stamps", ("CAMERA", "IMAGE"), effects.frozen(_IMAGE), FROZEN_S, quick=True),
+    _stop("images black", ("CAMERA", "IMAGE"), tampered(_IMAGE, lambda: broken_image("black")), PERIOD_S),
+    _stop("images white", ("CAMERA", "IMAGE"), tampered(_IMAGE, lambda: broken_image("white")), PERIOD_S),
+    _stop(
+        "images too bright: surprise",
+        ("CAMERA", "SURPRISE"),
+        tampered(_IMAGE, lambda: broken_image("bright")),
+        SURPRISE_S,
+    ),
     _stop("images too small", _NO_PROPOSAL, tampered(_IMAGE, lambda: broken_image("small")), PROPOSAL_TIMEOUT_S),
     _stop("images of another size", _NO_PROPOSAL, tampered(_IMAGE, lambda: broken_image("large")), PROPOSAL_TIMEOUT_S),
     _stop(
@@ -157,6 +171,28 @@ IMAGES = (
         PROPOSAL_TIMEOUT_S,
     ),
     _stop("images cut off", _NO_PROPOSAL, tampered(_IMAGE, lambda: broken_image("cut")), PROPOSAL_TIMEOUT_S),
+    _stop("images of swapped channels", "CAMERA", _picture(pictures.swapped), NOVEL_S, quick=True),
+    _stop("images mirrored", "CAMERA", _picture(pictures.mirrored), NOVEL_S),
+    _stop("images upside down", "CAMERA", _picture(pictures.upside_down), NOVEL_S),
+    _stop("a hand on the lens, dark", "CAMERA", _picture(pictures.hand_dark), NOVEL_S),
+    _stop("a hand on the lens, blurred", "CAMERA", _picture(pictures.hand_blurred), NOVEL_S),
+    _stop("images half black", "CAMERA", _picture(pictures.half_black), NOVEL_S),
+    _latch(
+        "images of a second ago under new stamps",
+        ("CAMERA", "IMAGE"),
+        tampered(_IMAGE, lambda: pictures.old(1.0)),
+        REPEATED_S,
+    ),
+    _latch(
+        "the last three images again and again",
+        ("CAMERA", "IMAGE"),
+        tampered(_IMAGE, lambda: pictures.repeated(3)),
+        REPEATED_S + 3 * PERIOD_S,
+        quick=True,
+    ),
+    _latch(
+        "images frozen but for a clock", ("CAMERA", "IMAGE"), tampered(_IMAGE, pictures.clock), REPEATED_S + PERIOD_S
+    ),
     _stop("images stamped 1 s ago", _NO_PROPOSAL, tampered(_IMAGE, lambda: stamped(-1.0)), PROPOSAL_TIMEOUT_S),
     _stop("images stamped in 1 s", _NO_PROPOSAL, tampered(_IMAGE, lambda: stamped(1.0)), PROPOSAL_TIMEOUT_S),
     _stop("images with zero stamps", _NO_PROPOSAL, tampered(_IMAGE, lambda: stamped(None)), PROPOSAL_TIMEOUT_S),

@@ -30,6 +30,8 @@ from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
+from fosp_core.bundle.bundle import read_manifest
+from fosp_core.bundle.reference import REFERENCE, read_reference
 from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
@@ -58,6 +60,8 @@ _PUBLISHED = {
 }
 """Topics that go through the relay, by the node that publishes them."""
 _MOVING = 0.05
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "safe_reach"
+"""The bundle that lends its reference of the camera: the simulated arm's pictures are those that it knows."""
 
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -124,8 +128,11 @@ class GraphUnderFault:
         self._consent = consent
         self.directory = directory
         self.box_directory = directory / "black_box"
-        action = BASE_POLICY_ACTION if base else POLICY_ACTION
-        write_tiny_bundle(directory / "bundle", self.robot, policy_action=action)
+        known: dict[str, Any] = {"policy_action": BASE_POLICY_ACTION if base else POLICY_ACTION}
+        if not base:
+            known["camera"] = read_manifest(SHIPPED).calibration.camera
+            known["reference"] = read_reference(SHIPPED / REFERENCE, 1, self.robot.action.size)
+        write_tiny_bundle(directory / "bundle", self.robot, **known)
         options = StackOptions(
             bundle=directory / "bundle",
             robot=str(directory / "robot.yaml"),

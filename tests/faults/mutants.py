@@ -119,6 +119,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_CONSENT, "force_fault", _always("")),
     Mutant(_CONSENT, "REST_SHARE", 1e9),
     Mutant(_CHECKS, "checks_on_engage", _always([])),
+    Mutant(_CHECKS, "check_camera", _nothing),
+    Mutant("fosp_safety_monitor.judge.camera", "CameraWatch.after", lambda watch, latent, thresholds: watch),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),

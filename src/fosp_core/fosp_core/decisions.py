@@ -50,6 +50,7 @@ class Reason(IntEnum):
     FORCE = 30
     FOREIGN_INPUT = 31
     SELF_TEST = 32
+    CAMERA = 26
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})

@@ -95,6 +95,32 @@ class ActionSpec(Spec):
         return tuple(axis.scale for axis in self.axes)
 
 
+class CameraCalibration(Spec):
+    """Limits of what the bundle's reference (reference.npz) says about live frames, calibrated on held-out episodes."""
+
+    novelty_limit: float = Field(gt=0)
+    """A frame of greater novelty is not one that the model knows."""
+    novelty_count: int = Field(gt=0)
+    """Alarm when this many frames of the last `novelty_window` are above the limit."""
+    novelty_window: int = Field(gt=0, le=1000)
+    inconsistency_limit: float = Field(gt=0)
+    """A sequence of greater inconsistency does not show the motion that was executed; standard deviations."""
+    inconsistency_count: int = Field(gt=0)
+    inconsistency_window: int = Field(gt=0, le=1000)
+    episodes: int = Field(ge=0)
+    """Number of held-out episodes."""
+    false_alarm_bound: float = Field(ge=0, le=1)
+    """Finite-sample bound on the share of healthy episodes with a false alarm."""
+    supported: bool
+    """False when there were too few episodes for the bound that is aimed at."""
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> CameraCalibration:
+        if self.novelty_count > self.novelty_window or self.inconsistency_count > self.inconsistency_window:
+            raise ValueError("a count of alarms must not exceed its window")
+        return self
+
+
 class Calibration(Spec):
     """Thresholds that were fitted on validation episodes, which are never trained on."""
 
@@ -115,6 +141,8 @@ class Calibration(Spec):
     """99.5 % quantile of KL[posterior || prior] per step, in nats."""
     ranges: dict[Literal["q_r", "q_c", "q_h", "v_h"], tuple[float, float]]
     """Lowest and highest value of each critic output that the runtime accepts."""
+    camera: CameraCalibration | None = None
+    """Limits for live frames; None in a bundle of an earlier release, which no node loads."""
 
 
 class LatentSpec(Spec):

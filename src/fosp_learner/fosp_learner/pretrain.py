@@ -14,12 +14,14 @@ import torch
 
 from fosp_core.bundle.acceptance import unsupported_because
 from fosp_core.bundle.bundle import write_bundle
+from fosp_core.bundle.reference import REFERENCE
 from fosp_core.errors import UserError
 from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec, RobotConfig
 from fosp_learner import distributed
 from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.export import export_networks
 from fosp_learner.bundling.probing import with_probes
+from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
@@ -93,10 +95,14 @@ def pretrain(
                 trainer, filter_episodes(trainer.world_model, validation), config.calibration.horizon_steps
             )
             log.metrics(trainer.step, assessment.metrics)
-    calibration = calibrate(assessment.values, config.calibration)
+    reference = fit_reference([training], config.seed)
+    calibration = calibrate(assessment.values, config.calibration).model_copy(
+        update={"camera": calibrate_reference(reference, [validation])}
+    )
     manifest, files = bundle_of(
         trainer, assessment, calibration, facts.robot, facts.task, facts.observation, provenance(trainer, data, command)
     )
+    files[REFERENCE] = reference.to_bytes()
     files[WEIGHTS] = weights_bytes(network_tensors(trainer))
     files, without_probes = with_probes(files, manifest, validation, config.seed)
     doubt = unsupported_because(calibration)

@@ -19,7 +19,7 @@ from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.parent_judge import ParentJudge
 
 ARM = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
-LENGTH = 14
+LENGTH = 24
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def episodes(violating: int, safe: int) -> Dataset:
         action = rng.uniform(-0.4, 0.4, (LENGTH, 3)).astype(np.float32)
         cost = np.zeros(LENGTH, np.float32)
         if number < violating:
-            action[10, 0], cost[11] = 0.9, 1.0
+            action[18, 0], cost[19] = 0.9, 1.0
         found.append(
             Episode(
                 name=f"episode_{number}",

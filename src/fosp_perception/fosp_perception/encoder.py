@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.reference import FrameJudge, FrameJudgement
 from fosp_core.processes import keep_below_control
 
 HISTORY = 40
@@ -31,7 +32,7 @@ class EncoderOutputError(ValueError):
 
 @dataclass(frozen=True)
 class LatentState:
-    """The latent after one step, and two facts about its images for the safety monitor, which does not see them."""
+    """The latent after one step, and what its images look like, for the safety monitor, which does not see them."""
 
     deter: NDArray[np.float32]
     """Deterministic part (m, h, e) of the latent, (D,): memory, recurrent state and image embedding, concatenated."""
@@ -43,6 +44,8 @@ class LatentState:
     """True when the pixels of some camera are exactly those of the step before."""
     contrast: float
     """Standard deviation of the pixels, in [0, 1], of the camera with the least."""
+    frames: FrameJudgement
+    """How the images compare with those of the bundle's training."""
 
 
 class Encoder:
@@ -53,6 +56,7 @@ class Encoder:
         self._images_shape = bundle.manifest.observation.shape
         self._action_size = bundle.manifest.action.size
         self._latent = bundle.manifest.latent
+        self._judge = FrameJudge(bundle.reference)
         self.reset()
 
     def reset(self) -> None:
@@ -61,6 +65,7 @@ class Encoder:
         self._stoch = np.zeros((1, self._latent.stoch), np.float32)
         self._fresh = True
         self._images: NDArray[np.uint8] | None = None
+        self._judge.reset()
 
     def step(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> LatentState:
         """Return the posterior latent of `images` (C, H, W, 3) uint8 after the action `executed` (A,) float32.
@@ -86,11 +91,12 @@ class Encoder:
         if not (np.isfinite(deter).all() and np.isfinite(stoch).all() and np.isfinite(surprise)):
             self.reset()
             raise EncoderOutputError("the encoder's output is not finite")
+        frames = self._judge.step(images, executed, is_first or self._fresh)
         self._deter, self._stoch, self._fresh = deter, stoch, False
         repeated = self._images is not None and any(map(np.array_equal, images, self._images))
         self._images = images.copy()
         contrast = min(float(cv2.meanStdDev(image.reshape(-1, 1))[1][0, 0]) for image in images) / 255.0
-        return LatentState(deter[0], stoch[0], surprise, repeated, contrast)
+        return LatentState(deter[0], stoch[0], surprise, repeated, contrast, frames)
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,9 @@ class EncoderNode(ManagedNode):
                 surprise=latent.surprise,
                 repeated_image=latent.repeated_image,
                 contrast=latent.contrast,
+                novelty=latent.frames.novelty,
+                inconsistency=latent.frames.inconsistency,
+                camera_cause=latent.frames.cause,
                 inference_s=time.perf_counter() - received,
             )
         )

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tiny_bundle import lenient_reference
 
 from fosp_core.bundle.bundle import Bundle
 from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError
@@ -50,7 +51,8 @@ def encoder(model: Counter) -> Encoder:
         action=SimpleNamespace(size=2),
         latent=SimpleNamespace(deter=3, stoch=4),
     )
-    return Encoder(cast(Bundle, cast(Any, SimpleNamespace(encoder=model, manifest=manifest))))
+    reference = lenient_reference(SHAPE[0], 2)
+    return Encoder(cast(Bundle, cast(Any, SimpleNamespace(encoder=model, manifest=manifest, reference=reference))))
 
 
 def test_the_state_is_carried_from_step_to_step(encoder: Encoder) -> None:

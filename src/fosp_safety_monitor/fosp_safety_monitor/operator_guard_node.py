@@ -60,7 +60,8 @@ class OperatorGuardNode(ManagedNode):
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
-        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap)
+        simulated_time = bool(self.get_parameter("use_sim_time").value)
+        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap, simulated_time)
         self._robot_side.look_around(anew=True)
         if self._consents is not None:
             self._consents.start()

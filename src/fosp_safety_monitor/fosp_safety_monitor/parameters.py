@@ -189,6 +189,14 @@ class MonitorParameters:
         "STOP when the standard deviation of the pixel values, on a scale of 0 to 1, is smaller (covered lens).",
         "larger",
     )
+    known_frames: int = _parameter(
+        3,
+        1,
+        200,
+        "frames",
+        "The robot moves only after so many frames in a row that the model knows, at the start and after an alarm.",
+        "larger",
+    )
     heartbeat_gap_s: float = _parameter(
         HEARTBEAT_GAP_S,
         *HEARTBEAT_GAP_BOUNDS_S,

@@ -16,6 +16,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.limits import CommandLimits, Response
 from fosp_core.specs import TWIST_COMPONENTS, ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
 from fosp_safety_monitor.judge import decision
+from fosp_safety_monitor.judge.camera import CameraWatch
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED, ConsentSettings, FeedbackStep
 from fosp_safety_monitor.judge.inputs import (
     CheckedProposal,
@@ -54,7 +55,7 @@ class MonitorScene:
         self.thresholds = Thresholds.of(manifest, robot, parameters or MonitorParameters(), shadow, consent=consent)
         self.limits = CommandLimits(robot)
         self.size = robot.action.size
-        self.state = initial_state(self.size, response=Response.of(robot))
+        self.state = replace(initial_state(self.size, response=Response.of(robot)), camera=CameraWatch(trusted=True))
         self.heading = 0.0
         self.ros_s = 1000.0
         self.monotonic_s = 50.0
@@ -110,6 +111,8 @@ class MonitorScene:
             surprise=0.1,
             repeated_image=False,
             contrast=0.2,
+            novelty=0.5,
+            inconsistency=0.5,
         )
         return replace(latent, **changes)
 

@@ -63,7 +63,9 @@ def bundle(bundles, arm):
 @pytest.fixture
 def monitor(bundle, arm, clock):
     """A monitor of the arm, whose state and pose have come."""
-    monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock, consent=NOTHING_NEEDED)
+    monitor = SafetyMonitor(
+        CriticModel.of(bundle), arm, MonitorParameters(known_frames=1), clock, consent=NOTHING_NEEDED
+    )
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
     return monitor
@@ -85,6 +87,8 @@ def chain(bundle, clock):
             surprise=0.1,
             repeated_image=False,
             contrast=0.2,
+            novelty=0.5,
+            inconsistency=0.5,
         )
         wanted = np.array(actions, np.float32)
         return latent, ProposalInput(step, bundle.manifest.id, frame, clock.s, wanted, chosen=0)
@@ -129,7 +133,7 @@ def test_a_latent_is_checked_anew_against_the_model_of_its_proposal(bundle, arm,
     other = replace(CriticModel.of(bundle), manifest=bundle.manifest.model_copy(update={"id": "other"}))
     known = {}
     monitor = SafetyMonitor(
-        CriticModel.of(bundle), arm, MonitorParameters(), clock, models=known.get, consent=NOTHING_NEEDED
+        CriticModel.of(bundle), arm, MonitorParameters(known_frames=1), clock, models=known.get, consent=NOTHING_NEEDED
     )
     monitor.receive_robot_state(clock.received)
     monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
@@ -193,7 +197,7 @@ def test_a_malformed_latent_never_reaches_the_critic(bundle, arm, clock, chain, 
             raise AssertionError("the critic was asked")
 
     monitor = SafetyMonitor(
-        CriticModel(bundle.manifest, Refusing()), arm, MonitorParameters(), clock, consent=NOTHING_NEEDED
+        CriticModel(bundle.manifest, Refusing()), arm, MonitorParameters(known_frames=1), clock, consent=NOTHING_NEEDED
     )
     latent, proposal = chain()
     monitor.receive_latent(replace(latent, deter=deter))
@@ -206,7 +210,7 @@ def test_a_critic_that_raises_latches_and_says_why(bundle, arm, clock, chain):
             raise RuntimeError("device lost\nand more")
 
     monitor = SafetyMonitor(
-        CriticModel(bundle.manifest, Broken()), arm, MonitorParameters(), clock, consent=NOTHING_NEEDED
+        CriticModel(bundle.manifest, Broken()), arm, MonitorParameters(known_frames=1), clock, consent=NOTHING_NEEDED
     )
     latent, proposal = chain()
     monitor.receive_latent(latent)
@@ -240,11 +244,23 @@ def test_ticks_follow_a_verdict_and_halting_ends_it(monitor, chain, clock):
 
 def test_a_base_needs_no_pose(bundles, base, clock):
     bundle = bundles(base)
-    monitor = SafetyMonitor(CriticModel.of(bundle), base, MonitorParameters(), clock, consent=NOTHING_NEEDED)
+    monitor = SafetyMonitor(
+        CriticModel.of(bundle), base, MonitorParameters(known_frames=1), clock, consent=NOTHING_NEEDED
+    )
     monitor.receive_robot_state(clock.received)
     frame = FrameStamp(round(clock.s * 1e9))
     latent = LatentInput(
-        0, bundle.manifest.id, frame, clock.s, np.zeros(8, np.float32), np.zeros(6, np.float32), 0.0, False, 0.2
+        0,
+        bundle.manifest.id,
+        frame,
+        clock.s,
+        np.zeros(8, np.float32),
+        np.zeros(6, np.float32),
+        0.0,
+        False,
+        0.2,
+        0.5,
+        0.5,
     )
     monitor.receive_latent(latent)
     action = np.array([[0.4, 0.2]], np.float32)

@@ -296,6 +296,22 @@ def test_a_robot_that_drifts_while_the_operator_does_nothing_is_told_of(driven: 
     assert "it moves although it is told to stand" in driven.held
 
 
+def test_on_simulated_time_at_half_the_pace_the_robot_is_not_blamed() -> None:
+    driven = Driven()
+    driven.guard = OperatorGuard(ROBOT, lambda: Now(0.5 * driven.now.ros_s, driven.now.monotonic_s), True)
+    x = CENTRE[0]
+    for _ in range(100):
+        driven.now = Now(driven.now.ros_s + TICK_S, driven.now.monotonic_s + TICK_S)
+        received = Received(0.5 * driven.now.ros_s, driven.now.monotonic_s)
+        driven.guard.receive_proposal(proposal((0.0, 0.0, 0.0) if x == CENTRE[0] else (0.8, 0.0, 0.0), received))
+        driven.guard.receive_robot_state(received)
+        driven.guard.receive_pose(received, (x, 0.0, 0.2))
+        tick = driven.guard.tick()
+        x += 0.5 * TICK_S * tick.command[0] + 1e-9
+        assert tick.held == ""
+    assert x > CENTRE[0] + 0.05
+
+
 def test_a_pose_outside_of_the_workspace_holds_the_operator(driven: Driven) -> None:
     driven.gain = 0.0
     driven.position = (0.5, 0.45, 0.2)

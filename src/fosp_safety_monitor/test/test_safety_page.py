@@ -32,7 +32,7 @@ def test_every_reason_is_sorted_into_those_that_stop_in_shadow_mode_and_those_th
     judged_only = {
         Reason.OK, Reason.INFEASIBLE, Reason.NO_FEASIBLE, Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.MODEL_ID,
         Reason.CRITIC_RANGE, Reason.SURPRISE, Reason.VETOES, Reason.STALE_TOO_LONG, Reason.ORDER, Reason.SLOW_DOWN,
-        Reason.IMAGE, Reason.CLOCK, Reason.NODE_RESTARTED,
+        Reason.IMAGE, Reason.CLOCK, Reason.NODE_RESTARTED, Reason.CAMERA,
     }  # fmt: skip
     assert not judged_only & GATES_IN_SHADOW
     assert judged_only | GATES_IN_SHADOW == set(Reason)

@@ -36,7 +36,7 @@ from fosp_core.processes import CONTROL_PRIORITY, claim_realtime_priority
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import events_executor
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.specs import CameraCalibration, RobotConfig, read_robot
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy
@@ -72,16 +72,27 @@ def decision_seconds(decisions: int) -> list[float]:
         kappa=0.1,
         surprise_limit=5.0,
         ranges=dict.fromkeys(("q_r", "q_c", "q_h", "v_h"), (-1.0, 1.0)),
+        camera=CameraCalibration(
+            novelty_limit=1.0,
+            novelty_count=3,
+            novelty_window=5,
+            inconsistency_limit=1.0,
+            inconsistency_count=2,
+            inconsistency_window=3,
+            episodes=0,
+            false_alarm_bound=1.0,
+            supported=False,
+        ),
         needs_pose=True,
         needs_estop=True,
         action_scale=(0.25,) * _AXES,
         linear_axes=tuple(range(_AXES)),
         target_lead=None,
         command_timeout_s=0.1,
-        parameters=MonitorParameters(),
+        parameters=MonitorParameters(known_frames=1),
         consent=NOTHING_NEEDED,
     )
-    deter, stoch = np.zeros(_DETER, np.float32), np.zeros(_STOCH, np.float32)
+    stoch = np.zeros(_STOCH, np.float32)
     actions = np.full((_CANDIDATES, _AXES), 0.2, np.float32)
     same = (0.1,) * _CANDIDATES
     values = CriticValues(same, same, same, 0.1)
@@ -90,7 +101,8 @@ def decision_seconds(decisions: int) -> list[float]:
         s = (step + 1) * _PERIOD_S
         now, received, frame = Now(s, s), Received(s, s), FrameStamp(round(s * 1e9))
         robot = RobotStateInput(received, received, (0.5, 0.0, 0.2), estop_receipt_s=s)
-        latent = LatentInput(step, "bench", frame, s, deter, stoch, 0.1, False, 0.2)
+        deter = np.full(_DETER, s, np.float32)
+        latent = LatentInput(step, "bench", frame, s, deter, stoch, 0.1, False, 0.2, 0.0, 0.0)
         proposal = ProposalInput(step, "bench", frame, s, actions, 0)
         started = time.perf_counter()
         checked_latent = decision.checked_latent(latent, thresholds)

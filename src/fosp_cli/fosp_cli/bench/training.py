@@ -21,6 +21,7 @@ from torch.distributions import OneHotCategorical
 from torch.nn import functional as F
 
 from fosp_core.bundle.bundle import write_bundle
+from fosp_core.bundle.reference import REFERENCE
 from fosp_core.image import observation_image
 from fosp_core.processes import end_with_parent
 from fosp_core.specs import (
@@ -33,10 +34,11 @@ from fosp_core.specs import (
     ObservationSpec,
 )
 from fosp_learner.bundling.export import export_networks
+from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
 from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_image
 from fosp_learner.data.bags import Episode
-from fosp_learner.data.dataset import from_episodes
+from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.model.networks import KeypointEncoder
 from fosp_learner.model.world_model import Latents, RecurrentStateSpaceModel
@@ -203,11 +205,14 @@ def train_until_killed() -> None:
 
 def write_noise_bundle(directory: Path, size: Size) -> Manifest:
     """Write a bundle of untrained networks, which is as large and as fast as a trained one."""
-    trainer = _trainer(LearnerConfig(size=size))
+    noise = _noise()
+    trainer = Trainer(LearnerConfig(size=size), noise)
+    reference = fit_reference([noise])
     actor, config = trainer.behaviour.actor, trainer.config
     files: dict[str, Path | bytes] = dict(
         export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
     )
+    files[REFERENCE] = reference.to_bytes()
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         id="",
@@ -232,6 +237,7 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
             supported=False,
             surprise_limit=10.0,
             ranges={"q_r": (-1e6, 1e6), "q_c": (0.0, 1e6), "q_h": (0.0, 1.0), "v_h": (0.0, 1.0)},
+            camera=calibrate_reference(reference, [noise]),
         ),
     )
     return write_bundle(directory, manifest, files)
@@ -239,6 +245,11 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
 
 def _trainer(config: LearnerConfig) -> Trainer:
     """Return a trainer on random episodes."""
+    return Trainer(config, _noise())
+
+
+def _noise() -> Dataset:
+    """Return random episodes."""
     rng = np.random.default_rng(0)
     episodes = [
         Episode(
@@ -252,4 +263,4 @@ def _trainer(config: LearnerConfig) -> Trainer:
         )
         for number in range(4)
     ]
-    return Trainer(config, from_episodes(episodes))
+    return from_episodes(episodes)

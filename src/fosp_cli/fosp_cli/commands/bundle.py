@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fosp_cli.commands.options import Namespace, RobotOfBundle, RobotToCheck
+
+if TYPE_CHECKING:
+    from fosp_core.specs import CameraCalibration
 
 app = typer.Typer(no_args_is_help=True, help="Verify, sign, show and announce model bundles.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
@@ -179,6 +182,7 @@ def show(directory: Directory, robot: RobotToCheck = "") -> None:
         "horizon": f"{calibration.horizon_steps} steps ({calibration.horizon_steps * period_s:g} s){needs}",
         "false veto rate": f"{calibration.false_veto_rate:.3f} of safe steps",
         "probes": described(probes) if probes else "none: a graph that runs this bundle cannot swap to another one",
+        "camera": _camera_row(calibration.camera),
         "surprise limit": f"{calibration.surprise_limit:.2f} nats",
         **{f"metric {name}": f"{value:.4g}" for name, value in sorted(manifest.metrics.items())},
         **{f"training {name}": value for name, value in sorted(manifest.training.items())},
@@ -186,6 +190,54 @@ def show(directory: Directory, robot: RobotToCheck = "") -> None:
     for name, value in rows.items():
         table.add_row(name, str(value))
     Console().print(table)
+
+
+def _camera_row(camera: CameraCalibration | None) -> str:
+    """Return the row on the limits of the cameras."""
+    if camera is None:
+        return "no reference: no frame can be judged"
+    few = "" if camera.supported else " (too few episodes)"
+    return (
+        f"novelty limit {camera.novelty_limit:.2f}, inconsistency limit {camera.inconsistency_limit:.2f}; false alarms "
+        f"in at most {camera.false_alarm_bound:.2%} of healthy episodes{few}, calibrated on {camera.episodes}"
+    )
+
+
+@app.command()
+def reference(
+    bundle: Annotated[Path, typer.Option(help="Bundle that gets a reference of its cameras.", metavar="DIR")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder with bags of the kind that the bundle was trained on. Repeat the option for more.",
+            metavar="EPISODES",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the new bundle.", metavar="DIR")],
+    held_out: Annotated[
+        float, typer.Option(min=0.05, max=0.95, help="Share of the episodes that calibrates the limits.")
+    ] = 0.5,
+    runs: Annotated[Path, typer.Option(help="Folder with the cache of bags that were read.", metavar="DIR")] = Path(
+        "runs"
+    ),
+) -> None:
+    """Fit what the frames of a bundle's cameras look like, on recorded episodes, and write a bundle that carries it.
+
+    The networks stay as they are, bit by bit; the new bundle names the old one as its parent. With fewer than 399
+    held-out episodes without a violation the bound on false alarms is not reached, and the manifest says so.
+    """
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.bundle import read_manifest
+    from fosp_core.specs import read_robot
+    from fosp_learner.bundling.reference import add_reference
+    from fosp_learner.data.dataset import load_bags
+
+    manifest = read_manifest(bundle)
+    robot = read_robot(robot_path(manifest.robot))
+    dataset = load_bags(data, manifest.observation, robot, manifest.decision_period_s, runs / "cache")
+    command = f"fosp bundle reference --bundle {bundle} {' '.join(f'--data {folder}' for folder in data)} --out {out}"
+    written = add_reference(bundle, dataset, out, held_out, f"{command} --held-out {held_out:g}")
+    print(f"{out}: id {written.id}, {_camera_row(written.calibration.camera)}")
 
 
 @app.command()

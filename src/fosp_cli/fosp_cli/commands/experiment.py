@@ -7,18 +7,16 @@ import os
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fosp_cli.commands.options import Bundle
+from fosp_cli.commands.options import Bundle, Workers
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(no_args_is_help=True, help="Run the protocol behind a table of the documentation.")
-
-
-@app.callback()
-def _keep_group() -> None:
-    """Keep `transfer` a sub-command while it is the only one."""
 
 
 @app.command()
@@ -109,6 +107,109 @@ def transfer(
     _print(_write(out))
     print(f"written to {out / 'transfer.json'}")
     return 0
+
+
+@app.command()
+def camera(
+    scenario: Annotated[
+        list[str],
+        typer.Option(
+            help="Scenario to run: a name in config/scenarios or a YAML file. Repeat the option for more.",
+            metavar="SCENARIO",
+        ),
+    ],
+    bundle: Bundle = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Fault of the camera, or 'healthy'. Repeat the option for more. The default is all.", metavar="NAME"
+        ),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of scenes per fault.")] = 60,
+    workers: Workers = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write the figures to.", metavar="FILE")
+    ] = None,
+) -> int:
+    """Play faults of the camera in process, each on the same scenes without and with the checks of the picture.
+
+    In every second scene the fault is there from the first frame; in the others it begins in motion. A healthy row
+    shows what the checks cost: success before and after, and the scenes that they stop.
+    """
+    from rich.progress import track
+
+    from fosp_bringup.paths import robot_path, scenario_path
+    from fosp_bringup.stack import default_bundle
+    from fosp_cli.evaluation.camera_experiment import HEALTHY, CameraTrial, FaultedEpisode, row_of, run_scenes
+    from fosp_cli.evaluation.image_faults import IMAGE_FAULTS
+    from fosp_core.bundle.bundle import verify_bundle
+    from fosp_core.errors import UserError
+    from fosp_core.processes import ProcessDied, in_processes
+    from fosp_core.specs import read_robot
+    from fosp_sim.task.scenario import read_scenario
+
+    names = {"healthy": HEALTHY, **{name: name for name in IMAGE_FAULTS}}
+    wanted = fault or list(names)
+    for name in wanted:
+        if name not in names:
+            raise UserError(f"--fault must be one of {', '.join(names)}, got '{name}'")
+    paths = [scenario_path(name) for name in scenario]
+    chosen = bundle or default_bundle(read_scenario(paths[0]).task)
+    manifest = verify_bundle(chosen)
+    robot = read_robot(robot_path(manifest.robot))
+    trials = [
+        CameraTrial(chosen, read_scenario(path), robot, names[name], checked)
+        for path in paths
+        for name in wanted
+        for checked in (False, True)
+    ]
+    for trial in trials:
+        if trial.scenario.task != manifest.task:
+            raise UserError(f"{chosen}: bundle is for task '{manifest.task}', not '{trial.scenario.task}'")
+    share = 10
+    jobs = [
+        (index, list(range(first, min(first + share, episodes))))
+        for index in range(len(trials))
+        for first in range(0, episodes, share)
+    ]
+    results: list[list[FaultedEpisode]] = [[] for _ in trials]
+    try:
+        with closing(in_processes(run_scenes, [(trials[i], some) for i, some in jobs], workers)) as done:
+            for job, found in track(done, total=len(jobs), description="scenes", console=_stderr()):
+                results[jobs[job][0]] += found
+    except ProcessDied as error:
+        print(f"fosp: {error}", file=sys.stderr)
+        return 1
+    rows = [
+        {"scenario": path.stem, "fault": name, **row_of(results[at], results[at + 1])}
+        for at, (path, name) in zip(
+            range(0, len(trials), 2), [(path, name) for path in paths for name in wanted], strict=True
+        )
+    ]
+    if json_out is not None:
+        json_out.parent.mkdir(parents=True, exist_ok=True)
+        json_out.write_text(json.dumps({"bundle": manifest.id, "rows": rows}, indent=2) + "\n")
+    _print_faults(rows)
+    return 0
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _print_faults(rows: list[dict[str, Any]]) -> None:
+    """Print the table as Markdown, ready for a page."""
+    names = ["scenario", "fault", "scenes", "violated before", "violated after", "stopped before a violation"]
+    names += ["safe, of those violated before", "success before", "success after"]
+    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
+    for row in rows:
+        of = row["stopped_of_violating"]
+        cells = [row["scenario"], row["fault"], row["scenes"]]
+        cells += [f"{row[name]:.1%}" for name in ("violated_before", "violated_after", "stopped_before_violation")]
+        cells += ["" if of is None else f"{of:.0%}", f"{row['success_before']:.1%}", f"{row['success_after']:.1%}"]
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def _write(out: Path) -> list[dict[str, Any]]:

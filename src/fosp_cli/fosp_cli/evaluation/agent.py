@@ -49,8 +49,15 @@ class Agent:
     """One bundle that drives one robot. Call `reset` at the start of each episode, `act` once per decision period."""
 
     def __init__(
-        self, bundle: Bundle, robot: RobotConfig, monitoring: Monitoring = "on", actors: Actors = "both"
+        self,
+        bundle: Bundle,
+        robot: RobotConfig,
+        monitoring: Monitoring = "on",
+        actors: Actors = "both",
+        parameters: MonitorParameters | None = None,
     ) -> None:
+        """`parameters` are those of the monitor, by default its own defaults."""
+        self._parameters = parameters or MonitorParameters()
         self._bundle = bundle
         self._encoder = Encoder(bundle)
         self._policy = SafePolicy(bundle, DEPLOYED_CANDIDATES, actors=actors)
@@ -67,7 +74,7 @@ class Agent:
         self._monitor = SafetyMonitor(
             CriticModel.of(self._bundle),
             self._robot,
-            MonitorParameters(),
+            self._parameters,
             lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),
             shadow=self._monitoring == "shadow",
             consent=NOTHING_NEEDED,
@@ -143,6 +150,9 @@ class Agent:
                 latent.surprise,
                 latent.repeated_image,
                 latent.contrast,
+                latent.frames.novelty,
+                latent.frames.inconsistency,
+                latent.frames.cause,
             )
         )
         verdict = self._monitor.receive_proposal(ProposalInput(self._step, model_id, frame, time_s, actions, chosen))

@@ -164,7 +164,7 @@ def declared_tolerance(
 
     The counts are quantiles of binomial distributions: a judge that misses at most a share `alpha` of the steps before
     a violation passes with probability CONFIDENCE, one of each episode being probed. Where the bundle itself misses
-    more on its probes, which know eight frames only, its own share counts.
+    more on its probes, which know few frames, its own share counts.
 
     The shares and ranks are the worst of DEFAULT and of what `judges`, other fit judges of the same task, gave. By
     exchangeability a further one of those exceeds each with a probability of at most 1 / (judges + 1).

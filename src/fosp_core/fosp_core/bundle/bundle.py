@@ -1,6 +1,6 @@
 """The model bundle: a content-addressed folder that holds all that the runtime needs, and nothing executable.
 
-    manifest.json  encoder.onnx  policy.onnx  critic.onnx  golden.npz
+    manifest.json  encoder.onnx  policy.onnx  critic.onnx  golden.npz  reference.npz
     [probes.npz]  [training/*.safetensors]  [signature.json]
 
 A bundle is written in one rename and never changed. Its id is the sha256 over the manifest, which holds the sha256 of
@@ -25,6 +25,7 @@ from fosp_core.bundle.acceptance import calibration_faults
 from fosp_core.bundle.onnx_session import OnnxModel, Provider, expect_signature, largest_difference
 from fosp_core.bundle.packed_arrays import packed_bytes, read_packed
 from fosp_core.bundle.probes import ProbeSet, read_probes
+from fosp_core.bundle.reference import REFERENCE, Reference, read_reference
 from fosp_core.bundle.signature import SIGNATURE, read_private_key, require_signature, sign_id
 from fosp_core.errors import UserError
 from fosp_core.specs import FORMAT_VERSION, ActionSpec, Manifest, RobotConfig, parse_spec
@@ -58,6 +59,8 @@ class Bundle:
     encoder: OnnxModel
     policy: OnnxModel
     critic: OnnxModel
+    reference: Reference
+    """What the frames of the training look like, by which the encoder judges live frames."""
     golden: Mapping[str, SelfTestVectors] = field(default_factory=dict)
     """Golden inputs and outputs by network, for the self-test of the running sessions."""
     probes: ProbeSet | None = None
@@ -72,6 +75,8 @@ class Bundle:
 def content_id(manifest: Manifest) -> str:
     """Return the id of a bundle: sha256, in hex, over the canonical JSON of the manifest without its id."""
     content = manifest.model_dump(mode="json", exclude={"id"})
+    if content["calibration"]["camera"] is None:  # a bundle of an earlier release keeps its id
+        del content["calibration"]["camera"]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -115,15 +120,21 @@ def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path |
     return complete
 
 
-def verify_bundle(directory: Path, robot: RobotConfig | None = None) -> Manifest:
+def verify_bundle(directory: Path, robot: RobotConfig | None = None, needs_reference: bool = True) -> Manifest:
     """Check format version, files, hashes, id and, if given, the robot's specs; raise UserError with the first fault.
 
-    A robot with `bundle_keys` refuses a bundle that was signed with none of them.
+    A robot with `bundle_keys` refuses a bundle that was signed with none of them. A bundle without a reference of its
+    cameras is refused, unless one is about to be made (`needs_reference` false).
     """
     manifest = read_manifest(directory)
     for name in REQUIRED:
         if name not in manifest.files:
             raise UserError(f"{directory}: manifest lists no {name}")
+    if needs_reference and (REFERENCE not in manifest.files or manifest.calibration.camera is None):
+        raise UserError(
+            f"{directory}: holds no reference of its cameras ({REFERENCE}), so no frame can be judged; make one: "
+            f"fosp bundle reference --bundle {directory} --data EPISODES --out NEW"
+        )
     for name, expected in manifest.files.items():
         path = directory / safe_name(name, str(directory / MANIFEST))
         if not path.is_file():
@@ -154,7 +165,8 @@ def load_bundle(directory: Path, robot: RobotConfig | None = None, provider: Pro
     """
     manifest = verify_bundle(directory, robot)
     encoder, policy, critic = (OnnxModel(directory / f"{name}.onnx", provider) for name in MODELS)
-    bundle = Bundle(directory, manifest, encoder, policy, critic)
+    reference = read_reference(directory / REFERENCE, len(manifest.observation.cameras), manifest.action.size)
+    bundle = Bundle(directory, manifest, encoder, policy, critic, reference)
     _check_signatures(bundle)
     return replace(bundle, golden=_check_golden(bundle), probes=read_probes(directory, manifest))
 

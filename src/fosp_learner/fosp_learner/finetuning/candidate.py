@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from fosp_core.bundle.bundle import read_manifest, verify_bundle, write_bundle
+from fosp_core.bundle.reference import REFERENCE, Reference
 from fosp_core.bundle.signature import read_private_key, sign_id
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration, Manifest
 from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.export import export_networks
+from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, weights_bytes
 from fosp_learner.bundling.validation import episode_values, validation_metrics
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
@@ -166,9 +168,14 @@ class CandidateMaker:
             figures(running, theirs, gate, discount),
             gate,
         )
+        reference = self._reference()
+        calibration = calibration.model_copy(
+            update={"camera": calibrate_reference(reference, _datasets((*episodes.calibrating, *episodes.judging)))}
+        )
         actors = tuner.offline_actor, tuner.behaviour.actor
         files: dict[str, Path | bytes] = dict(export_networks(tuner.world_model, *actors, tuner.behaviour.critics))
         files[WEIGHTS] = weights_bytes(tuner.weights())
+        files[REFERENCE] = reference.to_bytes()
         files |= self._judge.probe_files()
         refusals = self._judge.refusals(files, self._parent.model_copy(update={"calibration": calibration}))
         judgement = replace(judgement, reasons=(*judgement.reasons, *refusals))
@@ -184,6 +191,15 @@ class CandidateMaker:
         if self._signing_key is not None:
             sign_id(path, complete.id, read_private_key(self._signing_key))
         return CandidateBundle(path, complete, judgement)
+
+    def _reference(self) -> Reference:
+        """Return what old and new frames look like: those that the networks were trained on."""
+        tuner = self._tuner
+        experience = self._buffer.dataset(tuner.step, held_out=False)
+        data = [one for one in (self._training, experience) if one is not None]
+        if not data:
+            raise UserError("no episode to fit the reference of the cameras on; record more episodes")
+        return fit_reference(data, tuner.settings.seed)
 
     def _provenance(self) -> dict[str, object]:
         """Return what the manifest says about the training."""
@@ -231,16 +247,15 @@ def _write_once(folder: Path, manifest: Manifest, files: dict[str, Path | bytes]
     return target, complete
 
 
-def _filtered(model: WorldModel, episodes: Sequence[DatasetEpisode]) -> list[FilteredEpisode]:
-    """Filter episodes, data set by data set, in the order given."""
+def _datasets(episodes: Sequence[DatasetEpisode]) -> list[Dataset]:
+    """Return the data sets of the episodes, each with those of them alone, in the order given."""
     datasets: list[Dataset] = []
     for data, _ in episodes:
         if not any(data is known for known in datasets):
             datasets.append(data)
-    return [
-        filtered
-        for data in datasets
-        for filtered in filter_episodes(
-            model, replace(data, episodes=tuple(index for of, index in episodes if of is data))
-        )
-    ]
+    return [replace(data, episodes=tuple(index for of, index in episodes if of is data)) for data in datasets]
+
+
+def _filtered(model: WorldModel, episodes: Sequence[DatasetEpisode]) -> list[FilteredEpisode]:
+    """Filter episodes, data set by data set, in the order given."""
+    return [filtered for data in _datasets(episodes) for filtered in filter_episodes(model, data)]

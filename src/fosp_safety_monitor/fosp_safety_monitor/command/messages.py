@@ -35,6 +35,9 @@ def latent_input(message: Latent, receipt_s: float) -> LatentInput:
         surprise=message.surprise,
         repeated_image=message.repeated_image,
         contrast=message.contrast,
+        novelty=message.novelty,
+        inconsistency=message.inconsistency,
+        camera_cause=message.camera_cause,
     )
 
 

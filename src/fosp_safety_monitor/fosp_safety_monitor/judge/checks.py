@@ -13,6 +13,7 @@ import numpy as np
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import consent, following, latent_stream
+from fosp_safety_monitor.judge.camera import check_camera
 from fosp_safety_monitor.judge.identity import check_strangers
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
@@ -59,6 +60,7 @@ def checks_on_inputs(
         latent_stream.check_pace(state.latents, thresholds),
         *_checks_of_the_robot(state, robot, thresholds, now),
         check_self_test(robot),
+        check_camera(state.camera, thresholds),
     ]
 
 
@@ -143,8 +145,8 @@ def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
         return _latch(
             Reason.WRONG_SHAPE, f"latent {latent.step} has the shapes {sizes}, but the bundle's are {expected}"
         )
-    scalars = math.isfinite(latent.surprise) and math.isfinite(latent.contrast)
-    if not (scalars and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
+    scalars = (latent.surprise, latent.contrast, latent.novelty, latent.inconsistency)
+    if not (all(map(math.isfinite, scalars)) and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
         return _latch(Reason.NOT_FINITE, f"latent {latent.step} holds NaN or infinity")
     return None
 

@@ -57,7 +57,7 @@ def checked_proposal(proposal: ProposalInput, latent: CheckedLatent | None, thre
 def judge_latent(
     state: MonitorState, checked: CheckedLatent, robot: RobotStateInput, thresholds: Thresholds, now: Now
 ) -> tuple[MonitorState, Verdict | None]:
-    """Count surprises and repeated images of a latent on receipt; a fault latches and gives a verdict at once."""
+    """Count surprises, novel and repeated images of a latent; a fault latches and gives a verdict at once."""
     latent, frozen = checked.latent, FrozenImage()
     if latent.repeated_image:
         frozen = state.frozen_image.after(state.command, thresholds.action_scale)
@@ -69,7 +69,8 @@ def judge_latent(
     state = replace(state, frozen_image=frozen, latents=latents, latent_fault=fault)
     if fault is None:
         surprises = (*state.surprises, latent.surprise > thresholds.surprise_limit)
-        return replace(state, surprises=surprises[-thresholds.parameters.surprise_window :]), None
+        surprises = surprises[-thresholds.parameters.surprise_window :]
+        return replace(state, surprises=surprises, camera=state.camera.after(latent, thresholds)), None
     if _gates(fault, thresholds):
         state = replace(state, latched=state.latched or fault)
     verdict = verdict_without_proposal(state, fault, robot, thresholds, now)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.robot_inputs import EnablingConfig, ReadyConfig
-from fosp_core.specs import Manifest, RobotConfig, TargetLead
+from fosp_core.specs import CameraCalibration, Manifest, RobotConfig, TargetLead
 from fosp_safety_monitor.judge.consent_inputs import ConsentInputs, ConsentSettings, FeedbackStep, Force
 from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
 from fosp_safety_monitor.judge.motion_model import MotionModel
@@ -41,6 +41,12 @@ class LatentInput:
     """The pixels of some camera are exactly those of the step before."""
     contrast: float
     """Standard deviation of the pixels, of 1; the smallest of the cameras."""
+    novelty: float
+    """How far the frames are from those of the training, by the bundle's reference."""
+    inconsistency: float
+    """Standard deviations by which the image lags behind the executed motion."""
+    camera_cause: str = ""
+    """Likely cause of a greater novelty, in words; it decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -299,6 +305,8 @@ class Thresholds(RobotThresholds):
     surprise_limit: float
     ranges: dict[str, tuple[float, float]]
     """Accepted values of q_r, q_c, q_h and v_h."""
+    camera: CameraCalibration
+    """Limits of what the bundle's reference says about live frames."""
     shadow: bool = False
 
     @classmethod
@@ -316,6 +324,11 @@ class Thresholds(RobotThresholds):
         for name in ("q_r", "q_c", "q_h", "v_h"):
             if name not in ranges:
                 raise UserError(f"bundle {manifest.id[:12]}: calibration holds no range of {name}; export it again")
+        if manifest.calibration.camera is None:
+            raise UserError(
+                f"bundle {manifest.id[:12]}: calibration holds no limits of its cameras; make them: "
+                "fosp bundle reference --bundle DIR --data EPISODES --out NEW"
+            )
         if parameters.proposal_timeout_s <= manifest.decision_period_s:
             raise UserError(
                 f"parameter 'proposal_timeout_s' ({parameters.proposal_timeout_s:g} s) must be longer than the "
@@ -334,5 +347,6 @@ class Thresholds(RobotThresholds):
             kappa=manifest.kappa,
             surprise_limit=manifest.calibration.surprise_limit,
             ranges=ranges,
+            camera=manifest.calibration.camera,
             shadow=shadow,
         )

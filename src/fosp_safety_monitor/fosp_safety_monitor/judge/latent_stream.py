@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,9 +36,19 @@ class LatentStream:
         interval_s = latent.frame.stamp_s - self.last.frame.stamp_s
         pause = not 0.0 < interval_s <= GAP_SHARE * thresholds.decision_period_s
         intervals_s = () if pause else (*self.intervals_s, interval_s)[-INTERVALS:]
-        same = np.array_equal(latent.deter, self.last.deter) and np.array_equal(latent.stoch, self.last.stoch)
-        frozen = self.frozen.after(command, thresholds.action_scale) if same else FrozenImage()
-        return replace(self, last=latent, intervals_s=intervals_s, frozen=frozen)
+        if not _same(latent, self.last):
+            return LatentStream(latent, intervals_s, _MOVING)
+        return LatentStream(latent, intervals_s, self.frozen.after(command, thresholds.action_scale))
+
+
+_MOVING = FrozenImage()
+
+
+def _same(one: LatentInput, other: LatentInput) -> bool:
+    """Return True when two well-formed latents are the same; those of a moving robot differ in the first number."""
+    if one.deter.shape != other.deter.shape or one.deter[0] != other.deter[0]:
+        return False
+    return np.array_equal(one.deter, other.deter) and np.array_equal(one.stoch, other.stoch)
 
 
 def check_pace(stream: LatentStream, thresholds: Thresholds) -> Finding | None:

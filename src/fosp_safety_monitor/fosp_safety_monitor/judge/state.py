@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
 from fosp_core.limits import CommandHistory, Response
+from fosp_safety_monitor.judge.camera import CameraWatch
 from fosp_safety_monitor.judge.consent import Consent
 from fosp_safety_monitor.judge.following import Following
 from fosp_safety_monitor.judge.inputs import ProposalInput
@@ -51,6 +52,7 @@ class MonitorState:
     frozen_image: FrozenImage = field(default_factory=FrozenImage)
     following: Following = field(default_factory=Following)
     latents: LatentStream = field(default_factory=LatentStream)
+    camera: CameraWatch = field(default_factory=CameraWatch)
     latched: Finding | None = None
     """Finding that latched the robot."""
     judged: JudgedProposal | None = None

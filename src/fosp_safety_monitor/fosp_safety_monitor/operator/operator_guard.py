@@ -47,12 +47,14 @@ class GuardTick:
 class OperatorGuard(Judge):
     """Shapes the proposals of the operator into commands. Inputs come from one thread, ticks may come from another."""
 
-    def __init__(self, robot: RobotConfig, now: Callable[[], Now], speed_cap: float = 1.0) -> None:
+    def __init__(
+        self, robot: RobotConfig, now: Callable[[], Now], speed_cap: float = 1.0, simulated_time: bool = False
+    ) -> None:
         super().__init__(robot.estop_topics)
         self._now = now
         self._limits = CommandLimits(capped(robot, speed_cap))
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
-        self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic))
+        self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic), simulated_time=simulated_time)
         self._pressed = False
         """The emergency stop was pressed since the last tick, even if a later message says otherwise."""
         self._foreign = ""

@@ -184,6 +184,22 @@ FAILURES: tuple[Failure, ...] = (
         _AGAIN,
     ),
     Failure(
+        "The camera does not show what the model knows, by the reference of its bundle: red and blue swapped, "
+        "mirrored, turned, dim, covered, or unlike every training frame.",
+        Decision.STOP,
+        (Reason.CAMERA,),
+        "as many novel frames as the bundle's manifest says; before the first motion at once",
+        "motion resumes after {known_frames} in a row that the model knows",
+    ),
+    Failure(
+        "The image does not show the motion that was executed, or shows earlier frames again: its content is old, "
+        "looped, frozen but for a clock, or mirrored; or the robot is blocked.",
+        Decision.LATCH,
+        (Reason.CAMERA,),
+        "as many steps as the bundle's manifest says; 4 of 6 steps in motion for frames that are shown again",
+        "reset; if the content is still old, the next motion latches again",
+    ),
+    Failure(
         "Images have an encoding without colour, are smaller than the model's, change their size, or are cut off.",
         Decision.STOP,
         (Reason.DEADLINE,),

@@ -1,0 +1,135 @@
+"""What the reference of a bundle says about frames that repeat, lag behind, or are unlike those of the training."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundle import lenient_reference
+
+from fosp_core.bundle.reference import (
+    CAUSES,
+    MOTION_FEATURES,
+    REPEATING,
+    STILL_FEATURES,
+    CameraReference,
+    FrameJudge,
+    Reference,
+    motion_features,
+    plane_of,
+    read_reference,
+    still_features,
+    windowed,
+)
+from fosp_core.errors import UserError
+
+FULL = np.array([1.0], np.float32)
+REST = np.zeros(1, np.float32)
+
+
+def _frame(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), np.uint8)
+
+
+def _reference(least_change: float = 0.0, **changes: np.ndarray) -> Reference:
+    camera = lenient_reference(1, 1).cameras[0]
+    return Reference((CameraReference(**{**vars(camera), "least_change": np.array([least_change], "f"), **changes}),))
+
+
+def _play(judge: FrameJudge, frames: list[np.ndarray], executed: np.ndarray = FULL) -> list[float]:
+    return [judge.step(frame, executed, i == 0).inconsistency for i, frame in enumerate(frames)]
+
+
+def test_frames_that_change_are_consistent():
+    assert max(_play(FrameJudge(_reference()), [_frame(i) for i in range(30)])) < REPEATING
+
+
+def test_a_driver_that_repeats_its_last_three_frames_is_found_within_a_few_steps():
+    found = _play(FrameJudge(_reference()), [_frame(i) for i in range(10)] + [_frame(7 + i % 3) for i in range(6)])
+    assert max(found[:12]) < REPEATING
+    assert REPEATING in found[10:15]
+
+
+def test_a_frozen_picture_with_a_clock_repeats():
+    frames = [_frame(i) for i in range(5)] + [_frame(4) for _ in range(6)]
+    for i, frame in enumerate(frames):
+        frame[0, 2:4, 2:4] = i
+    assert REPEATING in _play(FrameJudge(_reference(least_change=14)), frames)
+
+
+def test_a_robot_at_rest_sees_the_same_frame_again_and_again():
+    assert max(_play(FrameJudge(_reference()), [_frame(0)] * 30, REST)) < REPEATING
+
+
+def test_every_second_frame_may_be_one_shown_before():
+    assert max(_play(FrameJudge(_reference()), [_frame(i // 2) for i in range(30)])) < REPEATING
+
+
+def test_a_picture_that_stands_still_lags_behind_the_motion():
+    reference = _reference(motion_noise=np.array([[0.1], [0.01]], np.float32))
+    found = _play(FrameJudge(reference), [_frame(i) for i in range(12)])
+    assert found[0] == 0.0
+    assert found == sorted(found)
+    assert found[-1] > 5
+
+
+def test_a_frame_along_the_direction_of_a_fault_is_novel_and_named():
+    mean = still_features(_frame(0)[0])
+    swapped = np.ascontiguousarray(_frame(0)[..., ::-1])
+    direction = still_features(swapped[0]) - mean
+    scores = np.zeros((len(CAUSES), STILL_FEATURES), np.float32)
+    scores[0] = 3.0 * direction / (direction @ direction)
+    judge = FrameJudge(_reference(mean=mean, scores=scores))
+    assert judge.step(_frame(0), REST, True).novelty < 0.1
+    found = judge.step(swapped, REST, False)
+    assert found.novelty == pytest.approx(3.0, rel=1e-3)
+    assert found.cause == "red and blue swapped"
+
+
+def test_features_have_their_sizes_for_frames_of_any_size():
+    for size in (16, 64, 100):
+        image = np.random.default_rng(size).integers(0, 256, (size, size, 3), np.uint8)
+        assert still_features(image).shape == (STILL_FEATURES,)
+        assert motion_features(plane_of(image), plane_of(image)).shape == (MOTION_FEATURES,)
+
+
+def test_windowed_is_the_limit_that_enough_values_in_a_window_reach():
+    assert windowed([1, 9, 1, 1, 1], 2, 3) == 1
+    assert windowed([1, 9, 1, 8, 1], 2, 3) == 8
+    assert windowed([1], 2, 3) == -np.inf
+
+
+def test_a_reference_survives_its_file(tmp_path: Path):
+    path = tmp_path / "reference.npz"
+    path.write_bytes(_reference(3.0).to_bytes())
+    assert read_reference(path, 1, 1).cameras[0].least_change == 3.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("0.mean", np.full(STILL_FEATURES, np.nan, np.float32)),
+        ("0.mean", np.zeros(3, np.float32)),
+        ("0.spread", np.zeros(2, np.float32)),
+        ("0.motion", np.zeros((MOTION_FEATURES, 2), np.float32)),
+        ("0.motion_noise", np.full((2, 1), -1.0, np.float32)),
+        ("1.mean", np.zeros(STILL_FEATURES, np.float32)),
+        ("0.mean", np.array([object()])),
+    ],
+)
+def test_a_reference_that_is_not_one_is_refused(tmp_path: Path, name: str, value: np.ndarray):
+    path = tmp_path / "reference.npz"
+    with np.load(io.BytesIO(_reference().to_bytes())) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    np.savez(path, **{**arrays, name: value})
+    with pytest.raises(UserError, match=r"reference\.npz"):
+        read_reference(path, 1, 1)
+
+
+def test_bytes_that_are_no_archive_are_refused(tmp_path: Path):
+    path = tmp_path / "reference.npz"
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match="not readable"):
+        read_reference(path, 1, 1)

@@ -1,0 +1,243 @@
+"""Fits the reference of a bundle's cameras on training episodes, and its thresholds on held-out ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.bundle.bundle import verify_bundle, write_bundle
+from fosp_core.bundle.reference import (
+    COMPARED_FRAMES,
+    MOTION_CLIP,
+    MOTION_FEATURES,
+    MOTION_STEPS,
+    REFERENCE,
+    REPEATING,
+    SEEN_MOTION,
+    STILL_FEATURES,
+    CameraReference,
+    FrameJudge,
+    Reference,
+    motion_features,
+    plane_of,
+    still_features,
+    windowed,
+)
+from fosp_core.errors import UserError
+from fosp_core.specs import CameraCalibration, Manifest
+from fosp_learner.bundling.camera_faults import FAULTS, varied
+from fosp_learner.data.dataset import Dataset, EpisodeIndex, split
+
+Array = NDArray[np.float32]
+
+FALSE_ALARMS = 0.005
+"""Largest share of healthy episodes with a false alarm."""
+MARGIN = 1.15
+"""Factor between the conformal limit of novelty and the one in force: deployed policies go where few demonstrations
+went. A greater limit only lowers the false alarms that the conformal argument bounds."""
+MOTION_MARGIN = 1.25
+"""The same for the inconsistency."""
+NOVELTY_COUNT, NOVELTY_WINDOW = 3, 5
+INCONSISTENCY_COUNT, INCONSISTENCY_WINDOW = 2, 3
+_FRAMES, _FAULT_FRAMES, _PAIRS = 6000, 600, 30000
+_NOISE = 4.0
+"""Variance of a feature that is added to the observed one, of 255 squared: what rounding and sensor noise may do."""
+_DIRECTIONS = 48
+_RIDGE = 100.0
+_CHANGE_QUANTILE, _CHANGE_SHARE = 0.005, 0.7
+_LEAST_LIMIT = 1.0
+_SPREAD_QUANTILE = 0.999
+
+
+def fit_reference(data: Sequence[Dataset], seed: int = 0) -> Reference:
+    """Return the reference of the cameras over the episodes of all data sets together; UserError without a step."""
+    rng = np.random.default_rng(seed)
+    episodes = [(one, index) for one in data for index in one.episodes]
+    if not any(index.length > 1 for _, index in episodes):
+        raise UserError("no episode to fit the reference of the cameras on; record more episodes")
+    cameras = episodes[0][0].images.shape[1]
+    return Reference(tuple(_fit_camera(episodes, camera, rng) for camera in range(cameras)))
+
+
+def calibrate_reference(reference: Reference, held_out: Sequence[Dataset]) -> CameraCalibration:
+    """Return the limits of novelty and inconsistency, by conformal prediction over whole held-out episodes.
+
+    Episodes with a violation are left out: a robot that pushes against a thing does not move as it was told. Content
+    that repeats has no limit to calibrate, so the share of healthy episodes in which it does adds to the bound.
+    """
+    judge = FrameJudge(reference)
+    episodes = [(data, index) for data in held_out for index in data.episodes]
+    healthy = [(data, index) for data, index in episodes if not index.violates] or episodes
+    if not healthy:
+        raise UserError("no held-out episode to calibrate the reference of the cameras on; record more episodes")
+    worst = np.array([_worst(*_judged(judge, data, index)) for data, index in healthy])
+    repeating = worst[:, 1] >= REPEATING
+    shown = worst[~repeating, 1]
+    share = FALSE_ALARMS / 2  # for each of the two
+    bound = 2 * max(share, 1.0 / (len(worst) + 1)) + float(repeating.mean())
+    return CameraCalibration(
+        novelty_limit=max(MARGIN * _conformal(worst[:, 0], share), _LEAST_LIMIT),
+        novelty_count=NOVELTY_COUNT,
+        novelty_window=NOVELTY_WINDOW,
+        inconsistency_limit=max(MOTION_MARGIN * _conformal(shown, share), _LEAST_LIMIT) if len(shown) else _LEAST_LIMIT,
+        inconsistency_count=INCONSISTENCY_COUNT,
+        inconsistency_window=INCONSISTENCY_WINDOW,
+        episodes=len(worst),
+        false_alarm_bound=min(1.0, bound),
+        supported=(len(worst) + 1) * share >= 1.0,
+    )
+
+
+def add_reference(bundle: Path, data: Dataset, out: Path, held_out: float, command: str) -> Manifest:
+    """Fit the reference on `data`, of which the share `held_out` calibrates it, and write the new bundle to `out`.
+
+    The new bundle names the old one as its parent and notes `command` in its manifest. Raise UserError when the old
+    one is damaged, the data has too few episodes, or `out` cannot be written.
+    """
+    manifest = verify_bundle(bundle, needs_reference=False)
+    seed = int(manifest.training.get("seed", 0))
+    training, validation = split(data, held_out, seed)
+    reference = fit_reference([training], seed)
+    calibration = manifest.calibration.model_copy(update={"camera": calibrate_reference(reference, [validation])})
+    noted = {"command": command, "data_sha256": data.key, "episodes": len(data.episodes), "held_out": held_out}
+    described = manifest.model_copy(
+        update={
+            "parent_id": manifest.id,
+            "calibration": calibration,
+            "training": {**manifest.training, "reference": noted},
+        }
+    )
+    files: dict[str, Path | bytes] = {name: bundle / name for name in manifest.files}
+    return write_bundle(out, described, {**files, REFERENCE: reference.to_bytes()})
+
+
+def _worst(novelty: Sequence[float], inconsistency: Sequence[float]) -> tuple[float, float]:
+    """Return the limits of novelty and inconsistency that an episode reaches, in the windows that alarm."""
+    return (
+        windowed(novelty, min(NOVELTY_COUNT, len(novelty)), NOVELTY_WINDOW),
+        windowed(inconsistency, min(INCONSISTENCY_COUNT, len(inconsistency)), INCONSISTENCY_WINDOW),
+    )
+
+
+def _conformal(values: NDArray[np.float64], share: float) -> float:
+    """Return the limit that a new exchangeable episode exceeds with probability `share` at most.
+
+    With fewer than 1 / share - 1 episodes it is the greatest value, which the manifest says is not supported.
+    """
+    rank = math.ceil((len(values) + 1) * (1.0 - share))
+    return float(np.sort(values)[min(rank, len(values)) - 1])
+
+
+def _judged(judge: FrameJudge, data: Dataset, index: EpisodeIndex) -> tuple[list[float], list[float]]:
+    images = data.take_images(np.arange(index.start, index.start + index.length))
+    none = np.zeros(data.action.shape[1], np.float32)
+    novelty, inconsistency = [], []
+    for row in range(index.length):
+        executed = data.action[index.start + row - 1] if row else none
+        found = judge.step(images[row], executed, row == 0)
+        novelty.append(found.novelty)
+        inconsistency.append(found.inconsistency)
+    return novelty, inconsistency
+
+
+def _fit_camera(
+    episodes: Sequence[tuple[Dataset, EpisodeIndex]], camera: int, rng: np.random.Generator
+) -> CameraReference:
+    frames, pairs, told, changes = _drawn(episodes, camera, rng)
+    healthy = _features(frames)
+    changed = _features(np.stack([varied(frame, rng) for frame in frames]))
+    mean = healthy.mean(0)
+    covariance = 0.5 * _scatter(healthy - mean) + 0.5 * _scatter(changed - mean)
+    regular = covariance + _NOISE * np.eye(STILL_FEATURES)
+    some = frames[rng.permutation(len(frames))[:_FAULT_FRAMES]]
+    some = np.concatenate([some[::2], np.stack([varied(frame, rng) for frame in some])])
+    moved = np.stack([_features(np.stack([fault(f, rng) for f in some])).mean(0) for fault in FAULTS.values()]) - mean
+    scores = np.linalg.solve(regular, moved.T.astype(np.float64)).T
+    both = np.concatenate([healthy, changed]) - mean
+    scores /= np.maximum(np.quantile(both @ scores.T, _SPREAD_QUANTILE, axis=0), 1e-6)[:, None]
+    variances, directions = np.linalg.eigh(regular)
+    basis = (directions[:, -_DIRECTIONS:] / np.sqrt(variances[-_DIRECTIONS:])).T
+    distance = np.sqrt(np.square(both @ basis.T).mean(1))
+    size = np.linalg.norm(both, axis=1)
+    spread = np.maximum([np.quantile(distance, _SPREAD_QUANTILE), np.quantile(size, _SPREAD_QUANTILE)], 1e-3)
+    scale, motion, noise = _fit_motion(pairs, told)
+    least = [_CHANGE_SHARE * np.quantile(changes, _CHANGE_QUANTILE) if changes else 0.0]
+    arrays = (mean, scores, basis, spread, scale, motion, noise, least)
+    return CameraReference(*(np.ascontiguousarray(array, np.float32) for array in arrays))
+
+
+def _fit_motion(pairs: Sequence[Array], told: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """Return scale, regression and variances of the motion that the change between two frames shows."""
+    features = np.concatenate(pairs)
+    scale = np.maximum(features.std(0), 0.05 * max(float(features.std()), 1e-3))
+    rows = np.clip(features / scale, -MOTION_CLIP, MOTION_CLIP)
+    actions = np.concatenate(told)
+    # Half of the episodes fit the regression first, so that the variances are those of frames it has not seen.
+    half = sum(len(one) for one in told[: max(1, len(told) // 2)])
+
+    def fitted(part: slice) -> Array:
+        gram = rows[part].T @ rows[part] + _RIDGE * np.eye(MOTION_FEATURES)
+        return np.asarray(np.linalg.solve(gram, rows[part].T @ actions[part]), np.float32)
+
+    first = fitted(slice(None, half))
+    errors, steps, powers = [], [], []
+    for pair, action in list(zip(pairs, told, strict=True))[len(told) // 2 :]:
+        shown = np.clip(np.clip(pair / scale, -MOTION_CLIP, MOTION_CLIP) @ first, -1.0, 1.0)
+        error = action - shown
+        for end in range(1, len(action) + 1):
+            window = slice(max(0, end - MOTION_STEPS), end)
+            errors.append(np.square(error[window].sum(0)))
+            steps.append(end - window.start)
+            powers.append(np.square(action[window]).sum())
+    design = np.stack([steps, powers], 1).astype(np.float64)
+    noise = np.linalg.lstsq(design, np.stack(errors), rcond=None)[0]
+    return scale, fitted(slice(None)), np.maximum(noise, [[1e-2], [1e-3]]).astype(np.float32)
+
+
+def _drawn(
+    episodes: Sequence[tuple[Dataset, EpisodeIndex]], camera: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[Array], list[Array], list[int]]:
+    """Return frames; the features of motion and the actions of whole episodes, in random order; and, for the frames of
+    a moving robot, the least number of bytes by which they differ from one of the frames before.
+    """
+    total = sum(index.length for _, index in episodes)
+    frames: list[NDArray[np.uint8]] = []
+    pairs: list[Array] = []
+    told: list[Array] = []
+    changes: list[int] = []
+    seen = 0
+    for number in rng.permutation(len(episodes)):
+        data, index = episodes[number]
+        images = data.take_images(np.arange(index.start, index.start + index.length))[:, camera]
+        frames.extend(images[rng.random(index.length) < min(1.0, 1.2 * _FRAMES / total)])
+        if index.length > 1 and seen < _PAIRS and (not index.violates or all(i.violates for _, i in episodes)):
+            planes = [plane_of(image) for image in images]
+            pairs.append(np.stack([motion_features(a, b) for a, b in pairwise(planes)]))
+            actions = data.action[index.start : index.start + index.length - 1]
+            told.append(actions)
+            seen += index.length - 1
+            changes += [
+                min(int(np.count_nonzero(images[row] != images[k])) for k in range(max(0, row - COMPARED_FRAMES), row))
+                for row in range(2, index.length)
+                if np.abs(actions[row - 2 : row]).max(1).min() >= SEEN_MOTION
+            ]
+    if not frames:
+        data, index = episodes[0]
+        frames.append(data.take_images(np.array([index.start]))[0, camera])
+    if not pairs:
+        pairs.append(np.zeros((1, MOTION_FEATURES), np.float32))
+        told.append(np.zeros((1, episodes[0][0].action.shape[1]), np.float32))
+    return np.stack(frames[:_FRAMES]), pairs, told, changes
+
+
+def _features(frames: NDArray[np.uint8]) -> Array:
+    return np.stack([still_features(frame) for frame in frames])
+
+
+def _scatter(deviations: Array) -> NDArray[np.float64]:
+    return np.asarray(deviations.T @ deviations / len(deviations), np.float64)
