@@ -42,6 +42,10 @@ def commission(
     yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes. Only with --simulate.")] = False,
     camera: Camera = "none",
     camera_path: CameraPath = "",
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Model bundle that judges whether the cameras show what it was trained on.", metavar="DIR"),
+    ] = None,
     namespace: Namespace = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for pictures. The default is runs/commission/ROBOT.", metavar="DIR")
@@ -65,6 +69,7 @@ def commission(
     from fosp_cli.commissioning.dialogue import AbortedError, Agreeing, Terminal
     from fosp_cli.commissioning.session import Commissioning
     from fosp_cli.commissioning.session import commission as run
+    from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.specs import read_robot
 
     if yes and not simulate:
@@ -87,6 +92,8 @@ def commission(
         camera_path=given,
         namespace=namespace,
     )
+    if bundle is not None:
+        verify_bundle(bundle, described)
     stack(robot_file)  # refuses what is wrong before the first question
     os.environ.update(environment())
     session = Commissioning(
@@ -98,6 +105,7 @@ def commission(
         software=_version(),
         steps=chosen,
         simulated=simulate,
+        bundle=bundle,
         namespace=namespace,
     )
     try:

@@ -88,6 +88,7 @@ class Commissioning:
     steps: tuple[str, ...] = ()
     """Steps to run; empty for all that the record does not have."""
     simulated: bool = False
+    bundle: Path | None = None
     namespace: str = ""
     patience_s: float = 60.0
     write: Callable[[str], None] = lambda line: print(line, flush=True)
@@ -175,6 +176,7 @@ def _brought_up(session: Commissioning, guard_file: Path) -> Iterator[tuple[Step
             date=_now(),
             namespace=session.namespace,
             simulated=session.simulated,
+            bundle=session.bundle,
             patience_s=session.patience_s,
         )
         yield context, lambda: supervisor.alive
