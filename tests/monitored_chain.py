@@ -18,9 +18,9 @@ from std_srvs.srv import Trigger
 from tiny_bundle import DETER, STOCH
 
 from fosp_core import topics
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import command_message_type
-from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 
 MODULE = "fosp_safety_monitor.safety_monitor_node"

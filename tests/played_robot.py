@@ -29,10 +29,10 @@ from std_msgs.msg import Bool
 from fosp_cli.commissioning.looking import estops_of
 from fosp_core import topics
 from fosp_core.processes import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.stamps import time_message
-from fosp_core.specs import read_robot
 
 STEP_S = 0.005
 

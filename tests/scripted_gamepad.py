@@ -10,8 +10,9 @@ from sensor_msgs.msg import Joy
 from fosp_bringup.paths import teleop_path
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.specs import read_robot, read_yaml
+from fosp_core.specs import read_yaml
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import DECISION_PERIOD

@@ -21,9 +21,9 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from sensor_msgs.msg import Image, JointState
 
 from fosp_core import topics
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
-from fosp_core.specs import read_robot
 
 START = (0.5, 0.0, 0.2)
 TREADMILL_M = 0.05

@@ -22,10 +22,10 @@ from tiny_bundle import write_tiny_bundle
 from virtual_realsense import DISTANCE_MM, FOCAL, HEIGHT, RATE_HZ, SERIAL, WIDTH, record
 
 from fosp_core import topics
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import image_view, rgb_view
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import Latent
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from fosp_bringup.paths import robot_path
 from fosp_cli.cli import app, run
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_sim.demonstration.record import record_episodes
 from fosp_sim.task.scenario import Scenario
 

@@ -33,8 +33,8 @@ from fosp_bringup.paths import robot_path
 from fosp_cli.commissioning.dialogue import AbortedError
 from fosp_cli.commissioning.session import Commissioning, commission
 from fosp_core.errors import UserError
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.specs import read_robot
 
 pytestmark = pytest.mark.timeout(180)
 

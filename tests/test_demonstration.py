@@ -22,8 +22,8 @@ from recording_rig import DEADMAN, DISCARD, MARK, ROBOT, START, SUCCESS, Arm, Co
 
 from fosp_cli.cli import run
 from fosp_core import topics
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
 
 pytestmark = pytest.mark.timeout(180)

@@ -14,7 +14,7 @@ from tiny_bundle import write_tiny_bundle
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import stack
 from fosp_bringup.stack_options import StackOptions
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 ROOT = Path(__file__).parents[1]
 SETUPS = sorted(ROOT.glob("src/*/setup.py"))

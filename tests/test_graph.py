@@ -19,9 +19,9 @@ from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_core import topics
 from fosp_core.bag_types import typestore
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
 from fosp_msgs.srv import ResetEpisode
 

@@ -14,8 +14,8 @@ from fosp_bringup.stack import Stack
 from fosp_cli.demonstration.graph_watch import GraphWatch
 from fosp_cli.demonstration.session import Session, status_line, watched
 from fosp_core import topics
+from fosp_core.robot.config import CameraConfig, read_robot
 from fosp_core.ros import qos
-from fosp_core.specs import CameraConfig, read_robot
 from fosp_msgs.msg import StepFeedback
 
 pytestmark = pytest.mark.timeout(60)

@@ -29,9 +29,9 @@ from tiny_bundle import write_tiny_bundle
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest, write_bundle
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import nanoseconds, seconds
-from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelAnnouncement, ModelStatus, SafetyVerdict
 
 ROBOT_FILE = Path(__file__).resolve().parents[1] / "config" / "robots" / "sim_arm.yaml"

@@ -18,7 +18,7 @@ from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import MANAGER, MONITOR, Stack, default_bundle, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 pytestmark = pytest.mark.timeout(180)
 

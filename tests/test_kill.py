@@ -16,7 +16,7 @@ from tiny_bundle import write_tiny_bundle
 from fosp_bringup.stack import Stack, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"
 STOP_LIMIT_S = 0.2

@@ -17,7 +17,7 @@ from tiny_bundle import write_tiny_bundle
 from fosp_bringup.stack import Stack, StackProcess, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 ROOT = Path(__file__).parents[1]
 LAUNCH_NAMES = {"bundle": "model", "recorder": "record"}

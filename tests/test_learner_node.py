@@ -19,8 +19,8 @@ from tiny_bundle import write_tiny_bundle
 from fosp_core import topics
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.bundle.transfer import received
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.specs import read_robot
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_msgs.msg import BundleChunk, BundleOffer, Heartbeat, ModelAnnouncement
 from fosp_sim.demonstration.record import record_episodes

@@ -10,10 +10,10 @@ from tiny_bundle import write_tiny_bundle
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import declare_model_parameters, load_bundle_of
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
 ROBOT_FILE = Path(__file__).resolve().parents[1] / "config" / "robots" / "sim_arm.yaml"

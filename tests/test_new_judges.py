@@ -21,8 +21,8 @@ from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest, write_bundle
 from fosp_core.bundle.probes import PROBES
 from fosp_core.decisions import Reason
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import ModelStatus, SafetyVerdict
 from fosp_safety_monitor.parameters import UNSUPPORTED_PHRASE
 

@@ -11,8 +11,8 @@ from tiny_bundle import write_tiny_bundle
 
 from fosp_cli.cli import run
 from fosp_core import topics
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"

@@ -16,7 +16,7 @@ from fosp_bringup.paths import robot_path
 from fosp_cli.cli import run
 from fosp_core.bag_types import typestore
 from fosp_core.bundle.bundle import load_bundle
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_learner import config as learner_config
 from fosp_learner.config import NetworkConfig
 from fosp_sim.demonstration.record import record_episodes

@@ -14,10 +14,11 @@ from sensor_msgs.msg import Image
 from tiny_bundle import write_tiny_bundle
 
 from fosp_core import topics
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.stamps import nanoseconds, time_message
-from fosp_core.specs import CameraSpec, ObservationSpec, read_robot
+from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_msgs.msg import Latent
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_arm.yaml"

@@ -27,15 +27,8 @@ from fosp_core.bundle.agreement import Scores, declared_tolerance
 from fosp_core.bundle.bundle import golden_bytes, signatures, write_bundle
 from fosp_core.bundle.probes import BEFORE, PROBES, SAFE, ProbeSet, probe_bytes
 from fosp_core.bundle.reference import CAUSES, MOTION_FEATURES, REFERENCE, STILL_FEATURES, CameraReference, Reference
-from fosp_core.specs import (
-    FORMAT_VERSION,
-    Calibration,
-    CameraCalibration,
-    LatentSpec,
-    Manifest,
-    ObservationSpec,
-    RobotConfig,
-)
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import FORMAT_VERSION, Calibration, CameraCalibration, LatentSpec, Manifest, ObservationSpec
 
 DETER = 8
 STOCH = 6

@@ -33,9 +33,9 @@ from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.bundle.reference import REFERENCE, read_reference
 from fosp_core.processes import CONTROL_PRIORITY
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict, StepFeedback
 from fosp_msgs.srv import ResetEpisode
 

@@ -57,18 +57,19 @@ def _granted(state: Any, robot: Any, thresholds: Any, now: Any) -> tuple[Any, st
 
 def _of_a_whole_period(target: Any, command: Any, slope: Any, history: Any, robot: Any, limits: Any, *when: Any) -> Any:
     """The next command, limited as if a whole period had passed since the last one."""
-    from fosp_safety_monitor.judge.motion import next_command
+    from fosp_safety_monitor.judge.watch.motion import next_command
 
     return next_command(target, command, slope, history, robot, limits, 0.01, when[-1])
 
 
 _CHECKS = "fosp_safety_monitor.judge.checks"
-_FOLLOWING = "fosp_safety_monitor.judge.following"
-_LATENTS = "fosp_safety_monitor.judge.latent_stream"
-_CONSENT = "fosp_safety_monitor.judge.consent"
+_FOLLOWING = "fosp_safety_monitor.judge.watch.following"
+_LATENTS = "fosp_safety_monitor.judge.watch.latent_stream"
+_CONSENT = "fosp_safety_monitor.judge.watch.consent"
+_CHOICE = "fosp_safety_monitor.judge.choice"
 _DECISION = "fosp_safety_monitor.judge.decision"
 _IDENTITY = "fosp_safety_monitor.judge.identity"
-_LIMITS = "fosp_core.limits"
+_LIMITS = "fosp_core.robot.limits"
 _STREAM = "fosp_safety_monitor.command.command_stream"
 MUTANTS: tuple[Mutant, ...] = (
     *(
@@ -76,7 +77,6 @@ MUTANTS: tuple[Mutant, ...] = (
         for name in (
             "latent",
             "contrast",
-            "frozen",
             "proposal",
             "actions",
             "order",
@@ -102,6 +102,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_FOLLOWING, "_drift", _always((None, ""))),
     Mutant(_FOLLOWING, "_jumps", _always(True)),
     Mutant(_FOLLOWING, "WINDOWS_S", (2.0,)),
+    Mutant(_DECISION, "check_frozen", _nothing),
     Mutant(_CHECKS, "check_strangers", _nothing),
     Mutant(_IDENTITY, "check_strangers", _nothing),
     Mutant(_IDENTITY, "_worst_first", _always(0)),
@@ -120,15 +121,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_CONSENT, "REST_SHARE", 1e9),
     Mutant(_CHECKS, "checks_on_engage", _always([])),
     Mutant(_CHECKS, "check_camera", _nothing),
-    Mutant("fosp_safety_monitor.judge.camera", "CameraWatch.after", lambda watch, latent, thresholds: watch),
+    Mutant("fosp_safety_monitor.judge.watch.camera", "CameraWatch.after", lambda watch, latent, thresholds: watch),
     Mutant(_DECISION, "_hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_DECISION, "_gates", _always(True)),
     Mutant(_DECISION, "_at_rest", lambda judged: judged),
     Mutant(_CHECKS, "LEAD_AT_RESET", 1.0),
     Mutant(_DECISION, "latch", lambda state, finding: state),
-    Mutant("fosp_safety_monitor.judge.motion", "FrozenImage.after", lambda frozen, command, scale: frozen),
-    Mutant(_DECISION, "speed_scale", _always(1.0)),
+    Mutant("fosp_safety_monitor.judge.watch.motion", "FrozenImage.after", lambda frozen, command, scale: frozen),
+    Mutant(_CHOICE, "speed_scale", _always(1.0)),
     Mutant(_DECISION, "choose", lambda chosen, values, thresholds: (chosen, None)),
     Mutant("fosp_safety_monitor.judge.monitor", "loosened", _always([])),
     Mutant("fosp_safety_monitor.command.pose_target", "_distance", _always(0.0)),

@@ -27,8 +27,8 @@ from graph_under_fault import JERK, POLICY_SPEED, GraphUnderFault, SentCommand, 
 
 from fosp_bringup.stack import environment
 from fosp_core.decisions import Decision, Reason
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import SafetyVerdict
 
 STOP_S = 0.15

@@ -11,7 +11,7 @@ from lifecycle_msgs.msg import Transition
 from monitored_chain import MODULE, MOVES_UNASKED, NODE, ROBOT_FILE, Chain, moves
 from tiny_bundle import write_tiny_bundle
 
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_msgs.msg import SafetyVerdict
 
 

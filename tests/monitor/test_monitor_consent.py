@@ -15,8 +15,8 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
-from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import SafetyEvent, SafetyVerdict, StepFeedback
 
 STOP = SafetyVerdict.STOP

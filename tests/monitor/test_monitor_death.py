@@ -19,9 +19,9 @@ from std_srvs.srv import Trigger
 from fosp_core import topics
 from fosp_core.bag_types import typestore
 from fosp_core.decisions import Decision
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import SafetyEvent, SafetyVerdict
 from fosp_recording.black_box_node import AFTERMATH_S
 

@@ -32,9 +32,9 @@ from monitored_chain import (
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import Heartbeat, SafetyVerdict
 
 STOP_LIMIT_S = 0.2

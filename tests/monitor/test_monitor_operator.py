@@ -15,8 +15,8 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 from fosp_core import topics
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
-from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import SafetyEvent, SafetyVerdict
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 

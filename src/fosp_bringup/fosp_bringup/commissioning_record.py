@@ -16,7 +16,8 @@ import yaml
 from pydantic import Field
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, Spec, parse_spec, read_yaml
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Spec, parse_spec, read_yaml
 
 UNCOMMISSIONED_SPEED = 0.1
 """Share of its speed limits that a real robot without a passed commissioning record is allowed."""

@@ -14,7 +14,7 @@ from fosp_bringup.stack import (
     simulator_process,
 )
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
 
 
 def commissioning_stack(

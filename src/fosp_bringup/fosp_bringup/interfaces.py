@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from fosp_bringup.paths import feedback_path
 from fosp_core import topics
-from fosp_core.specs import CameraConfig, ObservationSpec, RobotConfig
+from fosp_core.robot.config import CameraConfig, RobotConfig
+from fosp_core.specs import ObservationSpec
 from fosp_recording.feedback_rules import FeedbackConfig, read_feedback_config
 from fosp_recording.recorded_topics import black_box_topics, episode_topics, frame_topic
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from fosp_bringup.interfaces import OPERATOR, Interface, interfaces, operator_interface
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import enclave
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
 
 VERSION = "0.2.0"
 """Version of the policy format of sros2 in Jazzy."""

@@ -16,7 +16,8 @@ from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, read_robot, read_yaml
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import read_yaml
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
 
 ParameterValue = str | bool | int | float | list[str]

@@ -24,7 +24,7 @@ from fosp_bringup.paths import robot_files, robot_path
 from fosp_bringup.stack import MONITOR, Stack, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 PASSED = {name: StepRecord(result="passed", date="2026-11-29T10:00:00+01:00") for name in STEPS}
 

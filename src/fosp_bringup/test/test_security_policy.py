@@ -16,7 +16,7 @@ from fosp_bringup.security_policy import robot_policy
 from fosp_bringup.stack import MONITOR, Stack, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 ROBOTS = sorted(path.stem for path in (share() / "config" / "robots").glob("*.yaml") if "." not in path.stem)
 

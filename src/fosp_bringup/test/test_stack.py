@@ -14,7 +14,7 @@ from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import MANAGER, MONITOR, Stack, StackProcess, environment, settings, stack
 from fosp_bringup.stack_options import StackOptions, parse_options
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
 

@@ -11,7 +11,7 @@ from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import MONITOR, Stack, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_safety_monitor.parameters import UNSUPPORTED_PHRASE
 
 

@@ -15,8 +15,8 @@ from rosbags.highlevel import AnyReader
 from fosp_cli.graph_client import GraphClient
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.specs import read_robot
 from fosp_recording.recorded_topics import message_class
 
 SETTLE_S = 1.5

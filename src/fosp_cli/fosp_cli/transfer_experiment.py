@@ -32,7 +32,8 @@ from fosp_cli.evaluation.in_process import Evaluation, evaluate_all
 from fosp_cli.evaluation.intervals import paired_rate_difference, wilson_interval
 from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 from fosp_cli.evaluation.metrics import EpisodeResult, summarise
-from fosp_core.specs import RobotConfig, parse_spec, read_yaml
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import parse_spec, read_yaml
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.finetuning.lineage import Lineage, updates_made
 from fosp_policy.expansion import Actors

@@ -6,7 +6,7 @@ import pytest
 
 from fosp_bringup.paths import robot_path
 from fosp_cli.cli import run
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_sim.demonstration.record import record_episodes
 from fosp_sim.task.scenario import Scenario
 

@@ -22,7 +22,7 @@ from fosp_cli.commissioning.estimation import (
     unexpected,
     worst_response,
 )
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 ROBOT = read_robot(Path(__file__).resolve().parents[3] / "config" / "robots" / "sim_arm.yaml")
 PERIOD_S = 0.01

@@ -16,7 +16,7 @@ from fosp_cli.commissioning.dialogue import AbortedError, Agreeing, Terminal
 from fosp_cli.commissioning.robot_file import with_values, write_values
 from fosp_cli.commissioning.session import EXPLAINED, NEEDS, Commissioning, begun_record
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 ROBOTS = sorted(path for path in (share() / "config" / "robots").glob("*.yaml") if "." not in path.stem)
 VALUES = {"dead_time_s": 0.042, "response_s": 0.113}

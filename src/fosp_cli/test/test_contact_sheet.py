@@ -16,7 +16,7 @@ from fosp_cli.cli import run
 from fosp_cli.pictures import FRAMES, read_row
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_sim.demonstration.record import record_episodes
 from fosp_sim.task.scenario import Scenario
 

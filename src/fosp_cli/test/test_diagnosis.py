@@ -45,7 +45,7 @@ from fosp_cli.doctor.probes import (
     realtime_granted,
     run,
 )
-from fosp_core.specs import CameraConfig, read_robot
+from fosp_core.robot.config import CameraConfig, read_robot
 
 NOW = 1_800_000_000.0
 CPU, CUDA = ["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]

@@ -21,7 +21,7 @@ from fosp_cli.cli import run
 from fosp_cli.commands import evaluate
 from fosp_cli.evaluation.tables import difference
 from fosp_core.bundle.bundle import read_manifest, write_bundle
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from fosp_core.bundle.bundle import read_manifest, write_bundle
 from fosp_core.decisions import Decision
 from fosp_core.errors import UserError
 from fosp_core.processes import ProcessDied
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_policy.expansion import SafePolicy
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env

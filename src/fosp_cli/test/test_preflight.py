@@ -25,7 +25,8 @@ from fosp_cli.demonstration.preflight import (
     check_stream,
 )
 from fosp_cli.demonstration.session import HOLD_S, KeyboardDevice, Session, judge, watched
-from fosp_core.specs import CameraConfig, RobotConfig, parse_spec, read_robot
+from fosp_core.robot.config import CameraConfig, RobotConfig, read_robot
+from fosp_core.specs import parse_spec
 from fosp_recording.feedback_rules import FeedbackConfig, GoalRule
 from fosp_recording.recorded_topics import image_topics
 

@@ -3,7 +3,8 @@ import pytest
 
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_cli.evaluation.scene_frames import scene_frames, scene_frames_of
-from fosp_core.specs import ObservationSpec, read_robot
+from fosp_core.robot.config import read_robot
+from fosp_core.specs import ObservationSpec
 
 
 @pytest.mark.parametrize(("task", "robot"), [("safe_reach", "sim_arm"), ("safe_goal", "sim_base")])

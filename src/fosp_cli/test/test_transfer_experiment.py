@@ -21,7 +21,7 @@ from fosp_cli.transfer_experiment import (
     table,
     trials_in,
 )
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_sim.task.scenario import Scenario, read_scenario
 

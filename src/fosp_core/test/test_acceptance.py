@@ -11,7 +11,8 @@ from tiny_bundle import tiny_manifest
 from fosp_core.bundle.acceptance import calibration_faults, require_supported, unsupported_because
 from fosp_core.bundle.bundle import differences, read_manifest
 from fosp_core.errors import UserError
-from fosp_core.specs import Manifest, read_robot
+from fosp_core.robot.config import read_robot
+from fosp_core.specs import Manifest
 
 ROOT = Path(__file__).parents[3]
 ARM = read_robot(ROOT / "config" / "robots" / "sim_arm.yaml")

@@ -25,7 +25,7 @@ from fosp_core.bundle.bundle import Bundle, load_bundle, read_manifest, write_bu
 from fosp_core.bundle.packed_arrays import packed_bytes, read_packed
 from fosp_core.bundle.probes import BEFORE, MOST_BYTES, PROBES, SAFE, UNKNOWN, probe_bytes, read_probes
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 ARM = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
 MANIFEST = tiny_manifest(ARM)

@@ -19,7 +19,8 @@ from fosp_core.bundle.bundle import (
     write_bundle,
 )
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, parse_spec, read_robot, read_yaml
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import parse_spec, read_yaml
 
 ROBOTS = Path(__file__).parents[3] / "config/robots"
 ARM = read_robot(ROBOTS / "sim_arm.yaml")

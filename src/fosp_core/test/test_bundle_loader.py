@@ -14,7 +14,7 @@ from tiny_bundle import write_tiny_bundle
 from fosp_core.bundle.bundle import Bundle, load_bundle, sign_bundle
 from fosp_core.bundle.loader import BundleLoader, Loaded
 from fosp_core.bundle.signature import SIGNATURE, generate_key
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_core.swap.sequence import Announcement
 
 ROBOT = Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml"

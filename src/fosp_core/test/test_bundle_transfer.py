@@ -23,7 +23,7 @@ from fosp_core.bundle.transfer import (
     received,
 )
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
 
 ROBOT = Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml"
 

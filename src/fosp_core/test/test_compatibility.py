@@ -8,8 +8,9 @@ import pytest
 from tiny_bundle import tiny_manifest
 
 from fosp_core.bundle.bundle import differences, uneven_decisions
-from fosp_core.limits import CommandLimits
-from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig, read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.robot.limits import CommandLimits
+from fosp_core.specs import CameraSpec, ObservationSpec
 
 ROBOTS = Path(__file__).parents[3] / "config" / "robots"
 SHIPPED = sorted(path.stem for path in ROBOTS.glob("*.yaml") if "." not in path.stem)

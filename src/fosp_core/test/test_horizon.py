@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fosp_core.horizon import LATENCY_S, needed_horizon_s, needed_horizon_steps, short_horizon, stopping_s
-from fosp_core.specs import AxisLimits, Calibration, read_robot
+from fosp_core.robot.config import AxisLimits, read_robot
+from fosp_core.robot.horizon import LATENCY_S, needed_horizon_s, needed_horizon_steps, short_horizon, stopping_s
+from fosp_core.specs import Calibration
 
 ROBOTS = Path(__file__).parents[3] / "config" / "robots"
 SIM_ARM = read_robot(ROBOTS / "sim_arm.yaml").model_copy(update={"dead_time_s": 0.01, "response_s": 0.02})

@@ -9,7 +9,7 @@ import pytest
 from tiny_bundle import tiny_manifest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_core.swap.sequence import (
     Announcement,
     ModelRegistry,

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fosp_core.errors import UserError
-from fosp_core.limits import (
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.robot.limits import (
     CommandHistory,
     CommandLimits,
     Response,
@@ -16,7 +17,6 @@ from fosp_core.limits import (
     smooth_approach_speed,
     speed_norms,
 )
-from fosp_core.specs import RobotConfig, read_robot
 
 ARM = read_robot(Path(__file__).parents[3] / "config/robots/sim_arm.yaml")
 DT = 0.01

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.robot_inputs import READY_KINDS, ReadyConfig
-from fosp_core.specs import RobotConfig, parse_spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.consent_inputs import READY_KINDS, ReadyConfig
+from fosp_core.specs import parse_spec
 
 READY = {
     "bool": {"data": (True,)},

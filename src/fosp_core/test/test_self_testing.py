@@ -15,7 +15,7 @@ from tiny_bundle import write_tiny_bundle
 from fosp_core.bundle.bundle import MODELS, Bundle, load_bundle
 from fosp_core.bundle.onnx_session import OnnxModel
 from fosp_core.bundle.self_testing import LiveSession, SelfTest, failure_of, sessions_to_test
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 
 ARM = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
 

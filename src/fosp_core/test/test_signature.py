@@ -11,7 +11,8 @@ from tiny_bundle import write_tiny_bundle
 from fosp_core.bundle.bundle import load_bundle, sign_bundle, verify_bundle
 from fosp_core.bundle.signature import KEY_PREFIX, SIGNATURE, generate_key, read_private_key
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, parse_spec, read_robot, read_yaml
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import parse_spec, read_yaml
 
 ARM_FILE = Path(__file__).parents[3] / "config/robots/sim_arm.yaml"
 ARM = read_robot(ARM_FILE)

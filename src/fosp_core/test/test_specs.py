@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, Spec, parse_spec, read_robot, read_yaml
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import Spec, parse_spec, read_yaml
 
 REPOSITORY = Path(__file__).parents[3]
 ROBOTS = sorted(path for path in (REPOSITORY / "config/robots").glob("*.yaml") if "." not in path.stem)

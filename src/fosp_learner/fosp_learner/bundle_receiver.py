@@ -12,12 +12,12 @@ from fosp_core import topics
 from fosp_core.bundle.transfer import PAUSE_S, IncomingBundle, Offer, received
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.model_parameters import ROBOT, path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import nanoseconds
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnouncement
 
 POLL_PERIOD_S = 0.02

@@ -10,8 +10,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fosp_core.horizon import needed_horizon_steps
-from fosp_core.specs import ObservationSpec, RobotConfig, Spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.horizon import needed_horizon_steps
+from fosp_core.specs import ObservationSpec, Spec
 
 Size = Literal["nano", "small", "paper"]
 
@@ -286,8 +287,8 @@ class CalibrationConfig(Spec):
     """Promised miss rate of the steps that precede a violation."""
     horizon_steps: int = Field(1, gt=0)
     """Steps within which a violation must follow for a step to precede it. A robot that takes longer from a picture to
-    its rest (fosp_core.horizon) is given its own number. Further ahead than that a violation can still be avoided, and
-    Q_h is rightly low."""
+    its rest (fosp_core.robot.horizon) is given its own number. Further ahead than that a violation can still be
+    avoided, and Q_h is rightly low."""
     eps_ceiling: float = Field(0.5, gt=0, lt=1)
     """Largest eps, also where a greater one would keep the promised miss rate: no robot should take greater risks."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)

@@ -21,13 +21,14 @@ from fosp_core import topics
 from fosp_core.bundle.transfer import OutgoingBundle, PieceRequest
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process, end_with_parent
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.model_following import LEADER, resolved_node
 from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import time_message
-from fosp_core.specs import parse_spec, read_robot, read_yaml
+from fosp_core.specs import parse_spec, read_yaml
 from fosp_learner.finetuning.announcing import Announcer, ModelState, Offered
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.finetuning.lineage import Lineage

@@ -16,7 +16,8 @@ from fosp_core.bundle.acceptance import unsupported_because
 from fosp_core.bundle.bundle import write_bundle
 from fosp_core.bundle.reference import REFERENCE
 from fosp_core.errors import UserError
-from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec
 from fosp_learner import distributed
 from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.export import export_networks

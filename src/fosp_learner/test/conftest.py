@@ -11,7 +11,8 @@ from random_episodes import random_episode
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
 from fosp_core.bag_types import typestore
-from fosp_core.specs import Manifest, RobotConfig, read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import Manifest
 from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.validation import assess
 from fosp_learner.data.bags import Episode

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_learner import config as learner_config
 from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode

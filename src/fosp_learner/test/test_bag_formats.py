@@ -19,7 +19,8 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from fosp_core import image
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data import bag_storage
 from fosp_learner.data.bags import Episode, bag_metadata, bag_topics, find_bags, read_bag, read_episodes
 from fosp_learner.data.mcap_stream import StoredMessage

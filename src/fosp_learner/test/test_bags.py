@@ -7,7 +7,8 @@ import pytest
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig, TargetLead
+from fosp_core.robot.config import RobotConfig, TargetLead
+from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data.bags import check_bags, find_bags, read_episodes
 
 PERIOD_S = 0.05

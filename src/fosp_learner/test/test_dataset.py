@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fosp_core.errors import UserError
-from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data import dataset
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import dataset_key, from_episodes, load_bags, split

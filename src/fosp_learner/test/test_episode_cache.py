@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags
 from fosp_learner.data.episode_cache import ArrayWriter, new_cache, open_cache

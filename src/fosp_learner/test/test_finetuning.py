@@ -15,7 +15,8 @@ import torch
 
 from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.errors import UserError
-from fosp_core.specs import ObservationSpec, RobotConfig, parse_spec, read_yaml
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import ObservationSpec, parse_spec, read_yaml
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.calibration import EpisodeValues
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, require_same_networks, weights_bytes

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fosp_core.bundle.bundle import load_bundle, write_bundle
-from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.export import export_networks
 from fosp_learner.config import LearnerConfig, NetworkConfig

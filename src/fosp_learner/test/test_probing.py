@@ -12,7 +12,7 @@ from fosp_core.bundle.agreement import disagreements, scores_of
 from fosp_core.bundle.bundle import Bundle, load_bundle, read_manifest
 from fosp_core.bundle.probes import BEFORE, PROBES, SAFE, UNKNOWN
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_learner.bundling.probing import FRAMES, SEQUENCES, JudgeNetworks, make_probes, with_probes
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes

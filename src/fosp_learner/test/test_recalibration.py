@@ -11,8 +11,9 @@ import pytest
 
 from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.errors import UserError
-from fosp_core.horizon import needed_horizon_steps
-from fosp_core.specs import CameraSpec, ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.horizon import needed_horizon_steps
+from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.recalibration import deployed_values, recalibrate
 from fosp_learner.bundling.validation import episode_values

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import ObservationSpec
 from fosp_learner import config as learner_config
 from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode

@@ -16,10 +16,10 @@ from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.decisions import RISK, Decision, Reason
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import POLL_PERIOD_S, announcement, candidate_loader
 from fosp_core.ros.model_parameters import publish_status
-from fosp_core.specs import RobotConfig
 from fosp_core.swap.sequence import SwapOrder, SwapPhase, SwapReport, SwapSequence
 from fosp_core.swap.trial import DecisionOutcome, TrialRules
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus, SafetyVerdict

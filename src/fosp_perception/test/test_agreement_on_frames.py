@@ -11,7 +11,7 @@ import pytest
 from tiny_bundle import write_tiny_bundle
 
 from fosp_core.bundle.bundle import Bundle, load_bundle
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_perception.agreement_on_frames import agreement_failure
 from fosp_perception.encoder import Encoder, History, Moment, WarmUp
 

@@ -10,7 +10,8 @@ import pytest
 
 from fosp_core.cameras import CAMERA_TYPES, DEVICES
 from fosp_core.errors import UserError
-from fosp_core.specs import CameraConfig, parse_spec
+from fosp_core.robot.config import CameraConfig
+from fosp_core.specs import parse_spec
 from fosp_perception.camera.image_source import CameraSettings
 
 

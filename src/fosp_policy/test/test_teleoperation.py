@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_policy.teleoperation import Mapping, OperatorOrder, Repetition, operator_action, orders, read_mapping
 
 CONFIG = Path(__file__).parents[3] / "config"

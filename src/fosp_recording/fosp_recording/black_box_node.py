@@ -23,11 +23,11 @@ from fosp_core import topics
 from fosp_core.clock import HEARTBEAT_GAP_BOUNDS_S, HEARTBEAT_GAP_S
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.model_parameters import ROBOT, path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
-from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import Heartbeat, SafetyEvent
 from fosp_recording.black_box import PREFIX, Heard, Memory, SilenceDetector, make_room, write_box
 from fosp_recording.recorded_topics import black_box_topics, image_source, message_class

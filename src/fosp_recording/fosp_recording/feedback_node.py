@@ -16,13 +16,13 @@ from std_srvs.srv import Trigger
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import image_view
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_parameters import ROBOT, path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import StepFeedback
 from fosp_msgs.srv import ResetEpisode
 from fosp_recording.episode_feedback import EpisodeFeedback

@@ -12,7 +12,7 @@ from typing import Any
 
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from fosp_core.clock import Now
 from fosp_core.decisions import MOVES_ANYWAY, Reason
 from fosp_core.errors import UserError
 from fosp_core.processes import MONITOR_PRIORITY, end_process
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
 from fosp_core.ros.parameters import declare
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal, Heartbeat, SafetyVerdict
 from fosp_safety_monitor.command.consent_side import ConsentSide
 from fosp_safety_monitor.command.messages import proposal_input

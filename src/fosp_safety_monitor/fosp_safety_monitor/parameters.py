@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from fosp_core.clock import HEARTBEAT_GAP_BOUNDS_S, HEARTBEAT_GAP_S
 from fosp_core.errors import UserError
-from fosp_core.limits import LEAST_SPEED_CAP
+from fosp_core.robot.limits import LEAST_SPEED_CAP
 
 SHADOW_PHRASE = "i_accept_that_nothing_is_gated"
 """Value that `shadow` must have, so that nobody switches the gate off by a slip."""

@@ -24,8 +24,8 @@ from fosp_core.bundle.self_testing import LiveSession, SelfTest
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.horizon import short_horizon
 from fosp_core.processes import MONITOR_PRIORITY, end_process, has_realtime_priority
+from fosp_core.robot.horizon import short_horizon
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
 from fosp_core.ros.model_following import ModelFollower

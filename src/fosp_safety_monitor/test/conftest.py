@@ -13,10 +13,10 @@ import pytest
 from tiny_bundle import DETER, STOCH, tiny_manifest
 
 from fosp_core.clock import Now, Received
-from fosp_core.limits import CommandLimits, Response
-from fosp_core.specs import TWIST_COMPONENTS, ActionAxis, AxisLimits, RobotConfig, TargetLead, read_robot
+from fosp_core.robot.config import AxisLimits, RobotConfig, TargetLead, read_robot
+from fosp_core.robot.limits import CommandLimits, Response
+from fosp_core.specs import TWIST_COMPONENTS, ActionAxis
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.camera import CameraWatch
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED, ConsentSettings, FeedbackStep
 from fosp_safety_monitor.judge.inputs import (
     CheckedProposal,
@@ -28,6 +28,7 @@ from fosp_safety_monitor.judge.inputs import (
 )
 from fosp_safety_monitor.judge.state import Tick, initial_state
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
+from fosp_safety_monitor.judge.watch.camera import CameraWatch
 from fosp_safety_monitor.parameters import MonitorParameters
 
 ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"

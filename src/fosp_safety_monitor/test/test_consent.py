@@ -10,7 +10,7 @@ import pytest
 from fosp_core.clock import Received
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.robot_inputs import EnablingConfig, ReadyConfig
+from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings, EpisodeInput, FeedbackStep
 from fosp_safety_monitor.judge.verdict import Finding

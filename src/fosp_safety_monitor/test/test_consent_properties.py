@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fosp_core.decisions import Decision, Reason
-from fosp_core.robot_inputs import EnablingConfig, ReadyConfig
+from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.verdict import Finding
 

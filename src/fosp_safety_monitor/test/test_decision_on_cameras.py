@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.camera import CameraWatch
+from fosp_safety_monitor.judge.watch.camera import CameraWatch
 
 NOVEL, KNOWN = 1.5, 0.5
 """Above and below the limit of the tiny bundle, 1: three of five frames alarm."""

@@ -10,7 +10,7 @@ import pytest
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.decision import speed_scale
+from fosp_safety_monitor.judge.choice import speed_scale
 from fosp_safety_monitor.judge.verdict import FrameStamp
 
 THREE = [[0.8, 0.1, 0.0], [0.2, 0.2, 0.2], [-0.4, 0.0, 0.4]]

@@ -10,7 +10,7 @@ import pytest
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.decision import target_of
+from fosp_safety_monitor.judge.choice import target_of
 from fosp_safety_monitor.judge.verdict import Finding
 
 STANDSTILL = (0.0, 0.0, 0.0)

@@ -12,7 +12,7 @@ from tiny_bundle import DETER, STOCH, tiny_manifest
 
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
-from fosp_core.limits import CommandLimits
+from fosp_core.robot.limits import CommandLimits
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Reason
-from fosp_core.robot_inputs import ReadyConfig
-from fosp_core.specs import RobotConfig, TargetLead, read_robot
+from fosp_core.robot.config import RobotConfig, TargetLead, read_robot
+from fosp_core.robot.consent_inputs import ReadyConfig
 from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard

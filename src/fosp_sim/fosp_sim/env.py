@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.image import observation_image
-from fosp_core.limits import CommandHistory, CommandLimits, Response
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.limits import CommandHistory, CommandLimits, Response
+from fosp_core.specs import ObservationSpec
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP

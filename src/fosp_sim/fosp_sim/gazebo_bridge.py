@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_sim.gazebo.services import bridge_prefix
 from fosp_sim.gazebo.topics import bridge_config
 from fosp_sim.gazebo_server import FILES, become, cached_file, read_parameters

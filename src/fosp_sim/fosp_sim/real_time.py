@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fosp_core.errors import UserError
-from fosp_core.limits import CommandLimits
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.limits import CommandLimits
 from fosp_sim.env import DECISION_PERIOD, make_world
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.mjcf import TIMESTEP

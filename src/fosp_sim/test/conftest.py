@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fosp_core.specs import RobotConfig, read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_sim.task.scenario import Scenario, read_scenario
 from fosp_sim.task.tasks import TASKS
 

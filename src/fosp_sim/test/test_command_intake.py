@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.real_time import CommandIntake
 
 DT = 0.005

@@ -9,7 +9,8 @@ import pytest
 
 from fosp_cli.bench.simulator import careful_rates, steps_per_second, straight_line_rates
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, parse_spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import parse_spec
 from fosp_sim.demonstration.demonstrators import MIXTURE, Demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.draw import draw_scene

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fosp_core.image import observation_image
-from fosp_core.specs import RobotConfig, parse_spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import parse_spec
 from fosp_sim.env import Env, Frame
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.world import RobotState, Vector

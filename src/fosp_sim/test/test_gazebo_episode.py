@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.gazebo import services as gazebo_services
 from fosp_sim.gazebo.episode import GazeboEpisode
 from fosp_sim.gazebo.services import call, create_command, place_command, remove_command

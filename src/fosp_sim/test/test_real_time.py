@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, parse_spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import parse_spec
 from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import Scenario

@@ -14,7 +14,8 @@ from rosbags.highlevel import AnyReader
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command
-from fosp_core.specs import RobotConfig, parse_spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import parse_spec
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.demonstration.record import record_episodes, record_in_processes
 from fosp_sim.env import Env

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.specs import read_robot
+from fosp_core.robot.config import read_robot
 from fosp_sim.env import make_world
 from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.gazebo.sdf import ROBOT, SURROUNDINGS, geom_name, scene_name, scene_sdf, world_sdf

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fosp_cli.bench.simulator import careful_rates
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.scenario import Scenario, read_scenario
 from fosp_sim.task.tasks import TASKS

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, parse_spec, read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import parse_spec
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env, make_world
 from fosp_sim.task.base_world import BaseWorld

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, parse_spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import parse_spec
 from fosp_sim.task.arm_kinematics import joints_of_tip
 from fosp_sim.task.arm_world import ArmWorld
 from fosp_sim.task.base_world import BaseWorld

@@ -13,9 +13,9 @@ from rclpy.node import Node
 
 from fosp_core import topics
 from fosp_core.processes import MONITOR_PRIORITY, end_process
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import events_executor, run_node
-from fosp_core.specs import read_robot
 from fosp_msgs.msg import ActionProposal
 
 

@@ -19,8 +19,8 @@ from fosp_cli.bench import simulator
 from fosp_cli.evaluation.live_graph import LiveGraph
 from fosp_cli.evaluation.metrics import percentiles_ms
 from fosp_core.bundle.bundle import Bundle, load_bundle
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import RobotConfig, read_robot
 from fosp_sim.task.scenario import Scenario, read_scenario
 from fosp_sim.task.tasks import TASKS
 

@@ -14,9 +14,9 @@ from fosp_cli.evaluation.metrics import percentiles_ms
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.processes import CONTROL_PRIORITY
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import nanoseconds
-from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
 
 _STAMP = struct.Struct("<4xII")

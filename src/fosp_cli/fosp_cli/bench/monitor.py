@@ -33,10 +33,11 @@ from fosp_core.bundle.bundle import load_bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision
 from fosp_core.processes import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import events_executor
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import CameraCalibration, RobotConfig, read_robot
+from fosp_core.specs import CameraCalibration
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario

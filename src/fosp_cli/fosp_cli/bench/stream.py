@@ -24,9 +24,9 @@ from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.processes import CONTROL_PRIORITY, end_with_parent
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import RobotConfig, read_robot
 from fosp_sim.task.scenario import read_scenario
 
 STAMPED = 0.05

@@ -40,7 +40,8 @@ def check(
 
     from fosp_bringup.paths import robot_files, robot_path
     from fosp_core.bundle.bundle import uneven_decisions
-    from fosp_core.specs import parse_spec, read_robot, read_yaml
+    from fosp_core.robot.config import read_robot
+    from fosp_core.specs import parse_spec, read_yaml
     from fosp_learner.config import LearnerConfig
     from fosp_learner.data.bags import check_bags, choose_robot, find_bags, one_size
 
@@ -101,7 +102,7 @@ def topics(
 ) -> int:
     """Print on one line the topics that `ros2 bag record` has to record for this robot."""
     from fosp_bringup.paths import robot_path
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_recording.recorded_topics import episode_topics
 
     prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"

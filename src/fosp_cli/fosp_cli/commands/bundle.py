@@ -35,7 +35,7 @@ def verify(
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import load_bundle
     from fosp_core.bundle.signature import require_signature
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
 
     config = read_robot(robot_path(robot)) if robot else None
     bundle = load_bundle(directory, config)
@@ -107,7 +107,7 @@ def calibrate(
 
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import read_manifest
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_learner.bundling.recalibration import recalibrate
     from fosp_learner.data.dataset import load_bags
 
@@ -151,8 +151,8 @@ def show(directory: Directory, robot: RobotToCheck = "") -> None:
     from fosp_core.bundle.acceptance import unsupported_because
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.bundle.probes import described, read_probes
-    from fosp_core.horizon import needed_horizon_s, needed_horizon_steps
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
+    from fosp_core.robot.horizon import needed_horizon_s, needed_horizon_steps
 
     config = read_robot(robot_path(robot)) if robot else None
     manifest = verify_bundle(directory, config)
@@ -228,7 +228,7 @@ def reference(
     """
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import read_manifest
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_learner.bundling.reference import add_reference
     from fosp_learner.data.dataset import load_bags
 
@@ -270,7 +270,7 @@ def probes(
     """
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import verify_bundle
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_learner.bundling.adding_probes import add_probes
 
     config = read_robot(robot_path(robot or verify_bundle(bundle).robot))

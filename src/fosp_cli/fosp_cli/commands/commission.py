@@ -70,7 +70,7 @@ def commission(
     from fosp_cli.commissioning.session import Commissioning
     from fosp_cli.commissioning.session import commission as run
     from fosp_core.bundle.bundle import verify_bundle
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
 
     if yes and not simulate:
         raise UserError("--yes answers for the person beside the robot, so it needs --simulate")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fosp_cli.evaluation.metrics import EpisodeResult
-    from fosp_core.specs import Manifest, RobotConfig
+    from fosp_core.robot.config import RobotConfig
+    from fosp_core.specs import Manifest
     from fosp_sim.task.scenario import Scenario
 
 
@@ -182,7 +183,7 @@ def _bundles(paths: list[Path], scenarios: list[NamedScenario]) -> list[NamedBun
     from fosp_core.bundle.acceptance import unsupported_because
     from fosp_core.bundle.bundle import read_manifest, verify_bundle
     from fosp_core.errors import UserError
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
 
     bundles: list[NamedBundle] = []
     for label, path in zip(_labels(paths), paths, strict=True):

@@ -70,7 +70,7 @@ def transfer(
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_learner.bundling.training_weights import read_weights
     from fosp_sim.task.scenario import read_scenario
 
@@ -145,7 +145,7 @@ def camera(
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_sim.task.scenario import read_scenario
 
     names = {"healthy": HEALTHY, **{name: name for name in IMAGE_FAULTS}}

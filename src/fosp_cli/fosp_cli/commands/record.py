@@ -74,7 +74,7 @@ def _by_a_program(
 
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_core.processes import ProcessDied
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_sim.demonstration.record import record_in_processes
     from fosp_sim.task.scenario import read_scenario
 
@@ -110,7 +110,7 @@ def _by_a_person(
     from fosp_bringup.stack_options import StackOptions, optional
     from fosp_cli.demonstration.session import Session
     from fosp_cli.demonstration.session import record as record_session
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_policy.teleoperation import read_mapping
     from fosp_recording.feedback_rules import read_feedback_config
     from fosp_sim.task.scenario import read_scenario

@@ -102,7 +102,7 @@ def world(
 
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_core.errors import UserError
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
     from fosp_sim.env import make_world
     from fosp_sim.gazebo.sdf import world_sdf
     from fosp_sim.gazebo.topics import bridge_config

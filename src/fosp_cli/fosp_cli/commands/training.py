@@ -36,7 +36,8 @@ def pretrain(
     """Train world model, critics and actor on recorded bags, calibrate the safety threshold, and write a bundle."""
     from fosp_bringup.paths import robot_files, robot_path
     from fosp_cli.evaluation.scene_frames import scene_frames
-    from fosp_core.specs import parse_spec, read_robot, read_yaml
+    from fosp_core.robot.config import read_robot
+    from fosp_core.specs import parse_spec, read_yaml
     from fosp_learner.config import LearnerConfig
     from fosp_learner.pretrain import pretrain as train
     from fosp_learner.training.phases import TrainingDiverged
@@ -94,7 +95,8 @@ def finetune(
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import read_manifest
     from fosp_core.errors import UserError
-    from fosp_core.specs import parse_spec, read_robot, read_yaml
+    from fosp_core.robot.config import read_robot
+    from fosp_core.specs import parse_spec, read_yaml
     from fosp_learner.finetuning.config import FinetuneConfig
     from fosp_learner.finetuning.lineage import publish
     from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
@@ -140,7 +142,8 @@ def report(
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_cli.evaluation.scene_frames import scene_frames, scene_frames_of
     from fosp_core.errors import UserError
-    from fosp_core.specs import ObservationSpec, read_robot
+    from fosp_core.robot.config import read_robot
+    from fosp_core.specs import ObservationSpec
     from fosp_learner.report.run import read_facts, rebuild_report
     from fosp_sim.task.scenario import read_scenario
 

@@ -26,12 +26,13 @@ from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.processes import CONTROL_PRIORITY
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
 from fosp_core.ros.lifecycle import ACTIVATE, CONFIGURE, events_executor
 from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import TWIST_COMPONENTS, RobotConfig
+from fosp_core.specs import TWIST_COMPONENTS
 from fosp_msgs.msg import ActionCandidate, ActionProposal, SafetyVerdict
 
 PERIOD_S = 0.02

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.executed import rotation_between
-from fosp_core.specs import TWIST_COMPONENTS, RobotConfig, TwistComponent
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import TWIST_COMPONENTS, TwistComponent
 
 Vector = NDArray[np.float64]
 

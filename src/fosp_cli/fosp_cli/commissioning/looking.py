@@ -27,9 +27,9 @@ from fosp_core.bundle.bundle import verify_bundle
 from fosp_core.bundle.reference import REFERENCE, read_reference
 from fosp_core.errors import UserError
 from fosp_core.image import observation_image
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import rgb_view
-from fosp_core.specs import RobotConfig
 from fosp_recording.recorded_topics import camera_topics, image_topics, info_beside, message_class, robot_topics
 
 _OBSERVED_S = 2.0

@@ -28,7 +28,8 @@ from fosp_cli.commissioning.estimation import (
 from fosp_cli.commissioning.robot_file import write_values
 from fosp_cli.commissioning.step import Outcome, StepContext
 from fosp_core.errors import UserError
-from fosp_core.specs import TWIST_COMPONENTS, ActionAxis, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import TWIST_COMPONENTS, ActionAxis
 
 SLOW = {"m/s": 0.05, "rad/s": 0.3}
 """Highest speed of the first motions."""

@@ -10,7 +10,8 @@ import yaml
 
 from fosp_bringup.commissioning_record import replace_file
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, parse_spec, read_robot, read_yaml
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import parse_spec, read_yaml
 
 _AFTER = ("command_timeout_s", "command_rate_hz", "command_topic")
 """Keys after which a key that is new is written: the first of them that the file has."""

@@ -34,7 +34,8 @@ from fosp_cli.commissioning.moving import direction, response, stopping, watchdo
 from fosp_cli.commissioning.step import Outcome, StepContext
 from fosp_cli.graph_client import GraphClient
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig, parse_spec, read_robot, read_yaml
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import parse_spec, read_yaml
 
 _RUN: dict[str, Callable[[StepContext], Outcome]] = {
     "checks": checks,

@@ -9,7 +9,7 @@ from typing import Self
 
 from fosp_cli.commissioning.commander import Commander
 from fosp_cli.commissioning.dialogue import Operator
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fosp_core.image import SETTLED_FRAMES
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_recording.feedback_rules import GoalRule
 
 LEAST_SHARE = 0.8

@@ -36,7 +36,7 @@ from fosp_cli.demonstration.preflight import (
 )
 from fosp_cli.live_line import LiveLine
 from fosp_core import topics
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_recording.episode_recorder import EPISODE_PREFIX
 from fosp_recording.feedback_rules import AnyMeasuredRule, BumperRule, ButtonRule, FeedbackConfig, GoalRule
 from fosp_recording.recorded_topics import camera_topics, episode_topics, frame_topic, image_topics, info_beside

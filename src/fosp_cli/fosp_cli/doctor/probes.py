@@ -33,7 +33,7 @@ from fosp_cli.doctor.diagnosis import (
     check_socket_buffers,
 )
 from fosp_core.errors import UserError
-from fosp_core.specs import CameraConfig
+from fosp_core.robot.config import CameraConfig
 
 _TIMEOUT_S = 30.0
 _DOMAIN_PORT, _PORTS_PER_DOMAIN, _LAST_DOMAIN = 7400, 250, 232
@@ -217,7 +217,7 @@ def bundle_error(bundle: Path | None, robot: str) -> str:
     """Return why the bundle cannot be used for the robot; empty when it can or when none was given."""
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import verify_bundle
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
 
     if bundle is None:
         return ""
@@ -245,7 +245,7 @@ def sysctl(name: str, proc_root: Path = _PROC) -> int:
 def _cameras_of(robot: str) -> tuple[CameraConfig, ...]:
     """Return the cameras that a robot file names; none without a robot."""
     from fosp_bringup.paths import robot_path
-    from fosp_core.specs import read_robot
+    from fosp_core.robot.config import read_robot
 
     return read_robot(robot_path(robot)).cameras if robot else ()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED

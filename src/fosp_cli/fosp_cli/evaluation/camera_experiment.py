@@ -13,7 +13,7 @@ from fosp_cli.evaluation.agent import Agent
 from fosp_cli.evaluation.image_faults import IMAGE_FAULTS, Image
 from fosp_core.bundle.bundle import Bundle, load_bundle
 from fosp_core.decisions import Decision, Reason
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_safety_monitor.judge.verdict import Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_sim.env import DECISION_PERIOD, Env
@@ -41,7 +41,7 @@ class CameraTrial:
 
 @dataclass(frozen=True)
 class FaultedEpisode:
-    """What became of one scene; steps are decision periods, None: it never happened."""
+    """The outcome of one scene; steps are decision periods, and None says that it never happened."""
 
     episode: int
     success: bool

@@ -15,7 +15,7 @@ from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_resu
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_policy.expansion import Actors
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.env import Env

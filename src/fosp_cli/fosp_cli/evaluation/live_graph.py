@@ -21,9 +21,10 @@ from fosp_cli.evaluation.metrics import EpisodeResult
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import Manifest, RobotConfig, read_robot
+from fosp_core.specs import Manifest
 from fosp_msgs.msg import SafetyVerdict, StepFeedback
 from fosp_msgs.srv import ResetEpisode
 from fosp_sim.task.scenario import read_scenario

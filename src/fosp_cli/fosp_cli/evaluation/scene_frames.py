@@ -11,7 +11,8 @@ import numpy as np
 
 from fosp_bringup.paths import share
 from fosp_core.image import observation_image
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import ObservationSpec
 
 if TYPE_CHECKING:
     from fosp_learner.report.figure_data import SceneFrames

@@ -28,7 +28,8 @@ from fosp_core.bundle.probes import ProbeSet, read_probes
 from fosp_core.bundle.reference import REFERENCE, Reference, read_reference
 from fosp_core.bundle.signature import SIGNATURE, read_private_key, require_signature, sign_id
 from fosp_core.errors import UserError
-from fosp_core.specs import FORMAT_VERSION, ActionSpec, Manifest, RobotConfig, parse_spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import FORMAT_VERSION, ActionSpec, Manifest, parse_spec
 from fosp_core.topics import COLOR_IMAGE, of_camera
 
 MANIFEST = "manifest.json"
@@ -60,7 +61,7 @@ class Bundle:
     policy: OnnxModel
     critic: OnnxModel
     reference: Reference
-    """What the frames of the training look like, by which the encoder judges live frames."""
+    """The looks of the frames of the training, by which the encoder judges live frames."""
     golden: Mapping[str, SelfTestVectors] = field(default_factory=dict)
     """Golden inputs and outputs by network, for the self-test of the running sessions."""
     probes: ProbeSet | None = None

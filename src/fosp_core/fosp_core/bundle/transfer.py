@@ -29,7 +29,8 @@ from fosp_core.bundle.bundle import (
 )
 from fosp_core.bundle.signature import MAX_SIGNATURE_BYTES, SIGNATURE
 from fosp_core.errors import UserError
-from fosp_core.specs import Manifest, RobotConfig, parse_spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Manifest, parse_spec
 
 CHUNK = 48 * 1024
 """Size of a piece in bytes: a message of this size is one UDP datagram."""

@@ -9,8 +9,9 @@ from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from numpy.typing import NDArray
 
 from fosp_core.executed import twists_of_poses
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import ActionSpec, RobotConfig
+from fosp_core.specs import ActionSpec
 
 _TYPES: dict[str, Any] = {"TwistStamped": TwistStamped, "Twist": Twist, "PoseStamped": PoseStamped}
 

@@ -17,10 +17,10 @@ from fosp_core.bundle.agreement import require_agreement
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.loader import BundleLoader
 from fosp_core.errors import UserError
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.model_parameters import load_bundle_of, publish_status
 from fosp_core.ros.stamps import nanoseconds
-from fosp_core.specs import RobotConfig
 from fosp_core.swap.sequence import Announcement, ModelRegistry, require_same_interface
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 

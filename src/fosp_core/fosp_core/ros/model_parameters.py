@@ -14,9 +14,9 @@ from rclpy.publisher import Publisher
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle, load_bundle
 from fosp_core.errors import UserError
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.parameters import NodeParameter
-from fosp_core.specs import RobotConfig, read_robot
 from fosp_msgs.msg import ModelStatus
 
 ROBOT = NodeParameter("robot", "", "File of the robot's configuration.")

@@ -9,7 +9,8 @@ from fosp_core.bundle.agreement import disagreement, scores_of
 from fosp_core.bundle.bundle import Bundle, load_bundle, write_bundle
 from fosp_core.bundle.probes import PROBES, ProbeSet, described, probe_bytes
 from fosp_core.errors import UserError
-from fosp_core.specs import Manifest, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Manifest
 from fosp_learner.bundling.probing import JudgeNetworks, make_probes
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, load_bags, split

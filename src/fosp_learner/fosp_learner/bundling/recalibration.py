@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle, load_bundle, write_bundle
 from fosp_core.errors import UserError
-from fosp_core.specs import Manifest, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Manifest
 from fosp_learner.bundling.calibration import EpisodeValues, calibrate
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.batch import Batch
@@ -46,9 +47,10 @@ def recalibrate(
             f"{calibration.violating_episodes} of {calibration.episodes} episodes violate: too few for alpha "
             f"{calibration.alpha:g}, or their risk is not seen; record more, or choose a greater --alpha"
         )
-    # The ranges belong to the networks, so what was accepted before stays so.
+    # Ranges and cameras belong to the networks and their data, so what was accepted before stays so.
     ranges = {name: _union(before.ranges[name], span) for name, span in calibration.ranges.items()}
-    changed = {"parent_id": manifest.id, "calibration": calibration.model_copy(update={"ranges": ranges})}
+    kept = {"ranges": ranges, "camera": before.camera}
+    changed = {"parent_id": manifest.id, "calibration": calibration.model_copy(update=kept)}
     return write_bundle(out, manifest.model_copy(update=changed), {name: directory / name for name in manifest.files})
 
 

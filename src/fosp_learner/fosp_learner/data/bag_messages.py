@@ -15,7 +15,7 @@ from rosbags.typesys.store import Typestore
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.image import check_image, decoded_rgb
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_learner.data.mcap_stream import StoredMessage
 
 IMAGE = "sensor_msgs/msg/Image"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from fosp_core.errors import UserError
 from fosp_core.executed import twists_of_poses
 from fosp_core.image import observation_image
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import ObservationSpec
 from fosp_core.topics import FEEDBACK
 from fosp_learner.data.bag_messages import (
     RecordedFeedback,

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.processes import end_with_parent
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import ObservationSpec
 from fosp_learner.data.alignment import Episode as Episode
 from fosp_learner.data.alignment import Rows, Tolerances, build_episode, find_rows, steps_without_command
 from fosp_learner.data.bag_storage import METADATA, SUFFIXES, BagStorage

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import ObservationSpec
 from fosp_learner.data.bag_storage import storage_files
 from fosp_learner.data.bags import BagReading, BagReport, Episode, find_bags, one_size, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache

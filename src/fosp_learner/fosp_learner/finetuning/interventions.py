@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.specs import ObservationSpec, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import ObservationSpec
 from fosp_core.topics import VERDICT
 from fosp_learner.data.alignment import Episode, Tolerances, build_episode, find_rows
 from fosp_learner.data.bag_messages import deserialise, stamp_ns

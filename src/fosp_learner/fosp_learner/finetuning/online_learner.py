@@ -17,7 +17,8 @@ import numpy as np
 
 from fosp_core.bundle.bundle import verify_bundle
 from fosp_core.errors import UserError
-from fosp_core.specs import Manifest, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Manifest
 from fosp_learner.bundling.training_weights import read_weights, require_same_networks
 from fosp_learner.data.bag_storage import METADATA, storage_files
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags, split

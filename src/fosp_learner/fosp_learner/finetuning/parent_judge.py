@@ -8,7 +8,8 @@ from pathlib import Path
 from fosp_core.bundle.acceptance import calibration_faults, unsupported_because
 from fosp_core.bundle.agreement import Scores, disagreements, probe_risks
 from fosp_core.bundle.probes import PROBES, read_probes
-from fosp_core.specs import Manifest, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Manifest
 from fosp_learner.bundling.probing import networks_in
 
 

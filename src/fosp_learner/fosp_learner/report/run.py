@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fosp_core.errors import UserError
-from fosp_core.specs import Calibration, ObservationSpec, RobotConfig, Spec
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Calibration, ObservationSpec, Spec
 from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig

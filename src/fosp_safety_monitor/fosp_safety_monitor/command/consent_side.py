@@ -14,11 +14,11 @@ from std_msgs.msg import Bool
 from fosp_core import topics
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
-from fosp_core.robot_inputs import ReadyConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.consent_inputs import ReadyConfig
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.ros.stamps import seconds
-from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import StepFeedback
 from fosp_safety_monitor.judge.consent_inputs import FeedbackStep
 from fosp_safety_monitor.judge.inputs import Judge

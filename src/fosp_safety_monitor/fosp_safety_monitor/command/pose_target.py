@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.executed import rotated, rotation_between
-from fosp_core.limits import longest_tick_s
-from fosp_core.specs import TWIST_COMPONENTS, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.limits import longest_tick_s
+from fosp_core.specs import TWIST_COMPONENTS
 from fosp_safety_monitor.judge.inputs import Lead
 
 Vector = NDArray[np.float64]

@@ -16,10 +16,10 @@ from std_msgs.msg import Bool
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.errors import UserError
+from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import command_message_type, fill_twist
 from fosp_core.ros.lifecycle import ManagedNode
-from fosp_core.specs import RobotConfig
 from fosp_msgs.msg import Heartbeat
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.command.messages import (

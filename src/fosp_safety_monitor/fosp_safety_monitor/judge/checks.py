@@ -12,8 +12,6 @@ import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge import consent, following, latent_stream
-from fosp_safety_monitor.judge.camera import check_camera
 from fosp_safety_monitor.judge.identity import check_strangers
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
@@ -24,14 +22,14 @@ from fosp_safety_monitor.judge.inputs import (
     RobotThresholds,
     Thresholds,
 )
-from fosp_safety_monitor.judge.motion import SEEN_MOTION, FrozenImage, FrozenPose
 from fosp_safety_monitor.judge.state import MonitorState
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
+from fosp_safety_monitor.judge.watch import consent, following, latent_stream
+from fosp_safety_monitor.judge.watch.camera import check_camera
+from fosp_safety_monitor.judge.watch.motion import check_pose_changes
 
 LEAD_AT_RESET = 0.5
 """Share of the allowed lead within which a robot must stand for a reset: a stop ends just within what is allowed."""
-LEAST_TRAVEL_M = 0.01
-"""Distance that the robot may be told to move before its pose has to change."""
 ESTOP_PRESSED = Finding(Decision.LATCH, Reason.ESTOP, "the emergency stop is pressed")
 
 Findings = list[Finding | None]
@@ -157,35 +155,6 @@ def check_contrast(latent: LatentInput, thresholds: Thresholds) -> Finding | Non
     if latent.contrast >= least:
         return None
     return _stop(Reason.IMAGE, f"the image shows nothing: contrast {latent.contrast:.4f}, at least {least:g} is needed")
-
-
-def check_frozen(frozen: FrozenImage, thresholds: Thresholds) -> Finding | None:
-    """LATCH when the image does not change while the robot moves: a driver that repeats a frame looks alive."""
-    limit = thresholds.parameters.frozen_image_steps
-    crept = max(map(abs, frozen.crept), default=0.0)
-    if frozen.steps < limit and crept < SEEN_MOTION * limit:
-        return None
-    text = f"the image is frozen: it stayed the same to the pixel for {frozen.steps} decisions of fast motion"
-    return _latch(Reason.IMAGE, f"{text}, and for slow motion as far as {crept:.1f} decisions at full speed")
-
-
-def check_pose_changes(frozen: FrozenPose, thresholds: RobotThresholds) -> Finding | None:
-    """LATCH when the pose does not change while the robot is told to move.
-
-    A driver that repeats a pose under new stamps looks alive, and the workspace would not hold. For robots that take
-    poses check_lead does this.
-    """
-    if not thresholds.needs_pose or thresholds.target_lead is not None or not frozen.moved:
-        return None
-    lasted_s, limit_s = frozen.until_s - frozen.since_s, thresholds.parameters.frozen_pose_s
-    told = max((abs(frozen.moved[i]) for i in thresholds.linear_axes), default=0.0)
-    if lasted_s < limit_s or told <= LEAST_TRAVEL_M:
-        return None
-    return _latch(
-        Reason.NOT_FOLLOWING,
-        f"the pose of the commanded point is frozen: the same to the last bit for {lasted_s:.2f} s (limit {limit_s:g}) "
-        f"while the robot was told to move {told * 1e3:.0f} mm; it is blocked, or its driver froze",
-    )
 
 
 # -- proposals ---------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.limits import CommandLimits, Response, capped
-from fosp_core.specs import Manifest, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.limits import CommandLimits, Response, capped
+from fosp_core.specs import Manifest
 from fosp_safety_monitor.judge import checks, decision
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
 from fosp_safety_monitor.judge.inputs import (

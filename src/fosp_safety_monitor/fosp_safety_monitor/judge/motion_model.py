@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.limits import speed_norms
-from fosp_core.specs import TWIST_COMPONENTS, RobotConfig, Workspace
+from fosp_core.robot.config import RobotConfig, Workspace
+from fosp_core.robot.limits import speed_norms
+from fosp_core.specs import TWIST_COMPONENTS
 from fosp_safety_monitor.parameters import MonitorParameters
 
 LAG_SLACK_S = 0.06

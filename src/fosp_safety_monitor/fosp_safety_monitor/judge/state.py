@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
-from fosp_core.limits import CommandHistory, Response
-from fosp_safety_monitor.judge.camera import CameraWatch
-from fosp_safety_monitor.judge.consent import Consent
-from fosp_safety_monitor.judge.following import Following
+from fosp_core.robot.limits import CommandHistory, Response
 from fosp_safety_monitor.judge.inputs import ProposalInput
-from fosp_safety_monitor.judge.latent_stream import LatentStream
-from fosp_safety_monitor.judge.motion import FrozenImage, FrozenPose
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
+from fosp_safety_monitor.judge.watch.camera import CameraWatch
+from fosp_safety_monitor.judge.watch.consent import Consent
+from fosp_safety_monitor.judge.watch.following import Following
+from fosp_safety_monitor.judge.watch.latent_stream import LatentStream
+from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from fosp_core import topics
 from fosp_core.decisions import Decision, Reason
+from fosp_core.robot.config import RobotConfig, Workspace
 from fosp_core.ros import qos
-from fosp_core.specs import RobotConfig, Workspace
 from fosp_msgs.msg import SafetyEvent
 from fosp_safety_monitor.command.command_stream import CommandStream, StreamStatistics
 from fosp_safety_monitor.judge.monitor import SafetyMonitor

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.env import DECISION_PERIOD
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.tasks import find_task

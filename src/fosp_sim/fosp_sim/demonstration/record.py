@@ -10,7 +10,7 @@ from typing import Any
 
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.demonstration.demonstrators import Demonstrator, check_kind
 from fosp_sim.demonstration.simulated_bag import SimulatedBag
 from fosp_sim.env import Env

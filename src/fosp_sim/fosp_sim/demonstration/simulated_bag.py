@@ -14,7 +14,7 @@ import numpy as np
 from fosp_core import topics
 from fosp_core.bag_types import BagWriter, typestore
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.env import Frame
 from fosp_sim.task.arm_kinematics import JOINTS
 from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TRACK, WHEEL_RADIUS

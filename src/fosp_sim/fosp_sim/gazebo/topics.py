@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fosp_core import topics
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.arm_kinematics import JOINTS
 
 IMAGE = "/fosp/camera/color/image_raw"

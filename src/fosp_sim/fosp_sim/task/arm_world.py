@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.arm_kinematics import GUARD, JOINTS, advanced, joints_of_tip, reachable
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import (

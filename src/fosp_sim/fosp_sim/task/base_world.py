@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from fosp_core.errors import UserError
-from fosp_core.specs import RobotConfig
+from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.mjcf import (
     ARENA,
     BASE_MARGIN,

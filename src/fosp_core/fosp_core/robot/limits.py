@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.specs import AxisLimits, RobotConfig
+from fosp_core.robot.config import AxisLimits, RobotConfig
 
 LEAST_SPEED_CAP = 0.01
 """Smallest speed cap: below it nobody could tell a capped robot from one that does not follow."""

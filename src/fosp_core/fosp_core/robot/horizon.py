@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from fosp_core.specs import Calibration, RobotConfig
+from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Calibration
 
 LATENCY_S = 0.02
 """Time from the stamp of a picture to the command that follows from it, s, as granted here.

@@ -8,11 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fosp_core.clock import Now
-from fosp_core.limits import CommandHistory, CommandLimits
-from fosp_safety_monitor.judge.inputs import RobotStateInput
+from fosp_core.decisions import Decision, Reason
+from fosp_core.robot.limits import CommandHistory, CommandLimits
+from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds, Thresholds
+from fosp_safety_monitor.judge.verdict import Finding
 
 SEEN_MOTION = 0.2
 """Share of full speed from which the camera must see a change within `frozen_image_steps`. Slower motion adds up."""
+
+LEAST_TRAVEL_M = 0.01
+"""Distance that the robot may be told to move before its pose has to change."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,38 @@ class FrozenImage:
             return replace(self, steps=self.steps + 1)
         crept = self.crept or (0.0,) * len(shares)
         return replace(self, crept=tuple(c + share for c, share in zip(crept, shares, strict=True)))
+
+
+def check_frozen(frozen: FrozenImage, thresholds: Thresholds) -> Finding | None:
+    """LATCH when the image does not change while the robot moves: a driver that repeats a frame looks alive."""
+    limit = thresholds.parameters.frozen_image_steps
+    crept = max(map(abs, frozen.crept), default=0.0)
+    if frozen.steps < limit and crept < SEEN_MOTION * limit:
+        return None
+    text = f"the image is frozen: it stayed the same to the pixel for {frozen.steps} decisions of fast motion"
+    return Finding(
+        Decision.LATCH, Reason.IMAGE, f"{text}, and for slow motion as far as {crept:.1f} decisions at full speed"
+    )
+
+
+def check_pose_changes(frozen: FrozenPose, thresholds: RobotThresholds) -> Finding | None:
+    """LATCH when the pose does not change while the robot is told to move.
+
+    A driver that repeats a pose under new stamps looks alive, and the workspace would not hold. For robots that take
+    poses check_lead does this.
+    """
+    if not thresholds.needs_pose or thresholds.target_lead is not None or not frozen.moved:
+        return None
+    lasted_s, limit_s = frozen.until_s - frozen.since_s, thresholds.parameters.frozen_pose_s
+    told = max((abs(frozen.moved[i]) for i in thresholds.linear_axes), default=0.0)
+    if lasted_s < limit_s or told <= LEAST_TRAVEL_M:
+        return None
+    return Finding(
+        Decision.LATCH,
+        Reason.NOT_FOLLOWING,
+        f"the pose of the commanded point is frozen: the same to the last bit for {lasted_s:.2f} s (limit {limit_s:g}) "
+        f"while the robot was told to move {told * 1e3:.0f} mm; it is blocked, or its driver froze",
+    )
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge.inputs import LatentInput, Thresholds
-from fosp_safety_monitor.judge.motion import SEEN_MOTION, FrozenImage
 from fosp_safety_monitor.judge.verdict import Finding
+from fosp_safety_monitor.judge.watch.motion import SEEN_MOTION, FrozenImage
 
 INTERVALS = 20
 """Number of decision periods over which the pace is measured."""
