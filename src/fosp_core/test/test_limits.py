@@ -162,7 +162,7 @@ def test_braking_under_a_jerk_limit_is_as_quick_as_time_optimal_control_up_to_tw
     st.data(),
 )
 def test_speed_acceleration_and_jerk_stay_in_their_limits_for_any_targets_and_uneven_ticks(targets, length, data):
-    limits = CommandLimits(SMOOTH_ARM)
+    limits, norm = CommandLimits(SMOOTH_ARM), speed_norms(SMOOTH_ARM)[0]
     command, acceleration = np.zeros(3), np.zeros(3)
     for target in [*targets, *[None] * 4]:
         for _ in range(length):
