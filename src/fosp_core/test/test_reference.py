@@ -1,4 +1,4 @@
-"""What the reference of a bundle says about frames that repeat, lag behind, or are unlike those of the training."""
+"""The judgement of the reference of a bundle about frames that repeat, lag behind, or are unlike those of the training."""
 
 from __future__ import annotations
 

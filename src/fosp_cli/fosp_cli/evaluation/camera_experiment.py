@@ -41,7 +41,7 @@ class CameraTrial:
 
 @dataclass(frozen=True)
 class FaultedEpisode:
-    """What became of one scene; steps are decision periods, None: it never happened."""
+    """The outcome of one scene; steps are decision periods, None: it never happened."""
 
     episode: int
     success: bool

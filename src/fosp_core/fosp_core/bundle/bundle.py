@@ -53,7 +53,7 @@ class Bundle:
     policy: OnnxModel
     critic: OnnxModel
     reference: Reference
-    """What the frames of the training look like, by which the encoder judges live frames."""
+    """The looks of the training frames, by which the encoder judges live frames."""
 
     @property
     def provider(self) -> str:

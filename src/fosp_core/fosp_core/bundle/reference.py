@@ -1,4 +1,4 @@
-"""What the frames of a bundle's training look like, and how far a live frame is from that. Pure numpy and OpenCV.
+"""The looks of a bundle's training frames, and how far a live frame is from that. Pure numpy and OpenCV.
 
 A still frame becomes features: a coarse colour grid, gradients per cell, and histograms of brightness and of colour
 differences. Linear scores, fitted against known faults of a camera, and the distance from the training frames, make one
@@ -242,7 +242,7 @@ def _checked(path: Path, arrays: dict[str, NDArray[np.float32]], action_size: in
 
 @dataclass(frozen=True)
 class FrameJudgement:
-    """What the reference says about the frames of one step, the worst of all cameras."""
+    """The judgement of the reference about the frames of one step, the worst of all cameras."""
 
     novelty: float
     """How far the frames are from those of the training; the manifest has its limit."""

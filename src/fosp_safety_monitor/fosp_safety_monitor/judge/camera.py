@@ -19,7 +19,7 @@ MAX_CAUSE = 80
 
 @dataclass(frozen=True)
 class CameraWatch:
-    """What the last latents said about their frames."""
+    """The judgements of the last latents about their frames."""
 
     novel: tuple[bool, ...] = ()
     """For each of the last steps, newest last: the novelty was above its limit."""
