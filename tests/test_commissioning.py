@@ -38,6 +38,7 @@ from fosp_core.ros import qos
 
 pytestmark = pytest.mark.timeout(180)
 
+ROOT = Path(__file__).resolve().parents[1]
 ESTOP = "cell/estop"
 ROBOT = f"""# The arm of a cell that exists in tests only.
 name: played_arm
@@ -125,7 +126,9 @@ class Cell:
         )
         write_record(self.robot_file, record)
 
-    def commission(self, *steps: str, patience_s: float = 20.0) -> tuple[CommissioningRecord, bool]:
+    def commission(
+        self, *steps: str, patience_s: float = 20.0, bundle: Path | None = None
+    ) -> tuple[CommissioningRecord, bool]:
         session = Commissioning(
             robot_file=self.robot_file,
             stack=partial(commissioning_stack, self.robot_file),
@@ -134,12 +137,13 @@ class Cell:
             out=self.folder / "pictures",
             software="0.1.0",
             steps=steps,
+            bundle=bundle,
             patience_s=patience_s,
             write=print,
         )
         return commission(session)
 
-    def failure(self, step: str, *steps: str, **options: float) -> str:
+    def failure(self, step: str, *steps: str, **options: Any) -> str:
         """Commission, which has to fail at `step`; return what was found there."""
         record, passed = self.commission(*steps, **options)
         assert not passed
@@ -243,7 +247,9 @@ def test_a_lag_that_a_robot_file_may_not_hold_fails_with_the_figure(cell: Cell) 
     cell.play(lag=1.1)
     before = cell.robot_file.read_text()
     cell.passed("checks", "direction")
-    assert "response" in cell.failure("response", "response")
+    said = cell.failure("response", "response")
+    assert "a lag of 1." in said
+    assert "response_s: Input should be less than or equal to 1" in said
     assert cell.robot_file.read_text() == before
 
 
@@ -290,6 +296,13 @@ def test_a_picture_that_the_operator_does_not_know_fails(cell: Cell) -> None:
     cell.play()
     cell.operator.agrees = False
     assert "does not agree" in cell.failure("cameras", "cameras")
+
+
+def test_a_picture_that_the_bundle_was_not_trained_on_fails_though_the_operator_agrees(cell: Cell) -> None:
+    cell.robot_file.write_text(robot_path("sim_arm").read_text())
+    cell.play()  # its camera shows noise
+    said = cell.failure("cameras", "cameras", bundle=ROOT / "models" / "safe_reach")
+    assert said.startswith("camera/color/image_raw: not the picture that the bundle was trained on: ")
 
 
 def test_a_camera_and_an_emergency_stop_that_are_missing_fail_the_checks(cell: Cell) -> None:

@@ -13,7 +13,8 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import ModelFollower
-from fosp_core.ros.model_parameters import declare_model_parameters, load_bundle_of
+from fosp_core.ros.model_parameters import MODEL_PARAMETERS, load_bundle_of
+from fosp_core.ros.parameters import declare
 from fosp_msgs.msg import ModelAnnouncement, ModelStatus
 
 ROBOT_FILE = Path(__file__).resolve().parents[1] / "config" / "robots" / "sim_arm.yaml"
@@ -38,7 +39,7 @@ def test_a_model_that_is_found_under_a_lock_is_told_of_once_and_afterwards(
     robot, told = read_robot(ROBOT_FILE), Told()
     manifests = [write_tiny_bundle(tmp_path / str(seed), robot, seed=seed) for seed in range(2)]
     old, new = (manifest.id for manifest in manifests)
-    declare_model_parameters(graph.node)
+    declare(graph.node, MODEL_PARAMETERS)
     bundle = load_bundle_of(graph.node, tmp_path / "0", robot)
     follower: ModelFollower[Bundle] = ModelFollower(graph.node, robot, bundle, told, lambda loaded: loaded)  # type: ignore[arg-type]
     announcements = graph.node.create_publisher(ModelAnnouncement, topics.MODEL_ANNOUNCEMENT, qos.LATCHED)

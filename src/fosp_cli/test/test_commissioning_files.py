@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fosp_bringup.commissioning_record import STEPS
+from fosp_bringup.commissioning_record import STEPS, StepRecord, read_record, write_record
+from fosp_bringup.commissioning_stack import commissioning_stack
 from fosp_bringup.paths import share
 from fosp_cli.commissioning.dialogue import AbortedError, Agreeing, Terminal
 from fosp_cli.commissioning.robot_file import with_values, write_values
-from fosp_cli.commissioning.session import EXPLAINED, NEEDS
+from fosp_cli.commissioning.session import EXPLAINED, NEEDS, Commissioning, begun_record
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 
@@ -64,6 +66,38 @@ def test_every_step_is_explained_and_nothing_moves_fast_before_its_direction_was
         assert "direction" in NEEDS[step]
     for step in STEPS:
         assert all(STEPS.index(needed) < STEPS.index(step) for needed in NEEDS[step])
+
+
+def session_on(robot_file: Path, simulated: bool, *steps: str) -> Commissioning:
+    stack = partial(commissioning_stack, robot_file)
+    return Commissioning(
+        robot_file, stack, Agreeing(), "Ada", robot_file.parent, "0.1.0", steps=steps, simulated=simulated
+    )
+
+
+def test_practice_never_replaces_the_record_of_a_real_robot(tmp_path: Path) -> None:
+    path = tmp_path / "cell_3.yaml"
+    path.write_text(ROBOTS[0].read_text())
+    robot = read_robot(path)
+    real = begun_record(session_on(path, simulated=False), robot)
+    write_record(path, real)
+    with pytest.raises(UserError, match=r"cell_3.commissioning.yaml is of the real robot: practise with a copy"):
+        begun_record(session_on(path, simulated=True), robot)
+    assert read_record(path) == real
+    write_record(path, real.model_copy(update={"simulated": True}))
+    assert not begun_record(session_on(path, simulated=False), robot).simulated
+
+
+def test_results_of_another_robot_file_are_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "cell_3.yaml"
+    path.write_text(ROBOTS[0].read_text())
+    passed = {name: StepRecord(result="passed", date="2026-11-29") for name in STEPS}
+    record = begun_record(session_on(path, simulated=False), read_robot(path)).model_copy(update={"steps": passed})
+    write_record(path, record)
+    assert begun_record(session_on(path, False, "stopping"), read_robot(path)) == record, "a single step is repeated"
+    assert begun_record(session_on(path, False), read_robot(path)).steps == {}, "all of them begin anew"
+    write_values(path, VALUES, "by hand")
+    assert begun_record(session_on(path, False, "stopping"), read_robot(path)).steps == {}
 
 
 # -- the operator ------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ def test_a_wrong_key_of_a_robot_file_is_refused_in_one_line(line, said):
         "command_topic": "c",
         "state_topic": "s",
         "state_type": "Odometry",
+        "estop_topics": [],
     }
     parse_spec(RobotConfig, robot, "robot.yaml")
     with pytest.raises(UserError) as error:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from random_episodes import random_episode
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from tiny_bundle import CAMERA_LIMITS, lenient_reference
 
 from fosp_core.bag_types import typestore
+from fosp_core.bundle.reference import REFERENCE
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.calibration import calibrate
@@ -151,8 +153,12 @@ def assemble() -> Callable[..., tuple[Manifest, dict[str, Path | bytes]]]:
 
     def make(trainer: Trainer, validation: Dataset, *described: Any) -> tuple[Manifest, dict[str, Path | bytes]]:
         config = trainer.config.calibration
+        robot: RobotConfig = described[0]
+        cameras = len(trainer.config.observation.cameras)
         assessment = assess(trainer, filter_episodes(trainer.world_model, validation), config.horizon_steps)
-        return bundle_of(trainer, assessment, calibrate(assessment.values, config), *described)
+        calibration = calibrate(assessment.values, config).model_copy(update={"camera": CAMERA_LIMITS})
+        manifest, files = bundle_of(trainer, assessment, calibration, *described)
+        return manifest, files | {REFERENCE: lenient_reference(cameras, robot.action.size).to_bytes()}
 
     return make
 

@@ -13,6 +13,7 @@ from tiny_bundle import DETER, STOCH, write_tiny_bundle
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
@@ -35,6 +36,7 @@ class Rig:
         """The moment before each tick, monotonic clock, and the speed of its command, m/s."""
         self._ending = threading.Event()
         self._step = 0
+        self._x, self._moved_s = 0.5, time.monotonic()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._feed, self._tick)]
         for thread in self._threads:
             thread.start()
@@ -43,6 +45,8 @@ class Rig:
         while not self._ending.is_set():
             began_s = time.monotonic()
             command = self.monitor.tick().command
+            moved_s = time.monotonic()
+            self._x, self._moved_s = self._x + (moved_s - self._moved_s) * command[0], moved_s
             self.ticks.append((began_s, max(map(abs, command))))
             time.sleep(1e-4)
 
@@ -52,11 +56,11 @@ class Rig:
             received = Received(at.ros_s, at.monotonic_s)
             noise = 1e-9 * (self._step % 7)
             self.monitor.receive_robot_state(received)
-            self.monitor.receive_pose(received, (0.5 + noise, 0.0, 0.2))
+            self.monitor.receive_pose(received, (self._x + noise, 0.0, 0.2))
             frame = FrameStamp(round(at.ros_s * 1e9), "camera")
-            zeros = np.zeros(DETER, np.float32), np.zeros(STOCH, np.float32)
-            latent = LatentInput(self._step, self._model_id, frame, at.monotonic_s, *zeros, 0.1, False, 0.2)
-            actions = np.array([[0.2, 0.3, 0.0]], np.float32)
+            parts = np.full(DETER, self._step, np.float32), np.zeros(STOCH, np.float32)
+            latent = LatentInput(self._step, self._model_id, frame, at.monotonic_s, *parts, 0.1, False, 0.2, 0.0, 0.0)
+            actions = np.array([[0.4 if self._x < 0.52 else -0.4, 0.0, 0.0]], np.float32)
             self.monitor.receive_latent(latent)
             proposal = ProposalInput(self._step, self._model_id, frame, at.monotonic_s, actions, 0)
             self.monitor.receive_proposal(proposal)
@@ -80,7 +84,7 @@ def rig(tmp_path, arm):
     bundle = load_bundle(tmp_path / "bundle", arm, "cpu")
     # A thread that does not get the processor in time must not be what stops the arm here.
     patient = MonitorParameters(proposal_timeout_s=1.0, latent_timeout_s=1.0, image_timeout_s=1.0, release_s=0.01)
-    rig = Rig(SafetyMonitor(CriticModel.of(bundle), arm, patient, now), manifest.id)
+    rig = Rig(SafetyMonitor(CriticModel.of(bundle), arm, patient, now, consent=NOTHING_NEEDED), manifest.id)
     yield rig
     rig.end()
 

@@ -14,6 +14,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.limits import CommandLimits
 from fosp_safety_monitor.command.command_stream import CommandStream
+from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
@@ -43,7 +44,9 @@ class Robot:
     def __init__(self, arm):
         self._moment, self._held_up = threading.local(), random.Random(0)
         manifest = tiny_manifest(arm).model_copy(update={"id": MODEL})
-        self.monitor = SafetyMonitor(CriticModel(manifest, SafeCritic()), arm, MonitorParameters(), self._now)
+        model = CriticModel(manifest, SafeCritic())
+        self.monitor = SafetyMonitor(model, arm, MonitorParameters(known_frames=1), self._now, consent=NOTHING_NEEDED)
+        self._place, self._moved_s = np.array(CENTRE), time.monotonic()
         self.limits = CommandLimits(arm)
         self.sent: list[tuple[float, tuple[float, ...]]] = []
         self.failures: list[BaseException] = []
@@ -57,6 +60,7 @@ class Robot:
     def _tick(self):
         command = self.monitor.tick().command
         at_s = self._moment.s
+        self._place, self._moved_s = self._place + (at_s - self._moved_s) * np.array(command), at_s
         if self._held_up.random() < 0.3:
             time.sleep(0.0003)
         self.sent.append((at_s, command))
@@ -67,11 +71,11 @@ class Robot:
         at_s = time.monotonic()
         received = Received(at_s, at_s)
         self.monitor.receive_robot_state(received)
-        self.monitor.receive_pose(received, (CENTRE[0] + at_s * 1e-9, *CENTRE[1:]))
+        self.monitor.receive_pose(received, (float(self._place[0]) + at_s * 1e-9, *self._place[1:].tolist()))
         self._step += 1
         frame = FrameStamp(round(at_s * 1e9), "camera")
-        zeros = np.zeros(DETER, np.float32), np.zeros(STOCH, np.float32)
-        self.monitor.receive_latent(LatentInput(self._step, MODEL, frame, at_s, *zeros, 0.1, False, 0.2))
+        parts = np.full(DETER, self._step, np.float32), np.zeros(STOCH, np.float32)
+        self.monitor.receive_latent(LatentInput(self._step, MODEL, frame, at_s, *parts, 0.1, False, 0.2, 0.0, 0.0))
         verdict = self.monitor.receive_proposal(
             ProposalInput(self._step, MODEL, frame, at_s, np.array([action], np.float32), 0)
         )

@@ -298,7 +298,9 @@ def test_a_robot_that_drifts_while_the_operator_does_nothing_is_told_of(driven: 
 
 def test_on_simulated_time_at_half_the_pace_the_robot_is_not_blamed() -> None:
     driven = Driven()
-    driven.guard = OperatorGuard(ROBOT, lambda: Now(0.5 * driven.now.ros_s, driven.now.monotonic_s), True)
+    driven.guard = OperatorGuard(
+        ROBOT, lambda: Now(0.5 * driven.now.ros_s, driven.now.monotonic_s), simulated_time=True
+    )
     x = CENTRE[0]
     for _ in range(100):
         driven.now = Now(driven.now.ros_s + TICK_S, driven.now.monotonic_s + TICK_S)

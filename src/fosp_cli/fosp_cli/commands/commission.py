@@ -42,6 +42,10 @@ def commission(
     yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes. Only with --simulate.")] = False,
     camera: Camera = "none",
     camera_path: CameraPath = "",
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Model bundle that judges whether the cameras show what it was trained on.", metavar="DIR"),
+    ] = None,
     namespace: Namespace = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for pictures. The default is runs/commission/ROBOT.", metavar="DIR")
@@ -65,6 +69,7 @@ def commission(
     from fosp_cli.commissioning.dialogue import AbortedError, Agreeing, Terminal
     from fosp_cli.commissioning.session import Commissioning
     from fosp_cli.commissioning.session import commission as run
+    from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.robot.config import read_robot
 
     if yes and not simulate:
@@ -87,17 +92,20 @@ def commission(
         camera_path=given,
         namespace=namespace,
     )
+    if bundle is not None:
+        verify_bundle(bundle, described)
     stack(robot_file)  # refuses what is wrong before the first question
     os.environ.update(environment())
     session = Commissioning(
         robot_file=robot_file,
         stack=stack,
         operator=Agreeing() if yes else Terminal(),
-        operator_name=operator or getpass.getuser(),
+        operator_name=operator or _login_name(),
         out=folder,
         software=_version(),
         steps=chosen,
         simulated=simulate,
+        bundle=bundle,
         namespace=namespace,
     )
     try:
@@ -112,6 +120,13 @@ def commission(
     elif passed:
         print(f"still to be done: {', '.join(record.missing)}")
     return 0 if passed else 1
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        raise UserError("nobody is logged in here by a name: give --operator NAME") from None
 
 
 def _version() -> str:

@@ -23,7 +23,10 @@ from fosp_cli.demonstration.preflight import (
 )
 from fosp_cli.demonstration.session import ESTOP_HZ, STATE_HZ
 from fosp_core import topics
+from fosp_core.bundle.bundle import verify_bundle
+from fosp_core.bundle.reference import REFERENCE, read_reference
 from fosp_core.errors import UserError
+from fosp_core.image import observation_image
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import rgb_view
@@ -31,6 +34,7 @@ from fosp_recording.recorded_topics import camera_topics, image_topics, info_bes
 
 _OBSERVED_S = 2.0
 _FRAME_S = 5.0
+_FRAMES = 5
 _SWING_S = 1.0
 """Time for which the robot moves one way while it waits for an emergency stop."""
 _MEASURING_S = 0.15
@@ -172,28 +176,49 @@ def _released(context: StepContext, topic: str) -> bool:
 
 # -- cameras -----------------------------------------------------------------------------------------
 def cameras(context: StepContext) -> Outcome:
-    """Take a frame of each camera, show where it is saved, and ask whether it is the picture of the training."""
-    outcome, frames = Outcome(), _frames(context)
-    for topic, frame in frames.items():
-        if isinstance(frame, str):
-            outcome.fail(f"{topic}: {frame}")
-    pictures = {topic: frame for topic, frame in frames.items() if not isinstance(frame, str)}
-    if not pictures:
-        return outcome
-    sheet = context.out / "cameras.png"
-    draw_frames(pictures, sheet)
-    outcome.notes.append(f"frames of the cameras: {sheet}")
-    outcome.figures["picture"] = str(sheet)
-    context.tell(f"The pictures of {', '.join(pictures)} are in {sheet}.")
-    if not context.ask("Is each the right camera, upright, sharp, its colours right, mounted as in training?"):
-        outcome.fail("the operator does not agree with the picture")
+    """Take frames of each camera, save one, ask whether it is the picture of the training, and ask the bundle."""
+    outcome, robot = Outcome(), context.robot
+    depth = {topics.of_camera(topics.DEPTH_IMAGE, camera.name) for camera in robot.cameras}
+    frames = _frames(context, {topic: kind for topic, kind in image_topics(robot).items() if topic not in depth})
+    for topic, seen in frames.items():
+        if isinstance(seen, str):
+            outcome.fail(f"{topic}: {seen}")
+    pictures = {topic: seen[-1] for topic, seen in frames.items() if not isinstance(seen, str)}
+    if pictures:
+        sheet = context.out / "cameras.png"
+        draw_frames(pictures, sheet)
+        outcome.figures["picture"] = str(sheet)
+        context.tell(f"The pictures of {', '.join(pictures)} are in {sheet}.")
+        if not context.ask("Is each the right camera, upright, sharp, its colours right, mounted as in training?"):
+            outcome.fail("the operator does not agree with the picture")
+    if context.bundle is not None:
+        _ask_bundle(context, context.bundle, outcome)
     return outcome
 
 
-def _frames(context: StepContext) -> dict[str, NDArray[np.uint8] | str]:
-    """Return a frame (height, width, 3) of each colour camera, by its topic, or why there is none."""
-    depth = {topics.of_camera(topics.DEPTH_IMAGE, camera.name) for camera in context.robot.cameras}
-    wanted = {topic: kind for topic, kind in image_topics(context.robot).items() if topic not in depth}
+def _ask_bundle(context: StepContext, bundle: Path, outcome: Outcome) -> None:
+    """Hold frames of the bundle's cameras against the reference of its training."""
+    manifest = verify_bundle(bundle, context.robot)
+    limits, wanted = manifest.calibration.camera, manifest.observation.cameras
+    reference = read_reference(bundle / REFERENCE, len(wanted), manifest.action.size)
+    assert limits is not None, "verify_bundle asks for them"
+    for camera, known in zip(wanted, reference.cameras, strict=True):
+        topic = context.robot.image_topic(camera.topic)
+        kind = "CompressedImage" if context.robot.is_compressed(camera.topic) else "Image"
+        seen = _frames(context, {topic: f"sensor_msgs/msg/{kind}"})[topic]
+        if isinstance(seen, str):
+            outcome.fail(f"{topic}: {seen}")
+            continue
+        judged = sorted(known.novelty(observation_image(frame, camera.height, camera.width)) for frame in seen)
+        novelty, cause = judged[len(judged) // 2]
+        outcome.figures[f"{topic} novelty"] = round(novelty, 2)
+        outcome.figures[f"{topic} novelty allowed"] = round(limits.novelty_limit, 2)
+        if novelty > limits.novelty_limit:
+            outcome.fail(f"{topic}: not the picture that the bundle was trained on: {cause}")
+
+
+def _frames(context: StepContext, wanted: Mapping[str, str]) -> dict[str, list[NDArray[np.uint8]] | str]:
+    """Return some frames (height, width, 3) of each topic of `wanted` (topic -> type), or why there are none."""
     commander, frames = context.commander, {}
     for topic, kind in wanted.items():
         found: list[object] = []
@@ -201,14 +226,15 @@ def _frames(context: StepContext) -> dict[str, NDArray[np.uint8] | str]:
         came = commander.wait(partial(_has_frames, found), _FRAME_S)
         commander.node.destroy_subscription(subscription)
         try:
-            frames[topic] = np.array(rgb_view(found[-1])) if came else f"no image within {_FRAME_S:g} s"
+            shown = [np.array(rgb_view(image)) for image in found[-_FRAMES:]] if came else []
+            frames[topic] = shown or f"no images within {_FRAME_S:g} s"
         except UserError as error:
             frames[topic] = str(error)
     return frames
 
 
 def _has_frames(found: list[object]) -> bool:
-    return len(found) > 2
+    return len(found) >= _FRAMES
 
 
 def draw_frames(frames: Mapping[str, NDArray[np.uint8]], out: Path) -> None:

@@ -181,7 +181,7 @@ def _write_response(context: StepContext, worst: FittedResponse, outcome: Outcom
             context.robot_file, values, f"{context.measured} by fosp commission, {context.date[:10]}"
         )
     except UserError as error:
-        return outcome.fail(str(error))
+        return outcome.fail(f"a dead time of {worst.dead_time_s:.2f} s and a lag of {worst.lag_s:.2f} s: {error}")
     context.commander.robot = context.robot
     said = ", ".join(f"{key}: {value:g}" for key, value in values.items())
     outcome.notes.append(f"written into {context.robot_file}: {said}")

@@ -20,6 +20,7 @@ from fosp_bringup.commissioning_record import (
     CommissioningRecord,
     StepRecord,
     read_record,
+    record_path,
     robot_content,
     robot_hash,
     write_record,
@@ -88,6 +89,7 @@ class Commissioning:
     steps: tuple[str, ...] = ()
     """Steps to run; empty for all that the record does not have."""
     simulated: bool = False
+    bundle: Path | None = None
     namespace: str = ""
     patience_s: float = 60.0
     write: Callable[[str], None] = lambda line: print(line, flush=True)
@@ -175,6 +177,7 @@ def _brought_up(session: Commissioning, guard_file: Path) -> Iterator[tuple[Step
             date=_now(),
             namespace=session.namespace,
             simulated=session.simulated,
+            bundle=session.bundle,
             patience_s=session.patience_s,
         )
         yield context, lambda: supervisor.alive
@@ -184,12 +187,17 @@ def begun_record(session: Commissioning, robot: RobotConfig) -> CommissioningRec
     """Return the record to go on with.
 
     It is the one beside the robot file where that fits it and is to be completed, or a single step is to be repeated;
-    else a new one.
+    else a new one. Raise UserError where a simulated robot would replace the record of a real one.
     """
     try:
         before = read_record(session.robot_file)
     except UserError:
         before = None
+    if before is not None and session.simulated and not before.simulated:
+        raise UserError(
+            f"{record_path(session.robot_file)} is of the real robot: practise with a copy of the robot file, in a "
+            "folder of its own"
+        )
     fits = before is not None and (before.robot_sha256, before.simulated) == (robot_hash(robot), session.simulated)
     if before is not None and fits and (before.missing or session.steps):
         return before

@@ -43,6 +43,8 @@ class StepContext:
     """Begin of the commissioning, ISO 8601."""
     namespace: str = ""
     simulated: bool = False
+    bundle: Path | None = None
+    """Bundle whose reference of its cameras judges the pictures; None: the operator alone does."""
     patience_s: float = 60.0
     """Time that the operator has to press or to release an emergency stop."""
 

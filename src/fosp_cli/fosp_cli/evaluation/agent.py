@@ -78,6 +78,7 @@ class Agent:
             lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),
             shadow=self._monitoring == "shadow",
             consent=NOTHING_NEEDED,
+            camera_known=True,  # as in a session of many episodes, of which only the first one waits for its camera
         )
         self._step = 0
         self._command = (0.0,) * self._robot.action.size

@@ -5,7 +5,8 @@ same ones when it runs without ROS, so that training sees what the robot does.
 
 Where limits contradict each other, speed takes precedence over the workspace, the workspace over acceleration and jerk
 as far as braking at the deceleration limit goes, and acceleration over jerk. Besides each axis, the norm of the linear
-and that of the angular velocity has a limit, within which a command keeps its direction.
+and that of the angular velocity has a limit, within which a command keeps its direction. Like every limit of speed it
+takes precedence over jerk: where axes that are still changing reach it together, they stop changing at once.
 
 A robot follows its commands late: `CommandHistory` tells how far it will still move by those that were sent already.
 """

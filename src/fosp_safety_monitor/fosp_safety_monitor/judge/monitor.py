@@ -34,6 +34,7 @@ from fosp_safety_monitor.judge.inputs import (
 )
 from fosp_safety_monitor.judge.state import MonitorState, Tick, initial_state
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
+from fosp_safety_monitor.judge.watch.camera import CameraWatch
 from fosp_safety_monitor.parameters import MonitorParameters, loosened
 
 _LATENTS_KEPT = 8
@@ -70,7 +71,7 @@ class SafetyMonitor(Judge):
     `clock` gives the present moment on both clocks; the monotonic one must not run backwards. `latched` is the latch
     that an earlier monitor of the same robot left behind. `shadow` gates nothing but what cannot be followed at all.
     `simulated_time` says that the ROS clock is a simulator's. `consent` says which consents motion needs, by default
-    all.
+    all. `camera_known` says that the frames before showed what the model knows, so that none has to be awaited.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class SafetyMonitor(Judge):
         models: Callable[[str], CriticModel | None] = lambda model_id: None,
         consent: ConsentSettings | None = None,
         speed_cap: float = 1.0,
+        camera_known: bool = False,
     ) -> None:
         super().__init__(robot.estop_topics)
         self._robot_config = robot
@@ -95,7 +97,8 @@ class SafetyMonitor(Judge):
         self._limits = CommandLimits(capped(robot, speed_cap))
         self._clock = clock
         self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
-        self._state = initial_state(robot.action.size, latched, Response.of(robot))
+        state = initial_state(robot.action.size, latched, Response.of(robot))
+        self._state = replace(state, camera=CameraWatch(trusted=camera_known))
 
     @property
     def state(self) -> MonitorState:
