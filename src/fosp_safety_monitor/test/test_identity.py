@@ -9,6 +9,7 @@ import pytest
 
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
+from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_safety_monitor.judge.identity import (
     COMMANDS_KEPT,
     LEASE_S,
@@ -17,6 +18,7 @@ from fosp_safety_monitor.judge.identity import (
     OwnCommands,
     Publishers,
     Restarts,
+    allowed_publishers,
     foreign_command,
 )
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
@@ -267,3 +269,12 @@ def test_a_stranger_holds_the_operators_robot(arm):
     guard.receive_pose(Received(now.ros_s, now.monotonic_s), (0.5, 0.0, 0.2))
     guard.receive_strangers(("/tool_pose is published by two",))
     assert "/tool_pose" in guard.tick().held
+
+
+def test_every_input_of_the_robot_has_one_publisher_but_for_the_state_where_the_file_says_so(arm):
+    enabling = EnablingConfig(topic="joy", type="Joy", button=4)
+    ready = (ReadyConfig(kind="bool", topic="running", transient_local=True),)
+    more = {"enabling": enabling, "ready": ready, "wrench_topic": "wrench", "state_publishers": 2}
+    robot = arm.model_copy(update={**more, "estop_topics": ("left", "right")})
+    one = dict.fromkeys(("tool_pose", "wrench", "left", "right", "running", "joy", "fosp/latent"), 1)
+    assert allowed_publishers(robot, ["fosp/latent"]) == {"joint_states": 2, **one}

@@ -30,7 +30,7 @@ from fosp_safety_monitor.command.messages import (
     robot_state_received,
 )
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
-from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts
+from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts, allowed_publishers
 from fosp_safety_monitor.judge.inputs import Judge
 
 ZEROS_BEFORE_SILENCE = 5
@@ -84,8 +84,7 @@ class RobotSide:
         self._subscriptions.append(
             hear(type(self._command), robot.command_topic, self._on_command, qos.COMMAND_HISTORY, raw=True)
         )
-        single = [robot.pose_topic, *robot.estop_topics, *inputs]
-        allowed = {robot.state_topic: robot.state_publishers, **{topic: 1 for topic in single if topic}}
+        allowed = allowed_publishers(robot, inputs)
         self._allowed = {node.resolve_topic_name(topic): count for topic, count in allowed.items()}
         self._publishers = Publishers({})
         self._restarts = Restarts()

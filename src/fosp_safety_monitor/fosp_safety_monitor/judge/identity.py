@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fosp_core.decisions import Decision, Reason
+from fosp_core.robot.config import RobotConfig
 from fosp_safety_monitor.judge.verdict import Finding
 
 COMMANDS_KEPT = 256
@@ -41,6 +42,14 @@ def foreign_command(publishers: Sequence[str]) -> Finding:
 
 
 # -- emergency stops ---------------------------------------------------------------------------------
+def allowed_publishers(robot: RobotConfig, others: Sequence[str] = ()) -> dict[str, int]:
+    """Return the number of publishers that each input may have, by topic: the robot's own ones, and `others`."""
+    single = [robot.pose_topic, robot.wrench_topic, *robot.estop_topics, *(ready.topic for ready in robot.ready)]
+    if robot.enabling is not None:
+        single.append(robot.enabling.topic)
+    return {robot.state_topic: robot.state_publishers, **{topic: 1 for topic in (*single, *others) if topic}}
+
+
 @dataclass(frozen=True)
 class EstopHeard:
     """The last message of one emergency stop."""

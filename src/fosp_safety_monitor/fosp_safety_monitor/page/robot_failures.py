@@ -77,15 +77,15 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         ),
     ),
     Failure(
-        "A second node publishes the robot state, the pose, an emergency stop, latents, proposals, feedback or images; "
-        "or another node takes the place of the one that published them.",
+        "A second node publishes the robot state, the pose, an emergency stop, the enabling switch, a topic of "
+        "`ready`, the wrench, latents, proposals, feedback or images; or another node takes the place of the one that "
+        "published them.",
         Decision.LATCH,
         (Reason.FOREIGN_INPUT,),
         "0.05 s after its discovery; 0.5 s if the number of publishers stays the same",
         "reset, once it is gone; before the first motion it is a STOP. A driver that was killed counts until the "
         "discovery drops it, up to 20 s; a node with heartbeats does not. The nodes that publish when the monitor is "
-        "activated are those that may; `state_publishers` of the robot file allows more than one for the robot state. "
-        "The enabling switch, `ready` and the wrench are not watched in this way",
+        "activated are those that may; `state_publishers` of the robot file allows more than one for the robot state",
         checks=(
             "check_strangers",
             "Publishers.look",
