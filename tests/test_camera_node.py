@@ -127,12 +127,16 @@ def test_a_realsense_publishes_what_its_ros_driver_publishes_and_tells_how_it_do
 
 
 class Arm:
-    """Stands for the arm: joint states and tool pose at 100 Hz; remembers which commands moved it, and when."""
+    """Stands for the arm: joint states and tool pose at 100 Hz; remembers which commands moved it, and when.
+
+    It moves along y as it is told, and jumps back before it leaves its workspace, as a simulated robot may.
+    """
 
     def __init__(self, graph: Any) -> None:
         self.moving: list[tuple[float, bool]] = []
         """(monotonic s of the receipt, whether it is a command to move)."""
         self._clock, self._noise_m = graph.node.get_clock(), 1e-9
+        self._y, self._speed, self._moved_s = 0.0, 0.0, time.monotonic()
         self._state = graph.node.create_publisher(JointState, "joint_states", qos.STEP)
         self._pose = graph.node.create_publisher(PoseStamped, "tool_pose", qos.STEP)
         graph.node.create_timer(0.01, self._publish)
@@ -143,12 +147,17 @@ class Arm:
         state.header.stamp = pose.header.stamp = self._clock.now().to_msg()
         pose.header.frame_id = "base_link"
         self._noise_m = -self._noise_m  # no two measured poses are the same to the last bit
-        pose.pose.position.x, pose.pose.position.z = 0.5 + self._noise_m, 0.2
+        now_s = time.monotonic()
+        self._y, self._moved_s = self._y + (now_s - self._moved_s) * self._speed, now_s
+        if self._y > 0.2:
+            self._y = -0.2
+        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = 0.5 + self._noise_m, self._y, 0.2
         self._state.publish(state)
         self._pose.publish(pose)
 
     def _command(self, message: TwistStamped) -> None:
-        self.moving.append((time.monotonic(), message.twist.linear.y != 0.0))
+        self._speed = message.twist.linear.y
+        self.moving.append((time.monotonic(), self._speed != 0.0))
 
     def since(self, begin_s: float, moves: bool) -> float | None:
         """Return the time, from `begin_s` on, of the first command that moves it or does not; None so far."""
@@ -180,7 +189,8 @@ def test_unplugging_stops_the_arm_and_the_stream_is_back_soon_after_plugging_in_
         ("fosp_policy", "policy_node"),
         ("fosp_safety_monitor", "safety_monitor_node"),
     ):
-        active(f"{package}.{name}", name, **model)
+        consent = {"engage": "by_itself", "episodes": "not_used"} if name == "safety_monitor_node" else {}
+        active(f"{package}.{name}", name, **model, **consent)
     begin = time.monotonic()
     wait_until(lambda: arm.since(begin, moves=True), what="commands to move")
 

@@ -188,7 +188,8 @@ def test_a_good_bundle_is_swapped_in_and_whatever_is_wrong_with_one_the_robot_go
     assert not run.told(ModelStatus.STATE_TRIAL, first_id)
 
     assert of_other_models(run) == []
-    stops = [v.reason_text for v in run.verdicts[10:] if v.decision >= SafetyVerdict.STOP]
+    begun = next(i for i, v in enumerate(run.verdicts) if v.decision < SafetyVerdict.STOP)
+    stops = [v.reason_text for v in run.verdicts[begun:] if v.decision >= SafetyVerdict.STOP]
     assert stops == [], "the robot never stopped for a swap"
 
     # A policy that is killed starts again with the bundle of its parameter, and catches up with what the encoder runs,

@@ -13,6 +13,7 @@ import test_hot_swap
 from conftest import wait_for
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
+from monitored_chain import MOVES_UNASKED
 from std_srvs.srv import Trigger
 from test_hot_swap import RATE_HZ, RESET, Running
 from tiny_bundle import write_tiny_bundle
@@ -136,7 +137,8 @@ def test_a_network_that_goes_wrong_in_memory_stops_the_robot(running: Running, n
     diagnostics: list[DiagnosticArray] = run.graph.listen(DiagnosticArray, topics.DIAGNOSTICS, qos.RECORD)
     run.nodes[node].kill()
     run.wait_until(lambda: any(v.decision >= 3 for v in run.verdicts[-1:]) or name == "monitor", 10.0, "a stop")
-    process = run.bring_up(node, f"corruptible_{name}", *(test_hot_swap.NO_WAY_OUT if name == "policy" else ()))
+    said = {"policy": test_hot_swap.NO_WAY_OUT, "monitor": MOVES_UNASKED}
+    process = run.bring_up(node, f"corruptible_{name}", *said.get(name, ()))
     if name != "monitor":
         run.wait_until(lambda: run.graph.call(Trigger, RESET, Trigger.Request()).success, 30.0, "a reset")
     begin = len(run.verdicts)

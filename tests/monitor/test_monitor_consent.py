@@ -150,7 +150,7 @@ def test_what_was_taken_back_is_given_by_an_operator_only(asked: Consenting, wai
     ("changes", "arguments", "said"),
     [
         ({"ready": [{"kind": "ur_robot_mode", "topic": "mode"}]}, [], "install the package ur_dashboard_msgs"),
-        ({}, ["-p", "engage:=always"], "parameter 'engage' must be operator or by_itself, got 'always'"),
+        ({}, ["-p", "engage:=always"], "parameter 'engage' must be one of operator, by_itself, got 'always'"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_one_line(

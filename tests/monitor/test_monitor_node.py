@@ -62,7 +62,7 @@ def test_a_command_goes_out_with_each_verdict_and_the_ticks_of_the_stream_go_on(
     file = tmp_path / "slow.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(ROBOT_FILE.read_text()) | {"command_rate_hz": 50.0}))
     model_id, arguments = node_arguments
-    bring_up([*arguments[:2], "-p", f"robot:={file}"])
+    bring_up([*arguments[:2], "-p", f"robot:={file}", *MOVES_UNASKED])
     chain = Chain(graph, read_robot(file), model_id)
     wait_until(lambda: moves(chain), 20.0, "motion")
     first = len(chain.verdicts)
