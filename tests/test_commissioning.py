@@ -167,6 +167,7 @@ def cell(ros_environment: Any, graph: Any, tmp_path: Path) -> Iterator[Cell]:
 
 
 # -- healthy -----------------------------------------------------------------------------------------
+@pytest.mark.long
 def test_the_file_of_a_healthy_robot_holds_what_was_measured_and_its_comments(cell: Cell) -> None:
     cell.play(lag=0.1, dead=0.05)
     record, passed = cell.commission("checks", "direction", "response")
@@ -181,6 +182,7 @@ def test_the_file_of_a_healthy_robot_holds_what_was_measured_and_its_comments(ce
     assert record.missing == STEPS[3:]
 
 
+@pytest.mark.long
 def test_a_healthy_robot_passes_and_then_its_speed_is_not_capped(cell: Cell) -> None:
     cell.play(lag=0.1, dead=0.05)
     cell.passed("checks", "direction", "response", response_s=0.1, dead_time_s=0.05)
@@ -195,6 +197,7 @@ def test_a_healthy_robot_passes_and_then_its_speed_is_not_capped(cell: Cell) -> 
     assert (cell.folder / "pictures" / "cameras.png").stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_a_commissioning_that_was_broken_off_goes_on_where_it_ended(cell: Cell) -> None:
     cell.play()
     cell.operator.abort_at = "linear.x: "
@@ -233,6 +236,7 @@ def test_a_robot_that_does_something_else_fails_by_the_name_of_it(cell: Cell, ma
     assert said in cell.failure("direction", "direction")
 
 
+@pytest.mark.long
 def test_a_long_lag_is_measured(cell: Cell) -> None:
     cell.play(lag=0.35, dead=0.1)
     cell.passed("checks", "direction")
@@ -243,6 +247,7 @@ def test_a_long_lag_is_measured(cell: Cell) -> None:
     assert robot.dead_time_s == pytest.approx(0.1, rel=0.2)
 
 
+@pytest.mark.long
 def test_a_lag_that_a_robot_file_may_not_hold_fails_with_the_figure(cell: Cell) -> None:
     cell.play(lag=1.1)
     before = cell.robot_file.read_text()
@@ -273,12 +278,14 @@ def test_a_robot_with_a_watchdog_passes_the_silence(cell: Cell) -> None:
     assert 0.1 < record.steps["watchdog"].figures["rest after silence (s)"] < 0.6
 
 
+@pytest.mark.long
 def test_a_watchdog_that_takes_longer_than_the_file_says_fails(cell: Cell) -> None:
     cell.play(lag=0.2)  # as a driver whose time-out is longer
     cell.passed("checks", "direction", "response", **AT_ONCE)
     assert "command_timeout_s" in cell.failure("watchdog", "watchdog")
 
 
+@pytest.mark.long
 def test_a_robot_that_stops_later_than_its_limits_promise_fails(cell: Cell) -> None:
     cell.play(lag=0.12)
     cell.passed("checks", "direction", "response", **AT_ONCE)
@@ -292,12 +299,14 @@ def test_an_emergency_stop_that_is_not_wired_fails(cell: Cell) -> None:
     assert said == f"{ESTOP}: no press arrived within 3 s: is the emergency stop wired to this topic?"
 
 
+@pytest.mark.long
 def test_a_picture_that_the_operator_does_not_know_fails(cell: Cell) -> None:
     cell.play()
     cell.operator.agrees = False
     assert "does not agree" in cell.failure("cameras", "cameras")
 
 
+@pytest.mark.long
 def test_a_picture_that_the_bundle_was_not_trained_on_fails_though_the_operator_agrees(cell: Cell) -> None:
     cell.robot_file.write_text(robot_path("sim_arm").read_text())
     cell.play()  # its camera shows noise
@@ -323,6 +332,7 @@ def test_nothing_begins_while_somebody_else_commands_the_robot(cell: Cell) -> No
     assert read_record(cell.robot_file) is None
 
 
+@pytest.mark.long
 def test_a_step_that_relies_on_another_is_refused_before_it(cell: Cell) -> None:
     with pytest.raises(UserError, match=r"step 'stopping' needs checks, direction, response first: --steps checks,"):
         cell.commission("stopping")
@@ -357,6 +367,7 @@ def fosp(environment: Any, folder: Path, *arguments: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["sim_arm", "sim_base"])
 def test_a_simulated_robot_is_commissioned_whole(ros_environment: Any, tmp_path: Path, name: str) -> None:
     robot_file = tmp_path / "my_robot.yaml"
