@@ -40,7 +40,7 @@ DAY_ONE = "docs/day_one.md"
 HERE = {name_of(page): [c for c in commands(page) if not c.needs and not c.run_by] for page in PAGES}
 MAKE_FOSP = ("demo", "bench")
 """Targets that are the fosp command of that name; they run here as such."""
-LONG = (["bench"], ["eval"], ["pretrain"], ["finetune"], ["experiment"])
+LONG = (["bench"], ["commission"], ["eval"], ["pretrain"], ["finetune"], ["experiment"])
 """Commands of fosp that train, evaluate, or measure for minutes."""
 MAKE_ELSEWHERE = {
     "setup": "fosp",

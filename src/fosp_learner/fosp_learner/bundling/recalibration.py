@@ -30,13 +30,15 @@ def recalibrate(
     """Write the bundle `directory` to `out` with a calibration for `robot`, and return the manifest.
 
     All episodes of `data` are used, so none of them may have trained the bundle; `progress(done, total)` counts them.
+    eps becomes smaller or stays: a greater one that keeps the promise as well is not taken.
     The horizon is that of `robot`, and `alpha` that of the bundle unless it is given. Raise UserError as loading and
     calibrating do, and when the calibration is unsupported: eps would then not be what alpha promises.
     """
     bundle = load_bundle(directory, robot)
     manifest, before = bundle.manifest, bundle.manifest.calibration
     settings = LearnerConfig(decision_period_s=manifest.decision_period_s).for_robot(robot).calibration
-    settings = settings.model_copy(update={"alpha": before.alpha if alpha is None else alpha})
+    ceiling = min(settings.eps_ceiling, before.eps)
+    settings = settings.model_copy(update={"alpha": before.alpha if alpha is None else alpha, "eps_ceiling": ceiling})
     values = []
     for index in data.episodes:
         values.append(deployed_values(bundle, whole_episode(data, index)))
