@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn, TypeVar
 
 Result = TypeVar("Result")
@@ -66,6 +68,10 @@ def keep_below_control() -> None:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_LOADING_PRIORITY))
 
 
+END_S = 10.0
+"""Time that a process may take to clean up and end."""
+
+
 class ProcessDied(Exception):
     """A process was killed, perhaps for lack of memory, before its work was done."""
 
@@ -94,9 +100,22 @@ def in_processes(
         raise ProcessDied("a process died, perhaps for lack of memory; try --workers 1") from None
     finally:
         if not all(future.done() for future in futures):
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
+            _end(set(multiprocessing.active_children()) - others)
         pool.shutdown()
+
+
+def _end(processes: Iterable[BaseProcess]) -> None:
+    """Let the processes clean up and end, and kill those that still run after END_S.
+
+    Python drops a SystemExit that is raised in a callback or a finaliser, and such a process would go on with its work.
+    """
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + END_S
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
 
 
 @contextmanager
