@@ -175,10 +175,13 @@ def test_speed_acceleration_and_jerk_stay_in_their_limits_for_any_targets_and_un
             assert (np.abs(after) <= limits.speed + 1e-9).all()
             assert (np.abs(slope) <= limits.deceleration + 1e-9).all()
             assert target is None or np.linalg.norm(after) <= norm + 1e-9
-            if np.linalg.norm(after) < norm - 1e-9:  # the limit of the norm takes precedence over that of jerk
-                assert (np.abs(slope - acceleration) <= JERK * max(dt, 0.5 * DT) + 1e-6).all()
+            # The limit of the norm takes precedence over that of jerk, and so does coming to rest over turning around.
+            jerky = np.abs(slope - acceleration) > JERK * max(dt, 0.5 * DT) + 1e-6
             if target is None:
-                assert (after * command >= 0).all() or (np.abs(after) <= 1e-9).all(), "braking never turns around"
+                jerky &= after != 0.0
+                assert (after * command >= 0).all(), "braking never turns around"
+                assert (after[command == 0.0] == 0.0).all(), "what stands stays"
+            assert np.linalg.norm(after) >= norm - 1e-9 or not jerky.any()
             command, acceleration = after, slope
 
 

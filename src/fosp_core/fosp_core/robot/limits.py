@@ -223,7 +223,10 @@ class _Axis:
         return min(max(reached, -limits.speed), limits.speed)
 
     def stop(self, velocity: float, before: float, dt: float) -> float:
-        """Return the velocity `dt` s later on the way to zero; a velocity that is not finite becomes zero at once."""
+        """Return the velocity `dt` s later on the way to zero; a velocity that is not finite becomes zero at once.
+
+        Braking never turns around: after uneven ticks the jerk limit would carry it beyond zero, and zero it is then.
+        """
         limits = self.limits
         if not math.isfinite(velocity):
             return 0.0
@@ -232,6 +235,8 @@ class _Axis:
             return brake(velocity, limits.deceleration, dt)
         slope = before if math.isfinite(before) else 0.0
         reached = smooth_ramp(0.0, velocity, slope, limits, limits.jerk, dt, self.period)
+        if reached * velocity <= 0.0:
+            return 0.0
         return min(max(reached, -limits.speed), limits.speed)
 
     def _rooms(self, point: list[float], moved: float) -> tuple[float, float]:
