@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from graph_under_fault import GraphUnderFault, wait
+from graph_under_fault import GraphUnderFault
 from nav_msgs.msg import Odometry
 from relay import Tamper, changed, wall_s
 from sensor_msgs.msg import Image, JointState
@@ -213,17 +212,6 @@ def together(*effects: Effect) -> Effect:
                 one.end()
 
         return Begun(begun[0].since_s, end)
-
-    return begin
-
-
-def killed(name: str) -> Effect:
-    """SIGKILL; the supervisor starts it anew."""
-
-    def begin(graph: GraphUnderFault) -> Begun:
-        before, since_s = graph.supervisor.pid(name), wall_s()
-        graph.signal(name, signal.SIGKILL)
-        return Begun(since_s, lambda: wait(lambda: graph.supervisor.pid(name) != before, 20.0, f"a new {name}"))
 
     return begin
 

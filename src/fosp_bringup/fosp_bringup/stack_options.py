@@ -10,11 +10,10 @@ from typing import Any
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
-from fosp_safety_monitor.parameters import SHADOW_PHRASE, SPEED_CAP, UNSUPPORTED_PHRASE
+from fosp_safety_monitor.parameters import EPISODES, SHADOW_PHRASE, SPEED_CAP, UNSUPPORTED_PHRASE
 
 CAMERAS = ("simulated", "file", *DEVICES)
 SIMULATORS = ("mujoco", "gazebo")
-EPISODES = ("required", "not_used")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""

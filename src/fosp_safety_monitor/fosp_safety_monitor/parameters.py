@@ -21,6 +21,10 @@ SPEED_CAP = "speed_cap"
 
 UNSUPPORTED_PHRASE = "i_accept_an_unsupported_calibration"
 """Value that `unsupported` must have for a bundle whose calibration does not support the miss rate that it promises."""
+ENGAGE = ("operator", "by_itself")
+"""Values of the setting `engage`, the strict one first."""
+EPISODES = ("required", "not_used")
+"""Values of the setting `episodes`, the strict one first."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,13 @@ SETTINGS = (
         "engage",
         "operator",
         "`operator`: nothing moves before ~/engage. `by_itself`: for simulated robots.",
-        choices=("operator", "by_itself"),
+        choices=ENGAGE,
     ),
     Setting(
         "episodes",
         "required",
         "`required`: the robot moves only while an episode runs on fosp/feedback. `not_used`.",
-        choices=("required", "not_used"),
+        choices=EPISODES,
     ),
     Setting(
         "command_cpu",

@@ -11,7 +11,11 @@ import typer
 from fosp_cli.commands.options import Namespace, RobotOfBundle, RobotToCheck
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fosp_core.robot.config import RobotConfig
     from fosp_core.specs import CameraCalibration
+    from fosp_learner.data.dataset import Dataset
 
 app = typer.Typer(no_args_is_help=True, help="Verify, sign, show and announce model bundles.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
@@ -84,6 +88,24 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
         return int(not client.offer(directory, lambda line: print(line, flush=True)))
 
 
+def _robot_and_episodes(
+    bundle: Path,
+    data: list[Path],
+    robot: str,
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[RobotConfig, Dataset]:
+    """Return a robot, by default that of the bundle, and recorded episodes as the bundle sees them."""
+    from fosp_bringup.paths import robot_path
+    from fosp_core.bundle.bundle import read_manifest
+    from fosp_core.robot.config import read_robot
+    from fosp_learner.data.dataset import load_bags
+
+    manifest = read_manifest(bundle)
+    described = read_robot(robot_path(robot or manifest.robot))
+    return described, load_bags(data, manifest.observation, described, manifest.decision_period_s, cache, progress)
+
+
 @app.command()
 def calibrate(
     directory: Directory,
@@ -105,21 +127,14 @@ def calibrate(
     """
     from rich.progress import Progress
 
-    from fosp_bringup.paths import robot_path
-    from fosp_core.bundle.bundle import read_manifest
-    from fosp_core.robot.config import read_robot
     from fosp_learner.bundling.recalibration import recalibrate
-    from fosp_learner.data.dataset import load_bags
 
-    manifest = read_manifest(directory)
-    described = read_robot(robot_path(robot or manifest.robot))
     with Progress(transient=True) as bar:
         reading, filtering = bar.add_task("reading bags", total=None), bar.add_task("filtering", total=None)
-        episodes = load_bags(
+        described, episodes = _robot_and_episodes(
+            directory,
             data,
-            manifest.observation,
-            described,
-            manifest.decision_period_s,
+            robot,
             Path("runs/cache"),
             lambda done, total: bar.update(reading, completed=done, total=total),
         )
@@ -226,15 +241,9 @@ def reference(
     The networks stay as they are, bit by bit; the new bundle names the old one as its parent. With fewer than 399
     held-out episodes without a violation the bound on false alarms is not reached, and the manifest says so.
     """
-    from fosp_bringup.paths import robot_path
-    from fosp_core.bundle.bundle import read_manifest
-    from fosp_core.robot.config import read_robot
     from fosp_learner.bundling.reference import add_reference
-    from fosp_learner.data.dataset import load_bags
 
-    manifest = read_manifest(bundle)
-    robot = read_robot(robot_path(manifest.robot))
-    dataset = load_bags(data, manifest.observation, robot, manifest.decision_period_s, runs / "cache")
+    _, dataset = _robot_and_episodes(bundle, data, "", runs / "cache")
     command = f"fosp bundle reference --bundle {bundle} {' '.join(f'--data {folder}' for folder in data)} --out {out}"
     written = add_reference(bundle, dataset, out, held_out, f"{command} --held-out {held_out:g}")
     print(f"{out}: id {written.id}, {_camera_row(written.calibration.camera)}")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.onnx_session import OnnxModel
 from fosp_core.bundle.probes import BEFORE, SAFE, ProbeSet, Tolerance
+from fosp_core.bundle.replay import last_latent
 from fosp_core.errors import UserError
 from fosp_core.specs import LatentSpec
 
@@ -48,24 +49,12 @@ class Scores:
 def probe_risks(encoder: OnnxModel, critic: OnnxModel, latent: LatentSpec, probes: ProbeSet) -> Risks:
     """Replay every sequence from an empty state, and return q_h (S, K) of its actions at its last frame."""
     rows = zip(probes.images, probes.executed, probes.actions, strict=True)
-    return np.stack([_risks(encoder, critic, latent, *row) for row in rows])
-
-
-def _risks(
-    encoder: OnnxModel, critic: OnnxModel, latent: LatentSpec, images: Any, executed: Any, actions: Any
-) -> Risks:
-    deter, stoch = np.zeros((1, latent.deter), np.float32), np.zeros((1, latent.stoch), np.float32)
-    for step, (image, action) in enumerate(zip(images, executed, strict=True)):
-        output = encoder.run(
-            image=image[np.newaxis],
-            deter=deter,
-            stoch=stoch,
-            action=action[np.newaxis],
-            is_first=np.array([step == 0], np.float32),
-        )
-        deter, stoch = output["next_deter"], output["next_stoch"]
-    risks: Risks = critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])["q_h"][0]
-    return risks
+    return np.stack(
+        [
+            critic.run(action=actions[np.newaxis], **last_latent(encoder, latent, images, executed))["q_h"][0]
+            for images, executed, actions in rows
+        ]
+    )
 
 
 def scores_of(bundle: Bundle, probes: ProbeSet) -> Scores:

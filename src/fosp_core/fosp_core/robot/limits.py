@@ -101,15 +101,17 @@ class CommandHistory:
         if not self.sent:
             return None
         since_s, response_s = measured_s - self.response.dead_time_s, self.response.response_s
-        before = [sent for sent in self.sent if sent.time_s <= since_s]
-        lagging = before[-1].lagging_at(since_s, response_s) if before else list(self.sent[0].lagging)
-        moved = [response_s * speed for speed in lagging]
-        ends = (*(sent.time_s for sent in self.sent[1:]), now_s)
-        for sent, end_s in zip(self.sent, ends, strict=True):
+        lagging = list(self.sent[0].lagging)
+        moved, end_s = [0.0] * len(lagging), now_s
+        for sent in reversed(self.sent):  # only the newest commands count, at every command of the stream
             span_s = end_s - max(sent.time_s, since_s)
             if span_s > 0.0:
                 moved = [m + span_s * c for m, c in zip(moved, sent.command, strict=True)]
-        return tuple(moved)
+            if sent.time_s <= since_s:
+                lagging = sent.lagging_at(since_s, response_s)
+                break
+            end_s = sent.time_s
+        return tuple(m + response_s * speed for m, speed in zip(moved, lagging, strict=True))
 
 
 def capped(robot: RobotConfig, cap: float) -> RobotConfig:

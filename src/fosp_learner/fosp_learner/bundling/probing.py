@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from fosp_core.bundle.probes import (
     probe_bytes,
     tolerance_fault,
 )
+from fosp_core.bundle.replay import last_latent
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.calibration import precedes_violation
@@ -164,25 +164,9 @@ def _actions(
     size = manifest.action.size
     rows = []
     for images, executed, action in zip(probes.images, probes.executed, probes.actions, strict=True):
-        latent = _latent(networks, manifest, images, executed)
-        actors = networks.policy.run(**latent)
+        actors = networks.policy.run(**last_latent(networks.encoder, manifest.latent, images, executed))
         mean, std = actors["mean"][0], actors["std"][0]
         drawn = mean + _SPREAD * std * rng.standard_normal((_SAMPLES // len(mean), *mean.shape))
         uniform = rng.uniform(-1, 1, (_UNIFORM, size))
         rows.append(np.concatenate([action, mean, drawn.reshape(-1, size), uniform]))
     return np.clip(np.stack(rows), -1, 1).astype(np.float32)
-
-
-def _latent(networks: JudgeNetworks, manifest: Manifest, images: Any, executed: Any) -> dict[str, Any]:
-    deter = np.zeros((1, manifest.latent.deter), np.float32)
-    stoch = np.zeros((1, manifest.latent.stoch), np.float32)
-    for step, (image, action) in enumerate(zip(images, executed, strict=True)):
-        output = networks.encoder.run(
-            image=image[np.newaxis],
-            deter=deter,
-            stoch=stoch,
-            action=action[np.newaxis],
-            is_first=np.array([step == 0], np.float32),
-        )
-        deter, stoch = output["next_deter"], output["next_stoch"]
-    return {"deter": deter, "stoch": stoch}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle, load_bundle, write_bundle
+from fosp_core.bundle.replay import replayed
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
@@ -59,20 +60,16 @@ def recalibrate(
 def deployed_values(bundle: Bundle, batch: Batch) -> EpisodeValues:
     """Return the values of one episode, a batch (1, L), by the networks of the bundle as they run on the robot."""
     images, actions = batch.images[0].numpy(), batch.action_prev[0].numpy()
-    latent = bundle.manifest.latent
-    deter, stoch = np.zeros((1, latent.deter), np.float32), np.zeros((1, latent.stoch), np.float32)
     columns: dict[str, list[float]] = {name: [] for name in ("q_r", "q_c", "q_h", "v_h", "surprise")}
-    for row, image in enumerate(images):
-        first = np.array([row == 0], np.float32)
-        action = actions[row][np.newaxis]
-        seen = bundle.encoder.run(image=image[np.newaxis], deter=deter, stoch=stoch, action=action, is_first=first)
-        deter, stoch = seen["next_deter"], seen["next_stoch"]
-        following = actions[min(row + 1, len(actions) - 1)][np.newaxis, np.newaxis]
-        scored = bundle.critic.run(deter=deter, stoch=stoch, action=following)
+    following = (*actions[1:], actions[-1])  # the last row has none; its values are left out but for v_h
+    for action, (state, surprise) in zip(
+        following, replayed(bundle.encoder, bundle.manifest.latent, images, actions), strict=True
+    ):
+        scored = bundle.critic.run(action=action[np.newaxis, np.newaxis], **state)
         for name in ("q_r", "q_c", "q_h"):
             columns[name].append(float(scored[name][0, 0]))
         columns["v_h"].append(float(scored["v_h"][0]))
-        columns["surprise"].append(float(seen["kl"][0]))
+        columns["surprise"].append(surprise)
 
     def column(name: str) -> NDArray[np.float32]:
         return np.array(columns[name], np.float32)

@@ -46,11 +46,7 @@ def checks_on_inputs(
 ) -> Findings:
     """Check the robot and the inputs behind a proposal, when it is judged and at every tick that follows it."""
     return [
-        following.check_motion(state.following, now),
-        following.check_outside(state.following, thresholds),
-        check_estop(robot, state.resumed_s, thresholds, now),
-        check_other_publishers(robot, state.moved),
-        check_strangers(robot.strangers, state.moved),
+        *_checks_of_surroundings(state, robot, thresholds, now),
         check_image(frame, latent_receipt_s, thresholds, now),
         check_latent_age(latent_receipt_s, thresholds, now),
         check_robot_state(robot, thresholds, now),
@@ -83,11 +79,7 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
     judged = state.judged
     if judged is None:
         return [
-            following.check_motion(state.following, now),
-            following.check_outside(state.following, thresholds),
-            check_estop(robot, state.resumed_s, thresholds, now),
-            check_other_publishers(robot, state.moved),
-            check_strangers(robot.strangers, state.moved),
+            *_checks_of_surroundings(state, robot, thresholds, now),
             *_checks_of_the_robot(state, robot, thresholds, now),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
             check_self_test(robot),
@@ -123,6 +115,17 @@ def checks_on_engage(state: MonitorState, robot: RobotStateInput, thresholds: Th
     """Check that nothing but the operator's consent is missing."""
     moving = _stop(Reason.NOT_ENGAGED, "the robot is still being stopped") if any(state.command) else None
     return [state.latched, *checks_on_reset(state, robot, thresholds, now), moving]
+
+
+def _checks_of_surroundings(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    """Check what needs no proposal: the motion of the robot, emergency stops, and who else speaks."""
+    return [
+        following.check_motion(state.following, now),
+        following.check_outside(state.following, thresholds),
+        check_estop(robot, state.resumed_s, thresholds, now),
+        check_other_publishers(robot, state.moved),
+        check_strangers(robot.strangers, state.moved),
+    ]
 
 
 def _checks_of_the_robot(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:

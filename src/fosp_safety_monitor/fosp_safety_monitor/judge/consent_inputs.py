@@ -13,12 +13,11 @@ from typing import Literal
 
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
+from fosp_safety_monitor.parameters import ENGAGE, EPISODES
 
 Force = tuple[float, float, float]
 """N, in the frame of the sensor."""
 
-ENGAGE = ("operator", "by_itself")
-EPISODES = ("required", "not_used")
 WRENCH_WINDOW_S = 0.2
 """Time for which readings of the force are kept: the bias is their mean."""
 
