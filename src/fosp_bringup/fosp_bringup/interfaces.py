@@ -176,6 +176,29 @@ def _camera(camera: CameraConfig) -> Interface:
     return _interface([*(topics.of_camera(topic, camera.name) for topic in images), topics.DIAGNOSTICS])
 
 
+COMMISSIONING = "commissioning"
+"""Name of the node and enclave of `fosp commission`."""
+
+
+def commissioning_interface(robot: RobotConfig) -> Interface:
+    """Return what the commissioning program may do: drive the robot through the guard, watch it, and bring it up."""
+    state = robot.pose_topic or robot.state_topic
+    images = [robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, camera.name)) for camera in robot.cameras]
+    return _NODE | _interface(
+        [topics.PROPOSAL],
+        [
+            topics.VERDICT,
+            robot.command_topic,
+            state,
+            *robot.estop_topics,
+            *images,
+            robot.image_topic(topics.COLOR_IMAGE),
+        ],
+        [],
+        [f"{node}/change_state" for node in managed(robot)],
+    )
+
+
 OPERATOR = "operator"
 """Name of the node and enclave of the person at the command line."""
 

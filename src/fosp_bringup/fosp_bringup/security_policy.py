@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
-from fosp_bringup.interfaces import OPERATOR, Interface, interfaces, operator_interface
+from fosp_bringup.interfaces import (
+    COMMISSIONING,
+    OPERATOR,
+    Interface,
+    commissioning_interface,
+    interfaces,
+    operator_interface,
+)
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import enclave
 from fosp_core.robot.config import RobotConfig, read_robot
@@ -23,7 +30,11 @@ def robot_policy(robot: str, namespace: str = "") -> str:
     config = read_robot(robot_path(robot))
     policy = ElementTree.Element("policy", version=VERSION)
     enclaves = ElementTree.SubElement(policy, "enclaves")
-    nodes = {**interfaces(config, simulated=_is_simulated(config)), OPERATOR: operator_interface()}
+    nodes = {
+        **interfaces(config, simulated=_is_simulated(config)),
+        COMMISSIONING: commissioning_interface(config),
+        OPERATOR: operator_interface(),
+    }
     for name, allowed in nodes.items():
         _add_enclave(enclaves, enclave(name, namespace), namespace, name, allowed.resolved(name, namespace))
     ElementTree.indent(policy)

@@ -10,7 +10,15 @@ import pytest
 import yaml
 from tiny_bundle import write_tiny_bundle
 
-from fosp_bringup.interfaces import OPERATOR, Interface, interfaces, managed, operator_interface
+from fosp_bringup.interfaces import (
+    COMMISSIONING,
+    OPERATOR,
+    Interface,
+    commissioning_interface,
+    interfaces,
+    managed,
+    operator_interface,
+)
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.security_policy import robot_policy
 from fosp_bringup.stack import MONITOR, Stack, stack
@@ -59,7 +67,9 @@ def read_policy(text: str) -> dict[str, Interface]:
 def test_the_policy_allows_what_the_table_of_interfaces_lists_and_no_more(robot: str) -> None:
     text = robot_policy(robot)
     found = read_policy(text)
-    table = interfaces(read_robot(robot_path(robot)), simulated="/sim_node" in found) | {OPERATOR: operator_interface()}
+    config = read_robot(robot_path(robot))
+    table = interfaces(config, simulated="/sim_node" in found)
+    table |= {COMMISSIONING: commissioning_interface(config), OPERATOR: operator_interface()}
     assert found == {f"/{name}": allowed.resolved(name, "") for name, allowed in table.items()}
     assert text == robot_policy(robot), "in the same order each time"
 
@@ -101,6 +111,12 @@ def test_an_operator_may_end_a_latch_and_drive_nothing() -> None:
     allowed = read_policy(robot_policy("sim_base"))[f"/{OPERATOR}"]
     assert {f"/safety_monitor_node/{order}" for order in ("reset", "estop", "engage", "disengage")} <= allowed.calls
     assert allowed.publishes == {"/rosout", "/parameter_events", "/fosp/model_announcement"}
+
+
+def test_the_commissioning_program_may_propose_and_bring_up_the_guard() -> None:
+    allowed = read_policy(robot_policy("sim_arm"))[f"/{COMMISSIONING}"]
+    assert "/fosp/proposal" in allowed.publishes
+    assert "/safety_monitor_node/change_state" in allowed.calls
 
 
 def test_the_monitor_may_hear_all_that_a_robot_file_asks_for_consent(tmp_path: Path) -> None:

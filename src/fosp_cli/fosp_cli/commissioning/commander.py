@@ -21,6 +21,8 @@ from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 from std_msgs.msg import Bool
 
+from fosp_bringup.interfaces import COMMISSIONING
+from fosp_bringup.stack import enclave
 from fosp_cli.commissioning.estimation import SLACK, Motion, Vector, moved_along, unexpected
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
@@ -73,7 +75,9 @@ class Commander(GraphClient):
     """
 
     def __init__(self, robot: RobotConfig, estops: tuple[str, ...], namespace: str = "") -> None:
-        super().__init__("commissioning", namespace, make_executor=events_executor)
+        super().__init__(
+            COMMISSIONING, namespace, make_executor=events_executor, enclave=enclave(COMMISSIONING, namespace)
+        )
         self.robot = robot
         self._rows = [TWIST_COMPONENTS.index(axis.name) for axis in robot.action.axes]
         self._reader = CommandReader(robot)
