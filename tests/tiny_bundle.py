@@ -25,11 +25,13 @@ from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 from fosp_core.bundle.agreement import Scores, declared_tolerance
 from fosp_core.bundle.bundle import golden_bytes, signatures, write_bundle
+from fosp_core.bundle.lens import lens_shapes
 from fosp_core.bundle.probes import BEFORE, PROBES, SAFE, ProbeSet, probe_bytes
 from fosp_core.bundle.reference import CAUSES, MOTION_FEATURES, REFERENCE, STILL_FEATURES, CameraReference, Reference
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import FORMAT_VERSION, Calibration, CameraCalibration, LatentSpec, Manifest, ObservationSpec
 
+_LENS = ("lens_1", "lens_2", "lens_3", "lens_out")
 DETER = 8
 STOCH = 6
 SURPRISE_GAIN = 10.0
@@ -170,7 +172,10 @@ def lenient_reference(cameras: int, action_size: int) -> Reference:
                 motion_scale=np.ones(MOTION_FEATURES, np.float32),
                 motion=nothing(MOTION_FEATURES, action_size),
                 motion_noise=np.full((2, action_size), 1e6, np.float32),
+                step_noise=np.full(action_size, 1e12, np.float32),
                 least_change=nothing(1),
+                **{name: nothing(*shape) for name, shape in zip(_LENS, lens_shapes(), strict=True)},
+                lens_scale=nothing(2),
             ),
         )
         * cameras

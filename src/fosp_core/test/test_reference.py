@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from tiny_bundle import lenient_reference
 
+from fosp_core.bundle.lens import LENS_WIDTHS, lens_shapes
 from fosp_core.bundle.reference import (
     CAUSES,
+    LOCAL,
     MOTION_FEATURES,
     REPEATING,
     STILL_FEATURES,
     CameraReference,
     FrameJudge,
     Reference,
+    changed_side,
     motion_features,
     plane_of,
     read_reference,
@@ -25,6 +28,7 @@ from fosp_core.bundle.reference import (
 )
 from fosp_core.errors import UserError
 
+LENS = ("lens_1", "lens_2", "lens_3", "lens_out")
 FULL = np.array([1.0], np.float32)
 REST = np.zeros(1, np.float32)
 
@@ -48,15 +52,41 @@ def test_frames_that_change_are_consistent():
 
 def test_a_driver_that_repeats_its_last_three_frames_is_found_within_a_few_steps():
     found = _play(FrameJudge(_reference()), [_frame(i) for i in range(10)] + [_frame(7 + i % 3) for i in range(6)])
-    assert max(found[:12]) < REPEATING
-    assert REPEATING in found[10:15]
+    assert max(found[:11]) < REPEATING
+    assert found[11] == REPEATING  # the second frame that goes back
+
+
+def test_one_frame_that_goes_back_is_no_loop():
+    frames = [_frame(i) for i in range(10)] + [_frame(8)] + [_frame(i) for i in range(10, 20)]
+    assert max(_play(FrameJudge(_reference()), frames)) < REPEATING
+
+
+def test_a_driver_that_shows_each_frame_for_three_steps_repeats():
+    assert REPEATING in _play(FrameJudge(_reference()), [_frame(i // 3) for i in range(12)])
 
 
 def test_a_frozen_picture_with_a_clock_repeats():
     frames = [_frame(i) for i in range(5)] + [_frame(4) for _ in range(6)]
     for i, frame in enumerate(frames):
         frame[0, 2:4, 2:4] = i
-    assert REPEATING in _play(FrameJudge(_reference(least_change=14)), frames)
+    assert REPEATING in _play(FrameJudge(_reference(least_change=3)), frames)
+
+
+def test_two_pixels_far_from_each_other_make_another_frame_of_it():
+    frames = [_frame(0) for _ in range(12)]
+    for i, frame in enumerate(frames):
+        frame[0, 2, 2] = frame[0, 40, 50] = i
+    assert max(_play(FrameJudge(_reference(least_change=14)), frames)) < REPEATING
+
+
+def test_the_changed_side_is_that_of_a_square_around_all_changes():
+    one = _frame(0)[0]
+    other = one.copy()
+    assert changed_side(one, other) == 0
+    other[3, 5, 1] ^= 1
+    assert changed_side(one, other) == 1
+    other[7, 6, 0] ^= 1
+    assert changed_side(one, other) == 5
 
 
 def test_a_robot_at_rest_sees_the_same_frame_again_and_again():
@@ -68,11 +98,38 @@ def test_every_second_frame_may_be_one_shown_before():
 
 
 def test_a_picture_that_stands_still_lags_behind_the_motion():
-    reference = _reference(motion_noise=np.array([[0.1], [0.01]], np.float32))
+    reference = _reference(motion_noise=np.array([[0.1], [0.01]], np.float32), step_noise=np.array([0.1], np.float32))
     found = _play(FrameJudge(reference), [_frame(i) for i in range(12)])
     assert found[0] == 0.0
     assert found == sorted(found)
     assert found[-1] > 5
+
+
+def test_things_that_move_by_themselves_are_weaker_evidence_than_their_motion():
+    noise = np.array([[0.1], [0.01]], np.float32)
+    camera = _reference(motion_noise=noise, step_noise=np.array([0.1], np.float32)).cameras[0]
+    told, against = np.ones((10, 1), np.float32), -np.ones((10, 1), np.float32)
+    still = camera.inconsistency(0.0 * told, told)
+    assert camera.inconsistency(told, told) == 0.0
+    assert camera.inconsistency(against, told) < 2.0 * still  # twice as far from what was told, but no standing picture
+    mixed = np.where(np.arange(10)[:, None] % 2, 1.0, 0.5).astype(np.float32) * told
+    assert camera.inconsistency(mixed, told) == 0.0
+
+
+def test_a_picture_with_a_local_fault_is_novel_by_the_scale_of_its_network():
+    layers = {name: np.zeros(shape, np.float32) for name, shape in zip(LENS, lens_shapes(), strict=True)}
+    layers["lens_1"][4 * 3, 0] = 1.0  # the red of each second pixel
+    layers["lens_2"][4 * LENS_WIDTHS[0], 0] = 1.0
+    layers["lens_3"][4 * LENS_WIDTHS[1], 0] = 1.0
+    layers["lens_out"][0, 0] = 10.0  # its maximum
+    judge = FrameJudge(_reference(**layers, lens_scale=np.array([0.5, -1.0], np.float32)))
+    grey = np.full((1, 64, 64, 3), 128, np.uint8)
+    spot = grey.copy()
+    spot[0, 16:33, 16:33] = 255
+    assert judge.step(grey, REST, True).novelty < 0.1
+    found = judge.step(spot, REST, False)
+    assert found.novelty == pytest.approx(0.5 * 10.0 * (255 / 128 - 1) - 1.0, rel=1e-3)
+    assert found.cause == LOCAL
 
 
 def test_a_frame_along_the_direction_of_a_fault_is_novel_and_named():
@@ -115,6 +172,9 @@ def test_a_reference_survives_its_file(tmp_path: Path):
         ("0.spread", np.zeros(2, np.float32)),
         ("0.motion", np.zeros((MOTION_FEATURES, 2), np.float32)),
         ("0.motion_noise", np.full((2, 1), -1.0, np.float32)),
+        ("0.step_noise", np.zeros(1, np.float32)),
+        ("0.lens_1", np.zeros((3, 3), np.float32)),
+        ("0.lens_scale", np.array([-1.0, 0.0], np.float32)),
         ("1.mean", np.zeros(STILL_FEATURES, np.float32)),
         ("0.mean", np.array([object()])),
     ],

@@ -91,15 +91,13 @@ def pretrain(
             log.note(f"{described(data)}; {len(validation.episodes)} held out. {facts.robot.name}, run in {run}")
             train(trainer, data.key, run / "checkpoint", log)
             trainer.to_cpu()
-            log.note("calibrating and exporting")
+            log.note("calibrating and exporting; to fit the reference of the cameras takes minutes")
             assessment = assess(
                 trainer, filter_episodes(trainer.world_model, validation), config.calibration.horizon_steps
             )
             log.metrics(trainer.step, assessment.metrics)
-    reference = fit_reference([training], config.seed)
-    calibration = calibrate(assessment.values, config.calibration).model_copy(
-        update={"camera": calibrate_reference(reference, [validation])}
-    )
+    reference, camera = calibrate_reference(fit_reference([training], config.seed), [validation])
+    calibration = calibrate(assessment.values, config.calibration).model_copy(update={"camera": camera})
     manifest, files = bundle_of(
         trainer, assessment, calibration, facts.robot, facts.task, facts.observation, provenance(trainer, data, command)
     )

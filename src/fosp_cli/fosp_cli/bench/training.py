@@ -207,7 +207,7 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
     """Write a bundle of untrained networks, which is as large and as fast as a trained one."""
     noise = _noise()
     trainer = Trainer(LearnerConfig(size=size), noise)
-    reference = fit_reference([noise])
+    reference, camera = calibrate_reference(fit_reference([noise]), [noise])
     actor, config = trainer.behaviour.actor, trainer.config
     files: dict[str, Path | bytes] = dict(
         export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
@@ -237,7 +237,7 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
             supported=False,
             surprise_limit=10.0,
             ranges={"q_r": (-1e6, 1e6), "q_c": (0.0, 1e6), "q_h": (0.0, 1.0), "v_h": (0.0, 1.0)},
-            camera=calibrate_reference(reference, [noise]),
+            camera=camera,
         ),
     )
     return write_bundle(directory, manifest, files)

@@ -238,14 +238,27 @@ def reference(
 ) -> None:
     """Fit what the frames of a bundle's cameras look like, on recorded episodes, and write a bundle that carries it.
 
-    The networks stay as they are, bit by bit; the new bundle names the old one as its parent. With fewer than 399
+    The networks stay as they are, bit by bit; the new bundle names the old one as its parent. With fewer than 599
     held-out episodes without a violation the bound on false alarms is not reached, and the manifest says so.
     """
+    from rich.progress import Progress
+
     from fosp_learner.bundling.reference import add_reference
 
-    _, dataset = _robot_and_episodes(bundle, data, "", runs / "cache")
     command = f"fosp bundle reference --bundle {bundle} {' '.join(f'--data {folder}' for folder in data)} --out {out}"
-    written = add_reference(bundle, dataset, out, held_out, f"{command} --held-out {held_out:g}")
+    with Progress(transient=True) as bar:
+        reading, fitting = bar.add_task("reading bags", total=None), bar.add_task("fitting", total=None)
+        _, dataset = _robot_and_episodes(
+            bundle, data, "", runs / "cache", lambda done, total: bar.update(reading, completed=done, total=total)
+        )
+        written = add_reference(
+            bundle,
+            dataset,
+            out,
+            held_out,
+            f"{command} --held-out {held_out:g}",
+            lambda done, total: bar.update(fitting, completed=done, total=total),
+        )
     print(f"{out}: id {written.id}, {_camera_row(written.calibration.camera)}")
 
 

@@ -101,7 +101,12 @@ def _run(env: Env, agent: Agent, trial: CameraTrial, episode: int, parameters: M
         result = env.step(action.action)
         if result.cost > 0 and violated_at is None:
             violated_at = step
-        if result.last:
+        # Nothing that follows a latched stop, or a violation that is already judged, changes the outcome.
+        latched = (
+            bool(trial.fault) and verdict is not None and verdict.decision is Decision.LATCH and stopped_at is not None
+        )
+        judged = violated_at is not None and (stopped_at is not None or not trial.checked)
+        if result.last or latched or judged:
             return FaultedEpisode(episode, result.success and violated_at is None, violated_at, stopped_at, reason)
         images, executed, time_s, is_first = result.images, result.executed, result.time, False
         step += 1

@@ -1,9 +1,9 @@
 """The looks of the frames that a bundle was trained on, and how far a live frame is from them. Pure numpy and OpenCV.
 
 A still frame becomes features: a coarse colour grid, gradients per cell, and histograms of brightness and of colour
-differences. Linear scores, fitted against known faults of a camera, and the distance from the training frames, make one
-number of them: the novelty. Two frames in a row give an estimate of the action between them; its sum over the last
-steps, held against what was executed, dates the content: the inconsistency.
+differences. Linear scores, fitted against known faults of a camera, the distance from the training frames, and a small
+network that looks for local faults make one number of them: the novelty. Two frames in a row give an estimate of the
+action between them; its sum over the last steps, held against what was executed, dates the content: the inconsistency.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bundle.lens import lens_score, lens_shapes
 from fosp_core.errors import UserError
 
 REFERENCE = "reference.npz"
@@ -36,6 +37,11 @@ SEEN_MOTION = 0.2
 REPEATS, REPEAT_WINDOW = 4, 6
 """The content repeats when so many of the last steps were in motion and showed a frame again. A camera at half the
 decision rate shows every second one again, and lost frames a few."""
+RETURNS = 2
+"""The content repeats, too, when so many of the last REPEAT_WINDOW steps went back to an older frame after another."""
+LARGEST_STILL_AREA = 1 / 8
+"""Side of the square, as a share of the frame's height, in which two frames may differ at most and still count as the
+same: a clock, for example."""
 REPEATING = 1000.0
 """Inconsistency of content that repeats."""
 MOTION_CLIP = 3.0
@@ -60,6 +66,7 @@ CAUSES = (
 )
 """Faults of a camera that a reference knows by name, in the order of its scores."""
 UNKNOWN = "unlike every training frame"
+LOCAL = "dirt, water or a thing on the lens, or a damaged picture"
 OLD = "old, looped or frozen"
 
 _GRID, _CELLS, _PLANE, _PATCHES = 16, 8, 32, 4
@@ -144,15 +151,30 @@ class CameraReference:
     """(M, A): from the scaled features of motion to the action of the step."""
     motion_noise: Array
     """(2, A): variance of the error of a sum of motion, per step, and per squared action."""
+    step_noise: Array
+    """(A,): variance of the error of the motion of a single step."""
     least_change: Array
-    """(1,): number of bytes that differ between two frames of a moving robot at least."""
+    """(1,): side, in pixels, of the square in which two frames of a moving robot differ at least."""
+    lens_1: Array
+    lens_2: Array
+    lens_3: Array
+    lens_out: Array
+    """The layers of the network that looks for local faults, of the shapes of `lens_shapes`."""
+    lens_scale: Array
+    """(2,): factor and summand that make a novelty of its score."""
 
     def novelty(self, image: NDArray[np.uint8]) -> tuple[float, str]:
         """Return how far the frame is from the training frames, 1 at the edge of them, and the likely cause."""
-        return self.novelty_of(still_features(image))
+        novelty, cause = self._novelty_as_a_whole(still_features(image))
+        local = float(self.lens_scale[0]) * self.lens_score(image) + float(self.lens_scale[1])
+        return (local, LOCAL) if local > novelty else (novelty, cause)
 
-    def novelty_of(self, features: Array) -> tuple[float, str]:
-        """Return the same of the features (F,) of a frame."""
+    def lens_score(self, image: NDArray[np.uint8]) -> float:
+        """Return the log-odds that a part of the frame shows a fault."""
+        return lens_score((self.lens_1, self.lens_2, self.lens_3, self.lens_out), image)
+
+    def _novelty_as_a_whole(self, features: Array) -> tuple[float, str]:
+        """Return novelty and cause by the statistics (F,) of the whole frame."""
         deviation = features - self.mean
         scores = self.scores @ deviation
         best = int(np.argmax(scores))
@@ -172,7 +194,9 @@ class CameraReference:
     def inconsistency(self, shown: Array, executed: Array) -> float:
         """Return by how many standard deviations the image lags behind the motion, both (T, A); 0 without motion.
 
-        Only the part along the commanded direction counts: what is commanded and not shown.
+        Only the part along the commanded direction counts: what is commanded and not shown. It is no more than the
+        evidence, step by step, that the picture stands still rather than moves as commanded, because things that
+        move by themselves agree with neither.
         """
         steps, power = len(executed), float(np.square(executed).sum())
         told, seen = executed.sum(0), shown.sum(0)
@@ -180,7 +204,9 @@ class CameraReference:
         size = float(np.sum(told * told / variance))
         if size <= 0.0:
             return 0.0
-        return float(np.sum((told - seen) * told / variance)) / float(np.sqrt(size))
+        lag = float(np.sum((told - seen) * told / variance)) / float(np.sqrt(size))
+        evidence = float(np.sum(executed * (executed - 2.0 * shown) / self.step_noise))
+        return min(lag, float(np.sqrt(max(0.0, evidence))))
 
 
 _FIELDS = tuple(field.name for field in fields(CameraReference))
@@ -227,15 +253,19 @@ def _checked(path: Path, arrays: dict[str, NDArray[np.float32]], action_size: in
         "motion_scale": (MOTION_FEATURES,),
         "motion": (MOTION_FEATURES, action_size),
         "motion_noise": (2, action_size),
+        "step_noise": (action_size,),
         "least_change": (1,),
+        **dict(zip(("lens_1", "lens_2", "lens_3", "lens_out"), lens_shapes(), strict=True)),
+        "lens_scale": (2,),
     }
     for name, shape in expected.items():
         array = arrays[name]
         if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
             raise UserError(f"{path}: '{name}' is no finite float32 array of shape {shape}; copy the bundle again")
-    if min(arrays[name].min() for name in ("spread", "motion_scale")) <= 0 or arrays["motion_noise"][0].min() <= 0:
+    positive = ("spread", "motion_scale", "step_noise")
+    if min(arrays[name].min() for name in positive) <= 0 or arrays["motion_noise"][0].min() <= 0:
         raise UserError(f"{path}: holds a spread of zero; fit it anew: fosp bundle reference")
-    if arrays["motion_noise"].min() < 0 or arrays["least_change"].min() < 0:
+    if min(arrays[name].min() for name in ("motion_noise", "least_change")) < 0 or arrays["lens_scale"][0] < 0:
         raise UserError(f"{path}: holds a negative variance or number; fit it anew: fosp bundle reference")
     return CameraReference(**arrays)
 
@@ -290,31 +320,37 @@ class _Track:
         self._digests: deque[int] = deque(maxlen=REMEMBERED_FRAMES)
         self._frames: deque[NDArray[np.uint8]] = deque(maxlen=COMPARED_FRAMES)
         self._again: deque[bool] = deque(maxlen=REPEAT_WINDOW)
+        self._returned: deque[bool] = deque(maxlen=REPEAT_WINDOW)
 
     def inconsistency(self, image: NDArray[np.uint8], told: Array, moving: bool) -> float:
         """Take in the next frame after the actions `told` (T, A), and return how little it shows of them."""
         plane, before = plane_of(image), self._plane
         self._plane = plane
-        if self._shows_again(image, moving) >= REPEATS:
+        if self._repeats(image, moving):
             return REPEATING
         if before is None or not len(told):
             return 0.0
         self._shown.append(self._camera.action(before, plane))
         return self._camera.inconsistency(np.stack(self._shown)[-len(told) :], told[-len(self._shown) :])
 
-    def _shows_again(self, image: NDArray[np.uint8], moving: bool) -> int:
-        """Return in how many of the last steps a frame was shown again in motion."""
-        pixels = np.ascontiguousarray(image).ravel()
-        digest = zlib.crc32(pixels.data)
+    def _repeats(self, image: NDArray[np.uint8], moving: bool) -> bool:
+        """Take in the next frame, and return True when those of the last steps in motion were shown before."""
+        digest = zlib.crc32(np.ascontiguousarray(image).data)
+        known = moving and digest in self._digests
         least = float(self._camera.least_change[0])
-        again = moving and (
-            digest in self._digests
-            or any(np.count_nonzero(pixels != frame) < least for frame in reversed(self._frames))
-        )
-        self._again.append(again)
+        alike = known or (moving and any(changed_side(image, frame) < least for frame in reversed(self._frames)))
+        self._again.append(alike)
+        self._returned.append(known and digest != self._digests[-1])
         self._digests.append(digest)
-        self._frames.append(pixels.copy())
-        return sum(self._again)
+        self._frames.append(image.copy())
+        return sum(self._again) >= REPEATS or sum(self._returned) >= RETURNS
+
+
+def changed_side(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    """Return the side, in pixels, of the smallest upright square that holds all changes between two frames."""
+    changed = (one != other).any(2)
+    sides = [np.flatnonzero(changed.any(axis)) for axis in (0, 1)]
+    return int(max((side[-1] - side[0] + 1 for side in sides if len(side)), default=0))
 
 
 def windowed(values: Sequence[float] | NDArray[np.floating], count: int, window: int) -> float:

@@ -15,7 +15,7 @@ from fosp_core.bundle.reference import CAUSES
 Image = NDArray[np.uint8]
 Fault = Callable[[Image, np.random.Generator], Image]
 
-_SATURATED = 90
+SATURATED = 90
 """Saturation, of 255, above which a pixel belongs to a thing with a colour of its own."""
 _HUE_DEGREES = 60.0
 _ANOTHER_PLACE = 0.3
@@ -91,7 +91,7 @@ FAULTS: dict[str, Fault] = dict(
 def varied(image: Image, rng: np.random.Generator) -> Image:
     """Return a healthy frame with the hue of its coloured things turned, and now and then a thing in another place."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    coloured = hsv[..., 1] > _SATURATED
+    coloured = hsv[..., 1] > SATURATED
     turn = int(rng.uniform(-_HUE_DEGREES, _HUE_DEGREES) / 2)
     hsv[..., 0][coloured] = ((hsv[..., 0][coloured].astype(np.int16) + turn) % 180).astype(np.uint8)
     turned = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)

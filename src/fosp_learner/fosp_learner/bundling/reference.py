@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from fosp_core.bundle.bundle import verify_bundle, write_bundle
 from fosp_core.bundle.reference import (
     COMPARED_FRAMES,
+    LARGEST_STILL_AREA,
     MOTION_CLIP,
     MOTION_FEATURES,
     MOTION_STEPS,
@@ -23,6 +25,7 @@ from fosp_core.bundle.reference import (
     CameraReference,
     FrameJudge,
     Reference,
+    changed_side,
     motion_features,
     plane_of,
     still_features,
@@ -31,6 +34,7 @@ from fosp_core.bundle.reference import (
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraCalibration, Manifest
 from fosp_learner.bundling.camera_faults import FAULTS, varied
+from fosp_learner.bundling.lens_fitting import LensLayers, Progress, fit_lens, silent
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, split
 
 Array = NDArray[np.float32]
@@ -43,35 +47,49 @@ than demonstrations do. A greater limit only lowers the false alarms that the co
 it lies between moving obstacles, which the training never showed, and a mirrored picture (docs/results/camera.md)."""
 MOTION_MARGIN = 1.25
 """The same for the inconsistency."""
+LENS_MARGIN = 0.5
+"""The same for the score of the network that looks for local faults, which is a difference there: log-odds."""
+LENS_UNIT = 4.0
+"""Log-odds above their limit by which the novelty grows by its own limit."""
 NOVELTY_COUNT, NOVELTY_WINDOW = 3, 5
 INCONSISTENCY_COUNT, INCONSISTENCY_WINDOW = 2, 3
-_FRAMES, _FAULT_FRAMES, _PAIRS = 6000, 600, 30000
+_FRAMES, _FAULT_FRAMES, _PAIRS = 10000, 600, 30000
 _NOISE = 4.0
 """Variance of a feature that is added to the observed one, of 255 squared: what rounding and sensor noise may do."""
 _DIRECTIONS = 48
 _RIDGE = 100.0
-_CHANGE_QUANTILE, _CHANGE_SHARE = 0.005, 0.7
+_CHANGE_QUANTILE, _CHANGE_SHARE = 0.001, 0.8
 _LEAST_LIMIT = 1.0
 _SPREAD_QUANTILE = 0.999
 
 
-def fit_reference(data: Sequence[Dataset], seed: int = 0) -> Reference:
-    """Return the reference of the cameras over the episodes of all data sets together; UserError without a step."""
+def fit_reference(
+    data: Sequence[Dataset], seed: int = 0, earlier: Reference | None = None, progress: Progress = silent
+) -> Reference:
+    """Return the reference of the cameras over the episodes of all data sets together; UserError without a step.
+
+    The networks that look for local faults are those of the `earlier` reference, if there is one: they take minutes to
+    fit, and fine-tuning changes no camera. Call `calibrate_reference` before use: nothing is a local fault until then.
+    """
     rng = np.random.default_rng(seed)
     episodes = [(one, index) for one in data for index in one.episodes]
     if not any(index.length > 1 for _, index in episodes):
         raise UserError("no episode to fit the reference of the cameras on; record more episodes")
-    cameras = episodes[0][0].images.shape[1]
-    return Reference(tuple(_fit_camera(episodes, camera, rng) for camera in range(cameras)))
+    cameras = range(episodes[0][0].images.shape[1])
+    known = [_lens_of(earlier.cameras[i]) if earlier is not None else None for i in cameras]
+    return Reference(tuple(_fit_camera(episodes, camera, known[camera], rng, progress) for camera in cameras))
 
 
-def calibrate_reference(reference: Reference, held_out: Sequence[Dataset]) -> CameraCalibration:
-    """Return the limits of novelty and inconsistency, by conformal prediction over whole held-out episodes.
+def calibrate_reference(reference: Reference, held_out: Sequence[Dataset]) -> tuple[Reference, CameraCalibration]:
+    """Return the reference with its networks scaled to the limit of novelty, and the limits.
 
-    Episodes with a violation are left out: a robot that pushes against a thing does not move as it was told. Content
-    that repeats has no limit to calibrate, so the share of healthy episodes in which it does adds to the bound.
+    The limits of novelty as a whole, of local faults and of inconsistency come from conformal prediction over whole
+    held-out episodes. Episodes with a violation are left out: a robot that pushes against a thing does not move as it
+    was told. Content that repeats has no limit to calibrate, so the share of healthy episodes in which it does adds to
+    the bound.
     """
-    judge = FrameJudge(reference)
+    unscaled = _scaled(reference, [(0.0, 0.0)] * len(reference.cameras))
+    judge = FrameJudge(unscaled)
     episodes = [(data, index) for data in held_out for index in data.episodes]
     healthy = [(data, index) for data, index in episodes if not index.violates] or episodes
     if not healthy:
@@ -79,10 +97,11 @@ def calibrate_reference(reference: Reference, held_out: Sequence[Dataset]) -> Ca
     worst = np.array([_worst(*_judged(judge, data, index)) for data, index in healthy])
     repeating = worst[:, 1] >= REPEATING
     shown = worst[~repeating, 1]
-    share = FALSE_ALARMS / 2  # for each of the two
-    bound = 2 * max(share, 1.0 / (len(worst) + 1)) + float(repeating.mean())
-    return CameraCalibration(
-        novelty_limit=max(MARGIN * _conformal(worst[:, 0], share), _LEAST_LIMIT),
+    share = FALSE_ALARMS / 3  # for each of the three
+    bound = 3 * max(share, 1.0 / (len(worst) + 1)) + float(repeating.mean())
+    limit = max(MARGIN * _conformal(worst[:, 0], share), _LEAST_LIMIT)
+    found = CameraCalibration(
+        novelty_limit=limit,
         novelty_count=NOVELTY_COUNT,
         novelty_window=NOVELTY_WINDOW,
         inconsistency_limit=max(MOTION_MARGIN * _conformal(shown, share), _LEAST_LIMIT) if len(shown) else _LEAST_LIMIT,
@@ -92,9 +111,36 @@ def calibrate_reference(reference: Reference, held_out: Sequence[Dataset]) -> Ca
         false_alarm_bound=min(1.0, bound),
         supported=(len(worst) + 1) * share >= 1.0,
     )
+    # The cameras share the promise, so each gets its part of the share.
+    per_camera = share / len(reference.cameras)
+    scales = []
+    for camera in range(len(reference.cameras)):
+        scores = np.array([_worst_lens(unscaled, camera, data, index) for data, index in healthy])
+        edge = _conformal(scores, per_camera) + LENS_MARGIN
+        scales.append((limit / LENS_UNIT, limit * (1.0 - edge / LENS_UNIT)))
+    return _scaled(reference, scales), found
 
 
-def add_reference(bundle: Path, data: Dataset, out: Path, held_out: float, command: str) -> Manifest:
+def _scaled(reference: Reference, scales: Sequence[tuple[float, float]]) -> Reference:
+    """Return the reference with one `lens_scale` per camera."""
+    pairs = zip(reference.cameras, scales, strict=True)
+    return Reference(tuple(replace(camera, lens_scale=np.array(scale, np.float32)) for camera, scale in pairs))
+
+
+def _lens_of(camera: CameraReference) -> LensLayers:
+    return camera.lens_1, camera.lens_2, camera.lens_3, camera.lens_out
+
+
+def _worst_lens(reference: Reference, camera: int, data: Dataset, index: EpisodeIndex) -> float:
+    """Return the limit that the score of one camera's network reaches in an episode, in the window that alarms."""
+    images = data.take_images(np.arange(index.start, index.start + index.length))[:, camera]
+    scores = [reference.cameras[camera].lens_score(image) for image in images]
+    return windowed(scores, min(NOVELTY_COUNT, len(scores)), NOVELTY_WINDOW)
+
+
+def add_reference(
+    bundle: Path, data: Dataset, out: Path, held_out: float, command: str, progress: Progress = silent
+) -> Manifest:
     """Fit the reference on `data`, of which the share `held_out` calibrates it, and write the new bundle to `out`.
 
     The new bundle names the old one as its parent and notes `command` in its manifest. Raise UserError when the old
@@ -103,8 +149,9 @@ def add_reference(bundle: Path, data: Dataset, out: Path, held_out: float, comma
     manifest = verify_bundle(bundle, needs_reference=False)
     seed = int(manifest.training.get("seed", 0))
     training, validation = split(data, held_out, seed)
-    reference = fit_reference([training], seed)
-    calibration = manifest.calibration.model_copy(update={"camera": calibrate_reference(reference, [validation])})
+    reference = fit_reference([training], seed, progress=progress)
+    reference, limits = calibrate_reference(reference, [validation])
+    calibration = manifest.calibration.model_copy(update={"camera": limits})
     noted = {"command": command, "data_sha256": data.key, "episodes": len(data.episodes), "held_out": held_out}
     described = manifest.model_copy(
         update={
@@ -147,7 +194,11 @@ def _judged(judge: FrameJudge, data: Dataset, index: EpisodeIndex) -> tuple[list
 
 
 def _fit_camera(
-    episodes: Sequence[tuple[Dataset, EpisodeIndex]], camera: int, rng: np.random.Generator
+    episodes: Sequence[tuple[Dataset, EpisodeIndex]],
+    camera: int,
+    lens: LensLayers | None,
+    rng: np.random.Generator,
+    progress: Progress,
 ) -> CameraReference:
     frames, pairs, told, changes = _drawn(episodes, camera, rng)
     healthy = _features(frames)
@@ -166,14 +217,19 @@ def _fit_camera(
     distance = np.sqrt(np.square(both @ basis.T).mean(1))
     size = np.linalg.norm(both, axis=1)
     spread = np.maximum([np.quantile(distance, _SPREAD_QUANTILE), np.quantile(size, _SPREAD_QUANTILE)], 1e-3)
-    scale, motion, noise = _fit_motion(pairs, told)
-    least = [_CHANGE_SHARE * np.quantile(changes, _CHANGE_QUANTILE) if changes else 0.0]
-    arrays = (mean, scores, basis, spread, scale, motion, noise, least)
+    scale, motion, noise, step_noise = _fit_motion(pairs, told)
+    side = _CHANGE_SHARE * float(np.quantile(changes, _CHANGE_QUANTILE)) if changes else 0.0
+    least = [min(side, LARGEST_STILL_AREA * frames.shape[1])]
+    layers = fit_lens(frames, rng, progress) if lens is None else lens
+    arrays = (mean, scores, basis, spread, scale, motion, noise, step_noise, least, *layers, np.zeros(2))
     return CameraReference(*(np.ascontiguousarray(array, np.float32) for array in arrays))
 
 
-def _fit_motion(pairs: Sequence[Array], told: Sequence[Array]) -> tuple[Array, Array, Array]:
-    """Return scale, regression and variances of the motion that the change between two frames shows."""
+def _fit_motion(pairs: Sequence[Array], told: Sequence[Array]) -> tuple[Array, Array, Array, Array]:
+    """Return scale, regression and variances of the motion that the change between two frames shows.
+
+    The variances are those of a sum of steps, by steps and power, and that of a single step.
+    """
     features = np.concatenate(pairs)
     scale = np.maximum(features.std(0), 0.05 * max(float(features.std()), 1e-3))
     rows = np.clip(features / scale, -MOTION_CLIP, MOTION_CLIP)
@@ -186,10 +242,11 @@ def _fit_motion(pairs: Sequence[Array], told: Sequence[Array]) -> tuple[Array, A
         return np.asarray(np.linalg.solve(gram, rows[part].T @ actions[part]), np.float32)
 
     first = fitted(slice(None, half))
-    errors, steps, powers = [], [], []
+    errors, single, steps, powers = [], [], [], []
     for pair, action in list(zip(pairs, told, strict=True))[len(told) // 2 :]:
         shown = np.clip(np.clip(pair / scale, -MOTION_CLIP, MOTION_CLIP) @ first, -1.0, 1.0)
         error = action - shown
+        single.append(np.square(error))
         for end in range(1, len(action) + 1):
             window = slice(max(0, end - MOTION_STEPS), end)
             errors.append(np.square(error[window].sum(0)))
@@ -197,14 +254,15 @@ def _fit_motion(pairs: Sequence[Array], told: Sequence[Array]) -> tuple[Array, A
             powers.append(np.square(action[window]).sum())
     design = np.stack([steps, powers], 1).astype(np.float64)
     noise = np.linalg.lstsq(design, np.stack(errors), rcond=None)[0]
-    return scale, fitted(slice(None)), np.maximum(noise, [[1e-2], [1e-3]]).astype(np.float32)
+    step_noise = np.maximum(np.concatenate(single).mean(0), 1e-2)
+    return scale, fitted(slice(None)), np.maximum(noise, [[1e-2], [1e-3]]), step_noise
 
 
 def _drawn(
     episodes: Sequence[tuple[Dataset, EpisodeIndex]], camera: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], list[Array], list[Array], list[int]]:
     """Return frames; the features of motion and the actions of whole episodes, in random order; and, for the frames of
-    a moving robot, the least number of bytes by which they differ from one of the frames before.
+    a moving robot, the side in pixels of the square in which they differ from that frame before that is most like them.
     """
     total = sum(index.length for _, index in episodes)
     frames: list[NDArray[np.uint8]] = []
@@ -223,7 +281,7 @@ def _drawn(
             told.append(actions)
             seen += index.length - 1
             changes += [
-                min(int(np.count_nonzero(images[row] != images[k])) for k in range(max(0, row - COMPARED_FRAMES), row))
+                min(changed_side(images[row], images[k]) for k in range(max(0, row - COMPARED_FRAMES), row))
                 for row in range(2, index.length)
                 if np.abs(actions[row - 2 : row]).max(1).min() >= SEEN_MOTION
             ]

@@ -168,10 +168,9 @@ class CandidateMaker:
             figures(running, theirs, gate, discount),
             gate,
         )
-        reference = self._reference()
-        calibration = calibration.model_copy(
-            update={"camera": calibrate_reference(reference, _datasets((*episodes.calibrating, *episodes.judging)))}
-        )
+        held_out = _datasets((*episodes.calibrating, *episodes.judging))
+        reference, camera = calibrate_reference(self._reference(), held_out)
+        calibration = calibration.model_copy(update={"camera": camera})
         actors = tuner.offline_actor, tuner.behaviour.actor
         files: dict[str, Path | bytes] = dict(export_networks(tuner.world_model, *actors, tuner.behaviour.critics))
         files[WEIGHTS] = weights_bytes(tuner.weights())
@@ -199,7 +198,7 @@ class CandidateMaker:
         data = [one for one in (self._training, experience) if one is not None]
         if not data:
             raise UserError("no episode to fit the reference of the cameras on; record more episodes")
-        return fit_reference(data, tuner.settings.seed)
+        return fit_reference(data, tuner.settings.seed, self._judge.reference)
 
     def _provenance(self) -> dict[str, object]:
         """Return what the manifest says about the training."""

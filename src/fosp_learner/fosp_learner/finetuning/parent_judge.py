@@ -8,6 +8,7 @@ from pathlib import Path
 from fosp_core.bundle.acceptance import calibration_faults, unsupported_because
 from fosp_core.bundle.agreement import Scores, disagreements, probe_risks
 from fosp_core.bundle.probes import PROBES, read_probes
+from fosp_core.bundle.reference import REFERENCE, read_reference
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.probing import networks_in
@@ -23,6 +24,8 @@ class ParentJudge:
         self._bundle, self._manifest, self._robot = bundle, manifest, robot
         self._probes = read_probes(bundle, manifest)
         self._scores: Scores | None = None
+        cameras, actions = len(manifest.observation.cameras), manifest.action.size
+        self.reference = read_reference(bundle / REFERENCE, cameras, actions) if REFERENCE in manifest.files else None
 
     def probe_files(self) -> dict[str, Path | bytes]:
         """Return the probes as a file for the candidate: it is as good a start for the robot as its parent."""
