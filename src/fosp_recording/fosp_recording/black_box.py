@@ -17,6 +17,8 @@ LEAST_SILENCE_S = 0.1
 """Shortest silence of the commands that counts: the listener is no real-time process."""
 SETTLE_S = 0.5
 """How long after a deactivation messages may still arrive that were sent before it."""
+HISTORY_S = 10.0
+"""How long after its start a listener may still receive events from before it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,15 @@ class Memory:
     def seconds(self) -> float:
         """Time from the oldest message to the newest: below the span while memory is young or its limit is reached."""
         return self._messages[-1].monotonic_s - self._messages[0].monotonic_s if self._messages else 0.0
+
+
+def is_history(stamp_s: float, now_s: float, running_s: float) -> bool:
+    """Return whether an event is from before this process, which late joiners receive; `running_s` is its age, s.
+
+    `stamp_s` and `now_s` are times of the same clock, s. A clock at 0 is simulated and not heard yet: an event that is
+    there before its clock is history.
+    """
+    return running_s < HISTORY_S and (now_s == 0.0 or now_s - stamp_s > running_s)
 
 
 class SilenceDetector:

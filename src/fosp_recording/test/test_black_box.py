@@ -8,7 +8,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from fosp_core.bag_types import typestore
-from fosp_recording.black_box import PREFIX, Heard, Memory, make_room, write_box
+from fosp_recording.black_box import PREFIX, Heard, Memory, is_history, make_room, write_box
 
 S = 1_000_000_000
 BOOL = {"/estop": "std_msgs/msg/Bool"}
@@ -43,6 +43,20 @@ def test_a_clock_that_is_set_does_not_make_memory_forget():
     memory.add(heard(2.0, ahead_s=-3600.0))
     assert len(memory.messages()) == 3
     assert memory.seconds == 2.0
+
+
+@pytest.mark.parametrize("start_s", [0.5, 1.79e9])
+def test_an_event_from_before_the_start_is_history_and_a_later_one_is_not(start_s: float):
+    assert is_history(start_s - 0.1, start_s + 2.0, 2.0)
+    assert not is_history(start_s + 0.1, start_s + 2.0, 2.0)
+
+
+def test_an_event_that_is_there_before_the_simulated_clock_is_history():
+    assert is_history(17.0, 0.0, 1.0)
+
+
+def test_nothing_is_history_once_late_joiners_have_been_served():
+    assert not is_history(5.0, 100.0, 10.0)
 
 
 def bool_message(value: bool) -> bytes:
