@@ -28,7 +28,7 @@ _SHARED = ("Pss:", "Rss:")
 
 @dataclass(frozen=True)
 class ProcessCost:
-    """What one process took so far."""
+    """The processor time and the memory of one process so far."""
 
     cpu_s: float
     """Processor time in user and system mode, s."""

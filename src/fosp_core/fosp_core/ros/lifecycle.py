@@ -73,10 +73,13 @@ class ManagedNode(LifecycleNode):
         return self._active
 
     def create_gated_subscription(
-        self, message_type: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile
+        self, message_type: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile, raw: bool = False
     ) -> Any:
-        """Create a subscription whose callback runs only while the node is active; log a UserError in it, throttled."""
-        return self.create_subscription(message_type, topic, self._gated(callback), profile)
+        """Create a subscription whose callback runs only while the node is active; log a UserError in it, throttled.
+
+        The callback of a `raw` one gets serialised messages.
+        """
+        return self.create_subscription(message_type, topic, self._gated(callback), profile, raw=raw)
 
     def create_gated_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
         """Create a timer whose callback runs only while the node is active."""
