@@ -7,6 +7,7 @@ as well. The node publishes nothing but its diagnostics.
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections.abc import Callable
@@ -29,15 +30,27 @@ from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import Heartbeat, SafetyEvent
-from fosp_recording.black_box import PREFIX, Heard, Memory, SilenceDetector, is_history, make_room, write_box
+from fosp_recording.black_box import (
+    PREFIX,
+    Heard,
+    Memory,
+    SilenceDetector,
+    ThinnedMemory,
+    is_history,
+    make_room,
+    write_box,
+)
 from fosp_recording.recorded_topics import black_box_topics, image_source, message_class
 
 SPAN_S = 30.0
-MEMORY_BYTES = 256_000_000
+MEMORY_BYTES = 64_000_000
+"""Most that messages may take in memory, without the images."""
+IMAGE_BYTES = 192_000_000
+"""Most that images may take in memory."""
 AFTERMATH_S = 2.0
 """Time from a stop to the writing of its bag, which thus holds the consequences of the stop."""
 IMAGE_PERIOD_S = 0.2
-"""Shortest time between two remembered images of a topic."""
+"""Shortest time between two images of a topic that are taken in; ThinnedMemory forgets some of them later."""
 POLL_S = 0.2
 LATE_S = 0.05
 """A poll that is later than this does not judge silence: messages that came meanwhile are still to be read."""
@@ -78,7 +91,7 @@ class BlackBoxNode(Node):
             self._out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self._out}: cannot hold the black box: {error.strerror or error}") from None
-        self._memory = Memory(SPAN_S, MEMORY_BYTES)
+        self._memory, self._images = Memory(SPAN_S, MEMORY_BYTES), ThinnedMemory(SPAN_S, IMAGE_BYTES)
         self._types: dict[str, str] = {}
         self._image_due_s: dict[str, float] = {}
         self._due_s: float | None = None
@@ -121,6 +134,7 @@ class BlackBoxNode(Node):
         """Keep what comes on `topic`, serialised, and call `callback` with each message that is kept."""
         name = self.resolve_topic_name(topic)
         self._types[name] = message_type
+        memory = self._images if name in self._image_due_s else self._memory
 
         def heard(data: bytes) -> None:
             now_s = time.monotonic()
@@ -128,7 +142,7 @@ class BlackBoxNode(Node):
                 return
             if name in self._image_due_s:
                 self._image_due_s[name] = now_s + IMAGE_PERIOD_S
-            self._memory.add(Heard(name, time.time_ns(), data, now_s))
+            memory.add(Heard(name, time.time_ns(), data, now_s))
             callback(data)
 
         self.create_subscription(message_class(message_type), topic, heard, profile, raw=True)
@@ -175,7 +189,8 @@ class BlackBoxNode(Node):
         if self._due_s is None or time.monotonic() < self._due_s or self._writing.is_alive():
             return
         self._due_s = None
-        held = self._memory.messages(), self._cause, self._memory.seconds
+        messages = heapq.merge(self._memory.messages(), self._images.messages(), key=lambda heard: heard.monotonic_s)
+        held = list(messages), self._cause, self._memory.seconds
         self._writing = threading.Thread(target=self._write, args=held)
         self._writing.start()
 
