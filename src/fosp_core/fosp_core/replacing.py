@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["replaced"]
+
 if TYPE_CHECKING:
     from dataclasses import replace as replaced  # type checkers know the fields of its argument
 else:

@@ -20,7 +20,7 @@ class LargeRenderer(Renderer):
 
 
 def main() -> None:
-    sim_node.Renderer = LargeRenderer  # type: ignore[misc]
+    sim_node.Renderer = LargeRenderer  # type: ignore[misc, attr-defined]
     sim_node.main()
 
 

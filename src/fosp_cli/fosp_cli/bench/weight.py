@@ -95,8 +95,8 @@ def node_costs(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:
     Memory is what the node takes beyond a bare node of rclpy, shared pages counted once. Raise RunFailed as LiveGraph.
     """
     out.mkdir(parents=True, exist_ok=True)
-    began_s = time.monotonic()
-    with _bare_node() as bare_pid, LargeCameraGraph(bundle, out) as live:
+    live, began_s = LargeCameraGraph(bundle, out), time.monotonic()
+    with _bare_node() as bare_pid, live:
         active_s = time.monotonic() - began_s
         live.run_episode(0)
         before, begin_s, episode = live.costs(), time.monotonic(), 0
