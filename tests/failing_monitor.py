@@ -7,7 +7,7 @@ import itertools
 from fosp_core.processes import end_process
 from fosp_core.ros.lifecycle import run_node
 from fosp_safety_monitor.command.robot_side import RobotSide
-from fosp_safety_monitor.safety_monitor_node import SafetyMonitorNode, events_executor
+from fosp_safety_monitor.safety_monitor_node import SafetyMonitorNode
 
 GOOD_COMMANDS = 100
 
@@ -21,7 +21,7 @@ def main() -> None:
         send(side, command)
 
     RobotSide.send = failing  # type: ignore[method-assign]
-    end_process(run_node(SafetyMonitorNode, make_executor=events_executor))
+    end_process(run_node(SafetyMonitorNode))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from tiny_bundle import DETER, STOCH, write_tiny_bundle
 from fosp_core import topics
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
+from fosp_core.ros.fields import float_field
 from fosp_core.ros.image_message import fill_image
-from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, ModelStatus, StepFeedback
 

@@ -169,8 +169,8 @@ class _Follower(threading.Thread):
 
 def main() -> None:
     from fosp_core.ros.lifecycle import run_node
-    from fosp_core.ros.model_parameters import path_parameter
     from fosp_core.ros.parameters import NodeParameter
+    from fosp_core.ros.robot_parameter import path_parameter
     from fosp_perception import camera_node
     from fosp_perception.camera import realsense_source
 

@@ -113,6 +113,21 @@ def reversed_by(count: int) -> Tamper:
     return change
 
 
+def in_bursts(count: int) -> Tamper:
+    """So many at a time, in their order."""
+    kept: list[Any] = []
+
+    def change(message: Any) -> Iterable[Any]:
+        kept.append(message)
+        if len(kept) < count:
+            return ()
+        burst = kept[:]
+        kept.clear()
+        return burst
+
+    return change
+
+
 def changed(change: Callable[[Any], None]) -> Tamper:
     """Each one with a change made in place."""
 

@@ -10,7 +10,7 @@ from effects import Effect, tampered
 from fault import MOTION_S, STATE_TIMEOUT_S, Fault, harmless, latch, stop, with_actions
 from graph_under_fault import BASE_COMMAND
 from graph_under_fault import COMMAND as ROBOT_COMMAND
-from relay import changed, nothing, stamped
+from relay import changed, in_bursts, nothing, stamped
 
 from fosp_core import topics
 
@@ -155,6 +155,13 @@ PLAYED = (
         effects.together(
             tampered(ROBOT_COMMAND, lambda: played_effects.lagging(0.02)),
             tampered(topics.TOOL_POSE, lambda: changed(played_effects.trembling)),
+        ),
+    ),
+    harmless(
+        "joint states and tool poses in bursts of four",
+        effects.together(
+            tampered(topics.JOINT_STATES, lambda: in_bursts(4)),
+            tampered(topics.TOOL_POSE, lambda: in_bursts(4)),
         ),
     ),
     latch(

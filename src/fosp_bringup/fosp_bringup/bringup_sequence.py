@@ -96,7 +96,7 @@ class _Node:
 class BringupSequence:
     """Sequence of the nodes in bring-up order, the monitor last.
 
-    The caller reports heartbeats and answers, and polls `next_request`.
+    The caller reports heartbeats and answers, and calls `next_request`.
     """
 
     def __init__(self, nodes: tuple[str, ...], deadlines: Deadlines, respawn: bool = False) -> None:
@@ -162,7 +162,7 @@ class BringupSequence:
             self._refused(request, now_s, "failed; its log says why")
 
     def next_request(self, now_s: float) -> Request | None:
-        """Return the request to send now, or None; call this about 20 times per second."""
+        """Return the request to send now, or None. Call this after each report, and 20 times per second."""
         self._forgive_own_stall(now_s)
         if self._pending is not None and not self._overdue(now_s):
             return self._again(now_s)

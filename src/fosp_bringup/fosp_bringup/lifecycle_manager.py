@@ -11,7 +11,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import Transition as TransitionMessage
 from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
@@ -26,6 +25,7 @@ from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import Heartbeat
 
 POLL_PERIOD_S = 0.05
+"""Period of the look at deadlines; what is heard is acted on at once."""
 REPORT_PERIOD_S = 1.0
 END_TIMEOUT_S = 4.0
 """Longest time to take the graph down; nodes that are still up then end by their own signal."""
@@ -99,7 +99,10 @@ class LifecycleManager(Node):
     def _on_heartbeat(self, message: Heartbeat) -> None:
         name = message.node.removeprefix(self._prefix)
         age_s = self.get_clock().now().nanoseconds * 1e-9 - seconds(message.stamp)
+        before = self._sequence.states().get(name)
         self._sequence.heartbeat(name, message.state, message.pid, time.monotonic(), age_s)
+        if self._sequence.states().get(name) is not before:
+            self._poll()
 
     def _poll(self) -> None:
         request = self._sequence.next_request(time.monotonic())
@@ -121,6 +124,7 @@ class LifecycleManager(Node):
 
         def answered(done: Any) -> None:
             self._sequence.answered(request, done.result() is not None and done.result().success, time.monotonic())
+            self._poll()
 
         future.add_done_callback(answered)
 
@@ -180,12 +184,9 @@ class LifecycleManager(Node):
         if sequence.phase in (Phase.IDLE, Phase.ENDED):
             return
         sequence.stop(time.monotonic())
-        executor = SingleThreadedExecutor()
-        executor.add_node(self)
         deadline = time.monotonic() + END_TIMEOUT_S
-        while not self._ended and time.monotonic() < deadline:
-            executor.spin_once(timeout_sec=POLL_PERIOD_S)
-        executor.remove_node(self)
+        while self.executor is not None and not self._ended and time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=POLL_PERIOD_S)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Camera frames: scaling for the world model, safe decoding of compressed images, and settling of the exposure.
 
-Training, simulation and the robot use the same functions.
+Training, simulation and the robot use the same functions. Those that scale and decode load OpenCV at their first call:
+other nodes use this module without it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections import deque
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,6 +44,8 @@ def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
     cropped = frame[top : top + crop_rows, left : left + crop_columns]
     if cropped.shape[:2] == (height, width):
         return np.ascontiguousarray(cropped)
+    import cv2
+
     return cv2.resize(cropped, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
@@ -61,6 +63,8 @@ def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
 
     Raise UserError, which names `description`, when that is not possible, and before decoding when it is too large.
     """
+    import cv2
+
     held = np.ascontiguousarray(data).data
     size = compressed_size(held)
     decoded = None

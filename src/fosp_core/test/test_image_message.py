@@ -118,7 +118,7 @@ def nothing_is_decoded(monkeypatch):
     def reached(*_):
         raise AssertionError("decoded, with all the memory that it takes")
 
-    monkeypatch.setattr(image.cv2, "imdecode", reached)
+    monkeypatch.setattr(cv2, "imdecode", reached)
 
 
 def png_of_zeros(width, height):

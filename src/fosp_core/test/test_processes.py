@@ -2,8 +2,15 @@
 
 import os
 import threading
+from pathlib import Path
 
-from fosp_core.processes import STREAM_PRIORITY, claim_realtime_priority, has_realtime_priority, pin_to_cpu
+from fosp_core.processes import (
+    STREAM_PRIORITY,
+    claim_realtime_priority,
+    has_realtime_priority,
+    pin_to_cpu,
+    return_freed_memory,
+)
 
 
 def test_a_claim_says_whether_it_was_granted_and_holds_for_its_thread_only():
@@ -33,3 +40,17 @@ def test_a_thread_is_pinned_to_a_core_that_it_may_use_and_says_why_not_to_anothe
     thread.join()
     assert said[:2] == ["", True]
     assert "core 100000 is not among those of this process" in said[2]
+
+
+def test_freed_memory_goes_back_to_the_operating_system():
+    def resident_mb() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") * 1e-6
+
+    blocks, between = [], []
+    for _ in range(2000):
+        blocks.append(bytes(50_000))
+        between.append(bytes(600))  # keeps the C library from giving back the end of its heap by itself
+    del blocks
+    held_mb = resident_mb()
+    return_freed_memory()
+    assert resident_mb() < held_mb - 50.0

@@ -15,8 +15,8 @@ from fosp_core.processes import end_process
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
-from fosp_core.ros.model_parameters import ROBOT, path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_core.ros.stamps import nanoseconds
 from fosp_msgs.msg import BundleChunk, BundleOffer, BundleRequest, ModelAnnouncement
 

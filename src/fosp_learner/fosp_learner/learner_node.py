@@ -25,8 +25,8 @@ from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.model_following import LEADER, resolved_node
-from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.robot_parameter import path_parameter
 from fosp_core.ros.stamps import time_message
 from fosp_core.specs import parse_spec, read_yaml
 from fosp_learner.finetuning.announcing import Announcer, ModelState, Offered

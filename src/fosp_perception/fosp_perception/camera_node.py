@@ -21,8 +21,8 @@ from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_depth, fill_image
 from fosp_core.ros.lifecycle import ManagedNode, run_node
-from fosp_core.ros.model_parameters import path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.robot_parameter import path_parameter
 from fosp_core.ros.stamps import nanoseconds, time_message
 from fosp_perception.camera.camera_diagnostics import CameraReport, FrameStatistics, diagnostic_array
 from fosp_perception.camera.image_source import CameraFrame, CameraSettings, ImageSource, SourceLost

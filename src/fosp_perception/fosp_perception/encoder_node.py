@@ -24,16 +24,11 @@ from fosp_core.image import observation_image
 from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
+from fosp_core.ros.fields import float_field
 from fosp_core.ros.image_message import rgb_view
-from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_following import resolved_node
-from fosp_core.ros.model_parameters import (
-    MODEL_PARAMETERS,
-    create_status_publisher,
-    float_field,
-    load_model,
-    publish_status,
-)
+from fosp_core.ros.model_parameters import MODEL_PARAMETERS, create_status_publisher, load_model, publish_status
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.self_testing import NodeSelfTest
 from fosp_core.ros.stamps import seconds
@@ -249,7 +244,7 @@ class EncoderNode(ManagedNode):
 
 
 def main() -> None:
-    end_process(run_node(EncoderNode, make_executor=events_executor, priority=CONTROL_PRIORITY))
+    end_process(run_node(EncoderNode, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

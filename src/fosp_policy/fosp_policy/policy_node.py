@@ -20,15 +20,10 @@ from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.errors import UserError
 from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.fields import float_field
+from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_following import ModelFollower
-from fosp_core.ros.model_parameters import (
-    MODEL_PARAMETERS,
-    create_status_publisher,
-    float_field,
-    load_model,
-    publish_status,
-)
+from fosp_core.ros.model_parameters import MODEL_PARAMETERS, create_status_publisher, load_model, publish_status
 from fosp_core.ros.parameters import ANY_TIME, NodeParameter, declare
 from fosp_core.ros.self_testing import NodeSelfTest
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
@@ -188,7 +183,7 @@ def candidate_message(candidate: ScoredCandidate) -> ActionCandidate:
 
 
 def main() -> None:
-    end_process(run_node(PolicyNode, make_executor=events_executor, priority=CONTROL_PRIORITY))
+    end_process(run_node(PolicyNode, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from fosp_core import topics
 from fosp_core.processes import end_process
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
+from fosp_core.ros.fields import float_field
 from fosp_core.ros.lifecycle import ManagedNode, run_node
-from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_msgs.msg import ActionCandidate, ActionProposal
 from fosp_msgs.srv import ResetEpisode
 from fosp_policy.teleoperation import OperatorOrder, Repetition, operator_action, orders, read_mapping

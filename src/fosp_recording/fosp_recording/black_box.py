@@ -12,11 +12,17 @@ from pathlib import Path
 from fosp_core.bag_types import BagWriter
 
 PREFIX = "black_box_"
+RECENT_S = 4.0
+"""Time for which every image that was taken in is remembered, s. A bag is written 2 s after its stop."""
+OLDER_PERIOD_S = 2.0
+"""Shortest time between two remembered images of a topic that are older."""
 _PARTIAL = ".partial_"
 LEAST_SILENCE_S = 0.1
 """Shortest silence of the commands that counts: the listener is no real-time process."""
 SETTLE_S = 0.5
 """How long after a deactivation messages may still arrive that were sent before it."""
+HISTORY_S = 10.0
+"""How long after its start a listener may still receive events from before it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,52 @@ class Memory:
     def seconds(self) -> float:
         """Time from the oldest message to the newest: below the span while memory is young or its limit is reached."""
         return self._messages[-1].monotonic_s - self._messages[0].monotonic_s if self._messages else 0.0
+
+
+class ThinnedMemory:
+    """The images of the last `seconds`, together at most `limit_bytes`; the oldest go first.
+
+    Of each topic all images of the last RECENT_S are there, and one in OLDER_PERIOD_S before: raw images of half a
+    minute would take more memory than all nodes of the graph.
+    """
+
+    def __init__(self, seconds: float, limit_bytes: int) -> None:
+        self._span_s, self._limit_bytes = seconds, limit_bytes
+        self._recent: deque[Heard] = deque()
+        self._older: deque[Heard] = deque()
+        self._kept_s: dict[str, float] = {}
+        """Receipt of the newest image in `_older`, by topic."""
+        self._bytes = 0
+
+    def add(self, heard: Heard) -> None:
+        """Remember an image, and forget those that are too many, older than the span or over the limit."""
+        self._recent.append(heard)
+        self._bytes += len(heard.data)
+        while self._recent[0].monotonic_s < heard.monotonic_s - RECENT_S:
+            image = self._recent.popleft()
+            if image.monotonic_s - self._kept_s.get(image.topic, -math.inf) >= OLDER_PERIOD_S:
+                self._kept_s[image.topic] = image.monotonic_s
+                self._older.append(image)
+            else:
+                self._bytes -= len(image.data)
+        oldest_s = heard.monotonic_s - self._span_s
+        while self._older and (self._bytes > self._limit_bytes or self._older[0].monotonic_s < oldest_s):
+            self._bytes -= len(self._older.popleft().data)
+        while self._recent and self._bytes > self._limit_bytes:
+            self._bytes -= len(self._recent.popleft().data)
+
+    def messages(self) -> list[Heard]:
+        """Return all images in the order of their receipt."""
+        return [*self._older, *self._recent]
+
+
+def is_history(stamp_s: float, now_s: float, running_s: float) -> bool:
+    """Return whether an event is from before this process, which late joiners receive; `running_s` is its age, s.
+
+    `stamp_s` and `now_s` are times of the same clock, s. A clock at 0 is simulated and not heard yet: an event that is
+    there before its clock is history.
+    """
+    return running_s < HISTORY_S and (now_s == 0.0 or now_s - stamp_s > running_s)
 
 
 class SilenceDetector:

@@ -7,10 +7,10 @@ as well. The node publishes nothing but its diagnostics.
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import State
@@ -26,27 +26,38 @@ from fosp_core.processes import end_process
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
-from fosp_core.ros.model_parameters import ROBOT, path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.robot_parameter import ROBOT, path_parameter
+from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import Heartbeat, SafetyEvent
-from fosp_recording.black_box import PREFIX, Heard, Memory, SilenceDetector, make_room, write_box
+from fosp_recording.black_box import (
+    PREFIX,
+    Heard,
+    Memory,
+    SilenceDetector,
+    ThinnedMemory,
+    is_history,
+    make_room,
+    write_box,
+)
 from fosp_recording.recorded_topics import black_box_topics, image_source, message_class
 
 SPAN_S = 30.0
-MEMORY_BYTES = 256_000_000
+MEMORY_BYTES = 64_000_000
+"""Most that messages may take in memory, without the images."""
+IMAGE_BYTES = 192_000_000
+"""Most that images may take in memory."""
 AFTERMATH_S = 2.0
 """Time from a stop to the writing of its bag, which thus holds the consequences of the stop."""
 IMAGE_PERIOD_S = 0.2
-"""Shortest time between two remembered images of a topic."""
+"""Shortest time between two images of a topic that are taken in; ThinnedMemory forgets some of them later."""
 POLL_S = 0.2
 LATE_S = 0.05
 """A poll that is later than this does not judge silence: messages that came meanwhile are still to be read."""
-HISTORY_S = 10.0
-"""How long after its start the node may still receive events from before it."""
 LAST_WORDS_S = 1.0
 """How long the node, going down, waits for an active monitor to be deactivated or to fall silent."""
 MONITOR = "safety_monitor_node"
-Callback = Callable[[bytes, int], None]
+Callback = Callable[[bytes], None]
 
 
 PARAMETERS = (
@@ -80,15 +91,14 @@ class BlackBoxNode(Node):
             self._out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self._out}: cannot hold the black box: {error.strerror or error}") from None
-        self._memory = Memory(SPAN_S, MEMORY_BYTES)
+        self._memory, self._images = Memory(SPAN_S, MEMORY_BYTES), ThinnedMemory(SPAN_S, IMAGE_BYTES)
         self._types: dict[str, str] = {}
         self._image_due_s: dict[str, float] = {}
         self._due_s: float | None = None
         self._cause = ""
         self._written, self._failure = 0, ""
         self._writing = threading.Thread()
-        self._started_ns, self._started_s = time.time_ns(), time.monotonic()
-        self._polled_s = self._started_s
+        self._polled_s = self._started_s = time.monotonic()
         robot = read_robot(path_parameter(self, "robot"))
         simulated_time = bool(self.get_parameter("use_sim_time").value)
         self._detector = SilenceDetector(robot.command_timeout_s, gap_s, simulated_time)
@@ -121,36 +131,37 @@ class BlackBoxNode(Node):
             self._remember(topic, message_type, profiles.get(topic, qos.STEP), callbacks.get(topic, _ignore))
 
     def _remember(self, topic: str, message_type: str, profile: QoSProfile, callback: Callback) -> None:
-        """Keep what comes on `topic`, and call `callback` with each message and when it was sent, ns, wall clock."""
+        """Keep what comes on `topic`, serialised, and call `callback` with each message that is kept."""
         name = self.resolve_topic_name(topic)
         self._types[name] = message_type
+        memory = self._images if name in self._image_due_s else self._memory
 
-        def heard(data: bytes, info: dict[str, Any]) -> None:
+        def heard(data: bytes) -> None:
             now_s = time.monotonic()
             if now_s < self._image_due_s.get(name, now_s):
                 return
             if name in self._image_due_s:
                 self._image_due_s[name] = now_s + IMAGE_PERIOD_S
-            self._memory.add(Heard(name, time.time_ns(), data, now_s))
-            callback(data, int(info["source_timestamp"]))
+            memory.add(Heard(name, time.time_ns(), data, now_s))
+            callback(data)
 
         self.create_subscription(message_class(message_type), topic, heard, profile, raw=True)
 
     # -- when to write -------------------------------------------------------------------------------
-    def _on_command(self, data: bytes, sent_ns: int) -> None:
+    def _on_command(self, data: bytes) -> None:
         self._detector.command(time.monotonic())
 
-    def _on_heartbeat(self, data: bytes, sent_ns: int) -> None:
+    def _on_heartbeat(self, data: bytes) -> None:
         beat = deserialize_message(data, Heartbeat)
         if beat.node == self._monitor:
             self._detector.beat(beat.state == State.PRIMARY_STATE_ACTIVE, time.monotonic())
 
-    def _on_event(self, data: bytes, sent_ns: int) -> None:
+    def _on_event(self, data: bytes) -> None:
         """Write a bag of a stop; one from before our start, which late joiners receive, is not ours to write."""
-        now_s = time.monotonic()
-        if sent_ns < self._started_ns and now_s < self._started_s + HISTORY_S:
+        event, now_s = deserialize_message(data, SafetyEvent), time.monotonic()
+        ros_s = self.get_clock().now().nanoseconds * 1e-9
+        if is_history(seconds(event.stamp), ros_s, now_s - self._started_s):
             return
-        event = deserialize_message(data, SafetyEvent)
         if event.kind == SafetyEvent.DEACTIVATED:
             self._detector.end(now_s)
         elif event.kind in (SafetyEvent.STOPPED, SafetyEvent.LATCHED):
@@ -178,7 +189,8 @@ class BlackBoxNode(Node):
         if self._due_s is None or time.monotonic() < self._due_s or self._writing.is_alive():
             return
         self._due_s = None
-        held = self._memory.messages(), self._cause, self._memory.seconds
+        messages = heapq.merge(self._memory.messages(), self._images.messages(), key=lambda heard: heard.monotonic_s)
+        held = list(messages), self._cause, self._memory.seconds
         self._writing = threading.Thread(target=self._write, args=held)
         self._writing.start()
 
@@ -230,7 +242,7 @@ class BlackBoxNode(Node):
         self._write_soon("the stack went down while the safety monitor was active")
 
 
-def _ignore(data: bytes, sent_ns: int) -> None:
+def _ignore(data: bytes) -> None:
     """Do nothing: the message is remembered anyway."""
 
 

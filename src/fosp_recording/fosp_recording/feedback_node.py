@@ -20,8 +20,8 @@ from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import image_view
 from fosp_core.ros.lifecycle import ManagedNode, run_node
-from fosp_core.ros.model_parameters import ROBOT, path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import StepFeedback
 from fosp_msgs.srv import ResetEpisode

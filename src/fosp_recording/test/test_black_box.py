@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from rosbags.highlevel import AnyReader
 
 from fosp_core.bag_types import typestore
-from fosp_recording.black_box import PREFIX, Heard, Memory, make_room, write_box
+from fosp_recording.black_box import PREFIX, Heard, Memory, ThinnedMemory, is_history, make_room, write_box
 
 S = 1_000_000_000
 BOOL = {"/estop": "std_msgs/msg/Bool"}
@@ -43,6 +44,61 @@ def test_a_clock_that_is_set_does_not_make_memory_forget():
     memory.add(heard(2.0, ahead_s=-3600.0))
     assert len(memory.messages()) == 3
     assert memory.seconds == 2.0
+
+
+def image(at_s: float, topic: str = "/camera/image", size: int = 1000) -> Heard:
+    return Heard(topic, round(at_s * S), bytes(size), at_s)
+
+
+def test_images_become_fewer_with_their_age_and_those_of_the_last_seconds_are_all_there():
+    memory = ThinnedMemory(30.0, 10**9)
+    for fifth in range(5 * 60):
+        memory.add(image(fifth / 5))
+    times = [message.monotonic_s for message in memory.messages()]
+    now_s = times[-1]
+    assert times == sorted(times)
+    assert len([t for t in times if t >= now_s - 4.0]) == 21
+    older = [t for t in times if t < now_s - 4.0]
+    assert now_s - 30.0 <= older[0] <= now_s - 28.0
+    assert all(b - a == pytest.approx(2.0) for a, b in pairwise(older))
+
+
+def test_the_images_of_each_camera_become_fewer_by_themselves():
+    memory = ThinnedMemory(30.0, 10**9)
+    for fifth in range(5 * 20):
+        memory.add(image(fifth / 5, "/left"))
+        memory.add(image(fifth / 5, "/right"))
+    topics = [message.topic for message in memory.messages()]
+    assert topics.count("/left") == topics.count("/right") > 21
+
+
+def test_images_stay_below_their_limit_and_the_newest_go_last():
+    memory = ThinnedMemory(30.0, 5000)
+    for fifth in range(5 * 20):
+        memory.add(image(fifth / 5))
+        assert sum(len(message.data) for message in memory.messages()) <= 5000
+    assert [message.monotonic_s for message in memory.messages()] == pytest.approx([19.0, 19.2, 19.4, 19.6, 19.8])
+
+
+def test_one_image_above_the_limit_is_not_remembered():
+    memory = ThinnedMemory(30.0, 500)
+    memory.add(image(0.0))
+    memory.add(image(1.0))
+    assert memory.messages() == []
+
+
+@pytest.mark.parametrize("start_s", [0.5, 1.79e9])
+def test_an_event_from_before_the_start_is_history_and_a_later_one_is_not(start_s: float):
+    assert is_history(start_s - 0.1, start_s + 2.0, 2.0)
+    assert not is_history(start_s + 0.1, start_s + 2.0, 2.0)
+
+
+def test_an_event_that_is_there_before_the_simulated_clock_is_history():
+    assert is_history(17.0, 0.0, 1.0)
+
+
+def test_nothing_is_history_once_late_joiners_have_been_served():
+    assert not is_history(5.0, 100.0, 10.0)
 
 
 def bool_message(value: bool) -> bytes:

@@ -16,9 +16,10 @@ from fosp_core.errors import UserError
 from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
-from fosp_core.ros.model_parameters import ROBOT, float_field, path_parameter
+from fosp_core.ros.fields import float_field
+from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.parameters import declare
+from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_msgs.msg import ActionProposal, Heartbeat, SafetyVerdict
 from fosp_safety_monitor.command.consent_side import ConsentSide
 from fosp_safety_monitor.command.messages import proposal_input
@@ -155,7 +156,7 @@ class OperatorGuardNode(ManagedNode):
 
 
 def main() -> None:
-    end_process(run_node(OperatorGuardNode, make_executor=events_executor, priority=MONITOR_PRIORITY))
+    end_process(run_node(OperatorGuardNode, priority=MONITOR_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -27,13 +27,9 @@ from fosp_core.errors import UserError
 from fosp_core.processes import MONITOR_PRIORITY, end_process, has_realtime_priority
 from fosp_core.robot.horizon import short_horizon
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import ManagedNode, events_executor, run_node
+from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_following import ModelFollower
-from fosp_core.ros.model_parameters import (
-    create_status_publisher,
-    load_model,
-    publish_status,
-)
+from fosp_core.ros.model_parameters import create_status_publisher, load_model, publish_status
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
 from fosp_safety_monitor.command.consent_side import ConsentSide
@@ -388,7 +384,7 @@ class SafetyMonitorNode(ManagedNode):
 
 
 def main() -> None:
-    end_process(run_node(SafetyMonitorNode, make_executor=events_executor, priority=MONITOR_PRIORITY))
+    end_process(run_node(SafetyMonitorNode, priority=MONITOR_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import rclpy
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
-from fosp_core.ros.model_parameters import ROBOT
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.robot_parameter import ROBOT
 from fosp_sim.env import make_world
 from fosp_sim.gazebo.sdf import world_sdf
 from fosp_sim.gazebo.services import INSTALL

@@ -12,8 +12,8 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import twist_command
-from fosp_core.ros.model_parameters import ROBOT, path_parameter
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_msgs.srv import ResetEpisode
 from fosp_sim.real_time import CommandIntake
 from fosp_sim.task.scenario import read_scenario

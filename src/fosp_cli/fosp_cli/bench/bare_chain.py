@@ -31,9 +31,9 @@ from fosp_core import topics
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.processes import CONTROL_PRIORITY, MONITOR_PRIORITY, claim_realtime_priority, end_process
 from fosp_core.ros import qos
+from fosp_core.ros.fields import float_field
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import events_executor, run_node
-from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent
 from fosp_policy.expansion import DEPLOYED_CANDIDATES
@@ -142,7 +142,7 @@ def image_to_command_s(bundle: Path, frames: int) -> Sequence[float]:
 
 def main(role: str, bundle: Path) -> None:
     priority = MONITOR_PRIORITY if role == "monitor" else CONTROL_PRIORITY
-    end_process(run_node(lambda: BareChainNode(role, bundle), [], make_executor=events_executor, priority=priority))
+    end_process(run_node(lambda: BareChainNode(role, bundle), [], priority=priority))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from fosp_core import topics
 from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
-from fosp_core.ros.lifecycle import events_executor, run_node
+from fosp_core.ros.lifecycle import run_node
 from fosp_msgs.msg import ActionProposal
 
 
@@ -35,7 +35,7 @@ class BareNode(Node):  # type: ignore[misc]
 
 def main(robot_file: Path) -> None:
     topic = read_robot(robot_file).command_topic
-    end_process(run_node(lambda: BareNode(topic), [], make_executor=events_executor, priority=MONITOR_PRIORITY))
+    end_process(run_node(lambda: BareNode(topic), [], priority=MONITOR_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ RATE_EPISODES = 200
 ONNX_STEPS = 2000
 SWAPS = 10
 PROPOSALS = 300
+WEIGHT_S = 20.0
 SERVING_HZ = 50.0
 
 
@@ -67,6 +68,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
 
     return {
         "the live graph": partial(live_graph, bundle, out, some(LIVE_EPISODES)),
+        "the weight of the nodes": partial(weight, bundle, out, WEIGHT_S * share),
         "the way to the command": partial(hops, bundle, out, some(LIVE_EPISODES)),
         "the floor of image to command": partial(floor, bundle, some(PROPOSALS)),
         "the live graph beside a learner": partial(live_graph_with_learner, bundle, out, some(LIVE_EPISODES)),
@@ -96,6 +98,13 @@ def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
             "image_to_command_ms": percentiles_ms(live.latencies_s),
             "command_jitter_ms": percentiles_ms(lateness),
         }
+
+
+def weight(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:
+    """Measure processor time and memory of each node with a camera of 640x480 pixels, and the time until active."""
+    from fosp_cli.bench.weight import node_costs
+
+    return node_costs(bundle, out, seconds)
 
 
 def hops(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:

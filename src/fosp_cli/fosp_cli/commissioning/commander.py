@@ -31,8 +31,8 @@ from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
+from fosp_core.ros.fields import float_field
 from fosp_core.ros.lifecycle import ACTIVATE, CONFIGURE, events_executor
-from fosp_core.ros.model_parameters import float_field
 from fosp_core.ros.stamps import seconds
 from fosp_core.specs import TWIST_COMPONENTS
 from fosp_msgs.msg import ActionCandidate, ActionProposal, SafetyVerdict

@@ -1,4 +1,7 @@
-"""ONNX Runtime sessions set up for a control loop: one thread, no spinning, named arrays in and out."""
+"""ONNX Runtime sessions set up for a control loop: one thread, no spinning, named arrays in and out.
+
+ONNX Runtime itself is loaded with the first session: processes that only read bundles do without it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 
 Provider = Literal["auto", "cuda", "cpu"]
-ort.disable_telemetry_events()  # a robot does not report to anyone
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -26,6 +27,9 @@ class OnnxModel:
     """
 
     def __init__(self, path: Path, provider: Provider = "auto") -> None:
+        import onnxruntime as ort
+
+        ort.disable_telemetry_events()  # a robot does not report to anyone
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -61,7 +65,9 @@ class OnnxModel:
 
 def _providers(provider: Provider) -> list[str]:
     """Return CUDA, if it is asked for (cuda) or onnxruntime-gpu offers it (auto), and the CPU after it."""
-    offered = ort.get_available_providers()
+    from onnxruntime import get_available_providers
+
+    offered = get_available_providers()
     if provider == "cpu" or (provider == "auto" and _CUDA not in offered):
         return [_CPU]
     if _CUDA not in offered:

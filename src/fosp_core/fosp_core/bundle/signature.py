@@ -1,7 +1,8 @@
 """Ed25519 signatures of bundles, by which a robot knows who vouches for a model before it runs it.
 
 The signature covers the bundle's id, which is the hash of everything in the bundle (fosp_core.bundle.bundle). It lies
-beside the manifest in signature.json. The robot file names the public keys that the robot trusts.
+beside the manifest in signature.json. The robot file names the public keys that the robot trusts. The library for it is
+loaded when a signature is made or checked, because most nodes never do.
 """
 
 from __future__ import annotations
@@ -13,19 +14,13 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from typing import TYPE_CHECKING
 
 from fosp_core.errors import UserError
 from fosp_core.specs import Spec, parse_spec
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 SIGNATURE = "signature.json"
 KEY_PREFIX = "ed25519:"
@@ -49,6 +44,9 @@ def generate_key(path: Path) -> str:
 
     Raise UserError when `path` exists already, because an overwritten key cannot be recovered.
     """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
     key = Ed25519PrivateKey.generate()
     content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
@@ -65,6 +63,9 @@ def generate_key(path: Path) -> str:
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Return the private key in a file that only its owner can read; raise UserError for any other file."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise UserError(f"{path}: others may read this private key; run: chmod 600 {path}")
@@ -80,11 +81,15 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 def public_text(key: Ed25519PublicKey) -> str:
     """Return a public key as text, in the form that robot files hold."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     return KEY_PREFIX + base64.b64encode(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
 
 def public_key(text: str) -> Ed25519PublicKey:
     """Return the public key that `public_text` wrote; raise ValueError for any other text."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         return Ed25519PublicKey.from_public_bytes(_decoded(text.removeprefix(KEY_PREFIX), 32))
     except ValueError:
@@ -114,6 +119,8 @@ def require_signature(directory: Path, bundle_id: str, trusted: Sequence[str]) -
 
     Every key of `trusted` (public keys as text) is tried, because signature.json may lie about its signer.
     """
+    from cryptography.exceptions import InvalidSignature
+
     path = directory / SIGNATURE
     if not path.is_file() or path.is_symlink():
         raise UserError(f"{directory}: is not signed, and this robot loads only signed bundles; run: fosp bundle sign")

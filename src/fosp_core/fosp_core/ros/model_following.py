@@ -137,14 +137,16 @@ def announcement(message: ModelAnnouncement) -> Announcement:
 def candidate_loader(node: Node, robot: RobotConfig, running: Bundle, judges: bool = False) -> BundleLoader:
     """Return a loader, with the parameters of the node, of bundles that can take the place of `running`.
 
-    With `judges` it refuses those whose judge does not agree with that of `running` on its probes.
+    With `judges` it refuses those whose judge does not agree with that of `running` on its probes. Without, it keeps
+    nothing of `running` but the manifest: networks and probes take megabytes.
     """
+    manifest, judge = running.manifest, running if judges else None
 
     def load(offered: Announcement) -> Bundle:
         bundle = load_bundle_of(node, offered.path, robot)
-        require_same_interface(bundle.manifest, running.manifest)
-        if judges:
-            require_agreement(running, bundle, running.probes)
+        require_same_interface(bundle.manifest, manifest)
+        if judge is not None:
+            require_agreement(judge, bundle, judge.probes)
         return bundle
 
     return BundleLoader(load)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import array
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle, load_bundle
-from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.parameters import NodeParameter
+from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_msgs.msg import ModelStatus
 
-ROBOT = NodeParameter("robot", "", "File of the robot's configuration.")
 MODEL_PARAMETERS = (
     NodeParameter("bundle", "", "Folder of the model bundle."),
     ROBOT,
@@ -43,14 +38,6 @@ def load_bundle_of(node: Node, directory: Path, robot: RobotConfig) -> Bundle:
     return load_bundle(directory, robot, provider)  # type: ignore[arg-type]
 
 
-def path_parameter(node: Node, name: str) -> Path:
-    """Return the path in the parameter `name`; raise UserError when it is empty."""
-    value = str(node.get_parameter(name).value)
-    if not value:
-        raise UserError(f"parameter '{name}' of {node.get_fully_qualified_name()} is not set: it must be a path")
-    return Path(value).expanduser()
-
-
 def create_status_publisher(node: Node) -> Publisher:
     """Create the publisher that `publish_status` uses; late subscribers get the newest status."""
     return node.create_publisher(ModelStatus, topics.MODEL_STATUS, qos.LATCHED)
@@ -62,8 +49,3 @@ def publish_status(
     """Publish which model this node runs or holds; `state` is a constant of fosp_msgs/ModelStatus."""
     name = node.get_fully_qualified_name()
     publisher.publish(ModelStatus(state=state, node=name, model_id=model_id, path=str(path or ""), detail=detail))
-
-
-def float_field(values: NDArray[Any]) -> array.array[float]:
-    """Return the value of a float32[] message field; rclpy takes an array.array much faster than an ndarray."""
-    return array.array("f", np.ascontiguousarray(values, np.float32).tobytes())

@@ -11,9 +11,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fosp_core.processes import STREAM_PRIORITY, claim_realtime_priority, pin_to_cpu
+from fosp_core.replacing import replaced
 
 LEAST_GAP = 0.05
 """Share of a period for which a command stays in force at least.
@@ -92,7 +93,7 @@ class CommandStream:
             self._keep_apart()
             self._tick()
             self._ticked_s = time.monotonic()
-            self._statistics = replace(self._statistics, between=self._statistics.between + 1)
+            self._statistics = replaced(self._statistics, between=self._statistics.between + 1)
             return True
 
     def close(self) -> None:
@@ -144,7 +145,7 @@ class CommandStream:
         skipped = int(lateness_s / self._period_s)
         late = skipped + (lateness_s - skipped * self._period_s > 0.5 * self._period_s)
         before = self._statistics
-        self._statistics = replace(
+        self._statistics = replaced(
             before,
             ticks=before.ticks + 1,
             late_ticks=before.late_ticks + late,

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from fosp_core.clock import Received
 from fosp_core.ros.command_message import pose_values
-from fosp_core.ros.model_parameters import float_field
+from fosp_core.ros.fields import float_field
 from fosp_core.ros.stamps import nanoseconds, seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
 from fosp_safety_monitor.command.pose_target import ToolPose

@@ -7,10 +7,11 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
@@ -29,6 +30,7 @@ from fosp_safety_monitor.command.messages import (
     pose_received,
     robot_state_received,
 )
+from fosp_safety_monitor.command.newest import NewestMessage
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
 from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts, allowed_publishers
 from fosp_safety_monitor.judge.inputs import Judge
@@ -48,8 +50,9 @@ class RobotSide:
 
     The publisher is no lifecycle publisher, which would be silent exactly when the last stop has to go out. A robot
     that takes poses is sent the integral of the commands, so that zero holds the target where it is. `judge` returns
-    the judge of the moment; `heard` is called with the kind of each valid message. One node may publish each of the
-    robot's inputs and of the topics in `inputs`; `look_around` finds a second one.
+    the judge of the moment; `heard` is called with the kind of each message. Not every message of a fast stream of
+    states or poses is read (NewestMessage). One node may publish each of the robot's inputs and of the topics in
+    `inputs`; `look_around` finds a second one.
     """
 
     def __init__(
@@ -71,11 +74,14 @@ class RobotSide:
         self._target: PoseTarget | None = None
         self._sent_s = 0.0
         self._publisher = node.create_publisher(type(self._command), robot.command_topic, qos.COMMAND)
-        state_type = JointState if robot.state_type == "JointState" else Odometry
+        self._state_type = JointState if robot.state_type == "JointState" else Odometry
         gated = node.create_gated_subscription
-        self._subscriptions = [gated(state_type, robot.state_topic, self._on_robot_state, qos.SENSOR)]
+        self._streams: list[NewestMessage] = []
+        self._subscriptions = [
+            self._subscribe_newest("robot state", self._state_type, robot.state_topic, self._read_robot_state)
+        ]
         if robot.pose_topic:
-            self._subscriptions.append(gated(PoseStamped, robot.pose_topic, self._on_pose, qos.SENSOR))
+            self._subscriptions.append(self._subscribe_newest("pose", PoseStamped, robot.pose_topic, self._read_pose))
         for topic in robot.estop_topics:
             self._subscriptions.append(gated(Bool, topic, partial(self._on_estop, topic), qos.SENSOR))
         self._own = OwnCommands()
@@ -92,6 +98,16 @@ class RobotSide:
         self.stream: CommandStream | None = None
         """The stream while commands are sent, else None."""
 
+    def _subscribe_newest(self, kind: str, message_type: Any, topic: str, read: Callable[[bytes, float], None]) -> Any:
+        stream = NewestMessage(read)
+        self._streams.append(stream)
+
+        def receive(data: bytes) -> None:
+            self._heard(kind)
+            stream.receive(data)
+
+        return self._node.create_gated_subscription(message_type, topic, receive, qos.SENSOR, raw=True)
+
     @property
     def topic(self) -> str:
         """Resolved name of the command topic."""
@@ -99,7 +115,7 @@ class RobotSide:
 
     def other_publishers(self) -> tuple[str, ...]:
         """Return the other nodes that publish on the command topic, among them a second node of the same name."""
-        if self._node.count_publishers(self.topic) == 1:  # our own, which is always known here
+        if self._publisher_count(self.topic) == 1:  # our own, which is always known here
             return ()
         names = self._publishing(self.topic)
         if self._node.get_fully_qualified_name() in names:
@@ -113,7 +129,7 @@ class RobotSide:
         """
         if anew:
             self._publishers = Publishers(self._allowed)
-        counts = {topic: self._node.count_publishers(topic) for topic in self._allowed}
+        counts = {topic: self._publisher_count(topic) for topic in self._allowed}
         for topic in self._publishers.to_look_at(counts):
             self._publishers.look(topic, self._restarts.without_dead(self._publishing(topic), time.monotonic()))
         self._judge().receive_other_publishers(self.other_publishers())
@@ -122,6 +138,15 @@ class RobotSide:
     def heard_from(self, heartbeat: Heartbeat) -> None:
         """Take in a heartbeat: it excuses the publishers of a process that died and was started anew."""
         self._restarts.heard(heartbeat.node, heartbeat.pid, time.monotonic())
+
+    def _publisher_count(self, topic: str) -> int:
+        """Return the number of publishers of a topic by its resolved name.
+
+        The method of the node would expand and validate the name at every look, which takes four times as long.
+        """
+        handle = self._node.handle
+        with handle:
+            return int(handle.get_count_publishers(topic))
 
     def _publishing(self, topic: str) -> list[str]:
         """Return the full name of the node of each publisher of `topic`."""
@@ -149,6 +174,7 @@ class RobotSide:
         def send_next() -> bool:
             nonlocal zeros
             if not self._ending.is_set():
+                self._settle()
                 tick()
                 return True
             command = self._judge().halt()
@@ -163,6 +189,8 @@ class RobotSide:
 
         self._ending.clear()
         self._measured = self._target = None
+        for stream in self._streams:
+            stream.forget()
         self.stream = CommandStream(1.0 / self._robot.command_rate_hz, send_next, on_failure, cpu)
         self.stream.start()
 
@@ -217,20 +245,28 @@ class RobotSide:
         return True
 
     # -- inputs --------------------------------------------------------------------------------------
-    def _on_robot_state(self, message: JointState | Odometry) -> None:
-        received = robot_state_received(message, time.monotonic())
+    def _settle(self) -> None:
+        """Read what waits of state and pose, before a command is computed."""
+        for stream in self._streams:
+            try:
+                stream.settle()
+            except UserError as error:
+                self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
+
+    def _read_robot_state(self, data: bytes, receipt_s: float) -> None:
+        message = deserialize_message(data, self._state_type)
+        received = robot_state_received(message, receipt_s)
         if received is None:
             raise UserError(
                 f"{self._robot.state_topic}: positions are missing, a value is not finite, or an orientation is no "
                 "unit quaternion; message ignored"
             )
-        self._heard("robot state")
         odometry = odometry_pose(message) if isinstance(message, Odometry) else None
         self._judge().receive_robot_state(received, odometry)
 
-    def _on_pose(self, message: PoseStamped) -> None:
-        frame_id = self._robot.action.frame_id
-        pose = pose_received(message, time.monotonic(), frame_id)
+    def _read_pose(self, data: bytes, receipt_s: float) -> None:
+        message, frame_id = deserialize_message(data, PoseStamped), self._robot.action.frame_id
+        pose = pose_received(message, receipt_s, frame_id)
         if pose is None:
             raise UserError(
                 f"{self._robot.pose_topic}: position must be finite and in frame '{frame_id}', "
@@ -241,7 +277,6 @@ class RobotSide:
             raise UserError(f"{self._robot.pose_topic}: orientation must be a unit quaternion; message ignored")
         if isinstance(self._command, PoseStamped) and measured is not None:
             self._measured = pose[0], measured
-        self._heard("pose")
         x, y, z, w = (0.0, 0.0, 0.0, 1.0) if measured is None else measured.orientation.tolist()
         self._judge().receive_pose(*pose, None if measured is None else (x, y, z, w))
 

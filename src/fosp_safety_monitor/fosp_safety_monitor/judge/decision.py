@@ -8,13 +8,13 @@ missing, stale or malformed stops the robot.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.clock import Now
 from fosp_core.decisions import MOVES_ANYWAY, RISK, STALENESS, Decision, Reason
+from fosp_core.replacing import replaced
 from fosp_core.robot.limits import CommandLimits
 from fosp_safety_monitor.judge import checks
 from fosp_safety_monitor.judge.choice import choose, executed_candidate, least_risk, target_of
@@ -68,15 +68,15 @@ def judge_latent(
         latents = latents.after(latent, state.command, thresholds)
     fault = checked.malformed or check_frozen(frozen, thresholds)
     fault = fault or latent_stream.check_latent_changes(latents, thresholds)
-    state = replace(state, frozen_image=frozen, latents=latents, latent_fault=fault)
+    state = replaced(state, frozen_image=frozen, latents=latents, latent_fault=fault)
     if fault is None:
         surprises = (*state.surprises, latent.surprise > thresholds.surprise_limit)
         surprises = surprises[-thresholds.parameters.surprise_window :]
-        return replace(state, surprises=surprises, camera=state.camera.after(latent, thresholds)), None
+        return replaced(state, surprises=surprises, camera=state.camera.after(latent, thresholds)), None
     if _gates(fault, thresholds):
-        state = replace(state, latched=state.latched or fault)
+        state = replaced(state, latched=state.latched or fault)
     verdict = verdict_without_proposal(state, fault, robot, thresholds, now)
-    return replace(state, reported_s=now.monotonic_s, limited=False), verdict
+    return replaced(state, reported_s=now.monotonic_s, limited=False), verdict
 
 
 def waits_for_latent(state: MonitorState, checked: CheckedProposal, now: Now) -> bool:
@@ -135,7 +135,7 @@ def judge_proposal(
     verdict = verdict_on_proposal(
         state, proposal, latent, values, choice, scale, target, effective, robot=robot, thresholds=thresholds, now=now
     )
-    state = replace(
+    state = replaced(
         state,
         latched=latched,
         unreported=None,
@@ -158,10 +158,10 @@ def judge_tick(
     held_up = checks.check_stream(state.ticked, thresholds, now)
     if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
         zeros = (0.0,) * thresholds.action_size
-        state = replace(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
-        state = replace(state, following=state.following.paused())
+        state = replaced(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
+        state = replaced(state, following=state.following.paused())
     state = follow_motion(state, told, robot, thresholds, now)
-    state = replace(state, consent=consent.on_tick(state.consent, robot, thresholds, now, state.latched, held_up))
+    state = replaced(state, consent=consent.on_tick(state.consent, robot, thresholds, now, state.latched, held_up))
     permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
     findings = [held_up, *checks.checks_on_tick(state, robot, thresholds, now)]
     stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
@@ -182,12 +182,12 @@ def judge_tick(
     effective = _effective(cause, latched)
 
     stopping = latched is not None or gating.decision >= Decision.STOP or state.judged is None
-    state = _move(replace(state, latched=latched, stop=stop, stale_since_s=since_s), stopping, robot, limits, now)
+    state = _move(replaced(state, latched=latched, stop=stop, stale_since_s=since_s), stopping, robot, limits, now)
     due = reports and now.monotonic_s - state.reported_s >= thresholds.decision_period_s
     if not due and not fresh_latch:
         return state, Tick(state.command, effective, None)
     verdict = verdict_without_proposal(state, effective, robot, thresholds, now)
-    state = replace(state, reported_s=now.monotonic_s, limited=False, unreported=None)
+    state = replaced(state, reported_s=now.monotonic_s, limited=False, unreported=None)
     return state, Tick(state.command, effective, verdict)
 
 
@@ -196,7 +196,7 @@ def follow_motion(
 ) -> MonitorState:
     """Hold the robot's motion against `command` (n,), m/s and rad/s, which was in force since the last call."""
     latched = state.latched is not None
-    return replace(state, following=state.following.after(command, robot, thresholds, now, latched))
+    return replaced(state, following=state.following.after(command, robot, thresholds, now, latched))
 
 
 def halt(state: MonitorState, limits: CommandLimits, now: Now) -> MonitorState:
@@ -207,7 +207,7 @@ def halt(state: MonitorState, limits: CommandLimits, now: Now) -> MonitorState:
 # -- the operator ------------------------------------------------------------------------------------
 def latch(state: MonitorState, finding: Finding) -> MonitorState:
     """Latch for a cause that no input shows: a person's order, a node that came back. The first latch stays."""
-    return replace(state, latched=state.latched or finding, unreported=state.unreported or finding)
+    return replaced(state, latched=state.latched or finding, unreported=state.unreported or finding)
 
 
 def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[MonitorState, str]:
@@ -222,8 +222,8 @@ def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, n
     at_rest = _at_rest(state.judged)
     given = consent.after_reset(state.consent, thresholds, state.latched)
     # A frozen pose shows in motion alone, so its check begins anew.
-    begun = replace(state, latched=None, stale_since_s=None, stop=None, judged=at_rest, frozen_pose=FrozenPose())
-    return replace(begun, consent=given), ""
+    begun = replaced(state, latched=None, stale_since_s=None, stop=None, judged=at_rest, frozen_pose=FrozenPose())
+    return replaced(begun, consent=given), ""
 
 
 def engage(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[MonitorState, str]:
@@ -238,12 +238,12 @@ def engage(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, 
     given = consent.engaged(state.consent, robot, thresholds, now)
     if isinstance(given, str):
         return state, given
-    return replace(state, consent=given, judged=_at_rest(state.judged)), ""
+    return replaced(state, consent=given, judged=_at_rest(state.judged)), ""
 
 
 def disengage(state: MonitorState) -> MonitorState:
     """End the operator's consent: the robot stops, and nothing latches."""
-    return replace(state, consent=consent.disengaged(state.consent, "an operator disengaged"))
+    return replaced(state, consent=consent.disengaged(state.consent, "an operator disengaged"))
 
 
 # -- from findings to decisions ----------------------------------------------------------------------
@@ -273,7 +273,7 @@ def _effective(finding: Finding, latched: Finding | None) -> Finding:
     if latched is None or finding is latched:
         return finding
     if finding.reason in MOVES_ANYWAY and finding.decision is Decision.LATCH:
-        return replace(finding, text=f"{finding.text}; latched until reset: {latched.text}")
+        return replaced(finding, text=f"{finding.text}; latched until reset: {latched.text}")
     return Finding(Decision.LATCH, latched.reason, f"latched until reset: {latched.text}")
 
 
@@ -299,7 +299,7 @@ def _at_rest(judged: JudgedProposal | None) -> JudgedProposal | None:
     if judged is None:
         return None
     zeros = (0.0,) * len(judged.verdict.action_out)
-    return replace(judged, verdict=replace(judged.verdict, action_out=zeros))
+    return replaced(judged, verdict=replaced(judged.verdict, action_out=zeros))
 
 
 def _count_vetoes(vetoes: int, finding: Finding) -> int:
@@ -316,7 +316,7 @@ def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: C
         elapsed_s = min(max(now.monotonic_s - state.ticked.monotonic_s, 0.0), limits.longest_tick_s)
     target = None if stopping or state.judged is None else state.judged.verdict.action_out
     step = next_command(target, state.command, state.acceleration, state.history, robot, limits, elapsed_s, now)
-    return replace(
+    return replaced(
         state,
         command=step.command,
         acceleration=step.acceleration,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
+from fosp_core.replacing import replaced
 from fosp_core.robot.config import RobotConfig, TargetLead
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.specs import CameraCalibration, Manifest
@@ -153,7 +154,7 @@ class Judge(ABC):
     def receive_robot_state(self, received: Received, odometry: tuple[float, float, float] | None = None) -> None:
         """Take in joint states or odometry, which are finite; `odometry` is that of a base, in m and rad."""
         with self._lock:
-            self._robot = replace(self._robot, state=received, odometry=odometry)
+            self._robot = replaced(self._robot, state=received, odometry=odometry)
 
     def receive_pose(
         self,
@@ -163,7 +164,7 @@ class Judge(ABC):
     ) -> None:
         """Take in the pose of the commanded point, finite and in the action frame; `position` in m."""
         with self._lock:
-            self._robot = replace(self._robot, pose=received, position=position, orientation=orientation)
+            self._robot = replaced(self._robot, pose=received, position=position, orientation=orientation)
 
     def receive_estop(self, pressed: bool, receipt_s: float, topic: str = "") -> None:
         """Take in a message of the emergency stop of `topic`, received at `receipt_s` on the monotonic clock.
@@ -173,7 +174,7 @@ class Judge(ABC):
         """
         with self._lock:
             worst = self._estops.heard(topic, pressed, receipt_s)
-            self._robot = replace(
+            self._robot = replaced(
                 self._robot, estop_pressed=worst.pressed, estop_receipt_s=worst.receipt_s, estop_topic=worst.topic
             )
             if pressed:
@@ -182,17 +183,17 @@ class Judge(ABC):
     def receive_lead(self, lead: Lead) -> None:
         """Take in the lead of the last target pose over the measured pose."""
         with self._lock:
-            self._robot = replace(self._robot, lead=lead)
+            self._robot = replaced(self._robot, lead=lead)
 
     def receive_other_publishers(self, others: tuple[str, ...]) -> None:
         """Take in the names of the other nodes that publish on the robot's command topic at present."""
         with self._lock:
-            self._robot = replace(self._robot, other_publishers=others)
+            self._robot = replaced(self._robot, other_publishers=others)
 
     def receive_strangers(self, strangers: tuple[str, ...]) -> None:
         """Take in, in words, the inputs that come from other nodes than those that they are to come from."""
         with self._lock:
-            self._robot = replace(self._robot, strangers=strangers)
+            self._robot = replaced(self._robot, strangers=strangers)
 
     def receive_foreign_command(self, publishers: tuple[str, ...]) -> None:
         """Take in that a command reached the robot's command topic that this node did not send.
@@ -206,33 +207,33 @@ class Judge(ABC):
         """Take in a message of the enabling switch; `content` is all that it holds beside its stamp."""
         with self._lock:
             inputs = self._robot.consent
-            after = replace(inputs, enabling=inputs.enabling.after(pressed, content, received))
-            self._robot = replace(self._robot, consent=after)
+            after = replaced(inputs, enabling=inputs.enabling.after(pressed, content, received))
+            self._robot = replaced(self._robot, consent=after)
 
     def receive_feedback(self, step: FeedbackStep) -> None:
         """Take in a message of fosp/feedback."""
         with self._lock:
             inputs = self._robot.consent
-            self._robot = replace(self._robot, consent=replace(inputs, episode=inputs.episode.after(step)))
+            self._robot = replaced(self._robot, consent=replaced(inputs, episode=inputs.episode.after(step)))
 
     def receive_ready(self, index: int, why_not: str, receipt_s: float) -> None:
         """Take in what entry `index` of the robot file's `ready` says: why it is not ready, or an empty text."""
         with self._lock:
             inputs = self._robot.consent
             after = inputs.with_ready(index, inputs.ready_of(index).after(why_not, receipt_s))
-            self._robot = replace(self._robot, consent=after)
+            self._robot = replaced(self._robot, consent=after)
 
     def receive_wrench(self, force: Force, received: Received) -> None:
         """Take in a reading of the force, N, finite or not."""
         with self._lock:
             inputs = self._robot.consent
-            self._robot = replace(self._robot, consent=replace(inputs, wrench=inputs.wrench.after(force, received)))
+            self._robot = replaced(self._robot, consent=replaced(inputs, wrench=inputs.wrench.after(force, received)))
 
     def receive_self_test(self, fault: str) -> None:
         """Take in what the self-test of the critic found; empty while all is well."""
         if fault != self._robot.self_test:
             with self._lock:
-                self._robot = replace(self._robot, self_test=fault)
+                self._robot = replaced(self._robot, self_test=fault)
 
     @abstractmethod
     def halt(self) -> tuple[float, ...]:

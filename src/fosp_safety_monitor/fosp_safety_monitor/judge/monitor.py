@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
+from fosp_core.replacing import replaced
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest
@@ -98,7 +99,7 @@ class SafetyMonitor(Judge):
         self._clock = clock
         self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
         state = initial_state(robot.action.size, latched, Response.of(robot))
-        self._state = replace(state, camera=CameraWatch(trusted=camera_known))
+        self._state = replaced(state, camera=CameraWatch(trusted=camera_known))
 
     @property
     def state(self) -> MonitorState:
@@ -221,7 +222,7 @@ class SafetyMonitor(Judge):
         with self._lock:
             now = self._clock()
             if latent is None and decision.waits_for_latent(self._state, checked, now):
-                self._state = replace(self._state, waiting=proposal)
+                self._state = replaced(self._state, waiting=proposal)
                 return None
             self._state, verdict = decision.judge_proposal(self._state, checked, scored, self._robot, thresholds, now)
             self._judging = model, thresholds

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import nan
 from typing import Any
 
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision
+from fosp_core.replacing import replaced
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
@@ -63,7 +63,7 @@ def verdict_of_order(
 ) -> Verdict:
     """Return the verdict on a proposal that is ignored (ORDER): the last verdict goes on, unless `stopped` by now."""
     goes_on = stopped.decision < Decision.STOP
-    return replace(
+    return replaced(
         judged.verdict,
         decision=judged.verdict.decision if goes_on else stopped.decision,
         reason=order.reason,

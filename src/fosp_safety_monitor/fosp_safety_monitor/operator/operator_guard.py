@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Reason
+from fosp_core.replacing import replaced
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandHistory, CommandLimits, Response, capped
 from fosp_safety_monitor.judge import checks, identity
@@ -55,7 +56,7 @@ class OperatorGuard(Judge):
         self._now = now
         self._limits = CommandLimits(capped(robot, speed_cap))
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
-        self._thresholds = replace(thresholds, needs_pose=bool(robot.pose_topic), simulated_time=simulated_time)
+        self._thresholds = replaced(thresholds, needs_pose=bool(robot.pose_topic), simulated_time=simulated_time)
         self._pressed = False
         """The emergency stop was pressed since the last tick, even if a later message says otherwise."""
         self._foreign = ""
@@ -129,7 +130,7 @@ class OperatorGuard(Judge):
         self._following = self._following.after(told, self._robot, thresholds, now)
         if held_up is not None:
             return held_up.text, held_up.reason
-        robot = replace(self._robot, estop_pressed=self._robot.estop_pressed or self._pressed)
+        robot = replaced(self._robot, estop_pressed=self._robot.estop_pressed or self._pressed)
         foreign, self._foreign, self._pressed = self._foreign, "", False
         force = consent.check_force(self._bias, self._bias_s, self._robot, thresholds, now)
         if force is not None:

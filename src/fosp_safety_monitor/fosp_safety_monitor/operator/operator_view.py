@@ -70,7 +70,9 @@ class OperatorView:
             )
 
     def mark(self, robot: RobotConfig, monitor: SafetyMonitor, finding: Finding, verdict: Verdict | None) -> None:
-        """Publish the markers of the present state."""
+        """Publish the markers of the present state, if somebody listens."""
+        if not self._markers.get_subscription_count():
+            return
         stamp = self._node.get_clock().now().to_msg()
         position, command = monitor.robot_state.position, monitor.state.command
         self._markers.publish(marker_array(robot, position, command, finding, verdict, stamp))

@@ -8,10 +8,11 @@ robot is not ready, and at a pause of the robot. Only `engaged` gives it, on ~/e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fosp_core.clock import Now, age
 from fosp_core.decisions import Decision, Reason
+from fosp_core.replacing import replaced
 from fosp_safety_monitor.judge.consent_inputs import Force, WrenchInput
 from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
 from fosp_safety_monitor.judge.verdict import Finding
@@ -50,7 +51,7 @@ class Consent:
 # -- what is given and taken -------------------------------------------------------------------------
 def disengaged(consent: Consent, why: str) -> Consent:
     """Return the consent after its end. The bias stays, because a reset still asks whether the force is gone."""
-    return replace(consent, engaged=False, why_not=why, ramp_from_s=None) if consent.engaged else consent
+    return replaced(consent, engaged=False, why_not=why, ramp_from_s=None) if consent.engaged else consent
 
 
 def engaged(consent: Consent, robot: RobotStateInput, thresholds: RobotThresholds, now: Now) -> Consent | str:
@@ -89,10 +90,10 @@ def on_tick(
     inputs = (robot.state, robot.pose) if thresholds.needs_pose else (robot.state,)
     missing = any(age(received, now, parameters.robot_state_timeout_s).stale_because for received in inputs)
     since_s = now.monotonic_s if consent.missing_since_s is None else consent.missing_since_s
-    consent = replace(consent, missing_since_s=since_s if missing else None)
+    consent = replaced(consent, missing_since_s=since_s if missing else None)
     unheld = switch_fault(consent, robot, thresholds, now)
     if unheld and switch.pressed:  # silent, repeated or tied down: a release has to be seen before a press counts again
-        consent = replace(consent, releases_needed=max(consent.releases_needed, switch.releases + 1))
+        consent = replaced(consent, releases_needed=max(consent.releases_needed, switch.releases + 1))
     why = loss(consent, robot, thresholds, now)
     if thresholds.consent.engage == "by_itself":
         given = engaged(consent, robot, thresholds, now) if why or not consent.engaged else consent
@@ -106,7 +107,7 @@ def on_tick(
     if why:
         return disengaged(consent, f"{why}; an operator has to engage anew")
     if consent.engaged and consent.ramp_from_s is None and check_episode(robot, thresholds, now) is None:
-        return replace(consent, ramp_from_s=now.monotonic_s)
+        return replaced(consent, ramp_from_s=now.monotonic_s)
     return consent
 
 

@@ -9,7 +9,7 @@ further outside than a tolerance contradicts the commands.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.executed import rotation_between
+from fosp_core.replacing import replaced
 from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
 from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.verdict import Finding
@@ -80,19 +81,19 @@ class Following:
         changed = self
         if changed.told is not None and clock_s < changed.told[-1, 0]:  # a simulator began anew
             changed = Following(entry_m=self.entry_m)
-        changed = replace(changed, told=_told(changed.told, command, clock_s, model))
+        changed = replaced(changed, told=_told(changed.told, command, clock_s, model))
         if latched and not self.latched:
             # What led to the latch is dealt with; from here on the robot has to stand.
-            changed = replace(changed.anew(), contradiction="")
-        return replace(changed, latched=latched)._measured(robot, thresholds.simulated_time, model, now)
+            changed = replaced(changed.anew(), contradiction="")
+        return replaced(changed, latched=latched)._measured(robot, thresholds.simulated_time, model, now)
 
     def anew(self) -> Following:
         """Return the value that remembers no measured motion but where the robot is."""
-        return replace(self, seen=None if self.seen is None else self.seen[-1:], anchor=None)
+        return replaced(self, seen=None if self.seen is None else self.seen[-1:], anchor=None)
 
     def paused(self) -> Following:
         """Return the value after a pause in which the robot has stopped by itself, nobody saw where."""
-        return replace(self, seen=None, anchor=None)
+        return replaced(self, seen=None, anchor=None)
 
     def _measured(self, robot: RobotStateInput, simulated_time: bool, model: MotionModel, now: Now) -> Following:
         """Return the value with the newest measurement, if there is one, held against the commands."""
@@ -102,18 +103,18 @@ class Following:
             return self
         excess_m = _outside(place, model)
         entry_m = excess_m if self.entry_m is None else min(self.entry_m, excess_m)
-        moved = replace(self, place=place, excess_m=excess_m, entry_m=entry_m)
+        moved = replaced(self, place=place, excess_m=excess_m, entry_m=entry_m)
         if self.seen is None:
-            return replace(moved, seen=np.array([[measured_s, *[0.0] * model.size]]))
+            return replaced(moved, seen=np.array([[measured_s, *[0.0] * model.size]]))
         step = _step(self.place, place, model)
         row = np.array([[measured_s, *(self.seen[-1, 1:] + step)]])
         if model.teleports and _jumps(step, measured_s - last_s, model):
-            return replace(moved, seen=row, anchor=None)
+            return replaced(moved, seen=row, anchor=None)
         oldest = int(np.searchsorted(self.seen[:, 0], measured_s - WINDOWS_S[-1])) - 1
-        moved = replace(moved, seen=np.concatenate([self.seen[max(oldest, 0) :], row]))
+        moved = replaced(moved, seen=np.concatenate([self.seen[max(oldest, 0) :], row]))
         if measured_s - self.compared_s < COMPARED_EVERY_S:
             return moved
-        return replace(moved, compared_s=measured_s)._compared(model, now)
+        return replaced(moved, compared_s=measured_s)._compared(model, now)
 
     def _compared(self, model: MotionModel, now: Now) -> Following:
         """Return the value with the contradiction between `seen` and `told`, if there is one."""
@@ -137,11 +138,11 @@ class Following:
         anchor = self.anchor if still else None
         if still and not found:
             anchor, found = _drift(self.seen[-1], anchor, model)
-        changed = replace(self, anchor=anchor)
+        changed = replaced(self, anchor=anchor)
         if not found:
             return changed
         although = "the robot moves although it is latched: " if self.latched else ""
-        return replace(changed.anew(), contradiction=although + found, found_s=now.monotonic_s)
+        return replaced(changed.anew(), contradiction=although + found, found_s=now.monotonic_s)
 
 
 def beyond(

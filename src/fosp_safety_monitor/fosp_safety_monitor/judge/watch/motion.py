@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
+from fosp_core.replacing import replaced
 from fosp_core.robot.limits import CommandHistory, CommandLimits
 from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds, Thresholds
 from fosp_safety_monitor.judge.verdict import Finding
@@ -58,9 +59,9 @@ class FrozenImage:
         """
         shares = [value / full for value, full in zip(command, scale, strict=True)]
         if any(abs(share) >= SEEN_MOTION for share in shares):
-            return replace(self, steps=self.steps + 1)
+            return replaced(self, steps=self.steps + 1)
         crept = self.crept or (0.0,) * len(shares)
-        return replace(self, crept=tuple(c + share for c, share in zip(crept, shares, strict=True)))
+        return replaced(self, crept=tuple(c + share for c, share in zip(crept, shares, strict=True)))
 
 
 def check_frozen(frozen: FrozenImage, thresholds: Thresholds) -> Finding | None:

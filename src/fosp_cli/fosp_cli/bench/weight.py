@@ -1,0 +1,114 @@
+"""Processor time and memory of each node of the running graph, beside a node that does nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fosp_bringup.paths import scenario_path
+from fosp_bringup.stack import environment
+from fosp_bringup.supervisor import Supervisor
+from fosp_cli.evaluation.live_graph import LiveGraph
+
+_BARE_NODE = """
+import rclpy
+rclpy.init()
+rclpy.spin(rclpy.create_node("bare_rclpy_node"))
+"""
+_CAMERA = "fosp_cli.bench.large_camera"
+_SHARED = ("Pss:", "Rss:")
+
+
+@dataclass(frozen=True)
+class ProcessCost:
+    """The processor time and the memory of one process so far."""
+
+    cpu_s: float
+    """Processor time in user and system mode, s."""
+    pss_mb: float
+    """Memory in which shared pages count by the share of this process (proportional set size), MB."""
+    rss_mb: float
+    """Resident memory, shared pages included, MB."""
+
+
+def process_cost(pid: int) -> ProcessCost:
+    """Read the cost of a process that is this user's from /proc; raise OSError when it has ended."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(after_name[11]) + int(after_name[12])
+    rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
+    kilobytes = {row[0]: int(row[1]) for row in rows if row[0] in _SHARED}
+    pss_mb, rss_mb = (kilobytes[name] * 1.024e-3 for name in _SHARED)
+    return ProcessCost(ticks / os.sysconf("SC_CLK_TCK"), pss_mb, rss_mb)
+
+
+def cpu_percent(
+    before: Mapping[str, ProcessCost], after: Mapping[str, ProcessCost], elapsed_s: float
+) -> dict[str, float]:
+    """Return the share of one core that each process took in between, in percent."""
+    return {name: round(100.0 * (after[name].cpu_s - before[name].cpu_s) / elapsed_s, 1) for name in before}
+
+
+class LargeCameraGraph(LiveGraph):
+    """The live graph with a simulated camera of 640x480 pixels, and with a black box."""
+
+    def __init__(self, bundle: Path, out: Path) -> None:
+        super().__init__(bundle, scenario_path("safe_reach"), log=out / "weight.log", black_box=out / "black_box")
+        processes = tuple(
+            replace(process, module=_CAMERA) if process.name == "sim_node" else process
+            for process in self.stack.processes
+        )
+        self.stack = replace(self.stack, processes=processes)
+        self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
+
+    def costs(self) -> dict[str, ProcessCost]:
+        """Return the cost of each node so far."""
+        return {process.name: process_cost(self._supervisor.pid(process.name)) for process in self.stack.processes}
+
+    @property
+    def is_robot(self) -> set[str]:
+        """Names of the processes that stand for the robot and its camera."""
+        return {process.name for process in self.stack.processes if process.is_robot}
+
+
+@contextmanager
+def _bare_node() -> Iterator[int]:
+    """Run a node that does nothing, and yield its process id."""
+    command = [sys.executable, "-c", _BARE_NODE]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment())
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def node_costs(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:
+    """Measure what each node takes while episodes run: 20 decisions and 100 commands per second, 40 frames of 640x480.
+
+    Memory is what the node takes beyond a bare node of rclpy, shared pages counted once. Raise RunFailed as LiveGraph.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    live, began_s = LargeCameraGraph(bundle, out), time.monotonic()
+    with _bare_node() as bare_pid, live:
+        active_s = time.monotonic() - began_s
+        live.run_episode(0)
+        before, begin_s, episode = live.costs(), time.monotonic(), 0
+        while time.monotonic() - begin_s < seconds:
+            episode += 1
+            live.run_episode(episode)
+        after, bare = live.costs(), process_cost(bare_pid)
+        shares = cpu_percent(before, after, time.monotonic() - begin_s)
+        nodes = [name for name in shares if name not in live.is_robot]
+        return {
+            "node_cpu_percent": {**shares, "all but the simulator": round(sum(shares[name] for name in nodes), 1)},
+            "node_memory_mb": {name: round(after[name].pss_mb - bare.pss_mb, 1) for name in nodes},
+            "bare_node_mb": {"pss": round(bare.pss_mb, 1), "rss": round(bare.rss_mb, 1)},
+            "start_to_active_s": round(active_s, 2),
+        }

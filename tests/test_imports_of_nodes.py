@@ -1,0 +1,41 @@
+"""A node of a robot loads only what it needs: each library costs memory in every process, and time at the start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+NO_NODE = ("scipy", "matplotlib", "rich", "typer", "pandas", "PIL", "onnx", "torch", "mujoco", "fosp_cli")
+"""Libraries of training, simulation and the command line."""
+AT_NEED = ("cryptography", "onnxruntime")
+"""Libraries that are loaded with the first signature or network."""
+NODES = {
+    "fosp_perception.encoder_node": ("rosbags",),
+    "fosp_policy.policy_node": ("rosbags",),
+    "fosp_safety_monitor.safety_monitor_node": ("rosbags",),
+    "fosp_safety_monitor.operator_guard_node": ("rosbags",),
+    "fosp_policy.teleop_node": ("rosbags", "cv2"),
+    "fosp_perception.camera_node": ("rosbags", "cv2"),
+    "fosp_recording.feedback_node": ("rosbags", "cv2"),
+    "fosp_recording.recorder_node": ("cv2",),
+    "fosp_recording.black_box_node": ("cv2",),
+    "fosp_learner.learner_node": (),
+    "fosp_learner.bundle_receiver": ("rosbags",),
+    "fosp_bringup.lifecycle_manager": ("rosbags", "cv2", "numpy", "pydantic"),
+}
+"""Module of each node -> the libraries that it does not need either."""
+
+
+@pytest.mark.parametrize("module", NODES)
+def test_a_node_loads_no_library_that_it_does_not_need(module: str) -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60.0,
+    ).stdout.split()
+    assert module in loaded
+    assert set(loaded) & {*NO_NODE, *AT_NEED, *NODES[module]} == set()
