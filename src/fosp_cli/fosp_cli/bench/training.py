@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 from fosp_core.bundle.bundle import write_bundle
 from fosp_core.bundle.reference import REFERENCE
-from fosp_core.image import observation_image
 from fosp_core.processes import end_with_parent
 from fosp_core.specs import (
     FORMAT_VERSION,
@@ -36,7 +35,7 @@ from fosp_core.specs import (
 from fosp_learner.bundling.export import export_networks
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
-from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_image
+from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_observation
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.config import FinetuneConfig
@@ -188,7 +187,7 @@ def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
 def _decoded_per_s(message: object, kind: str, seconds: float) -> float:
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        observation_image(read_image(message, kind), 64, 64)
+        read_observation(message, kind, 64, 64)
         done += 1
     return done / (time.perf_counter() - started)
 
