@@ -40,7 +40,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a bundle of three n
 SETTLING = SettlingConfig(updates=2, episodes=4, sequence_length=5, batch_size=4)
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 SETTINGS = FinetuneConfig(
-    steps=6, batch_size=4, candidate_every=1000, checkpoint_every=2, hold_out_every=3, niceness=0, settling=SETTLING
+    steps=6,
+    batch_size=4,
+    candidate_every=1000,
+    checkpoint_every=2,
+    hold_out_every=3,
+    niceness=0,
+    bf16=False,
+    settling=SETTLING,
 )
 
 

@@ -264,24 +264,26 @@ def bags(episodes: int) -> dict[str, Any]:
 def training(steps: int) -> dict[str, Any]:
     """Measure a full update (world model, critics, actor; batch 16x32), s.
 
-    The variants: as configured, in float32, with rollouts from 128 latents, and with rollouts from all latents compared
-    with the same step written plainly.
+    The variants: in each precision, of which the trainer takes the faster, with rollouts from 128 latents, and with
+    rollouts from all latents compared with the same step written plainly.
     """
-    from fosp_cli.bench.training import plain_over_optimised, training_step_s
+    from fosp_cli.bench.training import plain_over_optimised, training_step
     from fosp_learner.config import ImaginationConfig
 
     fast: dict[str, float] = {}
     fp32: dict[str, float] = {}
     imagined: dict[str, float] = {}
+    chosen: dict[str, str] = {}
     sizes: tuple[Size, ...] = ("nano", "small")
     for size in sizes:
-        fast[size] = round(training_step_s(size, steps=steps), 4)
-        fp32[size] = round(training_step_s(size, bf16=False, steps=steps), 4)
-        imagined[size] = round(training_step_s(size, steps=steps, imagination=ImaginationConfig(weight=1.0)), 4)
+        times = training_step(size, steps)
+        fast[size], fp32[size], chosen[size] = round(times.bf16_s, 4), round(times.fp32_s, 4), times.chosen
+        imagined[size] = round(training_step(size, steps, ImaginationConfig(weight=1.0)).chosen_s, 4)
     against = plain_over_optimised("small", max(3, steps // 4))
     return {
         "train_step_s": fast,
         "train_step_fp32_s": fp32,
+        "train_step_chosen": chosen,
         "train_step_imagined_s": imagined,
         "train_step_all_starts": {"small": {name: round(value, 4) for name, value in against.items()}},
     }

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -22,6 +25,7 @@ from torch.nn import functional as F
 
 from fosp_core.bundle.bundle import write_bundle
 from fosp_core.bundle.reference import REFERENCE
+from fosp_core.image import observation_image
 from fosp_core.processes import end_with_parent
 from fosp_core.specs import (
     FORMAT_VERSION,
@@ -42,20 +46,39 @@ from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.model.networks import KeypointEncoder
 from fosp_learner.model.world_model import Latents, RecurrentStateSpaceModel
 from fosp_learner.process import limit_resources
+from fosp_learner.training.precision import BF16, TRIAL_UPDATES
 from fosp_learner.training.trainer import Trainer
 
 _ROWS = 64
 
 
-def training_step_s(
-    size: Size, bf16: bool = True, steps: int = 5, imagination: ImaginationConfig | None = None
-) -> float:
-    """Return the median wall time of a full update (16 x 32 rows of 64 x 64 pixels), s, after two that warm up.
+@dataclass(frozen=True)
+class StepTimes:
+    """Wall times of a full update (16 x 32 rows of 64 x 64 pixels), s: medians in each precision, by turns."""
+
+    bf16_s: float
+    fp32_s: float
+    chosen: str
+    """Precision that the trainer takes on this machine, bf16 or fp32."""
+
+    @property
+    def chosen_s(self) -> float:
+        """Time in the precision that the trainer takes."""
+        return self.bf16_s if self.chosen == BF16 else self.fp32_s
+
+
+def training_step(size: Size, steps: int = 5, imagination: ImaginationConfig | None = None) -> StepTimes:
+    """Time `steps` updates in each precision, after those in which a trainer makes its choice.
 
     An update trains world model, critics and actor, and with `imagination` its rollouts.
     """
-    trainer = _trainer(_step_config(size, bf16, imagination or ImaginationConfig()))
-    return median([_update_s(trainer) for _ in range(steps + 2)][2:])
+    rollouts = imagination or ImaginationConfig()
+    free, in_bf16, in_fp32 = (_trainer(_step_config(size, bf16, rollouts)) for bf16 in (None, True, False))
+    for _ in range(TRIAL_UPDATES):
+        free.train_step()
+    pairs = [(_update_s(in_bf16), _update_s(in_fp32)) for _ in range(steps + 2)][2:]
+    bf16_s, fp32_s = (median(times) for times in zip(*pairs, strict=True))
+    return StepTimes(bf16_s, fp32_s, free.precision.chosen("full updates"))
 
 
 def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
@@ -75,7 +98,7 @@ def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
     }
 
 
-def _step_config(size: Size, bf16: bool, imagination: ImaginationConfig) -> LearnerConfig:
+def _step_config(size: Size, bf16: bool | None, imagination: ImaginationConfig) -> LearnerConfig:
     return LearnerConfig(
         size=size,
         bf16=bf16,
@@ -163,7 +186,10 @@ def torch_policy_step_ms(size: Size, steps: int = 200) -> dict[str, float]:
 
 
 def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
-    """Return the 640 x 480 frames that one core turns from messages into observations per second: raw, JPEG and PNG."""
+    """Return the 640 x 480 frames that one core turns from messages into observations per second: raw, JPEG and PNG.
+
+    `jpeg_opencv` and `png_opencv` are OpenCV's decoding in full size, measured in the same run.
+    """
     rng = np.random.default_rng(0)
     down, across = np.mgrid[0:480, 0:640]
     scene = np.stack([across / 3, down / 2, (across + down) / 5], -1)
@@ -172,22 +198,33 @@ def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
         scene[top : top + 80, left : left + 120] = rng.integers(0, 256, 3)
     frame = np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8)
     raw = SimpleNamespace(width=640, height=480, step=1920, encoding="rgb8", data=frame.reshape(-1))
-    messages: dict[str, tuple[object, str]] = {"raw": (raw, IMAGE)}
+    messages: dict[str, tuple[SimpleNamespace, str]] = {"raw": (raw, IMAGE)}
     for name, extension in (("jpeg", ".jpg"), ("png", ".png")):
         _, encoded = cv2.imencode(extension, frame)
         messages[name] = (SimpleNamespace(format=name, data=np.asarray(encoded)), COMPRESSED)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return {name: _decoded_per_s(message, kind, seconds) for name, (message, kind) in messages.items()}
+        rates = {
+            name: _per_s(partial(read_observation, message, kind, 64, 64), seconds)
+            for name, (message, kind) in messages.items()
+        }
+        for name in ("jpeg", "png"):
+            rates[f"{name}_opencv"] = _per_s(partial(_by_opencv, messages[name][0]), seconds)
+        return rates
     finally:
         cv2.setNumThreads(threads)
 
 
-def _decoded_per_s(message: object, kind: str, seconds: float) -> float:
+def _by_opencv(message: SimpleNamespace) -> None:
+    """Make an observation of a compressed image by OpenCV alone."""
+    observation_image(np.asarray(cv2.cvtColor(cv2.imdecode(message.data, 1), cv2.COLOR_BGR2RGB), np.uint8), 64, 64)
+
+
+def _per_s(work: Callable[[], object], seconds: float) -> float:
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        read_observation(message, kind, 64, 64)
+        work()
         done += 1
     return done / (time.perf_counter() - started)
 
