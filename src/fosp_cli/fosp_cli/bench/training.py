@@ -218,7 +218,8 @@ def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
 
 def _by_opencv(message: SimpleNamespace) -> None:
     """Make an observation of a compressed image by OpenCV alone."""
-    observation_image(np.asarray(cv2.cvtColor(cv2.imdecode(message.data, 1), cv2.COLOR_BGR2RGB), np.uint8), 64, 64)
+    pixels = cv2.cvtColor(np.asarray(cv2.imdecode(message.data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+    observation_image(np.asarray(pixels, np.uint8), 64, 64)
 
 
 def _per_s(work: Callable[[], object], seconds: float) -> float:

@@ -69,7 +69,7 @@ class Precision:
 
     @property
     def state(self) -> dict[str, list[float]]:
-        """What was measured, ready for JSON: a resumed run goes on as it would have."""
+        """The times measured so far, ready for JSON: with them a resumed run goes on as it would have."""
         return {phase: list(seconds) for phase, seconds in self._seconds.items()}
 
     @state.setter
