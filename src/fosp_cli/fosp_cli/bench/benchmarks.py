@@ -18,7 +18,7 @@ from fosp_bringup.paths import robot_path, scenario_path
 from fosp_cli.bench import simulator
 from fosp_cli.evaluation.live_graph import LiveGraph
 from fosp_cli.evaluation.metrics import percentiles_ms
-from fosp_core.bundle.bundle import Bundle, load_bundle
+from fosp_core.bundle.bundle import Bundle, load_bundle, read_manifest
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros.stamps import seconds
 from fosp_sim.task.scenario import Scenario, read_scenario
@@ -78,6 +78,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "the tasks": partial(tasks, some(RATE_EPISODES)),
         "bags": partial(bags, some(10)),
         "training": partial(training, some(20)),
+        "a candidate": partial(candidate, bundle, share),
     }
 
 
@@ -287,6 +288,18 @@ def training(steps: int) -> dict[str, Any]:
         "train_step_imagined_s": imagined,
         "train_step_all_starts": {"small": {name: round(value, 4) for name, value in against.items()}},
     }
+
+
+def candidate(bundle: Path, share: float) -> dict[str, Any]:
+    """Measure the export of networks, and what a candidate of fine-tuning takes on one core, s."""
+    from fosp_cli.bench.candidate import candidate_s
+    from fosp_cli.bench.training import export_s
+
+    sizes: tuple[Size, ...] = ("nano", "small")
+    robot = read_robot(robot_path(read_manifest(bundle).robot))
+    with tempfile.TemporaryDirectory() as folder:
+        found = candidate_s(bundle, robot, Path(folder), share)
+    return {"candidate": found, "export_s": {size: round(export_s(size), 2) for size in sizes}}
 
 
 def _simulated(task: str) -> tuple[Scenario, RobotConfig]:

@@ -185,6 +185,21 @@ def torch_policy_step_ms(size: Size, steps: int = 200) -> dict[str, float]:
     return {"p50": float(p50), "p99": float(p99)}
 
 
+def export_s(size: Size) -> float:
+    """Return the wall time of an export of all networks as ONNX with its check against torch, s, the first one apart.
+
+    The first export of a process loads the exporter, too.
+    """
+    trainer = _trainer(LearnerConfig(size=size))
+    actor = trainer.behaviour.actor
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
+        times.append(time.perf_counter() - started)
+    return times[-1]
+
+
 def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
     """Return the 640 x 480 frames that one core turns from messages into observations per second: raw, JPEG and PNG.
 
