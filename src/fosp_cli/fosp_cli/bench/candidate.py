@@ -1,4 +1,4 @@
-"""What a candidate of fine-tuning takes on one core: settling, gate and bundle, of a shipped bundle on random episodes.
+"""The time that a candidate of fine-tuning takes on one core: settling, gate and bundle, on random episodes.
 
 Random pictures and actions take as long as recorded ones. The amounts are those of the defaults: as many episodes as
 settling and gate draw at most.

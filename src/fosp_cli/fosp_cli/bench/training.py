@@ -73,7 +73,7 @@ def training_step(size: Size, steps: int = 5, imagination: ImaginationConfig | N
     An update trains world model, critics and actor, and with `imagination` its rollouts.
     """
     rollouts = imagination or ImaginationConfig()
-    free, in_bf16, in_fp32 = (_trainer(_step_config(size, bf16, rollouts)) for bf16 in (None, True, False))
+    free, in_bf16, in_fp32 = (_trainer(step_config(size, bf16, rollouts)) for bf16 in (None, True, False))
     for _ in range(TRIAL_UPDATES):
         free.train_step()
     pairs = [(_update_s(in_bf16), _update_s(in_fp32)) for _ in range(steps + 2)][2:]
@@ -88,7 +88,7 @@ def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
     it, so that a busy machine slows both down alike.
     """
     every = ImaginationConfig(weight=1.0, starts=None)
-    fast, plain = (_trainer(_step_config(size, bf16, every)) for bf16 in (True, False))
+    fast, plain = (_trainer(step_config(size, bf16, every)) for bf16 in (True, False))
     make_plain(plain)
     pairs = [(_update_s(fast), _update_s(plain)) for _ in range(steps + 1)][1:]
     return {
@@ -98,7 +98,7 @@ def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
     }
 
 
-def _step_config(size: Size, bf16: bool | None, imagination: ImaginationConfig) -> LearnerConfig:
+def step_config(size: Size, bf16: bool | None, imagination: ImaginationConfig) -> LearnerConfig:
     return LearnerConfig(
         size=size,
         bf16=bf16,
@@ -257,7 +257,7 @@ def train_until_killed() -> None:
 
 def write_noise_bundle(directory: Path, size: Size) -> Manifest:
     """Write a bundle of untrained networks, which is as large and as fast as a trained one."""
-    noise = _noise()
+    noise = random_data()
     trainer = Trainer(LearnerConfig(size=size), noise)
     reference = fit_reference([noise])
     actor, config = trainer.behaviour.actor, trainer.config
@@ -297,10 +297,10 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
 
 def _trainer(config: LearnerConfig) -> Trainer:
     """Return a trainer on random episodes."""
-    return Trainer(config, _noise())
+    return Trainer(config, random_data())
 
 
-def _noise() -> Dataset:
+def random_data() -> Dataset:
     """Return random episodes."""
     rng = np.random.default_rng(0)
     episodes = [
