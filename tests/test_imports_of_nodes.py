@@ -9,8 +9,8 @@ import pytest
 
 NO_NODE = ("scipy", "matplotlib", "rich", "typer", "pandas", "PIL", "onnx", "torch", "mujoco", "fosp_cli")
 """Libraries of training, simulation and the command line."""
-AT_NEED = ("cryptography", "onnxruntime")
-"""Libraries that are loaded with the first signature or network."""
+AT_NEED = ("cryptography", "onnxruntime", "pyspng", "isal")
+"""Libraries that are loaded with the first signature, network or PNG."""
 NODES = {
     "fosp_perception.encoder_node": ("rosbags",),
     "fosp_policy.policy_node": ("rosbags",),

@@ -20,9 +20,12 @@ SETTLED_FRAMES = 8
 """Number of frames in a row that must be alike."""
 SETTLED_SPREAD = 4.0
 """Largest difference of the mean brightness of those frames, of 255."""
+_HALVED_RATIO = 3
+"""Least pixels of a halved JPEG per pixel of the observation, along each axis. From there on the observation is as near
+to that of the raw image as the one of the JPEG in full size is; at a ratio of 2 it is visibly farther off."""
 _STRIDE = 8
 """Distance between the pixels, and between the rows, that the brightness is taken from."""
-_PNG, _IHDR = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\rIHDR"
+_PNG, _PNG_HEADER = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\rIHDR"
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF markers (ITU-T T.81, table B.1), which height and width follow. The three others of their range are tables."""
@@ -38,15 +41,20 @@ def observation_image(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise UserError(f"camera frame must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}")
     rows, columns = frame.shape[:2]
-    crop_columns = min(columns, rows * width // height)
-    crop_rows = min(rows, columns * height // width)
-    top, left = (rows - crop_rows) // 2, (columns - crop_columns) // 2
+    top, left, crop_rows, crop_columns = _crop(rows, columns, height, width)
     cropped = frame[top : top + crop_rows, left : left + crop_columns]
     if cropped.shape[:2] == (height, width):
         return np.ascontiguousarray(cropped)
     import cv2
 
     return cv2.resize(cropped, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _crop(rows: int, columns: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """Return top, left, rows and columns of the centre crop to the aspect ratio of `height` and `width`."""
+    crop_columns = min(columns, rows * width // height)
+    crop_rows = min(rows, columns * height // width)
+    return (rows - crop_rows) // 2, (columns - crop_columns) // 2, crop_rows, crop_columns
 
 
 def check_image(width: int, height: int, held_bytes: int) -> None:
@@ -63,17 +71,52 @@ def decoded_rgb(data: NDArray[np.uint8], description: str) -> NDArray[np.uint8]:
 
     Raise UserError, which names `description`, when that is not possible, and before decoding when it is too large.
     """
+    return _decoded(data, description, None)[0]
+
+
+def decoded_observation(
+    data: NDArray[np.uint8], description: str, height: int, width: int
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode a JPEG or PNG of (n,) bytes for `observation_image`: (height, width, 3) uint8 RGB, and its size (H, W).
+
+    A large JPEG is decoded in half size, which leaves out most of its inverse transform. Raise UserError as
+    `decoded_rgb`. The bags of training and the frames of the robot must both come through here.
+    """
+    pixels, factor = _decoded(data, description, (height, width))
+    return observation_image(pixels, height, width), (pixels.shape[0] * factor, pixels.shape[1] * factor)
+
+
+def _decoded(
+    data: NDArray[np.uint8], description: str, observation: tuple[int, int] | None
+) -> tuple[NDArray[np.uint8], int]:
+    """Return the decoded image, (H, W, 3) uint8 RGB, and how many times smaller than sent it is for `observation`."""
     import cv2
+
+    from fosp_core import png
 
     held = np.ascontiguousarray(data).data
     size = compressed_size(held)
-    decoded = None
+    decoded, factor = None, 1
     if size is not None and not is_cut_off(held):
         check_image(*size, len(held))
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        if held[:8] == _PNG:
+            fast = png.decode_rgb_png(held, *size)
+            if fast is not None:
+                return fast, 1
+        elif observation is not None and _may_be_halved(*size, *observation):
+            factor = 2
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR if factor == 1 else cv2.IMREAD_REDUCED_COLOR_2)
     if decoded is None:
         raise UserError(f"compressed image of format '{description}' cannot be decoded; record or publish jpeg or png")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8), factor
+
+
+def _may_be_halved(columns: int, rows: int, height: int, width: int) -> bool:
+    """Return True where half of the size is enough, and the centre crop of the half is the half of the crop."""
+    top, left, crop_rows, crop_columns = _crop(rows, columns, height, width)
+    if any(length % 2 for length in (rows, columns, top, left, crop_rows, crop_columns)):
+        return False
+    return min(crop_rows / height, crop_columns / width) >= 2 * _HALVED_RATIO
 
 
 def compressed_size(data: memoryview) -> tuple[int, int] | None:
@@ -82,7 +125,7 @@ def compressed_size(data: memoryview) -> tuple[int, int] | None:
     It is known before decoding what decoding would allocate. Stricter than decoders, which skip bytes to find a header.
     """
     if data[:8] == _PNG:
-        return struct.unpack(">II", data[16:24]) if data[8:16] == _IHDR and len(data) >= 24 else None
+        return struct.unpack(">II", data[16:24]) if data[8:16] == _PNG_HEADER and len(data) >= 24 else None
     if data[:2] == _JPEG:
         return _jpeg_size(data)
     return None

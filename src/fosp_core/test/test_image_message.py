@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from fosp_core import image
+from fosp_core import image, png
 from fosp_core.errors import UserError
-from fosp_core.ros.image_message import fill_depth, fill_image, image_view, rgb_view
+from fosp_core.ros.image_message import fill_depth, fill_image, image_view, observation_view, rgb_view
 
 
 def message(encoding: str, pixels: np.ndarray, padding: int = 0) -> Image:
@@ -119,6 +119,7 @@ def nothing_is_decoded(monkeypatch):
         raise AssertionError("decoded, with all the memory that it takes")
 
     monkeypatch.setattr(cv2, "imdecode", reached)
+    monkeypatch.setattr(png, "decode_rgb_png", reached)
 
 
 def png_of_zeros(width, height):
@@ -196,3 +197,19 @@ def test_depth_in_millimetres_reads_back():
     assert np.array_equal(image_view(target), depth)
     with pytest.raises(UserError, match="uint16"):
         fill_depth(target, depth.astype(np.float32))
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_a_compressed_frame_s_observation_comes_with_the_size_of_the_frame(extension):
+    pixels = random_pixels(480, 640, 3)
+    data = cv2.imencode(extension, pixels)[1].tobytes()
+    observation, size = observation_view(CompressedImage(format=extension[1:], data=data), 64, 64)
+    assert observation.shape == (64, 64, 3)
+    assert size == (480, 640)
+
+
+def test_a_raw_frame_s_observation_is_the_one_of_its_pixels():
+    pixels = random_pixels(480, 640, 3)
+    observation, size = observation_view(message("bgr8", pixels), 64, 64)
+    assert np.array_equal(observation, image.observation_image(pixels[..., ::-1], 64, 64))
+    assert size == (480, 640)

@@ -322,8 +322,10 @@ class LearnerConfig(Spec):
     """Updates over which the learning rates grow from 0, in each phase."""
     learning_rate_final: float = Field(0.1, gt=0, le=1)
     """Share of the learning rates that is left at the end of each phase, after a linear decay over its second half."""
-    bf16: bool = True
-    """Compute matrix products and convolutions in bfloat16; normalisation and losses stay in float32."""
+    bf16: bool | None = None
+    """Compute matrix products and convolutions in bfloat16 (true) or float32 (false); normalisation and losses are in
+    float32 anyway. null measures both in the first updates of each phase and takes the faster, so that two runs on one
+    machine may differ in rounding."""
     checkpoint_every: int = Field(500, gt=0)
     """Updates between two checkpoints."""
     world_model: WorldModelConfig = WorldModelConfig()

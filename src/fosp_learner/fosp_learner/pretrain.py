@@ -147,6 +147,8 @@ def train(trainer: Trainer, data_key: str, checkpoint: Path | None, log: RunLog 
         for _ in range(left):
             figures = trainer.train_step()
             log.step(trainer.step, figures)
+            while trainer.precision.news:
+                log.note(trainer.precision.news.pop(0))
             trainer.seconds = before + time.monotonic() - started
             if trainer.step % trainer.config.checkpoint_every == 0:
                 save()

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,13 +16,16 @@ import pytest
 import yaml
 import zstandard
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from sensor_msgs.msg import CompressedImage
 
 from fosp_core import image
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.ros.image_message import observation_view
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data import bag_storage
+from fosp_learner.data.bag_messages import COMPRESSED, read_observation
 from fosp_learner.data.bags import Episode, bag_metadata, bag_topics, find_bags, read_bag, read_episodes
 from fosp_learner.data.mcap_stream import StoredMessage
 
@@ -365,3 +369,14 @@ def test_a_message_that_unpacks_to_more_than_memory_holds_is_refused(monkeypatch
         bag_storage._unpacked(StoredMessage("/camera", "", "", 0, packed))
     small = zstandard.ZstdCompressor().compress(bytes(1 << 20))
     assert bag_storage._unpacked(StoredMessage("/camera", "", "", 0, small)).data == bytes(1 << 20)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_a_recorded_frame_gives_the_observation_that_the_robot_made_of_it(extension: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    large = cv2.resize(pixels, (640, 480), interpolation=cv2.INTER_CUBIC)
+    data = np.asarray(cv2.imencode(extension, large)[1]).ravel()
+    recorded = SimpleNamespace(format=extension[1:], data=data)
+    trained, _ = read_observation(recorded, COMPRESSED, 64, 64)
+    seen, _ = observation_view(CompressedImage(format=extension[1:], data=data.tobytes()), 64, 64)
+    assert np.array_equal(trained, seen)

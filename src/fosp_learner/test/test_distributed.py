@@ -129,6 +129,7 @@ def test_what_is_on_the_right_device_is_not_copied():
     assert to_device(x, torch.device("cpu")) is x
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_trains_in_all_phases_and_is_left_for_the_cpu(worker: ModuleType, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(learner_config.SIZES, "nano", worker.TINY)

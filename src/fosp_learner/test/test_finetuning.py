@@ -40,7 +40,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a bundle of three n
 SETTLING = SettlingConfig(updates=2, episodes=4, sequence_length=5, batch_size=4)
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 SETTINGS = FinetuneConfig(
-    steps=6, batch_size=4, candidate_every=1000, checkpoint_every=2, hold_out_every=3, niceness=0, settling=SETTLING
+    steps=6,
+    batch_size=4,
+    candidate_every=1000,
+    checkpoint_every=2,
+    hold_out_every=3,
+    niceness=0,
+    bf16=False,
+    settling=SETTLING,
 )
 
 
@@ -146,7 +153,20 @@ def test_settled_features_are_those_of_their_rows(parent: Path, offline: Dataset
     drawn = stored.of(offline.episodes[2:4])(6)
     filtered = [f.latents.feature for f in filter_episodes(model, offline)]
     known = torch.cat(filtered[2:4])
-    assert ((drawn.feature.flatten(0, 1)[:, None] - known[None]).abs().sum(-1).min(1).values < 1e-4).all()
+    assert ((drawn.data.feature.flatten(0, 1)[:, None] - known[None]).abs().sum(-1).min(1).values < 1e-4).all()
+
+
+def test_what_is_noted_of_a_row_is_what_its_batch_would_give(parent: Path, offline: Dataset) -> None:
+    fine = tuner(parent, offline)
+    critics = fine.behaviour.critics
+    stored = StoredFeatures(fine.world_model, offline, 5, np.random.default_rng(0))
+    stored.note(lambda feature, action: torch.stack(critics.q_target.values(feature, action), -1))
+    drawn = stored.of(offline.episodes)(6)
+    assert drawn.known.shape == (6, 5, 3)
+    now = critics.values(drawn.data.feature[:, :-1], drawn.data.action)
+    valid = drawn.data.valid
+    for column, value in enumerate((now.q_r, now.q_c, now.q_h)):
+        assert torch.allclose(drawn.known[:, :-1, column][valid], value[valid], atol=1e-5)
 
 
 def test_settling_draws_the_share_of_offline_data_and_enough_violations(make_episode: Callable[..., Episode]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fosp_learner.config import CriticConfig, NetworkConfig
-from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss
+from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss, open_way
 from fosp_learner.model.critics import Critics, Trajectories
 from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.phases import make_optimiser
@@ -43,7 +43,7 @@ class Slope(RewardSlope):
 def behaviour(mean: Tensor, risk: Any, v_h: float = 0.0) -> Behaviour:
     """An actor of these means (3, 2), and a critic whose q_h is a function of the action (..., 2)."""
     critics = SimpleNamespace(
-        q_target=SimpleNamespace(values=lambda feature, action: (None, None, risk(action))),
+        q_target=SimpleNamespace(reachability=lambda feature, action: risk(action)),
         v=SimpleNamespace(reachability=lambda feature: torch.full(feature.shape[:-1], v_h)),
     )
     actor = lambda feature: (mean.expand(*feature.shape[:-1], 2), None)  # noqa: E731
@@ -56,7 +56,8 @@ def pull(risk: Any, v_h: float = 0.0, eps: float = EPS) -> Tensor:
     mean = torch.full((3, 2), 0.1, requires_grad=True)
     feature = WHERE.unsqueeze(1).expand(3, 2, 2)
     data = trajectories(feature, torch.zeros(3, 1, 2), torch.zeros(3, 1))
-    gain = climbed(behaviour(mean.unsqueeze(1), risk, v_h), Slope(), data, feature, eps)
+    acting, (g, _) = behaviour(mean.unsqueeze(1), risk, v_h), Slope()(feature[:, :-1])
+    gain = climbed(acting, data, feature, open_way(acting.critics, g, feature[:, :-1], eps), g)
     (gradient,) = torch.autograd.grad(gain, mean, allow_unused=True)
     return gradient
 
@@ -99,7 +100,8 @@ def test_the_return_of_a_nearby_action_follows_the_slope() -> None:
     data = trajectories(feature, 0.3 * torch.randn(3, 8, 2), torch.zeros(3, 8))
     optimiser = make_optimiser(critics.q.q_r, 3e-3)
     for _ in range(200):
-        loss = nearby_return_loss(critics, Slope(), data, 0.2)
+        v_r, (g, _) = critics.v.returns(feature), Slope()(feature[:, :-1])
+        loss = nearby_return_loss(critics, data, v_r.detach(), g, 0.2)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

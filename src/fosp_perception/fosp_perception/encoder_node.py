@@ -20,12 +20,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, normalised_action
-from fosp_core.image import observation_image
 from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
 from fosp_core.ros.fields import float_field
-from fosp_core.ros.image_message import rgb_view
+from fosp_core.ros.image_message import observation_view
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_following import resolved_node
 from fosp_core.ros.model_parameters import MODEL_PARAMETERS, create_status_publisher, load_model, publish_status
@@ -219,9 +218,9 @@ class EncoderNode(ManagedNode):
             frame = self._frames.get(camera.topic)
             if frame is None or abs(stamp_s - seconds(frame.header.stamp)) > 0.5 * self._manifest.decision_period_s:
                 raise UserError(f"no frame of camera '{camera.name}' ({camera.topic}) belongs to this moment")
-            pixels = rgb_view(frame)
-            self._check_size(camera.topic, pixels.shape[:2], (camera.height, camera.width))
-            views.append(observation_image(pixels, camera.height, camera.width))
+            view, size = observation_view(frame, camera.height, camera.width)
+            self._check_size(camera.topic, size, (camera.height, camera.width))
+            views.append(view)
         return np.stack(views)
 
     def _check_size(self, topic: str, size: tuple[int, ...], least: tuple[int, int]) -> None:

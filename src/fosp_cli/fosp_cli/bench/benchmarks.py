@@ -18,7 +18,7 @@ from fosp_bringup.paths import robot_path, scenario_path
 from fosp_cli.bench import simulator
 from fosp_cli.evaluation.live_graph import LiveGraph
 from fosp_cli.evaluation.metrics import percentiles_ms
-from fosp_core.bundle.bundle import Bundle, load_bundle
+from fosp_core.bundle.bundle import Bundle, load_bundle, read_manifest
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros.stamps import seconds
 from fosp_sim.task.scenario import Scenario, read_scenario
@@ -80,6 +80,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "the tasks": partial(tasks, some(RATE_EPISODES)),
         "bags": partial(bags, some(10)),
         "training": partial(training, some(20)),
+        "a candidate": partial(candidate, bundle, share),
     }
 
 
@@ -273,27 +274,41 @@ def bags(episodes: int) -> dict[str, Any]:
 def training(steps: int) -> dict[str, Any]:
     """Measure a full update (world model, critics, actor; batch 16x32), s.
 
-    The variants: as configured, in float32, with rollouts from 128 latents, and with rollouts from all latents compared
-    with the same step written plainly.
+    The variants: in each precision, of which the trainer takes the faster, with rollouts from 128 latents, and with
+    rollouts from all latents compared with the same step written plainly.
     """
-    from fosp_cli.bench.training import plain_over_optimised, training_step_s
+    from fosp_cli.bench.training import plain_over_optimised, training_step
     from fosp_learner.config import ImaginationConfig
 
     fast: dict[str, float] = {}
     fp32: dict[str, float] = {}
     imagined: dict[str, float] = {}
+    chosen: dict[str, str] = {}
     sizes: tuple[Size, ...] = ("nano", "small")
     for size in sizes:
-        fast[size] = round(training_step_s(size, steps=steps), 4)
-        fp32[size] = round(training_step_s(size, bf16=False, steps=steps), 4)
-        imagined[size] = round(training_step_s(size, steps=steps, imagination=ImaginationConfig(weight=1.0)), 4)
+        times = training_step(size, steps)
+        fast[size], fp32[size], chosen[size] = round(times.bf16_s, 4), round(times.fp32_s, 4), times.chosen
+        imagined[size] = round(training_step(size, steps, ImaginationConfig(weight=1.0)).chosen_s, 4)
     against = plain_over_optimised("small", max(3, steps // 4))
     return {
         "train_step_s": fast,
         "train_step_fp32_s": fp32,
+        "train_step_chosen": chosen,
         "train_step_imagined_s": imagined,
         "train_step_all_starts": {"small": {name: round(value, 4) for name, value in against.items()}},
     }
+
+
+def candidate(bundle: Path, share: float) -> dict[str, Any]:
+    """Measure the export of networks, and what a candidate of fine-tuning takes on one core, s."""
+    from fosp_cli.bench.candidate import candidate_s
+    from fosp_cli.bench.training import export_s
+
+    sizes: tuple[Size, ...] = ("nano", "small")
+    robot = read_robot(robot_path(read_manifest(bundle).robot))
+    with tempfile.TemporaryDirectory() as folder:
+        found = candidate_s(bundle, robot, Path(folder), share)
+    return {"candidate": found, "export_s": {size: round(export_s(size), 2) for size in sizes}}
 
 
 def _simulated(task: str) -> tuple[Scenario, RobotConfig]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -36,27 +39,46 @@ from fosp_core.specs import (
 from fosp_learner.bundling.export import export_networks
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.config import CloningConfig, ImaginationConfig, LearnerConfig, Size
-from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_image
+from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_observation
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.config import FinetuneConfig
 from fosp_learner.model.networks import KeypointEncoder
 from fosp_learner.model.world_model import Latents, RecurrentStateSpaceModel
 from fosp_learner.process import limit_resources
+from fosp_learner.training.precision import BF16, TRIAL_UPDATES
 from fosp_learner.training.trainer import Trainer
 
 _ROWS = 64
 
 
-def training_step_s(
-    size: Size, bf16: bool = True, steps: int = 5, imagination: ImaginationConfig | None = None
-) -> float:
-    """Return the median wall time of a full update (16 x 32 rows of 64 x 64 pixels), s, after two that warm up.
+@dataclass(frozen=True)
+class StepTimes:
+    """Wall times of a full update (16 x 32 rows of 64 x 64 pixels), s: medians in each precision, by turns."""
+
+    bf16_s: float
+    fp32_s: float
+    chosen: str
+    """Precision that the trainer takes on this machine, bf16 or fp32."""
+
+    @property
+    def chosen_s(self) -> float:
+        """Time in the precision that the trainer takes."""
+        return self.bf16_s if self.chosen == BF16 else self.fp32_s
+
+
+def training_step(size: Size, steps: int = 5, imagination: ImaginationConfig | None = None) -> StepTimes:
+    """Time `steps` updates in each precision, after those in which a trainer makes its choice.
 
     An update trains world model, critics and actor, and with `imagination` its rollouts.
     """
-    trainer = _trainer(_step_config(size, bf16, imagination or ImaginationConfig()))
-    return median([_update_s(trainer) for _ in range(steps + 2)][2:])
+    rollouts = imagination or ImaginationConfig()
+    free, in_bf16, in_fp32 = (_trainer(step_config(size, bf16, rollouts)) for bf16 in (None, True, False))
+    for _ in range(TRIAL_UPDATES):
+        free.train_step()
+    pairs = [(_update_s(in_bf16), _update_s(in_fp32)) for _ in range(steps + 2)][2:]
+    bf16_s, fp32_s = (median(times) for times in zip(*pairs, strict=True))
+    return StepTimes(bf16_s, fp32_s, free.precision.chosen("full updates"))
 
 
 def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
@@ -66,7 +88,7 @@ def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
     it, so that a busy machine slows both down alike.
     """
     every = ImaginationConfig(weight=1.0, starts=None)
-    fast, plain = (_trainer(_step_config(size, bf16, every)) for bf16 in (True, False))
+    fast, plain = (_trainer(step_config(size, bf16, every)) for bf16 in (True, False))
     make_plain(plain)
     pairs = [(_update_s(fast), _update_s(plain)) for _ in range(steps + 1)][1:]
     return {
@@ -76,7 +98,7 @@ def plain_over_optimised(size: Size, steps: int = 3) -> dict[str, float]:
     }
 
 
-def _step_config(size: Size, bf16: bool, imagination: ImaginationConfig) -> LearnerConfig:
+def step_config(size: Size, bf16: bool | None, imagination: ImaginationConfig) -> LearnerConfig:
     return LearnerConfig(
         size=size,
         bf16=bf16,
@@ -163,8 +185,26 @@ def torch_policy_step_ms(size: Size, steps: int = 200) -> dict[str, float]:
     return {"p50": float(p50), "p99": float(p99)}
 
 
+def export_s(size: Size) -> float:
+    """Return the wall time of an export of all networks as ONNX with its check against torch, s, the first one apart.
+
+    The first export of a process loads the exporter, too.
+    """
+    trainer = _trainer(LearnerConfig(size=size))
+    actor = trainer.behaviour.actor
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
+        times.append(time.perf_counter() - started)
+    return times[-1]
+
+
 def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
-    """Return the 640 x 480 frames that one core turns from messages into observations per second: raw, JPEG and PNG."""
+    """Return the 640 x 480 frames that one core turns from messages into observations per second: raw, JPEG and PNG.
+
+    `jpeg_opencv` and `png_opencv` are OpenCV's decoding in full size, measured in the same run.
+    """
     rng = np.random.default_rng(0)
     down, across = np.mgrid[0:480, 0:640]
     scene = np.stack([across / 3, down / 2, (across + down) / 5], -1)
@@ -173,22 +213,34 @@ def vga_frames_per_s(seconds: float = 0.5) -> dict[str, float]:
         scene[top : top + 80, left : left + 120] = rng.integers(0, 256, 3)
     frame = np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8)
     raw = SimpleNamespace(width=640, height=480, step=1920, encoding="rgb8", data=frame.reshape(-1))
-    messages: dict[str, tuple[object, str]] = {"raw": (raw, IMAGE)}
+    messages: dict[str, tuple[SimpleNamespace, str]] = {"raw": (raw, IMAGE)}
     for name, extension in (("jpeg", ".jpg"), ("png", ".png")):
         _, encoded = cv2.imencode(extension, frame)
         messages[name] = (SimpleNamespace(format=name, data=np.asarray(encoded)), COMPRESSED)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return {name: _decoded_per_s(message, kind, seconds) for name, (message, kind) in messages.items()}
+        rates = {
+            name: _per_s(partial(read_observation, message, kind, 64, 64), seconds)
+            for name, (message, kind) in messages.items()
+        }
+        for name in ("jpeg", "png"):
+            rates[f"{name}_opencv"] = _per_s(partial(_by_opencv, messages[name][0]), seconds)
+        return rates
     finally:
         cv2.setNumThreads(threads)
 
 
-def _decoded_per_s(message: object, kind: str, seconds: float) -> float:
+def _by_opencv(message: SimpleNamespace) -> None:
+    """Make an observation of a compressed image by OpenCV alone."""
+    pixels = cv2.cvtColor(np.asarray(cv2.imdecode(message.data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+    observation_image(np.asarray(pixels, np.uint8), 64, 64)
+
+
+def _per_s(work: Callable[[], object], seconds: float) -> float:
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        observation_image(read_image(message, kind), 64, 64)
+        work()
         done += 1
     return done / (time.perf_counter() - started)
 
@@ -205,7 +257,7 @@ def train_until_killed() -> None:
 
 def write_noise_bundle(directory: Path, size: Size) -> Manifest:
     """Write a bundle of untrained networks, which is as large and as fast as a trained one."""
-    noise = _noise()
+    noise = random_data()
     trainer = Trainer(LearnerConfig(size=size), noise)
     reference, camera = calibrate_reference(fit_reference([noise]), [noise])
     actor, config = trainer.behaviour.actor, trainer.config
@@ -245,10 +297,10 @@ def write_noise_bundle(directory: Path, size: Size) -> Manifest:
 
 def _trainer(config: LearnerConfig) -> Trainer:
     """Return a trainer on random episodes."""
-    return Trainer(config, _noise())
+    return Trainer(config, random_data())
 
 
-def _noise() -> Dataset:
+def random_data() -> Dataset:
     """Return random episodes."""
     rng = np.random.default_rng(0)
     episodes = [

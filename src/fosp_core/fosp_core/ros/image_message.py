@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from fosp_core.errors import UserError
-from fosp_core.image import check_image, decoded_rgb
+from fosp_core.image import check_image, decoded_observation, decoded_rgb, observation_image
 
 _ENCODINGS: dict[str, tuple[Any, int]] = {
     "rgb8": (np.uint8, 3),
@@ -61,6 +61,19 @@ def rgb_view(message: Image | CompressedImage) -> NDArray[np.uint8]:
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
         raise UserError(f"image encoding '{message.encoding}' holds no colour")
     return pixels
+
+
+def observation_view(
+    message: Image | CompressedImage, height: int, width: int
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Return the observation (height, width, 3) uint8 RGB of a frame, and the frame's size (H, W).
+
+    Raise UserError as `rgb_view`.
+    """
+    if not hasattr(message, "encoding"):
+        return decoded_observation(np.frombuffer(message.data, np.uint8), message.format, height, width)
+    pixels = rgb_view(message)
+    return observation_image(pixels, height, width), pixels.shape[:2]  # type: ignore[return-value]
 
 
 def fill_depth(message: Image, depth: NDArray[np.uint16]) -> None:

@@ -6,6 +6,7 @@ flattened one-hot z.
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
 from collections.abc import Iterator
@@ -140,16 +141,23 @@ def _to_onnx(graph: nn.Module, arguments: tuple[Tensor, ...], name: str, shapes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter, which warns and logs about its own internals."""
+    """Silence the exporter, which warns and logs about its own internals, and spare it the garbage collector's walks.
+
+    It makes a million objects, nearly all of which live until it is done.
+    """
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    collects = gc.isenabled()
+    gc.disable()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        if collects:
+            gc.enable()
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 

@@ -14,7 +14,7 @@ from rosbags.typesys.store import Typestore
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
-from fosp_core.image import check_image, decoded_rgb
+from fosp_core.image import check_image, decoded_observation, observation_image
 from fosp_core.robot.config import RobotConfig
 from fosp_learner.data.mcap_stream import StoredMessage
 
@@ -64,10 +64,19 @@ def stamp_ns(message: Any) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def read_image(message: Any, kind: str) -> NDArray[np.uint8]:
-    """Return a raw (rgb8, bgr8, mono8) or compressed image as (H, W, 3) uint8 RGB; UserError for anything else."""
+def read_observation(message: Any, kind: str, height: int, width: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Return the observation (height, width, 3) uint8 RGB of a raw (rgb8, bgr8, mono8) or compressed image.
+
+    The image's own size (H, W) comes with it. UserError for anything else, and for a damaged image.
+    """
     if kind == COMPRESSED:
-        return decoded_rgb(np.asarray(message.data, np.uint8), message.format)
+        return decoded_observation(np.asarray(message.data, np.uint8), message.format, height, width)
+    pixels = _read_raw(message, kind)
+    return observation_image(pixels, height, width), pixels.shape[:2]  # type: ignore[return-value]
+
+
+def _read_raw(message: Any, kind: str) -> NDArray[np.uint8]:
+    """Return a raw image as (H, W, 3) uint8 RGB."""
     if kind != IMAGE:
         raise UserError(f"expected {IMAGE} or {COMPRESSED} on the camera topic, found {kind}")
     check_image(message.width, message.height, len(message.data))

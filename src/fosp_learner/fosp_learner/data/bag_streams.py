@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.executed import twists_of_poses
-from fosp_core.image import observation_image
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_core.topics import FEEDBACK
@@ -21,7 +20,7 @@ from fosp_learner.data.bag_messages import (
     deserialise,
     read_command,
     read_feedback,
-    read_image,
+    read_observation,
     stamp_ns,
 )
 from fosp_learner.data.bag_storage import BagStorage, StoredTopic
@@ -142,10 +141,10 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig)
 
 
 def _take_frame(camera: _Camera, stored: StoredMessage, message: Any, observation: ObservationSpec) -> None:
-    image = read_image(message, stored.type)
-    size = (image.shape[1], image.shape[0])
+    _, height, width, _ = observation.shape
+    small, (rows, columns) = read_observation(message, stored.type, height, width)
+    size = (columns, rows)
     if camera.size is None:
-        _, height, width, _ = observation.shape
         if size[0] < width or size[1] < height:
             raise UserError(
                 f"images of {camera.topic} are {size[0]}x{size[1]}, smaller than the model's {width}x{height}; "
@@ -157,7 +156,6 @@ def _take_frame(camera: _Camera, stored: StoredMessage, message: Any, observatio
             f"images of {camera.topic} change from {camera.size[0]}x{camera.size[1]} to {size[0]}x{size[1]}; "
             "record one size per camera"
         )
-    small = observation_image(image, *observation.shape[1:3])
     if small.base is not None:  # a view would keep the whole chunk of the file in memory
         small = small.copy()
     camera.frames.append((stamp_ns(message), stored.logged_ns, small))

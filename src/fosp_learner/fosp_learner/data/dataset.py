@@ -21,7 +21,7 @@ from fosp_learner.data.bag_storage import storage_files
 from fosp_learner.data.bags import BagReading, BagReport, Episode, find_bags, one_size, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Part of the cache key; raise it when the meaning of the arrays changes."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"

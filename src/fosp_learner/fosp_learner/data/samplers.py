@@ -35,7 +35,9 @@ class SequenceSampler:
         self._data, self._length, self._shift = dataset, length, image_shift
         self._rng = np.random.default_rng(seed)
         lengths = np.array([e.length for e in dataset.episodes], np.float64)
-        self._probability = lengths / lengths.sum()
+        # What Generator.choice does with probabilities, without adding them up anew for each draw.
+        below = (lengths / lengths.sum()).cumsum()
+        self._below = below / below[-1]
 
     def another(self, dataset: Dataset, length: int) -> SequenceSampler:
         """Return a sampler of other episodes or lengths that shares this random generator and shifts no images."""
@@ -72,7 +74,7 @@ class SequenceSampler:
     def _fill(self, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> None:
         filled = 0
         while filled < self._length:
-            episode = self._data.episodes[int(self._rng.choice(len(self._probability), p=self._probability))]
+            episode = self._data.episodes[int(self._below.searchsorted(self._rng.random(), side="right"))]
             offset = int(self._rng.integers(0, episode.length - 1)) if filled == 0 else 0
             count = min(episode.length - offset, self._length - filled)
             rows[filled : filled + count] = episode.start + offset + np.arange(count)

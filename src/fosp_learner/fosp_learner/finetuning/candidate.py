@@ -27,7 +27,7 @@ from fosp_learner.finetuning.lineage import Lineage
 from fosp_learner.finetuning.online_buffer import OnlineBuffer
 from fosp_learner.finetuning.parent_judge import ParentJudge
 from fosp_learner.model.world_model import WorldModel
-from fosp_learner.training.filtering import FilteredEpisode, filter_episodes
+from fosp_learner.training.filtering import FilteredEpisode, KnownEmbeddings, filter_episodes
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class CandidateMaker:
         self._folder, self._lineage = run / "candidates", Lineage(run)
         self._command, self._signing_key = command, signing_key
         self._parent_networks = snapshot(tuner.networks)
+        self._embeddings = KnownEmbeddings()
 
     def make(self, note: Callable[[str], None]) -> CandidateBundle:
         """Calibrate and judge the networks as they are now, and write a bundle of them; `note` gets one line.
@@ -149,8 +150,8 @@ class CandidateMaker:
         tuner = self._tuner
         config, gate, networks = tuner.config, tuner.settings.gate, tuner.networks
         discount = config.critic.discount
-        calibrating = _filtered(networks.world_model, episodes.calibrating)
-        judging = _filtered(networks.world_model, episodes.judging)
+        calibrating = self._filtered(networks.world_model, episodes.calibrating)
+        judging = self._filtered(networks.world_model, episodes.judging)
         calibration, reverse = (
             calibrate([episode_values(networks.behaviour, e) for e in some], config.calibration)
             for some in (calibrating, judging)
@@ -162,7 +163,7 @@ class CandidateMaker:
         if crossed:
             ours.append(HeldOutEpisodes(reverse, calibrating))
             shown.append(episodes.calibrating)
-        theirs = [HeldOutEpisodes(running_calibration, _filtered(running.world_model, some)) for some in shown]
+        theirs = [HeldOutEpisodes(running_calibration, self._filtered(running.world_model, some)) for some in shown]
         judgement = judge(
             figures(networks, ours, gate, discount),
             figures(running, theirs, gate, discount),
@@ -190,6 +191,14 @@ class CandidateMaker:
         if self._signing_key is not None:
             sign_id(path, complete.id, read_private_key(self._signing_key))
         return CandidateBundle(path, complete, judgement)
+
+    def _filtered(self, model: WorldModel, episodes: Sequence[DatasetEpisode]) -> list[FilteredEpisode]:
+        """Filter episodes, data set by data set, in the order given."""
+        return [
+            filtered
+            for data in _datasets(episodes)
+            for filtered in filter_episodes(model, data, known=self._embeddings)
+        ]
 
     def _reference(self) -> Reference:
         """Return what old and new frames look like: those that the networks were trained on."""
@@ -253,8 +262,3 @@ def _datasets(episodes: Sequence[DatasetEpisode]) -> list[Dataset]:
         if not any(data is known for known in datasets):
             datasets.append(data)
     return [replace(data, episodes=tuple(index for of, index in episodes if of is data)) for data in datasets]
-
-
-def _filtered(model: WorldModel, episodes: Sequence[DatasetEpisode]) -> list[FilteredEpisode]:
-    """Filter episodes, data set by data set, in the order given."""
-    return [filtered for data in _datasets(episodes) for filtered in filter_episodes(model, data)]

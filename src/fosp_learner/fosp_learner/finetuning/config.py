@@ -97,6 +97,8 @@ class FinetuneConfig(Spec):
     override_tolerance: float = Field(0.15, gt=0, le=2)
     """Distance, on a normalised axis, of the executed action from what the safety monitor passed on, beyond which an
     operator has overridden it."""
+    bf16: bool | None = None
+    """Compute in bfloat16 (true) or float32 (false); null takes what is faster on this machine, as in pre-training."""
     cores: int = Field(1, gt=0)
     """Number of CPU cores that learner_node may use."""
     niceness: int = Field(19, ge=0, le=19)
@@ -115,7 +117,7 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
     described = {
         name: value
         for name, value in dict(manifest.training.get("config") or {}).items()
-        if name in LearnerConfig.model_fields and name not in ("cloning", "refinement", "steps")
+        if name in LearnerConfig.model_fields and name not in ("cloning", "refinement", "steps", "bf16")
     }
     config = parse_spec(LearnerConfig, {"size": manifest.size, **described}, f"bundle {manifest.id[:12]}")
     scale = settings.learning_rate_scale
@@ -127,6 +129,7 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
     return config.model_copy(
         update={
             "seed": settings.seed,
+            "bf16": settings.bf16,
             "steps": settings.steps,
             "batch_size": settings.batch_size,
             "decision_period_s": manifest.decision_period_s,

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fosp_learner.model.critics import Critics, Trajectories
-from fosp_learner.model.losses import lambda_return, masked_mean, two_hot_mean, two_hot_nll
+from fosp_learner.model.losses import lambda_return, masked_mean, two_hot_nll
 from fosp_learner.model.networks import Perceptron
 from fosp_learner.training.behaviour import Behaviour
 
@@ -79,31 +79,35 @@ class RewardScale:
         return (reward.clamp(self.low, self.high) - self.mean) / self.deviation
 
 
-def nearby_return_loss(critics: Critics, slope: RewardSlope, data: Trajectories, deviation: float) -> Tensor:
-    """Return the loss () of Q_r at random actions near the executed ones, averaged over the valid transitions."""
+def nearby_return_loss(critics: Critics, data: Trajectories, v_r: Tensor, g: Tensor, deviation: float) -> Tensor:
+    """Return the loss () of Q_r at random actions near the executed ones, averaged over the valid transitions.
+
+    `v_r` (B, N + 1) and the slope `g` (B, N, A) are those of the states of `data`.
+    """
     config, feature = critics.config, data.feature[:, :-1]
     with torch.no_grad():
-        v_r = two_hot_mean(critics.v(data.feature)[0])
         target = lambda_return(data.reward, data.continues, v_r[:, 1:], data.cut, config.discount, config.lambda_)
         nearby = (data.action + NEARBY * torch.randn_like(data.action)).clamp(-1, 1)
-        g, _ = slope(feature)
         target = target + deviation * (g * (nearby - data.action)).sum(-1)
     logits = critics.q.q_r(torch.cat([feature[..., critics.q.seen], nearby], -1))
     return masked_mean(two_hot_nll(logits, target), data.valid)
 
 
-def climbed(behaviour: Behaviour, slope: RewardSlope, data: Trajectories, noisy: Tensor, eps: float) -> Tensor:
-    """Return E_s[ o(s) (1 - V_h(s)) g(s) . mu(s) - eta * Q_h(s, mu(s)) ] over the valid transitions, ().
+@torch.no_grad()
+def open_way(critics: Critics, g: Tensor, feature: Tensor, eps: float) -> Tensor:
+    """Return o(s) (1 - V_h(s)), how far the slope `g` (..., A) may be climbed in states (..., F): (...)."""
+    ahead = g / g.abs().amax(-1, keepdim=True).clamp_min(1e-6)
+    risk = critics.q_target.reachability(feature, ahead)
+    way = (1 - risk / eps).clamp(0, 1) if eps > 0 else torch.zeros_like(risk)
+    return way * (1 - critics.v.reachability(feature))
 
-    The actor sees `noisy`, the critics and the slope the feature of `data`.
+
+def climbed(behaviour: Behaviour, data: Trajectories, noisy: Tensor, way: Tensor, g: Tensor) -> Tensor:
+    """Return E_s[ way g(s) . mu(s) - eta * Q_h(s, mu(s)) ] over the valid transitions, ().
+
+    The actor sees `noisy` (B, N + 1, F), the critic the feature of `data`; `way` (B, N) is that of `open_way` and
+    `g` (B, N, A) the slope there.
     """
-    feature, critics = data.feature[:, :-1], behaviour.critics
     mean, _ = behaviour.actor(noisy[:, :-1])
-    with torch.no_grad():
-        g, _ = slope(feature)
-        ahead = g / g.abs().amax(-1, keepdim=True).clamp_min(1e-6)
-        risk = critics.q_target.values(feature, ahead)[2]
-        way = (1 - risk / eps).clamp(0, 1) if eps > 0 else torch.zeros_like(risk)
-        way = way * (1 - critics.v.reachability(feature))
-    gain = way * (g * mean).sum(-1) - behaviour.config.actor.eta * critics.q_target.values(feature, mean)[2]
-    return masked_mean(gain, data.valid)
+    risk = behaviour.critics.q_target.reachability(data.feature[:, :-1], mean)
+    return masked_mean(way * (g * mean).sum(-1) - behaviour.config.actor.eta * risk, data.valid)

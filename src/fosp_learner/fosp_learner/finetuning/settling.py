@@ -24,7 +24,7 @@ from torch import Tensor
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
 from fosp_learner.data.samplers import SequenceSampler, cloned_episodes
 from fosp_learner.finetuning.config import SettlingConfig
-from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss
+from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss, open_way
 from fosp_learner.model.critics import Trajectories
 from fosp_learner.model.world_model import WorldModel
 from fosp_learner.training.behaviour import Behaviour, data_trajectories
@@ -37,6 +37,24 @@ FINAL_RATE = 0.1
 """Share of a learning rate that is left at the last update."""
 GRADIENT_CLIP = 100.0
 """Largest norm of a gradient."""
+_ROWS = 4096
+"""Rows that what is known of them is computed for at a time."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch of sequences, and what is known of their rows."""
+
+    data: Trajectories
+    known: Tensor
+    """(B, N + 1, K): columns of `StoredFeatures.note`."""
+
+    @classmethod
+    def joined(cls, batches: Sequence[Drawn]) -> Drawn:
+        """Return one batch of all sequences."""
+        parts = [batch.data for batch in batches]
+        data = Trajectories(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+        return cls(data, torch.cat([batch.known for batch in batches]))
 
 
 class StoredFeatures:
@@ -46,21 +64,35 @@ class StoredFeatures:
         self._data, self._length, self._rng = data, length, rng
         self._place = np.full(len(data.reward), -1, np.int64)
         features: list[Tensor] = []
+        actions: list[Tensor] = []
         count = 0
         for episode in filter_episodes(model, data):
             begin, rows = episode.index.start, episode.index.length
             self._place[begin : begin + rows] = count + np.arange(rows)
             features.append(episode.latents.feature)
+            actions.append(torch.nn.functional.pad(episode.batch.action_prev[0, 1:], (0, 0, 0, 1)))
             count += rows
-        self._features = torch.cat(features)
+        self._features, self._actions = torch.cat(features), torch.cat(actions)
+        self._known = self._features[:, :0]
 
-    def of(self, episodes: Sequence[EpisodeIndex]) -> Callable[[int], Trajectories]:
+    @torch.no_grad()
+    def note(self, known: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Compute what does not change from batch to batch once for every row, to be drawn with the row.
+
+        `known` makes K columns (n, K) of features (n, F) and the actions (n, A) taken there, which are 0 in the last
+        row of an episode.
+        """
+        parts = zip(self._features.split(_ROWS), self._actions.split(_ROWS), strict=True)  # type: ignore[no-untyped-call]
+        self._known = torch.cat([known(feature, action) for feature, action in parts])
+
+    def of(self, episodes: Sequence[EpisodeIndex]) -> Callable[[int], Drawn]:
         """Return a function that draws a number of sequences of these episodes."""
         sampler = SequenceSampler(self._data.of(episodes), self._length, self._rng)
 
-        def draw(size: int) -> Trajectories:
+        def draw(size: int) -> Drawn:
             rows, batch = sampler.rows(size)
-            return data_trajectories(batch, self._features[torch.from_numpy(self._place[rows])])
+            place = torch.from_numpy(self._place[rows])
+            return Drawn(data_trajectories(batch, self._features[place]), self._known[place])
 
         return draw
 
@@ -117,16 +149,17 @@ def settle(
     backpropagation through the model stays as it is, since pre-training has no extraction for it either.
     """
     settled, widths = copy.deepcopy(behaviour), behaviour.config.network
-    draws = []
+    stores, draws = [], []
     for source in sources:
         stored = StoredFeatures(world_model, source.data, config.sequence_length, rng)
+        stores.append(stored)
         draws.append((stored.of(source.data.episodes), stored.of(source.followed), source.size))
     slope = RewardSlope(settled.actor.seen, widths.units, sources[0].data.action.shape[1])
     arriving = [s.data.reward[e.start + 1 : e.start + e.length] for s in sources for e in s.data.episodes]
     scale = RewardScale.of(np.concatenate(arriving))
 
-    def every() -> Trajectories:
-        return _joined([draw(size) for draw, _, size in draws])
+    def every() -> Drawn:
+        return Drawn.joined([draw(size) for draw, _, size in draws])
 
     def noisy(data: Trajectories) -> Tensor:
         feature, embed = data.feature.clone(), slice(widths.carried - widths.embed, widths.carried)
@@ -134,48 +167,71 @@ def settle(
         return feature
 
     def critics() -> PhaseLoss:
-        return refinement(settled, every())
+        return refinement(settled, every().data)
 
     def rewards() -> PhaseLoss:
-        data = every()
+        data = every().data
         return _alone("slope", slope.loss(data, noisy(data), scale))
 
+    def known_of_returns(feature: Tensor, _: Tensor) -> Tensor:
+        return torch.cat([settled.critics.v.returns(feature)[:, None], slope(feature)[0]], -1)
+
     def returns() -> PhaseLoss:
-        return _alone("q_r", nearby_return_loss(settled.critics, slope, every(), scale.deviation))
+        drawn = every()
+        v_r, g = drawn.known[..., 0], drawn.known[:, :-1, 1:]
+        return _alone("q_r", nearby_return_loss(settled.critics, drawn.data, v_r, g, scale.deviation))
+
+    def known_of_actor(feature: Tensor, action: Tensor) -> Tensor:
+        weight = settled.weighting.weight(settled.critics.values(feature, action))
+        if config.ascent == 0:
+            return weight[:, None]
+        g = slope(feature)[0]
+        return torch.cat([weight[:, None], open_way(settled.critics, g, feature, eps)[:, None], g], -1)
 
     def actor() -> PhaseLoss:
-        data = _joined([draw(size) for _, draw, size in draws])
-        loss = extraction(settled, data, noisy(data))
+        drawn = Drawn.joined([draw(size) for _, draw, size in draws])
+        loss = extraction(settled, drawn.data, noisy(drawn.data), drawn.known[:, :-1, 0])
         if config.ascent == 0:
             return loss
-        data = every()
-        climb = climbed(settled, slope, data, noisy(data), eps)
+        drawn = every()
+        way, g = drawn.known[:, :-1, 1], drawn.known[:, :-1, 2:]
+        climb = climbed(settled, drawn.data, noisy(drawn.data), way, g)
         return replace(loss, total=loss.total - config.ascent * climb)
 
     updates, rate = config.updates, config.actor_learning_rate
     networks = {"critics": settled.critics, "slope": slope, "q_r": settled.critics.q.q_r, "actor": settled.actor}
-    phases = [("critics", critics, updates, config.critic_learning_rate)]
+    phases = [_Phase("critics", critics, updates, config.critic_learning_rate)]
     if behaviour.config.actor.objective == "regression":
         if config.ascent > 0:
-            phases += [("slope", rewards, 2 * updates, config.slope_learning_rate), ("q_r", returns, updates, rate)]
-        phases += [("actor", actor, updates, rate)]
-    for name, loss_of_batch, count, base in phases:
-        optimiser = make_optimiser(networks[name], base)
-        for update in range(count):
+            phases += [_Phase("slope", rewards, 2 * updates, config.slope_learning_rate)]
+            phases += [_Phase("q_r", returns, updates, rate, known_of_returns)]
+        phases += [_Phase("actor", actor, updates, rate, known_of_actor)]
+    for phase in phases:
+        optimiser = make_optimiser(networks[phase.name], phase.rate)
+        if phase.known is not None:
+            for stored in stores:
+                stored.note(phase.known)
+        for update in range(phase.updates):
             if stop():
                 return None
             for group in optimiser.param_groups:
-                group["lr"] = base * rate_share(update, count, WARMUP, FINAL_RATE)
-            where = f"settling the {name}, update {update}"
-            descend(loss_of_batch(), networks, {name: optimiser}, {name: GRADIENT_CLIP}, where)
-            if name in ("critics", "q_r"):
+                group["lr"] = phase.rate * rate_share(update, phase.updates, WARMUP, FINAL_RATE)
+            where = f"settling the {phase.name}, update {update}"
+            descend(phase.loss(), networks, {phase.name: optimiser}, {phase.name: GRADIENT_CLIP}, where)
+            if phase.name in ("critics", "q_r"):
                 settled.critics.update_target()
     return settled
 
 
+@dataclass(frozen=True)
+class _Phase:
+    name: str
+    loss: Callable[[], PhaseLoss]
+    updates: int
+    rate: float
+    known: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Columns that are noted of every row before the phase; what they are computed by stands still in it."""
+
+
 def _alone(name: str, loss: Tensor) -> PhaseLoss:
     return PhaseLoss(loss, (name,), {})
-
-
-def _joined(batches: Sequence[Trajectories]) -> Trajectories:
-    return Trajectories(**{name: torch.cat([getattr(b, name) for b in batches]) for name in vars(batches[0])})

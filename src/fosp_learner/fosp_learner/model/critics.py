@@ -77,6 +77,10 @@ class ActionValues(nn.Module):
         q_r, q_c, q_h = self(feature, action)
         return two_hot_mean(q_r), two_hot_mean(q_c).clamp_min(0), torch.sigmoid(q_h)
 
+    def reachability(self, feature: Tensor, action: Tensor) -> Tensor:
+        """Return q_h alone, in [0, 1]: (..., F), (..., A) -> (...)."""
+        return torch.sigmoid(self.q_h(torch.cat([feature[..., self.seen], action], -1)))
+
 
 class StateValues(nn.Module):
     """V_r, V_c and V_h of a feature."""
@@ -98,6 +102,10 @@ class StateValues(nn.Module):
         """Return v_r, v_c >= 0 and v_h in [0, 1]: (..., F) -> (...) each."""
         v_r, v_c, v_h = self(feature)
         return two_hot_mean(v_r), two_hot_mean(v_c).clamp_min(0), torch.sigmoid(v_h)
+
+    def returns(self, feature: Tensor) -> Tensor:
+        """Return v_r alone: (..., F) -> (...)."""
+        return two_hot_mean(self.v_r(feature[..., self.seen]))
 
     def reachability(self, feature: Tensor) -> Tensor:
         """Return v_h alone, in [0, 1]: (..., F) -> (...)."""

@@ -31,6 +31,8 @@ class HasNetworks(Protocol):
 
 _TENSORS = "state.safetensors"
 _JSON = "state.json"
+_FREE = ("steps", "checkpoint_every", "bf16")
+"""Settings that may be others in a resumed run."""
 
 
 def save_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
@@ -49,6 +51,7 @@ def save_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
         "data": data_key,
         "config": trainer.config.model_dump(mode="json"),
         "sampler": trainer.sampler.state,
+        "precision": trainer.precision.state,
     }
     staging: Path | None = None
     try:
@@ -82,6 +85,7 @@ def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
         _load_adam(adam, f"adam.{optimiser}.", tensors)
     trainer.step, trainer.seconds = int(content["step"]), float(content["seconds"])
     trainer.sampler.state = content["sampler"]
+    trainer.precision.state = content.get("precision", {})
     torch.set_rng_state(tensors["generator"])
 
 
@@ -130,13 +134,13 @@ def _load_adam(adam: torch.optim.Adam, prefix: str, tensors: dict[str, Tensor]) 
 
 
 def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path) -> None:
-    """Raise UserError when a setting other than the number of steps differs from the saved one."""
+    """Raise UserError when a setting that decides what is learnt differs from the saved one."""
     try:
         then = LearnerConfig.model_validate(saved).model_dump(mode="json")  # settings that are newer have their default
     except ValueError:
         then = saved
     now = config.model_dump(mode="json")
-    different = sorted(key for key in now if now[key] != then.get(key) and key not in ("steps", "checkpoint_every"))
+    different = sorted(key for key in now if now[key] != then.get(key) and key not in _FREE)
     if different:
         raise UserError(f"{directory}: the checkpoint was trained with another {different[0]}; train without --resume")
 

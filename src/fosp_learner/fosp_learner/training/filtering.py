@@ -5,8 +5,9 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,21 +36,67 @@ class FilteredEpisode:
     """(L,) KL[posterior || prior] in nats."""
 
 
+class KnownEmbeddings:
+    """Image embeddings of episodes, kept for as long as they are asked for by models with one and the same encoder.
+
+    Fine-tuning freezes the image encoder by default, so the gate's episodes look the same to all candidates.
+    """
+
+    def __init__(self, rows: int = 50_000) -> None:
+        """Keep the newest embeddings, of `rows` images at most."""
+        self._limit, self._rows = rows, 0
+        self._encoder: dict[str, Tensor] = {}
+        self._known: dict[tuple[str, EpisodeIndex], Tensor] = {}
+
+    def of(self, data: Dataset, index: EpisodeIndex, embed: Callable[[], Tensor]) -> Tensor:
+        """Return the embeddings (L, E) of an episode by the model last seen; `embed` makes those that are not kept."""
+        if not data.key:
+            return embed()
+        found = self._known.get((data.key, index))
+        if found is None:
+            found = self._known[data.key, index] = embed()
+            self._rows += len(found)
+            while self._rows > self._limit:
+                self._rows -= len(self._known.pop(next(iter(self._known))))
+        return found
+
+    def see(self, model: WorldModel) -> None:
+        """Forget everything unless the encoder of `model` is, number by number, the one before."""
+        now = model.encoder.state_dict()
+        if now.keys() != self._encoder.keys() or any(
+            not torch.equal(x, self._encoder[name]) for name, x in now.items()
+        ):
+            self._encoder = {name: x.clone() for name, x in now.items()}
+            self._known, self._rows = {}, 0
+
+
 @torch.no_grad()
 def filter_episodes(
-    model: WorldModel, data: Dataset, group: int = 32, colours: torch.Generator | None = None
+    model: WorldModel,
+    data: Dataset,
+    group: int = 32,
+    colours: torch.Generator | None = None,
+    known: KnownEmbeddings | None = None,
 ) -> Iterator[FilteredEpisode]:
     """Filter every episode from its first to its last row, in float32.
 
-    With `colours` each episode is seen in random colours. It computes on the model's device and returns on the CPU.
+    With `colours` each episode is seen in random colours. With `known` images are not embedded again that were before.
+    It computes on the model's device and returns on the CPU.
     """
     device = next(model.parameters()).device
+
+    def embedded(batch: Batch) -> Tensor:
+        pixels = model.pixels(to_device(batch.images, device))
+        return model.embed(pixels if colours is None else model.varied(pixels, 1, colours))
+
+    if known is not None:
+        known.see(model)
     for begin in range(0, len(data.episodes), group):
         indices = data.episodes[begin : begin + group]
         batches = [whole_episode(data, index) for index in indices]
-        pictures = (model.pixels(to_device(batch.images, device)) for batch in batches)
         embeds = [
-            model.embed(picture if colours is None else model.varied(picture, 1, colours)) for picture in pictures
+            embedded(batch) if known is None else known.of(data, index, partial(embedded, batch))
+            for index, batch in zip(indices, batches, strict=True)
         ]
         actions = [batch.action_prev[0].to(device) for batch in batches]
         first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool, device=device)

@@ -100,12 +100,14 @@ def refinement(behaviour: Behaviour, data: Trajectories, actor: bool = False) ->
     return PhaseLoss(loss.critics, ("critics",), figures)
 
 
-def extraction(behaviour: Behaviour, data: Trajectories, noisy: Tensor) -> PhaseLoss:
+def extraction(behaviour: Behaviour, data: Trajectories, noisy: Tensor, weight: Tensor | None = None) -> PhaseLoss:
     """Return the actor's regression on the actions of `data`, weighted by critics that no longer learn.
 
-    The critics see the feature of `data`, the actor sees `noisy` (B, N + 1, F).
+    The critics see the feature of `data`, the actor sees `noisy` (B, N + 1, F). `weight` (B, N) are the weights, where
+    they are known already.
     """
-    weight = behaviour.weighting.weight(behaviour.critics.values(data.feature[:, :-1], data.action))
+    if weight is None:
+        weight = behaviour.weighting.weight(behaviour.critics.values(data.feature[:, :-1], data.action))
     loss, figures = regression_loss(behaviour.actor, data, weight, noisy)
     return PhaseLoss(loss, ("actor",), _behaviour(figures))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +29,7 @@ from fosp_learner.training.phases import (
     rate_share,
     refinement,
 )
+from fosp_learner.training.precision import Precision
 
 
 class Trainer:
@@ -46,6 +45,7 @@ class Trainer:
             distributed.share(batch_size)
         self.seconds = 0.0
         """Wall time spent on updates, resumed runs included."""
+        self.precision = Precision(config.bf16, self.device)
         action = data.action.shape[1]
         observation = data.images.shape[1:]
         self.world_model = WorldModel(config.network, config.world_model, observation, action)  # type: ignore[arg-type]
@@ -96,8 +96,9 @@ class Trainer:
         for name, base in self._base_rates(phase).items():
             for group in self.optimisers[name].param_groups:
                 group["lr"] = base * share
-        loss = self._losses[phase]()
-        figures = descend(loss, self._networks, self.optimisers, self._clips, f"step {self.step}")
+        with self.precision.update(phase):
+            loss = self._losses[phase]()
+            figures = descend(loss, self._networks, self.optimisers, self._clips, f"step {self.step}")
         if "critics" in loss.trained:
             self.behaviour.critics.update_target()
         self.step += 1
@@ -121,13 +122,13 @@ class Trainer:
     def _cloning(self) -> PhaseLoss:
         size = self.config.cloning.batch_size
         images, action = (to_device(x, self.device) for x in self._frames.batch(size, distributed.share(size)))
-        with autocast(self.config.bf16, self.device):
+        with self.precision.autocast():
             return cloning(self.world_model, self.behaviour, images, action)
 
     def _full_update(self) -> PhaseLoss:
         size = self.config.batch_size
         batch = self.sampler.batch(size, distributed.share(size)).to(self.device)
-        with autocast(self.config.bf16, self.device):
+        with self.precision.autocast():
             return full_update(self.world_model, self.behaviour, batch, self.warming_up)
 
     def _refinement(self) -> PhaseLoss:
@@ -139,7 +140,7 @@ class Trainer:
             *rows.shape, self.config.extraction.memory
         )  # not trained yet, and no critic sees it
         data = data_trajectories(batch, torch.cat([memory, recurrent, embed, stoch], -1))
-        with autocast(self.config.bf16, self.device):
+        with self.precision.autocast():
             return refinement(self.behaviour, data, config.actor)
 
     def _extraction(self) -> PhaseLoss:
@@ -148,7 +149,7 @@ class Trainer:
         recurrent, stoch, embed = self._stored(rows, sample=False)
         batch = batch.to(self.device)
         noise = config.embed_noise * distributed.normal(*embed.shape, device=self.device)
-        with autocast(self.config.bf16, self.device):
+        with self.precision.autocast():
             memory = self.world_model.remembered(embed + noise, batch.is_first)
             data = data_trajectories(batch, torch.cat([memory, recurrent, embed, stoch], -1))
             loss = extraction(self.behaviour, data, torch.cat([memory, recurrent, embed + noise, stoch], -1))
@@ -168,13 +169,6 @@ class Trainer:
         if not sample:
             return recurrent, rssm.mode(logits), embed
         return recurrent, rssm.sample(logits, distributed.uniform(*logits.shape[:-1], 1, device=self.device)), embed
-
-
-@contextmanager
-def autocast(enabled: bool, device: torch.device) -> Iterator[None]:
-    """Compute matrix products and convolutions in bfloat16 within the context, if `enabled`."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-        yield
 
 
 def steps_left(config: LearnerConfig, step: int) -> int:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from fosp_core.clock import Now
 from fosp_core.decisions import MOVES_ANYWAY, RISK, STALENESS, Decision, Reason
-from fosp_core.replacing import replaced
 from fosp_core.robot.limits import CommandLimits
 from fosp_safety_monitor.judge import checks
 from fosp_safety_monitor.judge.choice import choose, executed_candidate, least_risk, target_of
@@ -27,6 +26,7 @@ from fosp_safety_monitor.judge.inputs import (
     RobotStateInput,
     Thresholds,
 )
+from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState, Stop, Tick
 from fosp_safety_monitor.judge.verdict import GATES_IN_SHADOW, Finding, Verdict, most_restrictive
 from fosp_safety_monitor.judge.verdict_building import verdict_of_order, verdict_on_proposal, verdict_without_proposal

@@ -18,7 +18,6 @@ from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
-from fosp_core.replacing import replaced
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest
@@ -33,6 +32,7 @@ from fosp_safety_monitor.judge.inputs import (
     ProposalInput,
     Thresholds,
 )
+from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import MonitorState, Tick, initial_state
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch

@@ -7,8 +7,8 @@ from typing import Any
 
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision
-from fosp_core.replacing import replaced
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Reason
-from fosp_core.replacing import replaced
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandHistory, CommandLimits, Response, capped
 from fosp_safety_monitor.judge import checks, identity
 from fosp_safety_monitor.judge.consent_inputs import Force
 from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
+from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.judge.watch import consent, following
 from fosp_safety_monitor.judge.watch.following import Following

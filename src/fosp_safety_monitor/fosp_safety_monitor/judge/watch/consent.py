@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from fosp_core.clock import Now, age
 from fosp_core.decisions import Decision, Reason
-from fosp_core.replacing import replaced
 from fosp_safety_monitor.judge.consent_inputs import Force, WrenchInput
 from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
+from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding
 
 LEAST_SCALE = 0.2

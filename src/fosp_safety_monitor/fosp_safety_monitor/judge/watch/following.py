@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.executed import rotation_between
-from fosp_core.replacing import replaced
 from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
 from fosp_safety_monitor.judge.motion_model import MotionModel
+from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding
 
 WINDOWS_S = (0.15, 0.5, 2.0)

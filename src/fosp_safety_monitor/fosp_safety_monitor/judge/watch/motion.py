@@ -9,9 +9,9 @@ import numpy as np
 
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
-from fosp_core.replacing import replaced
 from fosp_core.robot.limits import CommandHistory, CommandLimits
 from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds, Thresholds
+from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding
 
 SEEN_MOTION = 0.2
