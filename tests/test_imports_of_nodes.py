@@ -13,9 +13,9 @@ AT_NEED = ("cryptography", "onnxruntime", "pyspng", "isal")
 """Libraries that are loaded with the first signature, network or PNG."""
 NODES = {
     "fosp_perception.encoder_node": ("rosbags",),
-    "fosp_policy.policy_node": ("rosbags",),
-    "fosp_safety_monitor.safety_monitor_node": ("rosbags",),
-    "fosp_safety_monitor.operator_guard_node": ("rosbags",),
+    "fosp_policy.policy_node": ("rosbags", "cv2"),
+    "fosp_safety_monitor.safety_monitor_node": ("rosbags", "cv2"),
+    "fosp_safety_monitor.operator_guard_node": ("rosbags", "cv2"),
     "fosp_policy.teleop_node": ("rosbags", "cv2"),
     "fosp_perception.camera_node": ("rosbags", "cv2"),
     "fosp_recording.feedback_node": ("rosbags", "cv2"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +24,8 @@ Array = NDArray[np.float32]
 def lens_input(image: NDArray[np.uint8]) -> Array:
     """Return a frame (H, W, 3) uint8 RGB as the network takes it, (LENS_SIZE, LENS_SIZE, 3)."""
     if image.shape[:2] != (LENS_SIZE, LENS_SIZE):
+        import cv2
+
         image = np.asarray(cv2.resize(image, (LENS_SIZE, LENS_SIZE), interpolation=cv2.INTER_AREA), np.uint8)
     return image.astype(np.float32) / np.float32(SPAN) - np.float32(1.0)
 

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,6 +84,8 @@ Array = NDArray[np.float32]
 
 def still_features(image: NDArray[np.uint8]) -> Array:
     """Return the features (STILL_FEATURES,) of one frame (H, W, 3) uint8 RGB."""
+    import cv2
+
     grid = cv2.resize(image, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
     grey = cv2.transform(image, _GREY)
     across, down = cv2.absdiff(grey[:, 1:], grey[:, :-1]), cv2.absdiff(grey[1:], grey[:-1])
@@ -116,11 +117,15 @@ def still_features(image: NDArray[np.uint8]) -> Array:
 
 def plane_of(image: NDArray[np.uint8]) -> Array:
     """Return the small frame (32, 32, 3) float32 that `motion_features` compares."""
+    import cv2
+
     return np.asarray(cv2.resize(image, (_PLANE, _PLANE), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def motion_features(before: Array, after: Array) -> Array:
     """Return the features (MOTION_FEATURES,) of the change between two small frames: optical flow, and differences."""
+    import cv2
+
     change = after - before
     grey = cv2.blur(cv2.transform(before + after, 0.5 * _GREY), (3, 3))
     faded = cv2.blur(cv2.transform(change, _GREY), (3, 3))
