@@ -19,6 +19,7 @@ from fosp_cli.doctor.diagnosis import (
     Camera,
     Cameras,
     DdsSettings,
+    DecisionTimes,
     Diagnosis,
     Level,
     check_bundle,
@@ -35,6 +36,7 @@ from fosp_cli.doctor.diagnosis import (
     check_ros,
     check_shared_memory,
     check_socket_buffers,
+    check_speed,
 )
 from fosp_cli.doctor.probes import (
     bundle_error,
@@ -45,6 +47,7 @@ from fosp_cli.doctor.probes import (
     realtime_granted,
     run,
 )
+from fosp_cli.doctor.speed import decision_times
 from fosp_core.robot.config import CameraConfig, read_robot
 
 NOW = 1_800_000_000.0
@@ -79,6 +82,8 @@ WELL = [
     check_domains(7, [7]),
     check_cv_bridge("2.4.0", False, ""),
     check_cv_bridge("1.26.4", True, ""),
+    check_speed(DecisionTimes(0.05, (0.004,) * 99)),
+    check_speed(None),
 ]
 
 BROKEN = [
@@ -113,6 +118,13 @@ BROKEN = [
     (check_bundle("b", "ur5e", "b: bundle is for robot 'sim_arm'"), Level.ERROR, "for robot 'sim_arm'", "ur5e"),
     (check_domains(0, [0, 42]), Level.WARNING, "domain 0 and 42", "export ROS_DOMAIN_ID=42"),
     (check_domains(0, [42]), Level.WARNING, "domain 42, this terminal 0", "export ROS_DOMAIN_ID=42"),
+    (
+        check_speed(DecisionTimes(0.05, (0.004,) * 90 + (0.03,) * 10)),
+        Level.WARNING,
+        "20 Hz with a margin of 1.7",
+        "power",
+    ),
+    (check_speed(DecisionTimes(0.05, (0.004,) * 90 + (0.06,) * 10)), Level.ERROR, "late decisions will stop", "faster"),
     (check_cv_bridge("2.4.0", True, ""), Level.ERROR, "numpy 2.4.0", "numpy<2"),
     (check_cv_bridge("1.26.4", True, "libopencv"), Level.ERROR, "libopencv", "ros-jazzy-cv-bridge"),
 ]
@@ -138,8 +150,22 @@ def test_every_check_is_explained_in_the_docs() -> None:
     assert {finding.check for finding in WELL} <= set(headings)
 
 
+def test_the_speed_is_measured_with_a_bundle_and_not_without_a_usable_one(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "bundle", read_robot(robot_path("sim_arm")))
+    measured = decision_times(tmp_path / "bundle", measured_s=0.3)
+    assert measured is not None
+    assert len(measured.times_s) == round(0.3 / measured.period_s) - 1
+    assert 0.0 < min(measured.times_s) < measured.period_s
+    assert decision_times(tmp_path / "nothing") is None
+
+
+def test_the_speed_is_measured_without_the_simulator() -> None:
+    code = "import sys; sys.modules['mujoco'] = None; import fosp_cli.doctor.speed, fosp_cli.evaluation.agent"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60.0)
+
+
 def test_the_checks_of_this_machine_all_run() -> None:
-    findings = diagnose()
+    findings = diagnose()  # five seconds of it measure decisions
     assert [f.check for f in findings if f.check in ("Python", "ROS") and f.level is not Level.OK] == []
     assert {finding.check for finding in findings} == {finding.check for finding in WELL}
 

@@ -15,6 +15,8 @@ RTPRIO = 20
 BUILT = 1_767_225_600.0
 """2026-01-01, s since 1970. A clock that shows an earlier time was never set."""
 USB_3 = 3.0
+LEAST_MARGIN = 3.0
+"""Least ratio of the decision period to the time of a slow decision: the messages between nodes need time, too."""
 
 
 class Level(Enum):
@@ -228,6 +230,34 @@ def check_bundle(bundle: str, robot: str, error: str) -> Diagnosis:
         remedy = f"use a bundle trained for {robot or 'this robot'}; fosp bundle show prints the robot of a bundle"
         return _error("Bundle", error, remedy)
     return _ok("Bundle", f"{bundle} for {robot}" if bundle else "none given")
+
+
+@dataclass(frozen=True)
+class DecisionTimes:
+    """How long this machine takes for decisions of one bundle."""
+
+    period_s: float
+    """Time that the bundle has for each."""
+    times_s: tuple[float, ...]
+    """Those measured: encoder, policy and safety monitor, without the messages between them."""
+
+
+def check_speed(measured: DecisionTimes | None) -> Diagnosis:
+    """Check that decisions come much faster than the bundle needs them; None: no bundle could be measured."""
+    if measured is None or not measured.times_s:
+        return _ok("Speed", "not measured: no bundle that runs here")
+    slow_s = sorted(measured.times_s)[int(0.99 * (len(measured.times_s) - 1))]
+    margin = measured.period_s / max(slow_s, 1e-6)
+    says = (
+        f"99 of 100 decisions within {slow_s * 1e3:.1f} ms: this machine makes {1.0 / measured.period_s:.0f} Hz "
+        f"with a margin of {margin:.1f}"
+    )
+    if margin >= LEAST_MARGIN:
+        return _ok("Speed", says)
+    remedy = "end what else runs, switch the processor's power saving off, or use a faster computer or a smaller model"
+    if margin >= 1.0:
+        return _warning("Speed", f"{says}, so late decisions will stop the robot now and then", remedy)
+    return _error("Speed", f"{says}, so late decisions will stop the robot", remedy)
 
 
 def check_domains(own: int, in_use: Sequence[int]) -> Diagnosis:

@@ -31,7 +31,9 @@ from fosp_cli.doctor.diagnosis import (
     check_ros,
     check_shared_memory,
     check_socket_buffers,
+    check_speed,
 )
+from fosp_cli.doctor.speed import decision_times
 from fosp_core.errors import UserError
 from fosp_core.robot.config import CameraConfig
 
@@ -65,6 +67,7 @@ def diagnose(robot: str = "", bundle: Path | None = None) -> list[Diagnosis]:
         check_gpu(gpu_name(), onnx_providers()),
         check_gl(import_error("fosp_sim.task.gl as gl; gl.mujoco.GLContext(64, 64).make_current()")),
         check_bundle(str(bundle or ""), robot, bundle_error(bundle, robot)),
+        check_speed(decision_times(bundle)),
     ]
 
 

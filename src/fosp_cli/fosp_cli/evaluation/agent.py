@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,27 @@ from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
-from fosp_sim.env import CommandTick
-from fosp_sim.task.world import RobotState
+
+if TYPE_CHECKING:
+    from fosp_sim.env import CommandTick  # a robot that measures its speed has no simulator
 
 Monitoring = Literal["on", "off", "shadow"]
 """The safety monitor gates the actions, is not asked, or judges without gating."""
 
 _FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD
 """Standard deviation of the alternatives around a scripted action, which is that of an actor without doubt."""
+
+
+class MeasuredState(Protocol):
+    """What the monitor hears of a robot's state."""
+
+    @property
+    def position(self) -> tuple[float, float, float]:
+        """Tool tip or centre of the base in the world frame, m."""
+
+    @property
+    def heading(self) -> float:
+        """Heading of the base, rad; 0 for an arm."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class Agent:
         images: NDArray[np.uint8],
         executed: NDArray[np.float32],
         is_first: bool,
-        state: RobotState,
+        state: MeasuredState,
         time_s: float,
         foreign: NDArray[np.float32] | None = None,
     ) -> Action:
@@ -122,7 +135,7 @@ class Agent:
         noise[0] = 0.0
         return np.clip(foreign + _FOREIGN_SPREAD * noise, -1.0, 1.0).astype(np.float32), 0
 
-    def _hear(self, state: RobotState, time_s: float) -> None:
+    def _hear(self, state: MeasuredState, time_s: float) -> None:
         """Give the monitor the robot's measurements at `time_s`, and set its clock."""
         self._time_s = time_s
         received = Received(time_s, time_s)
@@ -134,7 +147,7 @@ class Agent:
         latent: LatentState,
         actions: NDArray[np.float32],
         chosen: int,
-        state: RobotState,
+        state: MeasuredState,
         time_s: float,
     ) -> Verdict:
         model_id, frame = self._model_id, FrameStamp(round(time_s * 1e9))
