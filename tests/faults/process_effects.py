@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from effects import Begun, Effect, settle
@@ -88,6 +91,27 @@ def starved(count: int) -> Effect:
         return Begun(since_s, end)
 
     return begin
+
+
+def on_one_core(graph: GraphUnderFault) -> Begun:
+    """Let every thread of the graph, the simulator among them, run on one and the same core."""
+    since_s = wall_s()
+    threads = [
+        int(entry.name)
+        for process in graph.supervisor.stack.processes
+        for entry in Path(f"/proc/{graph.supervisor.pid(process.name)}/task").iterdir()
+    ]
+    before = {thread: os.sched_getaffinity(thread) for thread in threads}
+    one = min(os.sched_getaffinity(0))
+    for thread in threads:
+        os.sched_setaffinity(thread, {one})
+
+    def end() -> None:
+        for thread, cores in before.items():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, cores)
+
+    return Begun(since_s, end)
 
 
 def network_down(seconds: float) -> Effect:

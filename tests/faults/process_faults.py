@@ -43,6 +43,7 @@ PROCESSES = (
     harmless("sigstop lifecycle_manager 0.3 s", process_effects.hung("lifecycle_manager", 0.3)),
     harmless("sigkill black_box_node", process_effects.killed("black_box_node")),
     harmless("disk full", process_effects.full_disk("black_box_node")),
+    harmless("the whole graph on one core", process_effects.on_one_core),
     Fault("cpu starvation: 6 busy processes", "ANY", (), process_effects.starved(6), None),
 )
 
