@@ -47,7 +47,7 @@ than demonstrations do. A greater limit only lowers the false alarms that the co
 it lies between moving obstacles, which the training never showed, and a mirrored picture (docs/results/camera.md)."""
 MOTION_MARGIN = 1.25
 """The same for the inconsistency."""
-LENS_MARGIN = 0.5
+LENS_MARGIN = 1.0
 """The same for the score of the network that looks for local faults, which is a difference there: log-odds."""
 LENS_UNIT = 4.0
 """Log-odds above their limit by which the novelty grows by its own limit."""
