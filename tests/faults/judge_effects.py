@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import signal
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ def offered(said: str, **options: Any) -> Effect:
     def begin(graph: GraphUnderFault) -> Begun:
         number = next(_number)
         path = graph.directory / f"offer_{number}"
-        manifest = write_tiny_bundle(path, graph.robot, policy_action=POLICY_ACTION, seed=number, **options)
-        return _refused(graph, path, manifest.id, said)
+        _write(path, graph, number, options)
+        return _refused(graph, path, read_manifest(path).id, said)
 
     return begin
 
@@ -40,13 +41,24 @@ def offered_with_probes_cut_off() -> Effect:
     def begin(graph: GraphUnderFault) -> Begun:
         number = next(_number)
         source, path = graph.directory / f"whole_{number}", graph.directory / f"offer_{number}"
-        manifest = write_tiny_bundle(source, graph.robot, policy_action=POLICY_ACTION, seed=number)
-        files: dict[str, Path | bytes] = {name: source / name for name in manifest.files}
+        _write(source, graph, number, {})
+        files: dict[str, Path | bytes] = {name: source / name for name in read_manifest(source).files}
         content = (source / PROBES).read_bytes()
         model_id = write_bundle(path, read_manifest(source), {**files, PROBES: content[: len(content) // 2]}).id
         return _refused(graph, path, model_id, "not readable")
 
     return begin
+
+
+def _write(path: Path, graph: GraphUnderFault, seed: int, options: dict[str, Any]) -> None:
+    """Write a tiny bundle in a process of its own: in this one it would hold up the relay that the graph runs through."""
+    told = {"policy_action": POLICY_ACTION, "seed": seed, **options}
+    writer = multiprocessing.get_context("spawn").Process(
+        target=write_tiny_bundle, args=(path, graph.robot), kwargs=told
+    )
+    writer.start()
+    writer.join()
+    assert writer.exitcode == 0
 
 
 def _refused(graph: GraphUnderFault, path: Path, model_id: str, said: str) -> Begun:

@@ -94,11 +94,12 @@ def starved(count: int) -> Effect:
 
 
 def on_one_core(graph: GraphUnderFault) -> Begun:
-    """Let every thread of the graph, the simulator among them, run on one and the same core."""
+    """Let every thread of the graph run on one core, and the simulator, which is the robot, where it likes."""
     since_s = wall_s()
     threads = [
         int(entry.name)
         for process in graph.supervisor.stack.processes
+        if process.name != "sim_node"
         for entry in Path(f"/proc/{graph.supervisor.pid(process.name)}/task").iterdir()
     ]
     before = {thread: os.sched_getaffinity(thread) for thread in threads}

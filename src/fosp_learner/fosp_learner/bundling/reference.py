@@ -41,7 +41,7 @@ Array = NDArray[np.float32]
 
 FALSE_ALARMS = 0.005
 """Largest share of healthy episodes with a false alarm."""
-MARGIN = 1.7
+MARGIN = 1.25
 """Factor between the conformal limit of novelty and the one in force: deployed policies and unseen scenes show more
 than demonstrations do. A greater limit only lowers the false alarms that the conformal argument bounds. In `safe_reach`
 it lies between moving obstacles, which the training never showed, and a mirrored picture (docs/results/camera.md)."""
