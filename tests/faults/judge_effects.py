@@ -51,11 +51,10 @@ def offered_with_probes_cut_off() -> Effect:
 
 
 def _write(path: Path, graph: GraphUnderFault, seed: int, options: dict[str, Any]) -> None:
-    """Write a tiny bundle in a process of its own: in this one it would hold up the relay that the graph runs through."""
+    """Write a tiny bundle in a process of its own: in this one it would hold up the relay of the graph."""
     told = {"policy_action": POLICY_ACTION, "seed": seed, **options}
-    writer = multiprocessing.get_context("spawn").Process(
-        target=write_tiny_bundle, args=(path, graph.robot), kwargs=told
-    )
+    spawn = multiprocessing.get_context("spawn")
+    writer = spawn.Process(target=write_tiny_bundle, args=(path, graph.robot), kwargs=told)
     writer.start()
     writer.join()
     assert writer.exitcode == 0
