@@ -45,7 +45,11 @@ class LatentState:
     contrast: float
     """Standard deviation of the pixels, in [0, 1], of the camera with the least."""
     frames: FrameJudgement
-    """How the images compare with those of the bundle's training."""
+    """How the images of the step before compare with those of the bundle's training; on a first step, its own images.
+
+    Three novel frames in five stop the robot, and to judge one takes as long as all else here together. So it is done
+    while policy and monitor work.
+    """
 
 
 class Encoder:
@@ -66,6 +70,7 @@ class Encoder:
         self._fresh = True
         self._images: NDArray[np.uint8] | None = None
         self._judge.reset()
+        self._to_judge: tuple[NDArray[np.uint8], NDArray[np.float32]] | None = None
 
     def step(self, images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> LatentState:
         """Return the posterior latent of `images` (C, H, W, 3) uint8 after the action `executed` (A,) float32.
@@ -80,6 +85,7 @@ class Encoder:
             raise EncoderInputError(f"executed action must be ({self._action_size},), got {executed.shape}")
         if not np.isfinite(executed).all():
             raise EncoderInputError(f"executed action is not finite: {executed.tolist()}")
+        self.judge_frames()
         output = self._model.run(
             image=images[np.newaxis],
             deter=self._deter,
@@ -91,12 +97,20 @@ class Encoder:
         if not (np.isfinite(deter).all() and np.isfinite(stoch).all() and np.isfinite(surprise)):
             self.reset()
             raise EncoderOutputError("the encoder's output is not finite")
-        frames = self._judge.step(images, executed, is_first or self._fresh)
-        self._deter, self._stoch, self._fresh = deter, stoch, False
         repeated = self._images is not None and any(map(np.array_equal, images, self._images))
         self._images = images.copy()
+        if is_first or self._fresh:
+            self._frames, self._to_judge = self._judge.step(images, executed, True), None
+        else:
+            self._to_judge = self._images, executed.copy()
+        self._deter, self._stoch, self._fresh = deter, stoch, False
         contrast = min(float(cv2.meanStdDev(image.reshape(-1, 1))[1][0, 0]) for image in images) / 255.0
-        return LatentState(deter[0], stoch[0], surprise, repeated, contrast, frames)
+        return LatentState(deter[0], stoch[0], surprise, repeated, contrast, self._frames)
+
+    def judge_frames(self) -> None:
+        """Judge the images of the last step, which the next one tells; call it when the latent is on its way."""
+        if self._to_judge is not None:
+            self._frames, self._to_judge = self._judge.step(*self._to_judge, False), None
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,7 @@ class EncoderNode(ManagedNode):
             )
         )
         # What can wait, waits until the latent is on its way.
+        encoder.judge_frames()
         self._leader.stepped(images, executed, first)
         self._decisions.decided(stamp_s, use)
         self._step += 1

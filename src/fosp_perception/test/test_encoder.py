@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tiny_bundle import lenient_reference
 
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.reference import FrameJudgement
 from fosp_perception.encoder import Encoder, EncoderInputError, EncoderOutputError
 
 SHAPE = (1, 8, 8, 3)
@@ -63,6 +64,29 @@ def test_the_state_is_carried_from_step_to_step(encoder: Encoder) -> None:
     assert latent.deter[0] == 3.0
     assert latent.stoch[0] == 0.75
     assert latent.surprise == 7.0
+
+
+def test_frames_are_judged_after_their_latent_whether_or_not_somebody_calls_for_it(encoder: Encoder) -> None:
+    judged: list[int] = []
+
+    def judge(images: NDArray[np.uint8], executed: NDArray[np.float32], is_first: bool) -> FrameJudgement:
+        judged.append(int(images.flat[0]))
+        return FrameJudgement(float(images.flat[0]), 0.0, "")
+
+    encoder._judge = cast(Any, SimpleNamespace(step=judge, reset=lambda: None))
+
+    def shown(value: int) -> float:
+        return encoder.step(np.full(SHAPE, value, np.uint8), STILL, value == 1).frames.novelty
+
+    assert shown(1) == 1.0  # a first step waits: nothing may move on a picture that nobody looked at
+    assert shown(2) == 1.0
+    encoder.judge_frames()
+    encoder.judge_frames()
+    assert judged == [1, 2]
+    assert shown(3) == 2.0
+    assert shown(4) == 3.0
+    assert judged == [1, 2, 3]
+    assert shown(1) == 1.0
 
 
 def test_a_first_step_forgets_the_past(encoder: Encoder) -> None:

@@ -46,6 +46,12 @@ def bench(
         bool,
         typer.Option("--quick", help="Take a tenth of the samples. This is a smoke test; do not quote its figures."),
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measure only this part, such as 'the live graph'. Repeat the option for more.", metavar="PART"
+        ),
+    ] = None,
     stream: Annotated[
         float | None,
         typer.Option(
@@ -64,6 +70,7 @@ def bench(
     from fosp_bringup.stack import default_bundle
     from fosp_cli.bench import benchmarks
     from fosp_cli.evaluation.live_graph import RunFailed
+    from fosp_core.errors import UserError
 
     bundle = bundle or default_bundle("safe_reach")
     figures: dict[str, Any] = {"machine": benchmarks.machine()}
@@ -74,9 +81,13 @@ def bench(
 
             figures.update(stream_under_load(bundle, out, stream))
         else:
-            for name, measure in benchmarks.parts(bundle, out, 0.1 if quick else 1.0).items():
+            parts = benchmarks.parts(bundle, out, 0.1 if quick else 1.0)
+            for name in only or parts:
+                if name not in parts:
+                    raise UserError(f"--only must be one of {', '.join(parts)}, got '{name}'")
+            for name in [part for part in parts if not only or part in only]:
                 print(f"measuring {name} ...", flush=True)
-                figures.update(measure())
+                figures.update(parts[name]())
     except RunFailed as error:
         print(f"fosp: {error}", file=sys.stderr)
         return 1
