@@ -99,6 +99,7 @@ def _run(env: Env, agent: Agent, trial: CameraTrial, episode: int, parameters: M
         if stopped_at is None and verdict is not None and step >= since and _stops(verdict):
             stopped_at, reason = step, verdict.reason_text
         result = env.step(action.action)
+        agent.watch(result.ticks)
         if result.cost > 0 and violated_at is None:
             violated_at = step
         # Nothing that follows a latched stop, or a violation that is already judged, changes the outcome.
