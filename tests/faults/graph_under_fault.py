@@ -258,7 +258,7 @@ class GraphUnderFault:
         if answer is None or not answer.success:
             raise AssertionError("the simulator did not begin an episode")
 
-    def drive(self, timeout_s: float = 30.0) -> None:
+    def drive(self, timeout_s: float = 90.0) -> None:
         """From whatever state to a robot that has moved for a fifth of a second; AssertionError when it does not."""
         deadline = time.monotonic() + timeout_s
         wait(self.active, timeout_s, "an active graph")
