@@ -35,7 +35,7 @@ _FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD
 
 
 class MeasuredState(Protocol):
-    """What the monitor hears of a robot's state."""
+    """The part of a robot's state that the monitor hears."""
 
     @property
     def position(self) -> tuple[float, float, float]:
