@@ -31,7 +31,6 @@ from fosp_core.bundle.reference import CAUSES, MOTION_FEATURES, REFERENCE, STILL
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import FORMAT_VERSION, Calibration, CameraCalibration, LatentSpec, Manifest, ObservationSpec
 
-_LENS = ("lens_1", "lens_2", "lens_3", "lens_out")
 DETER = 8
 STOCH = 6
 SURPRISE_GAIN = 10.0
@@ -174,7 +173,7 @@ def lenient_reference(cameras: int, action_size: int) -> Reference:
                 motion_noise=np.full((2, action_size), 1e6, np.float32),
                 step_noise=np.full(action_size, 1e12, np.float32),
                 least_change=nothing(1),
-                **{name: nothing(*shape) for name, shape in zip(_LENS, lens_shapes(), strict=True)},
+                **{name: nothing(*shape) for name, shape in lens_shapes().items()},
                 lens_scale=nothing(2),
             ),
         )

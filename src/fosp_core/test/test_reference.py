@@ -28,7 +28,6 @@ from fosp_core.bundle.reference import (
 )
 from fosp_core.errors import UserError
 
-LENS = ("lens_1", "lens_2", "lens_3", "lens_out")
 FULL = np.array([1.0], np.float32)
 REST = np.zeros(1, np.float32)
 
@@ -117,7 +116,7 @@ def test_things_that_move_by_themselves_are_weaker_evidence_than_their_motion():
 
 
 def test_a_picture_with_a_local_fault_is_novel_by_the_scale_of_its_network():
-    layers = {name: np.zeros(shape, np.float32) for name, shape in zip(LENS, lens_shapes(), strict=True)}
+    layers = {name: np.zeros(shape, np.float32) for name, shape in lens_shapes().items()}
     layers["lens_1"][4 * 3, 0] = 1.0  # the red of each second pixel
     layers["lens_2"][4 * LENS_WIDTHS[0], 0] = 1.0
     layers["lens_3"][4 * LENS_WIDTHS[1], 0] = 1.0

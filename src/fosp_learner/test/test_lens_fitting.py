@@ -25,7 +25,7 @@ def _frames(count: int, size: int = 64) -> np.ndarray:
 def test_the_network_of_numpy_is_that_of_torch():
     frames = _frames(8)
     layers = fit_lens(frames, np.random.default_rng(0))
-    assert tuple(layer.shape for layer in layers) == lens_shapes()
+    assert tuple(layer.shape for layer in layers) == tuple(lens_shapes().values())
     values = torch.from_numpy(np.stack([lens_input(frame) for frame in frames])).permute(0, 3, 1, 2)
     for layer in layers[:-1]:
         kernel = torch.from_numpy(layer[:-1].reshape(3, 3, -1, layer.shape[1])).permute(3, 2, 0, 1)

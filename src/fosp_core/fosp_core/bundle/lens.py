@@ -15,8 +15,10 @@ LENS_SIZE = 64
 """Height and width, in pixels, to which the network sees a picture resized."""
 LENS_WIDTHS = (24, 48, 64)
 """Number of outputs of each convolution; each has 3 x 3 pixels and a stride of 2."""
-MIDDLE, SPAN = 128.0, 128.0
-"""A pixel x goes into the network as x / SPAN - 1, so that MIDDLE becomes 0, which is also what surrounds a picture."""
+LENS_LAYERS = ("lens_1", "lens_2", "lens_3", "lens_out")
+"""Names of the layers in a reference, the last one of which weighs the maxima and means of the third."""
+SPAN = 128.0
+"""A pixel x goes into the network as x / SPAN - 1, so that a middle grey becomes 0, which also surrounds a picture."""
 
 Array = NDArray[np.float32]
 
@@ -30,11 +32,11 @@ def lens_input(image: NDArray[np.uint8]) -> Array:
     return image.astype(np.float32) / np.float32(SPAN) - np.float32(1.0)
 
 
-def lens_shapes() -> tuple[tuple[int, int], ...]:
-    """Return the shape of each layer: a row per input and one for the bias, a column per output."""
+def lens_shapes() -> dict[str, tuple[int, int]]:
+    """Return name and shape of each layer, in order: a row per input and one for the bias, a column per output."""
     inputs = [3, *LENS_WIDTHS]
     layers = [(9 * inputs[i] + 1, width) for i, width in enumerate(LENS_WIDTHS)]
-    return (*layers, (2 * LENS_WIDTHS[-1] + 1, 1))
+    return dict(zip(LENS_LAYERS, (*layers, (2 * LENS_WIDTHS[-1] + 1, 1)), strict=True))
 
 
 def lens_score(layers: Sequence[Array], image: NDArray[np.uint8]) -> float:

@@ -174,9 +174,14 @@ class CameraReference:
         local = float(self.lens_scale[0]) * self.lens_score(image) + float(self.lens_scale[1])
         return (local, LOCAL) if local > novelty else (novelty, cause)
 
+    @property
+    def lens(self) -> tuple[Array, Array, Array, Array]:
+        """The layers of the network that looks for local faults."""
+        return self.lens_1, self.lens_2, self.lens_3, self.lens_out
+
     def lens_score(self, image: NDArray[np.uint8]) -> float:
         """Return the log-odds that a part of the frame shows a fault."""
-        return lens_score((self.lens_1, self.lens_2, self.lens_3, self.lens_out), image)
+        return lens_score(self.lens, image)
 
     def _novelty_as_a_whole(self, features: Array) -> tuple[float, str]:
         """Return novelty and cause by the statistics (F,) of the whole frame."""
@@ -260,7 +265,7 @@ def _checked(path: Path, arrays: dict[str, NDArray[np.float32]], action_size: in
         "motion_noise": (2, action_size),
         "step_noise": (action_size,),
         "least_change": (1,),
-        **dict(zip(("lens_1", "lens_2", "lens_3", "lens_out"), lens_shapes(), strict=True)),
+        **lens_shapes(),
         "lens_scale": (2,),
     }
     for name, shape in expected.items():
