@@ -91,8 +91,7 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> FaultOutcome:
         note = note or "moved before a reset"
     if fault.graph == "consent" and fault.ends_consent and stop_s is not None:
         settle(RESUMED_S)
-        after = [c for c in graph.commands[first_command:] if c.receipt_s > begun.since_s + stop_s]
-        note = note or ("moved without consent" if any(any(c.value) for c in after) else "")
+        note = note or _moved_without_consent(graph, fault, first_command, first_verdict)
     beyond = beyond_limits(commands, graph.robot, stamps=fault.graph != "simulated time")
     return FaultOutcome(
         fault=fault.name,
@@ -105,6 +104,17 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> FaultOutcome:
         beyond_limits=beyond,
         note=note,
     )
+
+
+def _moved_without_consent(graph: GraphUnderFault, fault: Fault, first_command: int, first_verdict: int) -> str:
+    """Return what is wrong when the robot moves again after the expected verdict has stopped it."""
+    stops = [verdict for _, verdict in graph.verdicts[first_verdict:] if verdict.decision >= Decision.STOP]
+    ended = [seconds(verdict.decided) for verdict in stops if Reason(verdict.reason).name in fault.reason]
+    zeros = [c.stamp_s for c in graph.commands[first_command:] if ended and c.stamp_s > ended[0] and not any(c.value)]
+    if not zeros:
+        return "nothing ended the consent"
+    moved = any(any(c.value) for c in graph.commands[first_command:] if c.stamp_s > zeros[0])
+    return "moved without consent" if moved else ""
 
 
 def _silent(fault: Fault) -> bool:

@@ -21,6 +21,9 @@ Result = TypeVar("Result")
 
 _LOADING_PRIORITY = 1
 """Priority of threads that load another model beside the control path."""
+_REST, _LONGEST_REST_S = 2.0, 0.1
+"""Rest of such a thread, as a multiple of the time for which it has worked, and its longest rest."""
+_below_control = threading.local()
 CONTROL_PRIORITY = 5
 """Priority of the nodes from camera to proposal: ahead of all that records, displays or learns."""
 MONITOR_PRIORITY = 10
@@ -62,11 +65,25 @@ def keep_below_control() -> None:
     """Schedule the calling thread below every control thread, but above all that is not real-time.
 
     A thread of normal priority will not do: it holds the interpreter now and then, and the command stream would wait
-    for as long as other work has its core. Nothing changes where the process has no real-time priority.
+    for as long as other work has its core. Such a thread calls `give_way` often. Nothing changes where the process has
+    no real-time priority.
     """
     with suppress(PermissionError, AttributeError):
         if os.sched_getscheduler(0) == os.SCHED_FIFO:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_LOADING_PRIORITY))
+            _below_control.since_s = time.monotonic()
+
+
+def give_way() -> None:
+    """Let a thread that is kept below control rest for twice as long as it has worked; others return at once.
+
+    A real-time thread that computes without a rest keeps its core from all that has normal priority, as the robot's
+    driver may have. Linux also stops every real-time thread of a core that they fill (sched_rt_runtime_us).
+    """
+    since_s: float | None = getattr(_below_control, "since_s", None)
+    if since_s is not None:
+        time.sleep(min(_REST * (time.monotonic() - since_s), _LONGEST_REST_S))
+        _below_control.since_s = time.monotonic()
 
 
 END_S = 10.0

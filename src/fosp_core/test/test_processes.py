@@ -2,12 +2,17 @@
 
 import os
 import threading
+import time
 from pathlib import Path
+
+import pytest
 
 from fosp_core.processes import (
     STREAM_PRIORITY,
     claim_realtime_priority,
+    give_way,
     has_realtime_priority,
+    keep_below_control,
     pin_to_cpu,
     return_freed_memory,
 )
@@ -54,3 +59,28 @@ def test_freed_memory_goes_back_to_the_operating_system():
     held_mb = resident_mb()
     return_freed_memory()
     assert resident_mb() < held_mb - 50.0
+
+
+def test_a_thread_kept_below_control_rests_for_twice_as_long_as_it_worked_and_others_do_not(monkeypatch):
+    clock_s, rests_s = [100.0], []
+
+    def rest(seconds: float) -> None:
+        rests_s.append(seconds)
+        clock_s[0] += seconds
+
+    def load():
+        keep_below_control()
+        for worked_s in (0.01, 0.02, 3600.0):
+            clock_s[0] += worked_s
+            give_way()
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock_s[0])
+    monkeypatch.setattr(time, "sleep", rest)
+    monkeypatch.setattr(os, "sched_getscheduler", lambda process: os.SCHED_FIFO)
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *arguments: None)
+    give_way()
+    assert rests_s == []
+    thread = threading.Thread(target=load)
+    thread.start()
+    thread.join()
+    assert rests_s == [pytest.approx(0.02), pytest.approx(0.04), 0.1]

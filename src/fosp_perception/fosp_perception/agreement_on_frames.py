@@ -11,6 +11,7 @@ from fosp_core.bundle.agreement import Disagreement, Scores, disagreement, refus
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.probes import UNKNOWN, ProbeSet, Tolerance
 from fosp_core.errors import UserError
+from fosp_core.processes import give_way
 from fosp_perception.encoder import Encoder, Moment
 
 FRESH = 8
@@ -58,6 +59,7 @@ def _scores(bundle: Bundle, moments: Sequence[Moment], probes: ProbeSet) -> Scor
     rows: list[NDArray[np.float32]] = []
     for step, moment in enumerate(moments):
         latent = encoder.step(moment.images, moment.executed, moment.is_first)
+        give_way()
         if step >= FRESH and step % EVERY == 0:
             actions = probes.actions[len(rows) % len(probes.actions)]
             state = {"deter": latent.deter[np.newaxis], "stoch": latent.stoch[np.newaxis]}

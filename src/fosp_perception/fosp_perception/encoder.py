@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.reference import FrameJudge, FrameJudgement
-from fosp_core.processes import keep_below_control
+from fosp_core.processes import give_way, keep_below_control
 
 HISTORY = 40
 """Number of steps kept: 2 s at 20 Hz, after which the state hardly depends on what was before."""
@@ -195,6 +195,7 @@ class WarmUp:
                 for moment in moments:
                     self.encoder.step(moment.images, moment.executed, moment.is_first)
                     self._done = moment.number
+                    give_way()
         except (EncoderInputError, EncoderOutputError) as error:
             self.failure = f"on the last frames: {error}"
         except Exception as error:  # onnxruntime raises its own, undocumented types

@@ -28,6 +28,7 @@ from fosp_core.bundle.probes import ProbeSet, read_probes
 from fosp_core.bundle.reference import REFERENCE, Reference, read_reference
 from fosp_core.bundle.signature import SIGNATURE, read_private_key, require_signature, sign_id
 from fosp_core.errors import UserError
+from fosp_core.processes import give_way
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import FORMAT_VERSION, ActionSpec, Manifest, parse_spec
 from fosp_core.topics import COLOR_IMAGE, of_camera
@@ -165,11 +166,16 @@ def load_bundle(directory: Path, robot: RobotConfig | None = None, provider: Pro
     The golden check also warms each session up. Raise UserError on any fault.
     """
     manifest = verify_bundle(directory, robot)
-    encoder, policy, critic = (OnnxModel(directory / f"{name}.onnx", provider) for name in MODELS)
+    encoder, policy, critic = (_session(directory / f"{name}.onnx", provider) for name in MODELS)
     reference = read_reference(directory / REFERENCE, len(manifest.observation.cameras), manifest.action.size)
     bundle = Bundle(directory, manifest, encoder, policy, critic, reference)
     _check_signatures(bundle)
     return replace(bundle, golden=_check_golden(bundle), probes=read_probes(directory, manifest))
+
+
+def _session(path: Path, provider: Provider) -> OnnxModel:
+    give_way()
+    return OnnxModel(path, provider)
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -252,6 +258,7 @@ def _check_golden(bundle: Bundle) -> dict[str, SelfTestVectors]:
                 f"(tolerance {GOLDEN_TOLERANCE:g}) with ONNX Runtime on {model.provider}"
             )
         vectors[name] = SelfTestVectors(inputs, expected)  # type: ignore[arg-type]
+        give_way()
     return vectors
 
 

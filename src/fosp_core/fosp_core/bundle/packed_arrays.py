@@ -17,11 +17,24 @@ from fosp_core.errors import UserError
 
 def read_packed(path: Path, most_bytes: int) -> dict[str, NDArray[Any]]:
     """Return the arrays by name; UserError when the file is unreadable or unpacks to more than `most_bytes`."""
+    return read_packed_bytes(packed_content(path), path, most_bytes)
+
+
+def packed_content(path: Path) -> bytes:
+    """Return what a .npz file holds, as it is packed; UserError when the file is unreadable."""
     try:
-        with zipfile.ZipFile(path) as packed:
+        return path.read_bytes()
+    except (OSError, MemoryError):
+        raise UserError(f"{path}: not readable; copy the bundle again") from None
+
+
+def read_packed_bytes(content: bytes, path: Path, most_bytes: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the content of the .npz file `path`; errors as read_packed."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
             if sum(entry.file_size for entry in packed.infolist()) > most_bytes:
                 raise UserError(f"{path}: unpacks to more than {most_bytes >> 20} MiB; export the bundle again")
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, KeyError):
         raise UserError(f"{path}: not readable; copy the bundle again") from None

@@ -6,6 +6,8 @@ what is known of the executed one, and how much another judge may disagree (fosp
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bundle.packed_arrays import packed_bytes, read_packed
+from fosp_core.bundle.packed_arrays import packed_bytes, packed_content, read_packed_bytes
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest
 
@@ -53,11 +55,29 @@ STRICTEST = {"rank": 0.3, "order": 0.6}
 """Lowest values that may be tolerated."""
 
 
+class PackedImages:
+    """The images of a probes.npz as the file packs them, a tenth of their size: a node needs them at hot swaps alone.
+
+    Iterating and numpy.asarray unpack them, (S, T, C, H, W, 3) uint8.
+    """
+
+    def __init__(self, content: bytes, shape: tuple[int, ...]) -> None:
+        self._content = content
+        self.shape = shape
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        with np.load(io.BytesIO(self._content), allow_pickle=False) as archive:
+            return np.asarray(archive["images"], dtype)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return iter(np.asarray(self))
+
+
 @dataclass(frozen=True)
 class ProbeSet:
     """S sequences of T frames from C cameras, with K actions of A axes at the last frame of each."""
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | PackedImages
     """(S, T, C, H, W, 3)."""
     executed: NDArray[np.float32]
     """(S, T, A) normalised action executed before each frame; the first one of a sequence does not count."""
@@ -75,7 +95,7 @@ class ProbeSet:
 def probe_bytes(probes: ProbeSet) -> bytes:
     """Return the content of probes.npz."""
     declared = {f"tolerance.{name}": np.float64(value) for name, value in asdict(probes.tolerance).items()}
-    arrays: dict[str, NDArray[Any]] = {name: getattr(probes, name) for name in _ARRAYS}
+    arrays: dict[str, NDArray[Any]] = {name: np.asarray(getattr(probes, name)) for name in _ARRAYS}
     return packed_bytes({**arrays, **{name: np.asarray(value) for name, value in declared.items()}})
 
 
@@ -84,7 +104,8 @@ def read_probes(directory: Path, manifest: Manifest) -> ProbeSet | None:
     if PROBES not in manifest.files:
         return None
     path = directory / PROBES
-    content = read_packed(path, MOST_BYTES)
+    packed = packed_content(path)
+    content = read_packed_bytes(packed, path, MOST_BYTES)
     names = {*_ARRAYS, *(f"tolerance.{field.name}" for field in fields(Tolerance))}
     if set(content) != names:
         raise UserError(f"{path}: holds {', '.join(sorted(content))}; expected {', '.join(sorted(names))}")
@@ -96,7 +117,9 @@ def read_probes(directory: Path, manifest: Manifest) -> ProbeSet | None:
         raise UserError(f"{path}: a tolerance is not a finite number")
     counts = ("missed", "vetoed", "judges")
     numbers = {name: int(value) if name in counts else float(value) for name, value in declared.items()}
-    probes = ProbeSet(**{name: content[name] for name in _ARRAYS}, tolerance=Tolerance(**numbers))  # type: ignore[arg-type]
+    images = PackedImages(packed, content["images"].shape)
+    executed, actions, labels = (content[name] for name in _ARRAYS[1:])
+    probes = ProbeSet(images, executed, actions, labels, Tolerance(**numbers))  # type: ignore[arg-type]
     fault = tolerance_fault(probes)
     if fault:
         raise UserError(f"{path}: {fault}")
@@ -127,7 +150,8 @@ def tolerance_fault(probes: ProbeSet) -> str:
 def described(probes: ProbeSet) -> str:
     """Return sizes and tolerance of probes in one line."""
     said = probes.tolerance
-    sequences, frames, actions = len(probes.images), probes.images.shape[1], probes.actions.shape[1]
+    sequences, frames, *_ = probes.images.shape
+    actions = probes.actions.shape[1]
     judges = f"measured on {said.judges} other judges" if said.judges else "by default"
     return (
         f"{sequences} sequences of {frames} frames, {actions} actions each; another judge may miss {said.missed}, veto "

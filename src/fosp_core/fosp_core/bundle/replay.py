@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.onnx_session import OnnxModel
+from fosp_core.processes import give_way
 from fosp_core.specs import LatentSpec
 
 Latent = dict[str, NDArray[Any]]
@@ -32,6 +33,7 @@ def replayed(
             image=image[np.newaxis], action=action[np.newaxis], is_first=np.array([step == 0], np.float32), **state
         )
         state = {"deter": output["next_deter"], "stoch": output["next_stoch"]}
+        give_way()
         yield state, float(output["kl"][0])
 
 

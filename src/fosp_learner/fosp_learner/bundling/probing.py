@@ -85,7 +85,8 @@ def make_probes(
     executed[:, 0] = 0.0
     last = np.clip(data.action[rows[:, -1]], -1, 1).astype(np.float32)[:, np.newaxis]
     labels = np.array([label for _, label in chosen], np.int8)
-    probes = ProbeSet(data.take_images(rows), executed, last, labels, DEFAULT)
+    images = data.take_images(rows)
+    probes = ProbeSet(images, executed, last, labels, DEFAULT)
     probes = replace(probes, actions=_actions(networks, manifest, probes, rng))
 
     def scores(one: JudgeNetworks, of: Manifest) -> Scores:
@@ -94,7 +95,7 @@ def make_probes(
     own = scores(networks, manifest)
     kept = _most_telling(own, labels)
     labels, own = labels[kept], replace(own, q_h=own.q_h[kept])
-    probes = ProbeSet(probes.images[kept], executed[kept], probes.actions[kept], labels, DEFAULT)
+    probes = ProbeSet(images[kept], executed[kept], probes.actions[kept], labels, DEFAULT)
     calibration = manifest.calibration
     tolerance = declared_tolerance(
         own,
