@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,7 @@ from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.bundle.reference import REFERENCE, read_reference
-from fosp_core.processes import CONTROL_PRIORITY
+from fosp_core.processes import CONTROL_PRIORITY, claim_realtime_priority
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
@@ -165,6 +166,15 @@ class GraphUnderFault:
 
     # -- coming and going ----------------------------------------------------------------------------
     def __enter__(self) -> GraphUnderFault:
+        # The relay stands in for wires, so it must not be what is slow. The threads of DDS inherit the priority.
+        with ThreadPoolExecutor(1, initializer=claim_realtime_priority, initargs=(CONTROL_PRIORITY,)) as pool:
+            pool.submit(self._join_graph).result()
+        self._client.spin_in_thread(CONTROL_PRIORITY)
+        self.supervisor.start()
+        return self
+
+    def _join_graph(self) -> None:
+        """Make the node of this program, with all that it says and hears."""
         self._client = GraphClient("tester")
         self.node = self._client.node
         self.relay = Relay(self.node)
@@ -189,9 +199,6 @@ class GraphUnderFault:
         if self._consent:
             self.people.begin()
         self.node.create_timer(0.02, self._say_estop)
-        self._client.spin_in_thread(CONTROL_PRIORITY)  # the relay stands in for wires: it must not be what is slow
-        self.supervisor.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger
 from fosp_bringup.bringup_sequence import BringupSequence, Deadlines, Phase, Request
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.processes import end_process
+from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.parameters import NodeParameter, declare
@@ -196,7 +196,8 @@ def main() -> None:
         managers.append(LifecycleManager())
         return managers[0]
 
-    code = run_node(make)
+    # It fails the graph for silence of the nodes, so it must not be what is late.
+    code = run_node(make, priority=CONTROL_PRIORITY)
     end_process(code or int(any(manager.failed for manager in managers)))
 
 

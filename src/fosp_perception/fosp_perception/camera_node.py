@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from fosp_core import topics
 from fosp_core.cameras import CAMERA_TYPES
 from fosp_core.errors import UserError
-from fosp_core.processes import end_process
+from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_depth, fill_image
 from fosp_core.ros.lifecycle import ManagedNode, run_node
@@ -263,7 +263,7 @@ class CameraNode(ManagedNode):
 
 
 def main() -> None:
-    end_process(run_node(CameraNode))
+    end_process(run_node(CameraNode, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.processes import end_process
+from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import image_view
@@ -165,7 +165,7 @@ _CONDITIONS: dict[type, Callable[[Any, Any], bool]] = {
 
 
 def main() -> None:
-    end_process(run_node(FeedbackNode))
+    end_process(run_node(FeedbackNode, priority=CONTROL_PRIORITY))
 
 
 if __name__ == "__main__":

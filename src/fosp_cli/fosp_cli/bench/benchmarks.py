@@ -71,6 +71,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "the weight of the nodes": partial(weight, bundle, out, WEIGHT_S * share),
         "the way to the command": partial(hops, bundle, out, some(LIVE_EPISODES)),
         "the floor of image to command": partial(floor, bundle, some(PROPOSALS)),
+        "the price of a message": partial(messages, some(PROPOSALS)),
         "the live graph beside a learner": partial(live_graph_with_learner, bundle, out, some(LIVE_EPISODES)),
         "hot swaps": partial(swaps, bundle, some(SWAPS)),
         "ONNX Runtime": partial(onnx_step, bundle, some(ONNX_STEPS)),
@@ -127,6 +128,13 @@ def floor(bundle: Path, frames: int) -> dict[str, Any]:
     from fosp_cli.bench.bare_chain import image_to_command_s
 
     return {"image_to_command_floor_ms": percentiles_ms(image_to_command_s(bundle, frames))}
+
+
+def messages(count: int) -> dict[str, Any]:
+    """Measure what rclpy takes for one message of each kind of the control path, processor time in us."""
+    from fosp_cli.bench.message_costs import message_costs
+
+    return {"message_us": message_costs(count)}
 
 
 def live_graph_with_learner(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:

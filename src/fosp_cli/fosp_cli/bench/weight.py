@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ from typing import Any
 from fosp_bringup.paths import scenario_path
 from fosp_bringup.stack import environment
 from fosp_bringup.supervisor import Supervisor
-from fosp_cli.evaluation.live_graph import LiveGraph
+from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
+from fosp_core.errors import UserError
 
 _BARE_NODE = """
 import rclpy
@@ -24,6 +26,7 @@ rclpy.spin(rclpy.create_node("bare_rclpy_node"))
 """
 _CAMERA = "fosp_cli.bench.large_camera"
 _SHARED = ("Pss:", "Rss:")
+_SAMPLES_HZ = 200
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,14 @@ class LargeCameraGraph(LiveGraph):
         self.stack = replace(self.stack, processes=processes)
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by node."""
+        return {process.name: self._supervisor.pid(process.name) for process in self.stack.processes}
+
     def costs(self) -> dict[str, ProcessCost]:
         """Return the cost of each node so far."""
-        return {process.name: process_cost(self._supervisor.pid(process.name)) for process in self.stack.processes}
+        return {name: process_cost(pid) for name, pid in self.pids.items()}
 
     @property
     def is_robot(self) -> set[str]:
@@ -112,3 +120,37 @@ def node_costs(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:
             "bare_node_mb": {"pss": round(bare.pss_mb, 1), "rss": round(bare.rss_mb, 1)},
             "start_to_active_s": round(active_s, 2),
         }
+
+
+def flame_graphs(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:
+    """Sample every node with py-spy for so many seconds of the same episodes, and write OUT/flame_NODE.svg.
+
+    Raise UserError without py-spy, and RunFailed as LiveGraph or when nothing was written.
+    """
+    sampler = shutil.which("py-spy")
+    if sampler is None:
+        raise UserError("--profile needs py-spy on the PATH: pip install py-spy")
+    out.mkdir(parents=True, exist_ok=True)
+    with LargeCameraGraph(bundle, out) as live:
+        live.run_episode(0)
+        files = {name: out / f"flame_{name}.svg" for name in live.pids}
+        command = [sampler, "record", "--nonblocking", "--duration", f"{seconds:.0f}", "--rate", str(_SAMPLES_HZ)]
+        samplers = {
+            name: subprocess.Popen(
+                [*command, "--pid", str(live.pids[name]), "--output", str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for name, file in files.items()
+        }
+        episode = 0
+        while any(one.poll() is None for one in samplers.values()):
+            episode += 1
+            live.run_episode(episode)
+    for name, one in samplers.items():
+        said = (one.stderr.read() if one.stderr else "").strip().splitlines()
+        if one.returncode != 0:
+            raise RunFailed(f"py-spy could not sample {name}: {said[-1] if said else one.returncode}")
+    return {"flame_graphs": [str(file) for file in files.values()]}

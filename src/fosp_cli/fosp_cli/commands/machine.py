@@ -52,6 +52,10 @@ def bench(
             help="Measure only this part, such as 'the live graph'. Repeat the option for more.", metavar="PART"
         ),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Only sample every node with py-spy, and write a flame graph of each to OUT."),
+    ] = False,
     stream: Annotated[
         float | None,
         typer.Option(
@@ -80,6 +84,11 @@ def bench(
             from fosp_cli.bench.stream import stream_under_load
 
             figures.update(stream_under_load(bundle, out, stream))
+        elif profile:
+            from fosp_cli.bench.weight import flame_graphs
+
+            print("sampling every node ...", flush=True)
+            figures.update(flame_graphs(bundle, out, 3.0 if quick else benchmarks.WEIGHT_S))
         else:
             parts = benchmarks.parts(bundle, out, 0.1 if quick else 1.0)
             for name in only or parts:
@@ -92,7 +101,7 @@ def bench(
         print(f"fosp: {error}", file=sys.stderr)
         return 1
     out.mkdir(parents=True, exist_ok=True)
-    written = out / ("bench.json" if stream is None else "stream.json")
+    written = out / ("stream.json" if stream is not None else "profile.json" if profile else "bench.json")
     written.write_text(json.dumps(figures, indent=2) + "\n")
     _table(figures)
     print(f"written to {written}")
@@ -108,7 +117,7 @@ def _table(figures: dict[str, Any]) -> None:
 
     table = Table("figure", "value", title=", ".join(f"{k} {v}" for k, v in figures["machine"].items()))
     for name, value in figures.items():
-        if name == "hops_ms":
+        if name in ("hops_ms", "message_us"):
             for part, times in value.items():
                 table.add_row(f"{name}: {part}", _text(times))
         elif name != "machine":

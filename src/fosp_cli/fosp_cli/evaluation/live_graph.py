@@ -35,7 +35,8 @@ BAG_PATIENCE_S = 10.0
 """Longest wait for the recorder to close its last bag, s."""
 EPISODE_GRACE_S = 10.0
 """Time that an episode may take beyond its steps, s, before the run has failed."""
-
+COMMAND_SILENCE_S = 5.0
+"""Silence of the command stream, s, after which a run has failed: an active monitor commands also while it stops."""
 RESET_PATIENCE_S = 1.0
 """Time that a new episode waits for the monitor to leave the latch of the last one, s."""
 
@@ -54,6 +55,7 @@ class EpisodeDriver(GraphClient):
         self._on_step: Callable[[Step], None] = lambda step: None
         self.latencies_s: list[float] = []
         self.command_stamps_s: list[float] = []
+        self._commanded_s = time.monotonic()
         self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.STEP)
         self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
@@ -96,12 +98,16 @@ class EpisodeDriver(GraphClient):
         if answer is None or not answer.success:
             raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
         self._end_latch()
+        self._commanded_s = time.monotonic()
         deadline = time.monotonic() + max_steps * self._period_s + EPISODE_GRACE_S
         while not self._log.done:
             if not alive():
                 raise RunFailed("a node of the graph died")
             if time.monotonic() > deadline:
                 raise RunFailed(f"episode {episode} did not end in time; is the simulator running?")
+            if time.monotonic() - self._commanded_s > COMMAND_SILENCE_S:
+                silence = f"nobody has commanded the robot for {COMMAND_SILENCE_S:g} s"
+                raise RunFailed(f"episode {episode}: {silence}; the graph is not active, and its log says why")
             self.spin_once(0.1)
         self.latencies_s += [step.latency_s for step in self._log.steps]
         return self._log.result()
@@ -128,6 +134,7 @@ class EpisodeDriver(GraphClient):
 
     def _command(self, message: TwistStamped) -> None:
         stamp_s = seconds(message.header.stamp)
+        self._commanded_s = time.monotonic()
         self.command_stamps_s.append(stamp_s)
         if self._log is not None:
             self._completed(self._log.on_command(stamp_s))
