@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from geometry_msgs.msg import TwistStamped
 from std_srvs.srv import Trigger
@@ -179,7 +179,7 @@ class LiveGraph:
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
         self._manifest = read_manifest(bundle)
 
-    def __enter__(self) -> LiveGraph:
+    def __enter__(self) -> Self:
         robot = read_robot(Path(str(self.stack.processes[0].parameters["robot"])))
         self._supervisor.start()
         try:
