@@ -61,8 +61,10 @@ def cpu_percent(
 class LargeCameraGraph(LiveGraph):
     """The live graph with a simulated camera of 640x480 pixels, and with a black box."""
 
-    def __init__(self, bundle: Path, out: Path) -> None:
-        super().__init__(bundle, scenario_path("safe_reach"), log=out / "weight.log", black_box=out / "black_box")
+    def __init__(self, bundle: Path, out: Path, **options: Any) -> None:
+        """`options` go to stack()."""
+        box = out / "black_box"
+        super().__init__(bundle, scenario_path("safe_reach"), log=out / "weight.log", black_box=box, **options)
         processes = tuple(
             replace(process, module=_CAMERA) if process.name == "sim_node" else process
             for process in self.stack.processes

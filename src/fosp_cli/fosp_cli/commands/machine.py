@@ -56,6 +56,16 @@ def bench(
         bool,
         typer.Option("--profile", help="Only sample every node with py-spy, and write a flame graph of each to OUT."),
     ] = False,
+    endurance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=10080.0,
+            help="Only run episodes for this many minutes, with recorder, black box and learner, and tell whether any "
+            "node grows.",
+            metavar="MINUTES",
+        ),
+    ] = None,
     stream: Annotated[
         float | None,
         typer.Option(
@@ -84,6 +94,11 @@ def bench(
             from fosp_cli.bench.stream import stream_under_load
 
             figures.update(stream_under_load(bundle, out, stream))
+        elif endurance is not None:
+            from fosp_cli.bench import endurance as run_on
+
+            print(f"running for {endurance:g} minutes ...", flush=True)
+            figures.update(run_on.endurance(bundle, out, endurance))
         elif profile:
             from fosp_cli.bench.weight import flame_graphs
 
@@ -101,7 +116,8 @@ def bench(
         print(f"fosp: {error}", file=sys.stderr)
         return 1
     out.mkdir(parents=True, exist_ok=True)
-    written = out / ("stream.json" if stream is not None else "profile.json" if profile else "bench.json")
+    kinds = {"stream": stream is not None, "endurance": endurance is not None, "profile": profile}
+    written = out / f"{next((kind for kind, asked in kinds.items() if asked), 'bench')}.json"
     written.write_text(json.dumps(figures, indent=2) + "\n")
     _table(figures)
     print(f"written to {written}")
@@ -117,7 +133,7 @@ def _table(figures: dict[str, Any]) -> None:
 
     table = Table("figure", "value", title=", ".join(f"{k} {v}" for k, v in figures["machine"].items()))
     for name, value in figures.items():
-        if name in ("hops_ms", "message_us"):
+        if name in ("hops_ms", "message_us", "growth"):
             for part, times in value.items():
                 table.add_row(f"{name}: {part}", _text(times))
         elif name != "machine":
