@@ -56,8 +56,8 @@ class EpisodeDriver(GraphClient):
         self.latencies_s: list[float] = []
         self.command_stamps_s: list[float] = []
         self._commanded_s = time.monotonic()
-        self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.STEP)
-        self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
+        self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.RECORD)
+        self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.RECORD)
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
     def require_active(self, timeout_s: float, alive: Callable[[], bool], recorder: str = "") -> None:
