@@ -9,21 +9,23 @@ import numpy as np
 import pytest
 from tiny_bundle import lenient_reference
 
+from fosp_core.bundle.frame_features import (
+    MOTION_FEATURES,
+    STILL_FEATURES,
+    changed_sides,
+    motion_features,
+    plane_of,
+    still_features,
+)
 from fosp_core.bundle.lens import LENS_WIDTHS, lens_shapes
 from fosp_core.bundle.reference import (
     CAUSES,
     LOCAL,
-    MOTION_FEATURES,
     REPEATING,
-    STILL_FEATURES,
     CameraReference,
     FrameJudge,
     Reference,
-    changed_side,
-    motion_features,
-    plane_of,
     read_reference,
-    still_features,
     windowed,
 )
 from fosp_core.errors import UserError
@@ -81,11 +83,11 @@ def test_two_pixels_far_from_each_other_make_another_frame_of_it():
 def test_the_changed_side_is_that_of_a_square_around_all_changes():
     one = _frame(0)[0]
     other = one.copy()
-    assert changed_side(one, other) == 0
+    assert changed_sides(one, other[None]) == 0
     other[3, 5, 1] ^= 1
-    assert changed_side(one, other) == 1
+    assert changed_sides(one, other[None]) == 1
     other[7, 6, 0] ^= 1
-    assert changed_side(one, other) == 5
+    assert changed_sides(one, other[None]) == 5
 
 
 def test_a_robot_at_rest_sees_the_same_frame_again_and_again():
