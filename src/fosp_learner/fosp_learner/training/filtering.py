@@ -23,7 +23,6 @@ from fosp_learner.data.dataset import Dataset, EpisodeIndex
 from fosp_learner.data.samplers import whole_episode
 from fosp_learner.model.world_model import Latents, WorldModel
 
-
 _AT_A_TIME = 32
 """Images that a CPU embeds at once: what its layers pass on then stays in the cache of a core."""
 
