@@ -107,7 +107,7 @@ def _shaken(graph: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     for weight in shaken.parameters():
         size = 0.1 * weight.square().mean().sqrt() + 0.01
-        weight += size.cpu() * torch.randn(weight.shape, generator=generator)
+        weight.add_(size.cpu() * torch.randn(weight.shape, generator=generator))
     return shaken
 
 

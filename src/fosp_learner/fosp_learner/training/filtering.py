@@ -55,7 +55,7 @@ class KnownEmbeddings:
 
     def of(self, images: Tensor, embed: Callable[[], Tensor]) -> Tensor:
         """Return the embeddings (L, E) of images (1, L, ...) by the model last seen; `embed` makes those not kept."""
-        key = hashlib.sha256(np.ascontiguousarray(images.numpy())).digest()
+        key = hashlib.sha256(np.ascontiguousarray(images.numpy()).data).digest()
         found = self._known.pop(key, None)
         if found is None:
             found = embed()
@@ -93,7 +93,7 @@ def filter_episodes(
     def embedded(batch: Batch) -> Tensor:
         pixels = model.pixels(to_device(batch.images, device))
         seen = pixels if colours is None else model.varied(pixels, 1, colours)
-        parts = seen.split(_AT_A_TIME) if device.type == "cpu" else (seen,)
+        parts = torch.split(seen, _AT_A_TIME) if device.type == "cpu" else (seen,)
         return torch.cat([model.embed(part) for part in parts])
 
     if known is not None:
