@@ -26,7 +26,7 @@ _CHANGES: tuple[Callable[[Array], Array], ...] = (
     lambda x: np.ascontiguousarray(x.T),
     lambda x: np.float32(KeypointEncoder.SHARPNESS) * x,
 )
-"""Changes that the exporter makes to a weight: none, turned over for a product from the other side, times a constant."""
+"""Changes that the exporter makes to a weight: none, turned over for a product, or times a constant."""
 _TOLERANCE = 1e-4
 
 
