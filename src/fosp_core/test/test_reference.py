@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_bundle import lenient_reference
 
+from fosp_core.bundle.frame_features import (
+    MOTION_FEATURES,
+    STILL_FEATURES,
+    changed_sides,
+    motion_features,
+    plane_of,
+    still_features,
+)
 from fosp_core.bundle.lens import LENS_WIDTHS, lens_shapes
 from fosp_core.bundle.reference import (
     CAUSES,
     LOCAL,
-    MOTION_FEATURES,
     REPEATING,
-    STILL_FEATURES,
     CameraReference,
     FrameJudge,
     Reference,
-    changed_side,
-    motion_features,
-    plane_of,
     read_reference,
-    still_features,
     windowed,
 )
 from fosp_core.errors import UserError
@@ -81,11 +84,11 @@ def test_two_pixels_far_from_each_other_make_another_frame_of_it():
 def test_the_changed_side_is_that_of_a_square_around_all_changes():
     one = _frame(0)[0]
     other = one.copy()
-    assert changed_side(one, other) == 0
+    assert changed_sides(one, other[None]) == 0
     other[3, 5, 1] ^= 1
-    assert changed_side(one, other) == 1
+    assert changed_sides(one, other[None]) == 1
     other[7, 6, 0] ^= 1
-    assert changed_side(one, other) == 5
+    assert changed_sides(one, other[None]) == 5
 
 
 def test_a_robot_at_rest_sees_the_same_frame_again_and_again():
@@ -192,3 +195,40 @@ def test_bytes_that_are_no_archive_are_refused(tmp_path: Path):
     path.write_bytes(b"nothing")
     with pytest.raises(UserError, match="not readable"):
         read_reference(path, 1, 1)
+
+
+@pytest.mark.parametrize("size", [16, 32, 48, 64, 100, 128])
+def test_frames_in_a_stack_have_the_features_that_each_has_by_itself(size: int):
+    frames = np.random.default_rng(size).integers(0, 256, (70, size, size, 3), np.uint8)
+    frames[::2, : size // 2] = 200
+    planes = plane_of(frames)
+    assert np.array_equal(planes, [plane_of(frame) for frame in frames])
+    assert np.array_equal(still_features(frames), [still_features(frame) for frame in frames])
+    pairs = [motion_features(a, b) for a, b in pairwise(planes)]
+    np.testing.assert_allclose(motion_features(planes[:-1], planes[1:]), pairs, rtol=1e-5, atol=1e-5)
+
+
+def test_an_episode_is_judged_as_its_steps_one_by_one():
+    rng = np.random.default_rng(0)
+    reference = _reference(least_change=3, motion=rng.normal(0, 0.01, (MOTION_FEATURES, 1)).astype(np.float32))
+    frames = np.concatenate([_frame(i // 2 if 20 < i < 30 else i) for i in range(40)])[:, None]
+    executed = rng.uniform(-1, 1, (len(frames), 1)).astype(np.float32)
+    judge = FrameJudge(reference)
+    steps = [judge.step(frame, executed[i], i == 0) for i, frame in enumerate(frames)]
+    found = judge.inconsistencies(frames, executed)
+    assert found == pytest.approx([step.inconsistency for step in steps], rel=1e-5, abs=1e-6)
+    assert REPEATING in found
+    assert any(0 < value < REPEATING for value in found)
+
+
+def test_the_novelty_of_many_frames_is_that_of_each():
+    rng = np.random.default_rng(0)
+    changes = {
+        "mean": still_features(_frame(0)[0]),
+        "scores": rng.normal(0, 0.01, (len(CAUSES), STILL_FEATURES)).astype(np.float32),
+        "lens_scale": np.zeros(2, np.float32),
+    }
+    camera = _reference(**changes).cameras[0]
+    frames = np.concatenate([_frame(i) for i in range(8)])
+    each = [camera.novelty(frame)[0] for frame in frames]
+    assert camera.novelties_as_a_whole(frames).tolist() == pytest.approx(each, rel=1e-4)

@@ -60,9 +60,20 @@ def test_episodes_of_other_data_are_others(model: WorldModel, data: Dataset, mak
     assert embedded(model, same_names, known) == 3
 
 
-def test_data_without_a_key_are_not_kept(model: WorldModel, make_episode: Callable[..., Episode]):
-    known, data = KnownEmbeddings(), from_episodes([make_episode(4, 0)])
-    assert [embedded(model, data, known) for _ in range(2)] == [1, 1]
+def test_the_same_episodes_in_grown_data_are_known(
+    model: WorldModel, data: Dataset, make_episode: Callable[..., Episode]
+):
+    known = KnownEmbeddings()
+    embedded(model, data, known)
+    grown = from_episodes([make_episode(length, length) for length in (6, 4, 7, 5)], "grown")
+    assert embedded(model, grown, known) == 1
+
+
+def test_an_episode_of_which_one_pixel_changed_is_another(model: WorldModel, data: Dataset):
+    known = KnownEmbeddings()
+    embedded(model, data, known)
+    data.images[2, 0, 3, 3, 0] ^= 1
+    assert embedded(model, data, known) == 1
 
 
 def test_no_more_rows_are_kept_than_told(model: WorldModel, data: Dataset):

@@ -9,7 +9,7 @@ from torch import nn
 
 from fosp_core.bundle.lens import LENS_SIZE, lens_input, lens_score, lens_shapes
 from fosp_learner.bundling.lens_faults import DAMAGES, damaged, whole
-from fosp_learner.bundling.lens_fitting import fit_lens
+from fosp_learner.bundling.lens_fitting import fit_lens, lens_scores
 
 
 def _frames(count: int, size: int = 64) -> np.ndarray:
@@ -33,6 +33,7 @@ def test_the_network_of_numpy_is_that_of_torch():
     pooled = torch.cat([values.amax((2, 3)), values.mean((2, 3))], 1)
     expected = pooled @ torch.from_numpy(layers[-1][:-1, 0]) + float(layers[-1][-1, 0])
     assert [lens_score(layers, frame) for frame in frames] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert lens_scores(layers, np.stack(list(frames))).tolist() == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_a_few_steps_already_tell_damaged_frames_from_whole_ones():

@@ -12,13 +12,22 @@ import io
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bundle.frame_features import (
+    MOTION_FEATURES,
+    STILL_FEATURES,
+    changed_sides,
+    motion_features,
+    plane_of,
+    still_features,
+)
 from fosp_core.bundle.lens import lens_score, lens_shapes
 from fosp_core.errors import UserError
 
@@ -68,74 +77,7 @@ UNKNOWN = "unlike every training frame"
 LOCAL = "dirt, water or a thing on the lens, or a damaged picture"
 OLD = "old, looped or frozen"
 
-_GRID, _CELLS, _PLANE, _PATCHES = 16, 8, 32, 4
-_DIFFERENCES = np.array([-256.0, -60.0, -25.0, -4.0, 4.0, 25.0, 60.0, 257.0])
-_LEVELS = np.array([0.0, 8.0, 24.0, 48.0, 72.0, 96.0, 128.0, 176.0, 240.0, 256.0])
-_TO_DIFFERENCE = (np.digitize(np.arange(-255, 256), _DIFFERENCES) - 1).astype(np.intp)
-_TO_LEVEL = (np.digitize(np.arange(256), _LEVELS) - 1).astype(np.intp)
-_HISTOGRAM_GAIN = 60.0
-_GRADIENT_GAIN = 4.0
-_GREY = np.array([[1 / 3, 1 / 3, 1 / 3]], np.float32)
-STILL_FEATURES = _GRID * _GRID * 3 + 2 * _CELLS * _CELLS + 2 * (len(_DIFFERENCES) - 1) + len(_LEVELS) - 1
-MOTION_FEATURES = 2 * _PATCHES * _PATCHES + _GRID * _GRID * 3
-
 Array = NDArray[np.float32]
-
-
-def still_features(image: NDArray[np.uint8]) -> Array:
-    """Return the features (STILL_FEATURES,) of one frame (H, W, 3) uint8 RGB."""
-    import cv2
-
-    grid = cv2.resize(image, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
-    grey = cv2.transform(image, _GREY)
-    across, down = cv2.absdiff(grey[:, 1:], grey[:, :-1]), cv2.absdiff(grey[1:], grey[:-1])
-    cells = [
-        cv2.resize(part, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
-        for part in (across.astype(np.float32), down.astype(np.float32))
-    ]
-    plane = cv2.resize(image, (_PLANE, _PLANE), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.int16)
-    red_blue = _TO_DIFFERENCE[plane[:, 0] - plane[:, 2] + 255]
-    red_green = _TO_DIFFERENCE[plane[:, 0] - plane[:, 1] + 255]
-    level = _TO_LEVEL[plane.max(1)]
-    histograms = [
-        np.sqrt(np.bincount(bins, minlength=count) / len(plane))
-        for bins, count in (
-            (red_blue, len(_DIFFERENCES) - 1),
-            (red_green, len(_DIFFERENCES) - 1),
-            (level, len(_LEVELS) - 1),
-        )
-    ]
-    return np.concatenate(
-        [
-            grid.ravel(),
-            _GRADIENT_GAIN * cells[0],
-            _GRADIENT_GAIN * cells[1],
-            *(_HISTOGRAM_GAIN * histogram for histogram in histograms),
-        ]
-    ).astype(np.float32)
-
-
-def plane_of(image: NDArray[np.uint8]) -> Array:
-    """Return the small frame (32, 32, 3) float32 that `motion_features` compares."""
-    import cv2
-
-    return np.asarray(cv2.resize(image, (_PLANE, _PLANE), interpolation=cv2.INTER_AREA), np.float32)
-
-
-def motion_features(before: Array, after: Array) -> Array:
-    """Return the features (MOTION_FEATURES,) of the change between two small frames: optical flow, and differences."""
-    import cv2
-
-    change = after - before
-    grey = cv2.blur(cv2.transform(before + after, 0.5 * _GREY), (3, 3))
-    faded = cv2.blur(cv2.transform(change, _GREY), (3, 3))
-    slope_x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
-    slope_y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
-    products = cv2.merge((slope_x * faded, slope_y * faded, slope_x * slope_x, slope_y * slope_y))
-    cells = cv2.resize(products, (_PATCHES, _PATCHES), interpolation=cv2.INTER_AREA).reshape(-1, 4)
-    flow = cells[:, :2] / (cells[:, 2:] + 2.0)
-    difference = cv2.resize(change, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
-    return np.concatenate([flow.ravel(), difference.ravel()]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -174,6 +116,14 @@ class CameraReference:
         local = float(self.lens_scale[0]) * self.lens_score(image) + float(self.lens_scale[1])
         return (local, LOCAL) if local > novelty else (novelty, cause)
 
+    def novelties_as_a_whole(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the novelties (n,) of frames (n, H, W, 3), local faults left out."""
+        deviation = still_features(images) - self.mean
+        within = deviation @ self.basis.T
+        distance = np.sqrt(np.mean(within * within, 1)) / self.spread[0]
+        size = np.linalg.norm(deviation, axis=1) / self.spread[1]
+        return np.maximum((deviation @ self.scores.T).max(1), np.maximum(distance, size))
+
     @property
     def lens(self) -> tuple[Array, Array, Array, Array]:
         """The layers of the network that looks for local faults."""
@@ -197,7 +147,7 @@ class CameraReference:
         return unknown, UNKNOWN
 
     def action(self, before: Array, after: Array) -> Array:
-        """Return the action (A,) that the change between two small frames shows."""
+        """Return the action that the change between small frames shows, both (..., 32, 32, 3): (..., A)."""
         scaled = np.clip(motion_features(before, after) / self.motion_scale, -MOTION_CLIP, MOTION_CLIP)
         return np.clip(scaled @ self.motion, -1.0, 1.0)
 
@@ -307,17 +257,37 @@ class FrameJudge:
 
     def step(self, images: NDArray[np.uint8], executed: Array, is_first: bool) -> FrameJudgement:
         """Return the judgement on `images` (C, H, W, 3) after the action `executed` (A,), which is finite."""
+        told, moving = self._told(executed, is_first)
+        cameras = self._reference.cameras
+        novelty, cause = max((camera.novelty(image) for camera, image in zip(cameras, images, strict=True)))
+        pairs = zip(self._tracks, images, strict=True)
+        inconsistency = max([track.inconsistency(image, told, moving) for track, image in pairs])
+        return FrameJudgement(novelty, inconsistency, cause)
+
+    def inconsistencies(self, images: NDArray[np.uint8], executed: Array) -> list[float]:
+        """Return the inconsistency of each step of an episode, as `step` would give it, faster.
+
+        `images` (n, C, H, W, 3) came after the actions `executed` (n, A), of which the first does not count.
+        """
+        planes = plane_of(images)
+        shown = [camera.action(planes[:-1, i], planes[1:, i]) for i, camera in enumerate(self._reference.cameras)]
+        found = []
+        for row, frames in enumerate(images):
+            told, moving = self._told(executed[row], row == 0)
+            actions = [partial(action.__getitem__, row - 1) if row else None for action in shown]
+            each = zip(self._tracks, frames, actions, strict=True)
+            found.append(max([track.judged(image, told, moving, action) for track, image, action in each]))
+        return found
+
+    def _told(self, executed: Array, is_first: bool) -> tuple[Array, bool]:
+        """Take in the action before a step; return the last ones (T, A), and whether the robot moved."""
         if is_first:
             self.reset()
         else:
             self._executed.append(executed)
         moving = not is_first and bool(np.abs(executed).max() >= SEEN_MOTION)
-        cameras = self._reference.cameras
-        novelty, cause = max((camera.novelty(image) for camera, image in zip(cameras, images, strict=True)))
         told = np.stack(self._executed) if self._executed else np.zeros((0, len(executed)), np.float32)
-        pairs = zip(self._tracks, images, strict=True)
-        inconsistency = max([track.inconsistency(image, told, moving) for track, image in pairs])
-        return FrameJudgement(novelty, inconsistency, cause)
+        return told, moving
 
 
 class _Track:
@@ -336,11 +306,15 @@ class _Track:
         """Take in the next frame after the actions `told` (T, A), and return how little it shows of them."""
         plane, before = plane_of(image), self._plane
         self._plane = plane
+        return self.judged(image, told, moving, None if before is None else partial(self._camera.action, before, plane))
+
+    def judged(self, image: NDArray[np.uint8], told: Array, moving: bool, shown: Callable[[], Array] | None) -> float:
+        """Return the same; `shown` gives the action (A,) that the change to this frame shows, if one came before."""
         if self._repeats(image, moving):
             return REPEATING
-        if before is None or not len(told):
+        if shown is None or not len(told):
             return 0.0
-        self._shown.append(self._camera.action(before, plane))
+        self._shown.append(shown())
         return self._camera.inconsistency(np.stack(self._shown)[-len(told) :], told[-len(self._shown) :])
 
     def _repeats(self, image: NDArray[np.uint8], moving: bool) -> bool:
@@ -353,7 +327,7 @@ class _Track:
             moving
             and any(
                 # A square that is no higher than a band lies in two bands at most.
-                sum(map(int.__ne__, bands, others)) <= 2 and changed_side(image, frame) < least
+                sum(map(int.__ne__, bands, others)) <= 2 and changed_sides(image, frame[None])[0] < least
                 for frame, others in reversed(self._frames)
             )
         )
@@ -369,13 +343,6 @@ def _band_digests(image: NDArray[np.uint8]) -> tuple[int, ...]:
     rows = max(1, int(LARGEST_STILL_AREA * len(image)))
     whole = np.ascontiguousarray(image)
     return tuple(zlib.crc32(whole[first : first + rows].data) for first in range(0, len(whole), rows))
-
-
-def changed_side(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
-    """Return the side, in pixels, of the smallest upright square that holds all changes between two frames."""
-    changed = (one != other).any(2)
-    sides = [np.flatnonzero(changed.any(axis)) for axis in (0, 1)]
-    return int(max((side[-1] - side[0] + 1 for side in sides if len(side)), default=0))
 
 
 def windowed(values: Sequence[float] | NDArray[np.floating], count: int, window: int) -> float:

@@ -93,13 +93,13 @@ def varied(image: Image, rng: np.random.Generator) -> Image:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     coloured = hsv[..., 1] > SATURATED
     turn = int(rng.uniform(-_HUE_DEGREES, _HUE_DEGREES) / 2)
-    hsv[..., 0][coloured] = ((hsv[..., 0][coloured].astype(np.int16) + turn) % 180).astype(np.uint8)
+    np.copyto(hsv[..., 0], ((np.arange(256) + turn) % 180).astype(np.uint8)[hsv[..., 0]], where=coloured)
     turned = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
     height, width = image.shape[:2]
     if rng.random() < _ANOTHER_PLACE:
         rows, columns = (max(1, int(rng.uniform(0.03, 0.15) * size)) for size in (height, width))
-        source = turned[coloured]
-        colour = source[rng.integers(len(source))] if len(source) else rng.integers(0, 256, 3)
+        source = np.flatnonzero(coloured)
+        colour = turned.reshape(-1, 3)[source[rng.integers(len(source))]] if len(source) else rng.integers(0, 256, 3)
         top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
         turned[top : top + rows, left : left + columns] = colour
     return turned

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fosp_core.bundle.bundle import golden_bytes
+from fosp_learner.bundling.known_graphs import KnownGraphs
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.critics import Critics
 from fosp_learner.model.world_model import WorldModel
@@ -90,28 +91,48 @@ def network_graphs(model: WorldModel, offline: Actor, online: Actor, critics: Cr
     return {"encoder": EncoderGraph(model), "policy": PolicyGraph(offline, online), "critic": CriticGraph(critics)}
 
 
-def export_networks(model: WorldModel, offline: Actor, online: Actor, critics: Critics) -> dict[str, bytes]:
+def export_networks(
+    model: WorldModel, offline: Actor, online: Actor, critics: Critics, known: KnownGraphs | None = None
+) -> dict[str, bytes]:
     """Return the bundle files encoder.onnx, policy.onnx, critic.onnx and golden.npz by name.
 
-    Raises ExportError when a network does not give the outputs of torch.
+    Graphs that are `known` are filled with the weights instead of being exported anew; others are made known. Raises
+    ExportError when a network does not give the outputs of torch.
     """
     device = next(model.parameters()).device
     examples = _example_inputs(model, device)
     files: dict[str, bytes] = {}
     golden: dict[str, NDArray[Any]] = {}
     for name, graph in network_graphs(model, offline, online, critics).items():
-        files[f"{name}.onnx"], arrays = _exported(name, graph, examples[name])
+        files[f"{name}.onnx"], arrays = _exported(name, graph, examples[name], known)
         golden |= arrays
     files["golden.npz"] = golden_bytes(golden)
     return files
 
 
-def _exported(name: str, graph: nn.Module, example: dict[str, Tensor]) -> tuple[bytes, dict[str, NDArray[Any]]]:
+def learn_graphs(
+    known: KnownGraphs, files: Mapping[str, bytes], model: WorldModel, offline: Actor, online: Actor, critics: Critics
+) -> None:
+    """Make the graphs of a bundle known, of which `files` holds the networks by name; the other ones are its networks.
+
+    A graph that cannot be used again is left out.
+    """
+    examples = _example_inputs(model, next(model.parameters()).device)
+    for name, graph in network_graphs(model, offline, online, critics).items():
+        known.learn(name, files[name], graph.eval(), examples[name])
+
+
+def _exported(
+    name: str, graph: nn.Module, example: dict[str, Tensor], known: KnownGraphs | None
+) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """Return one network as ONNX, and its golden inputs and outputs."""
     inputs, outputs = NAMES[name]
     arguments = tuple(example[key] for key in inputs)
     shapes = {key: {1: torch.export.Dim("K", min=1, max=1024)} if key == "action" else None for key in inputs}
-    content = _to_onnx(graph.eval(), arguments, name, shapes if name == "critic" else None)
+    filled = None if known is None else known.filled(name, graph.eval())
+    content = filled or _to_onnx(graph.eval(), arguments, name, shapes if name == "critic" else None)
+    if known is not None and filled is None:
+        known.learn(name, content, graph, dict(zip(inputs, arguments, strict=True)))
     with torch.no_grad():
         given = graph(*arguments)
     expected = dict(zip(outputs, (x.numpy() for x in given), strict=True))

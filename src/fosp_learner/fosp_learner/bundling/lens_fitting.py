@@ -79,6 +79,18 @@ def fit_lens(frames: NDArray[np.uint8], rng: np.random.Generator, progress: Prog
     return network.arrays()
 
 
+@torch.no_grad()
+def lens_scores(layers: LensLayers, frames: NDArray[np.uint8]) -> Array:
+    """Return `lens_score` of many frames (N, H, W, 3) at once: (N,)."""
+    values = torch.from_numpy(np.stack([lens_input(frame) for frame in frames])).permute(0, 3, 1, 2)
+    *convolutions, out = (torch.from_numpy(layer) for layer in layers)
+    for layer in convolutions:
+        weight = layer[:-1].reshape(3, 3, -1, layer.shape[1]).permute(3, 2, 0, 1)
+        values = torch.relu(nn.functional.conv2d(values, weight, layer[-1], 2, 1))
+    pooled = torch.cat([values.amax((2, 3)), values.mean((2, 3))], 1)
+    return np.asarray((pooled @ out[:-1] + out[-1])[:, 0], np.float32)
+
+
 def _batch(frames: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return frames (B, 3, H, W), of which about the half is damaged, and 1 for each that is."""
     shown: list[Array] = []

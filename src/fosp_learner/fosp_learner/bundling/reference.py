@@ -5,36 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import verify_bundle, write_bundle
+from fosp_core.bundle.frame_features import (
+    MOTION_FEATURES,
+    STILL_FEATURES,
+    changed_sides,
+    motion_features,
+    plane_of,
+    still_features,
+)
 from fosp_core.bundle.reference import (
     COMPARED_FRAMES,
     LARGEST_STILL_AREA,
     MOTION_CLIP,
-    MOTION_FEATURES,
     MOTION_STEPS,
     REFERENCE,
     REPEATING,
     SEEN_MOTION,
-    STILL_FEATURES,
     CameraReference,
     FrameJudge,
     Reference,
-    changed_side,
-    motion_features,
-    plane_of,
-    still_features,
     windowed,
 )
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraCalibration, Manifest
 from fosp_learner.bundling.camera_faults import FAULTS, varied
-from fosp_learner.bundling.lens_fitting import LensLayers, Progress, fit_lens, silent
+from fosp_learner.bundling.lens_fitting import LensLayers, Progress, fit_lens, lens_scores, silent
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, split
 
 Array = NDArray[np.float32]
@@ -89,13 +90,14 @@ def calibrate_reference(reference: Reference, held_out: Sequence[Dataset]) -> tu
     was told. Content that repeats has no limit to calibrate, so the share of healthy episodes in which it does adds to
     the bound.
     """
-    unscaled = _scaled(reference, [(0.0, 0.0)] * len(reference.cameras))
-    judge = FrameJudge(unscaled)
+    judge = FrameJudge(reference)
     episodes = [(data, index) for data in held_out for index in data.episodes]
     healthy = [(data, index) for data, index in episodes if not index.violates] or episodes
     if not healthy:
         raise UserError("no held-out episode to calibrate the reference of the cameras on; record more episodes")
-    worst = np.array([_worst(*_judged(judge, data, index)) for data, index in healthy])
+    judged = [_worst(reference, judge, data, index) for data, index in healthy]
+    worst = np.array([one for one, _ in judged])
+    scores = np.array([lens for _, lens in judged])
     repeating = worst[:, 1] >= REPEATING
     shown = worst[~repeating, 1]
     share = FALSE_ALARMS / 3  # for each of the three
@@ -116,8 +118,7 @@ def calibrate_reference(reference: Reference, held_out: Sequence[Dataset]) -> tu
     )
     scales = []
     for camera in range(len(reference.cameras)):
-        scores = np.array([_worst_lens(unscaled, camera, data, index) for data, index in healthy])
-        edge = _conformal(scores, per_camera) + LENS_MARGIN
+        edge = _conformal(scores[:, camera], per_camera) + LENS_MARGIN
         scales.append((limit / LENS_UNIT, limit * (1.0 - edge / LENS_UNIT)))
     return _scaled(reference, scales), found
 
@@ -126,13 +127,6 @@ def _scaled(reference: Reference, scales: Sequence[tuple[float, float]]) -> Refe
     """Return the reference with one `lens_scale` per camera."""
     pairs = zip(reference.cameras, scales, strict=True)
     return Reference(tuple(replace(camera, lens_scale=np.array(scale, np.float32)) for camera, scale in pairs))
-
-
-def _worst_lens(reference: Reference, camera: int, data: Dataset, index: EpisodeIndex) -> float:
-    """Return the limit that the score of one camera's network reaches in an episode, in the window that alarms."""
-    images = data.take_images(np.arange(index.start, index.start + index.length))[:, camera]
-    scores = [reference.cameras[camera].lens_score(image) for image in images]
-    return windowed(scores, min(NOVELTY_COUNT, len(scores)), NOVELTY_WINDOW)
 
 
 def add_reference(
@@ -161,11 +155,26 @@ def add_reference(
     return write_bundle(out, described, {**files, REFERENCE: reference.to_bytes()})
 
 
-def _worst(novelty: Sequence[float], inconsistency: Sequence[float]) -> tuple[float, float]:
-    """Return the limits of novelty and inconsistency that an episode reaches, in the windows that alarm."""
+def _worst(
+    reference: Reference, judge: FrameJudge, data: Dataset, index: EpisodeIndex
+) -> tuple[tuple[float, float], list[float]]:
+    """Return the limits that an episode reaches, in the windows that alarm.
+
+    They are those of novelty without local faults and of inconsistency, and that of the network of each camera.
+    """
+    images = data.take_images(np.arange(index.start, index.start + index.length))
+    executed = np.zeros((index.length, data.action.shape[1]), np.float32)
+    executed[1:] = data.action[index.start : index.start + index.length - 1]
+    cameras = [(camera, np.ascontiguousarray(images[:, i])) for i, camera in enumerate(reference.cameras)]
+    novelty = np.max([camera.novelties_as_a_whole(frames) for camera, frames in cameras], 0)
+    inconsistency = judge.inconsistencies(images, executed)
+    alarming = min(NOVELTY_COUNT, index.length), NOVELTY_WINDOW
     return (
-        windowed(novelty, min(NOVELTY_COUNT, len(novelty)), NOVELTY_WINDOW),
-        windowed(inconsistency, min(INCONSISTENCY_COUNT, len(inconsistency)), INCONSISTENCY_WINDOW),
+        (
+            windowed(novelty, *alarming),
+            windowed(inconsistency, min(INCONSISTENCY_COUNT, index.length), INCONSISTENCY_WINDOW),
+        ),
+        [windowed(lens_scores(camera.lens, frames), *alarming) for camera, frames in cameras],
     )
 
 
@@ -178,18 +187,6 @@ def _conformal(values: NDArray[np.float64], share: float) -> float:
     return float(np.sort(values)[min(rank, len(values)) - 1])
 
 
-def _judged(judge: FrameJudge, data: Dataset, index: EpisodeIndex) -> tuple[list[float], list[float]]:
-    images = data.take_images(np.arange(index.start, index.start + index.length))
-    none = np.zeros(data.action.shape[1], np.float32)
-    novelty, inconsistency = [], []
-    for row in range(index.length):
-        executed = data.action[index.start + row - 1] if row else none
-        found = judge.step(images[row], executed, row == 0)
-        novelty.append(found.novelty)
-        inconsistency.append(found.inconsistency)
-    return novelty, inconsistency
-
-
 def _fit_camera(
     episodes: Sequence[tuple[Dataset, EpisodeIndex]],
     camera: int,
@@ -198,14 +195,16 @@ def _fit_camera(
     progress: Progress,
 ) -> CameraReference:
     frames, pairs, told, changes = _drawn(episodes, camera, rng)
-    healthy = _features(frames)
-    changed = _features(np.stack([varied(frame, rng) for frame in frames]))
+    healthy = still_features(frames)
+    changed = still_features(np.stack([varied(frame, rng) for frame in frames]))
     mean = healthy.mean(0)
     covariance = 0.5 * _scatter(healthy - mean) + 0.5 * _scatter(changed - mean)
     regular = covariance + _NOISE * np.eye(STILL_FEATURES)
     some = frames[rng.permutation(len(frames))[:_FAULT_FRAMES]]
     some = np.concatenate([some[::2], np.stack([varied(frame, rng) for frame in some])])
-    moved = np.stack([_features(np.stack([fault(f, rng) for f in some])).mean(0) for fault in FAULTS.values()]) - mean
+    moved = (
+        np.stack([still_features(np.stack([fault(f, rng) for f in some])).mean(0) for fault in FAULTS.values()]) - mean
+    )
     scores = np.linalg.solve(regular, moved.T.astype(np.float64)).T
     both = np.concatenate([healthy, changed]) - mean
     scores /= np.maximum(np.quantile(both @ scores.T, _SPREAD_QUANTILE, axis=0), 1e-6)[:, None]
@@ -272,13 +271,14 @@ def _drawn(
         images = data.take_images(np.arange(index.start, index.start + index.length))[:, camera]
         frames.extend(images[rng.random(index.length) < min(1.0, 1.2 * _FRAMES / total)])
         if index.length > 1 and seen < _PAIRS and (not index.violates or all(i.violates for _, i in episodes)):
-            planes = [plane_of(image) for image in images]
-            pairs.append(np.stack([motion_features(a, b) for a, b in pairwise(planes)]))
+            images = np.ascontiguousarray(images)
+            planes = plane_of(images)
+            pairs.append(motion_features(planes[:-1], planes[1:]))
             actions = data.action[index.start : index.start + index.length - 1]
             told.append(actions)
             seen += index.length - 1
             changes += [
-                min(changed_side(images[row], images[k]) for k in range(max(0, row - COMPARED_FRAMES), row))
+                int(changed_sides(images[row], images[max(0, row - COMPARED_FRAMES) : row]).min())
                 for row in range(2, index.length)
                 if np.abs(actions[row - 2 : row]).max(1).min() >= SEEN_MOTION
             ]
@@ -289,10 +289,6 @@ def _drawn(
         pairs.append(np.zeros((1, MOTION_FEATURES), np.float32))
         told.append(np.zeros((1, episodes[0][0].action.shape[1]), np.float32))
     return np.stack(frames[:_FRAMES]), pairs, told, changes
-
-
-def _features(frames: NDArray[np.uint8]) -> Array:
-    return np.stack([still_features(frame) for frame in frames])
 
 
 def _scatter(deviations: Array) -> NDArray[np.float64]:

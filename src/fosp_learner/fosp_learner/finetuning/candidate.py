@@ -15,7 +15,8 @@ from fosp_core.bundle.signature import read_private_key, sign_id
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration, Manifest
 from fosp_learner.bundling.calibration import calibrate
-from fosp_learner.bundling.export import export_networks
+from fosp_learner.bundling.export import export_networks, learn_graphs
+from fosp_learner.bundling.known_graphs import KnownGraphs
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, weights_bytes
 from fosp_learner.bundling.validation import episode_values, validation_metrics
@@ -96,6 +97,7 @@ class CandidateMaker:
         self._command, self._signing_key = command, signing_key
         self._parent_networks = snapshot(tuner.networks)
         self._embeddings = KnownEmbeddings()
+        self._graphs: KnownGraphs | None = None
 
     def make(self, note: Callable[[str], None]) -> CandidateBundle:
         """Calibrate and judge the networks as they are now, and write a bundle of them; `note` gets one line.
@@ -173,7 +175,9 @@ class CandidateMaker:
         reference, camera = calibrate_reference(self._reference(), held_out)
         calibration = calibration.model_copy(update={"camera": camera})
         actors = tuner.offline_actor, tuner.behaviour.actor
-        files: dict[str, Path | bytes] = dict(export_networks(tuner.world_model, *actors, tuner.behaviour.critics))
+        files: dict[str, Path | bytes] = dict(
+            export_networks(tuner.world_model, *actors, tuner.behaviour.critics, self._known_graphs())
+        )
         files[WEIGHTS] = weights_bytes(tuner.weights())
         files[REFERENCE] = reference.to_bytes()
         files |= self._judge.probe_files()
@@ -199,6 +203,15 @@ class CandidateMaker:
             for data in _datasets(episodes)
             for filtered in filter_episodes(model, data, known=self._embeddings)
         ]
+
+    def _known_graphs(self) -> KnownGraphs:
+        """Return the graphs of the networks, at first those of the parent."""
+        if self._graphs is None:
+            self._graphs, networks = KnownGraphs(), self._parent_networks
+            actors = networks.offline_actor, networks.behaviour.actor
+            graphs = self._judge.networks()
+            learn_graphs(self._graphs, graphs, networks.world_model, *actors, networks.behaviour.critics)
+        return self._graphs
 
     def _reference(self) -> Reference:
         """Return what old and new frames look like: those that the networks were trained on."""

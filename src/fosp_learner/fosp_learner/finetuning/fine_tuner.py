@@ -24,6 +24,7 @@ from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.gate import Networks
 from fosp_learner.finetuning.settling import settle, sources
 from fosp_learner.training.checkpoint import load_networks, network_tensors
+from fosp_learner.training.filtering import KnownEmbeddings
 from fosp_learner.training.phases import make_optimiser
 from fosp_learner.training.trainer import Trainer
 
@@ -97,6 +98,7 @@ class FineTuner(Trainer):
         super().__init__(config, shapes_of)
         self.settings, self.kappa, self._offline = settings, manifest.kappa, offline
         self._eps = manifest.calibration.eps
+        self._embeddings = KnownEmbeddings()
         load_networks(self, {n: t for n, t in weights.items() if not n.startswith(OFFLINE_ACTOR)}, source)
         self.offline_actor = copy.deepcopy(self.behaviour.actor).requires_grad_(False)
         frozen = {n.removeprefix(OFFLINE_ACTOR): t for n, t in weights.items() if n.startswith(OFFLINE_ACTOR)}
@@ -115,7 +117,7 @@ class FineTuner(Trainer):
         config = self.settings.settling
         rng = np.random.default_rng((self.settings.seed, self.step))
         parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
-        settled = settle(self.world_model, self.behaviour, self._eps, parts, config, rng, stop)
+        settled = settle(self.world_model, self.behaviour, self._eps, parts, config, rng, stop, self._embeddings)
         if settled is not None:
             self.behaviour.load_state_dict(settled.state_dict())
         return settled is not None

@@ -9,8 +9,10 @@ from fosp_core.bundle.acceptance import calibration_faults, unsupported_because
 from fosp_core.bundle.agreement import Scores, disagreements, probe_risks
 from fosp_core.bundle.probes import PROBES, read_probes
 from fosp_core.bundle.reference import REFERENCE, read_reference
+from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
+from fosp_learner.bundling.export import NAMES
 from fosp_learner.bundling.probing import networks_in
 
 
@@ -26,6 +28,10 @@ class ParentJudge:
         self._scores: Scores | None = None
         cameras, actions = len(manifest.observation.cameras), manifest.action.size
         self.reference = read_reference(bundle / REFERENCE, cameras, actions) if REFERENCE in manifest.files else None
+
+    def networks(self) -> dict[str, bytes]:
+        """Return the networks of the bundle as ONNX, by name; UserError when one cannot be read."""
+        return {name: _content(self._bundle / f"{name}.onnx") for name in NAMES}
 
     def probe_files(self) -> dict[str, Path | bytes]:
         """Return the probes as a file for the candidate: it is as good a start for the robot as its parent."""
@@ -52,3 +58,10 @@ class ParentJudge:
         with networks_in(files) as networks:
             q_h = probe_risks(networks.encoder, networks.critic, manifest.latent, self._probes)
         return Scores(q_h, manifest.calibration.eps)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: not readable ({error.strerror})") from None

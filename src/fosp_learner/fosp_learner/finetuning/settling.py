@@ -28,8 +28,8 @@ from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climb
 from fosp_learner.model.critics import Trajectories
 from fosp_learner.model.world_model import WorldModel
 from fosp_learner.training.behaviour import Behaviour, data_trajectories
-from fosp_learner.training.filtering import filter_episodes
-from fosp_learner.training.phases import PhaseLoss, descend, extraction, make_optimiser, rate_share, refinement
+from fosp_learner.training.filtering import KnownEmbeddings, filter_episodes
+from fosp_learner.training.phases import PhaseLoss, descend, extraction, make_optimiser, rate_share
 
 WARMUP = 50
 """Updates over which a learning rate grows to its full size."""
@@ -60,13 +60,20 @@ class Drawn:
 class StoredFeatures:
     """Features (m, h, e, z) of some episodes under one world model, and sequences drawn from them."""
 
-    def __init__(self, model: WorldModel, data: Dataset, length: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        model: WorldModel,
+        data: Dataset,
+        length: int,
+        rng: np.random.Generator,
+        embeddings: KnownEmbeddings | None = None,
+    ) -> None:
         self._data, self._length, self._rng = data, length, rng
         self._place = np.full(len(data.reward), -1, np.int64)
         features: list[Tensor] = []
         actions: list[Tensor] = []
         count = 0
-        for episode in filter_episodes(model, data):
+        for episode in filter_episodes(model, data, known=embeddings):
             begin, rows = episode.index.start, episode.index.length
             self._place[begin : begin + rows] = count + np.arange(rows)
             features.append(episode.latents.feature)
@@ -142,8 +149,11 @@ def settle(
     config: SettlingConfig,
     rng: np.random.Generator,
     stop: Callable[[], bool] = lambda: False,
+    embeddings: KnownEmbeddings | None = None,
 ) -> Behaviour | None:
     """Return a settled copy of `behaviour`, or None when `stop` returned true. TrainingDiverged as for `descend`.
+
+    Images are not embedded again that are among `embeddings`.
 
     `eps` is the threshold of Q_h that the robot runs with; at 0 nothing is climbed. An actor that is trained by
     backpropagation through the model stays as it is, since pre-training has no extraction for it either.
@@ -151,7 +161,7 @@ def settle(
     settled, widths = copy.deepcopy(behaviour), behaviour.config.network
     stores, draws = [], []
     for source in sources:
-        stored = StoredFeatures(world_model, source.data, config.sequence_length, rng)
+        stored = StoredFeatures(world_model, source.data, config.sequence_length, rng, embeddings)
         stores.append(stored)
         draws.append((stored.of(source.data.episodes), stored.of(source.followed), source.size))
     slope = RewardSlope(settled.actor.seen, widths.units, sources[0].data.action.shape[1])
@@ -161,17 +171,23 @@ def settle(
     def every() -> Drawn:
         return Drawn.joined([draw(size) for draw, _, size in draws])
 
-    def noisy(data: Trajectories) -> Tensor:
-        feature, embed = data.feature.clone(), slice(widths.carried - widths.embed, widths.carried)
-        feature[..., embed] += config.embed_noise * torch.randn_like(feature[..., embed])
+    def noisy(feature: Tensor) -> Tensor:
+        """Add noise to image embeddings, in place."""
+        embed = feature[..., widths.carried - widths.embed : widths.carried]
+        embed += config.embed_noise * torch.randn_like(embed)
         return feature
 
     def critics() -> PhaseLoss:
-        return refinement(settled, every().data)
+        data = every().data
+        losses, values = settled.critics.loss(data)
+        settled.weighting.update(values, data.valid)
+        return PhaseLoss(
+            sum(losses.values(), torch.zeros(())), ("critics",), {n: x.detach() for n, x in losses.items()}
+        )
 
     def rewards() -> PhaseLoss:
         data = every().data
-        return _alone("slope", slope.loss(data, noisy(data), scale))
+        return _alone("slope", slope.loss(data, noisy(data.feature), scale))
 
     def known_of_returns(feature: Tensor, _: Tensor) -> Tensor:
         return torch.cat([settled.critics.v.returns(feature)[:, None], slope(feature)[0]], -1)
@@ -190,12 +206,12 @@ def settle(
 
     def actor() -> PhaseLoss:
         drawn = Drawn.joined([draw(size) for _, draw, size in draws])
-        loss = extraction(settled, drawn.data, noisy(drawn.data), drawn.known[:, :-1, 0])
+        loss = extraction(settled, drawn.data, noisy(drawn.data.feature), drawn.known[:, :-1, 0])
         if config.ascent == 0:
             return loss
         drawn = every()
         way, g = drawn.known[:, :-1, 1], drawn.known[:, :-1, 2:]
-        climb = climbed(settled, drawn.data, noisy(drawn.data), way, g)
+        climb = climbed(settled, drawn.data, noisy(drawn.data.feature.clone()), way, g)
         return replace(loss, total=loss.total - config.ascent * climb)
 
     updates, rate = config.updates, config.actor_learning_rate

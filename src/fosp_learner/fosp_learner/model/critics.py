@@ -145,10 +145,14 @@ class Critics(nn.Module):
                 torch.sigmoid(v_logits[2]),
             )
             q = self.q_target.values(feature, data.action)
-            target_r, target_c = (
-                lambda_return(signal, data.continues, v[:, 1:], data.cut, config.discount, config.lambda_)
-                for signal, v in ((data.reward, v_all[0]), (data.cost, v_all[1]))
-            )
+            target_r, target_c = lambda_return(
+                torch.cat([data.reward, data.cost]),
+                data.continues.repeat(2, 1),
+                torch.cat(v_all[:2])[:, 1:],
+                data.cut.repeat(2, 1),
+                config.discount,
+                config.lambda_,
+            ).chunk(2)
             target_h = reachability_target(
                 data.violation, data.continues, v_all[2][:, 1:], config.reachability_discount
             )

@@ -37,13 +37,16 @@ def two_hot(value: Tensor) -> Tensor:
 
     NaN stays NaN.
     """
+    bins, shares = _two_bins(value)
+    return torch.zeros(*value.shape, BINS, device=value.device).scatter_(-1, bins, shares)
+
+
+def _two_bins(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the indices of the two bins, and their weights: (...) -> (..., 2) each."""
     position = (symlog(value).clamp(-LIMIT, LIMIT) + LIMIT) * (BINS - 1) / (2 * LIMIT)
     lower = position.floor().clamp(0, BINS - 2).nan_to_num(0)
-    upper_share = (position - lower).unsqueeze(-1)
-    index = lower.long().unsqueeze(-1)
-    encoded = torch.zeros(*value.shape, BINS, device=value.device)
-    encoded.scatter_(-1, index, 1 - upper_share)
-    return encoded.scatter_(-1, index + 1, upper_share)
+    upper_share, index = position - lower, lower.long()
+    return torch.stack([index, index + 1], -1), torch.stack([1 - upper_share, upper_share], -1)
 
 
 def two_hot_mean(logits: Tensor) -> Tensor:
@@ -55,7 +58,8 @@ def two_hot_mean(logits: Tensor) -> Tensor:
 def two_hot_nll(logits: Tensor, value: Tensor) -> Tensor:
     """Return the negative log-likelihood of `value` (...) under a two-hot head (..., 255): (...)."""
     assert logits.shape == (*value.shape, BINS), (logits.shape, value.shape)
-    return -(two_hot(value) * torch.log_softmax(logits.float(), -1)).sum(-1)
+    bins, shares = _two_bins(value)
+    return -(shares * torch.log_softmax(logits.float(), -1).gather(-1, bins)).sum(-1)
 
 
 def two_hot_positive(logits: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import tempfile
@@ -22,6 +23,9 @@ from fosp_learner.data.dataset import Dataset, EpisodeIndex
 from fosp_learner.data.samplers import whole_episode
 from fosp_learner.model.world_model import Latents, WorldModel
 
+_AT_A_TIME = 32
+"""Images that a CPU embeds at once: what its layers pass on then stays in the cache of a core."""
+
 
 @dataclass(frozen=True)
 class FilteredEpisode:
@@ -39,25 +43,26 @@ class FilteredEpisode:
 class KnownEmbeddings:
     """Image embeddings of episodes, kept for as long as they are asked for by models with one and the same encoder.
 
-    Fine-tuning freezes the image encoder by default, so the gate's episodes look the same to all candidates.
+    Fine-tuning freezes the image encoder by default, so the same episodes look the same in every round. An episode is
+    known by the sha256 of its images, whatever data set it comes in.
     """
 
     def __init__(self, rows: int = 50_000) -> None:
-        """Keep the newest embeddings, of `rows` images at most."""
+        """Keep the embeddings that were asked for last, of `rows` images at most."""
         self._limit, self._rows = rows, 0
         self._encoder: dict[str, Tensor] = {}
-        self._known: dict[tuple[str, EpisodeIndex], Tensor] = {}
+        self._known: dict[bytes, Tensor] = {}
 
-    def of(self, data: Dataset, index: EpisodeIndex, embed: Callable[[], Tensor]) -> Tensor:
-        """Return the embeddings (L, E) of an episode by the model last seen; `embed` makes those that are not kept."""
-        if not data.key:
-            return embed()
-        found = self._known.get((data.key, index))
+    def of(self, images: Tensor, embed: Callable[[], Tensor]) -> Tensor:
+        """Return the embeddings (L, E) of images (1, L, ...) by the model last seen; `embed` makes those not kept."""
+        key = hashlib.sha256(np.ascontiguousarray(images.numpy()).data).digest()
+        found = self._known.pop(key, None)
         if found is None:
-            found = self._known[data.key, index] = embed()
+            found = embed()
             self._rows += len(found)
-            while self._rows > self._limit:
-                self._rows -= len(self._known.pop(next(iter(self._known))))
+        self._known[key] = found
+        while self._rows > self._limit:
+            self._rows -= len(self._known.pop(next(iter(self._known))))
         return found
 
     def see(self, model: WorldModel) -> None:
@@ -87,7 +92,9 @@ def filter_episodes(
 
     def embedded(batch: Batch) -> Tensor:
         pixels = model.pixels(to_device(batch.images, device))
-        return model.embed(pixels if colours is None else model.varied(pixels, 1, colours))
+        seen = pixels if colours is None else model.varied(pixels, 1, colours)
+        parts = torch.split(seen, _AT_A_TIME) if device.type == "cpu" else (seen,)
+        return torch.cat([model.embed(part) for part in parts])
 
     if known is not None:
         known.see(model)
@@ -95,8 +102,7 @@ def filter_episodes(
         indices = data.episodes[begin : begin + group]
         batches = [whole_episode(data, index) for index in indices]
         embeds = [
-            embedded(batch) if known is None else known.of(data, index, partial(embedded, batch))
-            for index, batch in zip(indices, batches, strict=True)
+            embedded(batch) if known is None else known.of(batch.images, partial(embedded, batch)) for batch in batches
         ]
         actions = [batch.action_prev[0].to(device) for batch in batches]
         first = torch.zeros(len(batches), max(len(e) for e in embeds), dtype=torch.bool, device=device)
