@@ -7,13 +7,14 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 PARTS := ros robot realsense learner sim dev
 MESSAGES := $(shell find src/fosp_msgs -type f)
 
-.PHONY: help setup demo day-one test test-unit test-all bench stream-test faults mutants lint clean
+.PHONY: help setup demo day-one test test-unit test-all bench bench-peers stream-test faults mutants lint clean
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
 	@echo "make test   lint, unit tests, and tests of the live graph (minutes)"
 	@echo "make test-unit  unit tests alone (a minute)"
 	@echo "make test-all   all of that, what trains for minutes, every mutant and every fault (most of an hour)"
 	@echo "make bench  latency, jitter, throughput: a table and runs/bench/bench.json"
+	@echo "make bench-peers  the training step beside public DreamerV3 implementations: a table and runs/peers/peers.json"
 	@echo "make stream-test MINUTES=10  the command stream beside a learner and a CPU hog: lateness, and is each late tick told"
 	@echo "make faults every failure on the live graph, with measured stop times, and runs/faults/faults.json"
 	@echo "make mutants  takes every check of the safety monitor out in turn: a test must fail"
@@ -45,6 +46,10 @@ demo: setup
 
 bench: setup
 	@./fosp bench
+
+# sheeprl, in an environment of its own; and dreamerv3-torch, where DREAMERV3_TORCH names a checkout of it.
+bench-peers: setup
+	@scripts/bench_peers.sh
 
 MINUTES := 10
 stream-test: setup

@@ -49,6 +49,7 @@ MAKE_ELSEWHERE = {
     "day-one": ".github/workflows/weekly.yml",
     "faults": ".github/workflows/weekly.yml",
     "stream-test": ".github/workflows/weekly.yml",
+    "bench-peers": ".github/workflows/weekly.yml",
 }
 """Target -> the file that runs it."""
 MAKE_PARTS = {"test-unit": "test", "mutants": "test-all"}
