@@ -1,4 +1,4 @@
-"""What a node costs, as `fosp bench` reads it."""
+"""The cost of a node, as `fosp bench` reads it."""
 
 import os
 

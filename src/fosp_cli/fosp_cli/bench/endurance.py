@@ -25,7 +25,7 @@ WARM_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Sample:
-    """What a process holds at one time."""
+    """Memory, open files and threads of one process at one time."""
 
     at_s: float
     """Time since the beginning, s."""
