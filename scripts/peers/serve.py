@@ -1,6 +1,6 @@
-"""What every process that makes training steps for `make bench-peers` shares.
+"""Serves training steps to the driver of `make bench-peers`; every implementation has a process of its own for it.
 
-Such a process prints one line of JSON with facts when it is ready. It then makes one step for each name of a step that
+The process prints one line of JSON with facts when it is ready. It then makes one step for each name of a step that
 it reads from its standard input, and answers with the time of the step as one line of JSON.
 """
 
