@@ -99,6 +99,23 @@ def test_a_tick_that_raises_ends_the_stream_and_is_told():
     assert not stream.tick_now(), "without the grid no other thread may feed the robot's watchdog"
 
 
+def test_a_tick_of_another_thread_that_raises_ends_the_stream_and_is_told_once():
+    failures = []
+    tick = Ticks()
+    stream = CommandStream(LONG_S, tick, failures.append)
+    stream.start()
+    wait_for(lambda: tick.at_s)
+
+    def broken():
+        raise RuntimeError("no publisher")
+
+    tick.work = broken
+    assert not stream.tick_now()
+    assert stream.join(DEADLINE_S)
+    assert [str(error) for error in failures] == ["no publisher"]
+    assert len(tick.at_s) == 2, "the grid does not go on after a tick that failed"
+
+
 # -- ticks in between --------------------------------------------------------------------------------
 def test_a_decision_ticks_at_once_in_its_own_thread():
     tick = Ticks()

@@ -44,7 +44,8 @@ class StreamStatistics:
 class CommandStream:
     """Calls `tick` every `period_s`. A deadline that has passed is skipped and counted, never made up for.
 
-    The thread ends when `tick` returns False or raises; in the second case it has called `on_failure` with the error.
+    The thread ends when `tick` returns False or raises. After an error there are no ticks, and `on_failure` has been
+    called with it, once, in the thread whose tick raised it.
     `cpu` is the core that the thread is pinned to; -1: none.
     """
 
@@ -66,6 +67,8 @@ class CommandStream:
         """Held for the whole of a tick."""
         self._open = False
         """Other threads may tick."""
+        self._failed = False
+        """A tick raised an error, so there are no more."""
         self._filled = False
         """There was a tick since the last one of the grid."""
         self._ticked_s = 0.0
@@ -84,17 +87,22 @@ class CommandStream:
         """Tick at once in the calling thread; return False when the stream takes no tick.
 
         It takes none before its first tick, after `close`, after its thread has ended, and when there was one since the
-        last tick of the grid: decisions, however many, at most double the rate.
+        last tick of the grid: decisions, however many, at most double the rate. An error of the tick ends the stream,
+        as one of its own thread does.
         """
-        with self._ticking:
-            if not self._open or self._filled:
-                return False
-            self._filled = True
-            self._keep_apart()
-            self._tick()
-            self._ticked_s = time.monotonic()
-            self._statistics = replaced(self._statistics, between=self._statistics.between + 1)
-            return True
+        try:
+            with self._ticking:
+                if not self._open or self._filled:
+                    return False
+                self._filled = True
+                self._keep_apart()
+                self._tick_or_end()
+                self._ticked_s = time.monotonic()
+                self._statistics = replaced(self._statistics, between=self._statistics.between + 1)
+                return True
+        except Exception as error:
+            self._on_failure(error)
+            return False
 
     def close(self) -> None:
         """Take no more ticks from other threads. When this returns, none is being made."""
@@ -122,17 +130,23 @@ class CommandStream:
         deadline_s, goes_on = time.monotonic(), True
         while goes_on:
             with self._ticking:
-                try:
-                    self._keep_apart()
-                    goes_on = self._tick()
-                except BaseException:
-                    self._open = False  # without the grid no other thread may feed the robot's watchdog
-                    raise
+                if self._failed:
+                    return
+                self._keep_apart()
+                goes_on = self._tick_or_end()
                 self._ticked_s = time.monotonic()
                 self._open = goes_on and (self._open or self._statistics.ticks == 0)
                 self._filled = False
                 deadline_s = self._count(self._ticked_s - deadline_s) + deadline_s + self._period_s
             time.sleep(max(0.0, deadline_s - time.monotonic()))
+
+    def _tick_or_end(self) -> bool:
+        """Tick and return whether the stream goes on; after an error no thread feeds the robot's watchdog any more."""
+        try:
+            return self._tick()
+        except BaseException:
+            self._failed, self._open = True, False
+            raise
 
     def _keep_apart(self) -> None:
         """Wait until the last command has been in force for the least gap; its tick may have been another thread's."""
