@@ -65,6 +65,12 @@ def test_joints_are_no_axes(tmp_path: Path, base: RobotConfig, name: str) -> Non
         read(tmp_path, base, described(axes=axes))
 
 
+@pytest.mark.parametrize("name", ["delta_roll", "ee_delta.x", "wrist.vx", "x.vel", "1"])
+def test_names_of_tool_and_base_motions_are_axes(tmp_path: Path, base: RobotConfig, name: str) -> None:
+    axes = {"linear.x": {"name": name}, "angular.z": {"name": "theta.vel"}}
+    assert read(tmp_path, base, described(axes=axes)).action.axes["linear.x"].name == name
+
+
 def test_a_mapping_of_other_axes_or_of_another_frame_is_refused(tmp_path: Path, base: RobotConfig) -> None:
     with pytest.raises(UserError, match=r"sim_base has angular\.z, linear\.x, the mapping linear\.x"):
         read(tmp_path, base, described(axes={"linear.x": {"name": "x.vel"}}))

@@ -7,7 +7,7 @@ The last row of an episode has no action after it: action, reward and cost are 0
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -113,7 +113,7 @@ def export_bags(
         if writer is None:
             raise UserError(f"no bag can be exported; {report.left_out[0]}")
         writer.finish()
-        _note_mapping(partial / MAPPING_FILE, mapping, fps)
+        _note_mapping(partial / MAPPING_FILE, mapping, fps, writer.tasks)
         partial.rename(out)
     except OSError as error:
         if writer is not None:
@@ -158,13 +158,13 @@ def _writer(
     return DataSetWriter(root, fps, robot.name, numbers, cameras, mapping.video.codec, mapping.video.crf)
 
 
-def _note_mapping(path: Path, mapping: DataSetMapping, fps: int) -> None:
+def _note_mapping(path: Path, mapping: DataSetMapping, fps: int, tasks: Collection[str]) -> None:
     """Write the mapping that leads back into the data set, where lerobot does not look."""
     whole = mapping.model_copy(
         update={
             "fps": fps,
             "cameras": tuple(c.model_copy(update={"width": None, "height": None}) for c in mapping.cameras),
-            "tasks": {},
+            "tasks": {text: name for text, name in mapping.tasks.items() if text in tasks},
         }
     )
     path.write_text(yaml.safe_dump(whole.model_dump(mode="json", exclude_defaults=True), sort_keys=False))

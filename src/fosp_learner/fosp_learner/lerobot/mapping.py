@@ -30,7 +30,7 @@ _WHAT_FITS = (
 )
 _KINDS = ("velocity", "displacement")
 _JOINTS = re.compile(
-    r"(^|[._ ])(joint|motor|servo|gripper|finger|jaw)|shoulder|elbow|forearm|waist|_flex|_roll\b|_pan\b|\.pos$",
+    r"(^|[._ ])(joint|motor|servo|gripper|finger|jaw)|shoulder|elbow|forearm|waist|wrist_(roll|flex|angle|rot)|\.pos$",
     re.IGNORECASE,
 )
 """Names of joints, and LeRobot's ending of a motor's position."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,11 @@ class DataSetWriter:
         entry |= {f"stats/{key}/{name}": value for key, stats in statistics.items() for name, value in stats.items()}
         self._episodes.append(entry)
         self._frames += rows
+
+    @property
+    def tasks(self) -> Collection[str]:
+        """Texts of the tasks so far."""
+        return self._tasks.keys()
 
     def finish(self) -> None:
         """Complete the files; UserError when there was no episode."""
