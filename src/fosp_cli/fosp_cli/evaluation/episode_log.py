@@ -29,7 +29,10 @@ class Step:
 
 @dataclass
 class EpisodeLog:
-    """Collects feedback, verdicts and command stamps of one episode; `done` after its last feedback."""
+    """Collects feedback, verdicts and command stamps of one episode; `done` after its last feedback.
+
+    `started_s` is the stamp of its first frame, s; None after the end says that the first feedback was lost.
+    """
 
     episode: int
     decision_period_s: float
@@ -51,6 +54,7 @@ class EpisodeLog:
         if message.is_first:
             self.started_s = stamp_s
         if self.started_s is None:
+            self.done = message.is_last
             return
         self.episode_return += message.reward
         # Decision period k begins after its frame and ends with the next one.
