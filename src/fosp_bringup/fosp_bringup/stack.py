@@ -16,6 +16,7 @@ from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
+from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.specs import read_yaml
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
@@ -103,8 +104,12 @@ def settings() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the whole environment of a process of the stack; variables that the caller has set win over settings()."""
-    return {**settings(), **os.environ}
+    """Return the whole environment of a process of the stack; variables that the caller has set win over settings().
+
+    The allocator's settings of a command that trains are left out: a node that inherits them never gives memory back.
+    """
+    inherited = {name: value for name, value in os.environ.items() if TRAINING_ALLOCATOR.get(name) != value}
+    return {**settings(), **inherited}
 
 
 def default_bundle(task: str) -> Path:
