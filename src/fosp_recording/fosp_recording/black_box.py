@@ -113,6 +113,23 @@ def is_history(stamp_s: float, now_s: float, running_s: float) -> bool:
     return running_s < HISTORY_S and (now_s == 0.0 or now_s - stamp_s > running_s)
 
 
+class EpisodeEnd:
+    """Knows whether the last thing that the feedback told is the end of an episode in which nothing was violated."""
+
+    def __init__(self) -> None:
+        self._clean = self._ended = False
+
+    def hear(self, is_first: bool, is_last: bool, cost: float) -> None:
+        """Take note of a feedback; `cost` is its cost, > 0 at a violation."""
+        self._clean = (self._clean or is_first) and cost == 0.0
+        self._ended = is_last
+
+    @property
+    def is_clean(self) -> bool:
+        """True after an episode that was heard from its first to its last feedback without a cost."""
+        return self._ended and self._clean
+
+
 class SilenceDetector:
     """Notices when an active safety monitor falls silent without a word, as a process does that is killed or hangs.
 

@@ -1,4 +1,4 @@
-"""The black box keeps the last 30 s of what the safety monitor saw, said and sent; after every stop it writes a bag.
+"""The black box keeps the last 30 s of what the safety monitor saw, said and sent; after a stop it writes a bag.
 
 It is a process of its own, so that neither the disk nor the writing can hold up a command, and so that it keeps the
 last seconds of a monitor that was killed or hangs, too. A stack that goes down while the monitor is active leaves a bag
@@ -29,9 +29,10 @@ from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_core.ros.stamps import seconds
-from fosp_msgs.msg import Heartbeat, SafetyEvent
+from fosp_msgs.msg import Heartbeat, SafetyEvent, SafetyVerdict, StepFeedback
 from fosp_recording.black_box import (
     PREFIX,
+    EpisodeEnd,
     Heard,
     Memory,
     SilenceDetector,
@@ -96,6 +97,7 @@ class BlackBoxNode(Node):
         self._image_due_s: dict[str, float] = {}
         self._due_s: float | None = None
         self._cause = ""
+        self._episode_end = EpisodeEnd()
         self._written, self._failure = 0, ""
         self._writing = threading.Thread()
         self._polled_s = self._started_s = time.monotonic()
@@ -125,6 +127,7 @@ class BlackBoxNode(Node):
         callbacks: dict[str, Callback] = {
             topics.SAFETY_EVENT: self._on_event,
             topics.HEARTBEAT: self._on_heartbeat,
+            topics.FEEDBACK: self._on_feedback,
             robot.command_topic: self._on_command,
         }
         for topic, message_type in (black_box_topics(robot) | images).items():
@@ -156,14 +159,24 @@ class BlackBoxNode(Node):
         if beat.node == self._monitor:
             self._detector.beat(beat.state == State.PRIMARY_STATE_ACTIVE, time.monotonic())
 
+    def _on_feedback(self, data: bytes) -> None:
+        feedback = deserialize_message(data, StepFeedback)
+        self._episode_end.hear(feedback.is_first, feedback.is_last, feedback.cost)
+
     def _on_event(self, data: bytes) -> None:
-        """Write a bag of a stop; one from before our start, which late joiners receive, is not ours to write."""
+        """Write a bag of a stop; one from before our start, which late joiners receive, is not ours to write.
+
+        Nor is it worth one that the robot stands still because an episode ended in which nothing was violated.
+        """
         event, now_s = deserialize_message(data, SafetyEvent), time.monotonic()
         ros_s = self.get_clock().now().nanoseconds * 1e-9
         if is_history(seconds(event.stamp), ros_s, now_s - self._started_s):
             return
         if event.kind == SafetyEvent.DEACTIVATED:
             self._detector.end(now_s)
+        elif event.kind == SafetyEvent.STOPPED and event.reason == SafetyVerdict.REASON_NO_EPISODE:
+            if not self._episode_end.is_clean:
+                self._write_soon(event.text)
         elif event.kind in (SafetyEvent.STOPPED, SafetyEvent.LATCHED):
             self._write_soon(event.text)
 
