@@ -66,8 +66,8 @@ lint: setup
 
 # Tests without a ROS graph run side by side, with one thread each, or they would fight for the cores.
 PURE := OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
-# Tests of the live graph measure times, so they run one after the other.
-LIVE := pytest tests
+# Tests of the live graph measure times, so no more than two run at once, each in a ROS domain of its own.
+LIVE := pytest tests -n 2 --dist loadfile
 
 test-unit: setup
 	@. scripts/env.sh; $(PURE) src -m "not slow and not long"

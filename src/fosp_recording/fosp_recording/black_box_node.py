@@ -50,6 +50,8 @@ IMAGE_BYTES = 192_000_000
 """Most that images may take in memory."""
 AFTERMATH_S = 2.0
 """Time from a stop to the writing of its bag, which thus holds the consequences of the stop."""
+MOST_CAUSES = 5
+"""Most causes that a bag names."""
 IMAGE_PERIOD_S = 0.2
 """Shortest time between two images of a topic that are taken in; ThinnedMemory forgets some of them later."""
 POLL_S = 0.2
@@ -96,7 +98,7 @@ class BlackBoxNode(Node):
         self._types: dict[str, str] = {}
         self._image_due_s: dict[str, float] = {}
         self._due_s: float | None = None
-        self._cause = ""
+        self._causes: list[str] = []
         self._episode_end = EpisodeEnd()
         self._written, self._failure = 0, ""
         self._writing = threading.Thread()
@@ -181,8 +183,11 @@ class BlackBoxNode(Node):
             self._write_soon(event.text)
 
     def _write_soon(self, cause: str) -> None:
+        """Write a bag after the aftermath of the first of its causes; what happens meanwhile is named as well."""
         if self._due_s is None:
-            self._due_s, self._cause = time.monotonic() + AFTERMATH_S, cause
+            self._due_s, self._causes = time.monotonic() + AFTERMATH_S, [cause]
+        elif cause not in self._causes and len(self._causes) < MOST_CAUSES:
+            self._causes.append(cause)
 
     def _poll(self) -> None:
         now_s = time.monotonic()
@@ -203,7 +208,7 @@ class BlackBoxNode(Node):
             return
         self._due_s = None
         messages = heapq.merge(self._memory.messages(), self._images.messages(), key=lambda heard: heard.monotonic_s)
-        held = list(messages), self._cause, self._memory.seconds
+        held = list(messages), "; ".join(self._causes), self._memory.seconds
         self._writing = threading.Thread(target=self._write, args=held)
         self._writing.start()
 
