@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -54,6 +55,8 @@ MOST_CAUSES = 5
 """Most causes that a bag names."""
 IMAGE_PERIOD_S = 0.2
 """Shortest time between two images of a topic that are taken in; ThinnedMemory forgets some of them later."""
+SAME_MOMENT_S = 0.1
+"""Time after an event until which what was sent before it has been read, on whatever topic."""
 POLL_S = 0.2
 LATE_S = 0.05
 """A poll that is later than this does not judge silence: messages that came meanwhile are still to be read."""
@@ -100,6 +103,7 @@ class BlackBoxNode(Node):
         self._due_s: float | None = None
         self._causes: list[str] = []
         self._episode_end = EpisodeEnd()
+        self._ends: deque[tuple[float, str]] = deque()
         self._written, self._failure = 0, ""
         self._writing = threading.Thread()
         self._polled_s = self._started_s = time.monotonic()
@@ -168,7 +172,7 @@ class BlackBoxNode(Node):
     def _on_event(self, data: bytes) -> None:
         """Write a bag of a stop; one from before our start, which late joiners receive, is not ours to write.
 
-        Nor is it worth one that the robot stands still because an episode ended in which nothing was violated.
+        The end of an episode in which nothing was violated is worth none; the next poll knows how it ended.
         """
         event, now_s = deserialize_message(data, SafetyEvent), time.monotonic()
         ros_s = self.get_clock().now().nanoseconds * 1e-9
@@ -177,8 +181,7 @@ class BlackBoxNode(Node):
         if event.kind == SafetyEvent.DEACTIVATED:
             self._detector.end(now_s)
         elif event.kind == SafetyEvent.STOPPED and event.reason == SafetyVerdict.REASON_NO_EPISODE:
-            if not self._episode_end.is_clean:
-                self._write_soon(event.text)
+            self._ends.append((now_s, event.text))
         elif event.kind in (SafetyEvent.STOPPED, SafetyEvent.LATCHED):
             self._write_soon(event.text)
 
@@ -194,7 +197,15 @@ class BlackBoxNode(Node):
         late, self._polled_s = now_s - self._polled_s > POLL_S + LATE_S, now_s
         if not late:
             self._note_silence(now_s)
+        self._note_ends(now_s)
         self._write_if_due()
+
+    def _note_ends(self, now_s: float) -> None:
+        """Judge the ends of episodes whose last feedback may have been read after the event."""
+        while self._ends and now_s - self._ends[0][0] >= SAME_MOMENT_S:
+            _, cause = self._ends.popleft()
+            if not self._episode_end.is_clean:
+                self._write_soon(cause)
 
     def _note_silence(self, now_s: float) -> None:
         cause = self._detector.silence(now_s)
