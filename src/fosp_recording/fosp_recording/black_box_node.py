@@ -55,7 +55,7 @@ MOST_CAUSES = 5
 """Most causes that a bag names."""
 IMAGE_PERIOD_S = 0.2
 """Shortest time between two images of a topic that are taken in; ThinnedMemory forgets some of them later."""
-SAME_MOMENT_S = 0.1
+READ_S = 0.1
 """Time after an event until which what was sent before it has been read, on whatever topic."""
 POLL_S = 0.2
 LATE_S = 0.05
@@ -167,7 +167,7 @@ class BlackBoxNode(Node):
 
     def _on_feedback(self, data: bytes) -> None:
         feedback = deserialize_message(data, StepFeedback)
-        self._episode_end.hear(feedback.is_first, feedback.is_last, feedback.cost)
+        self._episode_end.hear(feedback.is_first, feedback.is_last, feedback.cost, time.monotonic())
 
     def _on_event(self, data: bytes) -> None:
         """Write a bag of a stop; one from before our start, which late joiners receive, is not ours to write.
@@ -202,9 +202,9 @@ class BlackBoxNode(Node):
 
     def _note_ends(self, now_s: float) -> None:
         """Judge the ends of episodes whose last feedback may have been read after the event."""
-        while self._ends and now_s - self._ends[0][0] >= SAME_MOMENT_S:
-            _, cause = self._ends.popleft()
-            if not self._episode_end.is_clean:
+        while self._ends and now_s - self._ends[0][0] >= READ_S:
+            ended_s, cause = self._ends.popleft()
+            if not self._episode_end.was_clean_at(ended_s):
                 self._write_soon(cause)
 
     def _note_silence(self, now_s: float) -> None:

@@ -164,11 +164,19 @@ def test_the_newest_box_stays_even_if_it_is_too_large(tmp_path: Path):
         ([(True, False, 0.0), (False, True, math.nan)], False),
         ([(False, False, 0.0), (False, True, 0.0)], False),  # its beginning is not known
         ([(True, False, 0.0), (False, True, 1.0), (True, False, 0.0), (False, True, 0.0)], True),
-        ([(True, False, 0.0), (False, True, 0.0), (True, False, 0.0)], False),
+        ([(True, False, 0.0), (False, True, 0.0), (True, False, 0.0)], True),  # the next one began at once
+        ([(True, False, 0.0), (False, True, 0.0), (False, True, 0.0)], False),
     ],
 )
 def test_only_an_episode_without_a_violation_ends_cleanly(told: list[tuple[bool, bool, float]], is_clean: bool):
     end = EpisodeEnd()
     for feedback in told:
-        end.hear(*feedback)
-    assert end.is_clean == is_clean
+        end.hear(*feedback, now_s=100.0)
+    assert end.was_clean_at(100.2) == is_clean
+
+
+def test_a_stop_long_after_the_end_of_an_episode_is_not_that_end():
+    end = EpisodeEnd()
+    end.hear(True, False, 0.0, now_s=100.0)
+    end.hear(False, True, 0.0, now_s=101.0)
+    assert not end.was_clean_at(103.0)
