@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
+from fosp_bringup.neighbours import sole_graph
 from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, settings, stack
 from fosp_bringup.stack_options import NOTHING, parse_options
 from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE
@@ -22,6 +24,7 @@ Arguments = Mapping[str, tuple[str, str]]
 
 COMMON: Arguments = {
     "namespace": ("", "ROS namespace of the stack; empty for none."),
+    "network": ("false", "Let other machines hear a simulated graph, which by default stays on this one."),
     "use_sim_time": ("false", "Read the time from /clock, which the simulator then publishes."),
     "params_file": ("", "ROS parameter file; its values win over all others."),
     "autostart": ("true", "Bring the nodes up at once; if false, when lifecycle_manager/startup is called."),
@@ -49,7 +52,9 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
         options = parse_options(given)
         if options.simulator == "gazebo":
             require_gazebo()
-        return actions(stack(options))
+        described = stack(options)
+        _held.enter_context(sole_graph(described.namespace, described.stays_here))
+        return actions(described)
 
     return LaunchDescription(
         [
@@ -62,9 +67,13 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
     )
 
 
+_held = contextlib.ExitStack()
+"""The names of the stacks of this launch, which are held until its process ends."""
+
+
 def actions(described: Stack) -> list[Any]:
     """Return one Node action per process; a process that dies for good takes the whole launch down."""
-    missing = {name: value for name, value in settings().items() if name not in os.environ}
+    missing = {name: value for name, value in settings(described.stays_here).items() if name not in os.environ}
     return [
         *([LogInfo(msg=described.warning)] if described.warning else []),
         *(SetEnvironmentVariable(name, value) for name, value in missing.items()),

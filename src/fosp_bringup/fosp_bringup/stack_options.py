@@ -18,7 +18,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
 
-_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring")
+_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring", "network")
 _PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
 _MAY_BE_NOTHING = ("simulator", "camera", "black_box")
 
@@ -64,6 +64,8 @@ class StackOptions:
     """One of LOG_LEVELS."""
     auto_reset: bool = True
     """The simulator begins episodes by itself."""
+    network: bool = False
+    """The graph of a simulated robot is heard in the network, too; by default it stays on this machine."""
     shadow: str | None = None
     """The phrase SHADOW_PHRASE: the safety monitor judges without gating."""
     episodes: str = "required"

@@ -30,6 +30,8 @@ MONITOR_PRIORITY = 10
 """Priority of the safety monitor."""
 STREAM_PRIORITY = 20
 """Priority of the command stream: above everything else that the safety monitor does."""
+DISPENSABLE = frozenset({"recorder_node"})
+"""Managed nodes that no motion depends on: the robot goes on when one pauses or dies, and when it comes back."""
 
 
 def claim_realtime_priority(priority: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,10 +79,8 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
     Run the command on the robot's computer. The exit code is 1 if the graph refuses the bundle or returns to the
     previous one.
     """
-    from fosp_bringup.stack import environment
     from fosp_cli.operator_client import OperatorClient
 
-    os.environ.update(environment())
     with OperatorClient(namespace) as client:
         return int(not client.offer(directory, lambda line: print(line, flush=True)))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario, Workers
+from fosp_cli.commands.options import Camera, CameraPath, Domain, Feedback, Namespace, Network, Scenario, Workers
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
@@ -46,6 +46,8 @@ def record(
     camera: Camera = "none",
     camera_path: CameraPath = "",
     namespace: Namespace = "",
+    domain: Domain = "",
+    network: Network = False,
 ) -> int:
     """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
 
@@ -55,7 +57,9 @@ def record(
     if teleop:
         if seed is not None or workers is not None:
             raise UserError("--seed and --workers apply when a program drives; leave them out with --teleop")
-        return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes)
+        return _by_a_person(
+            out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes, domain, network
+        )
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
     return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
@@ -104,7 +108,10 @@ def _by_a_person(
     camera_path: str,
     namespace: str,
     episodes: int,
+    domain: str,
+    network: bool,
 ) -> int:
+    from fosp_bringup.neighbours import choose_domain, sole_graph
     from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
@@ -132,6 +139,7 @@ def _by_a_person(
         camera_path=Path(camera_path) if camera_path else None,
         recorder=out,
         namespace=namespace,
+        network=network,
     )
     described = stack(options)
     name = robot or read_scenario(scenario_path(scenario)).robot
@@ -139,4 +147,7 @@ def _by_a_person(
     mapping = read_mapping(teleop_path(device), config.action)
     rules = read_feedback_config(feedback_path(feedback)) if feedback else None
     repeats = mapping.deadman is not None
-    return record_session(Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules))
+    session = Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules)
+    choose_domain(domain)
+    with sole_graph(namespace, described.stays_here):
+        return record_session(session)

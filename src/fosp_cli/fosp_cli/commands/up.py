@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,8 +12,10 @@ from fosp_cli.commands.options import (
     Bundle,
     Camera,
     CameraPath,
+    Domain,
     Feedback,
     Namespace,
+    Network,
     OfflineBags,
     RobotArgument,
     Scenario,
@@ -55,6 +56,8 @@ def up(
         bool, typer.Option("--exploring", help="Let the policy sample its actions, so that the learner sees more.")
     ] = False,
     namespace: Namespace = "",
+    domain: Domain = "",
+    network: Network = False,
     params_file: Annotated[
         str, typer.Option(help="ROS parameter file. Its values override all others.", metavar="FILE")
     ] = "",
@@ -91,6 +94,7 @@ def up(
     ] = "info",
 ) -> int:
     """Start the graph of a robot or of the simulation, and run it in the foreground until Ctrl-C."""
+    from fosp_bringup.neighbours import AUTOMATIC, choose_domain, sole_graph
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
     from fosp_bringup.supervisor import Supervisor
@@ -121,9 +125,14 @@ def up(
         episodes=episodes,
         unsupported=unsupported or None,
         black_box=black_box,
+        network=network,
     )
     described = stack(options)
-    return Supervisor(described).run()
+    number = choose_domain(domain)
+    with sole_graph(namespace, described.stays_here):
+        if number != 0 and domain == AUTOMATIC:
+            print(f"ROS domain {number}; in other terminals first: export ROS_DOMAIN_ID={number}", flush=True)
+        return Supervisor(described).run()
 
 
 def engage(namespace: Namespace = "") -> int:
@@ -148,10 +157,8 @@ def reset(namespace: Namespace = "") -> int:
 
 
 def _ask_monitor(service: Literal["reset", "engage", "disengage"], namespace: str) -> int:
-    from fosp_bringup.stack import environment
     from fosp_cli.operator_client import OperatorClient
 
-    os.environ.update(environment())
     with OperatorClient(namespace) as client:
         done, said = client.ask_monitor(service)
     print(said, file=sys.stdout if done else sys.stderr)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +13,8 @@ from typing import Any, Self
 from geometry_msgs.msg import TwistStamped
 from std_srvs.srv import Trigger
 
-from fosp_bringup.stack import environment, stack
+from fosp_bringup.neighbours import sole_graph
+from fosp_bringup.stack import stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.evaluation.episode_log import EpisodeLog, Step
@@ -148,7 +149,8 @@ class LiveGraph:
     """The simulated graph, each node in a process of its own, as a context that runs episodes.
 
     `options` go to stack(). `recorder` is a folder for one bag per episode, `log` a file for the output of all
-    processes. Entering raises RunFailed when the graph does not come up, and `say` gets the end of that output.
+    processes. Entering raises UserError when another graph has its names, and RunFailed when the graph does not come
+    up; `say` then gets the end of that output.
     """
 
     def __init__(
@@ -173,21 +175,23 @@ class LiveGraph:
         )
         self._say = say
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._log = log.open("w") if log is not None else None
-        # This process is a DDS participant as well and must use the same transports.
-        os.environ.update(environment())
+        self._log_path, self._log = log, None  # type: Path | None, IO[str] | None
+        self._held = ExitStack()
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
         self._manifest = read_manifest(bundle)
 
     def __enter__(self) -> Self:
         robot = read_robot(Path(str(self.stack.processes[0].parameters["robot"])))
-        self._supervisor.start()
+        self._held.enter_context(sole_graph(self.stack.namespace, self.stack.stays_here))
+        self._log = self._log_path.open("w") if self._log_path is not None else None
         try:
+            self._supervisor.start()
             self._driver = EpisodeDriver(robot, self._manifest)
             learner = "learner_node" if any(p.name == "learner_node" for p in self.stack.processes) else ""
             self._driver.require_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive, learner)
         except BaseException as error:
             self._supervisor.stop()
+            self._held.close()
             if isinstance(error, RunFailed):
                 self._say("\n".join(self._tail))
             raise
@@ -200,6 +204,7 @@ class LiveGraph:
             self._driver.__exit__(kind, error, trace)
         finally:
             self._supervisor.stop()
+            self._held.close()
         if kind is not None and issubclass(kind, RunFailed):
             self._say("\n".join(self._tail))
         if self._log is not None:
