@@ -19,6 +19,7 @@ from fosp_cli.commands import (
     bags,
     bundle,
     commission,
+    demo,
     evaluate,
     experiment,
     help_texts,
@@ -32,7 +33,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
 COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
-    "demo": simulation.demo,
+    "demo": demo.demo,
     "up": up.up,
     "engage": up.engage,
     "disengage": up.disengage,

@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from geometry_msgs.msg import TwistStamped
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
 
 from fosp_bringup.neighbours import sole_graph
@@ -38,6 +40,8 @@ EPISODE_GRACE_S = 10.0
 """Time that an episode may take beyond its steps, s, before the run has failed."""
 COMMAND_SILENCE_S = 5.0
 """Silence of the command stream, s, after which a run has failed: an active monitor commands also while it stops."""
+LAST_STEPS_S = 0.5
+"""Time after the last feedback, s, for verdicts and commands of the episode that are still to be read."""
 RESET_PATIENCE_S = 1.0
 """Time that a new episode waits for the monitor to leave the latch of the last one, s."""
 
@@ -55,6 +59,8 @@ class EpisodeDriver(GraphClient):
         self._log: EpisodeLog | None = None
         self._on_step: Callable[[Step], None] = lambda step: None
         self.latencies_s: list[float] = []
+        self.stops: list[str] = []
+        """Causes that stopped or latched the robot in the last episode."""
         self.command_stamps_s: list[float] = []
         self._commanded_s = time.monotonic()
         self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.RECORD)
@@ -110,8 +116,19 @@ class EpisodeDriver(GraphClient):
                 silence = f"nobody has commanded the robot for {COMMAND_SILENCE_S:g} s"
                 raise RunFailed(f"episode {episode}: {silence}; the graph is not active, and its log says why")
             self.spin_once(0.1)
+        settled = time.monotonic() + LAST_STEPS_S
+        while not self._log.settled and alive() and time.monotonic() < settled:
+            self.spin_once(0.05)
         self.latencies_s += [step.latency_s for step in self._log.steps]
+        self.stops = self._log.stops()
         return self._log.result()
+
+    def set_policy(self, name: str, value: bool) -> None:
+        """Set a parameter of the policy node; raise RunFailed when it does not take it."""
+        parameter = Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value))
+        answer = self.call(SetParameters, "policy_node/set_parameters", SetParameters.Request(parameters=[parameter]))
+        if answer is None or not answer.results[0].successful:
+            raise RunFailed(f"policy_node did not take {name}; its log says why")
 
     def _end_latch(self) -> None:
         """Reset a latch of the last episode, as an operator would, because the scene that caused it is gone.
@@ -215,6 +232,15 @@ class LiveGraph:
         return self._driver.run_episode(
             episode, self._described.max_steps, on_step, alive=lambda: self._supervisor.alive
         )
+
+    def heed_risk(self, heed: bool) -> None:
+        """Let the policy heed the risk of what it proposes, or leave safety to the monitor."""
+        self._driver.set_policy("heed_risk", heed)
+
+    @property
+    def stops(self) -> list[str]:
+        """Causes that stopped or latched the robot in the last episode, one line each."""
+        return self._driver.stops
 
     def await_bags(self, folder: Path, episodes: int) -> None:
         """Wait until `folder` holds a bag per episode: a recorder closes one a moment after the last feedback."""
