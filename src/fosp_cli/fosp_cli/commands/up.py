@@ -89,6 +89,14 @@ def up(
     black_box: Annotated[
         Path | None, typer.Option(help="Folder for a recording of the 30 s before every stop.", metavar="DIR")
     ] = Path("runs/black_box"),
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Show every line of every node in place of a status line, as it is where stdout is no terminal.",
+        ),
+    ] = False,
     log_level: Annotated[
         str, typer.Option(help="Log level of the nodes: debug, info, warn, error or fatal.", metavar="LEVEL")
     ] = "info",
@@ -98,6 +106,7 @@ def up(
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
     from fosp_bringup.supervisor import Supervisor
+    from fosp_cli.live_line import is_rich_terminal
 
     simulated = name == "sim"
     if simulated and simulator == "gazebo":
@@ -132,7 +141,11 @@ def up(
     with sole_graph(namespace, described.stays_here):
         if number != 0 and domain == AUTOMATIC:
             print(f"ROS domain {number}; in other terminals first: export ROS_DOMAIN_ID={number}", flush=True)
-        return Supervisor(described).run()
+        if verbose or not is_rich_terminal():
+            return Supervisor(described).run()
+        from fosp_cli.demonstration.status import run_with_status
+
+        return run_with_status(described)
 
 
 def engage(namespace: Namespace = "") -> int:

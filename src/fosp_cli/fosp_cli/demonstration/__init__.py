@@ -1,1 +1,1 @@
-"""Recording of demonstrations by a person: pre-flight check and session."""
+"""What a person sees and does at a terminal: recording demonstrations, and the status of a running graph."""
