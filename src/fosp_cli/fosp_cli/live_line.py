@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PIPE_COLUMNS = 100
-"""Width of a table that is read by a program or from a file."""
+"""Width of a table that is read by a program or from a file, where COLUMNS does not say another."""
 
 
 def is_rich_terminal() -> bool:
@@ -28,8 +28,7 @@ def show_table(table: Table) -> None:
         Console().print(table)
         return
     table.box = box.ASCII
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
-    Console(width=columns, color_system=None).print(table)
+    Console(width=shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns, color_system=None).print(table)
 
 
 class LiveLine:

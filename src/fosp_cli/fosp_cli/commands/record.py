@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -74,8 +77,6 @@ def _by_a_program(
     robot: str,
     workers: int | None,
 ) -> int:
-    from rich.progress import track
-
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_core.processes import ProcessDied
     from fosp_core.robot.config import read_robot
@@ -88,14 +89,49 @@ def _by_a_program(
     described_robot = read_robot(robot_path(robot or described.robot))
     recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers)
     try:
-        outcomes = list(track(recording, total=episodes, description="recording"))
+        with _progress(out, episodes):
+            outcomes = list(recording)
     except ProcessDied as error:
         print(f"fosp: {error}", file=sys.stderr)
         return 1
     reached = sum(o.reached and not o.violated for o in outcomes)
     violated = sum(o.violated for o in outcomes)
     print(f"{len(outcomes)} episodes in {out}: {reached} reach the goal without a violation, {violated} violate")
+    print(f"next: ./fosp bags check {out}")
     return 0
+
+
+@contextlib.contextmanager
+def _progress(out: Path, episodes: int) -> Iterator[None]:
+    """Show how many episodes are finished: the processes hand theirs over in tens, but their folders appear at once."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    before, ended = len(list(out.glob("episode_*"))), threading.Event()
+    columns = (
+        TextColumn("recording"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("episodes"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("recording", total=episodes)
+
+        def finished() -> int:
+            return len(list(out.glob("episode_*"))) - before
+
+        def look() -> None:
+            while not ended.wait(0.3):
+                bar.update(task, completed=finished())
+
+        looking = threading.Thread(target=look, name="progress", daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            looking.join()
+            bar.update(task, completed=finished())
 
 
 def _by_a_person(

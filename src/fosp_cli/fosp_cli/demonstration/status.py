@@ -68,9 +68,7 @@ class GraphStatus:
         self.risk, self.eps = message.q_h, message.eps
 
     def on_event(self, message: SafetyEvent) -> None:
-        if message.kind == SafetyEvent.MOVING:
-            self.stopped = ""
-        elif message.text.startswith(_NO_EPISODE):
+        if message.kind == SafetyEvent.MOVING or message.text.startswith(_NO_EPISODE):
             self.stopped = ""
         elif message.kind in (SafetyEvent.STOPPED, SafetyEvent.LATCHED):
             latched = message.kind == SafetyEvent.LATCHED
