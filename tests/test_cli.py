@@ -15,6 +15,7 @@ from tiny_bundle import write_tiny_bundle
 from typer.main import get_command
 
 from fosp_bringup.paths import robot_path
+from fosp_bringup.stack import settings
 from fosp_cli.cli import app, run
 from fosp_cli.commands.help_texts import EXAMPLES
 from fosp_core.robot.config import read_robot
@@ -207,7 +208,7 @@ def test_every_command_explains_itself_within_eighty_columns(capsys, monkeypatch
 
 @pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
 def test_an_example_of_the_help_is_a_command_line(line):
-    inner = re.search(r"\$\((fosp .*)\)", line)
+    inner = re.search(r"\$\((fosp [^)]*)\)", line)
     words = shlex.split(inner[1] if inner else line)
     assert words.pop(0) == "fosp"
     command, context = get_command(app), None
@@ -217,6 +218,19 @@ def test_an_example_of_the_help_is_a_command_line(line):
         return
     context = command.make_context("fosp", words, resilient_parsing=not words)
     assert not context.args
+
+
+def test_a_plain_terminal_takes_the_environment_of_the_stack(capsys, monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "17")
+    assert run(["env"]) == 0
+    lines = capsys.readouterr().out
+    shell = f"{lines}\nexec python -c 'import os, rclpy, fosp_msgs.msg; print(sorted(os.environ.items()))'"
+    bare = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
+    said = subprocess.run(["bash", "-euc", shell], env=bare, capture_output=True, text=True, timeout=60)
+    assert "('ROS_DOMAIN_ID', '17')" in said.stdout, said.stderr
+    for name in ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        assert f"('{name}', '{settings()[name]}')" in said.stdout
+    assert "OMP_NUM_THREADS" not in said.stdout
 
 
 def test_the_version_is_told_and_the_shell_completes_commands(capsys):

@@ -19,22 +19,24 @@ from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE
 from fosp_sim.gazebo.services import require_gazebo
 from launch import LaunchContext, LaunchDescription
 
-Arguments = Mapping[str, tuple[str, str]]
+REQUIRED = None
+"""Default of an argument that has to be given."""
+Arguments = Mapping[str, tuple[str | None, str]]
 """Launch argument -> (default, description)."""
 
 COMMON: Arguments = {
-    "namespace": ("", "ROS namespace of the stack; empty for none."),
+    "namespace": ("", "ROS namespace of the stack; empty for the root."),
     "network": ("false", "Let other machines hear a simulated graph, which by default stays on this one."),
     "use_sim_time": ("false", "Read the time from /clock, which the simulator then publishes."),
-    "params_file": ("", "ROS parameter file; its values win over all others."),
+    "params_file": (NOTHING, "ROS parameter file; its values win over all others."),
     "autostart": ("true", "Bring the nodes up at once; if false, when lifecycle_manager/startup is called."),
     "use_respawn": ("false", "Start a node anew when it dies; never the safety monitor."),
     "log_level": ("info", "Log level: debug, info, warn, error or fatal."),
-    "record": ("", "Folder that gets one bag per episode; empty to record nothing."),
+    "record": (NOTHING, "Folder that gets one bag per episode; none to record nothing."),
     "episodes": ("required", "required: the robot moves only while an episode runs on fosp/feedback; or not_used."),
-    "shadow": ("", f"The phrase '{SHADOW_PHRASE}': the safety monitor judges and does not gate."),
+    "shadow": (NOTHING, f"The phrase '{SHADOW_PHRASE}': the safety monitor judges and does not gate."),
     "unsupported": (
-        "",
+        NOTHING,
         f"The phrase '{UNSUPPORTED_PHRASE}': a bundle may judge whose calibration is unsupported.",
     ),
     "black_box": ("~/.ros/fosp_black_box", f"Folder that keeps the 30 s before every stop; {NOTHING} to keep nothing."),

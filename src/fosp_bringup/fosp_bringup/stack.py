@@ -146,7 +146,7 @@ def stack(options: StackOptions) -> Stack:
         raise UserError("robot must be given: a name in config/robots or a path")
     robot_file = robot_path(options.robot).resolve()
     robot = read_robot(robot_file)
-    processes += camera_processes(options.camera, options.camera_path, robot)
+    processes += camera_processes(options.camera, options.camera_path, robot, options.camera_loop)
     if options.teleop:
         driving, last = _operated(options.teleop, robot_file, robot)
     else:
@@ -311,7 +311,9 @@ def _recorder(out: Path, scenario: str | None, robot_file: Path) -> StackProcess
     return StackProcess("recorder_node", "fosp_recording", module, parameters, dispensable=True)
 
 
-def camera_processes(camera: str | None, path: Path | None, robot: RobotConfig) -> list[StackProcess]:
+def camera_processes(
+    camera: str | None, path: Path | None, robot: RobotConfig, loop: bool = False
+) -> list[StackProcess]:
     """The camera nodes: of a recording, one that stands for the first camera; else one for each of the robot."""
     if camera in DEVICES:
         if not any(device.source == camera for device in robot.cameras):
@@ -325,11 +327,9 @@ def camera_processes(camera: str | None, path: Path | None, robot: RobotConfig) 
         raise UserError(
             f"camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording; got '{path}'"
         )
-    return [
-        _camera_node(
-            {"source": source, "path": str(path.resolve()), "rate_hz": robot.camera_frame_rate_hz}, "camera_node"
-        )
-    ]
+    parameters: dict[str, ParameterValue] = {"source": source, "path": str(path.resolve())}
+    parameters |= {"rate_hz": robot.camera_frame_rate_hz, **({"loop": True} if loop else {})}
+    return [_camera_node(parameters, "camera_node")]
 
 
 def _camera_node(parameters: Mapping[str, ParameterValue], name: str) -> StackProcess:

@@ -50,6 +50,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "security": up.security,
     "experiment": experiment.app,
     "doctor": machine.doctor,
+    "env": machine.env,
     "world": simulation.world,
     "bench": machine.bench,
 }

@@ -60,6 +60,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "security": ("fosp security policy ur5e",),
     "security policy": ("fosp security policy ur5e --out policy.xml",),
     "doctor": ("fosp doctor", "fosp doctor --robot ur5e --bundle runs/first"),
+    "env": ('eval "$(fosp env)"',),
     "world": ("fosp world safe_goal --out world.sdf",),
     "bench": ("fosp bench --quick", "fosp bench --only 'the live graph'"),
 }

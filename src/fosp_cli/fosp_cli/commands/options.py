@@ -59,6 +59,9 @@ CameraPath = Annotated[
         help="Recording for --camera file: a bag, a folder of images, or a .db3 file of a RealSense.", metavar="PATH"
     ),
 ]
+CameraLoop = Annotated[
+    bool, typer.Option("--camera-loop", help="Begin the recording of --camera file again and again.")
+]
 Feedback = Annotated[
     str,
     typer.Option(

@@ -11,6 +11,7 @@ import typer
 from fosp_cli.commands.options import (
     Bundle,
     Camera,
+    CameraLoop,
     CameraPath,
     Domain,
     Feedback,
@@ -39,6 +40,7 @@ def up(
     simulator: Annotated[str, typer.Option(help="Simulator of 'sim': mujoco or gazebo.", metavar="NAME")] = "mujoco",
     camera: Camera = "none",
     camera_path: CameraPath = "",
+    camera_loop: CameraLoop = False,
     feedback: Feedback = "",
     record: Annotated[
         Path | None, typer.Option(help="Folder to record one bag per episode into.", metavar="DIR")
@@ -120,6 +122,7 @@ def up(
         bundle=bundle,
         camera=optional(camera),
         camera_path=Path(camera_path) if camera_path else None,
+        camera_loop=camera_loop,
         feedback=feedback or None,
         recorder=record,
         learner=learner,
