@@ -11,7 +11,7 @@ import yaml
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.paths import robot_path, share
-from fosp_bringup.stack import MANAGER, MONITOR, Stack, StackProcess, environment, settings, stack
+from fosp_bringup.stack import MANAGER, MONITOR, Stack, StackProcess, camera_processes, environment, settings, stack
 from fosp_bringup.stack_options import StackOptions, parse_options
 from fosp_core.errors import UserError
 from fosp_core.processes import TRAINING_ALLOCATOR
@@ -268,6 +268,18 @@ def test_arguments_carry_name_namespace_parameters_and_last_the_parameter_file(t
         arguments
     )
     assert arguments[-2:] == ["--params-file", str(file)]
+
+
+def test_a_recording_that_stands_for_the_camera_may_begin_again(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    robot = read_robot(robot_path("sim_arm"))
+    (once,) = camera_processes("file", tmp_path / "images", robot)
+    (again,) = camera_processes("file", tmp_path / "images", robot, loop=True)
+    assert "loop" not in once.parameters
+    assert again.parameters == {**once.parameters, "loop": True}
+    assert parse_options({"camera_loop": "true", "robot": "none", "camera_path": "none"}) == StackOptions(
+        camera_loop=True
+    )
 
 
 def test_the_profile_of_the_transports_exists() -> None:

@@ -37,6 +37,8 @@ TRAINING_ALLOCATOR = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 """Environment of a process that trains: it keeps freed memory and uses huge pages, so that no tensor is mapped anew."""
+DISPENSABLE = frozenset({"recorder_node"})
+"""Managed nodes that no motion depends on: the robot goes on when one pauses or dies, and when it comes back."""
 
 
 def claim_realtime_priority(priority: int) -> bool:
