@@ -18,24 +18,13 @@ import yaml
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.executed import mean_command, twists_of_poses
-from fosp_core.image import compressed_size
+from fosp_core.executed import mean_command
 from fosp_core.robot.config import RobotConfig
-from fosp_core.topics import FEEDBACK
 from fosp_learner.data.alignment import Tolerances, find_rows
-from fosp_learner.data.bag_messages import (
-    COMPRESSED,
-    RecordedFeedback,
-    deserialise,
-    read_command,
-    read_feedback,
-    read_observation,
-)
-from fosp_learner.data.bag_storage import BagStorage
-from fosp_learner.data.bag_streams import BagStreams, find_topic
+from fosp_learner.data.bag_streams import BagStreams
 from fosp_learner.lerobot.mapping import MAPPING_FILE, NEVER, DataSetMapping, MappedCamera, factors
+from fosp_learner.lerobot.recorded import read_frames_at, read_parts, task_of_bag
 from fosp_learner.lerobot.writing import CameraFeature, DataSetWriter, NumberFeature
-from fosp_recording.episode_recorder import stamp_of
 
 _SAME_RATE = 0.05
 """Largest relative difference of the measured camera rate from the robot file's."""
@@ -52,7 +41,6 @@ class ExportReport:
     """Rows whose frame was lost, and which show the one before."""
     left_out: list[str] = field(default_factory=list)
     """One line for each bag that was not exported."""
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,12 +56,8 @@ class _Part:
 class _Read:
     """The numbers of one bag."""
 
-    topics: list[str]
-    """Full name of each camera's topic."""
-    recorded: list[tuple[int, int]]
-    """Height and width of each camera's images in the bag."""
     sizes: list[tuple[int, int]]
-    """Height and width that they are exported in."""
+    """Height and width that the images of each camera are exported in."""
     parts: list[_Part]
     held: int
     task: str
@@ -105,7 +89,7 @@ def export_bags(
                 continue
             if writer is None:
                 sizes, writer = read.sizes, _writer(partial, robot, mapping, fps, read.sizes)
-            _write(bag, read, mapping, writer)
+            _write(bag, read, robot, mapping, writer)
             report.episodes += len(read.parts)
             report.rows += sum(len(part.stamps[0]) for part in read.parts)
             report.held += read.held
@@ -172,54 +156,23 @@ def _note_mapping(path: Path, mapping: DataSetMapping, fps: int, tasks: Collecti
 
 def _read(bag: Path, robot: RobotConfig, mapping: DataSetMapping, fps: int) -> _Read:
     """Read the numbers of a bag; UserError says why it cannot be used."""
-    storage = BagStorage(bag)
-    topics = storage.topics()
-    cameras = [find_topic(topics, robot.image_topic(c.topic).lstrip("/"), camera=True) for c in mapping.cameras]
-    command_topic, feedback_topic = find_topic(topics, robot.command_topic), find_topic(topics, FEEDBACK)
-    frames: dict[str, list[int]] = {topic: [] for topic in cameras}
-    sizes: dict[str, tuple[int, int]] = {}
-    commands: list[tuple[int, NDArray[np.float64]]] = []
-    feedback: list[tuple[int, RecordedFeedback]] = []
-    for stored in storage.messages({*cameras, command_topic, feedback_topic}.__contains__):
-        if stored.topic in frames:
-            if stored.topic not in sizes:
-                sizes[stored.topic] = _size(deserialise(stored), stored.type)
-            frames[stored.topic].append(stamp_of(bytes(stored.data[:12]), stored.type, stored.logged_ns))
-        elif stored.topic == command_topic:
-            commands.append(read_command(deserialise(stored), stored.type, stored.logged_ns, robot))
-        else:
-            feedback.append(read_feedback(deserialise(stored), stored.type))
-    for topic in cameras:
-        if any(now <= before for before, now in zip(frames[topic], frames[topic][1:], strict=False)):
-            raise UserError(f"stamps of {topic} go back or repeat")
-    commands.sort(key=lambda entry: entry[0])
-    feedback.sort(key=lambda entry: entry[0])
-    streams = BagStreams(
-        tuple(camera.topic for camera in mapping.cameras),
-        [np.array(frames[topic], np.int64) for topic in cameras],
-        [[] for _ in cameras],
-        tuple(sizes[topic] for topic in cameras),
-        np.array([when for when, _ in commands], np.int64),
-        _twists(commands, robot),
-        np.array([when for when, _ in feedback], np.int64),
-        [content for _, content in feedback],
-        storage.format,
-    )
     frame_ns, row_ns = 1e9 / robot.camera_frame_rate_hz, 1e9 / fps
-    rows = find_rows(streams, Tolerances(row_ns - 0.5 * frame_ns, 2.0 * row_ns + 0.5 * frame_ns, 1.5 * frame_ns))
-    if not rows.parts:
+    tolerances = Tolerances(row_ns - 0.5 * frame_ns, 2.0 * row_ns + 0.5 * frame_ns, 1.5 * frame_ns)
+    streams = read_parts(bag, tuple(camera.topic for camera in mapping.cameras), robot, 1.0 / fps)
+    found = [(stream, part, ends) for stream in streams for part, ends in find_rows(stream, tolerances).parts]
+    if not found:
         raise UserError("no two frames with feedback between them")
-    _check_rate(streams, [part for part, _ in rows.parts], fps)
+    _check_rate(np.concatenate([np.diff(stream.frame_ns[0][part]) for stream, part, _ in found]), fps)
     held, parts = 0, []
-    for part, ends in rows.parts:
-        slots = _slots(streams.frame_ns[0][part], fps)
+    for stream, part, ends in found:
+        slots = _slots(stream.frame_ns[0][part], fps)
         held += len(slots) - len(part)
-        parts.append(_part(streams, part, slots, ends, robot, mapping, fps))
-    task = storage.custom_data.get("task", "") or "unnamed"
+        parts.append(_part(stream, part, slots, ends, robot, mapping, fps))
+    recorded = [(height, width) for width, height in streams[0].sizes]
+    sizes = [_exported(camera, size) for camera, size in zip(mapping.cameras, recorded, strict=True)]
+    task = task_of_bag(bag)
     texts = {name: text for text, name in mapping.tasks.items()}
-    recorded = [sizes[topic] for topic in cameras]
-    exported = [_exported(camera, size) for camera, size in zip(mapping.cameras, recorded, strict=True)]
-    return _Read(cameras, recorded, exported, parts, held, texts.get(task, task))
+    return _Read(sizes, parts, held, texts.get(task, task))
 
 
 def _exported(camera: MappedCamera, size: tuple[int, int]) -> tuple[int, int]:
@@ -231,28 +184,8 @@ def _exported(camera: MappedCamera, size: tuple[int, int]) -> tuple[int, int]:
     return camera.height, camera.width
 
 
-def _size(message: Any, kind: str) -> tuple[int, int]:
-    if kind != COMPRESSED:
-        return int(message.height), int(message.width)
-    size = compressed_size(np.asarray(message.data, np.uint8).data)
-    if size is None:
-        raise UserError("a compressed image is damaged")
-    return size[1], size[0]
-
-
-def _twists(commands: list[tuple[int, NDArray[np.float64]]], robot: RobotConfig) -> NDArray[np.float64]:
-    array = np.array([command for _, command in commands], np.float64)
-    if not np.isfinite(array).all():
-        raise UserError(f"a command on {robot.command_topic} is not finite")
-    if robot.command_type != "PoseStamped":
-        return array
-    seconds = np.array([when - commands[0][0] for when, _ in commands], np.float64) * 1e-9
-    return twists_of_poses(seconds, array, robot.action, robot.command_timeout_s)
-
-
-def _check_rate(streams: BagStreams, parts: list[list[int]], fps: int) -> None:
-    steps = np.concatenate([np.diff(streams.frame_ns[0][part]) for part in parts])
-    measured = 1e9 / float(np.median(steps))
+def _check_rate(steps_ns: NDArray[np.int64], fps: int) -> None:
+    measured = 1e9 / float(np.median(steps_ns))
     if abs(measured - fps) > _SAME_RATE * fps:
         raise UserError(
             f"images come {measured:.3g} times per second, not {fps}: give a robot file with the true "
@@ -315,45 +248,16 @@ def _part(
     return _Part(columns, every)
 
 
-def _write(bag: Path, read: _Read, mapping: DataSetMapping, writer: DataSetWriter) -> None:
+def _write(bag: Path, read: _Read, robot: RobotConfig, mapping: DataSetMapping, writer: DataSetWriter) -> None:
     images = {
-        camera.feature: _frames(
-            bag,
-            read.topics[number],
-            read.recorded[number],
-            read.sizes[number],
-            np.concatenate([part.stamps[number] for part in read.parts]),
+        camera.feature: read_frames_at(
+            bag, camera.topic, robot, read.sizes[number], np.concatenate([part.stamps[number] for part in read.parts])
         )
         for number, camera in enumerate(mapping.cameras)
     }
     for part in read.parts:
         count = len(part.stamps[0])
         writer.add_episode(read.task, part.columns, {key: islice(stream, count) for key, stream in images.items()})
-
-
-def _frames(
-    bag: Path, topic: str, recorded: tuple[int, int], size: tuple[int, int], wanted: NDArray[np.int64]
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames with the stamps `wanted`, ascending, as often as they are there; UserError for a damaged one."""
-    at = 0
-    for stored in BagStorage(bag).messages({topic}.__contains__):
-        if at == len(wanted):
-            return
-        stamp = stamp_of(bytes(stored.data[:12]), stored.type, stored.logged_ns)
-        if stamp != wanted[at]:
-            continue
-        message = deserialise(stored)
-        try:
-            pixels, found = read_observation(message, stored.type, *size)
-        except UserError as error:
-            raise UserError(f"{bag}: {topic}: {error}; leave the bag out") from None
-        if found != recorded:
-            raise UserError(f"{bag}: images of {topic} change their size; leave the bag out")
-        while at < len(wanted) and wanted[at] == stamp:
-            yield pixels
-            at += 1
-    if at < len(wanted):
-        raise UserError(f"{bag}: {topic} lacks the frame of {wanted[at] * 1e-9:.3f} s; leave the bag out")
 
 
 def _told(sizes: list[tuple[int, int]]) -> str:
