@@ -23,6 +23,7 @@ from fosp_cli.commands import (
     evaluate,
     experiment,
     help_texts,
+    lerobot,
     machine,
     record,
     simulation,
@@ -55,6 +56,9 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "bench": machine.bench,
 }
 """Every command in the order of `fosp --help`: a function, or an app with sub-commands. A new command is one line."""
+
+bags.app.add_typer(lerobot.import_app, name="import")
+bags.app.add_typer(lerobot.export_app, name="export")
 
 _TRAINS = ("pretrain", "finetune", "bench")
 """Commands that train in this process, for which the memory allocator is set up first."""

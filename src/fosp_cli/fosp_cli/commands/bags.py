@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fosp_cli.commands import lerobot
 from fosp_cli.commands.options import Namespace, RobotArgument, RobotOfBags
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from fosp_learner.data.bags import BagReport
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and describe recorded bags.")
-app.add_typer(lerobot.import_app, name="import")
-app.add_typer(lerobot.export_app, name="export")
 _Folders = Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR")]
 
 
