@@ -57,9 +57,6 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
 }
 """Every command in the order of `fosp --help`: a function, or an app with sub-commands. A new command is one line."""
 
-bags.app.add_typer(lerobot.import_app, name="import")
-bags.app.add_typer(lerobot.export_app, name="export")
-
 _TRAINS = ("pretrain", "finetune", "bench")
 """Commands that train in this process, for which the memory allocator is set up first."""
 
@@ -108,6 +105,9 @@ for _name, _command in COMMANDS.items():
         _document(_command, _name)
     else:
         app.command(_name)(_command)
+for _name, _group in {"import": lerobot.import_app, "export": lerobot.export_app}.items():
+    bags.app.add_typer(_group, name=_name, cls=help_texts.DocumentedGroup, epilog=help_texts.examples(f"bags {_name}"))
+    _document(_group, f"bags {_name}")
 _document(app, "")
 
 
