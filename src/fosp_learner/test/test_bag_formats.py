@@ -19,15 +19,15 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from sensor_msgs.msg import CompressedImage
 
 from fosp_core import image
+from fosp_core.bag import storage as bag_storage
+from fosp_core.bag.mcap_stream import StoredMessage
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros.image_message import observation_view
 from fosp_core.specs import CameraSpec, ObservationSpec
-from fosp_learner.data import bag_storage
 from fosp_learner.data.bag_messages import COMPRESSED, read_observation
 from fosp_learner.data.bags import Episode, bag_metadata, bag_topics, find_bags, read_bag, read_episodes
-from fosp_learner.data.mcap_stream import StoredMessage
 
 PERIOD_S = 0.05
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
