@@ -109,6 +109,8 @@ def show(
     out: Annotated[Path, typer.Option(help="PNG file to write.", metavar="PNG")] = Path("runs/bags.png"),
 ) -> int:
     """Draw a contact sheet: one row of frames per episode, its outcome, and where it cost or was marked."""
+    import sys
+
     import numpy as np
 
     from fosp_cli.pictures import ROWS, draw_contact_sheet, read_row
@@ -119,7 +121,14 @@ def show(
         raise UserError(f"--out must end in .png, got {out}")
     bags = find_bags(folders)
     chosen = [bags[i] for i in np.unique(np.linspace(0, len(bags) - 1, min(ROWS, len(bags))).astype(int))]
-    rows = [read_row(bag) for bag in chosen]
+    rows, refused = [], []
+    for bag in chosen:
+        try:
+            rows.append(read_row(bag))
+        except UserError as error:
+            refused.append(str(error))
+    if not rows:
+        raise UserError(refused[0])
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draw_contact_sheet(rows, out)
@@ -127,7 +136,9 @@ def show(
         raise UserError(f"{out}: cannot write: {error.strerror or error}") from None
     some = f"{len(rows)} of {len(bags)}" if len(rows) < len(bags) else str(len(rows))
     print(f"{some} episodes: {out}")
-    return 0
+    for line in refused:
+        print(f"fosp: {line}", file=sys.stderr)
+    return 2 if refused else 0
 
 
 @app.command()
@@ -147,7 +158,7 @@ def topics(
 
 
 def replay(
-    bag: Annotated[Path, typer.Argument(help="Bag folder to play.", metavar="BAG")],
+    bag: Annotated[Path, typer.Argument(help="Bag to play: a folder, or a single .mcap or .db3 file.", metavar="BAG")],
     rate: Annotated[
         float, typer.Option(help="Playback speed as a multiple of the recorded speed, from 0.01 to 100.")
     ] = 1.0,

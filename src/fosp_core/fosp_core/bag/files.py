@@ -27,7 +27,7 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
             found = [bag for folder, names in folders_below(path) for bag in _bags_in(folder, names)]
         elif path.is_file():
             found = [path.parent if path.name == METADATA else path]
-            if path.name != METADATA and not (_is_storage(path.name) or is_ros1(path)):
+            if path.name != METADATA and not (is_storage(path.name) or is_ros1(path)):
                 raise UserError(f"{path}: is no bag; expected {', '.join(SUFFIXES)}, or a folder with such a file")
         else:
             raise UserError(f"{path}: no such folder of bags, and no such file")
@@ -45,7 +45,7 @@ def files_of(bag: Path) -> list[Path]:
             raise UserError(f"{bag}: no such bag")
         return [bag]
     try:
-        found = [path for path in bag.iterdir() if _is_storage(path.name) and path.is_file()]
+        found = [path for path in bag.iterdir() if is_storage(path.name) and path.is_file()]
     except OSError as error:
         raise UserError(f"{bag}: cannot be read: {error.strerror or error}") from None
     if not found and not (bag / METADATA).is_file():
@@ -79,7 +79,7 @@ def folders_below(top: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def _bags_in(folder: Path, names: list[str]) -> list[Path]:
     """Return the bags that the files of one folder are."""
-    storage = [name for name in names if _is_storage(name) and not name.startswith(".")]
+    storage = [name for name in names if is_storage(name) and not name.startswith(".")]
     ros1 = [folder / name for name in names if is_ros1(folder / name)]
     if METADATA in names:
         return [folder, *ros1]
@@ -96,7 +96,8 @@ def _are_parts(names: list[str]) -> bool:
     return None not in parts and len(stems) == 1 and numbers == list(range(numbers[0], numbers[0] + len(names)))
 
 
-def _is_storage(name: str) -> bool:
+def is_storage(name: str) -> bool:
+    """Return True for the name of a storage file of rosbag2."""
     return name.endswith(SUFFIXES)
 
 
