@@ -204,7 +204,8 @@ def _frames(storage: BagStorage, topic: str) -> tuple[list[float], list[NDArray[
     if not count:
         raise UserError("holds no message on its image topic")
     wanted = set(np.linspace(0, count - 1, min(FRAMES, count)).astype(int).tolist())
-    found, broken = [], ""
+    found: list[tuple[float, int, NDArray[np.uint8]]] = []
+    broken = ""
     for i, stored in enumerate(storage.messages(topic.__eq__)):
         if i not in wanted:
             continue

@@ -96,12 +96,16 @@ def drop_doubles(
 ) -> Stream[T]:
     """Leave out each message that repeats the stamp and the content of one logged at nearly the same time.
 
-    UserError when two of one stamp contradict each other.
+    What comes again after later stamps is a second pass, not a double. UserError when two of one stamp contradict each
+    other.
     """
     last: dict[int, int] = {}
     kept: list[int] = []
+    newest = stream.stamps[0] if stream.stamps else 0
     for index, stamp in enumerate(stream.stamps):
-        before = last.get(stamp)
+        if newest - stamp > _DOUBLE_WITHIN_NS:
+            last, newest = {}, stamp
+        before, newest = last.get(stamp), max(newest, stamp)
         if before is not None and abs(stream.logged[index] - stream.logged[before]) <= _DOUBLE_WITHIN_NS:
             if same(stream.contents[before], stream.contents[index]):
                 continue

@@ -135,7 +135,7 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     if len(cameras) < len(observation.cameras):
         raise UserError("two cameras of the observation have one topic; name each camera's own")
     command_topic, feedback_topic = find_topic(topics, robot.command_topic), find_topic(topics, FEEDBACK)
-    allowed = dict.fromkeys(cameras, CAMERA_TYPES)
+    allowed: dict[str, tuple[str, ...]] = dict.fromkeys(cameras, CAMERA_TYPES)
     allowed |= {command_topic: command_types(robot), feedback_topic: (STEP_FEEDBACK,)}
     for name in allowed:
         _require_type(name, topics[name].type, allowed[name])

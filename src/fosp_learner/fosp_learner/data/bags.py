@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -166,11 +166,9 @@ def _checked(bag: Path, observation: ObservationSpec, robot: RobotConfig, period
     named: dict[str, str] = {}
     with suppress(UserError):
         named = bag_metadata(bag)
-    return BagReport(bag.name, problem=problem, path=str(bag), **_named(named))
-
-
-def _named(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key: metadata.get(key, "") for key in ("robot", "task")}
+    return BagReport(
+        bag.name, problem=problem, path=str(bag), robot=named.get("robot", ""), task=named.get("task", "")
+    )
 
 
 def bag_name(bag: Path, part: int) -> str:
@@ -202,7 +200,7 @@ def _report(
     notes = [*recording.notes, *_notes(found), *rates, *_beyond_scale(recording, robot)]
     if idle:
         notes.append(f"no command in force in {idle} of {steps} steps")
-    totals = recording.recorded
+    totals, named = recording.recorded, bag_metadata(bag)
     return BagReport(
         bag.name,
         len(episodes),
@@ -221,7 +219,8 @@ def _report(
         frame_ids=recording.frame_ids,
         doubles=recording.doubles,
         broken=recording.broken,
-        **_named(bag_metadata(bag)),
+        robot=named.get("robot", ""),
+        task=named.get("task", ""),
     )
 
 

@@ -50,7 +50,7 @@ def measure(
 
     `reference` is the clock of the commands. Without a header the log time is the stamp (`stamped` False).
     """
-    ages = (logged - stamps) * 1e-9
+    ages = np.asarray((logged - stamps) * 1e-9, np.float64)
     span, logged_span = (int(np.ptp(times)) if len(times) else 0 for times in (stamps, logged))
     told = stamped and len(stamps) >= 2 and logged_span >= 0.05 * span
     age_s = (_low(ages) if told else None) if stamped else 0.0

@@ -63,7 +63,7 @@ def read_labelled(
     recording = read_recording(bag, observation, robot, period_s)
     verdicts = _verdicts(bag, robot.action.size)
     digest = bag_digest(bag)
-    labelled = []
+    labelled: list[LabelledEpisode] = []
     for streams, rows in rows_of(recording, robot, period_s):
         for part, ends in rows.parts:
             number = len(labelled)
