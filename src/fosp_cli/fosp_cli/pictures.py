@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fosp_core import topics
 from fosp_core.bag.messages import deserialise
 from fosp_core.bag.storage import BagStorage
+from fosp_core.decisions import Decision
 from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.image import observation_image
 from fosp_core.ros.image_message import rgb_view
@@ -31,6 +35,16 @@ _HEIGHT, _WIDTH = 96, 128
 
 WINDOW = 10
 """Episodes that a running mean of a learning curve covers."""
+_COST, _MARK, _RISK = "tab:red", "tab:blue", "#1f5fa8"
+_LANE = 0.14
+"""Height of the lane of decisions, as a share of the chart that it lies under."""
+_DECISIONS = {
+    Decision.PASS: "#7fbf7b",
+    Decision.SUBSTITUTE: "#e6c229",
+    Decision.RECOVER: "#f17105",
+    Decision.STOP: "#d11149",
+    Decision.LATCH: "#6610f2",
+}
 _COLOURS = {"fosp": "#1f5fa8", "no_expansion": "#c0392b", "offline": "#8a8f98"}
 
 
@@ -46,6 +60,8 @@ class Row:
     cost_times: list[float]
     mark_times: list[float]
     seconds: float
+    verdicts: list[tuple[float, int]] = field(default_factory=list)
+    """Time and decision of each verdict of the safety monitor."""
 
 
 def read_row(bag: Path) -> Row:
@@ -58,7 +74,7 @@ def read_row(bag: Path) -> Row:
 
 
 def draw_contact_sheet(rows: Sequence[Row], out: Path) -> None:
-    """Draw a row per episode: its frames, and a time line with costs in red and marks in blue."""
+    """Draw a row per episode: its frames, and a time line with costs, marks, and the decisions as a lane of colours."""
     figure, axes = plt.subplots(
         len(rows),
         FRAMES + 1,
@@ -78,41 +94,83 @@ def draw_contact_sheet(rows: Sequence[Row], out: Path) -> None:
         )
         chart = line[FRAMES]
         chart.set_title(row.outcome, fontsize=8, pad=2, color="tab:red" if row.cost_times else "black")
-        chart.vlines(row.cost_times, 0, 1, color="tab:red", linewidth=1)
-        chart.vlines(row.mark_times, 0, 1, color="tab:blue", linewidth=2)
+        chart.vlines(row.cost_times, 0, 1, color=_COST, linewidth=1)
+        chart.vlines(row.mark_times, 0, 1, color=_MARK, linewidth=2)
+        _draw_lane(chart, row.verdicts, row.seconds)
         chart.set_xlim(0, max(row.seconds, 1e-3))
-        chart.set_ylim(0, 1)
+        chart.set_ylim(-_LANE, 1)
         chart.set_yticks([])
         chart.tick_params(labelsize=6)
+    axes[-1][FRAMES].set_xlabel("s", fontsize=7)
+    _explain(
+        figure,
+        [Line2D([], [], color=_COST, label="cost"), Line2D([], [], color=_MARK, linewidth=2, label="mark")],
+        {decision for row in rows for _, decision in row.verdicts},
+    )
     figure.savefig(out, dpi=110)
     plt.close(figure)
 
 
+def _draw_lane(chart: Axes, verdicts: Sequence[tuple[float, int]], end: float) -> None:
+    """Draw the decisions below 0 of a chart whose values are in [0, 1]: each lasts until the next one."""
+    ends = [*(when for when, _ in verdicts[1:]), max(end, verdicts[-1][0])] if verdicts else []
+    for (when, decision), until in zip(verdicts, ends, strict=True):
+        bar = [(when, max(0.0, until - when))]
+        chart.broken_barh(bar, (-_LANE, 0.8 * _LANE), color=_DECISIONS[Decision(decision)], linewidth=0)
+
+
+def _explain(figure: Figure, lines: list[Any], decisions: set[int]) -> None:
+    """Write the legend below a figure: its lines, and the decisions that occur in its lanes."""
+    patches = [Patch(color=_DECISIONS[one], label=one.name) for one in Decision if int(one) in decisions]
+    handles = [*lines, *patches]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+
+
 def draw_strip(bags: Sequence[Path], out: Path) -> None:
-    """Draw a row per bag of the demo: frames from first to last, and the risk of each action against its threshold."""
+    """Draw a row per bag of the demo: frames from first to last, the risk of each action, and what was decided."""
     figure, axes = plt.subplots(
         len(bags),
         _STRIP_FRAMES + 1,
-        figsize=(2.0 * _STRIP_FRAMES + 3.2, 1.55 * len(bags)),
+        figsize=(2.0 * _STRIP_FRAMES + 3.2, 1.65 * len(bags) + 0.3),
         width_ratios=[1.0] * _STRIP_FRAMES + [1.6],
         squeeze=False,
         layout="constrained",
     )
+    seen: set[int] = set()
     for row, bag in zip(axes, bags, strict=True):
-        times, frames, verdict_times, risk, eps = _read_strip(bag)
-        for axis, index in zip(row, np.linspace(0, len(frames) - 1, _STRIP_FRAMES).astype(int), strict=False):
-            axis.imshow(frames[index])
-            axis.set_title(f"{times[index]:.1f} s", fontsize=8, pad=2)
+        strip = _read_strip(bag)
+        picked = np.linspace(0, len(strip.frames) - 1, _STRIP_FRAMES).astype(int)
+        for axis, index in zip(row, picked, strict=False):
+            axis.imshow(strip.frames[index])
+            axis.set_title(f"{strip.times[index]:.1f} s", fontsize=8, pad=2)
             axis.axis("off")
         chart = row[_STRIP_FRAMES]
-        chart.plot(verdict_times, risk, linewidth=1, label="risk of the action")
-        chart.plot(verdict_times, eps, linewidth=1, linestyle="--", color="tab:red", label="threshold")
-        chart.set_ylim(0, 1)
+        times, decisions = [when for when, *_ in strip.verdicts], [decision for *_, decision in strip.verdicts]
+        chart.plot(times, [q_h for _, q_h, _, _ in strip.verdicts], linewidth=1, color=_RISK)
+        chart.plot(times, [eps for _, _, eps, _ in strip.verdicts], linewidth=1, linestyle="--", color=_COST)
+        _draw_lane(chart, list(zip(times, decisions, strict=True)), strip.times[-1])
+        chart.set_title(_outcome(decisions), fontsize=8, pad=2)
+        chart.set_ylim(-_LANE, 1)
         chart.tick_params(labelsize=7)
-    axes[0][_STRIP_FRAMES].legend(fontsize=7)
+        seen |= set(decisions)
     axes[-1][_STRIP_FRAMES].set_xlabel("s", fontsize=8)
+    lines = [
+        Line2D([], [], color=_RISK, label="risk of the action"),
+        Line2D([], [], color=_COST, linestyle="--", label="threshold"),
+    ]
+    _explain(figure, lines, seen)
     figure.savefig(out, dpi=110)
     plt.close(figure)
+
+
+def _outcome(decisions: Sequence[int]) -> str:
+    """Return in words how often the monitor did not pass an action, and whether it latched."""
+    count = {one: sum(decision == int(one) for decision in decisions) for one in Decision}
+    parts = [f"{sum(count.values()) - count[Decision.PASS]} vetoes"]
+    parts += [f"{count[Decision.SUBSTITUTE]} replaced"] if count[Decision.SUBSTITUTE] else []
+    parts += [f"{count[Decision.STOP]} stops"] if count[Decision.STOP] else []
+    parts += ["LATCHED"] if count[Decision.LATCH] else []
+    return ", ".join(parts)
 
 
 def running_rates(curves: Sequence[Sequence[bool]]) -> NDArray[np.float64]:
@@ -163,12 +221,13 @@ def _read_row(bag: Path) -> Row:
     storage = BagStorage(bag)
     by_topic = {name: topic.type for name, topic in storage.topics().items()}
     feedback = {name for name in by_topic if name.endswith(topics.FEEDBACK)}
+    verdicts = {name for name in by_topic if name.endswith(topics.VERDICT)}
     marks = {name for name in by_topic if name.endswith(topics.MARK)}
     stamps, frames = _frames(storage, _image_topic(by_topic))
     begin = stamps[0]
     told: list[tuple[float, str, Any]] = [
         (stored.logged_ns * 1e-9, stored.topic, deserialise(stored))
-        for stored in storage.messages((feedback | marks).__contains__)
+        for stored in storage.messages((feedback | marks | verdicts).__contains__)
     ]
     steps = [(_seconds(message) - begin, message) for _, topic, message in told if topic in feedback]
     success = any(message.success for _, message in steps)
@@ -182,6 +241,7 @@ def _read_row(bag: Path) -> Row:
         cost_times=costs,
         mark_times=[when - begin for when, topic, _ in told if topic in marks],
         seconds=stamps[-1] - begin,
+        verdicts=sorted((_seconds(message) - begin, int(message.decision)) for _, t, message in told if t in verdicts),
     )
 
 
@@ -222,28 +282,32 @@ def _frames(storage: BagStorage, topic: str) -> tuple[list[float], list[NDArray[
     return [stamp for stamp, _, _ in found], [pixels for _, _, pixels in found]
 
 
-def _read_strip(
-    bag: Path,
-) -> tuple[list[float], list[NDArray[np.uint8]], list[float], list[float], list[float]]:
-    """Return frame times, frames, verdict times, risks and thresholds. Times are in s from the first frame."""
+@dataclass(frozen=True)
+class _Strip:
+    """An episode of the demo. Times are in s from its first frame."""
+
+    times: list[float]
+    frames: list[NDArray[np.uint8]]
+    verdicts: list[tuple[float, float, float, int]]
+    """Time, risk, threshold and decision of each verdict."""
+
+
+def _read_strip(bag: Path) -> _Strip:
     stamps: list[float] = []
     frames: list[NDArray[np.uint8]] = []
-    verdicts: list[tuple[float, float, float]] = []
+    verdicts: list[tuple[float, float, float, int]] = []
     for stored in BagStorage(bag).messages(lambda topic: topic.lstrip("/") in (topics.COLOR_IMAGE, topics.VERDICT)):
         message = deserialise(stored)
         if stored.topic.endswith(topics.COLOR_IMAGE):
             stamps.append(_seconds(message))
             frames.append(rgb_view(message))
         else:
-            verdicts.append((_seconds(message), message.q_h, message.eps))
+            verdicts.append((_seconds(message), message.q_h, message.eps, int(message.decision)))
     begin = stamps[0]
-    verdicts = [verdict for verdict in verdicts if verdict[0] >= begin]
-    return (
+    return _Strip(
         [stamp - begin for stamp in stamps],
         frames,
-        [stamp - begin for stamp, _, _ in verdicts],
-        [q_h for _, q_h, _ in verdicts],
-        [eps for _, _, eps in verdicts],
+        [(when - begin, *rest) for when, *rest in verdicts if when >= begin],  # type: ignore[misc]
     )
 
 

@@ -178,15 +178,12 @@ def replay(
     The command refuses to run while a node that could be a robot listens to the bag's command topic, unless --topic
     names that topic.
     """
-    import os
 
-    from fosp_bringup.stack import environment
     from fosp_cli.replay import play
     from fosp_core.errors import UserError
 
     if not 0.01 <= rate <= 100.0:
         raise UserError(f"--rate must be from 0.01 to 100, got {rate:g}")
-    os.environ.update(environment())
     count, late_s = play(bag, rate, stamps == "now", tuple(topics or ()))
     print(f"{bag}: {count} messages played, the latest {late_s * 1e3:.1f} ms late")
     return 0

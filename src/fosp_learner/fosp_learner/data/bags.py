@@ -166,9 +166,7 @@ def _checked(bag: Path, observation: ObservationSpec, robot: RobotConfig, period
     named: dict[str, str] = {}
     with suppress(UserError):
         named = bag_metadata(bag)
-    return BagReport(
-        bag.name, problem=problem, path=str(bag), robot=named.get("robot", ""), task=named.get("task", "")
-    )
+    return BagReport(bag.name, problem=problem, path=str(bag), robot=named.get("robot", ""), task=named.get("task", ""))
 
 
 def bag_name(bag: Path, part: int) -> str:

@@ -199,7 +199,7 @@ class OnlineLearner:
                 self._show_experience()
                 log.step(tuner.step + 1, tuner.train_step())
                 tuner.seconds = before_s + time.monotonic() - started_s
-                if not self._milestones(stop):
+                if not self._milestones(stop, log):
                     return
             if self._follow and tuner.step >= self.settings.steps and not self.concluded:
                 self._try_candidate()
@@ -215,7 +215,7 @@ class OnlineLearner:
     def _round_ends(self, step: int) -> bool:
         return step % self.settings.candidate_every == 0 or step == self.settings.steps
 
-    def _milestones(self, stop: Callable[[], bool]) -> bool:
+    def _milestones(self, stop: Callable[[], bool], log: RunLog) -> bool:
         """Write the checkpoint and make the candidate that are due after an update.
 
         Return False when `stop` came while a round was ended: the last checkpoint leads there again.
@@ -224,8 +224,12 @@ class OnlineLearner:
         ends = self._round_ends(tuner.step)
         if ends:
             begun_s = time.monotonic()
-            if not tuner.settle(self._experience(tuner.step), stop):
+            log.aside("settling", 0, 1)
+            if not tuner.settle(
+                self._experience(tuner.step), stop, lambda what, *of: log.aside(f"settling {what}", *of)
+            ):
                 return False
+            log.aside("")
             self._note(f"critics and actor settled at update {tuner.step} in {time.monotonic() - begun_s:.0f} s")
         if ends or tuner.step % self.settings.checkpoint_every == 0:
             self._checkpoint()
