@@ -103,7 +103,8 @@ def export_lerobot(
     from fosp_bringup.paths import robot_files, robot_path
     from fosp_core.robot.config import read_robot
     from fosp_core.topics import COLOR_IMAGE, of_camera
-    from fosp_learner.data.bags import choose_robot, find_bags
+    from fosp_learner.data.bag_sets import choose_robot
+    from fosp_learner.data.bags import find_bags
     from fosp_learner.lerobot.exporting import ExportReport, export_bags
     from fosp_learner.lerobot.mapping import default_mapping, read_mapping
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bag.messages import deserialise
+from fosp_core.bag.storage import BagStorage
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import CameraSpec, ObservationSpec
-from fosp_learner.data.bag_messages import deserialise, read_observation
-from fosp_learner.data.bag_storage import BagStorage
-from fosp_learner.data.bag_streams import BagStreams, find_topic, read_streams
+from fosp_learner.data.bag_messages import read_observation
+from fosp_learner.data.bag_streams import BagStreams, find_topic, read_recording
 from fosp_recording.episode_recorder import stamp_of
 
 _THUMBNAIL = 8
@@ -29,7 +30,7 @@ def read_parts(bag: Path, topics: tuple[str, ...], robot: RobotConfig, period_s:
         CameraSpec(name=f"camera{number}", topic=topic, height=_THUMBNAIL, width=_THUMBNAIL)
         for number, topic in enumerate(topics)
     )
-    return [read_streams(bag, ObservationSpec(cameras=cameras), robot)]
+    return read_recording(bag, ObservationSpec(cameras=cameras), robot, period_s).parts
 
 
 def read_frames_at(
