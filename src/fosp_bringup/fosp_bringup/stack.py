@@ -16,6 +16,7 @@ from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
+from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.specs import read_yaml
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
@@ -114,10 +115,11 @@ def settings(stays_here: bool = False) -> dict[str, str]:
 def environment(stays_here: bool = False) -> dict[str, str]:
     """Return the whole environment of a process of the stack; variables that the caller has set win over settings().
 
-    A profile of the stack itself is not the caller's: it is the one that `stays_here` asks for.
+    A profile of the stack itself is not the caller's: it is the one that `stays_here` asks for. The allocator
+    of a command that trains is left out: a node that inherits its settings never gives memory back.
     """
     own = {str(share() / "config" / name) for name in (PROFILE, LOOPBACK_PROFILE)}
-    given = dict(os.environ)
+    given = {name: value for name, value in os.environ.items() if TRAINING_ALLOCATOR.get(name) != value}
     if stays_here and given.get("FASTRTPS_DEFAULT_PROFILES_FILE") in own:
         del given["FASTRTPS_DEFAULT_PROFILES_FILE"]
     return {**settings(stays_here), **given}

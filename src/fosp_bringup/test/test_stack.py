@@ -14,6 +14,7 @@ from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import MANAGER, MONITOR, Stack, StackProcess, camera_processes, environment, settings, stack
 from fosp_bringup.stack_options import StackOptions, parse_options
 from fosp_core.errors import UserError
+from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import read_robot
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
@@ -290,6 +291,14 @@ def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> 
     assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == settings()["FASTDDS_BUILTIN_TRANSPORTS"]
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
+
+
+def test_a_node_does_not_inherit_the_allocator_of_a_command_that_trains(monkeypatch):
+    for name, value in TRAINING_ALLOCATOR.items():
+        monkeypatch.setenv(name, value)
+    assert not set(TRAINING_ALLOCATOR) & set(environment())
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
+    assert environment()["MALLOC_TRIM_THRESHOLD_"] == "1000", "what a user chose stays"
 
 
 @pytest.mark.parametrize(

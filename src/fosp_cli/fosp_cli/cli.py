@@ -25,6 +25,7 @@ from fosp_cli.commands import (
     evaluate,
     experiment,
     help_texts,
+    lerobot,
     machine,
     record,
     simulation,
@@ -58,6 +59,9 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
 }
 """Every command in the order of `fosp --help`: a function, or an app with sub-commands. A new command is one line."""
 
+bags.app.add_typer(lerobot.import_app, name="import")
+bags.app.add_typer(lerobot.export_app, name="export")
+
 _TRAINS = ("pretrain", "finetune", "bench")
 """Commands that train in this process, for which the memory allocator is set up first."""
 
@@ -65,6 +69,7 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
+    **dict.fromkeys(("pyarrow", "av"), "lerobot"),
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""
 
@@ -97,6 +102,11 @@ def _document(group: typer.Typer, words: str) -> None:
         name = registered.name or registered.callback.__name__.replace("_", "-")  # type: ignore[union-attr]
         registered.cls = help_texts.DocumentedCommand
         registered.epilog = help_texts.examples(f"{words} {name}".strip())
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None and group is not app:
+            name = str(inner.name or inner.typer_instance.info.name)
+            inner.cls, inner.epilog = help_texts.DocumentedGroup, help_texts.examples(f"{words} {name}")
+            _document(inner.typer_instance, f"{words} {name}")
 
 
 for _name, _command in COMMANDS.items():

@@ -1,4 +1,4 @@
-"""What a terminal shows: a line of progress that is overwritten, and tables that fit where they are read."""
+"""A terminal: a line of progress that is overwritten, and tables that fit where they are read."""
 
 from __future__ import annotations
 

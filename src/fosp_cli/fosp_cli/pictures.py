@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
 
 from fosp_core import topics
-from fosp_core.bag_types import typestore
+from fosp_core.bag.messages import deserialise
+from fosp_core.bag.storage import BagStorage
 from fosp_core.decisions import Decision
-from fosp_core.errors import UserError
+from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.image import observation_image
 from fosp_core.ros.image_message import rgb_view
 
@@ -70,9 +69,8 @@ def read_row(bag: Path) -> Row:
     try:
         return _read_row(bag)
     except UserError as error:
-        raise UserError(f"{bag}: {error}") from None
-    except Exception as error:  # a damaged file surfaces as any of a dozen types from rosbags, zstd and struct
-        raise UserError(f"{bag}: damaged bag ({' '.join(str(error).split()) or type(error).__name__})") from None
+        text = str(error)
+        raise UserError(text if text.startswith(f"{bag}: ") else f"{bag}: {text}") from None
 
 
 def draw_contact_sheet(rows: Sequence[Row], out: Path) -> None:
@@ -220,18 +218,17 @@ def curves_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _read_row(bag: Path) -> Row:
-    with AnyReader([bag], default_typestore=typestore()) as reader:
-        by_topic = {connection.topic: connection for connection in reader.connections}
-        images = _image_topic(by_topic)
-        feedback = [name for name in by_topic if name.endswith(topics.FEEDBACK)]
-        verdicts = [name for name in by_topic if name.endswith(topics.VERDICT)]
-        marks = [name for name in by_topic if name.endswith(topics.MARK)]
-        stamps, frames = _frames(reader, by_topic[images])
-        begin = stamps[0]
-        told: list[tuple[float, str, Any]] = [
-            (logged * 1e-9, connection.topic, reader.deserialize(data, connection.msgtype))
-            for connection, logged, data in reader.messages([by_topic[name] for name in (*feedback, *marks, *verdicts)])
-        ]
+    storage = BagStorage(bag)
+    by_topic = {name: topic.type for name, topic in storage.topics().items()}
+    feedback = {name for name in by_topic if name.endswith(topics.FEEDBACK)}
+    verdicts = {name for name in by_topic if name.endswith(topics.VERDICT)}
+    marks = {name for name in by_topic if name.endswith(topics.MARK)}
+    stamps, frames = _frames(storage, _image_topic(by_topic))
+    begin = stamps[0]
+    told: list[tuple[float, str, Any]] = [
+        (stored.logged_ns * 1e-9, stored.topic, deserialise(stored))
+        for stored in storage.messages((feedback | marks | verdicts).__contains__)
+    ]
     steps = [(_seconds(message) - begin, message) for _, topic, message in told if topic in feedback]
     success = any(message.success for _, message in steps)
     costs = [when for when, message in steps if message.cost > 0]
@@ -248,32 +245,41 @@ def _read_row(bag: Path) -> Row:
     )
 
 
-def _image_topic(by_topic: Mapping[str, Connection]) -> str:
+def _image_topic(by_topic: Mapping[str, str]) -> str:
     """Return the stack's colour topic, raw or compressed, else the only topic of an image type."""
     for form in (topics.COLOR_IMAGE, f"{topics.COLOR_IMAGE}/compressed"):
         fitting = sorted(name for name in by_topic if name.endswith(form))
         if fitting:
             return fitting[0]
     kinds = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-    others = sorted(n for n, c in by_topic.items() if c.msgtype in kinds and "depth" not in n)
+    others = sorted(n for n, kind in by_topic.items() if kind in kinds and "depth" not in n)
     if not others:
         raise UserError("holds no colour images")
     return others[0]
 
 
-def _frames(reader: AnyReader, connection: Connection) -> tuple[list[float], list[NDArray[np.uint8]]]:
+def _frames(storage: BagStorage, topic: str) -> tuple[list[float], list[NDArray[np.uint8]]]:
     """Return the stamps, s, and small pictures of FRAMES frames. Two passes over the bag decode only these."""
-    count = sum(1 for _ in reader.messages([connection]))
+    count = sum(1 for _ in storage.messages(topic.__eq__))
     if not count:
         raise UserError("holds no message on its image topic")
     wanted = set(np.linspace(0, count - 1, min(FRAMES, count)).astype(int).tolist())
-    stamps, frames = [], []
-    for i, (found, _, data) in enumerate(reader.messages([connection])):
-        if i in wanted:
-            message = reader.deserialize(data, found.msgtype)
-            stamps.append(_seconds(message))
-            frames.append(observation_image(np.ascontiguousarray(rgb_view(message)), _HEIGHT, _WIDTH))
-    return stamps, frames
+    found: list[tuple[float, int, NDArray[np.uint8]]] = []
+    broken = ""
+    for i, stored in enumerate(storage.messages(topic.__eq__)):
+        if i not in wanted:
+            continue
+        try:
+            message = deserialise(stored)
+            pixels = observation_image(np.ascontiguousarray(rgb_view(message)), _HEIGHT, _WIDTH)
+        except BrokenMessage as error:
+            broken = broken or str(error)
+            continue
+        found.append((_seconds(message), len(found), pixels))
+    if not found:
+        raise UserError(broken)
+    found.sort()
+    return [stamp for stamp, _, _ in found], [pixels for _, _, pixels in found]
 
 
 @dataclass(frozen=True)
@@ -290,15 +296,13 @@ def _read_strip(bag: Path) -> _Strip:
     stamps: list[float] = []
     frames: list[NDArray[np.uint8]] = []
     verdicts: list[tuple[float, float, float, int]] = []
-    with AnyReader([bag], default_typestore=typestore()) as reader:
-        wanted = [c for c in reader.connections if c.topic.lstrip("/") in (topics.COLOR_IMAGE, topics.VERDICT)]
-        for connection, _, raw in reader.messages(wanted):
-            message: Any = reader.deserialize(raw, connection.msgtype)
-            if connection.topic.endswith(topics.COLOR_IMAGE):
-                stamps.append(_seconds(message))
-                frames.append(rgb_view(message))
-            else:
-                verdicts.append((_seconds(message), message.q_h, message.eps, int(message.decision)))
+    for stored in BagStorage(bag).messages(lambda topic: topic.lstrip("/") in (topics.COLOR_IMAGE, topics.VERDICT)):
+        message = deserialise(stored)
+        if stored.topic.endswith(topics.COLOR_IMAGE):
+            stamps.append(_seconds(message))
+            frames.append(rgb_view(message))
+        else:
+            verdicts.append((_seconds(message), message.q_h, message.eps, int(message.decision)))
     begin = stamps[0]
     return _Strip(
         [stamp - begin for stamp in stamps],

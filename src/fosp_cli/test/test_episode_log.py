@@ -55,6 +55,15 @@ def test_feedback_of_another_episode_or_before_the_first_frame_is_not_counted():
     assert log.result().cost == 0.0
 
 
+def test_an_episode_whose_beginning_was_lost_ends_and_has_no_start():
+    log = EpisodeLog(3, 0.05, 1)
+    log.on_feedback(feedback(9.5, cost=1.0))
+    assert not log.done
+    log.on_feedback(feedback(10.0, is_last=True))
+    assert log.done
+    assert log.started_s is None
+
+
 def test_latency_runs_from_the_image_stamp_to_the_first_command_after_the_decision():
     log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(10.0, is_first=True))

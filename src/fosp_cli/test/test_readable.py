@@ -1,4 +1,4 @@
-"""What commands print at 80 columns, into a pipe and on a dumb terminal."""
+"""Everything that commands print can be read at 80 columns, in a pipe and on a dumb terminal."""
 
 from __future__ import annotations
 

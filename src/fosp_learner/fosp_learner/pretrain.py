@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fosp_core.bag.files import find_bags
 from fosp_core.bundle.acceptance import unsupported_because
 from fosp_core.bundle.bundle import write_bundle
 from fosp_core.bundle.reference import REFERENCE
@@ -26,7 +27,7 @@ from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.bags import choose_robot, find_bags, task_of
+from fosp_learner.data.bag_sets import choose_robot, task_of
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.distributed import processes
 from fosp_learner.report.figure_data import SceneFrames

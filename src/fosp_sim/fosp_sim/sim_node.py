@@ -130,7 +130,7 @@ class SimNode(SimulatorNode):
         robot = self._robot
         self._images = self.create_publisher(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
         self._infos = self.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.IMAGE_SOURCE)
-        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
+        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
         state_type = JointState if robot.state_type == "JointState" else Odometry
         self._states = self.create_publisher(state_type, robot.state_topic, qos.STEP)
         self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP) if robot.pose_topic else None

@@ -37,6 +37,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bags check": ("fosp bags check runs/bags", "fosp bags check runs/monday runs/tuesday --robot ur5e"),
     "bags show": ("fosp bags show runs/bags --out runs/bags.png",),
     "bags topics": ("ros2 bag record $(fosp bags topics ur5e)",),
+    "bags import": ("fosp bags import lerobot DATASET --robot ur5e --out runs/imported",),
+    "bags import lerobot": ("fosp bags import lerobot DATASET --robot ur5e --out runs/imported",),
+    "bags export": ("fosp bags export lerobot runs/bags --out runs/dataset",),
+    "bags export lerobot": ("fosp bags export lerobot runs/bags --out runs/dataset",),
     "pretrain": (
         "fosp pretrain runs/bags --out runs/first --steps 200",
         "fosp pretrain runs/bags --out runs/first --resume",

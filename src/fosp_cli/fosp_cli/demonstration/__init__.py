@@ -1,1 +1,1 @@
-"""What a person sees and does at a terminal: recording demonstrations, and the status of a running graph."""
+"""Recording demonstrations at a terminal, and the status line of a running graph."""

@@ -38,7 +38,7 @@ def is_worth_reading(line: str) -> bool:
 
 @dataclass
 class GraphStatus:
-    """What the topics of a graph have told so far; all times are monotonic, in s."""
+    """The state of a graph as its topics have told it so far; all times are monotonic, in s."""
 
     episode: int | None = None
     running: bool = False

@@ -36,7 +36,10 @@ class Step:
 
 @dataclass
 class EpisodeLog:
-    """Collects feedback, verdicts and command stamps of one episode; `done` after its last feedback."""
+    """Collects feedback, verdicts and command stamps of one episode; `done` after its last feedback.
+
+    `started_s` is the stamp of its first frame, s; None after the end says that the first feedback was lost.
+    """
 
     episode: int
     decision_period_s: float
@@ -77,6 +80,8 @@ class EpisodeLog:
             for verdict in list(self._early):
                 self.on_verdict(verdict)
             self._early.clear()
+        if message.is_last:
+            self.ended_s = stamp_s
         if self.started_s is None:
             return
         self.episode_return += message.reward
@@ -84,8 +89,6 @@ class EpisodeLog:
         period = max(0, math.ceil(self._periods(stamp_s) - _ROUNDING) - 1)
         self._worst_cost[period] = max(self._worst_cost.get(period, 0.0), message.cost)
         self.reached = self.reached or message.success
-        if message.is_last:
-            self.ended_s = stamp_s
 
     def on_verdict(self, message: SafetyVerdict) -> Step | None:
         """Log a verdict on a frame of this episode. Return its step if the command after it has arrived already."""

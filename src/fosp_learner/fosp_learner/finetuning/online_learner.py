@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fosp_core.bag.files import METADATA, files_of, folders_below
 from fosp_core.bundle.bundle import verify_bundle
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.training_weights import read_weights, require_same_networks
-from fosp_learner.data.bag_storage import METADATA, storage_files
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags, split
 from fosp_learner.finetuning.candidate import CandidateBundle, CandidateMaker
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
@@ -105,10 +105,12 @@ class BagIntake:
                 if self._follow:
                     continue
                 raise UserError(f"{folder}: no such folder of bags")
-            for metadata in folder.rglob(METADATA):
-                bag = metadata.parent
-                hidden = any(part.startswith(".") for part in bag.relative_to(folder).parts)
-                if hidden or bag.name.startswith(INCOMPLETE_PREFIX) or self._known.get(bag) == _state(bag):
+            for bag, names in folders_below(folder):
+                if (
+                    METADATA not in names
+                    or bag.name.startswith(INCOMPLETE_PREFIX)
+                    or self._known.get(bag) == _state(bag)
+                ):
                     continue
                 found.append(bag)
         return sorted(found)
@@ -340,6 +342,6 @@ def _require_same_networks(tuner: FineTuner, sources: Sources) -> None:
 def _state(bag: Path) -> tuple[tuple[int, int], ...]:
     """Return size and time of change of each file of a bag."""
     try:
-        return tuple((s.st_size, s.st_mtime_ns) for s in (path.stat() for path in storage_files(bag)))
-    except OSError:
+        return tuple((s.st_size, s.st_mtime_ns) for s in (path.stat() for path in files_of(bag)))
+    except (OSError, UserError):
         return ()
