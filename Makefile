@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
-PARTS := ros robot realsense learner sim dev
+PARTS := ros robot realsense learner sim console dev
 MESSAGES := $(shell find src/fosp_msgs -type f)
 
 .PHONY: help setup demo day-one test test-unit test-all bench bench-peers stream-test faults mutants lint clean

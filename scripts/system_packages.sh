@@ -6,6 +6,10 @@ packages=(libegl1 libgl1 libgl1-mesa-dri libusb-1.0-0 gcc g++ make)
 if [ "$(id -u)" -eq 0 ] && grep -q '^ID=debian' /etc/os-release; then
     packages+=(ignition-tools libsdformat-dev sdformat-sdf)
 fi
+# The tests open the console in a real browser; without one they are skipped. Ubuntu has Chromium as a snap alone.
+if [ "$(id -u)" -eq 0 ] && grep -q '^ID=debian' /etc/os-release; then
+    packages+=(chromium)
+fi
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

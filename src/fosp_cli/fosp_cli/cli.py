@@ -15,7 +15,19 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from fosp_cli.commands import bags, bundle, commission, evaluate, experiment, machine, record, simulation, training, up
+from fosp_cli.commands import (
+    bags,
+    bundle,
+    commission,
+    console,
+    evaluate,
+    experiment,
+    machine,
+    record,
+    simulation,
+    training,
+    up,
+)
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
@@ -25,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "engage": up.engage,
     "disengage": up.disengage,
     "reset": up.reset,
+    "console": console.console,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
@@ -49,6 +62,7 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
+    "aiohttp": "console",
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""
 

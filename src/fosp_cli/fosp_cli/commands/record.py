@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario, Workers
+from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, OpenConsole, Scenario, Workers
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
@@ -46,6 +46,7 @@ def record(
     camera: Camera = "none",
     camera_path: CameraPath = "",
     namespace: Namespace = "",
+    console: OpenConsole = False,
 ) -> int:
     """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
 
@@ -55,7 +56,9 @@ def record(
     if teleop:
         if seed is not None or workers is not None:
             raise UserError("--seed and --workers apply when a program drives; leave them out with --teleop")
-        return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes)
+        return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes, console)
+    if console:
+        raise UserError("--console shows a graph: give --teleop DEVICE, because a program records without one")
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
     return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
@@ -104,10 +107,12 @@ def _by_a_person(
     camera_path: str,
     namespace: str,
     episodes: int,
+    console: bool,
 ) -> int:
     from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
+    from fosp_cli.commands.console import keep_token
     from fosp_cli.demonstration.session import Session
     from fosp_cli.demonstration.session import record as record_session
     from fosp_core.robot.config import read_robot
@@ -132,7 +137,10 @@ def _by_a_person(
         camera_path=Path(camera_path) if camera_path else None,
         recorder=out,
         namespace=namespace,
+        console=console,
     )
+    if console:
+        keep_token()
     described = stack(options)
     name = robot or read_scenario(scenario_path(scenario)).robot
     config = read_robot(robot_path(name))

@@ -16,6 +16,7 @@ from fosp_cli.commands.options import (
     Feedback,
     Namespace,
     OfflineBags,
+    OpenConsole,
     RobotArgument,
     Scenario,
     Settings,
@@ -86,6 +87,7 @@ def up(
     black_box: Annotated[
         Path | None, typer.Option(help="Folder for a recording of the 30 s before every stop.", metavar="DIR")
     ] = Path("runs/black_box"),
+    console: OpenConsole = False,
     log_level: Annotated[
         str, typer.Option(help="Log level of the nodes: debug, info, warn, error or fatal.", metavar="LEVEL")
     ] = "info",
@@ -94,6 +96,7 @@ def up(
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
     from fosp_bringup.supervisor import Supervisor
+    from fosp_cli.commands.console import keep_token
 
     simulated = name == "sim"
     if simulated and simulator == "gazebo":
@@ -121,7 +124,10 @@ def up(
         episodes=episodes,
         unsupported=unsupported or None,
         black_box=black_box,
+        console=console,
     )
+    if console:
+        keep_token()
     described = stack(options)
     return Supervisor(described).run()
 
