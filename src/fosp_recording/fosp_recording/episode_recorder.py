@@ -128,6 +128,9 @@ class EpisodeRecorder:
         self._open: _OpenEpisode | None = None
         self._finished: Path | None = None
         self.failed = False
+        self.lost = 0
+        """Number of messages that the caller could not hand over; the bag of an episode notes those of its time."""
+        self._lost_before = 0
         self._guard(self._prepare)
 
     @property
@@ -197,6 +200,7 @@ class EpisodeRecorder:
     def _begin(self, stamp_ns: int, episode: int) -> None:
         bag = BagWriter(self._out / PARTIAL_FOLDER / f"{EPISODE_PREFIX}{self._next:06d}", self._compress)
         self._open = _OpenEpisode(bag, self._next)
+        self._lost_before = self.lost
         self._next += 1
         bag.note({**self._metadata, "episode": str(episode)})
         for topic in self._topics:
@@ -209,6 +213,8 @@ class EpisodeRecorder:
         assert self._open is not None
         bag, complete = self._open.bag, self._open.end_ns is not None
         bag.note({"complete": str(complete).lower()})
+        if self.lost > self._lost_before:
+            bag.note({"lost_messages": str(self.lost - self._lost_before)})
         folder = self._out / f"{EPISODE_PREFIX if complete else INCOMPLETE_PREFIX}{self._open.number:06d}"
         bag.finish(folder)
         self._finished, self._open = folder, None

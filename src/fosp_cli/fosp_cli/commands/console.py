@@ -56,9 +56,13 @@ def console(
     return run_node(ConsoleNode, arguments)
 
 
-def keep_token() -> None:
-    """Give every start of the console in this stack the same token, so that a page outlives a console that died."""
-    from fosp_console.access import new_token
-    from fosp_console.console_node import TOKEN_VARIABLE
+def keep_token() -> str:
+    """Give every start of the console in this stack the same token, so that a page outlives a console that died.
 
-    os.environ.setdefault(TOKEN_VARIABLE, new_token())
+    Return the console's address with the token.
+    """
+    from fosp_console.access import LOOPBACK, new_token
+    from fosp_console.console_node import PORT, TOKEN_VARIABLE
+
+    token = os.environ.setdefault(TOKEN_VARIABLE, new_token())
+    return f"http://{LOOPBACK}:{PORT}/#token={token}"

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, OpenConsole, Scenario, Workers
+from fosp_cli.commands.options import (
+    Camera,
+    CameraPath,
+    Domain,
+    Feedback,
+    Namespace,
+    Network,
+    OpenConsole,
+    Scenario,
+    Workers,
+)
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
@@ -46,6 +59,8 @@ def record(
     camera: Camera = "none",
     camera_path: CameraPath = "",
     namespace: Namespace = "",
+    domain: Domain = "",
+    network: Network = False,
     console: OpenConsole = False,
 ) -> int:
     """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
@@ -56,7 +71,9 @@ def record(
     if teleop:
         if seed is not None or workers is not None:
             raise UserError("--seed and --workers apply when a program drives; leave them out with --teleop")
-        return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes, console)
+        return _by_a_person(
+            out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes, domain, network, console
+        )
     if console:
         raise UserError("--console shows a graph: give --teleop DEVICE, because a program records without one")
     if not scenario:
@@ -73,8 +90,6 @@ def _by_a_program(
     robot: str,
     workers: int | None,
 ) -> int:
-    from rich.progress import track
-
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_core.processes import ProcessDied
     from fosp_core.robot.config import read_robot
@@ -87,14 +102,49 @@ def _by_a_program(
     described_robot = read_robot(robot_path(robot or described.robot))
     recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers)
     try:
-        outcomes = list(track(recording, total=episodes, description="recording"))
+        with _progress(out, episodes):
+            outcomes = list(recording)
     except ProcessDied as error:
         print(f"fosp: {error}", file=sys.stderr)
         return 1
     reached = sum(o.reached and not o.violated for o in outcomes)
     violated = sum(o.violated for o in outcomes)
     print(f"{len(outcomes)} episodes in {out}: {reached} reach the goal without a violation, {violated} violate")
+    print(f"next: ./fosp bags check {out}")
     return 0
+
+
+@contextlib.contextmanager
+def _progress(out: Path, episodes: int) -> Iterator[None]:
+    """Show how many episodes are finished: the processes hand theirs over in tens, but their folders appear at once."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    before, ended = len(list(out.glob("episode_*"))), threading.Event()
+    columns = (
+        TextColumn("recording"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("episodes"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("recording", total=episodes)
+
+        def finished() -> int:
+            return len(list(out.glob("episode_*"))) - before
+
+        def look() -> None:
+            while not ended.wait(0.3):
+                bar.update(task, completed=finished())
+
+        looking = threading.Thread(target=look, name="progress", daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            looking.join()
+            bar.update(task, completed=finished())
 
 
 def _by_a_person(
@@ -107,8 +157,11 @@ def _by_a_person(
     camera_path: str,
     namespace: str,
     episodes: int,
+    domain: str,
+    network: bool,
     console: bool,
 ) -> int:
+    from fosp_bringup.neighbours import choose_domain, sole_graph
     from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
@@ -137,6 +190,7 @@ def _by_a_person(
         camera_path=Path(camera_path) if camera_path else None,
         recorder=out,
         namespace=namespace,
+        network=network,
         console=console,
     )
     if console:
@@ -147,4 +201,7 @@ def _by_a_person(
     mapping = read_mapping(teleop_path(device), config.action)
     rules = read_feedback_config(feedback_path(feedback)) if feedback else None
     repeats = mapping.deadman is not None
-    return record_session(Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules))
+    session = Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules)
+    choose_domain(domain)
+    with sole_graph(namespace, described.stays_here):
+        return record_session(session)
