@@ -21,6 +21,7 @@ from fosp_cli.commands import (
     bags,
     bundle,
     commission,
+    console,
     demo,
     evaluate,
     experiment,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "engage": up.engage,
     "disengage": up.disengage,
     "reset": up.reset,
+    "console": console.console,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
@@ -66,6 +68,7 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
+    "aiohttp": "console",
     **dict.fromkeys(("pyarrow", "av"), "lerobot"),
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""
