@@ -10,6 +10,7 @@ from typing import Any
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
+from fosp_core.topics import checked_namespace
 from fosp_safety_monitor.parameters import EPISODES, SHADOW_PHRASE, SPEED_CAP, UNSUPPORTED_PHRASE
 
 CAMERAS = ("simulated", "file", *DEVICES)
@@ -93,6 +94,7 @@ class StackOptions:
             if value not in allowed:
                 choices = ", ".join(choice or NOTHING for choice in allowed)
                 raise UserError(f"{name} must be one of {choices}, got '{value}'")
+        checked_namespace(self.namespace)
         if self.camera == "file" and self.camera_path is None:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
         if self.shadow not in (None, SHADOW_PHRASE):

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from fosp_core.errors import UserError
-from fosp_core.specs import ActionSpec, Spec, TwistComponent, parse_spec, read_yaml
+from fosp_core.specs import ActionSpec, Spec, TopicName, TwistComponent, parse_spec, read_yaml
 
 
 class OperatorOrder(Enum):
@@ -33,7 +33,7 @@ class AxisMapping(Spec):
 class Mapping(Spec):
     """Content of config/teleop/NAME.yaml, for a device that publishes sensor_msgs/Joy."""
 
-    topic: str = "joy"
+    topic: TopicName = "joy"
     axes: dict[TwistComponent, AxisMapping] = Field(min_length=1)
     """Axis by twist component; components that the robot does not have are ignored."""
     deadman: int | None = Field(None, ge=0)

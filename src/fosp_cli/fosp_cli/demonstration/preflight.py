@@ -13,6 +13,7 @@ import numpy as np
 
 from fosp_core.image import SETTLED_FRAMES
 from fosp_core.robot.config import RobotConfig
+from fosp_core.topics import are_one
 from fosp_recording.feedback_rules import GoalRule
 
 LEAST_SHARE = 0.8
@@ -102,7 +103,7 @@ def check_goal(rule: GoalRule, robot: RobotConfig) -> CheckResult:
     """Check that the goal of the feedback rules lies within the workspace."""
     goal = ", ".join(f"{value:g}" for value in rule.goal)
     box = robot.workspace
-    if box is not None and rule.topic == robot.pose_topic:
+    if box is not None and are_one(rule.topic, robot.pose_topic):
         for value, lower, upper in zip(rule.goal, box.lower, box.upper, strict=True):
             if not lower - rule.within_m <= value <= upper + rule.within_m:
                 remedy = "correct the goal in the feedback rules, or the workspace in the robot file"

@@ -22,6 +22,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_with_parent
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
+from fosp_core.topics import is_in_bag
 from fosp_learner.data.alignment import Episode as Episode
 from fosp_learner.data.alignment import Rows, Tolerances, build_episode, find_rows, steps_without_command
 from fosp_learner.data.bag_storage import METADATA, SUFFIXES, BagStorage
@@ -113,11 +114,7 @@ def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig]) -> RobotCo
     if len(named) == 1:
         return named[0]
     topics = bag_topics(bags[0])
-    fitting = [
-        robot
-        for robot in robots
-        if any(t == robot.command_topic or t.endswith("/" + robot.command_topic) for t in topics)
-    ]
+    fitting = [robot for robot in robots if any(is_in_bag(topic, robot.command_topic) for topic in topics)]
     if len(fitting) != 1:
         found = "several robots fit" if fitting else "no robot's command topic is there"
         names = ", ".join(f"{robot.name} ({robot.command_topic})" for robot in fitting or robots)

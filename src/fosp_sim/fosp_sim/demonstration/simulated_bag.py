@@ -15,6 +15,7 @@ from fosp_core import topics
 from fosp_core.bag_types import BagWriter, typestore
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.topics import resolve
 from fosp_sim.env import Frame
 from fosp_sim.task.arm_kinematics import JOINTS
 from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
@@ -177,7 +178,7 @@ class SimulatedBag:
         return self._types[name](**fields)
 
     def _write(self, topic: str, message: Any, time: float, delay_ns: int = 0) -> None:
-        topic, kind = f"/{topic}", message.__msgtype__
+        topic, kind = resolve(topic), message.__msgtype__
         if topic not in self._bag.topics:
             self._bag.add_topic(topic, kind)
         self._bag.write(topic, self._stamp(time) + delay_ns, typestore().serialize_cdr(message, kind))
