@@ -47,9 +47,15 @@ class SimulatedBag:
         self._info = self._camera_info(intrinsics)
 
     def close(self, notes: Mapping[str, str]) -> None:
-        """Complete the bag with `notes` in its metadata (`custom_data`), and move it to its folder."""
+        """Complete the bag with `notes` in its metadata (`custom_data`), and move it to its folder.
+
+        UserError when the disk refuses, or when the folder has come into being meanwhile.
+        """
         self._bag.note(notes)
-        self._bag.finish(self._folder)
+        try:
+            self._bag.finish(self._folder)
+        except OSError as error:
+            raise UserError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
         self._remove_partial()
 
     def abort(self) -> None:
@@ -179,9 +185,12 @@ class SimulatedBag:
 
     def _write(self, topic: str, message: Any, time: float, delay_ns: int = 0) -> None:
         topic, kind = resolve(topic), message.__msgtype__
-        if topic not in self._bag.topics:
-            self._bag.add_topic(topic, kind)
-        self._bag.write(topic, self._stamp(time) + delay_ns, typestore().serialize_cdr(message, kind))
+        try:
+            if topic not in self._bag.topics:
+                self._bag.add_topic(topic, kind)
+            self._bag.write(topic, self._stamp(time) + delay_ns, typestore().serialize_cdr(message, kind))
+        except OSError as error:
+            raise UserError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
 
     def _remove_partial(self) -> None:
         shutil.rmtree(self._partial.parent, ignore_errors=True)
