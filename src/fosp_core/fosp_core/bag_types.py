@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from rosbags.interfaces import Connection, Qos
@@ -50,6 +51,21 @@ def message_folder() -> Path:
         if any(folder.glob("*.msg")):
             return folder
     raise UserError(f"{PACKAGE} is not built and not in the source tree: its .msg files are needed to read bags")
+
+
+def move_aside(path: Path) -> Path | None:
+    """Rename a file or folder to the first free of PATH_1, PATH_2, ...; return its new path, or None without one.
+
+    Recordings and runs that somebody finished are put aside in this way, and never removed. UserError when the disk
+    refuses.
+    """
+    if not path.exists():
+        return None
+    free = next(p for number in count(1) if not (p := path.with_name(f"{path.name}_{number}")).exists())
+    try:
+        return path.rename(free)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be moved to {free}: {error.strerror or error}") from None
 
 
 class BagWriter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from itertools import count
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fosp_cli.commands.options import Bundle, Scenario, ScenarioArgument
+from fosp_core.bag_types import move_aside
 from fosp_core.decisions import Decision
 
 if TYPE_CHECKING:
@@ -139,9 +139,11 @@ def _episode_text(result: EpisodeResult) -> str:
 
 
 def _clear(out: Path) -> None:
-    """Remove the results of an earlier demo and nothing else that lies in the folder."""
+    """Remove the results of an earlier demo and nothing else that lies in the folder; its bags are moved aside."""
     out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out / "bags", ignore_errors=True)
+    kept = move_aside(out / "bags")
+    if kept is not None:
+        print(f"the bags of the last demo are in {kept} now")
     for name in ("summary.json", "strip.png", "log.txt"):
         (out / name).unlink(missing_ok=True)
 
