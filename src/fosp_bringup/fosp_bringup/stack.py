@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fosp_bringup.commissioning_record import UNCOMMISSIONED_SPEED, uncommissioned_because
+from fosp_bringup.parameter_file import doubts
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file
 from fosp_core import topics
@@ -61,7 +62,7 @@ class Stack:
     """ROS parameter file; its values win over the parameters of the processes."""
     use_respawn: bool = False
     warning: str = ""
-    """One line to be shown at every start; empty when there is nothing to warn of."""
+    """Lines to be shown at every start; empty when there is nothing to warn of."""
 
     def ros_arguments(self, process: StackProcess) -> list[str]:
         """Return the command line of one process after its executable."""
@@ -151,9 +152,23 @@ def stack(options: StackOptions) -> Stack:
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
         processes = [_on_simulated_time(process) for process in processes]
+    _require_distinct(processes)
     params_file = options.params_file.resolve() if options.params_file else None
+    if params_file is not None:
+        modules = {process.name: process.module for process in processes}
+        said = [f"WARNING: {doubt}" for doubt in doubts(params_file, modules, options.namespace.strip("/"))]
+        warning = "\n".join([*([warning] if warning else []), *said])
     respawn = options.use_respawn
     return Stack(tuple(processes), options.namespace, options.log_level, params_file, respawn, warning)
+
+
+def _require_distinct(processes: list[StackProcess]) -> None:
+    """Raise UserError when two nodes would have one name, as one of a camera may have that of another node."""
+    taken: set[str] = set()
+    for process in processes:
+        if process.name in taken:
+            raise UserError(f"two nodes would be called {process.name}: give the camera of the robot file another name")
+        taken.add(process.name)
 
 
 def _capped_unless_commissioned(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fosp_bringup.parameter_file import sections
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
@@ -152,7 +153,7 @@ def check_parameter_file(
         ("shadow", shadow, SHADOW_PHRASE, "would switch the safety monitor's gate off"),
         ("unsupported", unsupported, UNSUPPORTED_PHRASE, "would let a doubtful bundle judge"),
     )
-    for node, parameters in _sections(read_yaml(path), ""):
+    for node, parameters in sections(read_yaml(path)):
         if _may_be(node, monitor) and SPEED_CAP in parameters:
             raise UserError(f"{path}: {SPEED_CAP} under '{node}' is not for a file to set: run fosp commission instead")
         for name, said, phrase, effect in phrases:
@@ -165,17 +166,6 @@ def check_parameter_file(
                 f"{path}: engage under '{node}' would let a robot move without an operator's consent: take it out, and "
                 "call ~/engage of the safety monitor (fosp engage)"
             )
-
-
-def _sections(content: Any, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name of a node, or a pattern of names, and its parameters; namespaces may be written as levels."""
-    for name, inner in content.items() if isinstance(content, dict) else ():
-        if not isinstance(inner, dict):
-            continue
-        if name == "ros__parameters":
-            yield prefix, inner
-        else:
-            yield from _sections(inner, f"{prefix}/{str(name).strip('/')}")
 
 
 def _may_be(node: str, monitor: str) -> bool:
