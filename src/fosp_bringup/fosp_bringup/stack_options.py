@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,27 @@ def parse_options(arguments: Mapping[str, str]) -> StackOptions:
         else:
             values[name] = Path(text).expanduser() if name in _PATHS else text
     return StackOptions(**values)
+
+
+def undeclared_arguments(
+    given: Iterable[str], declared: Iterable[str], renamed: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Return what to say of launch arguments that no launch file declares: mistakes, and the others.
+
+    `ros2 launch` takes any name silently. A mistake is one that is nearly the name of another, or that of the option of
+    `fosp up`, which `renamed` gives by the name of the launch argument.
+    """
+    names = sorted(declared)
+    mistakes, others = [], []
+    for name in sorted(set(given) - set(names)):
+        said = f"launch argument {name}:= is not declared and has no effect"
+        meant = [ours for ours, option in renamed.items() if option == name and ours in names]
+        sure, near = difflib.get_close_matches(name, names, 1, 0.8), difflib.get_close_matches(name, names, 1)
+        if meant or sure:
+            mistakes.append(f"{said}: did you mean {[*meant, *sure][0]}:=?")
+        else:
+            others.append(f"{said}; the nearest is {near[0]}:=" if near else f"{said}; there are {', '.join(names)}")
+    return mistakes, others
 
 
 def optional(text: str) -> str | None:

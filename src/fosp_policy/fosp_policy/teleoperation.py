@@ -83,6 +83,26 @@ def read_mapping(path: Path, action: ActionSpec) -> Mapping:
     return mapping
 
 
+def missing_controls(mapping: Mapping, spec: ActionSpec, axes: int, buttons: int) -> str:
+    """Return which axes and buttons of the mapping a device with so many of them lacks; empty when it has all."""
+    lacking = [
+        f"axis {mapping.axes[axis.name].axis} ({axis.name})"
+        for axis in spec.axes
+        if mapping.axes[axis.name].axis >= axes
+    ]
+    named = {order.value: button for order, button in mapping.buttons.items()}
+    if mapping.deadman is not None:
+        named = {"deadman": mapping.deadman, **named}
+    lacking += [f"button {button} ({name})" for name, button in named.items() if button >= buttons]
+    if not lacking:
+        return ""
+    stops = "" if axes > max(mapping.axes[axis.name].axis for axis in spec.axes) else ", so it moves nothing"
+    return (
+        f"{mapping.topic}: the device has {axes} axes and {buttons} buttons, and the mapping wants "
+        f"{', '.join(lacking)}{stops}: use the mapping of this device (config/teleop), or another device"
+    )
+
+
 def operator_action(mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int]) -> list[float]:
     """Return the normalised action (n,), zero without the deadman button, a needed axis or a finite value."""
     if mapping.deadman is not None and not _pressed(mapping.deadman, buttons):
