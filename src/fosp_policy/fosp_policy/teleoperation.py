@@ -96,7 +96,8 @@ def missing_controls(mapping: Mapping, spec: ActionSpec, axes: int, buttons: int
     lacking += [f"button {button} ({name})" for name, button in named.items() if button >= buttons]
     if not lacking:
         return ""
-    stops = "" if axes > max(mapping.axes[axis.name].axis for axis in spec.axes) else ", so it moves nothing"
+    moves = max(mapping.axes[axis.name].axis for axis in spec.axes) < axes and (mapping.deadman or 0) < buttons
+    stops = "" if moves else ", so it moves nothing"
     return (
         f"{mapping.topic}: the device has {axes} axes and {buttons} buttons, and the mapping wants "
         f"{', '.join(lacking)}{stops}: use the mapping of this device (config/teleop), or another device"

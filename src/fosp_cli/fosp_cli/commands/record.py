@@ -139,4 +139,5 @@ def _by_a_person(
     mapping = read_mapping(teleop_path(device), config.action)
     rules = read_feedback_config(feedback_path(feedback)) if feedback else None
     repeats = mapping.deadman is not None
-    return record_session(Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules))
+    session = Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules, mapping)
+    return record_session(session)
