@@ -4,10 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
-PARTS := ros robot realsense learner sim dev
+PARTS := ros robot realsense learner sim lerobot dev
 MESSAGES := $(shell find src/fosp_msgs -type f)
 
-.PHONY: help setup demo day-one test test-unit test-all bench bench-peers stream-test faults mutants lint clean
+.PHONY: help setup demo day-one test test-unit test-all bench bench-peers soak stream-test faults mutants lint clean
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
 	@echo "make test   lint, unit tests, and tests of the live graph (minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench  latency, jitter, throughput: a table and runs/bench/bench.json"
 	@echo "make bench-peers  the training step beside public DreamerV3 implementations: a table and runs/peers/peers.json"
 	@echo "make stream-test MINUTES=10  the command stream beside a learner and a CPU hog: lateness, and is each late tick told"
+	@echo "make soak HOURS=1  the whole graph with recorder and learner: does any node grow"
 	@echo "make faults every failure on the live graph, with measured stop times, and runs/faults/faults.json"
 	@echo "make mutants  takes every check of the safety monitor out in turn: a test must fail"
 	@echo "make lint   ruff, mypy, import rules"
@@ -52,6 +53,10 @@ bench-peers: setup
 	@scripts/bench_peers.sh
 
 MINUTES := 10
+HOURS := 1
+soak: setup
+	@./fosp bench --endurance $$(awk 'BEGIN { print 60 * $(HOURS) }')
+
 stream-test: setup
 	@./fosp bench --stream $(MINUTES)
 
@@ -66,8 +71,8 @@ lint: setup
 
 # Tests without a ROS graph run side by side, with one thread each, or they would fight for the cores.
 PURE := OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
-# Tests of the live graph measure times, so they run one after the other.
-LIVE := pytest tests
+# Tests of the live graph measure times, so no more than two run at once, each in a ROS domain of its own.
+LIVE := pytest tests -n 2 --dist loadfile
 
 test-unit: setup
 	@. scripts/env.sh; $(PURE) src -m "not slow and not long"

@@ -4,31 +4,33 @@ In simulation add simulator:=mujoco scenario:=NAME. On a robot whose driver runs
 """
 
 from fosp_bringup.launch_description import launch_description
+from fosp_bringup.stack_options import NOTHING
 from launch import LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:
     return launch_description(
         {
-            "robot": ("", "Robot: a name in config/robots, or a path; empty for the scenario's robot."),
+            "robot": (NOTHING, "Robot: a name in config/robots, or a path; none for the scenario's robot."),
             "model": (
-                "",
-                "Folder of a model bundle with training weights; empty for the one shipped for the scenario's task.",
+                NOTHING,
+                "Folder of a model bundle with training weights; none for the one shipped for the scenario's task.",
             ),
             "simulator": ("none", "Simulator: mujoco, or none for a real robot."),
-            "scenario": ("", "With simulator:=mujoco: a name in config/scenarios, or a path."),
+            "scenario": (NOTHING, "With simulator:=mujoco: a name in config/scenarios, or a path."),
             "camera": (
                 "none",
                 "Camera: none (its driver runs already), realsense, opencv, or file (plays camera_path).",
             ),
-            "camera_path": ("", "With camera:=file: a bag, a folder of images, or a RealSense recording."),
+            "camera_path": (NOTHING, "With camera:=file: a bag, a folder of images, or a RealSense recording."),
+            "camera_loop": ("false", "With camera:=file: begin the recording again at its end."),
             "feedback": (
-                "",
+                NOTHING,
                 "On a real robot: rules of reward, cost and success, a name in config/feedback, or a path.",
             ),
             "learner": ("runs/finetune/online", "Folder of the fine-tuning run, new or to be continued."),
-            "learner_config": ("", "YAML file with the settings of fine-tuning that differ from the defaults."),
-            "offline": ("", "Folders of the bags that the bundle was trained on, separated by ':'."),
+            "learner_config": (NOTHING, "YAML file with the settings of fine-tuning that differ from the defaults."),
+            "offline": (NOTHING, "Folders of the bags that the bundle was trained on, separated by ':'."),
             "exploring": (
                 "true",
                 "The policy samples its actions; the parameter policy_node/exploring changes it.",

@@ -5,6 +5,7 @@ spacenav_node) yourself. `fosp record` does the same, checks the graph before th
 """
 
 from fosp_bringup.launch_description import launch_description
+from fosp_bringup.stack_options import NOTHING
 from launch import LaunchDescription
 
 
@@ -12,16 +13,17 @@ def generate_launch_description() -> LaunchDescription:
     return launch_description(
         {
             "record": ("runs/demonstrations", "Folder that gets one bag per episode."),
-            "robot": ("", "Robot: a name in config/robots, or a path; empty for the scenario's robot."),
+            "robot": (NOTHING, "Robot: a name in config/robots, or a path; none for the scenario's robot."),
             "teleop": (
                 "gamepad",
                 "Device that drives: gamepad, spacemouse, or the path of a file like config/teleop/gamepad.yaml.",
             ),
-            "feedback": ("", "Rules of reward, cost and success: a name in config/feedback, or a path."),
+            "feedback": (NOTHING, "Rules of reward, cost and success: a name in config/feedback, or a path."),
             "camera": ("none", "Camera: none (its driver runs already), realsense, opencv, or file."),
-            "camera_path": ("", "With camera:=file: a bag, a folder of images, or a RealSense recording."),
+            "camera_path": (NOTHING, "With camera:=file: a bag, a folder of images, or a RealSense recording."),
+            "camera_loop": ("false", "With camera:=file: begin the recording again at its end."),
             "simulator": ("none", "Simulator: none for a real robot, or mujoco."),
-            "scenario": ("", "Scenario of the simulation: a name in config/scenarios, or a path."),
+            "scenario": (NOTHING, "Scenario of the simulation: a name in config/scenarios, or a path."),
             "black_box": ("none", "Folder that keeps the 30 s before every stop; none, because a person stops often."),
             "auto_reset": (
                 "false",

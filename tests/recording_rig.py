@@ -16,6 +16,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, Image, JointState, Joy
 
+from fosp_bringup.stack import settings
 from fosp_core import topics
 from fosp_core.bag_types import typestore
 from fosp_core.ros import qos
@@ -112,15 +113,20 @@ class Arm:
         self._infos.publish(self._info)
 
 
+def bare(variables: dict[str, str]) -> dict[str, str]:
+    """The environment of a terminal in which nothing of the stack is set but the domain."""
+    return {name: value for name, value in variables.items() if name not in settings()}
+
+
 class Command:
-    """`fosp record` in a process of its own."""
+    """`fosp record` in a process of its own, in the environment of a plain terminal."""
 
     def __init__(self, arguments: list[str], variables: dict[str, str], folder: Path) -> None:
         self._log_file = folder / "record.txt"
         with self._log_file.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fosp_cli.cli", "record", *arguments],
-                env={**variables, "ROS_LOG_DIR": str(folder / "ros_log")},
+                env={**bare(variables), "ROS_LOG_DIR": str(folder / "ros_log")},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,6 +1,8 @@
 """A person's mistakes: each is one line on stderr and exit code 2, and nothing is written or lost."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,9 @@ from tiny_bundle import write_tiny_bundle
 from typer.main import get_command
 
 from fosp_bringup.paths import robot_path
+from fosp_bringup.stack import settings
 from fosp_cli.cli import app, run
+from fosp_cli.commands.help_texts import EXAMPLES
 from fosp_core.robot.config import read_robot
 from fosp_sim.demonstration.record import record_episodes
 from fosp_sim.task.scenario import Scenario
@@ -192,9 +196,49 @@ def command_names(command: Any, *words: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("command", command_names(get_command(app)), ids=" ".join)
-def test_every_command_explains_itself(capsys, command):
-    assert run([*command, "--help"]) == 0
-    assert "Usage: fosp" in capsys.readouterr().out
+def test_every_command_explains_itself_within_eighty_columns(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*command, "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert "Usage: fosp" in shown
+    assert "<bool>" not in shown, "a flag looks as if it took a value"
+    assert command[:1] == ["experiment"] or "Example" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_an_example_of_the_help_is_a_command_line(line):
+    inner = re.search(r"\$\((fosp [^)]*)\)", line)
+    words = shlex.split(inner[1] if inner else line)
+    assert words.pop(0) == "fosp"
+    command, context = get_command(app), None
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    if set(words) & {"--help", "--install-completion"}:
+        return
+    context = command.make_context("fosp", words, resilient_parsing=not words)
+    assert not context.args
+
+
+def test_a_plain_terminal_takes_the_environment_of_the_stack(capsys, monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "17")
+    assert run(["env"]) == 0
+    lines = capsys.readouterr().out
+    shell = f"{lines}\nexec python -c 'import os, rclpy, fosp_msgs.msg; print(sorted(os.environ.items()))'"
+    bare = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
+    said = subprocess.run(["bash", "-euc", shell], env=bare, capture_output=True, text=True, timeout=60)
+    assert "('ROS_DOMAIN_ID', '17')" in said.stdout, said.stderr
+    for name in ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        assert f"('{name}', '{settings()[name]}')" in said.stdout
+    assert "OMP_NUM_THREADS" not in said.stdout
+
+
+def test_the_version_is_told_and_the_shell_completes_commands(capsys):
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"fosp \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    asked = {**os.environ, "_FOSP_COMPLETE": "complete_bash", "COMP_WORDS": "fosp bundle an", "COMP_CWORD": "2"}
+    command = [sys.executable, "-m", "fosp_cli.cli"]
+    assert subprocess.run(command, env=asked, capture_output=True, text=True, timeout=60).stdout.split() == ["announce"]
 
 
 def test_the_script_at_the_root_exits_2_for_wrong_input():

@@ -18,7 +18,20 @@ from typing import Any
 import pytest
 import yaml
 from geometry_msgs.msg import TwistStamped
-from recording_rig import DEADMAN, DISCARD, MARK, ROBOT, START, SUCCESS, Arm, Command, Gamepad, contents, goal_rules
+from recording_rig import (
+    DEADMAN,
+    DISCARD,
+    MARK,
+    ROBOT,
+    START,
+    SUCCESS,
+    Arm,
+    Command,
+    Gamepad,
+    bare,
+    contents,
+    goal_rules,
+)
 
 from fosp_cli.cli import run
 from fosp_core import topics
@@ -39,7 +52,7 @@ class Terminal:
         # setsid makes it the controlling terminal, so that Ctrl-C is a signal, as in any terminal window.
         self.process = subprocess.Popen(
             ["setsid", "--ctty", sys.executable, "-m", "fosp_cli.cli", "record", *arguments],
-            env={**variables, "ROS_LOG_DIR": str(folder / "ros_log"), "TERM": "xterm"},
+            env={**bare(variables), "ROS_LOG_DIR": str(folder / "ros_log"), "TERM": "xterm"},
             stdin=self._terminal,
             stdout=self._terminal,
             stderr=self._terminal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from rosbags.highlevel import AnyReader
 from std_srvs.srv import Trigger
 from tiny_bundle import write_tiny_bundle
 
-from fosp_bringup.stack import stack
+from fosp_bringup.neighbours import Neighbour, heard_graph
+from fosp_bringup.stack import MANAGER, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_core import topics
@@ -103,6 +105,14 @@ class Graph:
         self.wait_until(moving, timeout_s=20.0, what="commands to move")
 
 
+def udp_of(pid: int) -> set[str]:
+    """The addresses that the UDP sockets of a process are bound to."""
+    links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
+    inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+    lines = [line.split() for line in Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]]
+    return {socket.inet_ntoa(bytes.fromhex(line[1].partition(":")[0])[::-1]) for line in lines if line[9] in inodes}
+
+
 def list_of(messages: list[Any]) -> list[Any]:
     return messages
 
@@ -122,6 +132,9 @@ def test_an_image_becomes_a_latent_a_proposal_a_verdict_and_a_command_and_all_of
     commands = live.listen(TwistStamped, "arm/twist_command")
     supervisor = run(recorder=tmp_path / "bags")
     live.wait_active()
+    assert heard_graph("") == Neighbour(socket.gethostname(), supervisor.pid(MANAGER)), "a second graph sees this one"
+    addresses = {address for process in supervisor.stack.processes for address in udp_of(supervisor.pid(process.name))}
+    assert addresses == {"127.0.0.1", "239.255.0.1"}, "a simulated robot is not heard outside of this machine"
     live.begin_episode()
     live.wait_moving(commands)
     passed = wait_until(lambda: [v for v in verdicts if v.decision == SafetyVerdict.PASS][5:], what="verdicts")[0]

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 
+from fosp_core import topics
 from fosp_core.bag_types import typestore
+from fosp_core.ros import qos
+from fosp_core.ros.stamps import seconds
+from fosp_msgs.msg import Heartbeat
 from fosp_safety_monitor.parameters import DESCRIPTIONS
 
 ROBOT = Path(__file__).parents[1] / "config" / "robots" / "sim_base.yaml"
@@ -91,6 +98,46 @@ def test_each_episode_becomes_a_bag_that_rosbags_and_the_tools_of_mcap_read(
     assert [message.is_last for message in decoded[FEEDBACK_TOPIC]] == [message.is_last for message in feedback]
     assert bytes(decoded[IMAGE_TOPIC][0].data) == frames[0].data.tobytes()
     assert node.stop() == 0
+
+
+def longest_silence(beats: list[Any], since: int) -> float:
+    """The longest time between two heartbeats, s, by their stamps."""
+    sent = [seconds(beat.stamp) for beat in beats[since:]]
+    return max(b - a for a, b in pairwise(sent))
+
+
+def test_a_disk_that_takes_seconds_to_close_a_bag_silences_no_heartbeat_and_loses_no_message(
+    start_node: Callable[..., Any], graph: Any, robot: Robot, wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "bags"
+    beats = graph.listen(Heartbeat, topics.HEARTBEAT, qos.STEP)
+    start_node("slow_recorder", "-p", f"out:={out}", "-p", f"robot:={ROBOT}", "-r", "__node:=recorder_node")
+    assert graph.transition("recorder_node", Transition.TRANSITION_CONFIGURE)
+    assert graph.transition("recorder_node", Transition.TRANSITION_ACTIVATE)
+    since = len(beats)
+    wait_until(lambda: len(list(out.glob("episode_*"))) == 2, timeout_s=30, what="two bags of a slow disk")
+    assert longest_silence(beats, since) < 0.4
+    newest = max(out.glob("episode_*"))
+    assert counts(newest) == {IMAGE_TOPIC: FRAMES, FEEDBACK_TOPIC: FRAMES, COMMAND_TOPIC: FRAMES}
+
+
+def test_a_camera_that_is_slow_to_tell_its_temperature_silences_no_heartbeat(
+    start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    assert cv2.imwrite(str(tmp_path / "images" / "0.png"), np.zeros((48, 64, 3), np.uint8))
+    beats = graph.listen(Heartbeat, topics.HEARTBEAT, qos.STEP)
+    told = graph.listen(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
+    start_node("slow_camera", "-p", "source:=folder", "-p", f"path:={tmp_path / 'images'}", "-p", "loop:=true")
+    assert graph.transition("camera_node", Transition.TRANSITION_CONFIGURE)
+    assert graph.transition("camera_node", Transition.TRANSITION_ACTIVATE)
+    since = len(beats)
+    wait_until(
+        lambda: any(v.key == "temperature_c" for m in told for s in m.status for v in s.values),
+        timeout_s=20,
+        what="the temperature",
+    )
+    assert longest_silence(beats, since) < 0.4
 
 
 def counts(bag: Path) -> dict[str, int]:

@@ -22,7 +22,7 @@ from fosp_core.decisions import Decision
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
-from fosp_msgs.msg import SafetyEvent, SafetyVerdict
+from fosp_msgs.msg import SafetyEvent, SafetyVerdict, StepFeedback
 from fosp_recording.black_box_node import AFTERMATH_S
 
 DRIVER_TOPIC = "driver/image/compressed"
@@ -138,6 +138,30 @@ def test_a_black_box_keeps_compressed_images_of_the_topic_that_the_robot_file_ma
     with AnyReader([folder], default_typestore=typestore()) as reader:
         kinds = {connection.topic: connection.msgtype for connection in reader.connections}
     assert kinds[f"/{DRIVER_TOPIC}"] == "sensor_msgs/msg/CompressedImage"
+
+
+def test_the_end_of_an_episode_leaves_a_black_box_only_if_something_was_violated(
+    graph: Any, start_node: Any, tmp_path: Path, wait_until: Any
+) -> None:
+    feedback = graph.node.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
+    events = graph.node.create_publisher(SafetyEvent, topics.SAFETY_EVENT, qos.LATCHED_EVENTS)
+    box = BlackBox(start_node, tmp_path)
+    wait_until(lambda: feedback.get_subscription_count() and events.get_subscription_count(), 20.0, "a black box")
+
+    def end(episode: int, cost: float) -> None:
+        feedback.publish(StepFeedback(episode=episode, is_first=True))
+        feedback.publish(StepFeedback(episode=episode, cost=cost))
+        feedback.publish(StepFeedback(episode=episode, is_last=True))
+        now = graph.node.get_clock().now().to_msg()
+        reason, text = SafetyVerdict.REASON_NO_EPISODE, f"episode {episode} ended"
+        events.publish(SafetyEvent(kind=SafetyEvent.STOPPED, reason=reason, text=text, stamp=now))
+
+    end(1, cost=0.0)
+    ended_s = time.monotonic()
+    wait_until(lambda: time.monotonic() > ended_s + AFTERMATH_S)
+    end(2, cost=1.0)
+    wait_until(box.bag_because("episode 2 ended"), 15.0, "a black box")
+    assert list(box.causes()) == ["episode 2 ended"]
 
 
 def test_a_monitor_whose_command_thread_fails_says_so_and_ends_with_exit_code_1(

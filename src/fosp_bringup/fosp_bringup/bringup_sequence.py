@@ -7,6 +7,9 @@ On the way down the monitor is the first.
 When the heartbeat of a node is missing, the robot stops: the monitor is deactivated. It is activated again when the
 node is back. A node that was started anew counts as back only with `respawn`, and a monitor that died never does. When
 a node stays away too long the graph fails, and waits for a person (`start`).
+
+A dispensable node has to be there at the start, and never again: the graph goes on without it, and brings it up beside
+the others when its process was started anew.
 """
 
 from __future__ import annotations
@@ -88,9 +91,11 @@ class _Node:
     heard_s: float = float("-inf")
     answered_s: float = float("-inf")
     replaced: bool = False
-    """Its process is not the one that was brought up."""
+    """Its process is not the one that was brought up; or it is dispensable, and to be brought up beside the others."""
     given_up: bool = False
-    """It refused to be taken down, and is not asked again before the next start."""
+    """It refused a request that is not vital, and is not asked again before the next start of it or of the graph."""
+    away: bool = False
+    """It is dispensable and silent, and that was told."""
 
 
 class BringupSequence:
@@ -99,7 +104,15 @@ class BringupSequence:
     The caller reports heartbeats and answers, and calls `next_request`.
     """
 
-    def __init__(self, nodes: tuple[str, ...], deadlines: Deadlines, respawn: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: tuple[str, ...],
+        deadlines: Deadlines,
+        respawn: bool = False,
+        dispensable: frozenset[str] = frozenset(),
+    ) -> None:
+        self._dispensable = dispensable - {nodes[-1]}
+        self._was_active = False
         self._nodes = {name: _Node(name) for name in nodes}
         self._monitor = nodes[-1]
         self._deadlines, self._respawn = deadlines, respawn
@@ -123,7 +136,7 @@ class BringupSequence:
     def start(self, now_s: float) -> None:
         """Bring every node up from whatever state it is in; this also ends FAILED."""
         for node in self._nodes.values():
-            node.replaced = node.given_up = False
+            node.replaced, node.given_up = self._may_be_away(node.name), False
         self._enter(Phase.STARTING, "", now_s)
 
     def stop(self, now_s: float) -> None:
@@ -165,8 +178,14 @@ class BringupSequence:
         """Return the request to send now, or None. Call this after each report, and 20 times per second."""
         self._forgive_own_stall(now_s)
         if self._pending is not None and not self._overdue(now_s):
-            return self._again(now_s)
-        self._watch(now_s)
+            if not self._beside():
+                return self._again(now_s)
+            self._watch(now_s)
+            if self.phase is Phase.ACTIVE:
+                return self._again(now_s)
+            self._pending = None  # the others come first
+        else:
+            self._watch(now_s)
         request = self._choose(now_s)
         if request is not None:
             self._pending, self._sent_s, self._lost = (request, now_s), now_s, False
@@ -197,16 +216,32 @@ class BringupSequence:
         """Return whether the node was started anew, and must not be brought up again without a person's order."""
         return node.replaced and not (self._respawn and node.name != self._monitor)
 
+    def _may_be_away(self, name: str) -> bool:
+        return self._was_active and name in self._dispensable
+
+    def _beside(self) -> bool:
+        """Return whether the pending request brings a dispensable node up beside an active graph."""
+        pending = self._pending[0].node if self._pending is not None else ""
+        return self.phase is Phase.ACTIVE and self._may_be_away(pending)
+
     def _missing(self, now_s: float) -> list[str]:
         """Return the nodes that are silent, or whose new process may not take the place of the one brought up."""
-        return [node.name for node in self._nodes.values() if self._silent(node, now_s) or self._foreign(node)]
+        return [
+            node.name
+            for node in self._nodes.values()
+            if not self._may_be_away(node.name) and (self._silent(node, now_s) or self._foreign(node))
+        ]
 
     def _watch(self, now_s: float) -> None:
         missing = self._missing(now_s)
         if self.phase is Phase.STARTING:
             self._watch_start(missing, now_s)
         elif self.phase is Phase.ACTIVE:
-            fallen = [name for name, state in self.states().items() if state is not NodeState.ACTIVE]
+            fallen = [
+                name
+                for name, state in self.states().items()
+                if state is not NodeState.ACTIVE and not self._may_be_away(name)
+            ]
             if missing:
                 self._lose(missing, now_s)
             elif any(self._nodes[name].replaced for name in fallen):
@@ -255,7 +290,10 @@ class BringupSequence:
     def _refused(self, request: Request, now_s: float, how: str) -> None:
         what = f"{request.transition.name.lower()} of {request.node} {how}"
         self._nodes[request.node].state = None  # unknown until its next heartbeat
-        if self.phase in (Phase.STARTING, Phase.ACTIVE, Phase.STOPPED):
+        if self._may_be_away(request.node):
+            self.events.append(f"{what}: the others go on without it")
+            self._nodes[request.node].given_up = True
+        elif self.phase in (Phase.STARTING, Phase.ACTIVE, Phase.STOPPED):
             self._enter(Phase.FAILED, what, now_s)
         else:
             self.events.append(what)
@@ -269,6 +307,8 @@ class BringupSequence:
     def _choose(self, now_s: float) -> Request | None:
         if self.phase is Phase.STARTING:
             return self._upwards(now_s)
+        if self.phase is Phase.ACTIVE:
+            return self._upwards_beside(now_s)
         if self.phase is Phase.STOPPED:
             active = self._nodes[self._monitor].state is NodeState.ACTIVE
             return Request(self._monitor, Transition.DEACTIVATE) if active else None
@@ -283,12 +323,33 @@ class BringupSequence:
         steps = ((NodeState.UNCONFIGURED, Transition.CONFIGURE), (NodeState.INACTIVE, Transition.ACTIVATE))
         for state, transition in steps:
             for node in self._nodes.values():
-                if node.state is state:
+                if node.state is state and not self._may_be_away(node.name):
                     return Request(node.name, transition)
-        if all(node.state is NodeState.ACTIVE for node in self._nodes.values()):
+        if all(node.state is NodeState.ACTIVE or self._may_be_away(node.name) for node in self._nodes.values()):
             for node in self._nodes.values():
-                node.replaced = False
+                node.replaced = node.replaced and self._may_be_away(node.name)
+            self._was_active = True
             self._enter(Phase.ACTIVE, "", now_s)
+        return None
+
+    def _upwards_beside(self, now_s: float) -> Request | None:
+        """Bring a dispensable node up whose process was started anew. Its death is told once, and so is its return."""
+        for node in (node for node in self._nodes.values() if self._may_be_away(node.name)):
+            if self._silent(node, now_s):
+                if not node.away:
+                    self.events.append(f"no heartbeat of {node.name}: the others go on without it")
+                node.away = True
+                continue
+            node.away = False
+            if not node.replaced or node.given_up:
+                continue
+            if node.state is NodeState.UNCONFIGURED:
+                return Request(node.name, Transition.CONFIGURE)
+            if node.state is NodeState.INACTIVE:
+                return Request(node.name, Transition.ACTIVATE)
+            if node.state is NodeState.ACTIVE:
+                node.replaced = False
+                self.events.append(f"{node.name} is back")
         return None
 
     def _downwards(self, now_s: float) -> Request | None:

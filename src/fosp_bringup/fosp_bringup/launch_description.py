@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
+from fosp_bringup.neighbours import sole_graph
 from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, settings, stack
 from fosp_bringup.stack_options import NOTHING, parse_options, undeclared_arguments
 from fosp_core.errors import UserError
@@ -18,21 +20,24 @@ from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE
 from fosp_sim.gazebo.services import require_gazebo
 from launch import LaunchContext, LaunchDescription
 
-Arguments = Mapping[str, tuple[str, str]]
+REQUIRED = None
+"""Default of an argument that has to be given."""
+Arguments = Mapping[str, tuple[str | None, str]]
 """Launch argument -> (default, description)."""
 
 COMMON: Arguments = {
-    "namespace": ("", "ROS namespace of the stack; empty for none."),
+    "namespace": ("", "ROS namespace of the stack; empty for the root."),
+    "network": ("false", "Let other machines hear a simulated graph, which by default stays on this one."),
     "use_sim_time": ("false", "Read the time from /clock, which the simulator then publishes."),
-    "params_file": ("", "ROS parameter file; its values win over all others."),
+    "params_file": (NOTHING, "ROS parameter file; its values win over all others."),
     "autostart": ("true", "Bring the nodes up at once; if false, when lifecycle_manager/startup is called."),
     "use_respawn": ("false", "Start a node anew when it dies; never the safety monitor."),
     "log_level": ("info", "Log level: debug, info, warn, error or fatal."),
-    "record": ("", "Folder that gets one bag per episode; empty to record nothing."),
+    "record": (NOTHING, "Folder that gets one bag per episode; none to record nothing."),
     "episodes": ("required", "required: the robot moves only while an episode runs on fosp/feedback; or not_used."),
-    "shadow": ("", f"The phrase '{SHADOW_PHRASE}': the safety monitor judges and does not gate."),
+    "shadow": (NOTHING, f"The phrase '{SHADOW_PHRASE}': the safety monitor judges and does not gate."),
     "unsupported": (
-        "",
+        NOTHING,
         f"The phrase '{UNSUPPORTED_PHRASE}': a bundle may judge whose calibration is unsupported.",
     ),
     "black_box": ("~/.ros/fosp_black_box", f"Folder that keeps the 30 s before every stop; {NOTHING} to keep nothing."),
@@ -57,7 +62,9 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
         options = parse_options(given)
         if options.simulator == "gazebo":
             require_gazebo()
-        return [*(LogInfo(msg=f"WARNING: {line}") for line in doubts), *actions(stack(options))]
+        described = stack(options)
+        _held.enter_context(sole_graph(described.namespace, described.stays_here))
+        return [*(LogInfo(msg=f"WARNING: {line}") for line in doubts), *actions(described)]
 
     return LaunchDescription(
         [
@@ -70,9 +77,13 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
     )
 
 
+_held = contextlib.ExitStack()
+"""The names of the stacks of this launch, which are held until its process ends."""
+
+
 def actions(described: Stack) -> list[Any]:
     """Return one Node action per process; a process that dies for good takes the whole launch down."""
-    missing = {name: value for name, value in settings().items() if name not in os.environ}
+    missing = {name: value for name, value in settings(described.stays_here).items() if name not in os.environ}
     return [
         *([LogInfo(msg=described.warning)] if described.warning else []),
         *(SetEnvironmentVariable(name, value) for name, value in missing.items()),

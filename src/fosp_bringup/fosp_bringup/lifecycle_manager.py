@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +17,10 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from fosp_bringup.bringup_sequence import BringupSequence, Deadlines, Phase, Request
+from fosp_bringup.neighbours import HOST, PROCESS
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.processes import CONTROL_PRIORITY, end_process
+from fosp_core.processes import CONTROL_PRIORITY, DISPENSABLE, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.parameters import NodeParameter, declare
@@ -69,7 +72,7 @@ class LifecycleManager(Node):
         self._was_active = False
         self.failed = False
         self._sequence = BringupSequence(
-            self._read_nodes(), self._read_deadlines(), bool(self.get_parameter("respawn").value)
+            self._read_nodes(), self._read_deadlines(), bool(self.get_parameter("respawn").value), DISPENSABLE
         )
         self._prefix = self.get_namespace().rstrip("/") + "/"
         # The names of the services are relative, as those of the nodes are: a namespace applies to both.
@@ -144,9 +147,14 @@ class LifecycleManager(Node):
             level=_LEVELS.get(self._sequence.phase, DiagnosticStatus.WARN),
             name=f"{self.get_name()}: graph",
             message=self._describe(),
+            hardware_id=socket.gethostname(),
             values=[
-                KeyValue(key=name, value=state.name.lower() if state else "unknown")
-                for name, state in self._sequence.states().items()
+                KeyValue(key=HOST, value=socket.gethostname()),
+                KeyValue(key=PROCESS, value=str(os.getpid())),
+                *(
+                    KeyValue(key=name, value=state.name.lower() if state else "unknown")
+                    for name, state in self._sequence.states().items()
+                ),
             ],
         )
         message = DiagnosticArray(status=[status])

@@ -11,12 +11,13 @@ from pathlib import Path
 from fosp_bringup.commissioning_record import UNCOMMISSIONED_SPEED, uncommissioned_because
 from fosp_bringup.parameter_file import doubts
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
-from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file
+from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file, require_distinct
 from fosp_core import topics
 from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
+from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.specs import read_yaml
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
@@ -25,6 +26,8 @@ ParameterValue = str | bool | int | float | list[str]
 
 MOST_RESPAWNS = 5
 """A process that died more often ends the stack, or is given up where the robot goes on without it."""
+PROFILE, LOOPBACK_PROFILE = "fastdds.xml", "fastdds_loopback.xml"
+"""Profiles of Fast DDS in config/: of a robot's graph, and of one that stays on this machine."""
 MANAGER = "lifecycle_manager"
 MONITOR = "safety_monitor_node"
 
@@ -63,6 +66,8 @@ class Stack:
     use_respawn: bool = False
     warning: str = ""
     """Lines to be shown at every start; empty when there is nothing to warn of."""
+    stays_here: bool = False
+    """The processes speak through the loopback interface only, as those of a simulated robot do."""
 
     def ros_arguments(self, process: StackProcess) -> list[str]:
         """Return the command line of one process after its executable."""
@@ -86,14 +91,19 @@ def enclave(name: str, namespace: str = "") -> str:
     return "/" + "/".join(part for part in (namespace.strip("/"), name) if part)
 
 
-def settings() -> dict[str, str]:
-    """Return the environment variables that every process of the graph, and every listener to it, needs."""
+def settings(stays_here: bool = False) -> dict[str, str]:
+    """Return the environment variables that every process of the graph, and every listener to it, needs.
+
+    With `stays_here` its participants use the loopback interface only: nothing reaches the network, while participants
+    of this machine with other settings still hear them.
+    """
+    profile = LOOPBACK_PROFILE if stays_here else PROFILE
     return {
         # No shared memory: a process that is killed while it holds a segment can block publish() in all others for
         # seconds, the command stream included. The sizes: with the default ones images get lost.
         # Where the discovery range is LOCALHOST, rmw_fastrtps uses shared memory whatever is set here.
         "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4?max_msg_size=65KB&sockets_size=4MB",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(share() / "config" / "fastdds.xml"),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(share() / "config" / profile),
         # One thread for the computations of each node: more would compete for the cores of the command stream.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -103,9 +113,17 @@ def settings() -> dict[str, str]:
     }
 
 
-def environment() -> dict[str, str]:
-    """Return the whole environment of a process of the stack; variables that the caller has set win over settings()."""
-    return {**settings(), **os.environ}
+def environment(stays_here: bool = False) -> dict[str, str]:
+    """Return the whole environment of a process of the stack; variables that the caller has set win over settings().
+
+    A profile of the stack itself is not the caller's: it is the one that `stays_here` asks for. The allocator
+    of a command that trains is left out: a node that inherits its settings never gives memory back.
+    """
+    own = {str(share() / "config" / name) for name in (PROFILE, LOOPBACK_PROFILE)}
+    given = {name: value for name, value in os.environ.items() if TRAINING_ALLOCATOR.get(name) != value}
+    if stays_here and given.get("FASTRTPS_DEFAULT_PROFILES_FILE") in own:
+        del given["FASTRTPS_DEFAULT_PROFILES_FILE"]
+    return {**settings(stays_here), **given}
 
 
 def default_bundle(task: str) -> Path:
@@ -131,7 +149,7 @@ def stack(options: StackOptions) -> Stack:
         raise UserError("robot must be given: a name in config/robots or a path")
     robot_file = robot_path(options.robot).resolve()
     robot = read_robot(robot_file)
-    processes += camera_processes(options.camera, options.camera_path, robot)
+    processes += camera_processes(options.camera, options.camera_path, robot, options.camera_loop)
     if options.teleop:
         driving, last = _operated(options.teleop, robot_file, robot)
     else:
@@ -152,23 +170,15 @@ def stack(options: StackOptions) -> Stack:
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
         processes = [_on_simulated_time(process) for process in processes]
-    _require_distinct(processes)
+    require_distinct(process.name for process in processes)
     params_file = options.params_file.resolve() if options.params_file else None
     if params_file is not None:
         modules = {process.name: process.module for process in processes}
         said = [f"WARNING: {doubt}" for doubt in doubts(params_file, modules, options.namespace.strip("/"))]
         warning = "\n".join([*([warning] if warning else []), *said])
     respawn = options.use_respawn
-    return Stack(tuple(processes), options.namespace, options.log_level, params_file, respawn, warning)
-
-
-def _require_distinct(processes: list[StackProcess]) -> None:
-    """Raise UserError when two nodes would have one name, as one of a camera may have that of another node."""
-    taken: set[str] = set()
-    for process in processes:
-        if process.name in taken:
-            raise UserError(f"two nodes would be called {process.name}: give the camera of the robot file another name")
-        taken.add(process.name)
+    stays_here = options.simulator is not None and not options.network
+    return Stack(tuple(processes), options.namespace, options.log_level, params_file, respawn, warning, stays_here)
 
 
 def _capped_unless_commissioned(
@@ -305,10 +315,13 @@ def _recorder(out: Path, scenario: str | None, robot_file: Path) -> StackProcess
         from fosp_sim.task.scenario import read_scenario
 
         parameters["task"] = read_scenario(scenario_path(scenario)).task
-    return StackProcess("recorder_node", "fosp_recording", "fosp_recording.recorder_node", parameters, respawn=True)
+    module = "fosp_recording.recorder_node"
+    return StackProcess("recorder_node", "fosp_recording", module, parameters, dispensable=True)
 
 
-def camera_processes(camera: str | None, path: Path | None, robot: RobotConfig) -> list[StackProcess]:
+def camera_processes(
+    camera: str | None, path: Path | None, robot: RobotConfig, loop: bool = False
+) -> list[StackProcess]:
     """The camera nodes: of a recording, one that stands for the first camera; else one for each of the robot."""
     if camera in DEVICES:
         if not any(device.source == camera for device in robot.cameras):
@@ -322,11 +335,9 @@ def camera_processes(camera: str | None, path: Path | None, robot: RobotConfig) 
         raise UserError(
             f"camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording; got '{path}'"
         )
-    return [
-        _camera_node(
-            {"source": source, "path": str(path.resolve()), "rate_hz": robot.camera_frame_rate_hz}, "camera_node"
-        )
-    ]
+    parameters: dict[str, ParameterValue] = {"source": source, "path": str(path.resolve())}
+    parameters |= {"rate_hz": robot.camera_frame_rate_hz, **({"loop": True} if loop else {})}
+    return [_camera_node(parameters, "camera_node")]
 
 
 def _camera_node(parameters: Mapping[str, ParameterValue], name: str) -> StackProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,8 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
 
-_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring")
+_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring", "network", "camera_loop")
 _PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
-_MAY_BE_NOTHING = ("simulator", "camera", "black_box")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class StackOptions:
     file. None for a camera whose driver runs already."""
     camera_path: Path | None = None
     """Bag, folder of images or RealSense recording that camera_node plays."""
+    camera_loop: bool = False
+    """Begin the recording at `camera_path` again at its end."""
     feedback: str | None = None
     """Rules of fosp/feedback: name in config/feedback or path. None where a simulator or another node publishes it."""
     teleop: str | None = None
@@ -67,6 +69,8 @@ class StackOptions:
     """One of LOG_LEVELS."""
     auto_reset: bool = True
     """The simulator begins episodes by itself."""
+    network: bool = False
+    """The graph of a simulated robot is heard in the network, too; by default it stays on this machine."""
     shadow: str | None = None
     """The phrase SHADOW_PHRASE: the safety monitor judges without gating."""
     episodes: str = "required"
@@ -108,14 +112,14 @@ class StackOptions:
 def parse_options(arguments: Mapping[str, str]) -> StackOptions:
     """Return the options that launch arguments describe: option -> text.
 
-    Empty text leaves an option out, and so does NOTHING for simulator, camera and black_box. Folders of `offline` are
-    separated by ':'. UserError when a text describes no value of its option.
+    Empty text leaves an option out, and so does NOTHING, which is the name of a namespace only. Folders of `offline`
+    are separated by ':'. UserError when a text describes no value of its option.
     """
     values: dict[str, Any] = {}
     for name, text in arguments.items():
         if name in _FLAGS:
             values[name] = _flag(name, text)
-        elif not text or (name in _MAY_BE_NOTHING and optional(text) is None):
+        elif not text or (name != "namespace" and optional(text) is None):
             continue
         elif name == "offline":
             values[name] = split_folders(text)
@@ -159,6 +163,13 @@ def _flag(name: str, text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise UserError(f"{name} must be true or false, got '{text}'")
     return text.lower() == "true"
+
+
+def require_distinct(nodes: Iterable[str]) -> None:
+    """Raise UserError when two nodes would have one name, as one of a camera may have that of another node."""
+    twice = [name for name, count in Counter(nodes).items() if count > 1]
+    if twice:
+        raise UserError(f"two nodes would be called {twice[0]}: give the camera of the robot file another name")
 
 
 def check_parameter_file(

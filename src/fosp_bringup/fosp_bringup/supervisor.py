@@ -154,7 +154,7 @@ class Supervisor:
         mortal = [setpriv, "--pdeathsig", "INT", "--"] if (setpriv := shutil.which("setpriv")) else []
         return subprocess.Popen(
             [*mortal, sys.executable, "-m", process.module, *self.stack.ros_arguments(process)],
-            env={**environment(), **self.variables},
+            env={**environment(self.stack.stays_here), **self.variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

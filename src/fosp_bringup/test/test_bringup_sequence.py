@@ -284,3 +284,95 @@ def test_a_node_that_never_hears_of_a_request_fails_the_graph_within_the_deadlin
     world.run(DEADLINES.transition_s + 1.0)
     assert world.sequence.phase is Phase.FAILED
     assert world.sequence.reason == "configure of encoder_node did not end within 5 s"
+
+
+# -- a dispensable node ------------------------------------------------------------------------------
+def started_with_a_dispensable_camera() -> World:
+    world = World()
+    world.sequence = BringupSequence(NODES, DEADLINES, dispensable=frozenset({CAMERA}))
+    world.sequence.start(world.now)
+    world.run(1.0)
+    assert world.sequence.phase is Phase.ACTIVE
+    world.asked.clear()
+    world.sequence.events.clear()
+    return world
+
+
+def test_a_dispensable_node_has_to_be_there_at_the_start() -> None:
+    world = World()
+    world.sequence = BringupSequence(NODES, DEADLINES, dispensable=frozenset({CAMERA}))
+    world.alive[CAMERA] = False
+    world.sequence.start(world.now)
+    world.run(11.0)
+    assert world.sequence.phase is Phase.FAILED
+
+
+def test_the_graph_goes_on_while_a_dispensable_node_pauses_and_tells_it_once() -> None:
+    world = started_with_a_dispensable_camera()
+    world.alive[CAMERA] = False
+    world.run(20.0)
+    assert (world.sequence.phase, world.asked) == (Phase.ACTIVE, [])
+    assert world.sequence.events == ["no heartbeat of camera_node: the others go on without it"]
+    world.alive[CAMERA] = True
+    world.run(1.0)
+    assert (world.sequence.phase, world.asked) == (Phase.ACTIVE, [])
+
+
+def test_a_dispensable_node_that_was_started_anew_is_brought_up_beside_the_others() -> None:
+    world = started_with_a_dispensable_camera()
+    world.restart(CAMERA)
+    world.run(1.0)
+    assert world.asked == [Request(CAMERA, Transition.CONFIGURE), Request(CAMERA, Transition.ACTIVATE)]
+    assert (world.sequence.phase, world.state[CAMERA]) == (Phase.ACTIVE, NodeState.ACTIVE)
+    assert world.sequence.events[-1] == "camera_node is back"
+
+
+def test_a_dispensable_node_that_refuses_is_given_up_and_the_graph_goes_on() -> None:
+    world = started_with_a_dispensable_camera()
+    world.failing.add(Request(CAMERA, Transition.CONFIGURE))
+    world.restart(CAMERA)
+    world.run(5.0)
+    assert world.asked == [Request(CAMERA, Transition.CONFIGURE)]
+    assert world.sequence.phase is Phase.ACTIVE
+
+
+def test_a_dispensable_node_that_hangs_in_its_transition_hides_no_node_that_is_missing() -> None:
+    world = started_with_a_dispensable_camera()
+    world.mute.add(Request(CAMERA, Transition.CONFIGURE))
+    world.restart(CAMERA)
+    world.run(0.5)
+    world.alive[ENCODER] = False
+    world.run(1.0)
+    assert world.asked[-1] == Request(MONITOR, Transition.DEACTIVATE)
+    assert world.sequence.phase is Phase.STOPPED
+
+
+def test_the_others_come_back_without_a_dispensable_node() -> None:
+    world = started_with_a_dispensable_camera()
+    world.alive[CAMERA] = world.alive[ENCODER] = False
+    world.run(1.0)
+    world.alive[ENCODER] = True
+    world.run(1.0)
+    assert (world.sequence.phase, world.state[MONITOR]) == (Phase.ACTIVE, NodeState.ACTIVE)
+
+
+def test_after_a_failure_a_persons_start_brings_the_dispensable_node_up_again_as_well() -> None:
+    world = started_with_a_dispensable_camera()
+    world.alive[ENCODER] = False
+    world.run(6.0)
+    assert (world.sequence.phase, world.state[CAMERA]) == (Phase.FAILED, NodeState.INACTIVE)
+    world.alive[ENCODER] = True
+    world.sequence.start(world.now)
+    world.run(2.0)
+    assert world.sequence.phase is Phase.ACTIVE
+    assert set(world.state.values()) == {NodeState.ACTIVE}
+
+
+def test_the_monitor_is_never_dispensable() -> None:
+    world = World()
+    world.sequence = BringupSequence(NODES, DEADLINES, dispensable=frozenset({MONITOR}))
+    world.sequence.start(world.now)
+    world.run(1.0)
+    world.alive[MONITOR] = False
+    world.run(1.0)
+    assert world.sequence.phase is Phase.FAILED

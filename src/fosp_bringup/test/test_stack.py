@@ -11,9 +11,10 @@ import yaml
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.paths import robot_path, share
-from fosp_bringup.stack import MANAGER, MONITOR, Stack, StackProcess, environment, settings, stack
+from fosp_bringup.stack import MANAGER, MONITOR, Stack, StackProcess, camera_processes, environment, settings, stack
 from fosp_bringup.stack_options import StackOptions, parse_options
 from fosp_core.errors import UserError
+from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import read_robot
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 
@@ -269,6 +270,18 @@ def test_arguments_carry_name_namespace_parameters_and_last_the_parameter_file(t
     assert arguments[-2:] == ["--params-file", str(file)]
 
 
+def test_a_recording_that_stands_for_the_camera_may_begin_again(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    robot = read_robot(robot_path("sim_arm"))
+    (once,) = camera_processes("file", tmp_path / "images", robot)
+    (again,) = camera_processes("file", tmp_path / "images", robot, loop=True)
+    assert "loop" not in once.parameters
+    assert again.parameters == {**once.parameters, "loop": True}
+    assert parse_options({"camera_loop": "true", "robot": "none", "camera_path": "none"}) == StackOptions(
+        camera_loop=True
+    )
+
+
 def test_the_profile_of_the_transports_exists() -> None:
     assert Path(settings()["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()
 
@@ -278,6 +291,14 @@ def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> 
     assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == settings()["FASTDDS_BUILTIN_TRANSPORTS"]
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     assert environment()["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
+
+
+def test_a_node_does_not_inherit_the_allocator_of_a_command_that_trains(monkeypatch):
+    for name, value in TRAINING_ALLOCATOR.items():
+        monkeypatch.setenv(name, value)
+    assert not set(TRAINING_ALLOCATOR) & set(environment())
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
+    assert environment()["MALLOC_TRIM_THRESHOLD_"] == "1000", "what a user chose stays"
 
 
 @pytest.mark.parametrize(

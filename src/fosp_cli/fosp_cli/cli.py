@@ -10,17 +10,31 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
-from fosp_cli.commands import bags, bundle, commission, evaluate, experiment, machine, record, simulation, training, up
+from fosp_cli.commands import (
+    bags,
+    bundle,
+    commission,
+    demo,
+    evaluate,
+    experiment,
+    help_texts,
+    lerobot,
+    machine,
+    record,
+    simulation,
+    training,
+    up,
+)
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
 COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
-    "demo": simulation.demo,
+    "demo": demo.demo,
     "up": up.up,
     "engage": up.engage,
     "disengage": up.disengage,
@@ -37,10 +51,14 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "security": up.security,
     "experiment": experiment.app,
     "doctor": machine.doctor,
+    "env": machine.env,
     "world": simulation.world,
     "bench": machine.bench,
 }
 """Every command in the order of `fosp --help`: a function, or an app with sub-commands. A new command is one line."""
+
+bags.app.add_typer(lerobot.import_app, name="import")
+bags.app.add_typer(lerobot.export_app, name="export")
 
 _TRAINS = ("pretrain", "finetune", "bench")
 """Commands that train in this process, for which the memory allocator is set up first."""
@@ -49,25 +67,48 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
+    **dict.fromkeys(("pyarrow", "av"), "lerobot"),
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""
 
 app = typer.Typer(
     name="fosp",
+    cls=help_texts.DocumentedGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings=help_texts.HELP_NAMES,
     help="Record, train, run and evaluate a learned, camera-only, safe policy on a robot.",
+    epilog=help_texts.examples(""),
 )
+
+
+@app.callback()
+def _at_the_top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=help_texts.show_version),
+    ] = False,
+) -> None:
+    """Hold the options that precede a command."""
+
+
+def _document(group: typer.Typer, words: str) -> None:
+    """Give every command of a group its class, its examples, and its docstring, of which a paragraph is one line."""
+    for registered in group.registered_commands:
+        paragraphs = (inspect.getdoc(registered.callback) or "").split("\n\n")
+        registered.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        name = registered.name or registered.callback.__name__.replace("_", "-")  # type: ignore[union-attr]
+        registered.cls = help_texts.DocumentedCommand
+        registered.epilog = help_texts.examples(f"{words} {name}".strip())
+
+
 for _name, _command in COMMANDS.items():
     if isinstance(_command, typer.Typer):
-        app.add_typer(_command, name=_name)
+        app.add_typer(_command, name=_name, cls=help_texts.DocumentedGroup, epilog=help_texts.examples(_name))
+        _document(_command, _name)
     else:
         app.command(_name)(_command)
-for _group in (app, *(_command for _command in COMMANDS.values() if isinstance(_command, typer.Typer))):
-    for _registered in _group.registered_commands:  # a paragraph of the help is one line, which the terminal wraps
-        _paragraphs = (inspect.getdoc(_registered.callback) or "").split("\n\n")
-        _registered.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in _paragraphs)
+_document(app, "")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,12 @@
-"""A client of the running graph: a node in a context of its own, independent of other uses of ROS in its process."""
+"""A client of the running graph: a node in a context of its own, independent of other uses of ROS in its process.
+
+Every command that listens to the graph or speaks to it does so through this class, which gives it the stack's DDS
+settings: with others images get lost, and a graph that runs well looks slow.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +17,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
+from fosp_bringup.stack import environment
 from fosp_core.processes import claim_realtime_priority
 
 IS_ACTIVE = "lifecycle_manager/is_active"
@@ -29,7 +35,11 @@ class GraphClient:
         make_executor: Callable[..., Any] = SingleThreadedExecutor,
         enclave: str = "/",
     ) -> None:
-        """`domain_id` defaults to the environment's; `enclave` matters where SROS2 is switched on (stack.enclave)."""
+        """`domain_id` defaults to the environment's; `enclave` matters where SROS2 is switched on (stack.enclave).
+
+        The environment of this process gets the stack's settings, unless the caller has set them otherwise.
+        """
+        os.environ.update(environment())
         self._context = rclpy.Context()
         rclpy.init(args=["--ros-args", "--enclave", enclave], context=self._context, domain_id=domain_id)
         self.node: Any = rclpy.create_node(name, namespace=namespace or None, context=self._context)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
 
 from fosp_core import topics
-from fosp_core.bag_types import typestore
-from fosp_core.errors import UserError
+from fosp_core.bag.messages import deserialise
+from fosp_core.bag.storage import BagStorage
+from fosp_core.decisions import Decision
+from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.image import observation_image
 from fosp_core.ros.image_message import rgb_view
 
@@ -32,6 +35,16 @@ _HEIGHT, _WIDTH = 96, 128
 
 WINDOW = 10
 """Episodes that a running mean of a learning curve covers."""
+_COST, _MARK, _RISK = "tab:red", "tab:blue", "#1f5fa8"
+_LANE = 0.14
+"""Height of the lane of decisions, as a share of the chart that it lies under."""
+_DECISIONS = {
+    Decision.PASS: "#7fbf7b",
+    Decision.SUBSTITUTE: "#e6c229",
+    Decision.RECOVER: "#f17105",
+    Decision.STOP: "#d11149",
+    Decision.LATCH: "#6610f2",
+}
 _COLOURS = {"fosp": "#1f5fa8", "no_expansion": "#c0392b", "offline": "#8a8f98"}
 
 
@@ -47,6 +60,8 @@ class Row:
     cost_times: list[float]
     mark_times: list[float]
     seconds: float
+    verdicts: list[tuple[float, int]] = field(default_factory=list)
+    """Time and decision of each verdict of the safety monitor."""
 
 
 def read_row(bag: Path) -> Row:
@@ -54,13 +69,12 @@ def read_row(bag: Path) -> Row:
     try:
         return _read_row(bag)
     except UserError as error:
-        raise UserError(f"{bag}: {error}") from None
-    except Exception as error:  # a damaged file surfaces as any of a dozen types from rosbags, zstd and struct
-        raise UserError(f"{bag}: damaged bag ({' '.join(str(error).split()) or type(error).__name__})") from None
+        text = str(error)
+        raise UserError(text if text.startswith(f"{bag}: ") else f"{bag}: {text}") from None
 
 
 def draw_contact_sheet(rows: Sequence[Row], out: Path) -> None:
-    """Draw a row per episode: its frames, and a time line with costs in red and marks in blue."""
+    """Draw a row per episode: its frames, and a time line with costs, marks, and the decisions as a lane of colours."""
     figure, axes = plt.subplots(
         len(rows),
         FRAMES + 1,
@@ -80,41 +94,83 @@ def draw_contact_sheet(rows: Sequence[Row], out: Path) -> None:
         )
         chart = line[FRAMES]
         chart.set_title(row.outcome, fontsize=8, pad=2, color="tab:red" if row.cost_times else "black")
-        chart.vlines(row.cost_times, 0, 1, color="tab:red", linewidth=1)
-        chart.vlines(row.mark_times, 0, 1, color="tab:blue", linewidth=2)
+        chart.vlines(row.cost_times, 0, 1, color=_COST, linewidth=1)
+        chart.vlines(row.mark_times, 0, 1, color=_MARK, linewidth=2)
+        _draw_lane(chart, row.verdicts, row.seconds)
         chart.set_xlim(0, max(row.seconds, 1e-3))
-        chart.set_ylim(0, 1)
+        chart.set_ylim(-_LANE, 1)
         chart.set_yticks([])
         chart.tick_params(labelsize=6)
+    axes[-1][FRAMES].set_xlabel("s", fontsize=7)
+    _explain(
+        figure,
+        [Line2D([], [], color=_COST, label="cost"), Line2D([], [], color=_MARK, linewidth=2, label="mark")],
+        {decision for row in rows for _, decision in row.verdicts},
+    )
     figure.savefig(out, dpi=110)
     plt.close(figure)
 
 
+def _draw_lane(chart: Axes, verdicts: Sequence[tuple[float, int]], end: float) -> None:
+    """Draw the decisions below 0 of a chart whose values are in [0, 1]: each lasts until the next one."""
+    ends = [*(when for when, _ in verdicts[1:]), max(end, verdicts[-1][0])] if verdicts else []
+    for (when, decision), until in zip(verdicts, ends, strict=True):
+        bar = [(when, max(0.0, until - when))]
+        chart.broken_barh(bar, (-_LANE, 0.8 * _LANE), color=_DECISIONS[Decision(decision)], linewidth=0)
+
+
+def _explain(figure: Figure, lines: list[Any], decisions: set[int]) -> None:
+    """Write the legend below a figure: its lines, and the decisions that occur in its lanes."""
+    patches = [Patch(color=_DECISIONS[one], label=one.name) for one in Decision if int(one) in decisions]
+    handles = [*lines, *patches]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+
+
 def draw_strip(bags: Sequence[Path], out: Path) -> None:
-    """Draw a row per bag of the demo: frames from first to last, and the risk of each action against its threshold."""
+    """Draw a row per bag of the demo: frames from first to last, the risk of each action, and what was decided."""
     figure, axes = plt.subplots(
         len(bags),
         _STRIP_FRAMES + 1,
-        figsize=(2.0 * _STRIP_FRAMES + 3.2, 1.55 * len(bags)),
+        figsize=(2.0 * _STRIP_FRAMES + 3.2, 1.65 * len(bags) + 0.3),
         width_ratios=[1.0] * _STRIP_FRAMES + [1.6],
         squeeze=False,
         layout="constrained",
     )
+    seen: set[int] = set()
     for row, bag in zip(axes, bags, strict=True):
-        times, frames, verdict_times, risk, eps = _read_strip(bag)
-        for axis, index in zip(row, np.linspace(0, len(frames) - 1, _STRIP_FRAMES).astype(int), strict=False):
-            axis.imshow(frames[index])
-            axis.set_title(f"{times[index]:.1f} s", fontsize=8, pad=2)
+        strip = _read_strip(bag)
+        picked = np.linspace(0, len(strip.frames) - 1, _STRIP_FRAMES).astype(int)
+        for axis, index in zip(row, picked, strict=False):
+            axis.imshow(strip.frames[index])
+            axis.set_title(f"{strip.times[index]:.1f} s", fontsize=8, pad=2)
             axis.axis("off")
         chart = row[_STRIP_FRAMES]
-        chart.plot(verdict_times, risk, linewidth=1, label="risk of the action")
-        chart.plot(verdict_times, eps, linewidth=1, linestyle="--", color="tab:red", label="threshold")
-        chart.set_ylim(0, 1)
+        times, decisions = [when for when, *_ in strip.verdicts], [decision for *_, decision in strip.verdicts]
+        chart.plot(times, [q_h for _, q_h, _, _ in strip.verdicts], linewidth=1, color=_RISK)
+        chart.plot(times, [eps for _, _, eps, _ in strip.verdicts], linewidth=1, linestyle="--", color=_COST)
+        _draw_lane(chart, list(zip(times, decisions, strict=True)), strip.times[-1])
+        chart.set_title(_outcome(decisions), fontsize=8, pad=2)
+        chart.set_ylim(-_LANE, 1)
         chart.tick_params(labelsize=7)
-    axes[0][_STRIP_FRAMES].legend(fontsize=7)
+        seen |= set(decisions)
     axes[-1][_STRIP_FRAMES].set_xlabel("s", fontsize=8)
+    lines = [
+        Line2D([], [], color=_RISK, label="risk of the action"),
+        Line2D([], [], color=_COST, linestyle="--", label="threshold"),
+    ]
+    _explain(figure, lines, seen)
     figure.savefig(out, dpi=110)
     plt.close(figure)
+
+
+def _outcome(decisions: Sequence[int]) -> str:
+    """Return in words how often the monitor did not pass an action, and whether it latched."""
+    count = {one: sum(decision == int(one) for decision in decisions) for one in Decision}
+    parts = [f"{sum(count.values()) - count[Decision.PASS]} vetoes"]
+    parts += [f"{count[Decision.SUBSTITUTE]} replaced"] if count[Decision.SUBSTITUTE] else []
+    parts += [f"{count[Decision.STOP]} stops"] if count[Decision.STOP] else []
+    parts += ["LATCHED"] if count[Decision.LATCH] else []
+    return ", ".join(parts)
 
 
 def running_rates(curves: Sequence[Sequence[bool]]) -> NDArray[np.float64]:
@@ -162,17 +218,17 @@ def curves_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _read_row(bag: Path) -> Row:
-    with AnyReader([bag], default_typestore=typestore()) as reader:
-        by_topic = {connection.topic: connection for connection in reader.connections}
-        images = _image_topic(by_topic)
-        feedback = [name for name in by_topic if name.endswith(topics.FEEDBACK)]
-        marks = [name for name in by_topic if name.endswith(topics.MARK)]
-        stamps, frames = _frames(reader, by_topic[images])
-        begin = stamps[0]
-        told: list[tuple[float, str, Any]] = [
-            (logged * 1e-9, connection.topic, reader.deserialize(data, connection.msgtype))
-            for connection, logged, data in reader.messages([by_topic[name] for name in (*feedback, *marks)])
-        ]
+    storage = BagStorage(bag)
+    by_topic = {name: topic.type for name, topic in storage.topics().items()}
+    feedback = {name for name in by_topic if name.endswith(topics.FEEDBACK)}
+    verdicts = {name for name in by_topic if name.endswith(topics.VERDICT)}
+    marks = {name for name in by_topic if name.endswith(topics.MARK)}
+    stamps, frames = _frames(storage, _image_topic(by_topic))
+    begin = stamps[0]
+    told: list[tuple[float, str, Any]] = [
+        (stored.logged_ns * 1e-9, stored.topic, deserialise(stored))
+        for stored in storage.messages((feedback | marks | verdicts).__contains__)
+    ]
     steps = [(_seconds(message) - begin, message) for _, topic, message in told if topic in feedback]
     success = any(message.success for _, message in steps)
     costs = [when for when, message in steps if message.cost > 0]
@@ -185,61 +241,73 @@ def _read_row(bag: Path) -> Row:
         cost_times=costs,
         mark_times=[when - begin for when, topic, _ in told if topic in marks],
         seconds=stamps[-1] - begin,
+        verdicts=sorted((_seconds(message) - begin, int(message.decision)) for _, t, message in told if t in verdicts),
     )
 
 
-def _image_topic(by_topic: Mapping[str, Connection]) -> str:
+def _image_topic(by_topic: Mapping[str, str]) -> str:
     """Return the stack's colour topic, raw or compressed, else the only topic of an image type."""
     for form in (topics.COLOR_IMAGE, f"{topics.COLOR_IMAGE}/compressed"):
         fitting = sorted(name for name in by_topic if name.endswith(form))
         if fitting:
             return fitting[0]
     kinds = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-    others = sorted(n for n, c in by_topic.items() if c.msgtype in kinds and "depth" not in n)
+    others = sorted(n for n, kind in by_topic.items() if kind in kinds and "depth" not in n)
     if not others:
         raise UserError("holds no colour images")
     return others[0]
 
 
-def _frames(reader: AnyReader, connection: Connection) -> tuple[list[float], list[NDArray[np.uint8]]]:
+def _frames(storage: BagStorage, topic: str) -> tuple[list[float], list[NDArray[np.uint8]]]:
     """Return the stamps, s, and small pictures of FRAMES frames. Two passes over the bag decode only these."""
-    count = sum(1 for _ in reader.messages([connection]))
+    count = sum(1 for _ in storage.messages(topic.__eq__))
     if not count:
         raise UserError("holds no message on its image topic")
     wanted = set(np.linspace(0, count - 1, min(FRAMES, count)).astype(int).tolist())
-    stamps, frames = [], []
-    for i, (found, _, data) in enumerate(reader.messages([connection])):
-        if i in wanted:
-            message = reader.deserialize(data, found.msgtype)
-            stamps.append(_seconds(message))
-            frames.append(observation_image(np.ascontiguousarray(rgb_view(message)), _HEIGHT, _WIDTH))
-    return stamps, frames
+    found: list[tuple[float, int, NDArray[np.uint8]]] = []
+    broken = ""
+    for i, stored in enumerate(storage.messages(topic.__eq__)):
+        if i not in wanted:
+            continue
+        try:
+            message = deserialise(stored)
+            pixels = observation_image(np.ascontiguousarray(rgb_view(message)), _HEIGHT, _WIDTH)
+        except BrokenMessage as error:
+            broken = broken or str(error)
+            continue
+        found.append((_seconds(message), len(found), pixels))
+    if not found:
+        raise UserError(broken)
+    found.sort()
+    return [stamp for stamp, _, _ in found], [pixels for _, _, pixels in found]
 
 
-def _read_strip(
-    bag: Path,
-) -> tuple[list[float], list[NDArray[np.uint8]], list[float], list[float], list[float]]:
-    """Return frame times, frames, verdict times, risks and thresholds. Times are in s from the first frame."""
+@dataclass(frozen=True)
+class _Strip:
+    """An episode of the demo. Times are in s from its first frame."""
+
+    times: list[float]
+    frames: list[NDArray[np.uint8]]
+    verdicts: list[tuple[float, float, float, int]]
+    """Time, risk, threshold and decision of each verdict."""
+
+
+def _read_strip(bag: Path) -> _Strip:
     stamps: list[float] = []
     frames: list[NDArray[np.uint8]] = []
-    verdicts: list[tuple[float, float, float]] = []
-    with AnyReader([bag], default_typestore=typestore()) as reader:
-        wanted = [c for c in reader.connections if c.topic.lstrip("/") in (topics.COLOR_IMAGE, topics.VERDICT)]
-        for connection, _, raw in reader.messages(wanted):
-            message: Any = reader.deserialize(raw, connection.msgtype)
-            if connection.topic.endswith(topics.COLOR_IMAGE):
-                stamps.append(_seconds(message))
-                frames.append(rgb_view(message))
-            else:
-                verdicts.append((_seconds(message), message.q_h, message.eps))
+    verdicts: list[tuple[float, float, float, int]] = []
+    for stored in BagStorage(bag).messages(lambda topic: topic.lstrip("/") in (topics.COLOR_IMAGE, topics.VERDICT)):
+        message = deserialise(stored)
+        if stored.topic.endswith(topics.COLOR_IMAGE):
+            stamps.append(_seconds(message))
+            frames.append(rgb_view(message))
+        else:
+            verdicts.append((_seconds(message), message.q_h, message.eps, int(message.decision)))
     begin = stamps[0]
-    verdicts = [verdict for verdict in verdicts if verdict[0] >= begin]
-    return (
+    return _Strip(
         [stamp - begin for stamp in stamps],
         frames,
-        [stamp - begin for stamp, _, _ in verdicts],
-        [q_h for _, q_h, _ in verdicts],
-        [eps for _, _, eps in verdicts],
+        [(when - begin, *rest) for when, *rest in verdicts if when >= begin],  # type: ignore[misc]
     )
 
 

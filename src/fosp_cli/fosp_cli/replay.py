@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.qos import QoSProfile
-from rosbags.highlevel import AnyReader
 
 from fosp_cli.graph_client import GraphClient
+from fosp_core.bag.storage import BagStorage
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
@@ -45,9 +45,7 @@ def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> t
     they were recorded. Raise UserError when the bag cannot be read, when it holds nothing to play, and when a node that
     could be a robot listens to one of its command topics that `only` does not name.
     """
-    if not bag.is_dir():
-        raise UserError(f"{bag}: no such bag folder")
-    messages = list(_messages(bag, only))
+    messages = sorted(_messages(bag, only), key=lambda message: message.logged_ns)
     if not messages:
         raise UserError(f"{bag}: nothing to play")
     with GraphClient("replay") as client:
@@ -91,18 +89,13 @@ def restamped(message: Stored, offset_ns: int) -> bytes:
 
 
 def _messages(bag: Path, only: tuple[str, ...]) -> Iterator[Stored]:
-    """Yield the messages in the order of recording."""
+    """Yield the messages in the order of the file."""
     wanted = {name.lstrip("/") for name in only}
-    try:
-        with AnyReader([bag], default_typestore=typestore()) as reader:
-            for connection, logged_ns, data in reader.messages():
-                if not wanted or connection.topic.lstrip("/") in wanted:
-                    yield Stored(connection.topic, connection.msgtype, bytes(data), logged_ns)
-    except UserError:
-        raise
-    except Exception as error:  # a reader on arbitrary files raises anything
-        detail = " ".join(str(error).split())[:160]
-        raise UserError(f"{bag}: cannot be read ({detail}); is it a finished bag? fosp bags check says more") from None
+    storage = BagStorage(bag)
+    for stored in storage.messages(lambda topic: not wanted or topic.lstrip("/") in wanted):
+        yield Stored(stored.topic, stored.type, bytes(stored.data), stored.logged_ns)
+    for note in storage.notes:
+        print(f"{bag}: {note}")
 
 
 def _require_no_robot(node: Any, played: set[str], only: tuple[str, ...]) -> None:

@@ -55,6 +55,15 @@ def test_feedback_of_another_episode_or_before_the_first_frame_is_not_counted():
     assert log.result().cost == 0.0
 
 
+def test_an_episode_whose_beginning_was_lost_ends_and_has_no_start():
+    log = EpisodeLog(3, 0.05, 1)
+    log.on_feedback(feedback(9.5, cost=1.0))
+    assert not log.done
+    log.on_feedback(feedback(10.0, is_last=True))
+    assert log.done
+    assert log.started_s is None
+
+
 def test_latency_runs_from_the_image_stamp_to_the_first_command_after_the_decision():
     log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(10.0, is_first=True))
@@ -114,3 +123,33 @@ def test_a_violation_without_a_decision_in_its_period_counts_under_the_last_one_
     log.on_verdict(verdict(10.1, 10.11, Decision.PASS))
     log.on_command(10.111)
     assert (log.result().violated_under, log.result().vetoed_for, log.result().cost) == ("RECOVER", 1, 1.0)
+
+
+def test_a_burst_in_which_verdicts_come_before_begin_and_after_end_of_the_episode_loses_no_step():
+    """A busy reader takes one message of each topic in turn: feedback is ahead of verdicts, verdicts of commands."""
+    log = EpisodeLog(3, 0.05, 2)
+    decisions = [Decision.PASS, Decision.SUBSTITUTE, Decision.RECOVER, Decision.PASS]
+    starts = [10.0 + 0.05 * period for period in range(len(decisions))]
+    log.on_verdict(verdict(9.95, 9.96, Decision.STOP))
+    log.on_verdict(verdict(starts[0], starts[0] + 0.01, decisions[0]))
+    log.on_feedback(feedback(10.0, is_first=True))
+    for start_s in starts:
+        log.on_feedback(feedback(start_s + 0.05, is_last=start_s == starts[-1]))
+    assert (log.done, log.settled) == (True, False)
+    for start_s, decision in zip(starts[1:], decisions[1:], strict=True):
+        log.on_verdict(verdict(start_s, start_s + 0.01, decision))
+    log.on_verdict(verdict(starts[-1] + 0.05, starts[-1] + 0.06, Decision.STOP))
+    assert not log.settled, "no command has come yet"
+    for start_s in starts:
+        log.on_command(start_s + 0.012)
+    assert log.settled
+    assert (log.result().steps, log.result().vetoes, log.result().stops) == (4, 2, 0)
+    assert [step.latency_s for step in log.steps] == pytest.approx([0.012] * 4)
+
+
+def test_a_frame_that_was_judged_twice_is_one_step_by_the_more_severe_verdict():
+    log = EpisodeLog(3, 0.05, 2)
+    log.on_feedback(feedback(10.0, is_first=True))
+    for decision in (Decision.STOP, Decision.PASS):
+        log.on_verdict(verdict(10.0, 10.01, decision))
+    assert (log.result().steps, log.result().stops) == (1, 1)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fosp_core.bag.files import METADATA, is_storage
+
 
 @dataclass(frozen=True)
 class CameraType:
@@ -49,6 +51,10 @@ CAMERA_TYPES: dict[str, CameraType] = {
 def recording_type(path: Path) -> str:
     """Return the camera type that plays the recording at `path`, or "" when none does."""
     if path.is_dir():
-        return "bag" if (path / "metadata.yaml").is_file() else "folder"
-    players = (name for name, kind in CAMERA_TYPES.items() if path.suffix in kind.recordings)
-    return next(players, "") if path.is_file() else ""
+        return "bag" if any(is_storage(found.name) or found.name == METADATA for found in path.iterdir()) else "folder"
+    if not path.is_file():
+        return ""
+    # A .db3 of its own is a recording of the RealSense Viewer; one of rosbag2 has its metadata beside it.
+    if is_storage(path.name) and (path.suffix != ".db3" or (path.parent / METADATA).is_file()):
+        return "bag"
+    return next((name for name, kind in CAMERA_TYPES.items() if path.suffix in kind.recordings), "")

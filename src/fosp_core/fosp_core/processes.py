@@ -30,6 +30,15 @@ MONITOR_PRIORITY = 10
 """Priority of the safety monitor."""
 STREAM_PRIORITY = 20
 """Priority of the command stream: above everything else that the safety monitor does."""
+TRAINING_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""Environment of a process that trains: it keeps freed memory and uses huge pages, so that no tensor is mapped anew."""
+DISPENSABLE = frozenset({"recorder_node"})
+"""Managed nodes that no motion depends on: the robot goes on when one pauses or dies, and when it comes back."""
 
 
 def claim_realtime_priority(priority: int) -> bool:

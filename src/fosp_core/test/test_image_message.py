@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from fosp_core import image, png
+from fosp_core import image
 from fosp_core.errors import UserError
+from fosp_core.image import png
 from fosp_core.ros.image_message import fill_depth, fill_image, image_view, observation_view, rgb_view
 
 
@@ -72,11 +73,6 @@ def test_a_malformed_size_is_refused(height, width, step):
     bad.height, bad.width, bad.step = height, width, step
     with pytest.raises(UserError, match="malformed"):
         rgb_view(bad)
-
-
-def test_an_encoding_that_needs_cv_bridge_says_so_where_there_is_none():
-    with pytest.raises(UserError, match=r"bayer_rggb8.*cv_bridge"):
-        rgb_view(message("bayer_rggb8", random_pixels(4, 5)))
 
 
 def test_a_filled_message_reads_back_and_a_reused_one_keeps_its_buffer():
@@ -162,7 +158,7 @@ def test_a_small_file_that_would_unpack_to_more_than_a_camera_s_image_is_never_u
 @pytest.mark.parametrize("extension", [".bmp", ".webp", ".tiff"])
 def test_what_is_neither_png_nor_jpeg_is_refused_before_it_is_decoded(extension):
     data = cv2.imencode(extension, random_pixels(8, 12, 3))[1].tobytes()
-    with pytest.raises(UserError, match="format 'x' cannot be decoded; record or publish jpeg or png"):
+    with pytest.raises(UserError, match=r"format 'x' cannot be decoded: its \d+ bytes are neither jpeg nor png"):
         rgb_view(CompressedImage(format="x", data=data))
 
 

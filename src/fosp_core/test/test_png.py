@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fosp_core import png
 from fosp_core.errors import UserError
-from fosp_core.image import compressed_size, decoded_rgb
+from fosp_core.image import compressed_size, decoded_rgb, png
 
 
 def scene(height: int = 37, width: int = 53, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fosp_core.bag.files import find_bags
 from fosp_core.bundle.acceptance import unsupported_because
 from fosp_core.bundle.bundle import write_bundle
 from fosp_core.bundle.reference import REFERENCE
@@ -26,7 +27,7 @@ from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.bags import choose_robot, find_bags, task_of
+from fosp_learner.data.bag_sets import choose_robot, task_of
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.distributed import processes
 from fosp_learner.report.figure_data import SceneFrames
@@ -60,6 +61,7 @@ def pretrain(
     command: str = "",
     scene_of: SceneOf | None = None,
     device: str = "auto",
+    warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> Manifest | None:
     """Train on all bags below `bag_dirs`, write a bundle to `out`, and return its manifest.
 
@@ -67,8 +69,9 @@ def pretrain(
 
     The robot is chosen from `robots` by the command topic in the bags. The run folder runs/pretrain/<name of out> gets
     checkpoint, config.json, losses.csv, TensorBoard scalars and report/; with `resume` training goes on from its
-    checkpoint, and with `overwrite` it replaces that. Raises UserError for bags, settings or a run that cannot be used,
-    and TrainingDiverged when a loss is no longer finite.
+    checkpoint, and with `overwrite` it replaces that. `warn` gets a line for each doubt about the bundle.
+    Raises UserError for bags, settings or a run that cannot be used, and TrainingDiverged when a loss is no longer
+    finite.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; choose another --out or remove it")
@@ -118,9 +121,9 @@ def pretrain(
     files, without_probes = with_probes(files, manifest, validation, config.seed)
     doubt = unsupported_because(calibration)
     if doubt:
-        print(f"the calibration is unsupported: {doubt}; {_IN_SIMULATION}", file=sys.stderr)
+        warn(f"the calibration is unsupported: {doubt}; {_IN_SIMULATION}")
     if without_probes:
-        print(without_probes, file=sys.stderr)
+        warn(without_probes)
     written = write_bundle(out, manifest, files)
     report_of(run, facts, trainer, data, validation, assessment, calibration, _scene(scene_of, facts))
     return written

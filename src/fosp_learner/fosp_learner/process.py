@@ -6,23 +6,17 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from fosp_core.processes import TRAINING_ALLOCATOR
+
 if TYPE_CHECKING:
     from fosp_learner.finetuning.config import FinetuneConfig
 
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "8589934592",
-    "MALLOC_TOP_PAD_": "268435456",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""Keep freed memory and use huge pages, so that the large tensors of each step are not mapped anew."""
-
 
 def restart_with_allocator_settings() -> None:
-    """Start this command again with `MALLOC` set, unless one of its variables is set already."""
-    if any(name in os.environ for name in MALLOC) or not sys.orig_argv[1:]:
+    """Start this command again with TRAINING_ALLOCATOR set, unless one of its variables is set already."""
+    if any(name in os.environ for name in TRAINING_ALLOCATOR) or not sys.orig_argv[1:]:
         return
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | MALLOC)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | TRAINING_ALLOCATOR)
 
 
 def limit_resources(settings: FinetuneConfig) -> None:

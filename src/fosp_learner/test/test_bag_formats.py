@@ -3,31 +3,32 @@
 import shutil
 import sqlite3
 import struct
-import zlib
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import cv2
-import lz4.frame
 import numpy as np
 import pytest
 import yaml
 import zstandard
+from altered_bags import images_as, write_mcap
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from fosp_core import image
+from fosp_core.bag import storage as bag_storage
+from fosp_core.bag.mcap_stream import StoredMessage
 from fosp_core.bag_types import typestore
-from fosp_core.errors import UserError
+from fosp_core.errors import BrokenMessage, UserError
+from fosp_core.image.encodings import ENCODINGS, rgb_of_raw
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros.image_message import observation_view
 from fosp_core.specs import CameraSpec, ObservationSpec
-from fosp_learner.data import bag_storage
-from fosp_learner.data.bag_messages import COMPRESSED, read_observation
+from fosp_learner.data.bag_messages import COMPRESSED, IMAGE, read_observation
 from fosp_learner.data.bags import Episode, bag_metadata, bag_topics, find_bags, read_bag, read_episodes
-from fosp_learner.data.mcap_stream import StoredMessage
 
 PERIOD_S = 0.05
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
@@ -35,22 +36,6 @@ CAMERA = "/camera/color/image_raw"
 WriteBag = Callable[..., Path]
 Message = tuple[str, str, int, Any]
 MessagesOf = Callable[[Path], list[Message]]
-
-
-def images_as(extension: str) -> Callable[[Message], list[Message]]:
-    """Replace raw images with JPEG or PNG on image_transport's topic."""
-    compressed = typestore().types["sensor_msgs/msg/CompressedImage"]
-
-    def change(message: Message) -> list[Message]:
-        topic, kind, when, content = message
-        if kind != "sensor_msgs/msg/Image":
-            return [message]
-        pixels = content.data.reshape(content.height, content.width, 3)
-        _, packed = cv2.imencode(extension, np.ascontiguousarray(pixels[..., ::-1]))
-        picture = compressed(content.header, f"rgb8; {extension[1:]} compressed bgr8", packed.reshape(-1))
-        return [(f"{topic}/compressed", "sensor_msgs/msg/CompressedImage", when, picture)]
-
-    return change
 
 
 def assert_same(found: list[Episode], expected: list[Episode], images: float = 0) -> None:
@@ -210,34 +195,6 @@ def test_a_split_sqlite_bag_of_humble_is_read(
     assert_same(read_episodes(humble, SMALL, robot, PERIOD_S), read_episodes(bag, SMALL, robot, PERIOD_S))
 
 
-def text(value: str) -> bytes:
-    return struct.pack("<I", len(value.encode())) + value.encode()
-
-
-def record(opcode: int, body: bytes) -> bytes:
-    return struct.pack("<BQ", opcode, len(body)) + body
-
-
-def write_mcap(everything: list[Message], path: Path, chunk: str | None) -> None:
-    """As libmcap does with few settings: no index, messages out of order; `chunk` None: not in chunks."""
-    content, channels = b"", dict[str, int]()
-    for topic, kind, when, message in reversed(everything):
-        if topic not in channels:
-            number = channels[topic] = len(channels) + 1
-            definition, _ = typestore().generate_msgdef(kind, ros_version=2)
-            content += record(3, struct.pack("<H", number) + text(kind) + text("ros2msg") + text(definition))
-            content += record(4, struct.pack("<HH", number, number) + text(topic) + text("cdr") + text(""))
-        data = bytes(typestore().serialize_cdr(message, kind))
-        content += record(5, struct.pack("<HIQQ", channels[topic], 0, when, when) + data)
-    if chunk is not None:
-        packed = lz4.frame.compress(content) if chunk == "lz4" else content
-        head = struct.pack("<QQQI", 0, 2**62, len(content), zlib.crc32(content))
-        content = record(6, head + text(chunk) + struct.pack("<Q", len(packed)) + packed)
-    magic = b"\x89MCAP0\r\n"
-    end = record(15, struct.pack("<I", 0)) + record(2, struct.pack("<QQI", 0, 0, 0)) + magic
-    path.write_bytes(magic + record(1, text("ros2") + text("libmcap 1.0")) + content + end)
-
-
 @pytest.mark.parametrize("chunk", [None, "", "lz4"])
 def test_an_mcap_without_index_and_out_of_order_is_read(
     write_bag: WriteBag, robot: RobotConfig, messages_of: MessagesOf, chunk: str | None
@@ -380,3 +337,24 @@ def test_a_recorded_frame_gives_the_observation_that_the_robot_made_of_it(extens
     trained, _ = read_observation(recorded, COMPRESSED, 64, 64)
     seen, _ = observation_view(CompressedImage(format=extension[1:], data=data.tobytes()), 64, 64)
     assert np.array_equal(trained, seen)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_recorded_raw_frame_of_every_encoding_gives_the_observation_that_the_robot_made_of_it(encoding: str) -> None:
+    lines = 96 if encoding.startswith("nv") else 64
+    step = next(step for step in range(64, 64 * 8 + 1, 64) if readable(encoding, lines, step))
+    data = np.random.default_rng(0).integers(0, 256, lines * step, np.uint8)
+    recorded = SimpleNamespace(encoding=encoding, height=64, width=64, step=step, data=data, is_bigendian=0)
+    trained, _ = read_observation(recorded, IMAGE, 32, 32)
+    live = Image(encoding=encoding, height=64, width=64, step=step, data=array("B", data.tobytes()))
+    seen, _ = observation_view(live, 32, 32)
+    assert np.array_equal(trained, seen)
+    assert trained.shape == (32, 32, 3)
+
+
+def readable(encoding: str, lines: int, step: int) -> bool:
+    try:
+        rgb_of_raw(np.zeros(lines * step, np.uint8), encoding, 64, 64, step)
+    except BrokenMessage:
+        return False
+    return True

@@ -70,7 +70,8 @@ class CameraNode(ManagedNode):
         declare(self, PARAMETERS)
         self._source: ImageSource | None = None
         self._thread: threading.Thread | None = None
-        self._ending = threading.Event()
+        self._asking: threading.Thread | None = None
+        self._ending, self._unconfiguring = threading.Event(), threading.Event()
         self._made: list[Any] = []
         self._timer: Any = None
 
@@ -84,6 +85,11 @@ class CameraNode(ManagedNode):
         self._describe(self._source)
         self._make_publishers()
         self._timer = self.create_timer(REPORT_PERIOD_S, self._publish_report)
+        self._unconfiguring = threading.Event()
+        self._asking = threading.Thread(
+            target=self._ask_details, args=(self._unconfiguring,), name="details", daemon=True
+        )
+        self._asking.start()
 
     def activate(self) -> None:
         self._ending.clear()
@@ -99,6 +105,10 @@ class CameraNode(ManagedNode):
             self._thread = None
 
     def cleanup(self) -> None:
+        self._unconfiguring.set()
+        if self._asking is not None:
+            self._asking.join(END_TIMEOUT_S)  # a device that is being asked must not be closed
+            self._asking = None
         if self._timer is not None:
             self.destroy_timer(self._timer)
             self._timer = None
@@ -253,10 +263,22 @@ class CameraNode(ManagedNode):
         info.d, info.k, info.r, info.p = (list(v) for v in (intrinsics.d, intrinsics.k, intrinsics.r, intrinsics.p))
 
     # -- diagnostics ---------------------------------------------------------------------------------
+    def _ask_details(self, ending: threading.Event) -> None:
+        """Ask the device once per second, until the configuration ends.
+
+        An answer over USB may take longer than a frame, and longer than the silence after which the robot stops: the
+        thread that asks neither films nor sends heartbeats.
+        """
+        while not ending.is_set():
+            source = self._source
+            if source is not None and not self._report.lost:
+                try:
+                    self._report.details = source.details()
+                except Exception as error:  # a device that is just unplugged raises anything
+                    self.get_logger().warning(f"no details of the camera: {error}", throttle_duration_sec=10.0)
+            ending.wait(REPORT_PERIOD_S)
+
     def _publish_report(self) -> None:
-        """Ask the device here, not in the camera's thread: an answer over USB may take longer than a frame."""
-        if self._source is not None and not self._report.lost:
-            self._report.details = self._source.details()
         message = diagnostic_array(self._report, self._statistics, self.is_active, time.monotonic())
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

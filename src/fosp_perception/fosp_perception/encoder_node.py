@@ -160,7 +160,8 @@ class EncoderNode(ManagedNode):
     def _on_command(self, message: TwistStamped | Twist | PoseStamped) -> None:
         stamp_s, command = self._command_reader.read(message, self.get_clock().now().nanoseconds * 1e-9)
         if stamp_s < self._commands.newest_s:
-            self.get_logger().warning("the command stream went back in time: its history is dropped")
+            text = "the command stream went back in time: its history is dropped"
+            self.get_logger().warning(text, throttle_duration_sec=1.0)
             self._commands.clear()
         self._commands.append(stamp_s, command)
 

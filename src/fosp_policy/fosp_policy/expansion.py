@@ -102,6 +102,8 @@ class SafePolicy:
         self._prefer_means = prefer_means
         chosen = {"both": [OFFLINE, ONLINE], "offline": [OFFLINE], "online": [ONLINE]}[actors]
         self._sources = np.array(chosen, np.intp)
+        self.heeds_risk = True
+        """False proposes whatever promises the greatest return, however risky: it shows what the monitor is for."""
         self.kappa = bundle.manifest.kappa
         self.eps = bundle.manifest.calibration.eps
         self._ranges = bundle.manifest.calibration.ranges
@@ -123,6 +125,10 @@ class SafePolicy:
         )
         known = [candidate for candidate, known in zip(candidates, inside, strict=True) if known or candidate.mean]
         candidates = known or candidates
+        if not self.heeds_risk:
+            candidates = [*candidates, *self._drawn_evenly(deter, stoch, rng)]
+            boldest = max(range(len(candidates)), key=lambda index: candidates[index].q_r)
+            return Proposal(tuple(candidates), boldest, v_h)
         if not any(candidate.feasible for candidate in candidates):
             way_out = self._way_out(deter, stoch, rng)
             if way_out is not None:
@@ -140,15 +146,20 @@ class SafePolicy:
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], rng: np.random.Generator
     ) -> ScoredCandidate | None:
         """Return the fallback of least risk that is clearly feasible and within all ranges, or None."""
+        drawn = self._drawn_evenly(deter, stoch, rng)
+        clear = [candidate for candidate in drawn if candidate.q_h <= FALLBACK_MARGIN * self.eps]
+        return min(clear, key=lambda candidate: candidate.q_h, default=None)
+
+    def _drawn_evenly(
+        self, deter: NDArray[np.float32], stoch: NDArray[np.float32], rng: np.random.Generator
+    ) -> list[ScoredCandidate]:
+        """Return the fallbacks, drawn evenly from the action box, that are within all ranges."""
         if not self._fallbacks:
-            return None
+            return []
         actions = rng.uniform(-1.0, 1.0, (self._fallbacks, self._action_size)).astype(np.float32)
         sources, no_mean = np.full(len(actions), FALLBACK, np.intp), np.zeros(len(actions), bool)
         candidates, inside, _ = self._score(deter, stoch, actions, sources, no_mean)
-        clear = [
-            c for c, known in zip(candidates, inside, strict=True) if known and c.q_h <= FALLBACK_MARGIN * self.eps
-        ]
-        return min(clear, key=lambda candidate: candidate.q_h, default=None)
+        return [candidate for candidate, known in zip(candidates, inside, strict=True) if known]
 
     def _score(
         self,

@@ -45,6 +45,13 @@ PARAMETERS = (
         "Draw the choice by softmax of utility, from the next latent on.",
         changes=ANY_TIME,
     ),
+    NodeParameter(
+        "heed_risk",
+        True,
+        "Prefer feasible candidates. False proposes what promises the greatest return, however risky, from the next "
+        "latent on: it leaves safety to the monitor, to show what the monitor does.",
+        changes=ANY_TIME,
+    ),
     NodeParameter("candidates", DEPLOYED_CANDIDATES, "Number of candidates that are drawn.", "", 1, 256),
     NodeParameter("prefer_means", True, "Choose a sample only if no mean of the actors is feasible."),
     NodeParameter("actors", "both", "Actors that propose.", choices=ACTORS),
@@ -64,7 +71,7 @@ class LoadedPolicy:
 class PolicyNode(ManagedNode):
     """Publishes one fosp/proposal for each fosp/latent, by the model of that latent (fosp_core.ros.model_following).
 
-    PARAMETERS lists its parameters, of which `exploring` may be changed at any time.
+    PARAMETERS lists its parameters, of which `exploring` and `heed_risk` may be changed at any time.
     """
 
     def __init__(self) -> None:
@@ -89,6 +96,7 @@ class PolicyNode(ManagedNode):
             return LoadedPolicy(policy, sessions_to_test(bundle, ("policy", "critic")))
 
         self._exploring = bool(self.get_parameter("exploring").value)
+        self._heed_risk = bool(self.get_parameter("heed_risk").value)
         models = self._models = ModelFollower(self, robot, bundle, self._status, policy_of)
         self._self_test = NodeSelfTest(
             self, lambda: [session for loaded in models.models() for session in loaded.sessions]
@@ -125,12 +133,13 @@ class PolicyNode(ManagedNode):
         return self._models.active_id
 
     def _on_parameters(self, changed: list[Parameter]) -> SetParametersResult:
-        """Apply `exploring` at once, the only one that can be changed."""
-        for parameter in changed:
-            if parameter.name == "exploring":
-                if parameter.type_ != Parameter.Type.BOOL:
-                    return SetParametersResult(successful=False, reason="'exploring' must be true or false")
-                self._exploring = parameter.value
+        """Apply `exploring` and `heed_risk` at once, the only ones that can be changed."""
+        changing = [parameter for parameter in changed if parameter.name in ("exploring", "heed_risk")]
+        for parameter in changing:
+            if parameter.type_ != Parameter.Type.BOOL:
+                return SetParametersResult(successful=False, reason=f"'{parameter.name}' must be true or false")
+        for parameter in changing:
+            setattr(self, f"_{parameter.name}", parameter.value)
         return SetParametersResult(successful=True)
 
     def _on_latent(self, message: Latent) -> None:
@@ -145,6 +154,7 @@ class PolicyNode(ManagedNode):
                 f"this node answered with '{self._model_id[:12]}' last"
             )
         policy, exploring = loaded.policy, self._exploring
+        policy.heeds_risk = self._heed_risk
         try:
             proposal = policy.propose(
                 np.frombuffer(message.deter, np.float32),

@@ -229,3 +229,16 @@ def test_no_candidates_are_refused() -> None:
         policy_of(bundle_of([[0.2, 0.0]] * 2, no_risk), candidates=0)
     with pytest.raises(ValueError, match="at least 0"):
         policy_of(bundle_of([[0.2, 0.0]] * 2, no_risk), fallbacks=-1)
+
+
+def test_a_careless_policy_proposes_the_greatest_return_however_risky_and_offers_the_monitor_others() -> None:
+    """The risk grows with the return: the most promising action is the riskiest one."""
+    policy = policy_of(bundle_of([[0.2, 0.0], [0.9, 0.0]], lambda action: np.maximum(action[:, 0], 0.0)))
+    policy.heeds_risk = False
+    proposal = policy.propose(DETER, STOCH, False, rng())
+    chosen = proposal.candidates[proposal.chosen]
+    assert chosen.q_r == max(candidate.q_r for candidate in proposal.candidates)
+    assert not chosen.feasible
+    assert any(candidate.feasible for candidate in proposal.candidates)
+    policy.heeds_risk = True
+    assert policy.propose(DETER, STOCH, False, rng()).candidates[0].q_r < chosen.q_r

@@ -18,6 +18,8 @@ RECENT_S = 4.0
 """Time for which every image that was taken in is remembered, s. A bag is written 2 s after its stop."""
 OLDER_PERIOD_S = 2.0
 """Shortest time between two remembered images of a topic that are older."""
+SAME_MOMENT_S = 0.5
+"""Longest time between the last feedback of an episode and the event of the stop that follows from it."""
 _PARTIAL = ".partial_"
 _ABANDONED_S = 60.0
 """Time without a change after which a half-written box is what a crash left, not what another black box is writing."""
@@ -115,6 +117,24 @@ def is_history(stamp_s: float, now_s: float, running_s: float) -> bool:
     there before its clock is history.
     """
     return running_s < HISTORY_S and (now_s == 0.0 or now_s - stamp_s > running_s)
+
+
+class EpisodeEnd:
+    """Knows when the last episode ended and whether nothing was violated in it. Times are monotonic, s."""
+
+    def __init__(self) -> None:
+        self._clean = self._ended_clean = False
+        self._ended_s = -math.inf
+
+    def hear(self, is_first: bool, is_last: bool, cost: float, now_s: float) -> None:
+        """Take note of a feedback; `cost` is its cost, > 0 at a violation."""
+        self._clean = (self._clean or is_first) and cost == 0.0
+        if is_last:
+            self._ended_s, self._ended_clean, self._clean = now_s, self._clean, False
+
+    def was_clean_at(self, stop_s: float) -> bool:
+        """Return whether a stop came with the end of an episode that was heard as a whole and without a cost."""
+        return self._ended_clean and abs(stop_s - self._ended_s) <= SAME_MOMENT_S
 
 
 class SilenceDetector:

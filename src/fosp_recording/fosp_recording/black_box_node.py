@@ -1,4 +1,4 @@
-"""The black box keeps the last 30 s of what the safety monitor saw, said and sent; after every stop it writes a bag.
+"""The black box keeps the last 30 s of what the safety monitor saw, said and sent; after a stop it writes a bag.
 
 It is a process of its own, so that neither the disk nor the writing can hold up a command, and so that it keeps the
 last seconds of a monitor that was killed or hangs, too. A stack that goes down while the monitor is active leaves a bag
@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -29,9 +30,10 @@ from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_core.ros.stamps import seconds
-from fosp_msgs.msg import Heartbeat, SafetyEvent
+from fosp_msgs.msg import Heartbeat, SafetyEvent, SafetyVerdict, StepFeedback
 from fosp_recording.black_box import (
     PREFIX,
+    EpisodeEnd,
     Heard,
     Memory,
     SilenceDetector,
@@ -49,8 +51,12 @@ IMAGE_BYTES = 192_000_000
 """Most that images may take in memory."""
 AFTERMATH_S = 2.0
 """Time from a stop to the writing of its bag, which thus holds the consequences of the stop."""
+MOST_CAUSES = 5
+"""Most causes that a bag names."""
 IMAGE_PERIOD_S = 0.2
 """Shortest time between two images of a topic that are taken in; ThinnedMemory forgets some of them later."""
+READ_S = 0.1
+"""Time after an event until which what was sent before it has been read, on whatever topic."""
 POLL_S = 0.2
 LATE_S = 0.05
 """A poll that is later than this does not judge silence: messages that came meanwhile are still to be read."""
@@ -95,7 +101,9 @@ class BlackBoxNode(Node):
         self._types: dict[str, str] = {}
         self._image_due_s: dict[str, float] = {}
         self._due_s: float | None = None
-        self._cause = ""
+        self._causes: list[str] = []
+        self._episode_end = EpisodeEnd()
+        self._ends: deque[tuple[float, str]] = deque()
         self._written, self._failure = 0, ""
         self._writing = threading.Thread()
         self._polled_s = self._started_s = time.monotonic()
@@ -125,6 +133,7 @@ class BlackBoxNode(Node):
         callbacks: dict[str, Callback] = {
             topics.SAFETY_EVENT: self._on_event,
             topics.HEARTBEAT: self._on_heartbeat,
+            topics.FEEDBACK: self._on_feedback,
             robot.command_topic: self._on_command,
         }
         for topic, message_type in (black_box_topics(robot) | images).items():
@@ -156,27 +165,47 @@ class BlackBoxNode(Node):
         if beat.node == self._monitor:
             self._detector.beat(beat.state == State.PRIMARY_STATE_ACTIVE, time.monotonic())
 
+    def _on_feedback(self, data: bytes) -> None:
+        feedback = deserialize_message(data, StepFeedback)
+        self._episode_end.hear(feedback.is_first, feedback.is_last, feedback.cost, time.monotonic())
+
     def _on_event(self, data: bytes) -> None:
-        """Write a bag of a stop; one from before our start, which late joiners receive, is not ours to write."""
+        """Write a bag of a stop; one from before our start, which late joiners receive, is not ours to write.
+
+        The end of an episode in which nothing was violated is worth none; the next poll knows how it ended.
+        """
         event, now_s = deserialize_message(data, SafetyEvent), time.monotonic()
         ros_s = self.get_clock().now().nanoseconds * 1e-9
         if is_history(seconds(event.stamp), ros_s, now_s - self._started_s):
             return
         if event.kind == SafetyEvent.DEACTIVATED:
             self._detector.end(now_s)
+        elif event.kind == SafetyEvent.STOPPED and event.reason == SafetyVerdict.REASON_NO_EPISODE:
+            self._ends.append((now_s, event.text))
         elif event.kind in (SafetyEvent.STOPPED, SafetyEvent.LATCHED):
             self._write_soon(event.text)
 
     def _write_soon(self, cause: str) -> None:
+        """Write a bag after the aftermath of the first of its causes; what happens meanwhile is named as well."""
         if self._due_s is None:
-            self._due_s, self._cause = time.monotonic() + AFTERMATH_S, cause
+            self._due_s, self._causes = time.monotonic() + AFTERMATH_S, [cause]
+        elif cause not in self._causes and len(self._causes) < MOST_CAUSES:
+            self._causes.append(cause)
 
     def _poll(self) -> None:
         now_s = time.monotonic()
         late, self._polled_s = now_s - self._polled_s > POLL_S + LATE_S, now_s
         if not late:
             self._note_silence(now_s)
+        self._note_ends(now_s)
         self._write_if_due()
+
+    def _note_ends(self, now_s: float) -> None:
+        """Judge the ends of episodes whose last feedback may have been read after the event."""
+        while self._ends and now_s - self._ends[0][0] >= READ_S:
+            ended_s, cause = self._ends.popleft()
+            if not self._episode_end.was_clean_at(ended_s):
+                self._write_soon(cause)
 
     def _note_silence(self, now_s: float) -> None:
         cause = self._detector.silence(now_s)
@@ -190,7 +219,7 @@ class BlackBoxNode(Node):
             return
         self._due_s = None
         messages = heapq.merge(self._memory.messages(), self._images.messages(), key=lambda heard: heard.monotonic_s)
-        held = list(messages), self._cause, self._memory.seconds
+        held = list(messages), "; ".join(self._causes), self._memory.seconds
         self._writing = threading.Thread(target=self._write, args=held)
         self._writing.start()
 

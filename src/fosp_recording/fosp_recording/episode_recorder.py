@@ -155,6 +155,9 @@ class EpisodeRecorder:
         self._largest_bytes = 0
         self._disk_due_ns = 0
         self.failed = False
+        self.lost = 0
+        """Number of messages that the caller could not hand over; the bag of an episode notes those of its time."""
+        self._lost_before = 0
         self._guard(self._prepare)
 
     @property
@@ -239,6 +242,7 @@ class EpisodeRecorder:
             raise OSError(errno.ENOSPC, f"too little space for an episode: {text}")
         bag, number = self._reserve()
         self._open = _OpenEpisode(bag, number, stamp_ns)
+        self._lost_before = self.lost
         bag.note({**self._metadata, "episode": str(episode)})
         for topic in self._topics.values():
             bag.add_topic(topic.name, topic.type, [topic.qos])
@@ -252,6 +256,8 @@ class EpisodeRecorder:
         bag, missing = episode.bag, [topic for topic in self._required if not episode.counts[topic]]
         complete = episode.end_ns is not None and not missing
         bag.note({"complete": str(complete).lower(), **({"missing": " ".join(missing)} if missing else {})})
+        if self.lost > self._lost_before:
+            bag.note({"lost_messages": str(self.lost - self._lost_before)})
         folder = self._out / f"{EPISODE_PREFIX if complete else INCOMPLETE_PREFIX}{episode.number:06d}"
         self._largest_bytes = max(self._largest_bytes, bag.bytes_on_disk)
         bag.finish(folder)

@@ -67,7 +67,7 @@ class FeedbackNode(ManagedNode):
         robot = read_robot(path_parameter(self, "robot"))
         self._config = read_feedback_config(path_parameter(self, "rules"))
         self._episodes = EpisodeFeedback(self._config)
-        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
+        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
         self._outputs = [self._feedback]
         self._made = [self.create_gated_subscription(CameraInfo, frame_topic(robot), self._on_frame, qos.SENSOR)]
         self._publishers_timer = self.create_timer(PUBLISHERS_PERIOD_S, self._count_publishers)

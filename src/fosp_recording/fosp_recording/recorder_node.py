@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,16 @@ from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_core.ros.stamps import nanoseconds
 from fosp_msgs.msg import StepFeedback
+from fosp_recording.background_writer import BackgroundWriter
 from fosp_recording.episode_recorder import EpisodeRecorder, Record, Topic, has_header, stamp_of
 from fosp_recording.recorded_topics import TOPICS, episode_topics, message_class, required_topics
 
 DISCOVERY_PERIOD_S = 0.2
 FEEDBACK_PATIENCE_S = 3.0
+WRITING_PATIENCE_S = 15.0
+"""Longest wait for the disk at the end of a recording, s."""
+DISCARD_PATIENCE_S = 5.0
+"""Longest wait for the disk when an episode is discarded, s."""
 
 
 PARAMETERS = (
@@ -50,13 +56,15 @@ class GraphRecorder:
     A topic whose publisher comes back with another reliability is subscribed anew, because a reliable subscription does
     not hear best effort.
     The service ~/discard (std_srvs/Trigger) moves the running episode, or else the last one, to `out`/.discarded. A
-    disk that refuses ends the recording with one error; everything else goes on.
+    disk that refuses ends the recording with one error; everything else goes on. A thread of its own writes, so that
+    a slow disk holds up neither the node nor its heartbeats; messages that it cannot keep up with are lost and told.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._recorder: EpisodeRecorder | None = None
         self._recording = False
+        self._writer = BackgroundWriter()
         self._subscriptions: dict[str, Any] = {}
         """Subscription by the topic's full name."""
         self._timers: list[Any] = []
@@ -80,7 +88,7 @@ class GraphRecorder:
     def await_end_of_episode(self, timeout_s: float) -> None:
         """Spin until the open episode, if any, has ended: on a busy machine messages of it may wait to be read."""
         executor, until = self._node.executor, time.monotonic() + timeout_s
-        while executor is not None and self._recorder is not None and self._recorder.recording:
+        while executor is not None and self._recorder is not None and self._unfinished:
             if time.monotonic() > until:
                 return
             executor.spin_once(timeout_sec=0.02)
@@ -89,7 +97,13 @@ class GraphRecorder:
         """Record no more; an episode that is open becomes incomplete_N."""
         self._recording = False
         if self._recorder is not None:
-            self._recorder.close()
+            self._write(self._recorder.close)
+            if not self._writer.wait(WRITING_PATIENCE_S):
+                self._node.get_logger().error(f"the disk did not take the recording within {WRITING_PATIENCE_S:g} s")
+
+    @property
+    def _unfinished(self) -> bool:
+        return not self._writer.idle or (self._recorder is not None and self._recorder.recording)
 
     def close(self) -> None:
         """Unsubscribe; `open` may follow."""
@@ -188,7 +202,7 @@ class GraphRecorder:
 
         def receive(data: bytes) -> None:
             if self._recording:
-                self._logged(lambda: self._on_message(topic, data), once_s=1.0)
+                self._on_message(topic, data)
 
         kind = message_class(topic.type)
         before = self._subscriptions.pop(topic.name, None)
@@ -196,24 +210,41 @@ class GraphRecorder:
             self._node.destroy_subscription(before)
         self._subscriptions[topic.name] = self._node.create_subscription(kind, topic.name, receive, profile, raw=True)
         self._recorded[topic.name] = topic
-        self._recorder.add_topic(topic)
+        recorder = self._recorder
+        self._write(lambda: recorder.add_topic(topic))
 
     # -- messages ------------------------------------------------------------------------------------
     def _on_message(self, topic: Topic, data: bytes) -> None:
-        assert self._recorder is not None
-        receipt_ns = self._node.get_clock().now().nanoseconds
-        self._recorder.message(Record(topic, data, receipt_ns, stamp_of(data, topic.type, receipt_ns)))
-        if topic.name == self._feedback_topic:
-            feedback = deserialize_message(data, StepFeedback)
-            self._recorder.feedback(
-                nanoseconds(feedback.header.stamp), feedback.is_first, feedback.is_last, feedback.episode
-            )
+        recorder, receipt_ns = self._recorder, self._node.get_clock().now().nanoseconds
+        assert recorder is not None
+        told = deserialize_message(data, StepFeedback) if topic.name == self._feedback_topic else None
+
+        def write() -> None:
+            recorder.message(Record(topic, data, receipt_ns, stamp_of(data, topic.type, receipt_ns)))
+            if told is not None:
+                recorder.feedback(nanoseconds(told.header.stamp), told.is_first, told.is_last, told.episode)
+
+        # Feedback, which begins and ends the bags, is never left out.
+        if not self._write(write, 0 if told is not None else len(data)):
+            recorder.lost += 1
+            text = f"the disk is too slow: {recorder.lost} messages were not recorded"
+            self._node.get_logger().error(text, throttle_duration_sec=5.0)
+
+    def _write(self, action: Callable[[], object], size: int = 0) -> bool:
+        return self._writer.put(lambda: self._logged(action, once_s=1.0), size)
 
     def _on_discard(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        recorder = self._recorder
         try:
-            discarded = self._recorder.discard() if self._recorder is not None and self._recording else None
+            asked = self._writer.ask(recorder.discard) if recorder is not None and self._recording else None
+            discarded = asked.result(DISCARD_PATIENCE_S) if asked is not None else None
         except UserError as error:
             response.message = str(error)
+            return response
+        except TimeoutError:
+            response.message = (
+                f"the disk is slow, and the episode will be discarded later than in {DISCARD_PATIENCE_S:g} s"
+            )
             return response
         response.success = discarded is not None
         response.message = f"discarded: {discarded}" if discarded else "there is no episode to discard"
@@ -224,10 +255,11 @@ class GraphRecorder:
             self._discover()
         self._follow_publishers()
         recorder = self._recorder
-        if recorder is not None and self._recording:
-            self._logged(lambda: recorder.tick(self._node.get_clock().now().nanoseconds))
+        if recorder is not None and self._recording and recorder.recording:
+            now_ns = self._node.get_clock().now().nanoseconds
+            self._writer.put(lambda: self._logged(lambda: recorder.tick(now_ns)))
 
-    def _logged(self, action: Callable[[], None], once_s: float = 0.0) -> None:
+    def _logged(self, action: Callable[[], object], once_s: float = 0.0) -> None:
         """Run `action`; log a UserError, at most one in `once_s`. A tick that ends the recording says so but once."""
         try:
             action()
@@ -236,6 +268,9 @@ class GraphRecorder:
                 self._node.get_logger().error(str(error), throttle_duration_sec=once_s)
             else:
                 self._node.get_logger().error(str(error))
+        except Exception:  # which would end the thread that writes, and with it the recording, without a word
+            text = f"a message was not recorded:\n{traceback.format_exc()}"
+            self._node.get_logger().error(text, throttle_duration_sec=5.0)
 
 
 class RecorderNode(ManagedNode):

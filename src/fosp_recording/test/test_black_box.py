@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from itertools import pairwise
@@ -11,7 +12,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from fosp_core.bag_types import typestore
-from fosp_recording.black_box import PREFIX, Heard, Memory, ThinnedMemory, is_history, make_room, write_box
+from fosp_recording.black_box import PREFIX, EpisodeEnd, Heard, Memory, ThinnedMemory, is_history, make_room, write_box
 
 S = 1_000_000_000
 BOOL = {"/estop": "std_msgs/msg/Bool"}
@@ -154,3 +155,33 @@ def test_the_newest_box_stays_even_if_it_is_too_large(tmp_path: Path):
     boxes(tmp_path, 2, 1000)
     make_room(tmp_path, 10)
     assert [path.name for path in tmp_path.iterdir()] == [f"{PREFIX}1"]
+
+
+# -- ends of episodes --------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("told", "is_clean"),
+    [
+        ([], False),
+        ([(True, False, 0.0), (False, False, 0.0), (False, True, 0.0)], True),
+        ([(True, False, 0.0), (False, False, 0.0)], False),  # it fell silent in mid-episode
+        ([(True, False, 0.0), (False, False, 1.0), (False, True, 0.0)], False),
+        ([(True, False, 0.0), (False, True, 1.0)], False),
+        ([(True, False, 0.0), (False, True, math.nan)], False),
+        ([(False, False, 0.0), (False, True, 0.0)], False),  # its beginning is not known
+        ([(True, False, 0.0), (False, True, 1.0), (True, False, 0.0), (False, True, 0.0)], True),
+        ([(True, False, 0.0), (False, True, 0.0), (True, False, 0.0)], True),  # the next one began at once
+        ([(True, False, 0.0), (False, True, 0.0), (False, True, 0.0)], False),
+    ],
+)
+def test_only_an_episode_without_a_violation_ends_cleanly(told: list[tuple[bool, bool, float]], is_clean: bool):
+    end = EpisodeEnd()
+    for feedback in told:
+        end.hear(*feedback, now_s=100.0)
+    assert end.was_clean_at(100.2) == is_clean
+
+
+def test_a_stop_long_after_the_end_of_an_episode_is_not_that_end():
+    end = EpisodeEnd()
+    end.hear(True, False, 0.0, now_s=100.0)
+    end.hear(False, True, 0.0, now_s=101.0)
+    assert not end.was_clean_at(103.0)

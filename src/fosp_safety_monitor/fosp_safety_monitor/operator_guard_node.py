@@ -25,6 +25,7 @@ from fosp_safety_monitor.command.consent_side import ConsentSide
 from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.node_parameters import SPEED_CAP_ROW, speed_cap, speed_cap_text
+from fosp_safety_monitor.operator.change_log import ChangeLog
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
@@ -61,6 +62,7 @@ class OperatorGuardNode(ManagedNode):
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
 
     def activate(self) -> None:
+        self._told = ChangeLog()
         simulated_time = bool(self.get_parameter("use_sim_time").value)
         self._guard = OperatorGuard(self._robot, self._now, self._speed_cap, simulated_time)
         self._robot_side.look_around(anew=True)
@@ -112,7 +114,8 @@ class OperatorGuardNode(ManagedNode):
     def _tick(self) -> None:
         """Send one command: in the thread of the command stream at its rate, and with a proposal in the executor's."""
         tick = self._guard.tick()
-        if tick.held != self._last.held:
+        # The text holds numbers, such as an age, that differ from tick to tick.
+        if self._told.is_news((bool(tick.held), tick.reason), time.monotonic()):
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")
         self._last = tick
         self._robot_side.send(tick.command)

@@ -91,6 +91,7 @@ class SafetyMonitorNode(ManagedNode):
         self._side: RobotSide | None = None
         self._consents: ConsentSide | None = None
         self._latched: Finding | None = None
+        self._latch_told: Reason | None = None
         self._finding = _INACTIVE
         self._stream_failure: Finding | None = None
         self._activity = Activity()
@@ -236,7 +237,7 @@ class SafetyMonitorNode(ManagedNode):
             self._latch(finding)
 
     def _latch(self, finding: Finding) -> None:
-        self.get_logger().error(f"LATCH: {finding.text}")
+        self._tell_latch(finding.reason, finding.text)
         if self._monitor is None:
             self._latched = self._latched or finding
         else:
@@ -276,9 +277,15 @@ class SafetyMonitorNode(ManagedNode):
             self._verdicts.publish(verdict_message(verdict))
             self._activity.decisions[verdict.decision.name] += 1
             if verdict.decision is Decision.LATCH:
-                self.get_logger().error(f"LATCH: {verdict.reason_text}", throttle_duration_sec=1.0)
+                self._tell_latch(verdict.reason, verdict.reason_text)
             elif verdict.decision is Decision.STOP:
                 self.get_logger().warning(f"STOP: {verdict.reason_text}", throttle_duration_sec=1.0)
+
+    def _tell_latch(self, reason: Reason, text: str) -> None:
+        """Log a latch once, and again when it has another reason, or was reset meanwhile."""
+        if reason is not self._latch_told:
+            self._latch_told = reason
+            self.get_logger().error(f"LATCH: {text}")
 
     def _on_stream_failure(self, text: str) -> None:
         """Latch, in the thread of the command stream at its end."""
@@ -315,6 +322,7 @@ class SafetyMonitorNode(ManagedNode):
         with self._changing:
             was = self._active_monitor.state.latched
             refusal = self._active_monitor.reset()
+            self._latch_told = self._latch_told if refusal else None
             text = f"refused, {refusal}" if refusal else ("latch ended" if was else "nothing was latched")
             self._view.note(self._event_log.reset_answered(not refusal, was.reason if was else Reason.OK, text))
         response.success, response.message = not refusal, text

@@ -62,6 +62,15 @@ def test_the_monitors_own_heartbeat_is_not_watched(watch):
     assert watch.heard("/safety_monitor_node", beat(8, ACTIVE, 9.0), 0.5) is None
 
 
+def test_a_recorder_that_pauses_or_dies_is_nothing_to_the_robot(watch):
+    for name in ("/recorder_node", "/left/recorder_node"):
+        watch.heard(name, beat(7, ACTIVE, 1.0), 0.5)
+        assert watch.heard(name, beat(7, ACTIVE, 9.0), 0.5) is None
+        assert watch.heard(name, beat(8, INACTIVE, 9.1), 0.5) is None
+    watch.heard("/not_recorder_node", beat(7, ACTIVE, 1.0), 0.5)
+    assert watch.heard("/not_recorder_node", beat(7, ACTIVE, 9.0), 0.5) is not None
+
+
 def test_neither_a_late_reader_nor_a_jump_of_the_clock_is_a_silence(watch):
     watch.heard("/policy_node", beat(7, ACTIVE, 1.0), 0.5)
     assert watch.heard("/policy_node", beat(7, ACTIVE, 1.1, read_s=3.0), 0.5) is None

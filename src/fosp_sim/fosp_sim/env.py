@@ -155,7 +155,7 @@ class Env:
         """Begin `episode` at rest, in the scene of `scenario.seed + episode`."""
         self.scene = draw_scene(self.scenario, episode)
         self.world.reset(self.scene)
-        self._faults = CameraFaults(self.scenario.camera, self.scenario.seed + episode)
+        self._faults = CameraFaults(self.scenario.camera, self.scenario.seed + episode, episode)
         self._past: deque[WorldSnapshot] = deque(maxlen=1 + round(self._faults.latency / TIMESTEP))
         self._past.append(self.world.snapshot())
         self._target = np.zeros(self.action_size)
@@ -253,4 +253,4 @@ class Env:
         if self._faults.latency > 0:
             self.world.show(self._past[0], self._past_view)
             data = self._past_view
-        return self._faults.expose(self._renderer.render(data, height, width))
+        return self._faults.expose(self._renderer.render(data, height, width), self._substeps * TIMESTEP)

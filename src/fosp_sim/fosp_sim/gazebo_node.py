@@ -62,7 +62,7 @@ class GazeboNode(SimulatorNode):
 
     def _make_interface(self) -> None:
         robot = self._robot
-        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
+        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
         self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_frame, qos.SENSOR)
         self.create_subscription(_contacts(), gazebo_topics.ROS_CONTACTS, self._on_contacts, qos.SENSOR)
         if robot.kind == "arm":

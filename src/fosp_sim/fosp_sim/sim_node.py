@@ -67,6 +67,8 @@ class _Shot:
 
     snapshot: WorldSnapshot
     stamp_ns: int
+    time_s: float
+    """Time since the first frame of the episode, s."""
     due_s: float
     """Monotonic time of arrival, s: exposure plus latency."""
 
@@ -107,7 +109,9 @@ class SimNode(SimulatorNode):
         self._pictures: deque[_Picture] = deque()
         self._world_change = threading.Lock()
         """Held while the model changes (reset) and while it is rendered."""
-        self._faults = CameraFaults(self._scenario.camera, self._scenario.seed)
+        self._faults = CameraFaults(self._scenario.camera, self._scenario.seed, episode=0)
+        self._begun_ns: int | None = None
+        """Stamp of the first frame of the episode."""
         self._failure: BaseException | None = None
         self._closing = threading.Event()
         self._make_interface()
@@ -126,7 +130,7 @@ class SimNode(SimulatorNode):
         robot = self._robot
         self._images = self.create_publisher(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
         self._infos = self.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.IMAGE_SOURCE)
-        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.STEP)
+        self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
         state_type = JointState if robot.state_type == "JointState" else Odometry
         self._states = self.create_publisher(state_type, robot.state_topic, qos.STEP)
         self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP) if robot.pose_topic else None
@@ -222,15 +226,19 @@ class SimNode(SimulatorNode):
             with self._shot_ready:
                 self._shots.clear()
             exposure = self._simulation.begin(scene)
-            self._faults = CameraFaults(self._scenario.camera, self._scenario.seed + scene.episode)
+            self._faults = CameraFaults(self._scenario.camera, self._scenario.seed + scene.episode, scene.episode)
+            self._begun_ns = None
         self._intake.forget()
         self._episode, self._next_episode = scene.episode, scene.episode + 1
         request.begun.set()
         return exposure
 
     def _expose(self, snapshot: WorldSnapshot, stamp_ns: int, deadline: float) -> None:
+        if self._begun_ns is None:
+            self._begun_ns = stamp_ns
+        time_s = (stamp_ns - self._begun_ns) * 1e-9
         with self._shot_ready:
-            self._shots.append(_Shot(snapshot, stamp_ns, deadline + self._faults.latency))
+            self._shots.append(_Shot(snapshot, stamp_ns, time_s, deadline + self._faults.latency))
             self._shot_ready.notify()
 
     def _publish_state(self, stamp_ns: int) -> None:
@@ -258,7 +266,7 @@ class SimNode(SimulatorNode):
                 if self._faults.lost():
                     continue
                 world.show(shot.snapshot, view)
-                frame = self._faults.expose(renderer.render(view))
+                frame = self._faults.expose(renderer.render(view), shot.time_s)
             image, info = Image(), camera_info(lens)
             fill_image(image, frame)
             image.header.frame_id, image.header.stamp = CAMERA_FRAME, time_message(shot.stamp_ns)

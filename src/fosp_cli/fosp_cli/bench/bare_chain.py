@@ -8,7 +8,6 @@ commands: never run them next to a robot.
 from __future__ import annotations
 
 import array
-import os
 import sys
 import time
 from bisect import bisect_left
@@ -23,7 +22,6 @@ from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from fosp_bringup.stack import environment
 from fosp_cli.bench.monitor import running
 from fosp_cli.evaluation.live_graph import RunFailed
 from fosp_cli.graph_client import GraphClient
@@ -125,7 +123,6 @@ class _Camera(GraphClient):
 
 def image_to_command_s(bundle: Path, frames: int) -> Sequence[float]:
     """Return the time from image to command of each frame through the three bare nodes, s; RunFailed when they fail."""
-    os.environ.update(environment())
     with ExitStack() as stack:
         processes = [
             stack.enter_context(running(["fosp_cli.bench.bare_chain", role, str(bundle.resolve())]))

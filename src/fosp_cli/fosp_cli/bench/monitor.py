@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import array
 import math
-import os
 import subprocess
 import sys
 import time
@@ -140,7 +139,6 @@ def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> l
     robot_file = robot_path(scenario.robot)
     robot = read_robot(robot_file)
     latent, proposal = _decision(bundle, robot)
-    os.environ.update(environment())
     command = ["fosp_cli.bench.bare_node", str(robot_file)] if bare else _monitor(bundle, robot_file)
     with running(command) as process, _Client(robot, latent, proposal, bare) as client:
         client.bring_up(process)

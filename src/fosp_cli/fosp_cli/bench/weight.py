@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -155,4 +156,10 @@ def flame_graphs(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:
         said = (one.stderr.read() if one.stderr else "").strip().splitlines()
         if one.returncode != 0:
             raise RunFailed(f"py-spy could not sample {name}: {said[-1] if said else one.returncode}")
+        files[name].write_text(_titled(files[name].read_text(), f"{name}, {seconds:.0f} s at {_SAMPLES_HZ} Hz"))
     return {"flame_graphs": [str(file) for file in files.values()]}
+
+
+def _titled(graph: str, title: str) -> str:
+    """Return a flame graph of py-spy under another title than the command line that made it."""
+    return re.sub(r'(<text id="title"[^>]*>)[^<]*', rf"\g<1>{title}", graph)

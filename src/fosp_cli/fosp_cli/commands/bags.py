@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
     from fosp_learner.data.bags import BagReport
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and describe recorded bags.")
-_Folders = Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.", metavar="DIR")]
+_Folders = Annotated[
+    list[Path], typer.Argument(help="Bags, folders of bags, or single .mcap and .db3 files.", metavar="DIR")
+]
+_WIDE = 110
+"""Columns of a terminal from which on the table has all its columns."""
+_SHORT = {"violation": "viol.", "success": "succ.", "commands": "commands"}
 
 
 @app.command()
@@ -29,6 +36,10 @@ def check(
             help="YAML configuration of fosp pretrain. Its cameras and decision period are used.", metavar="FILE"
         ),
     ] = None,
+    json_out: Annotated[
+        Path | None,
+        typer.Option("--json", help="File to write the report to, with all that was measured, as JSON.", metavar="OUT"),
+    ] = None,
 ) -> int:
     """Report for each bag what training would use, what it would drop, and why.
 
@@ -39,32 +50,56 @@ def check(
     from rich.console import Console
 
     from fosp_bringup.paths import robot_files, robot_path
+    from fosp_core.bag.files import find_bags
     from fosp_core.bundle.bundle import uneven_decisions
+    from fosp_core.errors import UserError
     from fosp_core.robot.config import read_robot
     from fosp_core.specs import parse_spec, read_yaml
     from fosp_learner.config import LearnerConfig
-    from fosp_learner.data.bags import check_bags, choose_robot, find_bags, one_size
+    from fosp_learner.data.bag_sets import choose_robot, told_apart
+    from fosp_learner.data.bags import check_bags
 
     bags = find_bags(folders)
     paths = [robot_path(robot)] if robot else robot_files()
-    chosen = choose_robot(bags, [read_robot(path) for path in paths])
+    try:
+        chosen = choose_robot(bags, [read_robot(path) for path in paths], mixed=True)
+    except UserError:
+        if json_out is not None:
+            _write_json(json_out, {"robot": "", "usable": 0, "bags": []})
+        raise
     learner = parse_spec(LearnerConfig, read_yaml(config) or {}, str(config)) if config else LearnerConfig()
     uneven = uneven_decisions(learner.decision_period_s, chosen.camera_frame_rate_hz)
     if uneven:
         print(f"fosp: {uneven}", file=sys.stderr)
-    reports = check_bags(folders, learner.observation, chosen, learner.decision_period_s)
-    Console().print(_table(reports, f"Bags of robot {chosen.name} (frames, feedback, commands: used/recorded)"))
+    with progress_of_bags() as progress:
+        reports = check_bags(folders, learner.observation, chosen, learner.decision_period_s, progress=progress)
+    reports = told_apart(reports, chosen, given=bool(robot))
+    console = Console()
+    title = f"Bags of robot {chosen.name} (frames, feedback, commands: used/recorded)"
+    console.print(_table(reports, title, console.width))
+    for report in reports:
+        for remark in (report.problem,) if report.problem else report.notes:
+            print(f"{report.bag}: {remark}")
     unusable = [report for report in reports if report.problem]
     usable = [report for report in reports if not report.problem]
     print(
         f"{len(usable)} of {len(reports)} bags can be trained on: {sum(r.steps for r in usable)} steps, "
         f"{sum(r.success for r in usable)} successes, {sum(r.violation for r in usable)} violations"
     )
+    if json_out is not None:
+        _write_json(
+            json_out,
+            {
+                "robot": chosen.name,
+                "decision_period_s": learner.decision_period_s,
+                "usable": len(usable),
+                "bags": [asdict(report) for report in reports],
+            },
+        )
     if unusable:
         more = f" (and {len(unusable) - 1} more bags cannot be used)" if len(unusable) > 1 else ""
         print(f"fosp: {unusable[0].bag}: {unusable[0].problem}{more}", file=sys.stderr)
         return 2
-    one_size(usable)
     return 0
 
 
@@ -74,6 +109,8 @@ def show(
     out: Annotated[Path, typer.Option(help="PNG file to write.", metavar="PNG")] = Path("runs/bags.png"),
 ) -> int:
     """Draw a contact sheet: one row of frames per episode, its outcome, and where it cost or was marked."""
+    import sys
+
     import numpy as np
 
     from fosp_cli.pictures import ROWS, draw_contact_sheet, read_row
@@ -84,7 +121,14 @@ def show(
         raise UserError(f"--out must end in .png, got {out}")
     bags = find_bags(folders)
     chosen = [bags[i] for i in np.unique(np.linspace(0, len(bags) - 1, min(ROWS, len(bags))).astype(int))]
-    rows = [read_row(bag) for bag in chosen]
+    rows, refused = [], []
+    for bag in chosen:
+        try:
+            rows.append(read_row(bag))
+        except UserError as error:
+            refused.append(str(error))
+    if not rows:
+        raise UserError(refused[0])
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draw_contact_sheet(rows, out)
@@ -92,7 +136,9 @@ def show(
         raise UserError(f"{out}: cannot write: {error.strerror or error}") from None
     some = f"{len(rows)} of {len(bags)}" if len(rows) < len(bags) else str(len(rows))
     print(f"{some} episodes: {out}")
-    return 0
+    for line in refused:
+        print(f"fosp: {line}", file=sys.stderr)
+    return 2 if refused else 0
 
 
 @app.command()
@@ -112,7 +158,7 @@ def topics(
 
 
 def replay(
-    bag: Annotated[Path, typer.Argument(help="Bag folder to play.", metavar="BAG")],
+    bag: Annotated[Path, typer.Argument(help="Bag to play: a folder, or a single .mcap or .db3 file.", metavar="BAG")],
     rate: Annotated[
         float, typer.Option(help="Playback speed as a multiple of the recorded speed, from 0.01 to 100.")
     ] = 1.0,
@@ -132,33 +178,59 @@ def replay(
     The command refuses to run while a node that could be a robot listens to the bag's command topic, unless --topic
     names that topic.
     """
-    import os
 
-    from fosp_bringup.stack import environment
     from fosp_cli.replay import play
     from fosp_core.errors import UserError
 
     if not 0.01 <= rate <= 100.0:
         raise UserError(f"--rate must be from 0.01 to 100, got {rate:g}")
-    os.environ.update(environment())
     count, late_s = play(bag, rate, stamps == "now", tuple(topics or ()))
     print(f"{bag}: {count} messages played, the latest {late_s * 1e3:.1f} ms late")
     return 0
 
 
-def _table(reports: Sequence[BagReport], title: str) -> Table:
+def _write_json(out: Path, content: dict[str, Any]) -> None:
+    import json
+
+    from fosp_core.errors import UserError
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{out}: cannot write: {error.strerror or error}") from None
+
+
+@contextmanager
+def progress_of_bags() -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows how many bags are done: on a terminal, for as long as it takes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = ("bags", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("bags", total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def _table(reports: Sequence[BagReport], title: str, width: int) -> Table:
+    """Return the table of the figures, for a terminal of `width` columns; remarks stand below it, whole."""
     from rich.table import Table
 
     table = Table(title=title)
-    for column in ("bag", "format", "images", "steps", "success", "violation", "frames", "feedback", "commands"):
-        table.add_column(column, justify="left" if column in ("bag", "format", "images") else "right", overflow="fold")
-    table.add_column("remark", overflow="fold", min_width=16)
+    wide = width >= _WIDE
+    files = ("format", "images") if wide else ()
+    for column in ("bag", *files, "steps", "success", "violation", "frames", "feedback", "commands"):
+        left = column in ("bag", "format", "images")
+        name = column if wide else _SHORT.get(column, column)
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
     for report in reports:
         if report.problem:
-            table.add_row(report.bag, *[""] * 8, report.problem)
+            table.add_row(report.bag, "not used", *[""] * (len(table.columns) - 2))
             continue
         done = ["yes" if flag else "no" for flag in (report.success, report.violation)]
         used = [str(stream) for stream in (report.frames, report.feedback, report.commands)]
-        images = ", ".join(report.images)
-        table.add_row(report.bag, report.format, images, str(report.steps), *done, *used, "; ".join(report.notes))
+        about = (report.format, ", ".join(report.images)) if wide else ()
+        table.add_row(report.bag, *about, str(report.steps), *done, *used)
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,10 +79,8 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
     Run the command on the robot's computer. The exit code is 1 if the graph refuses the bundle or returns to the
     previous one.
     """
-    from fosp_bringup.stack import environment
     from fosp_cli.operator_client import OperatorClient
 
-    os.environ.update(environment())
     with OperatorClient(namespace) as client:
         return int(not client.offer(directory, lambda line: print(line, flush=True)))
 
@@ -159,10 +156,10 @@ def show(directory: Directory, robot: RobotToCheck = "") -> None:
 
     With --robot the command also tells whether the calibration looks as far ahead as that robot needs to stop.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from fosp_bringup.paths import robot_path
+    from fosp_cli.live_line import show_table
     from fosp_core.bundle.acceptance import unsupported_because
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.bundle.probes import described, read_probes
@@ -200,11 +197,25 @@ def show(directory: Directory, robot: RobotToCheck = "") -> None:
         "camera": _camera_row(calibration.camera),
         "surprise limit": f"{calibration.surprise_limit:.2f} nats",
         **{f"metric {name}": f"{value:.4g}" for name, value in sorted(manifest.metrics.items())},
-        **{f"training {name}": value for name, value in sorted(manifest.training.items())},
     }
-    for name, value in rows.items():
+    trained = dict(sorted(manifest.training.items(), key=lambda item: (item[0] == "config", item[0])))
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for name, value in (*rows.items(), *nested_rows(trained, "training ")):
         table.add_row(name, str(value))
-    Console().print(table)
+    show_table(table)
+
+
+def nested_rows(value: object, name: str = "") -> list[tuple[str, str]]:
+    """Return a row for each value of nested settings: its path with dots, and the value in words."""
+    if isinstance(value, dict):
+        separator = "" if name.endswith(" ") else "."
+        return [row for key, inner in value.items() for row in nested_rows(inner, f"{name}{separator}{key}")]
+    if isinstance(value, list | tuple) and any(isinstance(one, dict) for one in value):
+        return [row for index, one in enumerate(value) for row in nested_rows(one, f"{name}[{index}]")]
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value)) or "none"
+    return [(name, f"{value:g}" if isinstance(value, float) else str(value))]
 
 
 def _camera_row(camera: CameraCalibration | None) -> str:

@@ -7,12 +7,12 @@ import json
 import os
 import sys
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fosp_cli.commands.help_texts import software_version
 from fosp_cli.commands.options import Camera, CameraPath, Namespace
 from fosp_core.errors import UserError
 
@@ -63,8 +63,8 @@ def commission(
     """
     from fosp_bringup.commissioning_record import STEPS, record_path
     from fosp_bringup.commissioning_stack import commissioning_stack
+    from fosp_bringup.neighbours import sole_graph
     from fosp_bringup.paths import robot_path
-    from fosp_bringup.stack import environment
     from fosp_bringup.stack_options import optional
     from fosp_cli.commissioning.dialogue import AbortedError, Agreeing, Terminal
     from fosp_cli.commissioning.session import Commissioning
@@ -95,21 +95,21 @@ def commission(
     if bundle is not None:
         verify_bundle(bundle, described)
     stack(robot_file)  # refuses what is wrong before the first question
-    os.environ.update(environment())
     session = Commissioning(
         robot_file=robot_file,
         stack=stack,
         operator=Agreeing() if yes else Terminal(),
         operator_name=operator or _login_name(),
         out=folder,
-        software=_version(),
+        software=software_version(),
         steps=chosen,
         simulated=simulate,
         bundle=bundle,
         namespace=namespace,
     )
     try:
-        record, passed = run(session)
+        with sole_graph(namespace, simulate):
+            record, passed = run(session)
     except AbortedError as error:
         print(f"fosp: {error}; run the same command again to go on", file=sys.stderr)
         return 1
@@ -127,17 +127,6 @@ def _login_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user may have no name
         raise UserError("nobody is logged in here by a name: give --operator NAME") from None
-
-
-def _version() -> str:
-    """Return the version of fosp: of the installed package, or of the checkout that it runs from."""
-    try:
-        return version("fosp_cli")
-    except PackageNotFoundError:
-        from xml.etree import ElementTree
-
-        package = Path(__file__).resolve().parents[2] / "package.xml"
-        return ElementTree.parse(package).findtext("version", "unknown") if package.is_file() else "unknown"
 
 
 def _write_json(path: Path, content: dict[str, object]) -> None:

@@ -39,6 +39,27 @@ def doctor(
     return int(any(finding.level is Level.ERROR for finding in findings))
 
 
+def env() -> None:
+    """Print the environment that a plain terminal needs to listen to the graph: eval "$(./fosp env)".
+
+    It has the stack's DDS settings and the ROS domain, for ros2, RViz, Foxglove's bridge and your own programs. In a
+    checkout without ROS from apt it also brings the checkout's packages onto the paths.
+    """
+    import os
+    import shlex
+
+    from fosp_bringup.paths import share
+    from fosp_bringup.stack import settings
+
+    script = share() / "scripts" / "env.sh"
+    if os.environ.get("VIRTUAL_ENV") == str(share() / ".venv") and script.is_file():
+        print(f". {shlex.quote(str(script))}")
+    # The number of threads and the like are for the nodes; a terminal may train.
+    shown = {name: value for name, value in settings().items() if name.startswith("FAST")}
+    for name, value in {**shown, "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", "0")}.items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
 def bench(
     bundle: Bundle = None,
     out: Annotated[Path, typer.Option(help="Folder for bench.json and the logs.", metavar="DIR")] = Path("runs/bench"),

@@ -40,6 +40,17 @@ Namespace = Annotated[
     str,
     typer.Option(help="ROS namespace of the stack. The default is none.", metavar="NAME", callback=checked_namespace),
 ]
+Domain = Annotated[
+    str,
+    typer.Option(
+        help="ROS domain: a number, or 'auto' for one in which no graph runs. The default is ROS_DOMAIN_ID, or 0.",
+        metavar="N|auto",
+    ),
+]
+Network = Annotated[
+    bool,
+    typer.Option("--network", help="Let other machines hear a simulated graph, which by default stays on this one."),
+]
 Camera = Annotated[
     str,
     typer.Option(
@@ -52,6 +63,9 @@ CameraPath = Annotated[
     typer.Option(
         help="Recording for --camera file: a bag, a folder of images, or a .db3 file of a RealSense.", metavar="PATH"
     ),
+]
+CameraLoop = Annotated[
+    bool, typer.Option("--camera-loop", help="Begin the recording of --camera file again and again.")
 ]
 Feedback = Annotated[
     str,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Feedback, Namespace, Scenario, Workers
+from fosp_cli.commands.options import Camera, CameraPath, Domain, Feedback, Namespace, Network, Scenario, Workers
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
@@ -46,6 +49,8 @@ def record(
     camera: Camera = "none",
     camera_path: CameraPath = "",
     namespace: Namespace = "",
+    domain: Domain = "",
+    network: Network = False,
 ) -> int:
     """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
 
@@ -55,7 +60,9 @@ def record(
     if teleop:
         if seed is not None or workers is not None:
             raise UserError("--seed and --workers apply when a program drives; leave them out with --teleop")
-        return _by_a_person(out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes)
+        return _by_a_person(
+            out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes, domain, network
+        )
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
     return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
@@ -70,8 +77,6 @@ def _by_a_program(
     robot: str,
     workers: int | None,
 ) -> int:
-    from rich.progress import track
-
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_core.processes import ProcessDied
     from fosp_core.robot.config import read_robot
@@ -84,14 +89,49 @@ def _by_a_program(
     described_robot = read_robot(robot_path(robot or described.robot))
     recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers)
     try:
-        outcomes = list(track(recording, total=episodes, description="recording"))
+        with _progress(out, episodes):
+            outcomes = list(recording)
     except ProcessDied as error:
         print(f"fosp: {error}", file=sys.stderr)
         return 1
     reached = sum(o.reached and not o.violated for o in outcomes)
     violated = sum(o.violated for o in outcomes)
     print(f"{len(outcomes)} episodes in {out}: {reached} reach the goal without a violation, {violated} violate")
+    print(f"next: ./fosp bags check {out}")
     return 0
+
+
+@contextlib.contextmanager
+def _progress(out: Path, episodes: int) -> Iterator[None]:
+    """Show how many episodes are finished: the processes hand theirs over in tens, but their folders appear at once."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    before, ended = len(list(out.glob("episode_*"))), threading.Event()
+    columns = (
+        TextColumn("recording"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("episodes"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("recording", total=episodes)
+
+        def finished() -> int:
+            return len(list(out.glob("episode_*"))) - before
+
+        def look() -> None:
+            while not ended.wait(0.3):
+                bar.update(task, completed=finished())
+
+        looking = threading.Thread(target=look, name="progress", daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            looking.join()
+            bar.update(task, completed=finished())
 
 
 def _by_a_person(
@@ -104,7 +144,10 @@ def _by_a_person(
     camera_path: str,
     namespace: str,
     episodes: int,
+    domain: str,
+    network: bool,
 ) -> int:
+    from fosp_bringup.neighbours import choose_domain, sole_graph
     from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
@@ -132,6 +175,7 @@ def _by_a_person(
         camera_path=Path(camera_path) if camera_path else None,
         recorder=out,
         namespace=namespace,
+        network=network,
     )
     described = stack(options)
     name = robot or read_scenario(scenario_path(scenario)).robot
@@ -140,4 +184,6 @@ def _by_a_person(
     rules = read_feedback_config(feedback_path(feedback)) if feedback else None
     repeats = mapping.deadman is not None
     session = Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules, mapping)
-    return record_session(session)
+    choose_domain(domain)
+    with sole_graph(namespace, described.stays_here):
+        return record_session(session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ from fosp_cli.commands.options import OfflineBags, RobotOfBags, RobotOfBundle, S
 from fosp_core.errors import UserError
 
 _EITHER = "--resume goes on with the run that --overwrite would remove: give one of them"
+
+if TYPE_CHECKING:
+    from fosp_core.specs import Manifest
 
 _Steps = Annotated[int | None, typer.Option(min=1, help="Number of updates. The default is the configuration's.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Seed of networks, batches and held-out episodes.")]
@@ -55,6 +58,7 @@ def pretrain(
     given = {"size": size, "seed": seed} | ({"steps": steps} if steps else {})
     learner = parse_spec(LearnerConfig, described | given, str(config or "command line"))
     paths = [robot_path(robot)] if robot else robot_files()
+    warnings: list[str] = []
     try:
         robots = [read_robot(path) for path in paths]
         manifest = train(
@@ -67,13 +71,35 @@ def pretrain(
             command=_command(),
             scene_of=scene_frames,
             device=device,
+            warn=warnings.append,
         )
     except TrainingDiverged as error:
         print(f"fosp: {error}", file=sys.stderr)
         return 1
     if manifest is not None:  # one process of several writes the bundle
-        print(f"{out}: {manifest.task} for {manifest.robot}, id {manifest.id}")
+        _conclude(out, manifest, Path("runs") / "pretrain" / out.absolute().name / "report", warnings)
     return 0
+
+
+def _conclude(out: Path, manifest: Manifest, report: Path, warnings: list[str]) -> None:
+    """Tell what was made, what speaks against it, and what comes next."""
+    from fosp_sim.task.tasks import TASKS
+
+    print(f"bundle  {out}: {manifest.task} for {manifest.robot}, id {manifest.id}")
+    for page in sorted(report.glob("*.html")):
+        print(f"report  {page}")
+    for warning in warnings:
+        _warn(warning)
+    if manifest.task in TASKS:
+        print(f"next    ./fosp eval --bundle {out} --scenario {manifest.task} --episodes 20")
+        print(f"        ./fosp up sim --scenario {manifest.task} --bundle {out}")
+    else:
+        print(f"next    ./fosp bundle show {out} --robot {manifest.robot}")
+
+
+def _warn(text: str) -> None:
+    """Print a warning to stderr, in red on a terminal."""
+    typer.secho(text, fg=typer.colors.RED if sys.stderr.isatty() else None, err=True)
 
 
 def finetune(
@@ -141,9 +167,11 @@ def finetune(
         return 1
     candidate = learner.newest_candidate()
     publish(candidate.path, out)
-    print(f"{out}: {candidate.manifest.task} for {candidate.manifest.robot}, id {candidate.manifest.id}")
+    print(f"bundle  {out}: {candidate.manifest.task} for {candidate.manifest.robot}, id {candidate.manifest.id}")
     for reason in candidate.judgement.reasons:
-        print(f"the bundle did not pass the gate: {reason}", file=sys.stderr)
+        _warn(f"the bundle did not pass the gate: {reason}")
+    print(f"next    ./fosp bundle log {run}       what was compared, and how it came out")
+    print(f"        ./fosp bundle announce {out}  while the graph runs: it takes the bundle over without a stop")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,9 +11,12 @@ import typer
 from fosp_cli.commands.options import (
     Bundle,
     Camera,
+    CameraLoop,
     CameraPath,
+    Domain,
     Feedback,
     Namespace,
+    Network,
     OfflineBags,
     RobotArgument,
     Scenario,
@@ -38,6 +40,7 @@ def up(
     simulator: Annotated[str, typer.Option(help="Simulator of 'sim': mujoco or gazebo.", metavar="NAME")] = "mujoco",
     camera: Camera = "none",
     camera_path: CameraPath = "",
+    camera_loop: CameraLoop = False,
     feedback: Feedback = "",
     record: Annotated[
         Path | None, typer.Option(help="Folder to record one bag per episode into.", metavar="DIR")
@@ -55,6 +58,8 @@ def up(
         bool, typer.Option("--exploring", help="Let the policy sample its actions, so that the learner sees more.")
     ] = False,
     namespace: Namespace = "",
+    domain: Domain = "",
+    network: Network = False,
     params_file: Annotated[
         str, typer.Option(help="ROS parameter file. Its values override all others.", metavar="FILE")
     ] = "",
@@ -86,14 +91,24 @@ def up(
     black_box: Annotated[
         Path | None, typer.Option(help="Folder for a recording of the 30 s before every stop.", metavar="DIR")
     ] = Path("runs/black_box"),
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Show every line of every node in place of a status line, as it is where stdout is no terminal.",
+        ),
+    ] = False,
     log_level: Annotated[
         str, typer.Option(help="Log level of the nodes: debug, info, warn, error or fatal.", metavar="LEVEL")
     ] = "info",
 ) -> int:
     """Start the graph of a robot or of the simulation, and run it in the foreground until Ctrl-C."""
+    from fosp_bringup.neighbours import AUTOMATIC, choose_domain, sole_graph
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
     from fosp_bringup.supervisor import Supervisor
+    from fosp_cli.live_line import is_rich_terminal
 
     simulated = name == "sim"
     if simulated and simulator == "gazebo":
@@ -107,6 +122,7 @@ def up(
         bundle=bundle,
         camera=optional(camera),
         camera_path=Path(camera_path) if camera_path else None,
+        camera_loop=camera_loop,
         feedback=feedback or None,
         recorder=record,
         learner=learner,
@@ -121,9 +137,18 @@ def up(
         episodes=episodes,
         unsupported=unsupported or None,
         black_box=black_box,
+        network=network,
     )
     described = stack(options)
-    return Supervisor(described).run()
+    number = choose_domain(domain)
+    with sole_graph(namespace, described.stays_here):
+        if number != 0 and domain == AUTOMATIC:
+            print(f"ROS domain {number}; in other terminals first: export ROS_DOMAIN_ID={number}", flush=True)
+        if verbose or not is_rich_terminal():
+            return Supervisor(described).run()
+        from fosp_cli.demonstration.status import run_with_status
+
+        return run_with_status(described)
 
 
 def engage(namespace: Namespace = "") -> int:
@@ -148,10 +173,8 @@ def reset(namespace: Namespace = "") -> int:
 
 
 def _ask_monitor(service: Literal["reset", "engage", "disengage"], namespace: str) -> int:
-    from fosp_bringup.stack import environment
     from fosp_cli.operator_client import OperatorClient
 
-    os.environ.update(environment())
     with OperatorClient(namespace) as client:
         done, said = client.ask_monitor(service)
     print(said, file=sys.stdout if done else sys.stderr)

@@ -1,1 +1,1 @@
-"""Recording of demonstrations by a person: pre-flight check and session."""
+"""Recording demonstrations at a terminal, and the status line of a running graph."""

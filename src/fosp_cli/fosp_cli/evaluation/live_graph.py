@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from geometry_msgs.msg import TwistStamped
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
 
-from fosp_bringup.stack import environment, stack
+from fosp_bringup.neighbours import sole_graph
+from fosp_bringup.stack import stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.evaluation.episode_log import EpisodeLog, Step
@@ -27,16 +30,17 @@ from fosp_core.ros.stamps import seconds
 from fosp_core.specs import Manifest
 from fosp_msgs.msg import SafetyVerdict, StepFeedback
 from fosp_msgs.srv import ResetEpisode
-from fosp_sim.task.scenario import read_scenario
 
 ACTIVE_TIMEOUT_S = 60.0
 _TAIL_LINES = 20
 BAG_PATIENCE_S = 10.0
 """Longest wait for the recorder to close its last bag, s."""
-EPISODE_GRACE_S = 10.0
-"""Time that an episode may take beyond its steps, s, before the run has failed."""
+FEEDBACK_SILENCE_S = 10.0
+"""Silence of the simulator in an episode, s, after which the run has failed; it ends each episode by itself."""
 COMMAND_SILENCE_S = 5.0
 """Silence of the command stream, s, after which a run has failed: an active monitor commands also while it stops."""
+LAST_STEPS_S = 0.5
+"""Time after the last feedback, s, for verdicts and commands of the episode that are still to be read."""
 RESET_PATIENCE_S = 1.0
 """Time that a new episode waits for the monitor to leave the latch of the last one, s."""
 
@@ -54,8 +58,10 @@ class EpisodeDriver(GraphClient):
         self._log: EpisodeLog | None = None
         self._on_step: Callable[[Step], None] = lambda step: None
         self.latencies_s: list[float] = []
+        self.stops: list[str] = []
+        """Causes that stopped or latched the robot in the last episode."""
         self.command_stamps_s: list[float] = []
-        self._commanded_s = time.monotonic()
+        self._commanded_s = self._heard_s = time.monotonic()
         self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.RECORD)
         self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.RECORD)
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
@@ -87,30 +93,45 @@ class EpisodeDriver(GraphClient):
     def run_episode(
         self,
         episode: int,
-        max_steps: int,
         on_step: Callable[[Step], None] = lambda step: None,
         alive: Callable[[], bool] = lambda: True,
     ) -> EpisodeResult:
-        """Reset to the scene of `episode`, let the graph drive, and return the record. Raise RunFailed on a failure."""
+        """Reset to the scene of `episode`, let the graph drive, and return the record. Raise RunFailed on a failure.
+
+        A simulator on a busy machine is slower than the clock, so its silence counts and not the time that it takes.
+        """
         self._log = EpisodeLog(episode, self._period_s, self._horizon_steps)
         self._on_step = on_step
         answer = self.call(ResetEpisode, topics.RESET_EPISODE, ResetEpisode.Request(episode=episode))
         if answer is None or not answer.success:
             raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
         self._end_latch()
-        self._commanded_s = time.monotonic()
-        deadline = time.monotonic() + max_steps * self._period_s + EPISODE_GRACE_S
+        self._commanded_s = self._heard_s = time.monotonic()
         while not self._log.done:
             if not alive():
                 raise RunFailed("a node of the graph died")
-            if time.monotonic() > deadline:
-                raise RunFailed(f"episode {episode} did not end in time; is the simulator running?")
+            if time.monotonic() - self._heard_s > FEEDBACK_SILENCE_S:
+                silence = f"no feedback for {FEEDBACK_SILENCE_S:g} s"
+                raise RunFailed(f"episode {episode} did not end: {silence}; is the simulator running?")
             if time.monotonic() - self._commanded_s > COMMAND_SILENCE_S:
                 silence = f"nobody has commanded the robot for {COMMAND_SILENCE_S:g} s"
                 raise RunFailed(f"episode {episode}: {silence}; the graph is not active, and its log says why")
             self.spin_once(0.1)
+        if self._log.started_s is None:
+            raise RunFailed(f"episode {episode}: the message with its beginning was lost; is the machine overloaded?")
+        settled = time.monotonic() + LAST_STEPS_S
+        while not self._log.settled and alive() and time.monotonic() < settled:
+            self.spin_once(0.05)
         self.latencies_s += [step.latency_s for step in self._log.steps]
+        self.stops = self._log.stops()
         return self._log.result()
+
+    def set_policy(self, name: str, value: bool) -> None:
+        """Set a parameter of the policy node; raise RunFailed when it does not take it."""
+        parameter = Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value))
+        answer = self.call(SetParameters, "policy_node/set_parameters", SetParameters.Request(parameters=[parameter]))
+        if answer is None or not answer.results[0].successful:
+            raise RunFailed(f"policy_node did not take {name}; its log says why")
 
     def _end_latch(self) -> None:
         """Reset a latch of the last episode, as an operator would, because the scene that caused it is gone.
@@ -125,6 +146,7 @@ class EpisodeDriver(GraphClient):
             self.spin_once(0.02)
 
     def _feedback(self, message: StepFeedback) -> None:
+        self._heard_s = time.monotonic()
         if self._log is not None:
             self._log.on_feedback(message)
 
@@ -148,7 +170,8 @@ class LiveGraph:
     """The simulated graph, each node in a process of its own, as a context that runs episodes.
 
     `options` go to stack(). `recorder` is a folder for one bag per episode, `log` a file for the output of all
-    processes. Entering raises RunFailed when the graph does not come up, and `say` gets the end of that output.
+    processes. Entering raises UserError when another graph has its names, and RunFailed when the graph does not come
+    up; `say` then gets the end of that output.
     """
 
     def __init__(
@@ -160,7 +183,6 @@ class LiveGraph:
         say: Callable[[str], None] = print,
         **options: Any,
     ) -> None:
-        self._described = read_scenario(scenario)
         self.stack = stack(
             StackOptions(
                 simulator="mujoco",
@@ -173,21 +195,23 @@ class LiveGraph:
         )
         self._say = say
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._log = log.open("w") if log is not None else None
-        # This process is a DDS participant as well and must use the same transports.
-        os.environ.update(environment())
+        self._log_path, self._log = log, None  # type: Path | None, IO[str] | None
+        self._held = ExitStack()
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
         self._manifest = read_manifest(bundle)
 
     def __enter__(self) -> Self:
         robot = read_robot(Path(str(self.stack.processes[0].parameters["robot"])))
-        self._supervisor.start()
+        self._held.enter_context(sole_graph(self.stack.namespace, self.stack.stays_here))
+        self._log = self._log_path.open("w") if self._log_path is not None else None
         try:
+            self._supervisor.start()
             self._driver = EpisodeDriver(robot, self._manifest)
             learner = "learner_node" if any(p.name == "learner_node" for p in self.stack.processes) else ""
             self._driver.require_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive, learner)
         except BaseException as error:
             self._supervisor.stop()
+            self._held.close()
             if isinstance(error, RunFailed):
                 self._say("\n".join(self._tail))
             raise
@@ -200,6 +224,7 @@ class LiveGraph:
             self._driver.__exit__(kind, error, trace)
         finally:
             self._supervisor.stop()
+            self._held.close()
         if kind is not None and issubclass(kind, RunFailed):
             self._say("\n".join(self._tail))
         if self._log is not None:
@@ -207,9 +232,16 @@ class LiveGraph:
 
     def run_episode(self, episode: int, on_step: Callable[[Step], None] = lambda step: None) -> EpisodeResult:
         """Run an episode of the scenario and return its record. Raise RunFailed when it does not end."""
-        return self._driver.run_episode(
-            episode, self._described.max_steps, on_step, alive=lambda: self._supervisor.alive
-        )
+        return self._driver.run_episode(episode, on_step, alive=lambda: self._supervisor.alive)
+
+    def heed_risk(self, heed: bool) -> None:
+        """Let the policy heed the risk of what it proposes, or leave safety to the monitor."""
+        self._driver.set_policy("heed_risk", heed)
+
+    @property
+    def stops(self) -> list[str]:
+        """Causes that stopped or latched the robot in the last episode, one line each."""
+        return self._driver.stops
 
     def await_bags(self, folder: Path, episodes: int) -> None:
         """Wait until `folder` holds a bag per episode: a recorder closes one a moment after the last feedback."""

@@ -10,57 +10,42 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from fosp_core.errors import UserError
+from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.image import check_image, decoded_observation, decoded_rgb, observation_image
+from fosp_core.image.encodings import rgb_of_raw
 
-_ENCODINGS: dict[str, tuple[Any, int]] = {
-    "rgb8": (np.uint8, 3),
-    "bgr8": (np.uint8, 3),
-    "mono8": (np.uint8, 1),
-    "16UC1": (np.uint16, 1),
-}
+DEPTH = "16UC1"
+"""Encoding of depth in mm (REP 118)."""
 
 
 def image_view(message: Image) -> NDArray[Any]:
-    """Return the pixels of `message` as a view: (H, W, 3) uint8 for rgb8 and bgr8, (H, W) for mono8 and 16UC1.
+    """Return the pixels of `message`: (H, W) uint16 for 16UC1, else (H, W, 3) uint8 RGB; for rgb8 and 16UC1 a view.
 
-    The view lives as long as the message. Other encodings are converted to rgb8, which needs cv_bridge. Raise UserError
-    when cv_bridge is missing, or height, width, step and data contradict each other.
+    The view lives as long as the message. Raise UserError for an encoding without colour, and when height, width, step
+    and data contradict each other.
     """
+    if message.encoding != DEPTH:
+        return rgb_view(message)
     check_image(message.width, message.height, len(message.data))
-    if message.encoding not in _ENCODINGS:
-        return _through_cv_bridge(message)
-    dtype, channels = _ENCODINGS[message.encoding]
-    itemsize = np.dtype(dtype).itemsize
-    row_bytes = message.width * channels * itemsize
-    if message.height == 0 or message.width == 0 or message.step < row_bytes:
-        raise UserError(f"image of {message.width}x{message.height} with row step {message.step} is malformed")
+    if message.height == 0 or message.width == 0 or message.step < 2 * message.width:
+        raise BrokenMessage(f"image of {message.width}x{message.height} with row step {message.step} is malformed")
     if len(message.data) != message.height * message.step:
-        raise UserError(
+        raise BrokenMessage(
             f"image of {message.width}x{message.height} should hold {message.height * message.step} bytes, "
             f"holds {len(message.data)}"
         )
-    if message.is_bigendian and itemsize > 1:
-        dtype = np.dtype(dtype).newbyteorder(">")
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, :row_bytes]
-    pixels = rows.view(dtype) if message.step % itemsize == 0 else np.ascontiguousarray(rows).view(dtype)
-    if channels == 1:
-        return pixels
-    return pixels.reshape(message.height, message.width, channels)
+    dtype = np.dtype(">u2" if message.is_bigendian else "<u2")
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : 2 * message.width]
+    return rows.view(dtype) if message.step % 2 == 0 else np.ascontiguousarray(rows).view(dtype)
 
 
 def rgb_view(message: Image | CompressedImage) -> NDArray[np.uint8]:
     """Return the pixels as (H, W, 3) uint8 RGB, a view where the encoding allows; raise UserError as `image_view`."""
     if not hasattr(message, "encoding"):  # messages of rosbags are of other classes
         return decoded_rgb(np.frombuffer(message.data, np.uint8), message.format)
-    pixels = image_view(message)
-    if message.encoding == "bgr8":
-        return pixels[..., ::-1]
-    if message.encoding == "mono8":
-        return np.repeat(pixels[..., None], 3, axis=2)
-    if pixels.ndim != 3 or pixels.dtype != np.uint8:
-        raise UserError(f"image encoding '{message.encoding}' holds no colour")
-    return pixels
+    check_image(message.width, message.height, len(message.data))
+    data = np.frombuffer(message.data, np.uint8)
+    return rgb_of_raw(data, message.encoding, message.height, message.width, message.step, bool(message.is_bigendian))
 
 
 def observation_view(
@@ -103,15 +88,3 @@ def fill_image(message: Image, pixels: NDArray[np.uint8]) -> None:
     message.step = pixels.shape[1] * 3
     message.encoding = "rgb8"
     np.copyto(np.frombuffer(message.data, np.uint8).reshape(pixels.shape), pixels)
-
-
-def _through_cv_bridge(message: Image) -> NDArray[Any]:
-    """Convert an encoding that this module does not read to rgb8, where ROS provides cv_bridge."""
-    try:
-        from cv_bridge import CvBridge
-    except ImportError:
-        raise UserError(
-            f"image encoding '{message.encoding}' needs cv_bridge (apt install ros-jazzy-cv-bridge); "
-            f"read without it: {', '.join(_ENCODINGS)}"
-        ) from None
-    return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))

@@ -26,6 +26,9 @@ SENSOR = _profile(5, reliable=False)
 STEP = _profile(10)
 """Publish and subscribe to latents, proposals, verdicts, feedback and robot state: one per step, none to be lost."""
 
+FEEDBACK_SOURCE = _profile(100)
+"""Publish feedback: what says that an episode begins or ends stays to be asked for again for more than a second."""
+
 COMMAND = _profile(1)
 """Publish and obey the command stream: a queue would make the robot follow old commands."""
 

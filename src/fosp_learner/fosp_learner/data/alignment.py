@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.executed import mean_command, normalised_action
+from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ActionSpec
 from fosp_learner.data.bag_messages import RecordedFeedback
-from fosp_learner.data.bag_streams import BagStreams
+from fosp_learner.data.bag_streams import BagRecording, BagStreams
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,19 @@ class Rows:
             self.parts.append((rows, ends))
         else:
             self.single += len(rows)
+
+
+def rows_of(recording: BagRecording, robot: RobotConfig, period_s: float) -> list[tuple[BagStreams, Rows]]:
+    """Return each part of a recording with its decision frames.
+
+    Where the first camera is faster than the robot file says, half of its own frame is the jitter allowed.
+    """
+    frame_s = 1.0 / robot.camera_frame_rate_hz
+    measured_hz = recording.clocks[2].rate_hz if len(recording.clocks) > 2 else 0.0
+    if measured_hz:
+        frame_s = min(frame_s, 1.0 / measured_hz)
+    tolerances = Tolerances.of(period_s, frame_s)
+    return [(streams, find_rows(streams, tolerances)) for streams in recording.parts]
 
 
 def find_rows(streams: BagStreams, tolerances: Tolerances) -> Rows:

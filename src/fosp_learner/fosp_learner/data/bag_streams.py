@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.errors import UserError
+from fosp_core.bag.mcap_stream import MEND, StoredMessage
+from fosp_core.bag.messages import deserialise, stamp_ns
+from fosp_core.bag.storage import BagStorage, StoredTopic
+from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.executed import twists_of_poses
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_core.topics import FEEDBACK, is_in_bag
+from fosp_learner.data.arrival import Cut, Stream, drop_doubles, in_parts
 from fosp_learner.data.bag_messages import (
+    CAMERA_TYPES,
+    STEP_FEEDBACK,
+    TWIST,
     RecordedFeedback,
-    deserialise,
+    command_types,
     read_command,
     read_feedback,
     read_observation,
-    stamp_ns,
 )
-from fosp_learner.data.bag_storage import BagStorage, StoredTopic
-from fosp_learner.data.mcap_stream import StoredMessage
+from fosp_learner.data.clocks import StreamClock, check_rates, clock_notes, measure
+
+Frame = NDArray[np.uint8]
+_BROKEN_SHARE = 0.05
+"""Share of a camera's frames that may be broken; a single one always may. They are lost frames."""
+_LATEST_NS = 2**62
+"""Log time, ns, beyond which a message was logged in no year that a clock says (2116)."""
+_MOST_CUTS_TOLD = 3
 
 
 @dataclass(frozen=True)
 class BagStreams:
-    """Streams of one bag; stamps in ns, ascending."""
+    """Streams of one bag, or of one part of it; stamps in ns, ascending."""
 
     cameras: tuple[str, ...]
     """Topics; the first camera drives the decisions."""
     frame_ns: list[NDArray[np.int64]]
     """Stamps of each camera's frames, (n,)."""
-    frames: list[list[NDArray[np.uint8]]]
+    frames: list[list[Frame]]
     """Observation images (H, W, 3) of each camera, n of them."""
     sizes: tuple[tuple[int, int], ...]
     """Width and height of each camera's frames as recorded."""
@@ -49,21 +61,42 @@ class BagStreams:
     """Lines about what is odd in the files."""
 
 
+@dataclass(frozen=True)
+class BagRecording:
+    """The parts of one bag that can be used, one after the other, and what was measured of the whole."""
+
+    parts: list[BagStreams]
+    sizes: tuple[tuple[int, int], ...]
+    format: str
+    notes: tuple[str, ...]
+    """Lines about what is odd in the files, what was left out, and what the clocks say."""
+    recorded: tuple[int, int, int]
+    """Number of frames of the first camera, of feedback and of commands in the files."""
+    clocks: tuple[StreamClock, ...] = ()
+    """Those of the commands, of the feedback, and of each camera, in the longest part."""
+    frame_ids: tuple[str, ...] = ()
+    """Frame of each camera by its images."""
+    doubles: int = 0
+    broken: int = 0
+
+
 @dataclass
 class _Camera:
     topic: str
     size: tuple[int, int] | None = None
-    frames: list[tuple[int, int, NDArray[np.uint8]]] = field(default_factory=list)
+    frame_id: str = ""
+    stream: Stream[Frame] = field(default_factory=lambda: Stream[Frame](""))
+    broken: list[tuple[int, str]] = field(default_factory=list)
+    """Log time of each broken frame, and what is wrong with it."""
 
 
-def read_streams(bag: Path, observation: ObservationSpec, robot: RobotConfig) -> BagStreams:
+def read_recording(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagRecording:
     """Read a bag once from its beginning to its end; UserError with one line that begins with the bag."""
-    storage = BagStorage(bag)
     try:
-        return _read(storage, observation, robot)
+        return _read(BagStorage(bag), observation, robot, period_s)
     except UserError as error:
         text = str(error)
-        raise UserError(text if text.startswith(str(bag)) else f"{bag}: {text}") from None
+        raise UserError(text if text.startswith(f"{bag}: ") else f"{bag}: {text}") from None
 
 
 def find_topic(topics: Mapping[str, StoredTopic], topic: str, camera: bool = False) -> str:
@@ -79,7 +112,7 @@ def find_topic(topics: Mapping[str, StoredTopic], topic: str, camera: bool = Fal
         raise UserError(f"topic {topic} is missing (there are: {there}); record it too")
     recorded = {name: topics[name] for name in named if topics[name].messages}
     if not recorded:
-        raise UserError(f"no message on {topic}; remove the bag or record it again with that topic")
+        raise UserError(f"no message on {topic}; record it again with that topic")
     for form in forms:
         fitting = [name for name in recorded if _matches(name, form)]
         exact = [name for name in fitting if name.lstrip("/") == form]
@@ -94,7 +127,7 @@ def _matches(name: str, topic: str) -> bool:
     return is_in_bag(name, topic)
 
 
-def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig) -> BagStreams:
+def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagRecording:
     topics = storage.topics()
     cameras = {
         find_topic(topics, robot.image_topic(camera.topic), camera=True): _Camera(camera.topic)
@@ -103,47 +136,151 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig)
     if len(cameras) < len(observation.cameras):
         raise UserError("two cameras of the observation have one topic; name each camera's own")
     command_topic, feedback_topic = find_topic(topics, robot.command_topic), find_topic(topics, FEEDBACK)
-    commands: list[tuple[int, int, NDArray[np.float64]]] = []
-    feedback: list[tuple[int, int, RecordedFeedback]] = []
-    for stored in storage.messages({*cameras, command_topic, feedback_topic}.__contains__):
-        message, logged_ns = deserialise(stored), stored.logged_ns
-        if stored.topic == feedback_topic:
-            when, content = read_feedback(message, stored.type)
-            feedback.append((when, logged_ns, content))
-        elif stored.topic == command_topic:
-            when, command = read_command(message, stored.type, logged_ns, robot)
-            commands.append((when, logged_ns, command))
-        else:
-            _take_frame(cameras[stored.topic], stored, message, observation)
+    allowed: dict[str, tuple[str, ...]] = dict.fromkeys(cameras, CAMERA_TYPES)
+    allowed |= {command_topic: command_types(robot), feedback_topic: (STEP_FEEDBACK,)}
+    for name in allowed:
+        _require_type(name, topics[name].type, allowed[name])
+    commands = Stream[NDArray[np.float64]](robot.command_topic)
+    feedback = Stream[RecordedFeedback](FEEDBACK)
     for camera in cameras.values():
-        _sort(camera.topic, camera.frames)
-    _sort(robot.command_topic, commands)
-    _sort(FEEDBACK, feedback)
-    command_array = np.array([command for _, _, command in commands], np.float64)
-    if not np.isfinite(command_array).all():
-        raise UserError(f"a command on {robot.command_topic} is not finite; remove the bag")
-    if robot.command_type == "PoseStamped":
-        seconds = (_stamps(commands) - commands[0][0]) * 1e-9
-        command_array = twists_of_poses(seconds, command_array, robot.action, robot.command_timeout_s)
-    result = BagStreams(
-        tuple(camera.topic for camera in cameras.values()),
-        [_stamps(camera.frames) for camera in cameras.values()],
-        [[image for _, _, image in camera.frames] for camera in cameras.values()],
-        tuple(camera.size or (0, 0) for camera in cameras.values()),
-        _stamps(commands),
-        command_array,
-        _stamps(feedback),
-        [content for _, _, content in feedback],
+        camera.stream.topic = camera.topic
+    for place, stored in enumerate(storage.messages(allowed.__contains__)):
+        _require_type(stored.topic, stored.type, allowed[stored.topic])
+        if not 0 <= stored.logged_ns < _LATEST_NS:
+            raise UserError(f"a message on {stored.topic} is logged at {stored.logged_ns} ns, which is no time{MEND}")
+        if stored.topic == feedback_topic:
+            when, content = read_feedback(deserialise(stored))
+            feedback.add(when, stored.logged_ns, place, content)
+        elif stored.topic == command_topic:
+            when, command = read_command(deserialise(stored), stored.type, stored.logged_ns, robot)
+            commands.add(when, stored.logged_ns, place, command)
+        else:
+            _take_frame(cameras[stored.topic], stored, place, observation)
+    return _recording(storage, list(cameras.values()), commands, feedback, topics[command_topic].type, robot, period_s)
+
+
+def _recording(
+    storage: BagStorage,
+    cameras: list[_Camera],
+    commands: Stream[NDArray[np.float64]],
+    feedback: Stream[RecordedFeedback],
+    command_type: str,
+    robot: RobotConfig,
+    period_s: float,
+) -> BagRecording:
+    notes = [*storage.notes]
+    for camera in cameras:
+        notes += _broken(camera)
+        camera.stream.recorded = len(camera.stream.stamps) + len(camera.broken)
+    for stream in (*(camera.stream for camera in cameras), commands, feedback):
+        _require_stamps(cast(Stream[object], stream))
+    if not np.isfinite(np.array(commands.contents, np.float64)).all():
+        raise UserError(f"a command on {robot.command_topic} is not finite; leave the bag out")
+    commands = drop_doubles(commands, np.array_equal)
+    feedback = drop_doubles(feedback, lambda a, b: a == b, lambda a, b: a.episode == b.episode)
+    frames = [drop_doubles(camera.stream, np.array_equal) for camera in cameras]
+    streams = [cast(Stream[object], stream) for stream in (commands, feedback, *frames)]
+    doubled = [f"{stream.doubles} on {stream.topic}" for stream in streams if stream.doubles]
+    if doubled:
+        notes.append(f"recorded twice and counted once (duplicates): {', '.join(doubled)}")
+    found = in_parts(streams)
+    notes += _cut_notes(found.cuts, found.between)
+    parts: list[BagStreams] = []
+    longest: tuple[int, tuple[StreamClock, ...]] = (-1, ())
+    refusal = ""
+    for number, part in enumerate(found.parts):
+        try:
+            streamed = _part(part, cameras, storage.format, robot, after_cut=number > 0)
+            clocks = _clocks(part, stamped=command_type != TWIST)
+            for line in clock_notes(clocks, period_s):
+                if line not in notes:
+                    notes.append(line)
+            check_rates(clocks[2:], period_s)
+        except _PartUnusable as error:
+            refusal = refusal or str(error)
+            if len(found.parts) > 1:
+                notes.append(f"part {number + 1} is not used: {error}")
+            continue
+        parts.append(streamed)
+        longest = max(longest, (len(streamed.frame_ns[0]), clocks), key=lambda entry: entry[0])
+    if not parts:
+        raise UserError(refusal or "nothing of it can be used")
+    return BagRecording(
+        parts,
+        tuple(camera.size or (0, 0) for camera in cameras),
         storage.format,
-        tuple(storage.notes),
+        tuple(notes),
+        (frames[0].recorded, feedback.recorded, commands.recorded),
+        longest[1],
+        tuple(camera.frame_id for camera in cameras),
+        sum(stream.doubles for stream in streams),
+        sum(len(camera.broken) for camera in cameras),
+    )
+
+
+class _PartUnusable(UserError):
+    """A part of a bag that has not all streams at one time."""
+
+
+def _part(
+    streams: Sequence[Stream[object]], cameras: Sequence[_Camera], storage: str, robot: RobotConfig, after_cut: bool
+) -> BagStreams:
+    """Return the streams of one part: commands, feedback and each camera, stamps ascending."""
+    for stream in streams:
+        if not stream.stamps:
+            raise _PartUnusable(f"no message on {stream.topic}")
+    commands, feedback, *frames = streams
+    command_ns, command_array = commands.stamps_ns(), np.array(commands.contents, np.float64)
+    if robot.command_type == "PoseStamped":
+        seconds = (command_ns - command_ns[0]) * 1e-9
+        command_array = twists_of_poses(seconds, command_array, robot.action, robot.command_timeout_s)
+    # What was commanded before a cut may hold for a while, but by which stamps nobody knows: begin with a command.
+    begins = [int(np.searchsorted(f.stamps_ns(), command_ns[0])) if after_cut else 0 for f in frames]
+    if any(begin == len(f.stamps) for begin, f in zip(begins, frames, strict=True)):
+        raise _PartUnusable(f"no frame after its first message on {commands.topic}")
+    result = BagStreams(
+        tuple(camera.topic for camera in cameras),
+        [f.stamps_ns()[begin:] for begin, f in zip(begins, frames, strict=True)],
+        [cast(list[Frame], f.contents[begin:]) for begin, f in zip(begins, frames, strict=True)],
+        tuple(camera.size or (0, 0) for camera in cameras),
+        command_ns,
+        command_array,
+        feedback.stamps_ns(),
+        cast(list[RecordedFeedback], feedback.contents),
+        storage,
     )
     _check_clocks(result, robot.command_topic)
     return result
 
 
-def _take_frame(camera: _Camera, stored: StoredMessage, message: Any, observation: ObservationSpec) -> None:
+def _clocks(part: Sequence[Stream[object]], stamped: bool) -> tuple[StreamClock, ...]:
+    commands, *others = part
+    first = measure(commands.topic, commands.stamps_ns(), commands.logged_ns(), stamped, None)
+    return (first, *(measure(s.topic, s.stamps_ns(), s.logged_ns(), True, first) for s in others))
+
+
+def _cut_notes(cuts: Sequence[Cut], between: int) -> Iterator[str]:
+    for cut in cuts[:_MOST_CUTS_TOLD]:
+        yield f"{cut}: split there"
+    if len(cuts) > _MOST_CUTS_TOLD:
+        yield f"stamps go back at {len(cuts) - _MOST_CUTS_TOLD} more places: split there"
+    if between:
+        yield f"{between} parts too short to tell what belongs together are not used"
+
+
+def _require_type(topic: str, found: str, allowed: Sequence[str]) -> None:
+    if found not in allowed:
+        raise UserError(f"expected {' or '.join(allowed)} on {topic}, found {found}")
+
+
+def _take_frame(camera: _Camera, stored: StoredMessage, place: int, observation: ObservationSpec) -> None:
     _, height, width, _ = observation.shape
-    small, (rows, columns) = read_observation(message, stored.type, height, width)
+    try:
+        message: Any = deserialise(stored)
+        small, (rows, columns) = read_observation(message, stored.type, height, width)
+    except BrokenMessage as error:
+        camera.broken.append((stored.logged_ns, str(error)))
+        return
     size = (columns, rows)
     if camera.size is None:
         if size[0] < width or size[1] < height:
@@ -151,7 +288,7 @@ def _take_frame(camera: _Camera, stored: StoredMessage, message: Any, observatio
                 f"images of {camera.topic} are {size[0]}x{size[1]}, smaller than the model's {width}x{height}; "
                 "record larger ones"
             )
-        camera.size = size
+        camera.size, camera.frame_id = size, str(message.header.frame_id)
     elif camera.size != size:
         raise UserError(
             f"images of {camera.topic} change from {camera.size[0]}x{camera.size[1]} to {size[0]}x{size[1]}; "
@@ -159,24 +296,34 @@ def _take_frame(camera: _Camera, stored: StoredMessage, message: Any, observatio
         )
     if small.base is not None:  # a view would keep the whole chunk of the file in memory
         small = small.copy()
-    camera.frames.append((stamp_ns(message), stored.logged_ns, small))
+    camera.stream.add(stamp_ns(message), stored.logged_ns, place, small)
 
 
-def _sort(topic: str, arrived: list[Any]) -> None:
-    """Sort by stamp, then by arrival. UserError without messages, or with stamps that nobody filled in."""
-    if not arrived:
-        raise UserError(f"no message on {topic}; remove the bag or record it again with that topic")
-    arrived.sort(key=lambda entry: entry[:2])
-    if len(arrived) > 1 and arrived[0][0] == arrived[-1][0]:
-        raise UserError(f"all messages on {topic} carry one stamp; let their publisher stamp them, then record again")
+def _broken(camera: _Camera) -> list[str]:
+    """Return a line about the broken frames of a camera; UserError when they are too many."""
+    if not camera.broken:
+        return []
+    count, total = len(camera.broken), len(camera.broken) + len(camera.stream.stamps)
+    when, text = camera.broken[0]
+    first = min([when, *camera.stream.logged])
+    line = f"{count} of {total} frames of {camera.topic} broken, the first at {(when - first) * 1e-9:.2f} s: {text}"
+    if count > max(1, _BROKEN_SHARE * total) or count == total:
+        raise UserError(line)
+    return [f"left out {line}"]
 
 
-def _stamps(arrived: Sequence[tuple[int, int, object]]) -> NDArray[np.int64]:
-    return np.array([when for when, _, _ in arrived], np.int64)
+def _require_stamps(stream: Stream[object]) -> None:
+    """Raise UserError without messages, or with stamps that nobody filled in."""
+    if not stream.stamps:
+        raise UserError(f"no message on {stream.topic}; record it again with that topic")
+    if len(stream.stamps) > 1 and min(stream.stamps) == max(stream.stamps):
+        raise UserError(
+            f"all messages on {stream.topic} carry one stamp; let their publisher stamp them, then record again"
+        )
 
 
 def _check_clocks(streams: BagStreams, command_topic: str) -> None:
-    """Raise UserError when a stream has no time in common with the first camera: their clocks differ."""
+    """Raise _PartUnusable when a stream has no time in common with the first camera: their clocks differ."""
     begin, end = int(streams.frame_ns[0][0]), int(streams.frame_ns[0][-1])
     others = [
         *zip(streams.cameras[1:], streams.frame_ns[1:], strict=True),
@@ -185,7 +332,7 @@ def _check_clocks(streams: BagStreams, command_topic: str) -> None:
     ]
     for topic, stamps in others:
         if stamps[-1] < begin or stamps[0] > end:
-            raise UserError(
+            raise _PartUnusable(
                 f"{topic} is stamped {stamps[0] * 1e-9:.3f} to {stamps[-1] * 1e-9:.3f} s, {streams.cameras[0]} "
                 f"{begin * 1e-9:.3f} to {end * 1e-9:.3f} s: no time in common; record with one clock"
             )

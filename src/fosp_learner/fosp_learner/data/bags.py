@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -18,15 +19,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bag.files import files_of
+from fosp_core.bag.files import find_bags as find_bags
+from fosp_core.bag.storage import BagStorage
 from fosp_core.errors import UserError
 from fosp_core.processes import end_with_parent
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
-from fosp_core.topics import is_in_bag
 from fosp_learner.data.alignment import Episode as Episode
-from fosp_learner.data.alignment import Rows, Tolerances, build_episode, find_rows, steps_without_command
-from fosp_learner.data.bag_storage import METADATA, SUFFIXES, BagStorage
-from fosp_learner.data.bag_streams import BagStreams, read_streams
+from fosp_learner.data.alignment import Rows, build_episode, rows_of, steps_without_command
+from fosp_learner.data.bag_streams import BagRecording, BagStreams, read_recording
+from fosp_learner.data.clocks import StreamClock, rate_notes
 
 T = TypeVar("T")
 
@@ -35,6 +38,8 @@ _BYTES_PER_WORKER = 64 * 2**20
 _AHEAD = 2
 """Results per process that may wait for earlier ones, which bounds the memory."""
 _MOST_SPLITS_TOLD = 3
+_BEYOND = 1.02
+"""Multiple of an action's scale from which on a command is beyond it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,18 @@ class BagReport:
     notes: tuple[str, ...] = ()
     """Lines that say what was dropped or missing, and why."""
     problem: str = ""
+    path: str = ""
+    robot: str = ""
+    task: str = ""
+    """Robot and task that the bag names; empty when it names none."""
+    clocks: tuple[StreamClock, ...] = ()
+    """Clocks and rates of the commands, the feedback and each camera, as measured."""
+    frame_ids: tuple[str, ...] = ()
+    """Frame of each camera."""
+    doubles: int = 0
+    """Messages that were recorded twice, and count once."""
+    broken: int = 0
+    """Frames that could not be decoded, and are left out."""
 
 
 @dataclass(frozen=True)
@@ -77,25 +94,6 @@ class BagReading:
 
     episodes: list[Episode]
     report: BagReport
-
-
-def find_bags(folders: Sequence[Path]) -> list[Path]:
-    """Return the bag folders at or below `folders`, sorted; UserError for a folder that holds none."""
-    bags: set[Path] = set()
-    for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder of bags")
-        # Hidden folders hold what is being recorded at this moment.
-        found = {
-            path.parent
-            for path in folder.rglob("*")
-            if (path.name == METADATA or path.name.endswith(SUFFIXES))
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        }
-        if not found:
-            raise UserError(f"{folder}: no bag here; expected folders with metadata.yaml and .mcap, one per episode")
-        bags |= found
-    return sorted(bags)
 
 
 def bag_metadata(bag: Path) -> dict[str, str]:
@@ -108,28 +106,6 @@ def bag_topics(bag: Path) -> set[str]:
     return {name.lstrip("/") for name, topic in BagStorage(bag).topics().items() if topic.messages}
 
 
-def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig]) -> RobotConfig:
-    """Return the robot that the first bag names, else the one whose command topic it holds; UserError if not one."""
-    named = [robot for robot in robots if robot.name == bag_metadata(bags[0]).get("robot")]
-    if len(named) == 1:
-        return named[0]
-    topics = bag_topics(bags[0])
-    fitting = [robot for robot in robots if any(is_in_bag(topic, robot.command_topic) for topic in topics)]
-    if len(fitting) != 1:
-        found = "several robots fit" if fitting else "no robot's command topic is there"
-        names = ", ".join(f"{robot.name} ({robot.command_topic})" for robot in fitting or robots)
-        raise UserError(f"{bags[0]}: {found}: {names}; say which with --robot")
-    return fitting[0]
-
-
-def task_of(bags: Sequence[Path]) -> str:
-    """Return the task that the bags name, "unnamed" if none does; UserError when they differ."""
-    tasks = {bag_metadata(bag).get("task", "") for bag in bags} - {""}
-    if len(tasks) > 1:
-        raise UserError(f"bags of different tasks ({', '.join(sorted(tasks))}) cannot be trained on together")
-    return tasks.pop() if tasks else "unnamed"
-
-
 def read_episodes(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> list[Episode]:
     """Return the episodes of one bag; UserError with one line that names the bag and its problem."""
     return read_bag(bag, observation, robot, period_s).episodes
@@ -137,15 +113,19 @@ def read_episodes(bag: Path, observation: ObservationSpec, robot: RobotConfig, p
 
 def read_bag(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagReading:
     """Return the episodes of one bag and the report on it; UserError as for `read_episodes`."""
-    streams = read_streams(bag, observation, robot)
-    rows = find_rows(streams, Tolerances.of(period_s, 1.0 / robot.camera_frame_rate_hz))
-    episodes = [
-        build_episode(_name(bag, i), part, ends, streams, robot.action, robot.command_timeout_s)
-        for i, (part, ends) in enumerate(rows.parts)
-    ]
+    recording = read_recording(bag, observation, robot, period_s)
+    found = rows_of(recording, robot, period_s)
+    episodes: list[Episode] = []
+    for streams, rows in found:
+        for part, ends in rows.parts:
+            name = bag_name(bag, len(episodes))
+            episodes.append(build_episode(name, part, ends, streams, robot.action, robot.command_timeout_s))
     if not episodes:
-        raise UserError(f"{bag}: no two decision frames with feedback between them{_because(rows)}; remove the bag")
-    return BagReading(episodes, _report(bag, streams, rows, episodes, robot, period_s))
+        raise UserError(f"{bag}: no two decision frames with feedback between them{_because(recording, found)}")
+    try:
+        return BagReading(episodes, _report(bag, recording, found, episodes, robot, period_s))
+    except UserError as error:
+        raise UserError(f"{bag}: {error}") from None
 
 
 def read_bags(
@@ -165,41 +145,60 @@ def check_bags(
     robot: RobotConfig,
     period_s: float,
     workers: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[BagReport]:
-    """Return one report per bag; the problem of a bag is in its report, not raised."""
+    """Return one report per bag; the problem of a bag is in its report, not raised. `progress(done, total)` counts."""
     bags = find_bags(folders)
     check = partial(_checked, observation=observation, robot=robot, period_s=period_s)
-    return list(_in_order(check, bags, workers))
-
-
-def one_size(reports: Sequence[BagReport]) -> None:
-    """Raise UserError when cameras recorded other sizes in one bag than in another, since their crops would differ."""
-    for report in reports:
-        if report.images != reports[0].images:
-            was, now = ", ".join(reports[0].images), ", ".join(report.images)
-            raise UserError(
-                f"images are {was} in {reports[0].bag}, but {now} in {report.bag}; train on bags of one image size"
-            )
+    reports = []
+    progress(0, len(bags))
+    for report in _in_order(check, bags, workers):
+        reports.append(report)
+        progress(len(reports), len(bags))
+    return reports
 
 
 def _checked(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagReport:
     try:
         return read_bag(bag, observation, robot, period_s).report
     except UserError as error:
-        return BagReport(bag.name, problem=str(error).removeprefix(f"{bag}: "))
+        problem = str(error).removeprefix(f"{bag}: ")
+    named: dict[str, str] = {}
+    with suppress(UserError):
+        named = bag_metadata(bag)
+    return BagReport(bag.name, problem=problem, path=str(bag), robot=named.get("robot", ""), task=named.get("task", ""))
 
 
-def _name(bag: Path, part: int) -> str:
+def bag_name(bag: Path, part: int) -> str:
+    """Return the name of an episode: that of its bag, with a number from the second one on."""
     return bag.name if part == 0 else f"{bag.name}.{part}"
 
 
 def _report(
-    bag: Path, streams: BagStreams, rows: Rows, episodes: list[Episode], robot: RobotConfig, period_s: float
+    bag: Path,
+    recording: BagRecording,
+    found: Sequence[tuple[BagStreams, Rows]],
+    episodes: list[Episode],
+    robot: RobotConfig,
+    period_s: float,
 ) -> BagReport:
     steps = sum(len(e.reward) - 1 for e in episodes)
-    spans = [(int(streams.frame_ns[0][part[0]]), int(streams.frame_ns[0][part[-1]])) for part, _ in rows.parts]
     hold_ns = round(robot.command_timeout_s * 1e9)
-    idle = sum(steps_without_command(streams, part, robot.command_timeout_s) for part, _ in rows.parts)
+    idle = frames = feedback = commands = 0
+    for streams, rows in found:
+        stamps = streams.frame_ns[0]
+        spans = [(int(stamps[part[0]]), int(stamps[part[-1]])) for part, _ in rows.parts]
+        idle += sum(steps_without_command(streams, part, robot.command_timeout_s) for part, _ in rows.parts)
+        frames += sum(len(part) for part, _ in rows.parts)
+        feedback += _used(streams.feedback_ns, spans)
+        commands += _used(streams.command_ns, [(begin - hold_ns, end) for begin, end in spans])
+    seconds = [np.diff(s.frame_ns[0][part]) * 1e-9 for s, rows in found for part, _ in rows.parts]
+    camera = recording.clocks[2]
+    rates = rate_notes(camera, robot.camera_frame_rate_hz, np.concatenate(seconds), period_s)
+    notes = [*recording.notes, *_notes(found), *rates, *_beyond_scale(recording, robot)]
+    if idle:
+        notes.append(f"no command in force in {idle} of {steps} steps")
+    totals, named = recording.recorded, bag_metadata(bag)
     return BagReport(
         bag.name,
         len(episodes),
@@ -207,47 +206,78 @@ def _report(
         steps * period_s,
         success=any(e.success for e in episodes),
         violation=any(e.violates for e in episodes),
-        format=streams.format,
-        images=tuple(f"{width}x{height}" for width, height in streams.sizes),
-        frames=Used(sum(len(part) for part, _ in rows.parts), len(streams.frame_ns[0])),
-        feedback=_used(streams.feedback_ns, spans),
-        commands=_used(streams.command_ns, [(begin - hold_ns, end) for begin, end in spans]),
-        notes=tuple(_notes(streams, rows, steps, idle)),
+        format=recording.format,
+        images=tuple(f"{width}x{height}" for width, height in recording.sizes),
+        frames=Used(frames, totals[0]),
+        feedback=Used(feedback, totals[1]),
+        commands=Used(commands, totals[2]),
+        notes=tuple(notes),
+        path=str(bag),
+        clocks=recording.clocks,
+        frame_ids=recording.frame_ids,
+        doubles=recording.doubles,
+        broken=recording.broken,
+        robot=named.get("robot", ""),
+        task=named.get("task", ""),
     )
 
 
-def _used(stamps: NDArray[np.int64], spans: list[tuple[int, int]]) -> Used:
+def _used(stamps: NDArray[np.int64], spans: list[tuple[int, int]]) -> int:
     """Count the messages with a stamp in any of the spans."""
     inside = np.zeros(len(stamps), np.bool_)
     for begin, end in spans:
         inside |= (stamps >= begin) & (stamps <= end)
-    return Used(int(inside.sum()), len(stamps))
+    return int(inside.sum())
 
 
-def _notes(streams: BagStreams, rows: Rows, steps: int, idle: int) -> Iterator[str]:
-    yield from streams.notes
-    if len(rows.parts) > 1:
-        yield f"{len(rows.parts)} episodes"
-    told = rows.splits[:_MOST_SPLITS_TOLD]
+def _beyond_scale(recording: BagRecording, robot: RobotConfig) -> Iterator[str]:
+    """Yield a line for each axis whose commands do not fit into the action; UserError when most of them do not."""
+    commands = np.concatenate([streams.commands for streams in recording.parts])
+    for axis, values in zip(robot.action.axes, np.abs(commands).T, strict=True):
+        beyond, moving = int((values > _BEYOND * axis.scale).sum()), int((values > 0).sum())
+        if not beyond:
+            continue
+        line = (
+            f"{beyond} of {moving} commands of {axis.name} are beyond the action's scale of {axis.scale:g} {axis.unit} "
+            f"(up to {values.max():.3g})"
+        )
+        if beyond > 0.5 * moving:
+            raise UserError(f"{line}: they were recorded with another robot file; give that one with --robot")
+        yield f"{line} and are clipped"
+
+
+def _notes(found: Sequence[tuple[BagStreams, Rows]]) -> Iterator[str]:
+    count = sum(len(rows.parts) for _, rows in found)
+    if count > 1:
+        yield f"{count} episodes"
+    splits = [
+        f"{split} of part {number}" if len(found) > 1 else split
+        for number, (_, rows) in enumerate(found, 1)
+        for split in rows.splits
+    ]
+    told = splits[:_MOST_SPLITS_TOLD]
     yield from (f"split at {split}" for split in told)
-    if len(rows.splits) > len(told):
-        yield f"split at {len(rows.splits) - len(told)} more places"
-    yield from _dropped(rows)
-    if idle:
-        yield f"no command in force in {idle} of {steps} steps"
+    if len(splits) > len(told):
+        yield f"split at {len(splits) - len(told)} more places"
+    yield from _dropped([rows for _, rows in found])
 
 
-def _dropped(rows: Rows) -> Iterator[str]:
-    for topic, count in rows.unaligned.items():
+def _dropped(found: Sequence[Rows]) -> Iterator[str]:
+    unaligned: Counter[str] = Counter()
+    for rows in found:
+        unaligned.update(rows.unaligned)
+    for topic, count in unaligned.items():
         yield f"{count} frames dropped, none of {topic} belongs to them"
-    if rows.outside:
-        yield f"{rows.outside} frames outside of episodes"
-    if rows.single:
-        yield f"{rows.single} rows without another one to make a step with"
+    outside, single = sum(rows.outside for rows in found), sum(rows.single for rows in found)
+    if outside:
+        yield f"{outside} frames outside of episodes"
+    if single:
+        yield f"{single} rows without another one to make a step with"
 
 
-def _because(rows: Rows) -> str:
-    reasons = "; ".join(chain(rows.splits[:1], _dropped(rows)))
+def _because(recording: BagRecording, found: Sequence[tuple[BagStreams, Rows]]) -> str:
+    splits = [split for _, rows in found for split in rows.splits]
+    reasons = "; ".join(chain(recording.notes, splits[:1], _dropped([rows for _, rows in found])))
     return f" ({reasons})" if reasons else ""
 
 
@@ -259,7 +289,7 @@ def _in_order(work: Callable[[Path], T], bags: Sequence[Path], workers: int | No
     raised here, at its bag's turn.
     """
     if workers is None:
-        size = sum(path.stat().st_size for bag in bags for path in bag.iterdir())
+        size = sum(path.stat().st_size for bag in bags for path in _files(bag))
         workers = min(len(os.sched_getaffinity(0)), size // _BYTES_PER_WORKER)
     workers = min(workers, len(bags))
     if workers <= 1:
@@ -280,6 +310,13 @@ def _in_order(work: Callable[[Path], T], bags: Sequence[Path], workers: int | No
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _files(bag: Path) -> list[Path]:
+    try:
+        return files_of(bag)
+    except UserError:
+        return []
 
 
 def _prepare() -> None:

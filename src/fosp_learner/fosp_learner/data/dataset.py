@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bag.files import METADATA, files_of, find_bags
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
-from fosp_learner.data.bag_storage import storage_files
-from fosp_learner.data.bags import BagReading, BagReport, Episode, find_bags, one_size, read_bags
+from fosp_learner.data.bag_sets import one_size
+from fosp_learner.data.bags import BagReading, BagReport, Episode, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Part of the cache key; raise it when the meaning of the arrays changes."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"
@@ -146,7 +147,7 @@ def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: Robot
     """Return the hex sha256 of the bags' content and of everything that decides how they are read."""
     digest = hashlib.sha256(_described(observation, robot, period_s))
     for bag in bags:
-        for path in storage_files(bag):
+        for path in _read_files(bag):
             digest.update(bag.name.encode())
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -255,6 +256,12 @@ def _counted(readings: Iterator[BagReading], total: int, progress: Callable[[int
 
 def _state(bags: Sequence[Path]) -> list[FileState]:
     """Return the state of every file that the key depends on. The time of the inode cannot be set by hand."""
-    files = (path for bag in bags for path in storage_files(bag))
+    files = (path for bag in bags for path in _read_files(bag))
     stats = ((path, path.stat()) for path in files)
     return [(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns) for path, found in stats]
+
+
+def _read_files(bag: Path) -> list[Path]:
+    """Return the files that decide what a bag gives; its metadata is one, since it says how much there must be."""
+    metadata = (bag if bag.is_dir() else bag.parent) / METADATA
+    return [*files_of(bag), *([metadata] if metadata.is_file() else [])]

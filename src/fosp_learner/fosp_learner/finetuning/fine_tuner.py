@@ -22,7 +22,7 @@ from fosp_learner.data.dataset import Dataset
 from fosp_learner.data.samplers import SequenceSampler
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.gate import Networks
-from fosp_learner.finetuning.settling import settle, sources
+from fosp_learner.finetuning.settling import Progress, settle, sources
 from fosp_learner.training.checkpoint import load_networks, network_tensors
 from fosp_learner.training.filtering import KnownEmbeddings
 from fosp_learner.training.phases import make_optimiser
@@ -112,12 +112,19 @@ class FineTuner(Trainer):
         shift = config.world_model.image_shift
         self.sampler = MixedSampler(offline, config.sequence_length, settings.seed, shift, settings.offline_share)
 
-    def settle(self, experience: Dataset | None, stop: Callable[[], bool] = lambda: False) -> bool:
+    def settle(
+        self,
+        experience: Dataset | None,
+        stop: Callable[[], bool] = lambda: False,
+        progress: Progress = lambda phase, done, total: None,
+    ) -> bool:
         """End a round as settling.py says; return False, with nothing changed, when `stop` returned true."""
         config = self.settings.settling
         rng = np.random.default_rng((self.settings.seed, self.step))
         parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
-        settled = settle(self.world_model, self.behaviour, self._eps, parts, config, rng, stop, self._embeddings)
+        settled = settle(
+            self.world_model, self.behaviour, self._eps, parts, config, rng, stop, self._embeddings, progress
+        )
         if settled is not None:
             self.behaviour.load_state_dict(settled.state_dict())
         return settled is not None

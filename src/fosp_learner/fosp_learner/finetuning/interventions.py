@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bag.files import files_of
+from fosp_core.bag.messages import deserialise, stamp_ns
+from fosp_core.bag.storage import BagStorage
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_core.topics import VERDICT
-from fosp_learner.data.alignment import Episode, Tolerances, build_episode, find_rows
-from fosp_learner.data.bag_messages import deserialise, stamp_ns
-from fosp_learner.data.bag_storage import BagStorage, storage_files
-from fosp_learner.data.bag_streams import find_topic, read_streams
+from fosp_learner.data.alignment import Episode, build_episode, rows_of
+from fosp_learner.data.bag_streams import find_topic, read_recording
 
 
 class Intervention(IntEnum):
@@ -59,18 +60,19 @@ def read_labelled(
     bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float, tolerance: float
 ) -> list[LabelledEpisode]:
     """Return the episodes of one bag; UserError with one line that names the bag and what is wrong with it."""
-    streams = read_streams(bag, observation, robot)
-    rows = find_rows(streams, Tolerances.of(period_s, 1.0 / robot.camera_frame_rate_hz))
+    recording = read_recording(bag, observation, robot, period_s)
     verdicts = _verdicts(bag, robot.action.size)
     digest = bag_digest(bag)
-    labelled = []
-    for number, (part, ends) in enumerate(rows.parts):
-        name = bag.name if number == 0 else f"{bag.name}.{number}"
-        episode = build_episode(name, part, ends, streams, robot.action, robot.command_timeout_s)
-        interventions = label_interventions(episode.action, streams.frame_ns[0][part], verdicts, tolerance)
-        labelled.append(LabelledEpisode(episode, interventions, f"{digest}{number}"))
+    labelled: list[LabelledEpisode] = []
+    for streams, rows in rows_of(recording, robot, period_s):
+        for part, ends in rows.parts:
+            number = len(labelled)
+            name = bag.name if number == 0 else f"{bag.name}.{number}"
+            episode = build_episode(name, part, ends, streams, robot.action, robot.command_timeout_s)
+            interventions = label_interventions(episode.action, streams.frame_ns[0][part], verdicts, tolerance)
+            labelled.append(LabelledEpisode(episode, interventions, f"{digest}{number}"))
     if not labelled:
-        raise UserError(f"{bag}: no two decision frames with feedback between them; remove the bag")
+        raise UserError(f"{bag}: no two decision frames with feedback between them; leave the bag out")
     return labelled
 
 
@@ -103,7 +105,7 @@ def label_interventions(
 def bag_digest(bag: Path) -> str:
     """Return the sha256, hex, of the storage files of a bag."""
     digest = hashlib.sha256()
-    for path in storage_files(bag):
+    for path in files_of(bag):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fosp_core.bag.files import METADATA, files_of, folders_below
 from fosp_core.bundle.bundle import verify_bundle
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.training_weights import read_weights, require_same_networks
-from fosp_learner.data.bag_storage import METADATA, storage_files
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags, split
 from fosp_learner.finetuning.candidate import CandidateBundle, CandidateMaker
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
@@ -105,10 +105,12 @@ class BagIntake:
                 if self._follow:
                     continue
                 raise UserError(f"{folder}: no such folder of bags")
-            for metadata in folder.rglob(METADATA):
-                bag = metadata.parent
-                hidden = any(part.startswith(".") for part in bag.relative_to(folder).parts)
-                if hidden or bag.name.startswith(INCOMPLETE_PREFIX) or self._known.get(bag) == _state(bag):
+            for bag, names in folders_below(folder):
+                if (
+                    METADATA not in names
+                    or bag.name.startswith(INCOMPLETE_PREFIX)
+                    or self._known.get(bag) == _state(bag)
+                ):
                     continue
                 found.append(bag)
         return sorted(found)
@@ -203,7 +205,7 @@ class OnlineLearner:
                 self._show_experience()
                 log.step(tuner.step + 1, tuner.train_step())
                 tuner.seconds = before_s + time.monotonic() - started_s
-                if not self._milestones(stop):
+                if not self._milestones(stop, log):
                     return
             if self._follow and tuner.step >= self.settings.steps and not self.concluded:
                 self._try_candidate()
@@ -219,7 +221,7 @@ class OnlineLearner:
     def _round_ends(self, step: int) -> bool:
         return step % self.settings.candidate_every == 0 or step == self.settings.steps
 
-    def _milestones(self, stop: Callable[[], bool]) -> bool:
+    def _milestones(self, stop: Callable[[], bool], log: RunLog) -> bool:
         """Write the checkpoint and make the candidate that are due after an update.
 
         Return False when `stop` came while a round was ended: the last checkpoint leads there again.
@@ -228,8 +230,12 @@ class OnlineLearner:
         ends = self._round_ends(tuner.step)
         if ends:
             begun_s = time.monotonic()
-            if not tuner.settle(self._experience(tuner.step), stop):
+            log.aside("settling", 0, 1)
+            if not tuner.settle(
+                self._experience(tuner.step), stop, lambda what, *of: log.aside(f"settling {what}", *of)
+            ):
                 return False
+            log.aside("")
             self._note(f"critics and actor settled at update {tuner.step} in {time.monotonic() - begun_s:.0f} s")
         if ends or tuner.step % self.settings.checkpoint_every == 0:
             self._checkpoint()
@@ -342,6 +348,6 @@ def _require_same_networks(tuner: FineTuner, sources: Sources) -> None:
 def _state(bag: Path) -> tuple[tuple[int, int], ...]:
     """Return size and time of change of each file of a bag."""
     try:
-        return tuple((s.st_size, s.st_mtime_ns) for s in (path.stat() for path in storage_files(bag)))
-    except OSError:
+        return tuple((s.st_size, s.st_mtime_ns) for s in (path.stat() for path in files_of(bag)))
+    except (OSError, UserError):
         return ()

@@ -35,6 +35,7 @@ WARMUP = 50
 """Updates over which a learning rate grows to its full size."""
 FINAL_RATE = 0.1
 """Share of a learning rate that is left at the last update."""
+Progress = Callable[[str, int, int], None]
 GRADIENT_CLIP = 100.0
 """Largest norm of a gradient."""
 _ROWS = 4096
@@ -150,8 +151,11 @@ def settle(
     rng: np.random.Generator,
     stop: Callable[[], bool] = lambda: False,
     embeddings: KnownEmbeddings | None = None,
+    progress: Progress = lambda phase, done, total: None,
 ) -> Behaviour | None:
     """Return a settled copy of `behaviour`, or None when `stop` returned true. TrainingDiverged as for `descend`.
+
+    `progress` is called before each update with the phase, the updates made in all phases, and all that there will be.
 
     Images are not embedded again that are among `embeddings`.
 
@@ -222,6 +226,7 @@ def settle(
             phases += [_Phase("slope", rewards, 2 * updates, config.slope_learning_rate)]
             phases += [_Phase("q_r", returns, updates, rate, known_of_returns)]
         phases += [_Phase("actor", actor, updates, rate, known_of_actor)]
+    done, total = 0, sum(phase.updates for phase in phases)
     for phase in phases:
         optimiser = make_optimiser(networks[phase.name], phase.rate)
         if phase.known is not None:
@@ -230,6 +235,8 @@ def settle(
         for update in range(phase.updates):
             if stop():
                 return None
+            progress(phase.name, done, total)
+            done += 1
             for group in optimiser.param_groups:
                 group["lr"] = phase.rate * rate_share(update, phase.updates, WARMUP, FINAL_RATE)
             where = f"settling the {phase.name}, update {update}"

@@ -73,9 +73,10 @@ class RunLog:
         self._first: dict[str, float] = {}
         self._least: dict[str, float] = {}
         self._live: Live | None = None
+        self._aside, self._aside_told = "", -1
 
     def __enter__(self) -> RunLog:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(console=self._console, get_renderable=self.table, refresh_per_second=2)
             self._live.start()
         return self
@@ -111,6 +112,19 @@ class RunLog:
         """Print a line above the table."""
         self._console.print(text, soft_wrap=True)
 
+    def aside(self, what: str, done: int = 0, total: int = 1) -> None:
+        """Show the progress of work between two steps; an empty `what` ends it.
+
+        Where there is no terminal, five lines tell it.
+        """
+        self._aside = f"{what}  {done} of {total}" if what else ""
+        fifth = 5 * done // max(1, total)
+        if not what:
+            self._aside_told = -1
+        elif self._live is None and fifth > self._aside_told:
+            self._aside_told = fifth
+            self._console.print(self._aside, soft_wrap=True)
+
     def metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Log validation figures."""
         for name, value in metrics.items():
@@ -134,7 +148,8 @@ class RunLog:
             if name in self._first:
                 current = f"{self._now[name]:.3g}" if name in self._now else "-"
                 table.add_row(short, f"{self._first[name]:.3g}", current, f"{self._least[name]:.3g}", meaning)
-        return Group(head, ProgressBar(clock.total, clock.step, width=60), table)
+        aside = [Text(self._aside, style="bold")] if self._aside else []
+        return Group(head, ProgressBar(clock.total, clock.step, width=60), *aside, table)
 
     def _append(self, step: int, means: dict[str, float]) -> None:
         """Append one row per figure, since the figures differ from phase to phase."""

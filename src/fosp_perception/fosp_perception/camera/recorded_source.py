@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
 
-from fosp_core.bag_types import typestore
-from fosp_core.errors import UserError
+from fosp_core.bag.messages import deserialise
+from fosp_core.bag.storage import BagStorage
+from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.ros.image_message import rgb_view
 from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, CameraSettings, SourceLost
 
@@ -70,22 +71,19 @@ class FolderSource(RecordedSource):
 
 
 class BagSource(RecordedSource):
-    """The frames of one image topic of a rosbag2 folder, in the order in which they were recorded."""
+    """The frames of one image topic of a bag, in the order in which they were recorded."""
 
     def __init__(self, settings: CameraSettings, now_ns: Callable[[], int] | None = None) -> None:
         super().__init__(settings)
-        self._reader = _open_bag(self._path)
-        try:
-            self._topic = self._choose_topic(settings.topic)
-            self._frames = self._read_all()
-            self._ahead: NDArray[np.uint8] | None = next(self._frames, None)
-            if self._ahead is None:
-                raise UserError(f"{self._path}: holds no message on {self._topic}")
-            self.size = self._ahead.shape[:2]
-            self.intrinsics = self._read_intrinsics()
-        except UserError:
-            self.close()
-            raise
+        self._storage = BagStorage(self._path)
+        self._topics = self._storage.topics()
+        self._topic = self._choose_topic(settings.topic)
+        self._frames = self._read_all()
+        self._ahead: NDArray[np.uint8] | None = next(self._frames, None)
+        if self._ahead is None:
+            raise UserError(f"{self._path}: holds no message on {self._topic}")
+        self.size = self._ahead.shape[:2]
+        self.intrinsics = self._read_intrinsics()
 
     def read(self) -> CameraFrame:
         frame, self._ahead = self._ahead, None
@@ -100,11 +98,11 @@ class BagSource(RecordedSource):
         return CameraFrame(frame)
 
     def close(self) -> None:
-        self._reader.close()
+        self._frames.close()
 
     def _choose_topic(self, wanted: str) -> str:
         """Return the topic `wanted` where the bag has it, raw or compressed, else the bag's only image topic."""
-        topics = sorted({c.topic for c in self._reader.connections if c.msgtype in IMAGE_TYPES})
+        topics = sorted(name for name, topic in self._topics.items() if topic.type in IMAGE_TYPES)
         for name in (wanted.lstrip("/"), wanted.lstrip("/") + COMPRESSED):
             for topic in topics:
                 if topic.lstrip("/") == name:
@@ -114,41 +112,29 @@ class BagSource(RecordedSource):
             raise UserError(f"{self._path}: no image topic {wanted}; {held}")
         return topics[0]
 
-    def _messages(self, topics: set[str]) -> Iterator[Any]:
-        connections = [c for c in self._reader.connections if c.topic in topics]
-        try:
-            for connection, _, data in self._reader.messages(connections):
-                yield typestore().deserialize_cdr(data, connection.msgtype)
-        except UserError:
-            raise
-        except Exception as error:  # rosbags, zstd and struct raise many types for a damaged file
-            raise UserError(f"{self._path}: damaged bag ({error or type(error).__name__})") from None
+    def _messages(self, topic: str) -> Iterator[Any]:
+        for stored in self._storage.messages(topic.__eq__):
+            try:
+                yield deserialise(stored)
+            except UserError as error:
+                raise UserError(f"{self._path}: {error}") from None
 
-    def _read_all(self) -> Iterator[NDArray[np.uint8]]:
-        for message in self._messages({self._topic}):
-            yield rgb_view(message)
+    def _read_all(self) -> Generator[NDArray[np.uint8], None, None]:
+        """Yield the frames in the order in which they arrived; those that are broken are lost, as in training."""
+        for message in self._messages(self._topic):
+            with suppress(BrokenMessage):
+                yield rgb_view(message)
 
     def _read_intrinsics(self) -> CameraIntrinsics:
         """Return the intrinsics of the first camera_info beside the image topic, or uncalibrated ones."""
         beside = self._topic.removesuffix(COMPRESSED).rsplit("/", 1)[0] + "/camera_info"
-        topics = {c.topic for c in self._reader.connections if c.msgtype == INFO_TYPE and c.topic == beside}
-        message = next(self._messages(topics), None) if topics else None
+        found = self._topics.get(beside)
+        message = next(self._messages(beside), None) if found is not None and found.type == INFO_TYPE else None
         if message is None:
             return CameraIntrinsics()
         return CameraIntrinsics(
             message.distortion_model, tuple(message.d), tuple(message.k), tuple(message.r), tuple(message.p)
         )
-
-
-def _open_bag(path: Path) -> AnyReader:
-    if not (path / "metadata.yaml").is_file():
-        raise UserError(f"{path}: not a bag (a folder with metadata.yaml and the recording)")
-    reader = AnyReader([path], default_typestore=typestore())
-    try:
-        reader.open()
-    except Exception as error:  # rosbags, YAML and struct raise many types for a damaged file
-        raise UserError(f"{path}: damaged bag ({str(error) or type(error).__name__})") from None
-    return reader
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:

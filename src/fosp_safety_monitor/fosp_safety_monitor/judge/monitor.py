@@ -18,6 +18,7 @@ from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
+from fosp_core.processes import DISPENSABLE
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest
@@ -284,8 +285,11 @@ class HeartbeatWatch:
         self._armed = True
 
     def heard(self, name: str, beat: Beat, gap_limit_s: float) -> Finding | None:
-        """Return a LATCH when `beat` is of another process than before, or follows a silence while active."""
-        if name == self._own_name:
+        """Return a LATCH when `beat` is of another process than before, or follows a silence while active.
+
+        A dispensable node may come and go.
+        """
+        if name == self._own_name or name.rpartition("/")[2] in DISPENSABLE:
             return None
         before = self._beats.get(name)
         self._beats[name] = beat

@@ -82,11 +82,19 @@ class Renderer:
         return buffer[::-1].copy()
 
 
-class CameraFaults:
-    """Noise, brightness and lost frames of one episode, drawn from `seed` alone. The caller applies the latency."""
+_COVERED = 18
+"""Grey value of a frame of a covered lens."""
 
-    def __init__(self, effects: CameraEffects, seed: int) -> None:
+
+class CameraFaults:
+    """Noise, brightness, lost frames and a covered lens in one episode, drawn from `seed` alone.
+
+    The caller applies the latency.
+    """
+
+    def __init__(self, effects: CameraEffects, seed: int, episode: int) -> None:
         self._effects = effects
+        self._covered_s = effects.covered_s if episode in effects.covered_episodes else 0.0
         self._rng = np.random.Generator(np.random.PCG64([seed, 1]))
         self._noise = np.zeros(0, np.int16)
         if effects.noise_std > 0:
@@ -103,8 +111,10 @@ class CameraFaults:
         probability = self._effects.drop_probability
         return probability > 0 and bool(self._rng.uniform() < probability)
 
-    def expose(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the frame (H, W, 3) uint8 with brightness and noise applied."""
+    def expose(self, frame: NDArray[np.uint8], time_s: float) -> NDArray[np.uint8]:
+        """Return the frame (H, W, 3) uint8, exposed `time_s` into the episode, with all faults but losses applied."""
+        if time_s < self._covered_s:
+            return np.full_like(frame, _COVERED)
         if self._effects.brightness == 1.0 and not len(self._noise):
             return frame
         bright = frame.astype(np.float32) * self._effects.brightness

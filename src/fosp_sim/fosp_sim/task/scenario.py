@@ -89,6 +89,10 @@ class CameraEffects(Spec):
     drop_probability: float = Field(0.0, ge=0, lt=1)
     """Probability that a frame never arrives."""
     latency_s: float = Field(0.0, ge=0, le=1)
+    covered_episodes: tuple[int, ...] = ()
+    """Episodes at whose begin something lies on the lens."""
+    covered_s: float = Field(1.5, gt=0, le=60)
+    """Time for which the lens is covered, s."""
 
 
 class Scenario(Spec):

@@ -12,7 +12,8 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.errors import UserError
+from fosp_core.errors import BrokenMessage, UserError
+from fosp_core.image.encodings import is_colour
 
 MAX_IMAGE_BYTES = 1 << 27
 """Size of a 44 megapixel RGB image: a larger one would keep the encoder from its deadlines."""
@@ -26,6 +27,8 @@ to that of the raw image as the one of the JPEG in full size is; at a ratio of 2
 _STRIDE = 8
 """Distance between the pixels, and between the rows, that the brightness is taken from."""
 _PNG, _PNG_HEADER = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\rIHDR"
+_GREY_16_BITS = b"\x10\x00"
+"""Bit depth and colour type in the header of a PNG of one channel of 16 bits."""
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF markers (ITU-T T.81, table B.1), which height and width follow. The three others of their range are tables."""
@@ -92,9 +95,10 @@ def _decoded(
     """Return the decoded image, (H, W, 3) uint8 RGB, and how many times smaller than sent it is for `observation`."""
     import cv2
 
-    from fosp_core import png
+    from fosp_core.image import png
 
     held = np.ascontiguousarray(data).data
+    _require_colour(held, description)
     size = compressed_size(held)
     decoded, factor = None, 1
     if size is not None and not is_cut_off(held):
@@ -107,8 +111,25 @@ def _decoded(
             factor = 2
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR if factor == 1 else cv2.IMREAD_REDUCED_COLOR_2)
     if decoded is None:
-        raise UserError(f"compressed image of format '{description}' cannot be decoded; record or publish jpeg or png")
+        raise BrokenMessage(f"compressed image of format '{description}' cannot be decoded: {_fault(held, size)}")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8), factor
+
+
+def _require_colour(data: memoryview, description: str) -> None:
+    """Raise UserError for a compressed image that holds depth, as for a raw one: it would be read as a dark picture."""
+    raw, _, packing = (part.strip() for part in description.partition(";"))
+    depth = "compresseddepth" in packing.lower() or (bool(packing) and bool(raw) and not is_colour(raw))
+    grey16 = data[:8] == _PNG and data[24:26] == _GREY_16_BITS
+    if depth or (grey16 and raw != "mono16"):
+        raise UserError(
+            f"compressed image of format '{description}' holds depth, not colour; choose the colour topic of the camera"
+        )
+
+
+def _fault(data: memoryview, size: tuple[int, int] | None) -> str:
+    if size is None:
+        return f"its {len(data)} bytes are neither jpeg nor png"
+    return f"it was cut off after {len(data)} bytes" if is_cut_off(data) else "it is damaged"
 
 
 def _may_be_halved(columns: int, rows: int, height: int, width: int) -> bool:

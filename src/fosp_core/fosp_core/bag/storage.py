@@ -2,13 +2,15 @@
 
 A recorder writes metadata.yaml when it closes the bag. A bag without it was cut off mid-write, and its readable part is
 used: whole records up to the cut are true steps, and the running episode ends there as by a time limit. A bag with
-metadata.yaml whose files lack their end was damaged later and is refused: more than its last second may be missing.
+metadata.yaml whose files lack their end was damaged later and is refused: more than its last second may be missing. So
+is one whose files hold other messages than metadata.yaml counts.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,14 +19,12 @@ from typing import Any, BinaryIO
 
 import yaml
 import zstandard
-from rosbags.interfaces import MessageDefinitionFormat
-from rosbags.rosbag2 import Reader
 
+from fosp_core.bag.files import METADATA, SUFFIXES, files_of, is_ros1
+from fosp_core.bag.mcap_stream import LARGEST_RECORD, MEND, McapStream, StoredMessage
+from fosp_core.bag.sqlite_file import sqlite_messages
 from fosp_core.errors import UserError
-from fosp_learner.data.mcap_stream import LARGEST_RECORD, MEND, McapStream, StoredMessage
 
-METADATA = "metadata.yaml"
-SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LARGEST_MESSAGE = 256 << 20
 """Size in bytes above which an unpacked message is refused, since a few kB of zeros could fill all memory."""
@@ -40,24 +40,24 @@ class StoredTopic:
     messages: int
 
 
-def storage_files(bag: Path) -> list[Path]:
-    """Return all storage files of a bag folder, sorted."""
-    return sorted(path for path in bag.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
-
-
 class BagStorage:
-    """One bag folder. Every method raises UserError with one line that begins with the folder."""
+    """One bag: a folder, or a single storage file. Every method raises UserError with one line that begins with it."""
 
     def __init__(self, bag: Path) -> None:
         self.bag = bag
         self.notes: list[str] = []
         """Lines about what is odd in the files, filled by `messages`."""
         self._unlisted: list[str] = []
-        self._information = _information(bag)
-        there = storage_files(bag)
-        self.files = there if self._information is None else self._listed(there)
+        there = files_of(bag)
+        self._information = _information(bag) if bag.is_dir() else _information_of_file(bag)
+        self.files = there if self._information is None or not bag.is_dir() else self._listed(there)
+        for path in self.files:
+            if is_ros1(path):
+                raise UserError(
+                    f"{bag}: is a bag of ROS 1; convert it: rosbags-convert --src {path} --dst {path.with_suffix('')}"
+                )
         if not self.files:
-            raise UserError(f"{bag}: holds no .mcap or .db3 file; remove the folder or copy the bag again")
+            raise UserError(f"{bag}: holds no .mcap or .db3 file that can be read; copy the bag again{_dangling(bag)}")
 
     @property
     def finished(self) -> bool:
@@ -68,7 +68,7 @@ class BagStorage:
     def custom_data(self) -> dict[str, str]:
         """Notes of the recorder, such as task and robot."""
         noted = (self._information or {}).get("custom_data") or {}
-        return {str(key): str(value) for key, value in noted.items()}
+        return {str(key): str(value) for key, value in noted.items()} if isinstance(noted, dict) else {}
 
     @property
     def format(self) -> str:
@@ -82,32 +82,56 @@ class BagStorage:
         if self._information is None:
             found = self._count()
             if not found:
-                raise UserError(f"{self.bag}: was cut off before anything readable was written; remove it")
+                raise UserError(f"{self.bag}: was cut off before anything readable was written; leave it out")
             return found
+        found = {}
         try:
-            return {
-                entry["topic_metadata"]["name"]: StoredTopic(entry["topic_metadata"]["type"], entry["message_count"])
-                for entry in self._information["topics_with_message_count"]
-            }
-        except (KeyError, TypeError):
+            for entry in self._information["topics_with_message_count"]:
+                name, kind = str(entry["topic_metadata"]["name"]), str(entry["topic_metadata"]["type"])
+                before = found.get(name, StoredTopic(kind, 0))
+                found[name] = StoredTopic(before.type, before.messages + int(entry["message_count"]))
+        except (KeyError, TypeError, ValueError):
             raise _no_metadata(self.bag) from None
+        return found
 
     def messages(self, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
-        """Yield the messages of the topics that `wanted` accepts, in no guaranteed order."""
+        """Yield the messages of the topics that `wanted` accepts, in the order in which the files hold them.
+
+        UserError at the end when these are not the messages that metadata.yaml counts.
+        """
         self.notes = list(self._unlisted)
+        listed = self.topics() if self._information is not None else None
+        counted: Counter[str] = Counter()
         for path in self.files:
             try:
-                yield from self._file_messages(path, wanted)
+                for message in self._file_messages(path, wanted):
+                    counted[message.topic] += 1
+                    if listed is not None and counted[message.topic] == 1:
+                        self._check_type(message, listed)
+                    yield message
             except UserError as error:
                 raise UserError(f"{self.bag}: {path.name} {error}") from None
             except OSError as error:
                 raise UserError(f"{self.bag}: {path.name} cannot be read: {error.strerror or error}") from None
+        for topic, entry in (listed or {}).items():
+            if wanted(topic) and counted[topic] != entry.messages:
+                raise UserError(
+                    f"{self.bag}: holds {counted[topic]} messages on {topic}, {METADATA} counts {entry.messages}; copy "
+                    f"the bag again, or remove its {METADATA} to use what is there"
+                )
+
+    def _check_type(self, message: StoredMessage, listed: dict[str, StoredTopic]) -> None:
+        entry = listed.get(message.topic)
+        if entry is not None and entry.type != message.type:
+            raise UserError(
+                f"holds {message.topic} as {message.type}, {METADATA} lists it as {entry.type}; copy the bag again"
+            )
 
     def _file_messages(self, path: Path, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
         inner = path.name.removesuffix(".zstd")
         if inner.endswith(".db3"):
             with _plain_file(path) as plain:
-                for message in _sqlite_messages(plain, wanted):
+                for message in sqlite_messages(plain, wanted):
                     yield _unpacked(message)
             return
         with _opened(path) as (stream, size):
@@ -173,6 +197,20 @@ def _information(bag: Path) -> dict[str, Any] | None:
     return information
 
 
+def _information_of_file(path: Path) -> dict[str, Any] | None:
+    """Return the metadata of the folder of a storage file, where that file is all there is of its bag; else None."""
+    information = _information(path.parent)
+    names = (information or {}).get("relative_file_paths")
+    if isinstance(names, list) and [PurePosixPath(str(name)).name for name in names] == [path.name]:
+        return information
+    return None
+
+
+def _dangling(bag: Path) -> str:
+    broken = sorted(path.name for path in bag.iterdir() if path.is_symlink() and not path.exists())
+    return f": the link {broken[0]} leads nowhere" if broken else ""
+
+
 def _no_metadata(bag: Path) -> UserError:
     return UserError(f"{bag}: {METADATA} is no rosbag2 metadata; record the bag again")
 
@@ -234,23 +272,3 @@ def _plain_file(path: Path) -> Iterator[Path]:
             except zstandard.ZstdError as error:
                 raise UserError(f"cannot be decompressed ({error}){MEND}") from None
         yield plain
-
-
-def _sqlite_messages(path: Path, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
-    for suffix in ("-wal", "-journal"):
-        if path.with_name(path.name + suffix).is_file() and path.with_name(path.name + suffix).stat().st_size:
-            raise UserError(
-                f"was not closed, {path.name}{suffix} holds its end; join them with: sqlite3 {path.name} .tables"
-            )
-    try:
-        with Reader(path) as reader:
-            selected = [connection for connection in reader.connections if wanted(connection.topic)]
-            for connection, logged_ns, data in reader.messages(connections=selected) if selected else ():
-                text = connection.msgdef
-                definition = text.data if text.format == MessageDefinitionFormat.MSG else ""
-                yield StoredMessage(connection.topic, connection.msgtype, definition, logged_ns, data)
-    except (UserError, OSError, GeneratorExit):
-        raise
-    except Exception as error:  # whatever sqlite raises on arbitrary bytes
-        detail = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UserError(f"is damaged or cut off ({detail}){MEND}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -18,11 +19,17 @@ from fosp_core.errors import UserError
 MAGIC = b"\x89MCAP0\r\n"
 LARGEST_RECORD = 4 * 2**30
 """A longer record counts as damage, before memory is asked for it."""
-MEND = "; copy the bag again or remove it"
+LARGEST_CHUNK = 2**30
+"""Bytes above which an unpacked chunk counts as damage; a chunk of one image and more has a few MB."""
+MEND = "; copy the bag again or leave it out"
+_STATISTICS = 0x0B
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x02, 0x03, 0x04, 0x05, 0x06
 _PREFIX = struct.Struct("<BQ")
 _MESSAGE_HEAD = struct.Struct("<HIQQ")
 _CHUNK_HEAD = struct.Struct("<QQQI")
+_LENGTH, _COUNT = struct.Struct("<I"), struct.Struct("<HQ")
+_BEFORE_COUNTS = 42
+"""Bytes of the statistics before the counts of each channel."""
 
 
 class StoredMessage(NamedTuple):
@@ -56,6 +63,7 @@ class McapStream:
         self._stream, self._size, self._wanted = stream, size, wanted
         self._schemas: dict[int, tuple[str, str]] = {}
         self._channels: dict[int, _Channel] = {}
+        self._counted: Counter[int] = Counter()
         self._zstd = zstandard.ZstdDecompressor()
 
     def __iter__(self) -> Iterator[StoredMessage]:
@@ -110,9 +118,11 @@ class McapStream:
         compression, at = _text(chunk, _CHUNK_HEAD.size)
         (length,) = struct.unpack_from("<Q", chunk, at)
         packed = memoryview(chunk)[at + 8 : at + 8 + length]
-        if len(packed) != length or size > LARGEST_RECORD:
+        if len(packed) != length or size > LARGEST_CHUNK:
             raise struct.error("a chunk's sizes are impossible")
         if compression == "zstd":
+            if zstandard.frame_content_size(bytes(packed[:32])) > size:
+                raise struct.error("a chunk does not match its size")
             records = memoryview(self._zstd.decompress(packed, max_output_size=size))
         elif compression == "lz4":
             records = memoryview(_lz4(packed))
@@ -128,11 +138,14 @@ class McapStream:
         """Remember a schema or channel; return a message of a wanted topic."""
         if opcode == _MESSAGE:
             number, _, logged_ns, _ = _MESSAGE_HEAD.unpack_from(body)
+            self._counted[number] += 1
             channel = self._channels.get(number)
             if channel is None or not channel.wanted:
                 return None
             return StoredMessage(*channel[:3], logged_ns, body[_MESSAGE_HEAD.size :])
-        if opcode == _SCHEMA:
+        if opcode == _STATISTICS:
+            self._compare(body)
+        elif opcode == _SCHEMA:
             (number,) = struct.unpack_from("<H", body)
             name, at = _text(body, 2)
             encoding, at = _text(body, at)
@@ -143,10 +156,24 @@ class McapStream:
             topic, at = _text(body, 4)
             encoding, _ = _text(body, at)
             wanted = self._wanted(topic)
+            before = self._channels.get(number)
+            if before is not None and before.topic != topic:
+                raise struct.error(f"channel {number} is {before.topic} and {topic}")
             if wanted and encoding != "cdr":
                 raise UserError(f"holds {topic} as '{encoding}'; only messages of ROS 2 (cdr) can be read")
             self._channels[number] = _Channel(topic, *self._schemas.get(schema, ("", "")), wanted)
         return None
+
+    def _compare(self, statistics: memoryview) -> None:
+        """Raise struct.error when the file says at its end that it holds other messages than were read."""
+        (length,) = _LENGTH.unpack_from(statistics, _BEFORE_COUNTS)
+        at = _BEFORE_COUNTS + _LENGTH.size
+        if length % _COUNT.size or length > len(statistics) - at:
+            raise struct.error("the statistics are malformed")
+        told = dict(_COUNT.iter_unpack(statistics[at : at + length]))
+        for number, channel in self._channels.items():
+            if channel.wanted and number in told and told[number] != self._counted[number]:
+                raise struct.error(f"{self._counted[number]} of {told[number]} messages on {channel.topic} are there")
 
 
 def _text(body: bytes | memoryview, at: int) -> tuple[str, int]:
@@ -162,7 +189,7 @@ def _lz4(packed: memoryview) -> bytes:
     import lz4.frame  # type: ignore[import-untyped]
 
     try:
-        unpacked: bytes = lz4.frame.decompress(packed)
-    except RuntimeError as error:
+        unpacked: bytes = lz4.frame.LZ4FrameDecompressor().decompress(packed, max_length=LARGEST_CHUNK)
+    except (RuntimeError, EOFError) as error:
         raise struct.error(str(error)) from None
     return unpacked

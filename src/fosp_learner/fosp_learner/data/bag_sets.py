@@ -1,0 +1,115 @@
+"""Compares the bags of a set: those that are trained on together have robot, task and image size in common."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from fosp_core.errors import UserError
+from fosp_core.robot.config import RobotConfig
+from fosp_core.topics import is_in_bag
+from fosp_learner.data.bags import BagReport, bag_metadata, bag_topics
+
+T = TypeVar("T")
+
+
+def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig], mixed: bool = False) -> RobotConfig:
+    """Return the only one of `robots`, else the one that the bags name, else the one whose command topic they hold.
+
+    UserError when the bags name several, or no robot can be told; with `mixed` it is the one that most of them name.
+    A bag that cannot be read is passed over: whoever reads it says why.
+    """
+    if len(robots) == 1:
+        return robots[0]
+    named = robots_of(bags)
+    known = [robot for robot in robots if robot.name in named]
+    if len(named) > 1 and not (mixed and known):
+        told = ", ".join(f"{name} ({first.name})" for name, (first, _) in sorted(named.items()))
+        raise UserError(f"bags of several robots: {told}; separate them, or say which robot to take with --robot")
+    if known:
+        return max(known, key=lambda robot: named[robot.name][1])
+    topics: set[str] = set()
+    for bag in bags:
+        with suppress(UserError):
+            topics |= bag_topics(bag)
+            if any(_holds(topics, robot) for robot in robots):
+                break
+    fitting = [robot for robot in robots if _holds(topics, robot)]
+    if len(fitting) != 1:
+        found = "several robots fit" if fitting else "no robot's command topic is there"
+        names = ", ".join(f"{robot.name} ({robot.command_topic})" for robot in fitting or robots)
+        raise UserError(f"{bags[0]}: {found}: {names}; say which with --robot")
+    return fitting[0]
+
+
+def robots_of(bags: Sequence[Path]) -> dict[str, tuple[Path, int]]:
+    """Return the robots that the bags name, each with the first of its bags and their number."""
+    named: dict[str, tuple[Path, int]] = {}
+    for bag in bags:
+        with suppress(UserError):
+            name = bag_metadata(bag).get("robot", "")
+            if name:
+                first, count = named.get(name, (bag, 0))
+                named[name] = (first, count + 1)
+    return named
+
+
+def _holds(topics: Collection[str], robot: RobotConfig) -> bool:
+    return any(is_in_bag(topic, robot.command_topic) for topic in topics)
+
+
+def task_of(bags: Sequence[Path]) -> str:
+    """Return the task that the bags name, "unnamed" if none does; UserError when they differ."""
+    tasks = {bag_metadata(bag).get("task", "") for bag in bags} - {""}
+    if len(tasks) > 1:
+        raise UserError(f"bags of different tasks ({', '.join(sorted(tasks))}) cannot be trained on together")
+    return tasks.pop() if tasks else "unnamed"
+
+
+def one_size(reports: Sequence[BagReport]) -> None:
+    """Raise UserError when cameras recorded other sizes in one bag than in another, since their crops would differ."""
+    for report in reports:
+        if report.images != reports[0].images:
+            was, now = ", ".join(reports[0].images), ", ".join(report.images)
+            raise UserError(
+                f"images are {was} in {reports[0].bag}, but {now} in {report.bag}; train on bags of one image size"
+            )
+
+
+def told_apart(reports: Sequence[BagReport], robot: RobotConfig, given: bool) -> list[BagReport]:
+    """Return the reports, with what one bag has in common with the others: robot, task, image size, camera frames.
+
+    A bag of another robot, task or image size than the others is a problem. With the robot `given` by the user, the
+    name of another one is told only.
+    """
+    usable = [report for report in reports if not report.problem]
+    task = _most_common(report.task for report in usable if report.task)
+    images, frames = _most_common(r.images for r in usable), _most_common(r.frame_ids for r in usable)
+    judged = []
+    for report in reports:
+        problem, notes = report.problem, list(report.notes)
+        if report.robot and report.robot != robot.name:
+            if given:
+                notes.append(f"names robot {report.robot}, read as {robot.name}")
+            else:
+                problem = problem or f"is of robot {report.robot}, not {robot.name}; separate them, or give --robot"
+        if report.task and task and report.task != task:
+            problem = problem or f"is of task {report.task}, others are of {task}: train on one task at a time"
+        if report.images and images and report.images != images:
+            sizes = ", ".join(report.images), ", ".join(images)
+            problem = problem or f"images are {sizes[0]}, in others {sizes[1]}: train on bags of one image size"
+        if report.frame_ids and frames and report.frame_ids != frames:
+            notes.append(
+                f"camera frames are {', '.join(report.frame_ids)}, in others {', '.join(frames)}: other mounts?"
+            )
+        judged.append(replace(report, problem=problem, notes=tuple(notes)))
+    return judged
+
+
+def _most_common(values: Iterable[T]) -> T | None:
+    counted = Counter(values).most_common(1)
+    return counted[0][0] if counted else None

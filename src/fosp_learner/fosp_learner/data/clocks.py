@@ -1,0 +1,127 @@
+"""The clocks and rates of a recording: what its stamps say against the times at which they were logged.
+
+The age of a message is its log time less its stamp. A camera's frames are some ms old when they are logged, commands
+hardly at all; the differences tell whether two streams were stamped by one clock. Their lower quartile is used, since a
+busy machine can only add to an age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.errors import UserError
+
+AHEAD_S = 0.01
+OLDEST_S = 0.5
+"""Bounds of the age of a stream against that of the commands, s, as of the check before a recording. Beyond the first
+one it is told, beyond the second one the bag is refused."""
+_LEAST_MESSAGES = 9
+_SLOWER = 1.25
+"""A camera whose frames are further apart than so many decision periods is too slow."""
+_OTHER_RATE = 0.2
+"""Share by which the measured rate may differ from the robot file's without being told."""
+_OTHER_STEP = 0.15
+"""Share by which steps may be longer or shorter than the decision period because of another rate."""
+
+
+@dataclass(frozen=True)
+class StreamClock:
+    """The clock and the rate of a stream, as measured."""
+
+    topic: str
+    rate_hz: float
+    """Rate by the median distance of the stamps, Hz; 0 when there are too few of them."""
+    age_s: float | None
+    """Log time less stamp, s; None when it says nothing."""
+    lag_s: float | None = None
+    """Age less the age of the commands, s; below 0 the stream is stamped ahead of them."""
+    drift_s: float | None = None
+    """Change of that lag from the first third of the recording to its last, s."""
+
+
+def measure(
+    topic: str, stamps: NDArray[np.int64], logged: NDArray[np.int64], stamped: bool, reference: StreamClock | None
+) -> StreamClock:
+    """Return the clock of a stream of (n,) stamps and log times in ns, in the order of arrival.
+
+    `reference` is the clock of the commands. Without a header the log time is the stamp (`stamped` False).
+    """
+    ages = np.asarray((logged - stamps) * 1e-9, np.float64)
+    span, logged_span = (int(np.ptp(times)) if len(times) else 0 for times in (stamps, logged))
+    told = stamped and len(stamps) >= 2 and logged_span >= 0.05 * span
+    age_s = (_low(ages) if told else None) if stamped else 0.0
+    distances = np.diff(np.unique(stamps))
+    rate_hz = 1e9 / float(np.median(distances)) if len(distances) >= _LEAST_MESSAGES - 1 else 0.0
+    third = len(ages) // 3
+    long_enough = told and len(ages) >= _LEAST_MESSAGES
+    change_s = (_low(ages[-third:]) - _low(ages[:third]) if long_enough else None) if stamped else 0.0
+    if reference is None:
+        return StreamClock(topic, rate_hz, age_s, 0.0, change_s)
+    return StreamClock(topic, rate_hz, age_s, _less(age_s, reference.age_s), _less(change_s, reference.drift_s))
+
+
+def _less(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def clock_notes(clocks: Sequence[StreamClock], period_s: float) -> Iterator[str]:
+    """Yield a line for each stream that is stamped by another clock than the commands, so far as that is bearable.
+
+    UserError for one that would pair images or feedback with the commands of another moment. `clocks` begins with the
+    commands.
+    """
+    commands, *others = clocks
+    for clock in others:
+        lag_s, drift_s = clock.lag_s or 0.0, abs(clock.drift_s or 0.0)
+        mend = "by the times at which both were logged; synchronise the clocks (chrony), and record again"
+        if lag_s < -max(AHEAD_S, 0.5 * period_s):
+            raise UserError(f"{clock.topic} is stamped {-lag_s * 1e3:.0f} ms ahead of {commands.topic}, {mend}")
+        if lag_s > OLDEST_S:
+            raise UserError(f"{clock.topic} is stamped {lag_s * 1e3:.0f} ms behind {commands.topic}, {mend}")
+        if drift_s > period_s:
+            raise UserError(
+                f"the clocks of {clock.topic} and {commands.topic} drift apart by {drift_s * 1e3:.0f} ms within the "
+                f"recording, {mend}"
+            )
+        if lag_s < -AHEAD_S:
+            yield f"{clock.topic} is stamped {-lag_s * 1e3:.0f} ms ahead of {commands.topic}"
+        if lag_s > period_s:
+            yield f"{clock.topic} was logged {lag_s * 1e3:.0f} ms after its stamps (lag)"
+        if drift_s > AHEAD_S:
+            yield f"the clocks of {clock.topic} and {commands.topic} drift apart by {drift_s * 1e3:.0f} ms"
+
+
+def check_rates(cameras: Sequence[StreamClock], period_s: float) -> None:
+    """Raise UserError for a camera that is too slow for a decision every `period_s`."""
+    for camera in cameras:
+        if camera.rate_hz and camera.rate_hz * period_s * _SLOWER < 1.0:
+            raise UserError(
+                f"{camera.topic} comes at {camera.rate_hz:.3g} Hz, slower than a decision every {period_s:g} s "
+                f"({1 / period_s:g} Hz); train with --config and decision_period_s: {1 / camera.rate_hz:.3g}, or let "
+                "the camera run faster"
+            )
+
+
+def rate_notes(camera: StreamClock, expected_hz: float, steps_s: NDArray[np.float64], period_s: float) -> Iterator[str]:
+    """Yield a line when the first camera has another rate than the robot file says.
+
+    UserError when its steps, (n,) s, are therefore not those of the decision period.
+    """
+    if not camera.rate_hz or abs(camera.rate_hz / expected_hz - 1.0) <= _OTHER_RATE:
+        return
+    found = f"{camera.topic} comes at {camera.rate_hz:.3g} Hz, the robot file says {expected_hz:g} Hz"
+    if len(steps_s) >= 3 and abs(float(np.median(steps_s)) / period_s - 1.0) > _OTHER_STEP:
+        raise UserError(
+            f"{found}: steps take {np.median(steps_s) * 1e3:.0f} ms, longer or shorter than the decision period of "
+            f"{period_s * 1e3:.0f} ms; correct camera_frame_rate_hz, or train with --config and decision_period_s: "
+            f"{np.median(steps_s):.3g}"
+        )
+    yield found
+
+
+def _low(ages: NDArray[np.float64]) -> float:
+    return float(np.quantile(ages, 0.25))

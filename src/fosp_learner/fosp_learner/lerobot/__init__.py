@@ -1,0 +1,1 @@
+"""Conversion between bags and LeRobotDatasets (v3: parquet and MP4)."""

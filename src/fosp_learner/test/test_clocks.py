@@ -1,0 +1,86 @@
+"""Rates of cameras, and stamps against log times: what is measured, told and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fosp_core.errors import UserError
+from fosp_learner.data.clocks import StreamClock, check_rates, clock_notes, measure, rate_notes
+
+PERIOD_S = 0.05
+STAMPS = np.arange(40, dtype=np.int64) * 25_000_000
+COMMANDS = measure("command", STAMPS, STAMPS + 200_000, True, None)
+
+
+def camera(age_s: Callable[[np.ndarray], np.ndarray] | float, reference: StreamClock = COMMANDS) -> StreamClock:
+    ages = age_s(np.linspace(0, 1, len(STAMPS))) if callable(age_s) else np.full(len(STAMPS), age_s)
+    logged = STAMPS + (ages * 1e9).astype(np.int64)
+    return measure("camera", STAMPS, logged, True, reference)
+
+
+def test_rate_age_and_lag_are_measured() -> None:
+    clock = camera(0.03)
+    assert clock.rate_hz == pytest.approx(40)
+    assert clock.age_s == pytest.approx(0.03)
+    assert clock.lag_s == pytest.approx(0.0298)
+    assert clock.drift_s == pytest.approx(0)
+    assert list(clock_notes([COMMANDS, clock], PERIOD_S)) == []
+
+
+@pytest.mark.parametrize(
+    ("age_s", "told"),
+    [
+        (-0.015, "camera is stamped 15 ms ahead of command"),
+        (0.2, "camera was logged 200 ms after its stamps (lag)"),
+        (lambda share: 0.03 + 0.03 * share, "the clocks of camera and command drift apart by 21 ms"),
+    ],
+)
+def test_a_clock_that_is_off_by_little_is_told(age_s: Callable | float, told: str) -> None:
+    assert list(clock_notes([COMMANDS, camera(age_s)], PERIOD_S)) == [told]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "refused"),
+    [
+        (-0.1, "stamped 100 ms ahead of command"),
+        (0.7, "stamped 700 ms behind command"),
+        (lambda share: 0.03 + 0.15 * share, "drift apart by 104 ms"),
+    ],
+)
+def test_a_clock_that_pairs_images_with_other_commands_is_refused(age_s: Callable | float, refused: str) -> None:
+    with pytest.raises(UserError, match=refused):
+        list(clock_notes([COMMANDS, camera(age_s)], PERIOD_S))
+
+
+def test_a_recorder_on_another_clock_is_no_fault_and_neither_is_a_busy_machine() -> None:
+    commands = measure("command", STAMPS, STAMPS + 2_000_000_000, True, None)
+    assert list(clock_notes([commands, camera(2.03, commands)], PERIOD_S)) == []
+    busy = camera(lambda share: 0.03 + 0.2 * (np.arange(len(share)) % 3 == 0))
+    assert list(clock_notes([COMMANDS, busy], PERIOD_S)) == []
+
+
+def test_log_times_that_say_nothing_are_not_judged() -> None:
+    converted = measure("camera", STAMPS, np.full(len(STAMPS), 10**18), True, COMMANDS)
+    assert (converted.age_s, converted.lag_s) == (None, None)
+    assert list(clock_notes([COMMANDS, converted], PERIOD_S)) == []
+
+
+@pytest.mark.parametrize(("rate_hz", "fine"), [(40.0, True), (20.0, True), (17.0, True), (15.0, False), (10.0, False)])
+def test_a_camera_slower_than_the_decisions_is_refused_with_both_rates(rate_hz: float, fine: bool) -> None:
+    clock = StreamClock("camera", rate_hz, 0.0)
+    if fine:
+        check_rates([clock], PERIOD_S)
+        return
+    with pytest.raises(UserError, match=rf"camera comes at {rate_hz:g} Hz, slower than a decision every 0\.05 s"):
+        check_rates([clock], PERIOD_S)
+
+
+def test_another_rate_than_the_robot_file_s_is_told_and_refused_where_steps_are_not_the_period() -> None:
+    clock, even = StreamClock("camera", 60.0, 0.0), np.full(9, 0.05)
+    assert list(rate_notes(StreamClock("camera", 41.0, 0.0), 40.0, even, PERIOD_S)) == []
+    assert list(rate_notes(clock, 40.0, even, PERIOD_S)) == ["camera comes at 60 Hz, the robot file says 40 Hz"]
+    with pytest.raises(UserError, match=r"robot file says 40 Hz: steps take 67 ms.*decision_period_s: 0\.067"):
+        list(rate_notes(StreamClock("camera", 30.0, 0.0), 40.0, np.full(9, 0.067), PERIOD_S))
