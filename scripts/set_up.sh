@@ -85,7 +85,7 @@ all() {
     if ! needs $venv/.installed requirements/*.txt; then return; fi
     scripts/system_packages.sh all
     parts=()
-    for part in ros robot messages realsense learner sim lerobot dev; do parts+=(-r requirements/$part.txt); done
+    for part in ros robot messages realsense learner sim console lerobot dev; do parts+=(-r requirements/$part.txt); done
     install "training, cameras, tests and lint" 2300 "${parts[@]}" -c requirements/constraints.txt
     $python scripts/relocate_wheel_cmake.py
     touch $venv/.installed

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install the Debian or Ubuntu packages that are missing when run as root; otherwise print the command that installs them.
-#   system_packages.sh run|messages|all: rendering; a compiler besides; cameras and the tests of Gazebo's worlds besides
+#   system_packages.sh run|messages|all: rendering; a compiler besides; cameras, and what tests need, besides
 set -eu
 packages=(libegl1 libgl1 libgl1-mesa-dri)
 case ${1:-all} in
@@ -11,6 +11,8 @@ case ${1:-all} in
         # `ign sdf` checks the worlds for Gazebo. Ubuntu has no such package; without it the tests that need it are skipped.
         if [ "$(id -u)" -eq 0 ] && grep -q '^ID=debian' /etc/os-release; then
             packages+=(ignition-tools libsdformat-dev sdformat-sdf)
+            # The tests open the console in a real browser; without one they are skipped. Ubuntu has Chromium as a snap alone.
+            packages+=(chromium)
         fi
         ;;
 esac

@@ -21,6 +21,7 @@ from fosp_cli.commands import (
     bags,
     bundle,
     commission,
+    console,
     demo,
     evaluate,
     experiment,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "engage": up.engage,
     "disengage": up.disengage,
     "reset": up.reset,
+    "console": console.console,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
@@ -59,9 +61,6 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
 }
 """Every command in the order of `fosp --help`: a function, or an app with sub-commands. A new command is one line."""
 
-bags.app.add_typer(lerobot.import_app, name="import")
-bags.app.add_typer(lerobot.export_app, name="export")
-
 _TRAINS = ("pretrain", "finetune", "bench")
 """Commands that train in this process, for which the memory allocator is set up first."""
 
@@ -69,6 +68,7 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
+    "aiohttp": "console",
     **dict.fromkeys(("pyarrow", "av"), "lerobot"),
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""
@@ -115,6 +115,9 @@ for _name, _command in COMMANDS.items():
         _document(_command, _name)
     else:
         app.command(_name)(_command)
+for _name, _group in {"import": lerobot.import_app, "export": lerobot.export_app}.items():
+    bags.app.add_typer(_group, name=_name, cls=help_texts.DocumentedGroup, epilog=help_texts.examples(f"bags {_name}"))
+    _document(_group, f"bags {_name}")
 _document(app, "")
 
 
