@@ -86,7 +86,7 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
     ),
     OtherFailure(
         "The recorder pauses, for a slow disk or because it hangs, or it dies.",
-        "the robot moves on; what the disk could not take is not recorded, and the bag notes how many messages that are",
+        "the robot moves on; what the disk could not take is not recorded, and the bag tells how much it lacks",
         "",
         "a recorder that died is started anew up to five times, and records the next episode",
         moves_on=True,
