@@ -102,11 +102,6 @@ def _document(group: typer.Typer, words: str) -> None:
         name = registered.name or registered.callback.__name__.replace("_", "-")  # type: ignore[union-attr]
         registered.cls = help_texts.DocumentedCommand
         registered.epilog = help_texts.examples(f"{words} {name}".strip())
-    for inner in group.registered_groups:
-        if inner.typer_instance is not None and group is not app:
-            name = str(inner.name or inner.typer_instance.info.name)
-            inner.cls, inner.epilog = help_texts.DocumentedGroup, help_texts.examples(f"{words} {name}")
-            _document(inner.typer_instance, f"{words} {name}")
 
 
 for _name, _command in COMMANDS.items():
