@@ -44,7 +44,8 @@ def lerobot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield os.environ["FOSP_LEROBOT_PYTHON"]
         return
     folder = tmp_path_factory.mktemp("lerobot")
-    newer = next((name for name in (sys.executable, "python3.12", "python3.13") if is_new_enough(name)), None)
+    pyenv = sorted(str(path) for path in Path("~/.pyenv/versions").expanduser().glob("3.1[23].*/bin/python3"))
+    newer = next((name for name in (sys.executable, "python3.12", "python3.13", *pyenv) if is_new_enough(name)), None)
     if newer is None:
         pytest.skip("lerobot 0.6 needs Python 3.12 or newer, and there is none")
     if shutil.disk_usage(folder).free < NEEDED_BYTES:
@@ -68,7 +69,9 @@ def plain() -> dict[str, str]:
 
 def is_new_enough(python: str) -> bool:
     ask = [python, "-c", "import sys; sys.exit(sys.version_info < (3, 12))"]
-    return shutil.which(python) is not None and subprocess.run(ask, env=plain(), check=False).returncode == 0
+    if shutil.which(python) is None:
+        return False
+    return subprocess.run(ask, env=plain(), capture_output=True, check=False).returncode == 0
 
 
 def peer(python: str, folder: Path, *arguments: str) -> None:
