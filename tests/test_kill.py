@@ -23,14 +23,8 @@ STOP_LIMIT_S = 0.2
 """Time, s, after which the commanded velocity is zero."""
 SERVO_LAG_S = 0.1
 """Lag, s, with which the arm follows the commanded velocity."""
-NODES = (
-    "sim_node",
-    "encoder_node",
-    "policy_node",
-    "recorder_node",
-    "safety_monitor_node",
-    "lifecycle_manager",
-)
+NODES = ("sim_node", "encoder_node", "policy_node", "safety_monitor_node", "lifecycle_manager")
+RECORDER = "recorder_node"
 
 
 class Arm:
@@ -126,5 +120,30 @@ def test_the_commanded_velocity_is_zero_200_ms_after_any_process_was_killed(
     assert still_s < killed_s + STOP_LIMIT_S + SERVO_LAG_S
 
 
+def test_the_robot_goes_on_when_the_recorder_was_killed_and_the_recorder_comes_back(
+    supervisor: Supervisor, graph: Any, wait_until: Callable[..., Any]
+) -> None:
+    from lifecycle_msgs.msg import State
+
+    from fosp_core import topics
+    from fosp_core.ros import qos
+    from fosp_msgs.msg import Heartbeat, SafetyVerdict
+
+    arm = Arm(graph)
+    beats = graph.listen(Heartbeat, topics.HEARTBEAT, qos.STEP)
+    verdicts = graph.listen(SafetyVerdict, topics.VERDICT, qos.STEP)
+    start_episode(graph, arm, wait_until)
+    killed = supervisor.pid(RECORDER)
+    os.kill(killed, signal.SIGKILL)
+
+    def is_back() -> bool:
+        newest = [beat for beat in beats if beat.node == f"/{RECORDER}"][-1]
+        return newest.pid != killed and newest.state == State.PRIMARY_STATE_ACTIVE
+
+    wait_until(is_back, timeout_s=30.0, what="an active recorder")
+    assert supervisor.alive, supervisor.died
+    assert not [verdict.reason_text for verdict in verdicts if verdict.decision == SafetyVerdict.LATCH]
+
+
 def test_the_stack_of_the_test_has_every_kind_of_process(arm_stack: Stack) -> None:
-    assert {process.name for process in arm_stack.processes} == set(NODES)
+    assert {process.name for process in arm_stack.processes} == {*NODES, RECORDER}

@@ -22,6 +22,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.processes import CONTROL_PRIORITY, DISPENSABLE, end_process
 from fosp_core.ros import qos
+from fosp_core.ros.diagnostics import status_name
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.stamps import seconds
@@ -145,7 +146,7 @@ class LifecycleManager(Node):
     def _report(self) -> None:
         status = DiagnosticStatus(
             level=_LEVELS.get(self._sequence.phase, DiagnosticStatus.WARN),
-            name=f"{self.get_name()}: graph",
+            name=status_name(self, "graph"),
             message=self._describe(),
             hardware_id=socket.gethostname(),
             values=[

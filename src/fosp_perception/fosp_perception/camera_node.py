@@ -81,7 +81,7 @@ class CameraNode(ManagedNode):
         self._settings = self._read_settings()
         self._source = self._open()
         self._statistics = FrameStatistics()
-        self._report = CameraReport(self.get_name(), self._source.name, self._rate_hz)
+        self._report = CameraReport(self.get_fully_qualified_name().lstrip("/"), self._source.name, self._rate_hz)
         self._describe(self._source)
         self._make_publishers()
         self._timer = self.create_timer(REPORT_PERIOD_S, self._publish_report)

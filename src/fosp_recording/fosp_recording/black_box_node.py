@@ -26,6 +26,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
+from fosp_core.ros.diagnostics import hardware_id, status_name
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
@@ -108,6 +109,7 @@ class BlackBoxNode(Node):
         self._writing = threading.Thread()
         self._polled_s = self._started_s = time.monotonic()
         robot = read_robot(path_parameter(self, "robot"))
+        self._hardware = hardware_id(self, robot.name)
         simulated_time = bool(self.get_parameter("use_sim_time").value)
         self._detector = SilenceDetector(robot.command_timeout_s, gap_s, simulated_time)
         self._monitor = f"{self.get_namespace().rstrip('/')}/{MONITOR}"
@@ -240,9 +242,10 @@ class BlackBoxNode(Node):
 
     def _report(self) -> None:
         level = DiagnosticStatus.ERROR if self._failure else DiagnosticStatus.OK
-        status = DiagnosticStatus(level=level, name="black_box_node: black box", hardware_id=str(self._out))
+        status = DiagnosticStatus(level=level, name=status_name(self, "black box"), hardware_id=self._hardware)
         status.message = f"not written: {self._failure}" if self._failure else "remembers"
         status.values = [
+            KeyValue(key="folder", value=str(self._out)),
             KeyValue(key="bags written", value=str(self._written)),
             KeyValue(key="remembered (s)", value=f"{self._memory.seconds:.1f}"),
         ]

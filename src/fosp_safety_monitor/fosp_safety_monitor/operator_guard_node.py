@@ -16,6 +16,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import MONITOR_PRIORITY, end_process
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
+from fosp_core.ros.diagnostics import hardware_id, status_name
 from fosp_core.ros.fields import float_field
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.parameters import declare
@@ -134,7 +135,8 @@ class OperatorGuardNode(ManagedNode):
             status=[
                 DiagnosticStatus(
                     level=self._level(),
-                    name=f"{self.get_name()}: operator guard",
+                    name=status_name(self, "operator guard"),
+                    hardware_id=hardware_id(self, self._robot.name),
                     message=": ".join(filter(None, (capped, held or "the operator drives"))),
                     values=[KeyValue(key=key, value=value) for key, value in values.items()],
                 )

@@ -256,7 +256,7 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_proposal(self, message: ActionProposal) -> None:
         self._count("proposal")
-        verdict = self._active_monitor.receive_proposal(proposal_input(message, time.monotonic()))
+        verdict = self._active_monitor.receive_proposal(self._view.shown(proposal_input(message, time.monotonic())))
         if verdict is not None:
             if verdict.reason is not Reason.ORDER:  # such a proposal changes nothing
                 self._robot_side.send_now()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from geometry_msgs.msg import TwistStamped
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -195,7 +195,8 @@ class LiveGraph:
         )
         self._say = say
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._log_path, self._log = log, None  # type: Path | None, IO[str] | None
+        self._log_path = log
+        self._log: IO[str] | None = None
         self._held = ExitStack()
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
         self._manifest = read_manifest(bundle)

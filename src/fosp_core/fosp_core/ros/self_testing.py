@@ -13,6 +13,7 @@ from fosp_core import topics
 from fosp_core.bundle.self_testing import LiveSession, SelfTest
 from fosp_core.errors import UserError
 from fosp_core.ros import qos
+from fosp_core.ros.diagnostics import status_name
 
 REPORT_PERIOD_S = 1.0
 
@@ -42,7 +43,7 @@ class NodeSelfTest:
         fault = self._test.fault(time.monotonic())
         status = DiagnosticStatus(
             level=DiagnosticStatus.ERROR if fault else DiagnosticStatus.OK,
-            name=f"{self._node.get_name()}: self-test",
+            name=status_name(self._node, "self-test"),
             message=fault or "the networks give their golden outputs",
             values=[KeyValue(key="tests", value=str(self._test.tests))],
         )

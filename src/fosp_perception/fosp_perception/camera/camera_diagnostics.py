@@ -53,6 +53,7 @@ class CameraReport:
     """State of one camera from one diagnostic message to the next."""
 
     node: str
+    """Name of the node with its namespace."""
     source: str
     rate_hz: float
     lost: str = ""

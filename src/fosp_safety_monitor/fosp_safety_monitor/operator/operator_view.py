@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point
+from numpy.typing import NDArray
 from rclpy.node import Node
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
@@ -18,8 +20,10 @@ from fosp_core import topics
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import RobotConfig, Workspace
 from fosp_core.ros import qos
+from fosp_core.ros.diagnostics import hardware_id, status_name
 from fosp_msgs.msg import SafetyEvent
 from fosp_safety_monitor.command.command_stream import CommandStream, StreamStatistics
+from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.monitor import SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.operator.diagnostics import Activity, diagnostic_array
@@ -31,6 +35,8 @@ COLOURS = {
     Decision.STOP: (0.9, 0.2, 0.1),
     Decision.LATCH: (0.8, 0.1, 0.6),
 }
+CANDIDATE = (0.6, 0.6, 0.6)
+"""Colour of the candidates."""
 ARROW_S = 0.5
 """The arrow of the command ends where it would lead in this time."""
 _EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not a & 1 << axis)
@@ -46,6 +52,7 @@ class OperatorView:
         self._diagnostics = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self._markers = node.create_publisher(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
         self._pending: deque[OperatorEvent] = deque()
+        self._candidates: NDArray[np.float32] | None = None
         self.model_id = ""
 
     def note(self, event: OperatorEvent | None) -> None:
@@ -75,7 +82,12 @@ class OperatorView:
             return
         stamp = self._node.get_clock().now().to_msg()
         position, command = monitor.robot_state.position, monitor.state.command
-        self._markers.publish(marker_array(robot, position, command, finding, verdict, stamp))
+        self._markers.publish(marker_array(robot, position, command, finding, verdict, stamp, self._candidates))
+
+    def shown(self, proposal: ProposalInput) -> ProposalInput:
+        """Remember the candidates of a proposal for the markers, and return it."""
+        self._candidates = proposal.actions
+        return proposal
 
     def report(
         self,
@@ -88,8 +100,8 @@ class OperatorView:
     ) -> None:
         """Publish the diagnostics since the last report."""
         message = diagnostic_array(
-            name=f"{self._node.get_name()}: safety monitor",
-            hardware_id=robot.name,
+            name=status_name(self._node, "safety monitor"),
+            hardware_id=hardware_id(self._node, robot.name),
             model_id=self.model_id,
             active=active,
             finding=finding,
@@ -183,14 +195,19 @@ def marker_array(
     finding: Finding,
     verdict: Verdict | None,
     stamp: Any,
+    candidates: NDArray[np.float32] | None = None,
 ) -> MarkerArray:
-    """Return the markers in the frame of the actions; a robot without a workspace has no box."""
+    """Return the markers in the frame of the actions; a robot without a workspace has no box.
+
+    `candidates` (K, A) are the normalised actions of the newest proposal; malformed ones are not drawn.
+    """
     colour = COLOURS[finding.decision]
     markers = []
     if robot.workspace is not None:
         markers.append(_box(robot.workspace, colour))
     centre = position or (0.0, 0.0, 0.0)
     markers += [_arrow(robot, centre, command, colour), _label(centre, finding, verdict, colour)]
+    markers.append(_fan(robot, centre, candidates))
     for index, marker in enumerate(markers):
         marker.header.frame_id, marker.header.stamp = robot.action.frame_id, stamp
         marker.ns, marker.id = "fosp_safety_monitor", index
@@ -216,13 +233,33 @@ def _arrow(
     """Return an arrow for the linear part of the command."""
     marker = _marker(Marker.ARROW, colour, 0.01)
     marker.scale.y = marker.scale.z = 0.02
+    marker.points = [_point(centre), _point(_tip(robot, centre, command))]
+    return marker
+
+
+def _fan(robot: RobotConfig, centre: tuple[float, float, float], candidates: NDArray[np.float32] | None) -> Marker:
+    """Return a line for each candidate; none where the candidates are malformed, which the judge tells of."""
+    marker = _marker(Marker.LINE_LIST, CANDIDATE, 0.003)
+    shape = (robot.action.size,)
+    if candidates is None or candidates.shape[1:] != shape or not np.isfinite(candidates).all():
+        return marker
+    for action in np.clip(candidates, -1.0, 1.0).astype(float) * robot.action.scale:
+        marker.points += [_point(centre), _point(_tip(robot, centre, tuple(action.tolist())))]
+    return marker
+
+
+def _tip(robot: RobotConfig, centre: tuple[float, float, float], command: tuple[float, ...]) -> tuple[float, ...]:
+    """Return where the linear part of a command would lead in ARROW_S."""
     tip = list(centre)
     for axis, value in zip(robot.action.axes, command, strict=True):
         part, component = axis.name.split(".")
         if part == "linear":
             tip["xyz".index(component)] += ARROW_S * value
-    marker.points = [Point(**dict(zip("xyz", point, strict=True))) for point in (centre, tip)]
-    return marker
+    return tuple(tip)
+
+
+def _point(position: tuple[float, ...]) -> Point:
+    return Point(**dict(zip("xyz", position, strict=True)))
 
 
 def _label(

@@ -85,6 +85,19 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
         faults=("sigkill black_box_node",),
     ),
     OtherFailure(
+        "The recorder pauses, for a slow disk or because it hangs, or it dies.",
+        "the robot moves on; what the disk could not take is not recorded, and the bag tells how much it lacks",
+        "",
+        "a recorder that died is started anew up to five times, and records the next episode",
+        moves_on=True,
+        tests=(
+            monitor_test("heartbeats", "a_recorder_that_pauses_or_dies_is_nothing_to_the_robot"),
+            "src/fosp_bringup/test/test_bringup_sequence.py::"
+            "test_the_graph_goes_on_while_a_dispensable_node_pauses_and_tells_it_once",
+            "tests/test_kill.py::test_the_robot_goes_on_when_the_recorder_was_killed_and_the_recorder_comes_back",
+        ),
+    ),
+    OtherFailure(
         "The lifecycle manager hangs.",
         "the robot moves on, but no node is brought up or restarted",
         "",
