@@ -8,7 +8,6 @@ or this process goes, the safety monitor ends the consent to motion.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from functools import partial
@@ -46,7 +45,6 @@ TOKEN_VARIABLE = "FOSP_CONSOLE_TOKEN"
 """Environment variable with the token. A parameter could be read by every node of the graph."""
 SLOW_PERIOD_S = 1.0
 MOTION_PERIOD_S = 0.1
-NICENESS = 10
 PARAMETERS = (
     NodeParameter("host", LOOPBACK, f"Address to listen on; any but loopback needs a token in {TOKEN_VARIABLE}."),
     NodeParameter("port", PORT, "TCP port to listen on; 0 takes a free one.", lower=0, upper=65535),
@@ -67,7 +65,6 @@ class ConsoleNode(Node):  # type: ignore[misc]
             int(self.get_parameter("port").value),
             os.environ.get(TOKEN_VARIABLE, ""),
         )
-        _stay_below_the_control_path()
         self.state = GraphState()
         self._robot: RobotConfig | None = None
         self._cameras: list[tuple[str, Any]] = []
@@ -263,14 +260,6 @@ class ConsoleNode(Node):  # type: ignore[misc]
         )
         self._server.flush_soon()
         return done, said
-
-
-def _stay_below_the_control_path() -> None:
-    """Take less of a busy computer than every node of the control path."""
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def main() -> None:

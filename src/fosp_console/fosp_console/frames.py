@@ -6,7 +6,9 @@ of the picture that the camera sent), and the JPEG.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import struct
 import threading
 import time
@@ -23,6 +25,7 @@ QUALITY = 82
 LARGEST = 800
 """Longer side of the pictures that are sent, pixels; smaller ones are sent as they are."""
 MOST_HZ = 15.0
+NICENESS = 10
 
 
 def frame_message(camera: int, stamp_s: float, pixels: NDArray[np.uint8]) -> bytes:
@@ -74,6 +77,8 @@ class FrameEncoder:
         self._thread.join(2.0)
 
     def _work(self) -> None:
+        with contextlib.suppress(OSError):  # pictures take what orders and the control path leave of a busy computer
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while (taken := self._take()) is not None:
             camera, data = taken
             try:

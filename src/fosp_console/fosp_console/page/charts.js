@@ -73,6 +73,7 @@ export class Charts {
   }
 
   numbers(last) {
+    if (!last) return;
     for (const plot of this.plots) {
       write(plot.out, plot.show(last));
       plot.out.style.color = plot.over(last) ? tone("STOP") : "";

@@ -75,22 +75,35 @@ function showLink() {
   write(element("link"), age === null ? "connected, no verdict yet" : age > 1e6 || age < -5 ? "simulated time" : age > 1 ? `last verdict ${age.toFixed(0)} s ago` : "live");
 }
 
-let drawnAt = 0;
+let drawnAt = 0, drawnPicture = "", drawnMotion = null, drawnSecond = -1;
 function draw(now) {
   requestAnimationFrame(draw);
   if (now - drawnAt < (reduced.matches ? 250 : 66)) return;
   drawnAt = now;
-  camera.draw(store);
-  plan.draw(store);
-  plan.bars(store);
+  // A canvas is drawn when what it shows has changed: a small computer may have to show this page beside the graph.
+  const verdict = store.verdict, motion = store.state.motion, second = Math.floor(now / 500);
+  const picture = `${camera.shown} ${camera.camera} ${verdict?.decision} ${second}`;
+  if (picture !== drawnPicture) {
+    drawnPicture = picture;
+    camera.draw(store);
+  }
+  if (motion !== drawnMotion || second !== drawnSecond) {
+    drawnMotion = motion;
+    drawnSecond = second;
+    plan.draw(store);
+    plan.bars(store);
+  }
 }
 
+let even = false;
 function drawSlowly() {
   const changed = new Set(store.changed);
   store.changed.clear();
   if (changed.has("verdicts")) {
     lane.draw(store);
-    charts.draw(store);
+    even = !even;
+    if (even) charts.draw(store);
+    else charts.numbers(store.verdict);
   } else if (lane.pointed !== null) {
     lane.draw(store);
   }
@@ -105,6 +118,6 @@ function drawSlowly() {
   speak();
 }
 
-setInterval(drawSlowly, reduced.matches ? 500 : 200);
+setInterval(drawSlowly, reduced.matches ? 500 : 250);
 requestAnimationFrame(draw);
 link.connect();
