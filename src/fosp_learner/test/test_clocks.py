@@ -84,3 +84,18 @@ def test_another_rate_than_the_robot_file_s_is_told_and_refused_where_steps_are_
     assert list(rate_notes(clock, 40.0, even, PERIOD_S)) == ["camera comes at 60 Hz, the robot file says 40 Hz"]
     with pytest.raises(UserError, match=r"robot file says 40 Hz: steps take 67 ms.*decision_period_s: 0\.067"):
         list(rate_notes(StreamClock("camera", 30.0, 0.0), 40.0, np.full(9, 0.067), PERIOD_S))
+
+
+@pytest.mark.parametrize(("slow", "told"), [(0, ""), (2, "2 of 20 steps are much longer"), (8, "refused")])
+def test_a_camera_that_slows_down_in_the_dark_is_told_and_refused_when_it_is_often(slow: int, told: str) -> None:
+    steps, clock = np.array([0.1] * slow + [0.05] * (20 - slow)), StreamClock("camera", 40.0, 0.0)
+    if told == "refused":
+        with pytest.raises(UserError, match=r"8 of 20 steps are much longer.*does not keep its rate; fix its"):
+            list(rate_notes(clock, 40.0, steps, PERIOD_S))
+        return
+    assert "".join(rate_notes(clock, 40.0, steps, PERIOD_S)).startswith(told)
+
+
+def test_steps_of_33_and_67_ms_of_a_30_hz_camera_are_no_fault() -> None:
+    steps = np.array([1 / 30, 2 / 30] * 10)
+    assert list(rate_notes(StreamClock("camera", 30.0, 0.0), 30.0, steps, PERIOD_S)) == []

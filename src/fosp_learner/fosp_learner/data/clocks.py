@@ -26,6 +26,10 @@ _OTHER_RATE = 0.2
 """Share by which the measured rate may differ from the robot file's without being told."""
 _OTHER_STEP = 0.15
 """Share by which steps may be longer or shorter than the decision period because of another rate."""
+_UNEVEN_STEP = 0.4
+"""Share by which a step differs much from the decision period; at 30 Hz, steps of 33 and 67 ms differ by a third."""
+_UNEVEN_TOLD, _UNEVEN_REFUSED = 0.05, 0.25
+"""Share of such steps above which it is told, and the bag is refused."""
 
 
 @dataclass(frozen=True)
@@ -107,20 +111,31 @@ def check_rates(cameras: Sequence[StreamClock], period_s: float) -> None:
 
 
 def rate_notes(camera: StreamClock, expected_hz: float, steps_s: NDArray[np.float64], period_s: float) -> Iterator[str]:
-    """Yield a line when the first camera has another rate than the robot file says.
+    """Yield a line when the first camera has another rate than the robot file says, and when steps differ in length.
 
-    UserError when its steps, (n,) s, are therefore not those of the decision period.
+    UserError when its steps, (n,) s, are not those of the decision period: all of them because of another rate, or many
+    because the rate changed, as that of a camera does in the dark.
     """
-    if not camera.rate_hz or abs(camera.rate_hz / expected_hz - 1.0) <= _OTHER_RATE:
+    other = camera.rate_hz and abs(camera.rate_hz / expected_hz - 1.0) > _OTHER_RATE
+    if other:
+        found = f"{camera.topic} comes at {camera.rate_hz:.3g} Hz, the robot file says {expected_hz:g} Hz"
+        if len(steps_s) >= 3 and abs(float(np.median(steps_s)) / period_s - 1.0) > _OTHER_STEP:
+            raise UserError(
+                f"{found}: steps take {np.median(steps_s) * 1e3:.0f} ms, longer or shorter than the decision period of "
+                f"{period_s * 1e3:.0f} ms; correct camera_frame_rate_hz, or train with --config and decision_period_s: "
+                f"{np.median(steps_s):.3g}"
+            )
+        yield found
+    uneven = int((np.abs(steps_s / period_s - 1.0) > _UNEVEN_STEP).sum())
+    if len(steps_s) < _LEAST_MESSAGES or uneven <= _UNEVEN_TOLD * len(steps_s):
         return
-    found = f"{camera.topic} comes at {camera.rate_hz:.3g} Hz, the robot file says {expected_hz:g} Hz"
-    if len(steps_s) >= 3 and abs(float(np.median(steps_s)) / period_s - 1.0) > _OTHER_STEP:
-        raise UserError(
-            f"{found}: steps take {np.median(steps_s) * 1e3:.0f} ms, longer or shorter than the decision period of "
-            f"{period_s * 1e3:.0f} ms; correct camera_frame_rate_hz, or train with --config and decision_period_s: "
-            f"{np.median(steps_s):.3g}"
-        )
-    yield found
+    line = (
+        f"{uneven} of {len(steps_s)} steps are much longer or shorter than the decision period of "
+        f"{period_s * 1e3:.0f} ms: {camera.topic} does not keep its rate"
+    )
+    if uneven > _UNEVEN_REFUSED * len(steps_s):
+        raise UserError(f"{line}; fix its exposure time, or record with less load")
+    yield line
 
 
 def _low(ages: NDArray[np.float64]) -> float:
