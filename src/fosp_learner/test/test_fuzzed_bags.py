@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,43 @@ def spoil(bag: Path, faults: list[Fault]) -> None:
         path.write_bytes(content)
 
 
+def edited(messages: list[Any], edits: list[Fault]) -> list[Any]:
+    """Return messages with clocks that were set, and in another order of writing."""
+    for kind, first, second, number in edits:
+        begin, end = sorted((int(first * len(messages)), int(second * len(messages))))
+        piece = messages[begin:end]
+        if kind == "move":
+            messages = [*messages[:begin], *messages[end:], *piece]
+        elif kind == "again":
+            messages = [*messages[:end], *piece, *messages[end:]]
+        else:
+            shift_ns = (number % 4_000_000_001) - 2_000_000_000
+            messages = [*messages[:begin], *(shifted(m, kind, shift_ns) for m in piece), *messages[end:]]
+    return messages
+
+
+def shifted(message: Any, kind: str, shift_ns: int) -> Any:
+    topic, of_type, logged_ns, content = message
+    if kind in ("log", "both"):
+        logged_ns += shift_ns
+    if kind in ("stamp", "both"):
+        stamp = content.header.stamp
+        sec, nanosec = divmod(stamp.sec * 10**9 + stamp.nanosec + shift_ns, 10**9)
+        content = replace(content, header=replace(content.header, stamp=replace(stamp, sec=sec, nanosec=nanosec)))
+    return topic, of_type, logged_ns, content
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(["move", "again", "stamp", "log", "both"]),
+        st.floats(0, 1),
+        st.floats(0, 1),
+        st.integers(0, 2**63 - 1),
+    ),
+    max_size=3,
+)
+
+
 def agrees(report: BagReport, bag: Path) -> bool:
     """Return True unless a bag is used though it holds other messages than its metadata counts."""
     try:
@@ -90,8 +129,17 @@ def agrees(report: BagReport, bag: Path) -> bool:
     )
 
 
+def count_anew(bag: Path, messages: list[Any]) -> None:
+    """Let the metadata count what the file holds after it was edited."""
+    counted = Counter(message[0] for message in messages)
+    text = yaml.safe_load((bag / "metadata.yaml").read_text())
+    for entry in text["rosbag2_bagfile_information"]["topics_with_message_count"]:
+        entry["message_count"] = counted[entry["topic_metadata"]["name"]]
+    (bag / "metadata.yaml").write_text(yaml.safe_dump(text))
+
+
 def whole(name: str, write_bag: WriteBag, rewrite_bag: Callable[..., Path], messages_of: Callable[..., Any]) -> Path:
-    bag = write_bag(frames=9)
+    bag = write_bag()
     if name == "mcap without index":
         write_mcap(messages_of(bag), next(bag.glob("*.mcap")), "")
         return bag
@@ -111,6 +159,7 @@ def run(
 ) -> None:
     sound = whole(storage, write_bag, rewrite_bag, messages_of)
     (expected,) = read_bag(sound, SMALL, robot, PERIOD_S).episodes
+    messages = sorted(messages_of(write_bag("original")), key=lambda message: message[2])
     spoilt, cache = tmp_path / "spoilt" / "bag", tmp_path / "cache"
     used = 0
 
@@ -122,11 +171,15 @@ def run(
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(FAULTS)
-    def check(faults: list[Fault]) -> None:
+    @given(EDITS, FAULTS)
+    def check(edits: list[Fault], faults: list[Fault]) -> None:
         nonlocal used
         shutil.rmtree(spoilt.parent, ignore_errors=True)
         shutil.copytree(sound, spoilt)
+        if edits and not any(path.suffix == ".db3" for path in spoilt.iterdir()):
+            written = edited(messages, edits)
+            write_mcap(written[::-1], next(spoilt.glob("*.mcap")), "")
+            count_anew(spoilt, written)
         spoil(spoilt, faults)
         begin = time.process_time()
         reports = check_bags([spoilt.parent], SMALL, robot, PERIOD_S, workers=1)
@@ -142,7 +195,8 @@ def run(
         assert "\n" not in refused
         assert bool(refused) == (len(usable) < len(reports))
         if data is not None:
-            assert data.steps == sum(report.steps for report in usable) <= len(expected.reward) - 1
+            assert data.steps == sum(report.steps for report in usable)
+            assert data.steps <= (len(expected.reward) - 1) * (1 + sum(edit[0] == "again" for edit in edits)) + 1
             assert np.isfinite(data.action).all()
             assert np.isfinite(data.reward).all()
             assert (data.cost >= 0).all()
