@@ -162,6 +162,8 @@ def stack(options: StackOptions) -> Stack:
         processes.append(_recorder(options.recorder, options.scenario, robot_file))
     if options.black_box:
         processes.append(_black_box(options.black_box, robot_file, robot, None if options.teleop else options.bundle))
+    if options.console:
+        processes.append(_console(robot_file, None if options.teleop else options.bundle))
     warning = ""
     if options.simulator is None:
         last, warning = _capped_unless_commissioned(last, robot_file, robot)
@@ -375,6 +377,16 @@ def _learner(
     return StackProcess(
         "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True
     )
+
+
+def _console(robot_file: Path, bundle: Path | None) -> StackProcess:
+    """Return the operator's console, which nothing depends on."""
+    parameters: dict[str, ParameterValue] = {
+        "robot": str(robot_file),
+        "bundle": str(bundle.resolve()) if bundle else "",
+    }
+    module = "fosp_console.console_node"
+    return StackProcess("console_node", "fosp_console", module, parameters, managed=False, dispensable=True)
 
 
 def _manager(processes: list[StackProcess], autostart: bool, use_respawn: bool) -> StackProcess:

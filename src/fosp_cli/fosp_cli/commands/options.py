@@ -35,6 +35,9 @@ OfflineBags = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Number of processes. The default is one per core.")]
 Namespace = Annotated[str, typer.Option(help="ROS namespace of the stack. The default is none.", metavar="NAME")]
+OpenConsole = Annotated[
+    bool, typer.Option("--console", help="Serve the operator's console; its address is printed at the start.")
+]
 Domain = Annotated[
     str,
     typer.Option(
