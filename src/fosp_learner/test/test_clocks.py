@@ -63,6 +63,12 @@ def test_a_recorder_on_another_clock_is_no_fault_and_neither_is_a_busy_machine()
         assert list(clock_notes([COMMANDS, loaded], PERIOD_S)) == []
 
 
+def test_a_machine_that_logged_everything_late_is_told_and_its_stamps_are_used() -> None:
+    late = np.random.default_rng(0).uniform(0.3, 2.5, len(STAMPS))
+    (line,) = clock_notes([COMMANDS, camera(lambda share: late)], PERIOD_S)
+    assert line.startswith("messages were logged up to")
+
+
 def test_log_times_that_say_nothing_are_not_judged() -> None:
     converted = measure("camera", STAMPS, np.full(len(STAMPS), 10**18), True, COMMANDS)
     assert (converted.age_s, converted.lag_s) == (None, None)
