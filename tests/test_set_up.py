@@ -46,7 +46,7 @@ def set_up(checkout: Path, part: str = "messages") -> subprocess.CompletedProces
 
 
 def installed(checkout: Path) -> list[str]:
-    """What pip was told to install, one line each time."""
+    """Return the arguments of each call of pip, a line each."""
     file = checkout.parents[1] / "installed.txt"
     return file.read_text().splitlines() if file.exists() else []
 
@@ -119,7 +119,7 @@ def test_the_lock_pins_what_the_lists_name_and_the_versions_of_the_constraints()
         return found
 
     lock, constraints = names(ROOT / "requirements/run.lock"), names(ROOT / "requirements/constraints.txt")
-    for part in ("ros", "robot", "sim"):
+    for part in ("ros", "robot", "sim", "console"):
         assert set(names(ROOT / f"requirements/{part}.txt")) <= set(lock), part
     assert not {"torch", "pytest", "ruff", "cmake", "colcon-core"} & set(lock)
     assert {name: version for name, version in lock.items() if constraints.get(name, version) != version} == {}

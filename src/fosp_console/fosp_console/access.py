@@ -29,7 +29,7 @@ def new_token() -> str:
 
 @dataclass(frozen=True)
 class Access:
-    """What the server answers to, and the token; UserError for a token that is too short or cannot be sent."""
+    """The address and the token of the server; UserError for a token that is too short or cannot be sent."""
 
     host: str
     """Address on which the server listens."""

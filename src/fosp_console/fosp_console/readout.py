@@ -1,4 +1,4 @@
-"""What the page shows of the robot file, of bundles and of folders on this computer: plain values for JSON. No ROS."""
+"""Robot file, bundles and folders of this computer as the page shows them: plain values for JSON. No ROS."""
 
 from __future__ import annotations
 

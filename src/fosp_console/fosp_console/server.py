@@ -58,7 +58,7 @@ _TYPES = {
 }
 
 Answer = tuple[bool, str]
-"""Whether an order was carried out, and what the graph answered."""
+"""The answer of the graph to an order, which says whether it was carried out."""
 
 
 @dataclass

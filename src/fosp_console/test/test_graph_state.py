@@ -1,4 +1,4 @@
-"""What the page is told of messages; and what waits for a slow client."""
+"""Messages become the contents of the page, and a slow client loses frames alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page may ask for, and the watch of who engaged."""
+"""A page may ask for known orders alone, and whoever engaged is watched."""
 
 from __future__ import annotations
 
