@@ -18,6 +18,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.topics import is_in_bag
+from fosp_learner.data.arrival import Stream, in_order_of_log
 from fosp_recording.recorded_topics import message_class
 
 SETTLE_S = 1.5
@@ -45,9 +46,7 @@ def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> t
     they were recorded. Raise UserError when the bag cannot be read, when it holds nothing to play, and when a node that
     could be a robot listens to one of its command topics that `only` does not name.
     """
-    messages = sorted(_messages(bag, only), key=lambda message: message.logged_ns)
-    if not messages:
-        raise UserError(f"{bag}: nothing to play")
+    messages = in_order(bag, list(_messages(bag, only)))
     with GraphClient("replay") as client:
         publishers = {
             (m.topic, m.type): client.node.create_publisher(_class_of(m.type), m.topic, _profile(m.topic))
@@ -65,6 +64,22 @@ def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> t
             publishers[message.topic, message.type].publish(data)
         time.sleep(0.2)
         return len(messages), worst
+
+
+def in_order(bag: Path, messages: list[Stored]) -> list[Stored]:
+    """Return the messages in the order of their log times; UserError without any, or where these went back."""
+    if not messages:
+        raise UserError(f"{bag}: nothing to play")
+    by_topic: dict[str, Stream[object]] = {}
+    for place, message in enumerate(messages):
+        stream = by_topic.setdefault(message.topic, Stream(message.topic))
+        stream.add(message.logged_ns, message.logged_ns, place, None)
+    if not in_order_of_log(list(by_topic.values())):
+        raise UserError(
+            f"{bag}: its log times go back, since the recorder's clock was set back or it holds several recordings; "
+            "they cannot be played at one speed. Play its files one by one, or split it with ros2 bag convert"
+        )
+    return sorted(messages, key=lambda message: message.logged_ns)
 
 
 def _await_subscribers(publishers: list[Any]) -> None:

@@ -213,7 +213,10 @@ def test_linked_bags_are_read_once_each_and_circles_end(write_bag: WriteBag, rob
     assert [report.steps for report in check_bags([chosen], SMALL, robot, PERIOD_S)] == [4, 4]
     assert len(find_bags([chosen, kept])) == 2
     shutil.rmtree(kept)
-    assert "leads nowhere" in refusal(chosen / "files", robot)
+    assert [report.problem.split(";")[0] for report in check_bags([chosen], SMALL, robot, PERIOD_S)] == [
+        "is a link that leads nowhere",
+        "holds no .mcap or .db3 file that can be read",
+    ]
 
 
 def test_a_single_file_is_a_bag(write_bag: WriteBag, rewrite_bag: WriteBag, robot: RobotConfig, tmp_path: Path):
@@ -268,7 +271,7 @@ def test_a_log_time_that_is_no_time_is_one_line_for_that_bag(
     everything[3] = (*everything[3][:2], 2**64 - 1000, everything[3][3])
     write_mcap(everything, file, "")
     spoilt, whole = check_bags([tmp_path], SMALL, robot, PERIOD_S)
-    assert "is logged at 18446744073709550616 ns, which is no time" in spoilt.problem
+    assert "logged at 18446744073709550616 ns, which is no time" in spoilt.problem
     assert whole.problem == ""
 
 
@@ -363,6 +366,8 @@ def test_a_bag_of_another_robot_task_or_size_than_the_others_is_named(robot: Rob
     given = told_apart([*same, *odd], robot, given=True)
     assert (given[2].problem, given[2].notes) == ("", ("names robot lab2_arm, read as sim_arm",))
     assert "camera frames are bench, in others wrist" in given[5].notes[0]
+    copies = told_apart([replace(found, content="0123") for found in same], robot, given=True)
+    assert [found.notes for found in copies] == [(), ("holds the same commands at the same times as a: a copy?",)]
 
 
 def test_a_robot_that_is_given_is_taken_and_bags_that_tell_nothing_are_passed_over(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fosp_core.errors import UserError
@@ -24,7 +24,9 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     bags: dict[Path, Path] = {}
     for path in paths:
         if path.is_dir():
-            found = [bag for folder, names in folders_below(path) for bag in _bags_in(folder, names)]
+            closed: list[Path] = []
+            found = [bag for folder, names in folders_below(path, closed.append) for bag in _bags_in(folder, names)]
+            found += closed
         elif path.is_file():
             found = [path.parent if path.name == METADATA else path]
             if path.name != METADATA and not (is_storage(path.name) or is_ros1(path)):
@@ -42,7 +44,7 @@ def files_of(bag: Path) -> list[Path]:
     """Return the storage files of a bag in their order: NAME_2 comes before NAME_10."""
     if not bag.is_dir():
         if not bag.is_file():
-            raise UserError(f"{bag}: no such bag")
+            raise UserError(f"{bag}: {'is a link that leads nowhere' if bag.is_symlink() else 'no such bag'}")
         return [bag]
     try:
         found = [path for path in bag.iterdir() if is_storage(path.name) and path.is_file()]
@@ -64,10 +66,13 @@ def is_ros1(path: Path) -> bool:
         return False
 
 
-def folders_below(top: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield every folder at and below `top`, and the names of its files; once, though links lead in circles."""
+def folders_below(top: Path, closed: Callable[[Path], None] = lambda folder: None) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every folder at and below `top`, and the names of its files; once, though links lead in circles.
+
+    `closed` is called with each folder that cannot be read.
+    """
     seen: set[Path] = set()
-    for folder, below, names in os.walk(top, followlinks=True):
+    for folder, below, names in os.walk(top, onerror=lambda error: closed(Path(error.filename)), followlinks=True):
         real = Path(folder).resolve()
         if real in seen:
             below.clear()
@@ -81,11 +86,11 @@ def _bags_in(folder: Path, names: list[str]) -> list[Path]:
     """Return the bags that the files of one folder are."""
     storage = [name for name in names if is_storage(name) and not name.startswith(".")]
     ros1 = [folder / name for name in names if is_ros1(folder / name)]
-    if METADATA in names:
+    if METADATA in names or len(storage) == 1 or (storage and _are_parts(storage)):
         return [folder, *ros1]
-    if len(storage) == 1 or (storage and _are_parts(storage)):
-        return [folder, *ros1]
-    return [*(folder / name for name in storage), *ros1]
+    # A link to a bag that is gone is told of, like a bag that cannot be read.
+    gone = [folder / name for name in names if not Path(name).suffix and (folder / name).is_symlink()]
+    return [*(folder / name for name in storage), *ros1, *(path for path in gone if not path.exists())]
 
 
 def _are_parts(names: list[str]) -> bool:

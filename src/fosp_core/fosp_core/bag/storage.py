@@ -28,6 +28,8 @@ from fosp_core.errors import UserError
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LARGEST_MESSAGE = 256 << 20
 """Size in bytes above which an unpacked message is refused, since a few kB of zeros could fill all memory."""
+_LATEST_NS = 2**62
+"""Log time, ns, beyond which a message was logged in no year that a clock says (2116)."""
 _MAX_METADATA_BYTES = 16 << 20
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -105,6 +107,11 @@ class BagStorage:
         for path in self.files:
             try:
                 for message in self._file_messages(path, wanted):
+                    if not 0 <= message.logged_ns < _LATEST_NS:
+                        raise UserError(
+                            f"holds a message on {message.topic} logged at {message.logged_ns} ns, which is no time"
+                            f"{MEND}"
+                        )
                     counted[message.topic] += 1
                     if listed is not None and counted[message.topic] == 1:
                         self._check_type(message, listed)

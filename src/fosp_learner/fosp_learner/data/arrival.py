@@ -149,6 +149,11 @@ def in_parts(streams: Sequence[Stream[object]]) -> Parts:
     return Parts(parts, cuts, between)
 
 
+def in_order_of_log(streams: Sequence[Stream[object]]) -> bool:
+    """Return False when the log times do not tell the order of arrival, since the recorder's clock was set back."""
+    return not any(_overlap(stream.logged_ns(), _runs(stream)) for stream in streams)
+
+
 def _stab(found: list[tuple[int, int, Cut]]) -> tuple[list[int], list[Cut]]:
     """Return the fewest ranks with one in each interval (after, until], and the first cut of each of them.
 
@@ -170,12 +175,11 @@ def _span_ns(part: Sequence[Stream[object]]) -> int:
 
 def _ranks(streams: Sequence[Stream[object]]) -> list[NDArray[np.int64]]:
     """Return the rank of each message in the order of arrival of all messages of all streams."""
-    runs = [_runs(stream) for stream in streams]
     place = np.concatenate([np.array(stream.places, np.int64) for stream in streams])
     stamps = np.concatenate([stream.stamps_ns() for stream in streams])
-    if any(_overlap(stream.logged_ns(), run) for stream, run in zip(streams, runs, strict=True)):
+    if not in_order_of_log(streams):
         order = np.argsort(place, kind="stable")
-    elif any(run.max(initial=0) for run in runs):  # a file that was not written in the order of time
+    elif any(_runs(stream).max(initial=0) for stream in streams):  # a file that was not written in the order of time
         order = np.lexsort((place, stamps, np.concatenate([stream.logged_ns() for stream in streams])))
     else:
         logged = np.concatenate([_ascending(stream) for stream in streams])

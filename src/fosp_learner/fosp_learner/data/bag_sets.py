@@ -89,9 +89,11 @@ def told_apart(reports: Sequence[BagReport], robot: RobotConfig, given: bool) ->
     usable = [report for report in reports if not report.problem]
     task = _most_common(report.task for report in usable if report.task)
     images, frames = _most_common(r.images for r in usable), _most_common(r.frame_ids for r in usable)
-    judged = []
+    judged, seen = [], dict[str, str]()
     for report in reports:
         problem, notes = report.problem, list(report.notes)
+        if report.content and seen.setdefault(report.content, report.bag) != report.bag:
+            notes.append(f"holds the same commands at the same times as {seen[report.content]}: a copy?")
         if report.robot and report.robot != robot.name:
             if given:
                 notes.append(f"names robot {report.robot}, read as {robot.name}")

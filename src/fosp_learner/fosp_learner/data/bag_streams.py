@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bag.mcap_stream import MEND, StoredMessage
+from fosp_core.bag.mcap_stream import StoredMessage
 from fosp_core.bag.messages import deserialise, stamp_ns
 from fosp_core.bag.storage import BagStorage, StoredTopic
 from fosp_core.errors import BrokenMessage, UserError
@@ -34,8 +34,6 @@ from fosp_learner.data.clocks import StreamClock, check_rates, clock_notes, meas
 Frame = NDArray[np.uint8]
 _BROKEN_SHARE = 0.05
 """Share of a camera's frames that may be broken; a single one always may. They are lost frames."""
-_LATEST_NS = 2**62
-"""Log time, ns, beyond which a message was logged in no year that a clock says (2116)."""
 _MOST_CUTS_TOLD = 3
 
 
@@ -146,8 +144,6 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
         camera.stream.topic = camera.topic
     for place, stored in enumerate(storage.messages(allowed.__contains__)):
         _require_type(stored.topic, stored.type, allowed[stored.topic])
-        if not 0 <= stored.logged_ns < _LATEST_NS:
-            raise UserError(f"a message on {stored.topic} is logged at {stored.logged_ns} ns, which is no time{MEND}")
         if stored.topic == feedback_topic:
             when, content = read_feedback(deserialise(stored))
             feedback.add(when, stored.logged_ns, place, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -86,6 +87,8 @@ class BagReport:
     """Messages that were recorded twice, and count once."""
     broken: int = 0
     """Frames that could not be decoded, and are left out."""
+    content: str = ""
+    """Hash of the commands with their stamps, which two recordings never share."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,9 @@ def _report(
         frames += sum(len(part) for part, _ in rows.parts)
         feedback += _used(streams.feedback_ns, spans)
         commands += _used(streams.command_ns, [(begin - hold_ns, end) for begin, end in spans])
-    seconds = [np.diff(s.frame_ns[0][part]) * 1e-9 for s, rows in found for part, _ in rows.parts]
+    # The frame that ends an episode is a row whenever it comes.
+    whole = [(s, part[:-1] if ends else part) for s, rows in found for part, ends in rows.parts]
+    seconds = [np.diff(s.frame_ns[0][part]) * 1e-9 for s, part in whole]
     camera = recording.clocks[2]
     rates = rate_notes(camera, robot.camera_frame_rate_hz, np.concatenate(seconds), period_s)
     notes = [*recording.notes, *_notes(found), *rates, *_beyond_scale(recording, robot)]
@@ -217,9 +222,17 @@ def _report(
         frame_ids=recording.frame_ids,
         doubles=recording.doubles,
         broken=recording.broken,
+        content=_content(recording),
         robot=named.get("robot", ""),
         task=named.get("task", ""),
     )
+
+
+def _content(recording: BagRecording) -> str:
+    digest = hashlib.sha256()
+    for streams in recording.parts:
+        digest.update(streams.command_ns.tobytes() + streams.commands.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _used(stamps: NDArray[np.int64], spans: list[tuple[int, int]]) -> int:

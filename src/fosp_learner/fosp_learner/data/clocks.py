@@ -1,8 +1,8 @@
 """The clocks and rates of a recording: what its stamps say against the times at which they were logged.
 
 The age of a message is its log time less its stamp. A camera's frames are some ms old when they are logged, commands
-hardly at all; the differences tell whether two streams were stamped by one clock. Their lower quartile is used, since a
-busy machine can only add to an age.
+hardly at all; the differences tell whether two streams were stamped by one clock. Their least values are used (the 5 %
+quantile), since a busy machine can only add to an age, and does so for a second when a recording begins.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ AHEAD_S = 0.01
 OLDEST_S = 0.5
 """Bounds of the age of a stream against that of the commands, s, as of the check before a recording. Beyond the first
 one it is told, beyond the second one the bag is refused."""
+_BUSY_S = 0.25
+"""Lateness of the log times from which on it is told, s."""
 _LEAST_MESSAGES = 9
 _SLOWER = 1.25
 """A camera whose frames are further apart than so many decision periods is too slow."""
@@ -26,6 +28,10 @@ _OTHER_RATE = 0.2
 """Share by which the measured rate may differ from the robot file's without being told."""
 _OTHER_STEP = 0.15
 """Share by which steps may be longer or shorter than the decision period because of another rate."""
+_UNEVEN_STEP = 0.4
+"""Share by which a step differs much from the decision period; at 30 Hz, steps of 33 and 67 ms differ by a third."""
+_UNEVEN_TOLD, _UNEVEN_REFUSED = 0.05, 0.25
+"""Share of such steps above which it is told, and the bag is refused."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,9 @@ class StreamClock:
     lag_s: float | None = None
     """Age less the age of the commands, s; below 0 the stream is stamped ahead of them."""
     drift_s: float | None = None
-    """Change of that lag from the first third of the recording to its last, s."""
+    """Change of that lag from the first half of the recording to the second, s."""
+    spread_s: float = 0.0
+    """Spread of the ages about their trend, s: how late a busy machine logged, so how little the log times tell."""
 
 
 def measure(
@@ -56,12 +64,14 @@ def measure(
     age_s = (_low(ages) if told else None) if stamped else 0.0
     distances = np.diff(np.unique(stamps))
     rate_hz = 1e9 / float(np.median(distances)) if len(distances) >= _LEAST_MESSAGES - 1 else 0.0
-    third = len(ages) // 3
-    long_enough = told and len(ages) >= _LEAST_MESSAGES
-    change_s = (_low(ages[-third:]) - _low(ages[:third]) if long_enough else None) if stamped else 0.0
+    half = len(ages) // 2
+    long_enough = told and len(ages) >= 2 * _LEAST_MESSAGES
+    change_s = (_low(ages[half:]) - _low(ages[:half]) if long_enough else None) if stamped else 0.0
+    spread_s = _spread(ages) if told and stamped else 0.0
     if reference is None:
-        return StreamClock(topic, rate_hz, age_s, 0.0, change_s)
-    return StreamClock(topic, rate_hz, age_s, _less(age_s, reference.age_s), _less(change_s, reference.drift_s))
+        return StreamClock(topic, rate_hz, age_s, 0.0, change_s, spread_s)
+    lag_s, drift_s = _less(age_s, reference.age_s), _less(change_s, reference.drift_s)
+    return StreamClock(topic, rate_hz, age_s, lag_s, drift_s, spread_s)
 
 
 def _less(value: float | None, other: float | None) -> float | None:
@@ -75,23 +85,31 @@ def clock_notes(clocks: Sequence[StreamClock], period_s: float) -> Iterator[str]
     commands.
     """
     commands, *others = clocks
+    busy_s = max(clock.spread_s for clock in clocks)
+    if busy_s > _BUSY_S:
+        yield f"messages were logged up to {busy_s * 1e3:.0f} ms late: a busy machine"
     for clock in others:
         lag_s, drift_s = clock.lag_s or 0.0, abs(clock.drift_s or 0.0)
-        mend = "by the times at which both were logged; synchronise the clocks (chrony), and record again"
-        if lag_s < -max(AHEAD_S, 0.5 * period_s):
+        # What a busy machine logs late says as much less of the clocks.
+        late_s = clock.spread_s + commands.spread_s
+        mend = (
+            "by the times at which both were logged; synchronise the clocks (chrony) or relieve the machine, "
+            "and record again"
+        )
+        if lag_s < -max(AHEAD_S, 0.5 * period_s) - late_s:
             raise UserError(f"{clock.topic} is stamped {-lag_s * 1e3:.0f} ms ahead of {commands.topic}, {mend}")
-        if lag_s > OLDEST_S:
+        if lag_s > OLDEST_S + late_s:
             raise UserError(f"{clock.topic} is stamped {lag_s * 1e3:.0f} ms behind {commands.topic}, {mend}")
-        if drift_s > period_s:
+        if drift_s > period_s + late_s:
             raise UserError(
                 f"the clocks of {clock.topic} and {commands.topic} drift apart by {drift_s * 1e3:.0f} ms within the "
                 f"recording, {mend}"
             )
-        if lag_s < -AHEAD_S:
+        if lag_s < -AHEAD_S - late_s:
             yield f"{clock.topic} is stamped {-lag_s * 1e3:.0f} ms ahead of {commands.topic}"
-        if lag_s > period_s:
+        if lag_s > period_s + late_s:
             yield f"{clock.topic} was logged {lag_s * 1e3:.0f} ms after its stamps (lag)"
-        if drift_s > AHEAD_S:
+        if drift_s > 0.5 * period_s + late_s:
             yield f"the clocks of {clock.topic} and {commands.topic} drift apart by {drift_s * 1e3:.0f} ms"
 
 
@@ -107,21 +125,39 @@ def check_rates(cameras: Sequence[StreamClock], period_s: float) -> None:
 
 
 def rate_notes(camera: StreamClock, expected_hz: float, steps_s: NDArray[np.float64], period_s: float) -> Iterator[str]:
-    """Yield a line when the first camera has another rate than the robot file says.
+    """Yield a line when the first camera has another rate than the robot file says, and when steps differ in length.
 
-    UserError when its steps, (n,) s, are therefore not those of the decision period.
+    UserError when its steps, (n,) s, are not those of the decision period: all of them because of another rate, or many
+    because the rate changed, as that of a camera does in the dark.
     """
-    if not camera.rate_hz or abs(camera.rate_hz / expected_hz - 1.0) <= _OTHER_RATE:
+    other = camera.rate_hz and abs(camera.rate_hz / expected_hz - 1.0) > _OTHER_RATE
+    if other:
+        found = f"{camera.topic} comes at {camera.rate_hz:.3g} Hz, the robot file says {expected_hz:g} Hz"
+        if len(steps_s) >= 3 and abs(float(np.median(steps_s)) / period_s - 1.0) > _OTHER_STEP:
+            raise UserError(
+                f"{found}: steps take {np.median(steps_s) * 1e3:.0f} ms, longer or shorter than the decision period of "
+                f"{period_s * 1e3:.0f} ms; correct camera_frame_rate_hz, or train with --config and decision_period_s: "
+                f"{np.median(steps_s):.3g}"
+            )
+        yield found
+    uneven = int((np.abs(steps_s / period_s - 1.0) > _UNEVEN_STEP).sum())
+    if len(steps_s) < _LEAST_MESSAGES or uneven <= _UNEVEN_TOLD * len(steps_s):
         return
-    found = f"{camera.topic} comes at {camera.rate_hz:.3g} Hz, the robot file says {expected_hz:g} Hz"
-    if len(steps_s) >= 3 and abs(float(np.median(steps_s)) / period_s - 1.0) > _OTHER_STEP:
-        raise UserError(
-            f"{found}: steps take {np.median(steps_s) * 1e3:.0f} ms, longer or shorter than the decision period of "
-            f"{period_s * 1e3:.0f} ms; correct camera_frame_rate_hz, or train with --config and decision_period_s: "
-            f"{np.median(steps_s):.3g}"
-        )
-    yield found
+    line = (
+        f"{uneven} of {len(steps_s)} steps are much longer or shorter than the decision period of "
+        f"{period_s * 1e3:.0f} ms: {camera.topic} does not keep its rate"
+    )
+    if uneven > _UNEVEN_REFUSED * len(steps_s):
+        raise UserError(f"{line}; fix its exposure time, or record with less load")
+    yield line
+
+
+def _spread(ages: NDArray[np.float64]) -> float:
+    """Return how far the median of (n,) ages lies above the least ones, apart from a steady drift, s."""
+    index = np.arange(len(ages))
+    rest = ages - np.polyval(np.polyfit(index, ages, 1), index) if len(ages) > 2 else ages
+    return float(np.quantile(rest, 0.5) - np.quantile(rest, 0.05))
 
 
 def _low(ages: NDArray[np.float64]) -> float:
-    return float(np.quantile(ages, 0.25))
+    return float(np.quantile(ages, 0.05))

@@ -60,6 +60,9 @@ def read_labelled(
     bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float, tolerance: float
 ) -> list[LabelledEpisode]:
     """Return the episodes of one bag; UserError with one line that names the bag and what is wrong with it."""
+    named = BagStorage(bag).custom_data.get("robot", "")
+    if named and named != robot.name:
+        raise UserError(f"{bag}: is of robot {named}, not {robot.name}")
     recording = read_recording(bag, observation, robot, period_s)
     verdicts = _verdicts(bag, robot.action.size)
     digest = bag_digest(bag)
