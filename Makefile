@@ -3,11 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
-PARTS := ros robot realsense learner sim lerobot dev
-MESSAGES := $(shell find src/fosp_msgs -type f)
 
-.PHONY: help setup demo day-one test test-unit test-all bench bench-peers soak stream-test faults mutants lint clean
+.PHONY: help ready setup built-messages demo day-one test test-unit test-all bench bench-peers soak stream-test faults mutants lint clean
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
 	@echo "make test   lint, unit tests, and tests of the live graph (minutes)"
@@ -22,27 +19,19 @@ help:
 	@echo "make lint   ruff, mypy, import rules"
 	@echo "make clean  removes what was built, and caches; what you recorded and trained stays"
 
-# -- set-up: system packages, venv with pinned wheels, messages ---------------------------------------
-setup: install/.built
+# -- set-up: scripts/set_up.sh, whose parts cost nothing once they are there ------------------------------
+# What a simulated robot runs on; training, cameras and tests are installed when they are first used.
+ready:
+	@scripts/set_up.sh messages
 
-$(VENV)/.installed: $(wildcard requirements/*.txt) scripts/relocate_wheel_cmake.py scripts/system_packages.sh
-	@scripts/system_packages.sh
-	@python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "fosp: needs Python 3.11 to 3.13, found $$(python3 -V)" >&2; exit 2; }
-	@test -x $(VENV)/bin/python -a -f $(VENV)/pyvenv.cfg || python3 -m venv $(VENV)
-	@echo "installing pinned packages into $(VENV) (a few minutes on first use)"
-	@$(PIP) install $(foreach part,$(PARTS),-r requirements/$(part).txt) -c requirements/constraints.txt
-	@$(VENV)/bin/python scripts/relocate_wheel_cmake.py
-	@touch $@
+setup: ready
+	@scripts/set_up.sh all
 
-install/.built: $(VENV)/.installed $(MESSAGES)
-	@echo "building fosp_msgs"
-	@. scripts/env.sh; mkdir -p log; colcon --log-base log build --merge-install --packages-select fosp_msgs \
-	  --event-handlers console_direct- --cmake-args -DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DBUILD_TESTING=OFF \
-	  -DPython3_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python > log/messages.txt 2>&1 || { tail -40 log/messages.txt; exit 1; }
-	@touch $@
+# The built messages of the repository, for this Python and processor; after a change of src/fosp_msgs.
+built-messages: setup
+	@. scripts/env.sh; python scripts/built_messages.py pack
 
-demo: setup
+demo: ready
 	@./fosp demo
 
 bench: setup

@@ -43,7 +43,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str, s
     simulated = {"bundle": bundle, "scenario": "safe_reach"}
     kept = {"recorder": folder / "bags", "black_box": folder / "box"}
     every = [
-        StackOptions(**simulated, **kept, simulator="mujoco", learner=folder / "run"),
+        StackOptions(**simulated, **kept, simulator="mujoco", learner=folder / "run", console=True),
         StackOptions(**simulated, simulator="gazebo"),
         StackOptions(**kept, robot="ur5e", teleop="gamepad", camera="realsense", feedback="arm_reach"),
     ]

@@ -21,6 +21,7 @@ NODES = {
     "fosp_recording.feedback_node": ("rosbags", "cv2"),
     "fosp_recording.recorder_node": ("cv2",),
     "fosp_recording.black_box_node": ("cv2",),
+    "fosp_console.console_node": (),
     "fosp_learner.learner_node": (),
     "fosp_learner.bundle_receiver": ("rosbags",),
     "fosp_bringup.lifecycle_manager": ("rosbags", "cv2", "numpy", "pydantic"),

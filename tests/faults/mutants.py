@@ -127,6 +127,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_CONSENT, "on_tick", lambda consent, *others: consent),
     Mutant(_CONSENT, "loss", _always("")),
     Mutant(_CONSENT, "disengaged", lambda consent, why: consent),
+    Mutant(_CONSENT, "watch_fault", _always("")),
     Mutant(_CONSENT, "ramp_scale", _always(1.0)),
     Mutant(_CONSENT, "switch_fault", _always("")),
     Mutant(_CONSENT, "force_fault", _always("")),

@@ -133,11 +133,12 @@ def interfaces(
             ],
             [
                 *(topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *robot.estop_topics, *consents, *_SWAP),
-                robot.command_topic,
+                *(robot.command_topic, topics.OPERATOR_WATCH),
             ],
-            ["~/reset", "~/estop", "~/engage", "~/disengage"],
+            ["~/reset", "~/estop", "~/engage", "~/engage_watched", "~/disengage"],
         ),
         "black_box_node": _interface([topics.DIAGNOSTICS], [*black_box_topics(robot), *cameras, *own_cameras]),
+        "console_node": _console(robot, [*cameras, *own_cameras]),
         "learner_node": recorder
         | _interface(
             [topics.MODEL_ANNOUNCEMENT, topics.BUNDLE_OFFER, topics.BUNDLE_CHUNK],
@@ -174,6 +175,23 @@ def _camera(camera: CameraConfig) -> Interface:
     if camera.depth:
         images += [topics.DEPTH_IMAGE, topics.DEPTH_INFO]
     return _interface([*(topics.of_camera(topic, camera.name) for topic in images), topics.DIAGNOSTICS])
+
+
+def _console(robot: RobotConfig, images: Iterable[str]) -> Interface:
+    """Return what the operator's console hears, and the orders that it passes on."""
+    heard = (topics.LATENT, topics.PROPOSAL, topics.VERDICT, topics.FEEDBACK, topics.SAFETY_EVENT, topics.MODEL_STATUS)
+    command = [] if robot.command_type == "PoseStamped" else [robot.command_topic]
+    orders = ("estop", "engage_watched", "disengage", "reset")
+    return _interface(
+        [topics.MARK, topics.OPERATOR_WATCH, topics.MODEL_ANNOUNCEMENT],
+        [*heard, topics.DIAGNOSTICS, *images, *command, *([robot.pose_topic] if robot.pose_topic else [])],
+        [],
+        [
+            *(f"safety_monitor_node/{order}" for order in orders),
+            *("feedback_node/stop", "feedback_node/success", "recorder_node/discard", topics.RESET_EPISODE),
+            *(f"{node}/get_parameters" for node in ("safety_monitor_node", "recorder_node", "learner_node")),
+        ],
+    )
 
 
 COMMISSIONING = "commissioning"

@@ -40,6 +40,7 @@ COMMON: Arguments = {
         NOTHING,
         f"The phrase '{UNSUPPORTED_PHRASE}': a bundle may judge whose calibration is unsupported.",
     ),
+    "console": ("false", "Serve the operator's console to a browser; its address is printed at the start."),
     "black_box": ("~/.ros/fosp_black_box", f"Folder that keeps the 30 s before every stop; {NOTHING} to keep nothing."),
 }
 _RENAMED = {"model": "bundle", "record": "recorder"}

@@ -22,7 +22,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
 
-_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring", "network", "camera_loop")
+_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring", "network", "camera_loop", "console")
 _PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
 
 
@@ -88,6 +88,8 @@ class StackOptions:
     """YAML of FinetuneConfig."""
     offline: tuple[Path, ...] = ()
     """Folders of the bags that the bundle was trained on."""
+    console: bool = False
+    """Serve the operator's console to a browser on this computer."""
 
     def __post_init__(self) -> None:
         for name, allowed in (

@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +21,7 @@ from fosp_cli.commands import (
     bags,
     bundle,
     commission,
+    console,
     demo,
     evaluate,
     experiment,
@@ -39,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "engage": up.engage,
     "disengage": up.disengage,
     "reset": up.reset,
+    "console": console.console,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
@@ -57,9 +61,6 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
 }
 """Every command in the order of `fosp --help`: a function, or an app with sub-commands. A new command is one line."""
 
-bags.app.add_typer(lerobot.import_app, name="import")
-bags.app.add_typer(lerobot.export_app, name="export")
-
 _TRAINS = ("pretrain", "finetune", "bench")
 """Commands that train in this process, for which the memory allocator is set up first."""
 
@@ -67,6 +68,7 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
+    "aiohttp": "console",
     **dict.fromkeys(("pyarrow", "av"), "lerobot"),
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""
@@ -100,6 +102,11 @@ def _document(group: typer.Typer, words: str) -> None:
         name = registered.name or registered.callback.__name__.replace("_", "-")  # type: ignore[union-attr]
         registered.cls = help_texts.DocumentedCommand
         registered.epilog = help_texts.examples(f"{words} {name}".strip())
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None and group is not app:
+            name = str(inner.name or inner.typer_instance.info.name)
+            inner.cls, inner.epilog = help_texts.DocumentedGroup, help_texts.examples(f"{words} {name}")
+            _document(inner.typer_instance, f"{words} {name}")
 
 
 for _name, _command in COMMANDS.items():
@@ -108,11 +115,17 @@ for _name, _command in COMMANDS.items():
         _document(_command, _name)
     else:
         app.command(_name)(_command)
+for _name, _group in {"import": lerobot.import_app, "export": lerobot.export_app}.items():
+    bags.app.add_typer(_group, name=_name, cls=help_texts.DocumentedGroup, epilog=help_texts.examples(f"bags {_name}"))
+    _document(_group, f"bags {_name}")
 _document(app, "")
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. A user's mistake is one line on stderr, never a traceback."""
+def run(arguments: Sequence[str] | None = None, install: Callable[[], None] = lambda: None) -> int:
+    """Run one command and return its exit code. A user's mistake is one line on stderr, never a traceback.
+
+    `install` is called when a package is missing that only some commands need; it may install it and not return.
+    """
     try:
         result = app(args=arguments, prog_name="fosp", standalone_mode=False)
     except UserError as error:
@@ -122,6 +135,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _REQUIREMENTS:
             raise
+        install()
         lists = f"-r requirements/{_REQUIREMENTS[package]}.txt -c requirements/constraints.txt"
         print(f"fosp: this command needs {package}, which is not installed: pip install {lists}", file=sys.stderr)
         return 2
@@ -137,13 +151,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _install_the_rest() -> None:
+    """Install the other parts of a checkout that sets itself up, and run the same command again."""
+    script = Path(__file__).resolve().parents[3] / "scripts" / "set_up.sh"
+    own = os.environ.get("VIRTUAL_ENV", "") == str(script.parents[1] / ".venv")
+    if not own or not script.is_file() or os.environ.get(_INSTALLED):
+        return
+    if subprocess.run([str(script), "all"], stdout=sys.stderr, check=False).returncode == 0:
+        os.environ[_INSTALLED] = "1"
+        os.execv(sys.executable, [sys.executable, "-m", "fosp_cli.cli", *sys.argv[1:]])
+
+
+_INSTALLED = "FOSP_PARTS_INSTALLED"
+"""Environment variable of a command that was started again after its parts were installed."""
+
+
 def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in _TRAINS:
         from fosp_learner.process import restart_with_allocator_settings
 
         restart_with_allocator_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends a command as Ctrl-C does
-    code = run()
+    code = run(install=_install_the_rest)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # torchrun ends all processes when one aborts, so none may abort on its way out while another writes the bundle.
         end_process(code)

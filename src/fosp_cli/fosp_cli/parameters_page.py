@@ -22,6 +22,7 @@ NODES = {
     "black_box_node": "fosp_recording.black_box_node",
     "learner_node": "fosp_learner.learner_node",
     "bundle_receiver": "fosp_learner.bundle_receiver",
+    "console_node": "fosp_console.console_node",
     "lifecycle_manager": "fosp_bringup.lifecycle_manager",
     "sim_node": "fosp_sim.sim_node",
     "gazebo_node": "fosp_sim.gazebo_node",

@@ -16,7 +16,8 @@ from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.specs import parse_spec
 from fosp_learner.lerobot.judging import judge_by_columns, judge_by_rules
 from fosp_learner.lerobot.layout import DataSet, Feature, feature_names
-from fosp_learner.lerobot.mapping import DataSetMapping, FeedbackColumns, Measurement, excursions, factors, read_mapping
+from fosp_learner.lerobot.mapping import DataSetMapping, FeedbackColumns, Measurement, factors, read_mapping
+from fosp_learner.lerobot.plausibility import excursions, motion_notes
 from fosp_recording.feedback_rules import FeedbackConfig
 
 ROBOTS = Path(__file__).parents[3] / "config/robots"
@@ -202,3 +203,37 @@ def test_a_rule_that_the_data_cannot_judge_is_refused_unless_it_is_left_out_know
 
 def test_the_extent_of_a_path_is_measured_along_each_axis() -> None:
     assert excursions(np.array([[1.0, 0.5], [-1.0, 0.5], [1.0, 0.5]]), 10.0) == pytest.approx([0.1, 0.1])
+
+
+@pytest.fixture(scope="module")
+def arm() -> RobotConfig:
+    return read_robot(ROBOTS / "sim_arm.yaml")
+
+
+def moved(scale: float, lag: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Return velocities of a tool that circles, and its measured positions, which are `scale` of the way and late."""
+    phase = np.arange(80) / 10.0
+    velocity = 0.1 * np.stack([np.cos(phase), np.sin(phase), np.zeros(80)], 1)
+    path = np.concatenate([np.zeros((1, 3)), scale * velocity.cumsum(0) / 20.0])
+    return velocity, np.array([0.5, 0.0, 0.2]) + path[np.maximum(np.arange(81) - lag, 0)]
+
+
+def test_a_tool_that_follows_the_actions_is_told_of(arm: RobotConfig) -> None:
+    velocity, position = moved(1.0)
+    (note,) = [line for line in motion_notes([velocity], [position], 20.0, arm, 0.0) if "measured" in line]
+    share = float(note.split("moves by ")[1].split()[0])
+    assert share == pytest.approx(0.9, abs=0.1)
+
+
+@pytest.mark.parametrize("scale", [0.1, -1.0, 10.0])
+def test_a_tool_that_moves_otherwise_than_the_actions_say_shows_a_wrong_unit_or_sign(
+    arm: RobotConfig, scale: float
+) -> None:
+    velocity, position = moved(scale)
+    with pytest.raises(UserError, match="mend kind, factor, names or signs of the action"):
+        motion_notes([velocity], [position], 20.0, arm, 0.0)
+
+
+def test_actions_that_are_hardly_any_are_told(arm: RobotConfig) -> None:
+    notes = motion_notes([np.full((20, 3), 1e-4)], [None], 20.0, arm, 0.0)
+    assert notes == ["no action is beyond 0.04% of the robot's scale: is the factor of the mapping right?"]

@@ -210,6 +210,9 @@ class MonitorParameters:
     feedback_timeout_s: float = _parameter(
         0.3, 0.05, 2.0, "s", "STOP when the feedback of the running episode is older than this."
     )
+    operator_watch_timeout_s: float = _parameter(
+        0.5, 0.2, 2.0, "s", "STOP when the console at which an operator engaged has been silent for this time."
+    )
     ramp_in_s: float = _parameter(
         1.0, 0.1, 10.0, "s", "Time in which the speed grows from a fifth after an operator has engaged.", "larger"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from lifecycle_msgs.msg import State
@@ -60,7 +61,8 @@ class SafetyMonitorNode(ManagedNode):
     """Answers fosp/proposal with fosp/verdict and publishes on the robot's command topic at its command rate.
 
     The parameters are those of parameters.SETTINGS and MonitorParameters. The services (std_srvs/Trigger) ~/reset and
-    ~/estop end a latch and make one; ~/engage and ~/disengage give the operator's consent to motion and take it back.
+    ~/estop end a latch and make one; ~/engage and ~/disengage give the operator's consent to motion and take it back,
+    and ~/engage_watched gives one that lasts as long as the beats on fosp/operator_watch of a console.
     Events for the operator go to fosp/safety_event, markers to fosp/safety_markers.
     """
 
@@ -77,6 +79,7 @@ class SafetyMonitorNode(ManagedNode):
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/estop", self._on_estop_service)
         self.create_service(Trigger, "~/engage", self._on_engage)
+        self.create_service(Trigger, "~/engage_watched", partial(self._on_engage, watched=True))
         self.create_service(Trigger, "~/disengage", self._on_disengage)
         self._heartbeats = HeartbeatWatch(self.get_fully_qualified_name())
         self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
@@ -329,12 +332,12 @@ class SafetyMonitorNode(ManagedNode):
         self.get_logger().info(f"reset: {text}" + (f" ({was.text})" if was else ""))
         return response
 
-    def _on_engage(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_engage(self, request: Trigger.Request, response: Trigger.Response, watched: bool = False) -> Any:
         if not self.is_active:
             response.success, response.message = False, "refused: the node is not active, so nothing can be checked"
             return response
         with self._changing:
-            refusal = self._active_monitor.engage()
+            refusal = self._active_monitor.engage(watched)
             text = f"refused, {refusal}" if refusal else "engaged: the robot moves when a proposal passes in an episode"
             self._view.note(self._event_log.engage_answered(not refusal, text))
         response.success, response.message = not refusal, text

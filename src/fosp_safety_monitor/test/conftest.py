@@ -209,6 +209,8 @@ class ConsentScene(MonitorScene):
         self.episode = 0
         self.held: bool | None = False
         """None: the switch is silent."""
+        self.beats: int | None = None
+        """Process of the console that beats; None: none does."""
         self.axis = 0.0
         self.force: tuple[float, float, float] | None = (0.0, 0.0, -9.0)
         self.noise = 0.0
@@ -247,14 +249,21 @@ class ConsentScene(MonitorScene):
         self.also(self.number)
         if self.feedback and self.robot.consent.episode.running:
             self.feed()
+        if self.beats is not None:
+            self.beat(self.beats)
         if self.thresholds.enabling is not None and self.held is not None:
             self.switch(self.held, self.axis)
         if self.thresholds.protective_force_n is not None and self.force is not None:
             self.noise = 0.01 - self.noise
             self.feel((self.force[0] + self.noise, self.force[1] + self.noise, self.force[2] + self.noise))
 
-    def engage(self) -> str:
-        self.state, refusal = decision.engage(self.state, self.robot, self.thresholds, self.now)
+    def beat(self, pid: int = 7) -> None:
+        """Let the console of process `pid` say that its operator is there."""
+        watch = self.robot.consent.watch.after(pid, self.received)
+        self.change(watch=watch)
+
+    def engage(self, watched: bool = False) -> str:
+        self.state, refusal = decision.engage(self.state, self.robot, self.thresholds, self.now, watched)
         return refusal
 
     def consent(self) -> None:

@@ -12,7 +12,7 @@ from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_safety_monitor.judge import decision
-from fosp_safety_monitor.judge.consent_inputs import ConsentSettings, EpisodeInput, FeedbackStep
+from fosp_safety_monitor.judge.consent_inputs import ConsentSettings, EpisodeInput, FeedbackStep, WatchInput
 from fosp_safety_monitor.judge.verdict import Finding
 
 JOY = EnablingConfig(topic="joy", type="Joy", button=4, repeat_s=2.0)
@@ -72,6 +72,84 @@ def test_a_disengaged_robot_stops_without_a_latch_and_moves_only_when_engaged_an
     assert scene.engage() == ""
     scene.drive(0.3)
     assert scene.moves
+
+
+# -- a console as the operator's watch ---------------------------------------------------------------
+def watched_scene(make_consent_scene):
+    scene = make_consent_scene()
+    scene.beats = 7
+    scene.drive(0.5)
+    assert scene.engage(watched=True) == ""
+    scene.feed(is_first=True)
+    scene.drive(0.5)
+    assert scene.moves
+    return scene
+
+
+def test_the_consent_of_a_console_ends_with_its_beats(make_consent_scene):
+    scene = watched_scene(make_consent_scene)
+    scene.drive(2.0)
+    assert scene.moves
+    scene.beats = None
+    scene.drive(0.4)
+    assert scene.moves
+    finding = scene.stops(0.6)
+    assert (finding.decision, finding.reason) == (Decision.STOP, Reason.NOT_ENGAGED)
+    assert "the console at which the operator engaged is silent" in finding.text
+    assert scene.state.latched is None
+    scene.beats = 7
+    scene.drive(2.0)
+    assert not scene.moves, "a console that is back has to engage anew"
+
+
+def test_nobody_engages_at_a_console_that_is_not_heard(make_consent_scene):
+    scene = make_consent_scene()
+    scene.drive(0.5)
+    assert scene.engage(watched=True) == "no console is heard at which an operator watches"
+    scene.beat()
+    scene.drive(0.7)
+    assert "is silent" in scene.engage(watched=True)
+    assert not scene.state.consent.engaged
+
+
+@pytest.mark.parametrize("offset_s", [-10.0, 10.0], ids=["old", "of the future"])
+def test_beats_with_wrong_stamps_are_no_watch(make_consent_scene, offset_s):
+    scene = watched_scene(make_consent_scene)
+    scene.beats = None
+
+    def beat(number: int) -> None:
+        received = Received(scene.received.stamp_s + offset_s, scene.monotonic_s)
+        scene.change(watch=scene.robot.consent.watch.after(7, received))
+
+    scene.also = beat
+    assert scene.stops(1.2).reason is Reason.NOT_ENGAGED
+
+
+def test_a_repeated_beat_and_that_of_another_console_do_not_count(make_consent_scene):
+    scene = watched_scene(make_consent_scene)
+    scene.beats = 8
+    last = scene.robot.consent.watch.of(7)
+    scene.also = lambda number: scene.change(
+        watch=scene.robot.consent.watch.after(7, Received(last.stamp_s, scene.monotonic_s))
+    )
+    assert scene.stops(1.2).reason is Reason.NOT_ENGAGED
+
+
+def test_an_operator_who_engaged_at_the_command_line_can_hand_over_to_a_console(driven):
+    scene = driven()
+    scene.beats = 7
+    scene.drive(0.2)
+    assert scene.engage(watched=True) == ""
+    scene.drive(0.3)
+    scene.beats = None
+    assert scene.stops(1.2).reason is Reason.NOT_ENGAGED
+
+
+def test_beats_of_many_processes_are_not_kept():
+    watch = WatchInput()
+    for pid in range(100):
+        watch = watch.after(pid, Received(float(pid), float(pid)))
+    assert [pid for pid, _ in watch.beats] == [96, 97, 98, 99]
 
 
 def test_engaging_twice_changes_nothing(driven):

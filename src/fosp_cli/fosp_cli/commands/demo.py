@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fosp_cli.commands.options import Bundle, Domain, Scenario
+from fosp_cli.commands.options import Bundle, Domain, OpenConsole, Scenario
 from fosp_core.bag_types import move_aside
 from fosp_core.decisions import Decision
 
@@ -53,6 +53,7 @@ def demo(
         Path, typer.Option(help="Folder for the results. An earlier demo in it is replaced.", metavar="DIR")
     ] = Path("runs/demo"),
     domain: Domain = "",
+    console: OpenConsole = False,
 ) -> int:
     """Run camera, encoder, policy, safety monitor and recorder as live ROS 2 nodes on a simulated robot.
 
@@ -79,15 +80,16 @@ def demo(
     with _own_folder(out), sole_graph(stays_here=True):
         _clear(out)
         try:
-            return _run(bundle, described, shown, out)
+            return _run(bundle, described, shown, out, console)
         except RunFailed as error:
             print(f"fosp: {error}; the output of all nodes is in {out / 'log.txt'}", file=sys.stderr)
             return 1
 
 
-def _run(bundle: Path, described: Any, shown: list[Showing], out: Path) -> int:
+def _run(bundle: Path, described: Any, shown: list[Showing], out: Path, console: bool = False) -> int:
     import yaml
 
+    from fosp_cli.commands.console import keep_token
     from fosp_cli.evaluation.live_graph import LiveGraph
     from fosp_cli.evaluation.metrics import percentiles_ms, summarise
     from fosp_cli.live_line import LiveLine
@@ -99,7 +101,9 @@ def _run(bundle: Path, described: Any, shown: list[Showing], out: Path) -> int:
     line = LiveLine()
     results: list[EpisodeResult] = []
     stops: list[list[str]] = []
-    with LiveGraph(bundle, path, recorder=out / "bags", log=out / "log.txt") as live:
+    if console:
+        print(f"console: {keep_token()}", flush=True)
+    with LiveGraph(bundle, path, recorder=out / "bags", log=out / "log.txt", console=console) as live:
         print("this is the gate at work; a veto is an action that the safety monitor did not let pass as proposed")
         for number, showing in enumerate(shown):
             steps = count(1)

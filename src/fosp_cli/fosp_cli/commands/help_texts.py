@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "disengage": ("fosp disengage",),
     "reset": ("fosp reset",),
     "commission": ("fosp commission --robot my_robot.yaml", "fosp commission --robot sim_arm --simulate --yes"),
+    "console": ("fosp console", "FOSP_CONSOLE_TOKEN=... fosp console --host 0.0.0.0 --port 8420"),
     "record": (
         "fosp record --scenario safe_reach_train --episodes 20 --out runs/bags",
         "fosp record --scenario safe_reach_train --teleop keyboard --out runs/by_hand",
@@ -37,6 +38,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bags check": ("fosp bags check runs/bags", "fosp bags check runs/monday runs/tuesday --robot ur5e"),
     "bags show": ("fosp bags show runs/bags --out runs/bags.png",),
     "bags topics": ("ros2 bag record $(fosp bags topics ur5e)",),
+    "bags import": ("fosp bags import lerobot runs/set --robot sim_arm --out runs/bags",),
+    "bags import lerobot": (
+        "fosp bags import lerobot runs/set --robot sim_arm --out runs/bags",
+        "fosp bags import lerobot others --robot ur5e --mapping mapping.yaml --feedback rules.yaml --out runs/bags",
+    ),
+    "bags export": ("fosp bags export lerobot runs/bags --out runs/set",),
+    "bags export lerobot": (
+        "fosp bags export lerobot runs/bags --out runs/set",
+        "fosp bags export lerobot runs/bags --robot ur5e --mapping my_mapping.yaml --out runs/set",
+    ),
     "pretrain": (
         "fosp pretrain runs/bags --out runs/first --steps 200",
         "fosp pretrain runs/bags --out runs/first --resume",

@@ -40,6 +40,9 @@ Namespace = Annotated[
     str,
     typer.Option(help="ROS namespace of the stack. The default is none.", metavar="NAME", callback=checked_namespace),
 ]
+OpenConsole = Annotated[
+    bool, typer.Option("--console", help="Serve the operator's console; its address is printed at the start.")
+]
 Domain = Annotated[
     str,
     typer.Option(

@@ -11,7 +11,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from fosp_cli.commands.options import Camera, CameraPath, Domain, Feedback, Namespace, Network, Scenario, Workers
+from fosp_cli.commands.options import (
+    Camera,
+    CameraPath,
+    Domain,
+    Feedback,
+    Namespace,
+    Network,
+    OpenConsole,
+    Scenario,
+    Workers,
+)
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
@@ -51,6 +61,7 @@ def record(
     namespace: Namespace = "",
     domain: Domain = "",
     network: Network = False,
+    console: OpenConsole = False,
 ) -> int:
     """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
 
@@ -61,8 +72,10 @@ def record(
         if seed is not None or workers is not None:
             raise UserError("--seed and --workers apply when a program drives; leave them out with --teleop")
         return _by_a_person(
-            out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes, domain, network
+            out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes, domain, network, console
         )
+    if console:
+        raise UserError("--console shows a graph: give --teleop DEVICE, because a program records without one")
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
     return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
@@ -146,11 +159,13 @@ def _by_a_person(
     episodes: int,
     domain: str,
     network: bool,
+    console: bool,
 ) -> int:
     from fosp_bringup.neighbours import choose_domain, sole_graph
     from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
+    from fosp_cli.commands.console import keep_token
     from fosp_cli.demonstration.session import Session
     from fosp_cli.demonstration.session import record as record_session
     from fosp_core.robot.config import read_robot
@@ -176,7 +191,10 @@ def _by_a_person(
         recorder=out,
         namespace=namespace,
         network=network,
+        console=console,
     )
+    if console:
+        keep_token()
     described = stack(options)
     name = robot or read_scenario(scenario_path(scenario)).robot
     config = read_robot(robot_path(name))

@@ -18,6 +18,7 @@ from fosp_cli.commands.options import (
     Namespace,
     Network,
     OfflineBags,
+    OpenConsole,
     RobotArgument,
     Scenario,
     Settings,
@@ -91,6 +92,7 @@ def up(
     black_box: Annotated[
         Path | None, typer.Option(help="Folder for a recording of the 30 s before every stop.", metavar="DIR")
     ] = Path("runs/black_box"),
+    console: OpenConsole = False,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -108,6 +110,7 @@ def up(
     from fosp_bringup.stack import stack
     from fosp_bringup.stack_options import StackOptions, optional
     from fosp_bringup.supervisor import Supervisor
+    from fosp_cli.commands.console import keep_token
     from fosp_cli.live_line import is_rich_terminal
 
     simulated = name == "sim"
@@ -137,8 +140,11 @@ def up(
         episodes=episodes,
         unsupported=unsupported or None,
         black_box=black_box,
+        console=console,
         network=network,
     )
+    if console:
+        keep_token()
     described = stack(options)
     number = choose_domain(domain)
     with sole_graph(namespace, described.stays_here):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,14 @@ from fosp_core.robot.config import RobotConfig
 from fosp_learner.lerobot.imported_bag import ImportedBag
 from fosp_learner.lerobot.judging import Columns, Judge, judge_by_columns, judge_by_rules
 from fosp_learner.lerobot.layout import DataSet, EpisodeEntry, read_data_set, read_images, read_rows
-from fosp_learner.lerobot.mapping import DataSetMapping, MappedCamera, excursions, factors
+from fosp_learner.lerobot.mapping import DataSetMapping, MappedCamera, MappedPosition, factors
+from fosp_learner.lerobot.plausibility import motion_notes
 from fosp_learner.lerobot.video import read_frames
 from fosp_recording.episode_feedback import StepValues
 from fosp_recording.feedback_rules import FeedbackConfig
 
 _SAME_RATE = 0.05
 """Largest relative difference of two rates that count as one."""
-_WORKSPACES = 3.0
-"""Widths of the workspace that velocities may lead along an axis in one episode; more are no velocities."""
 _NEAR = 0.25
 """Largest distance of a row's timestamp from its nominal time, in rows."""
 
@@ -43,6 +42,8 @@ class PlannedEpisode:
     """(n, A) in m/s and rad/s, in force from each row on."""
     feedback: list[StepValues]
     """One for each row; n of them."""
+    positions: NDArray[np.float64] | None = None
+    """(n, 3) measured by the tool, m, where the mapping says where."""
 
 
 @dataclass
@@ -92,6 +93,11 @@ def plan_import(
     action = data_set.feature(mapping.action.feature)
     axes = [action.column(mapping.action.axes[axis.name].name) for axis in robot.action.axes]
     scale = np.array(factors(mapping, robot, data_set.fps))
+    measured = mapping.measurements.get(robot.pose_topic) if robot.kind == "arm" else None
+    place = measured if isinstance(measured, MappedPosition) else None
+    if place is not None:
+        needed = {*needed, place.feature}
+        at = [data_set.feature(place.feature).column(name) for name in place.names]
     files: dict[Path, dict[int, dict[str, NDArray[np.float64]]]] = {}
     tasks = _tasks(data_set, mapping, task)
     for entry, name in tasks:
@@ -99,12 +105,17 @@ def plan_import(
             if entry.data not in files:
                 files = {entry.data: read_rows(data_set, entry.data, {action.key, *needed})}
             columns = files[entry.data].get(entry.index, {})
-            plan.episodes.append(_planned(entry, name, columns, action.key, axes, scale, judge, data_set.fps))
+            planned = _planned(entry, name, columns, action.key, axes, scale, judge, data_set.fps)
+            if place is not None:
+                planned = replace(planned, positions=columns[place.feature][: len(planned.feedback), at] * place.factor)
+            plan.episodes.append(planned)
         except UserError as error:
             plan.left_out.append(f"episode {entry.index}: {error}")
     if not plan.episodes:
         raise UserError(f"{root}: no episode can be used; {plan.left_out[0]}" if tasks else f"{root}: holds no episode")
-    _check_motion(plan)
+    velocities = [planned.velocities[:-1] for planned in plan.episodes]
+    positions = [planned.positions for planned in plan.episodes]
+    plan.notes += motion_notes(velocities, positions, data_set.fps, robot, mapping.action.beyond_scale)
     return plan
 
 
@@ -216,48 +227,6 @@ def _planned(
     if len(feedback) < 2:
         raise UserError("it ends with its first row by the rules")
     return PlannedEpisode(entry, task, velocities[: len(feedback)], feedback)
-
-
-def _check_motion(plan: ImportPlan) -> None:
-    """Note what training will clip; UserError when these cannot be velocities of this robot."""
-    every = np.concatenate([planned.velocities[:-1] for planned in plan.episodes])
-    allowed = plan.mapping.action.beyond_scale
-    for column, axis in enumerate(plan.robot.action.axes):
-        speed = np.abs(every[:, column])
-        beyond = int((speed > axis.scale * (1 + 1e-6)).sum())
-        told = (
-            f"{beyond} of {len(speed)} steps ({beyond / len(speed):.1%}) are beyond the robot's {axis.scale:g} "
-            f"{axis.unit} on {axis.name}, up to {speed.max():.3g}"
-        )
-        if beyond > allowed * len(speed):
-            raise UserError(
-                f"{told}: not this robot's velocities, or not in this unit; mend kind or factor in the mapping, take a "
-                "robot file of this scale, or allow more with action.beyond_scale"
-            )
-        if beyond:
-            plan.notes.append(f"{told}; training clips them")
-        if not speed.any():
-            plan.notes.append(f"{axis.name} is 0 in every step")
-    box = plan.robot.workspace
-    if box is None:
-        return
-    far: list[tuple[float, str, float]] = []
-    for planned in plan.episodes:
-        reached = excursions(planned.velocities[:-1], plan.data_set.fps)
-        for moved, axis in zip(reached, plan.robot.action.axes, strict=True):
-            part, component = axis.name.split(".")
-            width = box.upper["xyz".index(component)] - box.lower["xyz".index(component)]
-            if part == "linear" and moved > _WORKSPACES * width:
-                far.append((moved, axis.name, width))
-                break
-    if len(far) > 0.5 * len(plan.episodes):
-        moved, name, width = max(far)
-        raise UserError(
-            f"the actions would move the tool by {moved:.2f} m along {name} in one episode, in a workspace of "
-            f"{width:.2f} m: these are no velocities; absolute positions cannot be mapped"
-        )
-    if far:
-        plan.notes.append(f"the actions of {len(far)} episodes lead far beyond the robot's workspace")
 
 
 def _check_room(plan: ImportPlan, out: Path) -> None:

@@ -10,8 +10,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from fosp_core.errors import UserError
@@ -238,9 +236,3 @@ def default_mapping(robot: RobotConfig, topics: tuple[str, ...]) -> DataSetMappi
             reward="next.reward", cost="next.cost", success="next.success", terminal="next.terminal"
         ),
     )
-
-
-def excursions(velocities: NDArray[np.float64], fps: float) -> list[float]:
-    """Return how far velocities (n, A) at `fps` lead along each axis: the extent of the path, m or rad."""
-    path = velocities.cumsum(0) / fps
-    return [float(x) for x in path.max(0) - path.min(0)]

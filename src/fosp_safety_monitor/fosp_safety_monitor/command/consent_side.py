@@ -19,7 +19,7 @@ from fosp_core.robot.consent_inputs import ReadyConfig
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.ros.stamps import seconds
-from fosp_msgs.msg import StepFeedback
+from fosp_msgs.msg import Heartbeat, StepFeedback
 from fosp_safety_monitor.judge.consent_inputs import FeedbackStep
 from fosp_safety_monitor.judge.inputs import Judge
 
@@ -46,6 +46,7 @@ class ConsentSide:
         if not policy:
             return
         self._subscriptions.append(gated(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP))
+        self._subscriptions.append(gated(Heartbeat, topics.OPERATOR_WATCH, self._on_watch, qos.STEP))
         if robot.enabling is not None:
             kind, callback = (Joy, self._on_joy) if robot.enabling.type == "Joy" else (Bool, self._on_switch)
             self._subscriptions.append(gated(kind, robot.enabling.topic, callback, qos.SENSOR))
@@ -92,6 +93,9 @@ class ConsentSide:
         )
         if not (math.isfinite(reward) and math.isfinite(cost) and cost >= 0.0):
             raise UserError(f"{topics.FEEDBACK}: reward {reward:g} or cost {cost:g} is none; only an end would count")
+
+    def _on_watch(self, message: Heartbeat) -> None:
+        self._judge().receive_watch(int(message.pid), Received(seconds(message.stamp), time.monotonic()))
 
     def _on_joy(self, message: Joy) -> None:
         config = self._robot.enabling

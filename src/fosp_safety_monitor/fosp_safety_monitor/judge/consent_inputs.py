@@ -18,6 +18,8 @@ from fosp_safety_monitor.parameters import ENGAGE, EPISODES
 Force = tuple[float, float, float]
 """N, in the frame of the sensor."""
 
+MOST_WATCHES = 4
+"""Processes whose beats are remembered."""
 WRENCH_WINDOW_S = 0.2
 """Time for which readings of the force are kept: the bias is their mean."""
 
@@ -151,6 +153,31 @@ class WrenchInput:
 
 
 @dataclass(frozen=True)
+class WatchInput:
+    """The beats of consoles at which an operator watches the robot, by the process that sends them."""
+
+    beats: tuple[tuple[int, Received], ...] = ()
+    """Process id and its newest beat; the process heard last stands last."""
+
+    def after(self, pid: int, received: Received) -> WatchInput:
+        """Return the input after a beat; one that is stamped no later than the last of its process is none."""
+        before = self.of(pid)
+        if before is not None and not received.stamp_s > before.stamp_s:
+            return self
+        others = [(other, beat) for other, beat in self.beats if other != pid]
+        return WatchInput((*others[-MOST_WATCHES + 1 :], (pid, received)))
+
+    def of(self, pid: int | None) -> Received | None:
+        """Return the newest beat of a process; None when nothing was heard of it."""
+        return next((beat for other, beat in self.beats if other == pid), None)
+
+    @property
+    def newest(self) -> int | None:
+        """The process that was heard last; None when none was."""
+        return self.beats[-1][0] if self.beats else None
+
+
+@dataclass(frozen=True)
 class ConsentInputs:
     """Newest inputs of all kinds."""
 
@@ -159,6 +186,7 @@ class ConsentInputs:
     ready: tuple[ReadyInput, ...] = ()
     """One for each entry of the robot file's `ready`; missing ones have sent nothing yet."""
     wrench: WrenchInput = field(default_factory=WrenchInput)
+    watch: WatchInput = field(default_factory=WatchInput)
 
     def with_ready(self, index: int, after: ReadyInput) -> ConsentInputs:
         """Return the inputs with another value for entry `index` of `ready`."""

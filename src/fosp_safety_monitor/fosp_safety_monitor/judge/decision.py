@@ -226,16 +226,24 @@ def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, n
     return replaced(begun, consent=given), ""
 
 
-def engage(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[MonitorState, str]:
-    """Take an operator's consent to motion. The text is empty on success; otherwise it says why it is refused."""
+def engage(
+    state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now, watched: bool = False
+) -> tuple[MonitorState, str]:
+    """Take an operator's consent to motion. The text is empty on success; otherwise it says why it is refused.
+
+    A `watched` consent ends when the console falls silent at which the operator engages.
+    """
     if state.consent.engaged and state.latched is None and not consent.loss(state.consent, robot, thresholds, now):
-        return state, ""
+        if not watched:
+            return state, ""
+        bound = consent.watched_by_console(state.consent, robot, thresholds, now)
+        return (state, bound) if isinstance(bound, str) else (replaced(state, consent=bound), "")
     findings = checks.checks_on_engage(state, robot, thresholds, now)
     _, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
     cause = _most_gating([*findings, held], thresholds)
     if cause.decision >= Decision.STOP:
         return state, cause.text
-    given = consent.engaged(state.consent, robot, thresholds, now)
+    given = consent.engaged(state.consent, robot, thresholds, now, watched)
     if isinstance(given, str):
         return state, given
     return replaced(state, consent=given, judged=_at_rest(state.judged)), ""

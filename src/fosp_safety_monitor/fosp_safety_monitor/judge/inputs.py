@@ -210,6 +210,12 @@ class Judge(ABC):
             after = replaced(inputs, enabling=inputs.enabling.after(pressed, content, received))
             self._robot = replaced(self._robot, consent=after)
 
+    def receive_watch(self, pid: int, received: Received) -> None:
+        """Take in a beat of a console, process `pid`, at which the operator who engaged watches the robot."""
+        with self._lock:
+            inputs = self._robot.consent
+            self._robot = replaced(self._robot, consent=replaced(inputs, watch=inputs.watch.after(pid, received)))
+
     def receive_feedback(self, step: FeedbackStep) -> None:
         """Take in a message of fosp/feedback."""
         with self._lock:

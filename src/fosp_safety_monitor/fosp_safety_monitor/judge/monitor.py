@@ -180,10 +180,13 @@ class SafetyMonitor(Judge):
             self._state, refusal = decision.reset(self._state, self._robot, self._thresholds, self._clock())
         return refusal
 
-    def engage(self) -> str:
-        """Take an operator's consent to motion. Return an empty text on success, otherwise why it is refused."""
+    def engage(self, watched: bool = False) -> str:
+        """Take an operator's consent to motion. Return an empty text on success, otherwise why it is refused.
+
+        A `watched` consent ends when the console falls silent at which the operator engages.
+        """
         with self._lock:
-            self._state, refusal = decision.engage(self._state, self._robot, self._thresholds, self._clock())
+            self._state, refusal = decision.engage(self._state, self._robot, self._thresholds, self._clock(), watched)
         return refusal
 
     def disengage(self) -> None:

@@ -41,6 +41,20 @@ CONSENT_FAILURES: tuple[Failure, ...] = (
         faults=("disengaged in motion",),
     ),
     Failure(
+        "An operator engaged at a page of the console, and the console died, hangs or is cut off, or the page was "
+        "closed or has fallen silent: no beat on `fosp/operator_watch` for {operator_watch_timeout_s}.",
+        Decision.STOP,
+        (Reason.NOT_ENGAGED,),
+        "the next command after the time; the console itself disengages when its page goes",
+        "engage",
+        checks=(
+            "check_engaged",
+            "loss",
+            "watch_fault",
+        ),
+        tests=(monitor_test("consent", "the_consent_of_a_console_ends_with_its_beats"),),
+    ),
+    Failure(
         "The enabling switch (the robot's `enabling`) is released, silent for its `timeout_s`, malformed, or repeats "
         "one message for its `repeat_s`.",
         Decision.STOP,

@@ -46,6 +46,8 @@ class Consent:
     """Force at rest, N, taken when the consent was given."""
     missing_since_s: float | None = None
     """Since when the robot's state has been missing, monotonic clock."""
+    watch: int | None = None
+    """Process of the console at which the operator engaged: the consent ends with its beats. None: not so engaged."""
 
 
 # -- what is given and taken -------------------------------------------------------------------------
@@ -54,8 +56,13 @@ def disengaged(consent: Consent, why: str) -> Consent:
     return replaced(consent, engaged=False, why_not=why, ramp_from_s=None) if consent.engaged else consent
 
 
-def engaged(consent: Consent, robot: RobotStateInput, thresholds: RobotThresholds, now: Now) -> Consent | str:
-    """Return the consent of an operator who engages now, or why it is refused."""
+def engaged(
+    consent: Consent, robot: RobotStateInput, thresholds: RobotThresholds, now: Now, watched: bool = False
+) -> Consent | str:
+    """Return the consent of an operator who engages now, or why it is refused.
+
+    A `watched` one lasts no longer than the beats of the console at which the operator engages.
+    """
     refusal = switch_fault(consent, robot, thresholds, now) or ready_fault(robot, thresholds, now)
     if refusal:
         return refusal
@@ -67,7 +74,16 @@ def engaged(consent: Consent, robot: RobotStateInput, thresholds: RobotThreshold
         bias = rest
     falls = tuple(robot.consent.ready_of(index).falls for index in range(len(thresholds.ready)))
     releases = robot.consent.enabling.releases
-    return Consent(True, "", now.monotonic_s, None, releases, releases, falls, bias)
+    given = Consent(True, "", now.monotonic_s, None, releases, releases, falls, bias)
+    return watched_by_console(given, robot, thresholds, now) if watched else given
+
+
+def watched_by_console(
+    consent: Consent, robot: RobotStateInput, thresholds: RobotThresholds, now: Now
+) -> Consent | str:
+    """Return the consent bound to the console that was heard last, or why that is refused."""
+    watch = robot.consent.watch.newest
+    return watch_fault(watch, robot, thresholds, now) or replaced(consent, watch=watch)
 
 
 def after_reset(consent: Consent, thresholds: RobotThresholds, latched: Finding) -> Consent:
@@ -115,6 +131,8 @@ def loss(consent: Consent, robot: RobotStateInput, thresholds: RobotThresholds, 
     """Return what has ended a consent that was given, by the inputs of this moment; an empty text while it lasts."""
     if not consent.engaged:
         return ""
+    if consent.watch is not None and (unwatched := watch_fault(consent.watch, robot, thresholds, now)):
+        return unwatched
     unheld = switch_fault(consent, robot, thresholds, now)
     if not unheld and thresholds.enabling is not None and robot.consent.enabling.releases != consent.releases:
         unheld = "the enabling switch was released"
@@ -159,6 +177,15 @@ def switch_fault(consent: Consent, robot: RobotStateInput, thresholds: RobotThre
     if switch.releases < consent.releases_needed:
         return "the enabling switch must be seen to be released before it is pressed"
     return ""
+
+
+def watch_fault(pid: int | None, robot: RobotStateInput, thresholds: RobotThresholds, now: Now) -> str:
+    """Return why nobody watches at the console of process `pid`; an empty text while its beats come."""
+    beat, limit_s = robot.consent.watch.of(pid), thresholds.parameters.operator_watch_timeout_s
+    if beat is None:
+        return "no console is heard at which an operator watches"
+    stale = age(beat, now, limit_s).stale_because
+    return f"the console at which the operator engaged is silent: {stale}" if stale else ""
 
 
 def ready_fault(robot: RobotStateInput, thresholds: RobotThresholds, now: Now) -> str:
