@@ -58,7 +58,7 @@ def doubts(path: Path, modules: Mapping[str, str], namespace: str = "") -> list[
         if not reached:
             idle.append(section)
     if not found:
-        return [f"{path} sets no parameter: it has no section ros__parameters"]
+        return [f"WARNING: {path} sets no parameter: it has no section ros__parameters"]
     there = ", ".join(sorted(nodes))
     for section in idle:
         last = section.rpartition("/")[2]
@@ -67,7 +67,9 @@ def doubts(path: Path, modules: Mapping[str, str], namespace: str = "") -> list[
             raise UserError(f"{path}: there is no node '{section}' in this stack; did you mean '{near[0]}'?")
     if len(idle) == len(found):
         raise UserError(f"{path}: nothing in it reaches a node of this stack: it is for {', '.join(idle)}, not {there}")
-    return [f"{path}: '{section}' is no node of this stack, so its parameters have no effect" for section in idle]
+    return [
+        f"WARNING: {path}: '{section}' is no node of this stack, so its parameters have no effect" for section in idle
+    ]
 
 
 def _require_known(path: Path, section: str, node: str, given: Iterable[str], known: list[str]) -> None:

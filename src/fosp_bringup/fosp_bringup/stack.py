@@ -134,8 +134,7 @@ def default_bundle(task: str) -> Path:
 def stack(options: StackOptions) -> Stack:
     """Return the stack of one robot, or of a simulated one.
 
-    Every robot, bundle, scenario and file is read and checked here: UserError says what is wrong before any process
-    is started.
+    Everything is read and checked here: UserError says what is wrong before any process is started.
     """
     if options.params_file is not None:
         simulated = options.simulator is not None
@@ -165,22 +164,19 @@ def stack(options: StackOptions) -> Stack:
         processes.append(_black_box(options.black_box, robot_file, robot, None if options.teleop else options.bundle))
     if options.console:
         processes.append(_console(robot_file, None if options.teleop else options.bundle))
-    warning = ""
-    if options.simulator is None:
-        last, warning = _capped_unless_commissioned(last, robot_file, robot)
+    last, warning = (last, "") if options.simulator else _capped_unless_commissioned(last, robot_file, robot)
     processes.append(last)
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
-        processes = [_on_simulated_time(process) for process in processes]
+        timed = {"use_sim_time": True}  # the robot's process publishes the time
+        processes = [p if p.is_robot else replace(p, parameters={**p.parameters, **timed}) for p in processes]
     require_distinct(process.name for process in processes)
     params_file = options.params_file.resolve() if options.params_file else None
     if params_file is not None:
         modules = {process.name: process.module for process in processes}
-        said = [f"WARNING: {doubt}" for doubt in doubts(params_file, modules, options.namespace.strip("/"))]
-        warning = "\n".join([*([warning] if warning else []), *said])
-    respawn = options.use_respawn
-    stays_here = options.simulator is not None and not options.network
-    return Stack(tuple(processes), options.namespace, options.log_level, params_file, respawn, warning, stays_here)
+        warning = "\n".join(filter(None, (warning, *doubts(params_file, modules, options.namespace.strip("/")))))
+    here, respawn = options.simulator is not None and not options.network, options.use_respawn
+    return Stack(tuple(processes), options.namespace, options.log_level, params_file, respawn, warning, here)
 
 
 def _capped_unless_commissioned(
@@ -402,10 +398,3 @@ def _manager(processes: list[StackProcess], autostart: bool, use_respawn: bool) 
         "respawn": use_respawn,
     }
     return StackProcess(MANAGER, "fosp_bringup", "fosp_bringup.lifecycle_manager", parameters, managed=False)
-
-
-def _on_simulated_time(process: StackProcess) -> StackProcess:
-    """Return the process with the parameter use_sim_time, unless it stands for the robot and publishes the time."""
-    if process.is_robot:
-        return process
-    return replace(process, parameters={**process.parameters, "use_sim_time": True})

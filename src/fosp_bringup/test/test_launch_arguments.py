@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from fosp_bringup.stack import Stack
 from fosp_bringup.stack_options import undeclared_arguments
 from fosp_core.errors import UserError
 
@@ -69,7 +71,8 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setitem(sys.modules, module, stand_in)
     monkeypatch.delitem(sys.modules, "fosp_bringup.launch_description", raising=False)
     description = importlib.import_module("fosp_bringup.launch_description")
-    monkeypatch.setattr(description, "stack", lambda options: SimpleNamespace(warning="", processes=()))
+    monkeypatch.setattr(description, "stack", lambda options: Stack(()))
+    monkeypatch.setattr(description, "sole_graph", lambda *arguments: nullcontext())
 
     def run(**given: str) -> list[str]:
         (entities,) = description.launch_description({"model": ("", ""), "robot": ("sim_arm", "")}).args

@@ -1,4 +1,4 @@
-"""What a parameter file says in vain is refused or told, before anything starts."""
+"""A parameter file that says something in vain is refused, or it is told, before anything starts."""
 
 from __future__ import annotations
 

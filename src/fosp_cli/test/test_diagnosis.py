@@ -38,6 +38,15 @@ from fosp_cli.doctor.diagnosis import (
     check_socket_buffers,
     check_speed,
 )
+from fosp_cli.doctor.environment import (
+    StartedNode,
+    check_domain_id,
+    check_log_folder,
+    check_node,
+    local_ports,
+    log_folder,
+    write_error,
+)
 from fosp_cli.doctor.probes import (
     bundle_error,
     diagnose,
@@ -80,6 +89,10 @@ WELL = [
     check_bundle("models/safe_reach", "sim_arm", ""),
     check_domains(7, []),
     check_domains(7, [7]),
+    check_log_folder("HOME", Path("/home/me/.ros/log"), ""),
+    check_node(StartedNode(others=("/camera/driver", "/_ros2cli_daemon_0"))),
+    check_gpu("H200", CUDA, {"cpu": "", "cuda": ""}),
+    check_socket_buffers(4_194_304, 8_000_000, 1_048_576),
     check_cv_bridge("2.4.0", False, ""),
     check_cv_bridge("1.26.4", True, ""),
     check_speed(DecisionTimes(0.05, (0.004,) * 99)),
@@ -116,6 +129,16 @@ BROKEN = [
     (check_shared_memory(1 << 30, 3), Level.WARNING, "3 files of killed processes", "fosp up sim"),
     (check_realtime(False), Level.WARNING, "not granted", "rtprio 20"),
     (check_bundle("b", "ur5e", "b: bundle is for robot 'sim_arm'"), Level.ERROR, "for robot 'sim_arm'", "ur5e"),
+    (check_dds(dds(discovery_range="OFF")), Level.ERROR, "no node finds another", "unset ROS_AUTOMATIC_DISCOVERY"),
+    (check_dds(dds(discovery_range="subnet")), Level.WARNING, "'subnet', which ROS does not know", "SUBNET"),
+    (check_socket_buffers(4_194_304, 4_194_304, 212_992), Level.WARNING, "rmem_default", "net.core.rmem_default="),
+    (check_gpu("H200", CUDA, {"cuda": "libcublas"}), Level.WARNING, "does not run on it: libcublas", "cuDNN"),
+    (check_gpu("", CPU, {"cpu": "illegal"}), Level.ERROR, "not even on the CPU: illegal", "reinstall onnxruntime"),
+    (check_shared_memory(-1, 0), Level.WARNING, "cannot be written", "tmpfs"),
+    (check_log_folder("HOME", Path("/proc/.ros/log"), "No such file"), Level.ERROR, "no node starts", "ROS_LOG_DIR="),
+    (check_log_folder("HOME", None, "it is not set"), Level.ERROR, "HOME (by HOME)", "ROS_LOG_DIR="),
+    (check_node(StartedNode("RCLError: no rmw")), Level.ERROR, "no node can start here: RCLError", "RMW_IMPL"),
+    (check_node(StartedNode(others=("/a/safety_monitor_node",))), Level.WARNING, "a stack runs", "ROS_DOMAIN_ID"),
     (check_domains(0, [0, 42]), Level.WARNING, "domain 0 and 42", "export ROS_DOMAIN_ID=42"),
     (check_domains(0, [42]), Level.WARNING, "domain 42, this terminal 0", "export ROS_DOMAIN_ID=42"),
     (
@@ -141,6 +164,46 @@ def test_what_is_broken_is_found_with_its_remedy(finding: Diagnosis, level: Leve
     assert says in finding.says
     assert remedy in finding.remedy
     assert "\n" not in finding.says + finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("given", "says", "level"),
+    [
+        ("300", "the highest is 232", Level.ERROR),
+        ("233", "the highest is 232", Level.ERROR),
+        ("abc", "no number", Level.ERROR),
+        ("-1", "no number", Level.ERROR),
+        ("1.5", "no number", Level.ERROR),
+        ("150", "a node may fail to start now and then", Level.WARNING),
+    ],
+)
+def test_a_domain_id_with_which_nodes_end_is_found(given: str, says: str, level: Level) -> None:
+    finding = check_domain_id(given, (32768, 60999))
+    assert finding is not None
+    assert says in finding.says
+    assert finding.level is level
+    assert "0 to 101" in finding.remedy
+
+
+@pytest.mark.parametrize("given", ["", "0", "42", "101", " 7", "232"])
+def test_a_domain_id_that_ros_takes_is_no_finding(given: str) -> None:
+    assert check_domain_id(given, (32768, 60999)) is None
+    assert check_domain_id(given, local_ports("damaged")) is None
+
+
+def test_the_log_folder_is_where_ros_looks_for_it() -> None:
+    assert log_folder({"HOME": "/h", "ROS_LOG_DIR": "/l", "ROS_HOME": "/r"}) == ("ROS_LOG_DIR", Path("/l"))
+    assert log_folder({"HOME": "/h", "ROS_LOG_DIR": "", "ROS_HOME": "~/r"}) == ("ROS_HOME", Path("/h/r/log"))
+    assert log_folder({"HOME": "/h"}) == ("HOME", Path("/h/.ros/log"))
+    assert log_folder({}) == ("HOME", None)
+
+
+def test_a_folder_that_cannot_be_written_is_found_also_by_root(tmp_path: Path) -> None:
+    assert write_error(tmp_path / "new" / "log") == ""
+    assert list((tmp_path / "new" / "log").iterdir()) == []
+    (tmp_path / "file").touch()
+    assert write_error(tmp_path / "file" / "log") == "Not a directory"
+    assert write_error(Path("/proc/.ros/log")) != ""
 
 
 def test_every_check_is_explained_in_the_docs() -> None:

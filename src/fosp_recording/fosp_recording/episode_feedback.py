@@ -42,9 +42,9 @@ class EpisodeFeedback:
     def __init__(self, config: FeedbackConfig) -> None:
         self._config = config
         self._holds: list[bool | None] = [False] * len(config.rules)
-        """Whether each rule's condition holds; None when its last message does not tell."""
+        """True where a rule's condition holds; None when its last message does not tell."""
         self._gone = [False] * len(config.rules)
-        """Whether a rule's topic has no publisher."""
+        """True where a rule's topic has no publisher."""
         self._heard_s = [-math.inf] * len(config.rules)
         self._interval = _Interval()
         self._distance = self._framed_distance = math.nan

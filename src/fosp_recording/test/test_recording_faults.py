@@ -1,4 +1,4 @@
-"""What becomes of episodes when topics are silent, the disk refuses, or several recorders share a folder."""
+"""The fate of episodes when topics are silent, the disk refuses, or several recorders share a folder."""
 
 from __future__ import annotations
 

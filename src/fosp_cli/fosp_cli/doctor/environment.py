@@ -55,7 +55,7 @@ def domain_error(given: str, ports: tuple[int, int] = (0, 0)) -> tuple[str, bool
     if domain > LAST_DOMAIN:
         return f"ROS_DOMAIN_ID is {domain}, the highest is {LAST_DOMAIN}: no node starts", True
     first = _BASE_PORT + _PORTS_PER_DOMAIN * domain
-    if ports[0] <= first + _PORTS_PER_DOMAIN and first <= ports[1]:
+    if ports[0] <= first <= ports[1]:
         said = f"the ports of ROS domain {domain}, from {first}, are given to others, too ({ports[0]}-{ports[1]})"
         return f"{said}: a node may fail to start now and then", False
     return "", False
