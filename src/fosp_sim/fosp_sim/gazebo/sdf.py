@@ -27,8 +27,10 @@ from fosp_sim.gazebo.sdf_elements import (
     add_friction,
     add_geometry,
     add_inertial,
+    add_limits,
     add_plugin,
     add_text,
+    highest_joint_speed,
     numbers,
 )
 from fosp_sim.task.gl import mujoco
@@ -141,7 +143,7 @@ class _Writer:
         for body in bodies:
             self.link(element, body, link_name(model, body), origin, camera_rate_hz)
         for body in bodies[1 if free else 0 :]:
-            self._joint(element, body)
+            self._joint(element, body, highest_joint_speed(robot))
         if robot.kind == "arm":
             add_arm_plugins(element, model, world.data.qpos)
         else:
@@ -211,7 +213,7 @@ class _Writer:
         add_text(clip, "near", float(self._model.vis.map.znear) * extent)
         add_text(clip, "far", float(self._model.vis.map.zfar) * extent)
 
-    def _joint(self, element: Element, body: int) -> None:
+    def _joint(self, element: Element, body: int, speed: float) -> None:
         model = self._model
         (number,) = range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body])
         joint = SubElement(element, "joint", name=str(model.joint(number).name), type="revolute")
@@ -220,10 +222,7 @@ class _Writer:
         add_text(joint, "child", link_name(model, body))
         axis = SubElement(joint, "axis")
         add_text(axis, "xyz", numbers(model.jnt_axis[number]))
-        limit = SubElement(axis, "limit")
-        low, high = model.jnt_range[number] if model.jnt_limited[number] else (-1e16, 1e16)
-        add_text(limit, "lower", float(low))
-        add_text(limit, "upper", float(high))
+        add_limits(axis, model, number, speed)
         dynamics = SubElement(axis, "dynamics")
         add_text(dynamics, "damping", float(model.dof_damping[model.jnt_dofadr[number]]))
 
