@@ -20,6 +20,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_sim.env import make_world
 from fosp_sim.gazebo import topics as gazebo_topics
+from fosp_sim.gazebo.light import encoded
 from fosp_sim.gazebo.sdf import ROBOT, SURROUNDINGS, geom_name, scene_name, scene_sdf, world_sdf
 from fosp_sim.gazebo.sdf_elements import JOINT_SPEED
 from fosp_sim.task.arm_kinematics import GUARD, joints_of_tip
@@ -176,7 +177,9 @@ def test_every_visible_shape_is_where_mujoco_has_it_with_its_size_and_colour(tas
         np.testing.assert_allclose(pose[:3, :3], data.geom_xmat[geom].reshape(3, 3), atol=1e-6)  # type: ignore[attr-defined]
         kind, size = expected_shape(model, geom)
         assert shape(element) == (kind, pytest.approx(size, rel=1e-6))
-        assert numbers(element, "material/diffuse") == pytest.approx(model.geom_rgba[geom].tolist(), rel=1e-6)  # type: ignore[attr-defined]
+        *color, opacity = numbers(element, "material/diffuse")
+        assert encoded(color) == pytest.approx(model.geom_rgba[geom, :3], abs=1e-3)  # type: ignore[attr-defined]
+        assert opacity == model.geom_rgba[geom, 3]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -109,6 +109,20 @@ def add_limits(axis: Element, model: Any, joint: int, speed: float) -> None:
     add_text(limit, "velocity", speed)
 
 
+def add_light(parent: Element, name: str, pose: Placement, direction: Iterable[float], strength: float) -> None:
+    """Add a white, directional light that shines along `direction` (3,) of its frame.
+
+    Its strength is the intensity, because Gazebo takes a component of a colour above 1 for one of 255.
+    """
+    light = SubElement(parent, "light", name=name, type="directional")
+    add_text(light, "pose", pose.text())
+    add_text(light, "cast_shadows", "false")
+    add_text(light, "intensity", strength)
+    add_text(light, "diffuse", "1 1 1 1")
+    add_text(light, "specular", "0 0 0 1")
+    add_text(light, "direction", numbers(direction))
+
+
 def add_contact_sensor(link: Element, name: str, collisions: Iterable[str]) -> None:
     """Add a sensor that reports what the named collisions of a link touch, at every physics step while they do.
 
