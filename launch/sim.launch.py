@@ -11,6 +11,7 @@ def generate_launch_description() -> LaunchDescription:
             "model": ("", "Folder of a model bundle; empty for the one shipped for the scenario's task."),
             "robot": ("", "Robot: a name in config/robots, or a path; empty for the scenario's robot."),
             "simulator": ("mujoco", "Simulator: mujoco, or gazebo (Harmonic, with its own clock)."),
+            "gui": ("false", "With simulator:=gazebo: show the window of Gazebo."),
             "camera": ("simulated", "Camera: simulated."),
             "auto_reset": ("true", "Begin an episode at once, and the next one when it ends."),
         }

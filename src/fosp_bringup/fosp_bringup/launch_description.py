@@ -14,7 +14,6 @@ from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, settings, stack
 from fosp_bringup.stack_options import NOTHING, parse_options
 from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE
-from fosp_sim.gazebo.services import require_gazebo
 from launch import LaunchContext, LaunchDescription
 
 Arguments = Mapping[str, tuple[str, str]]
@@ -48,6 +47,8 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
         given = {_RENAMED.get(name, name): LaunchConfiguration(name).perform(context) for name in declared}
         options = parse_options(given)
         if options.simulator == "gazebo":
+            from fosp_sim.gazebo.services import require_gazebo
+
             require_gazebo()
         return actions(stack(options))
 

@@ -18,7 +18,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
 
-_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring")
+_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring", "gui")
 _PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
 _MAY_BE_NOTHING = ("simulator", "camera", "black_box")
 
@@ -64,6 +64,8 @@ class StackOptions:
     """One of LOG_LEVELS."""
     auto_reset: bool = True
     """The simulator begins episodes by itself."""
+    gui: bool = False
+    """Gazebo shows its window."""
     shadow: str | None = None
     """The phrase SHADOW_PHRASE: the safety monitor judges without gating."""
     episodes: str = "required"
@@ -93,6 +95,8 @@ class StackOptions:
             if value not in allowed:
                 choices = ", ".join(choice or NOTHING for choice in allowed)
                 raise UserError(f"{name} must be one of {choices}, got '{value}'")
+        if self.gui and self.simulator != "gazebo":
+            raise UserError("gui shows the window of Gazebo: it goes with simulator gazebo only")
         if self.camera == "file" and self.camera_path is None:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
         if self.shadow not in (None, SHADOW_PHRASE):
