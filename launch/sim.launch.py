@@ -12,6 +12,7 @@ def generate_launch_description() -> LaunchDescription:
             "model": (NOTHING, "Folder of a model bundle; none for the one shipped for the scenario's task."),
             "robot": (NOTHING, "Robot: a name in config/robots, or a path; none for the scenario's robot."),
             "simulator": ("mujoco", "Simulator: mujoco, or gazebo (Harmonic, with its own clock)."),
+            "gui": ("false", "With simulator:=gazebo: show the window of Gazebo."),
             "camera": ("simulated", "Camera: simulated."),
             "auto_reset": ("true", "Begin an episode at once, and the next one when it ends."),
         }

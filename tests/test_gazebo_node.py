@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from played_gazebo import PlayedGazebo
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -19,83 +19,43 @@ def parameters(task: str, robot: str) -> list[str]:
     return ["-p", f"scenario:={CONFIG}/scenarios/{task}.yaml", "-p", f"robot:={CONFIG}/robots/{robot}.yaml"]
 
 
-class StandIn:
-    """Gazebo's end of the bridge: joints that go where they are told, a clock, and camera frames."""
-
-    def __init__(self, node: Any) -> None:
-        from rosgraph_msgs.msg import Clock
-        from sensor_msgs.msg import CameraInfo, JointState
-        from std_msgs.msg import Float64
-
-        from fosp_core import topics
-        from fosp_core.ros import qos
-        from fosp_sim.gazebo.topics import ros_joint_command
-        from fosp_sim.task.arm_kinematics import JOINTS
-
-        self.joints = [0.0] * len(JOINTS)
-        self.time_ns = 1_000_000_000
-        self._names = list(JOINTS)
-        self._clock = node.create_publisher(Clock, topics.CLOCK, qos.STEP)
-        self._states = node.create_publisher(JointState, "joint_states", qos.STEP)
-        self._infos = node.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.STEP)
-        for number, joint in enumerate(JOINTS):
-
-            def obey(message: Float64, number: int = number) -> None:
-                self.joints[number] = message.data
-
-            node.create_subscription(Float64, ros_joint_command(joint), obey, qos.STEP)
-        node.create_timer(0.005, self._tick)
-
-    def _tick(self) -> None:
-        from rosgraph_msgs.msg import Clock
-        from sensor_msgs.msg import CameraInfo, JointState
-
-        from fosp_core.ros.stamps import time_message
-
-        self.time_ns += 5_000_000
-        stamp = time_message(self.time_ns)
-        self._clock.publish(Clock(clock=stamp))
-        state = JointState(name=self._names, position=list(self.joints))
-        state.header.stamp = stamp
-        self._states.publish(state)
-        if self.time_ns % 25_000_000 == 0:
-            info = CameraInfo()
-            info.header.stamp = stamp
-            self._infos.publish(info)
-
-
 @pytest.fixture
-def gazebo_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `gz` that agrees with everything and writes down what it was asked; and the messages that the node imports."""
-    calls = tmp_path / "calls.txt"
-    tool = tmp_path / "bin" / "gz"
-    tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\necho "$@" >> {calls}\necho "data: true"\n')
-    tool.chmod(0o755)
+def play(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ros_environment: Any, graph: Any
+) -> Iterator[Callable[..., PlayedGazebo]]:
+    """Call it for a stand-in of Gazebo; its `gz`, and the messages that the node imports, are found by new nodes."""
     package = tmp_path / "python" / "ros_gz_interfaces"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "msg.py").write_text("from std_msgs.msg import Empty as Contacts\n")
-    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", f"{package.parent}:{os.environ['PYTHONPATH']}")
-    return calls
+    ros_environment.variables["PATH"] = f"{tmp_path}:{ros_environment.variables['PATH']}"
+    ros_environment.variables["PYTHONPATH"] = f"{package.parent}:{ros_environment.variables['PYTHONPATH']}"
+    played: list[PlayedGazebo] = []
+
+    def start(world: str, kind: str, blocking: bool) -> PlayedGazebo:
+        played.append(PlayedGazebo(graph.node, tmp_path, world, kind, blocking))
+        return played[-1]
+
+    yield start
+    for server in played:
+        server.close()
 
 
 def test_an_episode_is_placed_driven_by_commands_and_ends_at_the_goal(
-    gazebo_tool: Path, ros_environment: Any, start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]
+    play: Callable[..., PlayedGazebo], start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]
 ) -> None:
     from geometry_msgs.msg import PoseStamped, TwistStamped
 
     from fosp_core import topics
     from fosp_core.ros import qos
+    from fosp_core.ros.stamps import nanoseconds
     from fosp_msgs.msg import StepFeedback
     from fosp_msgs.srv import ResetEpisode
     from fosp_sim.task.draw import draw_scene
     from fosp_sim.task.scenario import read_scenario
 
-    ros_environment.variables.update({name: os.environ[name] for name in ("PATH", "PYTHONPATH")})
     scene = draw_scene(read_scenario(CONFIG / "scenarios/safe_reach.yaml"), 4)
-    StandIn(graph.node)
+    gazebo = play("safe_reach", "arm", blocking=True)
     feedback = graph.listen(StepFeedback, topics.FEEDBACK, qos.STEP)
     poses = graph.listen(PoseStamped, "tool_pose", qos.STEP)
     commands = graph.node.create_publisher(TwistStamped, "arm/twist_command", qos.COMMAND)
@@ -105,12 +65,8 @@ def test_an_episode_is_placed_driven_by_commands_and_ends_at_the_goal(
     assert (answer.success, answer.episode) == (True, 4), answer.message
     first = wait_until(lambda: feedback and feedback[0], 60.0, "the first feedback")
     assert first.is_first
-    asked = gazebo_tool.read_text().splitlines()
-    assert len(asked) == 2
-    assert "/world/safe_reach/remove" in asked[0]
-    assert "scene_0" in asked[0]
-    assert "/world/safe_reach/create" in asked[1]
-    assert "scene_1" in asked[1]
+    assert gazebo.asked == ["remove/blocking", "create/blocking"]
+    assert nanoseconds(first.header.stamp) > gazebo.created_ns["scene_1"], "frames of before do not show the scene"
     tip = poses[-1].pose.position
     assert (tip.x, tip.y, tip.z) == pytest.approx(scene.start, abs=0.02)
 
@@ -130,6 +86,47 @@ def test_an_episode_is_placed_driven_by_commands_and_ends_at_the_goal(
     last = feedback[-1]
     assert (last.success, last.terminal, last.episode) == (True, True, 4)
     assert sum(message.reward for message in feedback) > 0
+
+
+def test_a_base_of_an_old_server_begins_when_all_is_done_and_never_in_a_world_that_is_too_slow(
+    play: Callable[..., PlayedGazebo], start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]
+) -> None:
+    from geometry_msgs.msg import TwistStamped
+
+    from fosp_core import topics
+    from fosp_core.ros import qos
+    from fosp_core.ros.stamps import nanoseconds
+    from fosp_msgs.msg import StepFeedback
+    from fosp_msgs.srv import ResetEpisode
+
+    gazebo = play("safe_goal", "base", blocking=False)
+    feedback = graph.listen(StepFeedback, topics.FEEDBACK, qos.STEP)
+    commands = graph.node.create_publisher(TwistStamped, "cmd_vel", qos.COMMAND)
+    node = start_node("fosp_sim.gazebo_node", *parameters("safe_goal", "sim_base"), "-p", "use_sim_time:=true")
+
+    def reset(episode: int) -> Any:
+        return graph.call(ResetEpisode, topics.RESET_EPISODE, ResetEpisode.Request(episode=episode), 60.0)
+
+    answer = reset(2)
+    assert answer.success, answer.message
+    first = wait_until(lambda: feedback and feedback[0], 60.0, "the first feedback")
+    begun_ns = nanoseconds(first.header.stamp)
+    assert gazebo.asked == ["remove", "set_pose", "create"]
+    assert begun_ns > gazebo.created_ns["scene_1"]
+    assert max(speed for _, speed in gazebo.twists) > 1.0, "the stand-in's odometry spikes as Gazebo's"
+    assert max(speed for stamp, speed in gazebo.twists if stamp >= begun_ns) < 0.05, "and no episode has seen that"
+
+    gazebo.factor = 0.3
+    wait_until(lambda: "The robot stands" in node.log, 20.0, "the node to notice")
+    command = TwistStamped()
+    command.header.frame_id, command.twist.linear.x = "base_link", 0.3
+    at, until = gazebo.base, gazebo.time_ns + 200_000_000
+    wait_until(lambda: commands.publish(command) or gazebo.time_ns > until, 20.0, "a while of commands")
+    assert gazebo.base == at, "it stands in a world that is too slow"
+    answer = reset(3)
+    assert not answer.success
+    assert "of real time, and the safety monitor needs at least 0.5" in answer.message
+    assert "Gazebo runs at 0." in answer.message
 
 
 def test_without_gazebos_packages_the_node_says_what_to_install(

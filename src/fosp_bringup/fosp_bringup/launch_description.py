@@ -17,7 +17,6 @@ from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProces
 from fosp_bringup.stack_options import NOTHING, parse_options, undeclared_arguments
 from fosp_core.errors import UserError
 from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE
-from fosp_sim.gazebo.services import require_gazebo
 from launch import LaunchContext, LaunchDescription
 
 REQUIRED = None
@@ -62,6 +61,8 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
         given = {_RENAMED.get(name, name): LaunchConfiguration(name).perform(context) for name in declared}
         options = parse_options(given)
         if options.simulator == "gazebo":
+            from fosp_sim.gazebo.services import require_gazebo
+
             require_gazebo()
         described = stack(options)
         _held.enter_context(sole_graph(described.namespace, described.stays_here))

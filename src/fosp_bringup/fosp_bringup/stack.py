@@ -213,7 +213,7 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
     if options.simulator == "gazebo":
         if described.obstacles.motion != "static":
             raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
-        return options, _gazebo(parameters, options.auto_reset)
+        return options, _gazebo(parameters, options.auto_reset, options.gui)
     parameters |= {
         "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,
         "publish_clock": options.use_sim_time,
@@ -259,11 +259,11 @@ def guard_process(parameters: Mapping[str, ParameterValue]) -> StackProcess:
     return StackProcess(MONITOR, "fosp_safety_monitor", module, parameters, executable="operator_guard_node")
 
 
-def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool) -> list[StackProcess]:
+def _gazebo(parameters: dict[str, ParameterValue], auto_reset: bool, gui: bool) -> list[StackProcess]:
     """Return Gazebo, its bridge to ROS, and the node that makes a robot of it; the clock is Gazebo's."""
     node = {**parameters, "auto_reset": auto_reset, "use_sim_time": True}
     return [
-        simulator_process("gazebo_server", parameters),
+        simulator_process("gazebo_server", {**parameters, "gui": True} if gui else parameters),
         simulator_process("gazebo_bridge", parameters),
         simulator_process("gazebo_node", node),
     ]

@@ -22,7 +22,17 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
 
-_FLAGS = ("use_sim_time", "autostart", "use_respawn", "auto_reset", "exploring", "network", "camera_loop", "console")
+_FLAGS = (
+    "use_sim_time",
+    "autostart",
+    "use_respawn",
+    "auto_reset",
+    "exploring",
+    "network",
+    "camera_loop",
+    "console",
+    "gui",
+)
 _PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
 
 
@@ -71,6 +81,8 @@ class StackOptions:
     """The simulator begins episodes by itself."""
     network: bool = False
     """The graph of a simulated robot is heard in the network, too; by default it stays on this machine."""
+    gui: bool = False
+    """Gazebo shows its window."""
     shadow: str | None = None
     """The phrase SHADOW_PHRASE: the safety monitor judges without gating."""
     episodes: str = "required"
@@ -103,6 +115,8 @@ class StackOptions:
                 choices = ", ".join(choice or NOTHING for choice in allowed)
                 raise UserError(f"{name} must be one of {choices}, got '{value}'")
         checked_namespace(self.namespace)
+        if self.gui and self.simulator != "gazebo":
+            raise UserError("gui shows the window of Gazebo: it goes with simulator gazebo only")
         if self.camera == "file" and self.camera_path is None:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
         if self.shadow not in (None, SHADOW_PHRASE):

@@ -245,6 +245,9 @@ def test_gazebo_takes_the_place_of_mujoco_and_the_clock_is_its_own(bundle: Path)
     readers = {p.name for p in gazebo.processes if p.parameters.get("use_sim_time")}
     assert readers == {*ours, "gazebo_node"}
     assert {p.name for p in gazebo.processes if p.is_robot} == {"gazebo_server", "gazebo_bridge", "gazebo_node"}
+    assert "gui" not in parameters(gazebo, "gazebo_server")
+    shown = described_by(bundle=bundle, simulator="gazebo", scenario="safe_reach", gui=True)
+    assert parameters(shown, "gazebo_server")["gui"] is True
 
 
 def test_bags_of_a_simulated_robot_say_which_task_they_show(bundle: Path, tmp_path: Path) -> None:
@@ -314,6 +317,7 @@ def test_a_node_does_not_inherit_the_allocator_of_a_command_that_trains(monkeypa
         ({"simulator": "mujoco"}, "needs a scenario"),
         ({"simulator": "gazebo", "scenario": "safe_reach_moving_obstacles"}, "simulated by MuJoCo only"),
         ({"simulator": "mujoco", "scenario": "nowhere"}, "no scenario 'nowhere'"),
+        ({"simulator": "mujoco", "scenario": "safe_reach", "gui": True}, "the window of Gazebo"),
         ({"robot": "sim_base"}, "bundle is for robot 'sim_arm'"),
         ({"robot": "sim_arm", "params_file": Path("absent.yaml")}, "absent.yaml"),
     ],

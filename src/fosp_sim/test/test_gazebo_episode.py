@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
-from fosp_sim.gazebo import services as gazebo_services
 from fosp_sim.gazebo.episode import GazeboEpisode
-from fosp_sim.gazebo.services import call, create_command, place_command, remove_command
 from fosp_sim.real_time import RealTimeTask
 from fosp_sim.task.arm_kinematics import LEASH, advanced, joints_of_tip, tip_of_joints
 from fosp_sim.task.arm_world import ArmWorld
@@ -34,7 +32,7 @@ def begun(scene: Scene, max_steps: int = 100) -> GazeboEpisode:
     rules = ArmWorld.rules if scene.task == "safe_reach" else BaseWorld.rules
     episode = GazeboEpisode(scene, rules, max_steps, RATE_HZ)
     episode.moved(scene.start)
-    episode.placed = True
+    episode.begin(10.0)
     first = episode.frame(10.0)
     assert first is not None
     assert first.is_first
@@ -51,7 +49,7 @@ def test_an_episode_says_what_mujocos_says_of_the_same_motion(task: str, arm: Ro
     told: list[FrameFeedback] = []
     exposure: Any = simulation.begin(scene)
     episode = GazeboEpisode(scene, simulation.world.rules, scenario.max_steps, RATE_HZ)
-    episode.placed = True
+    episode.begin(5.0)
     ticks = 0
     while simulation.episode is not None:
         towards = np.array([scene.goal.x, scene.goal.y, scene.goal.z]) - simulation.world.position()
@@ -83,17 +81,46 @@ def test_nothing_is_said_before_the_robot_is_placed() -> None:
     scene = drawn("safe_reach")
     episode = GazeboEpisode(scene, ArmWorld.rules, 100, RATE_HZ)
     episode.moved(scene.start)
-    episode.touched()
+    episode.touched(0.9)
+    assert not episode.placed
     assert episode.frame(1.0) is None
     assert episode.at_start(scene.start)
     assert not episode.at_start((scene.start[0] + 0.03, *scene.start[1:]))
 
 
+def test_frames_from_before_the_scene_was_in_the_world_do_not_belong_to_the_episode() -> None:
+    scene = drawn("safe_reach")
+    episode = GazeboEpisode(scene, ArmWorld.rules, 100, RATE_HZ)
+    episode.moved(scene.start)
+    episode.begin(7.01)
+    assert [episode.frame(stamp) for stamp in (6.925, 6.95, 6.975, 7.0)] == [None] * 4
+    first = episode.frame(7.025)
+    assert first is not None
+    assert first.is_first
+
+
+def test_a_base_begins_where_and_how_the_scene_says_and_once_its_odometry_has_settled() -> None:
+    scene = drawn("safe_goal")
+    episode = GazeboEpisode(scene, BaseWorld.rules, 100, RATE_HZ)
+    assert episode.at_start(scene.start, scene.heading + 2 * math.pi, 0.0)
+    assert not episode.at_start(scene.start, scene.heading + 0.1, 0.0)
+    assert not episode.at_start(scene.start, scene.heading, 6.5), "the spike of a base that was put elsewhere"
+
+
 def test_a_contact_is_a_violation_of_the_frame_in_which_it_is() -> None:
     episode = begun(drawn("safe_goal"))
-    episode.touched()
+    episode.touched(10.01)
     costs = [feedback.cost for stamp in (10.025, 10.05) if (feedback := episode.frame(stamp))]
     assert costs == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(("stamp_s", "cost"), [(9.99, 0.0), (0.0, 1.0)], ids=["of the scene before", "not stamped"])
+def test_a_contact_with_the_scene_before_is_no_violation(stamp_s: float, cost: float) -> None:
+    episode = begun(drawn("safe_goal"))
+    episode.touched(stamp_s)
+    feedback = episode.frame(10.025)
+    assert feedback is not None
+    assert feedback.cost == cost
 
 
 def test_the_goal_ends_the_episode_at_the_end_of_a_decision() -> None:
@@ -128,42 +155,3 @@ def test_the_reference_stays_on_its_leash_and_in_the_box() -> None:
     assert advanced([0.5] * 3, [0.5] * 3, [0.1, 0.0, -0.1], 0.01, *box) == pytest.approx([0.501, 0.5, 0.499])
     assert advanced([0.5] * 3, [0.5] * 3, [9.0, 0.0, 0.0], 1.0, *box)[0] == pytest.approx(0.5 + LEASH)
     assert advanced([0.995] * 3, [0.995] * 3, [0.0, 0.0, 1.0], 1.0, *box)[2] == 1.0
-
-
-def test_a_model_s_text_reaches_gazebo_as_one_argument() -> None:
-    command = create_command("w", '<sdf a="\\">')
-    assert command[-1] == 'sdf: "<sdf a=\\"\\\\\\">"'
-    assert command[:4] == ["gz", "service", "-s", "/world/w/create"]
-    assert remove_command("w", "scene_1")[-1] == 'name: "scene_1" type: MODEL'
-    assert "x: 1 y: 2 z: 0.05" in place_command("w", "robot", (1.0, 2.0, 0.05), 0.0)[-1]
-
-
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [("exit 3", "exit code 3"), ("echo 'data: false'", "refused /world/w/remove"), ("echo timeout", "timeout")],
-)
-def test_what_gazebo_refuses_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, script: str, said: str
-) -> None:
-    tool = tmp_path / "gz"
-    tool.write_text(f"#!/bin/sh\n{script}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(UserError, match=said):
-        call(remove_command("w", "scene_1"))
-    tool.write_text("#!/bin/sh\necho 'data: true'\n")
-    call(remove_command("w", "scene_1"))
-
-
-def test_gazebo_that_is_not_installed_or_hangs_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="apt install ros-jazzy-ros-gz"):
-        call(remove_command("w", "scene_1"))
-    tool = tmp_path / "gz"
-    tool.write_text("#!/bin/sh\nexec /bin/sleep 10\n")
-    tool.chmod(0o755)
-    monkeypatch.setattr(gazebo_services, "TIMEOUT_MS", 30)
-    with pytest.raises(UserError, match="did not answer"):
-        call(remove_command("w", "scene_1"))

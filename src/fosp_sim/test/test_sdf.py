@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -16,13 +17,17 @@ from numpy.typing import NDArray
 
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.robot.config import read_robot
+from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_sim.env import make_world
 from fosp_sim.gazebo import topics as gazebo_topics
+from fosp_sim.gazebo.light import encoded
 from fosp_sim.gazebo.sdf import ROBOT, SURROUNDINGS, geom_name, scene_name, scene_sdf, world_sdf
+from fosp_sim.gazebo.sdf_elements import JOINT_SPEED
+from fosp_sim.task.arm_kinematics import GUARD, joints_of_tip
+from fosp_sim.task.arm_world import ArmWorld
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
-from fosp_sim.task.mjcf import OBSTACLE_BIT
+from fosp_sim.task.mjcf import OBSTACLE_BIT, WHEEL_RADIUS
 from fosp_sim.task.render import NATIVE_HEIGHT, NATIVE_WIDTH, intrinsics
 from fosp_sim.task.scenario import ObstacleSpec, Scenario, read_scenario
 from fosp_sim.task.world import World
@@ -172,7 +177,9 @@ def test_every_visible_shape_is_where_mujoco_has_it_with_its_size_and_colour(tas
         np.testing.assert_allclose(pose[:3, :3], data.geom_xmat[geom].reshape(3, 3), atol=1e-6)  # type: ignore[attr-defined]
         kind, size = expected_shape(model, geom)
         assert shape(element) == (kind, pytest.approx(size, rel=1e-6))
-        assert numbers(element, "material/diffuse") == pytest.approx(model.geom_rgba[geom].tolist(), rel=1e-6)  # type: ignore[attr-defined]
+        *color, opacity = numbers(element, "material/diffuse")
+        assert encoded(color) == pytest.approx(model.geom_rgba[geom, :3], abs=1e-3)  # type: ignore[attr-defined]
+        assert opacity == model.geom_rgba[geom, 3]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -232,6 +239,45 @@ def test_joints_turn_about_the_same_axes(task: str) -> None:
     masses = {link.attrib["name"]: numbers(link, "inertial/mass")[0] for link in robot.iter("link")}
     for name, mass in masses.items():
         assert mass == pytest.approx(float(model.body(name.removesuffix("_link")).mass[0]), rel=1e-6)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_joint_has_mujocos_limits_of_position_and_effort_and_one_of_speed(task: str) -> None:
+    scenario = mixed(task)
+    world, tree, _ = made(scenario)
+    model = world.model
+    robot = next(element for element in tree.iter("model") if element.attrib["name"] == ROBOT)
+    joints = {joint.attrib["name"]: joint for joint in robot.iter("joint")}
+    assert len(joints) == model.nu, "every joint is actuated"
+    for actuator in range(model.nu):
+        number = int(model.actuator_trnid[actuator, 0])
+        limits = joints[model.joint(number).name].find("axis/limit")
+        assert limits is not None
+        (lower,), (upper,), (effort,), (speed,) = (
+            numbers(limits, key) for key in ("lower", "upper", "effort", "velocity")
+        )
+        assert (-effort, effort) == tuple(model.actuator_forcerange[actuator])
+        assert effort > 0
+        if task == "safe_reach":
+            assert (lower, upper) == pytest.approx(tuple(model.jnt_range[number]))
+            assert model.jnt_limited[number]
+            assert JOINT_SPEED < speed < 2 * JOINT_SPEED
+        else:  # a wheel turns as far as it likes
+            assert not model.jnt_limited[number]
+            assert (lower, upper) == (-1e16, 1e16)
+            assert 0.6 / WHEEL_RADIUS < speed < 30.0
+
+
+def test_the_arm_s_ranges_hold_all_that_its_workspace_needs(arm: RobotConfig) -> None:
+    world = ArmWorld(arm)
+    assert arm.workspace is not None
+    sides = [
+        np.linspace(low - GUARD, high + GUARD, 9)
+        for low, high in zip(arm.workspace.lower, arm.workspace.upper, strict=True)
+    ]
+    needed = np.array([joints_of_tip(*point) for point in product(*sides)])
+    assert (needed.min(axis=0) > world.model.jnt_range[:, 0] + 0.2).all()
+    assert (needed.max(axis=0) < world.model.jnt_range[:, 1] - 0.2).all()
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -10,10 +10,15 @@ from fosp_sim.task.world import FrameFeedback, GoalRules, IntervalOutcome
 
 START_TOLERANCE = 0.02
 """Distance from the start of the scene, m, within which the robot counts as placed."""
+HEADING_TOLERANCE = 0.05
+"""Difference from the heading of the scene, rad, within which a base counts as placed."""
+STANDSTILL = 0.05
+"""Speed, m/s and rad/s, below which a base stands. Odometry spikes after a base was put elsewhere, because Gazebo
+averages displacements, so no episode begins before that is over."""
 
 
 class GazeboEpisode:
-    """One episode, which begins with the first frame after the robot has been placed. Times are simulated, in s."""
+    """One episode, which begins with the first frame that shows its scene. Times are simulated, in s."""
 
     def __init__(self, scene: Scene, rules: GoalRules, max_steps: int, camera_rate_hz: float) -> None:
         self.scene = scene
@@ -26,13 +31,26 @@ class GazeboEpisode:
         self._cost, self._success = 0.0, False
         self._first_s: float | None = None
         self._last_s = 0.0
-        self.placed = False
-        """The caller sets this once the robot stands at its start and the scene is shown."""
+        self._begin_s: float | None = None
         self.done = False
 
-    def at_start(self, position: tuple[float, float, float]) -> bool:
-        """Return True if the commanded point (3,) m is at the start of the scene."""
-        return self._rules.distance(position, self.scene.start) < START_TOLERANCE
+    @property
+    def placed(self) -> bool:
+        """Return True once the robot stands at its start and the scene is in the world."""
+        return self._begin_s is not None
+
+    def begin(self, at_s: float) -> None:
+        """Begin with the first frame stamped at or after `at_s`: older ones show the world without the scene."""
+        self._begin_s = at_s
+
+    def at_start(self, position: tuple[float, float, float], heading: float | None = None, speed: float = 0.0) -> bool:
+        """Return True if the commanded point (3,) m is at the start of the scene, with its heading, and stands.
+
+        `heading`, rad, is that of a base, and `speed` the largest of its speeds, m/s and rad/s.
+        """
+        turned = 0.0 if heading is None else math.remainder(heading - self.scene.heading, math.tau)
+        near = self._rules.distance(position, self.scene.start) < START_TOLERANCE
+        return near and abs(turned) < HEADING_TOLERANCE and speed < STANDSTILL
 
     def moved(self, position: tuple[float, float, float]) -> None:
         """Take the new position (3,) m of the commanded point."""
@@ -40,14 +58,18 @@ class GazeboEpisode:
         if self._first_s is not None and self._rules.reached(self._distance, self.scene.goal):
             self._success = True
 
-    def touched(self) -> None:
-        """Take the report of a contact sensor that the robot touches an obstacle or its margin."""
-        if self._first_s is not None and not self._success:
-            self._cost = 1.0
+    def touched(self, stamp_s: float) -> None:
+        """Take the report of a contact sensor, of the time `stamp_s`, that the robot touches an obstacle or its margin.
+
+        A contact of the time before the episode was with another scene. A report without a stamp, 0, counts.
+        """
+        if self._first_s is None or self._success or 0.0 < stamp_s < self._first_s:
+            return
+        self._cost = 1.0
 
     def frame(self, stamp_s: float) -> FrameFeedback | None:
-        """Return the feedback of the camera frame of `stamp_s`; None before the robot is placed and after the end."""
-        if not self.placed or self.done or not math.isfinite(self._distance):
+        """Return the feedback of the camera frame of `stamp_s`; None before the scene is shown and after the end."""
+        if self._begin_s is None or stamp_s < self._begin_s or self.done or not math.isfinite(self._distance):
             return None
         if self._first_s is None:
             self._first_s = self._last_s = stamp_s

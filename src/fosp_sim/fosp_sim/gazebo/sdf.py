@@ -5,6 +5,8 @@ differ:
 - The margin of a geom (`gap`) is part of its collision shape. The same contacts are violations, but the margin pushes.
 - The spot below the arm's tip (`shadow`) is not drawn.
 - Obstacles stand still (`gazebo_scene`).
+
+Colours and lights are those with which Gazebo's renderer answers as MuJoCo's does (`light`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.gazebo import topics as gazebo_topics
+from fosp_sim.gazebo.light import BLACK, Lighting, decoded, fitted_lighting
 from fosp_sim.gazebo.sdf_elements import (
     Placement,
     add_arm_plugins,
@@ -27,8 +30,11 @@ from fosp_sim.gazebo.sdf_elements import (
     add_friction,
     add_geometry,
     add_inertial,
+    add_light,
+    add_limits,
     add_plugin,
     add_text,
+    highest_joint_speed,
     numbers,
 )
 from fosp_sim.task.gl import mujoco
@@ -80,8 +86,11 @@ def world_sdf(world: World, scene: Scene, robot: RobotConfig, camera_rate_hz: fl
         if name == "Sensors":
             add_text(plugin, "render_engine", "ogre2")
     add_text(tree, "gravity", numbers(model.opt.gravity))
-    _scenery(tree, model)
-    writer = _Writer(model, _reference(world))
+    reference = _reference(world)
+    forward = -reference.cam_xmat[0].reshape(3, 3)[:, 2]
+    lighting = fitted_lighting(model, forward)
+    _scenery(tree, model, lighting)
+    writer = _Writer(model, reference, lighting)
     tree.append(writer.surroundings(camera_rate_hz))
     tree.append(writer.robot(world, robot, camera_rate_hz))
     tree.append(_scene_model(writer, scene, 0))
@@ -119,8 +128,9 @@ def link_name(model: Any, body: int) -> str:
 class _Writer:
     """Writes SDF models of a compiled MuJoCo model, with everything at its place in `data`."""
 
-    def __init__(self, model: Any, data: Any) -> None:
-        self._model, self._data = model, data
+    def __init__(self, model: Any, data: Any, lighting: Lighting | None = None) -> None:
+        """A robot and its surroundings have a camera, and with it a light, whose strength is that of `lighting`."""
+        self._model, self._data, self._lighting = model, data, lighting
 
     def surroundings(self, camera_rate_hz: float) -> Element:
         """Return the fixed things: table or ground, walls, and a camera that no robot carries."""
@@ -141,7 +151,7 @@ class _Writer:
         for body in bodies:
             self.link(element, body, link_name(model, body), origin, camera_rate_hz)
         for body in bodies[1 if free else 0 :]:
-            self._joint(element, body)
+            self._joint(element, body, highest_joint_speed(robot))
         if robot.kind == "arm":
             add_arm_plugins(element, model, world.data.qpos)
         else:
@@ -186,8 +196,9 @@ class _Writer:
         add_geometry(visual, model, geom, 0.0)
         add_text(visual, "cast_shadows", "false")
         material = SubElement(visual, "material")
+        red, green, blue, opacity = model.geom_rgba[geom]
         for kind in ("ambient", "diffuse"):
-            add_text(material, kind, numbers(model.geom_rgba[geom]))
+            add_text(material, kind, numbers([*decoded([red, green, blue]), opacity]))
         add_text(material, "specular", "0 0 0 1")
 
     def _camera(self, link: Element, camera: int, here: Placement, rate_hz: float) -> None:
@@ -206,12 +217,17 @@ class _Writer:
         add_text(image, "width", NATIVE_WIDTH)
         add_text(image, "height", NATIVE_HEIGHT)
         add_text(image, "format", "R8G8B8")
+        add_text(image, "anti_aliasing", 0)  # MuJoCo's picture has none, and 4 halve the speed of the simulation
         clip = SubElement(described, "clip")
         extent = float(self._model.stat.extent)
         add_text(clip, "near", float(self._model.vis.map.znear) * extent)
         add_text(clip, "far", float(self._model.vis.map.zfar) * extent)
+        if self._lighting is not None:  # MuJoCo's headlight, which moves with the camera
+            forward = -data.cam_xmat[camera].reshape(3, 3)[:, 2]
+            pose = Placement(data.cam_xpos[camera].copy(), here.rotation).within(here)
+            add_light(link, "headlight", pose, here.rotation.T @ forward, self._lighting.headlight)
 
-    def _joint(self, element: Element, body: int) -> None:
+    def _joint(self, element: Element, body: int, speed: float) -> None:
         model = self._model
         (number,) = range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body])
         joint = SubElement(element, "joint", name=str(model.joint(number).name), type="revolute")
@@ -220,10 +236,7 @@ class _Writer:
         add_text(joint, "child", link_name(model, body))
         axis = SubElement(joint, "axis")
         add_text(axis, "xyz", numbers(model.jnt_axis[number]))
-        limit = SubElement(axis, "limit")
-        low, high = model.jnt_range[number] if model.jnt_limited[number] else (-1e16, 1e16)
-        add_text(limit, "lower", float(low))
-        add_text(limit, "upper", float(high))
+        add_limits(axis, model, number, speed)
         dynamics = SubElement(axis, "dynamics")
         add_text(dynamics, "damping", float(model.dof_damping[model.jnt_dofadr[number]]))
 
@@ -250,19 +263,15 @@ def _scene_model(writer: _Writer, scene: Scene, number: int) -> Element:
     return element
 
 
-def _scenery(tree: Element, model: Any) -> None:
-    """Add background, ambient light and the lamp of the MuJoCo picture, as far as Gazebo's shading allows."""
+def _scenery(tree: Element, model: Any, lighting: Lighting) -> None:
+    """Add background, ambient light and the lamps of the MuJoCo picture."""
     scene = SubElement(tree, "scene")
-    add_text(scene, "ambient", numbers([*model.vis.headlight.ambient, 1.0]))
-    add_text(scene, "background", numbers(model.vis.rgba.haze))
+    add_text(scene, "ambient", numbers([lighting.ambient] * 3 + [1.0]))
+    add_text(scene, "background", BLACK)
     add_text(scene, "shadows", "false")
-    for number in range(model.nlight):
-        light = SubElement(tree, "light", name=f"light{number}", type="directional")
-        add_text(light, "pose", Placement(model.light_pos[number], np.eye(3)).text())
-        add_text(light, "direction", numbers(model.light_dir[number]))
-        add_text(light, "diffuse", numbers([*model.light_diffuse[number], 1.0]))
-        add_text(light, "specular", "0 0 0 1")
-        add_text(light, "cast_shadows", "false")
+    for number, strength in enumerate(lighting.lamps):
+        pose = Placement(model.light_pos[number], np.eye(3))
+        add_light(tree, f"light{number}", pose, model.light_dir[number], strength)
 
 
 def _body_name(model: Any, body: int) -> str:

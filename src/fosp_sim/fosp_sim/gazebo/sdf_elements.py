@@ -20,6 +20,8 @@ Matrix = NDArray[np.float64]
 
 JOINT_SPEED = 2.5
 """Highest speed of the arm's joint controllers, rad/s."""
+_SPEED_MARGIN = 1.2
+"""The physics engine's limit of a joint's speed lies above what its controller asks for, so the two never fight."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,49 @@ def add_inertial(link: Element, model: Any, body: int) -> None:
         add_text(inertia, name, 0)
 
 
+def highest_joint_speed(robot: RobotConfig) -> float:
+    """Return the speed, rad/s, that no joint of the robot exceeds."""
+    if robot.kind == "arm":
+        return _SPEED_MARGIN * JOINT_SPEED
+    forward, turn = robot.limits["linear.x"].speed, robot.limits["angular.z"].speed
+    return _SPEED_MARGIN * (forward + turn * TRACK / 2) / WHEEL_RADIUS
+
+
+def add_limits(axis: Element, model: Any, joint: int, speed: float) -> None:
+    """Add the range of a joint, `speed` rad/s, and the force of its actuator, N m.
+
+    Gazebo's velocity control is as strong as it has to be, and ignores the range, where the force has no limit.
+    """
+    limit = SubElement(axis, "limit")
+    low, high = model.jnt_range[joint] if model.jnt_limited[joint] else (-1e16, 1e16)
+    add_text(limit, "lower", float(low))
+    add_text(limit, "upper", float(high))
+    (actuator,) = np.flatnonzero(model.actuator_trnid[:, 0] == joint)
+    add_text(limit, "effort", float(model.actuator_forcerange[actuator, 1]))
+    add_text(limit, "velocity", speed)
+
+
+def add_light(parent: Element, name: str, pose: Placement, direction: Iterable[float], strength: float) -> None:
+    """Add a white, directional light that shines along `direction` (3,) of its frame.
+
+    Its strength is the intensity, because Gazebo takes a component of a colour above 1 for one of 255.
+    """
+    light = SubElement(parent, "light", name=name, type="directional")
+    add_text(light, "pose", pose.text())
+    add_text(light, "cast_shadows", "false")
+    add_text(light, "intensity", strength)
+    add_text(light, "diffuse", "1 1 1 1")
+    add_text(light, "specular", "0 0 0 1")
+    add_text(light, "direction", numbers(direction))
+
+
 def add_contact_sensor(link: Element, name: str, collisions: Iterable[str]) -> None:
-    """Add a sensor that reports what the named collisions of a link touch."""
+    """Add a sensor that reports what the named collisions of a link touch, at every physics step while they do.
+
+    Gazebo ignores the update_rate of contact sensors.
+    """
     sensor = SubElement(link, "sensor", name=f"{name}_contact", type="contact")
     add_text(sensor, "always_on", "true")
-    add_text(sensor, "update_rate", 100)
     contact = SubElement(sensor, "contact")
     for collision in collisions:
         add_text(contact, "collision", f"{collision}_collision")

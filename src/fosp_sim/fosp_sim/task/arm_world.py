@@ -111,22 +111,22 @@ def _arm_xml() -> str:
       <joint name="joint1" axis="0 0 1" armature="0.5" range="-2.9 2.9"/>
       <geom type="sphere" size="0.075" density="300" {link}/>
       <body name="link2">
-        <joint name="joint2" axis="0 1 0" armature="0.5"/>
+        <joint name="joint2" axis="0 1 0" armature="0.5" range="-2.9 2.9"/>
         <geom type="capsule" fromto="0 0 0 0 0 {UPPER_ARM}" size="0.05" {surface} {link}/>
         <body name="link3" pos="0 0 {UPPER_ARM}">
-          <joint name="joint3" axis="0 0 1" armature="0.5"/>
+          <joint name="joint3" axis="0 0 1" armature="0.5" range="-2.9 2.9"/>
           <geom type="sphere" size="0.055" density="300" {link}/>
           <body name="link4">
-            <joint name="joint4" axis="0 1 0" armature="0.5"/>
+            <joint name="joint4" axis="0 1 0" armature="0.5" range="-2.9 2.9"/>
             <geom type="capsule" fromto="0 0 0 0 0 {FOREARM}" size="0.04" {surface} {link}/>
             <body name="link5" pos="0 0 {FOREARM}">
-              <joint name="joint5" axis="0 0 1" armature="0.1"/>
+              <joint name="joint5" axis="0 0 1" armature="0.1" range="-2.9 2.9"/>
               <geom type="sphere" size="0.045" density="300" {link}/>
               <body name="link6">
-                <joint name="joint6" axis="0 1 0" armature="0.1"/>
+                <joint name="joint6" axis="0 1 0" armature="0.1" range="-2.9 2.9"/>
                 <geom type="sphere" size="0.02" density="300" {link}/>
                 <body name="link7">
-                  <joint name="joint7" axis="0 0 1" armature="0.1"/>
+                  <joint name="joint7" axis="0 0 1" armature="0.1" range="-2.9 2.9"/>
                   <geom type="capsule" fromto="0 0 0 0 0 0.10" size="0.03" {surface} rgba="0.55 0.55 0.55 1"/>
                   <geom name="shaft" type="capsule" fromto="0 0 0.10 0 0 {WRIST_TO_TIP}" size="0.010" {tool}
                         rgba="0.95 0.75 0.2 1"/>
