@@ -14,7 +14,7 @@ Points = NDArray[np.float32]
 Times = NDArray[np.float64]
 """Seconds (N,); infinity: never."""
 
-_STEP_M = 0.02
+_STEP_M = 0.01
 """Way that a point makes between two looks along an arc, m, as long as `_MOST_STEPS` are enough."""
 _MOST_STEPS = 60
 
