@@ -106,6 +106,7 @@ def interfaces(
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
     consents = [*([robot.wrench_topic] if robot.wrench_topic else []), *(config.topic for config in robot.ready)]
     consents += [topics.FEEDBACK, *([robot.enabling.topic] if robot.enabling else [])]
+    consents += [topic for source in robot.sources for topic in source.topics]
     recorder = _interface([], episode_topics(robot), ["~/discard"])
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},

@@ -1,4 +1,4 @@
-"""What the monitor makes of its protective zones: stops, shares of the speed, and sources that say nothing."""
+"""The monitor obeys its protective zones: stops, shares of the speed, and sources that say nothing."""
 
 from __future__ import annotations
 

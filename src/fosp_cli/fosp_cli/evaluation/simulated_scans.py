@@ -15,7 +15,7 @@ from fosp_sim.task.world import World
 
 
 class SimulatedScans:
-    """What the LaserScan sources of a robot see in a world. Raise UserError for a source of another type."""
+    """The LaserScan sources of a robot in a simulated world. Raise UserError for a source of another type."""
 
     def __init__(self, robot: RobotConfig, world: World) -> None:
         for source in robot.sources:

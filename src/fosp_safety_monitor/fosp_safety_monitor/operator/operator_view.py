@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, KeyValue
 from geometry_msgs.msg import Point
 from rclpy.node import Node
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from fosp_core import topics
+from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import RobotConfig, Workspace
 from fosp_core.ros import qos
@@ -23,6 +24,7 @@ from fosp_safety_monitor.command.command_stream import CommandStream, StreamStat
 from fosp_safety_monitor.judge.monitor import SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.operator.diagnostics import Activity, diagnostic_array
+from fosp_safety_monitor.operator.zone_view import zone_markers, zone_values
 
 COLOURS = {
     Decision.PASS: (0.1, 0.8, 0.2),
@@ -75,7 +77,11 @@ class OperatorView:
             return
         stamp = self._node.get_clock().now().to_msg()
         position, command = monitor.robot_state.position, monitor.state.command
-        self._markers.publish(marker_array(robot, position, command, finding, verdict, stamp))
+        message = marker_array(robot, position, command, finding, verdict, stamp)
+        for marker in zone_markers(robot, position):
+            marker.header.stamp = stamp
+            message.markers.append(marker)
+        self._markers.publish(message)
 
     def report(
         self,
@@ -102,6 +108,9 @@ class OperatorView:
             monotonic_s=time.monotonic(),
             speed_cap=self._speed_cap,
         )
+        now = Now(self._node.get_clock().now().nanoseconds * 1e-9, time.monotonic())
+        for key, value in zone_values(monitor.zones, monitor.robot_state, now).items():
+            message.status[0].values.append(KeyValue(key=key, value=value))
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 

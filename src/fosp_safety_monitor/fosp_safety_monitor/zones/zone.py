@@ -46,7 +46,7 @@ class Twist:
 
 @dataclass(frozen=True)
 class ZoneCloud:
-    """What one message says about one zone."""
+    """The part of one message that matters to one zone."""
 
     points: Points
     """Points (M, 3), m, in the action frame."""

@@ -1,4 +1,4 @@
-"""What the protective zones leave of a wanted action: a stop, or a share of its speed. No model has a say in it."""
+"""The part of a wanted action that the protective zones leave: a stop, or a share of its speed."""
 
 from __future__ import annotations
 
