@@ -157,8 +157,9 @@ def interfaces(
     found = {name: _NODE | (_MANAGED if name in managed(robot) else _interface()) | part for name, part in own.items()}
     if simulated:
         found = {name: part | _interface(subscribes=[topics.CLOCK]) for name, part in found.items()}
+        scans = [s.topic for s in robot.sources if s.type == "LaserScan" and robot.kind == "base"]
         found["sim_node"] = _NODE | _interface(
-            [topics.COLOR_IMAGE, topics.CAMERA_INFO, topics.FEEDBACK, topics.CLOCK, *states],
+            [topics.COLOR_IMAGE, topics.CAMERA_INFO, topics.FEEDBACK, topics.CLOCK, *states, *scans],
             [robot.command_topic],
             [topics.RESET_EPISODE],
         )
