@@ -15,6 +15,7 @@ from image_faults import IMAGES
 from model_faults import JUDGES, LATENTS, PROPOSALS
 from process_faults import CLOCKS, ENDS, NETWORK, PROCESSES
 from robot_faults import BASE, PLAYED, ROBOT
+from zone_faults import ZONED
 
 FAULTS: tuple[Fault, ...] = (
     *COMMAND,
@@ -26,6 +27,7 @@ FAULTS: tuple[Fault, ...] = (
     *CONSENT,
     *PLAYED,
     *BASE,
+    *ZONED,
     *PROCESSES,
     *CLOCKS,
     *NETWORK,

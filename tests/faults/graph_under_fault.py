@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import time
@@ -123,9 +124,14 @@ class GraphUnderFault:
         black_box: bool = False,
         consent: bool = False,
         base: bool = False,
+        zones: bool = False,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.robot, self._base = _robot(directory, consent, base), base
+        base = base or zones
+        self.robot, self._base = _robot(directory, consent, base, zones), base
+        self._zones = zones
+        self.scanner: Any = None
+        """scanner.Scanner of a base with protective zones; else None."""
         self._consent = consent
         self.directory = directory
         self.box_directory = directory / "black_box"
@@ -199,6 +205,8 @@ class GraphUnderFault:
         if self._consent:
             self.people.begin()
         self.node.create_timer(0.02, self._say_estop)
+        if self._zones:
+            self.scanner = importlib.import_module("scanner").Scanner(self.node)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -302,7 +310,7 @@ def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         time.sleep(0.005)
 
 
-def _robot(directory: Path, consent: bool, base: bool) -> RobotConfig:
+def _robot(directory: Path, consent: bool, base: bool, zones: bool) -> RobotConfig:
     """The simulated arm or base with a jerk limit and two emergency stops, and with all that can ask for `consent`."""
     content: dict[str, Any] = yaml.safe_load(robot_path("sim_base" if base else "sim_arm").read_text())
     limits: Mapping[str, dict[str, float]] = content["limits"]
@@ -310,6 +318,7 @@ def _robot(directory: Path, consent: bool, base: bool) -> RobotConfig:
         axis["jerk"] = JERK
     content["estop_topics"] = [ESTOP, OTHER_ESTOP]
     content |= consenting() if consent else {}
+    content |= importlib.import_module("scanner").ZONES if zones else {}  # it imports this module
     (directory / "robot.yaml").write_text(yaml.safe_dump(content))
     return read_robot(directory / "robot.yaml")
 

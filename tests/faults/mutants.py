@@ -21,10 +21,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fosp_core.clock import Received
 from fosp_safety_monitor.judge.identity import EstopHeard
+from fosp_safety_monitor.zones.decoding import Readings
+from fosp_safety_monitor.zones.field import ZoneJudgement
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
@@ -184,6 +187,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_ACCEPTANCE, "require_supported", _nothing, ACCEPTANCE_TESTS),
     Mutant(_AGREEMENT, "require_agreement", _nothing, AGREEMENT_TESTS),
     Mutant(_AGREEMENT, "disagreements", _always([]), AGREEMENT_TESTS),
+    Mutant(_CHECKS, "check_zones", _nothing),
+    Mutant(_DECISION, "check_zone_speed", _nothing),
+    Mutant(_DECISION, "zones_on", _always(ZoneJudgement())),
+    Mutant("fosp_safety_monitor.zones.geometry", "ConvexPolygon.contains", lambda shape, x, y, margin=0.0: x > 1e9),
+    Mutant("fosp_safety_monitor.zones.field", "ProtectiveField.judge", _always(ZoneJudgement())),
+    Mutant("fosp_safety_monitor.zones.decoding", "SourceDecoder.read", _always(Readings(np.zeros((0, 3)), 1))),
     Mutant("fosp_core.bundle.self_testing", "failure_of", _always(""), SELF_TESTS),
     Mutant("fosp_core.bundle.self_testing", "SelfTest.fault", _always(""), SELF_TESTS),
 )

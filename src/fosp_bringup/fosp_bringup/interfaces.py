@@ -106,6 +106,7 @@ def interfaces(
     states = [robot.state_topic, *([robot.pose_topic] if robot.pose_topic else [])]
     consents = [*([robot.wrench_topic] if robot.wrench_topic else []), *(config.topic for config in robot.ready)]
     consents += [topics.FEEDBACK, *([robot.enabling.topic] if robot.enabling else [])]
+    consents += [topic for source in robot.sources for topic in source.topics]
     recorder = _interface([], episode_topics(robot), ["~/discard"])
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
@@ -157,8 +158,9 @@ def interfaces(
     found = {name: _NODE | (_MANAGED if name in managed(robot) else _interface()) | part for name, part in own.items()}
     if simulated:
         found = {name: part | _interface(subscribes=[topics.CLOCK]) for name, part in found.items()}
+        scans = [s.topic for s in robot.sources if s.type == "LaserScan" and robot.kind == "base"]
         found["sim_node"] = _NODE | _interface(
-            [topics.COLOR_IMAGE, topics.CAMERA_INFO, topics.FEEDBACK, topics.CLOCK, *states],
+            [topics.COLOR_IMAGE, topics.CAMERA_INFO, topics.FEEDBACK, topics.CLOCK, *states, *scans],
             [robot.command_topic],
             [topics.RESET_EPISODE],
         )

@@ -51,6 +51,7 @@ class Reason(IntEnum):
     FOREIGN_INPUT = 31
     SELF_TEST = 32
     CAMERA = 26
+    PROTECTIVE_ZONE = 33
 
 
 STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})

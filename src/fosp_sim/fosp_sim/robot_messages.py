@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import array
 import math
 
+import numpy as np
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, JointState
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, JointState, LaserScan
 
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.task.arm_kinematics import JOINTS
 from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
+from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN
 from fosp_sim.task.world import FrameFeedback, RobotState
 
 
@@ -52,6 +56,15 @@ def odometry(state: RobotState, stamp_ns: int, child_frame_id: str) -> Odometry:
     pose.position.x, pose.position.y, pose.position.z = state.position
     pose.orientation.z, pose.orientation.w = math.sin(state.heading / 2), math.cos(state.heading / 2)
     twist.linear.x, twist.linear.y, twist.linear.z, twist.angular.z = state.twist
+    return message
+
+
+def laser_scan(ranges: NDArray[np.float32], stamp_ns: int, frame_id: str) -> LaserScan:
+    """Return a scan of the full circle of `ranges` (BEAMS,), m, counter-clockwise from straight ahead."""
+    step = 2.0 * math.pi / BEAMS
+    message = LaserScan(angle_max=step * (BEAMS - 1), angle_increment=step, range_min=RANGE_MIN, range_max=RANGE_MAX)
+    message.header.stamp, message.header.frame_id = time_message(stamp_ns), frame_id
+    message.ranges = array.array("f", ranges.tobytes())
     return message
 
 

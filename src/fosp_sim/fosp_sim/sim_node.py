@@ -22,7 +22,7 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState, LaserScan
 
 from fosp_core import topics
 from fosp_core.errors import UserError
@@ -35,17 +35,20 @@ from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim import simulator_node
 from fosp_sim.real_time import Exposure, RealTimeTask
-from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, odometry, tool_pose
+from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, laser_scan, odometry, tool_pose
 from fosp_sim.simulator_node import SimulatorNode
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP
 from fosp_sim.task.render import CAMERA_FRAME, CameraFaults, Renderer, intrinsics
+from fosp_sim.task.scanner import LaserScanner
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.world import WorldSnapshot
 
 _STATE_TICKS = 2
 """Ticks between messages of the robot's state, which comes at 100 Hz."""
+_SCAN_TICKS = 10
+"""Ticks between scans of a base, which come at 20 Hz."""
 _LAG_LIMIT = 0.05
 """Lag behind the clock, s, beyond which the simulation lets time pass instead of catching up in a burst."""
 _AUTO_RESET_PAUSE = 1.0
@@ -134,6 +137,9 @@ class SimNode(SimulatorNode):
         state_type = JointState if robot.state_type == "JointState" else Odometry
         self._states = self.create_publisher(state_type, robot.state_topic, qos.STEP)
         self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP) if robot.pose_topic else None
+        scans = [source for source in robot.sources if source.type == "LaserScan" and robot.kind == "base"]
+        self._scans = [(self.create_publisher(LaserScan, one.topic, qos.STEP), one.frame_id) for one in scans]
+        self._scanner = LaserScanner(self._simulation.world) if scans else None
         self._clock_topic = self.create_publisher(Clock, topics.CLOCK, qos.STEP) if self._simulated_time else None
         self._listen_to_the_graph()
         self.create_timer(0.1, self._raise_failure)
@@ -191,6 +197,8 @@ class SimNode(SimulatorNode):
                     ended_at = deadline
             if tick % _STATE_TICKS == 0:
                 self._publish_state(stamp_ns)
+            if self._scanner is not None and tick % _SCAN_TICKS == 0:
+                self._publish_scans(self._scanner, stamp_ns)
             exposure = self._begin_requested(ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE)
             if exposure is None:
                 exposure = self._simulation.tick(self._intake.current(time.monotonic(), TIMESTEP))
@@ -250,6 +258,13 @@ class SimNode(SimulatorNode):
             self._states.publish(odometry(state, stamp_ns, action_frame))
         if self._poses is not None:
             self._poses.publish(tool_pose(state, stamp_ns, action_frame))
+
+    def _publish_scans(self, scanner: LaserScanner, stamp_ns: int) -> None:
+        world = self._simulation.world
+        state = world.state()
+        ranges = scanner.scan(world.data, state.position[0], state.position[1], state.heading)
+        for publisher, frame_id in self._scans:
+            publisher.publish(laser_scan(ranges, stamp_ns, frame_id))
 
     # -- render thread -------------------------------------------------------------------------------
     def _render(self, ready: threading.Event) -> None:

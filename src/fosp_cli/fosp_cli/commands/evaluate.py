@@ -29,6 +29,7 @@ class Monitor(StrEnum):  # an enumeration, because typer takes no lists of liter
     on = "on"
     off = "off"
     shadow = "shadow"
+    no_critic = "no_critic"
 
 
 Policy = Literal["bundle", "greedy", "random"]
@@ -104,8 +105,16 @@ def evaluate(
     monitor: Annotated[
         list[Monitor] | None,
         typer.Option(
-            help="Safety monitor: 'on' gates, 'shadow' judges without gating, 'off' is not asked. Repeat the option "
-            "to run the same episodes in several ways. The default is 'on'."
+            help="Safety monitor: 'on' gates, 'shadow' judges without gating, 'off' is not asked, and 'no_critic' "
+            "gates with a critic that finds every action safe, so that only the rest of the monitor stops the robot, "
+            "such as protective zones. Repeat the option to run the same episodes in several ways. The default is 'on'."
+        ),
+    ] = None,
+    robot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Robot file in place of the bundle's own, such as one with protective zones. In process only.",
+            metavar="FILE",
         ),
     ] = None,
     policy: Annotated[
@@ -134,7 +143,7 @@ def evaluate(
     from fosp_core.errors import UserError
 
     scenarios = _scenarios(scenario, episodes)
-    bundles = _bundles(_bundle_paths(bundle, compare or [], more or []), scenarios)
+    bundles = _bundles(_bundle_paths(bundle, compare or [], more or []), scenarios, robot)
     if json_out is not None:
         _check_writable(json_out)
     monitors = monitor or [Monitor.on]
@@ -142,6 +151,8 @@ def evaluate(
         raise UserError("each --monitor can be given once")
     if through_ros and monitors != [Monitor.on]:
         raise UserError("--through-ros evaluates with the monitor on: the live graph has no way around it")
+    if through_ros and robot is not None:
+        raise UserError("--robot is for evaluation in process: leave out --through-ros")
     if through_ros and policy != "bundle":
         raise UserError(f"--policy {policy} runs in-process only: leave out --through-ros")
     runs = [EvaluationRun(*which, policy) for one in scenarios for which in product(bundles, [one], monitors)]
@@ -178,7 +189,7 @@ def _bundle_paths(bundle: Path | None, compare: list[Path], more: list[Path]) ->
     return paths
 
 
-def _bundles(paths: list[Path], scenarios: list[NamedScenario]) -> list[NamedBundle]:
+def _bundles(paths: list[Path], scenarios: list[NamedScenario], robot_file: Path | None) -> list[NamedBundle]:
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.acceptance import unsupported_because
     from fosp_core.bundle.bundle import read_manifest, verify_bundle
@@ -187,7 +198,7 @@ def _bundles(paths: list[Path], scenarios: list[NamedScenario]) -> list[NamedBun
 
     bundles: list[NamedBundle] = []
     for label, path in zip(_labels(paths), paths, strict=True):
-        robot = read_robot(robot_path(read_manifest(path).robot))
+        robot = read_robot(robot_file or robot_path(read_manifest(path).robot))
         manifest = verify_bundle(path, robot)
         doubt = unsupported_because(manifest.calibration)
         if doubt:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision
 from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import Manifest
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
@@ -23,12 +24,14 @@ from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_safety_monitor.zones.field import SourceView
 
 if TYPE_CHECKING:
     from fosp_sim.env import CommandTick  # a robot that measures its speed has no simulator
 
-Monitoring = Literal["on", "off", "shadow"]
-"""The safety monitor gates the actions, is not asked, or judges without gating."""
+Monitoring = Literal["on", "off", "shadow", "no_critic"]
+"""The safety monitor gates the actions, is not asked, judges without gating, or gates with a critic that says of every
+action that it is safe: then only what needs no critic stops the robot, such as protective zones."""
 
 _FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD
 """Standard deviation of the alternatives around a scripted action, which is that of an actor without doubt."""
@@ -58,6 +61,19 @@ class Action:
     """None when the monitor is off."""
 
 
+class _AlwaysSafe:
+    """A critic that gives every action the least risk, and values that its bundle accepts."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._ranges = manifest.calibration.ranges
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        count = inputs["action"].shape[1]
+        values = {name: np.full((1, count), 0.5 * sum(self._ranges[name]), np.float32) for name in ("q_r", "q_c")}
+        least = max(self._ranges["q_h"][0], 0.0)
+        return {**values, "q_h": np.full((1, count), least, np.float32), "v_h": np.full(1, least, np.float32)}
+
+
 class Agent:
     """One bundle that drives one robot. Call `reset` at the start of each episode, `act` once per decision period."""
 
@@ -77,6 +93,9 @@ class Agent:
         self._monitoring = monitoring
         self._robot = robot
         self._model_id = bundle.manifest.id
+        self._critic = CriticModel.of(bundle)
+        if monitoring == "no_critic":
+            self._critic = CriticModel(bundle.manifest, _AlwaysSafe(bundle.manifest))
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -85,7 +104,7 @@ class Agent:
         self._rng = np.random.default_rng(seed)
         self._time_s = 0.0
         self._monitor = SafetyMonitor(
-            CriticModel.of(self._bundle),
+            self._critic,
             self._robot,
             self._parameters,
             lambda: Now(ros_s=self._time_s, monotonic_s=self._time_s),
@@ -95,6 +114,10 @@ class Agent:
         )
         self._step = 0
         self._command = (0.0,) * self._robot.action.size
+
+    def see(self, source: str, view: SourceView) -> None:
+        """Have the protective zones of the monitor take in what a source of theirs sees."""
+        self._monitor.receive_zone_view(source, view)
 
     def watch(self, ticks: Sequence[CommandTick]) -> None:
         """Have the monitor hold the robot's motion against the commands that it was sent since the last call."""

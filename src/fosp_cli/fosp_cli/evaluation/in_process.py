@@ -12,6 +12,7 @@ import numpy as np
 
 from fosp_cli.evaluation.agent import Action, Agent, Monitoring
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
+from fosp_cli.evaluation.simulated_scans import SimulatedScans
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
@@ -52,7 +53,8 @@ def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[E
     env = Env(scenario, robot, observation=bundle.manifest.observation)
     agent = Agent(bundle, robot, evaluation.monitoring, evaluation.actors)
     horizon = bundle.manifest.calibration.horizon_steps
-    return [_run(env, agent, episode, evaluation.proposer, horizon) for episode in episodes]
+    scans = SimulatedScans(robot, env.world)
+    return [_run(env, agent, scans, episode, evaluation.proposer, horizon) for episode in episodes]
 
 
 def evaluate_all(
@@ -75,7 +77,9 @@ def evaluate_all(
                 yield shares[share][0], result
 
 
-def _run(env: Env, agent: Agent, episode: int, proposer: Proposer, horizon_steps: int) -> EpisodeResult:
+def _run(
+    env: Env, agent: Agent, scans: SimulatedScans, episode: int, proposer: Proposer, horizon_steps: int
+) -> EpisodeResult:
     observation = env.reset(episode)
     agent.reset(episode)
     script = None
@@ -89,6 +93,8 @@ def _run(env: Env, agent: Agent, episode: int, proposer: Proposer, horizon_steps
     while True:
         state = env.world.state()
         foreign = script.act(state, time_s) if script is not None else None
+        for source, view in scans.views(time_s):
+            agent.see(source, view)
         action = agent.act(images, executed, is_first, state, time_s, foreign)
         steps.append(_decided(len(steps), action))
         result = env.step(action.action)

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fosp_core.cameras import DEVICES
+from fosp_core.errors import UserError
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
+from fosp_core.robot.protective import SelfShape, ZoneConfig, ZoneSourceConfig, zones_fault
 from fosp_core.specs import ActionSpec, OptionalTopic, Spec, TopicName, TwistComponent, parse_spec, read_yaml
 from fosp_core.topics import are_one, resolve
 
@@ -175,6 +177,12 @@ class RobotConfig(Spec):
     camera_topics: dict[TopicName, TopicName] = Field(default_factory=dict)
     """Topic of a driver, by the topic on which a bundle expects the images. A topic that ends in /compressed holds
     sensor_msgs/CompressedImage."""
+    sources: tuple[ZoneSourceConfig, ...] = ()
+    """Sensors of the protective zones."""
+    zones: tuple[ZoneConfig, ...] = ()
+    """Protective zones, which stop or slow the robot whatever a model says."""
+    self_filter: tuple[SelfShape, ...] = ()
+    """Parts of an arm whose points do not count in a zone; in the file itself, or the name of a file beside it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -223,6 +231,13 @@ class RobotConfig(Spec):
         return self
 
     @model_validator(mode="after")
+    def _zones_fit(self) -> RobotConfig:
+        fault = zones_fault(self.zones, self.sources, self.self_filter, self.kind == "base", bool(self.pose_topic))
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
     def _outlasts_a_few_commands(self) -> RobotConfig:
         least_s = LEAST_COMMANDS_TO_A_TIMEOUT / self.command_rate_hz
         if self.command_timeout_s < least_s - 1e-9:
@@ -258,5 +273,14 @@ class RobotConfig(Spec):
 
 
 def read_robot(path: Path) -> RobotConfig:
-    """Return the robot that a YAML file describes; raise UserError with the first fault."""
-    return parse_spec(RobotConfig, read_yaml(path), str(path))
+    """Return the robot that a YAML file describes; raise UserError with the first fault.
+
+    A `self_filter` that names a file is replaced by the list that the YAML file of that name holds, beside the robot's.
+    """
+    content = read_yaml(path)
+    if isinstance(content, dict) and isinstance(content.get("self_filter"), str):
+        shapes = read_yaml(path.parent / content["self_filter"])
+        if not isinstance(shapes, list) or not shapes:
+            raise UserError(f"{path}: self_filter: {content['self_filter']} must hold a list of boxes and capsules")
+        content = {**content, "self_filter": shapes}
+    return parse_spec(RobotConfig, content, str(path))

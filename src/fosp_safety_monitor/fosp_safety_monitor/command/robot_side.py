@@ -32,6 +32,7 @@ from fosp_safety_monitor.command.messages import (
 )
 from fosp_safety_monitor.command.newest import NewestMessage
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
+from fosp_safety_monitor.command.zone_side import ZoneSide
 from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts, allowed_publishers
 from fosp_safety_monitor.judge.inputs import Judge
 
@@ -84,6 +85,7 @@ class RobotSide:
             self._subscriptions.append(self._subscribe_newest("pose", PoseStamped, robot.pose_topic, self._read_pose))
         for topic in robot.estop_topics:
             self._subscriptions.append(gated(Bool, topic, partial(self._on_estop, topic), qos.SENSOR))
+        self._zones = ZoneSide(node, robot, judge, heard)
         self._own = OwnCommands()
         # Not gated, so that the last commands before a pause are heard as our own, too.
         hear = node.create_subscription
@@ -157,6 +159,7 @@ class RobotSide:
 
     def close(self) -> None:
         """Release publisher and subscriptions."""
+        self._zones.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._node.destroy_publisher(self._publisher)

@@ -27,6 +27,7 @@ from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.judge.watch import consent, following, latent_stream
 from fosp_safety_monitor.judge.watch.camera import check_camera
 from fosp_safety_monitor.judge.watch.motion import check_pose_changes
+from fosp_safety_monitor.judge.watch.protection import check_zones
 
 LEAD_AT_RESET = 0.5
 """Share of the allowed lead within which a robot must stand for a reset: a stop ends just within what is allowed."""
@@ -77,8 +78,10 @@ def checks_on_proposal(
 def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
     """Check that the proposal judged last may still be followed."""
     judged = state.judged
+    zones = check_zones(judged.wish if judged else (), state.command, robot, thresholds, now)
     if judged is None:
         return [
+            zones,
             *_checks_of_surroundings(state, robot, thresholds, now),
             *_checks_of_the_robot(state, robot, thresholds, now),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
@@ -88,7 +91,7 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
     if deadline is not None and state.waiting is not None:
         text = f"no latent of frame and step {state.waiting.step} came for its proposal; {deadline.text}"
         deadline = _stop(Reason.STALE_LATENT, text)
-    return [deadline, *checks_on_inputs(state, judged.frame, judged.latent_receipt_s, robot, thresholds, now)]
+    return [deadline, zones, *checks_on_inputs(state, judged.frame, judged.latent_receipt_s, robot, thresholds, now)]
 
 
 def checks_on_tick(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:

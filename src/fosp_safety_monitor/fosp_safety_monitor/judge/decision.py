@@ -32,6 +32,7 @@ from fosp_safety_monitor.judge.verdict import GATES_IN_SHADOW, Finding, Verdict,
 from fosp_safety_monitor.judge.verdict_building import verdict_of_order, verdict_on_proposal, verdict_without_proposal
 from fosp_safety_monitor.judge.watch import consent, latent_stream
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose, check_frozen, next_command
+from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
 
 _UNHELD = frozenset({Reason.NOT_READY, Reason.NOT_ENGAGED, Reason.NO_EPISODE})
 """Stops that end at once: the robot waits, and no check flickers."""
@@ -116,6 +117,9 @@ def judge_proposal(
     choice, content = _judge_content(checked, scored, thresholds)
     latent_receipt_s = latent.receipt_s if latent else proposal.receipt_s
     findings = [content, *checks.checks_on_proposal(state, proposal, latent_receipt_s, robot, thresholds, now)]
+    wanted = _wanted(content, choice, proposal, values, thresholds)
+    zones = [check(wanted, state.command, robot, thresholds, now) for check in (check_zones, check_zone_speed)]
+    findings = [*zones, *findings]
     permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
     vetoes = _count_vetoes(state.vetoes, most_restrictive([*findings, *permission]))
     findings.append(checks.check_vetoes(vetoes, thresholds))
@@ -130,7 +134,8 @@ def judge_proposal(
     if effective.decision is Decision.RECOVER and values is not None:
         choice = least_risk(values)
     choice, scale = executed_candidate(effective.decision, stops, proposal, choice, values, thresholds)
-    scale *= ramp
+    wish = target_of(scale * ramp, proposal, choice, thresholds)
+    scale *= ramp * zones_on(wish, state.command, robot, thresholds, now).share
     target = target_of(scale, proposal, choice, thresholds)
     verdict = verdict_on_proposal(
         state, proposal, latent, values, choice, scale, target, effective, robot=robot, thresholds=thresholds, now=now
@@ -139,7 +144,9 @@ def judge_proposal(
         state,
         latched=latched,
         unreported=None,
-        judged=JudgedProposal(proposal.frame, proposal.step, proposal.receipt_s, latent_receipt_s, finding, verdict),
+        judged=JudgedProposal(
+            proposal.frame, proposal.step, proposal.receipt_s, latent_receipt_s, finding, verdict, wish
+        ),
         waiting=None,
         stop=stop,
         vetoes=vetoes,
@@ -181,8 +188,12 @@ def judge_tick(
     latched = state.latched or (gating if gating.decision is Decision.LATCH else None)
     effective = _effective(cause, latched)
 
-    stopping = latched is not None or gating.decision >= Decision.STOP or state.judged is None
-    state = _move(replaced(state, latched=latched, stop=stop, stale_since_s=since_s), stopping, robot, limits, now)
+    target = None
+    if latched is None and gating.decision < Decision.STOP and state.judged is not None:
+        wish = state.judged.wish
+        share = zones_on(wish, state.command, robot, thresholds, now).share
+        target = wish if share == 1.0 else tuple(share * value for value in wish)
+    state = _move(replaced(state, latched=latched, stop=stop, stale_since_s=since_s), target, robot, limits, now)
     due = reports and now.monotonic_s - state.reported_s >= thresholds.decision_period_s
     if not due and not fresh_latch:
         return state, Tick(state.command, effective, None)
@@ -201,7 +212,7 @@ def follow_motion(
 
 def halt(state: MonitorState, limits: CommandLimits, now: Now) -> MonitorState:
     """Take the next step of a decelerating stop that no input can end: for deactivation and shutdown."""
-    return _move(state, True, RobotStateInput(), limits, now)
+    return _move(state, None, RobotStateInput(), limits, now)
 
 
 # -- the operator ------------------------------------------------------------------------------------
@@ -307,7 +318,7 @@ def _at_rest(judged: JudgedProposal | None) -> JudgedProposal | None:
     if judged is None:
         return None
     zeros = (0.0,) * len(judged.verdict.action_out)
-    return replaced(judged, verdict=replaced(judged.verdict, action_out=zeros))
+    return replaced(judged, verdict=replaced(judged.verdict, action_out=zeros), wish=zeros)
 
 
 def _count_vetoes(vetoes: int, finding: Finding) -> int:
@@ -317,12 +328,13 @@ def _count_vetoes(vetoes: int, finding: Finding) -> int:
     return vetoes + 1 if finding.reason in RISK else vetoes
 
 
-def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: CommandLimits, now: Now) -> MonitorState:
-    """Take the next step of the command stream: to the last verdict's target, or to zero."""
+def _move(
+    state: MonitorState, target: tuple[float, ...] | None, robot: RobotStateInput, limits: CommandLimits, now: Now
+) -> MonitorState:
+    """Take the next step of the command stream: to a normalised `target` (n,), or to zero when it is None."""
     elapsed_s = 0.0  # the first tick changes nothing
     if state.ticked is not None:
         elapsed_s = min(max(now.monotonic_s - state.ticked.monotonic_s, 0.0), limits.longest_tick_s)
-    target = None if stopping or state.judged is None else state.judged.verdict.action_out
     step = next_command(target, state.command, state.acceleration, state.history, robot, limits, elapsed_s, now)
     return replaced(
         state,
@@ -337,6 +349,21 @@ def _move(state: MonitorState, stopping: bool, robot: RobotStateInput, limits: C
 
 
 # -- content -----------------------------------------------------------------------------------------
+def _wanted(
+    content: Finding | None,
+    choice: int,
+    proposal: ProposalInput,
+    values: CriticValues | None,
+    thresholds: Thresholds,
+) -> tuple[float, ...]:
+    """Return the normalised action that the protective zones are asked about; empty (rest) where none can be sent."""
+    decision = Decision.PASS if content is None else content.decision
+    if decision >= Decision.STOP:
+        return ()
+    choice, scale = executed_candidate(decision, False, proposal, choice, values, thresholds)
+    return target_of(scale, proposal, choice, thresholds)
+
+
 def _judge_content(
     checked: CheckedProposal, scored: CriticValues | Finding | None, thresholds: Thresholds
 ) -> tuple[int, Finding | None]:

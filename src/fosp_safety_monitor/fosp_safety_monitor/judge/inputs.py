@@ -21,6 +21,7 @@ from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
 MAX_CANDIDATES = 256
 """Largest number of candidates in a proposal: judging more would outlast the deadline."""
@@ -136,6 +137,13 @@ class RobotStateInput:
     consent: ConsentInputs = field(default_factory=ConsentInputs)
     self_test: str = ""
     """Finding of the self-test of the critic, in words; empty while all is well."""
+    zones: dict[str, SourceView] = field(default_factory=dict)
+    """Newest message of each source of the protective zones, by the source's name."""
+
+    @property
+    def tool(self) -> ToolState:
+        """The commanded point, as the protective zones need it."""
+        return ToolState(self.position, self.orientation, 0.0 if self.pose is None else self.pose.stamp_s)
 
 
 class Judge(ABC):
@@ -241,6 +249,11 @@ class Judge(ABC):
             with self._lock:
                 self._robot = replaced(self._robot, self_test=fault)
 
+    def receive_zone_view(self, source: str, view: SourceView) -> None:
+        """Take in what a message of a source of the protective zones says; it may come from a thread of its own."""
+        with self._lock:
+            self._robot = replaced(self._robot, zones={**self._robot.zones, source: view})
+
     @abstractmethod
     def halt(self) -> tuple[float, ...]:
         """Return the next command (n,) on the way to zero, m/s and rad/s, whatever the inputs say."""
@@ -280,6 +293,8 @@ class RobotThresholds:
     """The ROS clock is a simulator's: it may run at any pace, but not backwards."""
     motion: MotionModel | None = None
     """The measured motion that is held against the commands; None: the robot measures none."""
+    zones: ProtectiveField | None = None
+    """The protective zones; None: the robot has none."""
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
@@ -297,6 +312,7 @@ class RobotThresholds:
             enabling=robot.enabling,
             ready=robot.ready,
             protective_force_n=robot.protective_force_n,
+            zones=ProtectiveField(robot) if robot.zones else None,
         )
 
 

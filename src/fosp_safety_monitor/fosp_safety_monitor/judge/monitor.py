@@ -38,6 +38,7 @@ from fosp_safety_monitor.judge.state import MonitorState, Tick, initial_state
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch
 from fosp_safety_monitor.parameters import MonitorParameters, loosened
+from fosp_safety_monitor.zones.field import ProtectiveField
 
 _LATENTS_KEPT = 8
 
@@ -116,6 +117,11 @@ class SafetyMonitor(Judge):
     def model_id(self) -> str:
         """Id of the model that judged last."""
         return self._thresholds.model_id
+
+    @property
+    def zones(self) -> ProtectiveField | None:
+        """The protective zones; None: the robot has none."""
+        return self._thresholds.zones
 
     @property
     def _thresholds(self) -> Thresholds:

@@ -27,7 +27,10 @@ class JudgedProposal:
     finding: Finding
     """Finding of its own checks. A latch does not change it, so that a reset can see whether the cause persists."""
     verdict: Verdict
-    """The published verdict; ticks steer to its `action_out` while nothing stops them."""
+    """The published verdict."""
+    wish: tuple[float, ...]
+    """Normalised action (n,) that the ticks steer to while nothing stops them: what the verdict grants, before the
+    protective zones of the moment take their share."""
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,12 @@ GATES_IN_SHADOW = frozenset(
         Reason.ROBOT_NOT_READY,
         Reason.FORCE,
         Reason.SELF_TEST,
+        Reason.PROTECTIVE_ZONE,
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
 person wants a stop or has not consented, another node sends commands or inputs, the robot does not obey or touches
-something, or this computer errs. Judgements of models and ages do not."""
+something, something is near it, or this computer errs. Judgements of models and ages do not."""
 
 
 @dataclass(frozen=True)

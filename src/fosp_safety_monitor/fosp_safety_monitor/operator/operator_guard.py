@@ -26,6 +26,7 @@ from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.judge.watch import consent, following
 from fosp_safety_monitor.judge.watch.following import Following
 from fosp_safety_monitor.judge.watch.motion import next_command
+from fosp_safety_monitor.judge.watch.protection import check_zones, zones_on
 from fosp_safety_monitor.parameters import MonitorParameters
 
 PARAMETERS = MonitorParameters(proposal_timeout_s=0.15)
@@ -95,9 +96,14 @@ class OperatorGuard(Judge):
                 held, reason = f"no action of the operator: {silent}", Reason.NOT_READY
             elif not held and not self._released:
                 held, reason = "let go of the controls first", Reason.NOT_READY
-            target = None if held or wanted is None else np.clip(wanted[0], -1.0, 1.0).tolist()
+            target = None if held or wanted is None else self._within_zones(np.clip(wanted[0], -1.0, 1.0).tolist(), now)
             limited = self._move(target, now)
             return GuardTick(self._command, held, limited, reason)
+
+    def _within_zones(self, wish: list[float], now: Now) -> list[float]:
+        """Return the share of a normalised action (n,) that the protective zones leave."""
+        share = zones_on(tuple(wish), self._command, self._robot, self._thresholds, now).share
+        return [share * value for value in wish]
 
     def _let_go(self, now: Now) -> str:
         """Note that the operator let go of the controls, and take the force of rest; return why it is none."""
@@ -145,6 +151,7 @@ class OperatorGuard(Judge):
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
             consent.check_ready(self._robot, thresholds, now),
+            check_zones((), self._command, robot, thresholds, now),
             force,
         )
         held = ((found.text, found.reason) for found in findings if found is not None)

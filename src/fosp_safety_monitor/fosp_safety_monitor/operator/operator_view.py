@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, KeyValue
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -17,6 +17,7 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from fosp_core import topics
+from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import RobotConfig, Workspace
 from fosp_core.ros import qos
@@ -27,6 +28,7 @@ from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.monitor import SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.operator.diagnostics import Activity, diagnostic_array
+from fosp_safety_monitor.operator.zone_view import zone_markers, zone_values
 
 COLOURS = {
     Decision.PASS: (0.1, 0.8, 0.2),
@@ -82,7 +84,11 @@ class OperatorView:
             return
         stamp = self._node.get_clock().now().to_msg()
         position, command = monitor.robot_state.position, monitor.state.command
-        self._markers.publish(marker_array(robot, position, command, finding, verdict, stamp, self._candidates))
+        message = marker_array(robot, position, command, finding, verdict, stamp, self._candidates)
+        for marker in zone_markers(robot, position):
+            marker.header.stamp = stamp
+            message.markers.append(marker)
+        self._markers.publish(message)
 
     def shown(self, proposal: ProposalInput) -> ProposalInput:
         """Remember the candidates of a proposal for the markers, and return it."""
@@ -114,6 +120,9 @@ class OperatorView:
             monotonic_s=time.monotonic(),
             speed_cap=self._speed_cap,
         )
+        now = Now(self._node.get_clock().now().nanoseconds * 1e-9, time.monotonic())
+        for key, value in zone_values(monitor.zones, monitor.robot_state, now).items():
+            message.status[0].values.append(KeyValue(key=key, value=value))
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 

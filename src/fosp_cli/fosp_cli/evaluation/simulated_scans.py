@@ -1,0 +1,51 @@
+"""The scanner of a simulated base in this process, for the protective zones of the robot file."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+from fosp_core.clock import Received
+from fosp_core.errors import UserError
+from fosp_core.robot.config import RobotConfig
+from fosp_safety_monitor.zones.decoding import SourceDecoder
+from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
+from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN, LaserScanner
+from fosp_sim.task.world import World
+
+
+class SimulatedScans:
+    """The LaserScan sources of a robot in a simulated world. Raise UserError for a source of another type."""
+
+    def __init__(self, robot: RobotConfig, world: World) -> None:
+        for source in robot.sources:
+            if source.type != "LaserScan" or robot.kind != "base":
+                raise UserError(
+                    f"source {source.name}: only a LaserScan of a base is simulated in process, and not {source.type}"
+                )
+        self._decoders = [SourceDecoder(source) for source in robot.sources]
+        self._field = ProtectiveField(robot)
+        self._world, self._scanner = world, LaserScanner(world) if robot.sources else None
+
+    def views(self, time_s: float) -> list[tuple[str, SourceView]]:
+        """Return the view of each source, by its name, of a scan that is taken at `time_s`, s."""
+        if self._scanner is None:
+            return []
+        state, step = self._world.state(), 2.0 * math.pi / BEAMS
+        x, y, _ = state.position
+        ranges = self._scanner.scan(self._world.data, x, y, state.heading)
+        views = []
+        for decoder in self._decoders:
+            message = SimpleNamespace(
+                header=SimpleNamespace(frame_id=decoder.config.frame_id),
+                angle_min=0.0,
+                angle_max=step * (BEAMS - 1),
+                angle_increment=step,
+                range_min=RANGE_MIN,
+                range_max=RANGE_MAX,
+                ranges=ranges,
+            )
+            readings = decoder.read(message)
+            received = Received(time_s, time_s)
+            views.append((decoder.config.name, self._field.view(decoder.config.name, readings, received, ToolState())))
+        return views

@@ -1,0 +1,50 @@
+"""The protective zones for people: markers of their shapes, and what each of them sees, in words."""
+
+from __future__ import annotations
+
+from geometry_msgs.msg import Point
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker
+
+from fosp_core.clock import Now
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.protective import ZoneConfig
+from fosp_safety_monitor.judge.inputs import RobotStateInput
+from fosp_safety_monitor.zones.field import ProtectiveField
+
+NAMESPACE = "fosp_zones"
+_COLOURS = {"stop": (0.9, 0.2, 0.1), "keep_out": (0.8, 0.1, 0.6), "slow": (0.9, 0.8, 0.1), "approach": (0.2, 0.5, 0.9)}
+_EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not a & 1 << axis)
+
+
+def zone_values(field: ProtectiveField | None, robot: RobotStateInput, now: Now) -> dict[str, str]:
+    """Return what each source and zone sees, in words; nothing for a robot without zones."""
+    return {} if field is None else field.describe(robot.zones, robot.tool, now)
+
+
+def zone_markers(robot: RobotConfig, position: tuple[float, float, float] | None) -> list[Marker]:
+    """Return the outline of each zone at rest, in the action frame, without a stamp."""
+    return [_marker(zone, robot.action.frame_id, index, position) for index, zone in enumerate(robot.zones)]
+
+
+def _marker(zone: ZoneConfig, frame_id: str, index: int, position: tuple[float, float, float] | None) -> Marker:
+    marker = Marker(type=Marker.LINE_LIST, action=Marker.ADD, ns=NAMESPACE, id=index)
+    marker.header.frame_id, marker.pose.orientation.w, marker.scale.x = frame_id, 1.0, 0.01
+    red, green, blue = _COLOURS[zone.action]
+    marker.color = ColorRGBA(r=red, g=green, b=blue, a=0.9)
+    marker.points = [Point(x=x, y=y, z=z) for x, y, z in _outline(zone, position)]
+    return marker
+
+
+def _outline(zone: ZoneConfig, position: tuple[float, float, float] | None) -> list[tuple[float, float, float]]:
+    """Return pairs of ends of lines, m."""
+    if zone.polygon:
+        heights = zone.height or (0.0,)
+        ends = zip(zone.polygon, (*zone.polygon[1:], zone.polygon[0]), strict=True)
+        return [(*point, z) for pair in ends for z in heights for point in pair]
+    assert zone.lower is not None
+    assert zone.upper is not None
+    at = position if zone.around_tool and position is not None else (0.0, 0.0, 0.0)
+    bounds = zone.lower, zone.upper
+    corners = [tuple(bounds[corner >> i & 1][i] + at[i] for i in range(3)) for corner in range(8)]
+    return [(corners[end][0], corners[end][1], corners[end][2]) for edge in _EDGES for end in edge]

@@ -1,0 +1,188 @@
+"""Messages of scanners, depth cameras and range sensors as points; a malformed message raises UserError.
+
+A reading is a point, free (nothing within the sensor's range), near (closer than the sensor can tell) or unknown.
+REP 117 and REP 118 say which value means what: -inf is near, +inf is free, NaN is unknown. Zero, negative and other
+distances below the least range are unknown, too: drivers mean "nothing" or "too close" by them. No Python loop runs
+over the readings.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.errors import UserError
+from fosp_core.robot.protective import ZoneSourceConfig
+from fosp_safety_monitor.zones.geometry import Points, Transform
+
+MOST_READINGS = 4_000_000
+"""Largest number of readings in a message: decoding more would take too long."""
+_RANGE_SPACING_M = 0.02
+_FLOAT32 = 7
+"""Data type of sensor_msgs/PointField."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The content of one message, in the action frame."""
+
+    points: Points
+    """Finite points (N, 3), m."""
+    count: int
+    """Number of readings, the free ones included."""
+    near: int = 0
+    """Number of readings that are closer than the sensor can tell."""
+    unknown: int = 0
+    """Number of readings without a distance."""
+    rays: Points | None = None
+    """Directions (unknown, 3) of the readings without a distance; None: they have none."""
+    origin: Points | None = None
+    """Origin (3,) of these rays, m."""
+
+
+class SourceDecoder:
+    """Decodes the messages of one source; rays are computed once for each geometry of the sensor."""
+
+    def __init__(self, config: ZoneSourceConfig) -> None:
+        self.config = config
+        self._mounting = Transform.of(config.position, config.rotation)
+        self._lens: tuple[float, ...] | None = None
+        """Width and height, fx, fy, cx, cy of the camera_info; None: it has not come."""
+        self._rays: tuple[tuple[Any, ...], Points] | None = None
+
+    def read(self, message: Any) -> Readings:
+        """Return the readings of a message of the source's type; raise UserError when it is malformed."""
+        if message.header.frame_id != self.config.frame_id:
+            raise UserError(f"is in frame '{message.header.frame_id}', and not in '{self.config.frame_id}'")
+        decode = {
+            "LaserScan": self._scan,
+            "PointCloud2": self._cloud,
+            "Depth": self._depth,
+            "Range": self._range,
+        }[self.config.type]
+        return decode(message)
+
+    def take_info(self, message: Any) -> None:
+        """Take in the camera_info of a depth camera; raise UserError when it is malformed."""
+        lens = (message.width, message.height, *(float(message.k[i]) for i in (0, 4, 2, 5)))
+        if not (message.width and message.height and all(map(math.isfinite, lens)) and min(lens[2:4]) > 0.0):
+            raise UserError("camera_info holds no size, or no positive focal lengths")
+        self._lens = lens
+
+    # -- scans ---------------------------------------------------------------------------------------
+    def _scan(self, message: Any) -> Readings:
+        ranges = np.asarray(message.ranges, np.float32)
+        first, step, last = map(float, (message.angle_min, message.angle_increment, message.angle_max))
+        least, most = float(message.range_min), float(message.range_max)
+        _require_size(len(ranges))
+        if not all(map(math.isfinite, (first, step, last, least))) or step == 0.0 or not 0.0 <= least < most:
+            raise UserError("has angles or a range_min and range_max that make no sense")
+        expected = (last - first) / step + 1.0
+        if abs(expected - len(ranges)) > 1.01:  # some drivers count the last angle, some do not
+            raise UserError(f"holds {len(ranges)} ranges, but its angles are those of {expected:.0f}")
+        rays = self._cached(("scan", first, step, len(ranges)), lambda: _fan(first, step, len(ranges)))
+        return self._along(rays, ranges, least, most)
+
+    def _range(self, message: Any) -> Readings:
+        distance, width = float(message.range), float(message.field_of_view)
+        least, most = float(message.min_range), float(message.max_range)
+        if not all(map(math.isfinite, (width, least))) or not 0.0 <= width <= math.pi or not 0.0 <= least <= most:
+            raise UserError("has a field of view or a min_range and max_range that make no sense")
+        reach = distance if least <= distance <= most else (most if math.isfinite(most) else 1.0)
+        across = max(2, math.ceil(min(reach * width / _RANGE_SPACING_M, 200.0)))
+        rays = self._cached(("range", width, across), lambda: _cone(width, across))
+        return self._along(rays, np.full(len(rays), distance, np.float32), least, most)
+
+    def _along(self, rays: Points, distances: NDArray[np.float32], least: float, most: float) -> Readings:
+        """Return the readings of `distances` (N,) along unit `rays` (N, 3) of the sensor's mounting."""
+        with np.errstate(invalid="ignore"):
+            near = distances == -math.inf
+            free = distances > most
+            known = (distances >= least) & (distances > 0.0) & ~free
+        unknown = ~(near | free | known)
+        points = rays[known] * distances[known, None] + self._mounting.origin
+        count = len(distances)
+        return Readings(points, count, int(near.sum()), int(unknown.sum()), rays[unknown], self._mounting.origin)
+
+    # -- clouds --------------------------------------------------------------------------------------
+    def _cloud(self, message: Any) -> Readings:
+        width, height, step, row = message.width, message.height, message.point_step, message.row_step
+        _require_size(width * height)
+        fields = {field.name: field for field in message.fields}
+        offsets = [fields[name].offset for name in "xyz" if name in fields and fields[name].datatype == _FLOAT32]
+        if len(offsets) != 3:
+            raise UserError("has no fields x, y and z of float32")
+        data = np.frombuffer(message.data, np.uint8)
+        if max(offsets) + 4 > step or row < width * step or len(data) != row * height:
+            raise UserError(f"holds {len(data)} bytes, which do not fit its {width} x {height} points of {step} bytes")
+        order = ">" if message.is_bigendian else "<"
+        kind = np.dtype({"names": ["x", "y", "z"], "formats": [f"{order}f4"] * 3, "offsets": offsets, "itemsize": step})
+        table = np.ndarray((height, width), kind, data, strides=(row, step))
+        points = np.stack([table[name].ravel() for name in "xyz"], axis=1).astype(np.float32)
+        finite = np.isfinite(points).all(axis=1)
+        return Readings(self._mounting.apply(points[finite]), len(points), 0, int(len(points) - finite.sum()))
+
+    # -- depth ---------------------------------------------------------------------------------------
+    def _depth(self, message: Any) -> Readings:
+        width, height, row, encoding = message.width, message.height, message.step, message.encoding
+        if self._lens is None:
+            raise UserError("came before its camera_info")
+        if (width, height) != self._lens[:2]:
+            raise UserError(f"is {width} x {height}, and its camera_info {self._lens[0]} x {self._lens[1]}")
+        if encoding not in ("16UC1", "mono16", "32FC1"):
+            raise UserError(f"has encoding '{encoding}', allowed are 16UC1 (mm) and 32FC1 (m)")
+        _require_size(width * height)
+        kind = np.dtype((">" if message.is_bigendian else "<") + ("f4" if encoding == "32FC1" else "u2"))
+        data = np.frombuffer(message.data, np.uint8)
+        if row < width * kind.itemsize or len(data) != row * height:
+            raise UserError(f"holds {len(data)} bytes, which do not fit its {width} x {height} pixels")
+        image = np.ndarray((height, width), kind, data, strides=(row, kind.itemsize))
+        stride = self.config.stride
+        depth = image[stride // 2 :: stride, stride // 2 :: stride].astype(np.float32).ravel()
+        if not len(depth):
+            raise UserError(f"has no pixel at a stride of {stride}")
+        if kind.kind == "u":
+            depth *= np.float32(1e-3)
+        lens = self._lens
+        rays = self._cached(("depth", lens, stride), lambda: _pinhole(lens, stride))
+        with np.errstate(invalid="ignore"):
+            near, free = depth == -math.inf, depth == math.inf
+            known = (depth > 0.0) & ~free
+        unknown = ~(near | free | known)
+        points = rays[known] * depth[known, None] + self._mounting.origin
+        return Readings(points, len(depth), int(near.sum()), int(unknown.sum()), rays[unknown], self._mounting.origin)
+
+    def _cached(self, key: tuple[Any, ...], make: Any) -> Points:
+        """Return the rays that `make` gives in the sensor's frame, turned into the action frame."""
+        if self._rays is None or self._rays[0] != key:
+            self._rays = key, (make() @ self._mounting.rotation.T).astype(np.float32)
+        return self._rays[1]
+
+
+def _require_size(count: int) -> None:
+    if not 0 < count <= MOST_READINGS:
+        raise UserError(f"holds {count} readings, allowed are 1 to {MOST_READINGS}")
+
+
+def _fan(first: float, step: float, count: int) -> Points:
+    angles = first + step * np.arange(count)
+    return np.stack([np.cos(angles), np.sin(angles), np.zeros(count)], axis=1).astype(np.float32)
+
+
+def _cone(width: float, across: int) -> Points:
+    """Return rays over the cone of a range sensor, which looks along its x: a row and a column through its middle."""
+    angles = np.linspace(-width / 2, width / 2, across)
+    c, s, zeros = np.cos(angles), np.sin(angles), np.zeros(across)
+    return np.concatenate([np.stack([c, s, zeros], axis=1), np.stack([c, zeros, s], axis=1)]).astype(np.float32)
+
+
+def _pinhole(lens: tuple[float, ...], stride: int) -> Points:
+    """Return the rays of every `stride`-th pixel of a camera, with z 1, because depth is measured along z."""
+    width, height, fx, fy, cx, cy = lens
+    u, v = np.arange(stride // 2, int(width), stride), np.arange(stride // 2, int(height), stride)
+    x, y = np.meshgrid((u - cx) / fx, (v - cy) / fy)
+    return np.stack([x.ravel(), y.ravel(), np.ones(x.size)], axis=1).astype(np.float32)
