@@ -199,8 +199,12 @@ class GraphLink:
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[Any] = loop.create_future()
 
+        def take(future: Any) -> None:
+            if not waiting.done():
+                waiting.set_result(future.result())
+
         def answered(future: Any) -> None:
-            loop.call_soon_threadsafe(lambda: waiting.done() or waiting.set_result(future.result()))
+            loop.call_soon_threadsafe(take, future)
 
         future = client.call_async(request)
         future.add_done_callback(answered)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +191,7 @@ def _tail(path: Path) -> str:
     return text if size <= _TAIL_BYTES else text.partition("\n")[2]
 
 
-def _json_lines(text: str) -> Iterable[Any]:
+def _json_lines(text: str) -> list[dict[str, Any]]:
     found = []
     for line in text.splitlines():
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from lifecycle_msgs.msg import State
@@ -61,9 +60,8 @@ class SafetyMonitorNode(ManagedNode):
     """Answers fosp/proposal with fosp/verdict and publishes on the robot's command topic at its command rate.
 
     The parameters are those of parameters.SETTINGS and MonitorParameters. The services (std_srvs/Trigger) ~/reset and
-    ~/estop end a latch and make one; ~/engage and ~/disengage give the operator's consent to motion and take it back,
-    and ~/engage_watched gives one that lasts as long as the beats on fosp/operator_watch of a console.
-    Events for the operator go to fosp/safety_event, markers to fosp/safety_markers.
+    ~/estop end a latch and make one; ~/engage and ~/disengage give the operator's consent to motion and take it back;
+    that of ~/engage_watched lasts as long as the beats on fosp/operator_watch. Events go to fosp/safety_event.
     """
 
     def __init__(self) -> None:
@@ -79,7 +77,7 @@ class SafetyMonitorNode(ManagedNode):
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/estop", self._on_estop_service)
         self.create_service(Trigger, "~/engage", self._on_engage)
-        self.create_service(Trigger, "~/engage_watched", partial(self._on_engage, watched=True))
+        self.create_service(Trigger, "~/engage_watched", lambda q, a: self._on_engage(q, a, watched=True))
         self.create_service(Trigger, "~/disengage", self._on_disengage)
         self._heartbeats = HeartbeatWatch(self.get_fully_qualified_name())
         self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)

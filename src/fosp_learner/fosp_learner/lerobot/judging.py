@@ -33,6 +33,8 @@ from fosp_recording.feedback_rules import (
 
 Columns = Mapping[str, NDArray[np.float64]]
 """Columns of one episode by feature, (n, width)."""
+Condition = Callable[[Columns, int], tuple[bool | None, float]]
+"""Tells of a row whether a rule holds, None where that cannot be judged, and the distance of a goal, m."""
 Judge = Callable[[Columns, int], list[StepValues]]
 """Takes the columns of an episode and its number, and returns the feedback of each row, fewer when it ends earlier.
 
@@ -148,8 +150,8 @@ def _measurement(rule: AnyRule, measurements: Mapping[str, Measurement]) -> Meas
     return measured
 
 
-def _condition(rule: AnyRule, measured: Measurement, data_set: DataSet) -> Callable[[Columns, int], tuple[bool, float]]:
-    """Return what says of a row whether the rule holds, and the distance of a goal, m."""
+def _condition(rule: AnyRule, measured: Measurement, data_set: DataSet) -> Condition:
+    """Return the condition of a rule on the columns of a data set."""
     feature = data_set.feature(measured.feature)
 
     def reader(names: Any) -> Callable[[Columns, int], list[float]]:
