@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import signal
 import time
@@ -96,10 +95,9 @@ def test_the_page_opens_on_the_live_graph_and_the_camera_moves(rig: ConsoleRig, 
     assert not rig.moves, "nothing moves before somebody engages"
     assert "not engaged" in page.inner_text("#verdict-text") or "no episode" in page.inner_text("#verdict-text")
     drive(rig, page)
-    page.wait_for_function("Number(document.getElementById('camera').dataset.frames) > 1")
-    picture = "document.getElementById('camera').toDataURL()"
-    first = page.evaluate(picture)
-    page.wait_for_function(f"{picture} !== {json.dumps(first)}")
+    page.wait_for_function("() => Number(document.getElementById('camera').dataset.frames) > 1")
+    first = page.evaluate("() => document.getElementById('camera').toDataURL()")
+    page.wait_for_function("(first) => document.getElementById('camera').toDataURL() !== first", arg=first)
     assert page.errors == []
 
 
@@ -107,8 +105,8 @@ def test_a_verdict_that_does_not_pass_is_shown_at_once(rig: ConsoleRig, page: An
     drive(rig, page)
     page.evaluate(WATCH)
     page.click("[data-order=disengage]")
-    page.wait_for_function("window.shown.filter(([decision]) => decision !== 'PASS').length > 10")
-    delays = [at - decided for decision, decided, at in page.evaluate("window.shown") if decision != "PASS"]
+    page.wait_for_function("() => window.shown.filter(([decision]) => decision !== 'PASS').length > 10")
+    delays = [at - decided for decision, decided, at in page.evaluate("() => window.shown") if decision != "PASS"]
     print(f"verdict to page: median {median(delays) * 1e3:.0f} ms, worst of {len(delays)} {max(delays) * 1e3:.0f} ms")
     assert median(delays) < VETO_LATENCY_S
     shown(rig, page, lambda: rig.stands)
@@ -207,7 +205,7 @@ def test_nobody_is_kept_from_using_the_page(rig: ConsoleRig, chromium: Any, widt
     page.wait_for_selector("#verdict[data-step]")
     page.wait_for_selector("#diagnostics details")
     assert page.is_disabled("[data-order=reset]")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     found = Axe().run(page).response["violations"]
     serious = [
         f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in found if one["impact"] in ("serious", "critical")

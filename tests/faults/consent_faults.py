@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import consent_effects
+import console_effects
 from effects import Effect, tampered
 from fault import (
+    CONSOLE_TIMEOUT_S,
     FEEDBACK_TIMEOUT_S,
     FROZEN_FORCE_S,
+    PAGE_TIMEOUT_S,
     PERIOD_S,
     READY_TIMEOUT_S,
     STATE_TIMEOUT_S,
@@ -105,5 +108,13 @@ CONSENT = (
         decision="LATCH",
         quick=True,
     ),
+    _asked(
+        "console killed while it had engaged", "NOT_ENGAGED", console_effects.console_lost("killed"), CONSOLE_TIMEOUT_S
+    ),
+    _asked("console hung while it had engaged", "NOT_ENGAGED", console_effects.console_lost("hung"), CONSOLE_TIMEOUT_S),
+    _asked(
+        "page closed that had engaged", "NOT_ENGAGED", console_effects.console_lost("page closed"), CONSOLE_TIMEOUT_S
+    ),
+    _asked("page silent that had engaged", "NOT_ENGAGED", console_effects.console_lost("page silent"), PAGE_TIMEOUT_S),
     _asked("reset without engaging", "ESTOP", consent_effects.reset_only(), decision="LATCH"),
 )

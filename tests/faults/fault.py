@@ -54,6 +54,10 @@ READY_TIMEOUT_S = people.READY_TIMEOUT_S
 
 FEEDBACK_TIMEOUT_S = 0.3
 
+CONSOLE_TIMEOUT_S = 0.5
+"""Silence of a console that ends the consent given at it."""
+PAGE_TIMEOUT_S = 2.2
+"""A page says every 0.2 s that it is there, and the console waits 2 s."""
 FROZEN_FORCE_S = 1.0
 
 SELF_TEST_S = 2.2

@@ -244,7 +244,10 @@ class ConsoleServer:
         if len(self._clients) >= self._most_clients:
             return _refused(503, f"{self._most_clients} pages are connected already")
         connection = web.WebSocketResponse(max_msg_size=1024, compress=False, timeout=1.0)
-        await connection.prepare(request)
+        try:
+            await connection.prepare(request)
+        except ConnectionError:  # the page has gone already
+            return connection
         client = await self._greeted(connection, request.remote or "")
         if client is None or len(self._clients) >= self._most_clients:
             await connection.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the token is wrong, or missing")

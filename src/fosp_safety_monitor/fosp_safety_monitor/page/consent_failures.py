@@ -52,6 +52,12 @@ CONSENT_FAILURES: tuple[Failure, ...] = (
             "loss",
             "watch_fault",
         ),
+        faults=(
+            "console killed while it had engaged",
+            "console hung while it had engaged",
+            "page closed that had engaged",
+            "page silent that had engaged",
+        ),
         tests=(monitor_test("consent", "the_consent_of_a_console_ends_with_its_beats"),),
     ),
     Failure(
