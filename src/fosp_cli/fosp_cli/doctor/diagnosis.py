@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 SOCKET_BUFFER_BYTES = 4_194_304
-"""Socket buffer that the stack's transport asks for (stack.settings). With less, camera images get lost."""
+"""Socket buffer that the stack's transport asks for (environment.settings). With less, camera images get lost."""
 SHARED_MEMORY_BYTES = 64 << 20
 RTPRIO = 20
 """The highest priority that the control path asks for (fosp_core.processes)."""

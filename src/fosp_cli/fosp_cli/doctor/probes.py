@@ -103,7 +103,7 @@ def cv_bridge() -> tuple[bool, str]:
 
 
 def dds_settings() -> DdsSettings:
-    from fosp_bringup.stack import settings
+    from fosp_bringup.environment import settings
 
     def variable(name: str) -> str:
         return os.environ.get(name, "")
