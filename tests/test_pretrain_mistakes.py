@@ -159,3 +159,14 @@ def test_cameras_that_the_networks_cannot_take_are_one_line(bags: Path, capsys):
         camera = {"height": height, "width": width}
         Path("settings.yaml").write_text(yaml.safe_dump(SETTINGS | {"observation": {"cameras": [camera]}}))
         assert "square with a side of 32, 64, 128" in refused(capsys)
+
+
+def test_a_run_with_a_checkpoint_is_not_replaced_unasked(bags: Path, capsys):
+    state = Path("runs/pretrain/bundle/checkpoint/state.json")
+    state.parent.mkdir(parents=True)
+    state.write_text('{"step": 9000}')
+    line = refused(capsys)
+    assert "runs/pretrain/bundle holds the checkpoint of a run" in line
+    assert "--overwrite" in line
+    assert "give one of them" in refused(capsys, "--resume", "--overwrite")
+    assert state.read_text() == '{"step": 9000}'

@@ -15,7 +15,8 @@ from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 from fosp_bringup.environment import settings
 from fosp_bringup.neighbours import sole_graph
 from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, stack
-from fosp_bringup.stack_options import NOTHING, parse_options
+from fosp_bringup.stack_options import NOTHING, parse_options, undeclared_arguments
+from fosp_core.errors import UserError
 from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE
 from fosp_sim.gazebo.services import require_gazebo
 from launch import LaunchContext, LaunchDescription
@@ -48,17 +49,24 @@ _RENAMED = {"model": "bundle", "record": "recorder"}
 
 
 def launch_description(arguments: Arguments) -> LaunchDescription:
-    """Declare `arguments` and COMMON, which are the options of a stack, and run the stack that they describe."""
+    """Declare `arguments` and COMMON, which are the options of a stack, and run the stack that they describe.
+
+    An argument that is not declared is an error where it is nearly one that is, or the name of the same option of
+    `fosp up`, and else a warning: a launch file that includes this one has arguments of its own.
+    """
     declared = {**arguments, **COMMON, **arguments}  # the launch file's own first, also in what `--show-args` prints
 
     def start(context: LaunchContext) -> list[Any]:
+        mistakes, doubts = undeclared_arguments(context.launch_configurations, declared, _RENAMED)
+        if mistakes:
+            raise UserError("; ".join(mistakes))
         given = {_RENAMED.get(name, name): LaunchConfiguration(name).perform(context) for name in declared}
         options = parse_options(given)
         if options.simulator == "gazebo":
             require_gazebo()
         described = stack(options)
         _held.enter_context(sole_graph(described.namespace, described.stays_here))
-        return actions(described)
+        return [*(LogInfo(msg=f"WARNING: {line}") for line in doubts), *actions(described)]
 
     return LaunchDescription(
         [

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fosp_bringup.commissioning_record import UNCOMMISSIONED_SPEED, uncommissioned_because
+from fosp_bringup.parameter_file import doubts
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
-from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file
+from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file, require_distinct
 from fosp_core import topics
 from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import read_manifest
@@ -60,7 +61,7 @@ class Stack:
     """ROS parameter file; its values win over the parameters of the processes."""
     use_respawn: bool = False
     warning: str = ""
-    """One line to be shown at every start; empty when there is nothing to warn of."""
+    """Lines to be shown at every start; empty when there is nothing to warn of."""
     stays_here: bool = False
     """The processes speak through the loopback interface only, as those of a simulated robot do."""
 
@@ -132,7 +133,12 @@ def stack(options: StackOptions) -> Stack:
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
         processes = [_on_simulated_time(process) for process in processes]
+    require_distinct(process.name for process in processes)
     params_file = options.params_file.resolve() if options.params_file else None
+    if params_file is not None:
+        modules = {process.name: process.module for process in processes}
+        said = [f"WARNING: {doubt}" for doubt in doubts(params_file, modules, options.namespace.strip("/"))]
+        warning = "\n".join([*([warning] if warning else []), *said])
     respawn = options.use_respawn
     stays_here = options.simulator is not None and not options.network
     return Stack(tuple(processes), options.namespace, options.log_level, params_file, respawn, warning, stays_here)

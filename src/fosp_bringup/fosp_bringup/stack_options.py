@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fosp_bringup.parameter_file import sections
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
+from fosp_core.topics import checked_namespace
 from fosp_safety_monitor.parameters import EPISODES, SHADOW_PHRASE, SPEED_CAP, UNSUPPORTED_PHRASE
 
 CAMERAS = ("simulated", "file", *DEVICES)
@@ -98,6 +102,7 @@ class StackOptions:
             if value not in allowed:
                 choices = ", ".join(choice or NOTHING for choice in allowed)
                 raise UserError(f"{name} must be one of {choices}, got '{value}'")
+        checked_namespace(self.namespace)
         if self.camera == "file" and self.camera_path is None:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
         if self.shadow not in (None, SHADOW_PHRASE):
@@ -125,6 +130,27 @@ def parse_options(arguments: Mapping[str, str]) -> StackOptions:
     return StackOptions(**values)
 
 
+def undeclared_arguments(
+    given: Iterable[str], declared: Iterable[str], renamed: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Return what to say of launch arguments that no launch file declares: mistakes, and the others.
+
+    `ros2 launch` takes any name silently. A mistake is one that is nearly the name of another, or that of the option of
+    `fosp up`, which `renamed` gives by the name of the launch argument.
+    """
+    names = sorted(declared)
+    mistakes, others = [], []
+    for name in sorted(set(given) - set(names)):
+        said = f"launch argument {name}:= is not declared and has no effect"
+        meant = [ours for ours, option in renamed.items() if option == name and ours in names]
+        sure, near = difflib.get_close_matches(name, names, 1, 0.8), difflib.get_close_matches(name, names, 1)
+        if meant or sure:
+            mistakes.append(f"{said}: did you mean {[*meant, *sure][0]}:=?")
+        else:
+            others.append(f"{said}; the nearest is {near[0]}:=" if near else f"{said}; there are {', '.join(names)}")
+    return mistakes, others
+
+
 def optional(text: str) -> str | None:
     """Return `text`, or None where it says that an option is not given: when it is empty, or NOTHING."""
     return None if text in ("", NOTHING) else text
@@ -141,6 +167,13 @@ def _flag(name: str, text: str) -> bool:
     return text.lower() == "true"
 
 
+def require_distinct(nodes: Iterable[str]) -> None:
+    """Raise UserError when two nodes would have one name, as one of a camera may have that of another node."""
+    twice = [name for name, count in Counter(nodes).items() if count > 1]
+    if twice:
+        raise UserError(f"two nodes would be called {twice[0]}: give the camera of the robot file another name")
+
+
 def check_parameter_file(
     path: Path, monitor: str, shadow: str | None, simulated: bool, unsupported: str | None = None
 ) -> None:
@@ -155,7 +188,7 @@ def check_parameter_file(
         ("shadow", shadow, SHADOW_PHRASE, "would switch the safety monitor's gate off"),
         ("unsupported", unsupported, UNSUPPORTED_PHRASE, "would let a doubtful bundle judge"),
     )
-    for node, parameters in _sections(read_yaml(path), ""):
+    for node, parameters in sections(read_yaml(path)):
         if _may_be(node, monitor) and SPEED_CAP in parameters:
             raise UserError(f"{path}: {SPEED_CAP} under '{node}' is not for a file to set: run fosp commission instead")
         for name, said, phrase, effect in phrases:
@@ -168,17 +201,6 @@ def check_parameter_file(
                 f"{path}: engage under '{node}' would let a robot move without an operator's consent: take it out, and "
                 "call ~/engage of the safety monitor (fosp engage)"
             )
-
-
-def _sections(content: Any, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name of a node, or a pattern of names, and its parameters; namespaces may be written as levels."""
-    for name, inner in content.items() if isinstance(content, dict) else ():
-        if not isinstance(inner, dict):
-            continue
-        if name == "ros__parameters":
-            yield prefix, inner
-        else:
-            yield from _sections(inner, f"{prefix}/{str(name).strip('/')}")
 
 
 def _may_be(node: str, monitor: str) -> bool:

@@ -83,7 +83,8 @@ def test_comments_order_and_spelling_of_the_robot_file_do_not_matter(robot_file:
 )
 def test_a_changed_value_is_named_and_asks_for_a_new_commissioning(robot_file: Path, line: str, key: str) -> None:
     commissioned(robot_file)
-    robot_file.write_text(f"{robot_file.read_text()}{line}\n")
+    others = [other for other in robot_file.read_text().splitlines() if not other.startswith(f"{key}:")]
+    robot_file.write_text("\n".join([*others, line, ""]))
     assert f"was changed since the robot was commissioned on 2026-11-29 ({key}" in because(robot_file)
 
 

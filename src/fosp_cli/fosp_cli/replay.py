@@ -17,6 +17,7 @@ from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
+from fosp_core.topics import is_in_bag
 from fosp_recording.recorded_topics import message_class
 
 SETTLE_S = 1.5
@@ -105,7 +106,7 @@ def _require_no_robot(node: Any, played: set[str], only: tuple[str, ...]) -> Non
     asked = {name.lstrip("/") for name in only}
     for topic in sorted(played):
         name = topic.lstrip("/")
-        if name in asked or not any(name == command or name.endswith(f"/{command}") for command in commands):
+        if name in asked or not any(is_in_bag(name, command) for command in commands):
             continue
         listening = {info.node_name for info in node.get_subscriptions_info_by_topic(topic)} - ONLOOKERS
         if listening:

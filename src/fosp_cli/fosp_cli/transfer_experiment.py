@@ -16,7 +16,6 @@ pooled over seeds.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -32,6 +31,7 @@ from fosp_cli.evaluation.in_process import Evaluation, evaluate_all
 from fosp_cli.evaluation.intervals import paired_rate_difference, wilson_interval
 from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 from fosp_cli.evaluation.metrics import EpisodeResult, summarise
+from fosp_core.bag_types import move_aside
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec, read_yaml
 from fosp_learner.finetuning.config import FinetuneConfig
@@ -107,13 +107,13 @@ class Resources:
 def deploy(trial: Trial, resources: Resources, say: Callable[[str], None] = print) -> None:
     """Run the fine-tuning episodes on the live graph with its learner, and write `out`/NAME/during.json.
 
-    A finished deployment is kept; the remains of an interrupted one are removed. Raise RunFailed when the graph fails.
+    A finished deployment is kept, and an interrupted one is moved aside. Raise RunFailed when the graph fails.
     """
     folder = resources.out / trial.name
     if trial.arm == "offline" or (folder / TRIAL).is_file() or (folder / DURING).is_file():
         return
     if folder.exists():
-        shutil.rmtree(folder)  # its learner would otherwise continue with the old experience
+        move_aside(folder)  # its learner would otherwise continue with the old experience
     folder.mkdir(parents=True)
     begun = time.monotonic()
     during = _live_episodes(trial, resources, folder, say)

@@ -17,12 +17,14 @@ from fosp_cli.demonstration.preflight import (
     Expected,
     Observed,
     check_commander,
+    check_device,
     check_disk,
     check_exposure,
     check_goal,
     check_images,
     check_publisher,
     check_stream,
+    recorded_bytes_per_s,
 )
 from fosp_cli.demonstration.session import HOLD_S, KeyboardDevice, Session, judge, watched
 from fosp_core.robot.config import CameraConfig, RobotConfig, read_robot
@@ -212,3 +214,22 @@ def test_space_halts_and_other_keys_press_buttons_without_moving_anything() -> N
     axes, buttons = device.state(10.05)
     assert axes == [0.0] * 6
     assert buttons == [0, 0, 0, 0, 0, 0, 0, 1]
+
+
+def test_the_space_of_a_recording_is_estimated_from_what_comes() -> None:
+    recorded = {"camera/image": "sensor_msgs/msg/Image", "side/compressed": "sensor_msgs/msg/CompressedImage"}
+    observed = {
+        "camera/image": Observed(2.0, 1, [0.0] * 20, bytes=2_000_000),
+        "side/compressed": Observed(2.0, 1, [0.0] * 20, bytes=400_000),
+        "not/recorded": Observed(2.0, 1, [0.0] * 20, bytes=10**9),
+    }
+    assert recorded_bytes_per_s(observed, recorded) == pytest.approx(0.7 * 1e6 + 2e5)
+    assert recorded_bytes_per_s({"camera/image": Observed()}, recorded) == 0.0
+
+
+def test_a_device_that_lacks_a_control_of_its_mapping_is_a_finding() -> None:
+    assert check_device("").ok
+    finding = check_device("joy: the device has 2 axes, and the mapping wants axis 4: use another device")
+    assert not finding.ok
+    assert finding.text.endswith("wants axis 4")
+    assert finding.remedy == "use another device"

@@ -1,4 +1,4 @@
-"""The contents of the page, as a value made of messages: the newest of each kind, and a short past of verdicts and events.
+"""The contents of the page, a value made of messages: the newest of each kind, and the last verdicts and events.
 
 Any thread may tell it messages; `changes` and `everything` are texts of JSON for the page. Numbers that are not finite
 are null. No ROS: messages are read by their fields.

@@ -1,4 +1,4 @@
-"""The messages that wait for one client: a bounded queue of texts, and the newest frame of each camera. One event loop uses it.
+"""The messages that wait for one client: a bounded queue of texts, and the newest frame of each camera.
 
 A slow client loses frames, and nothing else waits for it: texts that it cannot take in time are thrown away together,
 and a new account of everything takes their place.

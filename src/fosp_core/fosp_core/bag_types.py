@@ -7,13 +7,16 @@ The types are Jazzy's, and those of fosp_msgs. Bags are rosbag2 MCAP folders, wh
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from rosbags.interfaces import Connection, Qos
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -50,6 +53,21 @@ def message_folder() -> Path:
     raise UserError(f"{PACKAGE} is not built and not in the source tree: its .msg files are needed to read bags")
 
 
+def move_aside(path: Path) -> Path | None:
+    """Rename a file or folder to the first free of PATH_1, PATH_2, ...; return its new path, or None without one.
+
+    Recordings and runs that somebody finished are put aside in this way, and never removed. UserError when the disk
+    refuses.
+    """
+    if not path.exists():
+        return None
+    free = next(p for number in count(1) if not (p := path.with_name(f"{path.name}_{number}")).exists())
+    try:
+        return path.rename(free)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be moved to {free}: {error.strerror or error}") from None
+
+
 class BagWriter:
     """A bag on its way to disk: it is written into the folder `partial`, and `finish` moves it to its place.
 
@@ -58,19 +76,30 @@ class BagWriter:
     """
 
     def __init__(self, partial: Path, compress: bool = True) -> None:
-        """Create `partial`, which names the file inside of it as well; `compress`: zstd, chunk by chunk."""
-        self._partial = partial
+        """Create `partial`, which names the file inside of it as well; `compress`: zstd, chunk by chunk.
+
+        FileExistsError when it exists: of several that create one folder at once, one gets it.
+        """
+        self.partial = partial
         self._connections: dict[str, Connection] = {}
+        self._complete = False
         self.messages = 0
         """Number of messages written so far."""
-        self._writer = Writer(partial, version=9, storage_plugin=StoragePlugin.MCAP)
-        if compress:
-            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         try:
+            self._writer = Writer(partial, version=9, storage_plugin=StoragePlugin.MCAP)
+            if compress:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
+        except WriterError:
+            raise FileExistsError(errno.EEXIST, "it exists already", str(partial)) from None
         except OSError:
             self.abort()
             raise
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Number of bytes in the file so far."""
+        return sum(file.stat().st_size for file in self.partial.glob("*.mcap"))
 
     @property
     def topics(self) -> Collection[str]:
@@ -94,12 +123,27 @@ class BagWriter:
             self._writer.set_custom_data(key, value)
 
     def finish(self, folder: Path) -> None:
-        """Complete the bag and rename it to `folder`, on the same file system."""
-        self._writer.close()
-        self._partial.rename(folder)
+        """Complete the bag, see that it is on the disk, and rename it to `folder`, on the same file system.
 
-    def abort(self) -> None:
-        """Give up, and remove what has been written as far as the disk allows."""
+        What is in `folder` is never replaced: FileExistsError then, and the bag stays complete in `partial`.
+        """
+        self._writer.close()
+        self._complete = True
+        for file in self.partial.iterdir():  # a network drive may tell only now that it could not write
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        if folder.exists():
+            raise FileExistsError(errno.EEXIST, "it exists already", str(folder))
+        self.partial.rename(folder)
+
+    def abort(self, keep: bool = False) -> None:
+        """Give up, and remove what has been written as far as the disk allows; `keep`: leave it where it is.
+
+        A bag that is complete is left in `partial` in any case.
+        """
+        if self._complete:
+            return
         with contextlib.suppress(Exception):
             self._writer.abort()
-        shutil.rmtree(self._partial, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(self.partial, ignore_errors=True)

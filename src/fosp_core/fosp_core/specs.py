@@ -5,13 +5,15 @@ Units are SI. A normalised action has each axis in [-1, 1]; the scale of the axi
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fosp_core.errors import UserError
+from fosp_core.topics import topic_name
 
 FORMAT_VERSION = 1
 """Version of the bundle folder's format; a loader refuses every other one."""
@@ -19,6 +21,10 @@ FORMAT_VERSION = 1
 MAX_YAML_BYTES = 1 << 20
 
 TwistComponent = Literal["linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z"]
+TopicName = Annotated[str, AfterValidator(topic_name)]
+"""A name that ROS allows for a topic, relative or absolute."""
+OptionalTopic = Annotated[str, AfterValidator(lambda name: topic_name(name) if name else name)]
+"""The same, or an empty text for no topic."""
 TWIST_COMPONENTS: tuple[TwistComponent, ...] = get_args(TwistComponent)
 
 
@@ -32,7 +38,7 @@ class CameraSpec(Spec):
     """One camera as the world model sees it: centre-cropped to this aspect ratio, then area-resized to this size."""
 
     name: str = "color"
-    topic: str = "camera/color/image_raw"
+    topic: TopicName = "camera/color/image_raw"
     height: int = Field(64, gt=0)
     width: int = Field(64, gt=0)
 
@@ -206,17 +212,51 @@ def _models_in(annotation: object) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Reads plain values only, and refuses a mapping in which a key stands twice: YAML keeps the last silently."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    lines: dict[Hashable, int] = {}
+    for key_node, _ in node.value:
+        merges = key_node.tag == "tag:yaml.org,2002:merge"
+        key = "<<" if merges else loader.construct_object(key_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(None, None, "a key is a list or a mapping", key_node.start_mark)
+        if key in lines:
+            text = f"key '{key}' stands twice, first at line {lines[key]}; remove one"
+            raise yaml.constructor.ConstructorError(None, None, text, key_node.start_mark)
+        lines[key] = line
+    loader.flatten_mapping(node)
+    return {
+        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True) for key, value in node.value
+    }
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Return the content of a YAML text; UserError, with `source` and the line, when it is malformed or ambiguous."""
+    try:
+        return yaml.load(text, _StrictLoader)
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{source}: not valid YAML{where}: {getattr(error, 'problem', None) or error}") from None
+
+
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file; raise UserError with one line when it is missing or malformed."""
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
             raise UserError(f"{path}: larger than a configuration file may be ({MAX_YAML_BYTES} bytes)")
-        return yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    except RecursionError:
-        raise UserError(f"{path}: nested too deeply") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', None) or error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid YAML: not UTF-8 ({error.reason} at byte {error.start})") from None
+    return parse_yaml(text, str(path))

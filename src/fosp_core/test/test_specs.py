@@ -1,10 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
-from fosp_core.specs import Spec, parse_spec, read_yaml
+from fosp_core.specs import Spec, parse_spec, parse_yaml, read_yaml
 
 REPOSITORY = Path(__file__).parents[3]
 ROBOTS = sorted(path for path in (REPOSITORY / "config/robots").glob("*.yaml") if "." not in path.stem)
@@ -47,6 +48,14 @@ def test_an_unknown_nested_key_is_named_with_those_allowed_beside_it():
         ({"response_s": 0}, "response_s: Input should be greater than 0"),
         ({"dead_time_s": 0.6}, "dead_time_s: Input should be less than or equal to 0.5"),
         ({"linear_speed": 0.2}, r"speed limit of linear\.x is below its action scale 0.25"),
+        ({"command_topic": "arm/twist-command"}, "command_topic: 'arm/twist-command' is no name of a ROS topic"),
+        (
+            {"command_topic": "/joint_states", "state_topic": "joint_states"},
+            "state_topic must not be the command_topic",
+        ),
+        ({"estop_topics": ["stop", "/stop"]}, "each emergency stop needs a topic of its own"),
+        ({"camera_topics": {"a": "x", "/a": "y"}}, "each topic of a bundle may stand once"),
+        ({"ready": [{"topic": "2nd", "kind": "bool"}]}, "'2nd' begins with a digit"),
         ({"linear_speed": 20}, "linear_speed: Input should be less than or equal to 10"),
         ({"workspace": {"lower": [1, 0, 0], "upper": [0, 1, 1]}}, "lower must be below upper"),
     ],
@@ -145,3 +154,39 @@ def test_a_robot_file_says_in_words_which_emergency_stops_there_are(change, said
     with pytest.raises(UserError, match=said) as error:
         parse_spec(RobotConfig, robot, "robot.yaml")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "line 3: key 'a' stands twice, first at line 1"),
+        ("limits:\n  linear.x: {speed: 0.26}\n  linear.x: {speed: 0.30}\n", "line 3: key 'linear.x' stands twice"),
+        ("a: [{b: 1, c: {d: 1, d: 1}}]\n", "key 'd' stands twice"),
+        ("'a': 1\na: 2\n", "line 2: key 'a' stands twice"),
+        ("1: a\ntrue: b\n", "stands twice"),
+        ("base: &base {a: 1}\nb:\n  <<: *base\n  <<: *base\n", "line 4: key '<<' stands twice"),
+        ("? [1, 2]\n: 3\n", "a key is a list or a mapping"),
+        ("a: !!python/name:os.system\n", "line 1"),
+        ("a: 2026-13-45\n", "month must be in 1..12"),
+        ("a: &a [*a]\n", "line 1"),
+    ],
+)
+def test_an_ambiguous_yaml_is_refused_in_one_line(text, said, tmp_path):
+    path = tmp_path / "robot.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(said)) as error:
+        read_yaml(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_merged_keys_may_be_overridden_and_a_byte_order_mark_is_none_of_them(tmp_path):
+    assert parse_yaml("base: &base {a: 1, b: 2}\nc:\n  <<: *base\n  a: 3\n", "x")["c"] == {"a": 3, "b": 2}
+    path = tmp_path / "robot.yaml"
+    path.write_bytes(b"\xef\xbb\xbfname: a\n")
+    assert read_yaml(path) == {"name": "a"}
+
+
+def test_every_yaml_of_the_repository_is_unambiguous():
+    for path in sorted(REPOSITORY.glob("config/**/*.yaml")):
+        assert read_yaml(path) is not None, path

@@ -31,7 +31,15 @@ from fosp_learner.data.bag_sets import choose_robot, task_of
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.distributed import processes
 from fosp_learner.report.figure_data import SceneFrames
-from fosp_learner.report.run import RunFacts, described, report_of, write_facts
+from fosp_learner.report.run import (
+    RunFacts,
+    described,
+    report_of,
+    require_new_run,
+    require_own_run,
+    run_folder,
+    write_facts,
+)
 from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.run_log import RunLog, SilentLog
@@ -48,6 +56,7 @@ def pretrain(
     config: LearnerConfig,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     runs: Path = Path("runs"),
     command: str = "",
     scene_of: SceneOf | None = None,
@@ -60,11 +69,16 @@ def pretrain(
 
     The robot is chosen from `robots` by the command topic in the bags. The run folder runs/pretrain/<name of out> gets
     checkpoint, config.json, losses.csv, TensorBoard scalars and report/; with `resume` training goes on from its
-    checkpoint. `warn` gets a line for each doubt about the bundle.
-    Raises UserError for bags or settings that cannot be used, and TrainingDiverged when a loss is no longer finite.
+    checkpoint, and with `overwrite` it replaces that. `warn` gets a line for each doubt about the bundle.
+    Raises UserError for bags, settings or a run that cannot be used, and TrainingDiverged when a loss is no longer
+    finite.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; choose another --out or remove it")
+    run = run_folder(runs, out)
+    require_own_run(run, out)
+    if not (resume or overwrite):
+        require_new_run(run)
     bags = find_bags(bag_dirs)
     facts = RunFacts(
         task=task_of(bags),
@@ -74,7 +88,6 @@ def pretrain(
         command=command,
     )
     config = config.for_robot(facts.robot)
-    run = runs / "pretrain" / out.absolute().name
     with processes(device) as process:
         progress = _bag_progress() if process.writes else lambda done, total: None
         period_s = config.decision_period_s

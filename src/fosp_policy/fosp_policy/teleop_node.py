@@ -21,7 +21,14 @@ from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_msgs.msg import ActionCandidate, ActionProposal
 from fosp_msgs.srv import ResetEpisode
-from fosp_policy.teleoperation import OperatorOrder, Repetition, operator_action, orders, read_mapping
+from fosp_policy.teleoperation import (
+    OperatorOrder,
+    Repetition,
+    missing_controls,
+    operator_action,
+    orders,
+    read_mapping,
+)
 
 PERIOD_S = 0.02
 DEVICE_TIMEOUT_S = 0.3
@@ -61,6 +68,7 @@ class TeleopNode(ManagedNode):
         self._joy: Joy | None = None
         self._heard_s = 0.0
         self._repetition = Repetition()
+        self._missing = ""
         self._step = 0
 
     def cleanup(self) -> None:
@@ -74,6 +82,11 @@ class TeleopNode(ManagedNode):
     # -- motion --------------------------------------------------------------------------------------
     def _on_joy(self, message: Joy) -> None:
         before, self._joy, self._heard_s = self._joy, message, time.monotonic()
+        missing = missing_controls(self._mapping, self._spec, len(message.axes), len(message.buttons))
+        if missing != self._missing:
+            self._missing = missing
+            if missing:
+                self.get_logger().warning(missing)
         if before is not None:
             for order in orders(self._mapping, list(before.buttons), list(message.buttons)):
                 self._obey(order)

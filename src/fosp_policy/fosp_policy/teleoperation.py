@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from fosp_core.errors import UserError
-from fosp_core.specs import ActionSpec, Spec, TwistComponent, parse_spec, read_yaml
+from fosp_core.specs import ActionSpec, Spec, TopicName, TwistComponent, parse_spec, read_yaml
 
 
 class OperatorOrder(Enum):
@@ -33,7 +33,7 @@ class AxisMapping(Spec):
 class Mapping(Spec):
     """Content of config/teleop/NAME.yaml, for a device that publishes sensor_msgs/Joy."""
 
-    topic: str = "joy"
+    topic: TopicName = "joy"
     axes: dict[TwistComponent, AxisMapping] = Field(min_length=1)
     """Axis by twist component; components that the robot does not have are ignored."""
     deadman: int | None = Field(None, ge=0)
@@ -81,6 +81,27 @@ def read_mapping(path: Path, action: ActionSpec) -> Mapping:
     if missing:
         raise UserError(f"{path}: no axis drives {', '.join(missing)}")
     return mapping
+
+
+def missing_controls(mapping: Mapping, spec: ActionSpec, axes: int, buttons: int) -> str:
+    """Return which axes and buttons of the mapping a device with so many of them lacks; empty when it has all."""
+    lacking = [
+        f"axis {mapping.axes[axis.name].axis} ({axis.name})"
+        for axis in spec.axes
+        if mapping.axes[axis.name].axis >= axes
+    ]
+    named = {order.value: button for order, button in mapping.buttons.items()}
+    if mapping.deadman is not None:
+        named = {"deadman": mapping.deadman, **named}
+    lacking += [f"button {button} ({name})" for name, button in named.items() if button >= buttons]
+    if not lacking:
+        return ""
+    moves = max(mapping.axes[axis.name].axis for axis in spec.axes) < axes and (mapping.deadman or 0) < buttons
+    stops = "" if moves else ", so it moves nothing"
+    return (
+        f"{mapping.topic}: the device has {axes} axes and {buttons} buttons, and the mapping wants "
+        f"{', '.join(lacking)}{stops}: use the mapping of this device (config/teleop), or another device"
+    )
 
 
 def operator_action(mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int]) -> list[float]:

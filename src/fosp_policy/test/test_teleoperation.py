@@ -11,7 +11,15 @@ import yaml
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
-from fosp_policy.teleoperation import Mapping, OperatorOrder, Repetition, operator_action, orders, read_mapping
+from fosp_policy.teleoperation import (
+    Mapping,
+    OperatorOrder,
+    Repetition,
+    missing_controls,
+    operator_action,
+    orders,
+    read_mapping,
+)
 
 CONFIG = Path(__file__).parents[3] / "config"
 ARM = read_robot(CONFIG / "robots" / "sim_arm.yaml").action
@@ -124,3 +132,23 @@ def test_a_hand_that_trembles_and_a_stick_at_rest_are_no_repetition() -> None:
 def test_the_bound_of_repetitions_cannot_be_switched_off(bound_s: float) -> None:
     with pytest.raises(ValueError, match="repeat_s"):
         Mapping.model_validate({"axes": {"linear.x": {"axis": 1}}, "repeat_s": bound_s})
+
+
+def test_a_device_with_too_few_axes_or_buttons_is_told_which_are_missing() -> None:
+    assert missing_controls(GAMEPAD, ARM, 5, 8) == ""
+    said = missing_controls(GAMEPAD, ARM, 2, 12)
+    assert "the device has 2 axes and 12 buttons" in said
+    assert "axis 4 (linear.z), so it moves nothing" in said
+    assert "\n" not in said
+    said = missing_controls(GAMEPAD, ARM, 5, 6)
+    assert "button 7 (start), button 6 (stop)" in said
+    assert "moves nothing" not in said
+    assert "button 5 (deadman)" in missing_controls(GAMEPAD, ARM, 5, 3)
+    assert "moves nothing" in missing_controls(GAMEPAD, ARM, 5, 3)
+
+
+def test_an_axis_that_the_robot_does_not_have_may_be_missing() -> None:
+    assert missing_controls(GAMEPAD, ARM, 5, 8) == "", "angular.z is axis 3, linear.z axis 4"
+    base = read_mapping(CONFIG / "teleop" / "gamepad.yaml", BASE)
+    assert missing_controls(base, BASE, 4, 8) == ""
+    assert "axis 3 (angular.z)" in missing_controls(base, BASE, 3, 8)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ OLDER_PERIOD_S = 2.0
 SAME_MOMENT_S = 0.5
 """Longest time between the last feedback of an episode and the event of the stop that follows from it."""
 _PARTIAL = ".partial_"
+_ABANDONED_S = 60.0
+"""Time without a change after which a half-written box is what a crash left, not what another black box is writing."""
 LEAST_SILENCE_S = 0.1
 """Shortest silence of the commands that counts: the listener is no real-time process."""
 SETTLE_S = 0.5
@@ -210,7 +214,9 @@ def make_room(directory: Path, limit_bytes: int) -> list[Path]:
     The newest box stays, whatever its size, and no folder but ours is touched. Return the boxes that were removed.
     """
     for partial in directory.glob(f"{_PARTIAL}{PREFIX}*"):
-        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another black box has just finished it
+            if time.time() - max(path.stat().st_mtime for path in (partial, *partial.iterdir())) > _ABANDONED_S:
+                shutil.rmtree(partial, ignore_errors=True)
     boxes = sorted(path for path in directory.glob(f"{PREFIX}*") if path.is_dir())
     sizes = {box: sum(file.stat().st_size for file in box.rglob("*") if file.is_file()) for box in boxes}
     removed = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fosp_recording.feedback_rules import AnyRule, FeedbackConfig, GoalRule, MeasuredRule
+from fosp_recording.feedback_rules import AnyRule, BumperRule, FeedbackConfig, GoalRule, MeasuredRule
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class EpisodeFeedback:
 
     def __init__(self, config: FeedbackConfig) -> None:
         self._config = config
-        self._holds = [False] * len(config.rules)
+        self._holds: list[bool | None] = [False] * len(config.rules)
+        """Whether each rule's condition holds; None when its last message does not tell."""
+        self._gone = [False] * len(config.rules)
+        """Whether a rule's topic has no publisher."""
         self._heard_s = [-math.inf] * len(config.rules)
         self._interval = _Interval()
         self._distance = self._framed_distance = math.nan
@@ -68,6 +71,9 @@ class EpisodeFeedback:
         ending = [rule.topic for rule in self._held() if rule.success or rule.ends]
         if ending:
             return f"a rule on {', '.join(ending)} holds already: the episode would end at once"
+        doubtful = [rule.topic for rule in self._doubtful() if rule.ends]
+        if doubtful:
+            return f"a rule on {', '.join(doubtful)} cannot be judged: the episode would end at once"
         self.episode = self.episode + 1 if episode is None else episode
         self._starting, self._stopping, self._interval = True, False, _Interval()
         return ""
@@ -87,32 +93,44 @@ class EpisodeFeedback:
         return ""
 
     # -- measurements --------------------------------------------------------------------------------
-    def observe(self, index: int, holds: bool, now_s: float, distance: float = math.nan) -> None:
-        """Take in a message for rule `index` of the configuration, by which its condition `holds` or not.
+    def observe(self, index: int, holds: bool | None, now_s: float, distance: float = math.nan) -> None:
+        """Take in a message for rule `index` of the configuration, by which its condition `holds`, or not, or may.
 
         `distance`, m, is that of a goal rule.
         """
         rule = self._config.rules[index]
         came_true = holds and not self._holds[index]
-        self._holds[index], self._heard_s[index] = holds, now_s
+        self._holds[index], self._heard_s[index], self._gone[index] = holds, now_s, False
         if isinstance(rule, GoalRule):
             self._distance = distance
+        interval = self._interval
         if holds:
-            interval = self._interval
-            interval.cost = max(interval.cost, rule.cost)
             interval.reward += rule.reward if came_true else 0.0
             interval.success |= rule.success
+        if holds or (holds is None and rule.unknown == "close"):
+            interval.cost = max(interval.cost, rule.cost)
             interval.failed |= rule.ends and not rule.success
 
+    def publishers(self, index: int, count: int) -> None:
+        """Take note of how many publishers the topic of rule `index` has."""
+        self._gone[index] = count == 0
+
     def silent(self, now_s: float) -> list[str]:
-        """Return the topics of measured rules on which no message has come for too long."""
-        return sorted(
-            {
-                rule.topic
-                for rule, heard_s in zip(self._config.rules, self._heard_s, strict=True)
-                if isinstance(rule, MeasuredRule) and not now_s - heard_s <= rule.stale_s
-            }
-        )
+        """Return the topics that nobody publishes, or that have been silent for too long to judge their rules."""
+        return sorted({rule.topic for rule in self._silent(now_s)})
+
+    def _silent(self, now_s: float) -> list[AnyRule]:
+        found: list[AnyRule] = []
+        for rule, heard_s, gone in zip(self._config.rules, self._heard_s, self._gone, strict=True):
+            if isinstance(rule, MeasuredRule):
+                ceased = not now_s - heard_s <= rule.stale_s
+            elif isinstance(rule, BumperRule):
+                ceased = gone or (rule.stale_s is not None and not now_s - heard_s <= rule.stale_s)
+            else:
+                ceased = gone and heard_s > -math.inf
+            if ceased and (isinstance(rule, MeasuredRule) or rule.unknown == "close"):
+                found.append(rule)
+        return found
 
     def frame(self, stamp_s: float, now_s: float) -> StepValues | None:
         """Return the feedback of a frame; None outside of episodes, and for a frame not newer than the last one."""
@@ -123,12 +141,13 @@ class EpisodeFeedback:
         interval, self._interval = self._interval, self._standing()
         reward = interval.reward - self._config.time_penalty * (stamp_s - self._last_s) + self._progress()
         self.ended_because = self._ended_because(interval, stamp_s - self._first_s, now_s)
+        unheard = [rule.cost for rule in self._silent(now_s) if rule.unknown == "close"]
         is_last = bool(self.ended_because)
         values = StepValues(
             episode=self.episode,
             is_first=False,
             reward=reward,
-            cost=interval.cost,
+            cost=max([interval.cost, *unheard]),
             terminal=interval.success or interval.failed,
             is_last=is_last,
             success=interval.success,
@@ -146,15 +165,20 @@ class EpisodeFeedback:
 
     def _standing(self) -> _Interval:
         """Return a new interval, with cost and ends of the rules that still hold."""
-        held = self._held()
+        held, against = self._held(), [*self._held(), *self._doubtful()]
         return _Interval(
-            cost=max((rule.cost for rule in held), default=0.0),
+            cost=max((rule.cost for rule in against), default=0.0),
             success=any(rule.success for rule in held),
-            failed=any(rule.ends and not rule.success for rule in held),
+            failed=any(rule.ends and not rule.success for rule in against),
         )
 
     def _held(self) -> list[AnyRule]:
         return [rule for rule, holds in zip(self._config.rules, self._holds, strict=True) if holds]
+
+    def _doubtful(self) -> list[AnyRule]:
+        """Return the rules that may hold by their last message, and count as if they did."""
+        states = zip(self._config.rules, self._holds, strict=True)
+        return [rule for rule, holds in states if holds is None and rule.unknown == "close"]
 
     def _progress(self) -> float:
         scale = next((rule.progress_reward for rule in self._config.rules if isinstance(rule, GoalRule)), 0.0)

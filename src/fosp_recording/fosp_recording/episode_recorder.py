@@ -7,10 +7,13 @@ feedback the bag stays open for a moment, for messages that are stamped before i
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import shutil
 import struct
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +32,12 @@ MEMORY_NS = 500_000_000
 """How long messages are remembered for an episode that turns out to have begun."""
 GRACE_NS = 250_000_000
 """How long after its last feedback an episode waits for messages stamped before it."""
+LEAST_FREE_BYTES = 100_000_000
+"""Free space below which no episode begins."""
+LOW_MINUTES = 10.0
+"""Time until the disk is full, by the measured rate, below which the operator is warned."""
+_DISK_PERIOD_NS = 10_000_000_000
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FOREVER = QosTime(2**31 - 1, 2**32 - 1)
 
 
@@ -91,12 +100,21 @@ def stamp_of(data: bytes, message_type: str, receipt_ns: int) -> int:
     return int(seconds * 1_000_000_000 + nanoseconds)
 
 
+def minutes_left(free_bytes: int, written_bytes: int, seconds: float) -> float:
+    """Return the time in minutes until the disk is full at the rate of `written_bytes` in `seconds`."""
+    return free_bytes * seconds / written_bytes / 60.0 if written_bytes > 0 and seconds > 0.0 else float("inf")
+
+
 @dataclass
 class _OpenEpisode:
     """The episode that is being recorded."""
 
     bag: BagWriter
     number: int
+    began_ns: int
+    """Stamp of its first feedback."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Number of messages by topic."""
     end_ns: int | None = None
     """Stamp of its last feedback, once that has arrived."""
 
@@ -105,13 +123,16 @@ class _OpenEpisode:
         if topic.name not in self.bag.topics:
             self.bag.add_topic(topic.name, topic.type, [topic.qos])
         self.bag.write(topic.name, record.receipt_ns, record.data)
+        self.counts[topic.name] += 1
 
 
 class EpisodeRecorder:
     """Writes `out`/episode_000000, episode_000001, ...; an episode without its last feedback becomes incomplete_N.
 
-    Every method raises RecordingError when the disk refuses: the open bag is then removed, and the recorder takes no
-    more messages.
+    So does one without any message on a topic of `required`. Several recorders may write into one folder: each number
+    is taken by one of them. A finished bag is never removed or replaced.
+    Every method raises RecordingError when the disk refuses, and the recorder takes no more messages then. On a full
+    disk the open bag is removed; after any other fault it is left in PARTIAL_FOLDER.
     """
 
     def __init__(
@@ -121,12 +142,18 @@ class EpisodeRecorder:
         compress: bool = True,
         log: Callable[[str], None] = lambda line: None,
         metadata: Mapping[str, str] = MappingProxyType({}),
+        required: Sequence[str] = (),
+        warn: Callable[[str], None] | None = None,
     ) -> None:
-        """`metadata` is written into every bag."""
-        self._out, self._topics, self._compress, self._log, self._metadata = out, topics, compress, log, metadata
+        """`metadata` is written into every bag; `warn`, by default `log`, tells what an operator has to mend."""
+        self._out, self._compress, self._log, self._metadata = out, compress, log, metadata
+        self._topics = {topic.name: topic for topic in topics}
+        self._required, self._warn = tuple(required), warn or log
         self._recent: deque[Record] = deque()
         self._open: _OpenEpisode | None = None
         self._finished: Path | None = None
+        self._largest_bytes = 0
+        self._disk_due_ns = 0
         self.failed = False
         self.lost = 0
         """Number of messages that the caller could not hand over; the bag of an episode notes those of its time."""
@@ -139,8 +166,8 @@ class EpisodeRecorder:
         return self._open is not None
 
     def add_topic(self, topic: Topic) -> None:
-        """Record one more topic from now on."""
-        self._topics.append(topic)
+        """Record one more topic from now on, or one that is offered in another way."""
+        self._topics[topic.name] = topic
 
     def message(self, record: Record) -> None:
         """Take in a message of any recorded topic; feedback comes here first, then to `feedback`."""
@@ -165,6 +192,7 @@ class EpisodeRecorder:
 
     def tick(self, now_ns: int) -> None:
         """Close an episode that ended more than GRACE_NS ago; call this a few times per second."""
+        self._watch_disk(now_ns)
         if self._open is not None and self._open.end_ns is not None and now_ns > self._open.end_ns + GRACE_NS:
             self.close()
 
@@ -187,38 +215,68 @@ class EpisodeRecorder:
         self._out.mkdir(parents=True, exist_ok=True)
         partial = self._out / PARTIAL_FOLDER
         partial.mkdir(exist_ok=True)
-        left = sorted(partial.glob(f"{EPISODE_PREFIX}*"))
+        left = len(list(partial.glob(f"{EPISODE_PREFIX}*")))
         if left:
-            self._log(f"{partial} holds {len(left)} unfinished bags of a recorder that was killed; they are left alone")
-        folders = (self._out, self._out / DISCARDED_FOLDER)
+            text = "of recorders that were killed or are still running; they are left alone"
+            self._log(f"{partial} holds {left} unfinished bags {text}")
+
+    def _reserve(self) -> tuple[BagWriter, int]:
+        """Open a bag under a number that nobody has taken: of several recorders one can make its folder."""
+        folders = (self._out / PARTIAL_FOLDER, self._out, self._out / DISCARDED_FOLDER)
         prefixes = (EPISODE_PREFIX, INCOMPLETE_PREFIX)
-        finished = (path for folder in folders for prefix in prefixes for path in folder.glob(f"{prefix}*"))
-        numbers = (path.name.rpartition("_")[2] for path in (*left, *finished))
-        taken = [int(number) for number in numbers if number.isdigit()]
-        self._next = max(taken, default=-1) + 1
+        found = (path.name for folder in folders for prefix in prefixes for path in folder.glob(f"{prefix}*"))
+        digits = (name.rpartition("_")[2] for name in found)
+        number = max((int(text) for text in digits if text.isdecimal()), default=-1) + 1
+        while True:
+            with contextlib.suppress(FileExistsError):
+                bag = BagWriter(folders[0] / f"{EPISODE_PREFIX}{number:06d}", self._compress)
+                if not any((folder / f"{p}{number:06d}").exists() for folder in folders[1:] for p in prefixes):
+                    return bag, number
+                bag.abort()  # another recorder finished this very number a moment ago
+            number += 1
 
     def _begin(self, stamp_ns: int, episode: int) -> None:
-        bag = BagWriter(self._out / PARTIAL_FOLDER / f"{EPISODE_PREFIX}{self._next:06d}", self._compress)
-        self._open = _OpenEpisode(bag, self._next)
+        free = shutil.disk_usage(self._out).free
+        if free < max(LEAST_FREE_BYTES, 2 * self._largest_bytes):
+            text = f"{free / 1e6:.0f} MB are free, an episode took up to {self._largest_bytes / 1e6:.0f} MB"
+            raise OSError(errno.ENOSPC, f"too little space for an episode: {text}")
+        bag, number = self._reserve()
+        self._open = _OpenEpisode(bag, number, stamp_ns)
         self._lost_before = self.lost
-        self._next += 1
         bag.note({**self._metadata, "episode": str(episode)})
-        for topic in self._topics:
+        for topic in self._topics.values():
             bag.add_topic(topic.name, topic.type, [topic.qos])
         for record in self._recent:
             if record.stamp_ns >= stamp_ns:
                 self._open.write(record)
 
     def _finish(self) -> None:
-        assert self._open is not None
-        bag, complete = self._open.bag, self._open.end_ns is not None
-        bag.note({"complete": str(complete).lower()})
+        episode = self._open
+        assert episode is not None
+        bag, missing = episode.bag, [topic for topic in self._required if not episode.counts[topic]]
+        complete = episode.end_ns is not None and not missing
+        bag.note({"complete": str(complete).lower(), **({"missing": " ".join(missing)} if missing else {})})
         if self.lost > self._lost_before:
             bag.note({"lost_messages": str(self.lost - self._lost_before)})
-        folder = self._out / f"{EPISODE_PREFIX if complete else INCOMPLETE_PREFIX}{self._open.number:06d}"
+        folder = self._out / f"{EPISODE_PREFIX if complete else INCOMPLETE_PREFIX}{episode.number:06d}"
+        self._largest_bytes = max(self._largest_bytes, bag.bytes_on_disk)
         bag.finish(folder)
         self._finished, self._open = folder, None
         self._log(f"{folder}: {bag.messages} messages")
+        if missing:
+            self._warn(f"{folder} is not complete: no message on {', '.join(missing)}")
+
+    def _watch_disk(self, now_ns: int) -> None:
+        """Warn when the disk will be full soon at the rate at which this episode grows."""
+        episode = self._open
+        if episode is None or now_ns < self._disk_due_ns:
+            return
+        self._disk_due_ns = now_ns + _DISK_PERIOD_NS
+        with contextlib.suppress(OSError):  # the next message that is written tells
+            free, written = shutil.disk_usage(self._out).free, episode.bag.bytes_on_disk
+            left = minutes_left(free - LEAST_FREE_BYTES, written, (now_ns - episode.began_ns) * 1e-9)
+            if left < LOW_MINUTES:
+                self._warn(f"{self._out}: the disk is full in {max(left, 0.0):.1f} minutes of recording at this rate")
 
     def _put_aside(self) -> None:
         if self._finished is None:
@@ -229,15 +287,20 @@ class EpisodeRecorder:
         self._log(f"discarded: {self._finished}")
 
     def _guard(self, action: Callable[[], object]) -> None:
-        """Run `action`; on a disk error remove the open bag and raise RecordingError."""
+        """Run `action`; on a disk error give up the open bag and raise RecordingError."""
         try:
             action()
         except OSError as error:
             self.failed = True
             episode, self._open = self._open, None
+            kept = ""
             if episode is not None:
-                episode.bag.abort()
+                full = error.errno in _FULL
+                episode.bag.abort(keep=not full)
+                kept = "" if full else f"; what was recorded of the episode is in {episode.bag.partial}"
+            said = error.strerror or str(error)
+            where = error.filename or self._out
             raise RecordingError(
-                f"recording stopped: {error.strerror or error} ({self._out}); "
-                "free space or choose another folder, then activate the recorder again"
+                f"recording stopped: {said} ({where}){kept}; "
+                "free space, see that the drive is there, or choose another folder, then activate the recorder again"
             ) from None

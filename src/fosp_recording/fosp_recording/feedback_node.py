@@ -41,6 +41,8 @@ from fosp_recording.recorded_topics import frame_topic, message_class
 
 PARAMETERS = (NodeParameter("rules", "", "File of the rules of reward, cost and the end of an episode."), ROBOT)
 
+PUBLISHERS_PERIOD_S = 0.2
+
 
 class FeedbackNode(ManagedNode):
     """Publishes fosp/feedback from the start of an episode to its end.
@@ -68,6 +70,7 @@ class FeedbackNode(ManagedNode):
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
         self._outputs = [self._feedback]
         self._made = [self.create_gated_subscription(CameraInfo, frame_topic(robot), self._on_frame, qos.SENSOR)]
+        self._publishers_timer = self.create_timer(PUBLISHERS_PERIOD_S, self._count_publishers)
         for index, rule in enumerate(self._config.rules):
             kind = message_class(rule.message_type)
             self._made.append(self.create_gated_subscription(kind, rule.topic, self._reader(index, rule), qos.SENSOR))
@@ -78,6 +81,8 @@ class FeedbackNode(ManagedNode):
         self._episodes.episode = episode
 
     def cleanup(self) -> None:
+        if self._made:
+            self.destroy_timer(self._publishers_timer)
         for subscription in self._made:
             self.destroy_subscription(subscription)
         for publisher in self._outputs:
@@ -90,12 +95,24 @@ class FeedbackNode(ManagedNode):
         if isinstance(rule, GoalRule):
             return lambda message: self._on_pose(index, rule, message)
         holds = _CONDITIONS[type(rule)]
-        return lambda message: self._episodes.observe(index, holds(rule, message), time.monotonic())
+        return lambda message: self._observe(index, rule, holds(rule, message))
 
     def _on_pose(self, index: int, rule: GoalRule, message: PoseStamped | Odometry) -> None:
         pose = message.pose if isinstance(message, PoseStamped) else message.pose.pose
         position = (pose.position.x, pose.position.y, pose.position.z)
-        self._episodes.observe(index, rule.holds(position), time.monotonic(), rule.distance(position))
+        self._observe(index, rule, rule.holds(position), rule.distance(position))
+
+    def _observe(self, index: int, rule: AnyRule, holds: bool | None, distance: float = math.nan) -> None:
+        if holds is None:
+            text = f"{rule.topic}: a message by which its {rule.kind} rule cannot be judged: taken for {rule.unknown}"
+            self.get_logger().warning(text, throttle_duration_sec=5.0)
+        self._episodes.observe(index, holds, time.monotonic(), distance)
+
+    def _count_publishers(self) -> None:
+        """Notice that a bumper or a gamepad, which may say nothing for long, is not there any more."""
+        for index, rule in enumerate(self._config.rules):
+            if isinstance(rule, BumperRule | ButtonRule):
+                self._episodes.publishers(index, self.count_publishers(rule.topic))
 
     def _on_frame(self, message: CameraInfo) -> None:
         values = self._episodes.frame(seconds(message.header.stamp), time.monotonic())
@@ -132,28 +149,28 @@ class FeedbackNode(ManagedNode):
         return response
 
 
-def _effort(rule: EffortRule, message: JointState) -> bool:
+def _effort(rule: EffortRule, message: JointState) -> bool | None:
     efforts = [float(value) for value in message.effort]
     return rule.holds(dict(zip(message.name, efforts or [math.nan] * len(message.name), strict=False)))
 
 
-def _wrench(rule: WrenchRule, message: WrenchStamped) -> bool:
+def _wrench(rule: WrenchRule, message: WrenchStamped) -> bool | None:
     force, torque = message.wrench.force, message.wrench.torque
     return rule.holds((force.x, force.y, force.z), (torque.x, torque.y, torque.z))
 
 
-def _depth(rule: DepthRule, message: Image) -> bool:
+def _depth(rule: DepthRule, message: Image) -> bool | None:
     depth = image_view(message)
     if depth.dtype != np.uint16:
         raise UserError(f"{rule.topic}: depth must be 16UC1 in mm, is {message.encoding}")
     return rule.holds(depth)
 
 
-def _scan(rule: ScanRule, message: LaserScan) -> bool:
+def _scan(rule: ScanRule, message: LaserScan) -> bool | None:
     return rule.holds(np.asarray(message.ranges, np.float32), message.range_min)
 
 
-_CONDITIONS: dict[type, Callable[[Any, Any], bool]] = {
+_CONDITIONS: dict[type, Callable[[Any, Any], bool | None]] = {
     EffortRule: _effort,
     WrenchRule: _wrench,
     DepthRule: _depth,
@@ -161,7 +178,7 @@ _CONDITIONS: dict[type, Callable[[Any, Any], bool]] = {
     BumperRule: lambda rule, message: rule.holds(message.data),
     ButtonRule: lambda rule, message: rule.holds(list(message.buttons)),
 }
-"""Rule -> whether its condition holds by a message."""
+"""Rule -> whether its condition holds by a message; None when the message does not tell."""
 
 
 def main() -> None:

@@ -2,6 +2,9 @@
 
 A rule names a topic, a condition on its messages, and the effect of the condition: a `cost` while it holds (a
 violation), a `reward` once when it comes true, `success`, `ends`. config/feedback/NAME.yaml is a list of rules.
+
+A message by which a rule cannot be judged is unknown (None). By default unknown is close: what would speak against the
+robot counts, and what would speak for it does not.
 """
 
 from __future__ import annotations
@@ -15,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from fosp_core.specs import Spec, parse_spec, read_yaml
+from fosp_core.specs import Spec, TopicName, parse_spec, read_yaml
 
 
 class Rule(Spec):
     """The keys of every rule; a rule without any effect is refused."""
 
-    topic: str = Field(min_length=1)
+    topic: TopicName
     cost: float = Field(0.0, ge=0)
     """Cost of each frame while the condition holds; above 0 it is a violation."""
     reward: float = 0.0
@@ -30,6 +33,8 @@ class Rule(Spec):
     """The condition ends the episode as a success: the goal has been reached."""
     ends: bool = False
     """The condition ends the episode as a failure."""
+    unknown: Literal["close", "free"] = "close"
+    """Effect of what cannot be judged. close: cost and ends count, reward and success do not. free: nothing does."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Rule:
@@ -53,13 +58,15 @@ class EffortRule(MeasuredRule):
     above: float = Field(gt=0)
     joints: tuple[str, ...] = ()
 
-    def holds(self, efforts: Mapping[str, float]) -> bool:
-        """Return True if an effort is too high; one that is missing or not finite counts, for it cannot be judged.
+    def holds(self, efforts: Mapping[str, float]) -> bool | None:
+        """Return True if an effort is too high; None if none is, and one is missing or not finite.
 
         `efforts` maps joint to effort.
         """
-        watched = self.joints or tuple(efforts)
-        return not watched or not all(abs(efforts.get(joint, math.nan)) <= self.above for joint in watched)
+        watched = [abs(efforts.get(joint, math.nan)) for joint in self.joints or tuple(efforts)]
+        if any(self.above < effort < math.inf for effort in watched):
+            return True
+        return False if watched and all(map(math.isfinite, watched)) else None
 
 
 class WrenchRule(MeasuredRule):
@@ -69,11 +76,17 @@ class WrenchRule(MeasuredRule):
     message_type: ClassVar[str] = "geometry_msgs/msg/WrenchStamped"
     force_n: float = Field(gt=0)
     torque_nm: float | None = Field(None, gt=0)
+    range_n: float | None = Field(None, gt=0)
+    """Measuring range of the sensor along each axis, N: a force at its end may be any greater one, so it is unknown."""
 
-    def holds(self, force: Sequence[float], torque: Sequence[float]) -> bool:
-        """Return True if `force` (3,) N or `torque` (3,) Nm is too strong; a value that is not finite counts."""
-        too_strong = not math.hypot(*force) <= self.force_n
-        return too_strong or (self.torque_nm is not None and not math.hypot(*torque) <= self.torque_nm)
+    def holds(self, force: Sequence[float], torque: Sequence[float]) -> bool | None:
+        """Return True if `force` (3,) N or `torque` (3,) Nm is too strong; None if it is not finite, or saturated."""
+        known = all(map(math.isfinite, (*force, *(torque if self.torque_nm is not None else ()))))
+        if not known:
+            return None
+        if math.hypot(*force) > self.force_n or math.hypot(*torque) > (self.torque_nm or math.inf):
+            return True
+        return None if self.range_n is not None and max(map(abs, force)) >= self.range_n else False
 
 
 class GoalRule(MeasuredRule):
@@ -96,8 +109,10 @@ class GoalRule(MeasuredRule):
         """Return the distance to the goal, m; NaN for a position that is not finite."""
         return math.dist(position, self.goal) if all(map(math.isfinite, position)) else math.nan
 
-    def holds(self, position: Sequence[float]) -> bool:
-        return self.distance(position) <= self.within_m
+    def holds(self, position: Sequence[float]) -> bool | None:
+        """Return True if `position` (3,) m is at the goal; None if it is not finite."""
+        distance = self.distance(position)
+        return None if math.isnan(distance) else distance <= self.within_m
 
 
 class DepthRule(MeasuredRule):
@@ -107,11 +122,15 @@ class DepthRule(MeasuredRule):
     message_type: ClassVar[str] = "sensor_msgs/msg/Image"
     closer_m: float = Field(gt=0)
     share: float = Field(0.01, gt=0, le=1)
+    least_known: float = Field(0.05, gt=0, le=1)
+    """Share of the pixels that must be known: what is too close for the camera, or covers its lens, reads as 0."""
 
-    def holds(self, depth: NDArray[np.uint16]) -> bool:
-        """Return True if `depth`, (H, W) mm, 0 where unknown, is close; without known pixels it is: a covered lens."""
+    def holds(self, depth: NDArray[np.uint16]) -> bool | None:
+        """Return True if `depth`, (H, W) mm, 0 where unknown, is close; None if too few of its pixels are known."""
         known = depth[depth > 0]
-        return not len(known) or bool((known < self.closer_m * 1e3).mean() >= self.share)
+        if len(known) and (known < self.closer_m * 1e3).mean() >= self.share:
+            return True
+        return False if depth.size and len(known) >= self.least_known * depth.size else None
 
 
 class ScanRule(MeasuredRule):
@@ -121,36 +140,46 @@ class ScanRule(MeasuredRule):
     message_type: ClassVar[str] = "sensor_msgs/msg/LaserScan"
     closer_m: float = Field(gt=0)
 
-    def holds(self, ranges: NDArray[np.floating], least: float) -> bool:
-        """Return True if any of `ranges`, (n,) m, is too close.
+    def holds(self, ranges: NDArray[np.floating], least: float) -> bool | None:
+        """Return True if any of `ranges`, (n,) m, is too close; None if not one of them is a measurement.
 
-        Ranges below `least` (range_min) and NaN are no measurements; infinity means that the way is free.
+        By REP 117 minus infinity is closer than can be measured, infinity means that the way is free, and NaN and what
+        is below `least` (range_min) are no measurements.
         """
-        measured = ranges[ranges >= least]
-        return bool(len(measured) and measured.min() < self.closer_m)
+        measured = ranges[(ranges >= least) | np.isneginf(ranges)]
+        return bool(measured.min() < self.closer_m) if len(measured) else None
 
 
 class BumperRule(Rule):
-    """Holds while the message is true: pressed; std_msgs/Bool. Its source may speak only when that changes."""
+    """Holds while the message is true: pressed; std_msgs/Bool. Unknown while nobody publishes it.
+
+    Its source may speak only when that changes, so that its silence says nothing, unless `stale_s` is given.
+    """
 
     kind: Literal["bumper"]
     message_type: ClassVar[str] = "std_msgs/msg/Bool"
+    stale_s: float | None = Field(None, gt=0, le=10)
+    """Longest pause between two messages of a source that repeats them, s; None for one that tells changes only."""
 
-    def holds(self, pressed: bool) -> bool:
+    def holds(self, pressed: bool) -> bool | None:
         return pressed
 
 
 class ButtonRule(Rule):
-    """Holds while a button of the operator's gamepad is pressed; sensor_msgs/Joy."""
+    """Holds while a button of the operator's gamepad is pressed; sensor_msgs/Joy.
+
+    Unknown with a device that lacks the button, and when a device that was there is not any more. There may be none.
+    """
 
     kind: Literal["button"]
     message_type: ClassVar[str] = "sensor_msgs/msg/Joy"
-    topic: str = "joy"
+    topic: TopicName = "joy"
     button: int = Field(ge=0)
     """Index of the button in the message."""
 
-    def holds(self, buttons: Sequence[int]) -> bool:
-        return self.button < len(buttons) and buttons[self.button] != 0
+    def holds(self, buttons: Sequence[int]) -> bool | None:
+        """Return True if the button is pressed; None if there is no such button."""
+        return buttons[self.button] != 0 if self.button < len(buttons) else None
 
 
 AnyMeasuredRule = EffortRule | WrenchRule | GoalRule | DepthRule | ScanRule

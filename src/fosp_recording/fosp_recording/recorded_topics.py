@@ -87,6 +87,12 @@ def image_topics(robot: RobotConfig) -> dict[str, str]:
     return {topic: kind for topic, kind in camera_topics(robot).items() if not kind.endswith("CameraInfo")}
 
 
+def required_topics(robot: RobotConfig) -> tuple[str, ...]:
+    """Return the topics without which an episode teaches nothing: colour images, commands and feedback."""
+    images = (topics.of_camera(topics.COLOR_IMAGE, camera.name) for camera in robot.cameras)
+    return (*(robot.image_topic(image) for image in images), robot.command_topic, topics.FEEDBACK)
+
+
 def frame_topic(robot: RobotConfig) -> str:
     """Return the camera_info of the first camera: one small message for each frame, with its stamp."""
     return info_beside(robot.image_topic(topics.of_camera(topics.COLOR_IMAGE, robot.cameras[0].name)))

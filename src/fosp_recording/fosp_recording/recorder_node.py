@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from fosp_core.ros.stamps import nanoseconds
 from fosp_msgs.msg import StepFeedback
 from fosp_recording.background_writer import BackgroundWriter
 from fosp_recording.episode_recorder import EpisodeRecorder, Record, Topic, has_header, stamp_of
-from fosp_recording.recorded_topics import TOPICS, episode_topics, message_class
+from fosp_recording.recorded_topics import TOPICS, episode_topics, message_class, required_topics
 
 DISCOVERY_PERIOD_S = 0.2
 FEEDBACK_PATIENCE_S = 3.0
@@ -52,6 +53,8 @@ class GraphRecorder:
 
     The node declares PARAMETERS. The type of a topic that is not given is taken from the graph, and feedback is always
     recorded.
+    A topic whose publisher comes back with another reliability is subscribed anew, because a reliable subscription does
+    not hear best effort.
     The service ~/discard (std_srvs/Trigger) moves the running episode, or else the last one, to `out`/.discarded. A
     disk that refuses ends the recording with one error; everything else goes on. A thread of its own writes, so that
     a slow disk holds up neither the node nor its heartbeats; messages that it cannot keep up with are lost and told.
@@ -62,7 +65,8 @@ class GraphRecorder:
         self._recorder: EpisodeRecorder | None = None
         self._recording = False
         self._writer = BackgroundWriter()
-        self._subscriptions: list[Any] = []
+        self._subscriptions: dict[str, Any] = {}
+        """Subscription by the topic's full name."""
         self._timers: list[Any] = []
         node.create_service(Trigger, "~/discard", self._on_discard)
 
@@ -105,17 +109,19 @@ class GraphRecorder:
         """Unsubscribe; `open` may follow."""
         for timer in self._timers:
             self._node.destroy_timer(timer)
-        for subscription in self._subscriptions:
+        for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
-        self._timers, self._subscriptions, self._recorder = [], [], None
+        self._timers, self._subscriptions, self._recorder = [], {}, None
 
     def _open_recorder(self) -> None:
         compress, robot = bool(self._parameter("compress")), str(self._parameter("robot"))
         metadata = {"robot": read_robot(Path(robot)).name} if robot else {}
         if task := str(self._parameter("task")):
             metadata["task"] = task
-        log = self._node.get_logger().info
-        self._recorder = EpisodeRecorder(self._out, list(self._recorded), compress, log, metadata)
+        logger = self._node.get_logger()
+        self._recorder = EpisodeRecorder(
+            self._out, list(self._recorded.values()), compress, logger.info, metadata, self._required, logger.warning
+        )
 
     def _parameter(self, name: str) -> Any:
         return self._node.get_parameter(name).value
@@ -123,7 +129,8 @@ class GraphRecorder:
     # -- which topics --------------------------------------------------------------------------------
     def _wanted(self) -> dict[str, str]:
         """Return the topics to record, resolved name -> type; the type is empty when the graph has to tell it."""
-        self._recorded: list[Topic] = []
+        self._recorded: dict[str, Topic] = {}
+        self._other_types: set[str] = set()
         given = [entry for entry in self._parameter("topics") if entry]
         if given:
             feedback = next(topic for topic in TOPICS if topic.name == topics.FEEDBACK)
@@ -133,7 +140,11 @@ class GraphRecorder:
         for message_type in filter(None, pairs.values()):
             has_header(message_type)  # refuses a type that cannot be recorded
         self._feedback_topic = self._node.resolve_topic_name(topics.FEEDBACK)
-        return {self._node.resolve_topic_name(name): message_type for name, message_type in pairs.items()}
+        wanted = {self._node.resolve_topic_name(name): message_type for name, message_type in pairs.items()}
+        robot = str(self._parameter("robot"))
+        required = required_topics(read_robot(Path(robot))) if robot else (topics.FEEDBACK,)
+        self._required = [name for name in map(self._node.resolve_topic_name, required) if name in wanted]
+        return wanted
 
     def _await_feedback(self) -> None:
         """Give the publisher of feedback a moment to be discovered: who starts a recording may begin an episode."""
@@ -149,21 +160,40 @@ class GraphRecorder:
     def _discover(self) -> None:
         """Subscribe to the wanted topics that have a publisher by now, with the reliability that it offers."""
         for name, wanted_type in list(self._missing.items()):
-            publishers = self._node.get_publishers_info_by_topic(name)
-            publishers = [p for p in publishers if not wanted_type or p.topic_type == wanted_type]
-            if not publishers:
+            topic = self._offered(name, wanted_type)
+            if topic is None:
                 continue
             del self._missing[name]
-            topic = Topic(
-                name,
-                publishers[0].topic_type,
-                reliable=all(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers),
-                latched=all(p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers),
-            )
             try:
                 self._subscribe(topic)
             except UserError as error:
                 self._node.get_logger().error(f"{topic.name} is not recorded: {error}")
+
+    def _follow_publishers(self) -> None:
+        """Subscribe anew where the publishers of a topic offer another reliability than when it was subscribed."""
+        for name, before in list(self._recorded.items()):
+            topic = self._offered(name, before.type)
+            if topic is not None and topic.reliable != before.reliable:
+                offer = "reliable" if topic.reliable else "best effort"
+                self._node.get_logger().info(f"{name} is {offer} now: subscribed anew")
+                self._subscribe(topic)
+
+    def _offered(self, name: str, wanted_type: str) -> Topic | None:
+        """Return a topic as its publishers of the wanted type offer it; None while there are none."""
+        there = self._node.get_publishers_info_by_topic(name)
+        publishers = [p for p in there if not wanted_type or p.topic_type == wanted_type]
+        if not publishers:
+            if there and name not in self._other_types:
+                self._other_types.add(name)
+                text = f"{name} is published as {there[0].topic_type}, not as {wanted_type}: it is not recorded"
+                self._node.get_logger().warning(text)
+            return None
+        return Topic(
+            name,
+            publishers[0].topic_type,
+            reliable=all(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers),
+            latched=all(p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers),
+        )
 
     def _subscribe(self, topic: Topic) -> None:
         assert self._recorder is not None
@@ -175,8 +205,11 @@ class GraphRecorder:
                 self._on_message(topic, data)
 
         kind = message_class(topic.type)
-        self._subscriptions.append(self._node.create_subscription(kind, topic.name, receive, profile, raw=True))
-        self._recorded.append(topic)
+        before = self._subscriptions.pop(topic.name, None)
+        if before is not None:
+            self._node.destroy_subscription(before)
+        self._subscriptions[topic.name] = self._node.create_subscription(kind, topic.name, receive, profile, raw=True)
+        self._recorded[topic.name] = topic
         recorder = self._recorder
         self._write(lambda: recorder.add_topic(topic))
 
@@ -220,6 +253,7 @@ class GraphRecorder:
     def _tick(self) -> None:
         if self._missing:
             self._discover()
+        self._follow_publishers()
         recorder = self._recorder
         if recorder is not None and self._recording and recorder.recording:
             now_ns = self._node.get_clock().now().nanoseconds
@@ -234,6 +268,9 @@ class GraphRecorder:
                 self._node.get_logger().error(str(error), throttle_duration_sec=once_s)
             else:
                 self._node.get_logger().error(str(error))
+        except Exception:  # which would end the thread that writes, and with it the recording, without a word
+            text = f"a message was not recorded:\n{traceback.format_exc()}"
+            self._node.get_logger().error(text, throttle_duration_sec=5.0)
 
 
 class RecorderNode(ManagedNode):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -140,10 +142,13 @@ def boxes(directory: Path, count: int, size: int) -> None:
 def test_the_oldest_boxes_make_room_and_nothing_else_is_touched(tmp_path: Path):
     boxes(tmp_path, 5, 100)
     (tmp_path / "mine").mkdir()
-    (tmp_path / f".partial_{PREFIX}9").mkdir()
+    for number, age_s in ((8, 0.0), (9, 100.0)):
+        partial = tmp_path / f".partial_{PREFIX}{number}"
+        partial.mkdir()
+        os.utime(partial, (time.time() - age_s,) * 2)
     removed = make_room(tmp_path, 250)
     assert [path.name for path in removed] == [f"{PREFIX}{i}" for i in range(3)]
-    assert {path.name for path in tmp_path.iterdir()} == {f"{PREFIX}3", f"{PREFIX}4", "mine"}
+    assert {path.name for path in tmp_path.iterdir()} == {f".partial_{PREFIX}8", f"{PREFIX}3", f"{PREFIX}4", "mine"}
 
 
 def test_the_newest_box_stays_even_if_it_is_too_large(tmp_path: Path):

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fosp_recording.episode_feedback import EpisodeFeedback, StepValues
-from fosp_recording.feedback_rules import BumperRule, FeedbackConfig, GoalRule, ScanRule
+from fosp_recording.feedback_rules import BumperRule, ButtonRule, FeedbackConfig, GoalRule, ScanRule
 
 GOAL, SCAN, BUMPER = 0, 1, 2
 FRAME_S = 0.05
@@ -150,6 +150,7 @@ def test_when_a_measurement_goes_silent_the_episode_is_cut_off_and_none_begins(r
     while not last.is_last:
         last = robot.step()
     assert not last.terminal
+    assert last.cost == 1.0, "nobody knows how close it was"
     assert robot.feedback.ended_because == "cut off: no message on scan"
     assert robot.feedback.start(robot.now_s) == "no message on scan: its rules cannot be judged"
 
@@ -186,3 +187,66 @@ def test_a_goal_that_is_not_known_gives_no_progress(robot: Robot) -> None:
     robot.step()
     robot.distance = math.nan
     assert robot.step().reward == pytest.approx(-0.2 * FRAME_S)
+
+
+def test_what_cannot_be_judged_costs_and_neither_rewards_nor_succeeds(robot: Robot) -> None:
+    robot.step()
+    robot.feedback.observe(SCAN, None, robot.now_s)
+    assert robot.step().cost == 1.0
+    robot.feedback.observe(GOAL, None, robot.now_s, math.nan)
+    doubtful = robot.step()
+    assert (doubtful.success, doubtful.is_last) == (False, False)
+    assert doubtful.reward < 0.0
+
+
+def test_what_cannot_be_judged_ends_an_episode_as_a_failure_where_its_rule_does(robot: Robot) -> None:
+    robot.step()
+    robot.feedback.observe(BUMPER, None, robot.now_s)
+    last = robot.step()
+    assert (last.cost, last.terminal, last.success) == (2.0, True, False)
+    assert robot.feedback.start(robot.now_s).startswith("a rule on bumper cannot be judged")
+
+
+def test_a_rule_may_take_what_it_does_not_know_for_free() -> None:
+    rules = tuple(rule.model_copy(update={"unknown": "free"}) for rule in CONFIG.rules)
+    feedback = EpisodeFeedback(CONFIG.model_copy(update={"rules": rules}))
+    for index in (GOAL, SCAN, BUMPER):
+        feedback.observe(index, None, 0.0)
+    feedback.publishers(BUMPER, 0)
+    assert feedback.start(0.0) == ""
+    feedback.frame(0.0, 0.0)
+    values = feedback.frame(0.1, 0.1)
+    assert values is not None
+    assert (values.cost, values.is_last) == (0.0, False)
+
+
+def test_a_bumper_that_nobody_publishes_any_more_cuts_the_episode_off(robot: Robot) -> None:
+    robot.step()
+    robot.feedback.publishers(BUMPER, 1)
+    assert robot.step().cost == 0.0, "it may say nothing for long"
+    robot.feedback.publishers(BUMPER, 0)
+    last = robot.step()
+    assert (last.cost, last.is_last, last.terminal) == (2.0, True, False)
+    assert robot.feedback.start(robot.now_s) == "no message on bumper: its rules cannot be judged"
+
+
+def test_a_bumper_that_repeats_its_state_may_not_fall_silent() -> None:
+    bumper = BumperRule(kind="bumper", topic="bumper", cost=1.0, stale_s=0.2)
+    feedback = EpisodeFeedback(FeedbackConfig(time_limit_s=9.0, rules=(bumper,)))
+    assert feedback.start(0.0) == "no message on bumper: its rules cannot be judged"
+    feedback.observe(0, False, 0.0)
+    assert feedback.start(0.1) == ""
+    feedback.frame(0.1, 0.1)
+    values = feedback.frame(0.4, 0.4)
+    assert values is not None
+    assert (values.cost, values.is_last) == (1.0, True)
+
+
+def test_a_gamepad_need_not_be_there_but_may_not_go() -> None:
+    button = ButtonRule(kind="button", button=1, cost=1.0)
+    feedback = EpisodeFeedback(FeedbackConfig(time_limit_s=9.0, rules=(button,)))
+    feedback.publishers(0, 0)
+    assert feedback.silent(0.0) == []
+    feedback.observe(0, False, 0.0)
+    feedback.publishers(0, 0)
+    assert feedback.silent(0.0) == ["joy"]

@@ -36,20 +36,23 @@ SCAN = ScanRule(kind="scan", topic="scan", closer_m=0.2, cost=1.0)
     [
         ({"elbow": 9.9, "wrist": 50.0}, False),
         ({"elbow": -10.1}, True),
-        ({"elbow": NAN}, True),
-        ({"wrist": 1.0}, True),
-        ({}, True),
+        ({"elbow": NAN}, None),
+        ({"elbow": math.inf}, None),
+        ({"wrist": 1.0}, None),
+        ({}, None),
     ],
 )
-def test_effort_of_the_watched_joints(efforts: dict[str, float], holds: bool) -> None:
+def test_effort_of_the_watched_joints(efforts: dict[str, float], holds: bool | None) -> None:
     assert EFFORT.holds(efforts) is holds
 
 
 def test_without_named_joints_all_are_watched() -> None:
     rule = EFFORT.model_copy(update={"joints": ()})
     assert rule.holds({"elbow": 1.0, "wrist": 11.0})
-    assert not rule.holds({"elbow": 1.0, "wrist": 2.0})
-    assert rule.holds({})
+    assert rule.holds({"elbow": 11.0, "wrist": NAN}), "one that is known is enough"
+    assert rule.holds({"elbow": 1.0, "wrist": 2.0}) is False
+    assert rule.holds({"elbow": 1.0, "wrist": NAN}) is None
+    assert rule.holds({}) is None
 
 
 @pytest.mark.parametrize(
@@ -58,18 +61,31 @@ def test_without_named_joints_all_are_watched() -> None:
         ((9.0, 9.0, 0.0), (0.0, 0.0, 0.0), False),
         ((12.0, 12.0, 0.0), (0.0, 0.0, 0.0), True),
         ((0.0, 0.0, 0.0), (0.0, 2.1, 0.0), True),
-        ((NAN, 0.0, 0.0), (0.0, 0.0, 0.0), True),
-        ((0.0, 0.0, 0.0), (NAN, 0.0, 0.0), True),
+        ((NAN, 0.0, 0.0), (0.0, 0.0, 0.0), None),
+        ((math.inf, 0.0, 0.0), (0.0, 0.0, 0.0), None),
+        ((0.0, 0.0, 0.0), (NAN, 0.0, 0.0), None),
     ],
 )
-def test_wrench(force: tuple[float, ...], torque: tuple[float, ...], holds: bool) -> None:
+def test_wrench(force: tuple[float, ...], torque: tuple[float, ...], holds: bool | None) -> None:
     assert WRENCH.holds(force, torque) is holds
+
+
+def test_a_saturated_force_is_unknown() -> None:
+    rule = WRENCH.model_copy(update={"range_n": 12.0})
+    assert rule.holds((0.0, 0.0, -12.0), (0.0, 0.0, 0.0)) is None
+    assert rule.holds((11.0, 0.0, 0.0), (0.0, 0.0, 0.0)) is False
+    assert rule.holds((12.0, 12.0, 0.0), (0.0, 0.0, 0.0)) is True
+
+
+def test_torque_that_no_rule_is_about_need_not_be_known() -> None:
+    rule = WRENCH.model_copy(update={"torque_nm": None})
+    assert rule.holds((0.0, 0.0, 0.0), (NAN, NAN, NAN)) is False
 
 
 def test_distance_to_the_goal() -> None:
     assert GOAL.holds((0.5, 0.02, 0.2))
     assert not GOAL.holds((0.5, 0.04, 0.2))
-    assert not GOAL.holds((NAN, 0.0, 0.2)), "a pose that is not known is no success"
+    assert GOAL.holds((NAN, 0.0, 0.2)) is None
     assert GOAL.distance((0.5, 0.3, 0.6)) == pytest.approx(0.5)
     assert math.isnan(GOAL.distance((NAN, 0.0, 0.2)))
 
@@ -81,20 +97,46 @@ def test_depth_counts_known_pixels_only_and_a_covered_lens_is_close() -> None:
     assert not DEPTH.holds(depth), "3 of 16"
     depth[1:3] = 0
     assert DEPTH.holds(depth), "3 of 8 that are known"
-    assert DEPTH.holds(np.zeros((4, 4), np.uint16))
+    assert DEPTH.holds(np.zeros((4, 4), np.uint16)) is None
+    assert DEPTH.holds(np.zeros((0, 0), np.uint16)) is None
+    nearly_blind = np.zeros((10, 10), np.uint16)
+    nearly_blind[0, :4] = 700
+    assert DEPTH.holds(nearly_blind) is None, "the lens is covered but for a corner"
 
 
-def test_scan_ignores_what_is_no_measurement() -> None:
-    assert not SCAN.holds(np.array([0.0, 0.05, NAN, math.inf, 0.3]), 0.1)
-    assert SCAN.holds(np.array([0.19, 5.0]), 0.1)
-    assert not SCAN.holds(np.array([]), 0.1)
+@pytest.mark.parametrize(
+    ("ranges", "holds"),
+    [
+        ([0.0, 0.05, NAN, math.inf, 0.3], False),
+        ([0.19, 5.0], True),
+        ([math.inf] * 36, False),
+        ([-math.inf] * 36, True),
+        ([-math.inf] + [math.inf] * 35, True),
+        ([-math.inf, NAN], True),
+        ([NAN] * 36, None),
+        ([0.0] * 36, None),
+        ([-1.0, NAN], None),
+        ([], None),
+    ],
+)
+def test_scan_by_rep_117(ranges: list[float], holds: bool | None) -> None:
+    assert SCAN.holds(np.array(ranges, np.float32), 0.1) is holds
+
+
+def test_a_scan_without_a_least_range_is_unknown() -> None:
+    assert SCAN.holds(np.array([1.0, math.inf], np.float32), NAN) is None
 
 
 def test_bumper_and_button() -> None:
     bumper = BumperRule(kind="bumper", topic="bumper", cost=1.0)
     assert [bumper.holds(True), bumper.holds(False)] == [True, False]
     button = ButtonRule(kind="button", button=2, success=True)
-    assert [button.holds([0, 0, 1]), button.holds([1, 1, 0]), button.holds([1, 1])] == [True, False, False]
+    assert [button.holds([0, 0, 1]), button.holds([1, 1, 0]), button.holds([1, 1])] == [True, False, None]
+
+
+@pytest.mark.parametrize("rule", [EFFORT, WRENCH, GOAL, DEPTH, SCAN, BumperRule(kind="bumper", topic="b", cost=1.0)])
+def test_what_is_unknown_is_close_by_default(rule: Any) -> None:
+    assert rule.unknown == "close"
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "config" / "feedback").glob("*.yaml")))
@@ -111,6 +153,8 @@ def test_the_shipped_rules_are_valid(path: Path) -> None:
         ({"kind": "scan", "topic": "scan", "closer_m": 0.2}, "needs an effect"),
         ({"kind": "laser", "topic": "scan", "cost": 1.0}, "'laser'"),
         ({"kind": "scan", "topic": "scan", "closer_m": 0.2, "cost": -1.0}, "cost"),
+        ({"kind": "scan", "topic": "my-scan", "closer_m": 0.2, "cost": 1.0}, "no name of a ROS topic: '-' is not"),
+        ({"kind": "scan", "topic": "scan", "closer_m": 0.2, "cost": 1.0, "unknown": "far"}, "'close' or 'free'"),
     ],
 )
 def test_a_wrong_rule_is_refused_in_one_line(rule: dict[str, Any], message: str) -> None:

@@ -149,11 +149,11 @@ def topics(
     """Print on one line the topics that `ros2 bag record` has to record for this robot."""
     from fosp_bringup.paths import robot_path
     from fosp_core.robot.config import read_robot
+    from fosp_core.topics import resolve
     from fosp_recording.recorded_topics import episode_topics
 
-    prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
     names = episode_topics(read_robot(robot_path(robot)))
-    print(" ".join(name if name.startswith("/") else prefix + name for name in names))
+    print(" ".join(dict.fromkeys(resolve(name, namespace) for name in names)))
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fosp_cli.commands.options import Bundle, Domain, OpenConsole, Scenario
+from fosp_core.bag_types import move_aside
 from fosp_core.decisions import Decision
 
 if TYPE_CHECKING:
@@ -178,8 +178,10 @@ def _own_folder(out: Path) -> Iterator[None]:
 
 
 def _clear(out: Path) -> None:
-    """Remove the results of an earlier demo and nothing else that lies in the folder."""
-    shutil.rmtree(out / "bags", ignore_errors=True)
+    """Remove the results of an earlier demo and nothing else that lies in the folder; its bags are moved aside."""
+    kept = move_aside(out / "bags")
+    if kept is not None:
+        print(f"the bags of the demo before are in {kept} now")
     for name in ("summary.json", "strip.png", "log.txt", "scenario.yaml"):
         (out / name).unlink(missing_ok=True)
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fosp_core.topics import checked_namespace
+
 _ROBOT = "a name in config/robots or a YAML file"
 _SCENARIO = "The simulated task and its scenes: a name in config/scenarios or a YAML file."
 
@@ -34,7 +36,10 @@ OfflineBags = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Number of processes. The default is one per core.")]
-Namespace = Annotated[str, typer.Option(help="ROS namespace of the stack. The default is none.", metavar="NAME")]
+Namespace = Annotated[
+    str,
+    typer.Option(help="ROS namespace of the stack. The default is none.", metavar="NAME", callback=checked_namespace),
+]
 OpenConsole = Annotated[
     bool, typer.Option("--console", help="Serve the operator's console; its address is printed at the start.")
 ]

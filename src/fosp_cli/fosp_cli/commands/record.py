@@ -201,7 +201,7 @@ def _by_a_person(
     mapping = read_mapping(teleop_path(device), config.action)
     rules = read_feedback_config(feedback_path(feedback)) if feedback else None
     repeats = mapping.deadman is not None
-    session = Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules)
+    session = Session(described, config, out, episodes, mapping.topic, keyboard, repeats, rules, mapping)
     choose_domain(domain)
     with sole_graph(namespace, described.stays_here):
         return record_session(session)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fosp_cli.commands.options import OfflineBags, RobotOfBags, RobotOfBundle, Settings
+from fosp_core.errors import UserError
+
+_EITHER = "--resume goes on with the run that --overwrite would remove: give one of them"
 
 if TYPE_CHECKING:
     from fosp_core.specs import Manifest
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 _Steps = Annotated[int | None, typer.Option(min=1, help="Number of updates. The default is the configuration's.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Seed of networks, batches and held-out episodes.")]
 _Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint of the run.")]
+_Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Begin anew where the run folder holds a checkpoint, and replace that.")
+]
 _Out = Annotated[Path, typer.Option(help="Bundle folder to write.", metavar="BUNDLE")]
 
 
@@ -30,6 +36,7 @@ def pretrain(
     steps: _Steps = None,
     seed: _Seed = 0,
     resume: _Resume = False,
+    overwrite: _Overwrite = False,
     robot: RobotOfBags = "",
     config: Settings = None,
     device: Annotated[
@@ -45,6 +52,8 @@ def pretrain(
     from fosp_learner.pretrain import pretrain as train
     from fosp_learner.training.phases import TrainingDiverged
 
+    if resume and overwrite:
+        raise UserError(_EITHER)
     described = read_yaml(config) or {} if config else {}
     given = {"size": size, "seed": seed} | ({"steps": steps} if steps else {})
     learner = parse_spec(LearnerConfig, described | given, str(config or "command line"))
@@ -58,6 +67,7 @@ def pretrain(
             robots,
             learner,
             resume=resume,
+            overwrite=overwrite,
             command=_command(),
             scene_of=scene_frames,
             device=device,
@@ -107,6 +117,7 @@ def finetune(
     steps: _Steps = None,
     seed: _Seed = 0,
     resume: _Resume = False,
+    overwrite: _Overwrite = False,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -127,7 +138,6 @@ def finetune(
     """
     from fosp_bringup.paths import robot_path
     from fosp_core.bundle.bundle import read_manifest
-    from fosp_core.errors import UserError
     from fosp_core.robot.config import read_robot
     from fosp_core.specs import parse_spec, read_yaml
     from fosp_learner.finetuning.config import FinetuneConfig
@@ -135,6 +145,8 @@ def finetune(
     from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
     from fosp_learner.training.phases import TrainingDiverged
 
+    if resume and overwrite:
+        raise UserError(_EITHER)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists already; choose another --out or remove it")
     described = read_yaml(config) or {} if config else {}
@@ -147,7 +159,7 @@ def finetune(
         bundle, described_robot, (*bags, *(more or [])), tuple(offline or ()), weights, runs / "cache", sign
     )
     run = runs / "finetune" / out.absolute().name
-    learner = OnlineLearner(sources, settings, run, resume=resume, command=_command())
+    learner = OnlineLearner(sources, settings, run, resume=resume, overwrite=overwrite, command=_command())
     try:
         learner.run()
     except TrainingDiverged as error:
@@ -176,7 +188,6 @@ def report(
     """Write the report of a training run again, from its last checkpoint and the cached data, to RUN/report."""
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_cli.evaluation.scene_frames import scene_frames, scene_frames_of
-    from fosp_core.errors import UserError
     from fosp_core.robot.config import read_robot
     from fosp_core.specs import ObservationSpec
     from fosp_learner.report.run import read_facts, rebuild_report

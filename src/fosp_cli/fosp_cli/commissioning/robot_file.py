@@ -6,12 +6,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from fosp_bringup.commissioning_record import replace_file
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
-from fosp_core.specs import parse_spec, read_yaml
+from fosp_core.specs import parse_spec, parse_yaml, read_yaml
 
 _AFTER = ("command_timeout_s", "command_rate_hz", "command_topic")
 """Keys after which a key that is new is written: the first of them that the file has."""
@@ -23,7 +21,7 @@ def with_values(text: str, values: Mapping[str, float], comment: str, source: st
     Raise UserError when the file is not written in block style, or a value is not allowed in it. `source` names the
     file.
     """
-    before = yaml.safe_load(text)
+    before = parse_yaml(text, source)
     lines = text.splitlines()
     for key, value in values.items():
         line = f"{key}: {value:g}".ljust(37) + f" # {comment}"
@@ -34,8 +32,8 @@ def with_values(text: str, values: Mapping[str, float], comment: str, source: st
             lines.insert(_place(lines), line)
     changed = "\n".join(lines) + "\n"
     try:
-        after = yaml.safe_load(changed)
-    except yaml.YAMLError:
+        after = parse_yaml(changed, source)
+    except UserError:
         after = None
     wanted = {**before, **{key: float(f"{value:g}") for key, value in values.items()}}
     if after != wanted:

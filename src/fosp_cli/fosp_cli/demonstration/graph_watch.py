@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -59,6 +59,9 @@ class GraphWatch(GraphClient):
         super().__init__("demonstration", namespace, make_executor=events_executor)
         self._ages: dict[str, list[float]] = {topic: [] for topic in wanted}
         self._receipts: dict[str, deque[float]] = {topic: deque() for topic in wanted}
+        self._bytes: Counter[str] = Counter()
+        self.newest: dict[str, bytes] = {}
+        """The newest message of each watched topic, serialised."""
         self.feedback: StepFeedback | None = None
         self.episode_since_s = 0.0
         self.cameras = CameraHealth()
@@ -85,11 +88,12 @@ class GraphWatch(GraphClient):
         """Return the messages of each topic during the next `seconds`."""
         for ages in self._ages.values():
             ages.clear()
+        self._bytes.clear()
         begin = time.monotonic()
         self.spin(seconds)
         elapsed_s = time.monotonic() - begin
         return {
-            topic: Observed(elapsed_s, self.node.count_publishers(topic), list(ages))
+            topic: Observed(elapsed_s, self.node.count_publishers(topic), list(ages), self._bytes[topic])
             for topic, ages in self._ages.items()
         }
 
@@ -107,7 +111,7 @@ class GraphWatch(GraphClient):
 
         def receive(topic: str, message: Any) -> None:
             now = seen[topic]
-            now.frames, now.frame_bytes = now.frames + 1, len(message.data)
+            now.frames += 1
             try:
                 settling[topic].add(rgb_view(message))
                 now.settled, now.unreadable = settling[topic].settled, ""
@@ -140,6 +144,8 @@ class GraphWatch(GraphClient):
             now_ns = self.node.get_clock().now().nanoseconds
             age_s = (now_ns - stamp_of(data, message_type, now_ns)) * 1e-9 if stamped else math.nan
             ages.append(age_s)
+            self.newest[topic] = data
+            self._bytes[topic] += len(data)
             receipts.append(time.monotonic())
 
         profile = qos.RECORD_BEST_EFFORT

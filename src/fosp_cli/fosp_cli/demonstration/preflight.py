@@ -6,13 +6,14 @@ Each check is a pure function of what was observed for a few seconds. Its findin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from fosp_core.image import SETTLED_FRAMES
 from fosp_core.robot.config import RobotConfig
+from fosp_core.topics import are_one
 from fosp_recording.feedback_rules import GoalRule
 
 LEAST_SHARE = 0.8
@@ -20,6 +21,8 @@ LEAST_SHARE = 0.8
 OLDEST_S = 0.5
 AHEAD_S = 0.01
 """Bounds of a message's age by its stamp, s. Beyond them the clocks differ, or the source lags."""
+RAW_COMPRESSED = 0.7
+"""Largest size of recorded raw images relative to what was published."""
 SPARE_BYTES = 2 * 10**9
 """Disk space that must stay free."""
 
@@ -41,6 +44,8 @@ class Observed:
     publishers: int = 0
     ages_s: list[float] = field(default_factory=list)
     """Age of each message at its receipt by its header stamp, s, on the ROS clock; NaN without a header."""
+    bytes: int = 0
+    """Size of all of them together."""
 
 
 @dataclass
@@ -49,8 +54,6 @@ class Brightness:
 
     frames: int = 0
     settled: bool = False
-    frame_bytes: int = 0
-    """Size of the newest image, bytes."""
     unreadable: str = ""
     """Reason why the newest image could not be read; empty when it could."""
 
@@ -98,11 +101,17 @@ def check_publisher(topic: str, publishers: int, remedy: str) -> CheckResult:
     return CheckResult(False, f"{topic}: nobody publishes it", remedy)
 
 
+def check_device(missing: str) -> CheckResult:
+    """Check that the operator's device has the axes and buttons of its mapping: `missing` says which it lacks."""
+    text, _, remedy = missing.rpartition(": ")
+    return CheckResult(not missing, text or "the device has every axis and button of its mapping", remedy)
+
+
 def check_goal(rule: GoalRule, robot: RobotConfig) -> CheckResult:
     """Check that the goal of the feedback rules lies within the workspace."""
     goal = ", ".join(f"{value:g}" for value in rule.goal)
     box = robot.workspace
-    if box is not None and rule.topic == robot.pose_topic:
+    if box is not None and are_one(rule.topic, robot.pose_topic):
         for value, lower, upper in zip(rule.goal, box.lower, box.upper, strict=True):
             if not lower - rule.within_m <= value <= upper + rule.within_m:
                 remedy = "correct the goal in the feedback rules, or the workspace in the robot file"
@@ -132,6 +141,18 @@ def check_commander(topic: str, publishers: int) -> CheckResult:
     if not publishers:
         return CheckResult(False, f"{topic}: nobody publishes it", "the monitor did not come up: see its log")
     return CheckResult(False, f"{topic}: {publishers} publishers", "stop whatever else commands the robot")
+
+
+def recorded_bytes_per_s(observed: Mapping[str, Observed], recorded: Mapping[str, str]) -> float:
+    """Return the bytes per second that a bag of the `recorded` topics (name -> type) grows by, as they were observed.
+
+    Raw images shrink to RAW_COMPRESSED in a bag, and everything else is taken as it comes.
+    """
+    return sum(
+        one.bytes / one.seconds * (RAW_COMPRESSED if recorded[topic].endswith("/Image") else 1.0)
+        for topic, one in observed.items()
+        if topic in recorded and one.seconds > 0.0
+    )
 
 
 def check_disk(free_bytes: int, needed_bytes: int) -> CheckResult:

@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import Joy
+
 from fosp_bringup.stack import Stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.demonstration.graph_watch import GraphWatch
@@ -27,16 +30,20 @@ from fosp_cli.demonstration.preflight import (
     Expected,
     Observed,
     check_commander,
+    check_device,
     check_disk,
     check_exposure,
     check_goal,
     check_images,
     check_publisher,
     check_stream,
+    recorded_bytes_per_s,
 )
 from fosp_cli.live_line import LiveLine
 from fosp_core import topics
+from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_policy import teleoperation
 from fosp_recording.episode_recorder import EPISODE_PREFIX
 from fosp_recording.feedback_rules import AnyMeasuredRule, BumperRule, ButtonRule, FeedbackConfig, GoalRule
 from fosp_recording.recorded_topics import camera_topics, episode_topics, frame_topic, image_topics, info_beside
@@ -50,8 +57,6 @@ DEVICE_HZ = 5.0
 LIVE_PERIOD_S = 0.25
 EPISODE_S = 30.0
 """Length of an episode for the estimate of disk space."""
-COMPRESSED = 0.7
-"""Largest size of recorded images relative to raw ones, for the estimate of disk space."""
 _TOLD = ("teleop_node", "feedback_node", "recorder_node")
 """Nodes whose every line is shown to the operator. Of other nodes warnings and errors are shown."""
 
@@ -83,6 +88,8 @@ class Session:
     """The device must publish all the time, as one with a deadman button. Others may publish only when they move."""
     rules: FeedbackConfig | None = None
     """None when the simulator gives the feedback."""
+    mapping: teleoperation.Mapping | None = None
+    """Mapping of the device."""
 
 
 def record(session: Session, write: Callable[[str], None] = lambda line: print(line, flush=True)) -> int:
@@ -134,10 +141,18 @@ def preflight(session: Session, watch: GraphWatch, poll: Callable[[], None]) -> 
         seen = watch.settle_exposure(_colour_images(robot), OBSERVE_S)
         observed = watch.observe(OBSERVE_S)
     findings = judge(session, observed, seen)
-    frame_bytes = sum(one.frame_bytes for one in seen.values())
-    needed = frame_bytes * robot.camera_frame_rate_hz * EPISODE_S * session.episodes * COMPRESSED
-    session.out.mkdir(parents=True, exist_ok=True)
-    findings.append(check_disk(shutil.disk_usage(session.out).free, int(needed)))
+    needed = recorded_bytes_per_s(observed, episode_topics(robot)) * EPISODE_S * session.episodes
+    try:
+        session.out.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(session.out).free
+    except OSError as error:
+        raise UserError(f"{session.out}: cannot hold the recording: {error.strerror or error}") from None
+    findings.append(check_disk(free, int(needed)))
+    joy = watch.newest.get(session.device_topic)
+    if session.mapping is not None and joy is not None and not session.keyboard:
+        device = deserialize_message(joy, Joy)
+        lacking = teleoperation.missing_controls(session.mapping, robot.action, len(device.axes), len(device.buttons))
+        findings.append(check_device(lacking))
     if session.rules is not None:
         findings += [check_goal(rule, robot) for rule in session.rules.rules if isinstance(rule, GoalRule)]
     if watch.cameras.trouble:

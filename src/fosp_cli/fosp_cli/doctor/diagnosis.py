@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
 SOCKET_BUFFER_BYTES = 4_194_304
 """Socket buffer that the stack's transport asks for (environment.settings). With less, camera images get lost."""
+DEFAULT_BUFFER_BYTES = 1_048_576
+"""Least default buffer with which an image of 640x480 fits."""
 SHARED_MEMORY_BYTES = 64 << 20
 RTPRIO = 20
 """The highest priority that the control path asks for (fosp_core.processes)."""
@@ -104,6 +107,12 @@ def check_dds(settings: DdsSettings) -> Diagnosis:
         return _warning(
             "DDS", f"RMW_IMPLEMENTATION is {settings.rmw}; only Fast DDS is tested", "unset RMW_IMPLEMENTATION"
         )
+    if settings.discovery_range == "OFF":
+        said = "ROS_AUTOMATIC_DISCOVERY_RANGE is OFF: no node finds another one"
+        return _error("DDS", said, "unset ROS_AUTOMATIC_DISCOVERY_RANGE")
+    if settings.discovery_range not in ("", "SUBNET", "LOCALHOST", "SYSTEM_DEFAULT"):
+        said = f"ROS_AUTOMATIC_DISCOVERY_RANGE is '{settings.discovery_range}', which ROS does not know"
+        return _warning("DDS", said, "unset it, or say SUBNET")
     if settings.localhost_only not in ("", "0") or settings.discovery_range == "LOCALHOST":
         name = "ROS_AUTOMATIC_DISCOVERY_RANGE" if settings.discovery_range == "LOCALHOST" else "ROS_LOCALHOST_ONLY"
         said = f"{name} brings back shared memory, in which a killed process can block all others"
@@ -114,8 +123,11 @@ def check_dds(settings: DdsSettings) -> Diagnosis:
     return _ok("DDS", "settings are the stack's own")
 
 
-def check_socket_buffers(receive: int, send: int) -> Diagnosis:
-    """Check the bytes that the kernel grants a socket (net.core.rmem_max and wmem_max); 0 when unknown."""
+def check_socket_buffers(receive: int, send: int, default: int = SOCKET_BUFFER_BYTES) -> Diagnosis:
+    """Check the bytes that the kernel grants a socket (net.core.rmem_max and wmem_max); 0 when unknown.
+
+    `default` is rmem_default: what a socket of another program's node gets, which does not ask.
+    """
     if not receive or not send:
         return _warning(
             "Socket buffers", "their size cannot be read", f"make sure that net.core.rmem_max is {SOCKET_BUFFER_BYTES}"
@@ -131,6 +143,10 @@ def check_socket_buffers(receive: int, send: int) -> Diagnosis:
             f"printf 'net.core.rmem_max={size}\\nnet.core.wmem_max={size}\\n' | sudo tee /etc/sysctl.d/60-fosp.conf; "
             "sudo sysctl --system",
         )
+    if 0 < default < DEFAULT_BUFFER_BYTES:
+        said = f"a socket that asks for nothing gets {default} bytes (net.core.rmem_default): viewers and recorders of "
+        remedy = f"sudo sysctl net.core.rmem_default={DEFAULT_BUFFER_BYTES}, and put it into /etc/sysctl.d/60-fosp.conf"
+        return _warning("Socket buffers", f"{said}other packages lose images", remedy)
     return _ok("Socket buffers", f"{receive} and {send} bytes")
 
 
@@ -145,8 +161,14 @@ def check_gl(error: str) -> Diagnosis:
     return _ok("GL", "the simulator renders")
 
 
-def check_gpu(gpu: str, providers: Sequence[str]) -> Diagnosis:
-    """Check that ONNX Runtime fits the NVIDIA GPU, whose name is empty when there is none."""
+def check_gpu(gpu: str, providers: Sequence[str], errors: Mapping[str, str] = MappingProxyType({})) -> Diagnosis:
+    """Check that ONNX Runtime fits the NVIDIA GPU, whose name is empty when there is none.
+
+    `errors` says of each device, cuda or cpu, on which a network was tried why it did not run there; empty when it did.
+    """
+    if errors.get("cpu"):
+        said = f"ONNX Runtime runs no network, not even on the CPU: {errors['cpu']}"
+        return _error("GPU", said, "pip install --force-reinstall onnxruntime, or give a bundle that is whole")
     cuda = "CUDAExecutionProvider" in providers
     if gpu and not cuda:
         remedy = "pip uninstall onnxruntime; pip install onnxruntime-gpu (the CPU is enough for networks of size nano)"
@@ -154,6 +176,9 @@ def check_gpu(gpu: str, providers: Sequence[str]) -> Diagnosis:
     if cuda and not gpu:
         remedy = "install NVIDIA's driver and log in again, or pip install onnxruntime in place of onnxruntime-gpu"
         return _warning("GPU", "ONNX Runtime is built for CUDA, but there is no GPU", remedy)
+    if cuda and errors.get("cuda"):
+        remedy = "install the CUDA and cuDNN that this onnxruntime-gpu needs (pip install onnxruntime-gpu[cuda,cudnn])"
+        return _warning("GPU", f"{gpu} is there, but a network does not run on it: {errors['cuda']}", remedy)
     return _ok("GPU", f"{gpu}, used by ONNX Runtime" if gpu else "none; ONNX Runtime runs on the CPU")
 
 
@@ -202,7 +227,12 @@ def check_clock(now_s: float, synchronised: bool | None) -> Diagnosis:
 
 
 def check_shared_memory(free_bytes: int, left_behind: int) -> Diagnosis:
-    """Check the free space in /dev/shm, and the files that dead Fast DDS processes left there."""
+    """Check the free space in /dev/shm, and the files that dead Fast DDS processes left there.
+
+    The space is negative when /dev/shm cannot be used.
+    """
+    if free_bytes < 0:
+        return _warning("Shared memory", "/dev/shm is not there, or cannot be written", "mount a tmpfs on /dev/shm")
     if free_bytes < SHARED_MEMORY_BYTES:
         said = f"/dev/shm has {free_bytes >> 20} MiB free"
         return _error("Shared memory", said, "remove what fills it; in Docker give the container --shm-size=512m")

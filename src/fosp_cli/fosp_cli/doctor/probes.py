@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fosp_cli.doctor.diagnosis import (
@@ -33,11 +33,23 @@ from fosp_cli.doctor.diagnosis import (
     check_socket_buffers,
     check_speed,
 )
+from fosp_cli.doctor.environment import (
+    StartedNode,
+    check_domain_id,
+    check_log_folder,
+    check_node,
+    local_ports,
+    log_folder,
+    node_script,
+    terminal,
+    write_error,
+)
 from fosp_cli.doctor.speed import decision_times
 from fosp_core.errors import UserError
 from fosp_core.robot.config import CameraConfig
 
 _TIMEOUT_S = 30.0
+_USER_ERROR = "fosp_core.errors.UserError: "
 _DOMAIN_PORT, _PORTS_PER_DOMAIN, _LAST_DOMAIN = 7400, 250, 232
 """RTPS domain d listens to the multicast port 7400 + 250 d."""
 _DEV, _PROC, _SYS = Path("/dev"), Path("/proc"), Path("/sys")
@@ -49,22 +61,25 @@ def diagnose(robot: str = "", bundle: Path | None = None) -> list[Diagnosis]:
 
     Raise UserError for a robot file that cannot be read.
     """
-    wanted = _cameras_of(robot)
+    wanted, providers = _cameras_of(robot), onnx_providers()
     return [
         check_python(sys.version_info[:2]),
         check_ros(os.environ.get("ROS_DISTRO", ""), import_error("rclpy, sensor_msgs.msg, fosp_msgs.msg")),
         check_cv_bridge(numpy_version(), *cv_bridge()),
         check_dds(dds_settings()),
-        check_domains(own_domain(), domains_in_use()),
-        check_socket_buffers(sysctl("net/core/rmem_max"), sysctl("net/core/wmem_max")),
-        check_shared_memory(shutil.disk_usage("/dev/shm").free, left_behind()),
+        check_domain_id(terminal("ROS_DOMAIN_ID"), local_ports(_read(_PROC / "sys/net/ipv4/ip_local_port_range")))
+        or check_domains(own_domain(), domains_in_use()),
+        check_log_folder(*log_folder(os.environ), write_error(log_folder(os.environ)[1])),
+        check_node(started_node()),
+        check_socket_buffers(sysctl("net/core/rmem_max"), sysctl("net/core/wmem_max"), sysctl("net/core/rmem_default")),
+        check_shared_memory(shared_memory_free(), left_behind()),
         check_realtime(realtime_granted()),
         check_clock(time.time(), clock_synchronised()),
         check_camera(
             cameras(wanted), [camera.serial for camera in wanted if camera.source == "realsense" and camera.serial]
         ),
         check_gamepad(*gamepads()),
-        check_gpu(gpu_name(), onnx_providers()),
+        check_gpu(gpu_name(), providers, provider_errors(bundle, providers)),
         check_gl(import_error("fosp_sim.task.gl as gl; gl.mujoco.GLContext(64, 64).make_current()")),
         check_bundle(str(bundle or ""), robot, bundle_error(bundle, robot)),
         check_speed(decision_times(bundle)),
@@ -76,10 +91,15 @@ def import_error(what: str) -> str:
     return _last_line(run([sys.executable, "-c", f"import {what}"]))
 
 
-def run(command: list[str]) -> tuple[int, str, str]:
-    """Return exit code, stdout and stderr of a command; the code is 127 if it cannot run, 124 if it does not end."""
+def run(command: list[str], variables: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Return exit code, stdout and stderr of a command; the code is 127 if it cannot run, 124 if it does not end.
+
+    `variables` replace the environment.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=variables and dict(variables)
+        )
     except subprocess.TimeoutExpired:
         return 124, "", f"{Path(command[0]).name} did not end within {_TIMEOUT_S:.0f} s"
     except OSError as error:
@@ -214,6 +234,49 @@ def gpu_name() -> str:
 def onnx_providers() -> list[str]:
     code, said, _ = run([sys.executable, "-c", "import onnxruntime as o; print(*o.get_available_providers())"])
     return said.split() if code == 0 else []
+
+
+def provider_errors(bundle: Path | None, providers: Sequence[str]) -> dict[str, str]:
+    """Return, for each device that ONNX Runtime names, why a network of a bundle does not run on it; empty if it does.
+
+    A process of its own makes each session, because a library that does not fit may crash it. A bundle that cannot be
+    read is no fault of a device.
+    """
+    from fosp_bringup.stack import default_bundle
+    from fosp_core.bundle.bundle import read_manifest
+
+    chosen = bundle or default_bundle("safe_reach")
+    try:
+        read_manifest(chosen)
+    except UserError:
+        return {}
+    script = (
+        "import sys; from pathlib import Path; from fosp_core.bundle.onnx_session import OnnxModel; "
+        "OnnxModel(Path(sys.argv[1]), sys.argv[2])"
+    )
+    devices = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
+    network = str(chosen / "policy.onnx")
+    named = [device for provider, device in devices.items() if provider in providers]
+    return {d: _last_line(run([sys.executable, "-c", script, network, d])).removeprefix(_USER_ERROR) for d in named}
+
+
+def started_node() -> StartedNode:
+    """Start a node in a process of its own, in the environment that the stack would give it."""
+    from fosp_bringup.environment import environment
+
+    code, said, stderr = run([sys.executable, "-c", node_script()], environment())
+    if code == 0:
+        return StartedNode(others=tuple((said.strip().splitlines() or [""])[-1].split()))
+    return StartedNode(error=_last_line((code, said, stderr)))
+
+
+def shared_memory_free() -> int:
+    """Return the free bytes in /dev/shm; -1 when it is not there or cannot be written."""
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return -1
+    return free if _may_open(Path("/dev/shm")) else -1
 
 
 def bundle_error(bundle: Path | None, robot: str) -> str:

@@ -31,7 +31,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import give_way
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import FORMAT_VERSION, ActionSpec, Manifest, parse_spec
-from fosp_core.topics import COLOR_IMAGE, of_camera
+from fosp_core.topics import COLOR_IMAGE, are_one, of_camera
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
@@ -300,7 +300,7 @@ def differences(manifest: Manifest, robot: RobotConfig) -> list[str]:
     found += [
         f"camera '{camera.name}': the bundle expects {camera.topic}; the robot has {', '.join(sorted(published))}"
         for camera in manifest.observation.cameras
-        if camera.topic not in published
+        if not any(are_one(camera.topic, topic) for topic in published)
     ]
     decisions_hz, frames_hz = 1.0 / manifest.decision_period_s, robot.camera_frame_rate_hz
     if frames_hz < 0.99 * decisions_hz:

@@ -5,7 +5,9 @@ ONNX Runtime itself is loaded with the first session: processes that only read b
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,12 +39,23 @@ class OnnxModel:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=_providers(provider))
+            wanted = _providers(provider)
+            if _CUDA in wanted:
+                ort.set_default_logger_severity(4)  # what it would say for each model is said below, once
+            self._session = ort.InferenceSession(str(path), options, providers=wanted)
         except UserError:
             raise
         except Exception as error:  # onnxruntime raises its own, undocumented types
+            if provider == "cuda" and "CUDA" in str(error):
+                raise UserError(_not_started(str(error).splitlines()[0][:160])) from None
             first_line = str(error).splitlines()[0][:200]
             raise UserError(f"{path}: not a model that ONNX Runtime can load ({first_line})") from None
+        finally:
+            ort.set_default_logger_severity(3)
+        if provider == "cuda" and self.provider != "CUDA":
+            raise UserError(_not_started("its libraries, or a driver and GPU that fit, are missing"))
+        if _CUDA in wanted and self.provider != "CUDA":
+            _say_once(f"this ONNX Runtime offers CUDA, but cannot start it: {path.parent} runs on the CPU")
         self.path = path
         self.inputs: dict[str, tuple[list[Any], str]] = {
             i.name: (list(i.shape), i.type) for i in self._session.get_inputs()
@@ -76,6 +89,18 @@ def _providers(provider: Provider) -> list[str]:
             "or set provider to 'auto' or 'cpu'"
         )
     return [_CUDA, _CPU]
+
+
+def _not_started(because: str) -> str:
+    return (
+        f"provider 'cuda' was asked for and did not start ({because}): install the CUDA and cuDNN that this "
+        "onnxruntime-gpu needs, or set provider to 'auto' or 'cpu'; fosp doctor says more"
+    )
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(f"fosp: {line}", file=sys.stderr)
 
 
 def expect_signature(

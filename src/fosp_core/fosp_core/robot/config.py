@@ -13,7 +13,8 @@ from pydantic import Field, field_validator, model_validator
 
 from fosp_core.cameras import DEVICES
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
-from fosp_core.specs import ActionSpec, Spec, TwistComponent, parse_spec, read_yaml
+from fosp_core.specs import ActionSpec, OptionalTopic, Spec, TopicName, TwistComponent, parse_spec, read_yaml
+from fosp_core.topics import are_one, resolve
 
 LEAST_COMMANDS_TO_A_TIMEOUT = 3
 """Periods of the command stream that the robot's own watchdog must wait at least: a late command must not stop it."""
@@ -132,7 +133,7 @@ class RobotConfig(Spec):
     limits: dict[TwistComponent, AxisLimits]
     workspace: Workspace | None = None
     """Limits of the measured pose (`pose_topic`); None only for a base."""
-    command_topic: str
+    command_topic: TopicName
     command_type: Literal["TwistStamped", "Twist", "PoseStamped"] = "TwistStamped"
     """PoseStamped for an arm whose controller takes target poses: the monitor integrates its twists into them."""
     target_lead: TargetLead | None = None
@@ -149,20 +150,20 @@ class RobotConfig(Spec):
     angular_speed: float | None = Field(None, gt=0, le=10)
     teleports: bool = False
     """True for a simulator alone, whose robot jumps to its start: a jump of the measured pose is then no motion."""
-    state_topic: str
+    state_topic: TopicName
     state_type: Literal["JointState", "Odometry"]
-    pose_topic: str = ""
+    pose_topic: OptionalTopic = ""
     """geometry_msgs/PoseStamped of the commanded point in the action frame, which arms need for the workspace."""
     state_publishers: int = Field(1, ge=1, le=8)
     """Publishers that `state_topic` has: more than one only where, say, a gripper adds its joints to joint_states."""
-    estop_topics: tuple[Annotated[str, Field(min_length=1)], ...]
+    estop_topics: tuple[TopicName, ...]
     """std_msgs/Bool of each emergency stop, true: pressed; silence counts as pressed. `[]`: none. No default."""
     enabling: EnablingConfig | None = None
     """Switch that a person holds while the policy moves the robot."""
     ready: tuple[ReadyConfig, ...] = ()
     protective_force_n: float | None = Field(None, gt=0, le=1000)
     """Change of the force on `wrench_topic` since engaging, N, at which the robot latches; the two go together."""
-    wrench_topic: str = ""
+    wrench_topic: OptionalTopic = ""
     """geometry_msgs/WrenchStamped."""
     camera_frame_rate_hz: float = Field(30.0, gt=0)
     bundle_keys: tuple[PublicKey, ...] = ()
@@ -171,7 +172,7 @@ class RobotConfig(Spec):
     """Largest feasibility threshold eps, a risk, of a bundle that this robot loads."""
     cameras: tuple[CameraConfig, ...] = Field((CameraConfig(),), min_length=1)
     """Cameras that camera_node opens where no driver publishes images already."""
-    camera_topics: dict[str, str] = Field(default_factory=dict)
+    camera_topics: dict[TopicName, TopicName] = Field(default_factory=dict)
     """Topic of a driver, by the topic on which a bundle expects the images. A topic that ends in /compressed holds
     sensor_msgs/CompressedImage."""
 
@@ -187,8 +188,10 @@ class RobotConfig(Spec):
 
     @model_validator(mode="after")
     def _distinct_cameras(self) -> RobotConfig:
-        if len(set(self.estop_topics)) != len(self.estop_topics):
+        if len({resolve(topic) for topic in self.estop_topics}) != len(self.estop_topics):
             raise ValueError("estop_topics: each emergency stop needs a topic of its own")
+        if len({resolve(name) for name in self.camera_topics}) != len(self.camera_topics):
+            raise ValueError("camera_topics: each topic of a bundle may stand once, with or without a leading slash")
         if len({camera.name for camera in self.cameras}) != len(self.cameras):
             raise ValueError("each camera needs a name of its own")
         for camera in self.cameras if len(self.cameras) > 1 else ():
@@ -198,7 +201,7 @@ class RobotConfig(Spec):
 
     def image_topic(self, topic: str) -> str:
         """Return the topic of the images that a bundle expects on `topic`."""
-        return self.camera_topics.get(topic, topic)
+        return next((own for name, own in self.camera_topics.items() if are_one(name, topic)), topic)
 
     def is_compressed(self, topic: str) -> bool:
         """Return True when the images that a bundle expects on `topic` are sensor_msgs/CompressedImage."""
@@ -235,7 +238,7 @@ class RobotConfig(Spec):
             raise ValueError("command_type PoseStamped needs target_lead, and no other command_type has one")
         if self.target_lead is None:
             return self
-        if self.kind != "arm" or self.pose_topic == self.command_topic:
+        if self.kind != "arm" or are_one(self.pose_topic, self.command_topic):
             raise ValueError("command_type PoseStamped is for an arm, with a pose_topic that is not its command_topic")
         for part, allowed in (("linear", self.target_lead.distance), ("angular", self.target_lead.angle)):
             names = [axis.name for axis in self.action.axes if axis.name.startswith(part)]
@@ -243,6 +246,14 @@ class RobotConfig(Spec):
             needed = math.hypot(*(self.limits[n].stopping_distance(self.limits[n].speed, reaction_s) for n in names))
             if allowed <= needed:
                 raise ValueError(f"target_lead of {allowed:g} is no more than the {needed:.3g} that stopping takes")
+        return self
+
+    @model_validator(mode="after")
+    def _commands_nobody_else(self) -> RobotConfig:
+        others = {"state_topic": self.state_topic, "pose_topic": self.pose_topic, "wrench_topic": self.wrench_topic}
+        for name, topic in others.items():
+            if topic and are_one(topic, self.command_topic):
+                raise ValueError(f"{name} must not be the command_topic")
         return self
 
 

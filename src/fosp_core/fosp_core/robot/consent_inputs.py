@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fosp_core.errors import UserError
+from fosp_core.specs import TopicName
 
 
 class _InputSpec(BaseModel):
@@ -29,7 +30,7 @@ class EnablingConfig(_InputSpec):
     false, as its contacts do when they are wired in series.
     """
 
-    topic: str = Field(min_length=1)
+    topic: TopicName
     type: Literal["Joy", "Bool"]
     """Joy: sensor_msgs/Joy, pressed while `button` is 1. Bool: std_msgs/Bool, pressed while it is true."""
     button: int | None = Field(None, ge=0, le=255)
@@ -53,7 +54,7 @@ ReadyKind = Literal["bool", "ur_robot_mode", "ur_safety_mode", "franka_robot_mod
 class ReadyConfig(_InputSpec):
     """A topic on which the robot's driver says whether the robot can be commanded."""
 
-    topic: str = Field(min_length=1)
+    topic: TopicName
     kind: ReadyKind
     """Key of READY_KINDS."""
     ready_when: bool = True

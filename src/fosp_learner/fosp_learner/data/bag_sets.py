@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.topics import is_in_bag
 from fosp_learner.data.bags import BagReport, bag_metadata, bag_topics
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def robots_of(bags: Sequence[Path]) -> dict[str, tuple[Path, int]]:
 
 
 def _holds(topics: Collection[str], robot: RobotConfig) -> bool:
-    return any(t == robot.command_topic or t.endswith("/" + robot.command_topic) for t in topics)
+    return any(is_in_bag(topic, robot.command_topic) for topic in topics)
 
 
 def task_of(bags: Sequence[Path]) -> str:

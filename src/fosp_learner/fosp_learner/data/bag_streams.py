@@ -17,7 +17,7 @@ from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.executed import twists_of_poses
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
-from fosp_core.topics import FEEDBACK
+from fosp_core.topics import FEEDBACK, is_in_bag
 from fosp_learner.data.arrival import Cut, Stream, drop_doubles, in_parts
 from fosp_learner.data.bag_messages import (
     CAMERA_TYPES,
@@ -104,6 +104,7 @@ def find_topic(topics: Mapping[str, StoredTopic], topic: str, camera: bool = Fal
 
     UserError when there is none, when nothing was recorded on it, or when several fit.
     """
+    topic = topic.lstrip("/")
     forms = (topic, f"{topic}/compressed") if camera else (topic,)
     named = [name for form in forms for name in topics if _matches(name, form)]
     if not named:
@@ -123,13 +124,13 @@ def find_topic(topics: Mapping[str, StoredTopic], topic: str, camera: bool = Fal
 
 
 def _matches(name: str, topic: str) -> bool:
-    return name.lstrip("/") == topic or name.endswith("/" + topic)
+    return is_in_bag(name, topic)
 
 
 def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagRecording:
     topics = storage.topics()
     cameras = {
-        find_topic(topics, robot.image_topic(camera.topic).lstrip("/"), camera=True): _Camera(camera.topic)
+        find_topic(topics, robot.image_topic(camera.topic), camera=True): _Camera(camera.topic)
         for camera in observation.cameras
     }
     if len(cameras) < len(observation.cameras):

@@ -130,16 +130,22 @@ class OnlineLearner:
         *,
         follow: bool = False,
         resume: bool = False,
+        overwrite: bool = False,
         command: str = "",
     ) -> None:
         """Build everything; UserError when anything is wrong with the bundle, its weights, the data or the run folder.
 
-        Without `resume` an earlier run in the folder is removed, but for its candidates.
+        With `overwrite` an earlier run in the folder is removed, but for its candidates.
         """
         self.sources, self.settings, self.run_folder, self._follow = sources, settings, run, follow
         self.manifest = verify_bundle(sources.bundle, sources.robot)
         weights = read_weights(sources.bundle, sources.weights)
         checkpoint = run / "checkpoint"
+        if checkpoint.exists() and not (resume or overwrite):
+            raise UserError(
+                f"{run} holds the checkpoint of a run: go on with it by --resume, replace it by --overwrite, or choose "
+                "an --out with another name"
+            )
         resumed = resume and checkpoint.is_dir()
         if not resume:
             clear(run)

@@ -47,6 +47,40 @@ def read_facts(run: Path) -> RunFacts | None:
         raise UserError(f"{run / _FACTS}: damaged; remove it to get a report without the map over a scene") from None
 
 
+def run_folder(runs: Path, out: Path) -> Path:
+    """Return the folder of the run that makes the bundle `out`: runs/pretrain/NAME, or PARENT-NAME.
+
+    The second is for a bundle of the same last name as another one, whose run has the first.
+    """
+    out = out.absolute()
+    folder = runs / "pretrain" / out.name
+    return folder if _may_be_of(folder, out) else folder.with_name(f"{out.parent.name}-{out.name}")
+
+
+def require_new_run(run: Path) -> None:
+    """Raise UserError when there is a checkpoint in the folder of the run, which would be replaced."""
+    if not (run / "checkpoint").exists():
+        return
+    facts = read_facts(run)
+    whose = f" (of {facts.bundle})" if facts else ""
+    raise UserError(
+        f"{run} holds the checkpoint of a run{whose}: go on with it by --resume, replace it by --overwrite, or choose "
+        "an --out with another name"
+    )
+
+
+def require_own_run(run: Path, out: Path) -> None:
+    """Raise UserError when the folder of the run is that of another bundle, which must not be resumed as this one."""
+    if not _may_be_of(run, out.absolute()):
+        raise UserError(f"{run} is the run of another bundle; choose an --out with another name")
+
+
+def _may_be_of(run: Path, out: Path) -> bool:
+    """Return whether `run` is a run of the bundle `out`, or does not say of which."""
+    facts = read_facts(run)
+    return facts is None or Path(facts.bundle).absolute() == out
+
+
 def described(data: Dataset) -> str:
     """Describe the size and kind of a data set in a few words."""
     succeed, violate = data.share("success"), data.share("violates")

@@ -74,12 +74,12 @@ def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
     """Set `trainer` to the state of the checkpoint; UserError when that belongs to other data or settings."""
     content = read_checkpoint(directory)
     if content["data"] != data_key:
-        raise UserError(f"{directory}: the checkpoint was trained on other bags; train without --resume")
+        raise UserError(f"{directory}: the checkpoint was trained on other bags; begin anew with --overwrite")
     _require_same(trainer.config, content["config"], directory)
     try:
         tensors = load_file(directory / _TENSORS)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{directory}: damaged checkpoint ({error}); train without --resume") from None
+        raise UserError(f"{directory}: damaged checkpoint ({error}); begin anew with --overwrite") from None
     load_networks(trainer, {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}, directory)
     for optimiser, adam in trainer.optimisers.items():
         _load_adam(adam, f"adam.{optimiser}.", tensors)
@@ -96,7 +96,7 @@ def read_checkpoint(directory: Path) -> dict[str, Any]:
     except OSError:
         raise UserError(f"{directory}: no checkpoint to resume; train without --resume") from None
     except ValueError:
-        raise UserError(f"{directory}: damaged checkpoint; train without --resume") from None
+        raise UserError(f"{directory}: damaged checkpoint; begin anew with --overwrite") from None
     return content
 
 
@@ -142,7 +142,9 @@ def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path)
     now = config.model_dump(mode="json")
     different = sorted(key for key in now if now[key] != then.get(key) and key not in _FREE)
     if different:
-        raise UserError(f"{directory}: the checkpoint was trained with another {different[0]}; train without --resume")
+        raise UserError(
+            f"{directory}: the checkpoint was trained with another {different[0]}; begin anew with --overwrite"
+        )
 
 
 def _replace(staging: Path, directory: Path) -> None:

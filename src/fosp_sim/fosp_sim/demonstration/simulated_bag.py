@@ -15,6 +15,7 @@ from fosp_core import topics
 from fosp_core.bag_types import BagWriter, typestore
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.topics import resolve
 from fosp_sim.env import Frame
 from fosp_sim.task.arm_kinematics import JOINTS
 from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
@@ -46,9 +47,15 @@ class SimulatedBag:
         self._info = self._camera_info(intrinsics)
 
     def close(self, notes: Mapping[str, str]) -> None:
-        """Complete the bag with `notes` in its metadata (`custom_data`), and move it to its folder."""
+        """Complete the bag with `notes` in its metadata (`custom_data`), and move it to its folder.
+
+        UserError when the disk refuses, or when the folder has come into being meanwhile.
+        """
         self._bag.note(notes)
-        self._bag.finish(self._folder)
+        try:
+            self._bag.finish(self._folder)
+        except OSError as error:
+            raise UserError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
         self._remove_partial()
 
     def abort(self) -> None:
@@ -177,10 +184,13 @@ class SimulatedBag:
         return self._types[name](**fields)
 
     def _write(self, topic: str, message: Any, time: float, delay_ns: int = 0) -> None:
-        topic, kind = f"/{topic}", message.__msgtype__
-        if topic not in self._bag.topics:
-            self._bag.add_topic(topic, kind)
-        self._bag.write(topic, self._stamp(time) + delay_ns, typestore().serialize_cdr(message, kind))
+        topic, kind = resolve(topic), message.__msgtype__
+        try:
+            if topic not in self._bag.topics:
+                self._bag.add_topic(topic, kind)
+            self._bag.write(topic, self._stamp(time) + delay_ns, typestore().serialize_cdr(message, kind))
+        except OSError as error:
+            raise UserError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
 
     def _remove_partial(self) -> None:
         shutil.rmtree(self._partial.parent, ignore_errors=True)
