@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from fosp_bringup.stack import settings
+from fosp_bringup.environment import settings
 from fosp_core.processes import CONTROL_PRIORITY
 
 STOP_TIMEOUT_S = 10.0

@@ -16,7 +16,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, Image, JointState, Joy
 
-from fosp_bringup.stack import settings
+from fosp_bringup.environment import settings
 from fosp_core import topics
 from fosp_core.bag_types import typestore
 from fosp_core.ros import qos

@@ -14,8 +14,8 @@ import yaml
 from tiny_bundle import write_tiny_bundle
 from typer.main import get_command
 
+from fosp_bringup.environment import settings
 from fosp_bringup.paths import robot_path
-from fosp_bringup.stack import settings
 from fosp_cli.cli import app, run
 from fosp_cli.commands.help_texts import EXAMPLES
 from fosp_core.robot.config import read_robot

@@ -16,7 +16,7 @@ from effects import Begun, Effect, settle
 from graph_under_fault import GraphUnderFault, wait
 from relay import changed, wall_s
 
-from fosp_bringup.stack import environment
+from fosp_bringup.environment import environment
 from fosp_core import topics
 from fosp_core.ros.stamps import time_message
 

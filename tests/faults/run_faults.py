@@ -27,7 +27,7 @@ from fault_table import FAULTS
 from graph_under_fault import JERK, POLICY_SPEED, GraphUnderFault, SentCommand, wait
 from process_effects import NETWORK_UP
 
-from fosp_bringup.stack import environment
+from fosp_bringup.environment import environment
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros.stamps import seconds

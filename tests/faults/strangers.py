@@ -24,7 +24,8 @@ from relay import wall_s
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool
 
-from fosp_bringup.stack import MONITOR, environment
+from fosp_bringup.environment import environment
+from fosp_bringup.stack import MONITOR
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.ros import qos

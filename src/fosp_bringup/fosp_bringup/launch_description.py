@@ -12,8 +12,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as TypedParameter
 
+from fosp_bringup.environment import settings
 from fosp_bringup.neighbours import sole_graph
-from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, settings, stack
+from fosp_bringup.stack import MOST_RESPAWNS, ParameterValue, Stack, StackProcess, enclave, stack
 from fosp_bringup.stack_options import NOTHING, parse_options, undeclared_arguments
 from fosp_core.errors import UserError
 from fosp_safety_monitor.parameters import SHADOW_PHRASE, UNSUPPORTED_PHRASE

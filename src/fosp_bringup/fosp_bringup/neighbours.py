@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fosp_bringup.stack import MANAGER, environment
+from fosp_bringup.environment import environment
+from fosp_bringup.stack import MANAGER
 from fosp_core import topics
 from fosp_core.errors import UserError
 

@@ -20,8 +20,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from fosp_bringup.environment import environment
 from fosp_bringup.shared_memory import clean_shared_memory
-from fosp_bringup.stack import MANAGER, MOST_RESPAWNS, Stack, StackProcess, environment
+from fosp_bringup.stack import MANAGER, MOST_RESPAWNS, Stack, StackProcess
 
 POLL_S = 0.05
 REAP_S = 0.05

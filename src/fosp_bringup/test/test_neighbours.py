@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fosp_bringup.environment import LOOPBACK_PROFILE, PROFILE, environment, settings
 from fosp_bringup.neighbours import choose_domain, names_node, ros_domain, sole_graph
-from fosp_bringup.stack import LOOPBACK_PROFILE, PROFILE, environment, settings
 from fosp_core.errors import UserError
 
 HOLDER = """

@@ -17,7 +17,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
-from fosp_bringup.stack import environment
+from fosp_bringup.environment import environment
 from fosp_core.processes import claim_realtime_priority
 
 IS_ACTIVE = "lifecycle_manager/is_active"

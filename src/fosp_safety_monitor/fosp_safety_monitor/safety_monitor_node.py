@@ -1,8 +1,4 @@
-"""The last node before the robot, which judges every proposal and is the only one that sends commands.
-
-The node converts messages for SafetyMonitor (judge/monitor.py), publishes its verdicts, and lets RobotSide
-(command/robot_side.py) send its commands from a thread of their own.
-"""
+"""The last node before the robot: judge/monitor.py judges every proposal, command/robot_side.py alone commands."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, JointState
 
-from fosp_bringup.stack import environment
+from fosp_bringup.environment import environment
 from fosp_cli.evaluation.live_graph import RunFailed
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image

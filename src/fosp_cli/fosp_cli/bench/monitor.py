@@ -23,8 +23,8 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import JointState
 
+from fosp_bringup.environment import environment
 from fosp_bringup.paths import robot_path, scenario_path
-from fosp_bringup.stack import environment
 from fosp_cli.evaluation.live_graph import RunFailed
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fosp_bringup.environment import environment
 from fosp_bringup.paths import scenario_path
-from fosp_bringup.stack import environment
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 from fosp_core.errors import UserError

@@ -37,8 +37,9 @@ def console(
     Open the address that is printed. The robot does not depend on the console, with one exception that is meant: who
     engages the robot at a page is its watch, and the robot stops when that page or the console goes.
     """
+    from fosp_bringup.environment import environment
     from fosp_bringup.paths import robot_path
-    from fosp_bringup.stack import enclave, environment
+    from fosp_bringup.stack import enclave
     from fosp_console.access import access
     from fosp_console.console_node import TOKEN_VARIABLE, ConsoleNode
     from fosp_core.ros.lifecycle import run_node

@@ -48,8 +48,8 @@ def env() -> None:
     import os
     import shlex
 
+    from fosp_bringup.environment import settings
     from fosp_bringup.paths import share
-    from fosp_bringup.stack import settings
 
     script = share() / "scripts" / "env.sh"
     if os.environ.get("VIRTUAL_ENV") == str(share() / ".venv") and script.is_file():

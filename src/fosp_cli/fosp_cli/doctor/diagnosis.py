@@ -9,7 +9,7 @@ from enum import Enum
 from types import MappingProxyType
 
 SOCKET_BUFFER_BYTES = 4_194_304
-"""Socket buffer that the stack's transport asks for (stack.settings). With less, camera images get lost."""
+"""Socket buffer that the stack's transport asks for (environment.settings). With less, camera images get lost."""
 DEFAULT_BUFFER_BYTES = 1_048_576
 """Least default buffer with which an image of 640x480 fits."""
 SHARED_MEMORY_BYTES = 64 << 20

@@ -123,7 +123,7 @@ def cv_bridge() -> tuple[bool, str]:
 
 
 def dds_settings() -> DdsSettings:
-    from fosp_bringup.stack import settings
+    from fosp_bringup.environment import settings
 
     def variable(name: str) -> str:
         return os.environ.get(name, "")
@@ -262,7 +262,7 @@ def provider_errors(bundle: Path | None, providers: Sequence[str]) -> dict[str, 
 
 def started_node() -> StartedNode:
     """Start a node in a process of its own, in the environment that the stack would give it."""
-    from fosp_bringup.stack import environment
+    from fosp_bringup.environment import environment
 
     code, said, stderr = run([sys.executable, "-c", node_script()], environment())
     if code == 0:
