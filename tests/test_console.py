@@ -14,7 +14,7 @@ import pytest
 from conftest import reserved_domain, wait_for
 from console_rig import CHROMIUM, TOKEN, ConsoleRig, browser, console_rig
 
-from fosp_bringup.stack import settings
+from fosp_bringup.environment import settings
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import SafetyVerdict
 
