@@ -71,7 +71,7 @@ def workflow(name: str) -> dict[str, Any]:
 
 
 def test_every_python_that_the_makefile_accepts_is_tested() -> None:
-    lowest, highest = re.findall(r"\(3, (\d+)\)", (ROOT / "Makefile").read_text())
+    lowest, highest = re.findall(r"\(3, (\d+)\)", (ROOT / "scripts/set_up.sh").read_text())
     tested = workflow("ci")["jobs"]["test"]["strategy"]["matrix"]["python"]
     assert tested == [f"3.{minor}" for minor in range(int(lowest), int(highest) + 1)]
 

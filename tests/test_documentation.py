@@ -43,13 +43,13 @@ MAKE_FOSP = ("demo", "bench")
 LONG = (["bench"], ["commission"], ["eval"], ["pretrain"], ["finetune"], ["experiment"])
 """Commands of fosp that train, evaluate, or measure for minutes."""
 MAKE_ELSEWHERE = {
-    "setup": "fosp",
     "test": ".ci/run",
     "test-all": ".ci/run",
     "day-one": ".github/workflows/weekly.yml",
     "faults": ".github/workflows/weekly.yml",
     "stream-test": ".github/workflows/weekly.yml",
     "bench-peers": ".github/workflows/weekly.yml",
+    "soak": ".github/workflows/weekly.yml",
 }
 """Target -> the file that runs it."""
 MAKE_PARTS = {"test-unit": "test", "mutants": "test-all"}
@@ -114,7 +114,7 @@ def target(command: Command) -> str:
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{name}:", makefile, re.MULTILINE), f"the Makefile has no target {name}"
     if name in MAKE_FOSP:
-        assert re.search(rf"^{name}: setup\n\t@\./fosp {name}$", makefile, re.MULTILINE)
+        assert re.search(rf"^{name}: (setup|ready)\n\t@\./fosp {name}$", makefile, re.MULTILINE)
     else:
         whole = MAKE_PARTS.get(name, name)
         assert whole in MAKE_ELSEWHERE, f"no test and no workflow runs make {name}"
@@ -128,7 +128,7 @@ def command_of(arguments: list[str]) -> tuple[Any, list[str], list[str]]:
     parser: Any = get_command(app)
     names: list[str] = []
     left = list(arguments)
-    while hasattr(parser, "commands") and left:
+    while hasattr(parser, "commands") and left and not left[0].startswith("-"):
         assert left[0] in parser.commands, f"fosp {' '.join(names)} has no command {left[0]}"
         names.append(left[0])
         parser = parser.commands[left.pop(0)]

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from fosp_bringup.environment import environment
-from fosp_bringup.stack import MANAGER
 from fosp_core import topics
 from fosp_core.errors import UserError
 
@@ -30,6 +29,8 @@ LISTEN_S = 1.0
 """Time to listen for heartbeats, s. Participants announce themselves every 0.1 s at first, and nodes beat as often."""
 ORIGIN_S = 1.5
 """Time to wait for the diagnostics of a graph that was heard, s: once per second they name host and process."""
+MANAGER = "lifecycle_manager"
+"""Node that brings the graph up, and whose diagnostics tell whose graph it is."""
 HOST, PROCESS = "host", "process"
 """Keys of the lifecycle manager's diagnostics."""
 AUTOMATIC = "auto"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fosp_bringup.commissioning_record import UNCOMMISSIONED_SPEED, uncommissioned_because
+from fosp_bringup.neighbours import MANAGER
 from fosp_bringup.parameter_file import doubts
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file, require_distinct
@@ -24,7 +25,6 @@ ParameterValue = str | bool | int | float | list[str]
 
 MOST_RESPAWNS = 5
 """A process that died more often ends the stack, or is given up where the robot goes on without it."""
-MANAGER = "lifecycle_manager"
 MONITOR = "safety_monitor_node"
 
 

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from fosp_bringup.environment import environment
+from fosp_bringup.neighbours import MANAGER
 from fosp_bringup.shared_memory import clean_shared_memory
-from fosp_bringup.stack import MANAGER, MOST_RESPAWNS, Stack, StackProcess
+from fosp_bringup.stack import MOST_RESPAWNS, Stack, StackProcess
 
 POLL_S = 0.05
 REAP_S = 0.05

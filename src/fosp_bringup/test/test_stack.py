@@ -11,8 +11,9 @@ import yaml
 from tiny_bundle import write_tiny_bundle
 
 from fosp_bringup.environment import environment, settings
+from fosp_bringup.neighbours import MANAGER
 from fosp_bringup.paths import robot_path, share
-from fosp_bringup.stack import MANAGER, MONITOR, Stack, StackProcess, camera_processes, stack
+from fosp_bringup.stack import MONITOR, Stack, StackProcess, camera_processes, stack
 from fosp_bringup.stack_options import StackOptions, parse_options
 from fosp_core.errors import UserError
 from fosp_core.processes import TRAINING_ALLOCATOR

@@ -27,7 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "disengage": ("fosp disengage",),
     "reset": ("fosp reset",),
     "commission": ("fosp commission --robot my_robot.yaml", "fosp commission --robot sim_arm --simulate --yes"),
-    "console": ("fosp console", "FOSP_CONSOLE_TOKEN=... fosp console --host 0.0.0.0 --port 8420"),
+    "console": ("fosp console", "fosp console --host 0.0.0.0 --token A_LONG_SECRET"),
     "record": (
         "fosp record --scenario safe_reach_train --episodes 20 --out runs/bags",
         "fosp record --scenario safe_reach_train --teleop keyboard --out runs/by_hand",

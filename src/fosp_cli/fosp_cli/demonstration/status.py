@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fosp_bringup.stack import MANAGER, MONITOR, Stack
+from fosp_bringup.neighbours import MANAGER
+from fosp_bringup.stack import MONITOR, Stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.graph_client import GraphClient
 from fosp_cli.live_line import LiveLine
