@@ -126,7 +126,13 @@ def test_a_running_node_has_the_parameters_of_its_table_and_no_others(
             assert set_to(row.name, value).successful, row.name
     yes = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=True)
     assert not set_to("nobody_declared_this", yes).successful
-    managed = executable not in ("lifecycle_manager", "black_box_node", "bundle_receiver", "learner_node")
+    managed = executable not in (
+        "lifecycle_manager",
+        "black_box_node",
+        "bundle_receiver",
+        "learner_node",
+        "console_node",
+    )
     managed = managed and "sim" not in executable and "gazebo" not in executable
     assert set_to("use_sim_time", yes).successful == managed, "an inactive managed node may, others may not"
 

@@ -148,7 +148,7 @@ def test_a_gap_in_the_frames_resets_the_recurrent_state(
 
 @pytest.mark.parametrize(
     ("fault", "line"),
-    [("future", "stamped in the future"), ("encoding", "yuv422"), ("size", "changed from"), ("bytes", "should hold")],
+    [("future", "stamped in the future"), ("encoding", "16UC1"), ("size", "changed from"), ("bytes", "should hold")],
 )
 def test_frames_that_cannot_be_used_give_a_line_and_no_latent(
     fault: str,
@@ -164,7 +164,7 @@ def test_frames_that_cannot_be_used_give_a_line_and_no_latent(
     if fault == "future":
         camera.ahead_ns = 500_000_000
     elif fault == "encoding":
-        camera.image.encoding = "yuv422"
+        camera.image.encoding = "16UC1"
     elif fault == "size":
         fill_image(camera.image, np.zeros((120, 160, 3), np.uint8))
     else:
@@ -266,7 +266,7 @@ def test_the_camera_replays_a_folder_with_stamps_of_now(
     ("arguments", "line"),
     [
         (("-p", "source:=folder", "-p", "path:=/nowhere"), "no such folder"),
-        (("-p", "source:=bag", "-p", "path:=/nowhere"), "not a bag"),
+        (("-p", "source:=bag", "-p", "path:=/nowhere"), "no such bag"),
         ((), "parameter 'path' of /camera_node is not set"),
     ],
 )

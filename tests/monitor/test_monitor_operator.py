@@ -131,8 +131,8 @@ def test_events_tell_the_operator_what_stopped_the_robot_and_late_joiners_see_th
 
 def test_markers_show_the_box_the_command_and_the_risk(chain: Chain, graph: Any, wait_until: Any) -> None:
     arrays = graph.listen(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
-    box, arrow, label = wait_until(
-        lambda: next((array.markers for array in arrays if array.markers[-1].text.startswith("PASS OK q_h 0.30")), None)
+    box, arrow, label, _ = wait_until(
+        lambda: next((array.markers for array in arrays if array.markers[2].text.startswith("PASS OK q_h 0.30")), None)
     )
     assert {marker.header.frame_id for marker in (box, arrow, label)} == {"base_link"}
     assert len(box.points) == 24

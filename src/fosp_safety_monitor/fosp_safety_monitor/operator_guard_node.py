@@ -52,10 +52,12 @@ class OperatorGuardNode(ManagedNode):
         self._side: RobotSide | None = None
         self._consents: ConsentSide | None = None
         self._last = GuardTick((), "inactive", False, Reason.NOT_READY)
+        self._hardware_id = ""
 
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
         self._robot = robot = read_robot(path_parameter(self, "robot"))
+        self._hardware_id = hardware_id(self, robot.name)
         self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
         self._consents = ConsentSide(self, robot, lambda: self._guard, policy=False)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
@@ -136,7 +138,7 @@ class OperatorGuardNode(ManagedNode):
                 DiagnosticStatus(
                     level=self._level(),
                     name=status_name(self, "operator guard"),
-                    hardware_id=hardware_id(self, self._robot.name),
+                    hardware_id=self._hardware_id,
                     message=": ".join(filter(None, (capped, held or "the operator drives"))),
                     values=[KeyValue(key=key, value=value) for key, value in values.items()],
                 )
