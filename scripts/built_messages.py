@@ -38,7 +38,7 @@ def key() -> str:
 def is_needed(path: Path) -> bool:
     """Return whether a file below install/ is needed at run time; `path` is relative."""
     name = path.as_posix()
-    if "introspection" in name or "__pycache__" in name or "egg-info" in name or name.endswith(".c"):
+    if "__pycache__" in name or "egg-info" in name or name.endswith(".c"):
         return False
     parts = ("lib/", "share/fosp_msgs/msg/", "share/fosp_msgs/srv/", "share/ament_index/resource_index/packages/")
     return name.startswith(parts) and path.suffix not in (".idl", ".json")

@@ -106,6 +106,14 @@ def test_the_built_messages_of_the_repository_are_those_of_its_sources() -> None
             assert written.read().decode() == module.key(), "run `make built-messages`"
             contents = {member.name: archive.extractfile(member) for member in archive.getmembers()}
         assert any(name.endswith("_latent.py") for name in contents)
+        kinds = (
+            "generator_c",
+            "generator_py",
+            "typesupport_c",
+            "typesupport_fastrtps_c",
+            "typesupport_introspection_c",
+        )
+        assert {f"lib/libfosp_msgs__rosidl_{kind}.so" for kind in kinds} <= set(contents), "the middleware loads these"
 
 
 def test_the_lock_pins_what_the_lists_name_and_the_versions_of_the_constraints() -> None:
