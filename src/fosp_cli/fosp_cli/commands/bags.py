@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from fosp_cli.commands.options import Namespace, RobotArgument, RobotOfBags
+from fosp_cli.json_file import write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +66,7 @@ def check(
         chosen = choose_robot(bags, [read_robot(path) for path in paths], mixed=True)
     except UserError:
         if json_out is not None:
-            _write_json(json_out, {"robot": "", "usable": 0, "bags": []})
+            write_json(json_out, {"robot": "", "usable": 0, "bags": []})
         raise
     learner = parse_spec(LearnerConfig, read_yaml(config) or {}, str(config)) if config else LearnerConfig()
     uneven = uneven_decisions(learner.decision_period_s, chosen.camera_frame_rate_hz)
@@ -87,7 +88,7 @@ def check(
         f"{sum(r.success for r in usable)} successes, {sum(r.violation for r in usable)} violations"
     )
     if json_out is not None:
-        _write_json(
+        write_json(
             json_out,
             {
                 "robot": chosen.name,
@@ -187,18 +188,6 @@ def replay(
     count, late_s = play(bag, rate, stamps == "now", tuple(topics or ()))
     print(f"{bag}: {count} messages played, the latest {late_s * 1e3:.1f} ms late")
     return 0
-
-
-def _write_json(out: Path, content: dict[str, Any]) -> None:
-    import json
-
-    from fosp_core.errors import UserError
-
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{out}: cannot write: {error.strerror or error}") from None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import sys
 from functools import partial
@@ -14,6 +13,7 @@ import typer
 
 from fosp_cli.commands.help_texts import software_version
 from fosp_cli.commands.options import Camera, CameraPath, Namespace
+from fosp_cli.json_file import write_json
 from fosp_core.errors import UserError
 
 
@@ -114,7 +114,7 @@ def commission(
         print(f"fosp: {error}; run the same command again to go on", file=sys.stderr)
         return 1
     if json_file is not None:
-        _write_json(json_file, {**record.model_dump(mode="json"), "passed": not record.missing})
+        write_json(json_file, {**record.model_dump(mode="json"), "passed": not record.missing})
     if not record.missing:
         print(f"commissioned: {record_path(robot_file)}")
     elif passed:
@@ -127,11 +127,3 @@ def _login_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user may have no name
         raise UserError("nobody is logged in here by a name: give --operator NAME") from None
-
-
-def _write_json(path: Path, content: dict[str, object]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot write: {error.strerror or error}") from None
