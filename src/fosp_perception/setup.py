@@ -22,6 +22,7 @@ setup(
         "console_scripts": [
             "camera_node = fosp_perception.camera_node:main",
             "encoder_node = fosp_perception.encoder_node:main",
+            "robot_description_node = fosp_perception.robot_description_node:main",
         ]
     },
 )
