@@ -89,6 +89,16 @@ def test_a_table_is_complete(executable: str) -> None:
         assert not row.choices or row.default in row.choices
 
 
+@pytest.mark.parametrize("executable", NODES)
+def test_ros2_param_describe_tells_meaning_and_range_of_every_parameter(executable: str) -> None:
+    for row in table_of(executable):
+        told = row.descriptor()
+        assert len(told.description) > 20, row.name
+        assert len(told.floating_point_range) == (type(row.default) is float), row.name
+        assert len(told.integer_range) == (type(row.default) is int), row.name
+        assert not row.choices or all(choice in told.description for choice in row.choices), row.name
+
+
 def test_a_row_of_a_number_without_bounds_is_no_row() -> None:
     with pytest.raises(ValueError, match="need both bounds"):
         NodeParameter("rate_hz", 30.0, "Rate.")
