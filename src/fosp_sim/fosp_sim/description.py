@@ -19,7 +19,6 @@ from fosp_core.robot.urdf import FramePose
 from fosp_sim.gazebo.sdf_elements import Matrix, Placement, highest_joint_speed, numbers
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.render import CAMERA, CAMERA_FRAME
-from fosp_sim.task.world import RobotState
 
 TOOL_FRAME, ODOMETRY_FRAME = "tool", "odom"
 _COMMANDED_SITE = "tip"
@@ -59,10 +58,10 @@ def robot_urdf(model: Any, robot: RobotConfig) -> str:
     return f'<?xml version="1.0"?>\n{ElementTree.tostring(root, "unicode")}\n'
 
 
-def joint_positions(model: Any, state: RobotState) -> dict[str, float]:
-    """Return the position of each joint of the robot, rad, by its name."""
-    hinges = [joint for joint in range(model.njnt) if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_FREE]
-    return dict(zip((str(model.joint(joint).name) for joint in hinges), state.joint_positions, strict=True))
+def joint_names(model: Any) -> tuple[str, ...]:
+    """Return the names of the robot's joints in the order of RobotState.joint_positions."""
+    hinges = (joint for joint in range(model.njnt) if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_FREE)
+    return tuple(str(model.joint(joint).name) for joint in hinges)
 
 
 def base_pose(robot: RobotConfig, x: float, y: float, heading: float) -> FramePose | None:

@@ -35,7 +35,7 @@ from fosp_core.ros.robot_description import RobotDescription
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim import simulator_node
-from fosp_sim.description import base_pose, joint_positions, robot_urdf
+from fosp_sim.description import base_pose, joint_names, robot_urdf
 from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, laser_scan, odometry, tool_pose
 from fosp_sim.simulator_node import SimulatorNode
@@ -49,8 +49,8 @@ from fosp_sim.task.world import WorldSnapshot
 
 _STATE_TICKS = 2
 """Ticks between messages of the robot's state, which comes at 100 Hz."""
-_FRAME_TICKS = 4
-"""Ticks between messages of the robot's frames for viewers, which come at 50 Hz while somebody looks."""
+_FRAME_TICKS = 8
+"""Ticks between messages of the robot's frames for viewers, which come at 25 Hz while somebody looks."""
 _SCAN_TICKS = 10
 """Ticks between scans of a base, which come at 20 Hz."""
 _LAG_LIMIT = 0.05
@@ -145,6 +145,7 @@ class SimNode(SimulatorNode):
         self._scans = [(self.create_publisher(LaserScan, one.topic, qos.STEP), one.frame_id) for one in scans]
         self._scanner = LaserScanner(self._simulation.world) if scans else None
         self._description = RobotDescription(self, robot_urdf(self._simulation.world.model, robot))
+        self._joint_names = joint_names(self._simulation.world.model)
         self._clock_topic = self.create_publisher(Clock, topics.CLOCK, qos.STEP) if self._simulated_time else None
         self._listen_to_the_graph()
         self.create_timer(0.1, self._raise_failure)
@@ -267,9 +268,11 @@ class SimNode(SimulatorNode):
             self._poses.publish(tool_pose(state, stamp_ns, action_frame))
 
     def _publish_frames(self, stamp_ns: int) -> None:
-        state = self._simulation.world.state()
-        base = base_pose(self._robot, state.position[0], state.position[1], state.heading)
-        self._description.show(joint_positions(self._simulation.world.model, state), stamp_ns, base)
+        if self._description.is_watched:
+            state = self._simulation.world.state()
+            base = base_pose(self._robot, state.position[0], state.position[1], state.heading)
+            positions = dict(zip(self._joint_names, state.joint_positions, strict=True))
+            self._description.show(positions, stamp_ns, base)
 
     def _publish_scans(self, scanner: LaserScanner, stamp_ns: int) -> None:
         world = self._simulation.world

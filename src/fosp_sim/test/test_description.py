@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.robot.urdf import FramePose, KinematicTree, Quaternion, parse_urdf, product, rotated
-from fosp_sim.description import ODOMETRY_FRAME, TOOL_FRAME, base_pose, joint_positions, robot_urdf
+from fosp_sim.description import ODOMETRY_FRAME, TOOL_FRAME, base_pose, joint_names, robot_urdf
 from fosp_sim.gazebo.topics import bridge_config
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.render import CAMERA_FRAME
 from fosp_sim.task.tasks import TASKS
-from fosp_sim.task.world import RobotState, World
+from fosp_sim.task.world import World
 
 ROBOTS = Path(__file__).parents[3] / "config" / "robots"
 CASES = [("safe_reach", "sim_arm"), ("safe_goal", "sim_base"), ("safe_goal", "sim_base.zones")]
@@ -60,11 +60,10 @@ def moved(world: World, robot: RobotConfig, rng: np.random.Generator) -> tuple[d
     data.qpos[free:] = hinges
     mujoco.mj_kinematics(world.model, data)
     mujoco.mj_camlight(world.model, data)
-    state = RobotState((x, y, 0.0), heading, tuple(hinges.tolist()), (), ())
     root = base_pose(robot, x, y, heading)
     assert (root is None) == (robot.kind == "arm")
     still = FramePose("world", robot.action.frame_id, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    return joint_positions(world.model, state), root or still, data
+    return dict(zip(joint_names(world.model), hinges.tolist(), strict=True)), root or still, data
 
 
 def test_every_frame_is_where_mujoco_has_it_for_random_joint_positions(

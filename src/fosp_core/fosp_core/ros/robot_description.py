@@ -47,9 +47,14 @@ class RobotDescription:
         moving = (joint for joint in self._tree.joints if joint.kind != "fixed")
         return tuple(joint.name for joint in moving if not joint.mimics)
 
+    @property
+    def is_watched(self) -> bool:
+        """Return True while somebody listens to the frames."""
+        return self._frames is not None and self._frames.get_subscription_count() > 0
+
     def show(self, positions: Mapping[str, float], stamp_ns: int, base: FramePose | None = None) -> None:
         """Publish the frames at these joint positions, rad or m, if somebody listens; `base` is where a base stands."""
-        if self._frames is None or not self._frames.get_subscription_count():
+        if not self.is_watched:
             return
         poses = [*([base] if base is not None else []), *self._tree.moving(positions)]
         if poses:
