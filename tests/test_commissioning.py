@@ -223,10 +223,20 @@ def test_a_commissioning_that_was_broken_off_goes_on_where_it_ended(cell: Cell) 
     ("matrix", "said"),
     [
         ([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], r"told \+x, moved -y: axes are swapped; is the action frame"),
-        ([[-1, 0, 0], [0, 1, 0], [0, 0, 1]], r"told \+x, moved -x: the sign is inverted; is the action frame"),
-        ([[1, 0, 0], [0, 3, 0], [0, 0, 1]], r"[23]\.\d+ times as far: are commands in m/s"),
+        pytest.param(
+            [[-1, 0, 0], [0, 1, 0], [0, 0, 1]],
+            r"told \+x, moved -x: the sign is inverted; is the action frame",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            [[1, 0, 0], [0, 3, 0], [0, 0, 1]], r"[23]\.\d+ times as far: are commands in m/s", marks=pytest.mark.long
+        ),
         ([[0.5, 0, 0], [0, 0.5, 0], [0, 0, 1]], r"told \+x, moved \+x 0\.(4[5-9]|5[0-5]) times as far"),
-        ([[0.7, -0.7, 0], [0.7, 0.7, 0], [0, 0, 1]], r"told \+x, moved \+x and \+y: is the action frame"),
+        pytest.param(
+            [[0.7, -0.7, 0], [0.7, 0.7, 0], [0, 0, 1]],
+            r"told \+x, moved \+x and \+y: is the action frame",
+            marks=pytest.mark.long,
+        ),
         ([[0, 0, 0], [0, 1, 0], [0, 0, 1]], r"told \+x, did not move"),
     ],
     ids=["swapped", "inverted", "three times as fast", "half as fast", "turned", "standing"],

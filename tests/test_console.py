@@ -192,7 +192,7 @@ def test_orders_of_strangers_are_refused(rig: ConsoleRig, page: Any) -> None:
     assert ask(rig, "POST", "/order", order, Origin=here, X_Fosp_Token=TOKEN)[0] == 200, "the right token still counts"
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (2560, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), pytest.param(2560, "dark", marks=pytest.mark.long)])
 def test_nobody_is_kept_from_using_the_page(rig: ConsoleRig, chromium: Any, width: int, scheme: str) -> None:
     """A page without the token, which shows and does not act; axe finds nothing serious, and nothing runs over."""
     from axe_playwright_python.sync_playwright import Axe
