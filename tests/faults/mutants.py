@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 from fosp_core.clock import Received
-from fosp_core.decisions import Source
+from fosp_core.decisions import WhoDrives
 from fosp_safety_monitor.judge.identity import EstopHeard
 from fosp_safety_monitor.zones.decoding import Readings
 from fosp_safety_monitor.zones.field import ZoneJudgement
@@ -79,7 +79,7 @@ def _at_once(takeover: Any, proposal: Any, thresholds: Any, now: Any) -> Any:
     """The policy drives as soon as it proposes something, whoever holds the robot's controls."""
     from dataclasses import replace
 
-    return replace(takeover, driver=Source.POLICY) if takeover.driver is Source.NOBODY else takeover
+    return replace(takeover, driver=WhoDrives.POLICY) if takeover.driver is WhoDrives.NOBODY else takeover
 
 
 def _released_by_all(operator: Any, *said: Any) -> Any:

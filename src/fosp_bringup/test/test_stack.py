@@ -146,7 +146,7 @@ def test_a_person_drives_without_a_bundle_through_a_monitor_of_the_same_name(tmp
 def test_a_person_may_drive_the_simulated_robot() -> None:
     described = described_by(simulator="mujoco", scenario="safe_goal", teleop="gamepad", auto_reset=False)
     assert names(described) == ["sim_node", "teleop_node", MONITOR, MANAGER]
-    with pytest.raises(UserError, match="no teleop 'wheel'; there are: gamepad, spacemouse"):
+    with pytest.raises(UserError, match="no teleop 'wheel'; there are: gamepad, keyboard, spacemouse"):
         described_by(simulator="mujoco", scenario="safe_goal", teleop="wheel")
 
 

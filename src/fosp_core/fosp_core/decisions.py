@@ -56,7 +56,7 @@ class Reason(IntEnum):
     OPERATOR_SILENT = 35
 
 
-class Source(IntEnum):
+class WhoDrives(IntEnum):
     """Who drives (SOURCE_ constants): whose action was judged."""
 
     UNKNOWN = 0

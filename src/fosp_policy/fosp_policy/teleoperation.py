@@ -111,7 +111,7 @@ def missing_controls(mapping: Mapping, spec: ActionSpec, axes: int, buttons: int
 
 @dataclass(frozen=True)
 class Grip:
-    """Whether a person has the robot in their hand, by the device's dead-man's button or, without one, by its motion.
+    """Tells whether a person has the robot in their hand: by the dead-man's button or, without one, by motion.
 
     A cap that springs back passes its centre when it is moved from one side to the other; `HELD_AT_CENTRE_S` bridges
     that.

@@ -13,7 +13,7 @@ import pytest
 from tiny_bundle import DETER, STOCH, tiny_manifest
 
 from fosp_core.clock import Now, Received
-from fosp_core.decisions import Source
+from fosp_core.decisions import WhoDrives
 from fosp_core.robot.config import AxisLimits, RobotConfig, TargetLead, read_robot
 from fosp_core.robot.limits import CommandLimits, Response
 from fosp_core.specs import TWIST_COMPONENTS, ActionAxis
@@ -319,7 +319,7 @@ class TakeoverScene(MonitorScene):
 
     def receive(self, latent: LatentInput) -> Verdict | None:
         verdict = super().receive(latent)
-        if verdict is None and self.state.takeover.driver is Source.OPERATOR:
+        if verdict is None and self.state.takeover.driver is WhoDrives.OPERATOR:
             checked = decision.checked_latent(latent, self.thresholds)
             self.state, verdict = decision.judge_operator(
                 self.state, checked, self.values((self.risk,)), self.robot, self.thresholds, self.now
@@ -336,7 +336,7 @@ class TakeoverScene(MonitorScene):
             if self.ticks % round(PERIOD_S / TICK_S) == 0:
                 latent = self.latent()
                 told = self.receive(latent) if self.encoder else None
-                if self.policy and self.state.takeover.driver is not Source.OPERATOR:
+                if self.policy and self.state.takeover.driver is not WhoDrives.OPERATOR:
                     told = self.answer(latent=latent)
                 self.verdicts += [told] if told is not None else []
                 self.step += 1
@@ -345,7 +345,7 @@ class TakeoverScene(MonitorScene):
         return ticks
 
     @property
-    def driver(self) -> Source:
+    def driver(self) -> WhoDrives:
         return self.state.takeover.driver
 
     def share(self) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fosp_core.clock import Received
-from fosp_core.decisions import Decision, Reason, Source
+from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_core.robot.config import RobotConfig
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
@@ -48,12 +48,12 @@ def test_a_person_who_holds_the_button_has_the_robot_at_the_next_tick(shared: Ta
     shared.say(holds=True, action=AWAY)
     shared.verdicts.clear()
     shared.go(0.02)
-    assert shared.driver is Source.OPERATOR
+    assert shared.driver is WhoDrives.OPERATOR
     first = shared.verdicts[0]
-    assert (first.source, first.decision, first.action_in) == (Source.OPERATOR, Decision.PASS, AWAY)
+    assert (first.source, first.decision, first.action_in) == (WhoDrives.OPERATOR, Decision.PASS, AWAY)
     shared.go(0.5)
     assert shared.share() == pytest.approx(AWAY)
-    assert {verdict.source for verdict in shared.verdicts} == {Source.OPERATOR}
+    assert {verdict.source for verdict in shared.verdicts} == {WhoDrives.OPERATOR}
 
 
 def test_the_critic_tells_the_risk_of_the_person_and_does_not_gate_it(taken: TakeoverScene) -> None:
@@ -96,18 +96,18 @@ def test_a_release_stops_and_hands_back_after_a_while_with_a_ramp(taken: Takeove
     taken.say(holds=False, action=(0.0, 0.0, 0.0))
     taken.verdicts.clear()
     ticks = taken.go(0.19)
-    assert taken.driver is Source.NOBODY
+    assert taken.driver is WhoDrives.NOBODY
     assert not any(ticks[-1].command)
     assert {tick.finding.reason for tick in ticks} == {Reason.TAKEN_OVER}
-    assert Source.NOBODY in {verdict.source for verdict in taken.verdicts}
-    while taken.driver is Source.NOBODY:
+    assert WhoDrives.NOBODY in {verdict.source for verdict in taken.verdicts}
+    while taken.driver is WhoDrives.NOBODY:
         taken.go(0.05)
     assert taken.monotonic_s - released_s >= 0.2
     judged = taken.state.judged
     assert judged is not None
     assert judged.finding.decision is Decision.PASS
     assert "the speed is scaled by 0.2" in judged.verdict.reason_text
-    assert judged.verdict.source is Source.POLICY
+    assert judged.verdict.source is WhoDrives.POLICY
     assert judged.wish == pytest.approx([0.1] * 3)
     taken.go(1.2)
     assert taken.share() == pytest.approx([0.5] * 3)
@@ -121,10 +121,10 @@ def test_a_proposal_from_before_the_release_does_not_get_the_robot_back(taken: T
     taken.go(0.25)
     stale = taken.proposal(frame=FrameStamp(before_ns, "camera"))
     verdict = taken.answer(stale, taken.latent(frame=stale.frame))
-    assert (verdict.source, verdict.decision) == (Source.NOBODY, Decision.STOP)
-    assert taken.driver is Source.NOBODY
+    assert (verdict.source, verdict.decision) == (WhoDrives.NOBODY, Decision.STOP)
+    assert taken.driver is WhoDrives.NOBODY
     taken.wait(0.01)
-    assert taken.judge().source is Source.POLICY
+    assert taken.judge().source is WhoDrives.POLICY
 
 
 def test_a_policy_that_stays_away_after_the_release_latches(taken: TakeoverScene) -> None:
@@ -141,7 +141,7 @@ def test_a_device_that_falls_silent_stops_the_robot_and_keeps_it(taken: Takeover
     taken.go(0.14)
     assert any(taken.state.command)
     assert stands(taken).reason is Reason.OPERATOR_SILENT
-    assert taken.driver is Source.OPERATOR, "it is not handed back"
+    assert taken.driver is WhoDrives.OPERATOR, "it is not handed back"
     taken.speaks = True
     assert stands(taken, 0.5).text.startswith("let go of the controls first"), "the press from before counts no more"
     taken.say(holds=False)
@@ -156,7 +156,7 @@ def test_a_device_that_stays_silent_latches_and_a_reset_gives_the_robot_to_the_p
     taken.go(5.5)
     assert taken.state.latched is not None
     assert taken.reset() == ""
-    assert taken.driver is Source.POLICY
+    assert taken.driver is WhoDrives.POLICY
     taken.go(1.5)
     assert taken.share() == pytest.approx([0.5] * 3)
 
@@ -164,12 +164,26 @@ def test_a_device_that_stays_silent_latches_and_a_reset_gives_the_robot_to_the_p
 def test_after_a_latch_the_button_has_to_be_let_go_before_anybody_drives(taken: TakeoverScene) -> None:
     taken.state = decision.latch(taken.state, Finding(Decision.LATCH, Reason.NODE_RESTARTED, "came back"))
     stands(taken)
-    assert taken.driver is Source.NOBODY
+    assert taken.driver is WhoDrives.NOBODY
     assert taken.reset() == ""
     assert stands(taken, 0.5).reason is Reason.TAKEN_OVER
     taken.say(holds=False)
     taken.go(1.5)
     assert taken.share() == pytest.approx([0.5] * 3)
+
+
+def test_a_device_that_was_silent_for_a_moment_while_latched_takes_over_at_its_next_press(
+    shared: TakeoverScene,
+) -> None:
+    shared.state = decision.latch(shared.state, Finding(Decision.LATCH, Reason.NODE_RESTARTED, "came back"))
+    shared.speaks = False
+    shared.go(0.3)
+    shared.speaks = True
+    shared.go(0.3)
+    assert shared.reset() == ""
+    shared.say(holds=True, action=AWAY)
+    shared.go(0.5)
+    assert shared.share() == pytest.approx(AWAY)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +203,7 @@ def test_an_action_of_a_person_that_is_malformed_latches(
 def test_a_fault_of_the_device_stops_whoever_takes_over_by_it(shared: TakeoverScene) -> None:
     shared.say(holds=True, fault="holds NaN or infinity in an axis", action=AWAY)
     found = stands(shared)
-    assert (found.reason, shared.driver) == (Reason.OPERATOR_SILENT, Source.OPERATOR)
+    assert (found.reason, shared.driver) == (Reason.OPERATOR_SILENT, WhoDrives.OPERATOR)
     assert "NaN" in found.text
 
 
@@ -201,14 +215,14 @@ def test_a_press_under_a_wrong_stamp_moves_nothing(shared: TakeoverScene, stamp_
     for _ in range(30):
         shared.hear(stamp_s)
         shared.go(0.01)
-    assert shared.driver is Source.POLICY
+    assert shared.driver is WhoDrives.POLICY
 
 
 def test_a_button_that_was_never_seen_to_be_let_go_takes_nothing_over_and_stops(make_takeover_scene: Any) -> None:
     scene = make_takeover_scene()
     scene.say(holds=True, action=AWAY)
     found = stands(scene, 1.0)
-    assert (found.reason, scene.driver) == (Reason.TAKEN_OVER, Source.NOBODY)
+    assert (found.reason, scene.driver) == (Reason.TAKEN_OVER, WhoDrives.NOBODY)
     scene.say(holds=False)
     scene.go(1.5)
     assert scene.share() == pytest.approx([0.5] * 3)
@@ -225,7 +239,7 @@ def test_a_person_drives_on_when_policy_and_encoder_die(taken: TakeoverScene) ->
     taken.verdicts.clear()
     taken.go(1.0)
     assert taken.share() == pytest.approx(AWAY)
-    assert {verdict.source for verdict in taken.verdicts} == {Source.OPERATOR}
+    assert {verdict.source for verdict in taken.verdicts} == {WhoDrives.OPERATOR}
     assert len(taken.verdicts) >= 12, "the bag still names who drives"
 
 
@@ -264,5 +278,5 @@ def test_a_hundred_hand_overs_lose_no_tick_and_keep_the_limits(make_takeover_sce
                 assert (np.abs(acceleration - slope) <= 300.0 * 0.01 + 1e-3).all()
                 command, slope = after, acceleration
                 seen.add(scene.driver)
-    assert seen == {Source.OPERATOR, Source.NOBODY, Source.POLICY}
+    assert seen == {WhoDrives.OPERATOR, WhoDrives.NOBODY, WhoDrives.POLICY}
     assert scene.state.latched is None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fosp_core.clock import Now, Received, age
-from fosp_core.decisions import Decision, Reason, Source
+from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_safety_monitor.judge.gating import followed_wish
 from fosp_safety_monitor.judge.identity import check_strangers
 from fosp_safety_monitor.judge.inputs import (
@@ -80,7 +80,7 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
     """Check that the proposal judged last may still be followed."""
     judged = state.judged
     zones = check_zones(followed_wish(state, robot, thresholds, now), state.command, robot, thresholds, now)
-    if state.takeover.driver is not Source.POLICY:
+    if state.takeover.driver is not WhoDrives.POLICY:
         return [*_checks_on_takeover(state, robot, thresholds, now), zones]
     if judged is None:
         return [
@@ -125,9 +125,9 @@ def checks_on_engage(state: MonitorState, robot: RobotStateInput, thresholds: Th
 
 def _checks_on_takeover(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
     """Check what holds while a person has the robot; the model's own inputs count only where it gates the person."""
-    operated = state.operated
-    findings = takeover.checks_while_taken_over(state.takeover, operated is None, state.latched, robot, thresholds, now)
-    if state.takeover.driver is Source.OPERATOR and thresholds.consent.gate_operator and operated is not None:
+    held, operated = state.takeover, state.operated
+    findings = takeover.checks_while_taken_over(held, operated is None, state.latched, robot, thresholds, now)
+    if held.driver is WhoDrives.OPERATOR and thresholds.consent.gate_operator and operated is not None:
         inputs = checks_on_inputs(state, operated.frame, operated.latent_receipt_s, robot, thresholds, now)
         return [*findings, *inputs, check_surprise(state.surprises, thresholds)]
     return [
@@ -166,9 +166,8 @@ def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
         return _latch(Reason.MODEL_ID, f"latent {latent.step} {_foreign(latent.model_id, thresholds)}")
     sizes, expected = (latent.deter.shape, latent.stoch.shape), ((thresholds.deter_size,), (thresholds.stoch_size,))
     if sizes != expected:
-        return _latch(
-            Reason.WRONG_SHAPE, f"latent {latent.step} has the shapes {sizes}, but the bundle's are {expected}"
-        )
+        text = f"latent {latent.step} has the shapes {sizes}, but the bundle's are {expected}"
+        return _latch(Reason.WRONG_SHAPE, text)
     scalars = (latent.surprise, latent.contrast, latent.novelty, latent.inconsistency)
     if not (all(map(math.isfinite, scalars)) and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
         return _latch(Reason.NOT_FINITE, f"latent {latent.step} holds NaN or infinity")

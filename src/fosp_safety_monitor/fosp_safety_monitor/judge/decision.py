@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.clock import Now
-from fosp_core.decisions import RISK, STALENESS, Decision, Reason, Source
+from fosp_core.decisions import RISK, STALENESS, Decision, Reason, WhoDrives
 from fosp_core.robot.limits import CommandLimits
 from fosp_safety_monitor.judge import checks
 from fosp_safety_monitor.judge.choice import executed_candidate, judge_content, least_risk, target_of, wanted_action
@@ -250,7 +250,7 @@ def judge_tick(
     state = _move(replaced(state, latched=latched, stop=stop, stale_since_s=since_s), target, robot, limits, now)
     silent_s = now.monotonic_s - state.reported_s
     due = reports and silent_s >= thresholds.decision_period_s
-    due = due or (state.takeover.driver is not Source.POLICY and silent_s >= 1.5 * thresholds.decision_period_s)
+    due = due or (state.takeover.driver is not WhoDrives.POLICY and silent_s >= 1.5 * thresholds.decision_period_s)
     if not due and not fresh_latch and state.takeover.driver is drove:
         return state, Tick(state.command, effective, None)
     verdict = verdict_without_proposal(state, effective, robot, thresholds, now, target or ())
@@ -352,7 +352,7 @@ def _taken_over(state: MonitorState, robot: RobotStateInput, thresholds: Thresho
     """Return the state with who drives at this tick. A proposal that was judged before a person took over moves nothing
     when the policy begins again."""
     after = takeover.on_tick(state.takeover, robot.operator, state.latched, thresholds, now)
-    if after.driver is state.takeover.driver or after.driver is not Source.OPERATOR:
+    if after.driver is state.takeover.driver or after.driver is not WhoDrives.OPERATOR:
         return replaced(state, takeover=after)
     return replaced(state, takeover=after, judged=_at_rest(state.judged), operated=None, waiting=None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fosp_core.clock import Now
-from fosp_core.decisions import MOVES_ANYWAY, Decision, Reason, Source
+from fosp_core.decisions import MOVES_ANYWAY, Decision, Reason, WhoDrives
 from fosp_safety_monitor.judge.inputs import RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import MonitorState, Stop
@@ -66,8 +66,8 @@ def checks_of_permission(
 
 def followed_wish(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[float, ...]:
     """Return the normalised action (n,) that the ticks are to follow while nothing stops them; empty for none."""
-    gated = state.takeover.driver is Source.POLICY or thresholds.consent.gate_operator
-    if gated or state.takeover.driver is Source.NOBODY:
+    gated = state.takeover.driver is WhoDrives.POLICY or thresholds.consent.gate_operator
+    if gated or state.takeover.driver is WhoDrives.NOBODY:
         return state.followed.wish if state.followed else ()
     ramp = consent.ramp_scale(state.consent, thresholds, now)
     return tuple(ramp * value for value in takeover.operator_wish(robot.operator, thresholds.action_size))

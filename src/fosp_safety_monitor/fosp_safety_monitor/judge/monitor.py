@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.clock import Now
-from fosp_core.decisions import Decision, Reason, Source
+from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_core.errors import UserError
 from fosp_core.processes import DISPENSABLE
 from fosp_core.robot.config import RobotConfig
@@ -136,7 +136,7 @@ class SafetyMonitor(Judge):
             checked = decision.checked_latent(latent, thresholds)
             self._state, verdict = decision.judge_latent(self._state, checked, self._robot, thresholds, self._clock())
             waiting = self._state.waiting
-            operates = verdict is None and self._state.takeover.driver is Source.OPERATOR
+            operates = verdict is None and self._state.takeover.driver is WhoDrives.OPERATOR
         self._latents[_key(latent)] = checked
         while len(self._latents) > _LATENTS_KEPT:
             self._latents.popitem(last=False)
@@ -235,7 +235,7 @@ class SafetyMonitor(Judge):
         scored = None if latent is None else self._score(model.critic, checked)
         with self._lock:
             now = self._clock()
-            if self._state.takeover.driver is Source.OPERATOR:
+            if self._state.takeover.driver is WhoDrives.OPERATOR:
                 return None
             if latent is None and decision.waits_for_latent(self._state, checked, now):
                 self._state = replaced(self._state, waiting=proposal)

@@ -1,4 +1,4 @@
-"""What a person at a device wants of the robot, as the messages on fosp/operator tell it. No ROS."""
+"""The wishes of a person who can take the robot over, as the messages on fosp/operator tell them. No ROS."""
 
 from __future__ import annotations
 

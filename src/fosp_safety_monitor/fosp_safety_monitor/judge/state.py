@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
-from fosp_core.decisions import Source
+from fosp_core.decisions import WhoDrives
 from fosp_core.robot.limits import CommandHistory, Response
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
@@ -104,10 +104,10 @@ class MonitorState:
 
     @property
     def followed(self) -> JudgedProposal | OperatorJudgement | None:
-        """What was judged last of who drives; None while nobody does."""
-        if self.takeover.driver is Source.POLICY:
+        """The action that was judged last of who drives; None while nobody does."""
+        if self.takeover.driver is WhoDrives.POLICY:
             return self.judged
-        return self.operated if self.takeover.driver is Source.OPERATOR else None
+        return self.operated if self.takeover.driver is WhoDrives.OPERATOR else None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import nan
 
-from fosp_core.decisions import Decision, Reason, Source
+from fosp_core.decisions import Decision, Reason, WhoDrives
 
 GATES_IN_SHADOW = frozenset(
     {
@@ -89,7 +89,7 @@ class Verdict:
     surprise_limit: float
     image_age_limit_s: float
     robot_state_age_limit_s: float
-    source: Source = Source.UNKNOWN
+    source: WhoDrives = WhoDrives.UNKNOWN
     """Who drives."""
     shadow: bool = False
     """Shadow mode: nothing is gated, `action_out` is the proposed action."""

@@ -6,7 +6,7 @@ from math import nan
 from typing import Any
 
 from fosp_core.clock import Now
-from fosp_core.decisions import Decision, Source
+from fosp_core.decisions import Decision, WhoDrives
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState
@@ -96,7 +96,7 @@ def verdict_without_proposal(
     """
     judged = state.operated or state.judged
     source = _source(state)
-    asked = robot.operator.action if source is Source.OPERATOR else ()
+    asked = robot.operator.action if source is WhoDrives.OPERATOR else ()
     return Verdict(
         decision=finding.decision,
         reason=finding.reason,
@@ -114,10 +114,10 @@ def verdict_without_proposal(
     )
 
 
-def _source(state: MonitorState) -> Source:
+def _source(state: MonitorState) -> WhoDrives:
     """Return who drives; nobody before anything was judged."""
     driver = state.takeover.driver
-    return Source.NOBODY if driver is Source.POLICY and state.judged is None else driver
+    return WhoDrives.NOBODY if driver is WhoDrives.POLICY and state.judged is None else driver
 
 
 def _proposed(proposal: ProposalInput) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ TAKEOVER_FAILURES: tuple[Failure, ...] = (
         "the next command",
         "they drive until they let go",
         checks=("check_judged",),
-        faults=("taken over", "the policy dies while a person drives"),
+        faults=("taken over", "proposals dropped while a person drives"),
         tests=(monitor_test("takeover", "a_person_drives_on_when_policy_and_encoder_die"),),
     ),
     Failure(
@@ -26,7 +26,7 @@ TAKEOVER_FAILURES: tuple[Failure, ...] = (
         "the policy drives when the button was seen to be let go for {release_s} and a proposal passes whose frame was "
         "taken after that, at a speed that grows from a fifth in {ramp_in_s}",
         checks=("check_hand_back", "handed_back", "check_ramp_back", "OperatorInput.after"),
-        faults=("the button is held from the start",),
+        faults=("a person lets go",),
         tests=(
             monitor_test("takeover", "a_release_stops_and_hands_back_after_a_while_with_a_ramp"),
             monitor_test("takeover", "a_proposal_from_before_the_release_does_not_get_the_robot_back"),
@@ -61,6 +61,7 @@ TAKEOVER_FAILURES: tuple[Failure, ...] = (
         AFTER_A_STOP,
         "reset, which gives the robot to the policy",
         checks=("check_proposals_after",),
+        faults=("a person lets go, and no proposal comes",),
         tests=(
             monitor_test("takeover", "a_device_that_stays_silent_latches_and_a_reset_gives_the_robot_to_the_policy"),
             monitor_test("takeover", "a_policy_that_stays_away_after_the_release_latches"),

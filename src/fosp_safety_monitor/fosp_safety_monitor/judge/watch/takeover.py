@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from fosp_core.clock import Now, age
-from fosp_core.decisions import Decision, Reason, Source
+from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_safety_monitor.judge.inputs import ProposalInput, RobotStateInput, RobotThresholds
 from fosp_safety_monitor.judge.operator_input import OperatorInput
 from fosp_safety_monitor.judge.replacing import replaced
@@ -26,7 +26,7 @@ LET_GO_FIRST = Finding(Decision.STOP, Reason.TAKEN_OVER, "let go of the controls
 class Takeover:
     """Who drives, and what has to be remembered for the next change."""
 
-    driver: Source = Source.POLICY
+    driver: WhoDrives = WhoDrives.POLICY
     """POLICY, OPERATOR, or NOBODY between the two."""
     released: Now | None = None
     """While nobody drives: moment from which the device has been let go; None: it is not."""
@@ -44,19 +44,19 @@ def on_tick(
     """Return who drives at a command tick; only `handed_back` gives the robot back to the policy."""
     silent, fault = device_silence(operator, thresholds, now), device_fault(operator, thresholds, now)
     driver, needed = takeover.driver, takeover.releases_needed
-    if latched is not None or (fault and driver is Source.OPERATOR):  # a press that was made before counts no more
-        needed = max(needed, operator.releases + 1) if operator.holds or fault else needed
+    if operator.holds if latched is not None else fault and driver is WhoDrives.OPERATOR:
+        needed = max(needed, operator.releases + 1)  # a press that was made before counts no more
         takeover = replaced(takeover, releases_needed=needed)
-    if driver is Source.OPERATOR:
+    if driver is WhoDrives.OPERATOR:
         if latched is not None:
-            return replaced(takeover, driver=Source.NOBODY, released=None)
+            return replaced(takeover, driver=WhoDrives.NOBODY, released=None)
         if fault or operator.holds:
             return takeover
-        return replaced(takeover, driver=Source.NOBODY, released=now)
+        return replaced(takeover, driver=WhoDrives.NOBODY, released=now)
     if operator.holds and not silent:
         takes = operator.releases >= needed and latched is None
-        return replaced(takeover, driver=Source.OPERATOR if takes else Source.NOBODY, released=None)
-    if driver is Source.NOBODY:
+        return replaced(takeover, driver=WhoDrives.OPERATOR if takes else WhoDrives.NOBODY, released=None)
+    if driver is WhoDrives.NOBODY:
         let_go = latched is None and not fault
         return replaced(takeover, released=(takeover.released or now) if let_go else None)
     return takeover
@@ -65,19 +65,19 @@ def on_tick(
 def handed_back(takeover: Takeover, proposal: ProposalInput, thresholds: RobotThresholds, now: Now) -> Takeover:
     """Return who drives when `proposal` is judged: the policy, if the robot was let go long enough before its frame."""
     released = takeover.released
-    if takeover.driver is not Source.NOBODY or released is None:
+    if takeover.driver is not WhoDrives.NOBODY or released is None:
         return takeover
     waited = now.monotonic_s - released.monotonic_s >= thresholds.parameters.release_s
     if not waited or not proposal.frame.stamp_s > released.ros_s:
         return takeover
-    return replaced(takeover, driver=Source.POLICY, released=None, handed_back_s=now.monotonic_s)
+    return replaced(takeover, driver=WhoDrives.POLICY, released=None, handed_back_s=now.monotonic_s)
 
 
 def after_reset(takeover: Takeover, now: Now) -> Takeover:
     """Return who drives after a reset: the policy, since a person decided so. A button that is held stops it again."""
-    if takeover.driver is Source.POLICY:
+    if takeover.driver is WhoDrives.POLICY:
         return takeover
-    return replaced(takeover, driver=Source.POLICY, released=None, handed_back_s=now.monotonic_s)
+    return replaced(takeover, driver=WhoDrives.POLICY, released=None, handed_back_s=now.monotonic_s)
 
 
 def ramp_scale(takeover: Takeover, thresholds: RobotThresholds, now: Now) -> float:
@@ -129,7 +129,7 @@ def checks_while_taken_over(
 def check_operator_action(takeover: Takeover, robot: RobotStateInput, thresholds: RobotThresholds) -> Finding | None:
     """LATCH when a person drives by an action that has another size than the robot, or is not finite."""
     action = robot.operator.action
-    if takeover.driver is not Source.OPERATOR:
+    if takeover.driver is not WhoDrives.OPERATOR:
         return None
     if len(action) != thresholds.action_size:
         text = f"the operator's action has {len(action)} axes, but the robot has {thresholds.action_size}"
@@ -141,7 +141,7 @@ def check_operator_action(takeover: Takeover, robot: RobotStateInput, thresholds
 
 def check_judged(takeover: Takeover, unjudged: bool, thresholds: RobotThresholds) -> Finding | None:
     """STOP while a person drives whom the critic gates, and no latent has come by which it can judge them."""
-    if takeover.driver is not Source.OPERATOR or not unjudged or not thresholds.consent.gate_operator:
+    if takeover.driver is not WhoDrives.OPERATOR or not unjudged or not thresholds.consent.gate_operator:
         return None
     text = "no latent came by which the operator's action can be judged"
     return Finding(Decision.STOP, Reason.STALE_LATENT, text)
@@ -154,7 +154,7 @@ def check_device(
 
     A reset of a latched robot gives it back to the policy whatever the device says.
     """
-    if takeover.driver is Source.POLICY or latched is not None:
+    if takeover.driver is WhoDrives.POLICY or latched is not None:
         return None
     fault = device_fault(robot.operator, thresholds, now)
     if not fault:
@@ -166,9 +166,9 @@ def check_hand_back(
     takeover: Takeover, robot: RobotStateInput, thresholds: RobotThresholds, now: Now
 ) -> Finding | None:
     """STOP while nobody drives, and while a press is held that does not count. No reset is refused for it."""
-    if takeover.driver is Source.OPERATOR and robot.operator.releases < takeover.releases_needed:
+    if takeover.driver is WhoDrives.OPERATOR and robot.operator.releases < takeover.releases_needed:
         return LET_GO_FIRST
-    if takeover.driver is not Source.NOBODY:
+    if takeover.driver is not WhoDrives.NOBODY:
         return None
     if takeover.released is None:
         return LET_GO_FIRST
@@ -180,7 +180,7 @@ def check_hand_back(
 
 def check_proposals_after(takeover: Takeover, thresholds: RobotThresholds, now: Now) -> Finding | None:
     """STOP when no fresh proposal comes after a person has let the robot go; such a stop latches when it lasts."""
-    if takeover.driver is not Source.NOBODY or takeover.released is None:
+    if takeover.driver is not WhoDrives.NOBODY or takeover.released is None:
         return None
     parameters = thresholds.parameters
     since_s = now.monotonic_s - takeover.released.monotonic_s - parameters.release_s
