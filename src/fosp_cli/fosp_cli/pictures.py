@@ -45,7 +45,7 @@ _DECISIONS = {
     Decision.STOP: "#d11149",
     Decision.LATCH: "#6610f2",
 }
-_COLOURS = {"fosp": "#1f5fa8", "no_expansion": "#c0392b", "offline": "#8a8f98"}
+_COLOURS = {"fosp": "#1f5fa8", "no_expansion": "#c0392b", "offline": "#8a8f98", "fosp_corrected": "#2e8b57"}
 
 
 @dataclass(frozen=True)
