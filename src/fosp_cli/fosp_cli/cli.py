@@ -43,6 +43,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "disengage": up.disengage,
     "reset": up.reset,
     "console": console.console,
+    "keyboard": record.keyboard,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
 
 PAST_VERDICTS = 1200
 """Verdicts that a page which opens is given: a minute of them at 20 Hz."""
@@ -143,6 +143,7 @@ class GraphState:
                 "decision": _name(Decision, decision),
                 "reason": _name(Reason, int(message.reason)),
                 "text": str(message.reason_text)[:MOST_TEXT],
+                "source": _name(WhoDrives, int(message.source)),
                 "q_h": _number(message.q_h),
                 "q_h_out": _number(message.q_h_out),
                 "v_h": _number(message.v_h),
