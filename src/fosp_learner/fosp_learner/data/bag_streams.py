@@ -29,7 +29,7 @@ from fosp_learner.data.bag_messages import (
     read_feedback,
     read_observation,
 )
-from fosp_learner.data.clocks import StreamClock, check_rates, clock_notes, measure
+from fosp_learner.data.clocks import StreamClock, at_pace, check_rates, clock_notes, measure, pace_notes, pace_of
 
 Frame = NDArray[np.uint8]
 _BROKEN_SHARE = 0.05
@@ -187,8 +187,8 @@ def _recording(
     for number, part in enumerate(found.parts):
         try:
             streamed = _part(part, cameras, storage.format, robot, after_cut=number > 0)
-            clocks = _clocks(part, stamped=command_type != TWIST)
-            for line in clock_notes(clocks, period_s):
+            clocks, pace = _clocks(part, stamped=command_type != TWIST)
+            for line in (*pace_notes(pace), *clock_notes(clocks, period_s)):
                 if line not in notes:
                     notes.append(line)
             check_rates(clocks[2:], period_s)
@@ -249,10 +249,15 @@ def _part(
     return result
 
 
-def _clocks(part: Sequence[Stream[object]], stamped: bool) -> tuple[StreamClock, ...]:
+def _clocks(part: Sequence[Stream[object]], stamped: bool) -> tuple[tuple[StreamClock, ...], float]:
+    """Return the clocks of a part, and its pace: log time per stamped time of the commands."""
     commands, *others = part
-    first = measure(commands.topic, commands.stamps_ns(), commands.logged_ns(), stamped, None)
-    return (first, *(measure(s.topic, s.stamps_ns(), s.logged_ns(), True, first) for s in others))
+    # Without a header the log times are the stamps: at another pace than the images' they belong to other moments.
+    pace = pace_of(commands.stamps_ns(), commands.logged_ns()) if stamped else 1.0
+    logged = [at_pace(stream.logged_ns(), commands.logged[0], pace) for stream in part]
+    first = measure(commands.topic, commands.stamps_ns(), logged[0], stamped, None)
+    rest = zip(others, logged[1:], strict=True)
+    return (first, *(measure(s.topic, s.stamps_ns(), times, True, first) for s, times in rest)), pace
 
 
 def _cut_notes(cuts: Sequence[Cut], between: int) -> Iterator[str]:
