@@ -28,8 +28,8 @@ _LEAST_MESSAGES = 9
 _OTHER_PACE = 0.05
 """Share by which log times may pass faster or slower than the stamps without being brought to their pace."""
 _OTHER_TIME_S, _OTHER_TIME_SHARE = 1.0, 0.2
-"""Ages so far below the others were logged by a clock that was set meanwhile, as that of a playback in a loop is. Fewer
-than this share of them say nothing."""
+"""Ages that lie so far below all others were logged by a clock that was set meanwhile, as that of a playback in a loop
+is. Up to this share of them says nothing."""
 _SLOWER = 1.25
 """A camera whose frames are further apart than so many decision periods is too slow."""
 _OTHER_RATE = 0.2
@@ -70,7 +70,8 @@ def pace_of(stamps: NDArray[np.int64], logged: NDArray[np.int64]) -> float:
     ]
     stamped, took = begin_end[1] - begin_end[0], begin_end[3] - begin_end[2]
     pace = took / stamped if stamped > 0.0 and took > 0.0 else 1.0
-    return pace if abs(pace - 1.0) > _OTHER_PACE and 0.01 <= pace <= 100.0 else 1.0
+    differs = abs(pace - 1.0) > _OTHER_PACE and abs(took - stamped) > _BUSY_S * 1e9
+    return pace if differs and 0.01 <= pace <= 100.0 else 1.0
 
 
 def at_pace(logged: NDArray[np.int64], first_ns: int, pace: float) -> NDArray[np.int64]:
@@ -197,6 +198,7 @@ def _low(ages: NDArray[np.float64]) -> float:
 
 
 def _by_one_clock(ages: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n,) ages without those few that were logged by a clock before it was set."""
-    usual = ages >= np.median(ages) - _OTHER_TIME_S if len(ages) else np.ones(0, np.bool_)
-    return ages[usual] if len(ages) and usual.mean() > 1.0 - _OTHER_TIME_SHARE else ages
+    """Return (n,) ages without those few, a gap below the rest, that were logged by a clock before it was set."""
+    lowest = np.sort(ages)[: int(_OTHER_TIME_SHARE * len(ages)) + 1]
+    gaps = np.flatnonzero(np.diff(lowest) > _OTHER_TIME_S)
+    return ages[ages >= lowest[gaps[-1] + 1]] if len(gaps) else ages
