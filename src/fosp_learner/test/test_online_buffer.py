@@ -114,3 +114,14 @@ def test_missing_rows_and_rows_of_another_shape_are_refused(
     (tmp_path / "images.bin").write_bytes(b"")
     with pytest.raises(UserError, match="rows are missing"):
         OnlineBuffer(tmp_path, SHAPE, 3)
+
+
+def test_an_episode_that_was_copied_or_played_again_is_known(
+    add: Callable[..., OnlineBuffer], make_episode: Callable[..., Episode]
+) -> None:
+    add(1)
+    buffer = add(2)
+    again = make_episode(8, 1)
+    assert buffer.same_as(replace(again, name="copy")) == "episode_1"
+    assert buffer.same_as(make_episode(8, 3)) == ""
+    assert buffer.same_as(replace(again, action=again.action + 1e-6)) == ""

@@ -41,6 +41,8 @@ class Playing:
     """Rate of /clock; 0: without, so that the recorder's clock is the machine's."""
     ends_at: float = 1e9
     """Moment of the recording at which the player ends, and /clock with it."""
+    gap: float = 0.02
+    """Time from a pass to the next one."""
     late_clock: float = 0.0
     """How much later than the messages /clock arrives."""
 
@@ -75,7 +77,7 @@ def events(bag: Path, playing: Playing) -> Iterator[tuple[float, int, tuple[Topi
     def wall_s(moment_s: float) -> float:
         return moment_s / playing.rate + sum(wait for at, wait in playing.pauses if at < moment_s)
 
-    pass_s = wall_s(length_s) + 0.02
+    pass_s = wall_s(length_s) + playing.gap
     messages = [
         (number * pass_s + wall_s((when - first_ns) * 1e-9), topic, data)
         for number in range(playing.loops)
@@ -87,7 +89,7 @@ def events(bag: Path, playing: Playing) -> Iterator[tuple[float, int, tuple[Topi
     def ros_ns(steady_s: float) -> int:
         if not playing.clock_hz:
             return WALL_NS + round(steady_s * S)
-        tick_s = np.floor(min(steady_s - playing.late_clock, end_s - 0.02) * playing.clock_hz) / playing.clock_hz
+        tick_s = np.floor(min(steady_s - playing.late_clock, end_s - 1e-3) * playing.clock_hz) / playing.clock_hz
         if tick_s < 0:
             return 0
         inside_s = tick_s % pass_s
@@ -169,6 +171,20 @@ def test_an_episode_with_which_the_playback_ends_is_closed_though_its_clock_stan
     recorder = recorded(recording, Playing(ends_at=at), tmp_path / "out")
     assert not recorder.recording
     assert [bag.name for bag in find_bags([tmp_path / "out"])] == ["episode_000000", "episode_000001"]
+
+
+@pytest.mark.parametrize("late_clock", [0.0, 0.02, 0.06])
+def test_a_short_bag_that_begins_again_at_once_gives_its_episode_each_time(
+    recording: Path, robot: RobotConfig, tmp_path: Path, late_clock: float
+) -> None:
+    playing = Playing(loops=3, gap=0.0, ends_at=LAST[0] * 0.025 + 0.004, late_clock=late_clock)
+    recorded(recording, playing, tmp_path / "out")
+    (expected, *_) = read_bag(recording, SMALL, robot, PERIOD_S).episodes
+    bags = find_bags([tmp_path / "out"])
+    assert [bag.name for bag in bags] == [f"episode_{number:06d}" for number in range(3)]
+    for bag in bags:
+        (episode,) = read_bag(bag, SMALL, robot, PERIOD_S).episodes
+        assert same(episode, expected)
 
 
 def test_an_episode_that_a_loop_cuts_off_is_not_called_complete(

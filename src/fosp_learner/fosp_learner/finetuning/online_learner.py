@@ -86,6 +86,9 @@ class BagIntake:
             for labelled in episodes:
                 if labelled.digest in self._buffer:
                     continue
+                if before := self._buffer.same_as(labelled.episode):
+                    note(f"passed over: {bag}: holds the same episode as {before}, copied or played again")
+                    continue
                 number = len(self._buffer.entries) + 1
                 held_out = number % self._settings.hold_out_every == 0
                 entry = self._buffer.append(labelled.episode, labelled.interventions, labelled.digest, step, held_out)
