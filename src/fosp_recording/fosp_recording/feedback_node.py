@@ -174,9 +174,12 @@ def _wrench(rule: WrenchRule, message: WrenchStamped) -> bool | None:
 
 def _depth(rule: DepthRule, message: Image) -> bool | None:
     depth = image_view(message)
-    if depth.dtype != np.uint16:
-        raise UserError(f"{rule.topic}: depth must be 16UC1 in mm, is {message.encoding}")
-    return rule.holds(depth)
+    if depth.ndim != 2:
+        raise UserError(f"{rule.topic}: depth must be 16UC1 in mm or 32FC1 in m, is {message.encoding}")
+    try:
+        return rule.holds(depth)
+    except UserError as error:
+        raise UserError(f"{rule.topic} {error}") from None
 
 
 def _scan(rule: ScanRule, message: LaserScan) -> bool | None:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import yaml
 import zstandard
 
 from fosp_core.bag.files import METADATA, SUFFIXES, files_of, is_ros1
 from fosp_core.bag.mcap_stream import LARGEST_RECORD, MEND, McapStream, StoredMessage
 from fosp_core.bag.sqlite_file import sqlite_messages
 from fosp_core.errors import UserError
+from fosp_core.specs import parse_yaml
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LARGEST_MESSAGE = 256 << 20
@@ -31,7 +31,6 @@ LARGEST_MESSAGE = 256 << 20
 _LATEST_NS = 2**62
 """Log time, ns, beyond which a message was logged in no year that a clock says (2116)."""
 _MAX_METADATA_BYTES = 16 << 20
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -196,8 +195,8 @@ def _information(bag: Path) -> dict[str, Any] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{bag}: {METADATA} cannot be read ({error})") from None
     try:
-        information = yaml.load(text, _LOADER)["rosbag2_bagfile_information"]  # a safe loader
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError):
+        information = parse_yaml(text, f"{bag}: {METADATA}", large=True)["rosbag2_bagfile_information"]
+    except (KeyError, TypeError):
         raise _no_metadata(bag) from None
     if not isinstance(information, dict):
         raise _no_metadata(bag)

@@ -30,6 +30,8 @@ from fosp_learner.data.bag_messages import (
     read_observation,
 )
 from fosp_learner.data.clocks import StreamClock, at_pace, check_rates, clock_notes, measure, pace_notes, pace_of
+from fosp_learner.data.lenses import INFO, Lens, LensOfCamera
+from fosp_recording.recorded_topics import info_beside
 
 Frame = NDArray[np.uint8]
 _BROKEN_SHARE = 0.05
@@ -76,6 +78,8 @@ class BagRecording:
     """Frame of each camera by its images."""
     doubles: int = 0
     broken: int = 0
+    lenses: tuple[Lens | None, ...] = ()
+    """That of each camera, as its camera_info beside the images tells; None where there is none."""
 
 
 @dataclass
@@ -86,6 +90,7 @@ class _Camera:
     stream: Stream[Frame] = field(default_factory=lambda: Stream[Frame](""))
     broken: list[tuple[int, str]] = field(default_factory=list)
     """Log time of each broken frame, and what is wrong with it."""
+    lens: LensOfCamera = field(default_factory=lambda: LensOfCamera(""))
 
 
 def read_recording(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagRecording:
@@ -141,7 +146,10 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     commands = Stream[NDArray[np.float64]](robot.command_topic)
     feedback = Stream[RecordedFeedback](FEEDBACK)
     for camera in cameras.values():
-        camera.stream.topic = camera.topic
+        camera.stream.topic = camera.lens.camera = camera.topic
+    beside = {info_beside(name): camera.lens for name, camera in cameras.items()}
+    lenses = {name: lens for name, lens in beside.items() if name in topics and topics[name].type == INFO}
+    allowed |= dict.fromkeys(lenses, (INFO,))
     for place, stored in enumerate(storage.messages(allowed.__contains__)):
         _require_type(stored.topic, stored.type, allowed[stored.topic])
         if stored.topic == feedback_topic:
@@ -150,6 +158,8 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
         elif stored.topic == command_topic:
             when, command = read_command(deserialise(stored), stored.type, stored.logged_ns, robot)
             commands.add(when, stored.logged_ns, place, command)
+        elif stored.topic in lenses:
+            _take_lens(lenses[stored.topic], stored)
         else:
             _take_frame(cameras[stored.topic], stored, place, observation)
     return _recording(storage, list(cameras.values()), commands, feedback, topics[command_topic].type, robot, period_s)
@@ -166,7 +176,7 @@ def _recording(
 ) -> BagRecording:
     notes = [*storage.notes]
     for camera in cameras:
-        notes += _broken(camera)
+        notes += [*_broken(camera), *camera.lens.notes(camera.size)]
         camera.stream.recorded = len(camera.stream.stamps) + len(camera.broken)
     for stream in (*(camera.stream for camera in cameras), commands, feedback):
         _require_stamps(cast(Stream[object], stream))
@@ -211,6 +221,7 @@ def _recording(
         tuple(camera.frame_id for camera in cameras),
         sum(stream.doubles for stream in streams),
         sum(len(camera.broken) for camera in cameras),
+        tuple(camera.lens.lens for camera in cameras),
     )
 
 
@@ -298,6 +309,13 @@ def _take_frame(camera: _Camera, stored: StoredMessage, place: int, observation:
     if small.base is not None:  # a view would keep the whole chunk of the file in memory
         small = small.copy()
     camera.stream.add(stamp_ns(message), stored.logged_ns, place, small)
+
+
+def _take_lens(lens: LensOfCamera, stored: StoredMessage) -> None:
+    try:
+        lens.take(deserialise(stored))
+    except UserError as error:
+        lens.refuse(str(error))
 
 
 def _broken(camera: _Camera) -> list[str]:

@@ -31,6 +31,7 @@ from fosp_learner.data.alignment import Episode as Episode
 from fosp_learner.data.alignment import Rows, build_episode, rows_of, steps_without_command
 from fosp_learner.data.bag_streams import BagRecording, BagStreams, read_recording
 from fosp_learner.data.clocks import StreamClock, rate_notes
+from fosp_learner.data.lenses import Lens
 
 T = TypeVar("T")
 
@@ -66,6 +67,8 @@ class BagReport:
     violation: bool = False
     format: str = ""
     """Storage and compression."""
+    cameras: tuple[str, ...] = ()
+    """Topics of the cameras."""
     images: tuple[str, ...] = ()
     """Recorded image size of each camera, such as 640x480."""
     frames: Used = Used()
@@ -83,6 +86,8 @@ class BagReport:
     """Clocks and rates of the commands, the feedback and each camera, as measured."""
     frame_ids: tuple[str, ...] = ()
     """Frame of each camera."""
+    lenses: tuple[Lens | None, ...] = ()
+    """Lens of each camera, where its camera_info was recorded."""
     doubles: int = 0
     """Messages that were recorded twice, and count once."""
     broken: int = 0
@@ -212,6 +217,7 @@ def _report(
         success=any(e.success for e in episodes),
         violation=any(e.violates for e in episodes),
         format=recording.format,
+        cameras=recording.parts[0].cameras,
         images=tuple(f"{width}x{height}" for width, height in recording.sizes),
         frames=Used(frames, totals[0]),
         feedback=Used(feedback, totals[1]),
@@ -220,6 +226,7 @@ def _report(
         path=str(bag),
         clocks=recording.clocks,
         frame_ids=recording.frame_ids,
+        lenses=recording.lenses,
         doubles=recording.doubles,
         broken=recording.broken,
         content=_content(recording),
