@@ -316,7 +316,7 @@ def test_metadata_that_no_recorder_wrote_is_refused_in_one_line(write_bag: Write
         ("a: \0", "not valid YAML: unacceptable character"),
         ("[1, 2]", "no rosbag2 metadata"),
         (
-            sound.replace("  message_count: ", "  message_count: 1\n  message_count: ", 1),
+            sound.replace("\n  message_count: ", "\n  message_count: 1\n  message_count: ", 1),
             "'message_count' stands twice",
         ),
     ):
