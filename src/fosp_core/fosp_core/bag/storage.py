@@ -163,7 +163,7 @@ class BagStorage:
         outside = [name for name in names if name.is_absolute() or ".." in name.parts]
         if outside:
             raise UserError(f"{self.bag}: metadata.yaml lists {outside[0]}, outside of the bag; copy the bag again")
-        listed = [self.bag / name.name for name in names]
+        listed = [_packed_or_not(self.bag / name.name) for name in names]
         missing = [path.name for path in listed if not path.is_file()]
         if missing:
             raise UserError(f"{self.bag}: {missing[0]} is missing, metadata.yaml lists it; copy the bag again")
@@ -194,6 +194,8 @@ def _information(bag: Path) -> dict[str, Any] | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{bag}: {METADATA} cannot be read ({error})") from None
+    if not text.strip("\0 \r\n"):
+        return None  # the recorder was cut off, or the power, before it was on the disk
     try:
         information = parse_yaml(text, f"{bag}: {METADATA}", large=True)["rosbag2_bagfile_information"]
     except (KeyError, TypeError):
@@ -201,6 +203,12 @@ def _information(bag: Path) -> dict[str, Any] | None:
     if not isinstance(information, dict):
         raise _no_metadata(bag)
     return information
+
+
+def _packed_or_not(path: Path) -> Path:
+    """Return the file, or the same one packed or unpacked where only that is there: tools leave the metadata."""
+    other = path.with_name(path.name.removesuffix(".zstd") if path.suffix == ".zstd" else f"{path.name}.zstd")
+    return other if other.is_file() and not path.is_file() else path
 
 
 def _information_of_file(path: Path) -> dict[str, Any] | None:

@@ -139,6 +139,13 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     if len(cameras) < len(observation.cameras):
         raise UserError("two cameras of the observation have one topic; name each camera's own")
     command_topic, feedback_topic = find_topic(topics, robot.command_topic), find_topic(topics, FEEDBACK)
+    mixed = _namespaces(
+        {
+            **{name: camera.topic for name, camera in cameras.items()},
+            command_topic: robot.command_topic,
+            feedback_topic: FEEDBACK,
+        }
+    )
     allowed: dict[str, tuple[str, ...]] = dict.fromkeys(cameras, CAMERA_TYPES)
     allowed |= {command_topic: command_types(robot), feedback_topic: (STEP_FEEDBACK,)}
     for name in allowed:
@@ -152,17 +159,39 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     allowed |= dict.fromkeys(lenses, (INFO,))
     for place, stored in enumerate(storage.messages(allowed.__contains__)):
         _require_type(stored.topic, stored.type, allowed[stored.topic])
-        if stored.topic == feedback_topic:
-            when, content = read_feedback(deserialise(stored))
-            feedback.add(when, stored.logged_ns, place, content)
-        elif stored.topic == command_topic:
-            when, command = read_command(deserialise(stored), stored.type, stored.logged_ns, robot)
-            commands.add(when, stored.logged_ns, place, command)
-        elif stored.topic in lenses:
-            _take_lens(lenses[stored.topic], stored)
-        else:
-            _take_frame(cameras[stored.topic], stored, place, observation)
-    return _recording(storage, list(cameras.values()), commands, feedback, topics[command_topic].type, robot, period_s)
+        try:
+            if stored.topic == feedback_topic:
+                when, content = read_feedback(deserialise(stored))
+                feedback.add(when, stored.logged_ns, place, content)
+            elif stored.topic == command_topic:
+                when, command = read_command(deserialise(stored), stored.type, stored.logged_ns, robot)
+                commands.add(when, stored.logged_ns, place, command)
+            elif stored.topic in lenses:
+                _take_lens(lenses[stored.topic], stored)
+            else:
+                _take_frame(cameras[stored.topic], stored, place, observation)
+        except (AttributeError, TypeError, ValueError) as error:  # the bag's own definition has other fields
+            raise UserError(f"{stored.topic} holds another {stored.type} than ROS 2 has ({error})") from None
+    found = list(cameras.values())
+    return _recording(storage, found, commands, feedback, topics[command_topic].type, robot, period_s, mixed)
+
+
+def _namespaces(names: Mapping[str, str]) -> list[str]:
+    """Return a line when streams come from different namespaces; `names` maps full names to those of the robot file.
+
+    UserError for two namespaces, which are two robots; a part of one robot may stand outside of its namespace.
+    """
+    spaces: dict[str, str] = {}
+    for full, relative in names.items():
+        form = relative.lstrip("/")
+        bare = full if is_in_bag(full, form) else full.removesuffix("/compressed")
+        spaces.setdefault(bare.removesuffix(form).strip("/"), full)
+    if len(spaces) == 1:
+        return []
+    told = ", ".join(sorted(spaces.values()))
+    if len(set(spaces) - {""}) > 1:
+        raise UserError(f"streams of several namespaces ({told}) are of several robots; record one robot per bag")
+    return [f"streams stand inside and outside of a namespace ({told}): of one robot?"]
 
 
 def _recording(
@@ -173,8 +202,9 @@ def _recording(
     command_type: str,
     robot: RobotConfig,
     period_s: float,
+    mixed: Sequence[str],
 ) -> BagRecording:
-    notes = [*storage.notes]
+    notes = [*storage.notes, *mixed]
     for camera in cameras:
         notes += [*_broken(camera), *camera.lens.notes(camera.size)]
         camera.stream.recorded = len(camera.stream.stamps) + len(camera.broken)
