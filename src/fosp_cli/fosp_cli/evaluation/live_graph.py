@@ -112,7 +112,10 @@ class EpisodeDriver(GraphClient):
         if answer is None or not answer.success:
             raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
         self._end_latch()
-        self._commanded_s = self._heard_s = time.monotonic()
+        self._heard_s = time.monotonic()
+        # Silence from before counts: episodes may be shorter than the one that fails a run, and a graph that has gone
+        # down would be driven from one to the next. What came meanwhile is still to be read.
+        self._commanded_s = max(self._commanded_s, self._heard_s - COMMAND_SILENCE_S / 2)
         while not self._log.done:
             if not alive():
                 raise RunFailed("a node of the graph died")

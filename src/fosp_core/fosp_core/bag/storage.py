@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import yaml
 import zstandard
 
 from fosp_core.bag.files import METADATA, SUFFIXES, files_of, is_ros1
 from fosp_core.bag.mcap_stream import LARGEST_RECORD, MEND, McapStream, StoredMessage
 from fosp_core.bag.sqlite_file import sqlite_messages
 from fosp_core.errors import UserError
+from fosp_core.specs import parse_yaml
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LARGEST_MESSAGE = 256 << 20
@@ -31,7 +31,6 @@ LARGEST_MESSAGE = 256 << 20
 _LATEST_NS = 2**62
 """Log time, ns, beyond which a message was logged in no year that a clock says (2116)."""
 _MAX_METADATA_BYTES = 16 << 20
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ class BagStorage:
         outside = [name for name in names if name.is_absolute() or ".." in name.parts]
         if outside:
             raise UserError(f"{self.bag}: metadata.yaml lists {outside[0]}, outside of the bag; copy the bag again")
-        listed = [self.bag / name.name for name in names]
+        listed = [_packed_or_not(self.bag / name.name) for name in names]
         missing = [path.name for path in listed if not path.is_file()]
         if missing:
             raise UserError(f"{self.bag}: {missing[0]} is missing, metadata.yaml lists it; copy the bag again")
@@ -195,13 +194,21 @@ def _information(bag: Path) -> dict[str, Any] | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{bag}: {METADATA} cannot be read ({error})") from None
+    if not text.strip("\0 \r\n"):
+        return None  # the recorder was cut off, or the power, before it was on the disk
     try:
-        information = yaml.load(text, _LOADER)["rosbag2_bagfile_information"]  # a safe loader
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError):
+        information = parse_yaml(text, f"{bag}: {METADATA}", large=True)["rosbag2_bagfile_information"]
+    except (KeyError, TypeError):
         raise _no_metadata(bag) from None
     if not isinstance(information, dict):
         raise _no_metadata(bag)
     return information
+
+
+def _packed_or_not(path: Path) -> Path:
+    """Return the file, or the same one packed or unpacked where only that is there: tools leave the metadata."""
+    other = path.with_name(path.name.removesuffix(".zstd") if path.suffix == ".zstd" else f"{path.name}.zstd")
+    return other if other.is_file() and not path.is_file() else path
 
 
 def _information_of_file(path: Path) -> dict[str, Any] | None:
