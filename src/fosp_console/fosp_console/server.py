@@ -108,6 +108,11 @@ class ConsoleServer:
         """Give every client the newest frame of a camera."""
         self.call(self._put_frame, camera, data)
 
+    @property
+    def lost_frames(self) -> list[int]:
+        """Frames that each connected page has lost, because it took an older one in the meantime."""
+        return [client.outbox.lost_frames for client in list(self._clients.values())]
+
     # -- the server's thread -------------------------------------------------------------------------
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -249,8 +249,8 @@ class _Reading:
             found.append(f"the recorder's clock was set back ({min(self._set_back)}): some moments lie over each other")
         if self._dropped:
             found.append(f"{self._dropped} more events are not shown")
-        thinned = (history.lane, history.risk, *history.cameras, *history.commands.values())
-        if any(one.thinned for one in thinned):
+        coarse = [history.lane.thinned, history.risk.thinned, *(one.thinned for one in history.cameras)]
+        if any(coarse) or any(samples.thinned for samples in history.commands.values()):
             found.append("the bag is long: frames, lane and figures are drawn coarser than they were recorded")
         return found
 
