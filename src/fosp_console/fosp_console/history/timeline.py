@@ -220,6 +220,8 @@ class _Reading:
             self.handlers[stored.topic](when, deserialise(stored))
         except BrokenMessage as error:
             self._leave_out(str(error))
+        except UserError as error:
+            raise UserError(f"{history.bag}: {error}") from None
         except AttributeError as error:
             self._leave_out(f"{stored.topic} is of another version of fosp ({error})")
 
