@@ -69,7 +69,7 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
-    "aiohttp": "console",
+    **dict.fromkeys(("aiohttp", "PIL"), "console"),
     **dict.fromkeys(("pyarrow", "av"), "lerobot"),
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""
