@@ -58,7 +58,9 @@ class TeleopNode(ManagedNode):
             self.create_service(Trigger, f"~/{order.value}", self._service(order))
 
     def configure(self) -> None:
-        self._spec = read_robot(path_parameter(self, "robot")).action
+        robot = read_robot(path_parameter(self, "robot"))
+        self._spec = robot.action
+        self._yaw = 0.0 if robot.operator_frame is None else robot.operator_frame.yaw
         self._mapping = read_mapping(path_parameter(self, "mapping"), self._spec)
         self._proposals = self.create_publisher(ActionProposal, topics.PROPOSAL, qos.STEP)
         self._made = [self.create_gated_subscription(Joy, self._mapping.topic, self._on_joy, qos.SENSOR)]
@@ -94,7 +96,7 @@ class TeleopNode(ManagedNode):
     def _propose(self) -> None:
         joy = self._joy if time.monotonic() - self._heard_s <= DEVICE_TIMEOUT_S else None
         axes, buttons = (list(joy.axes), list(joy.buttons)) if joy is not None else ([], [])
-        action = operator_action(self._mapping, self._spec, axes, buttons)
+        action = operator_action(self._mapping, self._spec, axes, buttons, self._yaw)
         before = self._repetition
         self._repetition = before.after(axes, buttons, any(action), time.monotonic(), self._mapping.repeat_s)
         if self._repetition.withheld:

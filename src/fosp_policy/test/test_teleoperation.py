@@ -19,6 +19,7 @@ from fosp_policy.teleoperation import (
     operator_action,
     orders,
     read_mapping,
+    turned,
 )
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -152,3 +153,29 @@ def test_an_axis_that_the_robot_does_not_have_may_be_missing() -> None:
     base = read_mapping(CONFIG / "teleop" / "gamepad.yaml", BASE)
     assert missing_controls(base, BASE, 4, 8) == ""
     assert "axis 3 (angular.z)" in missing_controls(base, BASE, 3, 8)
+
+
+def test_the_sticks_steer_in_the_frame_of_the_operator() -> None:
+    """With UR's `base` forward of the stick is the arm's front, which is -x."""
+    forward = [0.0, 1.0, 0.0, 0.0, 0.5]
+    straight = operator_action(GAMEPAD, ARM, forward, HELD)
+    turned_round = operator_action(GAMEPAD, ARM, forward, HELD, math.pi)
+    assert turned_round == pytest.approx([-straight[0], 0.0, straight[2]])
+    assert operator_action(GAMEPAD, ARM, forward, HELD, math.pi / 2) == pytest.approx([0.0, straight[0], straight[2]])
+
+
+def test_a_turn_keeps_the_direction_of_the_twist_and_no_axis_goes_beyond_one() -> None:
+    full = operator_action(GAMEPAD, ARM, [-1.0, 1.0, 0.0, 0.0, 0.0], HELD, math.pi / 4)
+    assert full == pytest.approx([1.0, 0.0, 0.0])
+    uneven = ARM.model_copy(update={"axes": (ARM.axes[0], ARM.axes[1].model_copy(update={"scale": 0.1}), ARM.axes[2])})
+    action = turned([0.4, 0.0, 0.0], uneven, math.pi / 2)
+    assert action == pytest.approx([0.0, 1.0, 0.0]), "0.1 m/s along x is full speed along y"
+    assert turned([0.3, -0.2, 0.1], ARM, 0.0) == [0.3, -0.2, 0.1]
+
+
+def test_an_operator_frame_needs_both_axes_that_it_turns() -> None:
+    ur5e = read_robot(CONFIG / "robots" / "ur5e.yaml")
+    assert ur5e.operator_frame is not None
+    axes = ur5e.action.model_copy(update={"axes": ur5e.action.axes[::2]})
+    with pytest.raises(ValueError, match=r"operator_frame needs both linear.x and linear.y"):
+        type(ur5e).model_validate({**ur5e.model_dump(), "action": axes.model_dump()})
