@@ -172,7 +172,7 @@ def base_bundle(tmp_path: Path, robot: str) -> Path:
     return tmp_path / robot
 
 
-@pytest.mark.parametrize(("robot", "rate_hz"), [("diff_drive", 30.0), ("sim_base", 40.0)])
+@pytest.mark.parametrize(("robot", "rate_hz"), [("diff_drive", 60.0), ("sim_base", 40.0)])
 def test_a_base_with_a_realsense_drives_to_a_goal_by_its_own_robot_file(
     tmp_path: Path, robot: str, rate_hz: float
 ) -> None:
