@@ -185,7 +185,7 @@ def turned(action: Sequence[float], spec: ActionSpec, yaw: float) -> list[float]
     """
     if yaw == 0.0:
         return list(action)
-    index = {axis.name: i for i, axis in enumerate(spec.axes)}
+    index: dict[str, int] = {axis.name: i for i, axis in enumerate(spec.axes)}
     result, cosine, sine = list(action), math.cos(yaw), math.sin(yaw)
     for x, y in ((index.get(f"{part}.x"), index.get(f"{part}.y")) for part in ("linear", "angular")):
         if x is not None and y is not None:
