@@ -219,9 +219,9 @@ def test_with_publish_clock_stamps_are_simulated_time(
     ("arguments", "reason"),
     [
         (ARM[:2], "parameter 'robot'"),
-        (("-p", "scenario:=missing.yaml", *ARM[2:]), "missing.yaml"),
-        ((*ARM[:2], *BASE[2:]), "sim_base is not"),
-        ((*ARM, "-p", "camera_rate_hz:=33.0"), "camera_rate_hz must divide 200"),
+        pytest.param(("-p", "scenario:=missing.yaml", *ARM[2:]), "missing.yaml", marks=pytest.mark.long),
+        pytest.param((*ARM[:2], *BASE[2:]), "sim_base is not", marks=pytest.mark.long),
+        pytest.param((*ARM, "-p", "camera_rate_hz:=33.0"), "camera_rate_hz must divide 200", marks=pytest.mark.long),
     ],
 )
 def test_wrong_parameters_end_it_with_one_line_and_exit_code_2(

@@ -118,7 +118,7 @@ def interfaces(
             [*cameras, topics.FEEDBACK, robot.command_topic, topics.VERDICT, *_SWAP],
         ),
         "teleop_node": _interface(
-            [topics.PROPOSAL, topics.MARK],
+            [topics.PROPOSAL, topics.OPERATOR, topics.MARK],
             DEVICE_TOPICS,
             ["~/start", "~/stop", "~/discard", "~/mark"],
             [topics.RESET_EPISODE, "feedback_node/stop", "recorder_node/discard"],
@@ -137,7 +137,7 @@ def interfaces(
             ],
             [
                 *(topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *robot.estop_topics, *consents, *_SWAP),
-                *(robot.command_topic, topics.OPERATOR_WATCH),
+                *(robot.command_topic, topics.OPERATOR_WATCH, topics.OPERATOR),
             ],
             ["~/reset", "~/estop", "~/engage", "~/engage_watched", "~/disengage"],
         ),

@@ -108,6 +108,7 @@ class OperatorGuardNode(ManagedNode):
             decision=SafetyVerdict.STOP if last.held else SafetyVerdict.PASS,
             reason=int(last.reason),
             reason_text=last.held or "the operator drives",
+            source=SafetyVerdict.SOURCE_OPERATOR,
             header=message.header,
             step=message.step,
             action_in=message.candidates[0].action,

@@ -177,7 +177,8 @@ class EventLog:
     def see(self, finding: Finding) -> OperatorEvent | None:
         """Return the event of a tick's finding; None when nothing changed."""
         kind = kind_of(finding)
-        reason = finding.reason if kind is not EventKind.MOVING else Reason.OK
+        told = kind is not EventKind.MOVING or finding.reason is Reason.TAKEN_OVER
+        reason = finding.reason if told else Reason.OK
         if (kind, reason) == self._last:
             return None
         self._last, self._answered = (kind, reason), None
