@@ -1,4 +1,4 @@
-"""What a newcomer sees in the first minutes: where a training leads, what `up` shows, what a picture explains."""
+"""A newcomer's first minutes: where a training leads, what `up` shows, what a picture explains."""
 
 from __future__ import annotations
 
