@@ -18,6 +18,7 @@ from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.robot.urdf import read_urdf
 from fosp_core.specs import read_yaml
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
 
@@ -128,6 +129,8 @@ def stack(options: StackOptions) -> Stack:
         processes.append(_recorder(options.recorder, options.scenario, robot_file))
     if options.black_box:
         processes.append(_black_box(options.black_box, robot_file, robot, None if alone else options.bundle))
+    if robot.urdf and options.simulator is None:
+        processes.append(_description(robot, robot_file))
     if options.console:
         processes.append(_console(robot_file, None if alone else options.bundle))
     last, warning = (last, "") if options.simulator else _capped_unless_commissioned(last, robot_file, robot)
@@ -349,6 +352,14 @@ def _learner(
     return StackProcess(
         "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True
     )
+
+
+def _description(robot: RobotConfig, robot_file: Path) -> StackProcess:
+    """Return who shows the robot to viewers by the URDF of its file; a simulator does so itself."""
+    read_urdf(robot.urdf, robot_file.parent)
+    name, parameters = "robot_description_node", {"robot": str(robot_file)}
+    module = f"fosp_perception.{name}"
+    return StackProcess(name, "fosp_perception", module, parameters, managed=False, dispensable=True)
 
 
 def _console(robot_file: Path, bundle: Path | None) -> StackProcess:

@@ -172,7 +172,7 @@ def base_bundle(tmp_path: Path, robot: str) -> Path:
     return tmp_path / robot
 
 
-@pytest.mark.parametrize(("robot", "rate_hz"), [("diff_drive", 30.0), ("sim_base", 40.0)])
+@pytest.mark.parametrize(("robot", "rate_hz"), [("diff_drive", 60.0), ("sim_base", 40.0)])
 def test_a_base_with_a_realsense_drives_to_a_goal_by_its_own_robot_file(
     tmp_path: Path, robot: str, rate_hz: float
 ) -> None:
@@ -460,3 +460,23 @@ def test_a_robot_without_feedback_is_told_so_in_words(bundle: Path) -> None:
     assert parameters(described, MONITOR)["episodes"] == "not_used"
     with pytest.raises(UserError, match="episodes must be one of required, not_used, got 'no'"):
         described_by(bundle=bundle, robot="sim_arm", episodes="no")
+
+
+URDF = '<robot name="r"><link name="base_link"/></robot>'
+
+
+def test_the_urdf_of_a_robot_file_is_published_and_a_simulator_or_a_driver_publishes_its_own(
+    bundle: Path, tmp_path: Path
+) -> None:
+    arm = yaml.safe_load(robot_path("sim_arm").read_text())
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump({**arm, "urdf": "robot.urdf"}))
+    with pytest.raises(UserError, match=r"robot\.urdf: No such file"):
+        described_by(bundle=bundle, robot=str(file))
+    (tmp_path / "robot.urdf").write_text(URDF)
+    described = described_by(bundle=bundle, robot=str(file))
+    (node,) = [process for process in described.processes if process.name == "robot_description_node"]
+    assert (node.dispensable, node.managed, node.parameters) == (True, False, {"robot": str(file)})
+    assert "robot_description_node" in names(described_by(robot=str(file), teleop="gamepad"))
+    assert "robot_description_node" not in names(simulated(bundle, robot=str(file)))
+    assert "robot_description_node" not in names(described_by(bundle=bundle, robot="sim_arm"))

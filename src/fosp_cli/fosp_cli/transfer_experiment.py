@@ -142,7 +142,7 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
     learner: dict[str, Any] = {}
     bundle, deployed_s = resources.bundle, 0.0
     if trial.arm == "offline":
-        gates: Monitoring = "on" if trial.monitor == "on" else "off"
+        gates: Monitoring = "on" if trial.monitor == "on" else "policy_filter"
         during = _evaluate(trial, bundle, resources.robot, trial.learned_on, gates)
     else:
         deployed = json.loads((folder / DURING).read_text())
@@ -157,7 +157,8 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
         "during": during,
         "learner": learner,
         "after": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "on"),
-        "after_unmonitored": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "off"),
+        "after_unmonitored": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "policy_filter"),
+        "after_policy_alone": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "off"),
         "wall_s": {
             "deployed": deployed_s,
             "learning": round(learned - begun, 1),

@@ -316,7 +316,8 @@ def test_new_episodes_calibrate_and_judge_before_offline_ones_and_of_those_half_
 def learner(parent: Path, robot: RobotConfig, tmp_path: Path, write_bag: Callable[..., Path]) -> Callable[..., Any]:
     """`learner(resume)`: a run on bags of 80 x 80 pixels, three of which violate."""
     for i in range(6):
-        write_bag(f"episode_{i:06d}", frames=21, size=(80, 80), cost_at=20 if i % 2 else -1, last_at=20)
+        outcome = {"cost_at": 20 if i % 2 else -1, "last_at": 20, "speed": 0.1 + 0.01 * i}
+        write_bag(f"episode_{i:06d}", frames=21, size=(80, 80), **outcome)
 
     def make(
         run: str, resume: bool = False, settings: FinetuneConfig = SETTINGS, bundle: Path = parent

@@ -136,3 +136,14 @@ def test_steps_of_an_operator_are_told_and_the_step_before_costs_what_the_settin
     assert buffer.intervention_share(5, 1) == pytest.approx(4 / 7)
     assert buffer.intervention_share(5, 10) == pytest.approx(8 / 14)
     assert OnlineBuffer(tmp_path / "empty", SHAPE, 3).intervention_share(9, 10) == 0.0
+
+
+def test_an_episode_that_was_copied_or_played_again_is_known(
+    add: Callable[..., OnlineBuffer], make_episode: Callable[..., Episode]
+) -> None:
+    add(1)
+    buffer = add(2)
+    again = make_episode(8, 1)
+    assert buffer.same_as(replace(again, name="copy")) == "episode_1"
+    assert buffer.same_as(make_episode(8, 3)) == ""
+    assert buffer.same_as(replace(again, action=again.action + 1e-6)) == ""

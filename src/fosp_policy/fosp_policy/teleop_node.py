@@ -64,7 +64,9 @@ class TeleopNode(ManagedNode):
             self.create_service(Trigger, f"~/{order.value}", self._service(order))
 
     def configure(self) -> None:
-        self._spec = read_robot(path_parameter(self, "robot")).action
+        robot = read_robot(path_parameter(self, "robot"))
+        self._spec = robot.action
+        self._yaw = 0.0 if robot.operator_frame is None else robot.operator_frame.yaw
         self._mapping = read_mapping(path_parameter(self, "mapping"), self._spec)
         self._beside = bool(self.get_parameter("beside_policy").value)
         said = (OperatorAction, topics.OPERATOR) if self._beside else (ActionProposal, topics.PROPOSAL)
@@ -103,7 +105,7 @@ class TeleopNode(ManagedNode):
         now_s = time.monotonic()
         joy = self._joy if now_s - self._heard_s <= DEVICE_TIMEOUT_S else None
         axes, buttons = (list(joy.axes), list(joy.buttons)) if joy is not None else ([], [])
-        action = operator_action(self._mapping, self._spec, axes, buttons)
+        action = operator_action(self._mapping, self._spec, axes, buttons, self._yaw)
         before = self._repetition
         self._repetition = before.after(axes, buttons, any(action), now_s, self._mapping.repeat_s)
         if self._repetition.withheld:

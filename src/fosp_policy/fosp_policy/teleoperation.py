@@ -162,14 +162,38 @@ def device_fault(
     return ""
 
 
-def operator_action(mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int]) -> list[float]:
-    """Return the normalised action (n,), zero without the deadman button, a needed axis or a finite value."""
+def operator_action(
+    mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int], yaw: float = 0.0
+) -> list[float]:
+    """Return the normalised action (n,), zero without the deadman button, a needed axis or a finite value.
+
+    `yaw`, in rad, is that of the robot's `operator_frame`, in which the device steers.
+    """
     if mapping.deadman is not None and not _pressed(mapping.deadman, buttons):
         return [0.0] * spec.size
     chosen = [mapping.axes[axis.name] for axis in spec.axes]
     if any(control.axis >= len(axes) or not math.isfinite(axes[control.axis]) for control in chosen):
         return [0.0] * spec.size
-    return [control.gain * _outside(axes[control.axis], mapping.deadzone) for control in chosen]
+    wanted = [control.gain * _outside(axes[control.axis], mapping.deadzone) for control in chosen]
+    return turned(wanted, spec, yaw)
+
+
+def turned(action: Sequence[float], spec: ActionSpec, yaw: float) -> list[float]:
+    """Return the action (n,) whose twist is that of `action` turned about z by `yaw`, rad; slower where it must be.
+
+    An axis that the turn would carry beyond 1 slows all axes down alike, so that the direction stays.
+    """
+    if yaw == 0.0:
+        return list(action)
+    index: dict[str, int] = {axis.name: i for i, axis in enumerate(spec.axes)}
+    result, cosine, sine = list(action), math.cos(yaw), math.sin(yaw)
+    for x, y in ((index.get(f"{part}.x"), index.get(f"{part}.y")) for part in ("linear", "angular")):
+        if x is not None and y is not None:
+            along, across = action[x] * spec.scale[x], action[y] * spec.scale[y]
+            result[x] = (cosine * along - sine * across) / spec.scale[x]
+            result[y] = (sine * along + cosine * across) / spec.scale[y]
+    beyond = max(1.0, *map(abs, result))
+    return [value / beyond for value in result]
 
 
 def orders(mapping: Mapping, before: Sequence[int], now: Sequence[int]) -> list[OperatorOrder]:

@@ -23,6 +23,7 @@ from fosp_policy.teleoperation import (
     operator_action,
     orders,
     read_mapping,
+    turned,
 )
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -190,3 +191,29 @@ def test_the_deadman_button_holds_the_robot_and_a_cap_holds_it_while_it_moves_an
 def test_the_keys_of_a_keyboard_are_those_of_the_gamepad() -> None:
     keyboard = read_mapping(CONFIG / "teleop" / "keyboard.yaml", ARM)
     assert (keyboard.axes, keyboard.deadman, keyboard.buttons) == (GAMEPAD.axes, GAMEPAD.deadman, GAMEPAD.buttons)
+
+
+def test_the_sticks_steer_in_the_frame_of_the_operator() -> None:
+    """With UR's `base` forward of the stick is the arm's front, which is -x."""
+    forward = [0.0, 1.0, 0.0, 0.0, 0.5]
+    straight = operator_action(GAMEPAD, ARM, forward, HELD)
+    turned_round = operator_action(GAMEPAD, ARM, forward, HELD, math.pi)
+    assert turned_round == pytest.approx([-straight[0], 0.0, straight[2]])
+    assert operator_action(GAMEPAD, ARM, forward, HELD, math.pi / 2) == pytest.approx([0.0, straight[0], straight[2]])
+
+
+def test_a_turn_keeps_the_direction_of_the_twist_and_no_axis_goes_beyond_one() -> None:
+    full = operator_action(GAMEPAD, ARM, [-1.0, 1.0, 0.0, 0.0, 0.0], HELD, math.pi / 4)
+    assert full == pytest.approx([1.0, 0.0, 0.0])
+    uneven = ARM.model_copy(update={"axes": (ARM.axes[0], ARM.axes[1].model_copy(update={"scale": 0.1}), ARM.axes[2])})
+    action = turned([0.4, 0.0, 0.0], uneven, math.pi / 2)
+    assert action == pytest.approx([0.0, 1.0, 0.0]), "0.1 m/s along x is full speed along y"
+    assert turned([0.3, -0.2, 0.1], ARM, 0.0) == [0.3, -0.2, 0.1]
+
+
+def test_an_operator_frame_needs_both_axes_that_it_turns() -> None:
+    ur5e = read_robot(CONFIG / "robots" / "ur5e.yaml")
+    assert ur5e.operator_frame is not None
+    axes = ur5e.action.model_copy(update={"axes": ur5e.action.axes[::2]})
+    with pytest.raises(ValueError, match=r"operator_frame needs both linear.x and linear.y"):
+        type(ur5e).model_validate({**ur5e.model_dump(), "action": axes.model_dump()})

@@ -45,10 +45,10 @@ from fosp_safety_monitor.node_parameters import (
 )
 from fosp_safety_monitor.operator.diagnostics import Activity
 from fosp_safety_monitor.operator.operator_view import EventKind, EventLog, OperatorEvent, OperatorView
+from fosp_safety_monitor.operator.zone_view import MARKER_PERIOD_S
 from fosp_safety_monitor.parameters import DESCRIPTIONS, UNSUPPORTED_PHRASE, MonitorParameters
 
 DIAGNOSTICS_PERIOD_S = 1.0
-MARKER_PERIOD_S = 0.2
 _INACTIVE = Finding(Decision.STOP, Reason.NOT_READY, "inactive")
 
 

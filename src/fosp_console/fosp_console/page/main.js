@@ -6,7 +6,7 @@ import { write } from "./format.js";
 import { Lane } from "./lane.js";
 import { Link } from "./link.js";
 import { Orders } from "./orders.js";
-import { showDiagnostics, showEvents, showLearner, showModel, showRecorder } from "./panels.js";
+import { showDiagnostics, showEvents, showLearner, showModel, showRecorder, showZones } from "./panels.js";
 import { Plan } from "./plan.js";
 import { Store } from "./store.js";
 
@@ -116,6 +116,7 @@ function drawSlowly() {
   showModel(store);
   showLearner(store);
   showRecorder(store);
+  showZones(store);
   orders.show(store, link);
   showLink();
   speak();

@@ -21,6 +21,7 @@ from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, weights_bytes
 from fosp_learner.bundling.validation import episode_values, validation_metrics
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
+from fosp_learner.data.lenses import LENSES
 from fosp_learner.finetuning.config import GateConfig
 from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
 from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, figures, judge
@@ -247,6 +248,7 @@ class CandidateMaker:
             "steps": tuner.step,
             "config": {**tuner.config.model_dump(mode="json"), **unscaled},
             "finetune": tuner.settings.model_dump(mode="json"),
+            **({LENSES: parent.training[LENSES]} if LENSES in parent.training else {}),
         }
 
 

@@ -7,6 +7,7 @@ intervened where the executed action lies outside of what the safety monitor pas
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -24,6 +25,7 @@ from fosp_core.specs import ObservationSpec
 from fosp_core.topics import VERDICT
 from fosp_learner.data.alignment import Episode, build_episode, rows_of
 from fosp_learner.data.bag_streams import find_topic, read_recording
+from fosp_learner.data.lenses import Lens, require_lenses
 
 
 class Intervention(IntEnum):
@@ -74,13 +76,25 @@ class LabelledEpisode:
 
 
 def read_labelled(
-    bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float, tolerance: float
+    bag: Path,
+    observation: ObservationSpec,
+    robot: RobotConfig,
+    period_s: float,
+    tolerance: float,
+    lenses: Sequence[Lens | None] = (),
 ) -> list[LabelledEpisode]:
-    """Return the episodes of one bag; UserError with one line that names the bag and what is wrong with it."""
+    """Return the episodes of one bag; UserError with one line that names the bag and what is wrong with it.
+
+    `lenses` are those of the bundle's cameras: what was seen through others is refused.
+    """
     named = BagStorage(bag).custom_data.get("robot", "")
     if named and named != robot.name:
         raise UserError(f"{bag}: is of robot {named}, not {robot.name}")
     recording = read_recording(bag, observation, robot, period_s)
+    try:
+        require_lenses(recording.parts[0].cameras, recording.lenses, lenses, "the bundle")
+    except UserError as error:
+        raise UserError(f"{bag}: {error}") from None
     verdicts, drivers = _verdicts(bag, robot.action.size)
     digest = bag_digest(bag)
     labelled: list[LabelledEpisode] = []

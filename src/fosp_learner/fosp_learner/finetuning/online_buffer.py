@@ -84,6 +84,19 @@ class OnlineBuffer:
     def __contains__(self, digest: str) -> bool:
         return any(entry.digest == digest for entry in self.entries)
 
+    def same_as(self, episode: Episode) -> str:
+        """Return the name of the episode here with the same images, actions, rewards and costs; empty without one.
+
+        A recording that was copied or played again has files of its own, and could be trained on and held out at once.
+        """
+        for entry in self.entries:
+            if entry.length == len(episode.reward) and all(
+                np.array_equal(self._rows_of(name)[entry.start : entry.start + entry.length], getattr(episode, name))
+                for name in ("reward", "cost", "action", "images")
+            ):
+                return entry.name
+        return ""
+
     def append(
         self, episode: Episode, interventions: NDArray[np.uint8], digest: str, step: int, held_out: bool
     ) -> Entry:
