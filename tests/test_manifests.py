@@ -1,4 +1,4 @@
-"""What each package.xml says: who keeps the package, and on what it depends. rosdep and colcon believe it."""
+"""The package.xml of each package: who keeps the package, and on what it depends. rosdep and colcon believe it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ PYTHON = {
     "hypothesis": "python3-hypothesis",
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
+    "PIL": "python3-pil",
     "pytest": "python3-pytest",
     "scipy": "python3-scipy",
     "yaml": "python3-yaml",

@@ -1,4 +1,4 @@
-"""What a newcomer sees in the first minutes: where a training leads, what `up` shows, what a picture explains."""
+"""A newcomer's first minutes: where a training leads, what `up` shows, what a picture explains."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_results_of_a_demo_are_whole_at_80_columns(
 
 
 def test_the_stops_and_latches_of_an_episode_are_told_below_it() -> None:
-    text = _episode_text(3, SHOWINGS[3], episode_result(4, True, 1.0, [0.0], [], 8), ["LATCH: a node died"])
+    text = _episode_text(3, SHOWINGS[3], episode_result(4, True, 1.0, [0.0], [], 8, 0.05), ["LATCH: a node died"])
     assert text.splitlines()[1:] == ["    LATCH: a node died"]
 
 

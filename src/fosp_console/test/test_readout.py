@@ -7,14 +7,15 @@ import os
 import time
 from pathlib import Path
 
-from fosp_bringup.paths import robot_path
 from fosp_console.readout import ABANDONED_S, RecorderWatch, learner_view, robot_view, zone_view
 from fosp_core.robot.config import read_robot
 from fosp_core.robot.protective import ZoneConfig
 
+ROBOTS = Path(__file__).parents[3] / "config" / "robots"
+
 
 def test_a_protective_zone_is_an_outline_from_above() -> None:
-    view = robot_view(read_robot(robot_path("sim_base").with_name("sim_base.zones.yaml")))
+    view = robot_view(read_robot(ROBOTS / "sim_base.zones.yaml"))
     (zone,) = view["zones"]
     assert (zone["name"], zone["action"], zone["around_tool"]) == ("around", "approach", False)
     assert zone["outline"][0] == [0.175, 0.035]
