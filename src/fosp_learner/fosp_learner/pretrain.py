@@ -132,7 +132,7 @@ def pretrain(
 
 _IN_SIMULATION = (
     "the bundle runs in simulation; for a robot record more violating episodes and train again, or accept it in words "
-    "(docs/robot.md)"
+    "(docs/robots/generic.md)"
 )
 
 

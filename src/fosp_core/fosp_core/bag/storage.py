@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import zstandard
 
@@ -41,6 +41,15 @@ class StoredTopic:
     messages: int
 
 
+class Place(NamedTuple):
+    """The place of a message in a bag, from which it can be read again without what lies before it."""
+
+    file: int
+    """Index in `BagStorage.files`."""
+    position: int
+    """Byte at which its MCAP record begins, its row in sqlite3, or 0 in a file that is compressed as a whole."""
+
+
 class BagStorage:
     """One bag: a folder, or a single storage file. Every method raises UserError with one line that begins with it."""
 
@@ -48,6 +57,10 @@ class BagStorage:
         self.bag = bag
         self.notes: list[str] = []
         """Lines about what is odd in the files, filled by `messages`."""
+        self.place = Place(0, 0)
+        """Place of the message that `messages` yielded last."""
+        self._read: dict[int, McapStream] = {}
+        """Readers that have seen the schemas and channels of their file."""
         self._unlisted: list[str] = []
         there = files_of(bag)
         self._information = _information(bag) if bag.is_dir() else _information_of_file(bag)
@@ -103,9 +116,9 @@ class BagStorage:
         self.notes = list(self._unlisted)
         listed = self.topics() if self._information is not None else None
         counted: Counter[str] = Counter()
-        for path in self.files:
+        for number, path in enumerate(self.files):
             try:
-                for message in self._file_messages(path, wanted):
+                for message in self._file_messages(number, wanted):
                     if not 0 <= message.logged_ns < _LATEST_NS:
                         raise UserError(
                             f"holds a message on {message.topic} logged at {message.logged_ns} ns, which is no time"
@@ -126,6 +139,33 @@ class BagStorage:
                     f"the bag again, or remove its {METADATA} to use what is there"
                 )
 
+    def messages_from(self, place: Place, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+        """Yield the messages of the topics that `wanted` accepts from `place` on, as far as the files can be read.
+
+        `place` is one that `messages` of this object has passed. Several threads may read at once.
+        """
+        for number in range(place.file, len(self.files)):
+            path = self.files[number]
+            try:
+                yield from self._again(number, place.position if number == place.file else 0, wanted)
+            except UserError as error:
+                raise UserError(f"{self.bag}: {path.name} {error}") from None
+            except OSError as error:
+                raise UserError(f"{self.bag}: {path.name} cannot be read: {error.strerror or error}") from None
+
+    def _again(self, number: int, position: int, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+        path = self.files[number]
+        if path.name.removesuffix(".zstd").endswith(".db3"):
+            with _plain_file(path) as plain:
+                for message in sqlite_messages(plain, wanted, position):
+                    yield _unpacked(message)
+            return
+        with _opened(path) as (stream, size):
+            mcap = McapStream(stream, size, wanted)
+            earlier = self._read.get(number)
+            for message in mcap.from_record(position, earlier) if position and earlier is not None else mcap:
+                yield _unpacked(message)
+
     def _check_type(self, message: StoredMessage, listed: dict[str, StoredTopic]) -> None:
         entry = listed.get(message.topic)
         if entry is not None and entry.type != message.type:
@@ -133,16 +173,22 @@ class BagStorage:
                 f"holds {message.topic} as {message.type}, {METADATA} lists it as {entry.type}; copy the bag again"
             )
 
-    def _file_messages(self, path: Path, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
-        inner = path.name.removesuffix(".zstd")
-        if inner.endswith(".db3"):
+    def _file_messages(self, number: int, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+        path = self.files[number]
+        packed = path.suffix == ".zstd"
+        if path.name.removesuffix(".zstd").endswith(".db3"):
+
+            def at_row(row: int) -> None:
+                self.place = Place(number, row)
+
             with _plain_file(path) as plain:
-                for message in sqlite_messages(plain, wanted):
+                for message in sqlite_messages(plain, wanted, at_row=at_row):
                     yield _unpacked(message)
             return
         with _opened(path) as (stream, size):
-            mcap = McapStream(stream, size, wanted)
+            mcap = self._read[number] = McapStream(stream, size, wanted)
             for message in mcap:
+                self.place = Place(number, 0 if packed else mcap.record_at)
                 yield _unpacked(message)
             if not mcap.complete:
                 self._cut_off(path, mcap.position)

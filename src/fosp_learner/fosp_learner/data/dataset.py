@@ -58,6 +58,8 @@ class Dataset:
     episodes: tuple[EpisodeIndex, ...]
     key: str
     """Content hash of bags and specs."""
+    corrected: NDArray[np.bool_] | None = None
+    """(N,) An operator, who took over from the policy, drove after the row; None: nobody did."""
 
     @property
     def folder(self) -> Path | None:

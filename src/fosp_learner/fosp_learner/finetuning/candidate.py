@@ -171,6 +171,7 @@ class CandidateMaker:
             figures(networks, ours, gate, discount),
             figures(running, theirs, gate, discount),
             gate,
+            self._buffer.intervention_share(tuner.step, gate.intervention_episodes),
         )
         held_out = _datasets((*episodes.calibrating, *episodes.judging))
         reference, camera = calibrate_reference(self._reference(), held_out)
@@ -241,6 +242,7 @@ class CandidateMaker:
                 "violation_share": round(sum(e.violates for e in seen) / max(1, len(seen)), 4),
                 "steps_changed_by_monitor": sum(e.changed for e in seen),
                 "steps_overridden": sum(e.overridden for e in seen),
+                "overridden_share_by_episode": [round(e.overridden / max(1, e.length - 1), 4) for e in seen],
             },
             "seed": int(parent.training.get("seed", 0)),
             "steps": tuner.step,

@@ -94,9 +94,10 @@ class BagIntake:
                 number = len(self._buffer.entries) + 1
                 held_out = number % self._settings.hold_out_every == 0
                 entry = self._buffer.append(labelled.episode, labelled.interventions, labelled.digest, step, held_out)
+                share = entry.overridden / max(1, entry.length - 1)
                 note(
                     f"{bag.name}: {entry.length} rows, {'success' if entry.success else 'no success'}"
-                    f"{', violation' if entry.violates else ''}, {entry.overridden} steps overridden, "
+                    f"{', violation' if entry.violates else ''}, {entry.overridden} steps overridden ({share:.0%}), "
                     f"{entry.changed} changed by the monitor{', held out' if held_out else ''}"
                 )
             self._known[bag] = _state(bag)
@@ -255,7 +256,8 @@ class OnlineLearner:
     def _experience(self, step: int) -> Dataset | None:
         """Return the experience to train on at update `step`."""
         outcomes = self.settings.train_on == "outcomes"
-        return self.buffer.dataset(step, False, self.settings.rows_kept, outcomes)
+        cost = self.settings.intervention_cost
+        return self.buffer.dataset(step, False, self.settings.rows_kept, outcomes, cost)
 
     def _show_experience(self) -> None:
         """Let the sampler draw from the experience of this update."""
