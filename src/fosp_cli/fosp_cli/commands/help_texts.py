@@ -55,7 +55,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fosp bags export lerobot runs/bags --out runs/set",
         "fosp bags export lerobot runs/bags --robot ur5e --mapping my_mapping.yaml --out runs/set",
     ),
-    "keyboard": ("fosp keyboard",),
     "pretrain": (
         "fosp pretrain runs/bags --out runs/first --steps 200",
         "fosp pretrain runs/bags --out runs/first --resume",
