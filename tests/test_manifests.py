@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(path.parent for path in ROOT.glob("src/*/setup.py"))
 MANIFESTS = sorted(ROOT.glob("src/**/package.xml"))
 PYTHON = {
+    "PIL": "python3-pil",
     "aiohttp": "python3-aiohttp",
     "cryptography": "python3-cryptography",
     "cv2": "python3-opencv",
     "hypothesis": "python3-hypothesis",
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
-    "PIL": "python3-pil",
     "pytest": "python3-pytest",
     "scipy": "python3-scipy",
     "yaml": "python3-yaml",
@@ -30,7 +30,7 @@ PYTHON = {
 BESIDE_THE_WHEELS = {"launch", "launch_ros", "tf2_msgs"}
 OPTIONAL = {"ros_gz_interfaces"}
 """Packages without which a node says what is missing."""
-ABOVE = {"fosp_recording": {"fosp_learner"}, "fosp_sim": {"fosp_cli"}}
+ABOVE = {"fosp_console": {"fosp_bringup"}, "fosp_recording": {"fosp_learner"}, "fosp_sim": {"fosp_cli"}}
 """Packages that tests use of those that depend on theirs: colcon would take a declaration for a circle."""
 
 

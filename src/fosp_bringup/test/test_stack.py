@@ -480,3 +480,13 @@ def test_the_urdf_of_a_robot_file_is_published_and_a_simulator_or_a_driver_publi
     assert "robot_description_node" in names(described_by(robot=str(file), teleop="gamepad"))
     assert "robot_description_node" not in names(simulated(bundle, robot=str(file)))
     assert "robot_description_node" not in names(described_by(bundle=bundle, robot="sim_arm"))
+
+
+def test_a_simulated_graph_stays_on_this_machine_unless_it_is_told_otherwise_and_a_robots_never_does(
+    bundle: Path,
+) -> None:
+    assert simulated(bundle).stays_here
+    assert not simulated(bundle, network=True).stays_here
+    assert not described_by(bundle=bundle, robot="sim_arm").stays_here
+    variables = [environment(here)["FASTRTPS_DEFAULT_PROFILES_FILE"] for here in (True, False)]
+    assert len(set(variables)) == 2, "the processes get other settings for it"

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -32,6 +33,7 @@ from fosp_core.ros.stamps import seconds
 from fosp_core.specs import Manifest
 from fosp_msgs.msg import SafetyVerdict, StepFeedback
 from fosp_msgs.srv import ResetEpisode
+from fosp_sim.task.scenario import read_scenario
 
 ACTIVE_TIMEOUT_S = 60.0
 _TAIL_LINES = 20
@@ -47,6 +49,43 @@ RESET_PATIENCE_S = 1.0
 """Time that a new episode waits for the monitor to leave the latch of the last one, s."""
 
 
+WARM_S = 1.0
+"""Time for which decisions have to come in time before the first episode, s."""
+WARM_UP_PATIENCE_S = 10.0
+"""Longest wait for that, s."""
+
+
+@dataclass
+class TimelyStart:
+    """Tells when a graph that has come up decides in time: each verdict soon after its frame, and none lacking.
+
+    Code and memory that are used for the first time make the first decisions late, and a late decision is a stop.
+    """
+
+    period_s: float
+    """Decision period, s. A verdict is late when it takes longer than that, once the frame has arrived."""
+    camera_latency_s: float = 0.0
+    """Time from the exposure of a frame to its arrival, s."""
+    timely_since_s: float | None = None
+    _last_s: float | None = None
+
+    def on_verdict(self, image_s: float, decided_s: float) -> None:
+        """Take in a verdict of the time `decided_s` on a frame of the time `image_s`, s."""
+        lacking = self._last_s is None or decided_s - self._last_s > 2.0 * self.period_s
+        if decided_s - image_s > self.period_s + self.camera_latency_s:
+            self.timely_since_s = None
+        elif lacking or self.timely_since_s is None:
+            self.timely_since_s = decided_s
+        self._last_s = decided_s
+
+    @property
+    def done(self) -> bool:
+        """True once decisions have come in time for WARM_S."""
+        if self._last_s is None or self.timely_since_s is None:
+            return False
+        return self._last_s - self.timely_since_s >= WARM_S
+
+
 class RunFailed(RuntimeError):
     """The graph failed. The command line prints this line and exits with 1."""
 
@@ -58,6 +97,7 @@ class EpisodeDriver(GraphClient):
         super().__init__("episode_driver")
         self._period_s, self._horizon_steps = manifest.decision_period_s, manifest.calibration.horizon_steps
         self._log: EpisodeLog | None = None
+        self._warming: TimelyStart | None = None
         self._on_step: Callable[[Step], None] = lambda step: None
         self.latencies_s: list[float] = []
         self.stops: list[str] = []
@@ -95,6 +135,18 @@ class EpisodeDriver(GraphClient):
                 return
             self.spin(0.1)
         raise RunFailed(f"{recorder} is not active and records nothing; its log says why")
+
+    def warm_up(self, alive: Callable[[], bool], camera_latency_s: float = 0.0) -> bool:
+        """Wait until the graph decides in time, and return True; False when it does not within WARM_UP_PATIENCE_S.
+
+        The camera shows the first scene meanwhile, and the robot stands: no episode has begun.
+        """
+        self._warming = warming = TimelyStart(self._period_s, camera_latency_s)
+        until = time.monotonic() + WARM_UP_PATIENCE_S
+        while not warming.done and alive() and time.monotonic() < until:
+            self.spin_once(0.05)
+        self._warming = None
+        return warming.done
 
     def run_episode(
         self,
@@ -172,6 +224,8 @@ class EpisodeDriver(GraphClient):
             self._log.on_pose(seconds(message.header.stamp), (point.x, point.y, point.z, heading))
 
     def _verdict(self, message: SafetyVerdict) -> None:
+        if self._warming is not None:
+            self._warming.on_verdict(seconds(message.header.stamp), seconds(message.decided))
         if self._log is not None:
             self._completed(self._log.on_verdict(message))
 
@@ -221,6 +275,7 @@ class LiveGraph:
         self._held = ExitStack()
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
         self._manifest = read_manifest(bundle)
+        self._camera_latency_s = read_scenario(scenario).camera.latency_s
 
     def __enter__(self) -> Self:
         robot = read_robot(Path(str(self.stack.processes[0].parameters["robot"])))
@@ -231,6 +286,11 @@ class LiveGraph:
             self._driver = EpisodeDriver(robot, self._manifest)
             learner = "learner_node" if any(p.name == "learner_node" for p in self.stack.processes) else ""
             self._driver.require_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive, learner)
+            if not self._driver.warm_up(lambda: self._supervisor.alive, self._camera_latency_s):
+                self._say(
+                    f"the graph decided late for {WARM_UP_PATIENCE_S:g} s before the first episode, and the robot is "
+                    "stopped while it does: is this machine busy?"
+                )
         except BaseException as error:
             self._supervisor.stop()
             self._held.close()
