@@ -93,6 +93,11 @@ def pretrain(
         progress = _bag_progress() if process.writes else lambda done, total: None
         period_s = config.decision_period_s
         data = load_bags(bag_dirs, facts.observation, facts.robot, period_s, runs / "cache", progress)
+        if data.copies and process.writes:
+            warn(
+                f"{data.copies} of {len(data.episodes)} episodes are copies of others: they count twice, and what is "
+                "held out for the calibration may have been trained on; leave the copies out (fosp bags check)"
+            )
         training, validation = split(data, config.validation_share, config.seed)
         trainer = Trainer(config, training, process.device)
         if resume:

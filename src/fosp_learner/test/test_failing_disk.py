@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from failing_disk import library
 
 TESTS = Path(__file__).parents[3] / "tests"
 IO, STALE, FULL = errno.EIO, errno.ESTALE, errno.ENOSPC
@@ -30,16 +30,7 @@ NOTE_OF_CACHE = 2
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that makes calls fail."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("no C compiler is here to build the failing disk with")
-    library = tmp_path_factory.mktemp("disk") / "failing_disk.so"
-    source = str(TESTS / "failing_disk.c")
-    built = subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), source, "-ldl"], capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stderr
-    return library
+    return library(tmp_path_factory.mktemp("disk"))
 
 
 @pytest.mark.parametrize(("what", "error"), FAULTS, ids=lambda value: errno.errorcode.get(value, value))

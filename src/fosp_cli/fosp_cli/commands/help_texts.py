@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "up": (
         "fosp up sim",
         "fosp up sim --bundle runs/day_one/first --record runs/day_one/driven",
+        "fosp up sim --teleop gamepad",
         "fosp up my_robot.yaml --bundle runs/mine --camera realsense --feedback my_rules.yaml",
     ),
     "engage": ("fosp engage", "fosp engage --namespace left"),
@@ -28,6 +29,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "reset": ("fosp reset",),
     "commission": ("fosp commission --robot my_robot.yaml", "fosp commission --robot sim_arm --simulate --yes"),
     "console": ("fosp console", "fosp console --host 0.0.0.0 --token A_LONG_SECRET"),
+    "keyboard": ("fosp keyboard", "fosp keyboard --namespace left"),
     "record": (
         "fosp record --scenario safe_reach_train --episodes 20 --out runs/bags",
         "fosp record --scenario safe_reach_train --teleop keyboard --out runs/by_hand",
@@ -53,7 +55,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fosp bags export lerobot runs/bags --out runs/set",
         "fosp bags export lerobot runs/bags --robot ur5e --mapping my_mapping.yaml --out runs/set",
     ),
-    "keyboard": ("fosp keyboard",),
     "pretrain": (
         "fosp pretrain runs/bags --out runs/first --steps 200",
         "fosp pretrain runs/bags --out runs/first --resume",

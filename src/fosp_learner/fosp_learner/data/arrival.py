@@ -182,15 +182,26 @@ def _ranks(streams: Sequence[Stream[object]]) -> list[NDArray[np.int64]]:
     elif any(_runs(stream).max(initial=0) for stream in streams):
         # A file that was not written in the order of time, or whose first messages were logged by a clock before it was
         # set back, as that of a playback in a loop is: the stamps know.
-        order = np.lexsort((place, stamps, np.concatenate([stream.logged_ns() for stream in streams])))
-        if _times_back(streams, np.argsort(place, kind="stable")) < _times_back(streams, order):
-            order = np.argsort(place, kind="stable")
+        order = np.argsort(place, kind="stable")
+        if not in_order_of_file(streams):
+            order = np.lexsort((place, stamps, np.concatenate([stream.logged_ns() for stream in streams])))
     else:
         logged = np.concatenate([_ascending(stream) for stream in streams])
         order = np.lexsort((place, logged))
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
     return np.split(ranks, np.cumsum([len(stream.stamps) for stream in streams])[:-1])
+
+
+def in_order_of_file(streams: Sequence[Stream[object]]) -> bool:
+    """Return True when stamps go back less often in the order of the file than in that of the log times."""
+    places, logged, stamps = (
+        np.concatenate([np.array(values, np.int64) for values in lists])
+        for lists in zip(*((s.places, s.logged, s.stamps) for s in streams), strict=True)
+    )
+    return _times_back(streams, np.argsort(places, kind="stable")) < _times_back(
+        streams, np.lexsort((places, stamps, logged))
+    )
 
 
 def _times_back(streams: Sequence[Stream[object]], order: NDArray[np.int64]) -> int:

@@ -42,6 +42,8 @@ class EpisodeIndex:
     success: bool
     """The goal was reached without any violation."""
     violates: bool
+    content: str = ""
+    """Hash of images, actions, rewards and costs; empty where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,12 @@ class Dataset:
     def of(self, episodes: Sequence[EpisodeIndex]) -> Dataset:
         """Return the same rows with these episodes alone."""
         return replace(self, episodes=tuple(episodes))
+
+    @property
+    def copies(self) -> int:
+        """Number of episodes that are there already: of a bag that was copied, or recorded from a playback again."""
+        known = [episode.content for episode in self.episodes if episode.content]
+        return len(known) - len(set(known))
 
     def share(self, flag: str) -> float:
         """Return the share of episodes with `flag` (success or violates)."""
@@ -247,7 +255,15 @@ def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
         one_size([first, reading.report])
         lenses.check(reading.report)
         for episode in reading.episodes:
-            writer.append(episode, vars(_index(episode, writer.rows)))
+            entry = replace(_index(episode, writer.rows), content=_content(episode))
+            writer.append(episode, vars(entry))
+
+
+def _content(episode: Episode) -> str:
+    digest = hashlib.sha256()
+    for rows in (episode.images, episode.action, episode.reward, episode.cost):
+        digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()[:16]
 
 
 def _counted(readings: Iterator[BagReading], total: int, progress: Callable[[int, int], None]) -> Iterator[BagReading]:

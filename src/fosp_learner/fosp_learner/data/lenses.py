@@ -63,8 +63,8 @@ def lens_of(message: Any) -> Lens | None:
 
     Binning and region of interest are taken into account. UserError for numbers that no lens has.
     """
-    k = np.asarray(message.k, np.float64)
-    if not k.any():
+    k = [float(value) for value in message.k]
+    if not any(k):
         return None
     bin_x, bin_y = max(1, message.binning_x), max(1, message.binning_y)
     width, height = message.roi.width or message.width, message.roi.height or message.height

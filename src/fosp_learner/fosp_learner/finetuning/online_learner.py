@@ -30,7 +30,7 @@ from fosp_learner.finetuning.interventions import read_labelled
 from fosp_learner.finetuning.lineage import Lineage, clear, forget_after
 from fosp_learner.finetuning.online_buffer import OnlineBuffer
 from fosp_learner.finetuning.parent_judge import ParentJudge
-from fosp_learner.training.checkpoint import load_checkpoint, save_checkpoint
+from fosp_learner.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
 from fosp_learner.training.run_log import RunLog
 from fosp_recording.episode_recorder import INCOMPLETE_PREFIX
 
@@ -147,12 +147,13 @@ class OnlineLearner:
         self.manifest = verify_bundle(sources.bundle, sources.robot)
         weights = read_weights(sources.bundle, sources.weights)
         checkpoint = run / "checkpoint"
-        if checkpoint.exists() and not (resume or overwrite):
+        there = restore_checkpoint(checkpoint)
+        if there and not (resume or overwrite):
             raise UserError(
                 f"{run} holds the checkpoint of a run: go on with it by --resume, replace it by --overwrite, or choose "
                 "an --out with another name"
             )
-        resumed = resume and checkpoint.is_dir()
+        resumed = resume and there
         if not resume:
             clear(run)
         run.mkdir(parents=True, exist_ok=True)
