@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(path.parent for path in ROOT.glob("src/*/setup.py"))
 MANIFESTS = sorted(ROOT.glob("src/**/package.xml"))
 PYTHON = {
-    "PIL": "python3-pil",
     "aiohttp": "python3-aiohttp",
     "cryptography": "python3-cryptography",
     "cv2": "python3-opencv",
@@ -88,6 +87,14 @@ def test_a_package_declares_what_it_imports_and_nothing_else(package: Path) -> N
     assert (
         sorted(tests - declared(package, "depend", "exec_depend", "test_depend") - ABOVE.get(package.name, set())) == []
     )
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.parent.name)
+def test_a_dependency_stands_once(manifest: Path) -> None:
+    stated = [
+        (element.tag, element.text) for element in ElementTree.parse(manifest).getroot() if "depend" in element.tag
+    ]
+    assert len(set(stated)) == len(stated), sorted(stated)
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.parent.name)
