@@ -44,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "disengage": up.disengage,
     "reset": up.reset,
     "console": console.console,
+    "keyboard": record.keyboard,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
@@ -69,7 +70,7 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
-    "aiohttp": "console",
+    **dict.fromkeys(("aiohttp", "PIL"), "console"),
     **dict.fromkeys(("pyarrow", "av"), "lerobot"),
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""

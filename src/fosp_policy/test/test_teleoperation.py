@@ -12,9 +12,13 @@ import yaml
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_policy.teleoperation import (
+    DEVICE_TIMEOUT_S,
+    HELD_AT_CENTRE_S,
+    Grip,
     Mapping,
     OperatorOrder,
     Repetition,
+    device_fault,
     missing_controls,
     operator_action,
     orders,
@@ -153,6 +157,40 @@ def test_an_axis_that_the_robot_does_not_have_may_be_missing() -> None:
     base = read_mapping(CONFIG / "teleop" / "gamepad.yaml", BASE)
     assert missing_controls(base, BASE, 4, 8) == ""
     assert "axis 3 (angular.z)" in missing_controls(base, BASE, 3, 8)
+
+
+def fault(
+    axes: list[float], buttons: list[int] = [0] * 8, age_s: float = 0.0, devices: int = 1, hangs: bool = False
+) -> str:
+    return device_fault(GAMEPAD, ARM, (axes, buttons), age_s, devices, hangs)
+
+
+def test_a_device_that_cannot_be_followed_says_why() -> None:
+    centred = [0.0] * 6
+    assert fault(centred) == ""
+    assert device_fault(GAMEPAD, ARM, None, 0.0, 1, False) == "has sent nothing yet"
+    assert "is silent" in fault(centred, age_s=DEVICE_TIMEOUT_S + 0.01)
+    assert "2 nodes" in fault(centred, devices=2)
+    assert "NaN" in fault([0.0, math.nan, 0.0, 0.0, 0.0, 0.0])
+    assert "axis 4" in fault([0.0] * 4)
+    assert "button 5 (deadman)" in fault(centred, [0] * 4)
+    assert "said the same" in fault(centred, hangs=True)
+
+
+def test_the_deadman_button_holds_the_robot_and_a_cap_holds_it_while_it_moves_and_across_its_centre() -> None:
+    grip = Grip()
+    assert grip.holds(GAMEPAD, HELD, 1.0)
+    assert not grip.after(True, 1.0).holds(GAMEPAD, [0] * 8, 1.0), "a gamepad needs its button"
+    spacemouse = read_mapping(CONFIG / "teleop" / "spacemouse.yaml", ARM)
+    assert not grip.holds(spacemouse, [], 1.0)
+    moved = grip.after(True, 1.0)
+    assert moved.after(False, 1.2).holds(spacemouse, [], 0.99 + HELD_AT_CENTRE_S)
+    assert not moved.holds(spacemouse, [], 1.01 + HELD_AT_CENTRE_S)
+
+
+def test_the_keys_of_a_keyboard_are_those_of_the_gamepad() -> None:
+    keyboard = read_mapping(CONFIG / "teleop" / "keyboard.yaml", ARM)
+    assert (keyboard.axes, keyboard.deadman, keyboard.buttons) == (GAMEPAD.axes, GAMEPAD.deadman, GAMEPAD.buttons)
 
 
 def test_the_sticks_steer_in_the_frame_of_the_operator() -> None:

@@ -192,6 +192,9 @@ class RobotConfig(Spec):
     """Protective zones, which stop or slow the robot whatever a model says."""
     self_filter: tuple[SelfShape, ...] = ()
     """Parts of an arm whose points do not count in a zone; in the file itself, or the name of a file beside it."""
+    urdf: str = ""
+    """URDF that the stack publishes for viewers: a path, relative to this file, or package://PACKAGE/PATH. Empty where
+    the robot's driver publishes robot_description and TF, and for a simulated robot, whose simulator does."""
 
     @model_validator(mode="before")
     @classmethod
