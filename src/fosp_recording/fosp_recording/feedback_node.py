@@ -59,7 +59,7 @@ class FeedbackNode(ManagedNode):
         declare(self, PARAMETERS)
         self._simulated = bool(self.get_parameter("use_sim_time").value)
         self._made: list[Any] = []
-        self._timers: list[Any] = []
+        self._periodic: list[Any] = []
         self._streams: list[PolledSubscription] = []
         """Poses and joint states, of which the newest is read at the command rate; of all others each message."""
         self._outputs: list[Any] = []
@@ -85,7 +85,7 @@ class FeedbackNode(ManagedNode):
             else:
                 made = self.create_gated_subscription(kind, rule.topic, read, qos.SENSOR)
             self._made.append(made)
-        self._timers = [self.create_gated_timer(1.0 / robot.command_rate_hz, self._poll), counting]
+        self._periodic = [self.create_gated_timer(1.0 / robot.command_rate_hz, self._poll), counting]
 
     def activate(self) -> None:
         episode = self._episodes.episode
@@ -93,9 +93,9 @@ class FeedbackNode(ManagedNode):
         self._episodes.episode = episode
 
     def cleanup(self) -> None:
-        for timer in self._timers:
+        for timer in self._periodic:
             self.destroy_timer(timer)
-        self._timers, self._streams = [], []
+        self._periodic, self._streams = [], []
         for subscription in self._made:
             self.destroy_subscription(subscription)
         for publisher in self._outputs:
