@@ -64,7 +64,7 @@ class OperatorGuardNode(ManagedNode):
         self._robot = robot = read_robot(path_parameter(self, "robot"))
         self._hardware_id = hardware_id(self, robot.name)
         self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
-        self._consents = ConsentSide(self, robot, lambda: self._guard, policy=False)
+        self._consents = ConsentSide(self, robot, lambda: self._guard, self._side, policy=False)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._heartbeats = self.create_subscription(Heartbeat, topics.HEARTBEAT, self._side.heard_from, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
@@ -100,6 +100,7 @@ class OperatorGuardNode(ManagedNode):
     def _on_proposal(self, message: ActionProposal) -> None:
         if len(message.candidates) != 1 or message.model_id:
             raise UserError("ignored a proposal that is not the operator's: stop the policy_node that runs beside")
+        self._robot_side.settle()
         self._guard.receive_proposal(proposal_input(message, time.monotonic()))
         self._robot_side.send_now()
         last = self._last

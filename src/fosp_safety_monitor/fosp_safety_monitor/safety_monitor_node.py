@@ -107,7 +107,7 @@ class SafetyMonitorNode(ManagedNode):
         device = [topics.OPERATOR] if self.get_parameter("take_over").value else []
         inputs = [topics.LATENT, topics.PROPOSAL, topics.FEEDBACK, *cameras, *device]
         self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count, inputs)
-        self._consents = ConsentSide(self, self._robot, lambda: self._active_monitor)
+        self._consents = ConsentSide(self, self._robot, lambda: self._active_monitor, self._side)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._made = [
             self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP),
@@ -176,8 +176,7 @@ class SafetyMonitorNode(ManagedNode):
         """Return the critic of a bundle; UserError when the bundle does not fit the robot and the parameters."""
         Thresholds.of(bundle.manifest, self._robot, monitor_parameters(self))
         require_supported(bundle.manifest, self._unsupported, f"unsupported:={UNSUPPORTED_PHRASE}")
-        why = unsupported_because(bundle.manifest.calibration)
-        if why:
+        if why := unsupported_because(bundle.manifest.calibration):
             self.get_logger().warning(f"UNSUPPORTED CALIBRATION of {bundle.manifest.id[:12]} is accepted: {why}")
         return CriticModel.of(bundle)
 
@@ -242,14 +241,15 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_latent(self, message: Latent) -> None:
         self._count("latent")
-        verdicts = self._active_monitor.receive_latent(latent_input(message, time.monotonic()))
-        if verdicts:
+        self._robot_side.settle()
+        if verdicts := self._active_monitor.receive_latent(latent_input(message, time.monotonic())):
             self._robot_side.send_now()
             self._publish_verdicts(verdicts)
         self._publish_model()
 
     def _on_proposal(self, message: ActionProposal) -> None:
         self._count("proposal")
+        self._robot_side.settle()
         verdict = self._active_monitor.receive_proposal(self._view.shown(proposal_input(message, time.monotonic())))
         if verdict is not None:
             if verdict.reason is not Reason.ORDER:  # such a proposal changes nothing
