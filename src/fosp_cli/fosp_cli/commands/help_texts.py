@@ -57,6 +57,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "eval": (
         "fosp eval --bundle models/safe_reach --scenario safe_reach --episodes 20",
         "fosp eval --bundle models/safe_reach --compare runs/second --scenario safe_reach --json runs/both.json",
+        "fosp eval --bundle models/safe_reach --scenario safe_reach --monitor on --monitor off --plot runs/eval.png",
     ),
     "bundle": ("fosp bundle show models/safe_reach",),
     "bundle verify": ("fosp bundle verify models/safe_reach --robot sim_arm",),
