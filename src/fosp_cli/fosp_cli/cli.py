@@ -20,7 +20,6 @@ from typer.exceptions import TyperException
 from fosp_cli.commands import (
     bags,
     bundle,
-    commission,
     console,
     demo,
     evaluate,
@@ -33,6 +32,7 @@ from fosp_cli.commands import (
     training,
     up,
 )
+from fosp_cli.commands.robot import commission
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
