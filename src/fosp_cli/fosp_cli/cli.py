@@ -32,7 +32,7 @@ from fosp_cli.commands import (
     training,
     up,
 )
-from fosp_cli.commands.robot import commission
+from fosp_cli.commands.robot import commission, files
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
@@ -43,6 +43,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "disengage": up.disengage,
     "reset": up.reset,
     "console": console.console,
+    "robot": files.app,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,

@@ -26,6 +26,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "engage": ("fosp engage", "fosp engage --namespace left"),
     "disengage": ("fosp disengage",),
     "reset": ("fosp reset",),
+    "robot": ("fosp robot new my_robot",),
+    "robot new": (
+        "fosp robot new my_robot",
+        "fosp robot new my_base --yes --kind base --estops none --camera driver:/camera/image_raw",
+    ),
     "commission": ("fosp commission --robot my_robot.yaml", "fosp commission --robot sim_arm --simulate --yes"),
     "console": ("fosp console", "fosp console --host 0.0.0.0 --token A_LONG_SECRET"),
     "record": (
