@@ -32,7 +32,7 @@ from fosp_cli.commands import (
     training,
     up,
 )
-from fosp_cli.commands.robot import commission, files
+from fosp_cli.commands.robot import cameras, commission, files
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
@@ -44,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "reset": up.reset,
     "console": console.console,
     "robot": files.app,
+    "cameras": cameras.cameras,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
