@@ -32,7 +32,7 @@ from fosp_cli.commands import (
     training,
     up,
 )
-from fosp_cli.commands.robot import cameras, commission, files
+from fosp_cli.commands.robot import cameras, commission, files, home
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
@@ -42,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "engage": up.engage,
     "disengage": up.disengage,
     "reset": up.reset,
+    "home": home.home,
     "console": console.console,
     "robot": files.app,
     "cameras": cameras.cameras,

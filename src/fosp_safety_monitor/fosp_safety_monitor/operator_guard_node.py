@@ -27,6 +27,7 @@ from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.node_parameters import SPEED_CAP_ROW, speed_cap, speed_cap_text
 from fosp_safety_monitor.operator.change_log import ChangeLog
+from fosp_safety_monitor.operator.home_order import serve_home
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
@@ -53,6 +54,7 @@ class OperatorGuardNode(ManagedNode):
         self._consents: ConsentSide | None = None
         self._last = GuardTick((), "inactive", False, Reason.NOT_READY)
         self._hardware_id = ""
+        serve_home(self, lambda: self._guard if self.is_active else None)
 
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
@@ -102,7 +104,7 @@ class OperatorGuardNode(ManagedNode):
         verdict = SafetyVerdict(
             decision=SafetyVerdict.STOP if last.held else SafetyVerdict.PASS,
             reason=int(last.reason),
-            reason_text=last.held or "the operator drives",
+            reason_text=last.held or last.note or "the operator drives",
             header=message.header,
             step=message.step,
             action_in=message.candidates[0].action,

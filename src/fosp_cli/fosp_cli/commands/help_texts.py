@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fosp robot new my_base --yes --kind base --estops none --camera driver:/camera/image_raw",
     ),
     "cameras": ("fosp cameras", "fosp cameras --thumbnails runs/cameras", "fosp cameras --json"),
+    "home": ("fosp home", "fosp home --namespace left"),
     "commission": ("fosp commission --robot my_robot.yaml", "fosp commission --robot sim_arm --simulate --yes"),
     "console": ("fosp console", "fosp console --host 0.0.0.0 --token A_LONG_SECRET"),
     "record": (

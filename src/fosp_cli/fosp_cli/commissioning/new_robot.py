@@ -300,6 +300,7 @@ def robot_text(answers: Answers) -> str:
             _line("workspace:", f"m, in {answers['frame']}, of the point of pose_topic"),
             f"  lower: [{corners[0]}]",
             f"  upper: [{corners[1]}]",
+            _home_example(answers["workspace"]),
         ]
     lines += [f"command_topic: {answers['command_topic']}", f"command_type: {answers['command_type']}"]
     if "target_lead" in answers:
@@ -321,6 +322,14 @@ def robot_text(answers: Answers) -> str:
     text = "\n".join(lines) + "\n"
     parse_spec(RobotConfig, parse_yaml(text, "the robot"), "the robot")
     return text
+
+
+def _home_example(box: tuple[float, ...]) -> str:
+    """Return a comment with a home pose in the upper half of the workspace."""
+    x, y, z = ((low + high) / 2 for low, high in zip(box[:3], box[3:], strict=True))
+    return (
+        f"# home: {{position: [{x:g}, {y:g}, {(z + box[5]) / 2:g}], speed: 0.2}}   # m, share of the speed: fosp home"
+    )
 
 
 def _line(value: str, comment: str) -> str:

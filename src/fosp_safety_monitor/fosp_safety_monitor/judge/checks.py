@@ -47,13 +47,13 @@ def checks_on_inputs(
 ) -> Findings:
     """Check the robot and the inputs behind a proposal, when it is judged and at every tick that follows it."""
     return [
-        *_checks_of_surroundings(state, robot, thresholds, now),
+        *checks_of_surroundings(state, robot, thresholds, now),
         check_image(frame, latent_receipt_s, thresholds, now),
         check_latent_age(latent_receipt_s, thresholds, now),
         check_robot_state(robot, thresholds, now),
         check_lead(robot, thresholds),
         latent_stream.check_pace(state.latents, thresholds),
-        *_checks_of_the_robot(state, robot, thresholds, now),
+        *checks_of_the_robot(state, robot, thresholds, now),
         check_self_test(robot),
         check_camera(state.camera, thresholds),
     ]
@@ -82,8 +82,8 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
     if judged is None:
         return [
             zones,
-            *_checks_of_surroundings(state, robot, thresholds, now),
-            *_checks_of_the_robot(state, robot, thresholds, now),
+            *checks_of_surroundings(state, robot, thresholds, now),
+            *checks_of_the_robot(state, robot, thresholds, now),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
             check_self_test(robot),
         ]
@@ -120,7 +120,7 @@ def checks_on_engage(state: MonitorState, robot: RobotStateInput, thresholds: Th
     return [state.latched, *checks_on_reset(state, robot, thresholds, now), moving]
 
 
-def _checks_of_surroundings(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+def checks_of_surroundings(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
     """Check what needs no proposal: the motion of the robot, emergency stops, and who else speaks."""
     return [
         following.check_motion(state.following, now),
@@ -131,7 +131,7 @@ def _checks_of_surroundings(state: MonitorState, robot: RobotStateInput, thresho
     ]
 
 
-def _checks_of_the_robot(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+def checks_of_the_robot(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
     bias = consent.compared_bias(state.consent, state.latched)
     return [
         consent.check_ready(robot, thresholds, now),

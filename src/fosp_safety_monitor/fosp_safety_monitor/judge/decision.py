@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fosp_core.clock import Now
 from fosp_core.decisions import MOVES_ANYWAY, RISK, STALENESS, Decision, Reason
 from fosp_core.robot.limits import CommandLimits
-from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge import checks, homing
 from fosp_safety_monitor.judge.choice import choose, executed_candidate, least_risk, target_of
 from fosp_safety_monitor.judge.inputs import (
     CheckedLatent,
@@ -120,7 +120,7 @@ def judge_proposal(
     wanted = _wanted(content, choice, proposal, values, thresholds)
     zones = [check(wanted, state.command, robot, thresholds, now) for check in (check_zones, check_zone_speed)]
     findings = [*zones, *findings]
-    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
+    permission = homing.permission_of_proposals(state, robot, thresholds, now)
     vetoes = _count_vetoes(state.vetoes, most_restrictive([*findings, *permission]))
     findings.append(checks.check_vetoes(vetoes, thresholds))
     finding, gating = most_restrictive(findings), _most_gating([*findings, *permission], thresholds)
@@ -169,11 +169,14 @@ def judge_tick(
         state = replaced(state, following=state.following.paused())
     state = follow_motion(state, told, robot, thresholds, now)
     state = replaced(state, consent=consent.on_tick(state.consent, robot, thresholds, now, state.latched, held_up))
-    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
-    findings = [held_up, *checks.checks_on_tick(state, robot, thresholds, now)]
-    stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
-    reports = held is not None or any(finding is not None for finding in findings)
-    findings += [held, state.judged.finding if state.judged else None]
+    state = replaced(state, homing=homing.on_tick(state, robot, thresholds, now))
+    permission = homing.permission_on_tick(state, robot, thresholds, now)
+    findings = [held_up, *homing.checks_on_tick(state, robot, thresholds, now)]
+    on_way = state.homing.running
+    before = replaced(state, stop=None) if on_way else state  # a stop that a proposal asked for is none on the way home
+    stop, held = _hold(before, _most_gating(findings, thresholds), thresholds, now)
+    reports = on_way or held is not None or any(finding is not None for finding in findings)
+    findings += [held, state.judged.finding if state.judged and not on_way else None]
     since_s = state.stale_since_s
     cause = most_restrictive(findings)
     if cause.reason in STALENESS:
@@ -189,11 +192,14 @@ def judge_tick(
     effective = _effective(cause, latched)
 
     target = None
-    if latched is None and gating.decision < Decision.STOP and state.judged is not None:
-        wish = state.judged.wish
+    wish = homing.wish_of(state, robot, thresholds)
+    if latched is None and gating.decision < Decision.STOP and wish is not None:
         share = zones_on(wish, state.command, robot, thresholds, now).share
         target = wish if share == 1.0 else tuple(share * value for value in wish)
-    state = _move(replaced(state, latched=latched, stop=stop, stale_since_s=since_s), target, robot, limits, now)
+    state = replaced(state, latched=latched, stop=stop, stale_since_s=since_s)
+    state = _move(
+        replaced(state, homing=homing.stopped(state.homing, latched or gating, now)), target, robot, limits, now
+    )
     due = reports and now.monotonic_s - state.reported_s >= thresholds.decision_period_s
     if not due and not fresh_latch:
         return state, Tick(state.command, effective, None)
@@ -306,7 +312,7 @@ def _verdict_of_order(
     now: Now,
 ) -> Verdict:
     """Return the last verdict again, unless something stops the robot by now."""
-    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
+    permission = homing.permission_of_proposals(state, robot, thresholds, now)
     gating = _most_gating([*checks.checks_on_judged(state, robot, thresholds, now), *permission], thresholds)
     _, held = _hold(state, gating, thresholds, now)
     stopped = _effective(most_restrictive([gating, held]), state.latched)

@@ -20,6 +20,7 @@ from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
 from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
+from fosp_safety_monitor.judge.watch.homing import HomeDrive
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
@@ -295,6 +296,8 @@ class RobotThresholds:
     """The measured motion that is held against the commands; None: the robot measures none."""
     zones: ProtectiveField | None = None
     """The protective zones; None: the robot has none."""
+    home: HomeDrive | None = None
+    """The pose between episodes; None: the robot has none."""
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
@@ -313,6 +316,7 @@ class RobotThresholds:
             ready=robot.ready,
             protective_force_n=robot.protective_force_n,
             zones=ProtectiveField(robot) if robot.zones else None,
+            home=HomeDrive.of(robot),
         )
 
 

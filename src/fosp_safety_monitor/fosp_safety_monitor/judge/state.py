@@ -12,6 +12,7 @@ from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch
 from fosp_safety_monitor.judge.watch.consent import Consent
 from fosp_safety_monitor.judge.watch.following import Following
+from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.latent_stream import LatentStream
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose
 
@@ -83,6 +84,7 @@ class MonitorState:
     limited: bool = False
     """The hard limits changed a command since the last verdict."""
     consent: Consent = field(default_factory=Consent)
+    homing: Homing = field(default_factory=Homing)
 
 
 @dataclass(frozen=True)
