@@ -129,7 +129,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_IDENTITY, "Restarts.without_dead", _always([])),
     Mutant("fosp_safety_monitor.judge.monitor", "SafetyMonitor._on_foreign_command", _nothing),
     Mutant("fosp_safety_monitor.operator.operator_guard", "OperatorGuard._on_foreign_command", _nothing),
-    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force", "ramp")),
+    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force", "ramp", "held")),
     Mutant(_HOMING, "check_order_home", _always("")),
     Mutant(_HOMING, "checks_on_homing", _always([])),
     Mutant(_HOMING, "check_homing", _nothing),

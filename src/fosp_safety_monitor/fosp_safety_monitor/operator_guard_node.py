@@ -19,7 +19,7 @@ from fosp_core.ros import qos
 from fosp_core.ros.diagnostics import hardware_id, status_name
 from fosp_core.ros.fields import float_field
 from fosp_core.ros.lifecycle import ManagedNode, run_node
-from fosp_core.ros.parameters import declare
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_msgs.msg import ActionProposal, Heartbeat, SafetyVerdict
 from fosp_safety_monitor.command.consent_side import ConsentSide
@@ -31,7 +31,17 @@ from fosp_safety_monitor.operator.home_order import serve_home
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REPORT_PERIOD_S = 1.0
-PARAMETERS = (ROBOT, SPEED_CAP_ROW)
+BY_PROGRAM = "by_program"
+PARAMETERS = (
+    ROBOT,
+    SPEED_CAP_ROW,
+    NodeParameter(
+        BY_PROGRAM,
+        False,
+        "A program proposes in the place of a person: the robot moves only while its enabling switch is held, if it "
+        "has one.",
+    ),
+)
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
 """Fields of a verdict that only a model can give."""
 
@@ -39,14 +49,15 @@ _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image
 class OperatorGuardNode(ManagedNode):
     """Shapes the operator's fosp/proposal (one candidate, model_id empty) into the robot's command stream.
 
-    Parameter `robot` names the file of the robot's configuration, and `speed_cap` is that of the monitor. The node
-    answers each proposal on fosp/verdict: PASS, or STOP with the reason.
+    Parameter `robot` names the file of the robot's configuration, `speed_cap` is that of the monitor, and `by_program`
+    asks for the enabling switch. The node answers each proposal on fosp/verdict: PASS, or STOP with the reason.
     """
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
         declare(self, PARAMETERS)
         self._speed_cap = speed_cap(self)
+        self._by_program = bool(self.get_parameter(BY_PROGRAM).value)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -61,7 +72,7 @@ class OperatorGuardNode(ManagedNode):
         self._robot = robot = read_robot(path_parameter(self, "robot"))
         self._hardware_id = hardware_id(self, robot.name)
         self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
-        self._consents = ConsentSide(self, robot, lambda: self._guard, policy=False)
+        self._consents = ConsentSide(self, robot, lambda: self._guard, policy=False, switch=self._by_program)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._heartbeats = self.create_subscription(Heartbeat, topics.HEARTBEAT, self._side.heard_from, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
@@ -69,7 +80,7 @@ class OperatorGuardNode(ManagedNode):
     def activate(self) -> None:
         self._told = ChangeLog()
         simulated_time = bool(self.get_parameter("use_sim_time").value)
-        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap, simulated_time)
+        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap, simulated_time, self._by_program)
         self._robot_side.look_around(anew=True)
         if self._consents is not None:
             self._consents.start()

@@ -54,9 +54,16 @@ class OperatorGuard(Judge):
     """Shapes the proposals of the operator into commands. Inputs come from one thread, ticks may come from another."""
 
     def __init__(
-        self, robot: RobotConfig, now: Callable[[], Now], speed_cap: float = 1.0, simulated_time: bool = False
+        self,
+        robot: RobotConfig,
+        now: Callable[[], Now],
+        speed_cap: float = 1.0,
+        simulated_time: bool = False,
+        by_program: bool = False,
     ) -> None:
         super().__init__(robot.estop_topics)
+        self._by_program = by_program
+        """A program drives, and a person holds the robot's enabling switch meanwhile."""
         self._now = now
         self._limits = CommandLimits(capped(robot, speed_cap))
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
@@ -208,6 +215,7 @@ class OperatorGuard(Judge):
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
             consent.check_ready(self._robot, thresholds, now),
+            consent.check_held(self._robot, thresholds, now) if self._by_program else None,
             check_zones((), self._command, robot, thresholds, now),
             force,
         )

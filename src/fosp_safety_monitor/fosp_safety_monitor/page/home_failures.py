@@ -7,6 +7,18 @@ from fosp_safety_monitor.page.failure import Failure, monitor_test
 
 _ANEW = "an operator sends it home anew; nothing else begins the way again"
 
+RUN_FAILURES: tuple[Failure, ...] = (
+    Failure(
+        "A program drives in the place of a person (`fosp run`), and the robot's enabling switch is not held, is "
+        "silent, or was never seen to be released.",
+        Decision.STOP,
+        (Reason.NOT_ENGAGED,),
+        "the next command",
+        "the program ends, and has to be started anew",
+        checks=("check_held",),
+        tests=(monitor_test("operator_guard", "a_program_drives_only_while_the_enabling_switch_is_held"),),
+    ),
+)
 HOME_FAILURES: tuple[Failure, ...] = (
     Failure(
         "The robot is sent home (`~/home`, `fosp home`) while nobody has engaged, an episode runs, or it moves or is "
