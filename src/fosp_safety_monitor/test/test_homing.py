@@ -17,9 +17,10 @@ from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.robot.home import HomeConfig
 from fosp_safety_monitor.judge import decision, homing
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
+from fosp_safety_monitor.judge.home_drive import HomeDrive
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
-from fosp_safety_monitor.judge.watch.homing import TOLD_S, HomeDrive
+from fosp_safety_monitor.judge.watch.homing import TOLD_S
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
 HOME = HomeConfig(position=(0.53, 0.03, 0.2), tolerance_m=0.005)

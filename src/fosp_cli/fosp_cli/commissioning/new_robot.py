@@ -31,7 +31,7 @@ class Question:
 
     key: str
     text: str
-    """What is asked for, with its unit."""
+    """The question in words, with the unit."""
     read: Callable[[str], Any]
     """Return the value of an answer; raise ValueError with what is wrong about it."""
     default: Callable[[Answers], str | None] = lambda answers: None

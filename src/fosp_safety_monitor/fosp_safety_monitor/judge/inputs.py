@@ -16,11 +16,11 @@ from fosp_core.robot.config import RobotConfig, TargetLead
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.specs import CameraCalibration, Manifest
 from fosp_safety_monitor.judge.consent_inputs import ConsentInputs, ConsentSettings, FeedbackStep, Force
+from fosp_safety_monitor.judge.home_drive import HomeDrive
 from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
 from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
-from fosp_safety_monitor.judge.watch.homing import HomeDrive
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
