@@ -73,6 +73,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bundle announce": ("fosp bundle announce runs/second",),
     "bundle calibrate": ("fosp bundle calibrate runs/first --data runs/bags --out runs/calibrated --robot ur5e",),
     "bundle show": ("fosp bundle show models/safe_reach", "fosp bundle show runs/first --robot ur5e"),
+    "bundle compare": ("fosp bundle compare models/safe_reach runs/second --out runs/both.html",),
     "bundle reference": ("fosp bundle reference --bundle runs/first --data runs/bags --out runs/with_reference",),
     "bundle probes": ("fosp bundle probes --bundle runs/first --data runs/bags --out runs/with_probes",),
     "bundle log": ("fosp bundle log runs/finetune",),
