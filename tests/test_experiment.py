@@ -24,7 +24,8 @@ def test_a_trial_learns_through_the_live_graph_and_one_that_is_done_is_not_run_a
     described = yaml.safe_load((CONFIG / "scenarios" / "safe_reach_transfer_goal_shape.yaml").read_text())
     scenario.write_text(yaml.safe_dump(described | {"max_steps": 15}))
     config.write_text(yaml.safe_dump({"steps": 1, "batch_size": 2, "settling": {"updates": 2, "batch_size": 2}}))
-    command = [*FOSP, "--scenario", str(scenario), "--arm", "fosp", "--arm", "offline", "--seeds", "1"]
+    command = [*FOSP, "--scenario", str(scenario), "--arm", "fosp_corrected", "--arm", "offline", "--seeds", "1"]
+    command += ["--operator", "careful", "--budget", "1.0"]
     command += ["--episodes", "3", "--evaluation-episodes", "1", "--config", str(config)]
     command += ["--out", str(tmp_path / "out")]
 
@@ -36,9 +37,10 @@ def test_a_trial_learns_through_the_live_graph_and_one_that_is_done_is_not_run_a
 
     figures = run()
     rows = {row["arm"]: row for row in figures["table"]}
-    assert {arm: row["seeds"] for arm, row in rows.items()} == {"fosp": 1, "offline": 1}
-    assert 0.0 <= rows["fosp"]["success_after"]["rate"] <= 1.0
-    learned = next(trial for trial in figures["trials"] if trial["trial"]["arm"] == "fosp")
+    assert {arm: row["seeds"] for arm, row in rows.items()} == {"fosp_corrected": 1, "offline": 1}
+    assert 0.0 <= rows["fosp_corrected"]["success_after"]["rate"] <= 1.0
+    learned = next(trial for trial in figures["trials"] if trial["trial"]["arm"] == "fosp_corrected")
+    assert len(learned["during"]["operator"]["shares"]) == 3
     assert (learned["during"]["episodes"], learned["learner"]["updates"], learned["learner"]["candidates"]) == (3, 1, 1)
     (bags,) = tmp_path.rglob("learner/bags")
     assert sorted(bag.name for bag in bags.glob("episode_*")) == [f"episode_{n:06d}" for n in range(3)]
@@ -49,7 +51,13 @@ def test_a_trial_learns_through_the_live_graph_and_one_that_is_done_is_not_run_a
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
-    [(["--arm", "other"], "--arm must be one of"), (["--scenario", "nowhere"], "no scenario 'nowhere'")],
+    [
+        (["--arm", "other"], "--arm must be one of"),
+        (["--arm", "fosp_corrected"], "needs a person: --operator careful"),
+        (["--operator", "greedy"], "--operator must be careful, got 'greedy'"),
+        (["--operator", "careful", "--budget", "2"], "--budget is a share of the steps"),
+        (["--scenario", "nowhere"], "no scenario 'nowhere'"),
+    ],
 )
 def test_what_cannot_be_run_is_refused_in_one_line(arguments: list[str], line: str) -> None:
     done = subprocess.run(

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 
 
 def simulated(folder: Path) -> Stack:
-    """A simulated arm with a recorder, on simulated time."""
+    """A simulated arm with a recorder and a person who can take over, on simulated time."""
     write_tiny_bundle(folder / "bundle", read_robot(robot_path("sim_arm")))
     options = StackOptions(
         bundle=folder / "bundle",
@@ -32,6 +32,8 @@ def simulated(folder: Path) -> Stack:
         simulator="mujoco",
         scenario="safe_reach",
         use_sim_time=True,
+        teleop="gamepad",
+        take_over=True,
     )
     return stack(options)
 
@@ -109,7 +111,8 @@ def test_the_interface_of_each_node_lists_exactly_what_it_says_and_hears(
     table = of_the_arm(simulated=True)
     with active(running, graph, wait_until):
         # The recorder subscribes to what somebody publishes; marks come from an operator only.
-        hold(graph.node, wait_until, known(running, table), {"recorder_node": frozenset({"/fosp/mark"})})
+        lacking = {"teleop_node": frozenset({"/fosp/proposal", "/spacenav/joy"})}
+        hold(graph.node, wait_until, known(running, table), {"recorder_node": frozenset({"/fosp/mark"}), **lacking})
 
 
 def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
@@ -135,9 +138,10 @@ def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
     table = of_the_arm(simulated=False)
     expected = {**known(running, table), **{name: table[name] for name in ("learner_node", "bundle_receiver")}}
     # The learner records what somebody publishes: of this graph's topics not the robot's own, and no marks.
-    silent = frozenset({"/joint_states", "/tool_pose", "/fosp/mark"})
+    silent = frozenset({"/joint_states", "/tool_pose", "/fosp/mark", "/fosp/operator"})
+    lacking = {"learner_node": silent, MONITOR: frozenset({"/fosp/operator"})}
     with active(running, graph, wait_until):
-        hold(graph.node, wait_until, expected, {"learner_node": silent})
+        hold(graph.node, wait_until, expected, lacking)
 
 
 def test_so_do_those_of_the_nodes_with_a_person_in_place_of_a_model(graph: Any, wait_until: Callable[..., Any]) -> None:
@@ -146,6 +150,6 @@ def test_so_do_those_of_the_nodes_with_a_person_in_place_of_a_model(graph: Any, 
     expected = known(running, of_the_arm(simulated=False))
     guard = expected.pop(MONITOR)
     with active(running, graph, wait_until):
-        hold(graph.node, wait_until, expected, {"teleop_node": frozenset({"/spacenav/joy"})})
+        hold(graph.node, wait_until, expected, {"teleop_node": frozenset({"/spacenav/joy", "/fosp/operator"})})
         wait_until(lambda: "/arm/twist_command" in seen(graph.node, MONITOR).publishes, 10)
         assert excess(seen(graph.node, MONITOR), guard) == set()

@@ -141,7 +141,7 @@ def heard_graph(namespace: str, listen_s: float = LISTEN_S) -> Neighbour | None:
                 told.append(Neighbour(values.get(HOST, "a host that it does not tell"), int(values[PROCESS])))
 
     context = rclpy.Context()
-    rclpy.init(context=context)
+    rclpy.init(args=[], context=context)  # those of this process are of `ros2 launch`, and no remap rules
     node = rclpy.create_node("neighbour_watch", namespace=namespace or None, context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fosp_bringup.environment import LOOPBACK_PROFILE, PROFILE, environment, settings
-from fosp_bringup.neighbours import choose_domain, names_node, ros_domain, sole_graph
+from fosp_bringup.neighbours import choose_domain, heard_graph, names_node, ros_domain, sole_graph
 from fosp_core.errors import UserError
 
 HOLDER = """
@@ -92,3 +92,18 @@ def test_a_graph_that_stays_here_has_the_profile_of_the_loopback_interface(monke
     assert "<address>127.0.0.1</address>" in profile.read_text()
     os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = "/etc/own.xml"
     assert environment(stays_here=True)["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/etc/own.xml"
+
+
+def test_the_arguments_of_ros2_launch_are_no_remap_rules_of_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    import rclpy
+
+    taken: list[object] = []
+
+    def init(args: list[str] | None = None, context: object = None) -> None:
+        taken.append(args)
+        raise InterruptedError
+
+    monkeypatch.setattr(rclpy, "init", init)
+    with pytest.raises(InterruptedError):
+        heard_graph("")
+    assert taken == [[]], "None would stand for sys.argv"

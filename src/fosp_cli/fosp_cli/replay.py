@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.topics import is_in_bag
-from fosp_learner.data.arrival import Stream, in_order_of_log
+from fosp_learner.data.arrival import Stream, in_order_of_file, in_order_of_log
 from fosp_recording.recorded_topics import message_class
 
 SETTLE_S = 1.5
@@ -67,19 +67,29 @@ def play(bag: Path, rate: float, restamp: bool, only: tuple[str, ...] = ()) -> t
 
 
 def in_order(bag: Path, messages: list[Stored]) -> list[Stored]:
-    """Return the messages in the order of their log times; UserError without any, or where these went back."""
+    """Return the messages in the order of their log times; UserError without any, or where these went back.
+
+    Where the stamps go back less often in the order of the file, some messages were logged by a clock before it was set
+    back: they come with the next ones.
+    """
     if not messages:
         raise UserError(f"{bag}: nothing to play")
     by_topic: dict[str, Stream[object]] = {}
     for place, message in enumerate(messages):
         stream = by_topic.setdefault(message.topic, Stream(message.topic))
-        stream.add(message.logged_ns, message.logged_ns, place, None)
+        stream.add(stamp_of(message), message.logged_ns, place, None)
     if not in_order_of_log(list(by_topic.values())):
         raise UserError(
             f"{bag}: its log times go back, since the recorder's clock was set back or it holds several recordings; "
             "they cannot be played at one speed. Play its files one by one, or split it with ros2 bag convert"
         )
-    return sorted(messages, key=lambda message: message.logged_ns)
+    if not in_order_of_file(list(by_topic.values())):
+        return sorted(messages, key=lambda message: message.logged_ns)
+    ordered: list[Stored] = []
+    for message in reversed(messages):
+        logged_ns = min(message.logged_ns, ordered[-1].logged_ns) if ordered else message.logged_ns
+        ordered.append(replace(message, logged_ns=logged_ns))
+    return ordered[::-1]
 
 
 def _await_subscribers(publishers: list[Any]) -> None:
@@ -92,10 +102,22 @@ def _await_subscribers(publishers: list[Any]) -> None:
         time.sleep(0.05)
 
 
+def _has_stamp(message: Stored) -> bool:
+    fields = typestore().fielddefs.get(message.type, (None, []))[1]
+    return bool(fields) and fields[0][1][1] == "std_msgs/msg/Header" and len(message.data) >= 12
+
+
+def stamp_of(message: Stored) -> int:
+    """Return the stamp in the header, ns; the log time where the type begins with no header."""
+    if not _has_stamp(message):
+        return message.logged_ns
+    seconds, nanoseconds = struct.unpack_from("<iI" if message.data[1] & 1 else ">iI", message.data, 4)
+    return int(seconds * 1_000_000_000 + nanoseconds)
+
+
 def restamped(message: Stored, offset_ns: int) -> bytes:
     """Return the data with the header stamp moved by `offset_ns`, or as it is when its type begins with no header."""
-    fields = typestore().fielddefs.get(message.type, (None, []))[1]
-    if not fields or fields[0][1][1] != "std_msgs/msg/Header" or len(message.data) < 12:
+    if not _has_stamp(message):
         return message.data
     layout = "<iI" if message.data[1] & 1 else ">iI"
     seconds, nanoseconds = struct.unpack_from(layout, message.data, 4)

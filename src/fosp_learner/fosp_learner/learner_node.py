@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from fosp_core import topics
@@ -101,7 +102,8 @@ class LearnerNode(Node):
         self._trainer = self._start_trainer()
         if recorded is not None:
             self._recorder.start()
-        self._timer = self.create_timer(POLL_PERIOD_S, self._poll)
+        # On the steady clock: a simulated one ends with what is played, and training goes on.
+        self._timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def close(self) -> None:
         """End the trainer, which goes on from its checkpoint next time, and finish the bag that is being written."""

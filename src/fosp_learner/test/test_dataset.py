@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from random_episodes import random_episode
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
@@ -87,6 +88,18 @@ def test_the_cache_is_reused_and_keyed_by_content(write_bag: Callable[..., Path]
     other = load_bags([bag], SMALL, robot, 0.1, tmp_path / "cache")
     assert other.key != first.key
     assert {path.parent.name for path in tmp_path.glob("cache/*/images.npy")} == {first.key, other.key}
+
+
+def test_copies_of_a_bag_are_counted_and_a_picture_that_differs_is_no_copy(
+    write_bag: Callable[..., Path], robot: RobotConfig, tmp_path: Path
+):
+    bag = write_bag(frames=9)
+    write_bag("other", frames=9, speed=0.1)
+    shutil.copytree(bag, bag.parent / "again")
+    for _ in range(2):  # read, and from the cache
+        data = load_bags([bag.parent], SMALL, robot, 0.05, tmp_path / "cache")
+        assert (len(data.episodes), data.copies) == (3, 1)
+    assert from_episodes([random_episode(8, 1)] * 2).copies == 0, "unknown"
 
 
 def test_bags_are_hashed_again_only_when_one_has_changed_whatever_its_time_says(

@@ -1,3 +1,5 @@
+import errno
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,8 @@ from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.data.samplers import FrameSampler
-from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from fosp_learner.report.run import require_new_run
+from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, read_checkpoint, save_checkpoint
 from fosp_learner.training.phases import TrainingDiverged
 from fosp_learner.training.trainer import Trainer
 
@@ -164,6 +167,30 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint_whole(data: Data
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_checkpoint_that_was_being_replaced_when_the_process_ended_is_put_back(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trainer, checkpoint = Trainer(config(), data), tmp_path / "checkpoint"
+    save_checkpoint(trainer, "key", checkpoint)
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    rename = os.rename
+
+    def fail(source: Path, target: Path) -> None:
+        if target == checkpoint and ".old" not in source.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(UserError, match="the checkpoint cannot be written"):
+        save_checkpoint(trainer, "key", checkpoint)
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
+    monkeypatch.setattr(os, "rename", rename)
+    checkpoint.rename(tmp_path / ".checkpoint.old")  # a kill at this moment
+    with pytest.raises(UserError, match="holds the checkpoint of a run"):
+        require_new_run(tmp_path)
+    assert read_checkpoint(checkpoint)["step"] == 0
 
 
 def test_a_gradient_that_is_not_finite_stops_before_any_network_is_touched(data: Dataset):

@@ -15,7 +15,7 @@ from rclpy.publisher import Publisher
 from fosp_core import topics
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
-from fosp_core.decisions import RISK, Decision, Reason
+from fosp_core.decisions import RISK, Decision, Reason, WhoDrives
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.model_following import POLL_PERIOD_S, announcement, candidate_loader
@@ -134,7 +134,8 @@ class SwapLeader:
         latched = message.decision == Decision.LATCH
         self._sequence.latched = latched
         at_fault = latched and message.reason in _AT_FAULT
-        if len(message.action_in) or at_fault:
+        by_the_model = len(message.action_in) and message.source != WhoDrives.OPERATOR
+        if by_the_model or at_fault:
             self._sequence.decided(
                 message.model_id,
                 DecisionOutcome(

@@ -15,9 +15,9 @@ from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import read_robot
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.robot.home import HomeConfig
+from fosp_safety_monitor.home_drive import HomeDrive
 from fosp_safety_monitor.judge import decision, homing
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
-from fosp_safety_monitor.judge.home_drive import HomeDrive
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.judge.watch.homing import TOLD_S

@@ -31,9 +31,11 @@ from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.parameters import NodeParameter
+from fosp_core.ros.robot_description import RobotDescription
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim import simulator_node
+from fosp_sim.description import base_pose, joint_names, robot_urdf
 from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, laser_scan, odometry, tool_pose
 from fosp_sim.simulator_node import SimulatorNode
@@ -47,6 +49,8 @@ from fosp_sim.task.world import WorldSnapshot
 
 _STATE_TICKS = 2
 """Ticks between messages of the robot's state, which comes at 100 Hz."""
+_FRAME_TICKS = 8
+"""Ticks between messages of the robot's frames for viewers, which come at 25 Hz while somebody looks."""
 _SCAN_TICKS = 10
 """Ticks between scans of a base, which come at 20 Hz."""
 _LAG_LIMIT = 0.05
@@ -140,6 +144,8 @@ class SimNode(SimulatorNode):
         scans = [source for source in robot.sources if source.type == "LaserScan" and robot.kind == "base"]
         self._scans = [(self.create_publisher(LaserScan, one.topic, qos.STEP), one.frame_id) for one in scans]
         self._scanner = LaserScanner(self._simulation.world) if scans else None
+        self._description = RobotDescription(self, robot_urdf(self._simulation.world.model, robot))
+        self._joint_names = joint_names(self._simulation.world.model)
         self._clock_topic = self.create_publisher(Clock, topics.CLOCK, qos.STEP) if self._simulated_time else None
         self._listen_to_the_graph()
         self.create_timer(0.1, self._raise_failure)
@@ -197,6 +203,8 @@ class SimNode(SimulatorNode):
                     ended_at = deadline
             if tick % _STATE_TICKS == 0:
                 self._publish_state(stamp_ns)
+            if tick % _FRAME_TICKS == 0:
+                self._publish_frames(stamp_ns)
             if self._scanner is not None and tick % _SCAN_TICKS == 0:
                 self._publish_scans(self._scanner, stamp_ns)
             exposure = self._begin_requested(ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE)
@@ -258,6 +266,13 @@ class SimNode(SimulatorNode):
             self._states.publish(odometry(state, stamp_ns, action_frame))
         if self._poses is not None:
             self._poses.publish(tool_pose(state, stamp_ns, action_frame))
+
+    def _publish_frames(self, stamp_ns: int) -> None:
+        if self._description.is_watched:
+            state = self._simulation.world.state()
+            base = base_pose(self._robot, state.position[0], state.position[1], state.heading)
+            positions = dict(zip(self._joint_names, state.joint_positions, strict=True))
+            self._description.show(positions, stamp_ns, base)
 
     def _publish_scans(self, scanner: LaserScanner, stamp_ns: int) -> None:
         world = self._simulation.world

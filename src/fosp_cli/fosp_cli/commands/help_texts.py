@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "up": (
         "fosp up sim",
         "fosp up sim --bundle runs/day_one/first --record runs/day_one/driven",
+        "fosp up sim --teleop gamepad",
         "fosp up my_robot.yaml --bundle runs/mine --camera realsense --feedback my_rules.yaml",
     ),
     "engage": ("fosp engage", "fosp engage --namespace left"),
@@ -35,6 +36,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "home": ("fosp home", "fosp home --namespace left"),
     "commission": ("fosp commission --robot my_robot.yaml", "fosp commission --robot sim_arm --simulate --yes"),
     "console": ("fosp console", "fosp console --host 0.0.0.0 --token A_LONG_SECRET"),
+    "keyboard": ("fosp keyboard", "fosp keyboard --namespace left"),
     "record": (
         "fosp record --scenario safe_reach_train --episodes 20 --out runs/bags",
         "fosp record --scenario safe_reach_train --teleop keyboard --out runs/by_hand",
@@ -44,6 +46,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bags": ("fosp bags check runs/bags",),
     "bags check": ("fosp bags check runs/bags", "fosp bags check runs/monday runs/tuesday --robot ur5e"),
     "bags show": ("fosp bags show runs/bags --out runs/bags.png",),
+    "bags view": ("fosp bags view runs/bags/episode_000000",),
+    "bags clip": (
+        "fosp bags clip runs/bags/episode_000000 --from 1 --to 2.5 --out runs/clip.mp4",
+        "fosp bags clip runs/bags/episode_000000 -o runs/clip.gif",
+    ),
     "bags topics": ("ros2 bag record $(fosp bags topics ur5e)",),
     "bags import": ("fosp bags import lerobot runs/set --robot sim_arm --out runs/bags",),
     "bags import lerobot": (

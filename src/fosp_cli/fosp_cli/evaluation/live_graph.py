@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import Pose, PoseStamped, TwistStamped
+from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
@@ -30,6 +33,7 @@ from fosp_core.ros.stamps import seconds
 from fosp_core.specs import Manifest
 from fosp_msgs.msg import SafetyVerdict, StepFeedback
 from fosp_msgs.srv import ResetEpisode
+from fosp_sim.task.scenario import read_scenario
 
 ACTIVE_TIMEOUT_S = 60.0
 _TAIL_LINES = 20
@@ -45,6 +49,43 @@ RESET_PATIENCE_S = 1.0
 """Time that a new episode waits for the monitor to leave the latch of the last one, s."""
 
 
+WARM_S = 1.0
+"""Time for which decisions have to come in time before the first episode, s."""
+WARM_UP_PATIENCE_S = 10.0
+"""Longest wait for that, s."""
+
+
+@dataclass
+class TimelyStart:
+    """Tells when a graph that has come up decides in time: each verdict soon after its frame, and none lacking.
+
+    Code and memory that are used for the first time make the first decisions late, and a late decision is a stop.
+    """
+
+    period_s: float
+    """Decision period, s. A verdict is late when it takes longer than that, once the frame has arrived."""
+    camera_latency_s: float = 0.0
+    """Time from the exposure of a frame to its arrival, s."""
+    timely_since_s: float | None = None
+    _last_s: float | None = None
+
+    def on_verdict(self, image_s: float, decided_s: float) -> None:
+        """Take in a verdict of the time `decided_s` on a frame of the time `image_s`, s."""
+        lacking = self._last_s is None or decided_s - self._last_s > 2.0 * self.period_s
+        if decided_s - image_s > self.period_s + self.camera_latency_s:
+            self.timely_since_s = None
+        elif lacking or self.timely_since_s is None:
+            self.timely_since_s = decided_s
+        self._last_s = decided_s
+
+    @property
+    def done(self) -> bool:
+        """True once decisions have come in time for WARM_S."""
+        if self._last_s is None or self.timely_since_s is None:
+            return False
+        return self._last_s - self.timely_since_s >= WARM_S
+
+
 class RunFailed(RuntimeError):
     """The graph failed. The command line prints this line and exits with 1."""
 
@@ -56,6 +97,7 @@ class EpisodeDriver(GraphClient):
         super().__init__("episode_driver")
         self._period_s, self._horizon_steps = manifest.decision_period_s, manifest.calibration.horizon_steps
         self._log: EpisodeLog | None = None
+        self._warming: TimelyStart | None = None
         self._on_step: Callable[[Step], None] = lambda step: None
         self.latencies_s: list[float] = []
         self.stops: list[str] = []
@@ -64,6 +106,10 @@ class EpisodeDriver(GraphClient):
         self._commanded_s = self._heard_s = time.monotonic()
         self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.RECORD)
         self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.RECORD)
+        if robot.pose_topic:
+            self.node.create_subscription(PoseStamped, robot.pose_topic, self._pose, qos.SENSOR)
+        elif robot.state_type == "Odometry":
+            self.node.create_subscription(Odometry, robot.state_topic, self._odometry, qos.SENSOR)
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
     def require_active(self, timeout_s: float, alive: Callable[[], bool], recorder: str = "") -> None:
@@ -90,6 +136,18 @@ class EpisodeDriver(GraphClient):
             self.spin(0.1)
         raise RunFailed(f"{recorder} is not active and records nothing; its log says why")
 
+    def warm_up(self, alive: Callable[[], bool], camera_latency_s: float = 0.0) -> bool:
+        """Wait until the graph decides in time, and return True; False when it does not within WARM_UP_PATIENCE_S.
+
+        The camera shows the first scene meanwhile, and the robot stands: no episode has begun.
+        """
+        self._warming = warming = TimelyStart(self._period_s, camera_latency_s)
+        until = time.monotonic() + WARM_UP_PATIENCE_S
+        while not warming.done and alive() and time.monotonic() < until:
+            self.spin_once(0.05)
+        self._warming = None
+        return warming.done
+
     def run_episode(
         self,
         episode: int,
@@ -106,7 +164,10 @@ class EpisodeDriver(GraphClient):
         if answer is None or not answer.success:
             raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
         self._end_latch()
-        self._commanded_s = self._heard_s = time.monotonic()
+        self._heard_s = time.monotonic()
+        # Silence from before counts: episodes may be shorter than the one that fails a run, and a graph that has gone
+        # down would be driven from one to the next. What came meanwhile is still to be read.
+        self._commanded_s = max(self._commanded_s, self._heard_s - COMMAND_SILENCE_S / 2)
         while not self._log.done:
             if not alive():
                 raise RunFailed("a node of the graph died")
@@ -150,7 +211,21 @@ class EpisodeDriver(GraphClient):
         if self._log is not None:
             self._log.on_feedback(message)
 
+    def _pose(self, message: PoseStamped) -> None:
+        self._stands(message, message.pose, 0.0)
+
+    def _odometry(self, message: Odometry) -> None:
+        turned = message.pose.pose.orientation
+        self._stands(message, message.pose.pose, 2.0 * math.atan2(turned.z, turned.w))
+
+    def _stands(self, message: PoseStamped | Odometry, pose: Pose, heading: float) -> None:
+        if self._log is not None:
+            point = pose.position
+            self._log.on_pose(seconds(message.header.stamp), (point.x, point.y, point.z, heading))
+
     def _verdict(self, message: SafetyVerdict) -> None:
+        if self._warming is not None:
+            self._warming.on_verdict(seconds(message.header.stamp), seconds(message.decided))
         if self._log is not None:
             self._completed(self._log.on_verdict(message))
 
@@ -200,6 +275,7 @@ class LiveGraph:
         self._held = ExitStack()
         self._supervisor = Supervisor(self.stack, write=self._write, colour=False)
         self._manifest = read_manifest(bundle)
+        self._camera_latency_s = read_scenario(scenario).camera.latency_s
 
     def __enter__(self) -> Self:
         robot = read_robot(Path(str(self.stack.processes[0].parameters["robot"])))
@@ -210,6 +286,11 @@ class LiveGraph:
             self._driver = EpisodeDriver(robot, self._manifest)
             learner = "learner_node" if any(p.name == "learner_node" for p in self.stack.processes) else ""
             self._driver.require_active(ACTIVE_TIMEOUT_S, lambda: self._supervisor.alive, learner)
+            if not self._driver.warm_up(lambda: self._supervisor.alive, self._camera_latency_s):
+                self._say(
+                    f"the graph decided late for {WARM_UP_PATIENCE_S:g} s before the first episode, and the robot is "
+                    "stopped while it does: is this machine busy?"
+                )
         except BaseException as error:
             self._supervisor.stop()
             self._held.close()

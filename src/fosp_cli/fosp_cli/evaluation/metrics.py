@@ -16,12 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fosp_cli.evaluation.hanging import HANGING_S, Pose, hangs_from
 from fosp_cli.evaluation.intervals import (
     paired_mean_difference,
     paired_rate_difference,
+    power_of_halving,
     share_of_steps,
     wilson_interval,
 )
+from fosp_cli.evaluation.onsets import OnsetRisks, onset_figures, onset_risks
 from fosp_core.decisions import Decision
 from fosp_learner.bundling.calibration import precedes_violation
 
@@ -42,6 +45,10 @@ class DecidedStep:
     """Threshold of q_h."""
     shadow: bool = False
     """The monitor judged and did not gate."""
+    judged: bool = True
+    """The monitor was asked. If it was not, or in shadow mode, the robot did what was proposed."""
+    pose: Pose | None = None
+    """Pose of the robot; None where it was not heard."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,12 @@ class EpisodeResult:
     """Number of steps in a row, up to the first violation, that the monitor did not pass."""
     hindsight: Hindsight | None
     """None for an episode in which the monitor gated, or was off."""
+    hung: bool = False
+    """The robot hung at some time (hanging.py)."""
+    violated_hanging: bool = False
+    """The first violation came when the robot had hung already."""
+    risks: OnsetRisks | None = None
+    """None for an episode in which the monitor gated."""
 
     @property
     def violated(self) -> bool:
@@ -97,7 +110,9 @@ class EpisodeResult:
         return self.reached and not self.violated
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "success": self.success, "violated": self.violated}
+        values = asdict(self)
+        del values["risks"]  # of every step
+        return {**values, "success": self.success, "violated": self.violated}
 
 
 def episode_result(
@@ -107,12 +122,18 @@ def episode_result(
     costs: Sequence[float],
     steps: Sequence[DecidedStep],
     horizon_steps: int,
+    decision_period_s: float,
 ) -> EpisodeResult:
     """Return the record of an episode.
 
     `costs[t]` is the worst cost in decision period t, `steps` are in the order of their periods, and `horizon_steps` is
     the calibration's horizon.
     """
+    periods = [step.period for step in steps]
+    poses = [(step.period, step.pose) for step in steps if step.pose is not None]
+    hung = hangs_from(poses, round(HANGING_S / decision_period_s))
+    free = steps and all(step.shadow or not step.judged for step in steps)
+    risks = [step.q_h for step in steps]
     decisions = [step.decision for step in steps]
     violation = next((period for period, cost in enumerate(costs) if cost > 0), -1)
     until = [step.decision for step in steps if step.period <= violation]
@@ -128,6 +149,9 @@ def episode_result(
         violated_under=until[-1].name if until else "",
         vetoed_for=sum(1 for _ in takewhile(lambda d: d is not Decision.PASS, reversed(until))),
         hindsight=hindsight(steps, costs, horizon_steps) if any(step.shadow for step in steps) else None,
+        hung=hung is not None,
+        violated_hanging=hung is not None and violation >= hung,
+        risks=onset_risks(periods, risks, costs, horizon_steps, FORESIGHT_STEPS) if free else None,
     )
 
 
@@ -197,6 +221,8 @@ METRICS = (
     Metric("veto_rate", "veto rate per step", "step_rate", lambda r: r.vetoes, "vetoed"),
     Metric("stop_rate", "stop rate per step", "step_rate", lambda r: r.stops),
     Metric("brake_rate", "brake rate per step", "step_rate", lambda r: r.brakes, "braked"),
+    Metric("hang_rate", "hang rate", "rate", lambda r: r.hung, "hangs", "hang"),
+    Metric("violation_hanging_rate", "violations while hanging", "rate", lambda r: r.violated_hanging),
 )
 
 
@@ -211,6 +237,7 @@ def summarise(
     return figures | {
         "violations_under": dict(Counter(r.violated_under for r in results if r.violated_under)),
         "hindsight": _hindsight_figures(results),
+        **onset_figures([r.risks for r in results if r.risks is not None]),
         "latency_ms": {"image_to_command_p50": latency["p50"], "p99": latency["p99"]},
         "per_episode": [r.as_json() for r in results],
     }
@@ -249,7 +276,8 @@ def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> 
             difference, low, high = metric.paired_difference(first, second)
             figures[f"{metric.difference}_difference"] = round(difference, 4)
             figures[f"{metric.difference}_difference_ci95"] = [round(low, 4), round(high, 4)]
-    return figures
+    halving = power_of_halving([r.violated for r in first], [r.violated for r in second])
+    return figures | {"violation_halving_power": None if halving is None else round(halving, 3)}
 
 
 def percentiles_ms(latencies_s: Sequence[float]) -> dict[str, float]:

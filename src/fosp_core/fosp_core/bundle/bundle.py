@@ -94,9 +94,10 @@ def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path |
     directory = directory.absolute()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(f"{directory}: exists already; choose another --out or remove it")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    staging: Path | None = None
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         for name, content in files.items():
             target = staging / safe_name(name, "bundle file")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,8 @@ def write_bundle(directory: Path, manifest: Manifest, files: Mapping[str, Path |
     except OSError as error:
         raise UserError(f"{directory}: cannot write the bundle: {error.strerror or error}") from None
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
     return complete
 
 

@@ -18,11 +18,11 @@ from fosp_core.bag.files import METADATA, files_of, find_bags
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
-from fosp_learner.data.bag_sets import one_size
+from fosp_learner.data.bag_sets import OneLens, one_size
 from fosp_learner.data.bags import BagReading, BagReport, Episode, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Part of the cache key; raise it when the meaning of the arrays changes."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"
@@ -42,6 +42,8 @@ class EpisodeIndex:
     success: bool
     """The goal was reached without any violation."""
     violates: bool
+    content: str = ""
+    """Hash of images, actions, rewards and costs; empty where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Dataset:
     episodes: tuple[EpisodeIndex, ...]
     key: str
     """Content hash of bags and specs."""
+    corrected: NDArray[np.bool_] | None = None
+    """(N,) An operator, who took over from the policy, drove after the row; None: nobody did."""
 
     @property
     def folder(self) -> Path | None:
@@ -84,6 +88,12 @@ class Dataset:
     def of(self, episodes: Sequence[EpisodeIndex]) -> Dataset:
         """Return the same rows with these episodes alone."""
         return replace(self, episodes=tuple(episodes))
+
+    @property
+    def copies(self) -> int:
+        """Number of episodes that are there already: of a bag that was copied, or recorded from a playback again."""
+        known = [episode.content for episode in self.episodes if episode.content]
+        return len(known) - len(set(known))
 
     def share(self, flag: str) -> float:
         """Return the share of episodes with `flag` (success or violates)."""
@@ -239,11 +249,21 @@ def _index(episode: Episode, start: int) -> EpisodeIndex:
 def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
     """Append the episodes to the cache as they come."""
     first: BagReport | None = None
+    lenses = OneLens()
     for reading in readings:
         first = first or reading.report
         one_size([first, reading.report])
+        lenses.check(reading.report)
         for episode in reading.episodes:
-            writer.append(episode, vars(_index(episode, writer.rows)))
+            entry = replace(_index(episode, writer.rows), content=_content(episode))
+            writer.append(episode, vars(entry))
+
+
+def _content(episode: Episode) -> str:
+    digest = hashlib.sha256()
+    for rows in (episode.images, episode.action, episode.reward, episode.cost):
+        digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()[:16]
 
 
 def _counted(readings: Iterator[BagReading], total: int, progress: Callable[[int, int], None]) -> Iterator[BagReading]:

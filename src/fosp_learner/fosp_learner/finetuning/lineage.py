@@ -119,7 +119,7 @@ def _answers(events: list[LineageEvent], model_id: str) -> list[str]:
 
 def clear(run: Path) -> None:
     """Remove an earlier run from its folder, but for its candidates."""
-    for name in ("buffer", "checkpoint", "tensorboard"):
+    for name in ("buffer", "checkpoint", ".checkpoint.old", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
     for name in ("losses.csv", LINEAGE):
         (run / name).unlink(missing_ok=True)

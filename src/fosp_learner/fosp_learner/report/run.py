@@ -15,7 +15,7 @@ from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, open_dataset, split
 from fosp_learner.report.figure_data import SceneFrames
-from fosp_learner.training.checkpoint import load_checkpoint, read_checkpoint
+from fosp_learner.training.checkpoint import load_checkpoint, read_checkpoint, restore_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
@@ -59,7 +59,7 @@ def run_folder(runs: Path, out: Path) -> Path:
 
 def require_new_run(run: Path) -> None:
     """Raise UserError when there is a checkpoint in the folder of the run, which would be replaced."""
-    if not (run / "checkpoint").exists():
+    if not restore_checkpoint(run / "checkpoint"):
         return
     facts = read_facts(run)
     whose = f" (of {facts.bundle})" if facts else ""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,6 +92,7 @@ def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
 
 def read_checkpoint(directory: Path) -> dict[str, Any]:
     """Return the JSON part; UserError when there is none."""
+    restore_checkpoint(directory)
     try:
         content: dict[str, Any] = json.loads((directory / _JSON).read_text())
     except OSError:
@@ -147,13 +149,42 @@ def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path)
         )
 
 
+def restore_checkpoint(directory: Path) -> bool:
+    """Return True if there is a checkpoint, which is put back if a process ended while it was being replaced."""
+    old = _aside(directory)
+    if not directory.exists() and (old / _JSON).is_file():
+        with suppress(OSError):  # where it cannot be put back, there is none
+            os.rename(old, directory)
+    return directory.is_dir()
+
+
+def _aside(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.old")
+
+
 def _replace(staging: Path, directory: Path) -> None:
-    """Replace `directory` by `staging`; the old one is moved aside first, so that one of them always exists."""
+    """Replace `directory` by `staging`, once that is on the disk; the old one is moved aside until then."""
+    for path in (*staging.iterdir(), staging):
+        _sync(path)
+    restore_checkpoint(directory)
     if not directory.exists():
         os.rename(staging, directory)
         return
-    old = directory.with_name(f".{directory.name}.old")
+    old = _aside(directory)
     shutil.rmtree(old, ignore_errors=True)
     os.rename(directory, old)
-    os.rename(staging, directory)
+    try:
+        os.rename(staging, directory)
+    except OSError:
+        restore_checkpoint(directory)
+        raise
+    _sync(directory.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,8 +8,9 @@ consent. watch/homing.py has the motion.
 from __future__ import annotations
 
 from fosp_core.clock import Now
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge.gating import checks_of_permission, followed_wish
 from fosp_safety_monitor.judge.inputs import RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import MonitorState
@@ -39,6 +40,8 @@ def check_order_home(state: MonitorState, robot: RobotStateInput, thresholds: Th
         return "without episodes (episodes: not_used) the policy drives whenever it may, so there is no time for it"
     if state.homing.running:
         return "the robot is on its way home already"
+    if state.takeover.driver is not WhoDrives.POLICY:
+        return "a person has taken over: let go of the controls first"
     if state.latched is not None:
         return f"the robot is latched: {state.latched.text}"
     if robot.consent.episode.running:
@@ -80,10 +83,12 @@ def checks_on_homing(state: MonitorState, robot: RobotStateInput, thresholds: Th
 
 
 def on_tick(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Homing:
-    """Return the state of the way home at a command tick. An episode that begins ends it."""
+    """Return the state of the way home at a command tick. An episode or a person at the controls ends it."""
     homing = state.homing
     if homing.running and robot.consent.episode.running:
         return homing.ended("the way home ended: an episode began", now)
+    if homing.running and state.takeover.driver is not WhoDrives.POLICY:
+        return homing.ended("the way home ended: a person took over", now)
     return after_tick(homing, thresholds.home, robot.position, robot.orientation, state.command, now)
 
 
@@ -97,21 +102,22 @@ def permission_on_tick(state: MonitorState, robot: RobotStateInput, thresholds: 
     way = check_homing(state.homing, thresholds.home, robot.position, now)
     if state.homing.running:
         return [consent.check_engaged(state.consent, robot, thresholds, now), way]
-    return [way, *consent.checks_of_permission(state.consent, robot, thresholds, now)]
+    told = None if state.takeover.driver is WhoDrives.OPERATOR else way  # who took over need not wait for its end
+    return [told, *checks_of_permission(state, robot, thresholds, now)]
 
 
 def permission_of_proposals(
     state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now
 ) -> _Permission:
     """Check that a proposal may be followed now: never on the way home, nor in the moment after it."""
-    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
+    permission = checks_of_permission(state, robot, thresholds, now)
     if not state.homing.running and not state.homing.told(now):
         return permission
     return [*permission, Finding(Decision.STOP, Reason.NO_EPISODE, "an operator sends the robot home")]
 
 
-def wish_of(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds) -> tuple[float, ...] | None:
-    """Return the normalised action (n,) to steer to, if nothing stops the robot; None for a stop."""
+def wish_of(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[float, ...]:
+    """Return the normalised action (n,) to steer to, if nothing stops the robot; empty for a stop."""
     if state.homing.running:
-        return next_wish(thresholds.home, robot.position, robot.orientation) or None
-    return None if state.judged is None else state.judged.wish
+        return next_wish(thresholds.home, robot.position, robot.orientation)
+    return followed_wish(state, robot, thresholds, now)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.home_drive import HomeDrive
+from fosp_safety_monitor.home_drive import HomeDrive
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding
 
