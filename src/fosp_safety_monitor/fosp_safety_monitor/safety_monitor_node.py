@@ -44,6 +44,7 @@ from fosp_safety_monitor.node_parameters import (
     unsupported_accepted,
 )
 from fosp_safety_monitor.operator.diagnostics import Activity
+from fosp_safety_monitor.operator.home_order import serve_home
 from fosp_safety_monitor.operator.operator_view import EventKind, EventLog, OperatorEvent, OperatorView
 from fosp_safety_monitor.operator.zone_view import MARKER_PERIOD_S
 from fosp_safety_monitor.parameters import DESCRIPTIONS, UNSUPPORTED_PHRASE, MonitorParameters
@@ -75,6 +76,7 @@ class SafetyMonitorNode(ManagedNode):
         self.create_service(Trigger, "~/engage", self._on_engage)
         self.create_service(Trigger, "~/engage_watched", lambda q, a: self._on_engage(q, a, watched=True))
         self.create_service(Trigger, "~/disengage", self._on_disengage)
+        serve_home(self, lambda: self._monitor if self.is_active else None)
         self._heartbeats = HeartbeatWatch(self.get_fully_qualified_name())
         self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
         self._event_log = EventLog()
@@ -165,12 +167,10 @@ class SafetyMonitorNode(ManagedNode):
             self._consents.close()
             self._consents = None
         self._made, self._monitor = [], None
-        if self._self_test is not None:
-            self._self_test.close()
-            self._self_test = None
-        if self._models is not None:
-            self._models.close()
-            self._models = None
+        for part in (self._self_test, self._models):
+            if part is not None:
+                part.close()
+        self._self_test = self._models = None
 
     def _critic_of(self, bundle: Bundle) -> CriticModel:
         """Return the critic of a bundle; UserError when the bundle does not fit the robot and the parameters."""

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from fosp_core.cameras import DEVICES
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.robot.extending import read_robot_content
+from fosp_core.robot.home import HomeConfig, home_fault
 from fosp_core.robot.protective import SelfShape, ZoneConfig, ZoneSourceConfig, zones_fault
 from fosp_core.specs import ActionSpec, OptionalTopic, Spec, TopicName, TwistComponent, parse_spec
 from fosp_core.topics import are_one, resolve
@@ -192,6 +193,8 @@ class RobotConfig(Spec):
     """Protective zones, which stop or slow the robot whatever a model says."""
     self_filter: tuple[SelfShape, ...] = ()
     """Parts of an arm whose points do not count in a zone; in the file itself, or the name of a file beside it."""
+    home: HomeConfig | None = None
+    """Pose of an arm to which an operator sends it between episodes."""
     urdf: str = ""
     """URDF that the stack publishes for viewers: a path, relative to this file, or package://PACKAGE/PATH. Empty where
     the robot's driver publishes robot_description and TF, and for a simulated robot, whose simulator does."""
@@ -253,6 +256,15 @@ class RobotConfig(Spec):
     @model_validator(mode="after")
     def _zones_fit(self) -> RobotConfig:
         fault = zones_fault(self.zones, self.sources, self.self_filter, self.kind == "base", bool(self.pose_topic))
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _home_fits(self) -> RobotConfig:
+        box, axes = self.workspace, [axis.name for axis in self.action.axes]
+        walls = (None, None) if box is None else (box.lower, box.upper)
+        fault = home_fault(self.home, self.kind == "arm", axes, *walls)
         if fault:
             raise ValueError(fault)
         return self

@@ -35,12 +35,18 @@ class ConsentSide:
     """Subscriptions of one robot, from configuration to clean-up; UserError when a vendor's messages are missing.
 
     `judge` returns the judge of the moment. What the robot repeats all the time is read when `side` reads the robot's
-    state. A `policy` drives inside of episodes and while a person holds the enabling
-    switch; a person who drives needs neither.
+    state. A `policy` drives inside of episodes and while a person holds the enabling switch; a person who drives needs
+    neither, and a program in a person's place needs the `switch`.
     """
 
     def __init__(
-        self, node: ManagedNode, robot: RobotConfig, judge: Callable[[], Judge], side: RobotSide, policy: bool = True
+        self,
+        node: ManagedNode,
+        robot: RobotConfig,
+        judge: Callable[[], Judge],
+        side: RobotSide,
+        policy: bool = True,
+        switch: bool = False,
     ) -> None:
         self._node, self._robot, self._judge = node, robot, judge
         self._said: dict[int, tuple[str, float]] = {}
@@ -60,11 +66,10 @@ class ConsentSide:
         if robot.wrench_topic:
             self._poll(WrenchStamped, robot.wrench_topic, self._read_wrench, WRENCHES_KEPT)
         side.settling.append(self.settle)
-        if not policy:
-            return
-        self._subscriptions.append(gated(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP))
-        self._subscriptions.append(gated(Heartbeat, topics.OPERATOR_WATCH, self._on_watch, qos.STEP))
-        if robot.enabling is not None:
+        if policy:
+            self._subscriptions.append(gated(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP))
+            self._subscriptions.append(gated(Heartbeat, topics.OPERATOR_WATCH, self._on_watch, qos.STEP))
+        if robot.enabling is not None and (policy or switch):
             kind, callback = (Joy, self._on_joy) if robot.enabling.type == "Joy" else (Bool, self._on_switch)
             self._subscriptions.append(gated(kind, robot.enabling.topic, callback, qos.SENSOR))
 
