@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fosp_core.robot.config import RobotConfig
-from fosp_sim.demonstration.demonstrators import Demonstrator
+from fosp_sim.demonstration.demonstrators import make_demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
@@ -58,7 +58,7 @@ def drive(scenario: Scenario, robot: RobotConfig, kind: str, episodes: int, nois
     successes, violations, steps = 0, 0, []
     for episode in range(episodes):
         env.reset(episode)
-        driver = Demonstrator(kind, env.scene, robot, scenario.seed + episode, noise)
+        driver = make_demonstrator(kind, env.scene, robot, scenario.seed + episode, noise)
         taken, cost = 0, 0.0
         while True:
             result = env.step(driver.act(env.world.state(), env.world.time))

@@ -50,13 +50,18 @@ class EpisodeLog:
     started_s: float | None = None
     ended_s: float | None = None
     """Stamps of the first and the last feedback."""
-    reached: bool = False
+    goals: int = 0
     episode_return: float = 0.0
     _worst_cost: dict[int, float] = field(default_factory=dict)
     _verdicts: list[SafetyVerdict] = field(default_factory=list)
     _early: deque[SafetyVerdict] = field(default_factory=lambda: deque(maxlen=_EARLY_KEPT))
     _waiting: list[SafetyVerdict] = field(default_factory=list)
     _commands_s: deque[float] = field(default_factory=lambda: deque(maxlen=_COMMANDS_KEPT))
+
+    @property
+    def reached(self) -> bool:
+        """True after a goal was reached."""
+        return self.goals > 0
 
     @property
     def done(self) -> bool:
@@ -88,7 +93,7 @@ class EpisodeLog:
         # Decision period k begins after its frame and ends with the next one.
         period = max(0, math.ceil(self._periods(stamp_s) - _ROUNDING) - 1)
         self._worst_cost[period] = max(self._worst_cost.get(period, 0.0), message.cost)
-        self.reached = self.reached or message.success
+        self.goals += message.success
 
     def on_verdict(self, message: SafetyVerdict) -> Step | None:
         """Log a verdict on a frame of this episode. Return its step if the command after it has arrived already."""
@@ -142,7 +147,9 @@ class EpisodeLog:
         ]
         periods = 1 + max([*self._worst_cost, *(step.period for step in decided)], default=-1)
         costs = [self._worst_cost.get(period, 0.0) for period in range(periods)]
-        return episode_result(self.episode, self.reached, self.episode_return, costs, decided, self.horizon_steps)
+        return episode_result(
+            self.episode, self.goals > 0, self.episode_return, costs, decided, self.horizon_steps, self.goals
+        )
 
     def stops(self) -> list[str]:
         """Return a line for each cause that stopped or latched the robot, as the first of its verdicts says it."""

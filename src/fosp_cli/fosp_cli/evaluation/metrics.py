@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fosp_cli.evaluation.intervals import (
+    mean_interval,
     paired_mean_difference,
     paired_rate_difference,
     share_of_steps,
@@ -24,6 +25,7 @@ from fosp_cli.evaluation.intervals import (
 )
 from fosp_core.decisions import Decision
 from fosp_learner.bundling.calibration import precedes_violation
+from fosp_sim.task.tasks import TASKS
 
 FORESIGHT_STEPS = 20
 """A veto is false when no violation follows within so many steps: 1 s, the horizon 1 / (1 - 0.95) of q_h's discount."""
@@ -67,7 +69,7 @@ class EpisodeResult:
     reached: bool
     """The goal was reached, with or without a violation."""
     cost: float
-    """Sum over the decision periods of the worst cost in each."""
+    """Sum over the decision periods of the greatest cost that a frame of each tells."""
     episode_return: float
     steps: int
     vetoes: int
@@ -82,6 +84,8 @@ class EpisodeResult:
     """Number of steps in a row, up to the first violation, that the monitor did not pass."""
     hindsight: Hindsight | None
     """None for an episode in which the monitor gated, or was off."""
+    goals: int = 0
+    """Number of goals reached: more than one only where goals continue until the time limit."""
 
     @property
     def violated(self) -> bool:
@@ -96,6 +100,11 @@ class EpisodeResult:
     def success(self) -> bool:
         return self.reached and not self.violated
 
+    @property
+    def reward(self) -> float:
+        """Sum of the rewards."""
+        return self.episode_return
+
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "success": self.success, "violated": self.violated}
 
@@ -107,6 +116,7 @@ def episode_result(
     costs: Sequence[float],
     steps: Sequence[DecidedStep],
     horizon_steps: int,
+    goals: int = 0,
 ) -> EpisodeResult:
     """Return the record of an episode.
 
@@ -128,6 +138,7 @@ def episode_result(
         violated_under=until[-1].name if until else "",
         vetoed_for=sum(1 for _ in takewhile(lambda d: d is not Decision.PASS, reversed(until))),
         hindsight=hindsight(steps, costs, horizon_steps) if any(step.shadow for step in steps) else None,
+        goals=goals,
     )
 
 
@@ -156,8 +167,8 @@ class Metric:
     """Key in the JSON. The interval of a rate is under the key's first word + `_ci95`."""
     label: str
     """Row heading in the table of one evaluation."""
-    kind: Literal["rate", "mean", "step_rate"]
-    """A share of the episodes, a mean over the episodes, or a share of all steps."""
+    kind: Literal["rate", "mean", "step_rate", "bootstrap"]
+    """A share of the episodes, a mean over the episodes, a share of all steps, or a mean with its interval."""
     value: Callable[[EpisodeResult], float]
     column: str = ""
     """Column heading in the table of several evaluations; empty to leave the metric out."""
@@ -176,6 +187,9 @@ class Metric:
             return {self.key: sum(values) / max(1, episodes), self.interval_key: interval}
         if self.kind == "mean":
             return {self.key: round(float(np.mean(values)), 4) if values else 0.0}
+        if self.kind == "bootstrap":
+            mean, low, high = mean_interval(values)
+            return {self.key: round(mean, 4), self.interval_key: [round(low, 4), round(high, 4)]}
         return {self.key: round(sum(values) / max(1, sum(result.steps for result in results)), 4)}
 
     def paired_difference(
@@ -198,6 +212,18 @@ METRICS = (
     Metric("stop_rate", "stop rate per step", "step_rate", lambda r: r.stops),
     Metric("brake_rate", "brake rate per step", "step_rate", lambda r: r.brakes, "braked"),
 )
+CONTINUING_METRICS = (
+    Metric("reward_mean", "reward per episode", "bootstrap", lambda r: r.reward, "reward"),
+    Metric("cost_mean", "cost per episode", "bootstrap", lambda r: r.cost, "cost sum"),
+    Metric("goals_mean", "goals per episode", "bootstrap", lambda r: r.goals, "goals"),
+)
+"""Further figures of tasks whose goals continue, where success says little."""
+
+
+def metrics_of(task: str) -> tuple[Metric, ...]:
+    """Return the figures of a task."""
+    known = TASKS.get(task)
+    return METRICS + CONTINUING_METRICS if known is not None and known.continuing else METRICS
 
 
 def summarise(
@@ -206,7 +232,7 @@ def summarise(
     """Return the JSON of `fosp eval` for one bundle on one scenario."""
     latency = percentiles_ms(latencies_s)
     figures: dict[str, Any] = {"scenario": scenario, "bundle_id": bundle_id, "episodes": len(results)}
-    for metric in METRICS:
+    for metric in metrics_of(str(scenario.get("task", ""))):
         figures |= metric.figures(results)
     return figures | {
         "violations_under": dict(Counter(r.violated_under for r in results if r.violated_under)),

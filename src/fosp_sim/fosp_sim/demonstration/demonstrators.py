@@ -6,9 +6,10 @@ states around a good path and shows how to return to it.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections import deque
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +58,41 @@ class _Noise:
         return np.asarray(self._std * self._value)
 
 
+class ScriptedDriver(Protocol):
+    """Drives one episode."""
+
+    kind: Kind
+    """The kind that was asked for, or that `mixed` drew."""
+
+    def act(self, state: Any, time: float) -> NDArray[np.float32]:
+        """Return the normalised action (n,) float32 for the decision period that begins `time` s into the episode."""
+
+
+def make_demonstrator(kind: str, scene: Scene, robot: RobotConfig, seed: int, noise: bool = True) -> ScriptedDriver:
+    """Return the driver of an episode, whose behaviour is drawn from `seed`; arguments as for Demonstrator.
+
+    Raise UserError for an unknown kind or task.
+    """
+    path = find_task(scene.task).demonstrator
+    if not path:
+        return Demonstrator(kind, scene, robot, seed, noise)
+    check_kind(kind)
+    rng = np.random.Generator(np.random.PCG64([seed, 2]))
+    drawn: Kind = _drawn(rng) if kind == "mixed" else kind  # type: ignore[assignment]
+    return load_attribute(path)(drawn, scene, robot, rng, noise)
+
+
+def load_attribute(path: str) -> Any:
+    """Return what `package.module:name` names. Raise UserError when it cannot be imported."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be imported: {error}; write package.module:name") from None
+
+
 class Demonstrator:
-    """Drives one episode; `kind` is the kind that was asked for, or that `mixed` drew."""
+    """Drives one episode of a task with a single goal; `kind` is the kind that was asked for, or that `mixed` drew."""
 
     def __init__(self, kind: str, scene: Scene, robot: RobotConfig, seed: int, noise: bool = True) -> None:
         """Draw the episode's behaviour from `seed`; without `noise`, careful and greedy drive exactly.

@@ -11,11 +11,12 @@ from typing import Any
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.robot.config import RobotConfig
-from fosp_sim.demonstration.demonstrators import Demonstrator, check_kind
+from fosp_sim.demonstration.demonstrators import check_kind, make_demonstrator
 from fosp_sim.demonstration.simulated_bag import SimulatedBag
 from fosp_sim.env import Env
-from fosp_sim.task.render import intrinsics
+from fosp_sim.task.render import lenses
 from fosp_sim.task.scenario import Scenario
+from fosp_sim.task.world import STANDARD_TIMING
 
 EPOCH_NS = 1_700_000_000 * 1_000_000_000
 """Stamp of second 0: recorded time is simulated time, so that a recording can be repeated bit for bit."""
@@ -97,7 +98,7 @@ def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded
         folder,
         episode,
         env.robot,
-        intrinsics(env.world.model),
+        lenses(env.world),
         EPOCH_NS + seed % _DISTINCT * _SPACING_NS,
         env.scenario.camera.latency_s,
     )
@@ -106,8 +107,10 @@ def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded
     except BaseException:
         bag.abort()
         raise
+    own = {} if env.timing == STANDARD_TIMING else {"decision_period_s": f"{env.timing.decision_s:g}"}
     bag.close(
         {
+            **own,
             "task": env.scenario.task,
             "robot": env.robot.name,
             "scenario": env.scenario.model_dump_json(),
@@ -126,12 +129,13 @@ def _drive(env: Env, demonstrator: str, episode: int, seed: int, bag: SimulatedB
     env.listen(bag)
     try:
         env.reset(episode)
-        driver = Demonstrator(demonstrator, env.scene, env.robot, seed)
-        steps, total, violated = 0, 0.0, False
+        driver = make_demonstrator(demonstrator, env.scene, env.robot, seed)
+        steps, total, violated, reached = 0, 0.0, False, False
         while True:
             result = env.step(driver.act(env.world.state(), env.world.time))
             steps, total, violated = steps + 1, total + result.reward, violated or result.cost > 0
+            reached = reached or result.success
             if result.last:
-                return Recorded(episode, driver.kind, result.success, violated, steps, total, folder)
+                return Recorded(episode, driver.kind, reached, violated, steps, total, folder)
     finally:
         env.listen(None)

@@ -6,18 +6,34 @@ drivers are imported when they are built, so that a scenario can be read where M
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.mjcf import ARM_CAMERA
+from fosp_sim.task.safety_gym.layout import COURSES, Course
+from fosp_sim.task.safety_gym.scenes import draw_course_scene
 from fosp_sim.task.scene import Scene
 
 if TYPE_CHECKING:
     from fosp_sim.task.drivers import Driver
-    from fosp_sim.task.world import World
+    from fosp_sim.task.world import SimulatedWorld
+
+
+class Scenario(Protocol):
+    """What a task reads of its scenario (fosp_sim.task.scenario.Scenario)."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def obstacles(self) -> Any: ...
+    @property
+    def goal(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -55,19 +71,32 @@ class Task:
     obstacles: Mapping[str, Any]
     goal: Mapping[str, Any]
     """Defaults of the scenario file's `obstacles` and `goal` sections: tasks differ in scale."""
-    world: Callable[[RobotConfig], World]
+    world: Callable[[RobotConfig], SimulatedWorld]
     """Build the physics with its rewards, costs and termination. Raise UserError for a robot of another kind."""
     driver: Callable[[Scene, tuple[float, ...]], Driver]
     """Build the privileged controller of a scene, given the action scale (n,) in m/s and rad/s."""
+    max_steps: int = 100
+    """Default of the scenario file's time limit, in decisions."""
+    continuing: bool = False
+    """Goals follow one another until the time limit, which is not terminal; costs are summed."""
+    course: Course | None = None
+    """The objects of a task of Safety-Gymnasium."""
+    build: Callable[[RobotConfig, Scenario], SimulatedWorld] | None = None
+    """Build the physics in place of `world` where the scenario decides on more than the scenes."""
+    demonstrator: str = ""
+    """Import path of what makes a scripted driver from kind, scene, robot, random generator and `noise`, in place of
+    the common one; a text, because a task does not know who demonstrates it."""
+    draw: Callable[[Scenario, int], Scene] | None = None
+    """Draw the scene of an episode in place of what `layout` says. Raise UserError where there is none."""
 
 
-def _arm_world(robot: RobotConfig) -> World:
+def _arm_world(robot: RobotConfig) -> SimulatedWorld:
     from fosp_sim.task.arm_world import ArmWorld
 
     return ArmWorld(robot)
 
 
-def _base_world(robot: RobotConfig) -> World:
+def _base_world(robot: RobotConfig) -> SimulatedWorld:
     from fosp_sim.task.base_world import BaseWorld
 
     return BaseWorld(robot)
@@ -83,6 +112,68 @@ def _base_driver(scene: Scene, scale: tuple[float, ...]) -> Driver:
     from fosp_sim.task.drivers import BaseDriver
 
     return BaseDriver(scene, scale)
+
+
+def _course_driver(scene: Scene, scale: tuple[float, ...]) -> Driver:
+    raise UserError(f"{scene.task} has demonstrators of its own (fosp_sim.demonstration)")
+
+
+def _course_task(name: str, course: Course) -> Task:
+    """Return the entry of one of the paper's five tasks; a scenario may change its hazards and its goal."""
+    hazards, goal = course.group("hazard"), course.group("goal")
+    assert hazards is not None
+    assert goal is not None
+
+    def of(scenario: Scenario) -> Course:
+        hazards, goal = scenario.obstacles, scenario.goal
+        changed = course.with_hazards(hazards.count_range[0], hazards.size_m[0], hazards.color)
+        return changed.with_goal(goal.radius_m, goal.color)
+
+    def world(robot: RobotConfig) -> SimulatedWorld:
+        from fosp_sim.task.safety_gym.world import CourseWorld
+
+        return CourseWorld(robot, name, course)
+
+    def build(robot: RobotConfig, scenario: Scenario) -> SimulatedWorld:
+        from fosp_sim.task.safety_gym.world import CourseWorld
+
+        return CourseWorld(robot, name, of(scenario))
+
+    def draw(scenario: Scenario, episode: int) -> Scene:
+        return draw_course_scene(name, of(scenario), scenario.seed + episode, episode)
+
+    corner = course.half_width
+    return Task(
+        robot=f"sim_{course.robot}",
+        layout=Layout(
+            lower=(-corner, -corner),
+            upper=(corner, corner),
+            start_heights=(0.0, 0.0),
+            goal_heights=(0.0, 0.0),
+            obstacle_heights=(0.02, 0.02),
+            distance=(0.0, 4.0 * corner),
+            room=0.0,
+            detour=math.inf,
+            blocking=0.0,
+            heading=math.pi,
+            camera=None,
+        ),
+        obstacles={
+            "count": hazards.count,
+            "shape": "cylinder",
+            "size_m": (hazards.half, hazards.half),
+            "color": hazards.color,
+        },
+        goal={"shape": "cylinder", "radius_m": goal.half, "color": goal.color},
+        world=world,
+        driver=_course_driver,
+        max_steps=250,
+        continuing=True,
+        course=course,
+        build=build,
+        draw=draw,
+        demonstrator="fosp_sim.demonstration.course_driver:CourseDemonstrator",
+    )
 
 
 TASKS: dict[str, Task] = {
@@ -126,6 +217,7 @@ TASKS: dict[str, Task] = {
         world=_base_world,
         driver=_base_driver,
     ),
+    **{name: _course_task(name, course) for name, course in COURSES.items()},
 }
 
 

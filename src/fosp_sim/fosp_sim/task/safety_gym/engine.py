@@ -104,6 +104,15 @@ class Engine:
         """Return the number of the button to press, or None in other tasks."""
         return self._goal_button if self.course.rule == "button" else None
 
+    @property
+    def armed(self) -> bool:
+        """Return True if a wrong button costs now."""
+        return self._pause == 0
+
+    def places(self) -> dict[str, Place]:
+        """Return the present centres (x, y) m of all objects but the goal."""
+        return {name: self.place(name) for name in self._bodies if name != "goal"}
+
     def place(self, name: str) -> Place:
         """Return the present centre (x, y) m of the robot (`agent`) or of an object."""
         x, y, _ = self.data.xpos[self._agent if name == "agent" else self._bodies[name]].tolist()
