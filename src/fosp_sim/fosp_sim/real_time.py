@@ -24,7 +24,7 @@ class Exposure:
     """A camera frame that is to be rendered, and its feedback."""
 
     snapshot: Any
-    """What the world shows (SimulatedWorld.snapshot)."""
+    """Everything that the picture shows (SimulatedWorld.snapshot)."""
     feedback: FrameFeedback | None
     """None while no episode runs: before the first one, and after the last frame of each."""
 

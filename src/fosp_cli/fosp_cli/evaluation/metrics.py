@@ -25,7 +25,7 @@ from fosp_cli.evaluation.intervals import (
 )
 from fosp_core.decisions import Decision
 from fosp_learner.bundling.calibration import precedes_violation
-from fosp_sim.task.tasks import TASKS
+from fosp_sim.task.tasks import find_task, known_tasks
 
 FORESIGHT_STEPS = 20
 """A veto is false when no violation follows within so many steps: 1 s, the horizon 1 / (1 - 0.95) of q_h's discount."""
@@ -222,8 +222,8 @@ CONTINUING_METRICS = (
 
 def metrics_of(task: str) -> tuple[Metric, ...]:
     """Return the figures of a task."""
-    known = TASKS.get(task)
-    return METRICS + CONTINUING_METRICS if known is not None and known.continuing else METRICS
+    known = task in known_tasks() and find_task(task).continuing
+    return METRICS + CONTINUING_METRICS if known else METRICS
 
 
 def summarise(

@@ -29,9 +29,9 @@ class AxisLimits(Spec):
     """Hard limits of one twist component, which are applied last, whatever the policy proposes."""
 
     speed: float = Field(gt=0, le=10)
-    acceleration: float = Field(gt=0, le=1000)
+    acceleration: float = Field(gt=0, le=500)
     """Limit while following commands, in m/s^2 or rad/s^2."""
-    deceleration: float = Field(gt=0, le=1000)
+    deceleration: float = Field(gt=0, le=500)
     """Limit while stopping, in m/s^2 or rad/s^2; at least the acceleration."""
     jerk: float | None = Field(None, gt=0, le=20000)
     """Limit of the jerk, in m/s^3 or rad/s^3; None where the robot's own controller smooths the commands."""

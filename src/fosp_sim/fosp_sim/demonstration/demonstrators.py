@@ -6,7 +6,6 @@ states around a good path and shows how to return to it.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections import deque
 from typing import Any, Literal, Protocol, get_args
@@ -18,7 +17,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.env import DECISION_PERIOD
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.tasks import find_task
+from fosp_sim.task.tasks import find_task, load_attribute
 from fosp_sim.task.world import RobotState
 
 Kind = Literal["careful", "greedy", "noisy", "random"]
@@ -80,15 +79,6 @@ def make_demonstrator(kind: str, scene: Scene, robot: RobotConfig, seed: int, no
     rng = np.random.Generator(np.random.PCG64([seed, 2]))
     drawn: Kind = _drawn(rng) if kind == "mixed" else kind  # type: ignore[assignment]
     return load_attribute(path)(drawn, scene, robot, rng, noise)
-
-
-def load_attribute(path: str) -> Any:
-    """Return what `package.module:name` names. Raise UserError when it cannot be imported."""
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"'{path}' cannot be imported: {error}; write package.module:name") from None
 
 
 class Demonstrator:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fosp_core.specs import Spec, parse_spec, read_yaml
 from fosp_sim.task.scene import MAX_OBSTACLES, Shape
-from fosp_sim.task.tasks import TASKS, find_task
+from fosp_sim.task.tasks import GYMNASIUM, find_task, known_tasks
 
 _Channel = Annotated[float, Field(ge=0, le=1)]
 _Rgb = tuple[_Channel, _Channel, _Channel]
@@ -135,27 +135,49 @@ class Scenario(Spec):
     @classmethod
     def _task_defaults(cls, data: Any) -> Any:
         name = data.get("task") if isinstance(data, dict) else None
-        if not isinstance(name, str) or name not in TASKS:
+        if not isinstance(name, str) or name not in known_tasks():
             return data
-        filled = dict(data)
-        for section, defaults in (("obstacles", TASKS[name].obstacles), ("goal", TASKS[name].goal)):
+        filled, task = dict(data), find_task(name)
+        for section, defaults in (("obstacles", task.obstacles), ("goal", task.goal)):
             given = filled.get(section, {})
             if isinstance(given, dict):
                 filled[section] = {**defaults, **given}
-        filled.setdefault("max_steps", TASKS[name].max_steps)
-        if TASKS[name].course is not None and isinstance(filled["obstacles"], dict):
+        filled.setdefault("max_steps", task.max_steps)
+        if task.course is not None and isinstance(filled["obstacles"], dict):
             filled["obstacles"] = _hazards(filled["obstacles"])
         return filled
 
     @field_validator("task", mode="before")
     @classmethod
     def _known_task(cls, value: object) -> object:
-        return _one_of(value, tuple(TASKS))
+        return _one_of(value, known_tasks())
+
+
+class GymnasiumScenario(Scenario):
+    """A scenario of an environment of others; `obstacles` and `goal` mean nothing to it."""
+
+    make: str = Field(pattern=r"^[\w.]+:\w+$")
+    """Import path, package.module:factory, of what makes the environment."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the factory; `step_s`, the length of a step, is for environments that do not tell it."""
+    robot_file: str
+    """Robot file, by name or path, with an axis for each value of the environment's action."""
+    action_repeat: int = Field(1, gt=0, le=1000)
+    """Steps of the environment for each decision."""
+    driver: str = Field("", pattern=r"^([\w.]+:\w+)?$")
+    """Import path of a function of a random generator that returns a function from the environment to an action."""
+
+    @property
+    def robot(self) -> str:
+        """Return the robot file, by name or path."""
+        return self.robot_file
 
 
 def read_scenario(path: Path) -> Scenario:
     """Read the scenario of a YAML file. Raise UserError with one line that names a wrong key and what is allowed."""
-    return parse_spec(Scenario, read_yaml(path), str(path))
+    data = read_yaml(path)
+    plugged = isinstance(data, dict) and data.get("task") == GYMNASIUM
+    return parse_spec(GymnasiumScenario if plugged else Scenario, data, str(path))
 
 
 def _hazards(described: dict[str, Any]) -> HazardSpec:

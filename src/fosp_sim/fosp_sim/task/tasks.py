@@ -6,9 +6,11 @@ drivers are imported when they are built, so that a scenario can be read where M
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fosp_core.errors import UserError
@@ -23,8 +25,14 @@ if TYPE_CHECKING:
     from fosp_sim.task.world import SimulatedWorld
 
 
-class Scenario(Protocol):
-    """What a task reads of its scenario (fosp_sim.task.scenario.Scenario)."""
+ENTRY_POINTS = "fosp_sim.tasks"
+"""Group of entry points by which a package of others adds tasks: NAME = package.module:task, a Task."""
+GYMNASIUM = "gymnasium"
+"""The task whose scenario names an environment of others."""
+
+
+class ScenarioLike(Protocol):
+    """A scenario, as far as a task reads it (fosp_sim.task.scenario.Scenario)."""
 
     @property
     def task(self) -> str: ...
@@ -81,12 +89,12 @@ class Task:
     """Goals follow one another until the time limit, which is not terminal; costs are summed."""
     course: Course | None = None
     """The objects of a task of Safety-Gymnasium."""
-    build: Callable[[RobotConfig, Scenario], SimulatedWorld] | None = None
+    build: Callable[[RobotConfig, Any], SimulatedWorld] | None = None
     """Build the physics in place of `world` where the scenario decides on more than the scenes."""
     demonstrator: str = ""
     """Import path of what makes a scripted driver from kind, scene, robot, random generator and `noise`, in place of
     the common one; a text, because a task does not know who demonstrates it."""
-    draw: Callable[[Scenario, int], Scene] | None = None
+    draw: Callable[[Any, int], Scene] | None = None
     """Draw the scene of an episode in place of what `layout` says. Raise UserError where there is none."""
 
 
@@ -124,7 +132,7 @@ def _course_task(name: str, course: Course) -> Task:
     assert hazards is not None
     assert goal is not None
 
-    def of(scenario: Scenario) -> Course:
+    def of(scenario: ScenarioLike) -> Course:
         hazards, goal = scenario.obstacles, scenario.goal
         changed = course.with_hazards(hazards.count_range[0], hazards.size_m[0], hazards.color)
         return changed.with_goal(goal.radius_m, goal.color)
@@ -134,12 +142,12 @@ def _course_task(name: str, course: Course) -> Task:
 
         return CourseWorld(robot, name, course)
 
-    def build(robot: RobotConfig, scenario: Scenario) -> SimulatedWorld:
+    def build(robot: RobotConfig, scenario: ScenarioLike) -> SimulatedWorld:
         from fosp_sim.task.safety_gym.world import CourseWorld
 
         return CourseWorld(robot, name, of(scenario))
 
-    def draw(scenario: Scenario, episode: int) -> Scene:
+    def draw(scenario: ScenarioLike, episode: int) -> Scene:
         return draw_course_scene(name, of(scenario), scenario.seed + episode, episode)
 
     corner = course.half_width
@@ -174,6 +182,34 @@ def _course_task(name: str, course: Course) -> Task:
         draw=draw,
         demonstrator="fosp_sim.demonstration.course_driver:CourseDemonstrator",
     )
+
+
+_NO_LAYOUT = Layout((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), 0.0, 1.0, 0.0, 0.0, None)
+
+
+def _no_world(robot: RobotConfig) -> SimulatedWorld:
+    raise UserError("task gymnasium needs a scenario with make: package.module:factory")
+
+
+def _build_plugged(robot: RobotConfig, scenario: Any) -> SimulatedWorld:
+    from fosp_sim.task.plugged.environment import as_camera_environment
+    from fosp_sim.task.plugged.world import PluggedWorld
+
+    factory, options = load_attribute(scenario.make), dict(scenario.options)
+    step_s = options.pop("step_s", None)
+    try:
+        made = factory(**options)
+    except UserError:
+        raise
+    except Exception as error:  # whatever an environment of others does while it is made
+        raise UserError(f"{scenario.make} fails: {type(error).__name__}: {error}") from None
+    return PluggedWorld(robot, as_camera_environment(made, step_s), scenario.action_repeat)
+
+
+def _draw_plugged(scenario: Any, episode: int) -> Scene:
+    from fosp_sim.task.plugged.world import plugged_scene
+
+    return plugged_scene(scenario.task, scenario.seed + episode, episode, scenario.driver)
 
 
 TASKS: dict[str, Task] = {
@@ -218,12 +254,51 @@ TASKS: dict[str, Task] = {
         driver=_base_driver,
     ),
     **{name: _course_task(name, course) for name, course in COURSES.items()},
+    GYMNASIUM: Task(
+        robot="",
+        layout=_NO_LAYOUT,
+        obstacles={},
+        goal={},
+        world=_no_world,
+        driver=_course_driver,
+        max_steps=250,
+        continuing=True,
+        build=_build_plugged,
+        draw=_draw_plugged,
+        demonstrator="fosp_sim.demonstration.plugged_driver:PluggedDriver",
+    ),
 }
+
+
+def load_attribute(path: str) -> Any:
+    """Return what `package.module:name` names. Raise UserError when it cannot be imported."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be imported: {error}; write package.module:name") from None
+
+
+def known_tasks() -> tuple[str, ...]:
+    """Return the names of all tasks: those of TASKS, and those that installed packages bring along."""
+    return (*TASKS, *(point.name for point in entry_points(group=ENTRY_POINTS) if point.name not in TASKS))
 
 
 def find_task(name: str) -> Task:
     """Return the task called `name`. Raise UserError, which lists the known tasks, when there is none."""
-    task = TASKS.get(name)
-    if task is None:
-        raise UserError(f"unknown task '{name}'; known tasks: {', '.join(TASKS)}")
+    if name in TASKS:
+        return TASKS[name]
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name == name:
+            return _plugged_task(point)
+    raise UserError(f"unknown task '{name}'; known tasks: {', '.join(known_tasks())}")
+
+
+def _plugged_task(point: EntryPoint) -> Task:
+    try:
+        task = point.load()
+    except Exception as error:  # whatever a package of others does while it is imported
+        raise UserError(f"task '{point.name}': {point.value} cannot be imported: {error}") from None
+    if not isinstance(task, Task):
+        raise UserError(f"task '{point.name}': {point.value} is not a fosp_sim.task.tasks.Task")
     return task

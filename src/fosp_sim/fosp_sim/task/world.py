@@ -31,7 +31,7 @@ _GEOM_TYPES = {
 
 
 @dataclass(frozen=True)
-class Timing:
+class WorldTiming:
     """The periods of a world, in ticks of its physics."""
 
     tick_s: float = TIMESTEP
@@ -59,7 +59,7 @@ class Timing:
         return self.decision_ticks * self.tick_s
 
 
-STANDARD_TIMING = Timing()
+STANDARD_TIMING = WorldTiming()
 """Decisions at 20 Hz, commands at 100 Hz, frames at 40 Hz."""
 
 
@@ -174,7 +174,7 @@ class Painter(Protocol):
 class SimulatedWorld(ABC):
     """The physics, rewards and costs of one task; call `reset` before anything else."""
 
-    timing: Timing = STANDARD_TIMING
+    timing: WorldTiming = STANDARD_TIMING
     cameras: tuple[str, ...] = ("color",)
     """Names of the cameras; the first is the one that decisions are timed by."""
     picture: tuple[int, int] = (240, 320)

@@ -21,7 +21,7 @@ from fosp_sim.task.safety_gym.layout import Course, Place
 from fosp_sim.task.safety_gym.model import BACK_CAMERA, FRONT_CAMERA, SUBSTEPS, TIMESTEPS
 from fosp_sim.task.safety_gym.scenes import CourseScene, forward_heading
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.world import IntervalOutcome, MujocoWorld, RobotState, Timing, Vector, WorldSnapshot
+from fosp_sim.task.world import IntervalOutcome, MujocoWorld, RobotState, Vector, WorldSnapshot, WorldTiming
 
 ACTION_REPEAT = 4
 """Environment steps of a decision."""
@@ -72,7 +72,7 @@ class CourseWorld(MujocoWorld):
             raise UserError(f"{task} needs a base with axes {', '.join(_AXES)}; robot {robot.name} is not")
         self._order = [[str(axis.name) for axis in robot.action.axes].index(name) for name in _AXES]
         self._is_car = course.robot == "car"
-        self.timing = Timing(SUBSTEPS * TIMESTEPS[course.robot], 1, ACTION_REPEAT, ACTION_REPEAT)
+        self.timing = WorldTiming(SUBSTEPS * TIMESTEPS[course.robot], 1, ACTION_REPEAT, ACTION_REPEAT)
         self.engine = Engine(course)
         self.model, self.data = self.engine.model, self.engine.data
         self._goal_geom = int(mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, "goal"))
