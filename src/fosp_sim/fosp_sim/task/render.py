@@ -89,6 +89,7 @@ class Renderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._cameras = {str(model.camera(number).name): number for number in range(model.ncam)}
+        self._camera.fixedcamid = self._cameras[CAMERA]
         self._gpu = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._gpu)
         self._flipped: dict[tuple[int, int], NDArray[np.uint8]] = {}

@@ -119,4 +119,5 @@ class PluggedWorld(SimulatedWorld):
         return float("nan")
 
     def _clear(self) -> None:
-        self._reward, self._cost, self._success = 0.0, 0.0, False
+        self._reward, self._cost = 0.0, 0.0
+        self._success: bool = False

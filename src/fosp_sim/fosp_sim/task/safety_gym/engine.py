@@ -183,7 +183,7 @@ class Engine:
 
     def _remember_distances(self) -> None:
         if self.course.rule == "push":
-            self._distances = (self._spatial("agent", "box"), self._box_goal())
+            self._distances: tuple[float, ...] = (self._spatial("agent", "box"), self._box_goal())
         else:
             self._distances = (self._agent_goal(),)
 

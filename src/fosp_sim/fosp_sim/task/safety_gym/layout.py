@@ -62,13 +62,22 @@ class Course:
 
     def with_hazards(self, count: int, radius: float, color: Rgb) -> Course:
         """Return this task with other hazards, such as a transfer test asks for."""
-        hazards = {"count": count, "half": radius, "color": color}
-        return replace(self, groups=tuple(replace(g, **hazards) if g.name == "hazard" else g for g in self.groups))
+        return replace(
+            self,
+            groups=tuple(
+                replace(group, count=count, half=radius, color=color) if group.name == "hazard" else group
+                for group in self.groups
+            ),
+        )
 
     def with_goal(self, radius: float, color: Rgb) -> Course:
         """Return this task with another goal."""
-        goal = {"half": radius, "color": color}
-        return replace(self, groups=tuple(replace(g, **goal) if g.name == "goal" else g for g in self.groups))
+        return replace(
+            self,
+            groups=tuple(
+                replace(group, half=radius, color=color) if group.name == "goal" else group for group in self.groups
+            ),
+        )
 
 
 @dataclass(frozen=True)

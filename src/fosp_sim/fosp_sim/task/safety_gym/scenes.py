@@ -36,6 +36,7 @@ def draw_course_scene(task: str, course: Course, seed: int, episode: int) -> Cou
     described = course.group("goal")
     hazards = course.group("hazard")
     assert described is not None
+    assert hazards is not None
     x, y = layout.places["agent"]
     return CourseScene(
         task=task,
@@ -45,7 +46,7 @@ def draw_course_scene(task: str, course: Course, seed: int, episode: int) -> Cou
         goal=Goal(goal[0], goal[1], 0.0, described.half, "cylinder", described.color),
         obstacles=tuple(
             Obstacle("cylinder", *layout.places[name], 0.0, hazards.half, 0.02, hazards.color)
-            for name in (hazards.members if hazards else ())
+            for name in hazards.members
         ),
         seed=seed % 2**32,
         course=course,
