@@ -175,7 +175,7 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
     if options.simulator == "gazebo":
         if find_task(described.task).build is not None:
             raise UserError(
-                f"{scenario_file}: task '{described.task}' is simulated by MuJoCo only; use simulator mujoco"
+                f"{scenario_file}: task '{described.task}' is not for Gazebo; use simulator mujoco"
             )
         if described.obstacles.motion != "static":
             raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
