@@ -174,9 +174,7 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
     parameters: dict[str, ParameterValue] = {"scenario": str(scenario_file), "robot": str(robot_file)}
     if options.simulator == "gazebo":
         if find_task(described.task).build is not None:
-            raise UserError(
-                f"{scenario_file}: task '{described.task}' is not for Gazebo; use simulator mujoco"
-            )
+            raise UserError(f"{scenario_file}: task '{described.task}' is not for Gazebo; use simulator mujoco")
         if described.obstacles.motion != "static":
             raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
         return options, _gazebo(parameters, options.auto_reset, options.gui)
