@@ -61,7 +61,8 @@ lint: setup
 # Tests without a ROS graph run side by side, with one thread each, or they would fight for the cores.
 PURE := OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
 # Tests of the live graph measure times, so no more than two run at once, each in a ROS domain of its own.
-LIVE := pytest tests -n 2 --dist loadfile
+# On the machines of CI, which others load, a test that failed gets a second try, and the summary names it.
+LIVE := pytest tests -n 2 --dist loadfile $(if $(CI),--reruns 1 -rR)
 
 test-unit: setup
 	@. scripts/env.sh; $(PURE) src -m "not slow and not long"

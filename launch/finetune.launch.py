@@ -3,7 +3,7 @@
 In simulation add simulator:=mujoco scenario:=NAME. On a robot whose driver runs add robot:=NAME model:=BUNDLE.
 """
 
-from fosp_bringup.launch_description import launch_description
+from fosp_bringup.launch_description import TAKE_OVER, launch_description
 from fosp_bringup.stack_options import NOTHING
 from launch import LaunchDescription
 
@@ -35,5 +35,6 @@ def generate_launch_description() -> LaunchDescription:
                 "true",
                 "The policy samples its actions; the parameter policy_node/exploring changes it.",
             ),
+            **TAKE_OVER,
         }
     )

@@ -1,6 +1,6 @@
 """Start the graph on a real robot: ros2 launch fosp_bringup real_robot.launch.py robot:=NAME model:=BUNDLE ..."""
 
-from fosp_bringup.launch_description import REQUIRED, launch_description
+from fosp_bringup.launch_description import REQUIRED, TAKE_OVER, launch_description
 from fosp_bringup.stack_options import NOTHING
 from launch import LaunchDescription
 
@@ -28,5 +28,6 @@ def generate_launch_description() -> LaunchDescription:
                 "The policy samples its actions; the parameter policy_node/exploring changes it.",
             ),
             "simulator": ("none", "Simulator: none, because the robot is a real one."),
+            **TAKE_OVER,
         }
     )

@@ -1,6 +1,6 @@
 """Start the graph on a simulated robot: ros2 launch fosp_bringup sim.launch.py [scenario:=NAME] [model:=BUNDLE]"""
 
-from fosp_bringup.launch_description import launch_description
+from fosp_bringup.launch_description import TAKE_OVER, launch_description
 from fosp_bringup.stack_options import NOTHING
 from launch import LaunchDescription
 
@@ -15,5 +15,6 @@ def generate_launch_description() -> LaunchDescription:
             "gui": ("false", "With simulator:=gazebo: show the window of Gazebo."),
             "camera": ("simulated", "Camera: simulated."),
             "auto_reset": ("true", "Begin an episode at once, and the next one when it ends."),
+            **TAKE_OVER,
         }
     )

@@ -1,4 +1,4 @@
-"""Built fosp_msgs in the repository: `unpack` puts those for this Python and processor in place, `pack` renews them.
+"""Built messages in the repository: `unpack` puts those for this Python and processor in place, `pack` renews them.
 
 They spare whoever only wants to see the demo a compiler and the tools of colcon. They are used only when they were
 built from exactly these sources against exactly these ROS packages; otherwise the messages are built here.
@@ -21,15 +21,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES, INSTALLED = ROOT / "src" / "fosp_msgs", ROOT / "install"
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}-{platform.system().lower()}-{platform.machine()}"
-ARCHIVE = SOURCES / "built" / f"{TAG}.tar.xz"
+PACKAGES = {"fosp_msgs": SOURCES, "tf2_msgs": SOURCES / "tf2_msgs"}
+"""Folder of each package of messages. tf2_msgs is for the wheels, which lack it; a ROS from apt has it, and colcon does
+not look for packages within packages."""
 _KEY = "sources.sha256"
 
 
-def key() -> str:
+def archive_of(package: str) -> Path:
+    """Return the archive of a package's built messages for this Python and processor; it need not exist."""
+    return PACKAGES[package] / "built" / f"{TAG}.tar.xz"
+
+
+def key(package: str = "fosp_msgs") -> str:
     """Return the hash of the messages' sources and of the versions of the ROS packages that they are built against."""
-    digest = hashlib.sha256()
-    for path in [SOURCES / "CMakeLists.txt", *sorted(SOURCES.glob("msg/*.msg")), *sorted(SOURCES.glob("srv/*.srv"))]:
-        digest.update(f"{path.relative_to(SOURCES)}\0".encode() + path.read_bytes() + b"\0")
+    digest, sources = hashlib.sha256(), PACKAGES[package]
+    for path in [sources / "CMakeLists.txt", *sorted(sources.glob("msg/*.msg")), *sorted(sources.glob("srv/*.srv"))]:
+        digest.update(f"{path.relative_to(sources)}\0".encode() + path.read_bytes() + b"\0")
     pins = (ROOT / "requirements" / "constraints.txt").read_text().splitlines()
     digest.update("\n".join(sorted(pin for pin in pins if pin.startswith("ros-"))).encode())
     return digest.hexdigest()
@@ -40,17 +47,23 @@ def is_needed(path: Path) -> bool:
     name = path.as_posix()
     if "__pycache__" in name or "egg-info" in name or name.endswith(".c"):
         return False
-    parts = ("lib/", "share/fosp_msgs/msg/", "share/fosp_msgs/srv/", "share/ament_index/resource_index/packages/")
+    messages = tuple(f"share/{package}/{kind}/" for package in PACKAGES for kind in ("msg", "srv"))
+    parts = ("lib/", *messages, "share/ament_index/resource_index/packages/")
     return name.startswith(parts) and path.suffix not in (".idl", ".json")
 
 
 def unpack() -> bool:
-    """Put the messages below install/, and return True; False when none in the repository fit."""
-    if not ARCHIVE.is_file():
+    """Put the messages below install/, and return True; False when those of a package do not fit."""
+    fit = [_unpack(package) for package in PACKAGES]
+    return all(fit)
+
+
+def _unpack(package: str) -> bool:
+    if not archive_of(package).is_file():
         return False
-    with tarfile.open(ARCHIVE) as archive:
+    with tarfile.open(archive_of(package)) as archive:
         written = archive.extractfile(_KEY)
-        if written is None or written.read().decode() != key():
+        if written is None or written.read().decode() != key(package):
             return False
         for member in archive.getmembers():
             file, path = archive.extractfile(member), INSTALLED / member.name
@@ -60,24 +73,25 @@ def unpack() -> bool:
     return True
 
 
-def pack() -> Path:
-    """Build the messages anew, without a trace of this machine's folders, and write the archive."""
-    ARCHIVE.parent.mkdir(exist_ok=True)
+def pack(package: str) -> Path:
+    """Build the messages of a package anew, without a trace of this machine's folders, and write the archive."""
+    target = archive_of(package)
+    target.parent.mkdir(exist_ok=True)
     buffer = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=buffer, mode="w") as archive:
-        _build(Path(folder))
-        for name, content in _contents(Path(folder, "install")):
+        _build(Path(folder), PACKAGES[package])
+        for name, content in _contents(Path(folder, "install"), package):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644
             archive.addfile(entry, io.BytesIO(content))
-    ARCHIVE.write_bytes(lzma.compress(buffer.getvalue(), preset=9))
-    return ARCHIVE
+    target.write_bytes(lzma.compress(buffer.getvalue(), preset=9))
+    return target
 
 
-def _build(folder: Path) -> None:
+def _build(folder: Path, sources: Path) -> None:
     maps = " ".join(f"-ffile-prefix-map={path}=." for path in (folder, ROOT, Path(sys.prefix), Path.home()))
     flags = f"-DNDEBUG {maps}"
-    base = ["colcon", "--log-base", str(folder / "log"), "build", "--merge-install", "--base-paths", str(SOURCES)]
+    base = ["colcon", "--log-base", str(folder / "log"), "build", "--merge-install", "--base-paths", str(sources)]
     places = ["--build-base", str(folder / "build"), "--install-base", str(folder / "install")]
     settings = {"CMAKE_POLICY_VERSION_MINIMUM": "3.5", "BUILD_TESTING": "OFF", "CMAKE_BUILD_TYPE": "Release"}
     settings["Python3_EXECUTABLE"] = sys.executable
@@ -86,8 +100,8 @@ def _build(folder: Path) -> None:
     subprocess.run([*base, *places, "--cmake-args", *options], check=True, env=variables, stdout=subprocess.DEVNULL)
 
 
-def _contents(installed: Path) -> Iterator[tuple[str, bytes]]:
-    yield _KEY, key().encode()
+def _contents(installed: Path, package: str) -> Iterator[tuple[str, bytes]]:
+    yield _KEY, key(package).encode()
     for path in sorted(path for path in installed.rglob("*") if path.is_file()):
         relative = path.relative_to(installed)
         if is_needed(relative):
@@ -105,7 +119,8 @@ def main() -> int:
     if sys.argv[1:] == ["unpack"]:
         return 0 if unpack() else 1
     if sys.argv[1:] == ["pack"]:
-        print(f"{pack().relative_to(ROOT)}: {ARCHIVE.stat().st_size / 1e3:.0f} kB")
+        for archive in map(pack, PACKAGES):
+            print(f"{archive.relative_to(ROOT)}: {archive.stat().st_size / 1e3:.0f} kB")
         return 0
     print("usage: built_messages.py unpack|pack", file=sys.stderr)
     return 2

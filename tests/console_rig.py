@@ -14,11 +14,12 @@ from typing import Any
 from conftest import wait_for
 from geometry_msgs.msg import TwistStamped
 
-from fosp_bringup.stack import MONITOR, stack
+from fosp_bringup.stack import MONITOR, default_bundle, stack
 from fosp_bringup.stack_options import StackOptions
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
+from fosp_core.bundle.bundle import read_manifest, write_bundle
 from fosp_core.processes import CONTROL_PRIORITY
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
@@ -37,6 +38,10 @@ class ConsoleRig:
     supervisor: Supervisor
     client: GraphClient
     lines: list[str]
+    first: str
+    """Id of the bundle that the graph begins with."""
+    second: str
+    """Id of its child, which lies beside it."""
     verdicts: list[SafetyVerdict] = field(default_factory=list)
     commands: list[tuple[float, float]] = field(default_factory=list)
     """Moment of receipt, Unix time, s, and speed, m/s."""
@@ -70,21 +75,35 @@ class ConsoleRig:
         return self.client.node.create_publisher(TwistStamped, self.command_topic, qos.COMMAND)
 
 
+def two_bundles(folder: Path) -> tuple[str, str]:
+    """Write the shipped bundle, and one with the same networks that names it as its parent; return their ids."""
+    shipped = default_bundle("safe_reach")
+    manifest = read_manifest(shipped)
+    files = {name: shipped / name for name in manifest.files}
+    first = write_bundle(folder / "first", manifest, files)
+    second = write_bundle(folder / "second", manifest.model_copy(update={"parent_id": first.id}), files)
+    return first.id, second.id
+
+
 @contextmanager
 def console_rig(folder: Path, domain_id: int) -> Iterator[ConsoleRig]:
     """Run the graph in `domain_id`, and wait until it is active and the console listens."""
     parameters = folder / "parameters.yaml"
     parameters.write_text(
         f"{MONITOR}: {{ros__parameters: {{engage: operator}}}}\nconsole_node: {{ros__parameters: {{port: 0}}}}\n"
+        "encoder_node: {ros__parameters: {swap_steps: 40, swap_least_steps: 10}}\n"
     )
-    options = StackOptions(simulator="mujoco", scenario="safe_reach", console=True, params_file=parameters)
+    first, second = two_bundles(folder / "models")
+    options = StackOptions(
+        simulator="mujoco", scenario="safe_reach", console=True, params_file=parameters, bundle=folder / "models/first"
+    )
     lines: list[str] = []
     described = replace(stack(options), stays_here=True)
     with (
         Supervisor(described, {"FOSP_CONSOLE_TOKEN": TOKEN}, write=lines.append, colour=False) as supervisor,
         GraphClient("probe", domain_id=domain_id) as client,
     ):
-        rig = ConsoleRig(supervisor, client, lines)
+        rig = ConsoleRig(supervisor, client, lines, first, second)
         robot = next(process for process in described.processes if process.name == MONITOR).parameters["robot"]
         from fosp_core.robot.config import read_robot
 

@@ -169,8 +169,11 @@ def made_small(given: list[str]) -> list[str]:
 FOSP = (sys.executable, "-m", CLI)
 
 
-def run(arguments: list[str], folder: Path, program: Sequence[str] = FOSP) -> None:
-    """Run a fosp command that ends by itself, in `folder`. AssertionError, with its output, when it fails."""
+def run(arguments: list[str], folder: Path, program: Sequence[str] = FOSP, codes: Sequence[int] = (0,)) -> None:
+    """Run a fosp command that ends by itself, in `folder`.
+
+    AssertionError, with its output, when its exit code is none of `codes`.
+    """
     done = subprocess.run(
         [*program, *arguments],
         cwd=folder,
@@ -180,7 +183,7 @@ def run(arguments: list[str], folder: Path, program: Sequence[str] = FOSP) -> No
         timeout=1200,
         check=False,
     )
-    assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert done.returncode in codes, f"{' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
 def run_until(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -221,19 +222,29 @@ def test_a_commissioning_that_was_broken_off_goes_on_where_it_ended(cell: Cell) 
 @pytest.mark.parametrize(
     ("matrix", "said"),
     [
-        ([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], "told +x, moved -y: axes are swapped; is the action frame"),
-        ([[-1, 0, 0], [0, 1, 0], [0, 0, 1]], "told +x, moved -x: the sign is inverted; is the action frame"),
-        ([[1, 0, 0], [0, 3, 0], [0, 0, 1]], "times as far: are commands in m/s"),
-        ([[0.5, 0, 0], [0, 0.5, 0], [0, 0, 1]], "told +x, moved +x 0.50 times as far"),
-        ([[0.7, -0.7, 0], [0.7, 0.7, 0], [0, 0, 1]], "told +x, moved +x and +y: is the action frame"),
-        ([[0, 0, 0], [0, 1, 0], [0, 0, 1]], "told +x, did not move"),
+        ([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], r"told \+x, moved -y: axes are swapped; is the action frame"),
+        pytest.param(
+            [[-1, 0, 0], [0, 1, 0], [0, 0, 1]],
+            r"told \+x, moved -x: the sign is inverted; is the action frame",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            [[1, 0, 0], [0, 3, 0], [0, 0, 1]], r"[23]\.\d+ times as far: are commands in m/s", marks=pytest.mark.long
+        ),
+        ([[0.5, 0, 0], [0, 0.5, 0], [0, 0, 1]], r"told \+x, moved \+x 0\.(4[5-9]|5[0-5]) times as far"),
+        pytest.param(
+            [[0.7, -0.7, 0], [0.7, 0.7, 0], [0, 0, 1]],
+            r"told \+x, moved \+x and \+y: is the action frame",
+            marks=pytest.mark.long,
+        ),
+        ([[0, 0, 0], [0, 1, 0], [0, 0, 1]], r"told \+x, did not move"),
     ],
     ids=["swapped", "inverted", "three times as fast", "half as fast", "turned", "standing"],
 )
 def test_a_robot_that_does_something_else_fails_by_the_name_of_it(cell: Cell, matrix: Any, said: str) -> None:
     cell.play(matrix=matrix)
     cell.passed("checks")
-    assert said in cell.failure("direction", "direction")
+    assert re.search(said, cell.failure("direction", "direction"))
 
 
 @pytest.mark.long

@@ -112,6 +112,21 @@ def test_a_verdict_that_does_not_pass_is_shown_at_once(rig: ConsoleRig, page: An
     shown(rig, page, lambda: rig.stands)
 
 
+def test_a_bundle_is_announced_and_rolled_back_from_the_page(rig: ConsoleRig, page: Any) -> None:
+    """The nodes load and test the bundle and take it over; the one before comes back in the same way."""
+    drive(rig, page)
+    for wanted, order, name in ((rig.second, "announce", "second"), (rig.first, "roll_back", "first")):
+        if order == "announce":
+            page.select_option("#bundle-choice", wanted)
+        page.click(f"[data-order={order}]")
+        page.click(f"[data-order={order}][data-confirming]")
+        page.wait_for_function(f"() => document.getElementById('answer').textContent.startsWith('announced {name}')")
+        shown(rig, page, lambda: rig.verdicts[-1].model_id == wanted, 60.0)  # noqa: B023
+        page.wait_for_function(f"() => document.getElementById('model').textContent.includes('{name} (')")
+        page.wait_for_function("() => document.getElementById('trial').textContent.startsWith('No other bundle')")
+    assert "second" in page.inner_text("#bundle-choice")
+
+
 def estop_latency(rig: ConsoleRig, page: Any) -> float:
     """Press the space bar while the robot moves. Return the time to the decision that begins to brake, s."""
     drive(rig, page)
@@ -192,7 +207,7 @@ def test_orders_of_strangers_are_refused(rig: ConsoleRig, page: Any) -> None:
     assert ask(rig, "POST", "/order", order, Origin=here, X_Fosp_Token=TOKEN)[0] == 200, "the right token still counts"
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (2560, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), pytest.param(2560, "dark", marks=pytest.mark.long)])
 def test_nobody_is_kept_from_using_the_page(rig: ConsoleRig, chromium: Any, width: int, scheme: str) -> None:
     """A page without the token, which shows and does not act; axe finds nothing serious, and nothing runs over."""
     from axe_playwright_python.sync_playwright import Axe

@@ -155,6 +155,7 @@ def test_a_person_records_from_the_keyboard_of_a_terminal(
     assert min(message.twist.linear.x for message in told["/arm/twist_command"]) < -0.05
 
 
+@pytest.mark.long
 def test_a_person_records_on_a_robot_with_buttons_for_success_mark_and_discard(
     record: Callable[..., Command], graph: Any, arm: Arm, wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -235,15 +236,17 @@ def a_second_commander(arm: Arm) -> None:
             ["camera/color/image_raw: no image in 3 s, although its camera_info comes: use larger socket buffers"],
             ["brightness", "exposure"],
         ),
-        (
+        pytest.param(
             a_clock_that_runs_ahead,
             [f"{topic}: stamped 1" for topic in ("camera/color/camera_info", "camera/color/image_raw", "joint_states")],
             ["no image", "nobody publishes"],
+            marks=pytest.mark.long,
         ),
-        (
+        pytest.param(
             a_second_commander,
             ["arm/twist_command: 2 publishers: stop whatever else commands the robot"],
             ["no image", "nobody publishes", "in the future"],
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -125,7 +125,8 @@ def test_the_robots_workflow_installs_the_tools_that_it_may_not_skip() -> None:
 
 def test_every_service_has_an_image_of_its_own_stage_and_a_health_check(services: dict[str, Any]) -> None:
     stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
-    assert set(services) == {"robot", "bundle_receiver", "learner", "online_learner", "simulator"}
+    names = {"robot", "record", "gamepad", "bundle_receiver", "learner", "online_learner", "simulator"}
+    assert set(services) == names
     for service in services.values():
         assert service["build"]["target"] in stages
         assert service["image"] == f"fosp:{service['build']['target']}"
@@ -135,6 +136,39 @@ def test_every_service_has_an_image_of_its_own_stage_and_a_health_check(services
 def test_a_robot_that_stopped_is_started_again_by_a_person_only(services: dict[str, Any]) -> None:
     assert services["robot"]["restart"] == "no"
     assert services["robot"]["stop_signal"] == "SIGINT"
+
+
+@pytest.mark.parametrize("name", ["robot", "record", "gamepad"])
+def test_a_device_that_is_plugged_in_again_is_there_again(services: dict[str, Any], name: str) -> None:
+    """`devices` would map the nodes of the start; the container sees all, and may open USB, video and input."""
+    service = services[name]
+    assert "devices" not in service
+    assert "/dev:/dev" in service["volumes"]
+    assert service["device_cgroup_rules"] == ["c 189:* rmw", "c 81:* rmw", "c 13:* rmw"]
+    assert service["cap_drop"] == ["ALL"]
+    assert re.search(r"--groups video,plugdev,input\b", DOCKERFILE)
+
+
+def test_containers_that_share_a_network_share_the_memory_that_the_middleware_talks_through(
+    services: dict[str, Any],
+) -> None:
+    assert {(service["network_mode"], service["ipc"]) for service in services.values()} == {("host", "host")}
+
+
+def test_what_a_service_writes_outlives_its_container(services: dict[str, Any]) -> None:
+    for name in ("robot", "record"):
+        written = {key: value for key, value in parameters(services[name]).items() if key in ("record", "black_box")}
+        assert all(value.startswith(("/data/", "${")) for value in written.values())
+    assert parameters(services["robot"])["black_box"] == "/data/black_box"
+    assert all("../runs:/data" in services[name]["volumes"] for name in services if name != "simulator")
+
+
+@pytest.mark.parametrize(("name", "file"), [("robot", "real_robot.launch.py"), ("record", "record.launch.py")])
+def test_a_service_gives_a_launch_file_arguments_that_it_has(services: dict[str, Any], name: str, file: str) -> None:
+    assert services[name]["command"][:4] == ["ros2", "launch", "fosp_bringup", file]
+    common = (ROOT / "src/fosp_bringup/fosp_bringup/launch_description.py").read_text()
+    declared = (ROOT / "launch" / file).read_text() + common
+    assert all(f'"{argument}"' in declared for argument in parameters(services[name]))
 
 
 def parameters(service: dict[str, Any]) -> dict[str, str]:
@@ -149,7 +183,7 @@ def test_a_learner_on_another_machine_offers_what_the_robots_receiver_fetches(se
     assert parameters(learner)["announce"] == "offer"
     assert parameters(learner)["bundle"] == parameters(robot)["model"]
     assert receiver["image"] == robot["image"], "a robot needs no torch"
-    assert receiver["volumes"] == robot["volumes"], "its nodes read the bundle that was fetched"
+    assert set(receiver["volumes"]) <= set(robot["volumes"]), "its nodes read the bundle that was fetched"
     assert "profiles" not in robot
     for service in (learner, receiver):
         assert service["profiles"], "docker compose up robot starts the robot alone"

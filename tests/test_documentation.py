@@ -88,6 +88,11 @@ def run_until_active(arguments: list[str], folder: Path) -> None:
     run_until(arguments, folder, lambda log: re.search(r"lifecycle_manager.*: active$", log, re.MULTILINE) is not None)
 
 
+def run_doctor(arguments: list[str], folder: Path) -> None:
+    """Assert that the doctor ends with its table: exit code 1 says that this machine lacks something."""
+    run(arguments, folder, codes=(0, 1))
+
+
 ANYWHERE = ("bench", "demo", "doctor")
 """Commands that need nothing that a page made before, and take long: what two pages name is run once."""
 
@@ -105,7 +110,7 @@ settling: {updates: 2, episodes: 4, batch_size: 4}
 gate: {episodes: 4, calibration_episodes: 4, starts: 4, horizon: 2}
 """
 """Settings of fine-tuning: every part of it runs, for a moment."""
-RUNS_ON: dict[str, Callable[[list[str], Path], None]] = {"up": run_until_active}
+RUNS_ON: dict[str, Callable[[list[str], Path], None]] = {"up": run_until_active, "doctor": run_doctor}
 
 
 def target(command: Command) -> str:
@@ -212,15 +217,19 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bags"
 
 
-def is_long(found: list[Command]) -> bool:
+LONG_PAGES = ("docs/troubleshooting.md", "docs/lerobot.md")
+"""Pages whose commands take long because there are many."""
+
+
+def is_long(page: str, found: list[Command]) -> bool:
     """Return True for a page with a command that trains, evaluates or measures for minutes, even when made small."""
-    return any(command.words[0] == "torchrun" or command.parts[1][:1] in LONG for command in found)
+    return page in LONG_PAGES or any(c.words[0] == "torchrun" or c.parts[1][:1] in LONG for c in found)
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(name, marks=[pytest.mark.long] if is_long(found) else [])
+        pytest.param(name, marks=[pytest.mark.long] if is_long(name, found) else [])
         for name, found in HERE.items()
         if found and name != DAY_ONE
     ],

@@ -69,6 +69,8 @@ def test_an_episode_is_placed_driven_by_commands_and_ends_at_the_goal(
     assert nanoseconds(first.header.stamp) > gazebo.created_ns["scene_1"], "frames of before do not show the scene"
     tip = poses[-1].pose.position
     assert (tip.x, tip.y, tip.z) == pytest.approx(scene.start, abs=0.02)
+    frames = [graph.node.get_publishers_info_by_topic(f"/{topic}") for topic in (topics.TF, topics.TF_STATIC)]
+    assert [[one.node_name for one in publishers] for publishers in frames] == [["gazebo_node"], ["gazebo_node"]]
 
     command = TwistStamped()
     command.header.frame_id = "base_link"

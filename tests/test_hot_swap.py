@@ -276,6 +276,7 @@ def test_a_bundle_that_was_loaded_before_a_latch_is_loaded_again_when_it_is_offe
     run.wait_verdicts_of(good_id)
 
 
+@pytest.mark.long
 def test_a_person_has_a_bundle_taken_over_and_ends_a_latch_from_a_terminal(running: Running) -> None:
     run = running
 

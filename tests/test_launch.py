@@ -130,7 +130,7 @@ def test_a_launch_file_starts_each_node_as_the_stack_describes_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
-    (tmp_path / "params.yaml").write_text("/**: {ros__parameters: {heartbeat_timeout_s: 0.3}}\n")
+    (tmp_path / "params.yaml").write_text("/**/lifecycle_manager: {ros__parameters: {heartbeat_s: 0.6}}\n")
     write_tiny_bundle(tmp_path / "bundle", read_robot(ROOT / "config" / "robots" / f"{robot}.yaml"))
     options = {**COMMON, **given}
     options |= {name: tmp_path / options[name] for name in FOLDERS if name in options}

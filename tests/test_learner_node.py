@@ -21,6 +21,7 @@ from fosp_core.bundle.bundle import load_bundle
 from fosp_core.bundle.transfer import received
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
+from fosp_learner.data.bags import read_bag
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_msgs.msg import BundleChunk, BundleOffer, Heartbeat, ModelAnnouncement
 from fosp_sim.demonstration.record import record_episodes
@@ -133,6 +134,49 @@ def test_a_bag_that_is_played_is_learned_from_through_sigkill_and_the_bundle_rea
     assert bundle.manifest.id == announcements[-1].model_id == candidate.id
     assert learner.stop(signal.SIGINT) == 0
     assert heartbeats == [], "the safety monitor would latch when it was late"
+
+
+PLAYED = ({}, {"rate": 0.5}, {"rate": 4.0}, {"loops": 3}, {"pause_at": 0.3, "pause_s": 4.0})
+
+
+@pytest.mark.long
+def test_a_bag_that_is_played_with_its_clock_gives_the_learner_the_same_episode_at_any_speed_looped_and_paused(
+    bags: Path,
+    parent: Path,
+    tmp_path: Path,
+    start_node: Callable[..., Any],
+    wait_until: Callable[..., Any],
+    ros_environment: Any,
+) -> None:
+    bag, run, robot = bags / "episode_000003", tmp_path / "run", read_robot(ROBOT_FILE)
+    observation = load_bundle(parent, robot).manifest.observation
+    (expected,) = read_bag(bag, observation, robot, 0.05).episodes
+    learner = start_node(
+        "fosp_learner.learner_node",
+        *("-p", f"bundle:={parent}", "-p", f"robot:={ROBOT_FILE}", "-p", f"run:={run}"),
+        *("-p", f"cache:={tmp_path / 'cache'}", "-p", "announce:=none", "-p", "use_sim_time:=true"),
+    )
+    player = [sys.executable, str(Path(__file__).with_name("played_bag.py")), str(bag), "learner_node"]
+    count = 0
+    for settings in PLAYED:
+        words = [f"{key}={value}" for key, value in settings.items()]
+        played = subprocess.run(
+            [*player, *words], env=ros_environment.variables, capture_output=True, text=True, timeout=120
+        )
+        assert played.returncode == 0, played.stderr
+        count += int(settings.get("loops", 1))
+        recorded = [run / "bags" / f"episode_{number:06d}" for number in range(count)]
+        wait_until(lambda ends=recorded: ends[-1].is_dir(), 20.0, f"episode {count}, {settings}")
+    assert sorted((run / "bags").glob("*_0*")) == recorded, "and none is incomplete"
+    for number, one in enumerate(recorded):
+        (episode,) = read_bag(one, observation, robot, 0.05).episodes
+        for name in ("images", "action", "reward", "cost", "is_terminal"):
+            same = (getattr(episode, name) == getattr(expected, name)).all()
+            assert same, f"{name} of episode {number}"
+    ledger = run / "buffer" / "episodes.jsonl"
+    wait_until(lambda: ledger.exists() and ledger.read_text().count("\n") == 1, 240.0, "the episode, taken in once")
+    wait_until(lambda: learner.log.count("passed over") == count - 1, 60.0, "the others, passed over")
+    assert learner.stop(signal.SIGINT) == 0
 
 
 def test_replay_refuses_to_move_a_robot_and_says_what_is_wrong_with_a_bag(

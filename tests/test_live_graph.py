@@ -24,6 +24,7 @@ def test_an_episode_on_a_graph_that_went_down_is_a_failed_run(tmp_path: Path, mo
             live.run_episode(1)
 
 
+@pytest.mark.long
 def test_a_message_costs_its_sender_and_its_receiver_processor_time():
     costs = message_costs(20)
     assert list(costs) == list(KINDS)

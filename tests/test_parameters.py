@@ -29,11 +29,19 @@ TYPES = {
 FIELDS = {str: "string_value", bool: "bool_value", int: "integer_value", float: "double_value"}
 
 
+def described_robot(folder: Path) -> Path:
+    """Return a robot file that names a URDF."""
+    (folder / "robot.urdf").write_text('<robot name="arm"><link name="base_link"/></robot>')
+    (folder / "robot.yaml").write_text(f"{ROBOT.read_text()}urdf: robot.urdf\n")
+    return folder / "robot.yaml"
+
+
 def arguments(executable: str, folder: Path) -> dict[str, str]:
     """Return the parameters that a node cannot start without."""
     robot = str(ROBOT)
     return {
         "lifecycle_manager": {"nodes": "[nobody]", "autostart": "false"},
+        "robot_description_node": {"robot": str(described_robot(folder))},
         "sim_node": {"scenario": str(SCENARIO), "robot": robot},
         "gazebo_node": {"scenario": str(SCENARIO), "robot": robot},
         "black_box_node": {"out": str(folder / "box"), "robot": robot},
@@ -79,6 +87,16 @@ def test_a_table_is_complete(executable: str) -> None:
         if row.lower is not None and row.upper is not None:
             assert row.lower <= row.default <= row.upper  # type: ignore[operator]
         assert not row.choices or row.default in row.choices
+
+
+@pytest.mark.parametrize("executable", NODES)
+def test_ros2_param_describe_tells_meaning_and_range_of_every_parameter(executable: str) -> None:
+    for row in table_of(executable):
+        told = row.descriptor()
+        assert len(told.description) > 20, row.name
+        assert len(told.floating_point_range) == (type(row.default) is float), row.name
+        assert len(told.integer_range) == (type(row.default) is int), row.name
+        assert not row.choices or all(choice in told.description for choice in row.choices), row.name
 
 
 def test_a_row_of_a_number_without_bounds_is_no_row() -> None:
@@ -132,6 +150,7 @@ def test_a_running_node_has_the_parameters_of_its_table_and_no_others(
         "bundle_receiver",
         "learner_node",
         "console_node",
+        "robot_description_node",
     )
     managed = managed and "sim" not in executable and "gazebo" not in executable
     assert set_to("use_sim_time", yes).successful == managed, "an inactive managed node may, others may not"

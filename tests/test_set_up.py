@@ -98,14 +98,15 @@ def built_messages() -> Any:
 
 def test_the_built_messages_of_the_repository_are_those_of_its_sources() -> None:
     module = built_messages()
-    archives = list((ROOT / "src" / "fosp_msgs" / "built").glob("*.tar.xz"))
-    for path in archives:
+    archives = [(name, path) for name, folder in module.PACKAGES.items() for path in folder.glob("built/*.tar.xz")]
+    assert {name for name, _ in archives} == {"fosp_msgs", "tf2_msgs"}
+    for package, path in archives:
         with tarfile.open(path) as archive:
             written = archive.extractfile("sources.sha256")
             assert written is not None
-            assert written.read().decode() == module.key(), "run `make built-messages`"
+            assert written.read().decode() == module.key(package), "run `make built-messages`"
             contents = {member.name: archive.extractfile(member) for member in archive.getmembers()}
-        assert any(name.endswith("_latent.py") for name in contents)
+        assert any(name.endswith(("_latent.py", "_tf_message.py")) for name in contents)
         kinds = (
             "generator_c",
             "generator_py",
@@ -113,7 +114,7 @@ def test_the_built_messages_of_the_repository_are_those_of_its_sources() -> None
             "typesupport_fastrtps_c",
             "typesupport_introspection_c",
         )
-        assert {f"lib/libfosp_msgs__rosidl_{kind}.so" for kind in kinds} <= set(contents), "the middleware loads these"
+        assert {f"lib/lib{package}__rosidl_{kind}.so" for kind in kinds} <= set(contents), "the middleware loads these"
 
 
 def test_the_lock_pins_what_the_lists_name_and_the_versions_of_the_constraints() -> None:

@@ -89,6 +89,43 @@ def arm(start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., An
     return robot
 
 
+def test_a_viewer_that_comes_late_gets_the_robot_and_its_frames(arm: Robot, wait_until: Callable[..., Any]) -> None:
+    from std_msgs.msg import String
+    from tf2_msgs.msg import TFMessage
+
+    from fosp_core import topics
+    from fosp_core.robot.urdf import parse_urdf, rotated
+    from fosp_core.ros import qos
+
+    description = arm.graph.listen(String, f"/{topics.ROBOT_DESCRIPTION}", qos.LATCHED)
+    fixed = arm.graph.listen(TFMessage, "/tf_static", qos.LATCHED)
+    moving = arm.graph.listen(TFMessage, "/tf", qos.STEP)
+    urdf = wait_until(lambda: description and description[0].data, what="the description")
+    tree = parse_urdf(urdf, "robot_description")
+    wait_until(lambda: fixed and len(moving) > 5, what="the frames")
+
+    def tool(message: Any) -> Any:
+        """Where the frames put the tool, m."""
+        transforms = [*fixed[0].transforms, *message.transforms]
+        assert {one.child_frame_id for one in transforms} == set(tree.frames[1:])
+        above = {one.child_frame_id: one for one in transforms}
+        point, frame = (0.0, 0.0, 0.0), "tool"
+        while frame in above:
+            place, turn = above[frame].transform.translation, above[frame].transform.rotation
+            x, y, z = rotated((turn.x, turn.y, turn.z, turn.w), point)
+            point, frame = (place.x + x, place.y + y, place.z + z), above[frame].header.frame_id
+        assert frame == "base_link"
+        return point
+
+    def measured() -> list[tuple[Any, Any]]:
+        poses = {stamp(pose): pose for pose in arm.poses}
+        return [(poses[at], one) for one in moving if (at := stamp(one.transforms[0])) in poses]
+
+    pose, message = wait_until(measured, what="a pose of the same moment")[-1]
+    position = pose.pose.position
+    assert tool(message) == pytest.approx((position.x, position.y, position.z), abs=1e-6)
+
+
 def test_the_camera_runs_at_40_hz_with_true_stamps(arm: Robot, wait_until: Callable[..., Any]) -> None:
     wait_until(lambda: len(arm.images) >= 60 and arm.infos)
     stamps = np.array([stamp(m) for m in arm.images[5:60]])
@@ -182,9 +219,9 @@ def test_with_publish_clock_stamps_are_simulated_time(
     ("arguments", "reason"),
     [
         (ARM[:2], "parameter 'robot'"),
-        (("-p", "scenario:=missing.yaml", *ARM[2:]), "missing.yaml"),
-        ((*ARM[:2], *BASE[2:]), "sim_base is not"),
-        ((*ARM, "-p", "camera_rate_hz:=33.0"), "camera_rate_hz must divide 200"),
+        pytest.param(("-p", "scenario:=missing.yaml", *ARM[2:]), "missing.yaml", marks=pytest.mark.long),
+        pytest.param((*ARM[:2], *BASE[2:]), "sim_base is not", marks=pytest.mark.long),
+        pytest.param((*ARM, "-p", "camera_rate_hz:=33.0"), "camera_rate_hz must divide 200", marks=pytest.mark.long),
     ],
 )
 def test_wrong_parameters_end_it_with_one_line_and_exit_code_2(

@@ -14,14 +14,15 @@ setup(
     install_requires=["setuptools"],
     extras_require={"test": ["pytest"]},
     zip_safe=True,
-    maintainer="fosp maintainers",
-    maintainer_email="fosp@example.org",
+    maintainer="Seed 546365df maintainers",
+    maintainer_email="maintainers@users.noreply.b-seed-546365df.example",
     description="Camera and encoder nodes of fosp.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
             "camera_node = fosp_perception.camera_node:main",
             "encoder_node = fosp_perception.encoder_node:main",
+            "robot_description_node = fosp_perception.robot_description_node:main",
         ]
     },
 )

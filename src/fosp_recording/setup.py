@@ -14,8 +14,8 @@ setup(
     install_requires=["setuptools"],
     extras_require={"test": ["pytest"]},
     zip_safe=True,
-    maintainer="fosp maintainers",
-    maintainer_email="fosp@example.org",
+    maintainer="Seed 546365df maintainers",
+    maintainer_email="maintainers@users.noreply.b-seed-546365df.example",
     description="Recorder, feedback and black-box nodes of fosp.",
     license="Apache-2.0",
     entry_points={

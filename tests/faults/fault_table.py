@@ -15,6 +15,7 @@ from image_faults import IMAGES
 from model_faults import JUDGES, LATENTS, PROPOSALS
 from process_faults import CLOCKS, ENDS, NETWORK, PROCESSES
 from robot_faults import BASE, PLAYED, ROBOT
+from takeover_faults import OPERATED
 from zone_faults import ZONED
 
 FAULTS: tuple[Fault, ...] = (
@@ -28,6 +29,7 @@ FAULTS: tuple[Fault, ...] = (
     *PLAYED,
     *BASE,
     *ZONED,
+    *OPERATED,
     *PROCESSES,
     *CLOCKS,
     *NETWORK,

@@ -38,7 +38,7 @@ from fosp_core.processes import CONTROL_PRIORITY, claim_realtime_priority
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
-from fosp_msgs.msg import ActionProposal, Latent, SafetyEvent, SafetyVerdict, StepFeedback
+from fosp_msgs.msg import ActionProposal, Latent, OperatorAction, SafetyEvent, SafetyVerdict, StepFeedback
 from fosp_msgs.srv import ResetEpisode
 
 ESTOP = "estop"
@@ -59,6 +59,7 @@ _PUBLISHED = {
     "sim_node": (topics.COLOR_IMAGE, topics.JOINT_STATES, topics.TOOL_POSE, topics.FEEDBACK, topics.ODOMETRY),
     "encoder_node": (topics.LATENT,),
     "policy_node": (topics.PROPOSAL,),
+    "teleop_node": (topics.OPERATOR,),
 }
 """Topics that go through the relay, by the node that publishes them."""
 _MOVING = 0.05
@@ -125,6 +126,8 @@ class GraphUnderFault:
         consent: bool = False,
         base: bool = False,
         zones: bool = False,
+        operated: bool = False,
+        recorder: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         base = base or zones
@@ -132,7 +135,9 @@ class GraphUnderFault:
         self._zones = zones
         self.scanner: Any = None
         """scanner.Scanner of a base with protective zones; else None."""
-        self._consent = consent
+        self.hands: Any = None
+        """hands.Hands of a person at a gamepad who can take over; else None."""
+        self._operated, self._consent = operated, consent
         self.directory = directory
         self.box_directory = directory / "black_box"
         known: dict[str, Any] = {"policy_action": BASE_POLICY_ACTION if base else POLICY_ACTION}
@@ -146,9 +151,11 @@ class GraphUnderFault:
             simulator="mujoco",
             scenario=str(_scenario(directory, base)),
             auto_reset=False,
+            recorder=recorder,
             use_respawn=True,
             use_sim_time=simulated_time,
             black_box=self.box_directory if black_box else None,
+            **(importlib.import_module("hands").device(directory) if operated else {}),
         )
         described = stack(options)
         fields = {name: getattr(described, name) for name in described.__dataclass_fields__}
@@ -207,6 +214,9 @@ class GraphUnderFault:
         self.node.create_timer(0.02, self._say_estop)
         if self._zones:
             self.scanner = importlib.import_module("scanner").Scanner(self.node)
+        if self._operated:
+            self.relay.pass_on(OperatorAction, topics.OPERATOR)
+            self.hands = importlib.import_module("hands").Hands(self.node)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

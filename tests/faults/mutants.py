@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 
 from fosp_core.clock import Received
+from fosp_core.decisions import WhoDrives
 from fosp_safety_monitor.judge.identity import EstopHeard
 from fosp_safety_monitor.zones.decoding import Readings
 from fosp_safety_monitor.zones.field import ZoneJudgement
@@ -38,6 +39,7 @@ SIGNATURE_TESTS = SOURCE / "fosp_core" / "test" / "test_signature.py"
 ACCEPTANCE_TESTS = SOURCE / "fosp_core" / "test" / "test_acceptance.py"
 AGREEMENT_TESTS = SOURCE / "fosp_core" / "test" / "test_agreement.py"
 SELF_TESTS = SOURCE / "fosp_core" / "test" / "test_self_testing.py"
+DEVICE_TESTS = SOURCE / "fosp_policy" / "test" / "test_teleoperation.py"
 COMMISSIONING_TESTS = SOURCE / "fosp_bringup" / "test" / "test_commissioning_record.py"
 
 
@@ -73,10 +75,29 @@ def _of_a_whole_period(target: Any, command: Any, slope: Any, history: Any, robo
     return next_command(target, command, slope, history, robot, limits, 0.01, when[-1])
 
 
+def _at_once(takeover: Any, proposal: Any, thresholds: Any, now: Any) -> Any:
+    """The policy drives as soon as it proposes something, whoever holds the robot's controls."""
+    from dataclasses import replace
+
+    return replace(takeover, driver=WhoDrives.POLICY) if takeover.driver is WhoDrives.NOBODY else takeover
+
+
+def _released_by_all(operator: Any, *said: Any) -> Any:
+    """The device after a message, by which its button counts as seen to be let go whatever it says."""
+    from fosp_safety_monitor.judge.operator_input import OperatorInput
+
+    holds, action, fault, device, received = said
+    return OperatorInput(received, holds, action, fault, device, operator.releases + 1)
+
+
 _CHECKS = "fosp_safety_monitor.judge.checks"
 _FOLLOWING = "fosp_safety_monitor.judge.watch.following"
 _LATENTS = "fosp_safety_monitor.judge.watch.latent_stream"
 _CONSENT = "fosp_safety_monitor.judge.watch.consent"
+_GATING = "fosp_safety_monitor.judge.gating"
+_TAKEOVER = "fosp_safety_monitor.judge.watch.takeover"
+_OPERATOR = "fosp_safety_monitor.judge.operator_input"
+_DEVICE = "fosp_policy.teleoperation"
 _CHOICE = "fosp_safety_monitor.judge.choice"
 _DECISION = "fosp_safety_monitor.judge.decision"
 _IDENTITY = "fosp_safety_monitor.judge.identity"
@@ -108,12 +129,22 @@ MUTANTS: tuple[Mutant, ...] = (
             "critic",
             "surprise",
             "vetoes",
-            "staleness_duration",
             "self_test",
         )
     ),
     *(Mutant(_FOLLOWING, f"check_{name}", _nothing) for name in ("motion", "outside")),
     *(Mutant(_LATENTS, f"check_{name}", _nothing) for name in ("pace", "latent_changes")),
+    Mutant(_DECISION, "check_staleness_duration", _nothing),
+    *(
+        Mutant(_TAKEOVER, f"check_{name}", _nothing)
+        for name in ("operator_action", "device", "judged", "hand_back", "proposals_after", "ramp_back")
+    ),
+    Mutant(_TAKEOVER, "ramp_scale", _always(1.0)),
+    Mutant(_TAKEOVER, "device_silence", _always("")),
+    Mutant(_TAKEOVER, "handed_back", _at_once),
+    Mutant(_OPERATOR, "OperatorInput.after", _released_by_all),
+    Mutant(_DEVICE, "device_fault", _always(""), DEVICE_TESTS),
+    Mutant(_DEVICE, "Repetition.after", lambda repetition, *others: repetition, DEVICE_TESTS),
     Mutant(_FOLLOWING, "_drift", _always((None, ""))),
     Mutant(_FOLLOWING, "_jumps", _always(True)),
     Mutant(_FOLLOWING, "WINDOWS_S", (2.0,)),
@@ -138,15 +169,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_CHECKS, "checks_on_engage", _always([])),
     Mutant(_CHECKS, "check_camera", _nothing),
     Mutant("fosp_safety_monitor.judge.watch.camera", "CameraWatch.after", lambda watch, latent, thresholds: watch),
-    Mutant(_DECISION, "_hold", _always((None, None))),
+    Mutant(_DECISION, "hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
-    Mutant(_DECISION, "_gates", _always(True)),
+    Mutant(_GATING, "gates", _always(True)),
     Mutant(_DECISION, "_at_rest", lambda judged: judged),
     Mutant(_CHECKS, "LEAD_AT_RESET", 1.0),
     Mutant(_DECISION, "latch", lambda state, finding: state),
     Mutant("fosp_safety_monitor.judge.watch.motion", "FrozenImage.after", lambda frozen, command, scale: frozen),
     Mutant(_CHOICE, "speed_scale", _always(1.0)),
-    Mutant(_DECISION, "choose", lambda chosen, values, thresholds: (chosen, None)),
+    Mutant(_CHOICE, "choose", lambda chosen, values, thresholds: (chosen, None)),
     Mutant("fosp_safety_monitor.judge.monitor", "loosened", _always([])),
     Mutant("fosp_safety_monitor.command.pose_target", "_distance", _always(0.0)),
     Mutant("fosp_safety_monitor.command.pose_target", "_angle", _always(0.0)),

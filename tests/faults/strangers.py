@@ -30,7 +30,7 @@ from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
-from fosp_msgs.msg import StepFeedback
+from fosp_msgs.msg import OperatorAction, StepFeedback
 
 _MATCHED_S = 5.0
 ROGUE_COMMANDS = 23
@@ -74,6 +74,17 @@ def second_source(kind: Any, topic: str, make: Callable[[GraphUnderFault, Any], 
         return Begun(speaker.since_s, speaker.end)
 
     return begin
+
+
+def second_operator() -> Effect:
+    """Another node says that a person holds the robot, and wants it to rest."""
+
+    def make(graph: GraphUnderFault, stamp: Any) -> OperatorAction:
+        action = OperatorAction(holds=True, action=[0.0] * graph.robot.action.size, device="other")
+        action.header.stamp = stamp
+        return action
+
+    return second_source(OperatorAction, topics.OPERATOR, make)
 
 
 def second_pose() -> Effect:

@@ -23,7 +23,7 @@ UNCOMMISSIONED_SPEED = 0.1
 """Share of its speed limits that a real robot without a passed commissioning record is allowed."""
 STEPS = ("checks", "direction", "response", "stopping", "watchdog", "estops", "workspace", "cameras")
 """Names of the steps of commissioning, in their order; a record has passed when each of them has."""
-_NO_PART_OF_THE_MOTION = ("bundle_keys",)
+_NO_PART_OF_THE_MOTION = ("bundle_keys", "urdf")
 """Keys of a robot file that may change without a new commissioning."""
 
 

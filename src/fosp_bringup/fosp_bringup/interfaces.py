@@ -81,6 +81,9 @@ _MANAGED = _LIFECYCLE | _interface([topics.HEARTBEAT])
 _SWAP = (topics.MODEL_ANNOUNCEMENT, topics.MODEL_STATUS)
 """Topics that a node subscribes to when it can take over another bundle."""
 
+_DESCRIPTION = (topics.ROBOT_DESCRIPTION, topics.TF, topics.TF_STATIC)
+"""Topics of who describes a robot to viewers."""
+
 DEVICE_TOPICS = ("joy", "spacenav/joy")
 """Topics of the operator's devices (config/teleop)."""
 MANAGED = ("encoder_node", "policy_node", "teleop_node", "feedback_node", "recorder_node", "safety_monitor_node")
@@ -115,7 +118,7 @@ def interfaces(
             [*cameras, topics.FEEDBACK, robot.command_topic, topics.VERDICT, *_SWAP],
         ),
         "teleop_node": _interface(
-            [topics.PROPOSAL, topics.MARK],
+            [topics.PROPOSAL, topics.OPERATOR, topics.MARK],
             DEVICE_TOPICS,
             ["~/start", "~/stop", "~/discard", "~/mark"],
             [topics.RESET_EPISODE, "feedback_node/stop", "recorder_node/discard"],
@@ -134,7 +137,7 @@ def interfaces(
             ],
             [
                 *(topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *robot.estop_topics, *consents, *_SWAP),
-                *(robot.command_topic, topics.OPERATOR_WATCH),
+                *(robot.command_topic, topics.OPERATOR_WATCH, topics.OPERATOR),
             ],
             ["~/reset", "~/estop", "~/engage", "~/engage_watched", "~/disengage"],
         ),
@@ -156,11 +159,14 @@ def interfaces(
         ),
     }
     found = {name: _NODE | (_MANAGED if name in managed(robot) else _interface()) | part for name, part in own.items()}
+    if robot.urdf and not simulated:
+        joints = robot.state_topic if robot.state_type == "JointState" else topics.JOINT_STATES
+        found["robot_description_node"] = _NODE | _interface(_DESCRIPTION, [joints])
     if simulated:
         found = {name: part | _interface(subscribes=[topics.CLOCK]) for name, part in found.items()}
         scans = [s.topic for s in robot.sources if s.type == "LaserScan" and robot.kind == "base"]
         found["sim_node"] = _NODE | _interface(
-            [topics.COLOR_IMAGE, topics.CAMERA_INFO, topics.FEEDBACK, topics.CLOCK, *states, *scans],
+            [topics.COLOR_IMAGE, topics.CAMERA_INFO, topics.FEEDBACK, topics.CLOCK, *states, *scans, *_DESCRIPTION],
             [robot.command_topic],
             [topics.RESET_EPISODE],
         )

@@ -47,6 +47,17 @@ _RENAMED = {"model": "bundle", "record": "recorder"}
 """Launch argument -> field of StackOptions, where the names differ."""
 
 
+TAKE_OVER: Arguments = {
+    "teleop": (
+        NOTHING,
+        "Device by which a person takes the robot over from the policy: gamepad, spacemouse, keyboard (run `fosp "
+        "keyboard` in a terminal), or the path of a file like config/teleop/gamepad.yaml.",
+    ),
+    "gate_operator": ("false", "With teleop: the critic gates the person, too, and does not only tell their risk."),
+}
+"""Arguments of the launch files in which a bundle drives."""
+
+
 def launch_description(arguments: Arguments) -> LaunchDescription:
     """Declare `arguments` and COMMON, which are the options of a stack, and run the stack that they describe.
 
@@ -60,7 +71,8 @@ def launch_description(arguments: Arguments) -> LaunchDescription:
         if mistakes:
             raise UserError("; ".join(mistakes))
         given = {_RENAMED.get(name, name): LaunchConfiguration(name).perform(context) for name in declared}
-        options = parse_options(given)
+        beside = "model" in declared and given.get("teleop", NOTHING) not in ("", NOTHING)
+        options = parse_options({**given, "take_over": str(beside)})
         if options.simulator == "gazebo":
             from fosp_sim.gazebo.services import require_gazebo
 

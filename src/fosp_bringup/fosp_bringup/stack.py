@@ -18,6 +18,7 @@ from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.robot.urdf import read_urdf
 from fosp_core.specs import read_yaml
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
 
@@ -110,21 +111,28 @@ def stack(options: StackOptions) -> Stack:
     robot_file = robot_path(options.robot).resolve()
     robot = read_robot(robot_file)
     processes += camera_processes(options.camera, options.camera_path, robot, options.camera_loop)
-    if options.teleop:
+    alone = bool(options.teleop) and not options.take_over
+    if options.teleop and alone:
         driving, last = _operated(options.teleop, robot_file, robot)
     else:
         bundle = _checked_bundle(options.bundle, robot)
         options = _with_support(bundle, options)
         driving, last = _decided(bundle, robot_file, options)
+        if options.teleop:
+            driving.append(_device(options.teleop, robot_file, robot, beside_policy=True))
+            said = {"take_over": True, **({"gate_operator": True} if options.gate_operator else {})}
+            last = replace(last, parameters={**last.parameters, **said})
     processes += driving
     if options.feedback:
         processes.append(_feedback(options.feedback, options.simulator, robot_file))
     if options.recorder:
         processes.append(_recorder(options.recorder, options.scenario, robot_file))
     if options.black_box:
-        processes.append(_black_box(options.black_box, robot_file, robot, None if options.teleop else options.bundle))
+        processes.append(_black_box(options.black_box, robot_file, robot, None if alone else options.bundle))
+    if robot.urdf and options.simulator is None:
+        processes.append(_description(robot, robot_file))
     if options.console:
-        processes.append(_console(robot_file, None if options.teleop else options.bundle))
+        processes.append(_console(robot_file, None if alone else options.bundle))
     last, warning = (last, "") if options.simulator else _capped_unless_commissioned(last, robot_file, robot)
     processes.append(last)
     processes.append(_manager(processes, options.autostart, options.use_respawn))
@@ -207,14 +215,18 @@ def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[lis
 
 def _operated(teleop: str, robot_file: Path, robot: RobotConfig) -> tuple[list[StackProcess], StackProcess]:
     """Return the operator's node, and the guard that runs the monitor's model-free checks under the monitor's name."""
+    return [_device(teleop, robot_file, robot)], guard_process({"robot": str(robot_file)})
+
+
+def _device(teleop: str, robot_file: Path, robot: RobotConfig, beside_policy: bool = False) -> StackProcess:
+    """Return the node of the operator's device, which drives alone or takes over from a policy."""
     from fosp_policy.teleoperation import read_mapping
 
     mapping = teleop_path(teleop).resolve()
     read_mapping(mapping, robot.action)
-    robot_parameter: dict[str, ParameterValue] = {"robot": str(robot_file)}
-    device = {**robot_parameter, "mapping": str(mapping)}
-    node = StackProcess("teleop_node", "fosp_policy", "fosp_policy.teleop_node", device, respawn=True)
-    return [node], guard_process(robot_parameter)
+    parameters: dict[str, ParameterValue] = {"robot": str(robot_file), "mapping": str(mapping)}
+    parameters |= {"beside_policy": True} if beside_policy else {}
+    return StackProcess("teleop_node", "fosp_policy", "fosp_policy.teleop_node", parameters, respawn=True)
 
 
 def guard_process(parameters: Mapping[str, ParameterValue]) -> StackProcess:
@@ -343,6 +355,14 @@ def _learner(
     return StackProcess(
         "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True
     )
+
+
+def _description(robot: RobotConfig, robot_file: Path) -> StackProcess:
+    """Return who shows the robot to viewers by the URDF of its file; a simulator does so itself."""
+    read_urdf(robot.urdf, robot_file.parent)
+    name, parameters = "robot_description_node", {"robot": str(robot_file)}
+    module = f"fosp_perception.{name}"
+    return StackProcess(name, "fosp_perception", module, parameters, managed=False, dispensable=True)
 
 
 def _console(robot_file: Path, bundle: Path | None) -> StackProcess:

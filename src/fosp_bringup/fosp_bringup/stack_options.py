@@ -30,6 +30,8 @@ _FLAGS = (
     "exploring",
     "network",
     "camera_loop",
+    "take_over",
+    "gate_operator",
     "console",
     "gui",
 )
@@ -62,7 +64,11 @@ class StackOptions:
     feedback: str | None = None
     """Rules of fosp/feedback: name in config/feedback or path. None where a simulator or another node publishes it."""
     teleop: str | None = None
-    """Device by which a person drives, without a bundle: name in config/teleop or path."""
+    """Device by which a person drives: name in config/teleop or path."""
+    take_over: bool = False
+    """With `teleop`: a bundle's policy drives, and the person takes over from it. Otherwise the person drives alone."""
+    gate_operator: bool = False
+    """With `take_over`: the critic gates the person, too."""
     recorder: Path | None = None
     """Folder that gets one bag per episode."""
     namespace: str = ""
@@ -119,6 +125,8 @@ class StackOptions:
             raise UserError("gui shows the window of Gazebo: it goes with simulator gazebo only")
         if self.camera == "file" and self.camera_path is None:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
+        if self.gate_operator and not (self.take_over and self.teleop):
+            raise UserError("gate_operator is for a person who takes over: it goes with teleop beside a bundle")
         if self.shadow not in (None, SHADOW_PHRASE):
             raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
         if self.unsupported not in (None, UNSUPPORTED_PHRASE):

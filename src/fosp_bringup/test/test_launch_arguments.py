@@ -92,6 +92,18 @@ def test_a_launch_with_a_typo_does_not_start(start: Any) -> None:
         start(bundle="runs/better")
 
 
+@pytest.mark.parametrize(("teleop", "takes_over"), [("gamepad", True), ("none", False)])
+def test_a_device_beside_a_bundle_takes_over(
+    start: Any, monkeypatch: pytest.MonkeyPatch, teleop: str, takes_over: bool
+) -> None:
+    seen: list[Any] = []
+    description = sys.modules["fosp_bringup.launch_description"]
+    monkeypatch.setattr(description, "stack", lambda options: seen.append(options) or Stack(()))
+    monkeypatch.setattr(description, "COMMON", {**description.COMMON, **description.TAKE_OVER})
+    start(teleop=teleop)
+    assert (seen[0].take_over, seen[0].teleop) == (takes_over, teleop if takes_over else None)
+
+
 def test_a_launch_with_an_unknown_argument_says_so(start: Any) -> None:
     (line,) = start(gripper_force="3")
     assert line.startswith("WARNING: launch argument gripper_force:= is not declared")

@@ -146,8 +146,25 @@ def test_a_person_drives_without_a_bundle_through_a_monitor_of_the_same_name(tmp
 def test_a_person_may_drive_the_simulated_robot() -> None:
     described = described_by(simulator="mujoco", scenario="safe_goal", teleop="gamepad", auto_reset=False)
     assert names(described) == ["sim_node", "teleop_node", MONITOR, MANAGER]
-    with pytest.raises(UserError, match="no teleop 'wheel'; there are: gamepad, spacemouse"):
+    with pytest.raises(UserError, match="no teleop 'wheel'; there are: gamepad, keyboard, spacemouse"):
         described_by(simulator="mujoco", scenario="safe_goal", teleop="wheel")
+
+
+def test_a_person_takes_over_from_a_bundle_and_the_monitor_alone_commands(bundle: Path) -> None:
+    described = simulated(bundle, teleop="gamepad", take_over=True, gate_operator=True)
+    assert names(described) == ["sim_node", "encoder_node", "policy_node", "teleop_node", MONITOR, MANAGER]
+    assert parameters(described, "teleop_node")["beside_policy"] is True
+    assert parameters(described, MONITOR)["bundle"] == str(bundle)
+    assert (parameters(described, MONITOR)["take_over"], parameters(described, MONITOR)["gate_operator"]) == (
+        True,
+        True,
+    )
+    assert "take_over" not in parameters(simulated(bundle), MONITOR), "nobody takes over who was not asked for"
+    assert parameters(simulated(bundle, teleop="keyboard", take_over=True), "teleop_node")["mapping"].endswith(
+        "keyboard.yaml"
+    )
+    with pytest.raises(UserError, match="gate_operator is for a person who takes over"):
+        simulated(bundle, gate_operator=True)
 
 
 def base_bundle(tmp_path: Path, robot: str) -> Path:
@@ -155,7 +172,7 @@ def base_bundle(tmp_path: Path, robot: str) -> Path:
     return tmp_path / robot
 
 
-@pytest.mark.parametrize(("robot", "rate_hz"), [("diff_drive", 30.0), ("sim_base", 40.0)])
+@pytest.mark.parametrize(("robot", "rate_hz"), [("diff_drive", 60.0), ("sim_base", 40.0)])
 def test_a_base_with_a_realsense_drives_to_a_goal_by_its_own_robot_file(
     tmp_path: Path, robot: str, rate_hz: float
 ) -> None:
@@ -443,3 +460,23 @@ def test_a_robot_without_feedback_is_told_so_in_words(bundle: Path) -> None:
     assert parameters(described, MONITOR)["episodes"] == "not_used"
     with pytest.raises(UserError, match="episodes must be one of required, not_used, got 'no'"):
         described_by(bundle=bundle, robot="sim_arm", episodes="no")
+
+
+URDF = '<robot name="r"><link name="base_link"/></robot>'
+
+
+def test_the_urdf_of_a_robot_file_is_published_and_a_simulator_or_a_driver_publishes_its_own(
+    bundle: Path, tmp_path: Path
+) -> None:
+    arm = yaml.safe_load(robot_path("sim_arm").read_text())
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump({**arm, "urdf": "robot.urdf"}))
+    with pytest.raises(UserError, match=r"robot\.urdf: No such file"):
+        described_by(bundle=bundle, robot=str(file))
+    (tmp_path / "robot.urdf").write_text(URDF)
+    described = described_by(bundle=bundle, robot=str(file))
+    (node,) = [process for process in described.processes if process.name == "robot_description_node"]
+    assert (node.dispensable, node.managed, node.parameters) == (True, False, {"robot": str(file)})
+    assert "robot_description_node" in names(described_by(robot=str(file), teleop="gamepad"))
+    assert "robot_description_node" not in names(simulated(bundle, robot=str(file)))
+    assert "robot_description_node" not in names(described_by(bundle=bundle, robot="sim_arm"))

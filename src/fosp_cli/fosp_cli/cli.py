@@ -33,6 +33,7 @@ from fosp_cli.commands import (
     training,
     up,
 )
+from fosp_cli.doctor.requirements import pip_install
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "disengage": up.disengage,
     "reset": up.reset,
     "console": console.console,
+    "keyboard": record.keyboard,
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
@@ -68,7 +70,7 @@ _REQUIREMENTS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "safetensors", "tensorboard"), "learner"),
     **dict.fromkeys(("mujoco", "scipy"), "sim"),
     "pyrealsense2": "realsense",
-    "aiohttp": "console",
+    **dict.fromkeys(("aiohttp", "PIL"), "console"),
     **dict.fromkeys(("pyarrow", "av"), "lerobot"),
 }
 """Packages that a robot can do without, each with the list in requirements/ that installs it."""
@@ -131,8 +133,8 @@ def run(arguments: Sequence[str] | None = None, install: Callable[[], None] = la
         if package not in _REQUIREMENTS:
             raise
         install()
-        lists = f"-r requirements/{_REQUIREMENTS[package]}.txt -c requirements/constraints.txt"
-        print(f"fosp: this command needs {package}, which is not installed: pip install {lists}", file=sys.stderr)
+        remedy = pip_install(_REQUIREMENTS[package])
+        print(f"fosp: this command needs {package}, which is not installed: {remedy}", file=sys.stderr)
         return 2
     except TyperException as error:
         message = " ".join(error.format_message().split())

@@ -15,6 +15,7 @@ NODES = {
     "operator_guard_node": "fosp_safety_monitor.operator_guard_node",
     "encoder_node": "fosp_perception.encoder_node",
     "camera_node": "fosp_perception.camera_node",
+    "robot_description_node": "fosp_perception.robot_description_node",
     "policy_node": "fosp_policy.policy_node",
     "teleop_node": "fosp_policy.teleop_node",
     "feedback_node": "fosp_recording.feedback_node",

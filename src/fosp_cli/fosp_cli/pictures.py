@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fosp_core import topics
 from fosp_core.bag.messages import deserialise
 from fosp_core.bag.storage import BagStorage
-from fosp_core.decisions import Decision
+from fosp_core.decisions import Decision, WhoDrives
 from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.image import observation_image
 from fosp_core.ros.image_message import rgb_view
@@ -45,7 +45,7 @@ _DECISIONS = {
     Decision.STOP: "#d11149",
     Decision.LATCH: "#6610f2",
 }
-_COLOURS = {"fosp": "#1f5fa8", "no_expansion": "#c0392b", "offline": "#8a8f98"}
+_COLOURS = {"fosp": "#1f5fa8", "no_expansion": "#c0392b", "offline": "#8a8f98", "fosp_corrected": "#2e8b57"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Row:
     seconds: float
     verdicts: list[tuple[float, int]] = field(default_factory=list)
     """Time and decision of each verdict of the safety monitor."""
+    operated: list[float] = field(default_factory=list)
+    """Times of the verdicts on a person who drives."""
 
 
 def read_row(bag: Path) -> Row:
@@ -97,14 +99,20 @@ def draw_contact_sheet(rows: Sequence[Row], out: Path) -> None:
         chart.vlines(row.cost_times, 0, 1, color=_COST, linewidth=1)
         chart.vlines(row.mark_times, 0, 1, color=_MARK, linewidth=2)
         _draw_lane(chart, row.verdicts, row.seconds)
+        chart.plot(row.operated, [0.0] * len(row.operated), "|", color=_MARK, markersize=4)
         chart.set_xlim(0, max(row.seconds, 1e-3))
         chart.set_ylim(-_LANE, 1)
         chart.set_yticks([])
         chart.tick_params(labelsize=6)
     axes[-1][FRAMES].set_xlabel("s", fontsize=7)
+    operated = any(row.operated for row in rows)
     _explain(
         figure,
-        [Line2D([], [], color=_COST, label="cost"), Line2D([], [], color=_MARK, linewidth=2, label="mark")],
+        [
+            Line2D([], [], color=_COST, label="cost"),
+            Line2D([], [], color=_MARK, linewidth=2, label="mark"),
+            *([Line2D([], [], color=_MARK, marker="|", linewidth=0, label="a person drives")] if operated else []),
+        ],
         {decision for row in rows for _, decision in row.verdicts},
     )
     figure.savefig(out, dpi=110)
@@ -233,6 +241,7 @@ def _read_row(bag: Path) -> Row:
     success = any(message.success for _, message in steps)
     costs = [when for when, message in steps if message.cost > 0]
     outcome = ("success" if success else "no success") + (", violation" if costs else "")
+    judged = [message for _, topic, message in told if topic in verdicts]
     return Row(
         name=bag.name,
         times=[stamp - begin for stamp in stamps],
@@ -241,7 +250,8 @@ def _read_row(bag: Path) -> Row:
         cost_times=costs,
         mark_times=[when - begin for when, topic, _ in told if topic in marks],
         seconds=stamps[-1] - begin,
-        verdicts=sorted((_seconds(message) - begin, int(message.decision)) for _, t, message in told if t in verdicts),
+        verdicts=sorted((_seconds(message) - begin, int(message.decision)) for message in judged),
+        operated=sorted(_seconds(m) - begin for m in judged if getattr(m, "source", 0) == WhoDrives.OPERATOR),
     )
 
 

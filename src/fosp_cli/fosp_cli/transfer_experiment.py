@@ -5,6 +5,7 @@ An arm is a way to fine-tune:
     fosp           safe policy expansion: candidates come from the frozen offline actor and from the online actor
     no_expansion   the online actor alone proposes, as in plain fine-tuning
     offline        nothing is learned; the bundle runs as it is, on the same scenes
+    fosp_corrected fosp, while a simulated person takes the robot over now and then (evaluation/simulated_operator.py)
 
 A trial has two parts. `deploy` runs the fine-tuning episodes through the live graph in real time, with the learner next
 to it. `conclude` needs no clock, so several trials run side by side: the learner, which is slower than the robot,
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from contextlib import ExitStack, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,6 +32,7 @@ from fosp_cli.evaluation.in_process import Evaluation, evaluate_all
 from fosp_cli.evaluation.intervals import paired_rate_difference, wilson_interval
 from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 from fosp_cli.evaluation.metrics import EpisodeResult, summarise
+from fosp_cli.evaluation.simulated_operator import DEVICE, OperatorHands, OperatorSettings
 from fosp_core.bag_types import move_aside
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec, read_yaml
@@ -40,9 +42,11 @@ from fosp_policy.expansion import Actors
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from fosp_sim.task.scenario import Scenario, read_scenario
 
-Arm = Literal["fosp", "no_expansion", "offline"]
+Arm = Literal["fosp", "no_expansion", "offline", "fosp_corrected"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
-ACTORS: dict[Arm, Actors] = {"fosp": "both", "no_expansion": "online", "offline": "both"}
+CORRECTED: Arm = "fosp_corrected"
+"""The arm that needs a simulated person."""
+ACTORS: dict[Arm, Actors] = {"fosp": "both", "no_expansion": "online", "offline": "both", CORRECTED: "both"}
 """The actors that propose in each arm, while learning and afterwards."""
 FINETUNING_SEED = 40_000_000
 """Seed of the first fine-tuning scene. No evaluation and no recording uses scenes from here on."""
@@ -63,6 +67,8 @@ class Trial:
     episodes: int = 40
     """Number of fine-tuning episodes."""
     evaluation_episodes: int = 100
+    operator: OperatorSettings | None = None
+    """Simulated person who takes over while learning, in the arm CORRECTED; None: nobody does."""
 
     @property
     def name(self) -> str:
@@ -136,7 +142,7 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
     learner: dict[str, Any] = {}
     bundle, deployed_s = resources.bundle, 0.0
     if trial.arm == "offline":
-        gates: Monitoring = "on" if trial.monitor == "on" else "off"
+        gates: Monitoring = "on" if trial.monitor == "on" else "policy_filter"
         during = _evaluate(trial, bundle, resources.robot, trial.learned_on, gates)
     else:
         deployed = json.loads((folder / DURING).read_text())
@@ -151,7 +157,8 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
         "during": during,
         "learner": learner,
         "after": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "on"),
-        "after_unmonitored": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "off"),
+        "after_unmonitored": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "policy_filter"),
+        "after_policy_alone": _evaluate(trial, bundle, resources.robot, trial.evaluated_on, "off"),
         "wall_s": {
             "deployed": deployed_s,
             "learning": round(learned - begun, 1),
@@ -189,14 +196,21 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
         parameters.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": {"actors": ACTORS[trial.arm]}}}))
         options["params_file"] = parameters
     results: list[EpisodeResult] = []
-    with LiveGraph(resources.bundle, shown, log=folder / "graph.log", say=say, **options) as live:
+    if trial.operator is not None:
+        options |= {"teleop": DEVICE, "take_over": True}
+    with ExitStack() as held:
+        live = held.enter_context(LiveGraph(resources.bundle, shown, log=folder / "graph.log", say=say, **options))
+        person = None
+        if trial.operator is not None:
+            person = held.enter_context(OperatorHands(trial.operator, shown, resources.robot))
         for episode in range(trial.episodes):
             results.append(live.run_episode(episode))
             last = results[-1]
             said = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
             say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {said}")
         live.await_bags(folder / "learner" / "bags", trial.episodes)
-    return summarise(trial.learned_on.model_dump(mode="json"), "", results)
+    corrections = {} if person is None else {"operator": person.corrections.summary()}
+    return {**summarise(trial.learned_on.model_dump(mode="json"), "", results), **corrections}
 
 
 def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
@@ -285,6 +299,7 @@ def _row(
         "gain": _gain([entries[seed] for seed in shared], [offline[seed] for seed in shared]) if shared else None,
         "goal": round(goal(_rate(list(offline.values()), "after", "success")["rate"]), 4) if offline else None,
         "curves": [[e["success"] for e in entry["during"]["per_episode"]] for entry in trials],
+        "operator": [entry["during"]["operator"] for entry in trials if "operator" in entry["during"]],
         "violation_curves": [[e["violated"] for e in entry["during"]["per_episode"]] for entry in trials],
     }
 

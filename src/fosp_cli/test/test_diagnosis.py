@@ -148,7 +148,12 @@ BROKEN = [
         "power",
     ),
     (check_speed(DecisionTimes(0.05, (0.004,) * 90 + (0.06,) * 10)), Level.ERROR, "late decisions will stop", "faster"),
-    (check_cv_bridge("2.4.0", True, ""), Level.ERROR, "numpy 2.4.0", "numpy<2"),
+    (
+        check_cv_bridge("2.4.0", True, ""),
+        Level.ERROR,
+        "numpy 2.4.0",
+        "ubuntu.txt -c requirements/constraints-ubuntu.txt",
+    ),
     (check_cv_bridge("1.26.4", True, "libopencv"), Level.ERROR, "libopencv", "ros-jazzy-cv-bridge"),
 ]
 

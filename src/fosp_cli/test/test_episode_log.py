@@ -91,6 +91,19 @@ def test_verdicts_on_frames_before_the_episode_are_not_its_steps():
     assert log.result().stops == 0
 
 
+def test_a_robot_that_stays_where_it_is_hangs_and_one_whose_pose_is_silent_does_not():
+    moving, standing, silent = (EpisodeLog(3, 0.05, 1) for _ in range(3))
+    for log in (moving, standing, silent):
+        log.on_feedback(feedback(10.0, is_first=True))
+    for i in range(60):
+        stamp_s = 10.0 + 0.05 * i
+        moving.on_pose(stamp_s - 0.01, (0.002 * i, 0.0, 0.2, 0.0))
+        standing.on_pose(stamp_s - 0.01, (0.1, 0.0, 0.2, 0.0))
+        for log in (moving, standing, silent):
+            log.on_verdict(verdict(stamp_s, stamp_s + 0.005))
+    assert [log.result().hung for log in (moving, standing, silent)] == [False, True, False]
+
+
 def test_vetoes_and_stops_are_counted():
     log = EpisodeLog(3, 0.05, 1)
     log.on_feedback(feedback(10.0, is_first=True))
@@ -107,7 +120,7 @@ COSTS = [0.0, 0.0, 1.0, 1.0, 0.0]
 @pytest.mark.parametrize("shadow", [False, True])
 def test_the_graph_gives_the_record_that_the_same_episode_has_in_process(shadow: bool):
     steps = [DecidedStep(period, decision, 0.1, 0.3, shadow) for period, decision in enumerate(DECISIONS)]
-    in_process = episode_result(3, False, 0.5 * len(COSTS), COSTS, steps, 2)
+    in_process = episode_result(3, False, 0.5 * len(COSTS), COSTS, steps, 2, 0.05)
     result = driven(DECISIONS, COSTS, shadow)
     assert result == in_process
     assert (result.violated_under, result.vetoed_for) == ("RECOVER", 2)

@@ -101,6 +101,21 @@ def test_a_risky_policy_is_vetoed_with_the_monitor_on_and_let_through_with_it_of
     assert shadow.episode_return == off.episode_return != on.episode_return
 
 
+def test_the_policy_filter_acts_where_the_policy_alone_does_not(tmp_path):
+    # The online actor goes along the axis that the tiny critic fears, and only the filter of the policy keeps it back.
+    bundle = tiny_bundle(tmp_path, policy_action=(1.5, 0.0, 0.0))
+    ways = ("off", "policy_filter", "shadow")
+    (alone,), (filtered,), (shadow,) = (
+        evaluate_episodes(Evaluation(bundle, SCENARIO, ARM, monitoring=way), [0]) for way in ways
+    )
+    assert alone.vetoes == filtered.vetoes == 0
+    assert alone.episode_return != filtered.episode_return == shadow.episode_return
+    assert None not in (alone.risks, filtered.risks, shadow.risks)
+    assert min(alone.risks.quiet) > max(filtered.risks.quiet)
+    (on,) = evaluate_episodes(Evaluation(bundle, SCENARIO, ARM), [0])
+    assert on.risks is None, "what was gated says nothing of what would have followed"
+
+
 def test_a_scripted_policy_drives_in_the_place_of_the_bundles(tmp_path):
     (result,) = evaluate_episodes(
         Evaluation(tiny_bundle(tmp_path), SCENARIO, ARM, monitoring="off", proposer="greedy"), [1]
@@ -133,7 +148,7 @@ def test_in_shadow_mode_verdicts_are_held_against_what_followed(tmp_path, no_way
 def test_a_violation_is_told_with_the_decision_it_happened_under():
     decisions = [Decision.PASS, Decision.SUBSTITUTE, Decision.RECOVER, Decision.PASS]
     steps = [DecidedStep(period, decision) for period, decision in enumerate(decisions)]
-    result = episode_result(0, False, 0.0, [0.0, 0.0, 1.0, 1.0], steps, 1)
+    result = episode_result(0, False, 0.0, [0.0, 0.0, 1.0, 1.0], steps, 1, 0.05)
     assert (result.violated_under, result.vetoed_for) == ("RECOVER", 2)
     assert (result.vetoes, result.substitutions, result.brakes) == (2, 1, 1)
 

@@ -51,7 +51,7 @@ def test_the_table_says_what_failed_and_what_was_not_there():
     assert [line.rsplit("|", 2)[1].strip() for line in text.splitlines()[2:]] == ["passed", "FAILED", ""]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_device_gives_the_same_losses(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(learner_config.SIZES, "nano", TINY)
     one, other = (losses("nano", CPU, 4) for _ in range(2))
@@ -61,7 +61,7 @@ def test_the_same_device_gives_the_same_losses(monkeypatch: pytest.MonkeyPatch):
     assert len(losses("nano", CPU, 50, budget_s=0.0)) == gpu.LEAST
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_steps_are_timed_in_all_variants(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(learner_config.SIZES, "nano", TINY)
     times, ratio = step_times("nano", CPU, steps=2)
@@ -70,7 +70,7 @@ def test_steps_are_timed_in_all_variants(monkeypatch: pytest.MonkeyPatch):
     assert ratio.figure.endswith(" times")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_networks_are_compared_and_a_provider_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(learner_config.SIZES, "nano", TINY)
     found = networks("nano", "CPU", "CPUExecutionProvider", steps=5)

@@ -82,7 +82,7 @@ def test_a_process_that_ends_is_one_line_with_its_last_words(fake: Path):
         stepper.step("another")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_our_own_step_is_served_and_trains_every_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(peers, "_ROOT", ROOT)
     stepper = Stepper(Path(sys.executable), "fosp_step.py", asked("nano", 1, False), tmp_path / "log", ours=True)

@@ -11,6 +11,7 @@ import pytest
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import Stack
 from fosp_cli.demonstration.graph_watch import CameraHealth
+from fosp_cli.demonstration.keyboard import HOLD_S, KeyboardDevice
 from fosp_cli.demonstration.preflight import (
     Brightness,
     CheckResult,
@@ -26,7 +27,7 @@ from fosp_cli.demonstration.preflight import (
     check_stream,
     recorded_bytes_per_s,
 )
-from fosp_cli.demonstration.session import HOLD_S, KeyboardDevice, Session, judge, watched
+from fosp_cli.demonstration.session import Session, judge, watched
 from fosp_core.robot.config import CameraConfig, RobotConfig, read_robot
 from fosp_core.specs import parse_spec
 from fosp_recording.feedback_rules import FeedbackConfig, GoalRule
@@ -213,7 +214,7 @@ def test_space_halts_and_other_keys_press_buttons_without_moving_anything() -> N
     device.press("?", 10.02)
     axes, buttons = device.state(10.05)
     assert axes == [0.0] * 6
-    assert buttons == [0, 0, 0, 0, 0, 0, 0, 1]
+    assert buttons == [0, 0, 0, 0, 0, 1, 0, 1], "space holds the robot, and n begins an episode"
 
 
 def test_the_space_of_a_recording_is_estimated_from_what_comes() -> None:

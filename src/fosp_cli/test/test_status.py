@@ -14,6 +14,8 @@ def test_the_line_tells_episode_decision_risk_and_outcomes() -> None:
     status.on_feedback(StepFeedback(episode=3, is_first=True), 10.0)
     status.on_verdict(SafetyVerdict(decision=SafetyVerdict.SUBSTITUTE, q_h=0.31, eps=0.2), 12.0)
     assert status.line(12.0).startswith("episode 3, 2 s  SUBSTITUTE risk 0.310/0.200  0 ended")
+    status.on_verdict(SafetyVerdict(q_h=0.31, eps=0.2, source=SafetyVerdict.SOURCE_OPERATOR), 12.0)
+    assert "  operator: PASS risk 0.310/0.200" in status.line(12.0)
     status.on_feedback(StepFeedback(episode=3, cost=1.0), 13.0)
     status.on_feedback(StepFeedback(episode=3, is_last=True, success=True), 14.0)
     assert status.line(20.0) == "no episode runs  1 ended: 1 reached, 1 violated", "an old verdict is not the present"

@@ -26,7 +26,7 @@ from fosp_console.frames import FrameEncoder
 from fosp_console.graph_link import GraphLink
 from fosp_console.graph_state import GraphState
 from fosp_console.orders import Order
-from fosp_console.readout import learner_view, lineage_of, model_view, recorder_view, robot_view
+from fosp_console.readout import RecorderWatch, learner_view, lineage_of, model_view, robot_view
 from fosp_console.server import Answer, ConsoleServer
 from fosp_core import topics
 from fosp_core.errors import UserError
@@ -74,6 +74,7 @@ class ConsoleNode(Node):  # type: ignore[misc]
         self._command: tuple[float, ...] = ()
         self._motion: dict[str, Any] = {}
         self._recorder_out = self._learner_run = ""
+        self._recorder = RecorderWatch()
         self._frames = FrameEncoder(self._read_frame, self._send_frame, self._on_bad_image)
         self._link = GraphLink(self, self.state)
         self._server = ConsoleServer(
@@ -204,7 +205,8 @@ class ConsoleNode(Node):  # type: ignore[misc]
         ):
             self._link.ask_parameters(node, names, use)
         self.state.tell("clients", self._pages)
-        self.state.tell("recorder", recorder_view(Path(self._recorder_out)) if self._recorder_out else None)
+        out = Path(self._recorder_out)
+        self.state.tell("recorder", self._recorder.view(out, time.monotonic()) if self._recorder_out else None)
         self.state.tell("learner", learner_view(Path(self._learner_run)) if self._learner_run else None)
         self.state.tell("watch", self._link.watch_view())
 

@@ -31,15 +31,25 @@ NICENESS = 10
 def frame_message(camera: int, stamp_s: float, pixels: NDArray[np.uint8]) -> bytes:
     """Return the binary message of one frame (H, W, 3) uint8 RGB; UserError when it cannot be encoded."""
     height, width = pixels.shape[:2]
+    try:
+        data = jpeg(pixels)
+    except UserError as error:
+        raise UserError(f"camera {camera}: {error}") from None
+    header = json.dumps({"camera": camera, "stamp": stamp_s, "width": width, "height": height}).encode()
+    return struct.pack("<I", len(header)) + header + data
+
+
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a picture (H, W, 3) uint8 RGB as JPEG, no larger than LARGEST; UserError when it cannot be encoded."""
+    height, width = pixels.shape[:2]
     scale = LARGEST / max(height, width)
     if scale < 1.0:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not done:
-        raise UserError(f"camera {camera}: the image cannot be encoded as JPEG")
-    header = json.dumps({"camera": camera, "stamp": stamp_s, "width": width, "height": height}).encode()
-    return struct.pack("<I", len(header)) + header + data.tobytes()
+        raise UserError("the image cannot be encoded as JPEG")
+    return data.tobytes()
 
 
 class FrameEncoder:

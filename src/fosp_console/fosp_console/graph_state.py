@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
 
 PAST_VERDICTS = 1200
 """Verdicts that a page which opens is given: a minute of them at 20 Hz."""
@@ -135,31 +135,9 @@ class GraphState:
         decision = int(message.decision)
         step = int(message.step)
         with self._lock:
-            stamp_s, decided_s = _seconds(message.header.stamp), _seconds(message.decided)
             row = {
-                "step": step,
-                "stamp": stamp_s,
-                "decided": decided_s,
-                "decision": _name(Decision, decision),
-                "reason": _name(Reason, int(message.reason)),
-                "text": str(message.reason_text)[:MOST_TEXT],
-                "q_h": _number(message.q_h),
-                "q_h_out": _number(message.q_h_out),
-                "v_h": _number(message.v_h),
-                "eps": _number(message.eps),
-                "surprise": _number(message.surprise),
-                "surprise_limit": _number(message.surprise_limit),
-                "image_age_s": _number(message.image_age_s),
-                "state_age_s": _number(message.robot_state_age_s),
-                "monitor_s": _number(message.decision_s),
+                **verdict_row(message),
                 "policy_s": _of_step(self._policy_s, step, None),
-                "speed_scale": _number(message.speed_scale),
-                "limited": bool(message.limited),
-                "shadow": bool(message.shadow),
-                "candidate": int(message.candidate),
-                "action_in": [_number(value) for value in message.action_in[:8]],
-                "action_out": [_number(value) for value in message.action_out[:8]],
-                "model_id": str(message.model_id)[:MOST_TEXT],
                 **_of_step(self._latents, step, {"novelty": None, "inconsistency": None, "encoder_s": None}),
                 **self._limits,
             }
@@ -255,6 +233,35 @@ class GraphState:
         if name not in self._parts or self._parts[name] != value:
             self._parts[name] = value
             self._changed.add(name)
+
+
+def verdict_row(message: Any) -> dict[str, Any]:
+    """Return a SafetyVerdict as the page shows it: names in place of numbers, times in s."""
+    return {
+        "step": int(message.step),
+        "stamp": _seconds(message.header.stamp),
+        "decided": _seconds(message.decided),
+        "decision": _name(Decision, int(message.decision)),
+        "reason": _name(Reason, int(message.reason)),
+        "text": str(message.reason_text)[:MOST_TEXT],
+        "source": _name(WhoDrives, int(getattr(message, "source", WhoDrives.UNKNOWN))),  # a new field
+        "q_h": _number(message.q_h),
+        "q_h_out": _number(message.q_h_out),
+        "v_h": _number(message.v_h),
+        "eps": _number(message.eps),
+        "surprise": _number(message.surprise),
+        "surprise_limit": _number(message.surprise_limit),
+        "image_age_s": _number(message.image_age_s),
+        "state_age_s": _number(message.robot_state_age_s),
+        "monitor_s": _number(message.decision_s),
+        "speed_scale": _number(message.speed_scale),
+        "limited": bool(message.limited),
+        "shadow": bool(message.shadow),
+        "candidate": int(message.candidate),
+        "action_in": [_number(value) for value in message.action_in[:8]],
+        "action_out": [_number(value) for value in message.action_out[:8]],
+        "model_id": str(message.model_id)[:MOST_TEXT],
+    }
 
 
 # -- values that JSON can hold -----------------------------------------------------------------------

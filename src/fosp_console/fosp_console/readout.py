@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.protective import ZoneConfig
 from fosp_core.specs import Manifest
 
 MOST_BUNDLES = 40
 MOST_LINEAGE = 12
+RATE_S = 10.0
+"""Time over which the rate of a recording is measured, s."""
+ABANDONED_S = 30.0
+"""Time without a change after which a half-written bag is what a crash left behind."""
 _TAIL_BYTES = 65536
 
 
@@ -32,7 +39,18 @@ def robot_view(robot: RobotConfig) -> dict[str, Any]:
         "estops": list(robot.estop_topics),
         "enabling": robot.enabling.topic if robot.enabling is not None else "",
         "force_limit": robot.protective_force_n,
+        "zones": [zone_view(zone) for zone in robot.zones],
+        "sources": [{"name": one.name, "position": list(one.position[:2])} for one in robot.sources],
     }
+
+
+def zone_view(zone: ZoneConfig) -> dict[str, Any]:
+    """Return a protective zone from above: its outline, m, in the action frame or around the commanded point."""
+    outline = [list(corner) for corner in zone.polygon]
+    if zone.lower is not None and zone.upper is not None:
+        (x0, y0, _), (x1, y1, _) = zone.lower, zone.upper
+        outline = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+    return {"name": zone.name, "action": zone.action, "outline": outline, "around_tool": zone.around_tool}
 
 
 def model_view(manifest: Manifest, path: Path) -> dict[str, Any]:
@@ -132,20 +150,60 @@ def lineage_of(model_id: str, manifests: BundleCatalogue) -> list[str]:
     return found
 
 
-def recorder_view(out: Path) -> dict[str, Any] | None:
-    """Return the episodes in the recorder's folder and the room on its disk; None when it is not on this computer."""
-    try:
-        usage = shutil.disk_usage(out if out.is_dir() else out.parent)
-        names = [entry.name for entry in out.iterdir()] if out.is_dir() else []
-    except OSError:
-        return None
-    return {
-        "folder": out.name,
-        "episodes": sum(name.startswith("episode_") for name in names),
-        "incomplete": sum(name.startswith("incomplete_") for name in names),
-        "free_bytes": usage.free,
-        "total_bytes": usage.total,
-    }
+class RecorderWatch:
+    """Looks at a recorder's folder from time to time: its episodes, how fast it writes, and the room on its disk."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, str, int]] = deque()
+        """Moment, s, name and bytes of the bag that was being written."""
+
+    def view(self, out: Path, now_s: float) -> dict[str, Any] | None:
+        """Return what is in the recorder's folder at `now_s`, monotonic; None when it is not on this computer.
+
+        `bytes_per_s` and `minutes_left` are None while nothing is written, and until it is known how fast.
+        """
+        try:
+            usage = shutil.disk_usage(out if out.is_dir() else out.parent)
+            names = [entry.name for entry in out.iterdir()] if out.is_dir() else []
+            name, size = _newest_bag(out / ".partial")
+        except OSError:
+            return None
+        rate = self._rate(now_s, name, size)
+        return {
+            "folder": out.name,
+            "episodes": sum(name.startswith("episode_") for name in names),
+            "incomplete": sum(name.startswith("incomplete_") for name in names),
+            "writing": name,
+            "writing_bytes": size,
+            "bytes_per_s": rate,
+            "minutes_left": round(usage.free / rate / 60.0, 1) if rate else None,
+            "free_bytes": usage.free,
+            "total_bytes": usage.total,
+        }
+
+    def _rate(self, now_s: float, name: str, size: int) -> float | None:
+        """Return the bytes per second of the bag over the last RATE_S; it grows by chunks."""
+        if self._looks and self._looks[-1][1] != name:
+            self._looks.clear()
+        self._looks.append((now_s, name, size))
+        while self._looks[0][0] < now_s - RATE_S:
+            self._looks.popleft()
+        (begin_s, _, before), passed_s = self._looks[0], now_s - self._looks[0][0]
+        if not name or passed_s < 2.0 or size <= before:
+            return None
+        return round((size - before) / (now_s - begin_s))
+
+
+def _newest_bag(folder: Path) -> tuple[str, int]:
+    """Return name and bytes of the bag in `folder` that was written to last; an empty name without one."""
+    bags = [
+        (file.stat().st_mtime, file.parent.name, file.stat().st_size)
+        for file in (folder.glob("*/*.mcap") if folder.is_dir() else ())
+    ]
+    if not bags:
+        return "", 0
+    written_s, name, size = max(bags)
+    return (name, size) if time.time() - written_s < ABANDONED_S else ("", 0)
 
 
 def learner_view(run: Path) -> dict[str, Any] | None:
@@ -158,6 +216,7 @@ def learner_view(run: Path) -> dict[str, Any] | None:
     return {
         "run": run.name,
         "updates": int(float(last)) if last.replace(".", "", 1).isdigit() else None,
+        "episodes": _lines(run / "buffer" / "episodes.jsonl"),
         "events": [
             {
                 "event": str(event.get("event", "")),
@@ -171,11 +230,25 @@ def learner_view(run: Path) -> dict[str, Any] | None:
 
 
 def _why(details: Any) -> str:
+    """Return the verdict of the gate on a candidate, or the reason of another event."""
     if not isinstance(details, dict):
         return ""
     gate = details.get("gate")
-    texts = [details.get("reason"), gate.get("reason") if isinstance(gate, dict) else gate]
-    return next((str(text)[:300] for text in texts if text), "")
+    if isinstance(gate, dict) and "passed" in gate:
+        reasons = gate.get("reasons")
+        why = "; ".join(str(reason) for reason in reasons) if isinstance(reasons, list) else ""
+        judged = "passed the gate" if gate["passed"] else f"kept by the gate: {why}"
+        return f"update {details.get('step', '?')}, {judged}"[:300]
+    return str(details.get("reason") or "")[:300]
+
+
+def _lines(path: Path) -> int | None:
+    """Return the number of lines of a text file; None when there is none."""
+    try:
+        with path.open("rb") as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    except OSError:
+        return None
 
 
 def _tail(path: Path) -> str:

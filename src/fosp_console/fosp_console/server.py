@@ -1,7 +1,4 @@
-"""The web server of the console: the page, one WebSocket per client, and orders. It runs in a thread of its own.
-
-The page's files are read once, at the start, into a table: no name that a browser gives reaches the disk.
-"""
+"""The web server of the console: the page, one WebSocket per client, and orders. It runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -23,6 +19,7 @@ from fosp_console.access import Access, Allowance, RateLimit
 from fosp_console.graph_state import GraphState
 from fosp_console.orders import ESTOP, MOST_BYTES, Order, parse_order
 from fosp_console.outbox import Outbox
+from fosp_console.web_page import HEADERS, Page, comes_from_here, guard, refused
 from fosp_core.errors import UserError
 
 PERIOD_S = 0.05
@@ -36,26 +33,6 @@ SEND_BYTES = 65536
 SLOW_S = 120.0
 """A client that takes nothing for this long is let go."""
 TOKEN_HEADER = "X-Fosp-Token"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Cache-Control": "no-store",
-}
-_TYPES = {
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-}
 
 Answer = tuple[bool, str]
 """The answer of the graph to an order, which says whether it was carried out."""
@@ -91,7 +68,7 @@ class ConsoleServer:
         self._heard, self._left, self._count = heard, left, count
         self._most_clients = most_clients
         self._clients: dict[str, Client] = {}
-        self._page = page_files()
+        self._page = Page()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="console server", daemon=True)
         self._listening = threading.Event()
@@ -131,6 +108,11 @@ class ConsoleServer:
         """Give every client the newest frame of a camera."""
         self.call(self._put_frame, camera, data)
 
+    @property
+    def lost_frames(self) -> list[int]:
+        """Frames that each connected page has lost, because it took an older one in the meantime."""
+        return [client.outbox.lost_frames for client in list(self._clients.values())]
+
     # -- the server's thread -------------------------------------------------------------------------
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -142,10 +124,10 @@ class ConsoleServer:
 
     async def _run(self) -> None:
         self._stopped = asyncio.Event()
-        app = web.Application(client_max_size=MOST_BYTES, middlewares=[self._guard])
+        app = web.Application(client_max_size=MOST_BYTES, middlewares=[guard(self._access)])
         app.router.add_get("/ws", self._socket)
         app.router.add_post("/order", self._order)
-        app.router.add_get("/{name:.*}", self._file)
+        app.router.add_get("/{name:.*}", self._page.answer)
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=75.0, shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, self._access.host, self._access.port, backlog=64)
@@ -182,56 +164,28 @@ class ConsoleServer:
             client.outbox.put_frame(camera, data)
 
     # -- requests ------------------------------------------------------------------------------------
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Answer to the server's own names only, and give every answer the headers that browsers obey."""
-        if not self._answers_to(request):
-            return _refused(421, "this console does not answer to that name")
-        try:
-            response = await handler(request)
-        except web.HTTPException as error:
-            return _refused(error.status, error.reason)
-        if not response.prepared:
-            response.headers.update(HEADERS)
-        return response
-
-    def _answers_to(self, request: web.Request) -> bool:
-        return self._access.answers_to(request.headers.get("Host"))
-
-    def _from_here(self, request: web.Request) -> bool:
-        return self._access.comes_from_here(request.headers.get("Origin"), request.headers.get("Host"))
-
-    async def _file(self, request: web.Request) -> web.StreamResponse:
-        found = self._page.get(request.match_info["name"] or "index.html")
-        if found is None:
-            return _refused(404, "there is no such page")
-        content, kind = found
-        return web.Response(body=content, content_type=kind, charset="utf-8")
-
     async def _order(self, request: web.Request) -> web.StreamResponse:
         """Carry an order out: only from a page of this server, and only with the token in its header."""
         caller, now_s = request.remote or "", time.monotonic()
-        if not self._from_here(request):
-            return _refused(403, "orders are taken from this console's own page only")
+        if not comes_from_here(self._access, request):
+            return refused(403, "orders are taken from this console's own page only")
         if request.content_type != "application/json":
-            return _refused(415, "an order is application/json")
+            return refused(415, "an order is application/json")
         if not self._access.knows(request.headers.get(TOKEN_HEADER)):
             if not self._wrong_tokens.take(caller, now_s):
-                return _refused(429, "too many wrong tokens: wait a little")
-            return _refused(401, "read-only: open the address with the token, which the console printed at its start")
+                return refused(429, "too many wrong tokens: wait a little")
+            return refused(401, "read-only: open the address with the token, which the console printed at its start")
         try:
             order = parse_order(await request.text())
             if order.name != ESTOP and not self._orders.take(caller, now_s):  # nothing delays an emergency stop
-                return _refused(429, "too many orders: wait a little")
+                return refused(429, "too many orders: wait a little")
             if order.session and not self._acts(order.session):
                 raise UserError("this page is not connected any more: load it anew")
             done, said = await self._obey(order)
         except UserError as error:
-            return _refused(400, str(error))
+            return refused(400, str(error))
         except UnicodeDecodeError:
-            return _refused(400, "an order is text in UTF-8")
+            return refused(400, "an order is text in UTF-8")
         return web.json_response({"done": done, "said": said}, headers=HEADERS)
 
     def _acts(self, session: str) -> bool:
@@ -239,10 +193,10 @@ class ConsoleServer:
 
     # -- one client ----------------------------------------------------------------------------------
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        if not self._from_here(request):
-            return _refused(403, "only this console's own page may connect")
+        if not comes_from_here(self._access, request):
+            return refused(403, "only this console's own page may connect")
         if len(self._clients) >= self._most_clients:
-            return _refused(503, f"{self._most_clients} pages are connected already")
+            return refused(503, f"{self._most_clients} pages are connected already")
         connection = web.WebSocketResponse(max_msg_size=1024, compress=False, timeout=1.0)
         try:
             await connection.prepare(request)
@@ -308,24 +262,8 @@ class ConsoleServer:
             await connection.close(code=WSCloseCode.GOING_AWAY)
 
 
-def page_files() -> dict[str, tuple[bytes, str]]:
-    """Return the page's files: the name in its address -> content and type."""
-    found: dict[str, tuple[bytes, str]] = {}
-    root = files("fosp_console") / "page"
-    for folder, prefix in ((root, ""), (root / "vendor", "vendor/")):
-        for entry in folder.iterdir():
-            kind = _TYPES.get(entry.name[entry.name.rfind(".") :])
-            if kind and entry.is_file():
-                found[prefix + entry.name] = entry.read_bytes(), kind
-    return found
-
-
 def _keep_queue_short(request: web.Request) -> None:
     """Let the kernel hold little for a client, so that what it gets is new."""
     if request.transport is not None:
         with contextlib.suppress(OSError, AttributeError):
             request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
-
-
-def _refused(status: int, why: str) -> web.Response:
-    return web.json_response({"done": False, "said": why}, status=status, headers=HEADERS)

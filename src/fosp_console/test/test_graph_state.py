@@ -21,7 +21,7 @@ def stamp(seconds: float) -> Any:
 
 def verdict(step: int = 1, decision: int = 0, **changes: Any) -> Any:
     values = {
-        "step": step, "decision": decision, "reason": 0, "reason_text": "fine", "q_h": 0.1, "q_h_out": 0.1,
+        "step": step, "decision": decision, "source": 2, "reason": 0, "reason_text": "fine", "q_h": 0.1, "q_h_out": 0.1,
         "v_h": math.nan, "eps": 0.2, "surprise": 1.0, "surprise_limit": 8.0, "image_age_s": 0.01,
         "robot_state_age_s": math.inf, "decision_s": 0.001, "speed_scale": 1.0, "limited": False, "shadow": False,
         "candidate": 0, "action_in": [0.1, 0.2], "action_out": [0.1, 0.2], "model_id": "abc",
@@ -40,10 +40,11 @@ def state_of(state: GraphState) -> Any:
 
 def test_a_veto_is_urgent_and_a_number_that_is_none_is_null() -> None:
     state = GraphState()
-    assert not state.verdict(verdict())
+    assert not state.verdict(verdict(source=3))
     assert state.verdict(verdict(2, decision=3, reason=10_000, reason_text="x" * 9999))
     told = json.loads(state.changes())["verdicts"]
     assert [row["decision"] for row in told] == ["PASS", "STOP"]
+    assert [row["source"] for row in told] == ["OPERATOR", "POLICY"]
     assert told[0]["v_h"] is None
     assert told[0]["state_age_s"] is None
     assert told[1]["reason"] == "unknown (10000)"

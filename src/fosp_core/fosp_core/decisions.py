@@ -52,9 +52,28 @@ class Reason(IntEnum):
     SELF_TEST = 32
     CAMERA = 26
     PROTECTIVE_ZONE = 33
+    TAKEN_OVER = 34
+    OPERATOR_SILENT = 35
 
 
-STALENESS = frozenset({Reason.STALE_IMAGE, Reason.STALE_LATENT, Reason.STALE_ROBOT_STATE, Reason.DEADLINE})
+class WhoDrives(IntEnum):
+    """Who drives (SOURCE_ constants): whose action was judged."""
+
+    UNKNOWN = 0
+    NOBODY = 1
+    POLICY = 2
+    OPERATOR = 3
+
+
+STALENESS = frozenset(
+    {
+        Reason.STALE_IMAGE,
+        Reason.STALE_LATENT,
+        Reason.STALE_ROBOT_STATE,
+        Reason.DEADLINE,
+        Reason.OPERATOR_SILENT,
+    }
+)
 """Reasons that latch when they last, because a source of data fell silent."""
 
 RISK = frozenset({Reason.INFEASIBLE, Reason.NO_FEASIBLE, Reason.CRITIC_RANGE, Reason.SURPRISE, Reason.VETOES})

@@ -8,7 +8,7 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
 from fosp_core import image
-from fosp_core.errors import UserError
+from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.image import png
 from fosp_core.ros.image_message import fill_depth, fill_image, image_view, observation_view, rgb_view
 
@@ -51,6 +51,15 @@ def test_depth_is_read_as_uint16_and_is_no_colour():
     assert np.array_equal(image_view(message("16UC1", pixels)), pixels)
     with pytest.raises(UserError, match="no colour"):
         rgb_view(message("16UC1", pixels))
+
+
+def test_depth_in_metres_is_read_as_float32_and_malformed_depth_is_a_broken_message():
+    depth = np.array([[0.5, np.nan, np.inf], [1.0, 2.0, 3.0]], np.float32)
+    source = Image(height=2, width=3, step=12, encoding="32FC1", data=array.array("B", depth.tobytes()))
+    assert image_view(source).tobytes() == depth.tobytes()
+    source.width = 4
+    with pytest.raises(BrokenMessage, match="depth image holds 24 bytes, which do not fit its 4 x 2 pixels"):
+        image_view(source)
 
 
 def test_big_endian_depth_is_read_as_such():

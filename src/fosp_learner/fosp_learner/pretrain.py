@@ -27,8 +27,9 @@ from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.bag_sets import choose_robot, task_of, with_period_of
+from fosp_learner.data.bag_sets import choose_robot, lenses_of, task_of, with_period_of
 from fosp_learner.data.dataset import Dataset, load_bags, split
+from fosp_learner.data.lenses import LENSES, as_noted
 from fosp_learner.distributed import processes
 from fosp_learner.report.figure_data import SceneFrames
 from fosp_learner.report.run import (
@@ -113,9 +114,9 @@ def pretrain(
             log.metrics(trainer.step, assessment.metrics)
     reference, camera = calibrate_reference(fit_reference([training], config.seed), [validation])
     calibration = calibrate(assessment.values, config.calibration).model_copy(update={"camera": camera})
-    manifest, files = bundle_of(
-        trainer, assessment, calibration, facts.robot, facts.task, facts.observation, provenance(trainer, data, command)
-    )
+    made = provenance(trainer, data, command)
+    made[LENSES] = as_noted(lenses_of(bags, facts.observation, facts.robot))
+    manifest, files = bundle_of(trainer, assessment, calibration, facts.robot, facts.task, facts.observation, made)
     files[REFERENCE] = reference.to_bytes()
     files[WEIGHTS] = weights_bytes(network_tensors(trainer))
     files, without_probes = with_probes(files, manifest, validation, config.seed)
@@ -131,7 +132,7 @@ def pretrain(
 
 _IN_SIMULATION = (
     "the bundle runs in simulation; for a robot record more violating episodes and train again, or accept it in words "
-    "(docs/robot.md)"
+    "(docs/robots/generic.md)"
 )
 
 

@@ -103,6 +103,17 @@ def test_a_file_that_is_not_in_the_order_of_time_is_no_jump(order: slice) -> Non
     assert stamps_of(parts)[0][0] == [int(t) for t in STEADY]
 
 
+def test_a_clock_that_is_set_back_after_the_first_messages_were_logged_mixes_nothing() -> None:
+    made = {name: Stream[object](name) for name in ("command", "camera")}
+    logged = [t if number > 2 else 1000.0 for number, t in enumerate(STEADY)]
+    for place, (stamp, time) in enumerate(zip(STEADY, logged, strict=True)):
+        for offset, found in enumerate(made.values()):
+            found.add(round(stamp * MS), round(time * MS), 2 * place + offset, stamp)
+    parts = in_parts(list(made.values()))
+    assert stamps_of(parts) == [[[int(t) for t in STEADY]] * 2]
+    assert parts.cuts == []
+
+
 def test_a_message_recorded_twice_counts_once_and_one_that_contradicts_is_refused() -> None:
     twice = stream("feedback", [t for t in STEADY for _ in range(2)], [t + i for t in STEADY for i in range(2)])
     kept = drop_doubles(twice, lambda a, b: True)

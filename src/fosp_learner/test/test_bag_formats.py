@@ -310,9 +310,21 @@ def test_a_bag_that_lists_files_outside_of_its_folder_is_refused(
 
 def test_metadata_that_no_recorder_wrote_is_refused_in_one_line(write_bag: WriteBag):
     bag = write_bag()
-    (bag / "metadata.yaml").write_text("[" * 5000)
-    with pytest.raises(UserError, match="no rosbag2 metadata"):
-        bag_topics(bag)
+    sound = (bag / "metadata.yaml").read_text()
+    for text, said in (
+        ("[" * 5000, "nested too deeply|not valid YAML"),
+        ("a: \0", "not valid YAML: unacceptable character"),
+        ("[1, 2]", "no rosbag2 metadata"),
+        (
+            sound.replace("\n  message_count: ", "\n  message_count: 1\n  message_count: ", 1),
+            "'message_count' stands twice",
+        ),
+    ):
+        (bag / "metadata.yaml").write_text(text)
+        with pytest.raises(UserError, match=said) as caught:
+            bag_topics(bag)
+        assert str(caught.value).startswith(f"{bag}: metadata.yaml")
+        assert "\n" not in str(caught.value)
     with (bag / "metadata.yaml").open("w") as file:
         file.truncate(17 << 20)
     with pytest.raises(UserError, match="larger than rosbag2 metadata can be"):

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from fosp_core.errors import UserError
-from fosp_learner.data.clocks import StreamClock, check_rates, clock_notes, measure, rate_notes
+from fosp_learner.data.clocks import (
+    StreamClock,
+    at_pace,
+    check_rates,
+    clock_notes,
+    measure,
+    pace_notes,
+    pace_of,
+    rate_notes,
+)
 
 PERIOD_S = 0.05
 STAMPS = np.arange(40, dtype=np.int64) * 25_000_000
@@ -106,3 +115,43 @@ def test_a_camera_that_slows_down_in_the_dark_is_told_and_refused_when_it_is_oft
 def test_steps_of_33_and_67_ms_of_a_30_hz_camera_are_no_fault() -> None:
     steps = np.array([1 / 30, 2 / 30] * 10)
     assert list(rate_notes(StreamClock("camera", 30.0, 0.0), 30.0, steps, PERIOD_S)) == []
+
+
+def at_speed(speed: float, moments: np.ndarray) -> np.ndarray:
+    """Log times of moments in ns that are played at `speed`, 3 ms later, by the machine's clock."""
+    return (1e18 + moments / speed + 3e6).astype(np.int64)
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 4.0])
+def test_streams_that_begin_and_end_at_different_moments_agree_at_any_speed_of_the_playback(speed: float) -> None:
+    commands, images = np.arange(400) * 10_000_000, 2 * 10**9 + np.arange(40) * 25_000_000
+    pace = pace_of(commands, at_speed(speed, commands))
+    assert pace == pytest.approx(1 / speed, rel=0.01)
+    logged = [
+        at_pace(at_speed(speed, stamps), int(at_speed(speed, commands)[0]), pace) for stamps in (commands, images)
+    ]
+    reference = measure("command", commands, logged[0], True, None)
+    clock = measure("camera", images, logged[1], True, reference)
+    assert clock.lag_s == pytest.approx(0.0, abs=1e-3)
+    assert list(clock_notes([reference, clock], PERIOD_S)) == []
+    assert f"passed {speed:g} times as fast" in "".join(pace_notes(pace))
+    behind = measure("camera", images - 10**9, logged[1], True, reference)
+    with pytest.raises(UserError, match="stamped 1000 ms behind"):
+        list(clock_notes([reference, behind], PERIOD_S))
+
+
+def test_a_clock_that_keeps_the_pace_of_the_stamps_or_a_short_stream_is_taken_as_it_is() -> None:
+    assert pace_of(STAMPS, STAMPS + 7) == 1.0
+    assert pace_of(10 * STAMPS, (10.4 * STAMPS).astype(np.int64)) == 1.0
+    assert pace_of(STAMPS, (STAMPS * 1.2).astype(np.int64)) == 1.0, "a busy machine"
+    assert pace_of(STAMPS[:10], 4 * STAMPS[:10]) == 1.0
+    assert pace_of(STAMPS, np.full(len(STAMPS), 10**18)) == 1.0
+    assert list(pace_notes(1.0)) == []
+
+
+def test_a_few_messages_by_a_clock_that_was_set_meanwhile_say_nothing() -> None:
+    few, many = np.full(len(STAMPS), 3_000_000), np.full(len(STAMPS), 3_000_000)
+    few[:3], many[:20] = -(10**10), -(10**10)
+    assert list(clock_notes([COMMANDS, measure("camera", STAMPS, STAMPS + few, True, COMMANDS)], PERIOD_S)) == []
+    with pytest.raises(UserError, match="ahead of command"):
+        list(clock_notes([COMMANDS, measure("camera", STAMPS, STAMPS + many, True, COMMANDS)], PERIOD_S))

@@ -156,6 +156,18 @@ def test_settled_features_are_those_of_their_rows(parent: Path, offline: Dataset
     assert ((drawn.data.feature.flatten(0, 1)[:, None] - known[None]).abs().sum(-1).min(1).values < 1e-4).all()
 
 
+def test_the_actor_follows_the_steps_of_an_operator_by_a_weight_of_their_own(parent: Path, offline: Dataset) -> None:
+    model, corrected = tuner(parent, offline).world_model, np.zeros(len(offline.reward), np.bool_)
+    corrected[[offline.episodes[3].start + 1, offline.episodes[3].start + 2]] = True
+    data = dataclasses.replace(offline, corrected=corrected).of(offline.episodes[2:4])
+    stored = StoredFeatures(model, data, 5, np.random.default_rng(0))
+    stored.note(lambda feature, action: torch.zeros(len(feature), 2))
+    stored.weigh_corrections(3.0)
+    known = stored.of(data.episodes[1:])(40).known
+    assert set(known[..., 0].unique().tolist()) == {0.0, 3.0}
+    assert not known[..., 1].any()
+
+
 def test_what_is_noted_of_a_row_is_what_its_batch_would_give(parent: Path, offline: Dataset) -> None:
     fine = tuner(parent, offline)
     critics = fine.behaviour.critics
@@ -255,6 +267,9 @@ def test_a_candidate_that_is_worse_in_anything_is_kept_with_the_reason(change: d
 
 def test_a_candidate_as_good_as_the_running_one_passes() -> None:
     assert judge(FIGURES, FIGURES, GateConfig()).passed
+    assert judge(FIGURES, FIGURES, GateConfig(), 0.4).as_json()["intervention_share"] == 0.4
+    (reason,) = judge(FIGURES, FIGURES, GateConfig(intervention_share=0.3), 0.4).reasons
+    assert "an operator drove 0.400 is above 0.300" in reason
     nothing_to_say = dataclasses.replace(FIGURES, miss_rate=math.nan)
     assert judge(nothing_to_say, nothing_to_say, GateConfig()).passed, "no violation to miss for either"
 
@@ -301,7 +316,8 @@ def test_new_episodes_calibrate_and_judge_before_offline_ones_and_of_those_half_
 def learner(parent: Path, robot: RobotConfig, tmp_path: Path, write_bag: Callable[..., Path]) -> Callable[..., Any]:
     """`learner(resume)`: a run on bags of 80 x 80 pixels, three of which violate."""
     for i in range(6):
-        write_bag(f"episode_{i:06d}", frames=21, size=(80, 80), cost_at=20 if i % 2 else -1, last_at=20)
+        outcome = {"cost_at": 20 if i % 2 else -1, "last_at": 20, "speed": 0.1 + 0.01 * i}
+        write_bag(f"episode_{i:06d}", frames=21, size=(80, 80), **outcome)
 
     def make(
         run: str, resume: bool = False, settings: FinetuneConfig = SETTINGS, bundle: Path = parent

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fosp_learner.finetuning.interventions import Intervention, RecordedVerdict, label_interventions
+from fosp_core.decisions import WhoDrives
+from fosp_learner.finetuning.interventions import Drivers, Intervention, RecordedVerdict, label_interventions
 
 STAMPS = np.arange(4, dtype=np.int64)
 
@@ -54,3 +55,38 @@ def test_what_the_monitor_changed_is_told_apart() -> None:
 @pytest.mark.parametrize("told", [{}, {2: RecordedVerdict(np.zeros(2, np.float32), False, False)}])
 def test_without_a_verdict_nobody_proposed_anything_else(told: dict[int, RecordedVerdict]) -> None:
     assert labels((0.9, 0.9, 0.0, 0.0), told)[:2] == [Intervention.NONE] * 2
+
+
+def drivers(*told: tuple[int, WhoDrives]) -> Drivers:
+    return Drivers(np.array([when for when, _ in told], np.int64), np.array([who for _, who in told], np.uint8))
+
+
+def test_the_message_says_who_drove_whatever_was_executed() -> None:
+    stamps = 100 * STAMPS
+    told = {int(100 * stamp): verdict for stamp, verdict in verdicts(0.5, 0.5, 0.5, 0.5).items()}
+    drove = drivers((10, WhoDrives.POLICY), (150, WhoDrives.OPERATOR), (205, WhoDrives.NOBODY))
+    labels = label_interventions(executed(-0.9, 0.5, 0.0, 0.0), stamps, told, 0.15, drove).tolist()
+    assert labels == [Intervention.NONE, Intervention.OPERATOR, Intervention.OPERATOR, Intervention.NONE]
+    later = drivers((10, WhoDrives.POLICY), (110, WhoDrives.NOBODY))
+    assert label_interventions(executed(0.5, 0.0, 0.0, 0.0), stamps, told, 0.15, later).tolist() == [
+        Intervention.NONE,
+        Intervention.MONITOR,
+        Intervention.MONITOR,
+        Intervention.NONE,
+    ]
+
+
+def test_a_person_drives_on_where_no_frame_was_judged() -> None:
+    drove = drivers((5, WhoDrives.OPERATOR))
+    assert (
+        label_interventions(executed(0.9, 0.9, 0.9, 0.0), 100 * STAMPS, {}, 0.15, drove).tolist()[:3]
+        == [Intervention.OPERATOR] * 3
+    )
+
+
+def test_verdicts_that_do_not_tell_who_drove_leave_it_to_the_guess() -> None:
+    drove = drivers((0, WhoDrives.UNKNOWN), (2, WhoDrives.UNKNOWN))
+    told = verdicts(0.5, 0.5, 0.5, 0.5)
+    assert label_interventions(executed(0.5, -0.6, 0.5, 0.0), STAMPS, told, 0.15, drove).tolist()[1] == (
+        Intervention.OPERATOR
+    )

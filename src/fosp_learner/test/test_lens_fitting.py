@@ -36,6 +36,7 @@ def test_the_network_of_numpy_is_that_of_torch():
     assert lens_scores(layers, np.stack(list(frames))).tolist() == pytest.approx(expected.tolist(), abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_few_steps_already_tell_damaged_frames_from_whole_ones():
     frames = _frames(120)
     layers = fit_lens(frames, np.random.default_rng(0))

@@ -114,3 +114,36 @@ def test_missing_rows_and_rows_of_another_shape_are_refused(
     (tmp_path / "images.bin").write_bytes(b"")
     with pytest.raises(UserError, match="rows are missing"):
         OnlineBuffer(tmp_path, SHAPE, 3)
+
+
+def test_steps_of_an_operator_are_told_and_the_step_before_costs_what_the_setting_says(
+    tmp_path: Path, make_episode: Callable[..., Episode]
+) -> None:
+    buffer = OnlineBuffer(tmp_path, SHAPE, 3)
+    for number, marks in enumerate(([2, 2, 0, 1, 2, 2, 0, 0], [0, 0, 0, 2, 2, 2, 2, 0])):
+        episode = replace(make_episode(8, number), cost=np.zeros(8, np.float32))
+        buffer.append(episode, np.array(marks, np.uint8), str(number), 5 * number, False)
+    plain = buffer.dataset(5, held_out=False)
+    dear = buffer.dataset(5, held_out=False, intervention_cost=0.5)
+    assert plain is not None
+    assert dear is not None
+    assert plain.corrected is not None
+    assert np.flatnonzero(plain.corrected).tolist() == [0, 1, 4, 5, 11, 12, 13, 14]
+    assert not plain.cost.any()
+    assert dear.cost.tolist() == [0.5 * (row in (4, 11)) for row in range(16)], "nobody drove before the first row"
+    assert not any(episode.violates for episode in dear.episodes)
+    assert buffer.intervention_share(0, 10) == pytest.approx(4 / 7)
+    assert buffer.intervention_share(5, 1) == pytest.approx(4 / 7)
+    assert buffer.intervention_share(5, 10) == pytest.approx(8 / 14)
+    assert OnlineBuffer(tmp_path / "empty", SHAPE, 3).intervention_share(9, 10) == 0.0
+
+
+def test_an_episode_that_was_copied_or_played_again_is_known(
+    add: Callable[..., OnlineBuffer], make_episode: Callable[..., Episode]
+) -> None:
+    add(1)
+    buffer = add(2)
+    again = make_episode(8, 1)
+    assert buffer.same_as(replace(again, name="copy")) == "episode_1"
+    assert buffer.same_as(make_episode(8, 3)) == ""
+    assert buffer.same_as(replace(again, action=again.action + 1e-6)) == ""

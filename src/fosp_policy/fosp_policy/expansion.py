@@ -81,7 +81,8 @@ class SafePolicy:
     When no candidate of the actors is feasible, `fallbacks` more are drawn evenly from the whole action box. The one of
     least risk joins the candidates and is chosen, if it is clearly feasible (FALLBACK_MARGIN) and within all ranges.
 
-    `actors` "offline" or "online" switches the expansion off, for comparison.
+    `actors` "offline" or "online" switches the expansion off, and `filters=False` the filter by risk: then every
+    candidate counts as feasible. Both are for comparison.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class SafePolicy:
         prefer_means: bool = True,
         actors: Actors = "both",
         fallbacks: int = FALLBACKS,
+        filters: bool = True,
     ) -> None:
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
@@ -102,6 +104,7 @@ class SafePolicy:
         self._prefer_means = prefer_means
         chosen = {"both": [OFFLINE, ONLINE], "offline": [OFFLINE], "online": [ONLINE]}[actors]
         self._sources = np.array(chosen, np.intp)
+        self._filters = filters
         self.heeds_risk = True
         """False proposes whatever promises the greatest return, however risky: it shows what the monitor is for."""
         self.kappa = bundle.manifest.kappa
@@ -179,7 +182,10 @@ class SafePolicy:
         if not all(map(math.isfinite, (*chain.from_iterable(values.values()), v_h))):
             raise PolicyOutputError("the critics' output is not finite")
         candidates = [
-            ScoredCandidate(_SOURCES[source], mean, action, q_r, q_c, q_h, q_r - self.kappa * q_c, q_h <= self.eps)
+            ScoredCandidate(
+                *(_SOURCES[source], mean, action, q_r, q_c, q_h, q_r - self.kappa * q_c),
+                feasible=q_h <= self.eps or not self._filters,
+            )
             for action, q_r, q_c, q_h, source, mean in zip(
                 actions, *values.values(), sources.tolist(), means.tolist(), strict=True
             )

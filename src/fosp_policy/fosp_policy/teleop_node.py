@@ -1,4 +1,4 @@
-"""Node for an operator's device in place of the policy: proposals, and orders about episodes by button or service."""
+"""Node for an operator's device, in place of a policy or beside one: actions, and orders by button or service."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from fosp_core.ros.fields import float_field
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
-from fosp_msgs.msg import ActionCandidate, ActionProposal
+from fosp_msgs.msg import ActionCandidate, ActionProposal, OperatorAction
 from fosp_msgs.srv import ResetEpisode
 from fosp_policy.teleoperation import (
+    DEVICE_TIMEOUT_S,
+    Grip,
     OperatorOrder,
     Repetition,
+    device_fault,
     missing_controls,
     operator_action,
     orders,
@@ -31,19 +34,22 @@ from fosp_policy.teleoperation import (
 )
 
 PERIOD_S = 0.02
-DEVICE_TIMEOUT_S = 0.3
-"""Time without a message of the device after which the proposal is zero; joy_node repeats messages at 20 Hz."""
 
-
-PARAMETERS = (NodeParameter("mapping", "", "File of the mapping from the device's axes and buttons."), ROBOT)
+PARAMETERS = (
+    NodeParameter("mapping", "", "File of the mapping from the device's axes and buttons."),
+    NodeParameter(
+        "beside_policy", False, "A policy drives, and a person takes over: publish fosp/operator, not fosp/proposal."
+    ),
+    ROBOT,
+)
 
 
 class TeleopNode(ManagedNode):
-    """Publishes fosp/proposal at 50 Hz, each with one candidate, without a model.
+    """Publishes fosp/proposal at 50 Hz, each with one candidate, without a model; beside a policy fosp/operator.
 
-    Parameters: `mapping` (file, see teleoperation.Mapping) and `robot` (robot file). The services ~/start, ~/stop,
-    ~/discard and ~/mark (std_srvs/Trigger) do what the buttons do: they are passed on to fosp/reset_episode,
-    feedback_node/stop, recorder_node/discard, and the topic fosp/mark.
+    Parameters: `mapping` (file, see teleoperation.Mapping), `beside_policy` and `robot` (robot file). The services
+    ~/start, ~/stop, ~/discard and ~/mark (std_srvs/Trigger) do what the buttons do: they are passed on to
+    fosp/reset_episode, feedback_node/stop, recorder_node/discard, and the topic fosp/mark.
     """
 
     def __init__(self) -> None:
@@ -58,16 +64,20 @@ class TeleopNode(ManagedNode):
             self.create_service(Trigger, f"~/{order.value}", self._service(order))
 
     def configure(self) -> None:
-        self._spec = read_robot(path_parameter(self, "robot")).action
+        robot = read_robot(path_parameter(self, "robot"))
+        self._spec = robot.action
+        self._yaw = 0.0 if robot.operator_frame is None else robot.operator_frame.yaw
         self._mapping = read_mapping(path_parameter(self, "mapping"), self._spec)
-        self._proposals = self.create_publisher(ActionProposal, topics.PROPOSAL, qos.STEP)
+        self._beside = bool(self.get_parameter("beside_policy").value)
+        said = (OperatorAction, topics.OPERATOR) if self._beside else (ActionProposal, topics.PROPOSAL)
+        self._proposals = self.create_publisher(*said, qos.STEP)
         self._made = [self.create_gated_subscription(Joy, self._mapping.topic, self._on_joy, qos.SENSOR)]
         self._timer = self.create_gated_timer(PERIOD_S, self._propose)
 
     def activate(self) -> None:
         self._joy: Joy | None = None
         self._heard_s = 0.0
-        self._repetition = Repetition()
+        self._repetition, self._grip = Repetition(), Grip()
         self._missing = ""
         self._step = 0
 
@@ -92,11 +102,12 @@ class TeleopNode(ManagedNode):
                 self._obey(order)
 
     def _propose(self) -> None:
-        joy = self._joy if time.monotonic() - self._heard_s <= DEVICE_TIMEOUT_S else None
+        now_s = time.monotonic()
+        joy = self._joy if now_s - self._heard_s <= DEVICE_TIMEOUT_S else None
         axes, buttons = (list(joy.axes), list(joy.buttons)) if joy is not None else ([], [])
-        action = operator_action(self._mapping, self._spec, axes, buttons)
+        action = operator_action(self._mapping, self._spec, axes, buttons, self._yaw)
         before = self._repetition
-        self._repetition = before.after(axes, buttons, any(action), time.monotonic(), self._mapping.repeat_s)
+        self._repetition = before.after(axes, buttons, any(action), now_s, self._mapping.repeat_s)
         if self._repetition.withheld:
             action = [0.0] * len(action)
             if not before.withheld:
@@ -104,10 +115,26 @@ class TeleopNode(ManagedNode):
                     f"{self._mapping.topic} has said the same for {self._mapping.repeat_s:g} s, as a device that hangs "
                     "does: let go of the controls to go on"
                 )
+        if self._beside:
+            self._offer(action, buttons, now_s)
+            return
         proposal = ActionProposal(step=self._step, candidates=[ActionCandidate(action=float_field(np.array(action)))])
         proposal.header.stamp = self.get_clock().now().to_msg()
         self._proposals.publish(proposal)
         self._step += 1
+
+    def _offer(self, action: list[float], buttons: list[int], now_s: float) -> None:
+        """Publish what the operator wants beside a policy; a device that cannot be followed asks for rest."""
+        joy, topic = self._joy, self._mapping.topic
+        said = None if joy is None else (joy.axes, joy.buttons)
+        devices, hangs = self.count_publishers(topic), self._repetition.withheld
+        fault = device_fault(self._mapping, self._spec, said, now_s - self._heard_s, devices, hangs)
+        self._grip = self._grip.after(any(action), now_s)
+        holds = self._grip.holds(self._mapping, buttons, now_s)
+        wish = action if holds and not fault else [0.0] * len(action)
+        message = OperatorAction(holds=holds, action=float_field(np.array(wish)), fault=fault, device=topic)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._proposals.publish(message)
 
     # -- orders --------------------------------------------------------------------------------------
     def _service(self, order: OperatorOrder) -> Callable[[Any, Trigger.Response], Trigger.Response]:

@@ -13,6 +13,11 @@ from pydantic import Field, model_validator
 from fosp_core.errors import UserError
 from fosp_core.specs import ActionSpec, Spec, TopicName, TwistComponent, parse_spec, read_yaml
 
+DEVICE_TIMEOUT_S = 0.3
+"""Time without a message of the device after which it is silent; joy_node repeats messages at 20 Hz."""
+HELD_AT_CENTRE_S = 0.3
+"""Time for which a device without a dead-man's button still holds the robot after it came back to its centre."""
+
 
 class OperatorOrder(Enum):
     """An order of the operator about the episode; the value is its key in the mapping's `buttons`."""
@@ -104,14 +109,91 @@ def missing_controls(mapping: Mapping, spec: ActionSpec, axes: int, buttons: int
     )
 
 
-def operator_action(mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int]) -> list[float]:
-    """Return the normalised action (n,), zero without the deadman button, a needed axis or a finite value."""
+@dataclass(frozen=True)
+class Grip:
+    """Tells whether a person has the robot in their hand: by the dead-man's button or, without one, by motion.
+
+    A cap that springs back passes its centre when it is moved from one side to the other; `HELD_AT_CENTRE_S` bridges
+    that.
+    """
+
+    moved_s: float = -math.inf
+    """Last moment at which the device without a dead-man's button asked for motion, monotonic clock."""
+
+    def after(self, moves: bool, now_s: float) -> Grip:
+        """Return the value at `now_s`, when the device asks for motion or not (`moves`)."""
+        return Grip(now_s) if moves else self
+
+    def holds(self, mapping: Mapping, buttons: Sequence[int], now_s: float) -> bool:
+        """Return whether the person has the robot."""
+        if mapping.deadman is not None:
+            return _pressed(mapping.deadman, buttons)
+        return now_s - self.moved_s <= HELD_AT_CENTRE_S
+
+
+def device_fault(
+    mapping: Mapping,
+    spec: ActionSpec,
+    said: tuple[Sequence[float], Sequence[int]] | None,
+    age_s: float,
+    devices: int,
+    hangs: bool,
+) -> str:
+    """Return why a device cannot be followed; an empty text while it can.
+
+    `said` are its axes and buttons, `age_s` their age, `devices` how many nodes publish on its topic, and `hangs` says
+    that it has repeated itself for too long.
+    """
+    if said is None:
+        return "has sent nothing yet"
+    if age_s > DEVICE_TIMEOUT_S:
+        return f"is silent: last heard {age_s:.2f} s ago, limit {DEVICE_TIMEOUT_S:g} s"
+    if devices > 1:
+        return f"is published by {devices} nodes, and only one may"
+    axes, buttons = said
+    missing = missing_controls(mapping, spec, len(axes), len(buttons))
+    if missing:
+        return missing
+    wanted = [mapping.axes[axis.name].axis for axis in spec.axes]
+    if not all(math.isfinite(axes[axis]) for axis in wanted):
+        return "holds NaN or infinity in an axis"
+    if hangs:
+        return f"has said the same for {mapping.repeat_s:g} s, as one that hangs does"
+    return ""
+
+
+def operator_action(
+    mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int], yaw: float = 0.0
+) -> list[float]:
+    """Return the normalised action (n,), zero without the deadman button, a needed axis or a finite value.
+
+    `yaw`, in rad, is that of the robot's `operator_frame`, in which the device steers.
+    """
     if mapping.deadman is not None and not _pressed(mapping.deadman, buttons):
         return [0.0] * spec.size
     chosen = [mapping.axes[axis.name] for axis in spec.axes]
     if any(control.axis >= len(axes) or not math.isfinite(axes[control.axis]) for control in chosen):
         return [0.0] * spec.size
-    return [control.gain * _outside(axes[control.axis], mapping.deadzone) for control in chosen]
+    wanted = [control.gain * _outside(axes[control.axis], mapping.deadzone) for control in chosen]
+    return turned(wanted, spec, yaw)
+
+
+def turned(action: Sequence[float], spec: ActionSpec, yaw: float) -> list[float]:
+    """Return the action (n,) whose twist is that of `action` turned about z by `yaw`, rad; slower where it must be.
+
+    An axis that the turn would carry beyond 1 slows all axes down alike, so that the direction stays.
+    """
+    if yaw == 0.0:
+        return list(action)
+    index: dict[str, int] = {axis.name: i for i, axis in enumerate(spec.axes)}
+    result, cosine, sine = list(action), math.cos(yaw), math.sin(yaw)
+    for x, y in ((index.get(f"{part}.x"), index.get(f"{part}.y")) for part in ("linear", "angular")):
+        if x is not None and y is not None:
+            along, across = action[x] * spec.scale[x], action[y] * spec.scale[y]
+            result[x] = (cosine * along - sine * across) / spec.scale[x]
+            result[y] = (sine * along + cosine * across) / spec.scale[y]
+    beyond = max(1.0, *map(abs, result))
+    return [value / beyond for value in result]
 
 
 def orders(mapping: Mapping, before: Sequence[int], now: Sequence[int]) -> list[OperatorOrder]:

@@ -90,6 +90,18 @@ def test_an_infeasible_candidate_loses_to_a_feasible_one_of_less_utility() -> No
     assert proposal.candidates[proposal.chosen].source == OFFLINE
 
 
+def test_without_the_filter_the_risk_of_a_candidate_counts_for_nothing() -> None:
+    bundle = bundle_of([[0.2, 0.0], [0.6, 0.0]], risk=lambda action: 2.0 * (action[:, 0] > 0.5))
+    proposal = policy_of(bundle, filters=False).propose(DETER, STOCH, False, rng())
+    chosen = proposal.candidates[proposal.chosen]
+    assert chosen.source == ONLINE
+    assert chosen.q_h == pytest.approx(2.0), "its risk is told all the same"
+    both_infeasible = bundle_of([[0.6, 0.0], [0.7, 0.0]], risk=lambda action: 2.0 * (action[:, 0] > 0.5))
+    proposal = policy_of(both_infeasible, filters=False).propose(DETER, STOCH, False, rng())
+    assert [candidate.source for candidate in proposal.candidates] == [OFFLINE, ONLINE], "no way out is looked for"
+    assert proposal.candidates[proposal.chosen].source == ONLINE
+
+
 def test_a_risk_equal_to_eps_is_feasible() -> None:
     proposal = policy_of(bundle_of([[0.2, 0.0]] * 2, lambda action: 0.0 * action[:, 0] + EPS)).propose(
         DETER, STOCH, False, rng()

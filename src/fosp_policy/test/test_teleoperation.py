@@ -12,13 +12,18 @@ import yaml
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_policy.teleoperation import (
+    DEVICE_TIMEOUT_S,
+    HELD_AT_CENTRE_S,
+    Grip,
     Mapping,
     OperatorOrder,
     Repetition,
+    device_fault,
     missing_controls,
     operator_action,
     orders,
     read_mapping,
+    turned,
 )
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -152,3 +157,63 @@ def test_an_axis_that_the_robot_does_not_have_may_be_missing() -> None:
     base = read_mapping(CONFIG / "teleop" / "gamepad.yaml", BASE)
     assert missing_controls(base, BASE, 4, 8) == ""
     assert "axis 3 (angular.z)" in missing_controls(base, BASE, 3, 8)
+
+
+def fault(
+    axes: list[float], buttons: list[int] = [0] * 8, age_s: float = 0.0, devices: int = 1, hangs: bool = False
+) -> str:
+    return device_fault(GAMEPAD, ARM, (axes, buttons), age_s, devices, hangs)
+
+
+def test_a_device_that_cannot_be_followed_says_why() -> None:
+    centred = [0.0] * 6
+    assert fault(centred) == ""
+    assert device_fault(GAMEPAD, ARM, None, 0.0, 1, False) == "has sent nothing yet"
+    assert "is silent" in fault(centred, age_s=DEVICE_TIMEOUT_S + 0.01)
+    assert "2 nodes" in fault(centred, devices=2)
+    assert "NaN" in fault([0.0, math.nan, 0.0, 0.0, 0.0, 0.0])
+    assert "axis 4" in fault([0.0] * 4)
+    assert "button 5 (deadman)" in fault(centred, [0] * 4)
+    assert "said the same" in fault(centred, hangs=True)
+
+
+def test_the_deadman_button_holds_the_robot_and_a_cap_holds_it_while_it_moves_and_across_its_centre() -> None:
+    grip = Grip()
+    assert grip.holds(GAMEPAD, HELD, 1.0)
+    assert not grip.after(True, 1.0).holds(GAMEPAD, [0] * 8, 1.0), "a gamepad needs its button"
+    spacemouse = read_mapping(CONFIG / "teleop" / "spacemouse.yaml", ARM)
+    assert not grip.holds(spacemouse, [], 1.0)
+    moved = grip.after(True, 1.0)
+    assert moved.after(False, 1.2).holds(spacemouse, [], 0.99 + HELD_AT_CENTRE_S)
+    assert not moved.holds(spacemouse, [], 1.01 + HELD_AT_CENTRE_S)
+
+
+def test_the_keys_of_a_keyboard_are_those_of_the_gamepad() -> None:
+    keyboard = read_mapping(CONFIG / "teleop" / "keyboard.yaml", ARM)
+    assert (keyboard.axes, keyboard.deadman, keyboard.buttons) == (GAMEPAD.axes, GAMEPAD.deadman, GAMEPAD.buttons)
+
+
+def test_the_sticks_steer_in_the_frame_of_the_operator() -> None:
+    """With UR's `base` forward of the stick is the arm's front, which is -x."""
+    forward = [0.0, 1.0, 0.0, 0.0, 0.5]
+    straight = operator_action(GAMEPAD, ARM, forward, HELD)
+    turned_round = operator_action(GAMEPAD, ARM, forward, HELD, math.pi)
+    assert turned_round == pytest.approx([-straight[0], 0.0, straight[2]])
+    assert operator_action(GAMEPAD, ARM, forward, HELD, math.pi / 2) == pytest.approx([0.0, straight[0], straight[2]])
+
+
+def test_a_turn_keeps_the_direction_of_the_twist_and_no_axis_goes_beyond_one() -> None:
+    full = operator_action(GAMEPAD, ARM, [-1.0, 1.0, 0.0, 0.0, 0.0], HELD, math.pi / 4)
+    assert full == pytest.approx([1.0, 0.0, 0.0])
+    uneven = ARM.model_copy(update={"axes": (ARM.axes[0], ARM.axes[1].model_copy(update={"scale": 0.1}), ARM.axes[2])})
+    action = turned([0.4, 0.0, 0.0], uneven, math.pi / 2)
+    assert action == pytest.approx([0.0, 1.0, 0.0]), "0.1 m/s along x is full speed along y"
+    assert turned([0.3, -0.2, 0.1], ARM, 0.0) == [0.3, -0.2, 0.1]
+
+
+def test_an_operator_frame_needs_both_axes_that_it_turns() -> None:
+    ur5e = read_robot(CONFIG / "robots" / "ur5e.yaml")
+    assert ur5e.operator_frame is not None
+    axes = ur5e.action.model_copy(update={"axes": ur5e.action.axes[::2]})
+    with pytest.raises(ValueError, match=r"operator_frame needs both linear.x and linear.y"):
+        type(ur5e).model_validate({**ur5e.model_dump(), "action": axes.model_dump()})

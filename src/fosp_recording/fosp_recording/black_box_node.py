@@ -184,6 +184,8 @@ class BlackBoxNode(Node):
             self._detector.end(now_s)
         elif event.kind == SafetyEvent.STOPPED and event.reason == SafetyVerdict.REASON_NO_EPISODE:
             self._ends.append((now_s, event.text))
+        elif event.kind == SafetyEvent.STOPPED and event.reason == SafetyVerdict.REASON_TAKEN_OVER:
+            pass  # a person hands the robot back, which is no failure
         elif event.kind in (SafetyEvent.STOPPED, SafetyEvent.LATCHED):
             self._write_soon(event.text)
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from fosp_recording.feedback_rules import AnyRule, BumperRule, FeedbackConfig, GoalRule, MeasuredRule
 
+BACK_S = 0.25
+"""Time that goes back by more than this begins anew, s: a simulator was reset, or a playback loops."""
+
 
 @dataclass(frozen=True)
 class StepValues:
@@ -37,7 +40,11 @@ class _Interval:
 
 
 class EpisodeFeedback:
-    """The feedback of episode after episode; receipts are timed by the monotonic clock, frames by their stamps, s."""
+    """The feedback of episode after episode; frames are timed by their stamps, s.
+
+    `now_s` is a clock that goes on while the robot does: the monotonic one, or that of a simulation, which may stand
+    still and be set back with its frames.
+    """
 
     def __init__(self, config: FeedbackConfig) -> None:
         self._config = config
@@ -122,10 +129,11 @@ class EpisodeFeedback:
     def _silent(self, now_s: float) -> list[AnyRule]:
         found: list[AnyRule] = []
         for rule, heard_s, gone in zip(self._config.rules, self._heard_s, self._gone, strict=True):
+            silence_s = now_s - heard_s if now_s > heard_s - BACK_S else math.inf  # heard before time went back
             if isinstance(rule, MeasuredRule):
-                ceased = not now_s - heard_s <= rule.stale_s
+                ceased = not silence_s <= rule.stale_s
             elif isinstance(rule, BumperRule):
-                ceased = gone or (rule.stale_s is not None and not now_s - heard_s <= rule.stale_s)
+                ceased = gone or (rule.stale_s is not None and not silence_s <= rule.stale_s)
             else:
                 ceased = gone and heard_s > -math.inf
             if ceased and (isinstance(rule, MeasuredRule) or rule.unknown == "close"):
@@ -133,9 +141,14 @@ class EpisodeFeedback:
         return found
 
     def frame(self, stamp_s: float, now_s: float) -> StepValues | None:
-        """Return the feedback of a frame; None outside of episodes, and for a frame not newer than the last one."""
+        """Return the feedback of a frame; None outside of episodes, and for a frame not newer than the last one.
+
+        An episode in which time goes back ends there without a last feedback, so that nobody calls it complete.
+        """
         if self._starting:
             return self._begin(stamp_s)
+        if self._first_s is not None and stamp_s < self._last_s - BACK_S:
+            self._first_s, self.ended_because = None, "cut off: time went back"
         if self._first_s is None or stamp_s <= self._last_s:
             return None
         interval, self._interval = self._interval, self._standing()

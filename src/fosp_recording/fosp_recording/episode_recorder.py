@@ -3,6 +3,9 @@
 Feedback and frames of one moment arrive in any order. The recorder therefore remembers the newest messages: an episode
 begins with the first message stamped at or after its first feedback, even if that message came earlier. After the last
 feedback the bag stays open for a moment, for messages that are stamped before it and come later.
+
+Time may be played: faster or slower than the machine's clock, in a loop, or standing still. So the memory forgets what
+came before stamps went back, and an episode whose clock stands still after its end is closed by another clock.
 """
 
 from __future__ import annotations
@@ -32,6 +35,12 @@ MEMORY_NS = 500_000_000
 """How long messages are remembered for an episode that turns out to have begun."""
 GRACE_NS = 250_000_000
 """How long after its last feedback an episode waits for messages stamped before it."""
+STANDSTILL_NS = 3_000_000_000
+"""How long an episode that has ended waits by the steady clock for a clock that stands still: a playback is over."""
+BACK_NS = 250_000_000
+"""Stamps of a topic that go back by more than this begin anew, as in a loop, or after the reset of a simulator."""
+_SAME_MOMENT_NS = 50_000_000
+"""Messages stamped up to this long after the one with which time went back may have come with it."""
 LEAST_FREE_BYTES = 100_000_000
 """Free space below which no episode begins."""
 LOW_MINUTES = 10.0
@@ -112,11 +121,13 @@ class _OpenEpisode:
     bag: BagWriter
     number: int
     began_ns: int
-    """Stamp of its first feedback."""
+    """When its first feedback came, on the steady clock; the stamp of it where nobody says that."""
     counts: Counter[str] = field(default_factory=Counter)
     """Number of messages by topic."""
     end_ns: int | None = None
     """Stamp of its last feedback, once that has arrived."""
+    ended_steady_ns: int | None = None
+    """When that arrived, on the steady clock, where the caller says it."""
 
     def write(self, record: Record) -> None:
         topic = record.topic
@@ -150,6 +161,8 @@ class EpisodeRecorder:
         self._topics = {topic.name: topic for topic in topics}
         self._required, self._warn = tuple(required), warn or log
         self._recent: deque[Record] = deque()
+        self._newest: dict[str, int] = {}
+        """Newest stamp of each topic since time went back."""
         self._open: _OpenEpisode | None = None
         self._finished: Path | None = None
         self._largest_bytes = 0
@@ -173,27 +186,45 @@ class EpisodeRecorder:
         """Take in a message of any recorded topic; feedback comes here first, then to `feedback`."""
         if self.failed:
             return
+        newest = self._newest.get(record.topic.name, record.stamp_ns)
+        if record.stamp_ns < newest - BACK_NS:
+            self._go_back(record.stamp_ns)
+            newest = record.stamp_ns
+        self._newest[record.topic.name] = max(newest, record.stamp_ns)
         self._recent.append(record)
-        while self._recent[0].receipt_ns < record.receipt_ns - MEMORY_NS:
+        while abs(self._recent[0].receipt_ns - record.receipt_ns) > MEMORY_NS:
             self._recent.popleft()
         episode = self._open
         if episode is not None and (episode.end_ns is None or record.stamp_ns <= episode.end_ns):
             self._guard(lambda: episode.write(record))
 
-    def feedback(self, stamp_ns: int, is_first: bool, is_last: bool, episode: int) -> None:
-        """Begin or end an episode, as the feedback that was just given to `message` says."""
+    def feedback(
+        self, stamp_ns: int, is_first: bool, is_last: bool, episode: int, steady_ns: int | None = None
+    ) -> None:
+        """Begin or end an episode, as the feedback that was just given to `message` says; it came at `steady_ns`."""
         if self.failed:
             return
         if is_first:
             self.close()
-            self._guard(lambda: self._begin(stamp_ns, episode))
+            self._guard(lambda: self._begin(stamp_ns, episode, steady_ns))
         if is_last and self._open is not None and self._open.end_ns is None:
-            self._open.end_ns = stamp_ns
+            self._open.end_ns, self._open.ended_steady_ns = stamp_ns, steady_ns
 
-    def tick(self, now_ns: int) -> None:
-        """Close an episode that ended more than GRACE_NS ago; call this a few times per second."""
-        self._watch_disk(now_ns)
-        if self._open is not None and self._open.end_ns is not None and now_ns > self._open.end_ns + GRACE_NS:
+    def tick(self, now_ns: int, steady_ns: int | None = None) -> None:
+        """Close an episode that ended more than GRACE_NS ago; call this a few times per second.
+
+        `now_ns` is the time of the stamps, which may be played: then `steady_ns`, of a clock that nobody sets, has a
+        say. By that one an episode waits for GRACE_NS at least, and for STANDSTILL_NS at most.
+        """
+        self._watch_disk(now_ns if steady_ns is None else steady_ns)
+        episode = self._open
+        if episode is None or episode.end_ns is None:
+            return
+        over = now_ns > episode.end_ns + GRACE_NS
+        if steady_ns is not None and episode.ended_steady_ns is not None:
+            waited_ns = steady_ns - episode.ended_steady_ns
+            over = waited_ns > (GRACE_NS if over else STANDSTILL_NS)
+        if over:
             self.close()
 
     def discard(self) -> Path | None:
@@ -210,6 +241,12 @@ class EpisodeRecorder:
         """Finish the open episode, if any."""
         if self._open is not None:
             self._guard(self._finish)
+
+    def _go_back(self, stamp_ns: int) -> None:
+        """Forget what came before time went back to `stamp_ns`; nothing of the new pass belongs to an ended episode."""
+        self._recent = deque(r for r in self._recent if r.stamp_ns <= stamp_ns + _SAME_MOMENT_NS)
+        if self._open is not None and self._open.end_ns is not None:
+            self.close()
 
     def _prepare(self) -> None:
         self._out.mkdir(parents=True, exist_ok=True)
@@ -235,19 +272,20 @@ class EpisodeRecorder:
                 bag.abort()  # another recorder finished this very number a moment ago
             number += 1
 
-    def _begin(self, stamp_ns: int, episode: int) -> None:
+    def _begin(self, stamp_ns: int, episode: int, steady_ns: int | None) -> None:
         free = shutil.disk_usage(self._out).free
         if free < max(LEAST_FREE_BYTES, 2 * self._largest_bytes):
             text = f"{free / 1e6:.0f} MB are free, an episode took up to {self._largest_bytes / 1e6:.0f} MB"
             raise OSError(errno.ENOSPC, f"too little space for an episode: {text}")
         bag, number = self._reserve()
-        self._open = _OpenEpisode(bag, number, stamp_ns)
+        self._open = _OpenEpisode(bag, number, stamp_ns if steady_ns is None else steady_ns)
         self._lost_before = self.lost
         bag.note({**self._metadata, "episode": str(episode)})
         for topic in self._topics.values():
             bag.add_topic(topic.name, topic.type, [topic.qos])
         for record in self._recent:
-            if record.stamp_ns >= stamp_ns:
+            # What is stamped far ahead is the end of a pass before time went back, and came late.
+            if stamp_ns <= record.stamp_ns <= stamp_ns + MEMORY_NS:
                 self._open.write(record)
 
     def _finish(self) -> None:

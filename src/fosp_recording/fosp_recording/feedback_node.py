@@ -55,6 +55,7 @@ class FeedbackNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("feedback_node")
         declare(self, PARAMETERS)
+        self._simulated = bool(self.get_parameter("use_sim_time").value)
         self._made: list[Any] = []
         self._outputs: list[Any] = []
         """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
@@ -106,7 +107,7 @@ class FeedbackNode(ManagedNode):
         if holds is None:
             text = f"{rule.topic}: a message by which its {rule.kind} rule cannot be judged: taken for {rule.unknown}"
             self.get_logger().warning(text, throttle_duration_sec=5.0)
-        self._episodes.observe(index, holds, time.monotonic(), distance)
+        self._episodes.observe(index, holds, self._now_s(), distance)
 
     def _count_publishers(self) -> None:
         """Notice that a bumper or a gamepad, which may say nothing for long, is not there any more."""
@@ -115,8 +116,11 @@ class FeedbackNode(ManagedNode):
                 self._episodes.publishers(index, self.count_publishers(rule.topic))
 
     def _on_frame(self, message: CameraInfo) -> None:
-        values = self._episodes.frame(seconds(message.header.stamp), time.monotonic())
+        stamp_s, before = seconds(message.header.stamp), self._episodes.running
+        values = self._episodes.frame(stamp_s, self._now_s(stamp_s))
         if values is None:
+            if before and not self._episodes.running:
+                self.get_logger().warning(f"episode {self._episodes.episode} {self._episodes.ended_because}")
             return
         feedback = StepFeedback(header=message.header, **vars(values))
         self._feedback.publish(feedback)
@@ -124,6 +128,15 @@ class FeedbackNode(ManagedNode):
             self.get_logger().info(f"episode {values.episode} begins")
         if values.is_last:
             self.get_logger().info(f"episode {values.episode} ends: {self._episodes.ended_because}")
+
+    def _now_s(self, stamp_s: float = -math.inf) -> float:
+        """Return the time by which messages grow old: simulated time stands still with what it simulates.
+
+        `stamp_s` is that of a frame, with which simulated time passes, too, when nobody publishes its clock any more.
+        """
+        if not self._simulated:
+            return time.monotonic()
+        return max(self.get_clock().now().nanoseconds * 1e-9, stamp_s)
 
     # -- operator ------------------------------------------------------------------------------------
     def _on_start(self, request: ResetEpisode.Request, response: ResetEpisode.Response) -> ResetEpisode.Response:
@@ -134,7 +147,7 @@ class FeedbackNode(ManagedNode):
         if not following and not 0 <= request.episode < 2**32:
             response.message = f"episode must be 0 or more, or {ResetEpisode.Request.EPISODE_NEXT} for the next one"
             return response
-        refusal = self._episodes.start(time.monotonic(), None if following else request.episode)
+        refusal = self._episodes.start(self._now_s(), None if following else request.episode)
         response.success, response.episode = not refusal, max(self._episodes.episode, 0)
         response.message = refusal or f"episode {self._episodes.episode} begins with the next frame"
         return response
@@ -161,9 +174,12 @@ def _wrench(rule: WrenchRule, message: WrenchStamped) -> bool | None:
 
 def _depth(rule: DepthRule, message: Image) -> bool | None:
     depth = image_view(message)
-    if depth.dtype != np.uint16:
-        raise UserError(f"{rule.topic}: depth must be 16UC1 in mm, is {message.encoding}")
-    return rule.holds(depth)
+    if depth.ndim != 2:
+        raise UserError(f"{rule.topic}: depth must be 16UC1 in mm or 32FC1 in m, is {message.encoding}")
+    try:
+        return rule.holds(depth)
+    except UserError as error:
+        raise UserError(f"{rule.topic} {error}") from None
 
 
 def _scan(rule: ScanRule, message: LaserScan) -> bool | None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from fosp_core.image.depth import require_metres
 from fosp_core.specs import Spec, TopicName, parse_spec, read_yaml
 
 
@@ -116,19 +117,32 @@ class GoalRule(MeasuredRule):
 
 
 class DepthRule(MeasuredRule):
-    """Holds while at least `share` of the known pixels are closer than `closer_m`; sensor_msgs/Image, 16UC1 in mm."""
+    """Holds while at least `share` of the known pixels are closer than `closer_m`; sensor_msgs/Image by REP 118.
+
+    16UC1 is in mm, 0 where unknown. 32FC1 is in m, NaN and 0 where unknown; minus infinity is closer than can be
+    measured, and infinity means that the way is free.
+    """
 
     kind: Literal["depth"]
     message_type: ClassVar[str] = "sensor_msgs/msg/Image"
     closer_m: float = Field(gt=0)
     share: float = Field(0.01, gt=0, le=1)
     least_known: float = Field(0.05, gt=0, le=1)
-    """Share of the pixels that must be known: what is too close for the camera, or covers its lens, reads as 0."""
+    """Share of the pixels that must be known: what is too close for the camera, or covers its lens, is unknown."""
 
-    def holds(self, depth: NDArray[np.uint16]) -> bool | None:
-        """Return True if `depth`, (H, W) mm, 0 where unknown, is close; None if too few of its pixels are known."""
-        known = depth[depth > 0]
-        if len(known) and (known < self.closer_m * 1e3).mean() >= self.share:
+    def holds(self, depth: NDArray[np.uint16] | NDArray[np.floating]) -> bool | None:
+        """Return True if `depth`, (H, W) integers in mm or floats in m, is close; None if too few pixels are known.
+
+        UserError for floats of another unit.
+        """
+        if depth.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                known = depth[(depth > 0) | np.isneginf(depth)]
+            require_metres(known[np.isfinite(known)])
+            limit = self.closer_m
+        else:
+            known, limit = depth[depth > 0], self.closer_m * 1e3
+        if len(known) and (known < limit).mean() >= self.share:
             return True
         return False if depth.size and len(known) >= self.least_known * depth.size else None
 

@@ -29,6 +29,7 @@ TOPICS = (
     RecordedTopic(topics.LATENT, "fosp_msgs/msg/Latent"),
     RecordedTopic(topics.PROPOSAL, "fosp_msgs/msg/ActionProposal"),
     RecordedTopic(topics.VERDICT, "fosp_msgs/msg/SafetyVerdict"),
+    RecordedTopic(topics.OPERATOR, "fosp_msgs/msg/OperatorAction"),
     RecordedTopic(topics.FEEDBACK, "fosp_msgs/msg/StepFeedback"),
     RecordedTopic(topics.MARK, "std_msgs/msg/String", in_black_box=False),
     RecordedTopic(topics.SAFETY_EVENT, "fosp_msgs/msg/SafetyEvent", in_episodes=False),

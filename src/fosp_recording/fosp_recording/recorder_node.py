@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -75,7 +76,9 @@ class GraphRecorder:
         self._out = out
         self._missing = self._wanted()
         self._open_recorder()
-        self._timers = [self._node.create_timer(DISCOVERY_PERIOD_S, self._tick)]
+        # On the steady clock: a simulated one may stand still, or not be there before the topics are.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [self._node.create_timer(DISCOVERY_PERIOD_S, self._tick, clock=steady)]
         self._discover()
 
     def start(self) -> None:
@@ -218,11 +221,14 @@ class GraphRecorder:
         recorder, receipt_ns = self._recorder, self._node.get_clock().now().nanoseconds
         assert recorder is not None
         told = deserialize_message(data, StepFeedback) if topic.name == self._feedback_topic else None
+        stamp_ns, steady_ns = stamp_of(data, topic.type, receipt_ns), time.monotonic_ns()
+        receipt_ns = receipt_ns or stamp_ns  # a simulated clock that was not heard yet says 0
 
         def write() -> None:
-            recorder.message(Record(topic, data, receipt_ns, stamp_of(data, topic.type, receipt_ns)))
+            recorder.message(Record(topic, data, receipt_ns, stamp_ns))
             if told is not None:
-                recorder.feedback(nanoseconds(told.header.stamp), told.is_first, told.is_last, told.episode)
+                begin, end = told.is_first, told.is_last
+                recorder.feedback(nanoseconds(told.header.stamp), begin, end, told.episode, steady_ns)
 
         # Feedback, which begins and ends the bags, is never left out.
         if not self._write(write, 0 if told is not None else len(data)):
@@ -256,8 +262,8 @@ class GraphRecorder:
         self._follow_publishers()
         recorder = self._recorder
         if recorder is not None and self._recording and recorder.recording:
-            now_ns = self._node.get_clock().now().nanoseconds
-            self._writer.put(lambda: self._logged(lambda: recorder.tick(now_ns)))
+            now_ns, steady_ns = self._node.get_clock().now().nanoseconds, time.monotonic_ns()
+            self._writer.put(lambda: self._logged(lambda: recorder.tick(now_ns, steady_ns)))
 
     def _logged(self, action: Callable[[], object], once_s: float = 0.0) -> None:
         """Run `action`; log a UserError, at most one in `once_s`. A tick that ends the recording says so but once."""

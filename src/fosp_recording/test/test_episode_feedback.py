@@ -250,3 +250,21 @@ def test_a_gamepad_need_not_be_there_but_may_not_go() -> None:
     feedback.observe(0, False, 0.0)
     feedback.publishers(0, 0)
     assert feedback.silent(0.0) == ["joy"]
+
+
+def test_an_episode_in_which_time_goes_back_ends_without_a_last_feedback_and_the_next_one_begins(robot: Robot) -> None:
+    robot.step()
+    robot.step()
+    robot.now_s -= 10.0
+    assert robot.frame() is None
+    assert (robot.feedback.running, robot.feedback.ended_because) == (False, "cut off: time went back")
+    assert robot.feedback.start(robot.now_s) == ""
+    assert robot.step().is_first
+
+
+def test_what_was_measured_before_simulated_time_went_back_says_nothing_after_it(robot: Robot) -> None:
+    robot.step()
+    assert robot.feedback.stop() == ""
+    assert robot.step().is_last
+    assert robot.feedback.silent(robot.now_s - 5.0) == ["scan", "tool_pose"]
+    assert robot.feedback.start(robot.now_s - 5.0) == "no message on scan, tool_pose: its rules cannot be judged"

@@ -104,6 +104,21 @@ def test_depth_counts_known_pixels_only_and_a_covered_lens_is_close() -> None:
     assert DEPTH.holds(nearly_blind) is None, "the lens is covered but for a corner"
 
 
+def test_depth_in_metres_is_judged_like_depth_in_millimetres() -> None:
+    depth = np.full((4, 4), 0.7, np.float32)
+    assert not DEPTH.holds(depth)
+    depth[0, :3] = 0.1
+    assert not DEPTH.holds(depth), "3 of 16"
+    depth[1:3] = [NAN, 0.0, NAN, -1.0]
+    assert DEPTH.holds(depth), "3 of 8 that are known"
+    for unknown in (NAN, 0.0, -0.5):
+        assert DEPTH.holds(np.full((4, 4), unknown, np.float32)) is None
+    assert DEPTH.holds(np.full((4, 4), -math.inf, np.float32)), "closer than can be measured"
+    assert DEPTH.holds(np.full((4, 4), math.inf, np.float32)) is False, "farther than can be measured"
+    with pytest.raises(UserError, match="shows a depth of 700 m: 32FC1 must be in m"):
+        DEPTH.holds(np.full((4, 4), 700.0, np.float32))
+
+
 @pytest.mark.parametrize(
     ("ranges", "holds"),
     [

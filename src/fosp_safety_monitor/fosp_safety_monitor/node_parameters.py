@@ -99,4 +99,5 @@ def _said(node: Node, name: str, phrase: str) -> bool:
 def consent_settings(node: Node) -> ConsentSettings:
     """Return which consents motion needs; UserError when a parameter holds another word."""
     engage, episodes = (str(node.get_parameter(name).value) for name in ("engage", "episodes"))
-    return ConsentSettings(engage, episodes)  # type: ignore[arg-type]
+    gate_operator = bool(node.get_parameter("gate_operator").value)
+    return ConsentSettings(engage, episodes, gate_operator)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import time
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
+from visualization_msgs.msg import MarkerArray
 
 from fosp_core import topics
 from fosp_core.clock import Now
@@ -28,6 +29,7 @@ from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.node_parameters import SPEED_CAP_ROW, speed_cap, speed_cap_text
 from fosp_safety_monitor.operator.change_log import ChangeLog
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
+from fosp_safety_monitor.operator.zone_view import MARKER_PERIOD_S, zone_markers
 
 REPORT_PERIOD_S = 1.0
 PARAMETERS = (ROBOT, SPEED_CAP_ROW)
@@ -47,8 +49,11 @@ class OperatorGuardNode(ManagedNode):
         declare(self, PARAMETERS)
         self._speed_cap = speed_cap(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
+        self._markers = self.create_publisher(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
-        self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
+        self.create_timer(MARKER_PERIOD_S, self._mark, clock=steady)
         self._side: RobotSide | None = None
         self._consents: ConsentSide | None = None
         self._last = GuardTick((), "inactive", False, Reason.NOT_READY)
@@ -103,6 +108,7 @@ class OperatorGuardNode(ManagedNode):
             decision=SafetyVerdict.STOP if last.held else SafetyVerdict.PASS,
             reason=int(last.reason),
             reason_text=last.held or "the operator drives",
+            source=SafetyVerdict.SOURCE_OPERATOR,
             header=message.header,
             step=message.step,
             action_in=message.candidates[0].action,
@@ -128,6 +134,12 @@ class OperatorGuardNode(ManagedNode):
             self._robot_side.look_around()
         if self._consents is not None:
             self._consents.watch()
+
+    def _mark(self) -> None:
+        """Publish the outlines of the protective zones, which hold while a person drives, too."""
+        if self.is_active and self._robot.zones and self._markers.get_subscription_count():
+            stamp, position = self.get_clock().now().to_msg(), self._guard.robot_state.position
+            self._markers.publish(MarkerArray(markers=zone_markers(self._robot, position, stamp)))
 
     def _report(self) -> None:
         held, cap = self._last.held, self._speed_cap

@@ -62,6 +62,8 @@ SETTINGS = (
         "`required`: the robot moves only while an episode runs on fosp/feedback. `not_used`.",
         choices=EPISODES,
     ),
+    Setting("take_over", False, "A person may take the robot over by fosp/operator (`teleop` beside a bundle)."),
+    Setting("gate_operator", False, "The critic gates a person who has taken over, too. It tells their risk anyway."),
     Setting(
         "command_cpu",
         -1,
@@ -213,8 +215,16 @@ class MonitorParameters:
     operator_watch_timeout_s: float = _parameter(
         0.5, 0.2, 2.0, "s", "STOP when the console at which an operator engaged has been silent for this time."
     )
+    operator_timeout_s: float = _parameter(
+        0.15, 0.05, 1.0, "s", "STOP when the device of a person who has taken over has been silent for this time."
+    )
     ramp_in_s: float = _parameter(
-        1.0, 0.1, 10.0, "s", "Time in which the speed grows from a fifth after an operator has engaged.", "larger"
+        1.0,
+        0.1,
+        10.0,
+        "s",
+        "Time in which the policy's speed grows from a fifth after an operator has engaged or handed back.",
+        "larger",
     )
     robot_pause_s: float = _parameter(
         1.0, 0.02, 10.0, "s", "An operator has to engage anew when the robot's state was missing for this time."

@@ -27,9 +27,9 @@ from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import create_status_publisher, load_model, publish_status
 from fosp_core.ros.stamps import seconds
-from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, SafetyVerdict
+from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, OperatorAction, SafetyVerdict
 from fosp_safety_monitor.command.consent_side import ConsentSide
-from fosp_safety_monitor.command.messages import latent_input, proposal_input, verdict_message
+from fosp_safety_monitor.command.messages import latent_input, operator_message, proposal_input, verdict_message
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.judge.inputs import Thresholds
 from fosp_safety_monitor.judge.monitor import Beat, CriticModel, HeartbeatWatch, SafetyMonitor, sent_at
@@ -45,10 +45,10 @@ from fosp_safety_monitor.node_parameters import (
 )
 from fosp_safety_monitor.operator.diagnostics import Activity
 from fosp_safety_monitor.operator.operator_view import EventKind, EventLog, OperatorEvent, OperatorView
+from fosp_safety_monitor.operator.zone_view import MARKER_PERIOD_S
 from fosp_safety_monitor.parameters import DESCRIPTIONS, UNSUPPORTED_PHRASE, MonitorParameters
 
 DIAGNOSTICS_PERIOD_S = 1.0
-MARKER_PERIOD_S = 0.2
 _INACTIVE = Finding(Decision.STOP, Reason.NOT_READY, "inactive")
 
 
@@ -104,13 +104,15 @@ class SafetyMonitorNode(ManagedNode):
         self._self_test = SelfTest(self._tested_sessions)
         self._make_monitor()
         cameras = [self._robot.image_topic(camera.topic) for camera in self._bundle.manifest.observation.cameras]
-        inputs = [topics.LATENT, topics.PROPOSAL, topics.FEEDBACK, *cameras]
+        device = [topics.OPERATOR] if self.get_parameter("take_over").value else []
+        inputs = [topics.LATENT, topics.PROPOSAL, topics.FEEDBACK, *cameras, *device]
         self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count, inputs)
         self._consents = ConsentSide(self, self._robot, lambda: self._active_monitor)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._made = [
             self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP),
             self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP),
+            *(self.create_gated_subscription(OperatorAction, t, self._on_operator, qos.STEP) for t in device),
         ]
         # Real time, even where the graph runs on simulated time, which may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -132,10 +134,9 @@ class SafetyMonitorNode(ManagedNode):
         if self._consents is not None:
             self._consents.start()
         self._heartbeats.arm()
-        self._event_log = EventLog()
+        self._event_log, self._activity = EventLog(), Activity(reported_at_s=time.monotonic())
         self._view.note(OperatorEvent(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
         self._robot_side.look_around(anew=True)
-        self._activity = Activity(reported_at_s=time.monotonic())
         self._robot_side.start(self._tick, self._on_stream_failure, self._cpu)
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
 
@@ -163,8 +164,7 @@ class SafetyMonitorNode(ManagedNode):
         if self._consents is not None:
             self._consents.close()
             self._consents = None
-        self._made = []
-        self._monitor = None
+        self._made, self._monitor = [], None
         if self._self_test is not None:
             self._self_test.close()
             self._self_test = None
@@ -256,6 +256,10 @@ class SafetyMonitorNode(ManagedNode):
                 self._robot_side.send_now()
             self._publish_verdicts([verdict])
         self._publish_model()
+
+    def _on_operator(self, message: OperatorAction) -> None:
+        self._count("operator")
+        self._active_monitor.receive_operator(*operator_message(message, time.monotonic()))
 
     # -- outputs -------------------------------------------------------------------------------------
     def _tick(self) -> None:

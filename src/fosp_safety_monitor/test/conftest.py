@@ -13,6 +13,7 @@ import pytest
 from tiny_bundle import DETER, STOCH, tiny_manifest
 
 from fosp_core.clock import Now, Received
+from fosp_core.decisions import WhoDrives
 from fosp_core.robot.config import AxisLimits, RobotConfig, TargetLead, read_robot
 from fosp_core.robot.limits import CommandLimits, Response
 from fosp_core.specs import TWIST_COMPONENTS, ActionAxis
@@ -288,6 +289,70 @@ class ConsentScene(MonitorScene):
         return ticks[-1].finding
 
 
+class TakeoverScene(MonitorScene):
+    """The arm with a policy that goes on proposing, and a gamepad in the hands of a person who speaks at every tick."""
+
+    def __init__(self, robot: RobotConfig, gate_operator: bool = False, **parameters: Any) -> None:
+        consent = ConsentSettings("by_itself", "not_used", gate_operator)
+        super().__init__(robot, MonitorParameters(**parameters), consent=consent)
+        self.speaks = True
+        self.policy = True
+        self.encoder = True
+        self.said: dict[str, Any] = {"holds": False, "action": (0.0, 0.0, 0.0), "fault": "", "device": "joy"}
+        self.verdicts: list[Verdict] = []
+        self.ticks = 0
+        self.risk = 0.1
+
+    def say(self, **said: Any) -> None:
+        self.said |= said
+
+    def hear(self, stamp_s: float = 0.0, **said: Any) -> None:
+        received = Received(self.ros_s + stamp_s, self.monotonic_s)
+        told = {**self.said, **said}
+        after = self.robot.operator.after(told["holds"], told["action"], told["fault"], told["device"], received)
+        self.robot = replace(self.robot, operator=after)
+
+    def hear_from_robot(self, position: Any = None, noise_m: float = 1e-9) -> None:
+        super().hear_from_robot(position, noise_m)
+        if getattr(self, "speaks", False):
+            self.hear()
+
+    def receive(self, latent: LatentInput) -> Verdict | None:
+        verdict = super().receive(latent)
+        if verdict is None and self.state.takeover.driver is WhoDrives.OPERATOR:
+            checked = decision.checked_latent(latent, self.thresholds)
+            self.state, verdict = decision.judge_operator(
+                self.state, checked, self.values((self.risk,)), self.robot, self.thresholds, self.now
+            )
+        return verdict
+
+    def go(self, seconds: float) -> list[Tick]:
+        """Ticks at 100 Hz, with frames and proposals of the policy every fifth one, as far as these live."""
+        ticks = []
+        for _ in range(round(seconds / TICK_S)):
+            self.ticks += 1
+            self.wait(TICK_S)
+            self.hear_from_robot(self.move(TICK_S))
+            if self.ticks % round(PERIOD_S / TICK_S) == 0:
+                latent = self.latent()
+                told = self.receive(latent) if self.encoder else None
+                if self.policy and self.state.takeover.driver is not WhoDrives.OPERATOR:
+                    told = self.answer(latent=latent)
+                self.verdicts += [told] if told is not None else []
+                self.step += 1
+            ticks.append(self.tick())
+            self.verdicts += [ticks[-1].verdict] if ticks[-1].verdict is not None else []
+        return ticks
+
+    @property
+    def driver(self) -> WhoDrives:
+        return self.state.takeover.driver
+
+    def share(self) -> np.ndarray:
+        """The last command as a normalised action."""
+        return np.array(self.state.command) / self.robot_config.action.scale
+
+
 @pytest.fixture
 def arm() -> RobotConfig:
     return read_robot(ROBOTS / "sim_arm.yaml")
@@ -364,5 +429,15 @@ def driven(make_consent_scene: Callable[..., ConsentScene]) -> Callable[..., Con
         made.drive(1.5)
         assert made.state.command[0] == pytest.approx(0.125), made.tick().finding
         return made
+
+    return scene
+
+
+@pytest.fixture
+def make_takeover_scene(arm: RobotConfig) -> Callable[..., TakeoverScene]:
+    """`make_takeover_scene(gate_operator, robot=changes, **parameters)`: the arm at rest with policy and gamepad."""
+
+    def scene(gate_operator: bool = False, robot: dict[str, Any] | None = None, **parameters: Any) -> TakeoverScene:
+        return TakeoverScene(arm.model_copy(update=robot or {}), gate_operator, **parameters)
 
     return scene

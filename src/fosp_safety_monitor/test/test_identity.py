@@ -100,7 +100,9 @@ def test_a_publisher_whose_node_has_no_name_yet_is_counted_and_not_remembered():
     publishers.look(POSE, ["/driver"])
     assert publishers.strangers == ()
     publishers.look(POSE, ["/driver", f"/{UNKNOWN_NODE}"])
-    assert publishers.strangers
+    assert publishers.strangers == (
+        "/tool_pose is published by /driver, a node whose name is not known yet, and only one may",
+    )
 
 
 def test_as_many_publishers_as_the_robot_file_declares_are_none_too_many():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
@@ -10,7 +13,9 @@ from visualization_msgs.msg import Marker
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import read_robot
 from fosp_safety_monitor.judge.verdict import Finding
-from fosp_safety_monitor.operator.operator_view import ARROW_S, CANDIDATE, marker_array
+from fosp_safety_monitor.operator import operator_view
+from fosp_safety_monitor.operator.operator_view import ARROW_S, CANDIDATE, CANDIDATES_S, marker_array
+from fosp_safety_monitor.operator.zone_view import LIFETIME_S, MARKER_PERIOD_S
 
 PASSED = Finding(Decision.PASS, Reason.OK, "passed")
 
@@ -51,3 +56,31 @@ def test_each_candidate_is_a_line_to_where_it_would_lead(robot):
 )
 def test_malformed_candidates_are_not_drawn_and_end_nothing(robot, candidates):
     assert list(fan(robot, candidates).points) == []
+
+
+def test_nothing_that_is_past_stays_drawn(robot):
+    """Each marker ends by itself when the monitor falls silent, and what is empty or unknown is taken away at once."""
+    every = marker_array(robot, (0.5, 0.0, 0.2), (0.1, 0.0, 0.0), PASSED, None, Time(), np.ones((2, 3), np.float32))
+    assert {marker.lifetime.sec + marker.lifetime.nanosec * 1e-9 for marker in every.markers} == {LIFETIME_S}
+    assert 3 * MARKER_PERIOD_S < LIFETIME_S <= 2.0, "long enough not to flicker"
+    assert fan(robot, None).action == Marker.DELETE
+    lost = marker_array(robot, None, (0.1, 0.0, 0.0), PASSED, None, Time(), np.ones((2, 3), np.float32)).markers
+    assert [marker.action for marker in lost] == [Marker.ADD, Marker.DELETE, Marker.ADD, Marker.DELETE]
+    assert lost[2].type == Marker.TEXT_VIEW_FACING
+
+
+def test_candidates_of_a_policy_that_fell_silent_are_no_longer_drawn(robot, monkeypatch):
+    published, now = [], [100.0]
+    monkeypatch.setattr(operator_view.time, "monotonic", lambda: now[0])
+    node = MagicMock()
+    node.create_publisher.return_value.publish = published.append
+    node.get_clock.return_value.now.return_value.to_msg.return_value = Time()
+    monitor = SimpleNamespace(
+        robot_state=SimpleNamespace(position=(0.5, 0.0, 0.2)), state=SimpleNamespace(command=(0.0, 0.0, 0.0))
+    )
+    view = operator_view.OperatorView(node, shadow=False)
+    view.shown(SimpleNamespace(actions=np.ones((2, 3), np.float32)))
+    view.mark(robot, monitor, PASSED, None)
+    now[0] += CANDIDATES_S
+    view.mark(robot, monitor, PASSED, None)
+    assert [array.markers[3].action for array in published] == [Marker.ADD, Marker.DELETE]

@@ -13,7 +13,7 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import JointState
 
 from fosp_core.bag_types import message_folder
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_safety_monitor.command.messages import (
@@ -38,11 +38,14 @@ def constants():
 
 def test_decisions_and_reasons_have_the_values_of_the_message():
     found = constants()
-    assert {name: value for name, value in found.items() if not name.startswith("REASON_")} == {
+    assert {name: value for name, value in found.items() if not name.startswith(("REASON_", "SOURCE_"))} == {
         decision.name: decision.value for decision in Decision
     }
     assert {name.removeprefix("REASON_"): value for name, value in found.items() if name.startswith("REASON_")} == {
         reason.name: reason.value for reason in Reason
+    }
+    assert {name.removeprefix("SOURCE_"): value for name, value in found.items() if name.startswith("SOURCE_")} == {
+        source.name: source.value for source in WhoDrives
     }
 
 
@@ -102,12 +105,14 @@ def test_a_verdict_becomes_a_message_field_by_field():
         surprise_limit=5.0,
         image_age_limit_s=0.2,
         robot_state_age_limit_s=0.1,
+        source=WhoDrives.OPERATOR,
         limited=True,
         q_h=0.75,
         q_h_out=0.25,
     )
     message = verdict_message(verdict)
     assert (message.decision, message.reason) == (SafetyVerdict.SUBSTITUTE, SafetyVerdict.REASON_INFEASIBLE)
+    assert message.source == SafetyVerdict.SOURCE_OPERATOR
     assert message.header.stamp == time_message(STAMP_NS)
     assert message.header.frame_id == "camera"
     assert message.decided == time_message(12_250_000_000)

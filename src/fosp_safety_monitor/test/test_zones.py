@@ -180,6 +180,7 @@ def test_a_camera_may_look_anywhere():
         ({"encoding": "rgb8"}, "encoding 'rgb8'"),
         ({"data": b"\0" * 3}, "3 bytes"),
         ({"step": 2}, "do not fit"),
+        ({"encoding": "32FC1", "step": 16, "data": np.full((2, 4), 700, np.float32).tobytes()}, "must be in m"),
     ],
 )
 def test_a_malformed_depth_image_is_refused(changes, said):

@@ -23,9 +23,11 @@ from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import run_node
+from fosp_core.ros.robot_description import RobotDescription
 from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_msgs.msg import StepFeedback
 from fosp_sim import simulator_node
+from fosp_sim.description import base_pose, robot_urdf
 from fosp_sim.env import make_arena
 from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.gazebo.episode import GazeboEpisode
@@ -81,6 +83,7 @@ class GazeboNode(SimulatorNode):
     def _make_interface(self) -> None:
         robot = self._robot
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
+        self._description = RobotDescription(self, robot_urdf(self._world.model, robot))
         self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_frame, qos.SENSOR)
         self.create_subscription(_contacts(), gazebo_topics.ROS_CONTACTS, self._on_contacts, qos.SENSOR)
         if robot.kind == "arm":
@@ -109,6 +112,7 @@ class GazeboNode(SimulatorNode):
         positions = dict(zip(message.name, message.position, strict=False))
         if any(joint not in positions for joint in JOINTS):
             return
+        self._description.show(positions, nanoseconds(message.header.stamp))
         tip = tip_of_joints([positions[joint] for joint in JOINTS])
         self._moved(tip)
         pose = PoseStamped()
@@ -121,6 +125,9 @@ class GazeboNode(SimulatorNode):
         point, turned, twist = message.pose.pose.position, message.pose.pose.orientation, message.twist.twist
         self._heading = 2 * math.atan2(turned.z, turned.w)
         self._speed = max(math.hypot(twist.linear.x, twist.linear.y), abs(twist.angular.z))
+        wheels = dict.fromkeys(self._description.joints, 0.0)  # nobody measures them, and nobody sees a sphere turn
+        pose = base_pose(self._robot, point.x, point.y, self._heading)
+        self._description.show(wheels, nanoseconds(message.header.stamp), pose)
         self._moved((point.x, point.y, 0.0))
 
     def _moved(self, position: tuple[float, float, float]) -> None:

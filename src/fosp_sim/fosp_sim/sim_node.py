@@ -31,9 +31,11 @@ from fosp_core.ros import qos
 from fosp_core.ros.image_message import fill_image
 from fosp_core.ros.lifecycle import run_node
 from fosp_core.ros.parameters import NodeParameter
+from fosp_core.ros.robot_description import RobotDescription
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim import simulator_node
+from fosp_sim.description import base_pose, joint_names, robot_urdf
 from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, laser_scan, odometry, tool_pose
 from fosp_sim.simulator_node import SimulatorNode
@@ -47,6 +49,8 @@ _STATE_S = 0.01
 """Time between messages of the robot's state, s, unless a tick is longer."""
 _SCAN_S = 0.05
 """Time between scans of a base, s."""
+_FRAMES_S = 0.04
+"""Time between messages of the robot's frames for viewers, s, while somebody looks."""
 _LAG_LIMIT = 0.05
 """Lag behind the clock, s, beyond which the simulation lets time pass instead of catching up in a burst."""
 _AUTO_RESET_PAUSE = 1.0
@@ -102,7 +106,9 @@ class SimNode(SimulatorNode):
         rate = float(self.get_parameter("camera_rate_hz").value)
         self._simulation = RealTimeTask(self._scenario, self._robot, rate)
         self._tick_s = self._simulation.world.timing.tick_s
-        self._state_ticks, self._scan_ticks = (max(1, round(time_s / self._tick_s)) for time_s in (_STATE_S, _SCAN_S))
+        self._state_ticks, self._scan_ticks, self._viewer_ticks = (
+            max(1, round(time_s / self._tick_s)) for time_s in (_STATE_S, _SCAN_S, _FRAMES_S)
+        )
         self._auto_reset = bool(self.get_parameter("auto_reset").value)
         self._simulated_time = bool(self.get_parameter("publish_clock").value)
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
@@ -147,6 +153,10 @@ class SimNode(SimulatorNode):
         if scans and not isinstance(world, World):
             raise UserError(f"robot '{robot.name}': task '{self._scenario.task}' simulates no LaserScan")
         self._scanner = LaserScanner(world) if scans and isinstance(world, World) else None
+        # Only these tasks have a model of the robot alone, which viewers can draw.
+        drawn = isinstance(world, World)
+        self._description = RobotDescription(self, robot_urdf(world.model, robot)) if drawn else None
+        self._joint_names = joint_names(world.model) if drawn else ()
         self._clock_topic = self.create_publisher(Clock, topics.CLOCK, qos.STEP) if self._simulated_time else None
         self._listen_to_the_graph()
         self.create_timer(0.1, self._raise_failure)
@@ -204,6 +214,8 @@ class SimNode(SimulatorNode):
                     ended_at = deadline
             if tick % self._state_ticks == 0:
                 self._publish_state(stamp_ns)
+            if tick % self._viewer_ticks == 0:
+                self._publish_frames(stamp_ns)
             if self._scanner is not None and tick % self._scan_ticks == 0:
                 self._publish_scans(self._scanner, stamp_ns)
             exposure = self._begin_requested(ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE)
@@ -265,6 +277,13 @@ class SimNode(SimulatorNode):
             self._states.publish(odometry(state, stamp_ns, action_frame))
         if self._poses is not None:
             self._poses.publish(tool_pose(state, stamp_ns, action_frame))
+
+    def _publish_frames(self, stamp_ns: int) -> None:
+        if self._description is not None and self._description.is_watched:
+            state = self._simulation.world.state()
+            base = base_pose(self._robot, state.position[0], state.position[1], state.heading)
+            positions = dict(zip(self._joint_names, state.joint_positions, strict=True))
+            self._description.show(positions, stamp_ns, base)
 
     def _publish_scans(self, scanner: LaserScanner, stamp_ns: int) -> None:
         world = self._simulation.world

@@ -28,6 +28,7 @@ from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.processes import CONTROL_PRIORITY, MONITOR_PRIORITY, claim_realtime_priority, end_process
+from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
 from fosp_core.ros.fields import float_field
 from fosp_core.ros.image_message import fill_image
@@ -88,6 +89,20 @@ class BareChainNode(Node):  # type: ignore[misc]
         self._out.publish(command)
 
 
+class BareNode(Node):  # type: ignore[misc]
+    """Answers each proposal at once with a zero command: what the safety monitor's node is compared with."""
+
+    def __init__(self, command_topic: str) -> None:
+        super().__init__("bare_node")
+        self._commands = self.create_publisher(TwistStamped, command_topic, qos.COMMAND)
+        self.create_subscription(ActionProposal, topics.PROPOSAL, self._answer, qos.STEP)
+
+    def _answer(self, message: ActionProposal) -> None:
+        command = TwistStamped()
+        command.header.stamp = self.get_clock().now().to_msg()
+        self._commands.publish(command)
+
+
 class _Camera(GraphClient):
     """Sends frames, and receives what comes back as commands."""
 
@@ -137,9 +152,14 @@ def image_to_command_s(bundle: Path, frames: int) -> Sequence[float]:
             return thread.submit(camera.run, frames, alive).result()
 
 
-def main(role: str, bundle: Path) -> None:
+def main(role: str, file: Path) -> None:
+    """Run a node of the chain with the bundle `file`, or as `at_once` the one that answers the robot of that file."""
+    if role == "at_once":
+        topic = read_robot(file).command_topic
+        end_process(run_node(lambda: BareNode(topic), [], priority=MONITOR_PRIORITY))
+        return
     priority = MONITOR_PRIORITY if role == "monitor" else CONTROL_PRIORITY
-    end_process(run_node(lambda: BareChainNode(role, bundle), [], priority=priority))
+    end_process(run_node(lambda: BareChainNode(role, file), [], priority=priority))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ ONNX_STEPS = 2000
 SWAPS = 10
 PROPOSALS = 300
 WEIGHT_S = 20.0
+CONSOLE_S = 60.0
 SERVING_HZ = 50.0
 
 
@@ -68,6 +69,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
 
     return {
         "the live graph": partial(live_graph, bundle, out, some(LIVE_EPISODES)),
+        "the live graph beside the console": partial(console, bundle, out, CONSOLE_S * share),
         "the weight of the nodes": partial(weight, bundle, out, WEIGHT_S * share),
         "the way to the command": partial(hops, bundle, out, some(LIVE_EPISODES)),
         "the floor of image to command": partial(floor, bundle, some(PROPOSALS)),
@@ -100,6 +102,13 @@ def live_graph(bundle: Path, out: Path, episodes: int) -> dict[str, Any]:
             "image_to_command_ms": percentiles_ms(live.latencies_s),
             "command_jitter_ms": percentiles_ms(lateness),
         }
+
+
+def console(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:
+    """Measure image to command without the console, and beside many pages of it of which one hardly reads."""
+    from fosp_cli.bench.console_load import console_load
+
+    return console_load(bundle, out, seconds)
 
 
 def weight(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The cost of the safety monitor: of one decision in its pure core, and of the node from proposal to command.
 
-The node is compared with one that judges nothing (bare_node), whose time is that of DDS and rclpy alone.
+The node is compared with one that judges nothing (bare_chain.BareNode), whose time is that of DDS and rclpy alone.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> l
     robot_file = robot_path(scenario.robot)
     robot = read_robot(robot_file)
     latent, proposal = _decision(bundle, robot)
-    command = ["fosp_cli.bench.bare_node", str(robot_file)] if bare else _monitor(bundle, robot_file)
+    command = ["fosp_cli.bench.bare_chain", "at_once", str(robot_file)] if bare else _monitor(bundle, robot_file)
     with running(command) as process, _Client(robot, latent, proposal, bare) as client:
         client.bring_up(process)
         with ThreadPoolExecutor(1) as thread:  # a thread of its own, for its priority

@@ -16,12 +16,14 @@ from fosp_cli.json_file import write_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from fosp_console.history.timeline import BagHistory
     from fosp_learner.data.bags import BagReport
 
-app = typer.Typer(no_args_is_help=True, help="Check, show and describe recorded bags.")
+app = typer.Typer(no_args_is_help=True, help="Check, show, view and describe recorded bags.")
 _Folders = Annotated[
     list[Path], typer.Argument(help="Bags, folders of bags, or single .mcap and .db3 files.", metavar="DIR")
 ]
+_Bag = Annotated[Path, typer.Argument(help="A bag: a folder, or a single .mcap or .db3 file.", metavar="BAG")]
 _WIDE = 110
 """Columns of a terminal from which on the table has all its columns."""
 _SHORT = {"violation": "viol.", "success": "succ.", "commands": "commands"}
@@ -141,6 +143,66 @@ def show(
     for line in refused:
         print(f"fosp: {line}", file=sys.stderr)
     return 2 if refused else 0
+
+
+@app.command()
+def view(
+    bag: _Bag,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")] = 8421,
+) -> int:
+    """Go through a bag or a black box in a browser: frames, decisions and why, risk, commands, marks, the operator.
+
+    Open the address that is printed. It can be reached from this computer alone. Ctrl-C ends the command.
+    """
+    from fosp_console.history.viewer import view as serve
+
+    history = _history(bag)
+    for note in history.notes:
+        print(f"{bag}: {note}")
+    serve(history, port, lambda address: print(f"{bag}: {history.seconds:.1f} s at {address}", flush=True))
+    return 0
+
+
+@app.command()
+def clip(
+    bag: _Bag,
+    out: Annotated[Path, typer.Option("--out", "-o", help="MP4 or GIF file to write.", metavar="FILE")],
+    from_s: Annotated[
+        float | None, typer.Option("--from", help="Moment at which the clip begins, s. The default is the bag's.")
+    ] = None,
+    to_s: Annotated[
+        float | None, typer.Option("--to", help="Moment at which the clip ends, s. The default is the bag's end.")
+    ] = None,
+) -> int:
+    """Make a film of a part of a bag: its cameras side by side, with the moment and what was decided below.
+
+    Moments count from the first message that `fosp bags view` shows. A GIF has at most 30 s, an MP4 10 minutes.
+    """
+    from fosp_console.history.clip import SUFFIXES, ClipRange, write_clip
+    from fosp_core.errors import UserError
+
+    if out.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--out must end in {' or '.join(SUFFIXES)}, got {out}")
+    history = _history(bag)
+    part = ClipRange.checked(history, out.suffix.lower(), from_s, to_s)
+    pictures = write_clip(history, part, out)
+    print(f"{out}: {part.to_s - part.from_s:.2f} s of {bag}, {pictures} pictures, {out.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _history(path: Path) -> BagHistory:
+    """Read the one bag at or below a path, and show on a terminal how far it is; UserError for none and for several."""
+    from rich.console import Console
+
+    from fosp_console.history.timeline import read_history
+    from fosp_core.bag.files import find_bags
+    from fosp_core.errors import UserError
+
+    found = find_bags([path])
+    if len(found) > 1:
+        raise UserError(f"{path}: holds {len(found)} bags; name one of them, such as {found[0]}")
+    with Console(stderr=True).status("reading") as status:
+        return read_history(found[0], lambda messages: status.update(f"reading {found[0].name}: {messages} messages"))
 
 
 @app.command()

@@ -203,9 +203,10 @@ def _tell(summary: dict[str, Any], out: Path) -> None:
         f"""
 where to look next
   picture    {out / "strip.png"}
-  bags       {out / "bags"}: open them in Foxglove with the layout config/foxglove/fosp.json
+  bags       {out / "bags"}, with config/foxglove/fosp.json in Foxglove
   log        {out / "log.txt"}
-  watch it   ./fosp up sim        and in another terminal: eval "$(./fosp env)", then rviz2 -d config/rviz/fosp.rviz
-  train one  docs/day_one.md      record, train, run and fine-tune, command by command
+  watch it   ./fosp up sim        in another terminal: eval "$(./fosp env)"
+                                  rviz2 -d config/rviz/fosp.rviz
+  train one  docs/day_one.md      record, train, run, fine-tune, step by step
   safety     docs/safety.md       what the monitor does on every failure"""
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 class Monitor(StrEnum):  # an enumeration, because typer takes no lists of literals
     on = "on"
+    policy_filter = "policy_filter"
     off = "off"
     shadow = "shadow"
     no_critic = "no_critic"
@@ -105,9 +106,11 @@ def evaluate(
     monitor: Annotated[
         list[Monitor] | None,
         typer.Option(
-            help="Safety monitor: 'on' gates, 'shadow' judges without gating, 'off' is not asked, and 'no_critic' "
-            "gates with a critic that finds every action safe, so that only the rest of the monitor stops the robot, "
-            "such as protective zones. Repeat the option to run the same episodes in several ways. The default is 'on'."
+            help="Safety monitor: 'on' gates, 'shadow' judges without gating, and 'policy_filter' leaves it out: only "
+            "the policy's own critics choose feasible actions. 'off' leaves out that filter, too: the policy "
+            "alone. 'no_critic' gates with a critic that finds every action safe, so that only the rest of the monitor "
+            "stops the robot, such as protective zones. Repeat the option to run the same episodes in several ways. "
+            "The default is 'on'."
         ),
     ] = None,
     robot: Annotated[

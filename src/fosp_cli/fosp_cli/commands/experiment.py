@@ -35,7 +35,8 @@ def transfer(
     arm: Annotated[
         list[str] | None,
         typer.Option(
-            help="Arm to run: fosp, no_expansion or offline. Repeat the option for more. The default is all.",
+            help="Arm to run: fosp, no_expansion, offline, or, with --operator, fosp_corrected. Repeat the option for "
+            "more. The default is all.",
             metavar="ARM",
         ),
     ] = None,
@@ -43,6 +44,13 @@ def transfer(
         Literal["on", "shadow"],
         typer.Option(help="Safety monitor while learning. 'on' gates; 'shadow' judges without gating."),
     ] = "on",
+    operator: Annotated[
+        str,
+        typer.Option(
+            help="Simulated person who corrects the policy in the arm fosp_corrected: careful.", metavar="NAME"
+        ),
+    ] = "",
+    budget: Annotated[float, typer.Option(help="Largest share of the steps that --operator drives.")] = 0.1,
     seeds: Annotated[int, typer.Option(min=1, help="Number of repetitions, each on other scenes.")] = 3,
     episodes: Annotated[int, typer.Option(min=1, help="Number of fine-tuning episodes per trial.")] = 40,
     evaluation_episodes: Annotated[
@@ -66,7 +74,8 @@ def transfer(
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
     from fosp_cli.evaluation.live_graph import RunFailed
-    from fosp_cli.transfer_experiment import ARMS, Resources, Trial, conclude, deploy
+    from fosp_cli.evaluation.simulated_operator import OperatorSettings
+    from fosp_cli.transfer_experiment import ARMS, CORRECTED, Resources, Trial, conclude, deploy
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes
@@ -74,10 +83,13 @@ def transfer(
     from fosp_learner.bundling.training_weights import read_weights
     from fosp_sim.task.scenario import read_scenario
 
-    arms = tuple(arm or ARMS)
+    person = OperatorSettings(operator, budget) if operator else None  # type: ignore[arg-type]
+    arms = tuple(arm or (name for name in ARMS if person is not None or name != CORRECTED))
     for name in arms:
         if name not in ARMS:
             raise UserError(f"--arm must be one of {', '.join(ARMS)}, got '{name}'")
+    if CORRECTED in arms and person is None:
+        raise UserError(f"--arm {CORRECTED} needs a person: --operator careful")
     paths = [scenario_path(name).resolve() for name in scenario]
     task = read_scenario(paths[0]).task
     chosen = bundle or default_bundle(task)
@@ -90,7 +102,15 @@ def transfer(
         # Seed by seed, so that an interrupted run has results for every scenario.
         for seed in range(seeds):
             trials = [
-                Trial(name, path, seed, monitor, episodes, evaluation_episodes)  # type: ignore[arg-type]
+                Trial(
+                    name,  # type: ignore[arg-type]
+                    path,
+                    seed,
+                    monitor,
+                    episodes,
+                    evaluation_episodes,
+                    person if name == CORRECTED else None,
+                )
                 for path in paths
                 for name in arms
             ]

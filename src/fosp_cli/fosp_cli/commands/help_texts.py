@@ -37,6 +37,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bags": ("fosp bags check runs/bags",),
     "bags check": ("fosp bags check runs/bags", "fosp bags check runs/monday runs/tuesday --robot ur5e"),
     "bags show": ("fosp bags show runs/bags --out runs/bags.png",),
+    "bags view": ("fosp bags view runs/bags/episode_000000",),
+    "bags clip": (
+        "fosp bags clip runs/bags/episode_000000 --from 1 --to 2.5 --out runs/clip.mp4",
+        "fosp bags clip runs/bags/episode_000000 -o runs/clip.gif",
+    ),
     "bags topics": ("ros2 bag record $(fosp bags topics ur5e)",),
     "bags import": ("fosp bags import lerobot runs/set --robot sim_arm --out runs/bags",),
     "bags import lerobot": (

@@ -70,6 +70,18 @@ CameraPath = Annotated[
 CameraLoop = Annotated[
     bool, typer.Option("--camera-loop", help="Begin the recording of --camera file again and again.")
 ]
+TakeOver = Annotated[
+    str,
+    typer.Option(
+        help="Device by which a person takes the robot over from the policy: gamepad, spacemouse, keyboard (run `fosp "
+        "keyboard` in another terminal) or a YAML file.",
+        metavar="DEVICE",
+    ),
+]
+GateOperator = Annotated[
+    bool,
+    typer.Option("--gate-operator", help="With --teleop: the critic gates the person, and not only tells their risk."),
+]
 Feedback = Annotated[
     str,
     typer.Option(

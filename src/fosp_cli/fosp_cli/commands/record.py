@@ -55,6 +55,12 @@ def record(
             help="Device with which a person drives: gamepad, spacemouse, keyboard or a YAML file.", metavar="DEVICE"
         ),
     ] = "",
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --teleop: the policy of this bundle drives, and the person takes over from it.", metavar="DIR"
+        ),
+    ] = None,
     feedback: Feedback = "",
     camera: Camera = "none",
     camera_path: CameraPath = "",
@@ -66,19 +72,49 @@ def record(
     """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
 
     Without --teleop a program drives in simulation (give --scenario). With --teleop a person drives, either a robot
-    (give --robot and --feedback) or the live simulation (give --scenario).
+    (give --robot and --feedback) or the live simulation (give --scenario); with --bundle a policy drives, too, and the
+    person takes over from it.
     """
     if teleop:
         if seed is not None or workers is not None:
             raise UserError("--seed and --workers apply when a program drives; leave them out with --teleop")
         return _by_a_person(
-            out, scenario, robot, teleop, feedback, camera, camera_path, namespace, episodes, domain, network, console
+            out,
+            scenario,
+            robot,
+            teleop,
+            bundle,
+            feedback,
+            camera,
+            camera_path,
+            namespace,
+            episodes,
+            domain,
+            network,
+            console,
         )
+    if bundle is not None:
+        raise UserError("--bundle is for a person who takes over from its policy: give --teleop DEVICE")
     if console:
         raise UserError("--console shows a graph: give --teleop DEVICE, because a program records without one")
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
     return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
+
+
+def keyboard(namespace: Namespace = "", domain: Domain = "") -> int:
+    """Be the device of a graph that was started with teleop keyboard: keys of this terminal become those of a gamepad.
+
+    The robot is yours while you hold a key that moves it, or the space bar. Ctrl-C ends this.
+    """
+    from fosp_bringup.neighbours import choose_domain
+    from fosp_cli.demonstration.keyboard import publish_keys
+
+    if not sys.stdin.isatty():
+        raise UserError("fosp keyboard needs a terminal to read keys from")
+    choose_domain(domain)
+    publish_keys(namespace)
+    return 0
 
 
 def _by_a_program(
@@ -152,6 +188,7 @@ def _by_a_person(
     scenario: str,
     robot: str,
     teleop: str,
+    bundle: Path | None,
     feedback: str,
     camera: str,
     camera_path: str,
@@ -185,6 +222,8 @@ def _by_a_person(
         scenario=scenario or None,
         auto_reset=False,
         teleop=device,
+        take_over=bundle is not None,
+        bundle=bundle,
         feedback=feedback or None,
         camera=optional(camera),
         camera_path=Path(camera_path) if camera_path else None,

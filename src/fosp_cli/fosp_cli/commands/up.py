@@ -15,6 +15,7 @@ from fosp_cli.commands.options import (
     CameraPath,
     Domain,
     Feedback,
+    GateOperator,
     Namespace,
     Network,
     OfflineBags,
@@ -22,6 +23,7 @@ from fosp_cli.commands.options import (
     RobotArgument,
     Scenario,
     Settings,
+    TakeOver,
 )
 
 security = typer.Typer(
@@ -44,6 +46,8 @@ def up(
     camera_path: CameraPath = "",
     camera_loop: CameraLoop = False,
     feedback: Feedback = "",
+    teleop: TakeOver = "",
+    gate_operator: GateOperator = False,
     record: Annotated[
         Path | None, typer.Option(help="Folder to record one bag per episode into.", metavar="DIR")
     ] = None,
@@ -129,6 +133,9 @@ def up(
         camera_path=Path(camera_path) if camera_path else None,
         camera_loop=camera_loop,
         feedback=feedback or None,
+        teleop=teleop or None,
+        take_over=bool(teleop),
+        gate_operator=gate_operator,
         recorder=record,
         learner=learner,
         learner_config=learner_config,

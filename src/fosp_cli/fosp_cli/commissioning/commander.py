@@ -289,11 +289,6 @@ class Commander(GraphClient):
         )
 
     @property
-    def last_command_s(self) -> float:
-        """Stamp of the last command, on the ROS clock."""
-        return self._commands[-1][0] if self._commands else -math.inf
-
-    @property
     def _with_body(self) -> bool:
         return self.robot.kind == "base"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from fosp_bringup.commissioning_record import replace_file
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.robot.extending import expanded
 from fosp_core.specs import parse_spec, parse_yaml, read_yaml
 
 _AFTER = ("command_timeout_s", "command_rate_hz", "command_topic")
@@ -39,7 +40,7 @@ def with_values(text: str, values: Mapping[str, float], comment: str, source: st
     if after != wanted:
         said = ", ".join(f"{key}: {value:g}" for key, value in values.items())
         raise UserError(f"{source}: its layout cannot be edited without a loss; write by hand: {said}")
-    parse_spec(RobotConfig, after, source)
+    parse_spec(RobotConfig, expanded(after, Path(source)), source)
     return changed
 
 

@@ -1,17 +1,10 @@
-"""Demonstrations by a person: start the graph, check it before the first motion, record, and show the progress.
-
-The keyboard acts as a gamepad: keys become the axes and buttons of config/teleop/gamepad.yaml. A terminal does not tell
-when a key is released, so a key counts as held for HOLD_S; the terminal repeats a key that is held down.
-"""
+"""Demonstrations by a person: start the graph, check it before the first motion, record, and show the progress."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import select
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +17,7 @@ from sensor_msgs.msg import Joy
 from fosp_bringup.stack import Stack
 from fosp_bringup.supervisor import Supervisor
 from fosp_cli.demonstration.graph_watch import GraphWatch
+from fosp_cli.demonstration.keyboard import HELP, keys_of_terminal
 from fosp_cli.demonstration.preflight import (
     Brightness,
     CheckResult,
@@ -59,18 +53,6 @@ EPISODE_S = 30.0
 """Length of an episode for the estimate of disk space."""
 _TOLD = ("teleop_node", "feedback_node", "recorder_node")
 """Nodes whose every line is shown to the operator. Of other nodes warnings and errors are shown."""
-
-HOLD_S = 0.25
-AXES = {
-    "w": (1, 1.0), "s": (1, -1.0), "a": (0, 1.0), "d": (0, -1.0), "r": (4, 1.0), "f": (4, -1.0),
-    "q": (3, 1.0), "e": (3, -1.0),
-}  # fmt: skip
-"""Key -> axis and deflection: forwards and back, left and right, up and down, turn left and right."""
-BUTTONS = {"n": 7, "b": 6, "x": 3, "m": 2, "g": 0, "v": 1}
-"""Key -> button: start, stop, discard, mark, success, violation seen."""
-DEADMAN = 5
-HELP = "w/s a/d r/f: move, q/e: turn, space: halt, n: start, b: stop, g: success, v: violation, x: discard, m: mark"
-_AXIS_COUNT, _BUTTON_COUNT = 6, 8
 
 
 @dataclass(frozen=True)
@@ -281,54 +263,11 @@ def _pass_on(line: str, live: LiveLine, write: Callable[[str], None]) -> None:
         write(line)
 
 
-class KeyboardDevice:
-    """Turns key presses into the axes and buttons of a gamepad. It is pure: time is passed in."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, float] = {}
-
-    def press(self, key: str, now_s: float) -> None:
-        if key == " ":
-            self._held.clear()
-        elif key in AXES or key in BUTTONS:
-            self._held[key] = now_s
-
-    def state(self, now_s: float) -> tuple[list[float], list[int]]:
-        """Return axes (6,) and buttons (8,). The deadman button is held while a key moves the robot."""
-        held = [key for key, pressed_s in self._held.items() if now_s - pressed_s <= HOLD_S]
-        axes, buttons = [0.0] * _AXIS_COUNT, [0] * _BUTTON_COUNT
-        for key in held:
-            if key in AXES:
-                axis, deflection = AXES[key]
-                axes[axis] = deflection
-                buttons[DEADMAN] = 1
-            else:
-                buttons[BUTTONS[key]] = 1
-        return axes, buttons
-
-
 @contextlib.contextmanager
 def _device(session: Session, watch: GraphWatch) -> Iterator[Callable[[], None]]:
     """Yield a function to call often. With a keyboard it reads keys and publishes them as a gamepad's state."""
     if not session.keyboard:
         yield lambda: None
         return
-    import termios
-    import tty
-
-    device, descriptor = KeyboardDevice(), sys.stdin.fileno()
-    saved = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)
-
-    def poll() -> None:
-        while select.select([descriptor], [], [], 0.0)[0]:
-            key = os.read(descriptor, 1).decode(errors="replace")
-            if not key:
-                break
-            device.press(key, time.monotonic())
-        watch.press(*device.state(time.monotonic()))
-
-    try:
-        yield poll
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, saved)
+    with keys_of_terminal() as poll:
+        yield lambda: watch.press(*poll())

@@ -51,6 +51,8 @@ class GraphStatus:
     risk: float = 0.0
     eps: float = 0.0
     decided_s: float = field(default=float("-inf"))
+    operated: bool = False
+    """A person drives."""
     stopped: str = ""
     """Reason why the robot is held; empty while it may move."""
     _costly: bool = False
@@ -67,6 +69,7 @@ class GraphStatus:
     def on_verdict(self, message: SafetyVerdict, now_s: float) -> None:
         self.decision, self.decided_s = Decision(message.decision).name, now_s
         self.risk, self.eps = message.q_h, message.eps
+        self.operated = message.source == SafetyVerdict.SOURCE_OPERATOR
 
     def on_event(self, message: SafetyEvent) -> None:
         if message.kind == SafetyEvent.MOVING or message.text.startswith(_NO_EPISODE):
@@ -80,7 +83,8 @@ class GraphStatus:
         episode = f"episode {self.episode}, {now_s - self.begun_s:.0f} s" if self.running else "no episode runs"
         parts = [episode, f"{self.ended} ended: {self.reached} reached, {self.violated} violated"]
         if now_s - self.decided_s < SILENT_S:
-            parts.insert(1, f"{self.decision} risk {self.risk:.3f}/{self.eps:.3f}")
+            who = "operator: " if self.operated else ""
+            parts.insert(1, f"{who}{self.decision} risk {self.risk:.3f}/{self.eps:.3f}")
         if self.stopped:
             parts.insert(0, self.stopped)
         return "  ".join(parts)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from fosp_cli.doctor.requirements import pip_install
+
 SOCKET_BUFFER_BYTES = 4_194_304
 """Socket buffer that the stack's transport asks for (environment.settings). With less, camera images get lost."""
 DEFAULT_BUFFER_BYTES = 1_048_576
@@ -153,7 +155,7 @@ def check_socket_buffers(receive: int, send: int, default: int = SOCKET_BUFFER_B
 def check_gl(error: str) -> Diagnosis:
     """Check GL. `error` says why the simulator could not render a picture; it is empty when it could."""
     if "No module named" in error:
-        remedy = "pip install -r requirements/sim.txt -c requirements/constraints.txt (only the simulator needs it)"
+        remedy = f"{pip_install('sim')} (only the simulator needs it)"
         return _warning("GL", f"the simulator is not installed: {error}", remedy)
     if error:
         remedy = "sudo apt install libegl1 libgl1 libgl1-mesa-dri (a robot needs no GL: only the simulator does)"
@@ -306,7 +308,8 @@ def check_cv_bridge(numpy: str, present: bool, error: str) -> Diagnosis:
         return _ok("cv_bridge", "not installed; rgb8, bgr8, mono8 and 16UC1 images do not need it")
     if numpy.split(".")[0] != "1":
         said = f"numpy {numpy} is installed, cv_bridge needs numpy 1"
-        return _error("cv_bridge", said, "pip install 'numpy<2' in the environment of the nodes")
+        remedy = f"{pip_install('ubuntu', ubuntu=True)}, in the environment of the nodes"
+        return _error("cv_bridge", said, remedy)
     if error:
         return _error("cv_bridge", f"cannot be used: {error}", "sudo apt install --reinstall ros-jazzy-cv-bridge")
     return _ok("cv_bridge", f"with numpy {numpy}")

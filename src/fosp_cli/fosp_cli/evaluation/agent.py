@@ -5,6 +5,7 @@ The agent calls the functions that the nodes call; only the messages between the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -29,9 +30,14 @@ from fosp_safety_monitor.zones.field import SourceView
 if TYPE_CHECKING:
     from fosp_sim.env import CommandTick  # a robot that measures its speed has no simulator
 
-Monitoring = Literal["on", "off", "shadow", "no_critic"]
-"""The safety monitor gates the actions, is not asked, judges without gating, or gates with a critic that says of every
-action that it is safe: then only what needs no critic stops the robot, such as protective zones."""
+Monitoring = Literal["on", "policy_filter", "off", "shadow", "no_critic"]
+"""The ways to drive, from most to least filtered.
+
+"on": the safety monitor gates what the policy proposes, and the policy proposes what its critics find feasible.
+"policy_filter": the monitor is not asked. "off": nor do risks filter the candidates of the policy, which is alone.
+"shadow": as "policy_filter", and the monitor judges without gating. "no_critic": the monitor gates with a critic that
+says of every action that it is safe; then only what needs no critic stops the robot, such as protective zones.
+"""
 
 _FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD
 """Standard deviation of the alternatives around a scripted action, which is that of an actor without doubt."""
@@ -59,6 +65,8 @@ class Action:
     """PASS when the monitor is off."""
     verdict: Verdict | None
     """None when the monitor is off."""
+    q_h: float = math.nan
+    """Risk of the proposed action by the policy's critic, in [0, 1]; NaN for a script's action without a verdict."""
 
 
 class _AlwaysSafe:
@@ -89,7 +97,7 @@ class Agent:
         self._parameters = parameters or MonitorParameters()
         self._bundle = bundle
         self._encoder = Encoder(bundle)
-        self._policy = SafePolicy(bundle, DEPLOYED_CANDIDATES, actors=actors)
+        self._policy = SafePolicy(bundle, DEPLOYED_CANDIDATES, actors=actors, filters=monitoring != "off")
         self._monitoring = monitoring
         self._robot = robot
         self._model_id = bundle.manifest.id
@@ -141,22 +149,23 @@ class Agent:
         bundle's own, with unscreened alternatives drawn around it.
         """
         latent = self._encoder.step(images, executed, is_first)
-        actions, chosen = self._own(latent) if foreign is None else self._around(foreign)
+        actions, chosen, q_h = self._own(latent) if foreign is None else self._around(foreign)
         self._step += 1
-        if self._monitoring == "off":
-            return Action(actions[chosen], Decision.PASS, None)
+        if self._monitoring in ("off", "policy_filter"):
+            return Action(actions[chosen], Decision.PASS, None, q_h)
         verdict = self._judge(latent, actions, chosen, state, time_s)
-        return Action(np.array(verdict.action_out, np.float32), verdict.decision, verdict)
+        return Action(np.array(verdict.action_out, np.float32), verdict.decision, verdict, verdict.q_h)
 
-    def _own(self, latent: LatentState) -> tuple[NDArray[np.float32], int]:
-        """Return the candidates (K, n) of the bundle's policy, and the index of the chosen one."""
+    def _own(self, latent: LatentState) -> tuple[NDArray[np.float32], int, float]:
+        """Return the candidates (K, n) of the bundle's policy, the index of the chosen one, and its risk."""
         proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng)
-        return np.stack([candidate.action for candidate in proposal.candidates]), proposal.chosen
+        actions = np.stack([candidate.action for candidate in proposal.candidates])
+        return actions, proposal.chosen, proposal.candidates[proposal.chosen].q_h
 
-    def _around(self, foreign: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    def _around(self, foreign: NDArray[np.float32]) -> tuple[NDArray[np.float32], int, float]:
         noise = self._rng.standard_normal((DEPLOYED_CANDIDATES, len(foreign)), np.float32)
         noise[0] = 0.0
-        return np.clip(foreign + _FOREIGN_SPREAD * noise, -1.0, 1.0).astype(np.float32), 0
+        return np.clip(foreign + _FOREIGN_SPREAD * noise, -1.0, 1.0).astype(np.float32), 0, math.nan
 
     def _hear(self, state: MeasuredState, time_s: float) -> None:
         """Give the monitor the robot's measurements at `time_s`, and set its clock."""

@@ -8,10 +8,11 @@ tell where each belongs.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 
+from fosp_cli.evaluation.hanging import Pose
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
 from fosp_core.decisions import Decision
 from fosp_core.ros.stamps import seconds
@@ -52,6 +53,8 @@ class EpisodeLog:
     """Stamps of the first and the last feedback."""
     goals: int = 0
     episode_return: float = 0.0
+    _poses: list[tuple[float, Pose]] = field(default_factory=list)
+    """Stamp in s, and pose, in the order of the stamps."""
     _worst_cost: dict[int, float] = field(default_factory=dict)
     _verdicts: list[SafetyVerdict] = field(default_factory=list)
     _early: deque[SafetyVerdict] = field(default_factory=lambda: deque(maxlen=_EARLY_KEPT))
@@ -94,6 +97,18 @@ class EpisodeLog:
         period = max(0, math.ceil(self._periods(stamp_s) - _ROUNDING) - 1)
         self._worst_cost[period] = max(self._worst_cost.get(period, 0.0), message.cost)
         self.goals += message.success
+
+    def on_pose(self, stamp_s: float, pose: Pose) -> None:
+        """Log a pose of the robot of this episode, or of the moments before it."""
+        if not self.done and (not self._poses or stamp_s > self._poses[-1][0]):
+            self._poses.append((stamp_s, pose))
+
+    def _pose_at(self, stamp_s: float) -> Pose | None:
+        """Return the last pose until `stamp_s` that is not older than a decision period, or None."""
+        index = bisect_right(self._poses, stamp_s, key=lambda entry: entry[0]) - 1
+        if index < 0 or stamp_s - self._poses[index][0] > self.decision_period_s:
+            return None
+        return self._poses[index][1]
 
     def on_verdict(self, message: SafetyVerdict) -> Step | None:
         """Log a verdict on a frame of this episode. Return its step if the command after it has arrived already."""
@@ -142,14 +157,14 @@ class EpisodeLog:
                 verdict.q_h,
                 verdict.eps,
                 verdict.shadow,
+                pose=self._pose_at(seconds(verdict.header.stamp)),
             )
             for verdict in self._decided()
         ]
         periods = 1 + max([*self._worst_cost, *(step.period for step in decided)], default=-1)
         costs = [self._worst_cost.get(period, 0.0) for period in range(periods)]
-        return episode_result(
-            self.episode, self.goals > 0, self.episode_return, costs, decided, self.horizon_steps, self.goals
-        )
+        told = (self.episode, self.goals > 0, self.episode_return, costs, decided)
+        return episode_result(*told, self.horizon_steps, self.decision_period_s, self.goals)
 
     def stops(self) -> list[str]:
         """Return a line for each cause that stopped or latched the robot, as the first of its verdicts says it."""

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from fosp_cli.evaluation.agent import Action, Agent, Monitoring
+from fosp_cli.evaluation.hanging import Pose
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
 from fosp_cli.evaluation.simulated_scans import SimulatedScans
 from fosp_core.bundle.bundle import load_bundle
@@ -52,9 +53,9 @@ def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[E
         )
     env = Env(scenario, robot, observation=bundle.manifest.observation)
     agent = Agent(bundle, robot, evaluation.monitoring, evaluation.actors)
-    horizon = bundle.manifest.calibration.horizon_steps
+    horizon, period_s = bundle.manifest.calibration.horizon_steps, bundle.manifest.decision_period_s
     scans = SimulatedScans(robot, env.world)
-    return [_run(env, agent, scans, episode, evaluation.proposer, horizon) for episode in episodes]
+    return [_run(env, agent, scans, episode, evaluation.proposer, horizon, period_s) for episode in episodes]
 
 
 def evaluate_all(
@@ -78,7 +79,13 @@ def evaluate_all(
 
 
 def _run(
-    env: Env, agent: Agent, scans: SimulatedScans, episode: int, proposer: Proposer, horizon_steps: int
+    env: Env,
+    agent: Agent,
+    scans: SimulatedScans,
+    episode: int,
+    proposer: Proposer,
+    horizon_steps: int,
+    period_s: float,
 ) -> EpisodeResult:
     observation = env.reset(episode)
     agent.reset(episode)
@@ -96,19 +103,19 @@ def _run(
         for source, view in scans.views(time_s):
             agent.see(source, view)
         action = agent.act(images, executed, is_first, state, time_s, foreign)
-        steps.append(_decided(len(steps), action))
+        steps.append(_decided(len(steps), action, (*state.position, state.heading)))
         result = env.step(action.action)
         agent.watch(result.ticks)
         costs.append(result.cost)
         total += result.reward
         goals += result.success
         if result.last:
-            return episode_result(episode, goals > 0, total, costs, steps, horizon_steps, goals)
+            return episode_result(episode, goals > 0, total, costs, steps, horizon_steps, period_s, goals)
         images, executed, time_s, is_first = result.images, result.executed, result.time, False
 
 
-def _decided(period: int, action: Action) -> DecidedStep:
+def _decided(period: int, action: Action, pose: Pose) -> DecidedStep:
     verdict = action.verdict
     if verdict is None:
-        return DecidedStep(period, action.decision)
-    return DecidedStep(period, verdict.decision, verdict.q_h, verdict.eps, verdict.shadow)
+        return DecidedStep(period, action.decision, action.q_h, judged=False, pose=pose)
+    return DecidedStep(period, verdict.decision, verdict.q_h, verdict.eps, verdict.shadow, pose=pose)

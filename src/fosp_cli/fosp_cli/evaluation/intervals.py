@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,25 @@ def paired_rate_difference(first: Sequence[bool], second: Sequence[bool]) -> tup
 
     difference = p1 - p2
     return difference, difference - half(p1 - low_1, high_2 - p2), difference + half(high_1 - p1, p2 - low_2)
+
+
+def power_of_halving(first: Sequence[bool], second: Sequence[bool]) -> float | None:
+    """Return the chance that so many paired trials would tell a halving of the greater rate from no change.
+
+    This is the power of McNemar's test at 5 % (two-sided, normal approximation; Connor, Sample size for testing
+    differences in proportions for the paired-sample design, Biometrics 43, 1987) for the share of discordant pairs that
+    was seen, and at least as many as a halving makes. None when neither has an outcome, since there is nothing to
+    halve. Raise ValueError for unequal numbers of trials.
+    """
+    pairs = list(zip(first, second, strict=True))
+    rate = max(sum(first), sum(second)) / max(1, len(pairs))
+    if rate == 0:
+        return None
+    difference = rate / 2
+    discordant = max(sum(a != b for a, b in pairs) / len(pairs), difference)
+    spread = math.sqrt(max(discordant - difference**2, 1e-12))
+    z = (difference * math.sqrt(len(pairs)) - Z_95 * math.sqrt(discordant)) / spread
+    return NormalDist().cdf(z)
 
 
 def paired_mean_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:

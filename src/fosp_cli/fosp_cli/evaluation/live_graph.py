@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import Pose, PoseStamped, TwistStamped
+from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
@@ -64,6 +66,10 @@ class EpisodeDriver(GraphClient):
         self._commanded_s = self._heard_s = time.monotonic()
         self.node.create_subscription(StepFeedback, topics.FEEDBACK, self._feedback, qos.RECORD)
         self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.RECORD)
+        if robot.pose_topic:
+            self.node.create_subscription(PoseStamped, robot.pose_topic, self._pose, qos.SENSOR)
+        elif robot.state_type == "Odometry":
+            self.node.create_subscription(Odometry, robot.state_topic, self._odometry, qos.SENSOR)
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
     def require_active(self, timeout_s: float, alive: Callable[[], bool], recorder: str = "") -> None:
@@ -106,7 +112,10 @@ class EpisodeDriver(GraphClient):
         if answer is None or not answer.success:
             raise RunFailed(f"episode {episode} could not be started: {answer.message if answer else 'no answer'}")
         self._end_latch()
-        self._commanded_s = self._heard_s = time.monotonic()
+        self._heard_s = time.monotonic()
+        # Silence from before counts: episodes may be shorter than the one that fails a run, and a graph that has gone
+        # down would be driven from one to the next. What came meanwhile is still to be read.
+        self._commanded_s = max(self._commanded_s, self._heard_s - COMMAND_SILENCE_S / 2)
         while not self._log.done:
             if not alive():
                 raise RunFailed("a node of the graph died")
@@ -149,6 +158,18 @@ class EpisodeDriver(GraphClient):
         self._heard_s = time.monotonic()
         if self._log is not None:
             self._log.on_feedback(message)
+
+    def _pose(self, message: PoseStamped) -> None:
+        self._stands(message, message.pose, 0.0)
+
+    def _odometry(self, message: Odometry) -> None:
+        turned = message.pose.pose.orientation
+        self._stands(message, message.pose.pose, 2.0 * math.atan2(turned.z, turned.w))
+
+    def _stands(self, message: PoseStamped | Odometry, pose: Pose, heading: float) -> None:
+        if self._log is not None:
+            point = pose.position
+            self._log.on_pose(seconds(message.header.stamp), (point.x, point.y, point.z, heading))
 
     def _verdict(self, message: SafetyVerdict) -> None:
         if self._log is not None:

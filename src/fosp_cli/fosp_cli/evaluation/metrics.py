@@ -16,13 +16,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fosp_cli.evaluation.hanging import HANGING_S, Pose, hangs_from
 from fosp_cli.evaluation.intervals import (
     mean_interval,
     paired_mean_difference,
     paired_rate_difference,
+    power_of_halving,
     share_of_steps,
     wilson_interval,
 )
+from fosp_cli.evaluation.onsets import OnsetRisks, onset_figures, onset_risks
 from fosp_core.decisions import Decision
 from fosp_learner.bundling.calibration import precedes_violation
 from fosp_sim.task.tasks import find_task, known_tasks
@@ -44,6 +47,10 @@ class DecidedStep:
     """Threshold of q_h."""
     shadow: bool = False
     """The monitor judged and did not gate."""
+    judged: bool = True
+    """The monitor was asked. If it was not, or in shadow mode, the robot did what was proposed."""
+    pose: Pose | None = None
+    """Pose of the robot; None where it was not heard."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,12 @@ class EpisodeResult:
     """None for an episode in which the monitor gated, or was off."""
     goals: int = 0
     """Number of goals reached: more than one only where goals continue until the time limit."""
+    hung: bool = False
+    """The robot hung at some time (hanging.py)."""
+    violated_hanging: bool = False
+    """The first violation came when the robot had hung already."""
+    risks: OnsetRisks | None = None
+    """None for an episode in which the monitor gated."""
 
     @property
     def violated(self) -> bool:
@@ -106,7 +119,9 @@ class EpisodeResult:
         return self.episode_return
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "success": self.success, "violated": self.violated}
+        values = asdict(self)
+        del values["risks"]  # of every step
+        return {**values, "success": self.success, "violated": self.violated}
 
 
 def episode_result(
@@ -116,6 +131,7 @@ def episode_result(
     costs: Sequence[float],
     steps: Sequence[DecidedStep],
     horizon_steps: int,
+    decision_period_s: float,
     goals: int = 0,
 ) -> EpisodeResult:
     """Return the record of an episode.
@@ -123,6 +139,11 @@ def episode_result(
     `costs[t]` is the worst cost in decision period t, `steps` are in the order of their periods, and `horizon_steps` is
     the calibration's horizon.
     """
+    periods = [step.period for step in steps]
+    poses = [(step.period, step.pose) for step in steps if step.pose is not None]
+    hung = hangs_from(poses, round(HANGING_S / decision_period_s))
+    free = steps and all(step.shadow or not step.judged for step in steps)
+    risks = [step.q_h for step in steps]
     decisions = [step.decision for step in steps]
     violation = next((period for period, cost in enumerate(costs) if cost > 0), -1)
     until = [step.decision for step in steps if step.period <= violation]
@@ -139,6 +160,9 @@ def episode_result(
         vetoed_for=sum(1 for _ in takewhile(lambda d: d is not Decision.PASS, reversed(until))),
         hindsight=hindsight(steps, costs, horizon_steps) if any(step.shadow for step in steps) else None,
         goals=goals,
+        hung=hung is not None,
+        violated_hanging=hung is not None and violation >= hung,
+        risks=onset_risks(periods, risks, costs, horizon_steps, FORESIGHT_STEPS) if free else None,
     )
 
 
@@ -211,6 +235,8 @@ METRICS = (
     Metric("veto_rate", "veto rate per step", "step_rate", lambda r: r.vetoes, "vetoed"),
     Metric("stop_rate", "stop rate per step", "step_rate", lambda r: r.stops),
     Metric("brake_rate", "brake rate per step", "step_rate", lambda r: r.brakes, "braked"),
+    Metric("hang_rate", "hang rate", "rate", lambda r: r.hung, "hangs", "hang"),
+    Metric("violation_hanging_rate", "violations while hanging", "rate", lambda r: r.violated_hanging),
 )
 CONTINUING_METRICS = (
     Metric("reward_mean", "reward per episode", "bootstrap", lambda r: r.reward, "reward"),
@@ -237,6 +263,7 @@ def summarise(
     return figures | {
         "violations_under": dict(Counter(r.violated_under for r in results if r.violated_under)),
         "hindsight": _hindsight_figures(results),
+        **onset_figures([r.risks for r in results if r.risks is not None]),
         "latency_ms": {"image_to_command_p50": latency["p50"], "p99": latency["p99"]},
         "per_episode": [r.as_json() for r in results],
     }
@@ -275,7 +302,8 @@ def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> 
             difference, low, high = metric.paired_difference(first, second)
             figures[f"{metric.difference}_difference"] = round(difference, 4)
             figures[f"{metric.difference}_difference_ci95"] = [round(low, 4), round(high, 4)]
-    return figures
+    halving = power_of_halving([r.violated for r in first], [r.violated for r in second])
+    return figures | {"violation_halving_power": None if halving is None else round(halving, 3)}
 
 
 def percentiles_ms(latencies_s: Sequence[float]) -> dict[str, float]:

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fosp_cli.evaluation.metrics import CONTINUING_METRICS, METRICS, Metric
+from fosp_cli.evaluation.onsets import FALSE_ALARMS
 
+ONSETS = f"onsets missed at {FALSE_ALARMS:.0%} false alarms"
 _HINDSIGHT = {"false vetoes": "false_veto", "false brakes": "false_brake", "missed": "miss"}
 """Figures of shadow mode: heading in the tables -> name in the JSON before _rate and _ci95."""
 
@@ -29,7 +31,10 @@ def print_one(summary: dict[str, Any], how: str, through_ros: bool) -> None:
         table.add_row(metric.label, _value(summary, metric), interval)
     for name in _HINDSIGHT if summary["hindsight"] else ():
         table.add_row(name, *_in_hindsight(summary, name))
-    if summary["violations_under"] and summary["monitor"] != "off":
+    if summary["onset_miss_rate"] is not None:
+        low, high = summary["onset_miss_ci95"]
+        table.add_row(ONSETS, f"{summary['onset_miss_rate']:.1%}", f"{low:.1%} - {high:.1%}")
+    if summary["violations_under"] and summary["monitor"] not in ("off", "policy_filter"):
         under = ", ".join(f"{decision} {count}" for decision, count in summary["violations_under"].items())
         table.add_row("violations under", under, "")
     if through_ros:
@@ -48,22 +53,27 @@ def print_all(figures: dict[str, Any], how: str) -> None:
     columns = ["bundle", "scenario", "monitor", "episodes", *(metric.column for metric in shown)]
     judged = any(row["hindsight"] for row in figures["evaluations"])
     columns += _HINDSIGHT if judged else []
+    onsets = any(row["onset_miss_rate"] is not None for row in figures["evaluations"])
+    columns += [ONSETS] if onsets else []
     table = Table(*columns, title=f"{how}; rates with 95 % intervals")
     for row in figures["evaluations"]:
         cells = [_value(row, metric) + _interval(row, metric) for metric in shown]
         cells += [" ".join(_in_hindsight(row, name)) for name in _HINDSIGHT if judged]
+        cells += [_onsets(row)] if onsets else []
         table.add_row(row["bundle"], row["scenario_name"], row["monitor"], str(row["episodes"]), *cells)
     console.print(table)
     if not figures["comparisons"]:
         return
     differences = [metric for metric in METRICS if metric.difference]
     table = Table(
-        *("difference", "scenario", *(m.column + (", %" if m.kind == "rate" else "") for m in differences)),
+        *("difference", "scenario", *(m.column + (", %" if m.kind == "rate" else "") for m in differences), "power"),
         title="differences on the same episodes, with 95 % intervals",
-        caption="* the interval excludes 0",
+        caption="* the interval excludes 0. Power: the chance that so many episodes tell a halving of the violations",
     )
     for row in figures["comparisons"]:
         cells = [difference(row, m.difference, 100 if m.kind == "rate" else 1) for m in differences]
+        power = row["violation_halving_power"]
+        cells.append("" if power is None else f"{power:.0%}")
         table.add_row(f"{row['first']} - {row['second']}", row["scenario_name"], *cells)
     console.print(table)
 
@@ -92,6 +102,13 @@ def _in_hindsight(figures: dict[str, Any], name: str) -> tuple[str, str]:
     low, high = found[f"{key}_ci95"]
     promise = f", promised {figures['promised_miss_rate']:.1%}" if key == "miss" else ""
     return f"{found[f'{key}_rate']:.1%}", f"({100 * low:.1f} - {100 * high:.1f}{promise})"
+
+
+def _onsets(row: dict[str, Any]) -> str:
+    if row["onset_miss_rate"] is None:
+        return ""
+    low, high = row["onset_miss_ci95"]
+    return f"{row['onset_miss_rate']:.1%} ({100 * low:.1f} - {100 * high:.1f})"
 
 
 def difference(row: dict[str, Any], name: str, scale: float) -> str:

@@ -74,3 +74,8 @@ export function facts(list, rows) {
     return [term, meaning];
   }));
 }
+
+// The zone that a verdict names as the one that holds the robot back; empty when none does.
+export function actingZone(verdict) {
+  return verdict?.reason === "PROTECTIVE_ZONE" ? /\bzone (.+?) \(/.exec(verdict.text)?.[1] ?? "" : "";
+}

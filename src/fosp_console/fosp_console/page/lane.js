@@ -39,6 +39,9 @@ export class Lane {
       const share = 0.3 + 0.175 * Math.max(0, DECISIONS.indexOf(verdict.decision));
       context.fillStyle = tone(verdict.decision);
       context.fillRect(begin, height * (1 - share), Math.max(1, end - begin + 0.4), height * share);
+      if (verdict.source !== "OPERATOR") continue;
+      context.fillStyle = "#1f5fa8";
+      context.fillRect(begin, 0, Math.max(1, end - begin + 0.4), height * 0.15);
     }
     let told = [...shown].reverse().find((verdict) => verdict.decision !== "PASS");
     if (this.pointed !== null) {

@@ -6,12 +6,13 @@ import { write } from "./format.js";
 import { Lane } from "./lane.js";
 import { Link } from "./link.js";
 import { Orders } from "./orders.js";
-import { showDiagnostics, showEvents, showLearner, showModel, showRecorder } from "./panels.js";
+import { showDiagnostics, showEvents, showLearner, showModel, showRecorder, showZones } from "./panels.js";
 import { Plan } from "./plan.js";
 import { Store } from "./store.js";
 
 const element = (id) => document.getElementById(id);
 const WORDS = { PASS: "Moving", SUBSTITUTE: "Substituted", RECOVER: "Recovering", STOP: "Stopped", LATCH: "Latched" };
+const DRIVERS = { NOBODY: "nobody drives", POLICY: "policy", OPERATOR: "operator drives" };
 const reduced = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
 const camera = new CameraView(element("camera"), element("compass"), element("camera-note"), element("camera-choice"));
@@ -50,6 +51,8 @@ function showVerdict() {
   write(element("verdict-word"), WORDS[verdict.decision] ?? verdict.decision);
   const tag = element("verdict-reason");
   tag.hidden = verdict.reason === "OK";
+  box.dataset.source = verdict.source;
+  write(element("verdict-source"), DRIVERS[verdict.source] ?? "");
   write(tag, verdict.reason.toLowerCase().replaceAll("_", " ") + (verdict.shadow ? ", shadow: nothing is gated" : ""));
   write(element("verdict-text"), verdict.text);
 }
@@ -113,6 +116,7 @@ function drawSlowly() {
   showModel(store);
   showLearner(store);
   showRecorder(store);
+  showZones(store);
   orders.show(store, link);
   showLink();
   speak();

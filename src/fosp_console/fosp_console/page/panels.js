@@ -1,8 +1,12 @@
 // The quieter half of the page: model, learner, recorder, events and nodes.
 
-import { clock, facts, gigabytes, number, shortId, write } from "./format.js";
+import { actingZone, clock, facts, gigabytes, number, shortId, write } from "./format.js";
 
 const element = (id) => document.getElementById(id);
+
+function duration(minutes) {
+  return minutes < 120 ? `${minutes.toFixed(0)} min` : minutes < 2880 ? `${(minutes / 60).toFixed(0)} h` : `${(minutes / 1440).toFixed(0)} days`;
+}
 
 function paragraph(text) {
   const made = document.createElement("p");
@@ -33,16 +37,29 @@ export function showModel({ state }) {
 export function showLearner({ state }) {
   const learner = state.learner;
   const lines = !learner ? [] : [
-    `Run ${learner.run}${learner.updates === null ? "" : `, ${learner.updates} updates`}`,
+    `Run ${learner.run}${learner.updates === null ? "" : `, ${learner.updates} updates`}${learner.episodes === null ? "" : `, ${learner.episodes} episodes of experience`}`,
     ...[...learner.events].reverse().slice(0, 5).map((event) => `${event.event} ${event.id ? shortId(event.id) : ""} ${event.why}`.trim()),
   ];
   fill(element("learner"), lines, "No learner runs on this computer.");
+}
+
+// What each protective zone and each of its sensors sees, as the safety monitor reports it.
+export function showZones({ state, verdict }) {
+  const zones = state.robot?.zones ?? [], list = element("zones");
+  list.hidden = !zones.length;
+  if (!zones.length) return;
+  const monitor = Object.entries(state.diagnostics ?? {}).find(([name]) => name.endsWith(": safety monitor"))?.[1];
+  const seen = Object.fromEntries((monitor?.values ?? []).filter(([key]) => key.startsWith("zone ") || key.startsWith("source ")));
+  const acting = actingZone(verdict);
+  const rows = [...zones.map(({ name, action }) => [`zone ${name} (${action})`, name === acting]), ...(state.robot.sources ?? []).map(({ name }) => [Object.keys(seen).find((key) => key.startsWith(`source ${name} `) || key === `source ${name}`) ?? `source ${name}`, false])];
+  facts(list, rows.map(([key, acts]) => [key, `${acts ? "holds the robot back; " : ""}${seen[key] ?? "not reported yet"}`]));
 }
 
 export function showRecorder({ state }) {
   const recorder = state.recorder;
   const lines = !recorder ? [] : [
     `${recorder.episodes} episodes in ${recorder.folder}${recorder.incomplete ? `, ${recorder.incomplete} incomplete` : ""}`,
+    !recorder.writing ? "Nothing is being written" : `Writing ${recorder.writing}, ${(recorder.writing_bytes / 1e6).toFixed(1)} MB${recorder.bytes_per_s === null ? "" : `, ${(recorder.bytes_per_s / 1e6).toFixed(2)} MB/s: the disk is full in ${duration(recorder.minutes_left)}`}`,
     `${gigabytes(recorder.free_bytes)} of ${gigabytes(recorder.total_bytes)} are free`,
   ];
   fill(element("recorder"), lines, "No recorder runs on this computer.");

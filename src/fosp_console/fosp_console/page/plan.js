@@ -1,6 +1,6 @@
 // The workspace from above with the commanded point, and the speed of each axis against its limit.
 
-import { palette, surface, tone, write } from "./format.js";
+import { actingZone, palette, surface, tone, write } from "./format.js";
 
 const JUMP_M = 0.12; // a simulated robot jumps to its start; no line is drawn through the air
 
@@ -16,7 +16,10 @@ export class Plan {
     if (!drawn) return;
     const { context, width, height } = drawn, colours = palette();
     const box = robot?.workspace, pose = store.state.motion?.pose, trail = store.trail;
-    const points = box ? [box.lower, box.upper] : trail;
+    const zones = robot?.zones ?? [], still = zones.filter((zone) => !zone.around_tool);
+    // Zones of a base are around the robot, which stands at the origin then; it has no pose.
+    const here = pose ?? (robot && !box && still.length ? [0, 0, 0] : null);
+    const points = [...(box ? [box.lower, box.upper] : trail), ...still.flatMap((zone) => zone.outline)];
     if (!points.length) {
       write(this.note, robot ? "no workspace, and no pose yet" : "the robot file is not known");
       return;
@@ -31,9 +34,10 @@ export class Plan {
     if (box) {
       context.strokeStyle = colours.soft;
       context.lineWidth = 1.5;
-      context.strokeRect(px(box.upper), py(box.upper), span[1] * scale, span[0] * scale);
+      context.strokeRect(px(box.upper), py(box.upper), (box.upper[1] - box.lower[1]) * scale, (box.upper[0] - box.lower[0]) * scale);
     }
     context.font = "12px system-ui";
+    this.zones(context, zones, actingZone(store.verdict), here, px, py, colours);
     context.fillStyle = colours.soft;
     context.textAlign = "left";
     context.fillText(`${span[0].toFixed(2)} m × ${span[1].toFixed(2)} m`, 4, height - 4);
@@ -47,26 +51,52 @@ export class Plan {
       }
       context.stroke();
     }
-    if (pose) {
+    if (here) {
       const verdict = store.verdict;
       const reach = Math.min(56, 0.25 * Math.min(width, height));
       for (const candidate of store.proposal?.candidates ?? []) {
         context.strokeStyle = candidate.feasible ? colours.faint : colours.stop;
         context.lineWidth = 1;
-        this.arrow(context, px(pose), py(pose), candidate.action, reach);
+        this.arrow(context, px(here), py(here), candidate.action, reach);
       }
       if (verdict?.action_out?.length) {
         context.strokeStyle = tone(verdict.decision);
         context.lineWidth = 3;
-        this.arrow(context, px(pose), py(pose), verdict.action_out, reach);
+        this.arrow(context, px(here), py(here), verdict.action_out, reach);
       }
       context.fillStyle = colours.ink;
       context.beginPath();
-      context.arc(px(pose), py(pose), 4.5, 0, 2 * Math.PI);
+      context.arc(px(here), py(here), 4.5, 0, 2 * Math.PI);
       context.fill();
-      const text = pose.map((value, axis) => `${"xyz"[axis]} ${value.toFixed(2)}`).join("  ");
-      write(this.note, `${text} m`);
-      if (box) this.heightBar(context, width, height, box, pose, colours);
+      if (pose) write(this.note, `${pose.map((value, axis) => `${"xyz"[axis]} ${value.toFixed(2)}`).join("  ")} m`);
+      else write(this.note, "around the robot");
+      if (box && pose) this.heightBar(context, width, height, box, pose, colours);
+    }
+  }
+
+  // Protective zones: dashed, and filled while one of them holds the robot back.
+  zones(context, zones, acting, here, px, py, colours) {
+    const tones = { stop: colours.stop, keep_out: colours.latch, slow: colours.substitute, approach: colours.accent };
+    for (const zone of zones) {
+      if (zone.around_tool && !here) continue;
+      const at = zone.around_tool ? here : [0, 0];
+      const corners = zone.outline.map(([x, y]) => [x + at[0], y + at[1]]);
+      context.strokeStyle = context.fillStyle = tones[zone.action] ?? colours.soft;
+      context.lineWidth = zone.name === acting ? 2.5 : 1.25;
+      context.setLineDash(zone.name === acting ? [] : [5, 4]);
+      context.beginPath();
+      for (const [index, corner] of corners.entries()) context[index ? "lineTo" : "moveTo"](px(corner), py(corner));
+      context.closePath();
+      context.stroke();
+      if (zone.name === acting) {
+        context.globalAlpha = 0.3;
+        context.fill();
+        context.globalAlpha = 1;
+      }
+      context.setLineDash([]);
+      const top = corners.reduce((best, corner) => (py(corner) < py(best) ? corner : best));
+      context.textAlign = "center";
+      context.fillText(zone.name, px(top), Math.max(12, py(top) - 4));
     }
   }
 

@@ -60,10 +60,13 @@ class McapStream:
         """True once all messages are read and the file has the end that a writer gives a finished one."""
         self.position = 0
         """Bytes of the stream up to the end of the last whole record."""
+        self.record_at = 0
+        """Bytes of the stream up to the beginning of that record."""
         self._stream, self._size, self._wanted = stream, size, wanted
         self._schemas: dict[int, tuple[str, str]] = {}
         self._channels: dict[int, _Channel] = {}
         self._counted: Counter[int] = Counter()
+        self._counts = True
         self._zstd = zstandard.ZstdDecompressor()
 
     def __iter__(self) -> Iterator[StoredMessage]:
@@ -73,6 +76,17 @@ class McapStream:
             nothing = not begin.strip(b"\0")
             raise UserError(f"{'holds nothing, it was damaged or cut off' if nothing else 'is no MCAP file'}{MEND}")
         self.position = len(MAGIC)
+        yield from self._records()
+
+    def from_record(self, position: int, earlier: McapStream) -> Iterator[StoredMessage]:
+        """Yield the messages from the record at `position` on; `earlier` has read the file up to there, or further."""
+        self._schemas = dict(earlier._schemas)
+        self._channels = {n: c._replace(wanted=self._wanted(c.topic)) for n, c in earlier._channels.items()}
+        self._counts = False
+        self.position = self._stream.seek(position)
+        yield from self._records()
+
+    def _records(self) -> Iterator[StoredMessage]:
         while (record := self._next()) is not None:
             opcode, body = record
             if opcode == _FOOTER:
@@ -98,6 +112,7 @@ class McapStream:
         body = self._stream.read(length)
         if len(body) < length:
             return None
+        self.record_at = self.position
         self.position += _PREFIX.size + length
         return opcode, body
 
@@ -172,7 +187,7 @@ class McapStream:
             raise struct.error("the statistics are malformed")
         told = dict(_COUNT.iter_unpack(statistics[at : at + length]))
         for number, channel in self._channels.items():
-            if channel.wanted and number in told and told[number] != self._counted[number]:
+            if self._counts and channel.wanted and number in told and told[number] != self._counted[number]:
                 raise struct.error(f"{self._counted[number]} of {told[number]} messages on {channel.topic} are there")
 
 

@@ -12,6 +12,14 @@ from fosp_core.bag.mcap_stream import MEND, StoredMessage
 from fosp_core.bag_types import typestore
 from fosp_core.errors import BrokenMessage, UserError
 
+_OTHER_CDR = {
+    **dict.fromkeys((2, 3), "PL_CDR"),
+    **dict.fromkeys((6, 7), "XCDR2"),
+    **dict.fromkeys((8, 9), "D_CDR2"),
+    **dict.fromkeys((10, 11), "PL_CDR2"),
+}
+"""Encapsulations of DDS-XTypes whose layout is another one."""
+
 
 def deserialise(stored: StoredMessage) -> Any:
     """Return the message, by the bag's definition of its type or else by Jazzy's.
@@ -20,6 +28,12 @@ def deserialise(stored: StoredMessage) -> Any:
     """
     if not stored.definition and stored.type not in typestore().fielddefs:
         raise UserError(f"{stored.topic} holds {stored.type}, which neither the bag nor ROS 2 Jazzy defines")
+    kind = bytes(stored.data[:2])
+    if len(kind) == 2 and kind[0] == 0 and kind[1] in _OTHER_CDR:
+        raise UserError(
+            f"{stored.topic} is serialised as {_OTHER_CDR[kind[1]]}, which is healthy and cannot be read here; record "
+            "with an RMW that writes plain CDR, such as rmw_fastrtps or rmw_cyclonedds"
+        )
     try:
         return _types(stored.type, stored.definition).deserialize_cdr(stored.data, stored.type)
     except UserError:

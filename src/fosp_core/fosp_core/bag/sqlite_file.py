@@ -12,8 +12,12 @@ from fosp_core.bag.mcap_stream import MEND, StoredMessage
 from fosp_core.errors import UserError
 
 
-def sqlite_messages(path: Path, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+def sqlite_messages(
+    path: Path, wanted: Callable[[str], bool], first_row: int = 0, at_row: Callable[[int], None] = lambda row: None
+) -> Iterator[StoredMessage]:
     """Yield the messages of the topics that `wanted` accepts; UserError for a file that is damaged or was not closed.
+
+    It begins with the row `first_row`, and tells `at_row` the row of each message before it yields it.
 
     The order is that of the rows, not of the time stamps: where the recorder's clock was set back, only that order
     tells what came first.
@@ -33,13 +37,15 @@ def sqlite_messages(path: Path, wanted: Callable[[str], bool]) -> Iterator[Store
             definitions = _definitions(database)
             marks = ",".join("?" * len(chosen))
             rows = database.execute(
-                f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) ORDER BY id",
-                list(chosen),
+                "SELECT id, topic_id, timestamp, data FROM messages "
+                f"WHERE topic_id IN ({marks}) AND id >= ? ORDER BY id",
+                [*chosen, first_row],
             )
-            for number, logged_ns, data in rows:
+            for row, number, logged_ns, data in rows:
                 name, kind, _ = chosen[number]
                 if not isinstance(logged_ns, int) or not isinstance(data, bytes):
                     raise UserError(f"holds a message on {name} without time or content{MEND}")
+                at_row(row)
                 yield StoredMessage(name, kind, definitions.get(kind, ""), logged_ns, data)
     except (sqlite3.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
         detail = " ".join(str(error).split())[:120] or type(error).__name__

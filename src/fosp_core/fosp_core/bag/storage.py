@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-import yaml
 import zstandard
 
 from fosp_core.bag.files import METADATA, SUFFIXES, files_of, is_ros1
 from fosp_core.bag.mcap_stream import LARGEST_RECORD, MEND, McapStream, StoredMessage
 from fosp_core.bag.sqlite_file import sqlite_messages
 from fosp_core.errors import UserError
+from fosp_core.specs import parse_yaml
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LARGEST_MESSAGE = 256 << 20
@@ -31,7 +31,6 @@ LARGEST_MESSAGE = 256 << 20
 _LATEST_NS = 2**62
 """Log time, ns, beyond which a message was logged in no year that a clock says (2116)."""
 _MAX_METADATA_BYTES = 16 << 20
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,15 @@ class StoredTopic:
     messages: int
 
 
+class Place(NamedTuple):
+    """The place of a message in a bag, from which it can be read again without what lies before it."""
+
+    file: int
+    """Index in `BagStorage.files`."""
+    position: int
+    """Byte at which its MCAP record begins, its row in sqlite3, or 0 in a file that is compressed as a whole."""
+
+
 class BagStorage:
     """One bag: a folder, or a single storage file. Every method raises UserError with one line that begins with it."""
 
@@ -49,6 +57,10 @@ class BagStorage:
         self.bag = bag
         self.notes: list[str] = []
         """Lines about what is odd in the files, filled by `messages`."""
+        self.place = Place(0, 0)
+        """Place of the message that `messages` yielded last."""
+        self._read: dict[int, McapStream] = {}
+        """Readers that have seen the schemas and channels of their file."""
         self._unlisted: list[str] = []
         there = files_of(bag)
         self._information = _information(bag) if bag.is_dir() else _information_of_file(bag)
@@ -104,9 +116,9 @@ class BagStorage:
         self.notes = list(self._unlisted)
         listed = self.topics() if self._information is not None else None
         counted: Counter[str] = Counter()
-        for path in self.files:
+        for number, path in enumerate(self.files):
             try:
-                for message in self._file_messages(path, wanted):
+                for message in self._file_messages(number, wanted):
                     if not 0 <= message.logged_ns < _LATEST_NS:
                         raise UserError(
                             f"holds a message on {message.topic} logged at {message.logged_ns} ns, which is no time"
@@ -127,6 +139,33 @@ class BagStorage:
                     f"the bag again, or remove its {METADATA} to use what is there"
                 )
 
+    def messages_from(self, place: Place, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+        """Yield the messages of the topics that `wanted` accepts from `place` on, as far as the files can be read.
+
+        `place` is one that `messages` of this object has passed. Several threads may read at once.
+        """
+        for number in range(place.file, len(self.files)):
+            path = self.files[number]
+            try:
+                yield from self._again(number, place.position if number == place.file else 0, wanted)
+            except UserError as error:
+                raise UserError(f"{self.bag}: {path.name} {error}") from None
+            except OSError as error:
+                raise UserError(f"{self.bag}: {path.name} cannot be read: {error.strerror or error}") from None
+
+    def _again(self, number: int, position: int, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+        path = self.files[number]
+        if path.name.removesuffix(".zstd").endswith(".db3"):
+            with _plain_file(path) as plain:
+                for message in sqlite_messages(plain, wanted, position):
+                    yield _unpacked(message)
+            return
+        with _opened(path) as (stream, size):
+            mcap = McapStream(stream, size, wanted)
+            earlier = self._read.get(number)
+            for message in mcap.from_record(position, earlier) if position and earlier is not None else mcap:
+                yield _unpacked(message)
+
     def _check_type(self, message: StoredMessage, listed: dict[str, StoredTopic]) -> None:
         entry = listed.get(message.topic)
         if entry is not None and entry.type != message.type:
@@ -134,16 +173,22 @@ class BagStorage:
                 f"holds {message.topic} as {message.type}, {METADATA} lists it as {entry.type}; copy the bag again"
             )
 
-    def _file_messages(self, path: Path, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
-        inner = path.name.removesuffix(".zstd")
-        if inner.endswith(".db3"):
+    def _file_messages(self, number: int, wanted: Callable[[str], bool]) -> Iterator[StoredMessage]:
+        path = self.files[number]
+        packed = path.suffix == ".zstd"
+        if path.name.removesuffix(".zstd").endswith(".db3"):
+
+            def at_row(row: int) -> None:
+                self.place = Place(number, row)
+
             with _plain_file(path) as plain:
-                for message in sqlite_messages(plain, wanted):
+                for message in sqlite_messages(plain, wanted, at_row=at_row):
                     yield _unpacked(message)
             return
         with _opened(path) as (stream, size):
-            mcap = McapStream(stream, size, wanted)
+            mcap = self._read[number] = McapStream(stream, size, wanted)
             for message in mcap:
+                self.place = Place(number, 0 if packed else mcap.record_at)
                 yield _unpacked(message)
             if not mcap.complete:
                 self._cut_off(path, mcap.position)
@@ -164,7 +209,7 @@ class BagStorage:
         outside = [name for name in names if name.is_absolute() or ".." in name.parts]
         if outside:
             raise UserError(f"{self.bag}: metadata.yaml lists {outside[0]}, outside of the bag; copy the bag again")
-        listed = [self.bag / name.name for name in names]
+        listed = [_packed_or_not(self.bag / name.name) for name in names]
         missing = [path.name for path in listed if not path.is_file()]
         if missing:
             raise UserError(f"{self.bag}: {missing[0]} is missing, metadata.yaml lists it; copy the bag again")
@@ -195,13 +240,21 @@ def _information(bag: Path) -> dict[str, Any] | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{bag}: {METADATA} cannot be read ({error})") from None
+    if not text.strip("\0 \r\n"):
+        return None  # the recorder was cut off, or the power, before it was on the disk
     try:
-        information = yaml.load(text, _LOADER)["rosbag2_bagfile_information"]  # a safe loader
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError):
+        information = parse_yaml(text, f"{bag}: {METADATA}", large=True)["rosbag2_bagfile_information"]
+    except (KeyError, TypeError):
         raise _no_metadata(bag) from None
     if not isinstance(information, dict):
         raise _no_metadata(bag)
     return information
+
+
+def _packed_or_not(path: Path) -> Path:
+    """Return the file, or the same one packed or unpacked where only that is there: tools leave the metadata."""
+    other = path.with_name(path.name.removesuffix(".zstd") if path.suffix == ".zstd" else f"{path.name}.zstd")
+    return other if other.is_file() and not path.is_file() else path
 
 
 def _information_of_file(path: Path) -> dict[str, Any] | None:

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fosp_core.cameras import DEVICES
-from fosp_core.errors import UserError
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
+from fosp_core.robot.extending import read_robot_content
 from fosp_core.robot.protective import SelfShape, ZoneConfig, ZoneSourceConfig, zones_fault
-from fosp_core.specs import ActionSpec, OptionalTopic, Spec, TopicName, TwistComponent, parse_spec, read_yaml
+from fosp_core.specs import ActionSpec, OptionalTopic, Spec, TopicName, TwistComponent, parse_spec
 from fosp_core.topics import are_one, resolve
 
 LEAST_COMMANDS_TO_A_TIMEOUT = 3
@@ -79,6 +79,13 @@ class TargetLead(Spec):
 
     distance: float = Field(gt=0, le=0.5)
     angle: float = Field(gt=0, le=1.5)
+
+
+class OperatorFrame(Spec):
+    """The frame in which an operator steers: the action frame, turned about its z axis."""
+
+    yaw: float = Field(ge=-math.pi, le=math.pi)
+    """Direction of the operator's forward (x) in the action frame, rad, counter-clockwise from its x axis."""
 
 
 class CameraConfig(Spec):
@@ -155,6 +162,8 @@ class RobotConfig(Spec):
     coasts: bool = False
     """True for a simulator alone, whose robot keeps its momentum when it turns or stops, as on ice: its motion is then
     not held against its commands, and `response_s` says how long it slides."""
+    operator_frame: OperatorFrame | None = None
+    """Frame in which a person steers, where forward is not the x axis of the action frame. Policies ignore it."""
     state_topic: TopicName
     state_type: Literal["JointState", "Odometry"]
     pose_topic: OptionalTopic = ""
@@ -186,6 +195,9 @@ class RobotConfig(Spec):
     """Protective zones, which stop or slow the robot whatever a model says."""
     self_filter: tuple[SelfShape, ...] = ()
     """Parts of an arm whose points do not count in a zone; in the file itself, or the name of a file beside it."""
+    urdf: str = ""
+    """URDF that the stack publishes for viewers: a path, relative to this file, or package://PACKAGE/PATH. Empty where
+    the robot's driver publishes robot_description and TF, and for a simulated robot, whose simulator does."""
 
     @model_validator(mode="before")
     @classmethod
@@ -240,6 +252,14 @@ class RobotConfig(Spec):
         return self
 
     @model_validator(mode="after")
+    def _turns_pairs(self) -> RobotConfig:
+        names = {axis.name for axis in self.action.axes}
+        for part in ("linear", "angular") if self.operator_frame is not None else ():
+            if len(names & {f"{part}.x", f"{part}.y"}) == 1:
+                raise ValueError(f"operator_frame needs both {part}.x and {part}.y among the axes, or neither")
+        return self
+
+    @model_validator(mode="after")
     def _zones_fit(self) -> RobotConfig:
         fault = zones_fault(self.zones, self.sources, self.self_filter, self.kind == "base", bool(self.pose_topic))
         if fault:
@@ -282,14 +302,5 @@ class RobotConfig(Spec):
 
 
 def read_robot(path: Path) -> RobotConfig:
-    """Return the robot that a YAML file describes; raise UserError with the first fault.
-
-    A `self_filter` that names a file is replaced by the list that the YAML file of that name holds, beside the robot's.
-    """
-    content = read_yaml(path)
-    if isinstance(content, dict) and isinstance(content.get("self_filter"), str):
-        shapes = read_yaml(path.parent / content["self_filter"])
-        if not isinstance(shapes, list) or not shapes:
-            raise UserError(f"{path}: self_filter: {content['self_filter']} must hold a list of boxes and capsules")
-        content = {**content, "self_filter": shapes}
-    return parse_spec(RobotConfig, content, str(path))
+    """Return the robot that a file describes, with those that it extends; raise UserError with the first fault."""
+    return parse_spec(RobotConfig, read_robot_content(path), str(path))

@@ -67,7 +67,7 @@ class ReadyConfig(_InputSpec):
 
     @model_validator(mode="after")
     def _cannot_fall_silent_unseen(self) -> ReadyConfig:
-        if self.kind != "bool" and "ready_when" in self.model_fields_set:
+        if self.kind != "bool" and not self.ready_when:
             raise ValueError("ready_when is for kind bool")
         if not self.latched and self.limit_s is None:
             raise ValueError("timeout_s is missing; only a topic with transient_local: true may go without")

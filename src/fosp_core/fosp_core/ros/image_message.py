@@ -12,31 +12,24 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.image import check_image, decoded_observation, decoded_rgb, observation_image
+from fosp_core.image.depth import METRES, MILLIMETRES, depth_of_raw
 from fosp_core.image.encodings import rgb_of_raw
-
-DEPTH = "16UC1"
-"""Encoding of depth in mm (REP 118)."""
 
 
 def image_view(message: Image) -> NDArray[Any]:
-    """Return the pixels of `message`: (H, W) uint16 for 16UC1, else (H, W, 3) uint8 RGB; for rgb8 and 16UC1 a view.
+    """Return the pixels of `message`: depth as (H, W) uint16 in mm or float32 in m, else (H, W, 3) uint8 RGB.
 
-    The view lives as long as the message. Raise UserError for an encoding without colour, and when height, width, step
-    and data contradict each other.
+    A view for rgb8 and depth, which lives as long as the message. Raise UserError for an encoding without colour or
+    depth, and when height, width, step and data contradict each other.
     """
-    if message.encoding != DEPTH:
+    if message.encoding not in (MILLIMETRES, METRES):
         return rgb_view(message)
     check_image(message.width, message.height, len(message.data))
-    if message.height == 0 or message.width == 0 or message.step < 2 * message.width:
-        raise BrokenMessage(f"image of {message.width}x{message.height} with row step {message.step} is malformed")
-    if len(message.data) != message.height * message.step:
-        raise BrokenMessage(
-            f"image of {message.width}x{message.height} should hold {message.height * message.step} bytes, "
-            f"holds {len(message.data)}"
-        )
-    dtype = np.dtype(">u2" if message.is_bigendian else "<u2")
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : 2 * message.width]
-    return rows.view(dtype) if message.step % 2 == 0 else np.ascontiguousarray(rows).view(dtype)
+    data, big_endian = np.frombuffer(message.data, np.uint8), bool(message.is_bigendian)
+    try:
+        return depth_of_raw(data, message.encoding, message.height, message.width, message.step, big_endian)
+    except UserError as error:
+        raise BrokenMessage(f"depth image {error}") from None
 
 
 def rgb_view(message: Image | CompressedImage) -> NDArray[np.uint8]:

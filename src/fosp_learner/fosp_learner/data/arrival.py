@@ -6,7 +6,7 @@ make stamps return. There the bag is cut in parts, by the order of arrival, and 
 different moments are never merged because their stamps are alike.
 
 The order of arrival is that of the log times. Where these go back themselves, because the recorder's clock was set back
-or its file goes on with another recording, it is the order in the file.
+or its file goes on with another recording, it is the order in the file; also where the stamps go back less often in it.
 """
 
 from __future__ import annotations
@@ -179,14 +179,25 @@ def _ranks(streams: Sequence[Stream[object]]) -> list[NDArray[np.int64]]:
     stamps = np.concatenate([stream.stamps_ns() for stream in streams])
     if not in_order_of_log(streams):
         order = np.argsort(place, kind="stable")
-    elif any(_runs(stream).max(initial=0) for stream in streams):  # a file that was not written in the order of time
+    elif any(_runs(stream).max(initial=0) for stream in streams):
+        # A file that was not written in the order of time, or whose first messages were logged by a clock before it was
+        # set back, as that of a playback in a loop is: the stamps know.
         order = np.lexsort((place, stamps, np.concatenate([stream.logged_ns() for stream in streams])))
+        if _times_back(streams, np.argsort(place, kind="stable")) < _times_back(streams, order):
+            order = np.argsort(place, kind="stable")
     else:
         logged = np.concatenate([_ascending(stream) for stream in streams])
         order = np.lexsort((place, logged))
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
     return np.split(ranks, np.cumsum([len(stream.stamps) for stream in streams])[:-1])
+
+
+def _times_back(streams: Sequence[Stream[object]], order: NDArray[np.int64]) -> int:
+    """Return how many times the stamps of any stream go back in an order of all messages of all streams."""
+    stamps = np.concatenate([stream.stamps_ns() for stream in streams])[order]
+    number = np.repeat(np.arange(len(streams)), [len(stream.stamps) for stream in streams])[order]
+    return sum(int((np.diff(stamps[number == n]) < 0).sum()) for n in range(len(streams)))
 
 
 def _by_place(stream: Stream[object]) -> NDArray[np.int64]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from fosp_core.bag.messages import deserialise
+from fosp_core.bag.storage import BagStorage
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.specs import ObservationSpec
 from fosp_core.topics import is_in_bag
 from fosp_learner.config import LearnerConfig
+from fosp_learner.data.bag_streams import find_topic
 from fosp_learner.data.bags import BagReport, bag_metadata, bag_topics
+from fosp_learner.data.lenses import INFO, REFUSED, TOLD, Lens, apart, describe, lens_of, require_lenses
+from fosp_recording.recorded_topics import info_beside
 
 T = TypeVar("T")
 
@@ -107,6 +113,24 @@ def one_size(reports: Sequence[BagReport]) -> None:
             )
 
 
+class OneLens:
+    """Sees to it that each camera looked through one lens in all bags: that of the first bag that tells of it."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[Lens, str]] = {}
+
+    def check(self, report: BagReport) -> None:
+        """Raise UserError when a camera of a bag has another lens than before."""
+        for camera, lens in zip(report.cameras, report.lenses, strict=False):
+            if lens is None:
+                continue
+            usual, where = self._first.setdefault(camera, (lens, report.bag))
+            try:
+                require_lenses([camera], [lens], [usual], where)
+            except UserError as error:
+                raise UserError(f"{report.bag}: {error}") from None
+
+
 def told_apart(reports: Sequence[BagReport], robot: RobotConfig, given: bool) -> list[BagReport]:
     """Return the reports, with what one bag has in common with the others: robot, task, image size, camera frames.
 
@@ -116,6 +140,7 @@ def told_apart(reports: Sequence[BagReport], robot: RobotConfig, given: bool) ->
     usable = [report for report in reports if not report.problem]
     task = _most_common(report.task for report in usable if report.task)
     images, frames = _most_common(r.images for r in usable), _most_common(r.frame_ids for r in usable)
+    lenses = _usual_lenses(usable)
     judged, seen = [], dict[str, str]()
     for report in reports:
         problem, notes = report.problem, list(report.notes)
@@ -135,8 +160,60 @@ def told_apart(reports: Sequence[BagReport], robot: RobotConfig, given: bool) ->
             notes.append(
                 f"camera frames are {', '.join(report.frame_ids)}, in others {', '.join(frames)}: other mounts?"
             )
+        for camera, distance, line in _other_lenses(report, lenses):
+            if distance > REFUSED:
+                problem = problem or f"{line}: train on bags of one lens of {camera}"
+            else:
+                notes.append(line)
         judged.append(replace(report, problem=problem, notes=tuple(notes)))
     return judged
+
+
+def lenses_of(bags: Sequence[Path], observation: ObservationSpec, robot: RobotConfig) -> list[Lens | None]:
+    """Return the lens of each camera by the first bag that tells of any; None for a camera that no bag tells of."""
+    found: list[Lens | None] = [None] * len(observation.cameras)
+    for bag in bags:
+        storage = BagStorage(bag)
+        topics = storage.topics()
+        infos: dict[str, int] = {}
+        with suppress(UserError):  # a camera that is missing is told of when the bag is read
+            for number, camera in enumerate(observation.cameras):
+                infos[info_beside(find_topic(topics, robot.image_topic(camera.topic), camera=True))] = number
+        infos = {name: number for name, number in infos.items() if name in topics and topics[name].type == INFO}
+        for stored in storage.messages(infos.__contains__) if infos else ():
+            with suppress(UserError):
+                found[infos[stored.topic]] = found[infos[stored.topic]] or lens_of(deserialise(stored))
+            if all(found[number] is not None for number in infos.values()):
+                break
+        if any(found):
+            break
+    return found
+
+
+def _usual_lenses(reports: Sequence[BagReport]) -> list[tuple[Lens, str] | None]:
+    """Return for each camera the lens that most bags agree with, and the first bag that has it."""
+    usual: list[tuple[Lens, str] | None] = []
+    for number in range(max((len(report.lenses) for report in reports), default=0)):
+        groups: list[tuple[Lens, str, int]] = []
+        for report in reports:
+            lens = report.lenses[number] if number < len(report.lenses) else None
+            if lens is None:
+                continue
+            same = next((i for i, (other, _, _) in enumerate(groups) if apart(lens, other) <= REFUSED), None)
+            if same is None:
+                groups.append((lens, report.bag, 1))
+            else:
+                groups[same] = (*groups[same][:2], groups[same][2] + 1)
+        most = max(groups, key=lambda group: group[2], default=None)
+        usual.append(most[:2] if most is not None else None)
+    return usual
+
+
+def _other_lenses(report: BagReport, usual: Sequence[tuple[Lens, str] | None]) -> Iterator[tuple[str, float, str]]:
+    """Yield camera, distance and description of each lens that is not the usual one."""
+    for camera, lens, other in zip(report.cameras, report.lenses, usual, strict=False):
+        if lens is not None and other is not None and (distance := apart(lens, other[0])) > TOLD:
+            yield camera, distance, describe(camera, lens, *other)
 
 
 def _most_common(values: Iterable[T]) -> T | None:

@@ -29,7 +29,9 @@ from fosp_learner.data.bag_messages import (
     read_feedback,
     read_observation,
 )
-from fosp_learner.data.clocks import StreamClock, check_rates, clock_notes, measure
+from fosp_learner.data.clocks import StreamClock, at_pace, check_rates, clock_notes, measure, pace_notes, pace_of
+from fosp_learner.data.lenses import INFO, Lens, LensOfCamera
+from fosp_recording.recorded_topics import info_beside
 
 Frame = NDArray[np.uint8]
 _BROKEN_SHARE = 0.05
@@ -76,6 +78,8 @@ class BagRecording:
     """Frame of each camera by its images."""
     doubles: int = 0
     broken: int = 0
+    lenses: tuple[Lens | None, ...] = ()
+    """That of each camera, as its camera_info beside the images tells; None where there is none."""
 
 
 @dataclass
@@ -86,6 +90,7 @@ class _Camera:
     stream: Stream[Frame] = field(default_factory=lambda: Stream[Frame](""))
     broken: list[tuple[int, str]] = field(default_factory=list)
     """Log time of each broken frame, and what is wrong with it."""
+    lens: LensOfCamera = field(default_factory=lambda: LensOfCamera(""))
 
 
 def read_recording(bag: Path, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagRecording:
@@ -134,6 +139,13 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     if len(cameras) < len(observation.cameras):
         raise UserError("two cameras of the observation have one topic; name each camera's own")
     command_topic, feedback_topic = find_topic(topics, robot.command_topic), find_topic(topics, FEEDBACK)
+    mixed = _namespaces(
+        {
+            **{name: camera.topic for name, camera in cameras.items()},
+            command_topic: robot.command_topic,
+            feedback_topic: FEEDBACK,
+        }
+    )
     allowed: dict[str, tuple[str, ...]] = dict.fromkeys(cameras, CAMERA_TYPES)
     allowed |= {command_topic: command_types(robot), feedback_topic: (STEP_FEEDBACK,)}
     for name in allowed:
@@ -141,18 +153,45 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     commands = Stream[NDArray[np.float64]](robot.command_topic)
     feedback = Stream[RecordedFeedback](FEEDBACK)
     for camera in cameras.values():
-        camera.stream.topic = camera.topic
+        camera.stream.topic = camera.lens.camera = camera.topic
+    beside = {info_beside(name): camera.lens for name, camera in cameras.items()}
+    lenses = {name: lens for name, lens in beside.items() if name in topics and topics[name].type == INFO}
+    allowed |= dict.fromkeys(lenses, (INFO,))
     for place, stored in enumerate(storage.messages(allowed.__contains__)):
         _require_type(stored.topic, stored.type, allowed[stored.topic])
-        if stored.topic == feedback_topic:
-            when, content = read_feedback(deserialise(stored))
-            feedback.add(when, stored.logged_ns, place, content)
-        elif stored.topic == command_topic:
-            when, command = read_command(deserialise(stored), stored.type, stored.logged_ns, robot)
-            commands.add(when, stored.logged_ns, place, command)
-        else:
-            _take_frame(cameras[stored.topic], stored, place, observation)
-    return _recording(storage, list(cameras.values()), commands, feedback, topics[command_topic].type, robot, period_s)
+        try:
+            if stored.topic == feedback_topic:
+                when, content = read_feedback(deserialise(stored))
+                feedback.add(when, stored.logged_ns, place, content)
+            elif stored.topic == command_topic:
+                when, command = read_command(deserialise(stored), stored.type, stored.logged_ns, robot)
+                commands.add(when, stored.logged_ns, place, command)
+            elif stored.topic in lenses:
+                _take_lens(lenses[stored.topic], stored)
+            else:
+                _take_frame(cameras[stored.topic], stored, place, observation)
+        except (AttributeError, TypeError, ValueError) as error:  # the bag's own definition has other fields
+            raise UserError(f"{stored.topic} holds another {stored.type} than ROS 2 has ({error})") from None
+    found = list(cameras.values())
+    return _recording(storage, found, commands, feedback, topics[command_topic].type, robot, period_s, mixed)
+
+
+def _namespaces(names: Mapping[str, str]) -> list[str]:
+    """Return a line when streams come from different namespaces; `names` maps full names to those of the robot file.
+
+    UserError for two namespaces, which are two robots; a part of one robot may stand outside of its namespace.
+    """
+    spaces: dict[str, str] = {}
+    for full, relative in names.items():
+        form = relative.lstrip("/")
+        bare = full if is_in_bag(full, form) else full.removesuffix("/compressed")
+        spaces.setdefault(bare.removesuffix(form).strip("/"), full)
+    if len(spaces) == 1:
+        return []
+    told = ", ".join(sorted(spaces.values()))
+    if len(set(spaces) - {""}) > 1:
+        raise UserError(f"streams of several namespaces ({told}) are of several robots; record one robot per bag")
+    return [f"streams stand inside and outside of a namespace ({told}): of one robot?"]
 
 
 def _recording(
@@ -163,10 +202,11 @@ def _recording(
     command_type: str,
     robot: RobotConfig,
     period_s: float,
+    mixed: Sequence[str],
 ) -> BagRecording:
-    notes = [*storage.notes]
+    notes = [*storage.notes, *mixed]
     for camera in cameras:
-        notes += _broken(camera)
+        notes += [*_broken(camera), *camera.lens.notes(camera.size)]
         camera.stream.recorded = len(camera.stream.stamps) + len(camera.broken)
     for stream in (*(camera.stream for camera in cameras), commands, feedback):
         _require_stamps(cast(Stream[object], stream))
@@ -187,8 +227,8 @@ def _recording(
     for number, part in enumerate(found.parts):
         try:
             streamed = _part(part, cameras, storage.format, robot, after_cut=number > 0)
-            clocks = _clocks(part, stamped=command_type != TWIST)
-            for line in clock_notes(clocks, period_s):
+            clocks, pace = _clocks(part, stamped=command_type != TWIST)
+            for line in (*pace_notes(pace), *clock_notes(clocks, period_s)):
                 if line not in notes:
                     notes.append(line)
             check_rates(clocks[2:], period_s)
@@ -211,6 +251,7 @@ def _recording(
         tuple(camera.frame_id for camera in cameras),
         sum(stream.doubles for stream in streams),
         sum(len(camera.broken) for camera in cameras),
+        tuple(camera.lens.lens for camera in cameras),
     )
 
 
@@ -249,10 +290,15 @@ def _part(
     return result
 
 
-def _clocks(part: Sequence[Stream[object]], stamped: bool) -> tuple[StreamClock, ...]:
+def _clocks(part: Sequence[Stream[object]], stamped: bool) -> tuple[tuple[StreamClock, ...], float]:
+    """Return the clocks of a part, and its pace: log time per stamped time of the commands."""
     commands, *others = part
-    first = measure(commands.topic, commands.stamps_ns(), commands.logged_ns(), stamped, None)
-    return (first, *(measure(s.topic, s.stamps_ns(), s.logged_ns(), True, first) for s in others))
+    # Without a header the log times are the stamps: at another pace than the images' they belong to other moments.
+    pace = pace_of(commands.stamps_ns(), commands.logged_ns()) if stamped else 1.0
+    logged = [at_pace(stream.logged_ns(), commands.logged[0], pace) for stream in part]
+    first = measure(commands.topic, commands.stamps_ns(), logged[0], stamped, None)
+    rest = zip(others, logged[1:], strict=True)
+    return (first, *(measure(s.topic, s.stamps_ns(), times, True, first) for s, times in rest)), pace
 
 
 def _cut_notes(cuts: Sequence[Cut], between: int) -> Iterator[str]:
@@ -293,6 +339,13 @@ def _take_frame(camera: _Camera, stored: StoredMessage, place: int, observation:
     if small.base is not None:  # a view would keep the whole chunk of the file in memory
         small = small.copy()
     camera.stream.add(stamp_ns(message), stored.logged_ns, place, small)
+
+
+def _take_lens(lens: LensOfCamera, stored: StoredMessage) -> None:
+    try:
+        lens.take(deserialise(stored))
+    except UserError as error:
+        lens.refuse(str(error))
 
 
 def _broken(camera: _Camera) -> list[str]:

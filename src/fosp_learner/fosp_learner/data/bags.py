@@ -31,6 +31,7 @@ from fosp_learner.data.alignment import Episode as Episode
 from fosp_learner.data.alignment import Rows, build_episode, rows_of, steps_without_command
 from fosp_learner.data.bag_streams import BagRecording, BagStreams, read_recording
 from fosp_learner.data.clocks import StreamClock, rate_notes
+from fosp_learner.data.lenses import Lens
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ _BYTES_PER_WORKER = 64 * 2**20
 _AHEAD = 2
 """Results per process that may wait for earlier ones, which bounds the memory."""
 _MOST_SPLITS_TOLD = 3
+_HANGS_S, _MOVES = 1.0, 0.2
+"""Time for which a camera may repeat one picture while commands are above this share of an action's scale, s."""
 _BEYOND = 1.02
 """Multiple of an action's scale from which on a command is beyond it."""
 
@@ -66,6 +69,8 @@ class BagReport:
     violation: bool = False
     format: str = ""
     """Storage and compression."""
+    cameras: tuple[str, ...] = ()
+    """Topics of the cameras."""
     images: tuple[str, ...] = ()
     """Recorded image size of each camera, such as 640x480."""
     frames: Used = Used()
@@ -83,6 +88,8 @@ class BagReport:
     """Clocks and rates of the commands, the feedback and each camera, as measured."""
     frame_ids: tuple[str, ...] = ()
     """Frame of each camera."""
+    lenses: tuple[Lens | None, ...] = ()
+    """Lens of each camera, where its camera_info was recorded."""
     doubles: int = 0
     """Messages that were recorded twice, and count once."""
     broken: int = 0
@@ -200,7 +207,7 @@ def _report(
     seconds = [np.diff(s.frame_ns[0][part]) * 1e-9 for s, part in whole]
     camera = recording.clocks[2]
     rates = rate_notes(camera, robot.camera_frame_rate_hz, np.concatenate(seconds), period_s)
-    notes = [*recording.notes, *_notes(found), *rates, *_beyond_scale(recording, robot)]
+    notes = [*recording.notes, *_notes(found), *rates, *_beyond_scale(recording, robot), *_hanging(recording, robot)]
     if idle:
         notes.append(f"no command in force in {idle} of {steps} steps")
     totals, named = recording.recorded, bag_metadata(bag)
@@ -212,6 +219,7 @@ def _report(
         success=any(e.success for e in episodes),
         violation=any(e.violates for e in episodes),
         format=recording.format,
+        cameras=recording.parts[0].cameras,
         images=tuple(f"{width}x{height}" for width, height in recording.sizes),
         frames=Used(frames, totals[0]),
         feedback=Used(feedback, totals[1]),
@@ -220,6 +228,7 @@ def _report(
         path=str(bag),
         clocks=recording.clocks,
         frame_ids=recording.frame_ids,
+        lenses=recording.lenses,
         doubles=recording.doubles,
         broken=recording.broken,
         content=_content(recording),
@@ -257,6 +266,30 @@ def _beyond_scale(recording: BagRecording, robot: RobotConfig) -> Iterator[str]:
         if beyond > 0.5 * moving:
             raise UserError(f"{line}: they were recorded with another robot file; give that one with --robot")
         yield f"{line} and are clipped"
+
+
+def _hanging(recording: BagRecording, robot: RobotConfig) -> Iterator[str]:
+    """Yield a line for each camera that repeats one picture under new stamps while the robot is told to move.
+
+    The noise of a real camera makes every picture differ, even of a scene that stands still.
+    """
+    scale = np.array([axis.scale for axis in robot.action.axes])
+    longest: dict[str, tuple[float, float]] = {}
+    for streams in recording.parts:
+        moving = (np.abs(streams.commands) / scale).max(axis=1) > _MOVES
+        for topic, stamps, frames in zip(streams.cameras, streams.frame_ns, streams.frames, strict=True):
+            begin = 0
+            for index in range(1, len(frames) + 1):
+                if index < len(frames) and np.array_equal(frames[index], frames[index - 1]):
+                    continue
+                first, last = int(stamps[begin]), int(stamps[index - 1])
+                inside = moving[(streams.command_ns >= first) & (streams.command_ns <= last)]
+                told = len(inside) and inside.mean() > 0.5
+                if told and (last - first) * 1e-9 > max(_HANGS_S, longest.get(topic, (0.0, 0.0))[0]):
+                    longest[topic] = ((last - first) * 1e-9, (first - int(stamps[0])) * 1e-9)
+                begin = index
+    for topic, (took_s, at_s) in longest.items():
+        yield f"{topic} shows one picture for {took_s:.2f} s at {at_s:.2f} s while the robot is told to move: it hung?"
 
 
 def _notes(found: Sequence[tuple[BagStreams, Rows]]) -> Iterator[str]:

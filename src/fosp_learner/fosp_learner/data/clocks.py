@@ -3,6 +3,9 @@
 The age of a message is its log time less its stamp. A camera's frames are some ms old when they are logged, commands
 hardly at all; the differences tell whether two streams were stamped by one clock. Their least values are used (the 5 %
 quantile), since a busy machine can only add to an age, and does so for a second when a recording begins.
+
+What was recorded while it was played, at another speed, was logged at another pace than it was stamped. All log times
+are brought to the pace of the stamps first: else streams that begin or end at different moments would seem to differ.
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ one it is told, beyond the second one the bag is refused."""
 _BUSY_S = 0.25
 """Lateness of the log times from which on it is told, s."""
 _LEAST_MESSAGES = 9
+_OTHER_PACE = 0.05
+"""Share by which log times may pass faster or slower than the stamps without being brought to their pace."""
+_OTHER_TIME_S, _OTHER_TIME_SHARE = 1.0, 0.2
+"""Ages that lie so far below all others were logged by a clock that was set meanwhile, as that of a playback in a loop
+is. Up to this share of them says nothing."""
 _SLOWER = 1.25
 """A camera whose frames are further apart than so many decision periods is too slow."""
 _OTHER_RATE = 0.2
@@ -51,6 +59,32 @@ class StreamClock:
     """Spread of the ages about their trend, s: how late a busy machine logged, so how little the log times tell."""
 
 
+def pace_of(stamps: NDArray[np.int64], logged: NDArray[np.int64]) -> float:
+    """Return how much log time passes per stamped time in a stream of (n,) ns; 1 if that is nearly so, or unknown."""
+    if len(stamps) < 2 * _LEAST_MESSAGES:
+        return 1.0
+    # Medians of both ends: a message or two that came late, or by a clock that was set, do not count.
+    end = max(3, len(stamps) // 10)
+    begin_end = [
+        float(np.median(times[piece])) for times in (stamps, logged) for piece in (slice(end), slice(-end, None))
+    ]
+    stamped, took = begin_end[1] - begin_end[0], begin_end[3] - begin_end[2]
+    pace = took / stamped if stamped > 0.0 and took > 0.0 else 1.0
+    differs = abs(pace - 1.0) > _OTHER_PACE and abs(took - stamped) > _BUSY_S * 1e9
+    return pace if differs and 0.01 <= pace <= 100.0 else 1.0
+
+
+def at_pace(logged: NDArray[np.int64], first_ns: int, pace: float) -> NDArray[np.int64]:
+    """Return (n,) log times in ns as they would be at the pace of the stamps, counted from `first_ns`."""
+    return logged if pace == 1.0 else first_ns + np.rint((logged - first_ns) / pace).astype(np.int64)
+
+
+def pace_notes(pace: float) -> Iterator[str]:
+    """Yield a line where log times did not keep the pace of the stamps."""
+    if pace != 1.0:
+        yield f"stamps passed {1.0 / pace:.3g} times as fast as the log times: a playback, or a simulator's clock"
+
+
 def measure(
     topic: str, stamps: NDArray[np.int64], logged: NDArray[np.int64], stamped: bool, reference: StreamClock | None
 ) -> StreamClock:
@@ -58,7 +92,7 @@ def measure(
 
     `reference` is the clock of the commands. Without a header the log time is the stamp (`stamped` False).
     """
-    ages = np.asarray((logged - stamps) * 1e-9, np.float64)
+    ages = _by_one_clock(np.asarray((logged - stamps) * 1e-9, np.float64))
     span, logged_span = (int(np.ptp(times)) if len(times) else 0 for times in (stamps, logged))
     told = stamped and len(stamps) >= 2 and logged_span >= 0.05 * span
     age_s = (_low(ages) if told else None) if stamped else 0.0
@@ -161,3 +195,10 @@ def _spread(ages: NDArray[np.float64]) -> float:
 
 def _low(ages: NDArray[np.float64]) -> float:
     return float(np.quantile(ages, 0.05))
+
+
+def _by_one_clock(ages: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n,) ages without those few, a gap below the rest, that were logged by a clock before it was set."""
+    lowest = np.sort(ages)[: int(_OTHER_TIME_SHARE * len(ages)) + 1]
+    gaps = np.flatnonzero(np.diff(lowest) > _OTHER_TIME_S)
+    return ages[ages >= lowest[gaps[-1] + 1]] if len(gaps) else ages

@@ -18,11 +18,11 @@ from fosp_core.bag.files import METADATA, files_of, find_bags
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
-from fosp_learner.data.bag_sets import one_size
+from fosp_learner.data.bag_sets import OneLens, one_size
 from fosp_learner.data.bags import BagReading, BagReport, Episode, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Part of the cache key; raise it when the meaning of the arrays changes."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"
@@ -58,6 +58,8 @@ class Dataset:
     episodes: tuple[EpisodeIndex, ...]
     key: str
     """Content hash of bags and specs."""
+    corrected: NDArray[np.bool_] | None = None
+    """(N,) An operator, who took over from the policy, drove after the row; None: nobody did."""
 
     @property
     def folder(self) -> Path | None:
@@ -239,9 +241,11 @@ def _index(episode: Episode, start: int) -> EpisodeIndex:
 def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
     """Append the episodes to the cache as they come."""
     first: BagReport | None = None
+    lenses = OneLens()
     for reading in readings:
         first = first or reading.report
         one_size([first, reading.report])
+        lenses.check(reading.report)
         for episode in reading.episodes:
             writer.append(episode, vars(_index(episode, writer.rows)))
 

@@ -21,6 +21,7 @@ from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, weights_bytes
 from fosp_learner.bundling.validation import episode_values, validation_metrics
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
+from fosp_learner.data.lenses import LENSES
 from fosp_learner.finetuning.config import GateConfig
 from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
 from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, figures, judge
@@ -170,6 +171,7 @@ class CandidateMaker:
             figures(networks, ours, gate, discount),
             figures(running, theirs, gate, discount),
             gate,
+            self._buffer.intervention_share(tuner.step, gate.intervention_episodes),
         )
         held_out = _datasets((*episodes.calibrating, *episodes.judging))
         reference, camera = calibrate_reference(self._reference(), held_out)
@@ -240,11 +242,13 @@ class CandidateMaker:
                 "violation_share": round(sum(e.violates for e in seen) / max(1, len(seen)), 4),
                 "steps_changed_by_monitor": sum(e.changed for e in seen),
                 "steps_overridden": sum(e.overridden for e in seen),
+                "overridden_share_by_episode": [round(e.overridden / max(1, e.length - 1), 4) for e in seen],
             },
             "seed": int(parent.training.get("seed", 0)),
             "steps": tuner.step,
             "config": {**tuner.config.model_dump(mode="json"), **unscaled},
             "finetune": tuner.settings.model_dump(mode="json"),
+            **({LENSES: parent.training[LENSES]} if LENSES in parent.training else {}),
         }
 
 

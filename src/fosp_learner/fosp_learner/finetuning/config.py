@@ -31,6 +31,11 @@ class GateConfig(Spec):
     return_margin: float = Field(0.15, ge=0)
     """By how much the imagined return may fall below the running bundle's, as a share of that; at least 0.05 is
     allowed."""
+    intervention_share: float = Field(1.0, gt=0, le=1)
+    """Largest share of the steps of the newest `intervention_episodes` that an operator may have driven; with 1 it is
+    told and nothing is refused for it."""
+    intervention_episodes: int = Field(10, gt=0)
+    """Number of the newest episodes of experience over which that share is taken."""
     violation_margin: float = Field(0.1, ge=0)
     """By how much the imagined share of rollouts with a violation may exceed the running bundle's. The comparison is
     coarse: a blurred prediction is a little costly everywhere, so imagined violations are far too frequent."""
@@ -97,6 +102,12 @@ class FinetuneConfig(Spec):
     override_tolerance: float = Field(0.15, gt=0, le=2)
     """Distance, on a normalised axis, of the executed action from what the safety monitor passed on, beyond which an
     operator has overridden it."""
+    correction_weight: float = Field(1.0, ge=0)
+    """Weight with which the online actor follows the steps that an operator drove, in place of the weight of their
+    advantage. An action that is as good as the policy's own has weight 1."""
+    intervention_cost: float | None = Field(None, gt=0)
+    """Cost of the step before an operator takes over, by which the critics take the policy's action there for one that
+    violates; null: none. Held-out episodes, which calibrate and judge, keep the costs that were measured."""
     bf16: bool | None = None
     """Compute in bfloat16 (true) or float32 (false); null takes what is faster on this machine, as in pre-training."""
     cores: int = Field(1, gt=0)

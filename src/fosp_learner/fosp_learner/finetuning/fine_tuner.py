@@ -123,7 +123,16 @@ class FineTuner(Trainer):
         rng = np.random.default_rng((self.settings.seed, self.step))
         parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
         settled = settle(
-            self.world_model, self.behaviour, self._eps, parts, config, rng, stop, self._embeddings, progress
+            self.world_model,
+            self.behaviour,
+            self._eps,
+            parts,
+            config,
+            rng,
+            stop,
+            self._embeddings,
+            progress,
+            self.settings.correction_weight,
         )
         if settled is not None:
             self.behaviour.load_state_dict(settled.state_dict())

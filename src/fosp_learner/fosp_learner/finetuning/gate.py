@@ -55,6 +55,8 @@ class Judgement:
     candidate: GateFigures
     running: GateFigures
     reasons: tuple[str, ...]
+    intervention_share: float = 0.0
+    """Share of the steps of the newest experience that an operator drove."""
 
     @property
     def passed(self) -> bool:
@@ -69,13 +71,19 @@ class Judgement:
         return {
             "passed": self.passed,
             "reasons": list(self.reasons),
+            "intervention_share": round(self.intervention_share, 5),
             "candidate": finite(self.candidate),
             "running": finite(self.running),
         }
 
 
-def judge(candidate: GateFigures, running: GateFigures, config: GateConfig) -> Judgement:
-    """Compare the candidate with the running bundle, figure by figure; a figure that neither has counts for nobody."""
+def judge(
+    candidate: GateFigures, running: GateFigures, config: GateConfig, intervention_share: float = 0.0
+) -> Judgement:
+    """Compare the candidate with the running bundle, figure by figure; a figure that neither has counts for nobody.
+
+    `intervention_share` is that of the experience that the candidate has learned from.
+    """
     reasons = []
 
     def worse(name: str, now: float, limit: float, what: str) -> None:
@@ -102,7 +110,8 @@ def judge(candidate: GateFigures, running: GateFigures, config: GateConfig) -> J
         running.imagined_violation + config.violation_margin,
         "above the running one's",
     )
-    return Judgement(candidate, running, tuple(reasons))
+    worse("share of steps that an operator drove", intervention_share, config.intervention_share, "above")
+    return Judgement(candidate, running, tuple(reasons), intervention_share)
 
 
 @dataclass(frozen=True)

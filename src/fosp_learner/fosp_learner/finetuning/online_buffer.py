@@ -84,6 +84,19 @@ class OnlineBuffer:
     def __contains__(self, digest: str) -> bool:
         return any(entry.digest == digest for entry in self.entries)
 
+    def same_as(self, episode: Episode) -> str:
+        """Return the name of the episode here with the same images, actions, rewards and costs; empty without one.
+
+        A recording that was copied or played again has files of its own, and could be trained on and held out at once.
+        """
+        for entry in self.entries:
+            if entry.length == len(episode.reward) and all(
+                np.array_equal(self._rows_of(name)[entry.start : entry.start + entry.length], getattr(episode, name))
+                for name in ("reward", "cost", "action", "images")
+            ):
+                return entry.name
+        return ""
+
     def append(
         self, episode: Episode, interventions: NDArray[np.uint8], digest: str, step: int, held_out: bool
     ) -> Entry:
@@ -118,12 +131,18 @@ class OnlineBuffer:
         return entry
 
     def dataset(
-        self, step: int, held_out: bool, rows_kept: int | None = None, outcomes: bool = False
+        self,
+        step: int,
+        held_out: bool,
+        rows_kept: int | None = None,
+        outcomes: bool = False,
+        intervention_cost: float | None = None,
     ) -> Dataset | None:
         """Return the episodes that were there at update `step`, held-out ones or the others; None without any.
 
         They have at most `rows_kept` rows, the newest, but the newest episode is there in full. `outcomes` leaves out
-        episodes that ran out of time.
+        episodes that ran out of time. `intervention_cost` is added to the cost of each row at which an operator began
+        to drive: it arrives with the policy's last action.
         """
         chosen: list[Entry] = []
         count = 0
@@ -139,8 +158,19 @@ class OnlineBuffer:
         if not chosen:
             return None
         arrays = {name: self._rows_of(name) for name in _ARRAYS if name != _INTERVENTIONS}
+        operated = self.interventions() == Intervention.OPERATOR
+        if intervention_cost is not None:
+            begins = operated & ~np.concatenate([[True], operated[:-1]])
+            begins[[entry.start for entry in self.entries]] = False  # nobody drove before
+            arrays["cost"] = arrays["cost"] + np.float32(intervention_cost) * begins
         index = tuple(EpisodeIndex(e.name, e.start, e.length, e.success, e.violates) for e in reversed(chosen))
-        return Dataset(**arrays, episodes=index, key="+".join(sorted(entry.digest[:12] for entry in chosen)))
+        key = "+".join(sorted(entry.digest[:12] for entry in chosen))
+        return Dataset(**arrays, episodes=index, key=key, corrected=operated)
+
+    def intervention_share(self, step: int, episodes: int) -> float:
+        """Return the share of steps of the newest `episodes` at update `step` that an operator drove; 0 without any."""
+        newest = [entry for entry in self.entries if entry.step <= step][-episodes:]
+        return sum(entry.overridden for entry in newest) / max(1, sum(entry.length - 1 for entry in newest))
 
     def interventions(self) -> NDArray[np.uint8]:
         """Return the Intervention of each row, (rows,)."""

@@ -22,6 +22,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.training_weights import read_weights, require_same_networks
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags, split
+from fosp_learner.data.lenses import LENSES, from_note
 from fosp_learner.finetuning.candidate import CandidateBundle, CandidateMaker
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.fine_tuner import FineTuner
@@ -78,6 +79,7 @@ class BagIntake:
                     self._sources.robot,
                     self._manifest.decision_period_s,
                     self._settings.override_tolerance,
+                    from_note(self._manifest.training.get(LENSES)),
                 )
             except UserError as error:
                 self._known[bag] = _state(bag)
@@ -86,12 +88,16 @@ class BagIntake:
             for labelled in episodes:
                 if labelled.digest in self._buffer:
                     continue
+                if before := self._buffer.same_as(labelled.episode):
+                    note(f"passed over: {bag}: holds the same episode as {before}, copied or played again")
+                    continue
                 number = len(self._buffer.entries) + 1
                 held_out = number % self._settings.hold_out_every == 0
                 entry = self._buffer.append(labelled.episode, labelled.interventions, labelled.digest, step, held_out)
+                share = entry.overridden / max(1, entry.length - 1)
                 note(
                     f"{bag.name}: {entry.length} rows, {'success' if entry.success else 'no success'}"
-                    f"{', violation' if entry.violates else ''}, {entry.overridden} steps overridden, "
+                    f"{', violation' if entry.violates else ''}, {entry.overridden} steps overridden ({share:.0%}), "
                     f"{entry.changed} changed by the monitor{', held out' if held_out else ''}"
                 )
             self._known[bag] = _state(bag)
@@ -249,7 +255,8 @@ class OnlineLearner:
     def _experience(self, step: int) -> Dataset | None:
         """Return the experience to train on at update `step`."""
         outcomes = self.settings.train_on == "outcomes"
-        return self.buffer.dataset(step, False, self.settings.rows_kept, outcomes)
+        cost = self.settings.intervention_cost
+        return self.buffer.dataset(step, False, self.settings.rows_kept, outcomes, cost)
 
     def _show_experience(self) -> None:
         """Let the sampler draw from the experience of this update."""

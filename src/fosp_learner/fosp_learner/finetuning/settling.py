@@ -82,6 +82,9 @@ class StoredFeatures:
             count += rows
         self._features, self._actions = torch.cat(features), torch.cat(actions)
         self._known = self._features[:, :0]
+        corrected = data.corrected if data.corrected is not None else np.zeros(len(data.reward), np.bool_)
+        self._corrected = torch.zeros(count, dtype=torch.bool)
+        self._corrected[torch.from_numpy(self._place[self._place >= 0])] = torch.from_numpy(corrected[self._place >= 0])
 
     @torch.no_grad()
     def note(self, known: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -92,6 +95,10 @@ class StoredFeatures:
         """
         parts = zip(self._features.split(_ROWS), self._actions.split(_ROWS), strict=True)  # type: ignore[no-untyped-call]
         self._known = torch.cat([known(feature, action) for feature, action in parts])
+
+    def weigh_corrections(self, weight: float) -> None:
+        """Put `weight` in the place of what is known first, the actor's weight, of the steps that an operator drove."""
+        self._known[self._corrected, 0] = weight
 
     def of(self, episodes: Sequence[EpisodeIndex]) -> Callable[[int], Drawn]:
         """Return a function that draws a number of sequences of these episodes."""
@@ -152,12 +159,14 @@ def settle(
     stop: Callable[[], bool] = lambda: False,
     embeddings: KnownEmbeddings | None = None,
     progress: Progress = lambda phase, done, total: None,
+    correction_weight: float = 1.0,
 ) -> Behaviour | None:
     """Return a settled copy of `behaviour`, or None when `stop` returned true. TrainingDiverged as for `descend`.
 
     `progress` is called before each update with the phase, the updates made in all phases, and all that there will be.
 
-    Images are not embedded again that are among `embeddings`.
+    Images are not embedded again that are among `embeddings`. The actor follows the steps that an operator drove with
+    `correction_weight`, whatever the critics make of them.
 
     `eps` is the threshold of Q_h that the robot runs with; at 0 nothing is climbed. An actor that is trained by
     backpropagation through the model stays as it is, since pre-training has no extraction for it either.
@@ -232,6 +241,8 @@ def settle(
         if phase.known is not None:
             for stored in stores:
                 stored.note(phase.known)
+                if phase.name == "actor":
+                    stored.weigh_corrections(correction_weight)
         for update in range(phase.updates):
             if stop():
                 return None

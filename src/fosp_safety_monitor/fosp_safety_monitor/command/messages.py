@@ -14,7 +14,7 @@ from fosp_core.clock import Received
 from fosp_core.ros.command_message import pose_values
 from fosp_core.ros.fields import float_field
 from fosp_core.ros.stamps import nanoseconds, seconds, time_message
-from fosp_msgs.msg import ActionProposal, Latent, SafetyVerdict
+from fosp_msgs.msg import ActionProposal, Latent, OperatorAction, SafetyVerdict
 from fosp_safety_monitor.command.pose_target import ToolPose
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
@@ -111,6 +111,12 @@ def fill_pose(message: PoseStamped, pose: ToolPose) -> None:
     q.x, q.y, q.z, q.w = pose.orientation.tolist()
 
 
+def operator_message(message: OperatorAction, receipt_s: float) -> tuple[bool, tuple[float, ...], str, str, Received]:
+    """Return what a person wants who can take over, as `Judge.receive_operator` takes it, finite or not."""
+    received = Received(seconds(message.header.stamp), receipt_s)
+    return message.holds, tuple(message.action.tolist()), message.fault, message.device, received
+
+
 def verdict_message(verdict: Verdict) -> SafetyVerdict:
     """Convert a verdict field by field; times keep their whole nanoseconds."""
     return SafetyVerdict(
@@ -120,6 +126,7 @@ def verdict_message(verdict: Verdict) -> SafetyVerdict:
         header=Header(stamp=time_message(verdict.frame.stamp_ns), frame_id=verdict.frame.frame_id),
         step=verdict.step,
         model_id=verdict.model_id,
+        source=int(verdict.source),
         shadow=verdict.shadow,
         action_in=float_field(np.array(verdict.action_in, np.float32)),
         action_out=float_field(np.array(verdict.action_out, np.float32)),

@@ -33,7 +33,7 @@ from fosp_safety_monitor.command.messages import (
 from fosp_safety_monitor.command.newest import NewestMessage
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
 from fosp_safety_monitor.command.zone_side import ZoneSide
-from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts, allowed_publishers
+from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts, allowed_publishers, in_words
 from fosp_safety_monitor.judge.inputs import Judge
 
 ZEROS_BEFORE_SILENCE = 5
@@ -122,7 +122,7 @@ class RobotSide:
         names = self._publishing(self.topic)
         if self._node.get_fully_qualified_name() in names:
             names.remove(self._node.get_fully_qualified_name())
-        return tuple(sorted(names))
+        return tuple(sorted(in_words(name) for name in names))
 
     def look_around(self, anew: bool = False) -> None:
         """Tell the judge who else publishes commands, and which inputs come from other nodes than before.

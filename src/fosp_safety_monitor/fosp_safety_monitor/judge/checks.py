@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fosp_core.clock import Now, Received, age
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
+from fosp_safety_monitor.judge.gating import followed_wish
 from fosp_safety_monitor.judge.identity import check_strangers
 from fosp_safety_monitor.judge.inputs import (
     MAX_CANDIDATES,
@@ -24,7 +25,7 @@ from fosp_safety_monitor.judge.inputs import (
 )
 from fosp_safety_monitor.judge.state import MonitorState
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
-from fosp_safety_monitor.judge.watch import consent, following, latent_stream
+from fosp_safety_monitor.judge.watch import consent, following, latent_stream, takeover
 from fosp_safety_monitor.judge.watch.camera import check_camera
 from fosp_safety_monitor.judge.watch.motion import check_pose_changes
 from fosp_safety_monitor.judge.watch.protection import check_zones
@@ -78,7 +79,9 @@ def checks_on_proposal(
 def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
     """Check that the proposal judged last may still be followed."""
     judged = state.judged
-    zones = check_zones(judged.wish if judged else (), state.command, robot, thresholds, now)
+    zones = check_zones(followed_wish(state, robot, thresholds, now), state.command, robot, thresholds, now)
+    if state.takeover.driver is not WhoDrives.POLICY:
+        return [*_checks_on_takeover(state, robot, thresholds, now), zones]
     if judged is None:
         return [
             zones,
@@ -110,7 +113,7 @@ def checks_on_reset(state: MonitorState, robot: RobotStateInput, thresholds: Thr
         *checks_on_judged(state, robot, thresholds, now),
         check_lead(robot, thresholds, LEAD_AT_RESET),
         state.latent_fault,
-        state.judged.finding if state.judged else None,
+        state.followed.finding if state.followed else None,
     ]
 
 
@@ -118,6 +121,23 @@ def checks_on_engage(state: MonitorState, robot: RobotStateInput, thresholds: Th
     """Check that nothing but the operator's consent is missing."""
     moving = _stop(Reason.NOT_ENGAGED, "the robot is still being stopped") if any(state.command) else None
     return [state.latched, *checks_on_reset(state, robot, thresholds, now), moving]
+
+
+def _checks_on_takeover(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+    """Check what holds while a person has the robot; the model's own inputs count only where it gates the person."""
+    held, operated = state.takeover, state.operated
+    findings = takeover.checks_while_taken_over(held, operated is None, state.latched, robot, thresholds, now)
+    if held.driver is WhoDrives.OPERATOR and thresholds.consent.gate_operator and operated is not None:
+        inputs = checks_on_inputs(state, operated.frame, operated.latent_receipt_s, robot, thresholds, now)
+        return [*findings, *inputs, check_surprise(state.surprises, thresholds)]
+    return [
+        *findings,
+        *_checks_of_surroundings(state, robot, thresholds, now),
+        check_robot_state(robot, thresholds, now),
+        check_lead(robot, thresholds),
+        *_checks_of_the_robot(state, robot, thresholds, now),
+        check_self_test(robot),
+    ]
 
 
 def _checks_of_surroundings(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
@@ -146,9 +166,8 @@ def check_latent(latent: LatentInput, thresholds: Thresholds) -> Finding | None:
         return _latch(Reason.MODEL_ID, f"latent {latent.step} {_foreign(latent.model_id, thresholds)}")
     sizes, expected = (latent.deter.shape, latent.stoch.shape), ((thresholds.deter_size,), (thresholds.stoch_size,))
     if sizes != expected:
-        return _latch(
-            Reason.WRONG_SHAPE, f"latent {latent.step} has the shapes {sizes}, but the bundle's are {expected}"
-        )
+        text = f"latent {latent.step} has the shapes {sizes}, but the bundle's are {expected}"
+        return _latch(Reason.WRONG_SHAPE, text)
     scalars = (latent.surprise, latent.contrast, latent.novelty, latent.inconsistency)
     if not (all(map(math.isfinite, scalars)) and np.isfinite(latent.deter).all() and np.isfinite(latent.stoch).all()):
         return _latch(Reason.NOT_FINITE, f"latent {latent.step} holds NaN or infinity")
@@ -355,16 +374,6 @@ def check_vetoes(vetoes: int, thresholds: Thresholds) -> Finding | None:
 def check_self_test(robot: RobotStateInput) -> Finding | None:
     """LATCH when the critic's session no longer gives its golden outputs, or its self-test does not come to its end."""
     return _latch(Reason.SELF_TEST, robot.self_test) if robot.self_test else None
-
-
-# -- duration ----------------------------------------------------------------------------------------
-def check_staleness_duration(stale: Finding, since_s: float, thresholds: Thresholds, now: Now) -> Finding | None:
-    """LATCH when an input has been stale for too long."""
-    lasted = now.monotonic_s - since_s
-    limit_s = thresholds.parameters.stale_latch_s
-    if lasted < limit_s:
-        return None
-    return _latch(Reason.STALE_TOO_LONG, f"stopped for {lasted:.2f} s, limit {limit_s:g} s, because: {stale.text}")
 
 
 def _not_ready(state: MonitorState, robot_state: Finding | None) -> Finding:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.inputs import CriticValues, ProposalInput, Thresholds
+from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge.inputs import CheckedProposal, CriticValues, ProposalInput, Thresholds
 from fosp_safety_monitor.judge.verdict import Finding
 
 
@@ -75,3 +76,38 @@ def target_of(scale: float, proposal: ProposalInput, choice: int, thresholds: Th
         return (0.0,) * thresholds.action_size
     # What is not finite stays so, and the limits make a stop of it.
     return tuple((scale * np.clip(proposal.actions[choice].astype(np.float64), -1.0, 1.0)).tolist())
+
+
+def wanted_action(
+    content: Finding | None,
+    choice: int,
+    proposal: ProposalInput,
+    values: CriticValues | None,
+    thresholds: Thresholds,
+) -> tuple[float, ...]:
+    """Return the normalised action that the protective zones are asked about; empty (rest) where none can be sent."""
+    decision = Decision.PASS if content is None else content.decision
+    if decision >= Decision.STOP:
+        return ()
+    choice, scale = executed_candidate(decision, False, proposal, choice, values, thresholds)
+    return target_of(scale, proposal, choice, thresholds)
+
+
+def judge_content(
+    checked: CheckedProposal, scored: CriticValues | Finding | None, thresholds: Thresholds
+) -> tuple[int, Finding | None]:
+    """Return the index of the candidate to execute, and the finding on the content of proposal, latent and scores."""
+    proposal, latent = checked.proposal, checked.latent
+    malformed = checked.malformed or checked.malformed_latent
+    if malformed is None and isinstance(scored, Finding):
+        malformed = scored
+    if malformed is None and (latent is None or scored is None):
+        text = f"proposal {proposal.step} has no latent, or was not scored by the critic"
+        malformed = Finding(Decision.LATCH, Reason.NOT_FINITE, text)
+    if malformed is not None or not isinstance(scored, CriticValues) or proposal.actions is None:
+        return proposal.chosen, malformed
+    critic = checks.check_critic(scored, len(proposal.actions), thresholds)
+    unusable = critic or (checks.check_contrast(latent, thresholds) if latent else None)
+    if unusable is not None:
+        return proposal.chosen, unusable
+    return choose(proposal.chosen, scored, thresholds)

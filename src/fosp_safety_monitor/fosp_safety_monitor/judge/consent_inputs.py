@@ -32,6 +32,8 @@ class ConsentSettings:
     """by_itself: nobody has to engage. For a simulated robot, which can hurt nobody."""
     episodes: Literal["required", "not_used"] = "required"
     """not_used: the robot may move while no episode runs."""
+    gate_operator: bool = False
+    """The critic gates a person who has taken over, too; otherwise it only tells the risk of their action."""
 
     def __post_init__(self) -> None:
         for name, allowed in (("engage", ENGAGE), ("episodes", EPISODES)):

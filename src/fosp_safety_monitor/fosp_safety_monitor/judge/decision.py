@@ -7,16 +7,23 @@ missing, stale or malformed stops the robot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.clock import Now
-from fosp_core.decisions import MOVES_ANYWAY, RISK, STALENESS, Decision, Reason
+from fosp_core.decisions import RISK, STALENESS, Decision, Reason, WhoDrives
 from fosp_core.robot.limits import CommandLimits
 from fosp_safety_monitor.judge import checks
-from fosp_safety_monitor.judge.choice import choose, executed_candidate, least_risk, target_of
+from fosp_safety_monitor.judge.choice import executed_candidate, judge_content, least_risk, target_of, wanted_action
+from fosp_safety_monitor.judge.gating import (
+    check_staleness_duration,
+    checks_of_permission,
+    effective_finding,
+    followed_wish,
+    gates,
+    hold,
+    most_gating,
+)
 from fosp_safety_monitor.judge.inputs import (
     CheckedLatent,
     CheckedProposal,
@@ -27,15 +34,12 @@ from fosp_safety_monitor.judge.inputs import (
     Thresholds,
 )
 from fosp_safety_monitor.judge.replacing import replaced
-from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState, Stop, Tick
-from fosp_safety_monitor.judge.verdict import GATES_IN_SHADOW, Finding, Verdict, most_restrictive
+from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState, OperatorJudgement, Tick
+from fosp_safety_monitor.judge.verdict import Finding, Verdict, most_restrictive
 from fosp_safety_monitor.judge.verdict_building import verdict_of_order, verdict_on_proposal, verdict_without_proposal
-from fosp_safety_monitor.judge.watch import consent, latent_stream
+from fosp_safety_monitor.judge.watch import consent, latent_stream, takeover
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose, check_frozen, next_command
 from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
-
-_UNHELD = frozenset({Reason.NOT_READY, Reason.NOT_ENGAGED, Reason.NO_EPISODE})
-"""Stops that end at once: the robot waits, and no check flickers."""
 
 
 # -- inputs are checked once, then judged ------------------------------------------------------------
@@ -74,7 +78,7 @@ def judge_latent(
         surprises = (*state.surprises, latent.surprise > thresholds.surprise_limit)
         surprises = surprises[-thresholds.parameters.surprise_window :]
         return replaced(state, surprises=surprises, camera=state.camera.after(latent, thresholds)), None
-    if _gates(fault, thresholds):
+    if gates(fault, thresholds):
         state = replaced(state, latched=state.latched or fault)
     verdict = verdict_without_proposal(state, fault, robot, thresholds, now)
     return replaced(state, reported_s=now.monotonic_s, limited=False), verdict
@@ -113,23 +117,26 @@ def judge_proposal(
         if order is not None:
             return state, _verdict_of_order(state, state.judged, proposal, order, robot, thresholds, now)
 
+    state = replaced(state, takeover=takeover.handed_back(state.takeover, proposal, thresholds, now))
     values = scored if isinstance(scored, CriticValues) else None
-    choice, content = _judge_content(checked, scored, thresholds)
+    choice, content = judge_content(checked, scored, thresholds)
     latent_receipt_s = latent.receipt_s if latent else proposal.receipt_s
     findings = [content, *checks.checks_on_proposal(state, proposal, latent_receipt_s, robot, thresholds, now)]
-    wanted = _wanted(content, choice, proposal, values, thresholds)
+    wanted = wanted_action(content, choice, proposal, values, thresholds)
     zones = [check(wanted, state.command, robot, thresholds, now) for check in (check_zones, check_zone_speed)]
     findings = [*zones, *findings]
-    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
+    permission = checks_of_permission(state, robot, thresholds, now)
     vetoes = _count_vetoes(state.vetoes, most_restrictive([*findings, *permission]))
     findings.append(checks.check_vetoes(vetoes, thresholds))
-    finding, gating = most_restrictive(findings), _most_gating([*findings, *permission], thresholds)
+    finding, gating = most_restrictive(findings), most_gating([*findings, *permission], thresholds)
 
     latched = state.latched or (gating if gating.decision is Decision.LATCH else None)
-    stop, held = _hold(state, gating, thresholds, now)
+    stop, held = hold(state, gating, thresholds, now)
     ramp = consent.ramp_scale(state.consent, thresholds, now)
-    notice = consent.check_ramp(ramp) if finding.reason is Reason.OK else finding
-    effective = _effective(most_restrictive([notice, held, *permission]), latched)
+    back = takeover.ramp_scale(state.takeover, thresholds, now)
+    slowed = consent.check_ramp(ramp) if ramp <= back else takeover.check_ramp_back(back)
+    notice, ramp = slowed if finding.reason is Reason.OK else finding, min(ramp, back)
+    effective = effective_finding(most_restrictive([notice, held, *permission]), latched)
     stops = latched is not None or held is not None or gating.decision >= Decision.STOP
     if effective.decision is Decision.RECOVER and values is not None:
         choice = least_risk(values)
@@ -156,6 +163,51 @@ def judge_proposal(
     return state, verdict
 
 
+def judge_operator(
+    state: MonitorState,
+    checked: CheckedLatent,
+    scored: CriticValues | Finding | None,
+    robot: RobotStateInput,
+    thresholds: Thresholds,
+    now: Now,
+) -> tuple[MonitorState, Verdict]:
+    """Return the verdict on the action of a person who has taken over, given the score of the monitor's own critic.
+
+    The critic gates the person only where the setting `gate_operator` says so; its risk is told in any case.
+    """
+    latent, gated = checked.latent, thresholds.consent.gate_operator
+    proposal = operator_proposal(latent, robot, thresholds)
+    values = scored if isinstance(scored, CriticValues) else None
+    _, content = judge_content(CheckedProposal(proposal, latent, None, checked.malformed), scored, thresholds)
+    content = content if gated and content is not None else takeover.notice(robot, content)
+    ramp = consent.ramp_scale(state.consent, thresholds, now)
+    _, scale = executed_candidate(content.decision, content.decision >= Decision.STOP, proposal, 0, values, thresholds)
+    scale = ramp * (scale if gated else 1.0)
+    wish = target_of(scale, proposal, 0, thresholds)
+    operated = OperatorJudgement(proposal.frame, proposal.step, latent.receipt_s, content, wish)
+    state = replaced(state, operated=operated)
+    slowed = check_zone_speed(wish, state.command, robot, thresholds, now)
+    findings = [*checks.checks_on_judged(state, robot, thresholds, now), slowed, content]
+    permission = checks_of_permission(state, robot, thresholds, now)
+    gating = most_gating([*findings, *permission], thresholds)
+    _, held = hold(state, gating, thresholds, now)
+    effective = effective_finding(most_restrictive([*findings, held, *permission]), state.latched)
+    stops = state.latched is not None or held is not None or gating.decision >= Decision.STOP
+    scale = 0.0 if stops else scale * zones_on(wish, state.command, robot, thresholds, now).share
+    target = target_of(scale, proposal, 0, thresholds)
+    verdict = verdict_on_proposal(
+        state, proposal, latent, values, 0, scale, target, effective, robot=robot, thresholds=thresholds, now=now
+    )
+    return replaced(state, reported_s=now.monotonic_s, limited=False), verdict
+
+
+def operator_proposal(latent: LatentInput, robot: RobotStateInput, thresholds: Thresholds) -> ProposalInput:
+    """Return the action that a person wants as a proposal for the frame of `latent`; rest where it is malformed."""
+    wish = takeover.operator_wish(robot.operator, thresholds.action_size) or (0.0,) * thresholds.action_size
+    actions = np.array([wish], np.float32)
+    return ProposalInput(latent.step, latent.model_id, latent.frame, latent.receipt_s, actions, 0)
+
+
 # -- the command stream ------------------------------------------------------------------------------
 def judge_tick(
     state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, limits: CommandLimits, now: Now
@@ -169,35 +221,39 @@ def judge_tick(
         state = replaced(state, following=state.following.paused())
     state = follow_motion(state, told, robot, thresholds, now)
     state = replaced(state, consent=consent.on_tick(state.consent, robot, thresholds, now, state.latched, held_up))
-    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
+    drove = state.takeover.driver
+    state = _taken_over(state, robot, thresholds, now)
+    permission = checks_of_permission(state, robot, thresholds, now)
     findings = [held_up, *checks.checks_on_tick(state, robot, thresholds, now)]
-    stop, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
+    stop, held = hold(state, most_gating(findings, thresholds), thresholds, now)
     reports = held is not None or any(finding is not None for finding in findings)
-    findings += [held, state.judged.finding if state.judged else None]
+    findings += [held, state.followed.finding if state.followed else None]
     since_s = state.stale_since_s
     cause = most_restrictive(findings)
     if cause.reason in STALENESS:
         since_s = now.monotonic_s if since_s is None else since_s
-        findings.append(checks.check_staleness_duration(cause, since_s, thresholds, now))
+        findings.append(check_staleness_duration(cause, since_s, thresholds, now))
         cause = most_restrictive(findings)
     else:
         since_s = None
     findings += permission
-    cause, gating = most_restrictive(findings), _most_gating(findings, thresholds)
+    cause, gating = most_restrictive(findings), most_gating(findings, thresholds)
     fresh_latch = state.unreported is not None or (state.latched is None and gating.decision is Decision.LATCH)
     latched = state.latched or (gating if gating.decision is Decision.LATCH else None)
-    effective = _effective(cause, latched)
+    effective = effective_finding(cause, latched)
 
     target = None
-    if latched is None and gating.decision < Decision.STOP and state.judged is not None:
-        wish = state.judged.wish
+    wish = followed_wish(state, robot, thresholds, now)
+    if latched is None and gating.decision < Decision.STOP and wish:
         share = zones_on(wish, state.command, robot, thresholds, now).share
         target = wish if share == 1.0 else tuple(share * value for value in wish)
     state = _move(replaced(state, latched=latched, stop=stop, stale_since_s=since_s), target, robot, limits, now)
-    due = reports and now.monotonic_s - state.reported_s >= thresholds.decision_period_s
-    if not due and not fresh_latch:
+    silent_s = now.monotonic_s - state.reported_s
+    due = reports and silent_s >= thresholds.decision_period_s
+    due = due or (state.takeover.driver is not WhoDrives.POLICY and silent_s >= 1.5 * thresholds.decision_period_s)
+    if not due and not fresh_latch and state.takeover.driver is drove:
         return state, Tick(state.command, effective, None)
-    verdict = verdict_without_proposal(state, effective, robot, thresholds, now)
+    verdict = verdict_without_proposal(state, effective, robot, thresholds, now, target or ())
     state = replaced(state, reported_s=now.monotonic_s, limited=False, unreported=None)
     return state, Tick(state.command, effective, verdict)
 
@@ -221,17 +277,18 @@ def latch(state: MonitorState, finding: Finding) -> MonitorState:
     return replaced(state, latched=state.latched or finding, unreported=state.unreported or finding)
 
 
-def reset(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[MonitorState, str]:
+def reset(before: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[MonitorState, str]:
     """End a latch. The text is empty on success; otherwise it says what still stops the robot, and nothing changes."""
-    if state.latched is None:
-        return state, ""
+    if before.latched is None:
+        return before, ""
+    state = replaced(before, takeover=takeover.after_reset(before.takeover, now))
     findings = checks.checks_on_reset(state, robot, thresholds, now)
-    _, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
-    cause = _most_gating([*findings, held], thresholds)
+    _, held = hold(state, most_gating(findings, thresholds), thresholds, now)
+    cause = most_gating([*findings, held], thresholds)
     if cause.decision >= Decision.STOP:
-        return state, f"the cause persists: {cause.text}"
+        return before, f"the cause persists: {cause.text}"
     at_rest = _at_rest(state.judged)
-    given = consent.after_reset(state.consent, thresholds, state.latched)
+    given = consent.after_reset(state.consent, thresholds, before.latched)
     # A frozen pose shows in motion alone, so its check begins anew.
     begun = replaced(state, latched=None, stale_since_s=None, stop=None, judged=at_rest, frozen_pose=FrozenPose())
     return replaced(begun, consent=given), ""
@@ -250,8 +307,8 @@ def engage(
         bound = consent.watched_by_console(state.consent, robot, thresholds, now)
         return (state, bound) if isinstance(bound, str) else (replaced(state, consent=bound), "")
     findings = checks.checks_on_engage(state, robot, thresholds, now)
-    _, held = _hold(state, _most_gating(findings, thresholds), thresholds, now)
-    cause = _most_gating([*findings, held], thresholds)
+    _, held = hold(state, most_gating(findings, thresholds), thresholds, now)
+    cause = most_gating([*findings, held], thresholds)
     if cause.decision >= Decision.STOP:
         return state, cause.text
     given = consent.engaged(state.consent, robot, thresholds, now, watched)
@@ -266,36 +323,6 @@ def disengage(state: MonitorState) -> MonitorState:
 
 
 # -- from findings to decisions ----------------------------------------------------------------------
-def _gates(finding: Finding, thresholds: Thresholds) -> bool:
-    """Return True when the finding stops the robot; in shadow mode most findings are only reported."""
-    return finding.decision >= Decision.STOP and (not thresholds.shadow or finding.reason in GATES_IN_SHADOW)
-
-
-def _most_gating(findings: Sequence[Finding | None], thresholds: Thresholds) -> Finding:
-    """Return the most restrictive of the findings that stop the robot; PASSED when none does."""
-    return most_restrictive(finding for finding in findings if finding is not None and _gates(finding, thresholds))
-
-
-def _hold(state: MonitorState, gating: Finding, thresholds: Thresholds, now: Now) -> tuple[Stop | None, Finding | None]:
-    """Return the stop to remember, and the finding that prolongs it: a stop begins at once and ends late."""
-    if gating.decision >= Decision.STOP and gating.reason not in _UNHELD:
-        return Stop(gating, now.monotonic_s), None
-    stop, release_s = state.stop, thresholds.parameters.release_s
-    if stop is None or now.monotonic_s - stop.held_s >= release_s:
-        return None, None
-    text = f"stopped until every check has held for {release_s:g} s: {stop.finding.text}"
-    return stop, Finding(Decision.STOP, stop.finding.reason, text)
-
-
-def _effective(finding: Finding, latched: Finding | None) -> Finding:
-    """Return the finding, unless a latch overrides it. A robot that moves although it is latched comes first."""
-    if latched is None or finding is latched:
-        return finding
-    if finding.reason in MOVES_ANYWAY and finding.decision is Decision.LATCH:
-        return replaced(finding, text=f"{finding.text}; latched until reset: {latched.text}")
-    return Finding(Decision.LATCH, latched.reason, f"latched until reset: {latched.text}")
-
-
 def _verdict_of_order(
     state: MonitorState,
     judged: JudgedProposal,
@@ -306,10 +333,10 @@ def _verdict_of_order(
     now: Now,
 ) -> Verdict:
     """Return the last verdict again, unless something stops the robot by now."""
-    permission = consent.checks_of_permission(state.consent, robot, thresholds, now)
-    gating = _most_gating([*checks.checks_on_judged(state, robot, thresholds, now), *permission], thresholds)
-    _, held = _hold(state, gating, thresholds, now)
-    stopped = _effective(most_restrictive([gating, held]), state.latched)
+    permission = checks_of_permission(state, robot, thresholds, now)
+    gating = most_gating([*checks.checks_on_judged(state, robot, thresholds, now), *permission], thresholds)
+    _, held = hold(state, gating, thresholds, now)
+    stopped = effective_finding(most_restrictive([gating, held]), state.latched)
     return verdict_of_order(judged, stopped, proposal, order, robot=robot, thresholds=thresholds, now=now)
 
 
@@ -317,8 +344,17 @@ def _at_rest(judged: JudgedProposal | None) -> JudgedProposal | None:
     """Return the same proposal with zero as its target: after a reset only a new proposal moves the robot."""
     if judged is None:
         return None
-    zeros = (0.0,) * len(judged.verdict.action_out)
+    zeros = (0.0,) * len(judged.wish)
     return replaced(judged, verdict=replaced(judged.verdict, action_out=zeros), wish=zeros)
+
+
+def _taken_over(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> MonitorState:
+    """Return the state with who drives at this tick. A proposal that was judged before a person took over moves nothing
+    when the policy begins again."""
+    after = takeover.on_tick(state.takeover, robot.operator, state.latched, thresholds, now)
+    if after.driver is state.takeover.driver or after.driver is not WhoDrives.OPERATOR:
+        return replaced(state, takeover=after)
+    return replaced(state, takeover=after, judged=_at_rest(state.judged), operated=None, waiting=None)
 
 
 def _count_vetoes(vetoes: int, finding: Finding) -> int:
@@ -346,39 +382,3 @@ def _move(
         limited=state.limited or step.limited,
         moved=state.moved or any(step.command),
     )
-
-
-# -- content -----------------------------------------------------------------------------------------
-def _wanted(
-    content: Finding | None,
-    choice: int,
-    proposal: ProposalInput,
-    values: CriticValues | None,
-    thresholds: Thresholds,
-) -> tuple[float, ...]:
-    """Return the normalised action that the protective zones are asked about; empty (rest) where none can be sent."""
-    decision = Decision.PASS if content is None else content.decision
-    if decision >= Decision.STOP:
-        return ()
-    choice, scale = executed_candidate(decision, False, proposal, choice, values, thresholds)
-    return target_of(scale, proposal, choice, thresholds)
-
-
-def _judge_content(
-    checked: CheckedProposal, scored: CriticValues | Finding | None, thresholds: Thresholds
-) -> tuple[int, Finding | None]:
-    """Return the index of the candidate to execute, and the finding on the content of proposal, latent and scores."""
-    proposal, latent = checked.proposal, checked.latent
-    malformed = checked.malformed or checked.malformed_latent
-    if malformed is None and isinstance(scored, Finding):
-        malformed = scored
-    if malformed is None and (latent is None or scored is None):
-        text = f"proposal {proposal.step} has no latent, or was not scored by the critic"
-        malformed = Finding(Decision.LATCH, Reason.NOT_FINITE, text)
-    if malformed is not None or not isinstance(scored, CriticValues) or proposal.actions is None:
-        return proposal.chosen, malformed
-    critic = checks.check_critic(scored, len(proposal.actions), thresholds)
-    unusable = critic or (checks.check_contrast(latent, thresholds) if latent else None)
-    if unusable is not None:
-        return proposal.chosen, unusable
-    return choose(proposal.chosen, scored, thresholds)

@@ -155,8 +155,13 @@ class Restarts:
         return living
 
 
+def in_words(node: str) -> str:
+    """Return the full name of a node, or words in its place while ROS does not know the name yet."""
+    return "a node whose name is not known yet" if UNKNOWN_NODE in node else node
+
+
 def _listed(nodes: Iterable[str]) -> str:
-    return ", ".join(sorted(nodes))
+    return ", ".join(sorted(in_words(node) for node in nodes))
 
 
 # -- commands ----------------------------------------------------------------------------------------

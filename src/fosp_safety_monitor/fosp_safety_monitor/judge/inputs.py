@@ -18,6 +18,7 @@ from fosp_core.specs import CameraCalibration, Manifest
 from fosp_safety_monitor.judge.consent_inputs import ConsentInputs, ConsentSettings, FeedbackStep, Force
 from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
 from fosp_safety_monitor.judge.motion_model import MotionModel
+from fosp_safety_monitor.judge.operator_input import OperatorInput
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
@@ -139,6 +140,8 @@ class RobotStateInput:
     """Finding of the self-test of the critic, in words; empty while all is well."""
     zones: dict[str, SourceView] = field(default_factory=dict)
     """Newest message of each source of the protective zones, by the source's name."""
+    operator: OperatorInput = field(default_factory=OperatorInput)
+    """The device by which a person can take over."""
 
     @property
     def tool(self) -> ToolState:
@@ -253,6 +256,14 @@ class Judge(ABC):
         """Take in what a message of a source of the protective zones says; it may come from a thread of its own."""
         with self._lock:
             self._robot = replaced(self._robot, zones={**self._robot.zones, source: view})
+
+    def receive_operator(
+        self, holds: bool, action: tuple[float, ...], fault: str, device: str, received: Received
+    ) -> None:
+        """Take in what a person wants who can take over; `action` (n,) is normalised and may be malformed."""
+        with self._lock:
+            after = self._robot.operator.after(holds, action, fault, device, received)
+            self._robot = replaced(self._robot, operator=after)
 
     @abstractmethod
     def halt(self) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.clock import Now
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_core.errors import UserError
 from fosp_core.processes import DISPENSABLE
 from fosp_core.robot.config import RobotConfig
@@ -136,14 +136,18 @@ class SafetyMonitor(Judge):
             checked = decision.checked_latent(latent, thresholds)
             self._state, verdict = decision.judge_latent(self._state, checked, self._robot, thresholds, self._clock())
             waiting = self._state.waiting
+            operates = verdict is None and self._state.takeover.driver is WhoDrives.OPERATOR
         self._latents[_key(latent)] = checked
         while len(self._latents) > _LATENTS_KEPT:
             self._latents.popitem(last=False)
+        if operates:
+            return [self._judge_operator(checked)]
         judged = self._judge(waiting, checked) if waiting is not None and _key(waiting) == _key(latent) else None
         return [one for one in (verdict, judged) if one is not None]
 
     def receive_proposal(self, proposal: ProposalInput) -> Verdict | None:
-        """Return the verdict on a proposal; None when its latent has not come yet, so that it waits."""
+        """Return the verdict on a proposal; None when its latent has not come, so that it waits, and while a person
+        drives."""
         return self._judge(proposal, self._latents.get(_key(proposal)))
 
     # -- outputs -------------------------------------------------------------------------------------
@@ -225,17 +229,30 @@ class SafetyMonitor(Judge):
         )
 
     def _judge(self, proposal: ProposalInput, latent: CheckedLatent | None) -> Verdict | None:
-        """Return the verdict on a proposal; None when it waits for its latent."""
+        """Return the verdict on a proposal; None when it waits for its latent, or a person has taken over."""
         model, thresholds = self._model_for(proposal.model_id)
         checked = decision.checked_proposal(proposal, latent, thresholds)
         scored = None if latent is None else self._score(model.critic, checked)
         with self._lock:
             now = self._clock()
+            if self._state.takeover.driver is WhoDrives.OPERATOR:
+                return None
             if latent is None and decision.waits_for_latent(self._state, checked, now):
                 self._state = replaced(self._state, waiting=proposal)
                 return None
             self._state, verdict = decision.judge_proposal(self._state, checked, scored, self._robot, thresholds, now)
             self._judging = model, thresholds
+        return verdict
+
+    def _judge_operator(self, checked: CheckedLatent) -> Verdict:
+        """Return the verdict on what a person wants who has taken over, by the latent that came now."""
+        model, thresholds = self._model_for(checked.latent.model_id)
+        wanted = decision.operator_proposal(checked.latent, self._robot, thresholds)
+        scored = self._score(model.critic, decision.checked_proposal(wanted, checked, thresholds))
+        with self._lock:
+            self._state, verdict = decision.judge_operator(
+                self._state, checked, scored, self._robot, thresholds, self._clock()
+            )
         return verdict
 
     @staticmethod

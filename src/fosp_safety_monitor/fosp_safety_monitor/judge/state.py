@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
+from fosp_core.decisions import WhoDrives
 from fosp_core.robot.limits import CommandHistory, Response
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
@@ -14,6 +15,7 @@ from fosp_safety_monitor.judge.watch.consent import Consent
 from fosp_safety_monitor.judge.watch.following import Following
 from fosp_safety_monitor.judge.watch.latent_stream import LatentStream
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose
+from fosp_safety_monitor.judge.watch.takeover import Takeover
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,19 @@ class JudgedProposal:
     wish: tuple[float, ...]
     """Normalised action (n,) that the ticks steer to while nothing stops them: what the verdict grants, before the
     protective zones of the moment take their share."""
+
+
+@dataclass(frozen=True)
+class OperatorJudgement:
+    """The last action of a person that was judged, as far as the command ticks need it."""
+
+    frame: FrameStamp
+    step: int
+    latent_receipt_s: float
+    finding: Finding
+    """Finding of the critic, where it gates a person; otherwise that a person drives."""
+    wish: tuple[float, ...]
+    """Normalised action (n,) that the ticks steer to where the critic gates a person."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,16 @@ class MonitorState:
     limited: bool = False
     """The hard limits changed a command since the last verdict."""
     consent: Consent = field(default_factory=Consent)
+    takeover: Takeover = field(default_factory=Takeover)
+    operated: OperatorJudgement | None = None
+    """The action of a person that was judged last since they took over; None: no latent has come since then."""
+
+    @property
+    def followed(self) -> JudgedProposal | OperatorJudgement | None:
+        """The action that was judged last of who drives; None while nobody does."""
+        if self.takeover.driver is WhoDrives.POLICY:
+            return self.judged
+        return self.operated if self.takeover.driver is WhoDrives.OPERATOR else None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import nan
 
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
 
 GATES_IN_SHADOW = frozenset(
     {
@@ -28,11 +28,13 @@ GATES_IN_SHADOW = frozenset(
         Reason.FORCE,
         Reason.SELF_TEST,
         Reason.PROTECTIVE_ZONE,
+        Reason.TAKEN_OVER,
+        Reason.OPERATOR_SILENT,
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
-person wants a stop or has not consented, another node sends commands or inputs, the robot does not obey or touches
-something, something is near it, or this computer errs. Judgements of models and ages do not."""
+person wants a stop, has not consented or has the robot, another node sends commands or inputs, the robot does not obey
+or touches something, something is near it, or this computer errs. Judgements of models and ages do not."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class Verdict:
     surprise_limit: float
     image_age_limit_s: float
     robot_state_age_limit_s: float
+    source: WhoDrives = WhoDrives.UNKNOWN
+    """Who drives."""
     shadow: bool = False
     """Shadow mode: nothing is gated, `action_out` is the proposed action."""
     speed_scale: float = 0.0

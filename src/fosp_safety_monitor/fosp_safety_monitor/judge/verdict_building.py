@@ -6,7 +6,7 @@ from math import nan
 from typing import Any
 
 from fosp_core.clock import Now
-from fosp_core.decisions import Decision
+from fosp_core.decisions import Decision, WhoDrives
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState
@@ -39,6 +39,7 @@ def verdict_on_proposal(
         action_in=_proposed(proposal),
         action_out=target,
         candidate=choice if passes else max(0, proposal.chosen),
+        source=state.takeover.driver,
         speed_scale=scale,
         limited=state.limited,
         q_h=q_h[proposal.chosen] if 0 <= proposal.chosen < len(q_h) else nan,
@@ -81,23 +82,42 @@ def verdict_of_order(
 
 
 def verdict_without_proposal(
-    state: MonitorState, finding: Finding, robot: RobotStateInput, thresholds: Thresholds, now: Now
+    state: MonitorState,
+    finding: Finding,
+    robot: RobotStateInput,
+    thresholds: Thresholds,
+    now: Now,
+    target: tuple[float, ...] = (),
 ) -> Verdict:
-    """Return the verdict of a command tick or of a malformed latent, under the frame and step of the last proposal."""
-    judged = state.judged
+    """Return the verdict of a command tick or of a malformed latent, under the frame and step of what was judged last.
+
+    `target` (n,) is the action that the ticks follow; rest where it is empty. While a person drives, their action is
+    told as the one that was asked for.
+    """
+    judged = state.operated or state.judged
+    source = _source(state)
+    asked = robot.operator.action if source is WhoDrives.OPERATOR else ()
     return Verdict(
         decision=finding.decision,
         reason=finding.reason,
         reason_text=finding.text,
         frame=judged.frame if judged else FrameStamp(0),
         step=judged.step if judged else 0,
-        action_in=(),
-        action_out=(0.0,) * thresholds.action_size,
+        action_in=asked,
+        action_out=target or (0.0,) * thresholds.action_size,
         candidate=0,
+        source=source,
+        speed_scale=float(bool(target)),
         limited=state.limited,
         image_age_s=now.ros_s - judged.frame.stamp_s if judged else nan,
         **_context(robot, thresholds, now),
     )
+
+
+def _source(state: MonitorState) -> WhoDrives:
+    """Return who drives; nobody before anything was judged."""
+    driver = state.takeover.driver
+    return WhoDrives.NOBODY if driver is WhoDrives.POLICY and state.judged is None else driver
 
 
 def _proposed(proposal: ProposalInput) -> tuple[float, ...]:

@@ -70,6 +70,8 @@ def diagnostic_array(
         "latched": state.latched.text if state.latched else "no",
         "engaged": "yes" if state.consent.engaged else f"no: {state.consent.why_not}",
         "episode": _episode(robot),
+        "driver": state.takeover.driver.name,
+        "operator's device": _device(robot, monotonic_s),
         "vetoes in a row": state.vetoes,
         "proposals not passed": sum(n for decision, n in activity.decisions.items() if decision != Decision.PASS.name),
         "surprises in the window": sum(state.surprises),
@@ -119,6 +121,15 @@ def _age_ms(received: Received | None, monotonic_s: float) -> str:
 def _episode(robot: RobotStateInput) -> str:
     episode = robot.consent.episode
     return f"{episode.number} runs" if episode.running else episode.ended or "none since activation"
+
+
+def _device(robot: RobotStateInput, monotonic_s: float) -> str:
+    operator = robot.operator
+    if operator.received is None:
+        return "none was heard"
+    said = operator.fault or ("held" if operator.holds else "let go")
+    never = "" if operator.releases else ", never seen to be let go, so a press does not count"
+    return f"{operator.device}: {said}{never}, {(monotonic_s - operator.received.receipt_s) * 1e3:.0f} ms ago"
 
 
 def _estop(robot: RobotStateInput, monotonic_s: float) -> str:

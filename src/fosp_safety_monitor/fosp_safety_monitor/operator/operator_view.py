@@ -28,7 +28,7 @@ from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.monitor import SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.operator.diagnostics import Activity, diagnostic_array
-from fosp_safety_monitor.operator.zone_view import zone_markers, zone_values
+from fosp_safety_monitor.operator.zone_view import lifetime, zone_markers, zone_values
 
 COLOURS = {
     Decision.PASS: (0.1, 0.8, 0.2),
@@ -39,6 +39,8 @@ COLOURS = {
 }
 CANDIDATE = (0.6, 0.6, 0.6)
 """Colour of the candidates."""
+CANDIDATES_S = 0.5
+"""Age from which on candidates are no longer drawn."""
 ARROW_S = 0.5
 """The arrow of the command ends where it would lead in this time."""
 _EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not a & 1 << axis)
@@ -55,6 +57,8 @@ class OperatorView:
         self._markers = node.create_publisher(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
         self._pending: deque[OperatorEvent] = deque()
         self._candidates: NDArray[np.float32] | None = None
+        self._candidates_s = 0.0
+        """Time of their receipt on the monotonic clock, s."""
         self.model_id = ""
 
     def note(self, event: OperatorEvent | None) -> None:
@@ -84,15 +88,15 @@ class OperatorView:
             return
         stamp = self._node.get_clock().now().to_msg()
         position, command = monitor.robot_state.position, monitor.state.command
-        message = marker_array(robot, position, command, finding, verdict, stamp, self._candidates)
-        for marker in zone_markers(robot, position):
-            marker.header.stamp = stamp
-            message.markers.append(marker)
+        fresh = time.monotonic() - self._candidates_s < CANDIDATES_S
+        candidates = self._candidates if fresh else None
+        message = marker_array(robot, position, command, finding, verdict, stamp, candidates)
+        message.markers += zone_markers(robot, position, stamp)
         self._markers.publish(message)
 
     def shown(self, proposal: ProposalInput) -> ProposalInput:
         """Remember the candidates of a proposal for the markers, and return it."""
-        self._candidates = proposal.actions
+        self._candidates, self._candidates_s = proposal.actions, time.monotonic()
         return proposal
 
     def report(
@@ -173,7 +177,8 @@ class EventLog:
     def see(self, finding: Finding) -> OperatorEvent | None:
         """Return the event of a tick's finding; None when nothing changed."""
         kind = kind_of(finding)
-        reason = finding.reason if kind is not EventKind.MOVING else Reason.OK
+        told = kind is not EventKind.MOVING or finding.reason is Reason.TAKEN_OVER
+        reason = finding.reason if told else Reason.OK
         if (kind, reason) == self._last:
             return None
         self._last, self._answered = (kind, reason), None
@@ -208,7 +213,8 @@ def marker_array(
 ) -> MarkerArray:
     """Return the markers in the frame of the actions; a robot without a workspace has no box.
 
-    `candidates` (K, A) are the normalised actions of the newest proposal; malformed ones are not drawn.
+    `candidates` (K, A) are the normalised actions of the newest proposal; malformed ones are not drawn. Nor are
+    candidates and command of an arm whose `position` is not known. What is not drawn is taken away.
     """
     colour = COLOURS[finding.decision]
     markers = []
@@ -217,7 +223,11 @@ def marker_array(
     centre = position or (0.0, 0.0, 0.0)
     markers += [_arrow(robot, centre, command, colour), _label(centre, finding, verdict, colour)]
     markers.append(_fan(robot, centre, candidates))
+    if position is None and robot.kind == "arm":
+        markers[-3].points, markers[-1].points = [], []
     for index, marker in enumerate(markers):
+        if marker.type != Marker.TEXT_VIEW_FACING and not marker.points:
+            marker.action = Marker.DELETE
         marker.header.frame_id, marker.header.stamp = robot.action.frame_id, stamp
         marker.ns, marker.id = "fosp_safety_monitor", index
     return MarkerArray(markers=markers)
@@ -284,7 +294,7 @@ def _label(
 
 
 def _marker(kind: int, colour: tuple[float, float, float], width: float) -> Marker:
-    marker = Marker(type=kind, action=Marker.ADD)
+    marker = Marker(type=kind, action=Marker.ADD, lifetime=lifetime())
     marker.pose.orientation.w = 1.0
     marker.scale.x = width
     marker.color = ColorRGBA(r=colour[0], g=colour[1], b=colour[2], a=0.9)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker
@@ -13,6 +16,9 @@ from fosp_safety_monitor.judge.inputs import RobotStateInput
 from fosp_safety_monitor.zones.field import ProtectiveField
 
 NAMESPACE = "fosp_zones"
+MARKER_PERIOD_S = 0.2
+LIFETIME_S = 1.0
+"""Time after which a viewer takes a marker away that was not published again: nothing that is past stays drawn."""
 _COLOURS = {"stop": (0.9, 0.2, 0.1), "keep_out": (0.8, 0.1, 0.6), "slow": (0.9, 0.8, 0.1), "approach": (0.2, 0.5, 0.9)}
 _EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not a & 1 << axis)
 
@@ -22,17 +28,30 @@ def zone_values(field: ProtectiveField | None, robot: RobotStateInput, now: Now)
     return {} if field is None else field.describe(robot.zones, robot.tool, now)
 
 
-def zone_markers(robot: RobotConfig, position: tuple[float, float, float] | None) -> list[Marker]:
-    """Return the outline of each zone at rest, in the action frame, without a stamp."""
-    return [_marker(zone, robot.action.frame_id, index, position) for index, zone in enumerate(robot.zones)]
+def zone_markers(robot: RobotConfig, position: tuple[float, float, float] | None, stamp: Any = None) -> list[Marker]:
+    """Return the outline of each zone at rest, in the action frame.
+
+    `position`, m, is that of the commanded point; a zone around it is taken away while it is not known.
+    """
+    return [_marker(zone, robot.action.frame_id, index, position, stamp) for index, zone in enumerate(robot.zones)]
 
 
-def _marker(zone: ZoneConfig, frame_id: str, index: int, position: tuple[float, float, float] | None) -> Marker:
-    marker = Marker(type=Marker.LINE_LIST, action=Marker.ADD, ns=NAMESPACE, id=index)
-    marker.header.frame_id, marker.pose.orientation.w, marker.scale.x = frame_id, 1.0, 0.01
+def lifetime() -> Duration:
+    """Return the lifetime of every marker."""
+    return Duration(sec=int(LIFETIME_S), nanosec=round(LIFETIME_S % 1.0 * 1e9))
+
+
+def _marker(
+    zone: ZoneConfig, frame_id: str, index: int, position: tuple[float, float, float] | None, stamp: Any
+) -> Marker:
+    marker = Marker(type=Marker.LINE_LIST, action=Marker.ADD, ns=NAMESPACE, id=index, lifetime=lifetime())
+    marker.header.frame_id, marker.header.stamp = frame_id, stamp or Time()
+    marker.pose.orientation.w, marker.scale.x = 1.0, 0.01
     red, green, blue = _COLOURS[zone.action]
     marker.color = ColorRGBA(r=red, g=green, b=blue, a=0.9)
     marker.points = [Point(x=x, y=y, z=z) for x, y, z in _outline(zone, position)]
+    if not marker.points:
+        marker.action = Marker.DELETE
     return marker
 
 
@@ -44,6 +63,8 @@ def _outline(zone: ZoneConfig, position: tuple[float, float, float] | None) -> l
         return [(*point, z) for pair in ends for z in heights for point in pair]
     assert zone.lower is not None
     assert zone.upper is not None
+    if zone.around_tool and position is None:
+        return []
     at = position if zone.around_tool and position is not None else (0.0, 0.0, 0.0)
     bounds = zone.lower, zone.upper
     corners = [tuple(bounds[corner >> i & 1][i] + at[i] for i in range(3)) for corner in range(8)]

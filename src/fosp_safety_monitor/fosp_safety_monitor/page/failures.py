@@ -10,6 +10,7 @@ from fosp_safety_monitor.page.consent_failures import CONSENT_FAILURES
 from fosp_safety_monitor.page.failure import AGAIN, Failure, monitor_test
 from fosp_safety_monitor.page.input_failures import INPUT_FAILURES
 from fosp_safety_monitor.page.robot_failures import ROBOT_FAILURES
+from fosp_safety_monitor.page.takeover_failures import TAKEOVER_FAILURES
 from fosp_safety_monitor.page.zone_failures import ZONE_FAILURES
 
 FAILURES: tuple[Failure, ...] = (
@@ -113,6 +114,7 @@ FAILURES: tuple[Failure, ...] = (
     *ROBOT_FAILURES,
     *CONSENT_FAILURES,
     *ZONE_FAILURES,
+    *TAKEOVER_FAILURES,
     # -- the monitor
     Failure(
         "The monitor is active, but nothing was judged yet, or the emergency stop has never sent anything.",

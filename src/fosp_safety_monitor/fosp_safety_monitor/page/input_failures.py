@@ -151,7 +151,7 @@ INPUT_FAILURES: tuple[Failure, ...] = (
         AGAIN + "; a node that is restarted, or was silent for {heartbeat_gap_s}, latches",
         checks=(
             "check_proposal_age",
-            "_hold",
+            "hold",
         ),
         faults=(
             "sigkill policy_node, started anew",

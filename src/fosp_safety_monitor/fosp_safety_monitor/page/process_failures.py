@@ -204,7 +204,7 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
         "",
         "the stops that shadow mode keeps are listed below",
         moves_on=True,
-        checks=("_gates",),
+        checks=("gates",),
         tests=(
             monitor_test(
                 "decision_on_surroundings",

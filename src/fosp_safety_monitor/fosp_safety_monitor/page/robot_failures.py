@@ -98,6 +98,7 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
             "a second source of feedback",
             "a second encoder under another name",
             "a second policy under another name",
+            "a second source of operator actions",
             "emergency stop pressed, a second publisher releases it",
         ),
     ),

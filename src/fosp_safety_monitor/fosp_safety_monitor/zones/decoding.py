@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
+from fosp_core.image.depth import depth_of_raw, require_metres
 from fosp_core.robot.protective import ZoneSourceConfig
 from fosp_safety_monitor.zones.geometry import Points, Transform
 
@@ -133,25 +134,21 @@ class SourceDecoder:
             raise UserError("came before its camera_info")
         if (width, height) != self._lens[:2]:
             raise UserError(f"is {width} x {height}, and its camera_info {self._lens[0]} x {self._lens[1]}")
-        if encoding not in ("16UC1", "mono16", "32FC1"):
-            raise UserError(f"has encoding '{encoding}', allowed are 16UC1 (mm) and 32FC1 (m)")
         _require_size(width * height)
-        kind = np.dtype((">" if message.is_bigendian else "<") + ("f4" if encoding == "32FC1" else "u2"))
-        data = np.frombuffer(message.data, np.uint8)
-        if row < width * kind.itemsize or len(data) != row * height:
-            raise UserError(f"holds {len(data)} bytes, which do not fit its {width} x {height} pixels")
-        image = np.ndarray((height, width), kind, data, strides=(row, kind.itemsize))
+        data, big_endian = np.frombuffer(message.data, np.uint8), bool(message.is_bigendian)
+        image = depth_of_raw(data, encoding, height, width, row, big_endian)
         stride = self.config.stride
         depth = image[stride // 2 :: stride, stride // 2 :: stride].astype(np.float32).ravel()
         if not len(depth):
             raise UserError(f"has no pixel at a stride of {stride}")
-        if kind.kind == "u":
+        if image.dtype.kind == "u":
             depth *= np.float32(1e-3)
         lens = self._lens
         rays = self._cached(("depth", lens, stride), lambda: _pinhole(lens, stride))
         with np.errstate(invalid="ignore"):
             near, free = depth == -math.inf, depth == math.inf
             known = (depth > 0.0) & ~free
+        require_metres(depth[known])
         unknown = ~(near | free | known)
         points = rays[known] * depth[known, None] + self._mounting.origin
         return Readings(points, len(depth), int(near.sum()), int(unknown.sum()), rays[unknown], self._mounting.origin)

@@ -46,7 +46,7 @@ def missing_because(apt: Path) -> str:
     if (apt / "share" / "ros_gz_bridge").is_dir():
         return (
             f"is installed in {apt}, but the environment of a checkout (scripts/env.sh) hides it: "
-            f"source {apt}/setup.bash, build with colcon and source install/setup.bash (docs/robot.md)"
+            f"source {apt}/setup.bash, build with colcon and source install/setup.bash (docs/robots/generic.md)"
         )
     return f"is not installed; {INSTALL}"
 
