@@ -57,7 +57,13 @@ def record_episodes(
 
 
 def record_in_processes(
-    scenario: Scenario, robot: RobotConfig, demonstrator: str, episodes: int, out: Path, workers: int | None = None
+    scenario: Scenario,
+    robot: RobotConfig,
+    demonstrator: str,
+    episodes: int,
+    out: Path,
+    workers: int | None = None,
+    first: int = 0,
 ) -> Iterator[Recorded]:
     """Record the very bags of `record_episodes` in parallel processes (default: one per core).
 
@@ -65,13 +71,13 @@ def record_in_processes(
     ProcessDied.
     """
     if workers == 1 or episodes <= _SHARE:
-        yield from record_episodes(scenario, robot, demonstrator, episodes, out)
+        yield from record_episodes(scenario, robot, demonstrator, episodes, out, first)
         return
     check_kind(demonstrator)
-    _require_new(out, range(episodes))
+    _require_new(out, range(first, first + episodes))
     shares = [
-        (scenario, robot, demonstrator, min(_SHARE, episodes - first), out, first)
-        for first in range(0, episodes, _SHARE)
+        (scenario, robot, demonstrator, min(_SHARE, first + episodes - begin), out, begin)
+        for begin in range(first, first + episodes, _SHARE)
     ]
     with closing(in_processes(_record_share, shares, workers)) as done:
         for _, outcomes in done:
