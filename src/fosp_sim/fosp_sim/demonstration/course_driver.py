@@ -52,9 +52,10 @@ class RobotModel:
     """Decisions of the first command, of the second, and of coasting."""
 
 
-POINT = RobotModel(1.5, 2.992, 0.52, 0.01, True, 0.08, ((0.0, 0.10), (0.10, 0.07)), (2, 4, 4))
+POINT = RobotModel(1.5, 2.992, 0.52, 0.01, True, 0.08, ((0.0, 0.10), (0.10, 0.07)), (2, 6, 3))
 CAR = RobotModel(0.8, 1.35, 0.22, 0.08, False, 0.16, ((0.0, 0.13), (0.13, 0.09), (-0.12, 0.12)), (2, 4, 1))
 _SUBSTEPS = 2
+PUSH = (0.16, 0.16, 0.25, 0.15, -0.5, 0.2, 0.55)
 
 
 class GroundMap:
@@ -84,8 +85,8 @@ class CoursePlanner:
     def __init__(self, course: Course, heedless: bool = False) -> None:
         """With `heedless` nothing is forbidden."""
         self.course, self.model, self._heedless = course, CAR if course.robot == "car" else POINT, heedless
-        first = product((1.0, 0.3, -0.6), (-1.0, -0.5, -0.25, -0.12, 0.0, 0.12, 0.25, 0.5, 1.0))
-        second = product((1.0, 0.0, -0.6), (-0.8, -0.3, 0.0, 0.3, 0.8))
+        first = product((1.0, 0.0, -1.0), (-1.0, -0.5, -0.25, -0.12, 0.0, 0.12, 0.25, 0.5, 1.0))
+        second = product((1.0, 0.0, -1.0), (-0.8, -0.3, 0.0, 0.3, 0.8))
         self._plans = np.array(list(product(first, second)))  # (K, 2, 2)
         self._map: GroundMap | None = None
         self._mapped: tuple[object, ...] = ()
@@ -213,6 +214,7 @@ class CourseDemonstrator:
         self._last = np.zeros(2)
         self._noise = np.zeros(2)
         self._noisy = noise
+        self._pushing = False
         self._stray, self._stray_until = np.zeros(2), -1.0
         self._next_stray = float(rng.uniform(0.5, 3.0))
 
@@ -239,19 +241,22 @@ class CourseDemonstrator:
             return np.array([0.3, 0.0])
         if self._planner.course.rule != "push":
             return self._planner.command(state, self._last)
-        target, pushing = push_target(state)
-        return self._planner.command(state, self._last, target, avoid_box=not pushing)
+        target, self._pushing = push_target(state, self._pushing)
+        return self._planner.command(state, self._last, target, avoid_box=not self._pushing)
 
 
-def push_target(state: CourseState) -> tuple[Place, bool]:
-    """Return where to head, and True while the way leads through the box: from behind it to the goal."""
+def push_target(state: CourseState, pushing: bool) -> tuple[Place, bool]:
+    """Return where to head, and True while the way leads through the box: from behind it to the goal.
+
+    `pushing` is the last answer: a push goes on where it would not begin.
+    """
     agent, box, goal = np.array(state.position[:2]), np.array((state.objects or {})["box"]), np.array(state.goal)
     away = (box - goal) / max(float(np.linalg.norm(box - goal)), 1e-6)
     across = np.array([-away[1], away[0]])
     along, aside = float((agent - box) @ away), float((agent - box) @ across)
-    if along > 0.15 and abs(aside) < 0.16 + 0.25 * max(0.0, along - 0.35):
-        through = goal - 0.2 * away if along < 0.5 else box
-        x, y = through + 0.5 * aside * across
+    allowed = PUSH[0 if pushing else 1] + PUSH[2] * max(0.0, along - 0.35)
+    if along > PUSH[3] and abs(aside) < allowed:
+        x, y = (goal if along < 0.5 else box) - PUSH[4] * aside * across - PUSH[5] * away
         return (float(x), float(y)), True
-    x, y = box + 0.55 * away
+    x, y = box + PUSH[6] * away
     return (float(x), float(y)), False
