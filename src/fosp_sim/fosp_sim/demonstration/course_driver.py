@@ -55,7 +55,10 @@ class RobotModel:
 POINT = RobotModel(1.5, 2.992, 0.52, 0.01, True, 0.08, ((0.0, 0.10), (0.10, 0.07)), (2, 6, 3))
 CAR = RobotModel(0.8, 1.35, 0.22, 0.08, False, 0.16, ((0.0, 0.13), (0.13, 0.09), (-0.12, 0.12)), (2, 4, 1))
 _SUBSTEPS = 2
-PUSH = (0.16, 0.16, 0.25, 0.15, -0.5, 0.2, 0.55)
+_BESIDE, _WIDER = 0.16, 0.25
+"""Distance from the line through box and goal within which a push begins, m, and how much it grows with the way."""
+_BEHIND = 0.55
+"""Distance behind the box, m, from which a push begins."""
 
 
 class GroundMap:
@@ -214,7 +217,6 @@ class CourseDemonstrator:
         self._last = np.zeros(2)
         self._noise = np.zeros(2)
         self._noisy = noise
-        self._pushing = False
         self._stray, self._stray_until = np.zeros(2), -1.0
         self._next_stray = float(rng.uniform(0.5, 3.0))
 
@@ -241,22 +243,18 @@ class CourseDemonstrator:
             return np.array([0.3, 0.0])
         if self._planner.course.rule != "push":
             return self._planner.command(state, self._last)
-        target, self._pushing = push_target(state, self._pushing)
-        return self._planner.command(state, self._last, target, avoid_box=not self._pushing)
+        target, pushing = push_target(state)
+        return self._planner.command(state, self._last, target, avoid_box=not pushing)
 
 
-def push_target(state: CourseState, pushing: bool) -> tuple[Place, bool]:
-    """Return where to head, and True while the way leads through the box: from behind it to the goal.
-
-    `pushing` is the last answer: a push goes on where it would not begin.
-    """
+def push_target(state: CourseState) -> tuple[Place, bool]:
+    """Return where to head, and True while the way leads through the box: from behind it to the goal."""
     agent, box, goal = np.array(state.position[:2]), np.array((state.objects or {})["box"]), np.array(state.goal)
     away = (box - goal) / max(float(np.linalg.norm(box - goal)), 1e-6)
     across = np.array([-away[1], away[0]])
     along, aside = float((agent - box) @ away), float((agent - box) @ across)
-    allowed = PUSH[0 if pushing else 1] + PUSH[2] * max(0.0, along - 0.35)
-    if along > PUSH[3] and abs(aside) < allowed:
-        x, y = (goal if along < 0.5 else box) - PUSH[4] * aside * across - PUSH[5] * away
+    if along > 0.15 and abs(aside) < _BESIDE + _WIDER * max(0.0, along - 0.35):
+        x, y = (goal if along < 0.5 else box) + 0.5 * aside * across - 0.2 * away
         return (float(x), float(y)), True
-    x, y = box + PUSH[6] * away
+    x, y = box + _BEHIND * away
     return (float(x), float(y)), False
