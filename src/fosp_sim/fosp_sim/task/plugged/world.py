@@ -72,7 +72,7 @@ class PluggedWorld(SimulatedWorld):
         seen = checked_images(environment.images())
         self.cameras = tuple(seen)
         self.picture = next(iter(seen.values())).shape[:2]
-        self._clear()
+        self._reward, self._cost, self._success = 0.0, 0.0, False
         self._ticks, self._terminal, self._stuck = 0, False, False
 
     @property
@@ -119,5 +119,4 @@ class PluggedWorld(SimulatedWorld):
         return float("nan")
 
     def _clear(self) -> None:
-        self._reward, self._cost = 0.0, 0.0
-        self._success: bool = False
+        self._reward, self._cost, self._success = 0.0, 0.0, False
