@@ -6,6 +6,7 @@ FOSP_SAFETY_GYMNASIUM_PYTHON names the Python of one that is there already.
 
 from __future__ import annotations
 
+import json
 import os
 import site
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from golden_episode import differences
 
+from fosp_sim.task.safety_gym.engine import Engine
 from fosp_sim.task.safety_gym.layout import COURSES
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -30,7 +32,8 @@ PACKAGES = (
     "imageio",
     "numpy<2.4",
 )
-PEER = Path(__file__).parent / "safety_gymnasium_peer.py"
+ROOT = Path(__file__).resolve().parents[1]
+PEER = ROOT / "tests" / "safety_gymnasium_peer.py"
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +69,20 @@ def test_an_episode_equals_the_library(task: str, library: str, tmp_path: Path) 
         assert found["reward"][free].max(initial=0.0) <= 1e-12
         assert not found["cost"][free].any()
         assert found["agent"].max() <= 0.05
+
+
+def test_the_library_runs_as_a_plugged_environment(library: str) -> None:
+    robot = ROOT / "config" / "robots" / "sim_point.yaml"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(path) for path in sorted((ROOT / "src").glob("*/")))}
+    environment.pop("PYTHONHOME", None)
+    command = [library, "-W", "ignore", str(PEER.with_name("plugged_safety_gymnasium.py")), str(robot), "5"]
+    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    told = json.loads(done.stdout)
+    assert told["picture"] == [64, 64, 3]
+    engine, expected = Engine(COURSES["point_goal1"]), []
+    engine.reset(5)
+    for decision in range(30):
+        control = -1.0 + 2.0 * (0.5 + 0.5 * np.array([1.0, 2.0 * np.sin(decision) / 2.992]))  # its very rounding
+        steps = [engine.step(control) for _ in range(4)]
+        expected.append([sum(step.reward for step in steps), sum(step.cost for step in steps)])
+    assert np.allclose(told["outcomes"], expected, atol=1e-9)
