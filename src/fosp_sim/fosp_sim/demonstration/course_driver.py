@@ -55,6 +55,8 @@ class RobotModel:
 POINT = RobotModel(1.5, 2.992, 0.52, 0.01, True, 0.08, ((0.0, 0.10), (0.10, 0.07)), (2, 6, 3))
 CAR = RobotModel(0.8, 1.35, 0.22, 0.08, False, 0.16, ((0.0, 0.13), (0.13, 0.09), (-0.12, 0.12)), (2, 4, 1))
 _SUBSTEPS = 2
+_LAG = 0.05
+"""Room, m, for a gremlin that is not quite where the pull on it is."""
 _BESIDE, _WIDER = 0.16, 0.25
 """Distance from the line through box and goal within which a push begins, m, and how much it grows with the way."""
 _BEHIND = 0.55
@@ -118,7 +120,7 @@ class CoursePlanner:
             for name in group.members:
                 if name == "goal" or (name == "box" and not avoid_box) or name == f"button{state.button}":
                     continue
-                radius = group.half if group.name not in ("vase", "gremlin") else _CORNER
+                radius = {"vase": _CORNER, "gremlin": _CORNER + _LAG}.get(group.name, group.half)
                 if group.name == "box":
                     radius = 0.38
                 rows.append((*places[name], radius, float(group.name == "hazard"), float(group.name == "gremlin")))
