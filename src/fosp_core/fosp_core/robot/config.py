@@ -30,9 +30,9 @@ class AxisLimits(Spec):
     """Hard limits of one twist component, which are applied last, whatever the policy proposes."""
 
     speed: float = Field(gt=0, le=10)
-    acceleration: float = Field(gt=0, le=100)
+    acceleration: float = Field(gt=0, le=500)
     """Limit while following commands, in m/s^2 or rad/s^2."""
-    deceleration: float = Field(gt=0, le=200)
+    deceleration: float = Field(gt=0, le=500)
     """Limit while stopping, in m/s^2 or rad/s^2; at least the acceleration."""
     jerk: float | None = Field(None, gt=0, le=20000)
     """Limit of the jerk, in m/s^3 or rad/s^3; None where the robot's own controller smooths the commands."""
@@ -160,6 +160,9 @@ class RobotConfig(Spec):
     angular_speed: float | None = Field(None, gt=0, le=10)
     teleports: bool = False
     """True for a simulator alone, whose robot jumps to its start: a jump of the measured pose is then no motion."""
+    coasts: bool = False
+    """True for a simulator alone, whose robot keeps its momentum when it turns or stops, as on ice: its motion is then
+    not held against its commands, and `response_s` says how long it slides."""
     operator_frame: OperatorFrame | None = None
     """Frame in which a person steers, where forward is not the x axis of the action frame. Policies ignore it."""
     state_topic: TopicName
@@ -243,6 +246,12 @@ class RobotConfig(Spec):
             raise ValueError("protective_force_n and wrench_topic go together")
         if self.kind == "arm" and (self.workspace is None or not self.pose_topic):
             raise ValueError("an arm needs workspace and pose_topic")
+        return self
+
+    @model_validator(mode="after")
+    def _coasts_in_simulation(self) -> RobotConfig:
+        if self.coasts and not self.teleports:
+            raise ValueError("coasts is for a simulator's robot alone, which has teleports: true")
         return self
 
     @model_validator(mode="after")
