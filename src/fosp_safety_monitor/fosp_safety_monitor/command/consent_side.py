@@ -27,8 +27,8 @@ from fosp_safety_monitor.command.robot_side import RobotSide
 from fosp_safety_monitor.judge.consent_inputs import FeedbackStep
 from fosp_safety_monitor.judge.inputs import Judge
 
-WRENCHES_KEPT = 5
-"""Wrenches that are read with each command: all of a sensor of 500 Hz, half of one of 1 kHz."""
+WRENCHES_KEPT = 10
+"""Wrenches that are read with each command of 100 Hz: all of a sensor of 1 kHz, so that no short blow is missed."""
 
 
 class ConsentSide:
