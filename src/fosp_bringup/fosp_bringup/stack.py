@@ -255,6 +255,8 @@ def _checked_bundle(bundle: Path | None, robot: RobotConfig) -> Path:
 
     if bundle is None:
         raise UserError("bundle must be given: a model bundle folder")
+    if bundle.parent == share() / "models" and not bundle.is_dir():
+        raise UserError(f"no bundle is shipped for {bundle.name}: train one, and give it by --bundle DIR")
     verify_bundle(bundle, robot)
     return bundle.resolve()
 
