@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
+from failing_disk import library
+from lifecycle_msgs.msg import State, Transition
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 
 from fosp_core import topics
 from fosp_core.bag_types import typestore
+from fosp_core.clock import HEARTBEAT_GAP_S
 from fosp_core.ros import qos
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import Heartbeat
@@ -119,6 +122,34 @@ def test_a_disk_that_takes_seconds_to_close_a_bag_silences_no_heartbeat_and_lose
     assert longest_silence(beats, since) < 0.4
     newest = max(out.glob("episode_*"))
     assert counts(newest) == {IMAGE_TOPIC: FRAMES, FEEDBACK_TOPIC: FRAMES, COMMAND_TOPIC: FRAMES}
+
+
+def test_a_drive_that_is_pulled_out_ends_the_recording_in_one_line_and_nothing_else(
+    start_node: Callable[..., Any],
+    graph: Any,
+    robot: Robot,
+    wait_until: Callable[..., Any],
+    ros_environment: Any,
+    tmp_path: Path,
+) -> None:
+    """The disk takes 40 pieces, which are a few bags, and then no more."""
+    out = tmp_path / "bags"
+    disk = {"LD_PRELOAD": str(library(tmp_path)), "FAILING_DISK": f"{out} write 40 {errno.EIO}"}
+    ros_environment.variables.update(disk)
+    beats = graph.listen(Heartbeat, topics.HEARTBEAT, qos.STEP)
+    node = start_recorder(start_node, graph, out)
+    wait_until(lambda: "recording stopped" in node.log, timeout_s=40, what="the disk to fail")
+    moment = len(beats)
+    wait_until(lambda: len(beats) > moment + 15, timeout_s=10, what="heartbeats after it")
+    assert longest_silence(beats, moment - 5) < HEARTBEAT_GAP_S
+    assert beats[-1].state == State.PRIMARY_STATE_ACTIVE
+    assert node.log.count("recording stopped: Input/output error") == 1, node.log
+    assert "Traceback" not in node.log
+    found = sorted(out.glob("*_0*"))
+    assert found
+    for bag in found:
+        assert counts(bag)[FEEDBACK_TOPIC] == FRAMES, bag
+    assert node.stop() == 0
 
 
 def test_a_camera_that_is_slow_to_tell_its_temperature_silences_no_heartbeat(
