@@ -112,6 +112,7 @@ def test_a_verdict_that_does_not_pass_is_shown_at_once(rig: ConsoleRig, page: An
     shown(rig, page, lambda: rig.stands)
 
 
+@pytest.mark.long
 def test_a_bundle_is_announced_and_rolled_back_from_the_page(rig: ConsoleRig, page: Any) -> None:
     """The nodes load and test the bundle and take it over; the one before comes back in the same way."""
     drive(rig, page)

@@ -231,10 +231,11 @@ def a_second_commander(arm: Arm) -> None:
 @pytest.mark.parametrize(
     ("fault", "lines", "unsaid"),
     [
-        (
+        pytest.param(
             a_dead_image_topic,
             ["camera/color/image_raw: no image in 3 s, although its camera_info comes: use larger socket buffers"],
             ["brightness", "exposure"],
+            marks=pytest.mark.long,
         ),
         pytest.param(
             a_clock_that_runs_ahead,

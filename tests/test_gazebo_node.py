@@ -90,6 +90,7 @@ def test_an_episode_is_placed_driven_by_commands_and_ends_at_the_goal(
     assert sum(message.reward for message in feedback) > 0
 
 
+@pytest.mark.long
 def test_a_base_of_an_old_server_begins_when_all_is_done_and_never_in_a_world_that_is_too_slow(
     play: Callable[..., PlayedGazebo], start_node: Callable[..., Any], graph: Any, wait_until: Callable[..., Any]
 ) -> None:

@@ -252,6 +252,7 @@ def test_a_model_that_does_worse_is_rolled_back_and_none_is_taken_while_a_stop_i
     assert "latched" in run.wait_told(ModelStatus.STATE_REFUSED, good_id).detail
 
 
+@pytest.mark.long
 def test_a_bundle_that_was_loaded_before_a_latch_is_loaded_again_when_it_is_offered_again(running: Running) -> None:
     run = running
     small, _ = run.bundle(1)
@@ -309,6 +310,7 @@ def test_a_person_has_a_bundle_taken_over_and_ends_a_latch_from_a_terminal(runni
     run.wait_verdicts_of(good_id)
 
 
+@pytest.mark.long
 def test_exploring_can_be_switched_while_the_policy_runs(running: Running) -> None:
     run = running
     assert not run.proposals[-1].exploring

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +43,23 @@ def test_a_node_loads_no_library_that_it_does_not_need(module: str) -> None:
     ).stdout.split()
     assert module in loaded
     assert set(loaded) & {*NO_NODE, *AT_NEED, *NODES[module]} == set()
+
+
+SELF = re.compile(r"self\.(_\w+)(?:: [^=\n]+)? = ")
+NODE_CLASS = re.compile(r"^class \w+\((?:ManagedNode|Node|SimulatorNode)\):\n(?:(?:[ \t].*)?\n)*", re.MULTILINE)
+
+
+def test_no_node_overwrites_an_attribute_of_rclpys_node() -> None:
+    """`self._timers = []` in a node of ours would silence its heartbeat."""
+    from rclpy.lifecycle.node import LifecycleNodeMixin
+    from rclpy.node import Node
+
+    theirs = {name for kind in (Node, LifecycleNodeMixin) for name in SELF.findall(inspect.getsource(kind))}
+    assert {"_timers", "_subscriptions", "_publishers"} <= theirs
+    found, classes = {}, 0
+    for path in sorted((Path(__file__).parents[1] / "src").rglob("*.py")):
+        for node in NODE_CLASS.findall(path.read_text()):
+            classes += 1
+            found[path.name] = theirs & set(SELF.findall(node))
+    assert classes >= 10
+    assert {name: names for name, names in found.items() if names} == {}

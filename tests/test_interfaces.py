@@ -115,6 +115,7 @@ def test_the_interface_of_each_node_lists_exactly_what_it_says_and_hears(
         hold(graph.node, wait_until, known(running, table), {"recorder_node": frozenset({"/fosp/mark"}), **lacking})
 
 
+@pytest.mark.long
 def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
     graph: Any, start_node: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
 ) -> None:

@@ -131,7 +131,12 @@ def test_the_monitor_starts_with_no_judge_that_is_no_good_and_in_words_alone_wit
     assert configured == (not said)
 
 
-@pytest.mark.parametrize("node", ["encoder_node", "policy_node", "safety_monitor_node"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "node", [pytest.param("encoder_node", marks=LONG), pytest.param("policy_node", marks=LONG), "safety_monitor_node"]
+)
 def test_a_network_that_goes_wrong_in_memory_stops_the_robot(running: Running, node: str) -> None:
     run, name = running, node.removeprefix("safety_").removesuffix("_node")
     diagnostics: list[DiagnosticArray] = run.graph.listen(DiagnosticArray, topics.DIAGNOSTICS, qos.RECORD)

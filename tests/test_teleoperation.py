@@ -44,6 +44,7 @@ def session(
     return command, gamepad, out
 
 
+@pytest.mark.long
 def test_services_start_mark_stop_and_discard_what_is_recorded(
     session: tuple[Command, Gamepad, Path], graph: Any, feedback: list[StepFeedback], wait_until: Callable[..., Any]
 ) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from fosp_core.bag_types import BagWriter, typestore
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
 
 RATE_HZ = 20
 SECONDS = 4.0
 BEGIN_NS = 1_700_000_000_000_000_000
-VETOED_S, STOPPED_S, MARKED_S, PRESSED_S = (1.0, 1.5), (2.5, 3.0), 2.0, 3.5
+VETOED_S, STOPPED_S, MARKED_S, TAKEN_OVER_S, PRESSED_S = (1.0, 1.5), (2.5, 3.0), 2.0, 3.2, 3.5
 NOTE = "the gripper slipped"
 CAMERA, WRIST = "/camera/color/image_raw", "/wrist/color/image_raw"
 
@@ -70,6 +70,7 @@ def write_told_bag(
             step=index,
             q_h=0.3 if decision is Decision.SUBSTITUTE else 0.05,
             eps=0.2,
+            source=int(WhoDrives.OPERATOR if when_s >= TAKEN_OVER_S else WhoDrives.POLICY),
         )
         put("/arm/twist_command", when_s, x=0.1 if decision is not Decision.STOP else 0.0)
         put("/fosp/feedback", when_s, episode=3, is_first=index == 0, cost=float(index in (30, 31)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from effects import Begun, Effect, settle
 from graph_under_fault import GraphUnderFault, wait
 from people import ForceFault, SwitchFault
-from relay import wall_s
+from relay import changed, wall_s
 from std_srvs.srv import Trigger
 
 from fosp_bringup.stack import MONITOR
+from fosp_core import topics
+from fosp_msgs.msg import StepFeedback
 
 _PRESSED_S = 0.5
 
@@ -24,6 +26,29 @@ def disengaged() -> Effect:
         return Begun(since_s, lambda: None)
 
     return begin
+
+
+def on_the_way_home(spoil: Effect) -> Effect:
+    """End the episode, send the robot home, and let this happen once it is on its way."""
+
+    def begin(graph: GraphUnderFault) -> Begun:
+        def recent() -> list[tuple[float, float, float]]:
+            return [c.value for c in graph.commands[-20:]]
+
+        graph.relay.tamper(topics.FEEDBACK, changed(_ending))
+        wait(lambda: not any(map(any, recent())), 5.0, "standstill between two episodes")
+        graph.relay.mend()
+        answer = graph.call(Trigger, f"{MONITOR}/home", Trigger.Request())
+        assert answer is not None
+        assert answer.success, answer.message
+        wait(lambda: all(map(any, recent())), 5.0, "the way home")
+        return spoil(graph)
+
+    return begin
+
+
+def _ending(message: StepFeedback) -> None:
+    message.is_last = True
 
 
 def switch(how: SwitchFault) -> Effect:

@@ -50,6 +50,13 @@ def _violating(message: StepFeedback) -> None:
 
 CONSENT = (
     _asked("disengaged in motion", "NOT_ENGAGED", consent_effects.disengaged(), quick=True),
+    _asked("disengaged on the way home", "NOT_ENGAGED", consent_effects.on_the_way_home(consent_effects.disengaged())),
+    _asked(
+        "pose silent on the way home",
+        "STALE_ROBOT_STATE",
+        consent_effects.on_the_way_home(tampered(topics.TOOL_POSE, lambda: nothing)),
+        STATE_TIMEOUT_S,
+    ),
     _asked("enabling switch released", "NOT_ENGAGED", consent_effects.switch("released"), quick=True),
     _asked("enabling switch released for one message", "NOT_ENGAGED", consent_effects.switch("tapped")),
     _asked("enabling switch silent", "NOT_ENGAGED", consent_effects.switch("silent"), SWITCH_TIMEOUT_S),

@@ -39,6 +39,7 @@ SIGNATURE_TESTS = SOURCE / "fosp_core" / "test" / "test_signature.py"
 ACCEPTANCE_TESTS = SOURCE / "fosp_core" / "test" / "test_acceptance.py"
 AGREEMENT_TESTS = SOURCE / "fosp_core" / "test" / "test_agreement.py"
 SELF_TESTS = SOURCE / "fosp_core" / "test" / "test_self_testing.py"
+HOME_TESTS = SOURCE / "fosp_core" / "test" / "test_home.py"
 DEVICE_TESTS = SOURCE / "fosp_policy" / "test" / "test_teleoperation.py"
 COMMISSIONING_TESTS = SOURCE / "fosp_bringup" / "test" / "test_commissioning_record.py"
 
@@ -94,6 +95,8 @@ _CHECKS = "fosp_safety_monitor.judge.checks"
 _FOLLOWING = "fosp_safety_monitor.judge.watch.following"
 _LATENTS = "fosp_safety_monitor.judge.watch.latent_stream"
 _CONSENT = "fosp_safety_monitor.judge.watch.consent"
+_HOMING = "fosp_safety_monitor.judge.homing"
+_WAY = "fosp_safety_monitor.home_drive"
 _GATING = "fosp_safety_monitor.judge.gating"
 _TAKEOVER = "fosp_safety_monitor.judge.watch.takeover"
 _OPERATOR = "fosp_safety_monitor.judge.operator_input"
@@ -157,7 +160,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_IDENTITY, "Restarts.without_dead", _always([])),
     Mutant("fosp_safety_monitor.judge.monitor", "SafetyMonitor._on_foreign_command", _nothing),
     Mutant("fosp_safety_monitor.operator.operator_guard", "OperatorGuard._on_foreign_command", _nothing),
-    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force", "ramp")),
+    *(Mutant(_CONSENT, f"check_{name}", _nothing) for name in ("engaged", "episode", "ready", "force", "ramp", "held")),
+    Mutant(_HOMING, "check_order_home", _always("")),
+    Mutant(_HOMING, "checks_on_homing", _always([])),
+    Mutant(_HOMING, "check_homing", _nothing),
+    Mutant(_HOMING, "after_tick", lambda homing, *others: homing),
+    Mutant(_HOMING, "on_tick", lambda state, *others: state.homing),
+    Mutant(_HOMING, "stopped", lambda homing, *others: homing),
+    Mutant(_HOMING, "permission_on_tick", _always([])),
+    Mutant(_HOMING, "permission_of_proposals", _always([])),
+    Mutant(_WAY, "HomeDrive.unreachable", _always("")),
+    Mutant(_WAY, "HomeDrive.wish", lambda drive, *pose: (1.0,) * len(drive.scale)),
+    Mutant("fosp_core.robot.config", "home_fault", _always(""), HOME_TESTS),
     Mutant(_CONSENT, "on_tick", lambda consent, *others: consent),
     Mutant(_CONSENT, "loss", _always("")),
     Mutant(_CONSENT, "disengaged", lambda consent, why: consent),

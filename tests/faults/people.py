@@ -34,6 +34,7 @@ def consenting() -> dict[str, Any]:
         ],
         "protective_force_n": PROTECTIVE_N,
         "wrench_topic": WRENCH,
+        "home": {"position": [0.5, -0.25, 0.2], "speed": 0.3},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from fosp_cli.cli import run
 from fosp_core import topics
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
@@ -76,6 +78,7 @@ def asked(graph: Any, robot: RobotConfig, bring_up: Any, node_arguments: Any, tm
         "ready": [{"kind": "bool", "topic": "program_running", "transient_local": True}],
         "protective_force_n": 20.0,
         "wrench_topic": "wrench",
+        "home": {"position": [0.53, 0.02, 0.2]},
     }
     file = tmp_path / "asking.yaml"
     file.write_text(yaml.safe_dump(content))
@@ -144,6 +147,31 @@ def test_what_was_taken_back_is_given_by_an_operator_only(asked: Consenting, wai
     reset(asked.graph, wait_until)
     stopped(SafetyVerdict.REASON_NOT_ENGAGED)
     engaged()
+
+
+def test_an_engaged_operator_sends_the_robot_home_between_episodes(
+    asked: Consenting, wait_until: Any, capsys: Any
+) -> None:
+    asked.program.publish(Bool(data=True))
+    wait_until(lambda: "enabling switch" in asked.ask("engage").message, 20.0, "a robot that is ready")
+    assert run(["home"]) == 1
+    assert "not engaged" in capsys.readouterr().out
+    asked.held = True
+    wait_until(lambda: asked.ask("engage").success, 20.0, "engaging")
+    asked.begin()
+    wait_until(lambda: moves(asked), 5.0, "motion in an episode")
+    assert run(["home"]) == 1
+    assert "an episode runs" in capsys.readouterr().out
+    asked.end(cost=0.0)
+    wait_until(lambda: stands(asked), 5.0, "a standstill between two episodes")
+    before = len(asked.commands)
+    assert run(["home"]) == 0
+    assert "at home" in capsys.readouterr().out
+    speeds = [max(map(abs, components(command))) for command in asked.commands[before:]]
+    assert 0.0 < max(speeds) <= 0.2 * 0.25 + 1e-6
+    assert math.dist((asked.pose.position.x, asked.pose.position.y, asked.pose.position.z), (0.53, 0.02, 0.2)) < 0.011
+    assert asked.ask("home").success, "at home already"
+    wait_until(lambda: asked.ask("home_status").success, 5.0, "the end of no way at all")
 
 
 @pytest.mark.parametrize(

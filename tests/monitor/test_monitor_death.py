@@ -101,6 +101,7 @@ def test_a_monitor_that_is_killed_leaves_a_black_box_of_its_last_seconds(
     assert (SafetyVerdict.PASS, chain.model_id) in {(verdict.decision, verdict.model_id) for verdict in judged}
 
 
+@pytest.mark.long
 def test_a_deactivation_leaves_no_black_box(chain: Chain, graph: Any, black_box: BlackBox, wait_until: Any) -> None:
     assert graph.transition(NODE, Transition.TRANSITION_DEACTIVATE)
     silent_s = time.monotonic()
@@ -109,6 +110,7 @@ def test_a_deactivation_leaves_no_black_box(chain: Chain, graph: Any, black_box:
     assert not [cause for cause in black_box.causes() if "deactivation" in cause or "went down" in cause]
 
 
+@pytest.mark.long
 def test_a_black_box_that_is_started_anew_writes_no_bag_of_a_stop_before_its_time(
     chain: Chain, graph: Any, start_node: Any, tmp_path: Path, wait_until: Any
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_black_box_that_is_started_anew_writes_no_bag_of_a_stop_before_its_tim
     assert not [cause for cause in box.causes() if "emergency stop" in cause]
 
 
+@pytest.mark.long
 def test_a_black_box_keeps_compressed_images_of_the_topic_that_the_robot_file_maps(
     chain: Chain, graph: Any, black_box: BlackBox, wait_until: Any
 ) -> None:

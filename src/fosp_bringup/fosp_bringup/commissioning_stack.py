@@ -44,7 +44,7 @@ def _empty_scene(folder: Path, robot_file: Path, robot: RobotConfig) -> StackPro
     """Return the simulator of a robot of this kind, in a scene without obstacles that is written to `folder`."""
     from fosp_sim.task.tasks import TASKS
 
-    kinds = {name: read_robot(robot_path(task.robot)).kind for name, task in TASKS.items()}
+    kinds = {name: read_robot(robot_path(task.robot)).kind for name, task in TASKS.items() if task.build is None}
     task = next((name for name, kind in kinds.items() if kind == robot.kind), None)
     if task is None:
         raise UserError(f"no simulated task has a robot of kind '{robot.kind}'")

@@ -139,7 +139,7 @@ def interfaces(
                 *(topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *robot.estop_topics, *consents, *_SWAP),
                 *(robot.command_topic, topics.OPERATOR_WATCH, topics.OPERATOR),
             ],
-            ["~/reset", "~/estop", "~/engage", "~/engage_watched", "~/disengage"],
+            ["~/reset", "~/estop", "~/engage", "~/engage_watched", "~/disengage", "~/home", "~/home_status"],
         ),
         "black_box_node": _interface([topics.DIAGNOSTICS], [*black_box_topics(robot), *cameras, *own_cameras]),
         "console_node": _console(robot, [*cameras, *own_cameras]),
@@ -225,6 +225,8 @@ def commissioning_interface(robot: RobotConfig) -> Interface:
     )
 
 
+HOME_SERVICES = ("home", "home_status")
+"""Services of the commanding node that send the robot home, and tell how that goes."""
 OPERATOR = "operator"
 """Name of the node and enclave of the person at the command line."""
 
@@ -240,7 +242,7 @@ def operator_interface() -> Interface:
         ],
         [],
         [
-            *(f"safety_monitor_node/{order}" for order in ("reset", "estop", "engage", "disengage")),
+            *(f"safety_monitor_node/{order}" for order in ("reset", "estop", "engage", "disengage", *HOME_SERVICES)),
             "lifecycle_manager/is_active",
             *("lifecycle_manager/startup", "lifecycle_manager/shutdown"),
         ],

@@ -165,6 +165,7 @@ def _capped_unless_commissioned(
 def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]:
     """Return the options, completed by those of the scenario, and the processes of the simulated robot."""
     from fosp_sim.task.scenario import read_scenario
+    from fosp_sim.task.tasks import find_task
 
     if not options.scenario:
         raise UserError("a simulator needs a scenario: a name in config/scenarios or a path")
@@ -180,6 +181,8 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
     )
     parameters: dict[str, ParameterValue] = {"scenario": str(scenario_file), "robot": str(robot_file)}
     if options.simulator == "gazebo":
+        if find_task(described.task).build is not None:
+            raise UserError(f"{scenario_file}: task '{described.task}' is not for Gazebo; use simulator mujoco")
         if described.obstacles.motion != "static":
             raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
         return options, _gazebo(parameters, options.auto_reset, options.gui)

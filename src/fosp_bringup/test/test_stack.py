@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -460,6 +462,26 @@ def test_a_robot_without_feedback_is_told_so_in_words(bundle: Path) -> None:
     assert parameters(described, MONITOR)["episodes"] == "not_used"
     with pytest.raises(UserError, match="episodes must be one of required, not_used, got 'no'"):
         described_by(bundle=bundle, robot="sim_arm", episodes="no")
+
+
+def test_a_real_robot_needs_no_simulator(tmp_path: Path) -> None:
+    """A robot's computer may lack fosp_sim; `launch` may be missing, too, where ROS is not from apt."""
+    write_tiny_bundle(tmp_path / "bundle", read_robot(robot_path("ur5e")))
+    code = f"""
+import importlib.util, sys
+from pathlib import Path
+sys.modules["fosp_sim"] = None
+from fosp_bringup.stack import stack
+from fosp_bringup.stack_options import StackOptions
+real = stack(StackOptions(robot="ur5e", bundle=Path({str(tmp_path / "bundle")!r}), feedback="arm_reach"))
+driven = stack(StackOptions(robot="diff_drive", teleop="gamepad", feedback="base_goal"))
+if importlib.util.find_spec("launch_ros") is not None:
+    import fosp_bringup.launch_description
+print(len(real.processes), len(driven.processes))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", "4"]
 
 
 URDF = '<robot name="r"><link name="base_link"/></robot>'

@@ -20,7 +20,6 @@ from typer.exceptions import TyperException
 from fosp_cli.commands import (
     bags,
     bundle,
-    commission,
     console,
     demo,
     evaluate,
@@ -33,6 +32,7 @@ from fosp_cli.commands import (
     training,
     up,
 )
+from fosp_cli.commands.robot import cameras, commission, files, home
 from fosp_cli.doctor.requirements import pip_install
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
@@ -43,7 +43,10 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "engage": up.engage,
     "disengage": up.disengage,
     "reset": up.reset,
+    "home": home.home,
     "console": console.console,
+    "robot": files.app,
+    "cameras": cameras.cameras,
     "keyboard": record.keyboard,
     "commission": commission.commission,
     "record": record.record,

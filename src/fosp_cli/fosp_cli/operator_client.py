@@ -45,8 +45,8 @@ class OperatorClient(GraphClient):
         super().__init__(OPERATOR, namespace, enclave=enclave(OPERATOR, namespace))
         self._where = f"namespace '{namespace}'" if namespace else "this ROS domain"
 
-    def ask_monitor(self, service: Literal["reset", "engage", "disengage"]) -> tuple[bool, str]:
-        """Ask the safety monitor to end a latched stop, or to take or end the consent to motion.
+    def ask_monitor(self, service: Literal["reset", "engage", "disengage", "home", "home_status"]) -> tuple[bool, str]:
+        """Ask the safety monitor to end a latched stop, to take or end the consent to motion, or to drive home.
 
         Return whether it did, and its answer.
         """

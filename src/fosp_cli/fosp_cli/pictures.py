@@ -197,7 +197,7 @@ def running_rates(curves: Sequence[Sequence[bool]]) -> NDArray[np.float64]:
 def curves_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     """Return a figure with a column per scenario, successes above and violations below, and a line per arm.
 
-    `rows` is the table of an experiment (transfer_experiment.table).
+    `rows` is the table of an experiment (experiments.transfer.table).
     """
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
     figure = Figure(figsize=(3.4 * len(scenarios), 4.6), layout="constrained")

@@ -208,6 +208,21 @@ def test_a_json_that_cannot_be_written_is_refused_before_anything_is_run(made: P
     assert "its folder cannot be made" in refused(capsys, *start, made / "first.yaml" / "out.json")
 
 
+def test_a_plot_is_drawn_with_an_earlier_evaluation_beside(made: Path, tmp_path: Path, capsys: Any) -> None:
+    start = ("--bundle", made / "calm", "--scenario", made / "first.yaml")
+    assert evaluated(*start, "--json", tmp_path / "out.json", "--plot", tmp_path / "one.png") == 0
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+    beside = ("--plot", tmp_path / "two.svg", "--plot-with", tmp_path / "out.json")
+    assert evaluated(*start, "--monitor", "on", "--monitor", "off", *beside) == 0
+    assert (tmp_path / "two.svg").read_text().startswith("<?xml")
+    capsys.readouterr()
+    assert ".png, .svg or .pdf" in refused(capsys, *start, "--plot", tmp_path / "out.gif")
+    assert "give --plot" in refused(capsys, *start, "--plot-with", tmp_path / "out.json")
+    assert "no JSON of fosp eval" in refused(
+        capsys, *start, "--plot", tmp_path / "a.png", "--plot-with", made / "first.yaml"
+    )
+
+
 def workers_of(process: subprocess.Popen[str]) -> list[Path]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [Path(f"/proc/{c}") for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]

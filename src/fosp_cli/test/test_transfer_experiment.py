@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from fosp_cli import transfer_experiment
-from fosp_cli.pictures import curves_figure, running_rates
-from fosp_cli.transfer_experiment import (
+from fosp_cli.experiments import transfer
+from fosp_cli.experiments.transfer import (
     FINETUNING_SEED,
     Resources,
     Trial,
@@ -21,6 +20,7 @@ from fosp_cli.transfer_experiment import (
     table,
     trials_in,
 )
+from fosp_cli.pictures import curves_figure, running_rates
 from fosp_core.robot.config import read_robot
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_sim.task.scenario import Scenario, read_scenario
@@ -127,7 +127,7 @@ def test_a_deployment_that_was_interrupted_begins_anew_and_a_done_one_is_kept(
         begun_with.append(buffer.exists())
         return {"episodes": 40}
 
-    monkeypatch.setattr(transfer_experiment, "_live_episodes", live_episodes)
+    monkeypatch.setattr(transfer, "_live_episodes", live_episodes)
     resources = Resources(tmp_path / "bundle", read_robot(CONFIG / "robots" / "sim_arm.yaml"), out=tmp_path)
     deploy(trial, resources)
     deploy(trial, resources)

@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 from altered_bags import write_mcap
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from told_bag import BEGIN_NS, CAMERA, MARKED_S, NOTE, PRESSED_S, SECONDS, VETOED_S, WRIST, brightness, write_told_bag
+from told_bag import (
+    BEGIN_NS,
+    CAMERA,
+    MARKED_S,
+    NOTE,
+    PRESSED_S,
+    SECONDS,
+    TAKEN_OVER_S,
+    VETOED_S,
+    WRIST,
+    brightness,
+    write_told_bag,
+)
 
 from fosp_console.history.clip import ClipRange, write_clip
 from fosp_console.history.samples import Lane, MessageIndex, Samples
@@ -37,13 +49,15 @@ def history(bag: Path) -> BagHistory:
 # -- the timeline ------------------------------------------------------------------------------------
 def test_the_lane_tells_what_was_decided_when_and_why(history: BagHistory) -> None:
     lane = history.document()["lane"]
-    assert [(begin, decision, reason) for begin, decision, reason, _ in lane] == [
+    assert [(begin, decision, reason) for begin, decision, reason, *_ in lane] == [
         (0.0, "PASS", "OK"),
         (1.0, "SUBSTITUTE", "INFEASIBLE"),
         (1.5, "PASS", "OK"),
         (2.5, "STOP", "STALE_IMAGE"),
         (3.0, "PASS", "OK"),
+        (3.2, "PASS", "OK"),
     ]
+    assert [driver for *_, driver in lane] == [*["POLICY"] * 5, "OPERATOR"]
     assert lane[1][3] == "verdict 20"
 
 
@@ -65,6 +79,7 @@ def test_what_the_operator_did_is_told_apart(history: BagHistory) -> None:
     assert by_operator == [
         (0.1, "engaged", "an operator engaged at the console"),
         (MARKED_S, "mark", NOTE),
+        (TAKEN_OVER_S, "takes over", "verdict 64"),
         (PRESSED_S, "latched", "the emergency stop is pressed"),
     ]
     assert [(event["t"], event["kind"]) for event in events if event["row"] == "episode"] == [
@@ -176,7 +191,7 @@ def test_of_many_frames_evenly_spread_ones_stay() -> None:
 def test_of_many_decisions_the_restrictive_ones_stay() -> None:
     lane = Lane(50)
     for number in range(1_000):
-        lane.add(float(number), 4 if number == 500 else number % 2, 0, "")
+        lane.add(float(number), 4 if number == 500 else number % 2, 0, 0, "")
     assert len(list(lane)) <= 51
     assert max(run.decision for run in lane) == 4
 

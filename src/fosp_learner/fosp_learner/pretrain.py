@@ -27,7 +27,7 @@ from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.bag_sets import choose_robot, lenses_of, task_of
+from fosp_learner.data.bag_sets import choose_robot, lenses_of, task_of, with_period_of
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.data.lenses import LENSES, as_noted
 from fosp_learner.distributed import processes
@@ -88,7 +88,7 @@ def pretrain(
         bundle=str(out),
         command=command,
     )
-    config = config.for_robot(facts.robot)
+    config = with_period_of(config, bags).for_robot(facts.robot)
     with processes(device) as process:
         progress = _bag_progress() if process.writes else lambda done, total: None
         period_s = config.decision_period_s

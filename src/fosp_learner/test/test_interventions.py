@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from fosp_core.bag_types import message_folder
 from fosp_core.decisions import WhoDrives
-from fosp_learner.finetuning.interventions import Drivers, Intervention, RecordedVerdict, label_interventions
+from fosp_learner.finetuning.interventions import (
+    Drivers,
+    Intervention,
+    RecordedVerdict,
+    label_interventions,
+    recorded_verdicts,
+)
 
 STAMPS = np.arange(4, dtype=np.int64)
 
@@ -90,3 +102,32 @@ def test_verdicts_that_do_not_tell_who_drove_leave_it_to_the_guess() -> None:
     assert label_interventions(executed(0.5, -0.6, 0.5, 0.0), STAMPS, told, 0.15, drove).tolist()[1] == (
         Intervention.OPERATOR
     )
+
+
+def test_a_bag_from_before_the_field_does_not_tell_who_drove(tmp_path: Path) -> None:
+    text = (message_folder() / "SafetyVerdict.msg").read_text()
+    before = "\n".join(line for line in text.splitlines() if not line.startswith(("uint8 SOURCE_", "uint8 source")))
+    assert {len(old_and_new(tmp_path / name, definition)) for name, definition in (("old", before), ("new", text))} == {
+        0,
+        1,
+    }
+
+
+def old_and_new(folder: Path, definition: str) -> set[int]:
+    """Who drove, by a bag with one verdict of this definition."""
+    name = "fosp_msgs/msg/SafetyVerdict"
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg(definition, name))
+    zeros = {"string": "", "bool": False, "float32[]": np.zeros(3, np.float32)}
+    values: dict[str, Any] = {}
+    for line in definition.splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind and "#" not in kind and "=" not in rest.split("#")[0]:
+            values[rest.split()[0]] = zeros.get(kind, 3)
+    moment = store.types["builtin_interfaces/msg/Time"](sec=1, nanosec=0)
+    values |= {"decided": moment, "header": store.types["std_msgs/msg/Header"](stamp=moment, frame_id="")}
+    message = store.types[name](**values)
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/fosp/verdict", name, typestore=store)
+        writer.write(connection, 1, store.serialize_cdr(message, name))
+    return recorded_verdicts(folder, 3)[1].between(0, 2_000_000_000)

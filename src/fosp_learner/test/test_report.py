@@ -1,12 +1,14 @@
 """A tiny run from bags to its report, and the report again from what the run left."""
 
 import base64
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
@@ -18,6 +20,7 @@ from fosp_learner.data.dataset import from_episodes
 from fosp_learner.pretrain import _scene, pretrain
 from fosp_learner.report.figure_data import CONTEXT, Prediction, SceneFrames, mean_error, predict, scene_v_h
 from fosp_learner.report.run import RunFacts, read_facts, rebuild_report
+from fosp_learner.report.video import open_loop_video
 from fosp_learner.training.checkpoint import save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
@@ -44,6 +47,35 @@ def scene_of(task: str, robot: RobotConfig, observation: ObservationSpec) -> Sce
     return SceneFrames(
         images, x[0], y[:, 0], x - 1.5, (0.0, 0.0), (2.0, 1.0), np.zeros((240, 320, 3), np.uint8), f"<{task}>"
     )
+
+
+def test_the_moving_picture_has_truth_and_prediction_beside_each_other_frame_by_frame():
+    truth = np.zeros((6, 8, 8, 3), np.float32)
+    truth[:, :, :, 0] = np.linspace(0.2, 1.0, 6)[:, None, None]
+    predicted = np.zeros_like(truth)
+    predicted[:, :, :, 2] = 0.8
+    error = np.ones(6, np.float32)
+    long, short = (Prediction(f"e{n}", truth[:n], predicted[:n], error[:n], error[:n]) for n in (6, 3))
+    content = open_loop_video([long, short], 0.05)
+    assert content == open_loop_video([long, short], 0.05)
+    picture = Image.open(io.BytesIO(content))
+    assert (picture.format, picture.n_frames, picture.info.get("loop")) == ("WEBP", 6, 0)
+    reds, durations = [], []
+    for number in range(6):
+        picture.seek(number)
+        picture.load()
+        durations.append(picture.info["duration"])
+        pixels = np.asarray(picture.convert("RGB"), int)
+        middle = pixels[16 + 80]
+        assert middle[80][0] > middle[80][2], "the truth is red"
+        assert middle[6 + 160 + 80][2] > 150, "the prediction is blue"
+        reds.append(middle[80][0])
+    assert reds == sorted(reds)
+    assert reds[-1] > reds[0] + 100
+    assert durations[0] == 100, "half as fast as 50 ms per step"
+    assert durations[-1] > 1000
+    with pytest.raises(ValueError, match="no prediction"):
+        open_loop_video([], 0.05)
 
 
 @pytest.mark.long
@@ -73,6 +105,7 @@ def test_a_run_leaves_a_report_that_can_be_made_again(
         assert path.read_bytes().startswith(b"\x89PNG")
         assert base64.b64encode(path.read_bytes()).decode() in page, "the page holds its figures"
     assert not re.search(r'(src|href)="(?!data:)', page), "and needs nothing beside it"
+    assert base64.b64encode((report / "open_loop.webp").read_bytes()).decode() in page, "and its moving picture"
     assert "&lt;safe_reach&gt;" in page, "text is escaped"
     assert "cannot support a miss rate of 0.05" in page, "two violating episodes are too few, and it says so"
     assert "cloning.batch_size" in page, "settings that differ are listed"

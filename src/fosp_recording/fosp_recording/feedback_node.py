@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from nav_msgs.msg import Odometry
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image, JointState, LaserScan
 from std_srvs.srv import Trigger
 
@@ -21,6 +22,7 @@ from fosp_core.ros import qos
 from fosp_core.ros.image_message import image_view
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.parameters import NodeParameter, declare
+from fosp_core.ros.polling import PolledSubscription
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import StepFeedback
@@ -57,6 +59,9 @@ class FeedbackNode(ManagedNode):
         declare(self, PARAMETERS)
         self._simulated = bool(self.get_parameter("use_sim_time").value)
         self._made: list[Any] = []
+        self._periodic: list[Any] = []
+        self._streams: list[PolledSubscription] = []
+        """Poses and joint states, of which the newest is read at the command rate; of all others each message."""
         self._outputs: list[Any] = []
         """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
         self.create_service(ResetEpisode, topics.RESET_EPISODE, self._on_start)
@@ -71,10 +76,16 @@ class FeedbackNode(ManagedNode):
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
         self._outputs = [self._feedback]
         self._made = [self.create_gated_subscription(CameraInfo, frame_topic(robot), self._on_frame, qos.SENSOR)]
-        self._publishers_timer = self.create_timer(PUBLISHERS_PERIOD_S, self._count_publishers)
+        counting = self.create_timer(PUBLISHERS_PERIOD_S, self._count_publishers)
         for index, rule in enumerate(self._config.rules):
-            kind = message_class(rule.message_type)
-            self._made.append(self.create_gated_subscription(kind, rule.topic, self._reader(index, rule), qos.SENSOR))
+            kind, read = message_class(rule.message_type), self._reader(index, rule)
+            if isinstance(rule, GoalRule | EffortRule):
+                made, stream = self.create_polled_subscription(kind, rule.topic, _decoded(kind, read), qos.SENSOR)
+                self._streams.append(stream)
+            else:
+                made = self.create_gated_subscription(kind, rule.topic, read, qos.SENSOR)
+            self._made.append(made)
+        self._periodic = [self.create_gated_timer(1.0 / robot.command_rate_hz, self._poll), counting]
 
     def activate(self) -> None:
         episode = self._episodes.episode
@@ -82,8 +93,9 @@ class FeedbackNode(ManagedNode):
         self._episodes.episode = episode
 
     def cleanup(self) -> None:
-        if self._made:
-            self.destroy_timer(self._publishers_timer)
+        for timer in self._periodic:
+            self.destroy_timer(timer)
+        self._periodic, self._streams = [], []
         for subscription in self._made:
             self.destroy_subscription(subscription)
         for publisher in self._outputs:
@@ -97,6 +109,10 @@ class FeedbackNode(ManagedNode):
             return lambda message: self._on_pose(index, rule, message)
         holds = _CONDITIONS[type(rule)]
         return lambda message: self._observe(index, rule, holds(rule, message))
+
+    def _poll(self) -> None:
+        for stream in self._streams:
+            stream.poll()
 
     def _on_pose(self, index: int, rule: GoalRule, message: PoseStamped | Odometry) -> None:
         pose = message.pose if isinstance(message, PoseStamped) else message.pose.pose
@@ -116,6 +132,7 @@ class FeedbackNode(ManagedNode):
                 self._episodes.publishers(index, self.count_publishers(rule.topic))
 
     def _on_frame(self, message: CameraInfo) -> None:
+        self._poll()
         stamp_s, before = seconds(message.header.stamp), self._episodes.running
         values = self._episodes.frame(stamp_s, self._now_s(stamp_s))
         if values is None:
@@ -160,6 +177,11 @@ class FeedbackNode(ManagedNode):
         response.success = not refusal
         response.message = refusal or f"episode {self._episodes.episode} ends with the next frame"
         return response
+
+
+def _decoded(kind: Any, read: Callable[[Any], None]) -> Callable[[bytes, float], None]:
+    """Return what reads a serialised message as `read` reads one of class `kind`."""
+    return lambda data, receipt_s: read(deserialize_message(data, kind))
 
 
 def _effort(rule: EffortRule, message: JointState) -> bool | None:

@@ -20,7 +20,7 @@ from fosp_core.ros import qos
 from fosp_core.ros.diagnostics import hardware_id, status_name
 from fosp_core.ros.fields import float_field
 from fosp_core.ros.lifecycle import ManagedNode, run_node
-from fosp_core.ros.parameters import declare
+from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
 from fosp_msgs.msg import ActionProposal, Heartbeat, SafetyVerdict
 from fosp_safety_monitor.command.consent_side import ConsentSide
@@ -28,11 +28,22 @@ from fosp_safety_monitor.command.messages import proposal_input
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
 from fosp_safety_monitor.node_parameters import SPEED_CAP_ROW, speed_cap, speed_cap_text
 from fosp_safety_monitor.operator.change_log import ChangeLog
+from fosp_safety_monitor.operator.home_order import serve_home
 from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 from fosp_safety_monitor.operator.zone_view import MARKER_PERIOD_S, zone_markers
 
 REPORT_PERIOD_S = 1.0
-PARAMETERS = (ROBOT, SPEED_CAP_ROW)
+BY_PROGRAM = "by_program"
+PARAMETERS = (
+    ROBOT,
+    SPEED_CAP_ROW,
+    NodeParameter(
+        BY_PROGRAM,
+        False,
+        "A program proposes in the place of a person: the robot moves only while its enabling switch is held, if it "
+        "has one.",
+    ),
+)
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
 """Fields of a verdict that only a model can give."""
 
@@ -40,14 +51,15 @@ _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image
 class OperatorGuardNode(ManagedNode):
     """Shapes the operator's fosp/proposal (one candidate, model_id empty) into the robot's command stream.
 
-    Parameter `robot` names the file of the robot's configuration, and `speed_cap` is that of the monitor. The node
-    answers each proposal on fosp/verdict: PASS, or STOP with the reason.
+    Parameter `robot` names the file of the robot's configuration, `speed_cap` is that of the monitor, and `by_program`
+    asks for the enabling switch. The node answers each proposal on fosp/verdict: PASS, or STOP with the reason.
     """
 
     def __init__(self) -> None:
         super().__init__("safety_monitor_node")
         declare(self, PARAMETERS)
         self._speed_cap = speed_cap(self)
+        self._by_program = bool(self.get_parameter(BY_PROGRAM).value)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self._markers = self.create_publisher(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
@@ -58,13 +70,16 @@ class OperatorGuardNode(ManagedNode):
         self._consents: ConsentSide | None = None
         self._last = GuardTick((), "inactive", False, Reason.NOT_READY)
         self._hardware_id = ""
+        serve_home(self, lambda: self._guard if self.is_active else None)
 
     # -- lifecycle -----------------------------------------------------------------------------------
     def configure(self) -> None:
         self._robot = robot = read_robot(path_parameter(self, "robot"))
         self._hardware_id = hardware_id(self, robot.name)
         self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
-        self._consents = ConsentSide(self, robot, lambda: self._guard, policy=False)
+        self._consents = ConsentSide(
+            self, robot, lambda: self._guard, self._side, policy=False, switch=self._by_program
+        )
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._heartbeats = self.create_subscription(Heartbeat, topics.HEARTBEAT, self._side.heard_from, qos.STEP)
         self._proposals = self.create_gated_subscription(ActionProposal, topics.PROPOSAL, self._on_proposal, qos.STEP)
@@ -72,7 +87,7 @@ class OperatorGuardNode(ManagedNode):
     def activate(self) -> None:
         self._told = ChangeLog()
         simulated_time = bool(self.get_parameter("use_sim_time").value)
-        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap, simulated_time)
+        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap, simulated_time, self._by_program)
         self._robot_side.look_around(anew=True)
         if self._consents is not None:
             self._consents.start()
@@ -100,6 +115,7 @@ class OperatorGuardNode(ManagedNode):
     def _on_proposal(self, message: ActionProposal) -> None:
         if len(message.candidates) != 1 or message.model_id:
             raise UserError("ignored a proposal that is not the operator's: stop the policy_node that runs beside")
+        self._robot_side.settle()
         self._guard.receive_proposal(proposal_input(message, time.monotonic()))
         self._robot_side.send_now()
         last = self._last
@@ -107,7 +123,7 @@ class OperatorGuardNode(ManagedNode):
         verdict = SafetyVerdict(
             decision=SafetyVerdict.STOP if last.held else SafetyVerdict.PASS,
             reason=int(last.reason),
-            reason_text=last.held or "the operator drives",
+            reason_text=last.held or last.note or "the operator drives",
             source=SafetyVerdict.SOURCE_OPERATOR,
             header=message.header,
             step=message.step,

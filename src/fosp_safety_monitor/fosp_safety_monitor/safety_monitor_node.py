@@ -44,6 +44,7 @@ from fosp_safety_monitor.node_parameters import (
     unsupported_accepted,
 )
 from fosp_safety_monitor.operator.diagnostics import Activity
+from fosp_safety_monitor.operator.home_order import serve_home
 from fosp_safety_monitor.operator.operator_view import EventKind, EventLog, OperatorEvent, OperatorView
 from fosp_safety_monitor.operator.zone_view import MARKER_PERIOD_S
 from fosp_safety_monitor.parameters import DESCRIPTIONS, UNSUPPORTED_PHRASE, MonitorParameters
@@ -75,6 +76,7 @@ class SafetyMonitorNode(ManagedNode):
         self.create_service(Trigger, "~/engage", self._on_engage)
         self.create_service(Trigger, "~/engage_watched", lambda q, a: self._on_engage(q, a, watched=True))
         self.create_service(Trigger, "~/disengage", self._on_disengage)
+        serve_home(self, lambda: self._monitor if self.is_active else None)
         self._heartbeats = HeartbeatWatch(self.get_fully_qualified_name())
         self.create_subscription(Heartbeat, topics.HEARTBEAT, self._on_heartbeat, qos.STEP)
         self._event_log = EventLog()
@@ -107,7 +109,7 @@ class SafetyMonitorNode(ManagedNode):
         device = [topics.OPERATOR] if self.get_parameter("take_over").value else []
         inputs = [topics.LATENT, topics.PROPOSAL, topics.FEEDBACK, *cameras, *device]
         self._side = RobotSide(self, self._robot, lambda: self._active_monitor, self._count, inputs)
-        self._consents = ConsentSide(self, self._robot, lambda: self._active_monitor)
+        self._consents = ConsentSide(self, self._robot, lambda: self._active_monitor, self._side)
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._made = [
             self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP),
@@ -165,19 +167,16 @@ class SafetyMonitorNode(ManagedNode):
             self._consents.close()
             self._consents = None
         self._made, self._monitor = [], None
-        if self._self_test is not None:
-            self._self_test.close()
-            self._self_test = None
-        if self._models is not None:
-            self._models.close()
-            self._models = None
+        for part in (self._self_test, self._models):
+            if part is not None:
+                part.close()
+        self._self_test = self._models = None
 
     def _critic_of(self, bundle: Bundle) -> CriticModel:
         """Return the critic of a bundle; UserError when the bundle does not fit the robot and the parameters."""
         Thresholds.of(bundle.manifest, self._robot, monitor_parameters(self))
         require_supported(bundle.manifest, self._unsupported, f"unsupported:={UNSUPPORTED_PHRASE}")
-        why = unsupported_because(bundle.manifest.calibration)
-        if why:
+        if why := unsupported_because(bundle.manifest.calibration):
             self.get_logger().warning(f"UNSUPPORTED CALIBRATION of {bundle.manifest.id[:12]} is accepted: {why}")
         return CriticModel.of(bundle)
 
@@ -242,14 +241,15 @@ class SafetyMonitorNode(ManagedNode):
 
     def _on_latent(self, message: Latent) -> None:
         self._count("latent")
-        verdicts = self._active_monitor.receive_latent(latent_input(message, time.monotonic()))
-        if verdicts:
+        self._robot_side.settle()
+        if verdicts := self._active_monitor.receive_latent(latent_input(message, time.monotonic())):
             self._robot_side.send_now()
             self._publish_verdicts(verdicts)
         self._publish_model()
 
     def _on_proposal(self, message: ActionProposal) -> None:
         self._count("proposal")
+        self._robot_side.settle()
         verdict = self._active_monitor.receive_proposal(self._view.shown(proposal_input(message, time.monotonic())))
         if verdict is not None:
             if verdict.reason is not Reason.ORDER:  # such a proposal changes nothing

@@ -15,7 +15,6 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
-from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.watch.following import (
     HELD_S,
     WINDOWS_S,
@@ -24,6 +23,7 @@ from fosp_safety_monitor.judge.watch.following import (
     check_motion,
     check_outside,
 )
+from fosp_safety_monitor.motion_model import MotionModel
 from fosp_safety_monitor.parameters import MonitorParameters
 
 ROBOTS = Path(__file__).parents[3] / "config" / "robots"

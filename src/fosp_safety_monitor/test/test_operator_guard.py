@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Reason
 from fosp_core.robot.config import RobotConfig, TargetLead, read_robot
-from fosp_core.robot.consent_inputs import ReadyConfig
+from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard
@@ -376,3 +376,36 @@ def test_a_force_that_falls_silent_holds_the_robot() -> None:
     assert feel(driven, (0.0, 0.0, -9.0))[0] > 0.0
     assert driven.tick(40) == (0.0, 0.0, 0.0)
     assert "the force is not known" in driven.held
+
+
+def test_a_program_drives_only_while_the_enabling_switch_is_held() -> None:
+    switched = ROBOT.model_copy(update={"enabling": EnablingConfig(topic="switch", type="Bool")})
+    driven = Driven(switched)
+    driven.tick(2)
+    assert driven.held == "", "a person at the controls needs no switch"
+    driven.guard = OperatorGuard(switched, lambda: driven.now, by_program=True)
+
+    def hold(pressed: bool, times: int = 1) -> tuple[float, ...]:
+        command: tuple[float, ...] = ()
+        for _ in range(times):
+            driven.guard.receive_enabling(pressed, None, Received(driven.now.ros_s + TICK_S, driven.now.monotonic_s))
+            command = driven.tick()
+        return command
+
+    assert not any(driven.tick(5))
+    assert (driven.reason, "sent nothing yet" in driven.held) == (Reason.NOT_ENGAGED, True)
+    hold(True, 3)
+    assert "must be seen to be released" in driven.held, "it may be tied down"
+    hold(False, 3)
+    hold(True, 3)
+    assert driven.held == ""
+    driven.action = (1.0, 0.0, 0.0)
+    assert any(hold(True, 20))
+    assert not any(hold(False, 30))
+    assert driven.held == "the enabling switch is released"
+    assert not any(hold(True, 30)), "it goes on only after the proposals were zero"
+    driven.action = (0.0, 0.0, 0.0)
+    hold(True, 3)
+    driven.action = (1.0, 0.0, 0.0)
+    assert any(hold(True, 20))
+    assert not any(driven.tick(60)), "a silent switch is a release"

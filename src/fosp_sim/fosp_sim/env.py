@@ -1,46 +1,47 @@
-"""A simulated task in this process, with the physics, camera, command shaping and timing of the live graph.
+"""A simulated task in this process, with the physics, cameras, command shaping and timing of the live graph.
 
-One step is one decision period: five 100 Hz command ticks, each shaped by the limits that the safety monitor applies
-and simulated at 200 Hz. The camera frame at its end is the next observation. The first tick of a step still follows the
-previous target, because a live decision arrives a few milliseconds after its frame.
+One step is one decision period of the world's timing: by default five 100 Hz command ticks, each shaped by the limits
+that the safety monitor applies and simulated at 200 Hz. The camera frame at its end is the next observation. The first
+tick of a step still follows the previous target, because a live decision arrives a few milliseconds after its frame.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.errors import UserError
 from fosp_core.image import observation_image
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandHistory, CommandLimits, Response
 from fosp_core.specs import ObservationSpec
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.gl import mujoco
-from fosp_sim.task.mjcf import TIMESTEP
-from fosp_sim.task.render import NATIVE_HEIGHT, NATIVE_WIDTH, CameraFaults, Renderer
+from fosp_sim.task.render import CameraFaults, painter_of
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.tasks import find_task
-from fosp_sim.task.world import FrameFeedback, RobotState, Vector, World, WorldSnapshot
+from fosp_sim.task.world import (
+    STANDARD_TIMING,
+    FrameFeedback,
+    Picture,
+    RobotState,
+    SimulatedWorld,
+    Vector,
+    World,
+)
 
-DECISION_PERIOD = 0.05
-"""Time between decisions, s."""
-COMMAND_PERIOD = 0.01
-"""Time between messages of the command stream, s."""
-FRAME_PERIOD = 0.025
-"""Time between camera frames, s; every second one is a decision frame."""
-
-_TICKS = round(DECISION_PERIOD / COMMAND_PERIOD)
-_SUBSTEPS = round(COMMAND_PERIOD / TIMESTEP)
-_FRAME_SUBSTEPS = round(FRAME_PERIOD / TIMESTEP)
+DECISION_PERIOD = STANDARD_TIMING.decision_s
+"""Time between decisions of a world with the standard timing, s. A world's own is `world.timing.decision_s`."""
 
 Rendering = Literal["native", "direct", "none"]
-"""`native` renders 320x240 and resizes as on a robot. `direct` renders at the size of the observation, which is faster
-but aliased and does not average camera noise, so never train or evaluate on it. `none` returns black images."""
+"""`native` renders frames of the camera's size and resizes as on a robot. `direct` renders at the size of
+the observation, which is faster but aliased and does not average camera noise, so never train or evaluate on it. `none`
+returns black images."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,13 @@ class StepResult:
     reward: float
     """Sum over the period."""
     cost: float
-    """Maximum over the period: 1 in violation, else 0."""
+    """Greatest cost of the frames of the period: 0 without a violation (FrameFeedback.cost)."""
     terminal: bool
     """The task has ended: values do not bootstrap beyond this."""
     last: bool
     """The episode has ended, because the task has or by the time limit."""
     success: bool
+    """The goal has been reached; where goals continue, one was reached in this period."""
     distance: float
     """Distance to the goal, m."""
     time: float
@@ -94,31 +96,42 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Frame:
-    """One 40 Hz camera frame and the feedback on the interval since the previous one."""
+    """One camera frame, at 40 Hz by default, and the feedback on the interval since the previous one."""
 
     time: float
     """Time of exposure since the episode began, s."""
     image: NDArray[np.uint8] | None
-    """(240, 320, 3) uint8 RGB, or None when the frame is lost."""
+    """(height, width, 3) uint8 RGB of the first camera, or None when the frame is lost."""
     feedback: FrameFeedback
+    others: Mapping[str, Picture] = field(default_factory=dict)
+    """Pictures of the further cameras, by name."""
 
 
 class Listener(Protocol):
     """Receives everything that a robot publishes, in order of time; times are in s since the episode began."""
 
     def frame(self, frame: Frame) -> None:
-        """Take a camera frame and its feedback, at 40 Hz."""
+        """Take a camera frame and its feedback."""
 
     def command(self, time: float, twist: Vector) -> None:
-        """Take the shaped command (n,) in m/s and rad/s that holds from `time` on, at 100 Hz."""
+        """Take the shaped command (n,) in m/s and rad/s that holds from `time` on."""
 
     def state(self, time: float, state: RobotState) -> None:
-        """Take the robot's measurements, at 100 Hz."""
+        """Take the robot's measurements, as often as commands."""
 
 
-def make_world(scenario: Scenario, robot: RobotConfig) -> World:
+def make_world(scenario: Scenario, robot: RobotConfig) -> SimulatedWorld:
     """Return the world of a scenario's task. Raise UserError when the robot is of another kind."""
-    return find_task(scenario.task).world(robot)
+    task = find_task(scenario.task)
+    return task.build(robot, scenario) if task.build is not None else task.world(robot)
+
+
+def make_arena(scenario: Scenario, robot: RobotConfig) -> World:
+    """Return the world of a task with obstacles and one goal. Raise UserError for other tasks and other robots."""
+    world = make_world(scenario, robot)
+    if not isinstance(world, World):
+        raise UserError(f"task '{scenario.task}' runs in this simulator alone; for this use safe_reach or safe_goal")
+    return world
 
 
 class Env:
@@ -134,11 +147,13 @@ class Env:
         self.scenario, self.robot = scenario, robot
         self.world = make_world(scenario, robot)
         self.limits = CommandLimits(robot)
+        self.timing = self.world.timing
         self.scene: Scene
-        self._shape = (observation or ObservationSpec()).shape
+        self._observation = observation or ObservationSpec()
+        self._shape = self._observation.shape
+        self._views = self._viewed()
         self._rendering = rendering
-        self._renderer = Renderer(self.world.model) if rendering != "none" else None
-        self._past_view = mujoco.MjData(self.world.model)
+        self._painter = painter_of(self.world) if rendering != "none" else None
         self._listener: Listener | None = None
         self._over = True
 
@@ -156,7 +171,7 @@ class Env:
         self.scene = draw_scene(self.scenario, episode)
         self.world.reset(self.scene)
         self._faults = CameraFaults(self.scenario.camera, self.scenario.seed + episode, episode)
-        self._past: deque[WorldSnapshot] = deque(maxlen=1 + round(self._faults.latency / TIMESTEP))
+        self._past: deque[Any] = deque(maxlen=1 + round(self._faults.latency / self.timing.tick_s))
         self._past.append(self.world.snapshot())
         self._target = np.zeros(self.action_size)
         self._command = np.zeros(self.action_size)
@@ -177,20 +192,22 @@ class Env:
             raise RuntimeError("the episode is over: reset first")
         if np.shape(action) != (self.action_size,):
             raise ValueError(f"action must have shape ({self.action_size},), got {np.shape(action)}")
-        commands = np.empty((_TICKS, self.action_size))
+        timing = self.timing
+        ticks = timing.decision_ticks // timing.command_ticks
+        commands = np.empty((ticks, self.action_size))
         self._told = []
         frames: list[Frame] = []
-        for tick in range(_TICKS):
+        for tick in range(ticks):
             commands[tick] = self._tick(self._target)
             if tick == 0:
                 self._target = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
-            for _ in range(_SUBSTEPS):
+            for _ in range(timing.command_ticks):
                 self.world.advance(commands[tick])
                 self._substeps += 1
                 if self._faults.latency > 0:
                     self._past.append(self.world.snapshot())
-                if self._substeps % _FRAME_SUBSTEPS == 0:
-                    decision = self._substeps % (_TICKS * _SUBSTEPS) == 0
+                if self._substeps % timing.frame_ticks == 0:
+                    decision = self._substeps % timing.decision_ticks == 0
                     self._steps += decision
                     frames.append(self._frame(decision))
         parts, end = [frame.feedback for frame in frames], frames[-1].feedback
@@ -211,10 +228,12 @@ class Env:
 
     def _tick(self, target: Vector) -> Vector:
         """Return the next shaped command, and give the listener what a robot would publish at this time."""
-        position, time, state = self.world.position(), self._substeps * TIMESTEP, self.world.state()
+        position, time, state = self.world.position(), self._substeps * self.timing.tick_s, self.world.state()
         moved = self._history.outstanding(time, time)
-        command = self.limits.follow(target, self._command, COMMAND_PERIOD, position, self._acceleration, moved).command
-        self._acceleration = (command - self._command) / COMMAND_PERIOD
+        command = self.limits.follow(
+            target, self._command, self.timing.command_s, position, self._acceleration, moved
+        ).command
+        self._acceleration = (command - self._command) / self.timing.command_s
         self._command, sent = command, tuple(command.tolist())
         self._history = self._history.after(sent, time)
         self._told.append(CommandTick(time, state, sent))
@@ -225,32 +244,43 @@ class Env:
 
     def _frame(self, decision: bool) -> Frame:
         """Expose a frame. Episodes end on decision frames only, so that an episode consists of whole steps."""
-        image = self._exposed() if decision or self._listener is not None else None
-        if image is not None and decision:
-            cameras, height, width, _ = self._shape
-            self._images = np.repeat(observation_image(image, height, width)[None], cameras, axis=0)
+        pictures = self._exposed() if decision or self._listener is not None else []
+        if pictures and decision:
+            _, height, width, _ = self._shape
+            self._images = np.stack([observation_image(pictures[view], height, width) for view in self._views])
         frame = Frame(
-            time=self._substeps * TIMESTEP,
-            image=image,
+            time=self._substeps * self.timing.tick_s,
+            image=pictures[0] if pictures else None,
             feedback=self.world.take_outcome().feedback(
                 is_first=self._substeps == 0,
                 may_end=decision,
                 out_of_time=self._steps >= self.scenario.max_steps,
             ),
+            others=dict(zip(self.world.cameras[1:], pictures[1:], strict=True)) if pictures else {},
         )
         if self._listener is not None:
             self._listener.frame(frame)
         return frame
 
-    def _exposed(self) -> NDArray[np.uint8] | None:
-        """Return the frame that arrives now and shows the world one latency ago, or None when it is lost."""
+    def _exposed(self) -> list[Picture]:
+        """Return the pictures that arrive now and show the world one latency ago; none when they are lost."""
         if self._substeps > 0 and self._faults.lost():
-            return None
-        height, width = (NATIVE_HEIGHT, NATIVE_WIDTH) if self._rendering == "native" else self._shape[1:3]
-        if self._renderer is None:
-            return np.zeros((height, width, 3), np.uint8)
-        data = self.world.data
-        if self._faults.latency > 0:
-            self.world.show(self._past[0], self._past_view)
-            data = self._past_view
-        return self._faults.expose(self._renderer.render(data, height, width), self._substeps * TIMESTEP)
+            return []
+        height, width = self.world.picture if self._rendering == "native" else self._shape[1:3]
+        if self._painter is None:
+            return [np.zeros((height, width, 3), np.uint8) for _ in self.world.cameras]
+        pictures = self._painter.paint(self._past[0] if self._faults.latency > 0 else None, height, width)
+        return [self._faults.expose(picture, self._substeps * self.timing.tick_s) for picture in pictures]
+
+    def _viewed(self) -> list[int]:
+        """Return which camera of the world each camera of the observation is; UserError when there is no such one.
+
+        A world with one camera shows it for each of them.
+        """
+        cameras = self.world.cameras
+        if len(cameras) == 1:
+            return [0] * len(self._observation.cameras)
+        for camera in self._observation.cameras:
+            if camera.name not in cameras:
+                raise UserError(f"task '{self.scenario.task}' has the cameras {', '.join(cameras)}, not {camera.name}")
+        return [cameras.index(camera.name) for camera in self._observation.cameras]

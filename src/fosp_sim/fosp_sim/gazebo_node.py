@@ -28,7 +28,7 @@ from fosp_core.ros.stamps import nanoseconds, seconds
 from fosp_msgs.msg import StepFeedback
 from fosp_sim import simulator_node
 from fosp_sim.description import base_pose, robot_urdf
-from fosp_sim.env import make_world
+from fosp_sim.env import make_arena
 from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.gazebo.episode import GazeboEpisode
 from fosp_sim.gazebo.real_time_factor import RealTimeFactor, require_fast_enough, too_slow_because
@@ -61,7 +61,7 @@ class GazeboNode(SimulatorNode):
 
     def __init__(self) -> None:
         super().__init__("gazebo_node", PARAMETERS)
-        self._world = make_world(self._scenario, self._robot)
+        self._world = make_arena(self._scenario, self._robot)
         self._gazebo = WorldServices(self._scenario.task)
         self._worker = ThreadPoolExecutor(1)  # a service of Gazebo takes half a second, in which frames go on
         self._factor = RealTimeFactor()

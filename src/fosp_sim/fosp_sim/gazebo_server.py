@@ -14,7 +14,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT
-from fosp_sim.env import make_world
+from fosp_sim.env import make_arena
 from fosp_sim.gazebo.sdf import world_sdf
 from fosp_sim.gazebo.services import INSTALL
 from fosp_sim.task.draw import draw_scene
@@ -65,7 +65,7 @@ def scenario_world(scenario: Path, robot: Path, episode: int = 0) -> str:
     """Return the SDF of a scenario's world with the scene of `episode`. Raise UserError when Gazebo cannot show it."""
     described, config = read_scenario(scenario), read_robot(robot)
     scene = draw_scene(described, episode)
-    return world_sdf(make_world(described, config), scene, config, config.camera_frame_rate_hz)
+    return world_sdf(make_arena(described, config), scene, config, config.camera_frame_rate_hz)
 
 
 def main() -> None:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandLimits
-from fosp_sim.env import DECISION_PERIOD, make_world
+from fosp_sim.env import make_world
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.mjcf import TIMESTEP
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.world import FrameFeedback, Vector, WorldSnapshot
-
-_DECISION_TICKS = round(DECISION_PERIOD / TIMESTEP)
+from fosp_sim.task.world import FrameFeedback, Vector
 
 
 @dataclass(frozen=True)
 class Exposure:
     """A camera frame that is to be rendered, and its feedback."""
 
-    snapshot: WorldSnapshot
+    snapshot: Any
+    """Everything that the picture shows (SimulatedWorld.snapshot)."""
     feedback: FrameFeedback | None
     """None while no episode runs: before the first one, and after the last frame of each."""
 
@@ -34,18 +34,21 @@ class RealTimeTask:
 
     def __init__(self, scenario: Scenario, robot: RobotConfig, camera_rate_hz: float) -> None:
         """Raise UserError when the camera rate does not divide the physics rate or the robot does not fit the task."""
-        ticks = 1.0 / TIMESTEP / camera_rate_hz if camera_rate_hz > 0 else 0.0
-        if ticks < 1 or abs(ticks - round(ticks)) > 1e-6:
-            raise UserError(f"camera_rate_hz must divide {1 / TIMESTEP:g}, such as 40 or 20; got {camera_rate_hz:g}")
+        self.world = make_world(scenario, robot)
+        tick_s = self.world.timing.tick_s
+        ticks = 1.0 / tick_s / camera_rate_hz if camera_rate_hz > 0 else 0.0
+        if ticks < 1 - 1e-6 or abs(ticks - round(ticks)) > 1e-6:
+            examples = "40 or 20" if tick_s == TIMESTEP else f"{1 / self.world.timing.frame_s:g}"
+            raise UserError(f"camera_rate_hz must divide {1 / tick_s:g}, such as {examples}; got {camera_rate_hz:g}")
         self.frame_ticks = round(ticks)
         self.scenario = scenario
-        self.world = make_world(scenario, robot)
         self.world.reset(draw_scene(scenario, 0))
         self.episode: int | None = None
         """Number of the running episode; None while none runs."""
         self._ticks = 0
         # An episode ends on a frame that closes a decision period; where the periods never meet, any frame may end it.
-        self._end_ticks = _DECISION_TICKS if _DECISION_TICKS % self.frame_ticks == 0 else self.frame_ticks
+        self._decision_ticks = self.world.timing.decision_ticks
+        self._end_ticks = self._decision_ticks if self._decision_ticks % self.frame_ticks == 0 else self.frame_ticks
 
     def begin(self, scene: Scene) -> Exposure:
         """Begin the episode of `scene`, and return its first frame."""
@@ -54,7 +57,7 @@ class RealTimeTask:
         return self._exposure()
 
     def tick(self, twist: Vector) -> Exposure | None:
-        """Simulate TIMESTEP under `twist` (n,) in m/s and rad/s; return an exposure when a frame is due, else None."""
+        """Simulate one tick under `twist` (n,) in m/s and rad/s; return an exposure when a frame is due, else None."""
         self.world.advance(twist)
         self._ticks += 1
         return self._exposure() if self._ticks % self.frame_ticks == 0 else None
@@ -66,7 +69,7 @@ class RealTimeTask:
         feedback = outcome.feedback(
             is_first=self._ticks == 0,
             may_end=self._ticks % self._end_ticks == 0,
-            out_of_time=self._ticks >= self.scenario.max_steps * _DECISION_TICKS,
+            out_of_time=self._ticks >= self.scenario.max_steps * self._decision_ticks,
         )
         if feedback.is_last:
             self.episode = None

@@ -14,16 +14,16 @@ from sensor_msgs.msg import CameraInfo, JointState, LaserScan
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.task.arm_kinematics import JOINTS
-from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
+from fosp_sim.task.render import CAMERA_FRAME, Intrinsics
 from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN
 from fosp_sim.task.world import FrameFeedback, RobotState
 
 
-def camera_info(camera: Intrinsics) -> CameraInfo:
-    """Return the CameraInfo of the 320x240 camera without a stamp."""
+def camera_info(camera: Intrinsics, frame_id: str = CAMERA_FRAME) -> CameraInfo:
+    """Return the CameraInfo of a camera without a stamp."""
     f, x, y = camera.focal, camera.centre_x, camera.centre_y
-    message = CameraInfo(height=NATIVE_HEIGHT, width=NATIVE_WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
-    message.header.frame_id = CAMERA_FRAME
+    message = CameraInfo(height=camera.height, width=camera.width, distortion_model="plumb_bob", d=[0.0] * 5)
+    message.header.frame_id = frame_id
     message.k = [f, 0.0, x, 0.0, f, y, 0.0, 0.0, 1.0]
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     message.p = [f, 0.0, x, 0.0, 0.0, f, y, 0.0, 0.0, 0.0, 1.0, 0.0]

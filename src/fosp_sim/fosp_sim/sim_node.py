@@ -40,19 +40,17 @@ from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, laser_scan, odometry, tool_pose
 from fosp_sim.simulator_node import SimulatorNode
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.gl import mujoco
-from fosp_sim.task.mjcf import TIMESTEP
-from fosp_sim.task.render import CAMERA_FRAME, CameraFaults, Renderer, intrinsics
+from fosp_sim.task.render import CAMERA_FRAME, CameraFaults, image_topics, lenses, optical_frame, painter_of
 from fosp_sim.task.scanner import LaserScanner
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.world import WorldSnapshot
+from fosp_sim.task.world import MujocoWorld, World
 
-_STATE_TICKS = 2
-"""Ticks between messages of the robot's state, which comes at 100 Hz."""
-_FRAME_TICKS = 8
-"""Ticks between messages of the robot's frames for viewers, which come at 25 Hz while somebody looks."""
-_SCAN_TICKS = 10
-"""Ticks between scans of a base, which come at 20 Hz."""
+_STATE_S = 0.01
+"""Time between messages of the robot's state, s, unless a tick is longer."""
+_SCAN_S = 0.05
+"""Time between scans of a base, s."""
+_FRAMES_S = 0.04
+"""Time between messages of the robot's frames for viewers, s, while somebody looks."""
 _LAG_LIMIT = 0.05
 """Lag behind the clock, s, beyond which the simulation lets time pass instead of catching up in a burst."""
 _AUTO_RESET_PAUSE = 1.0
@@ -72,7 +70,7 @@ class _Request:
 class _Shot:
     """A frame on its way through the camera."""
 
-    snapshot: WorldSnapshot
+    snapshot: Any
     stamp_ns: int
     time_s: float
     """Time since the first frame of the episode, s."""
@@ -82,10 +80,9 @@ class _Shot:
 
 @dataclass(frozen=True)
 class _Picture:
-    """A rendered frame."""
+    """A rendered frame of each camera."""
 
-    image: Image
-    info: CameraInfo
+    images: tuple[tuple[Image, CameraInfo], ...]
     due_s: float
 
 
@@ -108,6 +105,10 @@ class SimNode(SimulatorNode):
         super().__init__("sim_node", PARAMETERS)
         rate = float(self.get_parameter("camera_rate_hz").value)
         self._simulation = RealTimeTask(self._scenario, self._robot, rate)
+        self._tick_s = self._simulation.world.timing.tick_s
+        self._state_ticks, self._scan_ticks, self._viewer_ticks = (
+            max(1, round(time_s / self._tick_s)) for time_s in (_STATE_S, _SCAN_S, _FRAMES_S)
+        )
         self._auto_reset = bool(self.get_parameter("auto_reset").value)
         self._simulated_time = bool(self.get_parameter("publish_clock").value)
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
@@ -135,17 +136,27 @@ class SimNode(SimulatorNode):
     # -- set-up --------------------------------------------------------------------------------------
     def _make_interface(self) -> None:
         robot = self._robot
-        self._images = self.create_publisher(Image, topics.COLOR_IMAGE, qos.IMAGE_SOURCE)
-        self._infos = self.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.IMAGE_SOURCE)
+        self._cameras = [
+            (
+                self.create_publisher(Image, image, qos.IMAGE_SOURCE),
+                self.create_publisher(CameraInfo, info, qos.IMAGE_SOURCE),
+            )
+            for image, info in map(image_topics, self._simulation.world.cameras)
+        ]
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
         state_type = JointState if robot.state_type == "JointState" else Odometry
         self._states = self.create_publisher(state_type, robot.state_topic, qos.STEP)
         self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP) if robot.pose_topic else None
         scans = [source for source in robot.sources if source.type == "LaserScan" and robot.kind == "base"]
         self._scans = [(self.create_publisher(LaserScan, one.topic, qos.STEP), one.frame_id) for one in scans]
-        self._scanner = LaserScanner(self._simulation.world) if scans else None
-        self._description = RobotDescription(self, robot_urdf(self._simulation.world.model, robot))
-        self._joint_names = joint_names(self._simulation.world.model)
+        world = self._simulation.world
+        if scans and not isinstance(world, World):
+            raise UserError(f"robot '{robot.name}': task '{self._scenario.task}' simulates no LaserScan")
+        self._scanner = LaserScanner(world) if scans and isinstance(world, World) else None
+        # Only these tasks have a model of the robot alone, which viewers can draw.
+        drawn = isinstance(world, World)
+        self._description = RobotDescription(self, robot_urdf(world.model, robot)) if drawn else None
+        self._joint_names = joint_names(world.model) if drawn else ()
         self._clock_topic = self.create_publisher(Clock, topics.CLOCK, qos.STEP) if self._simulated_time else None
         self._listen_to_the_graph()
         self.create_timer(0.1, self._raise_failure)
@@ -201,19 +212,19 @@ class SimNode(SimulatorNode):
                 self._feedback.publish(feedback_message(exposure.feedback, self._episode, stamp_ns, CAMERA_FRAME))
                 if self._auto_reset and exposure.feedback.is_last:
                     ended_at = deadline
-            if tick % _STATE_TICKS == 0:
+            if tick % self._state_ticks == 0:
                 self._publish_state(stamp_ns)
-            if tick % _FRAME_TICKS == 0:
+            if tick % self._viewer_ticks == 0:
                 self._publish_frames(stamp_ns)
-            if self._scanner is not None and tick % _SCAN_TICKS == 0:
+            if self._scanner is not None and tick % self._scan_ticks == 0:
                 self._publish_scans(self._scanner, stamp_ns)
             exposure = self._begin_requested(ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE)
             if exposure is None:
-                exposure = self._simulation.tick(self._intake.current(time.monotonic(), TIMESTEP))
+                exposure = self._simulation.tick(self._intake.current(time.monotonic(), self._tick_s))
             else:
                 ended_at = None
             tick += 1
-            deadline += TIMESTEP
+            deadline += self._tick_s
             stamp_ns = self._stamp_ns(tick, deadline)
             if exposure is not None:
                 self._expose(exposure.snapshot, stamp_ns, deadline)
@@ -226,7 +237,7 @@ class SimNode(SimulatorNode):
     def _stamp_ns(self, tick: int, deadline: float) -> int:
         """Return the stamp of the beginning of a tick: its deadline on the ROS clock, or simulated time."""
         if self._simulated_time:
-            return _SIMULATED_START_NS + tick * round(TIMESTEP * 1e9)
+            return _SIMULATED_START_NS + tick * round(self._tick_s * 1e9)
         return time.time_ns() - round((time.monotonic() - deadline) * 1e9)
 
     def _begin_requested(self, wants_next: bool) -> Exposure | None:
@@ -249,7 +260,7 @@ class SimNode(SimulatorNode):
         request.begun.set()
         return exposure
 
-    def _expose(self, snapshot: WorldSnapshot, stamp_ns: int, deadline: float) -> None:
+    def _expose(self, snapshot: Any, stamp_ns: int, deadline: float) -> None:
         if self._begun_ns is None:
             self._begun_ns = stamp_ns
         time_s = (stamp_ns - self._begun_ns) * 1e-9
@@ -268,7 +279,7 @@ class SimNode(SimulatorNode):
             self._poses.publish(tool_pose(state, stamp_ns, action_frame))
 
     def _publish_frames(self, stamp_ns: int) -> None:
-        if self._description.is_watched:
+        if self._description is not None and self._description.is_watched:
             state = self._simulation.world.state()
             base = base_pose(self._robot, state.position[0], state.position[1], state.heading)
             positions = dict(zip(self._joint_names, state.joint_positions, strict=True))
@@ -284,9 +295,10 @@ class SimNode(SimulatorNode):
     # -- render thread -------------------------------------------------------------------------------
     def _render(self, ready: threading.Event) -> None:
         world = self._simulation.world
-        renderer, view = Renderer(world.model), mujoco.MjData(world.model)
-        renderer.render(world.data)
-        lens = intrinsics(world.model)
+        painter = painter_of(world)
+        if isinstance(world, MujocoWorld):
+            painter.paint(None, *world.picture)
+        frames = list(zip(map(optical_frame, world.cameras), lenses(world).values(), strict=True))
         ready.set()
         while not self._closing.is_set():
             shot = self._next_shot()
@@ -295,13 +307,16 @@ class SimNode(SimulatorNode):
             with self._world_change:
                 if self._faults.lost():
                     continue
-                world.show(shot.snapshot, view)
-                frame = self._faults.expose(renderer.render(view), shot.time_s)
-            image, info = Image(), camera_info(lens)
-            fill_image(image, frame)
-            image.header.frame_id, image.header.stamp = CAMERA_FRAME, time_message(shot.stamp_ns)
-            info.header.stamp = image.header.stamp
-            self._pictures.append(_Picture(image, info, shot.due_s))
+                pictures = painter.paint(shot.snapshot, *world.picture)
+                pictures = [self._faults.expose(picture, shot.time_s) for picture in pictures]
+            messages = []
+            for picture, (frame_id, lens) in zip(pictures, frames, strict=True):
+                image, info = Image(), camera_info(lens, frame_id)
+                fill_image(image, picture)
+                image.header.frame_id, image.header.stamp = frame_id, time_message(shot.stamp_ns)
+                info.header.stamp = image.header.stamp
+                messages.append((image, info))
+            self._pictures.append(_Picture(tuple(messages), shot.due_s))
             now = time.monotonic()
             if now >= shot.due_s:
                 self._publish_pictures(now)
@@ -316,8 +331,10 @@ class SimNode(SimulatorNode):
             if picture.due_s > now_s:
                 self._pictures.appendleft(picture)
                 return
-            self._images.publish(picture.image)
-            self._infos.publish(picture.info)
+            # The first camera times the decisions, so that the others' frames of that moment come before it.
+            for (images, infos), (image, info) in reversed(list(zip(self._cameras, picture.images, strict=True))):
+                images.publish(image)
+                infos.publish(info)
 
     def _next_shot(self) -> _Shot | None:
         """Return the next frame, or None after a short wait. A renderer that fell behind skips due frames."""
@@ -327,7 +344,7 @@ class SimNode(SimulatorNode):
             if not self._shots:
                 return None
             shot = self._shots.popleft()
-            late_s = time.monotonic() - self._simulation.frame_ticks * TIMESTEP
+            late_s = time.monotonic() - self._simulation.frame_ticks * self._tick_s
             while self._shots and self._shots[0].due_s <= late_s:
                 shot = self._shots.popleft()
             return shot

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fosp_core.robot.config import read_robot
-from fosp_sim.env import make_world
+from fosp_sim.env import make_arena
 from fosp_sim.gazebo.light import Lighting, decoded, encoded, fitted_lighting, mujoco_brightness
 from fosp_sim.gazebo.picture import Ogre2Renderer, camera_forward
 from fosp_sim.gazebo.sdf import world_sdf
@@ -31,7 +31,7 @@ def made(task: str, episode: int = 0) -> tuple[World, Element]:
     """The world as MuJoCo has it, and its SDF."""
     scenario = Scenario(task=task, seed=3, obstacles=ObstacleSpec(count=4, shape="mixed"))
     robot = read_robot(CONFIG / "robots" / f"{scenario.robot}.yaml")
-    world = make_world(scenario, robot)
+    world = make_arena(scenario, robot)
     text = world_sdf(world, draw_scene(scenario, episode), robot, 40.0)
     world.reset(draw_scene(scenario, episode))
     tree = ElementTree.fromstring(text).find("world")
@@ -123,7 +123,7 @@ def test_the_background_is_black_and_edges_are_not_smoothed(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_picture_by_ogre2s_formula_is_nearly_mujocos(task: str) -> None:
     scenario = Scenario(task=task, seed=3, obstacles=ObstacleSpec(count=4))
-    world = make_world(scenario, read_robot(CONFIG / "robots" / f"{scenario.robot}.yaml"))
+    world = make_arena(scenario, read_robot(CONFIG / "robots" / f"{scenario.robot}.yaml"))
     pictures: dict[type[Renderer], Array] = {}
     for kind in (Renderer, Ogre2Renderer):
         renderer = kind(world.model)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fosp_core.robot.config import read_robot
-from fosp_sim.env import make_world
+from fosp_sim.env import make_arena
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import ARENA
@@ -20,7 +20,7 @@ CONFIG = Path(__file__).resolve().parents[3] / "config"
 
 @pytest.fixture
 def world():
-    return make_world(read_scenario(CONFIG / "scenarios/safe_goal.yaml"), read_robot(CONFIG / "robots/sim_base.yaml"))
+    return make_arena(read_scenario(CONFIG / "scenarios/safe_goal.yaml"), read_robot(CONFIG / "robots/sim_base.yaml"))
 
 
 def test_a_scan_is_what_single_rays_find_in_every_scene(world):

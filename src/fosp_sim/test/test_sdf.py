@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
-from fosp_sim.env import make_world
+from fosp_sim.env import make_arena
 from fosp_sim.gazebo import topics as gazebo_topics
 from fosp_sim.gazebo.light import encoded
 from fosp_sim.gazebo.sdf import ROBOT, SURROUNDINGS, geom_name, scene_name, scene_sdf, world_sdf
@@ -34,7 +34,7 @@ from fosp_sim.task.world import World
 
 CONFIG = Path(__file__).parents[3] / "config"
 TASKS = ("safe_reach", "safe_goal")
-SCENARIOS = sorted((CONFIG / "scenarios").glob("*.yaml"))
+SCENARIOS = sorted((CONFIG / "scenarios").glob("safe_*.yaml"))
 STILL = [path for path in SCENARIOS if "moving" not in path.name]
 
 Matrix = NDArray[np.float64]
@@ -43,7 +43,7 @@ Matrix = NDArray[np.float64]
 def made(scenario: Scenario, episode: int = 0) -> tuple[World, Element, str]:
     """The world as MuJoCo has it, its SDF and the text of that."""
     robot = read_robot(CONFIG / "robots" / f"{scenario.robot}.yaml")
-    world = make_world(scenario, robot)
+    world = make_arena(scenario, robot)
     text = world_sdf(world, draw_scene(scenario, episode), robot, robot.camera_frame_rate_hz)
     return world, ElementTree.fromstring(text).find("world"), text  # type: ignore[return-value]
 

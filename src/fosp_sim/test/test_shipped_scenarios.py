@@ -12,15 +12,21 @@ import pytest
 from fosp_cli.bench.simulator import careful_rates
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.safety_gym.layout import COURSES
 from fosp_sim.task.scenario import Scenario, read_scenario
-from fosp_sim.task.tasks import TASKS
 
 SCENARIOS = Path(__file__).parents[3] / "config" / "scenarios"
+TASKS = ("safe_reach", "safe_goal")
 CHANGES = {
     "transfer_obstacle_shape": {"obstacles.shape"},
     "transfer_goal_shape": {"goal.shape"},
     "transfer_obstacle_count": {"obstacles.count"},
     "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
+    "changed_colors": {"obstacles.color", "goal.color"},
+}
+COURSE_CHANGES = {
+    "transfer_hazard_count": {"obstacles.count"},
+    "transfer_hazard_size": {"obstacles.size_m"},
     "changed_colors": {"obstacles.color", "goal.color"},
 }
 UNSEEN = [(task, change) for task in TASKS for change in CHANGES]
@@ -42,6 +48,15 @@ def test_an_unseen_scenario_differs_from_the_demonstrations_in_what_its_name_say
     assert {key for key in unseen if unseen[key] != demonstrated[key]} - {"seed", "episodes"} == CHANGES[change]
 
 
+@pytest.mark.parametrize("change", COURSE_CHANGES)
+@pytest.mark.parametrize("task", COURSES)
+def test_an_unseen_scenario_of_the_papers_tasks_differs_in_what_its_name_says(task: str, change: str) -> None:
+    unseen, demonstrated = (flat(shipped(name).model_dump()) for name in (f"{task}_{change}", f"{task}_train"))
+    changed = {key for key in unseen if unseen[key] != demonstrated[key]} - {"seed", "episodes"}
+    assert changed == COURSE_CHANGES[change]
+    assert len({draw_scene(shipped(f"{task}_{change}"), episode).digest() for episode in range(10)}) == 10
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_more_obstacles_means_more_than_were_ever_demonstrated(task: str) -> None:
     unseen, demonstrated = (shipped(f"{task}{part}").obstacles for part in ("_transfer_obstacle_count", "_train"))
@@ -51,7 +66,7 @@ def test_more_obstacles_means_more_than_were_ever_demonstrated(task: str) -> Non
 def test_no_two_files_share_a_scene() -> None:
     """Room for 10000 episodes of every evaluation, and for any number of demonstrations above them."""
     seeds = {path.stem: read_scenario(path).seed for path in SCENARIOS.glob("*.yaml")}
-    assert len(seeds) == len(TASKS) * (2 + len(CHANGES))
+    assert len(seeds) == len(TASKS) * (2 + len(CHANGES)) + len(COURSES) * (2 + len(COURSE_CHANGES))
     for (name, seed), (other, other_seed) in combinations(seeds.items(), 2):
         if read_scenario(SCENARIOS / f"{name}.yaml").task == read_scenario(SCENARIOS / f"{other}.yaml").task:
             assert abs(seed - other_seed) >= 10_000, (name, other)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fosp_core.robot.config import RobotConfig
-from fosp_sim.demonstration.demonstrators import Demonstrator
-from fosp_sim.env import Env
+from fosp_core.specs import CameraSpec, ObservationSpec
+from fosp_sim.demonstration.demonstrators import make_demonstrator
+from fosp_sim.env import Env, make_world
+from fosp_sim.task.render import image_topics
 from fosp_sim.task.scenario import Scenario
 
 
@@ -26,8 +28,13 @@ class TaskRates:
 
 
 def steps_per_second(scenario: Scenario, robot: RobotConfig, seconds: float) -> float:
-    """Return the control steps per second of this process, each with physics and a rendered observation (64x64)."""
-    env = Env(scenario, robot, rendering="direct")
+    """Return the control steps per second of this process, each with physics and a rendered observation (64x64).
+
+    The observation is of every camera of the task.
+    """
+    cameras = make_world(scenario, robot).cameras
+    observation = ObservationSpec(cameras=tuple(CameraSpec(name=name, topic=image_topics(name)[0]) for name in cameras))
+    env = Env(scenario, robot, rendering="direct", observation=observation)
     rng = np.random.Generator(np.random.PCG64(0))
     actions = rng.uniform(-1.0, 1.0, (64, env.action_size))
     steps, episode = 0, 0
@@ -58,7 +65,7 @@ def drive(scenario: Scenario, robot: RobotConfig, kind: str, episodes: int, nois
     successes, violations, steps = 0, 0, []
     for episode in range(episodes):
         env.reset(episode)
-        driver = Demonstrator(kind, env.scene, robot, scenario.seed + episode, noise)
+        driver = make_demonstrator(kind, env.scene, robot, scenario.seed + episode, noise)
         taken, cost = 0, 0.0
         while True:
             result = env.step(driver.act(env.world.state(), env.world.time))

@@ -59,7 +59,7 @@ def check(
     from fosp_core.robot.config import read_robot
     from fosp_core.specs import parse_spec, read_yaml
     from fosp_learner.config import LearnerConfig
-    from fosp_learner.data.bag_sets import choose_robot, told_apart
+    from fosp_learner.data.bag_sets import choose_robot, told_apart, with_period_of
     from fosp_learner.data.bags import check_bags
 
     bags = find_bags(folders)
@@ -71,6 +71,7 @@ def check(
             write_json(json_out, {"robot": "", "usable": 0, "bags": []})
         raise
     learner = parse_spec(LearnerConfig, read_yaml(config) or {}, str(config)) if config else LearnerConfig()
+    learner = with_period_of(learner, bags)
     uneven = uneven_decisions(learner.decision_period_s, chosen.camera_frame_rate_hz)
     if uneven:
         print(f"fosp: {uneven}", file=sys.stderr)

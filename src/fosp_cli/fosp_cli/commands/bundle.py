@@ -206,6 +206,42 @@ def show(directory: Directory, robot: RobotToCheck = "") -> None:
     show_table(table)
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Bundle folder.", metavar="A")],
+    second: Annotated[Path, typer.Argument(help="Bundle folder to compare it with.", metavar="B")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.", metavar="FILE")] = Path("runs/compare.html"),
+    runs: Annotated[Path, typer.Option(help="Folder with the reports of training runs.", metavar="DIR")] = Path("runs"),
+) -> None:
+    """Compare two bundles: print what differs, and write a page with that and with both training reports.
+
+    It compares specification, training data and settings, figures on held-out episodes, and calibration. How they drive
+    is compared by `fosp eval --bundle A --compare B`.
+    """
+    from rich.table import Table
+
+    from fosp_cli.evaluation.bundle_comparison import compared, comparison_page, differences_of, write_page
+    from fosp_cli.live_line import show_table
+    from fosp_core.bundle.bundle import verify_bundle
+    from fosp_core.errors import UserError
+
+    bundles = [compared(folder, verify_bundle(folder, needs_reference=False), runs) for folder in (first, second)]
+    if bundles[0].manifest.id == bundles[1].manifest.id:
+        raise UserError(f"{second} is the same bundle as {first}: nothing to compare")
+    groups = differences_of(bundles[0].manifest, bundles[1].manifest)
+    write_page(out, comparison_page(bundles[0], bundles[1], groups))
+    for group in groups:
+        table = Table(title=f"{group.title} ({group.equal} values are the same)")
+        for column in ("", str(first), str(second), "second - first"):
+            table.add_column(column, overflow="fold")
+        for row in group.differences:
+            table.add_row(row.name, row.first, row.second, row.change)
+        if group.differences:
+            show_table(table)
+    without = [str(bundle.folder) for bundle in bundles if not bundle.report]
+    print(f"page: {out}" + (f" (no report of {' and of '.join(without)} in {runs})" if without else ""))
+
+
 def nested_rows(value: object, name: str = "") -> list[tuple[str, str]]:
     """Return a row for each value of nested settings: its path with dots, and the value in words."""
     if isinstance(value, dict):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fosp_cli.evaluation.metrics import EpisodeResult
+    from fosp_cli.evaluation.plot import RateRow
     from fosp_core.robot.config import RobotConfig
     from fosp_core.specs import Manifest
     from fosp_sim.task.scenario import Scenario
@@ -134,6 +135,20 @@ def evaluate(
     json_out: Annotated[
         Path | None, typer.Option("--json", help="JSON file to write the figures to.", metavar="FILE")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture of success and violations with their intervals, a row per evaluation: .png, .svg or .pdf.",
+            metavar="FILE",
+        ),
+    ] = None,
+    plot_with: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="JSON file of an earlier evaluation to draw beside this one in --plot. Repeat the option for more.",
+            metavar="FILE",
+        ),
+    ] = None,
     workers: Workers = None,
 ) -> int:
     """Evaluate bundles on simulated scenarios: success and violation rates with 95 % Wilson intervals, costs, vetoes.
@@ -148,7 +163,8 @@ def evaluate(
     scenarios = _scenarios(scenario, episodes)
     bundles = _bundles(_bundle_paths(bundle, compare or [], more or []), scenarios, robot)
     if json_out is not None:
-        _check_writable(json_out)
+        _check_writable(json_out, "--json")
+    earlier = _earlier(plot, plot_with or [])
     monitors = monitor or [Monitor.on]
     if len(set(monitors)) < len(monitors):
         raise UserError("each --monitor can be given once")
@@ -174,6 +190,12 @@ def evaluate(
         print_all(figures, how)
     if json_out is not None:
         json_out.write_text(json.dumps(figures, indent=2) + "\n")
+    if plot is not None:
+        from fosp_cli.evaluation.plot import rates_figure, rows_of
+
+        rows = rows_of(figures, runs[0].bundle.label, runs[0].scenario.label)
+        rates_figure(rows + earlier, f"{runs[0].episodes} episodes {how}").savefig(plot, dpi=150)
+        print(f"plot: {plot}")
     return 0
 
 
@@ -237,7 +259,22 @@ def _labels(paths: list[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _check_writable(path: Path) -> None:
+def _earlier(plot: Path | None, files: list[Path]) -> list[RateRow]:
+    """Return the rows of earlier evaluations. Raise UserError for a plot or a file that will not do, before any run."""
+    from fosp_core.errors import UserError
+
+    if plot is None:
+        if files:
+            raise UserError("--plot-with draws beside this evaluation: give --plot FILE, too")
+        return []
+    from fosp_cli.evaluation.plot import check_picture_file, earlier_rows
+
+    check_picture_file(plot)
+    _check_writable(plot, "--plot")
+    return [row for file in files for row in earlier_rows(file)]
+
+
+def _check_writable(path: Path, option: str) -> None:
     """Raise UserError for a file that cannot be written, before the episodes are run."""
     from fosp_core.errors import UserError
 
@@ -247,7 +284,7 @@ def _check_writable(path: Path) -> None:
     except OSError as error:
         raise UserError(f"{path}: its folder cannot be made: {error.strerror or error}") from None
     if path.is_dir():
-        raise UserError(f"{path}: is a folder; --json takes a file")
+        raise UserError(f"{path}: is a folder; {option} takes a file")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise UserError(f"{path}: may not be written")
 

@@ -75,7 +75,7 @@ def transfer(
     from fosp_bringup.stack import default_bundle
     from fosp_cli.evaluation.live_graph import RunFailed
     from fosp_cli.evaluation.simulated_operator import OperatorSettings
-    from fosp_cli.transfer_experiment import ARMS, CORRECTED, Resources, Trial, conclude, deploy
+    from fosp_cli.experiments.transfer import ARMS, CORRECTED, Resources, Trial, conclude, deploy
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes
@@ -126,6 +126,55 @@ def transfer(
         return 1
     _print(_write(out))
     print(f"written to {out / 'transfer.json'}")
+    return 0
+
+
+@app.command(name="safety-gym")
+def safety_gym(
+    task: Annotated[
+        str,
+        typer.Option(help="point_goal1, point_goal2, point_button1, point_push1 or car_goal2.", metavar="TASK"),
+    ],
+    episodes: Annotated[int, typer.Option(min=2, help="Number of demonstrations.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Full updates of training.")] = 2500,
+    size: Annotated[Literal["nano", "small", "paper"], typer.Option(help="Size of the networks.")] = "nano",
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help="Number of episodes of each evaluation.")] = 50,
+    finetuning_episodes: Annotated[
+        int, typer.Option(min=0, help="Number of episodes of fine-tuning on the live graph, in real time; 0: none.")
+    ] = 100,
+    workers: Workers = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for bags, bundles and figures, by task. What is there is kept.", metavar="DIR")
+    ] = Path("runs/safety_gym"),
+) -> int:
+    """Make one of the paper's tasks from nothing: demonstrations, training, evaluations, fine-tuning, unseen scenes.
+
+    An interrupted run goes on where it stopped: start the command again. The figures are in OUT/TASK/figures.json.
+    """
+    from fosp_bringup.paths import share
+    from fosp_cli.experiments.stages import Stages, task_figures
+    from fosp_core.errors import UserError
+    from fosp_sim.task.safety_gym.layout import COURSES
+
+    if task not in COURSES:
+        raise UserError(f"--task must be one of {', '.join(COURSES)}, got '{task}'")
+    folder = out / task
+    bags, bundle, tuned = folder / "bags", folder / "bundle", folder / "finetuned"
+    learner = share() / "config" / "learner" / "safety_gym.yaml"
+    stages = Stages(folder, workers)
+    monitors = ("--monitor", "off", "--monitor", "policy_filter", "--monitor", "on")
+    judged = ("--episodes", str(evaluation_episodes))
+    unseen = [f"{task}_{name}" for name in ("transfer_hazard_count", "transfer_hazard_size", "changed_colors")]
+    stages.record(f"{task}_train", bags, episodes)
+    stages.run("check", "bags", "check", bags, "--config", learner, "--json", folder / "check.json")
+    stages.pretrain(bags, bundle, "--config", learner, "--steps", steps, "--size", size)
+    offline = ("--bundle", bundle, *judged)
+    stages.run("eval", "eval", *offline, "--scenario", task, *monitors, "--json", folder / "eval.json")
+    scenes = [word for name in unseen for word in ("--scenario", name)]
+    stages.run("unseen", "eval", *offline, *scenes, "--json", folder / "unseen.json")
+    if finetuning_episodes:
+        stages.finetune(task, bundle, bags, tuned, finetuning_episodes, evaluation_episodes)
+    print(f"written to {task_figures(folder, task)}")
     return 0
 
 
@@ -234,8 +283,8 @@ def _print_faults(rows: list[dict[str, Any]]) -> None:
 
 def _write(out: Path) -> list[dict[str, Any]]:
     """Write transfer.json and transfer.png of all trials in `out`, and return their table."""
+    from fosp_cli.experiments.transfer import table, trials_in
     from fosp_cli.pictures import curves_figure
-    from fosp_cli.transfer_experiment import table, trials_in
 
     trials = trials_in(out)
     rows = table(trials)

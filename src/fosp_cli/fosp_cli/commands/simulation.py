@@ -24,7 +24,7 @@ def world(
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_core.errors import UserError
     from fosp_core.robot.config import read_robot
-    from fosp_sim.env import make_world
+    from fosp_sim.env import make_arena
     from fosp_sim.gazebo.sdf import world_sdf
     from fosp_sim.gazebo.topics import bridge_config
     from fosp_sim.task.draw import draw_scene
@@ -33,7 +33,7 @@ def world(
     described = read_scenario(scenario_path(scenario))
     robot = read_robot(robot_path(described.robot))
     scene = draw_scene(described, episode)
-    contents = {out: world_sdf(make_world(described, robot), scene, robot, robot.camera_frame_rate_hz)}
+    contents = {out: world_sdf(make_arena(described, robot), scene, robot, robot.camera_frame_rate_hz)}
     if bridge is not None:
         contents[bridge] = yaml.safe_dump(bridge_config(robot, described.task), sort_keys=False)
     for path, content in contents.items():

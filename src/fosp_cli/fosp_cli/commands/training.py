@@ -90,7 +90,7 @@ def _conclude(out: Path, manifest: Manifest, report: Path, warnings: list[str]) 
         print(f"report  {page}")
     for warning in warnings:
         _warn(warning)
-    if manifest.task in TASKS:
+    if manifest.task in TASKS and TASKS[manifest.task].robot:  # it has a scenario of its name
         print(f"next    ./fosp eval --bundle {out} --scenario {manifest.task} --episodes 20")
         print(f"        ./fosp up sim --scenario {manifest.task} --bundle {out}")
     else:

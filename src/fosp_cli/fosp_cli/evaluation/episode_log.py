@@ -51,7 +51,7 @@ class EpisodeLog:
     started_s: float | None = None
     ended_s: float | None = None
     """Stamps of the first and the last feedback."""
-    reached: bool = False
+    goals: int = 0
     episode_return: float = 0.0
     _poses: list[tuple[float, Pose]] = field(default_factory=list)
     """Stamp in s, and pose, in the order of the stamps."""
@@ -60,6 +60,11 @@ class EpisodeLog:
     _early: deque[SafetyVerdict] = field(default_factory=lambda: deque(maxlen=_EARLY_KEPT))
     _waiting: list[SafetyVerdict] = field(default_factory=list)
     _commands_s: deque[float] = field(default_factory=lambda: deque(maxlen=_COMMANDS_KEPT))
+
+    @property
+    def reached(self) -> bool:
+        """True after a goal was reached."""
+        return self.goals > 0
 
     @property
     def done(self) -> bool:
@@ -91,7 +96,7 @@ class EpisodeLog:
         # Decision period k begins after its frame and ends with the next one.
         period = max(0, math.ceil(self._periods(stamp_s) - _ROUNDING) - 1)
         self._worst_cost[period] = max(self._worst_cost.get(period, 0.0), message.cost)
-        self.reached = self.reached or message.success
+        self.goals += message.success
 
     def on_pose(self, stamp_s: float, pose: Pose) -> None:
         """Log a pose of the robot of this episode, or of the moments before it."""
@@ -158,8 +163,8 @@ class EpisodeLog:
         ]
         periods = 1 + max([*self._worst_cost, *(step.period for step in decided)], default=-1)
         costs = [self._worst_cost.get(period, 0.0) for period in range(periods)]
-        told = (self.episode, self.reached, self.episode_return, costs, decided)
-        return episode_result(*told, self.horizon_steps, self.decision_period_s)
+        told = (self.episode, self.goals > 0, self.episode_return, costs, decided)
+        return episode_result(*told, self.horizon_steps, self.decision_period_s, self.goals)
 
     def stops(self) -> list[str]:
         """Return a line for each cause that stopped or latched the robot, as the first of its verdicts says it."""

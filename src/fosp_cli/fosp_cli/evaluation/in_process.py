@@ -19,7 +19,7 @@ from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.robot.config import RobotConfig
 from fosp_policy.expansion import Actors
-from fosp_sim.demonstration.demonstrators import Demonstrator
+from fosp_sim.demonstration.demonstrators import make_demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
@@ -91,10 +91,10 @@ def _run(
     agent.reset(episode)
     script = None
     if proposer != "bundle":
-        script = Demonstrator(proposer, env.scene, env.robot, env.scenario.seed + episode)
+        script = make_demonstrator(proposer, env.scene, env.robot, env.scenario.seed + episode)
     images, time_s, is_first = observation.images, observation.time, True
     executed = np.zeros(env.action_size, np.float32)
-    total = 0.0
+    total, goals = 0.0, 0
     costs: list[float] = []
     steps: list[DecidedStep] = []
     while True:
@@ -108,8 +108,9 @@ def _run(
         agent.watch(result.ticks)
         costs.append(result.cost)
         total += result.reward
+        goals += result.success
         if result.last:
-            return episode_result(episode, result.success, total, costs, steps, horizon_steps, period_s)
+            return episode_result(episode, goals > 0, total, costs, steps, horizon_steps, period_s, goals)
         images, executed, time_s, is_first = result.images, result.executed, result.time, False
 
 

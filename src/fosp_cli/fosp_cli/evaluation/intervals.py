@@ -92,6 +92,11 @@ def paired_mean_difference(first: Sequence[float], second: Sequence[float]) -> t
     return float(differences.mean()), float(low), float(high)
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean over trials and its 95 % interval (low, high) by the bootstrap of `paired_mean_difference`."""
+    return paired_mean_difference(values, [0.0] * len(values))
+
+
 def share_of_steps(counts: Sequence[int], steps: Sequence[int]) -> tuple[float, float, float]:
     """Return the counted steps as a share of all steps, both given per episode, and its 95 % interval (low, high).
 

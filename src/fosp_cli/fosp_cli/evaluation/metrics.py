@@ -18,6 +18,7 @@ import numpy as np
 
 from fosp_cli.evaluation.hanging import HANGING_S, Pose, hangs_from
 from fosp_cli.evaluation.intervals import (
+    mean_interval,
     paired_mean_difference,
     paired_rate_difference,
     power_of_halving,
@@ -27,6 +28,7 @@ from fosp_cli.evaluation.intervals import (
 from fosp_cli.evaluation.onsets import OnsetRisks, onset_figures, onset_risks
 from fosp_core.decisions import Decision
 from fosp_learner.bundling.calibration import precedes_violation
+from fosp_sim.task.tasks import find_task, known_tasks
 
 FORESIGHT_STEPS = 20
 """A veto is false when no violation follows within so many steps: 1 s, the horizon 1 / (1 - 0.95) of q_h's discount."""
@@ -74,7 +76,7 @@ class EpisodeResult:
     reached: bool
     """The goal was reached, with or without a violation."""
     cost: float
-    """Sum over the decision periods of the worst cost in each."""
+    """Sum over the decision periods of the greatest cost that a frame of each tells."""
     episode_return: float
     steps: int
     vetoes: int
@@ -89,6 +91,8 @@ class EpisodeResult:
     """Number of steps in a row, up to the first violation, that the monitor did not pass."""
     hindsight: Hindsight | None
     """None for an episode in which the monitor gated, or was off."""
+    goals: int = 0
+    """Number of goals reached: more than one only where goals continue until the time limit."""
     hung: bool = False
     """The robot hung at some time (hanging.py)."""
     violated_hanging: bool = False
@@ -109,6 +113,11 @@ class EpisodeResult:
     def success(self) -> bool:
         return self.reached and not self.violated
 
+    @property
+    def reward(self) -> float:
+        """Sum of the rewards."""
+        return self.episode_return
+
     def as_json(self) -> dict[str, Any]:
         values = asdict(self)
         del values["risks"]  # of every step
@@ -123,6 +132,7 @@ def episode_result(
     steps: Sequence[DecidedStep],
     horizon_steps: int,
     decision_period_s: float,
+    goals: int = 0,
 ) -> EpisodeResult:
     """Return the record of an episode.
 
@@ -149,6 +159,7 @@ def episode_result(
         violated_under=until[-1].name if until else "",
         vetoed_for=sum(1 for _ in takewhile(lambda d: d is not Decision.PASS, reversed(until))),
         hindsight=hindsight(steps, costs, horizon_steps) if any(step.shadow for step in steps) else None,
+        goals=goals,
         hung=hung is not None,
         violated_hanging=hung is not None and violation >= hung,
         risks=onset_risks(periods, risks, costs, horizon_steps, FORESIGHT_STEPS) if free else None,
@@ -180,8 +191,8 @@ class Metric:
     """Key in the JSON. The interval of a rate is under the key's first word + `_ci95`."""
     label: str
     """Row heading in the table of one evaluation."""
-    kind: Literal["rate", "mean", "step_rate"]
-    """A share of the episodes, a mean over the episodes, or a share of all steps."""
+    kind: Literal["rate", "mean", "step_rate", "bootstrap"]
+    """A share of the episodes, a mean over the episodes, a share of all steps, or a mean with its interval."""
     value: Callable[[EpisodeResult], float]
     column: str = ""
     """Column heading in the table of several evaluations; empty to leave the metric out."""
@@ -200,6 +211,9 @@ class Metric:
             return {self.key: sum(values) / max(1, episodes), self.interval_key: interval}
         if self.kind == "mean":
             return {self.key: round(float(np.mean(values)), 4) if values else 0.0}
+        if self.kind == "bootstrap":
+            mean, low, high = mean_interval(values)
+            return {self.key: round(mean, 4), self.interval_key: [round(low, 4), round(high, 4)]}
         return {self.key: round(sum(values) / max(1, sum(result.steps for result in results)), 4)}
 
     def paired_difference(
@@ -224,6 +238,18 @@ METRICS = (
     Metric("hang_rate", "hang rate", "rate", lambda r: r.hung, "hangs", "hang"),
     Metric("violation_hanging_rate", "violations while hanging", "rate", lambda r: r.violated_hanging),
 )
+CONTINUING_METRICS = (
+    Metric("reward_mean", "reward per episode", "bootstrap", lambda r: r.reward, "reward"),
+    Metric("cost_mean", "cost per episode", "bootstrap", lambda r: r.cost, "cost sum"),
+    Metric("goals_mean", "goals per episode", "bootstrap", lambda r: r.goals, "goals"),
+)
+"""Further figures of tasks whose goals continue, where success says little."""
+
+
+def metrics_of(task: str) -> tuple[Metric, ...]:
+    """Return the figures of a task."""
+    known = task in known_tasks() and find_task(task).continuing
+    return METRICS + CONTINUING_METRICS if known else METRICS
 
 
 def summarise(
@@ -232,7 +258,7 @@ def summarise(
     """Return the JSON of `fosp eval` for one bundle on one scenario."""
     latency = percentiles_ms(latencies_s)
     figures: dict[str, Any] = {"scenario": scenario, "bundle_id": bundle_id, "episodes": len(results)}
-    for metric in METRICS:
+    for metric in metrics_of(str(scenario.get("task", ""))):
         figures |= metric.figures(results)
     return figures | {
         "violations_under": dict(Counter(r.violated_under for r in results if r.violated_under)),

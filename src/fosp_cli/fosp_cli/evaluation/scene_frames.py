@@ -37,14 +37,14 @@ def scene_frames_of(
 ) -> SceneFrames:
     """Return the frames of a scene of a scenario file. Raise UserError when it is damaged or for another robot kind."""
     from fosp_learner.report.figure_data import SceneFrames
-    from fosp_sim.env import make_world
+    from fosp_sim.env import make_arena
     from fosp_sim.task.draw import draw_scene
     from fosp_sim.task.render import Renderer
     from fosp_sim.task.scenario import read_scenario
     from fosp_sim.task.tasks import find_task
 
     scenario = read_scenario(scenario_file)
-    world = make_world(scenario, robot)
+    world = make_arena(scenario, robot)
     renderer = Renderer(world.model)
     scene, layout = draw_scene(scenario, _SEED), find_task(scenario.task).layout
     x, y = _axes(layout.lower, layout.upper, places)

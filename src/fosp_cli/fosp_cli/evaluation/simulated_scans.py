@@ -11,13 +11,13 @@ from fosp_core.robot.config import RobotConfig
 from fosp_safety_monitor.zones.decoding import SourceDecoder
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN, LaserScanner
-from fosp_sim.task.world import World
+from fosp_sim.task.world import SimulatedWorld, World
 
 
 class SimulatedScans:
     """The LaserScan sources of a robot in a simulated world. Raise UserError for a source of another type."""
 
-    def __init__(self, robot: RobotConfig, world: World) -> None:
+    def __init__(self, robot: RobotConfig, world: SimulatedWorld) -> None:
         for source in robot.sources:
             if source.type != "LaserScan" or robot.kind != "base":
                 raise UserError(
@@ -25,7 +25,10 @@ class SimulatedScans:
                 )
         self._decoders = [SourceDecoder(source) for source in robot.sources]
         self._field = ProtectiveField(robot)
-        self._world, self._scanner = world, LaserScanner(world) if robot.sources else None
+        if robot.sources and not isinstance(world, World):
+            raise UserError(f"source {robot.sources[0].name}: this task simulates no LaserScan")
+        self._world = world
+        self._scanner = LaserScanner(world) if robot.sources and isinstance(world, World) else None
 
     def views(self, time_s: float) -> list[tuple[str, SourceView]]:
         """Return the view of each source, by its name, of a scan that is taken at `time_s`, s."""

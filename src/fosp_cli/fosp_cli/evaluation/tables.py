@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fosp_cli.evaluation.metrics import METRICS, Metric
+from fosp_cli.evaluation.metrics import CONTINUING_METRICS, METRICS, Metric
 from fosp_cli.evaluation.onsets import FALSE_ALARMS
 
 ONSETS = f"onsets missed at {FALSE_ALARMS:.0%} false alarms"
@@ -21,9 +21,13 @@ def print_one(summary: dict[str, Any], how: str, through_ros: bool) -> None:
     table = Table(
         "figure", "value", "95 % interval", title=f"{summary['episodes']} episodes {how}, monitor {summary['monitor']}"
     )
-    for metric in METRICS:
+    for metric in (*METRICS, *CONTINUING_METRICS):
+        if metric.key not in summary:
+            continue
         low, high = summary.get(metric.interval_key, (0.0, 0.0))
         interval = f"{low:.1%} - {high:.1%}" if metric.kind == "rate" else ""
+        if metric.kind == "bootstrap":
+            interval = f"{low:.2f} - {high:.2f}"
         table.add_row(metric.label, _value(summary, metric), interval)
     for name in _HINDSIGHT if summary["hindsight"] else ():
         table.add_row(name, *_in_hindsight(summary, name))
@@ -43,7 +47,9 @@ def print_all(figures: dict[str, Any], how: str) -> None:
     """Print several evaluations, a row each, and below them their differences."""
     # A file or a pipe has no width, so cells need not be broken.
     console = Console(width=None if sys.stdout.isatty() else 200)
-    shown = [metric for metric in METRICS if metric.column]
+    rows = figures["evaluations"]
+    continuing = [metric for metric in CONTINUING_METRICS if all(metric.key in row for row in rows)]
+    shown = [metric for metric in (*METRICS, *continuing) if metric.column]
     columns = ["bundle", "scenario", "monitor", "episodes", *(metric.column for metric in shown)]
     judged = any(row["hindsight"] for row in figures["evaluations"])
     columns += _HINDSIGHT if judged else []
@@ -73,10 +79,13 @@ def print_all(figures: dict[str, Any], how: str) -> None:
 
 
 def _value(figures: dict[str, Any], metric: Metric) -> str:
-    return f"{figures[metric.key]:{'.2f' if metric.kind == 'mean' else '.1%'}}"
+    return f"{figures[metric.key]:{'.2f' if metric.kind in ('mean', 'bootstrap') else '.1%'}}"
 
 
 def _interval(figures: dict[str, Any], metric: Metric) -> str:
+    if metric.kind == "bootstrap":
+        low, high = figures[metric.interval_key]
+        return f" ({low:.1f} - {high:.1f})"
     if metric.kind != "rate":
         return ""
     low, high = figures[metric.interval_key]

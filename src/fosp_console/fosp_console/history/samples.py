@@ -9,7 +9,7 @@ import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fosp_core.bag.storage import Place
@@ -125,11 +125,13 @@ class MessageIndex:
 
 @dataclass(frozen=True)
 class Run:
-    """Verdicts in a row of one decision and reason, from `begin_s` on."""
+    """Verdicts in a row of one decision, reason and driver, from `begin_s` on."""
 
     begin_s: float
     decision: int
     reason: int
+    source: int
+    """Who drove (fosp_core.decisions.WhoDrives)."""
     text: str
     """Text of the first of them."""
 
@@ -150,16 +152,14 @@ class Lane:
         """Put the runs in the order of time, once all are there."""
         self._runs.sort(key=lambda run: run.begin_s)
 
-    def add(self, time_s: float, decision: int, reason: int, text: str) -> None:
+    def add(self, time_s: float, decision: int, reason: int, source: int, text: str) -> None:
         """Take in a verdict."""
         last = self._runs[-1] if self._runs else None
-        if last is not None and (last.decision, last.reason) == (decision, reason):
+        if last is not None and (last.decision, last.reason, last.source) == (decision, reason, source):
             return
-        self._runs.append(Run(time_s, decision, reason, text))
+        self._runs.append(Run(time_s, decision, reason, source, text))
         if len(self._runs) > self._most:
             pairs = [self._runs[i : i + 2] for i in range(0, len(self._runs), 2)]
             worst = [max(pair, key=lambda run: run.decision) for pair in pairs]
-            self._runs = [
-                Run(pair[0].begin_s, run.decision, run.reason, run.text) for pair, run in zip(pairs, worst, strict=True)
-            ]
+            self._runs = [replace(run, begin_s=pair[0].begin_s) for pair, run in zip(pairs, worst, strict=True)]
             self.thinned = True

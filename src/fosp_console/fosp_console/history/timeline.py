@@ -21,7 +21,7 @@ from fosp_core import topics
 from fosp_core.bag.mcap_stream import StoredMessage
 from fosp_core.bag.messages import deserialise
 from fosp_core.bag.storage import BagStorage, Place, StoredTopic
-from fosp_core.decisions import Decision, Reason
+from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.ros.image_message import rgb_view
 
@@ -83,7 +83,13 @@ class BagHistory:
             "notes": self.notes,
             "cameras": [{"topic": one.topic, "times": self._moments(one.times)} for one in self.cameras],
             "lane": [
-                [*self._moments([run.begin_s]), _name(Decision, run.decision), _name(Reason, run.reason), run.text]
+                [
+                    *self._moments([run.begin_s]),
+                    _name(Decision, run.decision),
+                    _name(Reason, run.reason),
+                    run.text,
+                    _name(WhoDrives, run.source),
+                ]
                 for run in self.lane
             ],
             "risk": self._columns(self.risk, ("risk", "eps", "surprise")),
@@ -177,7 +183,7 @@ class _Reading:
         self._dropped = 0
         self._pressed: dict[str, bool] = {}
         self._violating = False
-        self._driver = ""
+        self._taken_over = False
         for topic in sorted(kinds):
             self._add(topic, kinds[topic].type)
 
@@ -259,12 +265,12 @@ class _Reading:
     # -- messages ------------------------------------------------------------------------------------
     def _verdict(self, when: float, message: Any) -> None:
         text = str(message.reason_text)[:MOST_TEXT]
-        self._history.lane.add(when, int(message.decision), int(message.reason), text)
+        source = int(getattr(message, "source", WhoDrives.UNKNOWN))  # a bag may be older than this field
+        self._history.lane.add(when, int(message.decision), int(message.reason), source, text)
         self._history.risk.add(when, float(message.q_h), float(message.eps), float(message.surprise))
-        driver = getattr(message, "source", "")
-        if isinstance(driver, str) and driver != self._driver:
-            self._driver = driver
-            self._note(OPERATOR, when, "driver", driver)
+        if (source == WhoDrives.OPERATOR) != self._taken_over:
+            self._taken_over = not self._taken_over
+            self._note(OPERATOR, when, "takes over" if self._taken_over else "hands back", text)
 
     def _event(self, when: float, message: Any) -> None:
         number = int(message.kind)
@@ -307,7 +313,7 @@ def _rounded(values: Iterable[float], digits: int) -> list[float | None]:
     return [round(value, digits) if math.isfinite(value) else None for value in values]
 
 
-def _name(kind: type[Decision | Reason], number: int) -> str:
+def _name(kind: type[Decision | Reason | WhoDrives], number: int) -> str:
     try:
         return kind(number).name
     except ValueError:

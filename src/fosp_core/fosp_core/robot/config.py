@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from fosp_core.cameras import DEVICES
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.robot.extending import read_robot_content
+from fosp_core.robot.home import HomeConfig, home_fault
 from fosp_core.robot.protective import SelfShape, ZoneConfig, ZoneSourceConfig, zones_fault
 from fosp_core.specs import ActionSpec, OptionalTopic, Spec, TopicName, TwistComponent, parse_spec
 from fosp_core.topics import are_one, resolve
@@ -29,9 +30,9 @@ class AxisLimits(Spec):
     """Hard limits of one twist component, which are applied last, whatever the policy proposes."""
 
     speed: float = Field(gt=0, le=10)
-    acceleration: float = Field(gt=0, le=100)
+    acceleration: float = Field(gt=0, le=500)
     """Limit while following commands, in m/s^2 or rad/s^2."""
-    deceleration: float = Field(gt=0, le=200)
+    deceleration: float = Field(gt=0, le=500)
     """Limit while stopping, in m/s^2 or rad/s^2; at least the acceleration."""
     jerk: float | None = Field(None, gt=0, le=20000)
     """Limit of the jerk, in m/s^3 or rad/s^3; None where the robot's own controller smooths the commands."""
@@ -159,6 +160,9 @@ class RobotConfig(Spec):
     angular_speed: float | None = Field(None, gt=0, le=10)
     teleports: bool = False
     """True for a simulator alone, whose robot jumps to its start: a jump of the measured pose is then no motion."""
+    coasts: bool = False
+    """True for a simulator alone, whose robot keeps its momentum when it turns or stops, as on ice: its motion is then
+    not held against its commands, and `response_s` says how long it slides."""
     operator_frame: OperatorFrame | None = None
     """Frame in which a person steers, where forward is not the x axis of the action frame. Policies ignore it."""
     state_topic: TopicName
@@ -192,6 +196,8 @@ class RobotConfig(Spec):
     """Protective zones, which stop or slow the robot whatever a model says."""
     self_filter: tuple[SelfShape, ...] = ()
     """Parts of an arm whose points do not count in a zone; in the file itself, or the name of a file beside it."""
+    home: HomeConfig | None = None
+    """Pose of an arm to which an operator sends it between episodes."""
     urdf: str = ""
     """URDF that the stack publishes for viewers: a path, relative to this file, or package://PACKAGE/PATH. Empty where
     the robot's driver publishes robot_description and TF, and for a simulated robot, whose simulator does."""
@@ -243,6 +249,12 @@ class RobotConfig(Spec):
         return self
 
     @model_validator(mode="after")
+    def _coasts_in_simulation(self) -> RobotConfig:
+        if self.coasts and not self.teleports:
+            raise ValueError("coasts is for a simulator's robot alone, which has teleports: true")
+        return self
+
+    @model_validator(mode="after")
     def _turns_pairs(self) -> RobotConfig:
         names = {axis.name for axis in self.action.axes}
         for part in ("linear", "angular") if self.operator_frame is not None else ():
@@ -253,6 +265,15 @@ class RobotConfig(Spec):
     @model_validator(mode="after")
     def _zones_fit(self) -> RobotConfig:
         fault = zones_fault(self.zones, self.sources, self.self_filter, self.kind == "base", bool(self.pose_topic))
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _home_fits(self) -> RobotConfig:
+        box, axes = self.workspace, [axis.name for axis in self.action.axes]
+        walls = (None, None) if box is None else (box.lower, box.upper)
+        fault = home_fault(self.home, self.kind == "arm", axes, *walls)
         if fault:
             raise ValueError(fault)
         return self

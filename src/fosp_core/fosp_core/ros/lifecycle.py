@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import rclpy
@@ -32,6 +32,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.processes import claim_realtime_priority, return_freed_memory
 from fosp_core.ros import qos
+from fosp_core.ros.polling import PolledSubscription, keeping
 from fosp_msgs.msg import Heartbeat
 
 HEARTBEAT_PERIOD_S = 0.1
@@ -49,6 +50,7 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str) -> None:
         """Create the node. It publishes fosp/heartbeat, and the robot stops when it falls silent."""
+        self._polled: list[Any] = []
         super().__init__(name)
         self._active = False
         self._heartbeat = Heartbeat(node=self.get_fully_qualified_name(), pid=os.getpid())
@@ -80,6 +82,33 @@ class ManagedNode(LifecycleNode):
         The callback of a `raw` one gets serialised messages.
         """
         return self.create_subscription(message_type, topic, self._gated(callback), profile, raw=raw)
+
+    def create_polled_subscription(
+        self,
+        message_type: Any,
+        topic: str,
+        read: Callable[[bytes, float], None],
+        profile: QoSProfile,
+        depth: int = 1,
+    ) -> tuple[Any, PolledSubscription]:
+        """Create a subscription that no executor waits for, and what polls it, which calls `read`.
+
+        `depth` is the number of messages that are kept from poll to poll.
+        """
+        subscription = self.create_subscription(message_type, topic, _unheard, keeping(profile, depth), raw=True)
+        self._polled.append(subscription)
+        return subscription, PolledSubscription(subscription, read)
+
+    @property
+    def subscriptions(self) -> Iterator[Any]:
+        """Yield the subscriptions that an executor waits for, which asks for them here."""
+        yield from (subscription for subscription in super().subscriptions if subscription not in self._polled)
+
+    def destroy_subscription(self, subscription: Any) -> bool:
+        """Destroy a subscription, a polled one, too; return False when it is none of this node."""
+        if subscription in self._polled:
+            self._polled.remove(subscription)
+        return bool(super().destroy_subscription(subscription))
 
     def create_gated_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
         """Create a timer whose callback runs only while the node is active."""
@@ -181,6 +210,10 @@ _ERROR = TransitionCallbackReturn.ERROR
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 ACTIVATE = Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+
+
+def _unheard(data: bytes) -> None:
+    """Stand for the callback that a polled subscription has none of."""
 
 
 def settle_memory() -> None:

@@ -15,6 +15,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_core.topics import is_in_bag
+from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bag_streams import find_topic
 from fosp_learner.data.bags import BagReport, bag_metadata, bag_topics
 from fosp_learner.data.lenses import INFO, REFUSED, TOLD, Lens, apart, describe, lens_of, require_lenses
@@ -74,6 +75,32 @@ def task_of(bags: Sequence[Path]) -> str:
     if len(tasks) > 1:
         raise UserError(f"bags of different tasks ({', '.join(sorted(tasks))}) cannot be trained on together")
     return tasks.pop() if tasks else "unnamed"
+
+
+def decision_period_of(bags: Sequence[Path]) -> float | None:
+    """Return the decision period, s, that the bags name, None if none does; UserError when they differ.
+
+    A bag that cannot be read is passed over: whoever reads it says why.
+    """
+    named = dict[float, str]()
+    for bag in bags:
+        with suppress(UserError):
+            text = bag_metadata(bag).get("decision_period_s", "")
+            if text:
+                with suppress(ValueError):
+                    named.setdefault(float(text), bag.name)
+    if len(named) > 1:
+        told = ", ".join(f"{period:g} s ({name})" for period, name in sorted(named.items()))
+        raise UserError(f"bags of different decision periods cannot be trained on together: {told}")
+    return next(iter(named), None)
+
+
+def with_period_of(config: LearnerConfig, bags: Sequence[Path]) -> LearnerConfig:
+    """Return the configuration with the decision period that the bags name, unless it says its own."""
+    named = decision_period_of(bags) if "decision_period_s" not in config.model_fields_set else None
+    if named is None or not 0.0 < named < 60.0:
+        return config
+    return config.model_copy(update={"decision_period_s": named})
 
 
 def one_size(reports: Sequence[BagReport]) -> None:

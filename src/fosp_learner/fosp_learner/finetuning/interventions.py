@@ -95,7 +95,7 @@ def read_labelled(
         require_lenses(recording.parts[0].cameras, recording.lenses, lenses, "the bundle")
     except UserError as error:
         raise UserError(f"{bag}: {error}") from None
-    verdicts, drivers = _verdicts(bag, robot.action.size)
+    verdicts, drivers = recorded_verdicts(bag, robot.action.size)
     digest = bag_digest(bag)
     labelled: list[LabelledEpisode] = []
     for streams, rows in rows_of(recording, robot, period_s):
@@ -160,7 +160,7 @@ def bag_digest(bag: Path) -> str:
     return digest.hexdigest()
 
 
-def _verdicts(bag: Path, axes: int) -> tuple[dict[int, RecordedVerdict], Drivers]:
+def recorded_verdicts(bag: Path, axes: int) -> tuple[dict[int, RecordedVerdict], Drivers]:
     """Return the verdicts on actions by the stamp, ns, of their camera frame, and who drove; empty without verdicts."""
     storage = BagStorage(bag)
     try:

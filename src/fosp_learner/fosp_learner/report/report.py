@@ -34,10 +34,12 @@ from fosp_learner.report.figure_data import (
     reliability,
     scene_v_h,
 )
+from fosp_learner.report.video import SLOWER, open_loop_video
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
 PAGE = "index.html"
+VIDEO = "open_loop.webp"
 HORIZON = 20
 """Steps that open-loop predictions look ahead."""
 _PREDICTED_EPISODES = 20
@@ -59,7 +61,7 @@ class Section:
     """Plain text below the title."""
     table: Mapping[str, str] | None = None
     image: str = ""
-    """Name of the PNG; empty for none."""
+    """Name of the picture; empty for none."""
     warning: str = ""
 
 
@@ -84,8 +86,7 @@ def write_report(directory: Path, made_of: ReportInput) -> Path:
     UserError when losses.csv is damaged or the folder cannot be written.
     """
     config = made_of.trainer.config
-    drawn = dict(_figures(made_of))
-    images = {name: _png(figure) for name, figure in drawn.items()}
+    images = {name: drawn if isinstance(drawn, bytes) else _png(drawn) for name, drawn in _figures(made_of)}
     title = f"Training report: {made_of.facts.get('run', directory.parent.name)}"
     page = html_page(title, list(_sections(made_of, images)), images)
     try:
@@ -106,7 +107,8 @@ def write_report(directory: Path, made_of: ReportInput) -> Path:
     return directory / PAGE
 
 
-def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure]]:
+def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure | bytes]]:
+    """Yield the name of each picture, and what is drawn, or the content of a file that is finished already."""
     trainer, values, calibration = made_of.trainer, made_of.assessment.values, made_of.calibration
     config = trainer.config
     yield "curves.png", figures.training_curves(read_losses(made_of.losses), config.named_phases)
@@ -114,6 +116,7 @@ def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure]]:
     if predictions:
         ours, still = mean_error(predictions, HORIZON)
         yield "open_loop.png", figures.open_loop(predictions[:2], ours, still, config.decision_period_s)
+        yield VIDEO, open_loop_video(predictions, config.decision_period_s)
     if made_of.scene is not None:
         v_h = scene_v_h(trainer.world_model, trainer.behaviour.critics, made_of.scene)
         yield "reachability_map.png", figures.scene_map(made_of.scene, v_h, calibration.eps)
@@ -166,6 +169,10 @@ def _sections(made_of: ReportInput, images: dict[str, bytes]) -> Iterator[Sectio
         "open_loop.png": (
             "Open-loop predictions",
             f"The model sees {CONTEXT} frames and then only the executed actions; the most likely latent at each step.",
+        ),
+        VIDEO: (
+            "Open-loop predictions, moving",
+            f"The same predictions next to what came, {SLOWER} times slower than the robot was.",
         ),
         "reachability_map.png": (
             "Reachability over a scene",
@@ -229,7 +236,7 @@ def _changed(config: LearnerConfig) -> dict[str, str]:
 
 
 def html_page(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
-    """Return the page with the PNGs `images` inside."""
+    """Return the page with the pictures `images`, by their file names, inside."""
     body = "".join(_section(section, images) for section in sections)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -245,7 +252,8 @@ def _section(section: Section, images: Mapping[str, bytes]) -> str:
         parts.append(f"<p>{escape(section.text)}</p>")
     if section.image:
         encoded = base64.b64encode(images[section.image]).decode()
-        parts.append(f'<img alt="{escape(section.title)}" src="data:image/png;base64,{encoded}">')
+        kind = Path(section.image).suffix.removeprefix(".")
+        parts.append(f'<img alt="{escape(section.title)}" src="data:image/{kind};base64,{encoded}">')
     if section.table:
         rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in section.table.items())
         parts.append(f"<table>{rows}</table>")

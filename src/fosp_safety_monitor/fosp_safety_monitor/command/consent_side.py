@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import WrenchStamped
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 
@@ -18,41 +20,73 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.consent_inputs import ReadyConfig
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode
+from fosp_core.ros.polling import PolledSubscription
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import Heartbeat, StepFeedback
+from fosp_safety_monitor.command.robot_side import RobotSide
 from fosp_safety_monitor.judge.consent_inputs import FeedbackStep
 from fosp_safety_monitor.judge.inputs import Judge
+
+WRENCHES_KEPT = 10
+"""Wrenches that are read with each command of 100 Hz: all of a sensor of 1 kHz, so that no short blow is missed."""
 
 
 class ConsentSide:
     """Subscriptions of one robot, from configuration to clean-up; UserError when a vendor's messages are missing.
 
-    `judge` returns the judge of the moment. A `policy` drives inside of episodes and while a person holds the enabling
-    switch; a person who drives needs neither.
+    `judge` returns the judge of the moment. What the robot repeats all the time is read when `side` reads the robot's
+    state. A `policy` drives inside of episodes and while a person holds the enabling switch; a person who drives needs
+    neither, and a program in a person's place needs the `switch`.
     """
 
-    def __init__(self, node: ManagedNode, robot: RobotConfig, judge: Callable[[], Judge], policy: bool = True) -> None:
+    def __init__(
+        self,
+        node: ManagedNode,
+        robot: RobotConfig,
+        judge: Callable[[], Judge],
+        side: RobotSide,
+        policy: bool = True,
+        switch: bool = False,
+    ) -> None:
         self._node, self._robot, self._judge = node, robot, judge
         self._said: dict[int, tuple[str, float]] = {}
         """Last word of each entry of `ready`, and its receipt: latched topics speak before the node is active."""
+        self._hearing = threading.Lock()
+        """Held while the last words change: in the executor, and in the thread of the command stream."""
         gated, self._subscriptions = node.create_gated_subscription, list[Any]()
+        self._streams: list[PolledSubscription] = []
         for index, config in enumerate(robot.ready):
-            profile = qos.LATCHED if config.latched else qos.SENSOR
-            self._subscriptions.append(
-                node.create_subscription(config.message_class(), config.topic, self._reader(index, config), profile)
-            )
+            if config.latched:
+                read = self._reader(index, config)
+                self._subscriptions.append(
+                    node.create_subscription(config.message_class(), config.topic, read, qos.LATCHED)
+                )
+            else:
+                self._poll(config.message_class(), config.topic, self._ready_reader(index, config))
         if robot.wrench_topic:
-            self._subscriptions.append(gated(WrenchStamped, robot.wrench_topic, self._on_wrench, qos.SENSOR))
-        if not policy:
-            return
-        self._subscriptions.append(gated(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP))
-        self._subscriptions.append(gated(Heartbeat, topics.OPERATOR_WATCH, self._on_watch, qos.STEP))
-        if robot.enabling is not None:
+            self._poll(WrenchStamped, robot.wrench_topic, self._read_wrench, WRENCHES_KEPT)
+        side.settling.append(self.settle)
+        if policy:
+            self._subscriptions.append(gated(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP))
+            self._subscriptions.append(gated(Heartbeat, topics.OPERATOR_WATCH, self._on_watch, qos.STEP))
+        if robot.enabling is not None and (policy or switch):
             kind, callback = (Joy, self._on_joy) if robot.enabling.type == "Joy" else (Bool, self._on_switch)
             self._subscriptions.append(gated(kind, robot.enabling.topic, callback, qos.SENSOR))
 
+    def _poll(self, kind: Any, topic: str, read: Callable[[bytes, float], None], depth: int = 1) -> None:
+        subscription, stream = self._node.create_polled_subscription(kind, topic, read, qos.SENSOR, depth)
+        self._subscriptions.append(subscription)
+        self._streams.append(stream)
+
+    def settle(self) -> None:
+        """Read the newest of what the robot repeats all the time, before a command is computed."""
+        for stream in self._streams:
+            stream.poll()
+
     def start(self) -> None:
         """Tell a judge that is new what the robot has said before."""
+        for stream in self._streams:
+            stream.forget()
         for index, (why_not, receipt_s) in self._said.items():
             self._judge().receive_ready(index, why_not, receipt_s)
 
@@ -61,26 +95,32 @@ class ConsentSide:
         for index, config in enumerate(self._robot.ready):
             spoke = index in self._said and self._said[index][0] != _gone(config)
             if spoke and self._node.count_publishers(config.topic) == 0:
-                self._hear(index, _gone(config))
+                self._hear(index, _gone(config), time.monotonic())
 
     def close(self) -> None:
         """Destroy the subscriptions."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        self._subscriptions, self._streams = [], []
 
     # -- inputs --------------------------------------------------------------------------------------
     def _reader(self, index: int, config: ReadyConfig) -> Callable[[Any], None]:
-        return lambda message: self._hear(index, config.why_not(message))
+        return lambda message: self._hear(index, config.why_not(message), time.monotonic())
 
-    def _hear(self, index: int, why_not: str) -> None:
-        self._said[index] = why_not, time.monotonic()
-        if self._node.is_active:
-            self._judge().receive_ready(index, *self._said[index])
+    def _ready_reader(self, index: int, config: ReadyConfig) -> Callable[[bytes, float], None]:
+        kind = config.message_class()
+        return lambda data, receipt_s: self._hear(index, config.why_not(deserialize_message(data, kind)), receipt_s)
 
-    def _on_wrench(self, message: WrenchStamped) -> None:
+    def _hear(self, index: int, why_not: str, receipt_s: float) -> None:
+        with self._hearing:
+            self._said[index] = why_not, receipt_s
+            if self._node.is_active:
+                self._judge().receive_ready(index, why_not, receipt_s)
+
+    def _read_wrench(self, data: bytes, receipt_s: float) -> None:
+        message = deserialize_message(data, WrenchStamped)
         force = message.wrench.force
-        received = Received(seconds(message.header.stamp), time.monotonic())
+        received = Received(seconds(message.header.stamp), receipt_s)
         self._judge().receive_wrench((force.x, force.y, force.z), received)
 
     def _on_feedback(self, message: StepFeedback) -> None:

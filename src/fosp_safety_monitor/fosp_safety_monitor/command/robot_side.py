@@ -21,6 +21,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import command_message_type, fill_twist
 from fosp_core.ros.lifecycle import ManagedNode
+from fosp_core.ros.polling import PolledSubscription
 from fosp_msgs.msg import Heartbeat
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.command.messages import (
@@ -30,7 +31,6 @@ from fosp_safety_monitor.command.messages import (
     pose_received,
     robot_state_received,
 )
-from fosp_safety_monitor.command.newest import NewestMessage
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
 from fosp_safety_monitor.command.zone_side import ZoneSide
 from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts, allowed_publishers, in_words
@@ -51,8 +51,8 @@ class RobotSide:
 
     The publisher is no lifecycle publisher, which would be silent exactly when the last stop has to go out. A robot
     that takes poses is sent the integral of the commands, so that zero holds the target where it is. `judge` returns
-    the judge of the moment; `heard` is called with the kind of each message. Not every message of a fast stream of
-    states or poses is read (NewestMessage). One node may publish each of the robot's inputs and of the topics in
+    the judge of the moment; `heard` is called with the kind of each message. Of states and poses the newest is read
+    before each command, and with `settle`. One node may publish each of the robot's inputs and of the topics in
     `inputs`; `look_around` finds a second one.
     """
 
@@ -77,7 +77,9 @@ class RobotSide:
         self._publisher = node.create_publisher(type(self._command), robot.command_topic, qos.COMMAND)
         self._state_type = JointState if robot.state_type == "JointState" else Odometry
         gated = node.create_gated_subscription
-        self._streams: list[NewestMessage] = []
+        self._streams: list[PolledSubscription] = []
+        self.settling: list[Callable[[], None]] = []
+        """Called by `settle` for other inputs that wait for a command."""
         self._subscriptions = [
             self._subscribe_newest("robot state", self._state_type, robot.state_topic, self._read_robot_state)
         ]
@@ -101,14 +103,13 @@ class RobotSide:
         """The stream while commands are sent, else None."""
 
     def _subscribe_newest(self, kind: str, message_type: Any, topic: str, read: Callable[[bytes, float], None]) -> Any:
-        stream = NewestMessage(read)
-        self._streams.append(stream)
-
-        def receive(data: bytes) -> None:
+        def heard(data: bytes, receipt_s: float) -> None:
             self._heard(kind)
-            stream.receive(data)
+            read(data, receipt_s)
 
-        return self._node.create_gated_subscription(message_type, topic, receive, qos.SENSOR, raw=True)
+        subscription, stream = self._node.create_polled_subscription(message_type, topic, heard, qos.SENSOR)
+        self._streams.append(stream)
+        return subscription
 
     @property
     def topic(self) -> str:
@@ -177,7 +178,7 @@ class RobotSide:
         def send_next() -> bool:
             nonlocal zeros
             if not self._ending.is_set():
-                self._settle()
+                self.settle()
                 tick()
                 return True
             command = self._judge().halt()
@@ -248,13 +249,15 @@ class RobotSide:
         return True
 
     # -- inputs --------------------------------------------------------------------------------------
-    def _settle(self) -> None:
-        """Read what waits of state and pose, before a command is computed."""
+    def settle(self) -> None:
+        """Read the newest state and pose, before a command is computed or a proposal judged."""
         for stream in self._streams:
             try:
-                stream.settle()
+                stream.poll()
             except UserError as error:
                 self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
+        for settle in self.settling:
+            settle()
 
     def _read_robot_state(self, data: bytes, receipt_s: float) -> None:
         message = deserialize_message(data, self._state_type)

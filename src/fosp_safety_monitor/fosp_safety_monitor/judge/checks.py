@@ -48,13 +48,13 @@ def checks_on_inputs(
 ) -> Findings:
     """Check the robot and the inputs behind a proposal, when it is judged and at every tick that follows it."""
     return [
-        *_checks_of_surroundings(state, robot, thresholds, now),
+        *checks_of_surroundings(state, robot, thresholds, now),
         check_image(frame, latent_receipt_s, thresholds, now),
         check_latent_age(latent_receipt_s, thresholds, now),
         check_robot_state(robot, thresholds, now),
         check_lead(robot, thresholds),
         latent_stream.check_pace(state.latents, thresholds),
-        *_checks_of_the_robot(state, robot, thresholds, now),
+        *checks_of_the_robot(state, robot, thresholds, now),
         check_self_test(robot),
         check_camera(state.camera, thresholds),
     ]
@@ -85,8 +85,8 @@ def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Th
     if judged is None:
         return [
             zones,
-            *_checks_of_surroundings(state, robot, thresholds, now),
-            *_checks_of_the_robot(state, robot, thresholds, now),
+            *checks_of_surroundings(state, robot, thresholds, now),
+            *checks_of_the_robot(state, robot, thresholds, now),
             _not_ready(state, check_robot_state(robot, thresholds, now)),
             check_self_test(robot),
         ]
@@ -132,15 +132,15 @@ def _checks_on_takeover(state: MonitorState, robot: RobotStateInput, thresholds:
         return [*findings, *inputs, check_surprise(state.surprises, thresholds)]
     return [
         *findings,
-        *_checks_of_surroundings(state, robot, thresholds, now),
+        *checks_of_surroundings(state, robot, thresholds, now),
         check_robot_state(robot, thresholds, now),
         check_lead(robot, thresholds),
-        *_checks_of_the_robot(state, robot, thresholds, now),
+        *checks_of_the_robot(state, robot, thresholds, now),
         check_self_test(robot),
     ]
 
 
-def _checks_of_surroundings(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+def checks_of_surroundings(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
     """Check what needs no proposal: the motion of the robot, emergency stops, and who else speaks."""
     return [
         following.check_motion(state.following, now),
@@ -151,7 +151,7 @@ def _checks_of_surroundings(state: MonitorState, robot: RobotStateInput, thresho
     ]
 
 
-def _checks_of_the_robot(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
+def checks_of_the_robot(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
     bias = consent.compared_bias(state.consent, state.latched)
     return [
         consent.check_ready(robot, thresholds, now),

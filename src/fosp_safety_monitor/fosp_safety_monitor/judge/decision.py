@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from fosp_core.clock import Now
 from fosp_core.decisions import RISK, STALENESS, Decision, Reason, WhoDrives
 from fosp_core.robot.limits import CommandLimits
-from fosp_safety_monitor.judge import checks
+from fosp_safety_monitor.judge import checks, homing
 from fosp_safety_monitor.judge.choice import executed_candidate, judge_content, least_risk, target_of, wanted_action
 from fosp_safety_monitor.judge.gating import (
     check_staleness_duration,
     checks_of_permission,
     effective_finding,
-    followed_wish,
     gates,
     hold,
     most_gating,
@@ -125,7 +124,7 @@ def judge_proposal(
     wanted = wanted_action(content, choice, proposal, values, thresholds)
     zones = [check(wanted, state.command, robot, thresholds, now) for check in (check_zones, check_zone_speed)]
     findings = [*zones, *findings]
-    permission = checks_of_permission(state, robot, thresholds, now)
+    permission = homing.permission_of_proposals(state, robot, thresholds, now)
     vetoes = _count_vetoes(state.vetoes, most_restrictive([*findings, *permission]))
     findings.append(checks.check_vetoes(vetoes, thresholds))
     finding, gating = most_restrictive(findings), most_gating([*findings, *permission], thresholds)
@@ -223,11 +222,14 @@ def judge_tick(
     state = replaced(state, consent=consent.on_tick(state.consent, robot, thresholds, now, state.latched, held_up))
     drove = state.takeover.driver
     state = _taken_over(state, robot, thresholds, now)
-    permission = checks_of_permission(state, robot, thresholds, now)
-    findings = [held_up, *checks.checks_on_tick(state, robot, thresholds, now)]
-    stop, held = hold(state, most_gating(findings, thresholds), thresholds, now)
-    reports = held is not None or any(finding is not None for finding in findings)
-    findings += [held, state.followed.finding if state.followed else None]
+    state = replaced(state, homing=homing.on_tick(state, robot, thresholds, now))
+    permission = homing.permission_on_tick(state, robot, thresholds, now)
+    findings = [held_up, *homing.checks_on_tick(state, robot, thresholds, now)]
+    on_way = state.homing.running
+    before = replaced(state, stop=None) if on_way else state  # a stop that a proposal asked for is none on the way home
+    stop, held = hold(before, most_gating(findings, thresholds), thresholds, now)
+    reports = on_way or held is not None or any(finding is not None for finding in findings)
+    findings += [held, state.followed.finding if state.followed and not on_way else None]
     since_s = state.stale_since_s
     cause = most_restrictive(findings)
     if cause.reason in STALENESS:
@@ -243,11 +245,13 @@ def judge_tick(
     effective = effective_finding(cause, latched)
 
     target = None
-    wish = followed_wish(state, robot, thresholds, now)
+    wish = homing.wish_of(state, robot, thresholds, now)
     if latched is None and gating.decision < Decision.STOP and wish:
         share = zones_on(wish, state.command, robot, thresholds, now).share
         target = wish if share == 1.0 else tuple(share * value for value in wish)
-    state = _move(replaced(state, latched=latched, stop=stop, stale_since_s=since_s), target, robot, limits, now)
+    way = homing.stopped(state.homing, latched or gating, now)
+    state = replaced(state, latched=latched, stop=stop, stale_since_s=since_s, homing=way)
+    state = _move(state, target, robot, limits, now)
     silent_s = now.monotonic_s - state.reported_s
     due = reports and silent_s >= thresholds.decision_period_s
     due = due or (state.takeover.driver is not WhoDrives.POLICY and silent_s >= 1.5 * thresholds.decision_period_s)
@@ -333,7 +337,7 @@ def _verdict_of_order(
     now: Now,
 ) -> Verdict:
     """Return the last verdict again, unless something stops the robot by now."""
-    permission = checks_of_permission(state, robot, thresholds, now)
+    permission = homing.permission_of_proposals(state, robot, thresholds, now)
     gating = most_gating([*checks.checks_on_judged(state, robot, thresholds, now), *permission], thresholds)
     _, held = hold(state, gating, thresholds, now)
     stopped = effective_finding(most_restrictive([gating, held]), state.latched)

@@ -15,12 +15,13 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, TargetLead
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.specs import CameraCalibration, Manifest
+from fosp_safety_monitor.home_drive import HomeDrive
 from fosp_safety_monitor.judge.consent_inputs import ConsentInputs, ConsentSettings, FeedbackStep, Force
 from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
-from fosp_safety_monitor.judge.motion_model import MotionModel
 from fosp_safety_monitor.judge.operator_input import OperatorInput
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
+from fosp_safety_monitor.motion_model import MotionModel
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
@@ -306,6 +307,8 @@ class RobotThresholds:
     """The measured motion that is held against the commands; None: the robot measures none."""
     zones: ProtectiveField | None = None
     """The protective zones; None: the robot has none."""
+    home: HomeDrive | None = None
+    """The pose between episodes; None: the robot has none."""
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
@@ -324,6 +327,7 @@ class RobotThresholds:
             ready=robot.ready,
             protective_force_n=robot.protective_force_n,
             zones=ProtectiveField(robot) if robot.zones else None,
+            home=HomeDrive.of(robot),
         )
 
 

@@ -22,7 +22,7 @@ from fosp_core.processes import DISPENSABLE
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest
-from fosp_safety_monitor.judge import checks, decision
+from fosp_safety_monitor.judge import checks, decision, homing
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
 from fosp_safety_monitor.judge.inputs import (
     CheckedLatent,
@@ -37,6 +37,7 @@ from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import MonitorState, Tick, initial_state
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch
+from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.parameters import MonitorParameters, loosened
 from fosp_safety_monitor.zones.field import ProtectiveField
 
@@ -203,6 +204,16 @@ class SafetyMonitor(Judge):
         """End the operator's consent; the robot stops."""
         with self._lock:
             self._state = decision.disengage(self._state)
+
+    def home(self) -> str:
+        """Take an operator's order to drive home. Return an empty text on success, otherwise why it is refused."""
+        with self._lock:
+            self._state, refusal = homing.home(self._state, self._robot, self._thresholds, self._clock())
+        return refusal
+
+    @property
+    def way_home(self) -> Homing:
+        return self._state.homing
 
     def change_parameters(self, parameters: MonitorParameters, active: bool) -> None:
         """Put other parameters in force; UserError, and the old ones stay, when `active` and one would be loosened."""

@@ -13,6 +13,7 @@ from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch
 from fosp_safety_monitor.judge.watch.consent import Consent
 from fosp_safety_monitor.judge.watch.following import Following
+from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.latent_stream import LatentStream
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose
 from fosp_safety_monitor.judge.watch.takeover import Takeover
@@ -98,6 +99,7 @@ class MonitorState:
     limited: bool = False
     """The hard limits changed a command since the last verdict."""
     consent: Consent = field(default_factory=Consent)
+    homing: Homing = field(default_factory=Homing)
     takeover: Takeover = field(default_factory=Takeover)
     operated: OperatorJudgement | None = None
     """The action of a person that was judged last since they took over; None: no latent has come since then."""

@@ -23,8 +23,9 @@ from fosp_safety_monitor.judge.consent_inputs import Force
 from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding
-from fosp_safety_monitor.judge.watch import consent, following
+from fosp_safety_monitor.judge.watch import consent, following, homing
 from fosp_safety_monitor.judge.watch.following import Following
+from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.motion import next_command
 from fosp_safety_monitor.judge.watch.protection import check_zones, zones_on
 from fosp_safety_monitor.parameters import MonitorParameters
@@ -45,15 +46,24 @@ class GuardTick:
     """The hard limits changed the command."""
     reason: Reason = Reason.OK
     """Reason of the check that holds the robot."""
+    note: str = ""
+    """The robot is on its way home, or was a moment ago, in words."""
 
 
 class OperatorGuard(Judge):
     """Shapes the proposals of the operator into commands. Inputs come from one thread, ticks may come from another."""
 
     def __init__(
-        self, robot: RobotConfig, now: Callable[[], Now], speed_cap: float = 1.0, simulated_time: bool = False
+        self,
+        robot: RobotConfig,
+        now: Callable[[], Now],
+        speed_cap: float = 1.0,
+        simulated_time: bool = False,
+        by_program: bool = False,
     ) -> None:
         super().__init__(robot.estop_topics)
+        self._by_program = by_program
+        """A program drives, and a person holds the robot's enabling switch meanwhile."""
         self._now = now
         self._limits = CommandLimits(capped(robot, speed_cap))
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
@@ -72,6 +82,8 @@ class OperatorGuard(Judge):
         self._bias: Force | None = None
         """Force at rest, N, taken when the operator let go of the controls."""
         self._bias_s = 0.0
+        self._homing = Homing()
+        self._last = GuardTick(self._command, "no command was sent yet", False, Reason.NOT_READY)
 
     # -- inputs --------------------------------------------------------------------------------------
     def receive_proposal(self, proposal: ProposalInput) -> None:
@@ -96,9 +108,61 @@ class OperatorGuard(Judge):
                 held, reason = f"no action of the operator: {silent}", Reason.NOT_READY
             elif not held and not self._released:
                 held, reason = "let go of the controls first", Reason.NOT_READY
-            target = None if held or wanted is None else self._within_zones(np.clip(wanted[0], -1.0, 1.0).tolist(), now)
-            limited = self._move(target, now)
-            return GuardTick(self._command, held, limited, reason)
+            wish = None if held or wanted is None else np.clip(wanted[0], -1.0, 1.0).tolist()
+            wish = self._on_way_home(wish, held, now)
+            limited = self._move(None if wish is None else self._within_zones(wish, now), now)
+            self._last = GuardTick(self._command, held, limited, reason, self._note(now))
+            return self._last
+
+    # -- the way home --------------------------------------------------------------------------------
+    def home(self) -> str:
+        """Take the operator's order to drive home. Return an empty text on success, otherwise why it is refused.
+
+        The operator is there, and lets go of the controls: whatever holds the robot ends the way home, and so does
+        a touch of the controls.
+        """
+        with self._lock:
+            drive, robot, refusal = self._thresholds.home, self._robot, ""
+            if drive is None:
+                return "the robot file has no home"
+            if self._homing.running:
+                return "the robot is on its way home already"
+            if self._last.held or not self._released:
+                return f"the robot is held: {self._last.held or 'let go of the controls first'}"
+            if any(self._command) or self._proposal is None or np.any(self._proposal.actions):
+                return "let go of the controls first"
+            if robot.position is None:
+                return "the pose of the commanded point is not known"
+            try:
+                refusal = drive.unreachable(robot.position, robot.orientation)
+            except ValueError as error:
+                refusal = str(error)
+            if not refusal:
+                self._homing = homing.begun(self._now())
+            return refusal
+
+    @property
+    def way_home(self) -> Homing:
+        return self._homing
+
+    def _on_way_home(self, wish: list[float] | None, held: str, now: Now) -> list[float] | None:
+        """Return the normalised action (n,) of this tick: on the way home that of the way, else what is wanted."""
+        if not self._homing.running:
+            return wish
+        drive, robot, way = self._thresholds.home, self._robot, self._homing
+        way = homing.after_tick(way, drive, robot.position, robot.orientation, self._command, now)
+        if held:
+            way = way.ended(f"the way home ended: {held}", now)
+        elif wish is None or any(wish):
+            way = way.ended("the way home ended: the operator took the controls", now)
+        if self._homing.running and not way.running:
+            self._released = False  # whatever the controls say at this moment, it was not meant to be followed
+        self._homing = way
+        return list(homing.next_wish(drive, robot.position, robot.orientation)) or None if way.running else None
+
+    def _note(self, now: Now) -> str:
+        found = homing.check_homing(self._homing, self._thresholds.home, self._robot.position, now)
+        return "" if found is None else found.text
 
     def _within_zones(self, wish: list[float], now: Now) -> list[float]:
         """Return the share of a normalised action (n,) that the protective zones leave."""
@@ -151,6 +215,7 @@ class OperatorGuard(Judge):
             checks.check_lead(robot, thresholds),
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
             consent.check_ready(self._robot, thresholds, now),
+            consent.check_held(self._robot, thresholds, now) if self._by_program else None,
             check_zones((), self._command, robot, thresholds, now),
             force,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.page.consent_failures import CONSENT_FAILURES
 from fosp_safety_monitor.page.failure import AGAIN, Failure, monitor_test
+from fosp_safety_monitor.page.home_failures import HOME_FAILURES, RUN_FAILURES
 from fosp_safety_monitor.page.input_failures import INPUT_FAILURES
 from fosp_safety_monitor.page.robot_failures import ROBOT_FAILURES
 from fosp_safety_monitor.page.takeover_failures import TAKEOVER_FAILURES
@@ -113,6 +114,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     *ROBOT_FAILURES,
     *CONSENT_FAILURES,
+    *HOME_FAILURES,
+    *RUN_FAILURES,
     *ZONE_FAILURES,
     *TAKEOVER_FAILURES,
     # -- the monitor

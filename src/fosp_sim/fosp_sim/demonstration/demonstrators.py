@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.env import DECISION_PERIOD
 from fosp_sim.task.scene import Scene
-from fosp_sim.task.tasks import find_task
+from fosp_sim.task.tasks import find_task, load_attribute
 from fosp_sim.task.world import RobotState
 
 Kind = Literal["careful", "greedy", "noisy", "random"]
@@ -57,8 +57,32 @@ class _Noise:
         return np.asarray(self._std * self._value)
 
 
+class ScriptedDriver(Protocol):
+    """Drives one episode."""
+
+    kind: Kind
+    """The kind that was asked for, or that `mixed` drew."""
+
+    def act(self, state: Any, time: float) -> NDArray[np.float32]:
+        """Return the normalised action (n,) float32 for the decision period that begins `time` s into the episode."""
+
+
+def make_demonstrator(kind: str, scene: Scene, robot: RobotConfig, seed: int, noise: bool = True) -> ScriptedDriver:
+    """Return the driver of an episode, whose behaviour is drawn from `seed`; arguments as for Demonstrator.
+
+    Raise UserError for an unknown kind or task.
+    """
+    path = find_task(scene.task).demonstrator
+    if not path:
+        return Demonstrator(kind, scene, robot, seed, noise)
+    check_kind(kind)
+    rng = np.random.Generator(np.random.PCG64([seed, 2]))
+    drawn: Kind = _drawn(rng) if kind == "mixed" else kind  # type: ignore[assignment]
+    return load_attribute(path)(drawn, scene, robot, rng, noise)
+
+
 class Demonstrator:
-    """Drives one episode; `kind` is the kind that was asked for, or that `mixed` drew."""
+    """Drives one episode of a task with a single goal; `kind` is the kind that was asked for, or that `mixed` drew."""
 
     def __init__(self, kind: str, scene: Scene, robot: RobotConfig, seed: int, noise: bool = True) -> None:
         """Draw the episode's behaviour from `seed`; without `noise`, careful and greedy drive exactly.

@@ -11,11 +11,12 @@ from typing import Any
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.robot.config import RobotConfig
-from fosp_sim.demonstration.demonstrators import Demonstrator, check_kind
+from fosp_sim.demonstration.demonstrators import check_kind, make_demonstrator
 from fosp_sim.demonstration.simulated_bag import SimulatedBag
 from fosp_sim.env import Env
-from fosp_sim.task.render import intrinsics
+from fosp_sim.task.render import lenses
 from fosp_sim.task.scenario import Scenario
+from fosp_sim.task.world import STANDARD_TIMING
 
 EPOCH_NS = 1_700_000_000 * 1_000_000_000
 """Stamp of second 0: recorded time is simulated time, so that a recording can be repeated bit for bit."""
@@ -56,7 +57,13 @@ def record_episodes(
 
 
 def record_in_processes(
-    scenario: Scenario, robot: RobotConfig, demonstrator: str, episodes: int, out: Path, workers: int | None = None
+    scenario: Scenario,
+    robot: RobotConfig,
+    demonstrator: str,
+    episodes: int,
+    out: Path,
+    workers: int | None = None,
+    first: int = 0,
 ) -> Iterator[Recorded]:
     """Record the very bags of `record_episodes` in parallel processes (default: one per core).
 
@@ -64,13 +71,13 @@ def record_in_processes(
     ProcessDied.
     """
     if workers == 1 or episodes <= _SHARE:
-        yield from record_episodes(scenario, robot, demonstrator, episodes, out)
+        yield from record_episodes(scenario, robot, demonstrator, episodes, out, first)
         return
     check_kind(demonstrator)
-    _require_new(out, range(episodes))
+    _require_new(out, range(first, first + episodes))
     shares = [
-        (scenario, robot, demonstrator, min(_SHARE, episodes - first), out, first)
-        for first in range(0, episodes, _SHARE)
+        (scenario, robot, demonstrator, min(_SHARE, first + episodes - begin), out, begin)
+        for begin in range(first, first + episodes, _SHARE)
     ]
     with closing(in_processes(_record_share, shares, workers)) as done:
         for _, outcomes in done:
@@ -97,7 +104,7 @@ def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded
         folder,
         episode,
         env.robot,
-        intrinsics(env.world.model),
+        lenses(env.world),
         EPOCH_NS + seed % _DISTINCT * _SPACING_NS,
         env.scenario.camera.latency_s,
     )
@@ -106,8 +113,10 @@ def _record(env: Env, demonstrator: str, episode: int, folder: Path) -> Recorded
     except BaseException:
         bag.abort()
         raise
+    own = {} if env.timing == STANDARD_TIMING else {"decision_period_s": f"{env.timing.decision_s:g}"}
     bag.close(
         {
+            **own,
             "task": env.scenario.task,
             "robot": env.robot.name,
             "scenario": env.scenario.model_dump_json(),
@@ -126,12 +135,13 @@ def _drive(env: Env, demonstrator: str, episode: int, seed: int, bag: SimulatedB
     env.listen(bag)
     try:
         env.reset(episode)
-        driver = Demonstrator(demonstrator, env.scene, env.robot, seed)
-        steps, total, violated = 0, 0.0, False
+        driver = make_demonstrator(demonstrator, env.scene, env.robot, seed)
+        steps, total, violated, reached = 0, 0.0, False, False
         while True:
             result = env.step(driver.act(env.world.state(), env.world.time))
             steps, total, violated = steps + 1, total + result.reward, violated or result.cost > 0
+            reached = reached or result.success
             if result.last:
-                return Recorded(episode, driver.kind, result.success, violated, steps, total, folder)
+                return Recorded(episode, driver.kind, reached, violated, steps, total, folder)
     finally:
         env.listen(None)

@@ -18,8 +18,8 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.topics import resolve
 from fosp_sim.env import Frame
 from fosp_sim.task.arm_kinematics import JOINTS
-from fosp_sim.task.render import CAMERA_FRAME, NATIVE_HEIGHT, NATIVE_WIDTH, Intrinsics
-from fosp_sim.task.world import RobotState, Vector
+from fosp_sim.task.render import CAMERA_FRAME, Intrinsics, image_topics, optical_frame
+from fosp_sim.task.world import Picture, RobotState, Vector
 
 _PARTIAL = ".partial"
 
@@ -28,11 +28,18 @@ class SimulatedBag:
     """The bag of one episode of an Env, which it listens to; `folder` appears when the bag is complete."""
 
     def __init__(
-        self, folder: Path, episode: int, robot: RobotConfig, intrinsics: Intrinsics, start_ns: int, latency_s: float
+        self,
+        folder: Path,
+        episode: int,
+        robot: RobotConfig,
+        cameras: Mapping[str, Intrinsics],
+        start_ns: int,
+        latency_s: float,
     ) -> None:
         """Open the bag; UserError when `folder` exists or cannot be written.
 
-        `start_ns` is the stamp of the episode's first frame, and `latency_s` the delay of images.
+        `cameras` are the lenses by name, in the world's order, `start_ns` is the stamp of the first frame, and
+        `latency_s` the delay of images.
         """
         if folder.exists():
             raise UserError(f"{folder} exists already; choose another --out or remove it")
@@ -44,7 +51,8 @@ class SimulatedBag:
             self._bag = BagWriter(self._partial)
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-        self._info = self._camera_info(intrinsics)
+        self._infos = {name: self._camera_info(lens, optical_frame(name)) for name, lens in cameras.items()}
+        self._first = next(iter(cameras))
 
     def close(self, notes: Mapping[str, str]) -> None:
         """Complete the bag with `notes` in its metadata (`custom_data`), and move it to its folder.
@@ -67,19 +75,9 @@ class SimulatedBag:
         """Write the image, unless it was lost, its camera_info, and the feedback of a camera frame."""
         header = self._header(frame.time, CAMERA_FRAME)
         if frame.image is not None:
-            image = self._make(
-                "sensor_msgs/msg/Image",
-                header=header,
-                height=NATIVE_HEIGHT,
-                width=NATIVE_WIDTH,
-                encoding="rgb8",
-                is_bigendian=0,
-                step=3 * NATIVE_WIDTH,
-                data=frame.image.reshape(-1),
-            )
-            self._write(topics.COLOR_IMAGE, image, frame.time, self._latency_ns)
-            self._info.header = header
-            self._write(topics.CAMERA_INFO, self._info, frame.time, self._latency_ns)
+            self._picture(self._first, frame.image, frame.time)
+        for name, picture in frame.others.items():
+            self._picture(name, picture, frame.time)
         message = self._make(
             "fosp_msgs/msg/StepFeedback",
             header=header,
@@ -87,6 +85,24 @@ class SimulatedBag:
             **asdict(frame.feedback),
         )
         self._write(topics.FEEDBACK, message, frame.time)
+
+    def _picture(self, camera: str, picture: Picture, time: float) -> None:
+        height, width, _ = picture.shape
+        info, (topic, info_topic) = self._infos[camera], image_topics(camera)
+        header = self._header(time, optical_frame(camera))
+        image = self._make(
+            "sensor_msgs/msg/Image",
+            header=header,
+            height=height,
+            width=width,
+            encoding="rgb8",
+            is_bigendian=0,
+            step=3 * width,
+            data=picture.reshape(-1),
+        )
+        self._write(topic, image, time, self._latency_ns)
+        info.header = header
+        self._write(info_topic, info, time, self._latency_ns)
 
     def command(self, time: float, twist: Vector) -> None:
         """Write the command that the robot obeys at `time`, s since the first frame; m/s and rad/s, one per axis."""
@@ -138,13 +154,13 @@ class SimulatedBag:
             ),
         )
 
-    def _camera_info(self, camera: Intrinsics) -> Any:
+    def _camera_info(self, camera: Intrinsics, frame_id: str) -> Any:
         f, cx, cy = camera.focal, camera.centre_x, camera.centre_y
         return self._make(
             "sensor_msgs/msg/CameraInfo",
-            header=self._header(0.0, CAMERA_FRAME),
-            height=NATIVE_HEIGHT,
-            width=NATIVE_WIDTH,
+            header=self._header(0.0, frame_id),
+            height=camera.height,
+            width=camera.width,
             distortion_model="plumb_bob",
             d=np.zeros(5),
             k=np.array([f, 0, cx, 0, f, cy, 0, 0, 1.0]),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fosp_sim.gazebo.light import AMBIENT_GAIN, LIGHT_GAIN, decoded, encoded, fitted_lighting
 from fosp_sim.task.gl import mujoco
-from fosp_sim.task.render import NATIVE_HEIGHT, NATIVE_WIDTH, Renderer
+from fosp_sim.task.render import CAMERA, NATIVE_HEIGHT, NATIVE_WIDTH, Renderer
 
 _EXPOSURE = 0.5
 """Brightness is rendered in 8 bits at this scale, because it exceeds 1."""
@@ -28,7 +28,9 @@ class Ogre2Renderer(Renderer):
         mujoco.mj_camlight(model, data)
         self._lighting = fitted_lighting(model, camera_forward(data))
 
-    def render(self, data: Any, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH) -> NDArray[np.uint8]:
+    def render(
+        self, data: Any, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH, camera: str = CAMERA
+    ) -> NDArray[np.uint8]:
         """Return the view of `data`, whose kinematics are computed, as a new array (height, width, 3) uint8 RGB."""
         brightness = self._brightness(data, height, width)
         black = np.zeros((1, 3))  # the background, geom -1

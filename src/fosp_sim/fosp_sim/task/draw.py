@@ -23,8 +23,11 @@ _STEPS = (ndimage.generate_binary_structure(2, 1), ndimage.generate_binary_struc
 
 def draw_scene(scenario: Scenario, episode: int) -> Scene:
     """Return the scene of `episode`. Raise UserError when the obstacles leave no way to the goal in any attempt."""
+    task = find_task(scenario.task)
+    if task.draw is not None:
+        return task.draw(scenario, episode)
     rng = np.random.Generator(np.random.PCG64(scenario.seed + episode))
-    layout = find_task(scenario.task).layout
+    layout = task.layout
     count = int(rng.integers(*scenario.obstacles.count_range, endpoint=True))
     for _ in range(_ATTEMPTS):
         scene = _candidate(scenario, layout, episode, count, rng)

@@ -54,7 +54,7 @@ class Route:
         self._goal = goal
         shape = (len(self._xs), len(self._ys))
         price = self._price(clearance(self._points)).reshape(shape)
-        graph = _grid_graph(price, terrain.cell)
+        graph = grid_graph(price, terrain.cell)
         goal_cell = int(np.argmin(np.hypot(*(self._points - goal).T)))
         _, self._next = dijkstra(graph, directed=False, indices=goal_cell, return_predecessors=True)
 
@@ -93,7 +93,7 @@ class Route:
         return np.concatenate([position[None], self._points[cells[1:]], self._goal[None]])
 
 
-def _grid_graph(price: NDArray[np.float64], cell: float) -> sparse.csr_matrix:
+def grid_graph(price: NDArray[np.float64], cell: float) -> sparse.csr_matrix:
     """Return the undirected graph over cells (X, Y) with moves in 16 directions, each at the mean price of its ends."""
     rows, columns = price.shape
     ids = np.arange(rows * columns).reshape(rows, columns)

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.scenario import CameraEffects
+from fosp_sim.task.world import MujocoWorld, Painter, Picture, SimulatedWorld, WorldSnapshot
 
 CAMERA = "color"
 CAMERA_FRAME = "camera_color_optical_frame"
@@ -24,21 +26,44 @@ _context: Any = None
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole camera of the 320x240 frame, in pixels."""
+    """Pinhole camera and size of its frame, in pixels."""
 
     focal: float
     centre_x: float
     centre_y: float
+    height: int = NATIVE_HEIGHT
+    width: int = NATIVE_WIDTH
 
 
-def intrinsics(model: Any) -> Intrinsics:
-    """Return the intrinsics of the model's camera."""
-    half_angle = math.radians(float(model.camera(CAMERA).fovy[0])) / 2
-    return Intrinsics(NATIVE_HEIGHT / 2 / math.tan(half_angle), NATIVE_WIDTH / 2, NATIVE_HEIGHT / 2)
+def intrinsics(model: Any, camera: str = CAMERA, size: tuple[int, int] = (NATIVE_HEIGHT, NATIVE_WIDTH)) -> Intrinsics:
+    """Return the intrinsics of a camera of the model, for frames of `size` (height, width)."""
+    height, width = size
+    half_angle = math.radians(float(model.camera(camera).fovy[0])) / 2
+    return Intrinsics(height / 2 / math.tan(half_angle), width / 2, height / 2, height, width)
+
+
+def lenses(world: SimulatedWorld) -> dict[str, Intrinsics]:
+    """Return the intrinsics of each camera of a world; where they are unknown, those of a lens of 90 degrees."""
+    height, width = world.picture
+    if world.model is not None:
+        return {name: intrinsics(world.model, name, world.picture) for name in world.cameras}
+    return {name: Intrinsics(height / 2, width / 2, height / 2, height, width) for name in world.cameras}
+
+
+def optical_frame(camera: str) -> str:
+    """Return the frame of a camera's pictures."""
+    return CAMERA_FRAME if camera == CAMERA else f"{camera}_color_optical_frame"
+
+
+def image_topics(camera: str) -> tuple[str, str]:
+    """Return the topics of the pictures and of the camera_info of a camera of a world."""
+    if camera == CAMERA:
+        return topics.COLOR_IMAGE, topics.CAMERA_INFO
+    return topics.of_camera(topics.COLOR_IMAGE, camera), topics.of_camera(topics.CAMERA_INFO, camera)
 
 
 class Renderer:
-    """Renders the camera `color` of one model at any size up to 320x240.
+    """Renders the cameras of one model at any size up to 320x240.
 
     A process has one GL context, which belongs to the thread that made the first Renderer. A second live Renderer would
     corrupt the first, so a new one replaces it.
@@ -63,23 +88,52 @@ class Renderer:
         self._perturb = mujoco.MjvPerturb()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self._camera.fixedcamid = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, CAMERA)
+        self._cameras = {str(model.camera(number).name): number for number in range(model.ncam)}
+        self._camera.fixedcamid = self._cameras[CAMERA]
         self._gpu = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._gpu)
         self._flipped: dict[tuple[int, int], NDArray[np.uint8]] = {}
 
-    def render(self, data: Any, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH) -> NDArray[np.uint8]:
+    def render(
+        self, data: Any, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH, camera: str = CAMERA
+    ) -> NDArray[np.uint8]:
         """Return the view of `data`, whose kinematics are computed, as a new array (height, width, 3) uint8 RGB."""
         size = height, width
         if size not in self._flipped:
             self._flipped[size] = np.empty((height, width, 3), np.uint8)
         buffer, area = self._flipped[size], mujoco.MjrRect(0, 0, width, height)
+        self._camera.fixedcamid = self._cameras[camera]
         mujoco.mjv_updateScene(
             self._model, data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )
         mujoco.mjr_render(area, self._scene, self._gpu)
         mujoco.mjr_readPixels(buffer, None, area, self._gpu)
         return buffer[::-1].copy()
+
+
+class MujocoPainter:
+    """Takes the pictures of a world in MuJoCo."""
+
+    def __init__(self, world: MujocoWorld) -> None:
+        self._world, self._renderer = world, Renderer(world.model)
+        self._view = mujoco.MjData(world.model)
+
+    def paint(self, snapshot: WorldSnapshot | None, height: int, width: int) -> list[Picture]:
+        """Return the picture of each camera, of `snapshot` or, for None, of the present."""
+        data = self._world.data
+        if snapshot is not None:
+            self._world.show(snapshot, self._view)
+            data = self._view
+        return [self._renderer.render(data, height, width, camera) for camera in self._world.cameras]
+
+
+def painter_of(world: SimulatedWorld) -> Painter:
+    """Return what takes the pictures of `world`, for this thread."""
+    own = world.painter()
+    if own is not None:
+        return own
+    assert isinstance(world, MujocoWorld)
+    return MujocoPainter(world)
 
 
 _COVERED = 18

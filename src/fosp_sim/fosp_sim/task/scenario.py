@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fosp_core.specs import Spec, parse_spec, read_yaml
 from fosp_sim.task.scene import MAX_OBSTACLES, Shape
-from fosp_sim.task.tasks import TASKS, find_task
+from fosp_sim.task.tasks import GYMNASIUM, find_task, known_tasks
 
 _Channel = Annotated[float, Field(ge=0, le=1)]
 _Rgb = tuple[_Channel, _Channel, _Channel]
@@ -27,6 +27,8 @@ class ObstacleSpec(Spec):
     motion: Literal["static", "linear", "circular"] = "static"
     speed_m_s: float = Field(0.0, ge=0, le=1)
 
+    most: ClassVar[int] = MAX_OBSTACLES
+
     @field_validator("count", mode="before")
     @classmethod
     def _whole_numbers(cls, value: object) -> object:
@@ -34,8 +36,8 @@ class ObstacleSpec(Spec):
         if not 1 <= len(numbers) <= 2 or any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
             raise ValueError("must be a whole number or two of them, [lowest, highest]")
         low, high = numbers[0], numbers[-1]
-        if not 0 <= low <= high <= MAX_OBSTACLES:
-            raise ValueError(f"must be between 0 and {MAX_OBSTACLES}, lowest first")
+        if not 0 <= low <= high <= cls.most:
+            raise ValueError(f"must be between 0 and {cls.most}, lowest first")
         return value if not isinstance(value, list | tuple) else (low, high)
 
     @field_validator("shape", mode="before")
@@ -65,6 +67,23 @@ class ObstacleSpec(Spec):
     def count_range(self) -> tuple[int, int]:
         """Return the lowest and the highest number of obstacles."""
         return (self.count, self.count) if isinstance(self.count, int) else self.count
+
+
+class HazardSpec(ObstacleSpec):
+    """The hazards of one of the paper's tasks: flat discs on the floor, as many in every episode, all of one radius."""
+
+    most: ClassVar[int] = 24
+
+    @model_validator(mode="after")
+    def _is_fixed(self) -> HazardSpec:
+        low, high = self.count_range
+        if low != high:
+            raise ValueError("count must be one number in this task")
+        if self.size_m[0] != self.size_m[1]:
+            raise ValueError("size_m must be one radius, twice")
+        if self.shape != "cylinder" or self.motion != "static" or self.color == "random":
+            raise ValueError("hazards of this task are still discs (cylinder) of one colour")
+        return self
 
 
 class GoalSpec(Spec):
@@ -116,24 +135,58 @@ class Scenario(Spec):
     @classmethod
     def _task_defaults(cls, data: Any) -> Any:
         name = data.get("task") if isinstance(data, dict) else None
-        if not isinstance(name, str) or name not in TASKS:
+        if not isinstance(name, str) or name not in known_tasks():
             return data
-        filled = dict(data)
-        for section, defaults in (("obstacles", TASKS[name].obstacles), ("goal", TASKS[name].goal)):
+        filled, task = dict(data), find_task(name)
+        for section, defaults in (("obstacles", task.obstacles), ("goal", task.goal)):
             given = filled.get(section, {})
             if isinstance(given, dict):
                 filled[section] = {**defaults, **given}
+        filled.setdefault("max_steps", task.max_steps)
+        if task.course is not None and isinstance(filled["obstacles"], dict):
+            filled["obstacles"] = _hazards(filled["obstacles"])
         return filled
 
     @field_validator("task", mode="before")
     @classmethod
     def _known_task(cls, value: object) -> object:
-        return _one_of(value, tuple(TASKS))
+        return _one_of(value, known_tasks())
+
+
+class GymnasiumScenario(Scenario):
+    """A scenario of an environment of others; `obstacles` and `goal` mean nothing to it."""
+
+    make: str = Field(pattern=r"^[\w.]+:\w+$")
+    """Import path, package.module:factory, of what makes the environment."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the factory; `step_s`, the length of a step, is for environments that do not tell it."""
+    robot_file: str
+    """Robot file, by name or path, with an axis for each value of the environment's action."""
+    action_repeat: int = Field(1, gt=0, le=1000)
+    """Steps of the environment for each decision."""
+    driver: str = Field("", pattern=r"^([\w.]+:\w+)?$")
+    """Import path of a function of a random generator that returns a function from the environment to an action."""
+
+    @property
+    def robot(self) -> str:
+        """Return the robot file, by name or path."""
+        return self.robot_file
 
 
 def read_scenario(path: Path) -> Scenario:
     """Read the scenario of a YAML file. Raise UserError with one line that names a wrong key and what is allowed."""
-    return parse_spec(Scenario, read_yaml(path), str(path))
+    data = read_yaml(path)
+    plugged = isinstance(data, dict) and data.get("task") == GYMNASIUM
+    return parse_spec(GymnasiumScenario if plugged else Scenario, data, str(path))
+
+
+def _hazards(described: dict[str, Any]) -> HazardSpec:
+    try:
+        return HazardSpec.model_validate(described)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["obstacles", *(str(part) for part in first["loc"])])
+        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _one_of(value: object, allowed: tuple[str, ...]) -> object:

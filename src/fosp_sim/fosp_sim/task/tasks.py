@@ -6,18 +6,42 @@ drivers are imported when they are built, so that a scenario can be read where M
 
 from __future__ import annotations
 
+import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.mjcf import ARM_CAMERA
+from fosp_sim.task.safety_gym.layout import COURSES, Course
+from fosp_sim.task.safety_gym.scenes import draw_course_scene
 from fosp_sim.task.scene import Scene
 
 if TYPE_CHECKING:
     from fosp_sim.task.drivers import Driver
-    from fosp_sim.task.world import World
+    from fosp_sim.task.world import SimulatedWorld
+
+
+ENTRY_POINTS = "fosp_sim.tasks"
+"""Group of entry points by which a package of others adds tasks: NAME = package.module:task, a Task."""
+GYMNASIUM = "gymnasium"
+"""The task whose scenario names an environment of others."""
+
+
+class ScenarioLike(Protocol):
+    """A scenario, as far as a task reads it (fosp_sim.task.scenario.Scenario)."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def obstacles(self) -> Any: ...
+    @property
+    def goal(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -55,19 +79,32 @@ class Task:
     obstacles: Mapping[str, Any]
     goal: Mapping[str, Any]
     """Defaults of the scenario file's `obstacles` and `goal` sections: tasks differ in scale."""
-    world: Callable[[RobotConfig], World]
+    world: Callable[[RobotConfig], SimulatedWorld]
     """Build the physics with its rewards, costs and termination. Raise UserError for a robot of another kind."""
     driver: Callable[[Scene, tuple[float, ...]], Driver]
     """Build the privileged controller of a scene, given the action scale (n,) in m/s and rad/s."""
+    max_steps: int = 100
+    """Default of the scenario file's time limit, in decisions."""
+    continuing: bool = False
+    """Goals follow one another until the time limit, which is not terminal; costs are summed."""
+    course: Course | None = None
+    """The objects of a task of Safety-Gymnasium."""
+    build: Callable[[RobotConfig, Any], SimulatedWorld] | None = None
+    """Build the physics in place of `world` where the scenario decides on more than the scenes."""
+    demonstrator: str = ""
+    """Import path of what makes a scripted driver from kind, scene, robot, random generator and `noise`, in place of
+    the common one; a text, because a task does not know who demonstrates it."""
+    draw: Callable[[Any, int], Scene] | None = None
+    """Draw the scene of an episode in place of what `layout` says. Raise UserError where there is none."""
 
 
-def _arm_world(robot: RobotConfig) -> World:
+def _arm_world(robot: RobotConfig) -> SimulatedWorld:
     from fosp_sim.task.arm_world import ArmWorld
 
     return ArmWorld(robot)
 
 
-def _base_world(robot: RobotConfig) -> World:
+def _base_world(robot: RobotConfig) -> SimulatedWorld:
     from fosp_sim.task.base_world import BaseWorld
 
     return BaseWorld(robot)
@@ -83,6 +120,96 @@ def _base_driver(scene: Scene, scale: tuple[float, ...]) -> Driver:
     from fosp_sim.task.drivers import BaseDriver
 
     return BaseDriver(scene, scale)
+
+
+def _course_driver(scene: Scene, scale: tuple[float, ...]) -> Driver:
+    raise UserError(f"{scene.task} has demonstrators of its own (fosp_sim.demonstration)")
+
+
+def _course_task(name: str, course: Course) -> Task:
+    """Return the entry of one of the paper's five tasks; a scenario may change its hazards and its goal."""
+    hazards, goal = course.group("hazard"), course.group("goal")
+    assert hazards is not None
+    assert goal is not None
+
+    def of(scenario: ScenarioLike) -> Course:
+        hazards, goal = scenario.obstacles, scenario.goal
+        changed = course.with_hazards(hazards.count_range[0], hazards.size_m[0], hazards.color)
+        return changed.with_goal(goal.radius_m, goal.color)
+
+    def world(robot: RobotConfig) -> SimulatedWorld:
+        from fosp_sim.task.safety_gym.world import CourseWorld
+
+        return CourseWorld(robot, name, course)
+
+    def build(robot: RobotConfig, scenario: ScenarioLike) -> SimulatedWorld:
+        from fosp_sim.task.safety_gym.world import CourseWorld
+
+        return CourseWorld(robot, name, of(scenario))
+
+    def draw(scenario: ScenarioLike, episode: int) -> Scene:
+        return draw_course_scene(name, of(scenario), scenario.seed + episode, episode)
+
+    corner = course.half_width
+    return Task(
+        robot=f"sim_{course.robot}",
+        layout=Layout(
+            lower=(-corner, -corner),
+            upper=(corner, corner),
+            start_heights=(0.0, 0.0),
+            goal_heights=(0.0, 0.0),
+            obstacle_heights=(0.02, 0.02),
+            distance=(0.0, 4.0 * corner),
+            room=0.0,
+            detour=math.inf,
+            blocking=0.0,
+            heading=math.pi,
+            camera=None,
+        ),
+        obstacles={
+            "count": hazards.count,
+            "shape": "cylinder",
+            "size_m": (hazards.half, hazards.half),
+            "color": hazards.color,
+        },
+        goal={"shape": "cylinder", "radius_m": goal.half, "color": goal.color},
+        world=world,
+        driver=_course_driver,
+        max_steps=250,
+        continuing=True,
+        course=course,
+        build=build,
+        draw=draw,
+        demonstrator="fosp_sim.demonstration.course_driver:CourseDemonstrator",
+    )
+
+
+_NO_LAYOUT = Layout((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), 0.0, 1.0, 0.0, 0.0, None)
+
+
+def _no_world(robot: RobotConfig) -> SimulatedWorld:
+    raise UserError("task gymnasium needs a scenario with make: package.module:factory")
+
+
+def _build_plugged(robot: RobotConfig, scenario: Any) -> SimulatedWorld:
+    from fosp_sim.task.plugged.environment import as_camera_environment
+    from fosp_sim.task.plugged.world import PluggedWorld
+
+    factory, options = load_attribute(scenario.make), dict(scenario.options)
+    step_s = options.pop("step_s", None)
+    try:
+        made = factory(**options)
+    except UserError:
+        raise
+    except Exception as error:  # whatever an environment of others does while it is made
+        raise UserError(f"{scenario.make} fails: {type(error).__name__}: {error}") from None
+    return PluggedWorld(robot, as_camera_environment(made, step_s), scenario.action_repeat)
+
+
+def _draw_plugged(scenario: Any, episode: int) -> Scene:
+    from fosp_sim.task.plugged.world import plugged_scene
+
+    return plugged_scene(scenario.task, scenario.seed + episode, episode, scenario.driver)
 
 
 TASKS: dict[str, Task] = {
@@ -126,12 +253,52 @@ TASKS: dict[str, Task] = {
         world=_base_world,
         driver=_base_driver,
     ),
+    **{name: _course_task(name, course) for name, course in COURSES.items()},
+    GYMNASIUM: Task(
+        robot="",
+        layout=_NO_LAYOUT,
+        obstacles={},
+        goal={},
+        world=_no_world,
+        driver=_course_driver,
+        max_steps=250,
+        continuing=True,
+        build=_build_plugged,
+        draw=_draw_plugged,
+        demonstrator="fosp_sim.demonstration.plugged_driver:PluggedDriver",
+    ),
 }
+
+
+def load_attribute(path: str) -> Any:
+    """Return what `package.module:name` names. Raise UserError when it cannot be imported."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be imported: {error}; write package.module:name") from None
+
+
+def known_tasks() -> tuple[str, ...]:
+    """Return the names of all tasks: those of TASKS, and those that installed packages bring along."""
+    return (*TASKS, *(point.name for point in entry_points(group=ENTRY_POINTS) if point.name not in TASKS))
 
 
 def find_task(name: str) -> Task:
     """Return the task called `name`. Raise UserError, which lists the known tasks, when there is none."""
-    task = TASKS.get(name)
-    if task is None:
-        raise UserError(f"unknown task '{name}'; known tasks: {', '.join(TASKS)}")
+    if name in TASKS:
+        return TASKS[name]
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name == name:
+            return _plugged_task(point)
+    raise UserError(f"unknown task '{name}'; known tasks: {', '.join(known_tasks())}")
+
+
+def _plugged_task(point: EntryPoint) -> Task:
+    try:
+        task = point.load()
+    except Exception as error:  # whatever a package of others does while it is imported
+        raise UserError(f"task '{point.name}': {point.value} cannot be imported: {error}") from None
+    if not isinstance(task, Task):
+        raise UserError(f"task '{point.name}': {point.value} is not a fosp_sim.task.tasks.Task")
     return task

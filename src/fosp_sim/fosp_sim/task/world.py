@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from fosp_sim.task.mjcf import TIMESTEP
 from fosp_sim.task.scene import MAX_OBSTACLES, Goal, Obstacle, Position, Scene
 
 Vector = NDArray[np.float64]
+Picture = NDArray[np.uint8]
+"""(height, width, 3) uint8 RGB."""
 
 _HIDDEN = (0.0, 0.0, -5.0)
 _GEOM_TYPES = {
@@ -26,6 +28,39 @@ _GEOM_TYPES = {
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
     "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
 }
+
+
+@dataclass(frozen=True)
+class WorldTiming:
+    """The periods of a world, in ticks of its physics."""
+
+    tick_s: float = TIMESTEP
+    """Time that `advance` simulates, s."""
+    command_ticks: int = 2
+    """Ticks between messages of the command stream."""
+    frame_ticks: int = 5
+    """Ticks between camera frames."""
+    decision_ticks: int = 10
+    """Ticks between decisions: whole commands and whole frames."""
+
+    @property
+    def command_s(self) -> float:
+        """Return the time between messages of the command stream, s."""
+        return self.command_ticks * self.tick_s
+
+    @property
+    def frame_s(self) -> float:
+        """Return the time between camera frames, s."""
+        return self.frame_ticks * self.tick_s
+
+    @property
+    def decision_s(self) -> float:
+        """Return the time between decisions, s."""
+        return self.decision_ticks * self.tick_s
+
+
+STANDARD_TIMING = WorldTiming()
+"""Decisions at 20 Hz, commands at 100 Hz, frames at 40 Hz."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +98,7 @@ class FrameFeedback:
     reward: float
     """Sum since the previous frame."""
     cost: float
-    """Maximum since the previous frame: 1 in violation, else 0."""
+    """Cost since the previous frame; above 0 in violation. Tasks with continuing goals sum it, others tell 1 or 0."""
     terminal: bool
     is_last: bool
     success: bool
@@ -78,13 +113,15 @@ class IntervalOutcome:
     reward: float
     """Sum over the interval."""
     cost: float
-    """Maximum over the interval: 1 in violation, else 0."""
+    """Cost over the interval, as in FrameFeedback."""
     success: bool
-    """The goal has been reached."""
+    """The goal has been reached: since the episode began, or in this interval where goals continue."""
     terminal: bool
     """The task has ended: values do not bootstrap beyond this."""
     distance: float
     """Distance from the commanded point to the goal at the end of the interval, m."""
+    stuck: bool = False
+    """The episode cannot go on, although the task has not ended."""
 
     def feedback(self, is_first: bool, may_end: bool, out_of_time: bool) -> FrameFeedback:
         """Return the feedback of the camera frame that closes this interval.
@@ -96,7 +133,7 @@ class IntervalOutcome:
             reward=self.reward,
             cost=self.cost,
             terminal=self.terminal and may_end,
-            is_last=may_end and (self.terminal or out_of_time),
+            is_last=may_end and (self.terminal or self.stuck or out_of_time),
             success=self.success and may_end,
             distance=self.distance,
         )
@@ -127,14 +164,89 @@ class WorldSnapshot:
     mocap_quaternions: Vector
 
 
-class World(ABC):
-    """The physics of one task; call `reset` before anything else."""
+class Painter(Protocol):
+    """Takes the pictures of a world; it belongs to the thread that made it."""
+
+    def paint(self, snapshot: Any, height: int, width: int) -> list[Picture]:
+        """Return the picture of each camera, of `snapshot` or, for None, of the present."""
+
+
+class SimulatedWorld(ABC):
+    """The physics, rewards and costs of one task; call `reset` before anything else."""
+
+    timing: WorldTiming = STANDARD_TIMING
+    cameras: tuple[str, ...] = ("color",)
+    """Names of the cameras; the first is the one that decisions are timed by."""
+    picture: tuple[int, int] = (240, 320)
+    """Height and width of the frames, in pixels."""
+    model: Any = None
+    data: Any = None
+    """The model and the state of a world in MuJoCo."""
+
+    @property
+    @abstractmethod
+    def time(self) -> float:
+        """Return the time since the episode began, s."""
+
+    @abstractmethod
+    def reset(self, scene: Scene) -> None:
+        """Put the world into the initial state of `scene`, at rest, at time 0."""
+
+    @abstractmethod
+    def advance(self, twist: Vector) -> None:
+        """Simulate one tick under the commanded `twist` (n,) in m/s and rad/s, in the order of the action axes."""
+
+    @abstractmethod
+    def take_outcome(self) -> IntervalOutcome:
+        """Return the outcome since the previous call, and begin a new interval."""
+
+    @abstractmethod
+    def snapshot(self) -> Any:
+        """Return a copy of everything that a picture of the world shows."""
+
+    @abstractmethod
+    def state(self) -> RobotState:
+        """Return the robot's present measurements."""
+
+    @abstractmethod
+    def position(self) -> Vector:
+        """Return the measured commanded point (3,) m in the world frame."""
+
+    @abstractmethod
+    def distance(self) -> float:
+        """Return the distance to the goal, m; NaN where the task has none."""
+
+    def painter(self) -> Painter | None:
+        """Return what takes the pictures of a world that is not in MuJoCo, else None."""
+        return None
+
+
+class MujocoWorld(SimulatedWorld):
+    """A world whose pictures are of a MuJoCo state."""
+
+    def __init__(self, xml: str) -> None:
+        self.model = mujoco.MjModel.from_xml_string(xml)
+        self.data = mujoco.MjData(self.model)
+
+    def snapshot(self) -> WorldSnapshot:
+        """Return a copy of everything that a picture of the world shows."""
+        return WorldSnapshot(self.time, self.data.qpos.copy(), self.data.mocap_pos.copy(), self.data.mocap_quat.copy())
+
+    def show(self, snapshot: WorldSnapshot, data: Any) -> None:
+        """Put `snapshot` into `data`, an MjData of this model that serves rendering alone."""
+        data.qpos[:] = snapshot.joints
+        data.mocap_pos[:], data.mocap_quat[:] = snapshot.mocap_positions, snapshot.mocap_quaternions
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_camlight(self.model, data)
+
+
+class World(MujocoWorld):
+    """A robot among obstacles that goes to one goal, which ends the episode."""
 
     rules: GoalRules
 
     def __init__(self, xml: str) -> None:
-        self.model: Any = mujoco.MjModel.from_xml_string(xml)
-        self.data: Any = mujoco.MjData(self.model)
+        super().__init__(xml)
         self.scene: Scene
         self._obstacle_geoms = [self._geom(f"obstacle{i}") for i in range(MAX_OBSTACLES)]
         self._post_geoms = [self._geom(f"post{i}") for i in range(MAX_OBSTACLES)]
@@ -179,24 +291,9 @@ class World(ABC):
         self._reward, self._cost = 0.0, 0.0
         return outcome
 
-    def snapshot(self) -> WorldSnapshot:
-        """Return a copy of everything that a picture of the world shows."""
-        return WorldSnapshot(self.time, self.data.qpos.copy(), self.data.mocap_pos.copy(), self.data.mocap_quat.copy())
-
-    def show(self, snapshot: WorldSnapshot, data: Any) -> None:
-        """Put `snapshot` into `data`, an MjData of this model that serves rendering alone."""
-        data.qpos[:] = snapshot.joints
-        data.mocap_pos[:], data.mocap_quat[:] = snapshot.mocap_positions, snapshot.mocap_quaternions
-        mujoco.mj_kinematics(self.model, data)
-        mujoco.mj_camlight(self.model, data)
-
     def position(self) -> Vector:
         """Return the measured commanded point (3,) m in the world frame."""
         return np.array(self._point())
-
-    @abstractmethod
-    def state(self) -> RobotState:
-        """Return the robot's present measurements."""
 
     def distance(self) -> float:
         """Return the distance from the commanded point to the goal's centre, m."""

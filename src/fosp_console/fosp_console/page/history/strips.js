@@ -107,6 +107,9 @@ export class Strips {
       const share = 0.3 + 0.175 * Math.max(0, DECISIONS.indexOf(decision));
       context.fillStyle = tone(decision);
       context.fillRect(begin, top + high * (1 - share), Math.max(1, end - begin), high * share);
+      if (lane[i][4] !== "OPERATOR") continue;
+      context.fillStyle = palette().ink; // a line above: a person drove
+      context.fillRect(begin, top, Math.max(1, end - begin), 3);
     }
   }
 

@@ -82,6 +82,7 @@ async function settled() {
     ["time", new Date((bag.begin + at) * 1000).toLocaleString()],
     ...(held ? [
       ["verdict", `${verdict.decision} ${verdict.reason}, step ${verdict.step}, ${(at - verdict.t).toFixed(2)} s before${verdict.shadow ? ", shadow: nothing was gated" : ""}`],
+      ["drives", { POLICY: "the policy", OPERATOR: "a person", NOBODY: "nobody" }[verdict.source] ?? ""],
       ["risk", `${number(verdict.q_h, 3)} of ${number(verdict.eps, 3)}, of what was sent ${number(verdict.q_h_out, 3)}`],
       ["surprise", `${number(verdict.surprise, 1)} of ${number(verdict.surprise_limit, 1)} nats`],
       ["image, age", verdict.image_age_s === null ? "" : `${(verdict.image_age_s * 1000).toFixed(0)} ms`],

@@ -263,6 +263,12 @@ def check_episode(robot: RobotStateInput, thresholds: RobotThresholds, now: Now)
     return Finding(Decision.STOP, Reason.NO_EPISODE, f"the feedback of episode {episode.number} is silent: {stale}")
 
 
+def check_held(robot: RobotStateInput, thresholds: RobotThresholds, now: Now) -> Finding | None:
+    """STOP while the enabling switch is not held, where a program drives in the place of a person at the controls."""
+    fault = switch_fault(Consent(), robot, thresholds, now)
+    return Finding(Decision.STOP, Reason.NOT_ENGAGED, fault) if fault else None
+
+
 def check_ramp(scale: float) -> Finding | None:
     """PASS with a reduced speed while the speed grows after an operator has engaged."""
     if scale >= 1.0:

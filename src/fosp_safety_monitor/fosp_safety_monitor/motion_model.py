@@ -66,7 +66,9 @@ class MotionModel:
 
     @classmethod
     def of(cls, robot: RobotConfig, parameters: MonitorParameters) -> MotionModel | None:
-        """Return the model of a robot; None for one that measures neither its pose nor its odometry."""
+        """Return the model of a robot; None for one that measures neither its pose nor its odometry, or that coasts."""
+        if robot.coasts:
+            return None
         odometry = robot.kind == "base" and robot.state_type == "Odometry"
         if not odometry and not robot.pose_topic:
             return None

@@ -1,0 +1,136 @@
+"""The stages of `fosp experiment safety-gym`: each is a command of fosp, and one that is done is not run again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fosp_core.errors import UserError
+
+FIGURES = "figures.json"
+_SHOWN = ("success_rate", "violation_rate", "reward_mean", "cost_mean", "goals_mean", "veto_rate")
+
+
+class Stages:
+    """Runs stages in one folder, and notes there how long each took."""
+
+    def __init__(self, folder: Path, workers: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._notes = folder / "stages.json"
+        self._workers = ("--workers", workers) if workers else ()
+
+    def run(self, stage: str, *words: Any, accept: tuple[int, ...] = (0,)) -> None:
+        """Run `fosp WORDS...` unless the stage is done with these very words; UserError when it fails."""
+        done: dict[str, Any] = json.loads(self._notes.read_text()) if self._notes.is_file() else {}
+        command = [str(word) for word in words]
+        if command[0] in ("eval", "record"):
+            command += [str(word) for word in self._workers]
+        if done.get(stage, {}).get("command") == command:
+            print(f"{stage}: done before")
+            return
+        print(f"{stage}: fosp {' '.join(command)}", flush=True)
+        begun = time.monotonic()
+        code = subprocess.run([sys.executable, "-m", "fosp_cli.cli", *command], check=False).returncode
+        if code not in accept:
+            raise UserError(f"stage '{stage}' failed (exit code {code}); start the command again to go on from there")
+        done[stage] = {"command": command, "wall_s": round(time.monotonic() - begun, 1)}
+        _write(self._notes, done)
+
+    def record(self, scenario: str, bags: Path, episodes: int) -> None:
+        """Record as many demonstrations as are missing, each with the scene of its number."""
+        from fosp_bringup.paths import robot_path, scenario_path
+        from fosp_core.robot.config import read_robot
+        from fosp_sim.demonstration.record import record_in_processes
+        from fosp_sim.task.scenario import read_scenario
+
+        there = [n for n in range(episodes) if (bags / f"episode_{n:06d}").is_dir()]
+        missing = [n for n in range(episodes) if n not in set(there)]
+        if not missing:
+            print(f"record: done before, {episodes} episodes")
+            return
+        described = read_scenario(scenario_path(scenario))
+        robot = read_robot(robot_path(described.robot))
+        print(f"record: {len(missing)} of {episodes} episodes of {scenario}", flush=True)
+        begun, workers = time.monotonic(), self._workers[1] if self._workers else None
+        count = 0
+        for first, length in _runs(missing):
+            for _ in record_in_processes(described, robot, "mixed", length, bags, workers, first):
+                count += 1
+                if count % 10 == 0:
+                    print(f"record: {count} of {len(missing)}", flush=True)
+        done: dict[str, Any] = json.loads(self._notes.read_text()) if self._notes.is_file() else {}
+        done["record"] = {"episodes": episodes, "wall_s": round(time.monotonic() - begun, 1)}
+        _write(self._notes, done)
+
+    def pretrain(self, bags: Path, bundle: Path, *options: Any) -> None:
+        """Train on the bags, or go on with a training that was interrupted."""
+        if (bundle / "manifest.json").is_file():
+            print("pretrain: done before")
+            return
+        from fosp_learner.report.run import run_folder
+
+        begun = (run_folder(Path("runs"), bundle) / "checkpoint").exists()
+        self.run("pretrain", "pretrain", bags, "--out", bundle, *options, *(("--resume",) if begun else ()))
+
+    def finetune(self, task: str, bundle: Path, bags: Path, out: Path, episodes: int, evaluation: int) -> None:
+        """Fine-tune on the live graph in scenes that nothing else uses, and evaluate what comes out."""
+        budget = ("--episodes", episodes, "--evaluation-episodes", evaluation, "--seeds", 1, "--arm", "fosp")
+        self.run(
+            "finetune",
+            *("experiment", "transfer", "--scenario", task, "--bundle", bundle, "--offline", bags),
+            *budget,
+            *("--out", out),
+        )
+
+
+def task_figures(folder: Path, task: str) -> Path:
+    """Write the figures of all stages to `folder`/figures.json, and return that path."""
+    figures: dict[str, Any] = {"task": task}
+    for name in ("eval", "unseen"):
+        path = folder / f"{name}.json"
+        if path.is_file():
+            content = json.loads(path.read_text())
+            rows = content.get("evaluations", [content])
+            figures[name] = [
+                {
+                    "scenario": row.get("scenario_name", task),
+                    "monitor": row["monitor"],
+                    "episodes": row["episodes"],
+                    **{key: row[key] for key in _SHOWN if key in row},
+                    **{key: row[key] for key in row if key.endswith("_ci95")},
+                }
+                for row in rows
+            ]
+    manifest = folder / "bundle" / "manifest.json"
+    if manifest.is_file():
+        described = json.loads(manifest.read_text())
+        figures["bundle"] = {key: described[key] for key in ("id", "metrics", "calibration")}
+        figures["training_s"] = described["training"].get("wall_time_s")
+    for name in ("stages.json", "finetuned/transfer.json"):
+        if (folder / name).is_file():
+            figures[Path(name).stem] = json.loads((folder / name).read_text())
+    out = folder / FIGURES
+    _write(out, figures)
+    return out
+
+
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """Return the runs of consecutive numbers, as the first of each and their length."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == sum(runs[-1]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((number, 1))
+    return runs
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Write all of the content or nothing."""
+    staging = path.with_suffix(".partial")
+    staging.write_text(json.dumps(content, indent=2) + "\n")
+    staging.replace(path)

@@ -1,0 +1,130 @@
+"""The protocol of an environment that can be plugged in, and wrappers for Gymnasium's and Safety-Gymnasium's.
+
+Gymnasium itself is not needed here: an environment is whatever has the methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fosp_core.errors import UserError
+
+_SUCCESS_KEYS = ("success", "is_success", "goal_met")
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """Outcome of one step of a plugged environment."""
+
+    reward: float
+    cost: float
+    """0 or more; above 0 in violation."""
+    terminated: bool = False
+    """The task has ended: values do not bootstrap beyond this."""
+    truncated: bool = False
+    """The episode has ended, although the task has not."""
+    success: bool = False
+    """The goal was reached in this step."""
+
+
+@runtime_checkable
+class CameraEnvironment(Protocol):
+    """An environment with cameras, a reward and a cost."""
+
+    step_s: float
+    """Time that a step simulates, s."""
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    """Bounds (n,) of an action. STOP is their middle."""
+
+    def reset(self, seed: int) -> None:
+        """Begin the episode of `seed`, from 0 to 2**32 - 1."""
+
+    def step(self, action: NDArray[np.float64]) -> StepOutcome:
+        """Simulate one step under `action` (n,) within the bounds."""
+
+    def images(self) -> Mapping[str, NDArray[np.uint8]]:
+        """Return the present picture (height, width, 3) uint8 RGB of each camera, by name; all of one size."""
+
+
+class FromGymnasium:
+    """A Gymnasium environment with `render_mode="rgb_array"`, as a CameraEnvironment with the camera `color`.
+
+    `step` may return Gymnasium's five values, with the cost in `info["cost"]`, or Safety-Gymnasium's six. The names
+    `success`, `is_success` and `goal_met` in `info` tell that a goal was reached.
+    """
+
+    def __init__(self, env: Any, step_s: float | None = None) -> None:
+        """Take an environment; UserError when it has no bounds, no picture, or does not say how long a step is."""
+        self.env = env
+        space = env.action_space
+        if not hasattr(space, "low") or len(np.shape(space.low)) != 1:
+            raise UserError(f"{_name(env)}: its actions must be a vector with bounds (gymnasium.spaces.Box)")
+        self.low, self.high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
+        if not (np.isfinite(self.low).all() and np.isfinite(self.high).all() and (self.low < self.high).all()):
+            raise UserError(f"{_name(env)}: its actions have no finite bounds; wrap it in one that has")
+        if getattr(env, "render_mode", None) != "rgb_array":
+            raise UserError(f'{_name(env)}: make it with render_mode="rgb_array", or there is no picture')
+        own = step_s if step_s is not None else getattr(getattr(env, "unwrapped", env), "dt", None)
+        if own is None:
+            raise UserError(f"{_name(env)}: does not say how long a step is; give options: {{step_s: SECONDS}}")
+        self.step_s = float(own)
+
+    def reset(self, seed: int) -> None:
+        self.env.reset(seed=seed)
+
+    def step(self, action: NDArray[np.float64]) -> StepOutcome:
+        answer = self.env.step(action.astype(self.env.action_space.dtype))
+        if len(answer) == 6:
+            _, reward, cost, terminated, truncated, info = answer
+        else:
+            _, reward, terminated, truncated, info = answer
+            if "cost" not in info:
+                raise UserError(f"{_name(self.env)}: step tells no info['cost']; wrap it in one that does")
+            cost = info["cost"]
+        success = any(bool(info.get(key)) for key in _SUCCESS_KEYS)
+        return StepOutcome(float(reward), float(cost), bool(terminated), bool(truncated), success)
+
+    def images(self) -> Mapping[str, NDArray[np.uint8]]:
+        return {"color": np.asarray(self.env.render())}
+
+
+def as_camera_environment(made: Any, step_s: float | None = None) -> CameraEnvironment:
+    """Return `made` itself when it follows the protocol, else what FromGymnasium makes of it. Raise UserError."""
+    if isinstance(made, CameraEnvironment):
+        return made
+    if not all(hasattr(made, name) for name in ("reset", "step", "render", "action_space")):
+        raise UserError(f"{type(made).__name__} is neither a Gymnasium environment nor a CameraEnvironment")
+    return FromGymnasium(made, step_s)
+
+
+def checked_outcome(outcome: StepOutcome) -> StepOutcome:
+    """Return the outcome; UserError when reward or cost is no finite number, or the cost is negative."""
+    if not math.isfinite(outcome.reward):
+        raise UserError(f"the environment's reward is {outcome.reward}")
+    if not math.isfinite(outcome.cost) or outcome.cost < 0:
+        raise UserError(f"the environment's cost is {outcome.cost}; it must be 0 or more")
+    return outcome
+
+
+def checked_images(images: Mapping[str, NDArray[np.uint8]]) -> Mapping[str, NDArray[np.uint8]]:
+    """Return the pictures; UserError when they are not RGB, or not all of one size."""
+    if not images:
+        raise UserError("the environment has no camera")
+    for name, image in images.items():
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UserError(f"camera '{name}': a picture must be (height, width, 3) uint8, got {image.shape}")
+    if len({image.shape for image in images.values()}) > 1:
+        raise UserError("all cameras of an environment must have one size")
+    return images
+
+
+def _name(env: Any) -> str:
+    spec = getattr(env, "spec", None)
+    return str(getattr(spec, "id", None) or type(env).__name__)

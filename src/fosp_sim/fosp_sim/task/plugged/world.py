@@ -1,0 +1,122 @@
+"""A plugged environment behind the interface of simulated worlds.
+
+A tick is one step of the environment, and a decision is as many of them as the scenario says. The normalised action is
+spread over the bounds of the environment's; a stop is the middle of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fosp_core.errors import UserError
+from fosp_core.robot.config import RobotConfig
+from fosp_sim.task.plugged.environment import CameraEnvironment, checked_images, checked_outcome
+from fosp_sim.task.scene import Goal, Scene
+from fosp_sim.task.world import IntervalOutcome, Picture, RobotState, SimulatedWorld, Vector, WorldTiming
+
+
+@dataclass(frozen=True)
+class PluggedScene(Scene):
+    """The scene of one episode: a seed."""
+
+    seed: int = 0
+    driver: str = ""
+    """Import path of the driver that the scenario names, or empty."""
+
+
+@dataclass(frozen=True)
+class PluggedState(RobotState):
+    """No measurements: only the environment itself, for drivers that know it."""
+
+    environment: CameraEnvironment | None = None
+
+
+def plugged_scene(task: str, seed: int, episode: int, driver: str) -> PluggedScene:
+    """Return the scene of an episode."""
+    goal = Goal(0.0, 0.0, 0.0, 0.1, "sphere", (0.1, 0.8, 0.1))
+    return PluggedScene(task, episode, (0.0, 0.0, 0.0), 0.0, goal, (), seed=seed % 2**32, driver=driver)
+
+
+class _StoredPictures:
+    """Gives the pictures that a snapshot holds."""
+
+    def __init__(self, world: PluggedWorld) -> None:
+        self._world = world
+
+    def paint(self, snapshot: dict[str, Picture] | None, height: int, width: int) -> list[Picture]:
+        """Return the picture of each camera at its own size."""
+        return list((self._world.snapshot() if snapshot is None else snapshot).values())
+
+
+class PluggedWorld(SimulatedWorld):
+    """One environment with a robot of as many axes as its action has."""
+
+    def __init__(self, robot: RobotConfig, environment: CameraEnvironment, repeat: int) -> None:
+        """Raise UserError when robot, pictures and environment do not fit each other."""
+        size = len(environment.low)
+        if robot.action.size != size:
+            raise UserError(f"the environment's action has {size} values, robot {robot.name} has {robot.action.size}")
+        self.environment = environment
+        self.timing = WorldTiming(float(environment.step_s), 1, repeat, repeat)
+        rate_hz = 1.0 / self.timing.frame_s
+        if abs(robot.camera_frame_rate_hz / rate_hz - 1.0) > 1e-3:
+            raise UserError(
+                f"robot {robot.name}: camera_frame_rate_hz must be {rate_hz:g}, a frame for each decision of "
+                f"{repeat} x {environment.step_s:g} s; it is {robot.camera_frame_rate_hz:g}"
+            )
+        self._scale = np.array(robot.action.scale)
+        environment.reset(0)
+        seen = checked_images(environment.images())
+        self.cameras = tuple(seen)
+        self.picture = next(iter(seen.values())).shape[:2]
+        self._reward, self._cost, self._success = 0.0, 0.0, False
+        self._ticks, self._terminal, self._stuck = 0, False, False
+
+    @property
+    def time(self) -> float:
+        return self._ticks * self.timing.tick_s
+
+    def reset(self, scene: Scene) -> None:
+        assert isinstance(scene, PluggedScene)
+        self.environment.reset(scene.seed)
+        self._clear()
+        self._ticks, self._terminal, self._stuck = 0, False, False
+
+    def advance(self, twist: Vector) -> None:
+        if self._terminal or self._stuck:
+            return
+        share = 0.5 + 0.5 * np.clip(twist / self._scale, -1.0, 1.0)
+        low, high = self.environment.low, self.environment.high
+        outcome = checked_outcome(self.environment.step(low + share * (high - low)))
+        self._ticks += 1
+        self._reward += outcome.reward
+        self._cost += outcome.cost
+        self._success = self._success or outcome.success
+        self._terminal, self._stuck = outcome.terminated, outcome.truncated
+
+    def take_outcome(self) -> IntervalOutcome:
+        outcome = IntervalOutcome(self._reward, self._cost, self._success, self._terminal, float("nan"), self._stuck)
+        self._clear()
+        return outcome
+
+    def snapshot(self) -> dict[str, Picture]:
+        images = checked_images(self.environment.images())
+        return {name: np.array(images[name]) for name in self.cameras}
+
+    def painter(self) -> Any:
+        return _StoredPictures(self)
+
+    def state(self) -> PluggedState:
+        return PluggedState((0.0, 0.0, 0.0), 0.0, (), (), (0.0, 0.0, 0.0, 0.0), self.environment)
+
+    def position(self) -> Vector:
+        return np.zeros(3)
+
+    def distance(self) -> float:
+        return float("nan")
+
+    def _clear(self) -> None:
+        self._reward, self._cost, self._success = 0.0, 0.0, False

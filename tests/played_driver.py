@@ -1,0 +1,220 @@
+"""Plays the driver of a robot on the wire, as tests/driver_facts.yaml says that it behaves.
+
+    python played_driver.py ROBOT_FILE ur|franka|turtlebot
+
+Topics, types, rates, quality of service, latching and the time-out of commands are the driver's; the motion is a point
+that follows twists. Servo refuses commands that are older than its time-out by their stamps. A Bool on
+`hand/protective_stop` stops the robot as it would stop itself, and releases it: then its program runs on, and its
+controllers are active again. Vendors' messages are published where their packages are installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
+from nav_msgs.msg import Odometry
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Bool
+
+from fosp_core import topics
+from fosp_core.processes import CONTROL_PRIORITY, claim_realtime_priority
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.robot.consent_inputs import READY_KINDS
+from fosp_core.ros import qos
+from fosp_core.ros.image_message import fill_image
+from fosp_core.ros.stamps import seconds, time_message
+
+SYSTEM_DEFAULT = QoSProfile(depth=10)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+PROTECTIVE_STOP_S = 0.1
+"""Time in which the robot comes to rest by itself."""
+FRAME_HZ = 40.0
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One driver as it is seen on the wire."""
+
+    rate_hz: float
+    profile: QoSProfile
+    timeout_s: float
+    by_stamp: bool
+    """The age of a command is that of its stamp (Servo); otherwise that of its receipt."""
+
+
+DRIVERS = {
+    "ur": Driver(rate_hz=500.0, profile=SYSTEM_DEFAULT, timeout_s=0.1, by_stamp=True),
+    "franka": Driver(rate_hz=1000.0, profile=BEST_EFFORT, timeout_s=0.1, by_stamp=True),
+    "turtlebot": Driver(rate_hz=20.0, profile=SYSTEM_DEFAULT, timeout_s=0.5, by_stamp=False),
+}
+
+
+def vendor_class(message_type: str) -> Any:
+    """Return the class of PACKAGE/NAME; None where the package is not installed."""
+    package, name = message_type.split("/")
+    with suppress(ImportError):
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    return None
+
+
+class PlayedDriver:
+    """Publishes state, pose and modes, and follows the twists that are not refused."""
+
+    def __init__(self, node: Any, robot: RobotConfig, kind: str) -> None:
+        self._node, self._robot, self._kind, self._driver = node, robot, kind, DRIVERS[kind]
+        make = node.create_publisher
+        self._stopped = False
+        self._velocity, self._position, self._yaw = np.zeros(3), self._start(), 0.0
+        self._turn, self._heard = 0.0, (-math.inf, 0.0)
+        self._noise = np.random.default_rng(0)
+        self._pictures = self._noise.integers(20, 200, (16, 48, 64, 3), np.uint8)
+        self._image, self._info = Image(), CameraInfo(height=48, width=64)
+        self._images = make(Image, robot.image_topic(topics.COLOR_IMAGE), qos.IMAGE_SOURCE)
+        self._infos = make(CameraInfo, robot.image_topic(topics.COLOR_IMAGE).rpartition("/")[0] + "/camera_info", 5)
+        state_type = Odometry if robot.state_type == "Odometry" else JointState
+        self._states = make(state_type, robot.state_topic, self._driver.profile)
+        self._poses = make(PoseStamped, robot.pose_topic, self._driver.profile) if robot.pose_topic else None
+        self._wrenches = make(WrenchStamped, robot.wrench_topic, self._driver.profile) if robot.wrench_topic else None
+        self._latched: dict[str, Any] = {}
+        self._repeated: dict[str, Any] = {}
+        for ready in robot.ready:
+            message = Bool if ready.kind == "bool" else vendor_class(READY_KINDS[ready.kind].message_type)
+            if message is not None:
+                kept = self._latched if ready.latched else self._repeated
+                kept[ready.kind] = make(message, ready.topic, LATCHED if ready.latched else SYSTEM_DEFAULT)
+        node.create_subscription(TwistStamped, robot.command_topic, self._obey, SYSTEM_DEFAULT)
+        node.create_subscription(Bool, "hand/protective_stop", self._press, qos.STEP)
+        self._tell()
+
+    def _start(self) -> Any:
+        box = self._robot.workspace
+        return np.zeros(3) if box is None else (np.array(box.lower) + np.array(box.upper)) / 2
+
+    # -- what it is told ------------------------------------------------------------------------------
+    def _obey(self, message: TwistStamped) -> None:
+        now = self._node.get_clock().now().nanoseconds * 1e-9
+        stale = self._driver.by_stamp and now - seconds(message.header.stamp) >= self._driver.timeout_s
+        if stale:
+            print("refused: a command is older than the time-out", flush=True)
+        if stale or self._stopped:
+            return
+        twist = message.twist
+        self._velocity = np.array([twist.linear.x, twist.linear.y, twist.linear.z])
+        self._turn, self._heard = twist.angular.z, (time.monotonic(), now)
+
+    def _press(self, message: Bool) -> None:
+        self._stopped = bool(message.data)
+        print("protective stop" if self._stopped else "released", flush=True)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Publish what is published on changes only, and kept for late subscribers."""
+        modes = {"bool": not self._stopped, "ur_safety_mode": 3 if self._stopped else 1, "ur_robot_mode": 7}
+        for kind, publisher in self._latched.items():
+            message = publisher.msg_type()
+            setattr(message, "data" if kind == "bool" else "mode", modes[kind])
+            publisher.publish(message)
+
+    # -- what it does ---------------------------------------------------------------------------------
+    def live(self) -> None:
+        """Move and publish until ROS ends, at absolute deadlines, as a driver does."""
+        claim_realtime_priority(CONTROL_PRIORITY)
+        period_s = 1.0 / max(self._driver.rate_hz, 100.0)
+        every = max(1, round(1.0 / (period_s * self._driver.rate_hz)))
+        frames, statuses = max(1, round(1.0 / (period_s * FRAME_HZ))), max(1, round(0.01 / period_s))
+        deadline, tick = time.monotonic(), 0
+        while rclpy.ok():
+            self._advance(period_s)
+            stamp = time_message(self._node.get_clock().now().nanoseconds)
+            if tick % every == 0:
+                self._publish_state(stamp)
+            if tick % frames == 0:
+                self._publish_frame(stamp, tick // frames)
+            if tick % statuses == 0 or self._kind == "franka":
+                self._publish_status(tick % statuses == 0)
+            tick, deadline = tick + 1, deadline + period_s
+            time.sleep(max(0.0, deadline - time.monotonic()))
+
+    def _advance(self, period_s: float) -> None:
+        if time.monotonic() - self._heard[0] > self._driver.timeout_s:
+            self._velocity, self._turn = np.zeros(3), 0.0
+        if self._stopped:
+            self._velocity, self._turn = self._velocity * max(0.0, 1.0 - period_s / PROTECTIVE_STOP_S), 0.0
+        ahead = np.array([math.cos(self._yaw), math.sin(self._yaw), 0.0]) * self._velocity[0]
+        moves = ahead if self._robot.kind == "base" else self._velocity
+        self._position, self._yaw = self._position + moves * period_s, self._yaw + self._turn * period_s
+
+    def _publish_state(self, stamp: Any) -> None:
+        seen = self._position + self._noise.normal(0.0, 1e-6, 3)
+        if self._states.msg_type is Odometry:
+            state: Any = Odometry()
+            state.header.frame_id, state.child_frame_id = "odom", "base_link"
+            state.pose.pose.position.x, state.pose.pose.position.y = float(seen[0]), float(seen[1])
+            state.pose.pose.orientation.z, state.pose.pose.orientation.w = (
+                math.sin(self._yaw / 2),
+                math.cos(self._yaw / 2),
+            )
+            state.twist.twist.linear.x, state.twist.twist.angular.z = float(self._velocity[0]), self._turn
+        else:
+            state = JointState(name=["joint1"], position=[float(seen[0])])
+        state.header.stamp = stamp
+        self._states.publish(state)
+        if self._poses is not None:
+            pose = PoseStamped()
+            pose.header.stamp, pose.header.frame_id = stamp, self._robot.action.frame_id
+            pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = map(float, seen)
+            self._poses.publish(pose)
+        if self._wrenches is not None:
+            wrench = WrenchStamped()
+            wrench.header.stamp = stamp
+            wrench.wrench.force.z = 2.0 + float(self._noise.normal(0.0, 0.1))
+            self._wrenches.publish(wrench)
+
+    def _publish_status(self, servo: bool) -> None:
+        for kind, publisher in self._repeated.items():
+            message = publisher.msg_type()
+            if kind == "franka_robot_mode":
+                message.robot_mode = 4 if self._stopped else 2
+            elif kind == "servo_status" and servo:
+                message.code = 0
+            elif kind == "bool" and servo:
+                message.data = not self._stopped
+            else:
+                continue
+            publisher.publish(message)
+
+    def _publish_frame(self, stamp: Any, number: int) -> None:
+        fill_image(self._image, self._pictures[number % len(self._pictures)])
+        self._image.header.frame_id = self._info.header.frame_id = "camera"
+        self._image.header.stamp = self._info.header.stamp = stamp
+        self._images.publish(self._image)
+        self._infos.publish(self._info)
+
+
+def main() -> None:
+    rclpy.init()
+    node = rclpy.create_node("played_driver")
+    driver = PlayedDriver(node, read_robot(Path(sys.argv[1])), sys.argv[2])
+    threading.Thread(target=driver.live, daemon=True).start()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    with suppress(KeyboardInterrupt):
+        executor.spin()
+
+
+if __name__ == "__main__":
+    main()

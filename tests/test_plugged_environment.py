@@ -1,0 +1,185 @@
+"""Environments of others: the example of docs/plug_in.md as it stands there, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fosp_core.errors import UserError
+from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_sim.demonstration.record import record_episodes
+from fosp_sim.env import Env
+from fosp_sim.task import tasks
+from fosp_sim.task.plugged.environment import FromGymnasium, StepOutcome, as_camera_environment
+from fosp_sim.task.scenario import Scenario, read_scenario
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "plug_in.md").read_text()
+
+
+def block(first: str) -> str:
+    """Return the code block of the page that follows the text `first`."""
+    found = re.search(re.escape(first) + r".*?\n```\w+\n(.*?)\n```", PAGE, re.DOTALL)
+    assert found, first
+    return found.group(1) + "\n"
+
+
+class Corridor:
+    """A CameraEnvironment of two cameras: a light moves along a line, and the left half costs."""
+
+    step_s = 0.05
+    low, high = np.array([-2.0]), np.array([2.0])
+    broken: StepOutcome | None = None
+
+    def reset(self, seed: int) -> None:
+        self.place, self.steps = 0.5 + 0.01 * (seed % 10), 0
+
+    def step(self, action: np.ndarray) -> StepOutcome:
+        self.place = float(np.clip(self.place + 0.05 * action[0], 0.0, 1.0))
+        self.steps += 1
+        if self.broken is not None:
+            return self.broken
+        return StepOutcome(
+            self.place, float(self.place < 0.5), terminated=self.place >= 1.0, truncated=self.steps >= 40
+        )
+
+    def images(self) -> Mapping[str, np.ndarray]:
+        ahead = np.zeros((32, 32, 3), np.uint8)
+        ahead[:, int(31 * self.place)] = 255
+        return {"color": ahead, "side": 255 - ahead}
+
+
+def make_corridor(broken: str = "") -> Corridor:
+    made = Corridor()
+    made.broken = {"nan": StepOutcome(float("nan"), 0.0), "negative": StepOutcome(0.0, -1.0)}.get(broken)
+    return made
+
+
+@pytest.fixture
+def corridor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Scenario, RobotConfig]:
+    """A scenario and a robot of Corridor."""
+    monkeypatch.setitem(sys.modules, "corridor_task", SimpleNamespace(make=make_corridor))  # type: ignore[arg-type]
+    robot = block("`reacher_robot.yaml`").replace("    - {name: angular.x, scale: 1.0}\n", "")
+    robot = re.sub(r"  angular.x: .*\n", "", robot).replace("hz: 50.0", "hz: 20.0").replace("hz: 25.0", "hz: 10.0")
+    (tmp_path / "robot.yaml").write_text(robot)
+    text = f"task: gymnasium\nmake: corridor_task:make\nrobot_file: {tmp_path}/robot.yaml\naction_repeat: 2\n"
+    (tmp_path / "scenario.yaml").write_text(text)
+    return read_scenario(tmp_path / "scenario.yaml"), read_robot(tmp_path / "robot.yaml")
+
+
+def test_rewards_and_costs_are_summed_over_a_decision_and_only_the_end_of_the_task_is_terminal(
+    corridor: tuple[Scenario, RobotConfig],
+) -> None:
+    env = Env(*corridor, rendering="native")
+    env.reset(0)
+    left = [env.step(np.array([-1.0])) for _ in range(3)]
+    assert left[-1].cost == 2.0
+    assert not left[-1].last
+    env.reset(0)
+    right = [env.step(np.array([1.0])) for _ in range(4)]
+    assert right[-1].terminal
+    env.reset(0)
+    still = [env.step(np.array([0.0])) for _ in range(20)]
+    assert still[-1].last
+    assert not still[-1].terminal
+    assert still[-1].time == pytest.approx(2.0)
+
+
+def test_a_recording_names_the_decision_period_and_holds_both_cameras(
+    corridor: tuple[Scenario, RobotConfig], tmp_path: Path
+) -> None:
+    from fosp_learner.data.bag_sets import decision_period_of
+    from fosp_learner.data.bags import bag_topics, find_bags
+
+    (outcome,) = record_episodes(*corridor, "random", 1, tmp_path / "bags")
+    bags = find_bags([tmp_path / "bags"])
+    assert decision_period_of(bags) == pytest.approx(0.1)
+    assert {"camera/color/image_raw", "side/color/image_raw"} <= bag_topics(bags[0])
+    assert outcome.steps <= 20
+
+
+@pytest.mark.parametrize(("broken", "told"), [("nan", "reward is nan"), ("negative", "cost is -1.0")])
+def test_a_reward_or_cost_that_is_none_ends_the_run(
+    corridor: tuple[Scenario, RobotConfig], broken: str, told: str
+) -> None:
+    scenario, robot = corridor
+    env = Env(scenario.model_copy(update={"options": {"broken": broken}}), robot, rendering="none")
+    env.reset(0)
+    with pytest.raises(UserError, match=told):
+        env.step(np.array([0.0]))
+
+
+def test_what_does_not_fit_is_told_in_one_line(corridor: tuple[Scenario, RobotConfig], tmp_path: Path) -> None:
+    scenario, robot = corridor
+    for update, told in (
+        ({"make": "corridor_task:nothing"}, "cannot be imported"),
+        ({"options": {"nonsense": 1}}, "unexpected keyword"),
+        ({"action_repeat": 3}, "camera_frame_rate_hz must be 6.66667"),
+    ):
+        with pytest.raises(UserError, match=told):
+            Env(scenario.model_copy(update=update), robot)
+    with pytest.raises(UserError, match="by --demonstrator random alone"):
+        list(record_episodes(scenario, robot, "careful", 1, tmp_path / "none"))
+    with pytest.raises(UserError, match="neither a Gymnasium environment"):
+        as_camera_environment(object())
+    (tmp_path / "wrong.yaml").write_text("task: gymnasium\nmake: corridor_task\nrobot_file: x\n")
+    with pytest.raises(UserError, match="make: String should match pattern"):
+        read_scenario(tmp_path / "wrong.yaml")
+
+
+def test_a_step_without_a_cost_is_refused() -> None:
+    space = SimpleNamespace(low=np.array([-1.0]), high=np.array([1.0]), dtype=np.float32)
+    env: Any = SimpleNamespace(
+        action_space=space, render_mode="rgb_array", dt=0.1, step=lambda a: (0, 1.0, False, False, {})
+    )
+    with pytest.raises(UserError, match="no info\\['cost'\\]"):
+        FromGymnasium(env).step(np.zeros(1))
+    env.step = lambda action: (0, 1.0, 3.0, False, True, {"goal_met": True})  # Safety-Gymnasium's six values
+    assert FromGymnasium(env).step(np.zeros(1)) == StepOutcome(1.0, 3.0, False, True, True)
+
+
+def test_a_package_brings_a_task_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    points = [
+        EntryPoint("their_task", "their_package:TASK", tasks.ENTRY_POINTS),
+        EntryPoint("their_mistake", "their_package:make", tasks.ENTRY_POINTS),
+        EntryPoint("their_absence", "no_such_package:TASK", tasks.ENTRY_POINTS),
+    ]
+    monkeypatch.setattr(tasks, "entry_points", lambda group: points)
+    module = SimpleNamespace(TASK=tasks.TASKS["safe_goal"], make=make_corridor)
+    monkeypatch.setitem(sys.modules, "their_package", module)  # type: ignore[arg-type]
+    assert tasks.find_task("their_task") is tasks.TASKS["safe_goal"]
+    assert Scenario(task="their_task").robot == "sim_base"
+    with pytest.raises(UserError, match=r"is not a fosp_sim\.task\.tasks\.Task"):
+        tasks.find_task("their_mistake")
+    with pytest.raises(UserError, match="cannot be imported"):
+        tasks.find_task("their_absence")
+
+
+def test_the_example_of_the_page_records_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gymnasium", reason="pip install gymnasium==1.4.0 cloudpickle farama-notifications imageio")
+    for name in ("reacher_task.py", "reacher.yaml", "reacher_robot.yaml"):
+        (tmp_path / name).write_text(block(f"`{name}`"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    scenario = read_scenario(Path("reacher.yaml"))
+    robot = read_robot(Path(scenario.robot))
+    outcomes = list(record_episodes(scenario, robot, "careful", 2, tmp_path / "bags"))
+    assert all(outcome.steps == 25 for outcome in outcomes)  # Reacher truncates after 50 of its own steps
+    assert any(outcome.reached for outcome in outcomes)
+    from fosp_learner.config import LearnerConfig
+    from fosp_learner.data.bag_sets import with_period_of
+    from fosp_learner.data.bags import check_bags, find_bags
+
+    config = with_period_of(LearnerConfig(), find_bags([tmp_path / "bags"]))
+    assert config.decision_period_s == pytest.approx(0.04)
+    reports = check_bags([tmp_path / "bags"], config.observation, robot, config.decision_period_s)
+    assert [report.problem for report in reports] == ["", ""]
