@@ -21,6 +21,7 @@ PYTHON = {
     "hypothesis": "python3-hypothesis",
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
+    "PIL": "python3-pil",
     "pytest": "python3-pytest",
     "scipy": "python3-scipy",
     "yaml": "python3-yaml",
