@@ -317,7 +317,7 @@ def robot_text(answers: Answers) -> str:
         _line(f"estop_topics: [{', '.join(answers['estops'])}]", "std_msgs/Bool, true or silent: pressed; []: none"),
         "# enabling: {topic: joy, type: Joy, button: 4}   # a button that a person holds while it moves",
         "# ready: [{kind: bool, topic: my_driver/healthy, timeout_s: 0.5}]   # what the driver says of itself",
-        *_camera_lines(*answers["camera"], answers["camera_rate_hz"]),
+        *_camera_lines(answers["camera"], answers["camera_rate_hz"]),
     ]
     text = "\n".join(lines) + "\n"
     parse_spec(RobotConfig, parse_yaml(text, "the robot"), "the robot")
@@ -341,7 +341,8 @@ def _limits(answers: Answers, part: str) -> str:
     return ", ".join(f"{name}: {answers[f'{part}_{name}']:g}" for name in names)
 
 
-def _camera_lines(kind: str, identity: str, rate_hz: float) -> list[str]:
+def _camera_lines(camera: tuple[str, str], rate_hz: float) -> list[str]:
+    kind, identity = camera
     rate = _line(f"camera_frame_rate_hz: {rate_hz:g}", "Hz")
     if kind == "driver":
         return [rate, _line("camera_topics:", "topic of a bundle: topic of the driver"), f"  {COLOR_IMAGE}: {identity}"]

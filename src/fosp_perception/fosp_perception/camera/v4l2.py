@@ -57,7 +57,7 @@ def video_devices(
     dev: Path = Path("/dev"), sys: Path = Path("/sys"), ioctl: Ioctl = fcntl.ioctl
 ) -> Iterator[VideoDevice]:
     """Yield every /dev/video* that gives pictures, in the order of their numbers, and those that cannot be opened."""
-    links = {}
+    links: dict[Path, Path] = {}
     for link in sorted((dev / "v4l" / "by-id").glob("*")):
         links.setdefault(link.resolve(), link)
     numbered = [(int(path.name[5:]), path) for path in dev.glob("video*") if path.name[5:].isdecimal()]
@@ -97,7 +97,7 @@ def _modes_of(path: Path, ioctl: Ioctl) -> tuple[CameraMode, ...] | None:
         capabilities, of_this_node = struct.unpack_from("=II", answer, 84)
         if not (of_this_node if capabilities & _HAS_DEVICE_CAPS else capabilities) & _CAPTURE:
             return None
-        found = {}
+        found: dict[CameraMode, None] = {}
         for pixels in _formats(descriptor, ioctl):
             for width, height in _sizes(descriptor, pixels, ioctl):
                 name = struct.pack("=I", pixels).decode("ascii", "replace").strip("\0 ")
