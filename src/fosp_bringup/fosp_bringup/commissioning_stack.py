@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fosp_bringup.commissioning_record import UNCOMMISSIONED_SPEED, uncommissioned_because
 from fosp_bringup.paths import robot_path
 from fosp_bringup.stack import (
     ParameterValue,
@@ -15,6 +16,7 @@ from fosp_bringup.stack import (
 )
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_safety_monitor.parameters import SPEED_CAP
 
 
 def commissioning_stack(
@@ -38,6 +40,21 @@ def commissioning_stack(
     if simulate is None:
         processes += camera_processes(camera, camera_path, robot)
     return Stack((*processes, guard_process(parameters)), namespace)
+
+
+def run_stack(robot_file: Path, simulate: Path | None = None, namespace: str = "") -> tuple[Stack, float, str]:
+    """Return the guard of a robot that a program drives in the place of a person, its speed cap, and a warning.
+
+    The cap is 1, and the warning empty, where a passed commissioning record fits the robot file, or the robot is
+    simulated in an empty scene (`simulate`, as above). No manager is among them.
+    """
+    robot = read_robot(robot_file)
+    because = "" if simulate is not None else uncommissioned_because(robot_file, robot)
+    cap = UNCOMMISSIONED_SPEED if because else 1.0
+    parameters: dict[str, ParameterValue] = {"robot": str(robot_file), "by_program": True, SPEED_CAP: cap}
+    processes = [] if simulate is None else [_empty_scene(simulate, robot_file, robot)]
+    warning = f"WARNING: {because}. The speed is capped at {cap:g} of the limits" if because else ""
+    return Stack((*processes, guard_process(parameters)), namespace), cap, warning
 
 
 def _empty_scene(folder: Path, robot_file: Path, robot: RobotConfig) -> StackProcess:

@@ -32,7 +32,7 @@ from fosp_cli.commands import (
     training,
     up,
 )
-from fosp_cli.commands.robot import cameras, commission, files, home
+from fosp_cli.commands.robot import cameras, commission, files, home, run_bag
 from fosp_cli.doctor.requirements import pip_install
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
@@ -51,6 +51,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "commission": commission.commission,
     "record": record.record,
     "replay": bags.replay,
+    "run": run_bag.run,
     "bags": bags.app,
     "pretrain": training.pretrain,
     "report": training.report,

@@ -34,6 +34,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "cameras": ("fosp cameras", "fosp cameras --thumbnails runs/cameras", "fosp cameras --json"),
     "home": ("fosp home", "fosp home --namespace left"),
+    "run": (
+        "fosp run runs/demos/episode_000003 --speed 0.3",
+        "fosp run runs/demos/episode_000003 --home",
+        "fosp run runs/bags/episode_000000 --simulate --yes",
+    ),
     "commission": ("fosp commission --robot my_robot.yaml", "fosp commission --robot sim_arm --simulate --yes"),
     "console": ("fosp console", "fosp console --host 0.0.0.0 --token A_LONG_SECRET"),
     "keyboard": ("fosp keyboard", "fosp keyboard --namespace left"),

@@ -126,6 +126,14 @@ class Commander(GraphClient):
         return np.array(sample.pose[:3])
 
     @property
+    def pose(self) -> Vector | None:
+        """Position, m, and orientation (x, y, z, w), (7,), in the frame of the pose; None without a fresh pose."""
+        sample = self._samples[-1] if self._samples else None
+        if sample is None or time.monotonic() - sample.receipt_s > FRESH_S:
+            return None
+        return np.array(sample.pose)
+
+    @property
     def held(self) -> str:
         """Why the guard holds the robot; empty when it lets it move."""
         verdict = self._verdict
