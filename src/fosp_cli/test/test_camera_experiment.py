@@ -6,7 +6,7 @@ import pytest
 
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_bringup.stack import default_bundle
-from fosp_cli.evaluation.camera_experiment import HEALTHY, CameraTrial, FaultedEpisode, row_of, run_scenes
+from fosp_cli.experiments.camera_experiment import HEALTHY, CameraTrial, FaultedEpisode, row_of, run_scenes
 from fosp_core.robot.config import read_robot
 from fosp_sim.task.scenario import read_scenario
 

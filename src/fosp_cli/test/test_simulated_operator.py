@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fosp_cli.evaluation.simulated_operator import SHORTEST, Corrections, OperatorSettings
+from fosp_cli.experiments.simulated_operator import SHORTEST, Corrections, OperatorSettings
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_sim.task.draw import draw_scene

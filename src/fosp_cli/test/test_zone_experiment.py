@@ -6,7 +6,7 @@ import pytest
 
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_cli.evaluation.simulated_scans import SimulatedScans
-from fosp_cli.evaluation.zone_experiment import describe, run
+from fosp_cli.experiments.zone_experiment import describe, run
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_sim.env import Env

@@ -1,4 +1,4 @@
-"""Of a fast stream the newest is read, with the time at which it came, and an old one never after it."""
+"""The newest of a fast stream is read, with the time at which it came, and an old one never after it."""
 
 from __future__ import annotations
 

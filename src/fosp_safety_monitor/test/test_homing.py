@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.judge.watch.homing import TOLD_S
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
+ROBOTS = Path(__file__).parents[3] / "config" / "robots"
 HOME = HomeConfig(position=(0.53, 0.03, 0.2), tolerance_m=0.005)
 """A pose 4 cm away from where the robot of a test begins, m."""
 BEGIN = (0.5, 0.0, 0.2)
@@ -371,6 +373,5 @@ def test_a_robot_that_is_held_or_driven_is_not_sent_home(guarded: Guarded, arm: 
 
 
 def test_the_shipped_arms_have_no_home_of_somebody_elses_cell() -> None:
-    from fosp_bringup.paths import robot_files
-
-    assert [path.stem for path in robot_files() if read_robot(path).home and not read_robot(path).teleports] == []
+    robots = [read_robot(path) for path in sorted(ROBOTS.glob("*.yaml"))]
+    assert [robot.name for robot in robots if robot.home and not robot.teleports] == []

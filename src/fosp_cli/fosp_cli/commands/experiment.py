@@ -74,7 +74,7 @@ def transfer(
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
     from fosp_cli.evaluation.live_graph import RunFailed
-    from fosp_cli.evaluation.simulated_operator import OperatorSettings
+    from fosp_cli.experiments.simulated_operator import OperatorSettings
     from fosp_cli.experiments.transfer import ARMS, CORRECTED, Resources, Trial, conclude, deploy
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
@@ -209,8 +209,8 @@ def camera(
 
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
-    from fosp_cli.evaluation.camera_experiment import HEALTHY, CameraTrial, FaultedEpisode, row_of, run_scenes
     from fosp_cli.evaluation.image_faults import IMAGE_FAULTS
+    from fosp_cli.experiments.camera_experiment import HEALTHY, CameraTrial, FaultedEpisode, row_of, run_scenes
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes

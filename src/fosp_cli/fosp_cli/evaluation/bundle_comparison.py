@@ -45,7 +45,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Group:
+class DifferenceGroup:
     """Values of one kind."""
 
     title: str
@@ -85,7 +85,7 @@ def _report_of(folder: Path, runs: Path) -> str:
     return ""
 
 
-def differences_of(first: Manifest, second: Manifest) -> list[Group]:
+def differences_of(first: Manifest, second: Manifest) -> list[DifferenceGroup]:
     """Return what differs, by kind: specification, training data and settings, figures, calibration, files."""
     mine, other = (_groups(manifest) for manifest in (first, second))
     groups = []
@@ -94,7 +94,7 @@ def differences_of(first: Manifest, second: Manifest) -> list[Group]:
         names = list(dict.fromkeys([*values, *theirs]))
         rows = [_difference(name, values.get(name), theirs.get(name)) for name in names]
         found = tuple(row for row in rows if row is not None)
-        groups.append(Group(title, found, len(names) - len(found)))
+        groups.append(DifferenceGroup(title, found, len(names) - len(found)))
     return groups
 
 
@@ -146,7 +146,7 @@ def _text(value: Any) -> str:
     return text[:_HASH] if re.fullmatch(r"[0-9a-f]{64}", text) else text or _NAMELESS
 
 
-def comparison_page(first: ComparedBundle, second: ComparedBundle, groups: Sequence[Group]) -> str:
+def comparison_page(first: ComparedBundle, second: ComparedBundle, groups: Sequence[DifferenceGroup]) -> str:
     """Return the page: a table of differences for each kind of value, and both reports beside each other."""
     title = f"{first.name} and {second.name}"
     tables = "".join(_table(group, first, second) for group in groups)
@@ -159,7 +159,7 @@ def comparison_page(first: ComparedBundle, second: ComparedBundle, groups: Seque
     )
 
 
-def _table(group: Group, first: ComparedBundle, second: ComparedBundle) -> str:
+def _table(group: DifferenceGroup, first: ComparedBundle, second: ComparedBundle) -> str:
     head = f"<h2>{escape(group.title)}</h2>\n"
     same = f'<p class="same">{group.equal} values are the same in both.</p>\n'
     if not group.differences:

@@ -5,7 +5,7 @@ An arm is a way to fine-tune:
     fosp           safe policy expansion: candidates come from the frozen offline actor and from the online actor
     no_expansion   the online actor alone proposes, as in plain fine-tuning
     offline        nothing is learned; the bundle runs as it is, on the same scenes
-    fosp_corrected fosp, while a simulated person takes the robot over now and then (evaluation/simulated_operator.py)
+    fosp_corrected fosp, while a simulated person takes the robot over now and then (experiments/simulated_operator.py)
 
 A trial has two parts. `deploy` runs the fine-tuning episodes through the live graph in real time, with the learner next
 to it. `conclude` needs no clock, so several trials run side by side: the learner, which is slower than the robot,
@@ -32,7 +32,7 @@ from fosp_cli.evaluation.in_process import Evaluation, evaluate_all
 from fosp_cli.evaluation.intervals import paired_rate_difference, wilson_interval
 from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 from fosp_cli.evaluation.metrics import EpisodeResult, summarise
-from fosp_cli.evaluation.simulated_operator import DEVICE, OperatorHands, OperatorSettings
+from fosp_cli.experiments.simulated_operator import DEVICE, OperatorHands, OperatorSettings
 from fosp_core.bag_types import move_aside
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec, read_yaml

@@ -1,6 +1,6 @@
 """A script that drives at the goal regardless of obstacles, with and without protective zones, and without any model.
 
-python -m fosp_cli.evaluation.zone_experiment [--robot FILE] [--scenario NAME] [--episodes N]
+python -m fosp_cli.experiments.zone_experiment [--robot FILE] [--scenario NAME] [--episodes N]
 """
 
 from __future__ import annotations
