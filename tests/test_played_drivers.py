@@ -157,6 +157,7 @@ def live_through(day: Day, wait_until: Any) -> None:
     assert "refused" not in day.driver_log.read_text(), "Servo got commands that were too old"
 
 
+@pytest.mark.long
 def test_a_day_on_a_universal_robots_arm(day: Callable[..., Day], wait_until: Any) -> None:
     live_through(day("ur", "ur5e", ready=[PROGRAM]), wait_until)
 
