@@ -81,8 +81,8 @@ class PlayedDriver:
         self._velocity, self._position, self._yaw = np.zeros(3), self._start(), 0.0
         self._turn, self._heard = 0.0, (-math.inf, 0.0)
         self._noise = np.random.default_rng(0)
-        self._pictures = self._noise.integers(20, 200, (16, 48, 64, 3), np.uint8)
-        self._image, self._info = Image(), CameraInfo(height=48, width=64)
+        self._pictures = self._noise.integers(20, 200, (16, 64, 80, 3), np.uint8)
+        self._image, self._info = Image(), CameraInfo(height=64, width=80)
         self._images = make(Image, robot.image_topic(topics.COLOR_IMAGE), qos.IMAGE_SOURCE)
         self._infos = make(CameraInfo, robot.image_topic(topics.COLOR_IMAGE).rpartition("/")[0] + "/camera_info", 5)
         state_type = Odometry if robot.state_type == "Odometry" else JointState
