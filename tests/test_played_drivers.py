@@ -158,7 +158,6 @@ def live_through(day: Day, wait_until: Any) -> None:
     assert refused < 0.05 * len(day.commands), f"Servo refused {refused} commands that were too old"
 
 
-@pytest.mark.long
 def test_a_day_on_a_universal_robots_arm(day: Callable[..., Day], wait_until: Any) -> None:
     live_through(day("ur", "ur5e", ready=[PROGRAM]), wait_until)
 
