@@ -133,8 +133,8 @@ def test_a_person_records_from_the_keyboard_of_a_terminal(
 
     try:
         ended = terminal.process.poll
-        wait_until(lambda: "space: halt" in terminal.shown or ended() is not None, 90, "a passed check")
-        assert "space: halt" in terminal.shown, terminal.shown
+        wait_until(lambda: "space: hold" in terminal.shown or ended() is not None, 90, "a passed check")
+        assert "space: hold" in terminal.shown, terminal.shown
         assert not terminal.settings_now[3] & (termios.ICANON | termios.ECHO), "keys come at once, and are not shown"
         terminal.type("n")
         wait_until(lambda: feedback and not feedback[-1].is_last, what="a start")
