@@ -11,19 +11,19 @@ from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.verdict import Finding
 
 JERK = 300.0
-common = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+common = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 any_speed = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1))
 events = st.tuples(
     st.sampled_from(
         ["press", "press", "press", "release", "release", "fault", "silence", "policy dies", "latch", "reset"]
     ),
     st.tuples(*[any_speed] * 3),
-    st.integers(1, 40),
+    st.integers(1, 30),
 )
 
 
 @common
-@given(st.lists(events, min_size=1, max_size=25), st.booleans())
+@given(st.lists(events, min_size=1, max_size=12), st.booleans())
 def test_limits_hold_across_all_changes_and_nobody_takes_the_robot_from_who_holds_it(
     make_takeover_scene, arm, sequence, gate
 ):
@@ -53,7 +53,9 @@ def test_limits_hold_across_all_changes_and_nobody_takes_the_robot_from_who_hold
             assert (np.abs(after - command) <= scene.limits.deceleration * 0.01 + 1e-9).all()
             acceleration = (after - command) / 0.01
             assert (np.abs(acceleration - slope) <= JERK * 0.01 + 1e-3).all()
-            speeds_up = (np.abs(after) > np.abs(command) + 1e-12).any()
+            # While a stop lets the acceleration run out, by the limit of jerk, the speed still grows a little.
+            along = np.sign(after)
+            speeds_up = ((np.abs(after) > np.abs(command) + 1e-12) & (acceleration * along >= slope * along)).any()
             if scene.speaks and device.holds:
                 assert scene.driver is not WhoDrives.POLICY
             if speeds_up and scene.driver is WhoDrives.OPERATOR:
