@@ -8,7 +8,7 @@ VENV := .venv
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
 	@echo "make test   lint, unit tests, and tests of the live graph (minutes)"
-	@echo "make test-unit  unit tests alone (a minute)"
+	@echo "make test-unit  unit tests alone (some minutes)"
 	@echo "make test-all   all of that, what trains for minutes, every mutant and every fault (most of an hour)"
 	@echo "make bench  latency, jitter, throughput: a table and runs/bench/bench.json"
 	@echo "make bench-peers  the training step beside public DreamerV3 implementations: a table and runs/peers/peers.json"
