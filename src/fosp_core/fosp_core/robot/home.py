@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from pydantic import Field, field_validator
 
+from fosp_core.executed import rotation_between
 from fosp_core.specs import Spec
 
 Vector = tuple[float, float, float]
@@ -74,28 +76,5 @@ def way_home(home: HomeConfig, position: Vector, orientation: Quaternion | None)
         return (x, y, z), (0.0, 0.0, 0.0)
     if orientation is None:
         raise ValueError("the orientation of the commanded point is not known")
-    return (x, y, z), _rotation_vector(_times(home.orientation, _inverse(orientation)))
-
-
-def _inverse(q: Quaternion) -> Quaternion:
-    x, y, z, w = q
-    return -x, -y, -z, w
-
-
-def _times(a: Quaternion, b: Quaternion) -> Quaternion:
-    ax, ay, az, aw = a
-    bx, by, bz, bw = b
-    return (
-        aw * bx + ax * bw + ay * bz - az * by,
-        aw * by - ax * bz + ay * bw + az * bx,
-        aw * bz + ax * by - ay * bx + az * bw,
-        aw * bw - ax * bx - ay * by - az * bz,
-    )
-
-
-def _rotation_vector(q: Quaternion) -> Vector:
-    """Return the rotation vector of a unit quaternion, of an angle of at most pi."""
-    x, y, z, w = q if q[3] >= 0.0 else (-q[0], -q[1], -q[2], -q[3])
-    sine = math.sqrt(x * x + y * y + z * z)
-    factor = 2.0 if sine < 1e-9 else 2.0 * math.atan2(sine, w) / sine
-    return factor * x, factor * y, factor * z
+    rotation = rotation_between(np.array(orientation), np.array(home.orientation))
+    return (x, y, z), (float(rotation[0]), float(rotation[1]), float(rotation[2]))

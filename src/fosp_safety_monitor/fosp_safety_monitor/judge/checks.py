@@ -28,7 +28,7 @@ from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.judge.watch import consent, following, latent_stream, takeover
 from fosp_safety_monitor.judge.watch.camera import check_camera
 from fosp_safety_monitor.judge.watch.motion import check_pose_changes
-from fosp_safety_monitor.judge.watch.protection import check_zones
+from fosp_safety_monitor.judge.watch.protection import check_zones, zones_on
 
 LEAD_AT_RESET = 0.5
 """Share of the allowed lead within which a robot must stand for a reset: a stop ends just within what is allowed."""
@@ -78,8 +78,8 @@ def checks_on_proposal(
 
 def checks_on_judged(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> Findings:
     """Check that the proposal judged last may still be followed."""
-    judged = state.judged
-    zones = check_zones(followed_wish(state, robot, thresholds, now), state.command, robot, thresholds, now)
+    judged, wish = state.judged, followed_wish(state, robot, thresholds, now)
+    zones = check_zones(zones_on(wish, state.command, robot, thresholds, now), thresholds)
     if state.takeover.driver is not WhoDrives.POLICY:
         return [*_checks_on_takeover(state, robot, thresholds, now), zones]
     if judged is None:

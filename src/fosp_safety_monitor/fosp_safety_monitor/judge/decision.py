@@ -122,8 +122,8 @@ def judge_proposal(
     latent_receipt_s = latent.receipt_s if latent else proposal.receipt_s
     findings = [content, *checks.checks_on_proposal(state, proposal, latent_receipt_s, robot, thresholds, now)]
     wanted = wanted_action(content, choice, proposal, values, thresholds)
-    zones = [check(wanted, state.command, robot, thresholds, now) for check in (check_zones, check_zone_speed)]
-    findings = [*zones, *findings]
+    zones = zones_on(wanted, state.command, robot, thresholds, now)
+    findings = [check_zones(zones, thresholds), check_zone_speed(zones), *findings]
     permission = homing.permission_of_proposals(state, robot, thresholds, now)
     vetoes = _count_vetoes(state.vetoes, most_restrictive([*findings, *permission]))
     findings.append(checks.check_vetoes(vetoes, thresholds))
@@ -185,14 +185,14 @@ def judge_operator(
     wish = target_of(scale, proposal, 0, thresholds)
     operated = OperatorJudgement(proposal.frame, proposal.step, latent.receipt_s, content, wish)
     state = replaced(state, operated=operated)
-    slowed = check_zone_speed(wish, state.command, robot, thresholds, now)
-    findings = [*checks.checks_on_judged(state, robot, thresholds, now), slowed, content]
+    zones = zones_on(wish, state.command, robot, thresholds, now)
+    findings = [*checks.checks_on_judged(state, robot, thresholds, now), check_zone_speed(zones), content]
     permission = checks_of_permission(state, robot, thresholds, now)
     gating = most_gating([*findings, *permission], thresholds)
     _, held = hold(state, gating, thresholds, now)
     effective = effective_finding(most_restrictive([*findings, held, *permission]), state.latched)
     stops = state.latched is not None or held is not None or gating.decision >= Decision.STOP
-    scale = 0.0 if stops else scale * zones_on(wish, state.command, robot, thresholds, now).share
+    scale = 0.0 if stops else scale * zones.share
     target = target_of(scale, proposal, 0, thresholds)
     verdict = verdict_on_proposal(
         state, proposal, latent, values, 0, scale, target, effective, robot=robot, thresholds=thresholds, now=now

@@ -18,7 +18,7 @@ from fosp_safety_monitor.judge.verdict import Finding, most_restrictive
 from fosp_safety_monitor.judge.watch import consent
 from fosp_safety_monitor.judge.watch.homing import Homing, after_tick, begun, check_homing, next_wish
 from fosp_safety_monitor.judge.watch.motion import check_pose_changes
-from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones
+from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
 
 _Permission = list[Finding | None]
 
@@ -69,16 +69,17 @@ def checks_on_tick(state: MonitorState, robot: RobotStateInput, thresholds: Thre
 def checks_on_homing(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> checks.Findings:
     """Check everything that needs neither a model nor a proposal."""
     wish = next_wish(thresholds.home, robot.position, robot.orientation)
+    zones = zones_on(wish, state.command, robot, thresholds, now)
     return [
         checks.check_clock(state.ticked, thresholds, now),
         None if state.latched else check_pose_changes(state.frozen_pose, thresholds),
-        check_zones(wish, state.command, robot, thresholds, now),
+        check_zones(zones, thresholds),
         *checks.checks_of_surroundings(state, robot, thresholds, now),
         checks.check_robot_state(robot, thresholds, now),
         checks.check_lead(robot, thresholds),
         *checks.checks_of_the_robot(state, robot, thresholds, now),
         checks.check_self_test(robot),
-        check_zone_speed(wish, state.command, robot, thresholds, now),
+        check_zone_speed(zones),
     ]
 
 

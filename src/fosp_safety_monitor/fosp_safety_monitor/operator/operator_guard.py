@@ -216,7 +216,7 @@ class OperatorGuard(Judge):
             checks.check_actions(self._proposal, thresholds) if self._proposal else None,
             consent.check_ready(self._robot, thresholds, now),
             consent.check_held(self._robot, thresholds, now) if self._by_program else None,
-            check_zones((), self._command, robot, thresholds, now),
+            check_zones(zones_on((), self._command, robot, thresholds, now), thresholds),
             force,
         )
         held = ((found.text, found.reason) for found in findings if found is not None)

@@ -28,15 +28,11 @@ def zones_on(
     return thresholds.zones.judge(robot.zones, asked, command, robot.tool, now)
 
 
-def check_zones(
-    wish: tuple[float, ...],
-    command: tuple[float, ...],
-    robot: RobotStateInput,
-    thresholds: RobotThresholds,
-    now: Now,
-) -> Finding | None:
-    """STOP when the zones leave nothing of `wish`; LATCH when a source of theirs fell silent for long."""
-    found = zones_on(wish, command, robot, thresholds, now)
+def check_zones(found: ZoneJudgement, thresholds: RobotThresholds) -> Finding | None:
+    """STOP when the zones leave nothing of what is wanted; LATCH when a source of theirs fell silent for long.
+
+    `found` is what `zones_on` says of it.
+    """
     if found.share > 0.0:
         return None
     limit_s = thresholds.parameters.stale_latch_s
@@ -46,15 +42,8 @@ def check_zones(
     return Finding(Decision.STOP, Reason.PROTECTIVE_ZONE, found.text)
 
 
-def check_zone_speed(
-    wish: tuple[float, ...],
-    command: tuple[float, ...],
-    robot: RobotStateInput,
-    thresholds: RobotThresholds,
-    now: Now,
-) -> Finding | None:
-    """PASS with a reduced speed where the zones leave a share of `wish`."""
-    found = zones_on(wish, command, robot, thresholds, now)
+def check_zone_speed(found: ZoneJudgement) -> Finding | None:
+    """PASS with a reduced speed where the zones leave a share of what is wanted. `found` as above."""
     if not 0.0 < found.share < 1.0:
         return None
     return Finding(Decision.PASS, Reason.PROTECTIVE_ZONE, f"the speed is scaled by {found.share:.2f}: {found.text}")
