@@ -204,11 +204,11 @@ class WorldModel(nn.Module):
             raise ValueError(f"observation must be square, got {height}x{width}")
         self.config = config
         self.encoder: KeypointEncoder | ConvEncoder = (
-            KeypointEncoder(cameras * colours, height, net.cnn_depth, net.keypoints, net.keypoint_values)
+            KeypointEncoder(cameras * colours, height, net.cnn_depth, net.keypoints, net.keypoint_values, config.patch)
             if config.encoder == "keypoints"
-            else ConvEncoder(cameras * colours, height, net.cnn_depth, net.embed)
+            else ConvEncoder(cameras * colours, height, net.cnn_depth, net.embed, config.patch)
         )
-        self.decoder = ConvDecoder(net.state, cameras * colours, height, net.cnn_depth)
+        self.decoder = ConvDecoder(net.state, cameras * colours, height, net.cnn_depth, config.patch)
         self.recurrent, self.carried = net.recurrent, net.carried
         self.rssm = RecurrentStateSpaceModel(net, action, config.unimix)
         self.embed_change = Perceptron(net.recurrent + net.embed + action, net.units, 2, net.embed, zero_output=True)
@@ -339,15 +339,15 @@ class WorldModel(nn.Module):
 
         `feature` (N, H + S), `pixels` (N, H, W, channels) -> (N,).
         """
-        error = (self.decoder(feature) - patches(pixels)).square()
+        error = (self.decoder(feature) - patches(pixels, self.config.patch)).square()
         if self.config.foreground_scale > 0:
             foreground = (pixels - self.mean_image).abs().amax(-1, keepdim=True).expand_as(pixels)
-            error = error * (1 + self.config.foreground_scale * patches(foreground))
+            error = error * (1 + self.config.foreground_scale * patches(foreground, self.config.patch))
         return error.sum((1, 2, 3))
 
     def reconstruct(self, feature: Tensor) -> Tensor:
         """Return the decoded images: (N, H + S) -> (N, H, W, 3 * cameras) in about [-0.5, 0.5]."""
-        return unpatched(self.decoder(feature))
+        return unpatched(self.decoder(feature), self.config.patch)
 
     def surprise(self, latents: Latents) -> Tensor:
         """Return KL[posterior || prior] of each row in nats: (B, T)."""

@@ -133,10 +133,13 @@ class Trainer:
 
     def _refinement(self) -> PhaseLoss:
         config = self.config.refinement
-        rows, batch = self._sequences.rows(config.batch_size, distributed.share(config.batch_size))
+        share = distributed.share(config.batch_size)
+        rows, batch = self._sequences.rows(config.batch_size, share, config.onset_share)
         recurrent, stoch, embed = self._stored(rows, config.sample)
         # The memory is not trained yet, and no critic sees it; nobody asks for the distributions of z.
         memory = recurrent.new_zeros(*rows.shape, self.config.extraction.memory)
+        if config.embed_noise:
+            embed = embed + config.embed_noise * distributed.normal(*embed.shape, device=self.device)
         latents = Latents(recurrent, stoch, memory[..., :0], memory[..., :0], embed, memory)
         with self.precision.autocast():
             return refinement(self.world_model, self.behaviour, batch.to(self.device), latents, config.actor)
