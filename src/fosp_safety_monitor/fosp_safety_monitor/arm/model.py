@@ -18,7 +18,8 @@ import numpy as np
 
 from fosp_core.errors import UserError
 from fosp_core.robot.arm_limits import JointsConfig, SceneBox
-from fosp_core.robot.urdf import UrdfJoint, parse_urdf, quaternion_of
+from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.urdf import UrdfJoint, located, parse_urdf, quaternion_of, read_urdf
 from fosp_safety_monitor.arm.kinematics import Kinematics, Vector, cross
 
 INSTALL = "pip install -c requirements/constraints.txt -r requirements/arm.txt"
@@ -247,6 +248,30 @@ class ArmModel:
         return np.where(moves.reshape(rate.shape), rate, 0.0)
 
 
+def model_of(robot: RobotConfig, urdf: str, source: str, folder: Path) -> ArmModel:
+    """Return the model of a robot with `joints`; `folder` is that of its file. UserError when they do not fit."""
+    config = robot.joints
+    assert config is not None
+    ignored: list[tuple[str, str]] = []
+    if config.self_collision is not None and config.self_collision.srdf:
+        path = located(config.self_collision.srdf, folder)
+        try:
+            ignored = disabled_pairs(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: {_line(error)} (srdf of self_collision)") from None
+    folders = [folder, *_package_folders()]
+    return ArmModel(urdf, config, robot.action.frame_id, source, folders, ignored)
+
+
+def require_model(robot: RobotConfig, folder: Path) -> None:
+    """Raise UserError with one line when a robot has `joints`, and Pinocchio is missing or its URDF does not fit."""
+    if robot.joints is None:
+        return
+    pinocchio()
+    if robot.urdf:
+        model_of(robot, read_urdf(robot.urdf, folder), robot.urdf, folder)
+
+
 def disabled_pairs(srdf: str, source: str) -> list[tuple[str, str]]:
     """Return the pairs of links that an SRDF excludes from collision checking; UserError when it is none."""
     try:
@@ -259,7 +284,7 @@ def disabled_pairs(srdf: str, source: str) -> list[tuple[str, str]]:
     return [(pair.get("link1", ""), pair.get("link2", "")) for pair in pairs]
 
 
-def package_folders() -> list[Path]:
+def _package_folders() -> list[Path]:
     """Return the folders in which package:// of a URDF is looked up: those of the ROS packages that are installed."""
     prefixes = [
         Path(prefix) / "share" for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix

@@ -21,11 +21,11 @@ from fosp_core import topics
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
-from fosp_core.robot.urdf import located, read_urdf
+from fosp_core.robot.urdf import read_urdf
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.ros.stamps import seconds
-from fosp_safety_monitor.arm.model import ArmModel, disabled_pairs, package_folders, pinocchio
+from fosp_safety_monitor.arm.model import model_of, pinocchio
 from fosp_safety_monitor.arm.view import ArmObserver, ArmView, MeasuredPose
 from fosp_safety_monitor.judge.inputs import Judge
 
@@ -75,17 +75,7 @@ class ArmSide:
         self._subscriptions = []
 
     def _made(self, urdf: str, source: str) -> ArmObserver:
-        robot, config = self._robot, self._robot.joints
-        assert config is not None
-        folders = [self._folder, *package_folders()]
-        ignored: list[tuple[str, str]] = []
-        if config.self_collision is not None and config.self_collision.srdf:
-            path = located(config.self_collision.srdf, self._folder)
-            try:
-                ignored = disabled_pairs(path.read_text(encoding="utf-8"), str(path))
-            except (OSError, UnicodeDecodeError) as error:
-                raise UserError(f"{path}: {error} (srdf of self_collision)") from None
-        return ArmObserver(robot, ArmModel(urdf, config, robot.action.frame_id, source, folders, ignored))
+        return ArmObserver(self._robot, model_of(self._robot, urdf, source, self._folder))
 
     # -- executor thread -----------------------------------------------------------------------------
     def _take_description(self, message: String) -> None:

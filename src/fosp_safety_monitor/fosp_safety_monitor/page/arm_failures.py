@@ -17,6 +17,7 @@ ARM_FAILURES: tuple[Failure, ...] = (
         "so early that the arm comes to rest there, by its `response_s`, `dead_time_s` and deceleration",
         _BACK,
         checks=("check_zones", "share_of_rooms", "singularity_share", "_too_fast"),
+        faults=("an arm driven towards the margin of its elbow",),
         tests=(
             monitor_test("arm_guard", "no_wish_brings_a_joint_to_its_limit_whatever_the_lag"),
             monitor_test("arm_guard", "an_arm_is_slowed_towards_its_singularity_stops_there_and_comes_back"),
@@ -43,6 +44,7 @@ ARM_FAILURES: tuple[Failure, ...] = (
         "`timeout_s`; for a malformed message the next command",
         AGAIN,
         checks=("check_zones", "ArmGuard.judge", "readings"),
+        faults=("joint states without the last joint", "joint states with fewer positions than names"),
         tests=(
             monitor_test("arm_guard", "joint_states_that_are_missing_late_or_of_the_future_leave_nothing"),
             monitor_test("arm_guard", "malformed_joint_states_are_refused"),
@@ -57,6 +59,12 @@ ARM_FAILURES: tuple[Failure, ...] = (
         "the next joint states and pose of one moment; 0.5 s where there are none",
         AGAIN,
         checks=("mismatch",),
+        faults=(
+            "joint states frozen while the arm moves",
+            "names of joint states in another order",
+            "joint states in degrees",
+            "the measured pose is not where the joints are",
+        ),
         tests=(monitor_test("arm_guard", "joint_states_that_contradict_the_measured_pose_stop_the_arm"),),
     ),
     Failure(
@@ -76,6 +84,7 @@ ARM_FAILURES: tuple[Failure, ...] = (
         "so early that it comes to rest there",
         _BACK,
         checks=("check_zones", "orientation_rooms"),
+        faults=("the tool is tilted beyond its cone",),
         tests=(
             monitor_test("arm_orientation", "no_wish_turns_the_tool_out_of_its_cone"),
             monitor_test("arm_orientation", "the_monitor_stops_at_the_edge_and_says_why"),
