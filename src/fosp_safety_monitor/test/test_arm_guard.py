@@ -18,7 +18,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
-from fosp_safety_monitor.arm.kinematics import conditioning, joint_motion
+from fosp_safety_monitor.arm.kinematics import conditioning, decomposed, joint_motion
 from fosp_safety_monitor.arm.view import ArmObserver, MeasuredPose
 
 common = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,7 +32,8 @@ REST = (0.0,) * 6
 
 def condition(arm: ArmUnderTest) -> float:
     jacobian = arm_parts.kinematics(arm.positions).jacobian
-    return conditioning(jacobian, joint_motion(jacobian, arm_parts.AXES, True), True).number
+    svd = decomposed(jacobian, True)
+    return conditioning(jacobian, joint_motion(svd, arm_parts.AXES), svd).number
 
 
 def judged(arm: ArmUnderTest, wish=(1.0, 0, 0, 0, 0, 0), **view) -> object:

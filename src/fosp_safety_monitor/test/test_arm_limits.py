@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fosp_safety_monitor.arm.kinematics import conditioning, jacobian_derivative, joint_motion
+from fosp_safety_monitor.arm.kinematics import conditioning, decomposed, jacobian_derivative, joint_motion
 from fosp_safety_monitor.arm.sharing import (
     LEAST_SHARE,
     LEAVING_SHARE,
@@ -34,7 +34,7 @@ def travel(velocity, time_s=0.2) -> Travel:
 
 
 def one_room(value, row, slack=0.05, drift=0.0, **others) -> Rooms:
-    return Rooms(np.array([value]), np.array([row]), np.array([slack]), np.array([drift]), ("joint",), **others)
+    return Rooms(np.array([value]), np.array([row]), np.array([slack]), np.array([drift]), **others)
 
 
 # -- the chain ---------------------------------------------------------------------------------------
@@ -52,8 +52,8 @@ def test_the_derivative_of_the_jacobian_is_that_of_differences(q):
 @given(joint_positions)
 def test_the_motion_of_the_joints_makes_the_wanted_twist_away_from_singularities(q):
     jacobian = arm_parts.kinematics(q).jacobian
-    motion = joint_motion(jacobian, arm_parts.AXES, True)
-    if conditioning(jacobian, motion, True).number < 30.0:
+    motion = joint_motion(decomposed(jacobian, True), arm_parts.AXES)
+    if conditioning(jacobian, motion, decomposed(jacobian, True)).number < 30.0:
         assert jacobian @ motion == pytest.approx(np.eye(6), abs=0.01)
 
 
@@ -61,29 +61,30 @@ def test_the_motion_of_the_joints_makes_the_wanted_twist_away_from_singularities
 @given(joint_positions, wishes)
 def test_the_change_of_the_condition_number_is_that_a_moment_later(q, wish):
     jacobian = arm_parts.kinematics(q).jacobian
-    motion = joint_motion(jacobian, arm_parts.AXES, True)
-    here = conditioning(jacobian, motion, True)
+    motion = joint_motion(decomposed(jacobian, True), arm_parts.AXES)
+    here = conditioning(jacobian, motion, decomposed(jacobian, True))
     values = np.linalg.svd(jacobian, compute_uv=False)
     if here.number > 200.0 or min(abs(np.diff(values))) < 0.02 or np.abs(motion @ wish).max() > 20.0:
         return  # where two singular values meet, the greatest and the least have no derivative
     later = arm_parts.kinematics(q + 1e-6 * motion @ wish).jacobian
-    number = conditioning(later, motion, True).number
+    number = conditioning(later, motion, decomposed(later, True)).number
     assert here.rows @ wish == pytest.approx((math.log(number) - math.log(here.number)) / 1e-6, rel=1e-2, abs=1e-2)
 
 
 def test_in_a_singularity_every_motion_leads_out():
     stretched = np.zeros(7)
     jacobian = arm_parts.kinematics(stretched).jacobian
-    found = conditioning(jacobian, joint_motion(jacobian, arm_parts.AXES, True), True)
+    svd = decomposed(jacobian, True)
+    found = conditioning(jacobian, joint_motion(svd, arm_parts.AXES), svd)
     assert found.number > 1e6 or found.number == math.inf
-    assert np.isfinite(joint_motion(jacobian, arm_parts.AXES, True)).all()
+    assert np.isfinite(joint_motion(decomposed(jacobian, True), arm_parts.AXES)).all()
 
 
 def test_an_arm_that_does_not_hold_its_orientation_needs_three_joints():
     jacobian = arm_parts.kinematics(arm_parts.READY).jacobian[:, :4]
-    free = joint_motion(jacobian, ("linear.x", "linear.y", "linear.z"), False)
+    free = joint_motion(decomposed(jacobian, False), ("linear.x", "linear.y", "linear.z"))
     assert jacobian[:3] @ free == pytest.approx(np.eye(3), abs=0.01)
-    held = joint_motion(jacobian, ("linear.x",), True)
+    held = joint_motion(decomposed(jacobian, True), ("linear.x",))
     assert abs(jacobian[:3] @ held[:, 0] - (1.0, 0.0, 0.0)).max() > 0.05, "four joints cannot hold it"
 
 
@@ -126,7 +127,7 @@ def test_the_share_only_scales_and_never_grows_with_the_speed_or_as_room_goes(li
         values = np.array([room - smaller for room, _, _ in rooms])
         rows = np.array([row for _, row, _ in rooms])
         back = any(flag for _, _, flag in rooms)
-        made = Rooms(values, rows, np.full(len(rooms), 0.05), np.zeros(len(rooms)), ("",) * len(rooms), back)
+        made = Rooms(values, rows, np.full(len(rooms), 0.05), np.zeros(len(rooms)), only_back=back)
         return share_of_rooms(made, travel(scale * wish), travel(0.2 * told)).value
 
     full = share(limits, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,6 +78,7 @@ class ArmGuard:
         self._angular = tuple(_ANGULAR.get(name) for name in names)
         self._limits = [robot.limits[name] for name in names]
         self._scale = robot.action.scale
+        self._last: tuple[tuple[ArmMeasured, tuple[float, ...], tuple[float, ...], Now], ArmJudgement] | None = None
         self._lag_s = 1.0 / robot.command_rate_hz + robot.response_s + robot.dead_time_s
 
     @classmethod
@@ -94,6 +95,16 @@ class ArmGuard:
         An input that is missing, late, malformed or contradicts another leaves nothing, and so does a wish that is not
         finite.
         """
+        asked, last = (measured, wish, command, now), self._last
+        if last is not None and last[0] == asked:  # the checks of a command and the command itself ask the same
+            return last[1]
+        found = self._judge(measured, wish, command, now)
+        self._last = asked, found
+        return found
+
+    def _judge(
+        self, measured: ArmMeasured, wish: tuple[float, ...], command: tuple[float, ...], now: Now
+    ) -> ArmJudgement:
         if not all(map(math.isfinite, (*wish, *command))):
             return ArmJudgement(0.0, Reason.NOT_FINITE, "a command is not finite")
         velocity = [value * scale for value, scale in zip(wish, self._scale, strict=True)]
@@ -133,8 +144,8 @@ class ArmGuard:
         if view.too_fast:
             yield ArmJudgement(0.0, Reason.JOINT_LIMIT, view.too_fast)
         wanted, told = self.travels(velocity, command, late_s(view.received, now))
-        yield judgement(share_of_rooms(view.joints, wanted, told), view.joints.names, Reason.JOINT_LIMIT)
-        yield judgement(share_of_rooms(view.near, wanted, told), view.near.names, Reason.COLLISION)
+        yield judgement(share_of_rooms(view.joints, wanted, told), view.joints.tell, Reason.JOINT_LIMIT)
+        yield judgement(share_of_rooms(view.near, wanted, told), view.near.tell, Reason.COLLISION)
         yield self._of_speeds(view, wanted)
         yield self._near_singularity(config, view, wanted, told)
 
@@ -142,10 +153,11 @@ class ArmGuard:
     def _of_speeds(view: ArmView, wanted: Travel) -> ArmJudgement:
         motion = view.motion @ wanted.velocity
         share = share_of_speeds(motion, view.speeds)
-        names = [
-            f"{n} would move at {v:.2f}, limit {m:.2f}" for n, v, m in zip(view.names, motion, view.speeds, strict=True)
-        ]
-        return judgement(share, names, Reason.JOINT_LIMIT)
+
+        def tell(joint: int) -> str:
+            return f"{view.names[joint]} would move at {motion[joint]:.2f}, limit {view.speeds[joint]:.2f}"
+
+        return judgement(share, tell, Reason.JOINT_LIMIT)
 
     @staticmethod
     def _near_singularity(config: JointsConfig, view: ArmView, wanted: Travel, told: Travel) -> ArmJudgement:
@@ -159,10 +171,10 @@ class ArmGuard:
         if rate > 0.0 and number < hard_stop:
             left = np.array([math.log(hard_stop / number)])
             slack = np.array([math.log1p(_SLACK_OF_CONDITION)])
-            room = Rooms(left, -rows[np.newaxis], slack, np.zeros(1), ("",))
+            room = Rooms(left, -rows[np.newaxis], slack, np.zeros(1))
             share = min(share, share_of_rooms(room, wanted, told).value)
         text = f"condition number {number:.0f} of the arm's Jacobian, slower from {lower:g}, stop at {hard_stop:g}"
-        return judgement(Share(share, 0), [text], Reason.SINGULARITY)
+        return judgement(Share(share, 0), lambda index: text, Reason.SINGULARITY)
 
     def _in_cone(
         self, measured: ArmMeasured, velocity: list[float], command: tuple[float, ...], now: Now
@@ -176,7 +188,7 @@ class ArmGuard:
             text = "the orientation at the start, which the tool may turn from, is not known"
             return ArmJudgement(0.0, Reason.ORIENTATION_LIMIT, text)
         wanted, told = self.travels(velocity, command, late_s(measured.pose, now))
-        return judgement(share_of_rooms(rooms, wanted, told), rooms.names, Reason.ORIENTATION_LIMIT)
+        return judgement(share_of_rooms(rooms, wanted, told), rooms.tell, Reason.ORIENTATION_LIMIT)
 
     def travels(self, velocity: list[float], command: tuple[float, ...], age_s: float) -> tuple[Travel, Travel]:
         """Return the travel of a wanted `velocity` and that of the `command` in force, (A,) m/s and rad/s, by inputs of
@@ -201,8 +213,8 @@ def late_s(received: Received, now: Now) -> float:
     return max(now.ros_s - received.stamp_s, now.monotonic_s - received.receipt_s, 0.0)
 
 
-def judgement(share: Share, names: Sequence[str], reason: Reason) -> ArmJudgement:
-    """Return a share as a judgement, in words; `names` says for each limit how near it is."""
+def judgement(share: Share, tell: Callable[[int], str], reason: Reason) -> ArmJudgement:
+    """Return a share as a judgement, in words; `tell` says of a limit how near it is."""
     if share.value >= 1.0:
         return ArmJudgement()
-    return ArmJudgement(share.value, reason, names[share.index] + share.why)
+    return ArmJudgement(share.value, reason, tell(share.index) + share.why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,36 +41,50 @@ class Conditioning:
     """(A,) d ln(number) per unit of each axis of the action, of a motion that the damped least squares makes of it."""
 
 
-def joint_motion(jacobian: Vector, axes: Sequence[str], holds_orientation: bool) -> Vector:
+class Decomposition(NamedTuple):
+    """Singular values of the rows of a Jacobian that the controller keeps: all six, or those of the velocity."""
+
+    left: Vector
+    """(r, k), r = 6 or 3."""
+    values: Vector
+    """(k,), the largest first."""
+    right: Vector
+    """(k, n)."""
+
+
+def decomposed(jacobian: Vector, holds_orientation: bool) -> Decomposition:
+    """Return the decomposition of a Jacobian (6, n), or of its first three rows where the orientation is not held."""
+    return Decomposition(*np.linalg.svd(jacobian if holds_orientation else jacobian[:3], full_matrices=False))
+
+
+def joint_motion(svd: Decomposition, axes: Sequence[str]) -> Vector:
     """Return the motion of the joints (n, A) per unit of each axis of the action, by damped least squares.
 
     The axes that are not commanded stand still: all other components of the twist, or, where the controller does not
-    hold the orientation, those of the velocity.
+    hold the orientation, those of the velocity. Then angular axes move no joint.
     """
-    rows = jacobian if holds_orientation else jacobian[:3]
-    damping = (DAMPING * np.linalg.norm(rows, 2)) ** 2
-    inverse = rows.T @ np.linalg.inv(rows @ rows.T + damping * np.eye(len(rows)))
+    damped = svd.values / (svd.values**2 + (DAMPING * svd.values[0]) ** 2)
+    inverse = (svd.right.T * damped) @ svd.left.T
     components = [TWIST_COMPONENTS.index(axis) for axis in axes]  # type: ignore[arg-type]
-    motion = np.zeros((jacobian.shape[1], len(components)))
+    motion = np.zeros((len(inverse), len(components)))
     for column, component in enumerate(components):
-        if component < len(rows):
+        if component < inverse.shape[1]:
             motion[:, column] = inverse[:, component]
     return motion
 
 
-def conditioning(jacobian: Vector, motion: Vector, holds_orientation: bool) -> Conditioning:
+def conditioning(jacobian: Vector, motion: Vector, svd: Decomposition) -> Conditioning:
     """Return the condition number of a Jacobian (6, n), and its relative change along the `motion` (n, A) of the axes.
 
     The derivative of a singular value is u' dJ v (Papadopoulo and Lourakis, 2000).
     """
-    rows = slice(0, 6 if holds_orientation else 3)
-    left, values, right = np.linalg.svd(jacobian[rows], full_matrices=False)
+    left, values, right = svd
     largest, least = float(values[0]), float(values[-1])
-    change = jacobian_derivative(jacobian)[:, rows]  # (n, r, n)
-    of_largest = np.einsum("r,krn,n->k", left[:, 0], change, right[0])
-    of_least = np.einsum("r,krn,n->k", left[:, -1], change, right[-1])
     if least < _SINGULAR * largest:  # every motion leads out of the singularity itself
         return Conditioning(math.inf, -np.ones(motion.shape[1]))
+    change = jacobian_derivative(jacobian)[:, : len(left)]  # (n, r, n)
+    of_largest = (change @ right[0]) @ left[:, 0]
+    of_least = (change @ right[-1]) @ left[:, -1]
     return Conditioning(largest / least, (of_largest / largest - of_least / least) @ motion)
 
 

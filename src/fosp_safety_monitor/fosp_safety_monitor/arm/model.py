@@ -41,11 +41,10 @@ class Distances:
     pairs: tuple[str, ...]
     """(m,) what is compared, in words."""
 
-    @property
-    def names(self) -> tuple[str, ...]:
+    def tell(self, index: int) -> str:
         """Return what is compared and how far apart it is, in words."""
-        apart = zip(self.pairs, self.values + self.kept, self.kept, strict=True)
-        return tuple(f"{pair}: {1e3 * value:.0f} mm apart, at least {1e3 * kept:.0f}" for pair, value, kept in apart)
+        apart = 1e3 * (self.values[index] + self.kept[index])
+        return f"{self.pairs[index]}: {apart:.0f} mm apart, at least {1e3 * self.kept[index]:.0f}"
 
 
 @dataclass(frozen=True, eq=False)

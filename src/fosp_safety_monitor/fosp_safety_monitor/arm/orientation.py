@@ -34,8 +34,8 @@ def orientation_rooms(
         turn = turned / angle if angle > 1e-9 else np.zeros(3)
     row = np.array([[0.0 if axis is None else -turn[axis] for axis in angular]])
     left = np.array([limit.angle - angle])
-    name = f"the tool is turned by {angle:.2f} rad, limit {limit.angle:g} rad"
-    return Rooms(left, row, np.array([SLACK_RAD]), np.zeros(1), (name,), only_back=True)
+    text = f"the tool is turned by {angle:.2f} rad, limit {limit.angle:g} rad"
+    return Rooms(left, row, np.array([SLACK_RAD]), np.zeros(1), lambda index: text, only_back=True)
 
 
 def _between_axes(limit: OrientationLimit, orientation: Quaternion) -> tuple[float, Vector]:

@@ -8,6 +8,7 @@ none. The share scales the whole velocity, so that its direction stays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +48,8 @@ class Rooms:
     """(m,) what lies behind the limit before harm is done: a braking robot may use it, a wanted motion may not."""
     drift: Vector
     """(m,) measured change of each room, per second; zero where nothing is measured."""
-    names: tuple[str, ...]
-    """Each limit and how much of it is left, in words."""
+    tell: Callable[[int], str] = str
+    """Returns a limit, by its index, and how much of it is left, in words."""
     only_back: bool = False
     """Beyond the slack only a motion that gives room back is allowed, and not one that leaves the room as it is."""
 
@@ -56,7 +57,7 @@ class Rooms:
     def none(cls, axes: int) -> Rooms:
         """Return no limit at all, for an action of `axes` axes."""
         empty = np.zeros(0)
-        return cls(empty, np.zeros((0, axes)), empty, empty, ())
+        return cls(empty, np.zeros((0, axes)), empty, empty)
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,25 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 
 import numpy as np
 
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
-from fosp_core.executed import rotation_between
 from fosp_core.robot.arm_limits import JointsConfig
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import speed_norms
 from fosp_core.robot.urdf import Quaternion
-from fosp_safety_monitor.arm.kinematics import Conditioning, Kinematics, Vector, conditioning, finite, joint_motion
+from fosp_safety_monitor.arm.kinematics import (
+    Conditioning,
+    Kinematics,
+    Vector,
+    conditioning,
+    decomposed,
+    finite,
+    joint_motion,
+)
 from fosp_safety_monitor.arm.model import ArmModel
 from fosp_safety_monitor.arm.sharing import Rooms
 
@@ -110,14 +118,15 @@ class ArmObserver:
         self._compare(kinematics, received, pose)
         velocity = np.array([self._table[name].velocity or 0.0 for name in model.names])
         position = np.array([self._table[name].position for name in model.names])
-        motion = joint_motion(kinematics.jacobian, self._axes, self._config.holds_orientation)
+        svd = decomposed(kinematics.jacobian, self._config.holds_orientation)
+        motion = joint_motion(svd, self._axes)
         distances = model.distances()
         near = Rooms(
             distances.values,
             distances.gradients @ motion,
             distances.kept,
             distances.gradients @ velocity,
-            distances.names,
+            distances.tell,
             only_back=True,
         )
         return ArmView(
@@ -126,7 +135,7 @@ class ArmObserver:
             speeds=model.speed,
             joints=joint_rooms(model, position, velocity, motion, self._config),
             near=near,
-            conditioning=conditioning(kinematics.jacobian, motion, self._config.holds_orientation),
+            conditioning=conditioning(kinematics.jacobian, motion, svd),
             names=model.names,
             too_fast=_too_fast(model, velocity),
             mismatch=self._mismatch,
@@ -181,7 +190,7 @@ def readings(
 
 def joint_rooms(model: ArmModel, position: Vector, velocity: Vector, motion: Vector, config: JointsConfig) -> Rooms:
     """Return the room to the margins of both limits of each joint that has any."""
-    values, rows, slack, drift, names = [], [], [], [], []
+    values, rows, slack, drift, whose = [], [], [], [], []
     for index, name in enumerate(model.names):
         margin = config.margin(name)
         for sign, limit in ((1.0, model.upper[index]), (-1.0, model.lower[index])):
@@ -191,10 +200,15 @@ def joint_rooms(model: ArmModel, position: Vector, velocity: Vector, motion: Vec
             rows.append(-sign * motion[index])
             slack.append(0.5 * margin)
             drift.append(-sign * velocity[index])
-            names.append(f"{name} at {position[index]:.2f}, limit {limit:.2f} with a margin of {margin:g}")
+            whose.append((name, position[index], limit, margin))
     if not values:
         return Rooms.none(motion.shape[1])
-    return Rooms(np.array(values), np.array(rows), np.array(slack), np.array(drift), tuple(names))
+
+    def tell(number: int) -> str:
+        name, at, limit, margin = whose[number]
+        return f"{name} at {at:.2f}, limit {limit:.2f} with a margin of {margin:g}"
+
+    return Rooms(np.array(values), np.array(rows), np.array(slack), np.array(drift), tell)
 
 
 def mismatch(
@@ -209,8 +223,8 @@ def mismatch(
         return f"by the joint states the commanded point is {1e3 * distance:.0f} mm away from its measured pose"
     if pose.orientation is None:
         return "the measured pose has no orientation"
-    turned = rotation_between(np.array(place.orientation), np.array(pose.orientation))
-    angle = float(np.linalg.norm(turned))
+    cosine = min(abs(sum(map(mul, place.orientation, pose.orientation))), 1.0)
+    angle = 2.0 * math.acos(cosine)
     if angle > config.pose_angle + speeds[1] * apart_s:
         return f"by the joint states the tool is turned by {angle:.2f} rad from its measured pose"
     return ""
