@@ -253,6 +253,16 @@ def test_the_monitor_slows_and_stops_by_the_arms_own_limits(make_scene):
     assert scene.state.latched.reason is Reason.JOINT_STATES
 
 
+def test_diagnostics_tell_how_near_the_limits_are():
+    arm = ArmUnderTest(robot(), READY)
+    said = arm.guard.describe(arm.inputs().inputs, arm.now)
+    assert said["joint states"] == "fresh"
+    assert float(said["condition number"]) > 1.0
+    assert "with a margin of 0.1" in said["nearest joint limit"]
+    late = Now(arm.time_s + 1.0, arm.time_s + 1.0)
+    assert "limit 100 ms" in arm.guard.describe(arm.inputs().inputs, late)["joint states"]
+
+
 # -- the robot file ----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("joints", "why"),

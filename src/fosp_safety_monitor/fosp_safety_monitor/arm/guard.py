@@ -190,6 +190,20 @@ class ArmGuard:
         wanted, told = self.travels(velocity, command, late_s(measured.pose, now))
         return judgement(share_of_rooms(rooms, wanted, told), rooms.tell, Reason.ORIENTATION_LIMIT)
 
+    def describe(self, inputs: ArmInputs, now: Now) -> dict[str, str]:
+        """Return in words how near the limits by the joint states are at present; for diagnostics."""
+        if self._joints is None:
+            return {}
+        view = inputs.view
+        stale = age(None if view is None else view.received, now, self._joints.timeout_s).stale_because
+        if view is None or stale or view.fault:
+            return {"joint states": (view.fault if view is not None else "") or stale}
+        said = {"joint states": view.mismatch or "fresh", "condition number": f"{view.conditioning.number:.1f}"}
+        for name, rooms in (("nearest joint limit", view.joints), ("nearest links", view.near)):
+            if len(rooms.values):
+                said[name] = rooms.tell(int(rooms.values.argmin()))
+        return said
+
     def travels(self, velocity: list[float], command: tuple[float, ...], age_s: float) -> tuple[Travel, Travel]:
         """Return the travel of a wanted `velocity` and that of the `command` in force, (A,) m/s and rad/s, by inputs of
         this age, s.
