@@ -110,6 +110,8 @@ def interfaces(
     consents = [*([robot.wrench_topic] if robot.wrench_topic else []), *(config.topic for config in robot.ready)]
     consents += [topics.FEEDBACK, *([robot.enabling.topic] if robot.enabling else [])]
     consents += [topic for source in robot.sources for topic in source.topics]
+    if robot.joints is not None:
+        consents += [topic for topic in (robot.joints.topic, "" if robot.urdf else topics.ROBOT_DESCRIPTION) if topic]
     recorder = _interface([], episode_topics(robot), ["~/discard"])
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},

@@ -20,6 +20,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.robot.urdf import read_urdf
 from fosp_core.specs import read_yaml
+from fosp_safety_monitor.arm.model import require_model
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
 
 ParameterValue = str | bool | int | float | list[str]
@@ -110,6 +111,7 @@ def stack(options: StackOptions) -> Stack:
         raise UserError("robot must be given: a name in config/robots or a path")
     robot_file = robot_path(options.robot).resolve()
     robot = read_robot(robot_file)
+    require_model(robot, robot_file.parent)
     processes += camera_processes(options.camera, options.camera_path, robot, options.camera_loop)
     alone = bool(options.teleop) and not options.take_over
     if options.teleop and alone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import tempfile
@@ -78,6 +79,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "hot swaps": partial(swaps, bundle, some(SWAPS)),
         "ONNX Runtime": partial(onnx_step, bundle, some(ONNX_STEPS)),
         "the safety monitor": partial(monitor_decision, some(ONNX_STEPS)),
+        "the limits of an arm": partial(arm_limits, some(ONNX_STEPS)),
         "the safety monitor's node": partial(monitor_added, bundle, some(PROPOSALS)),
         "the simulator": partial(simulators, 3.0 * share),
         "the tasks": partial(tasks, some(RATE_EPISODES)),
@@ -230,6 +232,16 @@ def monitor_decision(decisions: int) -> dict[str, Any]:
 
     p = np.percentile(np.asarray(decision_seconds(decisions)) * 1e6, [50, 99])
     return {"monitor_decision_us": {"p50": round(float(p[0]), 1), "p99": round(float(p[1]), 1)}}
+
+
+def arm_limits(count: int) -> dict[str, Any]:
+    """Measure the limits of a seven-joint arm: for its joint states, and for a command; nothing without Pinocchio."""
+    from fosp_cli.bench.monitor import arm_seconds
+
+    if importlib.util.find_spec("pinocchio") is None:
+        return {}
+    view, judged = arm_seconds(count)
+    return {"arm_limits_ms": {"joint_states": percentiles_ms(view), "command": percentiles_ms(judged)}}
 
 
 def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
