@@ -260,3 +260,12 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RecordingError, match="file"):
         recorder_in(tmp_path / "file" / "bags")
+
+
+def test_the_decision_period_that_bags_note_is_a_time_or_the_one_of_the_bundle() -> None:
+    from fosp_recording.recorder_node import period_of
+
+    assert (period_of("0.08"), period_of("0.08", 0.05), period_of("", 0.05), period_of("")) == (0.08, 0.08, 0.05, None)
+    for text in ("0", "-0.05", "nan", "inf", "60", "fast"):
+        with pytest.raises(UserError, match="decision_period_s"):
+            period_of(text)
