@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fosp_cli.experiments.course_page import FIGURES
 from fosp_core.errors import UserError
 
-FIGURES = "figures.json"
+STAGES = ("record", "check", "pretrain", "eval", "unseen", "finetune")
 _SHOWN = ("success_rate", "violation_rate", "reward_mean", "cost_mean", "goals_mean", "veto_rate")
 
 
@@ -76,14 +77,16 @@ class Stages:
         begun = (run_folder(Path("runs"), bundle) / "checkpoint").exists()
         self.run("pretrain", "pretrain", bags, "--out", bundle, *options, *(("--resume",) if begun else ()))
 
-    def finetune(self, task: str, bundle: Path, bags: Path, out: Path, episodes: int, evaluation: int) -> None:
+    def finetune(
+        self, task: str, bundle: Path, bags: Path, out: Path, episodes: int, evaluation: int, config: Path
+    ) -> None:
         """Fine-tune on the live graph in scenes that nothing else uses, and evaluate what comes out."""
         budget = ("--episodes", episodes, "--evaluation-episodes", evaluation, "--seeds", 1, "--arm", "fosp")
         self.run(
             "finetune",
             *("experiment", "transfer", "--scenario", task, "--bundle", bundle, "--offline", bags),
             *budget,
-            *("--out", out),
+            *("--config", config, "--out", out),
         )
 
 
@@ -95,27 +98,33 @@ def task_figures(folder: Path, task: str) -> Path:
         if path.is_file():
             content = json.loads(path.read_text())
             rows = content.get("evaluations", [content])
-            figures[name] = [
-                {
-                    "scenario": row.get("scenario_name", task),
-                    "monitor": row["monitor"],
-                    "episodes": row["episodes"],
-                    **{key: row[key] for key in _SHOWN if key in row},
-                    **{key: row[key] for key in row if key.endswith("_ci95")},
-                }
-                for row in rows
-            ]
+            figures[name] = [{**_shown(row, task), "monitor": row["monitor"]} for row in rows]
     manifest = folder / "bundle" / "manifest.json"
     if manifest.is_file():
         described = json.loads(manifest.read_text())
+        training = described["training"]
         figures["bundle"] = {key: described[key] for key in ("id", "metrics", "calibration")}
-        figures["training_s"] = described["training"].get("wall_time_s")
-    for name in ("stages.json", "finetuned/transfer.json"):
-        if (folder / name).is_file():
-            figures[Path(name).stem] = json.loads((folder / name).read_text())
+        figures["bundle"]["training"] = {
+            **{key: training[key] for key in ("episodes", "data_violation_share", "steps", "threads", "wall_time_s")},
+            "full_updates": training["config"]["steps"],
+        }
+    tuned = folder / "finetuned" / "transfer.json"
+    if tuned.is_file():
+        trial = json.loads(tuned.read_text())["trials"][0]
+        parts = ("during", "after", "after_unmonitored", "after_policy_alone")
+        figures["finetuned"] = {part: _shown(trial[part], task) for part in parts}
+        figures["finetuned"] |= {key: trial[key] for key in ("learner", "wall_s")}
+    if (folder / "stages.json").is_file():
+        figures["stages"] = json.loads((folder / "stages.json").read_text())
     out = folder / FIGURES
     _write(out, figures)
     return out
+
+
+def _shown(row: dict[str, Any], task: str) -> dict[str, Any]:
+    """Return what is kept of an evaluation: its figures and their intervals, without the single episodes."""
+    kept = {key: row[key] for key in row if key in _SHOWN or key.endswith("_ci95")}
+    return {"scenario": row.get("scenario_name", task), "episodes": row["episodes"], **kept}
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:
