@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fosp_cli.experiments.course_page import course_page, figures_below
-from fosp_cli.experiments.stages import Stages, _runs, task_figures
+from fosp_cli.experiments.stages import CourseRun, Stages, _runs, run_course, task_figures
 from fosp_core.errors import UserError
 
 
@@ -62,6 +62,25 @@ def test_a_finished_training_is_not_begun_again(tmp_path: Path, called: list[lis
     (tmp_path / "bundle" / "manifest.json").write_text("{}")
     Stages(tmp_path).pretrain(tmp_path / "bags", tmp_path / "bundle")
     assert called == []
+
+
+def test_a_course_ends_after_the_stage_that_was_asked_for_and_goes_on_from_there(
+    tmp_path: Path, called: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stages, "record", lambda self, *words: None)
+    for until, stages in (("check", ["bags"]), ("eval", ["pretrain", "eval"]), ("finetune", ["eval", "experiment"])):
+        called.clear()
+        run_course(CourseRun("point_goal1", 30, 5, "nano", 2, 1, until), tmp_path, tmp_path / "page.md", 1)
+        if until == "eval":  # the stand-in for training writes no bundle
+            (tmp_path / "point_goal1" / "bundle").mkdir()
+            described = {"id": "", "metrics": {}, "calibration": {}, "training": {}}
+            (tmp_path / "point_goal1" / "bundle" / "manifest.json").write_text(json.dumps(described))
+            monkeypatch.setattr("fosp_cli.experiments.stages.task_figures", lambda folder, task: folder / "figures")
+        assert [words[0] for words in called] == stages
+    with pytest.raises(UserError, match="--until must be one of record, check, pretrain, eval, unseen, finetune"):
+        CourseRun("point_goal1", 30, 5, "nano", 2, 1, "evaluation")
+    with pytest.raises(UserError, match="--task must be one of point_goal1"):
+        CourseRun("point_goal9", 30, 5, "nano", 2, 1)
 
 
 def test_the_page_has_a_row_per_task_beside_the_papers_and_leaves_empty_what_was_not_run(tmp_path: Path) -> None:

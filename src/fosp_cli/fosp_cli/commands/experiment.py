@@ -167,41 +167,11 @@ def safety_gym(
 
     An interrupted run goes on where it stopped: start the command again. The figures are in OUT/TASK/figures.json.
     """
-    from fosp_bringup.paths import share
-    from fosp_cli.experiments.course_page import course_page, figures_below
-    from fosp_cli.experiments.stages import STAGES, Stages, task_figures
-    from fosp_core.errors import UserError
-    from fosp_sim.task.safety_gym.layout import COURSES
+    from fosp_cli.experiments.stages import CourseRun, run_course
 
-    if task not in COURSES:
-        raise UserError(f"--task must be one of {', '.join(COURSES)}, got '{task}'")
-    if until not in STAGES:
-        raise UserError(f"--until must be one of {', '.join(STAGES)}, got '{until}'")
-    folder = out / task
-    bags, bundle, tuned = folder / "bags", folder / "bundle", folder / "finetuned"
-    learner, tuner = (share() / "config" / name / "safety_gym.yaml" for name in ("learner", "finetuning"))
-    stages = Stages(folder, workers)
-    monitors = ("--monitor", "off", "--monitor", "policy_filter", "--monitor", "on")
-    judged = ("--episodes", str(evaluation_episodes))
-    unseen = [f"{task}_{name}" for name in ("transfer_hazard_count", "transfer_hazard_size", "changed_colors")]
-    scenes = [word for name in unseen for word in ("--scenario", name)]
-    offline = ("--bundle", bundle, *judged)
-    stages.record(f"{task}_train", bags, episodes)
-    rest = STAGES[1 : STAGES.index(until) + 1]
-    if "check" in rest:
-        stages.run("check", "bags", "check", bags, "--config", learner, "--json", folder / "check.json")
-    if "pretrain" in rest:
-        stages.pretrain(bags, bundle, "--config", learner, "--steps", steps, "--size", size)
-    if "eval" in rest:
-        stages.run("eval", "eval", *offline, "--scenario", task, *monitors, "--json", folder / "eval.json")
-    if "unseen" in rest:
-        stages.run("unseen", "eval", *offline, *scenes, "--json", folder / "unseen.json")
-    if "finetune" in rest and finetuning_episodes:
-        stages.finetune(task, bundle, bags, tuned, finetuning_episodes, evaluation_episodes, tuner)
-    written = task_figures(folder, task)
-    page = page or out / "results.md"
-    page.write_text(course_page(figures_below(out)))
-    print(f"written to {written} and {page}")
+    wanted = CourseRun(task, episodes, steps, size, evaluation_episodes, finetuning_episodes, until)
+    written = run_course(wanted, out, page or out / "results.md", workers)
+    print(f"written to {' and '.join(map(str, written))}")
     return 0
 
 

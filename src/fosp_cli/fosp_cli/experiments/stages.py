@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fosp_cli.experiments.course_page import FIGURES
+from fosp_cli.experiments.course_page import FIGURES, course_page, figures_below
 from fosp_core.errors import UserError
 
 STAGES = ("record", "check", "pretrain", "eval", "unseen", "finetune")
@@ -88,6 +89,66 @@ class Stages:
             *budget,
             *("--config", config, "--out", out),
         )
+
+
+@dataclass(frozen=True)
+class CourseRun:
+    """What is to be made of one of the paper's tasks."""
+
+    task: str
+    episodes: int
+    """Number of demonstrations."""
+    steps: int
+    """Number of full updates."""
+    size: str
+    """Size of the networks."""
+    evaluation_episodes: int
+    finetuning_episodes: int
+    """Number of episodes on the live graph; 0: none."""
+    until: str = STAGES[-1]
+    """Last stage to run."""
+
+    def __post_init__(self) -> None:
+        from fosp_sim.task.safety_gym.layout import COURSES
+
+        if self.task not in COURSES:
+            raise UserError(f"--task must be one of {', '.join(COURSES)}, got '{self.task}'")
+        if self.until not in STAGES:
+            raise UserError(f"--until must be one of {', '.join(STAGES)}, got '{self.until}'")
+
+
+def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) -> tuple[Path, Path]:
+    """Run the stages that are not done yet in `out`/TASK; return the files of the figures and of the page.
+
+    Raise UserError when a stage fails.
+    """
+    from fosp_bringup.paths import share
+
+    task, folder = wanted.task, out / wanted.task
+    bags, bundle, tuned = folder / "bags", folder / "bundle", folder / "finetuned"
+    learner, tuner = (share() / "config" / name / "safety_gym.yaml" for name in ("learner", "finetuning"))
+    stages = Stages(folder, workers)
+    unseen = [f"{task}_{name}" for name in ("transfer_hazard_count", "transfer_hazard_size", "changed_colors")]
+    scenes = [word for name in unseen for word in ("--scenario", name)]
+    offline = ("eval", "--bundle", bundle, "--episodes", wanted.evaluation_episodes)
+    monitors = ("--monitor", "off", "--monitor", "policy_filter", "--monitor", "on")
+    asked = STAGES[: STAGES.index(wanted.until) + 1]
+    stages.record(f"{task}_train", bags, wanted.episodes)
+    if "check" in asked:
+        stages.run("check", "bags", "check", bags, "--config", learner, "--json", folder / "check.json")
+    if "pretrain" in asked:
+        stages.pretrain(bags, bundle, "--config", learner, "--steps", wanted.steps, "--size", wanted.size)
+    if "eval" in asked:
+        stages.run("eval", *offline, "--scenario", task, *monitors, "--json", folder / "eval.json")
+    if "unseen" in asked:
+        stages.run("unseen", *offline, *scenes, "--json", folder / "unseen.json")
+    if "finetune" in asked and wanted.finetuning_episodes:
+        budget = wanted.finetuning_episodes, wanted.evaluation_episodes
+        stages.finetune(task, bundle, bags, tuned, *budget, tuner)
+    written = task_figures(folder, task)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(course_page(figures_below(out)))
+    return written, page
 
 
 def task_figures(folder: Path, task: str) -> Path:
