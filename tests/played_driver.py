@@ -1,11 +1,13 @@
 """Plays the driver of a robot on the wire, as tests/driver_facts.yaml says that it behaves.
 
-    python played_driver.py ROBOT_FILE ur|franka|turtlebot
+    python played_driver.py ROBOT_FILE ur|franka|crisp|turtlebot|diff_drive
+    python played_driver.py take_twists           calls Servo's service switch_command_type
 
 Topics, types, rates, quality of service, latching and the time-out of commands are the driver's; the motion is a point
-that follows twists. Servo refuses commands that are older than its time-out by their stamps. A Bool on
-`hand/protective_stop` stops the robot as it would stop itself, and releases it: then its program runs on, and its
-controllers are active again. Vendors' messages are published where their packages are installed.
+that follows twists, or target poses, with a lag. Servo takes twists only after it was told so, and refuses those that
+are older than its time-out by their stamps. A Bool on `hand/protective_stop` stops the robot as it would stop itself,
+and releases it: then its program runs on, and its controllers are active again. Vendors' messages are published, and
+Servo's service is offered, where their packages are installed (built_vendor_messages.py).
 """
 
 from __future__ import annotations
@@ -52,22 +54,30 @@ class Driver:
     rate_hz: float
     profile: QoSProfile
     timeout_s: float
-    by_stamp: bool
-    """The age of a command is that of its stamp (Servo); otherwise that of its receipt."""
+    servo_hz: float = 0.0
+    """Rate of MoveIt Servo's status; 0 without Servo. Servo takes the age of a command from its stamp, every other
+    driver from its receipt."""
 
 
 DRIVERS = {
-    "ur": Driver(rate_hz=500.0, profile=SYSTEM_DEFAULT, timeout_s=0.1, by_stamp=True),
-    "franka": Driver(rate_hz=1000.0, profile=BEST_EFFORT, timeout_s=0.1, by_stamp=True),
-    "turtlebot": Driver(rate_hz=20.0, profile=SYSTEM_DEFAULT, timeout_s=0.5, by_stamp=False),
+    "ur": Driver(rate_hz=500.0, profile=SYSTEM_DEFAULT, timeout_s=0.1, servo_hz=250.0),
+    "franka": Driver(rate_hz=1000.0, profile=BEST_EFFORT, timeout_s=0.1, servo_hz=100.0),
+    "crisp": Driver(rate_hz=1000.0, profile=SYSTEM_DEFAULT, timeout_s=math.inf),
+    "turtlebot": Driver(rate_hz=20.0, profile=SYSTEM_DEFAULT, timeout_s=0.5),
+    "diff_drive": Driver(rate_hz=50.0, profile=SYSTEM_DEFAULT, timeout_s=0.5),
 }
+LAG_S = 0.05
+"""Time constant with which the point follows."""
+TWIST = 1
+"""Command type of Servo (moveit_servo/utils/datatypes.hpp)."""
+SWITCH = "servo_node/switch_command_type"
 
 
-def vendor_class(message_type: str) -> Any:
-    """Return the class of PACKAGE/NAME; None where the package is not installed."""
-    package, name = message_type.split("/")
+def vendor_class(vendors_type: str, kind: str = "msg") -> Any:
+    """Return the class of PACKAGE/NAME, a message or a service (`kind`); None where the package is not installed."""
+    package, name = vendors_type.split("/")
     with suppress(ImportError):
-        return getattr(importlib.import_module(f"{package}.msg"), name)
+        return getattr(importlib.import_module(f"{package}.{kind}"), name)
     return None
 
 
@@ -78,8 +88,9 @@ class PlayedDriver:
         self._node, self._robot, self._kind, self._driver = node, robot, kind, DRIVERS[kind]
         make = node.create_publisher
         self._stopped = False
-        self._velocity, self._position, self._yaw = np.zeros(3), self._start(), 0.0
-        self._turn, self._heard = 0.0, (-math.inf, 0.0)
+        self._velocity, self._position, self._yaw, self._turn = np.zeros(3), self._start(), 0.0, 0.0
+        self._wanted, self._wanted_turn, self._heard_s = np.zeros(3), 0.0, -math.inf
+        self._target: Any = None
         self._noise = np.random.default_rng(0)
         self._pictures = self._noise.integers(20, 200, (16, 64, 80, 3), np.uint8)
         self._image, self._info = Image(), CameraInfo(height=64, width=80)
@@ -96,7 +107,15 @@ class PlayedDriver:
             if message is not None:
                 kept = self._latched if ready.latched else self._repeated
                 kept[ready.kind] = make(message, ready.topic, LATCHED if ready.latched else SYSTEM_DEFAULT)
-        node.create_subscription(TwistStamped, robot.command_topic, self._obey, SYSTEM_DEFAULT)
+        if robot.command_type == "PoseStamped":
+            node.create_subscription(PoseStamped, robot.command_topic, self._aim, 1)
+        else:
+            node.create_subscription(TwistStamped, robot.command_topic, self._obey, SYSTEM_DEFAULT)
+        self._command_type = TWIST
+        switch = vendor_class("moveit_msgs/ServoCommandType", "srv")
+        if self._driver.servo_hz and switch is not None:
+            self._command_type = 0
+            node.create_service(switch, SWITCH, self._switch)
         node.create_subscription(Bool, "hand/protective_stop", self._press, qos.STEP)
         self._tell()
 
@@ -105,16 +124,28 @@ class PlayedDriver:
         return np.zeros(3) if box is None else (np.array(box.lower) + np.array(box.upper)) / 2
 
     # -- what it is told ------------------------------------------------------------------------------
+    def _switch(self, request: Any, response: Any) -> Any:
+        self._command_type = int(request.command_type)
+        response.success = True
+        return response
+
     def _obey(self, message: TwistStamped) -> None:
-        now = self._node.get_clock().now().nanoseconds * 1e-9
-        stale = self._driver.by_stamp and now - seconds(message.header.stamp) >= self._driver.timeout_s
+        if self._command_type != TWIST:
+            print("refused: the command type has not been set", flush=True)
+            return
+        now_s = self._node.get_clock().now().nanoseconds * 1e-9
+        stale = self._driver.servo_hz and now_s - seconds(message.header.stamp) >= self._driver.timeout_s
         if stale:
             print("refused: a command is older than the time-out", flush=True)
         if stale or self._stopped:
             return
         twist = message.twist
-        self._velocity = np.array([twist.linear.x, twist.linear.y, twist.linear.z])
-        self._turn, self._heard = twist.angular.z, (time.monotonic(), now)
+        self._wanted = np.array([twist.linear.x, twist.linear.y, twist.linear.z])
+        self._wanted_turn, self._heard_s = twist.angular.z, time.monotonic()
+
+    def _aim(self, message: PoseStamped) -> None:
+        point = message.pose.position
+        self._target, self._heard_s = np.array([point.x, point.y, point.z]), time.monotonic()
 
     def _press(self, message: Bool) -> None:
         self._stopped = bool(message.data)
@@ -135,7 +166,8 @@ class PlayedDriver:
         claim_realtime_priority(CONTROL_PRIORITY)
         period_s = 1.0 / max(self._driver.rate_hz, 100.0)
         every = max(1, round(1.0 / (period_s * self._driver.rate_hz)))
-        frames, statuses = max(1, round(1.0 / (period_s * FRAME_HZ))), max(1, round(0.01 / period_s))
+        frames = max(1, round(1.0 / (period_s * FRAME_HZ)))
+        statuses = max(1, round(1.0 / (period_s * (self._driver.servo_hz or 100.0))))
         deadline, tick = time.monotonic(), 0
         while rclpy.ok():
             self._advance(period_s)
@@ -144,16 +176,21 @@ class PlayedDriver:
                 self._publish_state(stamp)
             if tick % frames == 0:
                 self._publish_frame(stamp, tick // frames)
-            if tick % statuses == 0 or self._kind == "franka":
-                self._publish_status(tick % statuses == 0)
+            self._publish_status(tick % statuses == 0)
             tick, deadline = tick + 1, deadline + period_s
             time.sleep(max(0.0, deadline - time.monotonic()))
 
     def _advance(self, period_s: float) -> None:
-        if time.monotonic() - self._heard[0] > self._driver.timeout_s:
-            self._velocity, self._turn = np.zeros(3), 0.0
+        if self._target is not None:
+            self._wanted = (self._target - self._position) / LAG_S
+        elif time.monotonic() - self._heard_s > self._driver.timeout_s:
+            self._wanted, self._wanted_turn = np.zeros(3), 0.0
         if self._stopped:
-            self._velocity, self._turn = self._velocity * max(0.0, 1.0 - period_s / PROTECTIVE_STOP_S), 0.0
+            self._wanted, self._wanted_turn = np.zeros(3), 0.0
+            self._velocity = self._velocity * max(0.0, 1.0 - period_s / PROTECTIVE_STOP_S)
+        share = -math.expm1(-period_s / LAG_S)
+        self._velocity = self._velocity + share * (self._wanted - self._velocity)
+        self._turn += share * (self._wanted_turn - self._turn)
         ahead = np.array([math.cos(self._yaw), math.sin(self._yaw), 0.0]) * self._velocity[0]
         moves = ahead if self._robot.kind == "base" else self._velocity
         self._position, self._yaw = self._position + moves * period_s, self._yaw + self._turn * period_s
@@ -185,6 +222,7 @@ class PlayedDriver:
             self._wrenches.publish(wrench)
 
     def _publish_status(self, servo: bool) -> None:
+        """Publish what is repeated: a Franka's state always, Servo's status and a Bool when it is their turn."""
         for kind, publisher in self._repeated.items():
             message = publisher.msg_type()
             if kind == "franka_robot_mode":
@@ -205,8 +243,21 @@ class PlayedDriver:
         self._infos.publish(self._info)
 
 
-def main() -> None:
+def take_twists() -> int:
+    """Say to Servo that it takes twists, as the pages do by `ros2 service call`; return 0 when it does."""
+    node, switch = rclpy.create_node("person"), vendor_class("moveit_msgs/ServoCommandType", "srv")
+    client = node.create_client(switch, SWITCH)
+    if not client.wait_for_service(20.0):
+        return 1
+    answer = client.call_async(switch.Request(command_type=TWIST))
+    rclpy.spin_until_future_complete(node, answer, timeout_sec=10.0)
+    return 0 if answer.done() and answer.result().success else 1
+
+
+def main() -> int:
     rclpy.init()
+    if sys.argv[1] == "take_twists":
+        return take_twists()
     node = rclpy.create_node("played_driver")
     driver = PlayedDriver(node, read_robot(Path(sys.argv[1])), sys.argv[2])
     threading.Thread(target=driver.live, daemon=True).start()
@@ -214,7 +265,8 @@ def main() -> None:
     executor.add_node(node)
     with suppress(KeyboardInterrupt):
         executor.spin()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
