@@ -1,6 +1,6 @@
 """Plays the driver of a robot on the wire, as tests/driver_facts.yaml says that it behaves.
 
-    python played_driver.py ROBOT_FILE ur|franka|crisp|turtlebot|diff_drive
+    python played_driver.py ROBOT_FILE ur|franka|crisp|turtlebot|diff_drive [HZ of states and poses]
     python played_driver.py take_twists           calls Servo's service switch_command_type
 
 Topics, types, rates, quality of service, latching and the time-out of commands are the driver's; the motion is a point
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import struct
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool
 
@@ -81,11 +83,29 @@ def vendor_class(vendors_type: str, kind: str = "msg") -> Any:
     return None
 
 
+class Template:
+    """A message that is serialised once, and published with another stamp and other numbers: as cheap as a driver's.
+
+    The message begins with a header, and `numbers` are the first doubles behind it.
+    """
+
+    def __init__(self, publisher: Any, message: Any) -> None:
+        self._publisher, self._data = publisher, bytearray(serialize_message(message))
+        name = len(message.header.frame_id) + 1
+        self._numbers = 4 + -(-(12 + name) // 8) * 8  # behind stamp and name, aligned
+
+    def publish(self, stamp: Any, *numbers: float) -> None:
+        struct.pack_into("<iI", self._data, 4, stamp.sec, stamp.nanosec)
+        struct.pack_into(f"<{len(numbers)}d", self._data, self._numbers, *numbers)
+        self._publisher.publish(bytes(self._data))
+
+
 class PlayedDriver:
     """Publishes state, pose and modes, and follows the twists that are not refused."""
 
-    def __init__(self, node: Any, robot: RobotConfig, kind: str) -> None:
+    def __init__(self, node: Any, robot: RobotConfig, kind: str, rate_hz: float | None = None) -> None:
         self._node, self._robot, self._kind, self._driver = node, robot, kind, DRIVERS[kind]
+        self._rate_hz = rate_hz or self._driver.rate_hz
         make = node.create_publisher
         self._stopped = False
         self._velocity, self._position, self._yaw, self._turn = np.zeros(3), self._start(), 0.0, 0.0
@@ -96,10 +116,16 @@ class PlayedDriver:
         self._image, self._info = Image(), CameraInfo(height=64, width=80)
         self._images = make(Image, robot.image_topic(topics.COLOR_IMAGE), qos.IMAGE_SOURCE)
         self._infos = make(CameraInfo, robot.image_topic(topics.COLOR_IMAGE).rpartition("/")[0] + "/camera_info", 5)
-        state_type = Odometry if robot.state_type == "Odometry" else JointState
-        self._states = make(state_type, robot.state_topic, self._driver.profile)
-        self._poses = make(PoseStamped, robot.pose_topic, self._driver.profile) if robot.pose_topic else None
-        self._wrenches = make(WrenchStamped, robot.wrench_topic, self._driver.profile) if robot.wrench_topic else None
+        odometry = robot.state_type == "Odometry"
+        self._states = make(Odometry if odometry else JointState, robot.state_topic, self._driver.profile)
+        joints = [f"joint{number}" for number in range(1, 8)]
+        state = JointState(name=joints, position=[0.1] * 7, velocity=[0.0] * 7, effort=[0.0] * 7)
+        self._state = None if odometry else Template(self._states, state)
+        pose, wrench = PoseStamped(), WrenchStamped()
+        pose.header.frame_id, wrench.wrench.force.z = robot.action.frame_id, 2.0
+        of = self._driver.profile
+        self._pose = Template(make(PoseStamped, robot.pose_topic, of), pose) if robot.pose_topic else None
+        self._wrench = Template(make(WrenchStamped, robot.wrench_topic, of), wrench) if robot.wrench_topic else None
         self._latched: dict[str, Any] = {}
         self._repeated: dict[str, Any] = {}
         for ready in robot.ready:
@@ -107,6 +133,7 @@ class PlayedDriver:
             if message is not None:
                 kept = self._latched if ready.latched else self._repeated
                 kept[ready.kind] = make(message, ready.topic, LATCHED if ready.latched else SYSTEM_DEFAULT)
+        self._franka_states, self._servo_status = self._serialised()
         if robot.command_type == "PoseStamped":
             node.create_subscription(PoseStamped, robot.command_topic, self._aim, 1)
         else:
@@ -118,6 +145,14 @@ class PlayedDriver:
             node.create_service(switch, SWITCH, self._switch)
         node.create_subscription(Bool, "hand/protective_stop", self._press, qos.STEP)
         self._tell()
+
+    def _serialised(self) -> tuple[dict[bool, bytes], bytes]:
+        """Return a Franka's state by whether it is stopped (MOVE or REFLEX), and Servo's status; serialised once."""
+        made = {kind: publisher.msg_type for kind, publisher in self._repeated.items()}
+        franka, servo = made.get("franka_robot_mode"), made.get("servo_status")
+        states = {stopped: franka(robot_mode=4 if stopped else 2) for stopped in (False, True)} if franka else {}
+        status = serialize_message(servo(code=0)) if servo else b""
+        return {stopped: serialize_message(state) for stopped, state in states.items()}, status
 
     def _start(self) -> Any:
         box = self._robot.workspace
@@ -164,8 +199,9 @@ class PlayedDriver:
     def live(self) -> None:
         """Move and publish until ROS ends, at absolute deadlines, as a driver does."""
         claim_realtime_priority(CONTROL_PRIORITY)
-        period_s = 1.0 / max(self._driver.rate_hz, 100.0)
-        every = max(1, round(1.0 / (period_s * self._driver.rate_hz)))
+        fastest_hz = max(self._rate_hz, self._driver.servo_hz, 1000.0 if self._kind == "franka" else 100.0)
+        period_s = 1.0 / fastest_hz
+        every = max(1, round(fastest_hz / self._rate_hz))
         frames = max(1, round(1.0 / (period_s * FRAME_HZ)))
         statuses = max(1, round(1.0 / (period_s * (self._driver.servo_hz or 100.0))))
         deadline, tick = time.monotonic(), 0
@@ -197,43 +233,33 @@ class PlayedDriver:
 
     def _publish_state(self, stamp: Any) -> None:
         seen = self._position + self._noise.normal(0.0, 1e-6, 3)
-        if self._states.msg_type is Odometry:
-            state: Any = Odometry()
-            state.header.frame_id, state.child_frame_id = "odom", "base_link"
-            state.pose.pose.position.x, state.pose.pose.position.y = float(seen[0]), float(seen[1])
-            state.pose.pose.orientation.z, state.pose.pose.orientation.w = (
-                math.sin(self._yaw / 2),
-                math.cos(self._yaw / 2),
-            )
-            state.twist.twist.linear.x, state.twist.twist.angular.z = float(self._velocity[0]), self._turn
+        if self._state is not None:
+            self._state.publish(stamp)
         else:
-            state = JointState(name=["joint1"], position=[float(seen[0])])
-        state.header.stamp = stamp
+            self._publish_odometry(stamp, *map(float, seen[:2]))
+        if self._pose is not None:
+            self._pose.publish(stamp, *seen.tolist())
+        if self._wrench is not None:
+            self._wrench.publish(stamp, *self._noise.normal(0.0, 0.1, 3).tolist())
+
+    def _publish_odometry(self, stamp: Any, x: float, y: float) -> None:
+        state = Odometry(child_frame_id="base_link")
+        state.header.frame_id, state.header.stamp = "odom", stamp
+        state.pose.pose.position.x, state.pose.pose.position.y = x, y
+        turned = state.pose.pose.orientation
+        turned.z, turned.w = math.sin(self._yaw / 2), math.cos(self._yaw / 2)
+        state.twist.twist.linear.x, state.twist.twist.angular.z = float(self._velocity[0]), self._turn
         self._states.publish(state)
-        if self._poses is not None:
-            pose = PoseStamped()
-            pose.header.stamp, pose.header.frame_id = stamp, self._robot.action.frame_id
-            pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = map(float, seen)
-            self._poses.publish(pose)
-        if self._wrenches is not None:
-            wrench = WrenchStamped()
-            wrench.header.stamp = stamp
-            wrench.wrench.force.z = 2.0 + float(self._noise.normal(0.0, 0.1))
-            self._wrenches.publish(wrench)
 
     def _publish_status(self, servo: bool) -> None:
         """Publish what is repeated: a Franka's state always, Servo's status and a Bool when it is their turn."""
         for kind, publisher in self._repeated.items():
-            message = publisher.msg_type()
             if kind == "franka_robot_mode":
-                message.robot_mode = 4 if self._stopped else 2
+                publisher.publish(self._franka_states[self._stopped])
             elif kind == "servo_status" and servo:
-                message.code = 0
+                publisher.publish(self._servo_status)
             elif kind == "bool" and servo:
-                message.data = not self._stopped
-            else:
-                continue
-            publisher.publish(message)
+                publisher.publish(Bool(data=not self._stopped))
 
     def _publish_frame(self, stamp: Any, number: int) -> None:
         fill_image(self._image, self._pictures[number % len(self._pictures)])
@@ -259,7 +285,7 @@ def main() -> int:
     if sys.argv[1] == "take_twists":
         return take_twists()
     node = rclpy.create_node("played_driver")
-    driver = PlayedDriver(node, read_robot(Path(sys.argv[1])), sys.argv[2])
+    driver = PlayedDriver(node, read_robot(Path(sys.argv[1])), sys.argv[2], *map(float, sys.argv[3:]))
     threading.Thread(target=driver.live, daemon=True).start()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
