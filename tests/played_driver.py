@@ -54,7 +54,6 @@ class Driver:
     """One driver as it is seen on the wire."""
 
     rate_hz: float
-    profile: QoSProfile
     timeout_s: float
     servo_hz: float = 0.0
     """Rate of MoveIt Servo's status; 0 without Servo. Servo takes the age of a command from its stamp, every other
@@ -62,11 +61,11 @@ class Driver:
 
 
 DRIVERS = {
-    "ur": Driver(rate_hz=500.0, profile=SYSTEM_DEFAULT, timeout_s=0.1, servo_hz=250.0),
-    "franka": Driver(rate_hz=1000.0, profile=BEST_EFFORT, timeout_s=0.1, servo_hz=100.0),
-    "crisp": Driver(rate_hz=1000.0, profile=SYSTEM_DEFAULT, timeout_s=math.inf),
-    "turtlebot": Driver(rate_hz=20.0, profile=SYSTEM_DEFAULT, timeout_s=0.5),
-    "diff_drive": Driver(rate_hz=50.0, profile=SYSTEM_DEFAULT, timeout_s=0.5),
+    "ur": Driver(rate_hz=500.0, timeout_s=0.1, servo_hz=250.0),
+    "franka": Driver(rate_hz=1000.0, timeout_s=0.1, servo_hz=100.0),
+    "crisp": Driver(rate_hz=1000.0, timeout_s=math.inf),
+    "turtlebot": Driver(rate_hz=20.0, timeout_s=0.5),
+    "diff_drive": Driver(rate_hz=50.0, timeout_s=0.5),
 }
 LAG_S = 0.05
 """Time constant with which the point follows."""
@@ -117,15 +116,18 @@ class PlayedDriver:
         self._images = make(Image, robot.image_topic(topics.COLOR_IMAGE), qos.IMAGE_SOURCE)
         self._infos = make(CameraInfo, robot.image_topic(topics.COLOR_IMAGE).rpartition("/")[0] + "/camera_info", 5)
         odometry = robot.state_type == "Odometry"
-        self._states = make(Odometry if odometry else JointState, robot.state_topic, self._driver.profile)
+        self._states = make(Odometry if odometry else JointState, robot.state_topic, self._profile(robot.state_topic))
         joints = [f"joint{number}" for number in range(1, 8)]
         state = JointState(name=joints, position=[0.1] * 7, velocity=[0.0] * 7, effort=[0.0] * 7)
         self._state = None if odometry else Template(self._states, state)
         pose, wrench = PoseStamped(), WrenchStamped()
         pose.header.frame_id, wrench.wrench.force.z = robot.action.frame_id, 2.0
-        of = self._driver.profile
-        self._pose = Template(make(PoseStamped, robot.pose_topic, of), pose) if robot.pose_topic else None
-        self._wrench = Template(make(WrenchStamped, robot.wrench_topic, of), wrench) if robot.wrench_topic else None
+        of = self._profile
+        self._pose = self._wrench = None
+        if robot.pose_topic:
+            self._pose = Template(make(PoseStamped, robot.pose_topic, of(robot.pose_topic)), pose)
+        if robot.wrench_topic:
+            self._wrench = Template(make(WrenchStamped, robot.wrench_topic, of(robot.wrench_topic)), wrench)
         self._latched: dict[str, Any] = {}
         self._repeated: dict[str, Any] = {}
         for ready in robot.ready:
@@ -145,6 +147,10 @@ class PlayedDriver:
             node.create_service(switch, SWITCH, self._switch)
         node.create_subscription(Bool, "hand/protective_stop", self._press, qos.STEP)
         self._tell()
+
+    def _profile(self, topic: str) -> QoSProfile:
+        """Return the quality of service of a state, pose or wrench: best effort from Franka's broadcaster."""
+        return BEST_EFFORT if topic.startswith("franka_robot_state_broadcaster/") else SYSTEM_DEFAULT
 
     def _serialised(self) -> tuple[dict[bool, bytes], bytes]:
         """Return a Franka's state by whether it is stopped (MOVE or REFLEX), and Servo's status; serialised once."""
@@ -201,18 +207,20 @@ class PlayedDriver:
         claim_realtime_priority(CONTROL_PRIORITY)
         fastest_hz = max(self._rate_hz, self._driver.servo_hz, 1000.0 if self._kind == "franka" else 100.0)
         period_s = 1.0 / fastest_hz
-        every = max(1, round(fastest_hz / self._rate_hz))
-        frames = max(1, round(1.0 / (period_s * FRAME_HZ)))
-        statuses = max(1, round(1.0 / (period_s * (self._driver.servo_hz or 100.0))))
-        deadline, tick = time.monotonic(), 0
+        deadline, tick, frames = time.monotonic(), 0, 0
+
+        def due(hz: float) -> bool:
+            return math.floor(tick * hz * period_s) > math.floor((tick - 1) * hz * period_s)
+
         while rclpy.ok():
             self._advance(period_s)
             stamp = time_message(self._node.get_clock().now().nanoseconds)
-            if tick % every == 0:
+            if due(self._rate_hz):
                 self._publish_state(stamp)
-            if tick % frames == 0:
-                self._publish_frame(stamp, tick // frames)
-            self._publish_status(tick % statuses == 0)
+            if due(FRAME_HZ):
+                self._publish_frame(stamp, frames)
+                frames += 1
+            self._publish_status(due(self._driver.servo_hz or 100.0))
             tick, deadline = tick + 1, deadline + period_s
             time.sleep(max(0.0, deadline - time.monotonic()))
 

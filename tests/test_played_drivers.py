@@ -22,7 +22,11 @@ import pytest
 import yaml
 from built_vendor_messages import missing_tools, vendor_variables
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from nav_msgs.msg import Odometry
+from played_driver import BEST_EFFORT
+from rclpy.duration import Duration
 from recording_rig import DEADMAN, STOP, Gamepad, contents
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from tiny_bundle import write_tiny_bundle
@@ -282,7 +286,7 @@ def end_the_day(day: Day, process: subprocess.Popen[bytes], wait_until: Any) -> 
     wait_until(day.moves, FIRST_MOTION_S, f"motion in another episode; {day.last()}")
     process.send_signal(signal.SIGINT)
     assert process.wait(40) == 0, day.log("graph")[-3000:]
-    assert not day.moves(), "it ended without braking"
+    wait_until(lambda: not day.moves(), 3.0, "the last commands, which brake")
     refused = day.log("driver").count("refused")
     assert refused < 0.05 * len(day.commands), f"Servo refused {refused} commands"
 
@@ -326,6 +330,92 @@ def has_ros2_launch() -> bool:
 
 def test_a_day_on_a_universal_robots_arm(day: Callable[..., Day], wait_until: Any) -> None:
     live_through(day("ur", "ur5e", ready=[PROGRAM]), by_fosp_up, wait_until)
+
+
+# -- the wire ----------------------------------------------------------------------------------------
+MEASURED_S = 2.0
+LATE = 0.3
+"""Share of its rate by which a played driver may be slower on a busy machine."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", DAYS)
+def test_a_played_driver_is_on_the_wire_what_its_facts_say(day: Callable[..., Day], wait_until: Any, name: str) -> None:
+    """Types, quality of service and rates are those that were read in the driver's sources (driver_facts.yaml)."""
+    if missing_tools():
+        pytest.skip(f"the vendors' messages cannot be built without {', '.join(missing_tools())}")
+    facts = yaml.safe_load((TESTS / "driver_facts.yaml").read_text())["facts"].values()
+    of_robot = [fact for fact in facts if name in {**fact.get("robots", {}), **fact.get("ready", {})}]
+    of_robot = [fact for fact in of_robot if {"topic", "type"} <= set(fact)]
+    played = day(DAYS[name][0], name, vendor_variables(), **CAMERA)
+    played.start("driver", sys.executable, TESTS / "played_driver.py", played.file, played.kind)
+    node, robot = played.graph.node, played.robot
+    published = {robot.state_topic, robot.pose_topic, *(ready.topic for ready in robot.ready)}
+    heard: dict[str, int] = {}
+    for fact in of_robot:
+        topic = fact["topic"]
+        of = node.get_publishers_info_by_topic if topic in published else node.get_subscriptions_info_by_topic
+        ends = wait_until(lambda of=of, topic=topic: [end for end in of(topic) if "played" in end.node_name], 20, topic)
+        assert [end.topic_type for end in ends] == [fact["type"].replace("/", "/msg/")]
+        profile = ends[0].qos_profile
+        assert profile.reliability.name.lower() == fact.get("reliability", "reliable")
+        assert profile.durability.name.lower() == fact.get("durability", "volatile")
+    rates = {fact["topic"]: fact for fact in of_robot if "rate_hz" in fact and fact["topic"] in published}
+    known = {robot.state_topic: f"{robot.state_type}", robot.pose_topic: "PoseStamped"}
+    for topic in set(rates) & set(known):
+        heard[topic] = 0
+
+        def count(_: bytes, topic: str = topic) -> None:
+            heard[topic] += 1
+
+        message = {"JointState": JointState, "Odometry": Odometry, "PoseStamped": PoseStamped}[known[topic]]
+        node.create_subscription(message, topic, count, BEST_EFFORT, raw=True)
+    wait_until(lambda: all(heard.values()), 10.0, "messages")
+    before, begin_s = dict(heard), time.monotonic()
+    wait_until(lambda: time.monotonic() - begin_s > MEASURED_S, 2 * MEASURED_S)
+    for topic, count_before in before.items():
+        rate_hz = (heard[topic] - count_before) / (time.monotonic() - begin_s)
+        assert (1.0 - LATE) * rates[topic]["rate_hz"] < rate_hz < 1.1 * rates[topic]["rate_hz"], topic
+
+
+@pytest.mark.long
+def test_the_played_servo_takes_twists_only_when_told_so_and_refuses_old_stamps(
+    day: Callable[..., Day], wait_until: Any
+) -> None:
+    if missing_tools():
+        pytest.skip(f"the vendors' messages cannot be built without {', '.join(missing_tools())}")
+    played = day("franka", "franka_fr3", vendor_variables(), **CAMERA)
+    words = [sys.executable, TESTS / "played_driver.py"]
+    played.start("driver", *words, played.file, "franka", 100)
+    node, robot = played.graph.node, played.robot
+    poses = played.graph.listen(PoseStamped, robot.pose_topic, BEST_EFFORT)
+    twists = node.create_publisher(TwistStamped, robot.command_topic, qos.COMMAND)
+    wait_until(lambda: poses and twists.get_subscription_count(), 20.0, "the driver")
+
+    def moved_by(late_s: float, seconds: float = 1.0) -> float:
+        """Command 0.1 m/s along x for a while, by stamps that are `late_s` old; return the way, m."""
+        before, until = poses[-1].pose.position.x, time.monotonic() + seconds
+
+        def send() -> bool:
+            twist = TwistStamped()
+            twist.header.stamp = (node.get_clock().now() - Duration(seconds=late_s)).to_msg()
+            twist.twist.linear.x = 0.1
+            twists.publish(twist)
+            return time.monotonic() > until
+
+        wait_until(send, 2 * seconds)
+        return float(poses[-1].pose.position.x - before)
+
+    assert abs(moved_by(0.0)) < 1e-3
+    assert "the command type has not been set" in played.log("driver")
+    done = subprocess.run([*map(str, words), "take_twists"], env=dict(played.variables), check=False)
+    assert done.returncode == 0
+    assert moved_by(0.0) > 0.05
+    at = len(poses)
+    wait_until(lambda: len(poses) > at + 50, 5.0, "poses after the last command")
+    assert abs(poses[-1].pose.position.x - poses[-2].pose.position.x) < 1e-4, "it stops when the commands end"
+    assert abs(moved_by(0.2)) < 1e-3
+    assert "older than the time-out" in played.log("driver")
 
 
 @pytest.mark.long
