@@ -20,6 +20,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.robot.urdf import read_urdf
 from fosp_core.specs import read_yaml
+from fosp_safety_monitor.arm.model import require_model
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
 
 ParameterValue = str | bool | int | float | list[str]
@@ -110,6 +111,7 @@ def stack(options: StackOptions) -> Stack:
         raise UserError("robot must be given: a name in config/robots or a path")
     robot_file = robot_path(options.robot).resolve()
     robot = read_robot(robot_file)
+    require_model(robot, robot_file.parent)
     processes += camera_processes(options.camera, options.camera_path, robot, options.camera_loop)
     alone = bool(options.teleop) and not options.take_over
     if options.teleop and alone:
@@ -126,7 +128,7 @@ def stack(options: StackOptions) -> Stack:
     if options.feedback:
         processes.append(_feedback(options.feedback, options.simulator, robot_file))
     if options.recorder:
-        processes.append(_recorder(options.recorder, options.scenario, robot_file))
+        processes.append(_recorder(options, robot, robot_file, None if alone else options.bundle))
     if options.black_box:
         processes.append(_black_box(options.black_box, robot_file, robot, None if alone else options.bundle))
     if robot.urdf and options.simulator is None:
@@ -284,13 +286,23 @@ def _feedback(rules: str, simulator: str | None, robot_file: Path) -> StackProce
     return StackProcess("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)
 
 
-def _recorder(out: Path, scenario: str | None, robot_file: Path) -> StackProcess:
-    """Return the recorder; its bags name the scenario's task, on which a bundle trained on them can be evaluated."""
-    parameters: dict[str, ParameterValue] = {"out": str(out.absolute()), "robot": str(robot_file)}
-    if scenario:
-        from fosp_sim.task.scenario import read_scenario
+def _recorder(options: StackOptions, robot: RobotConfig, robot_file: Path, bundle: Path | None) -> StackProcess:
+    """Return the recorder; its bags name the scenario's task, on which a bundle trained on them can be evaluated.
 
-        parameters["task"] = read_scenario(scenario_path(scenario)).task
+    They also name the decision period of the `bundle`, or, where a person drives in a world that has a period of its
+    own, that one: such a world shows a frame per decision.
+    """
+    assert options.recorder is not None
+    parameters: dict[str, ParameterValue] = {"out": str(options.recorder.absolute()), "robot": str(robot_file)}
+    if bundle is not None:
+        parameters["decision_period_s"] = f"{read_manifest(bundle).decision_period_s:g}"
+    if options.scenario:
+        from fosp_sim.task.scenario import read_scenario
+        from fosp_sim.task.tasks import find_task
+
+        parameters["task"] = read_scenario(scenario_path(options.scenario)).task
+        if bundle is None and find_task(str(parameters["task"])).build is not None:
+            parameters["decision_period_s"] = f"{1.0 / robot.camera_frame_rate_hz:g}"
     module = "fosp_recording.recorder_node"
     return StackProcess("recorder_node", "fosp_recording", module, parameters, dispensable=True)
 

@@ -276,6 +276,16 @@ def test_bags_of_a_simulated_robot_say_which_task_they_show(bundle: Path, tmp_pa
     assert "task" not in parameters(described_by(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
 
 
+def test_bags_name_the_decision_period_of_the_bundle_or_of_the_world_in_which_a_person_drives(
+    bundle: Path, tmp_path: Path
+) -> None:
+    recorded = parameters(described_by(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
+    assert recorded["decision_period_s"] == "0.05"
+    for scenario, period in (("point_goal1", "0.08"), ("safe_goal", None)):
+        driven = described_by(simulator="mujoco", scenario=scenario, teleop="keyboard", recorder=tmp_path)
+        assert parameters(driven, "recorder_node").get("decision_period_s") == period
+
+
 def test_with_respawn_every_node_but_the_monitor_may_start_anew(bundle: Path) -> None:
     described = simulated(bundle, use_respawn=True)
     assert {p.name for p in described.processes if described.respawns(p)} == {"encoder_node", "policy_node"}

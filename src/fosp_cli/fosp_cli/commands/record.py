@@ -58,7 +58,8 @@ def record(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            help="With --teleop: the policy of this bundle drives, and the person takes over from it.", metavar="DIR"
+            help="The policy of this bundle drives, and the person (--teleop) or the program takes over from it.",
+            metavar="DIR",
         ),
     ] = None,
     feedback: Feedback = "",
@@ -72,8 +73,9 @@ def record(
     """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
 
     Without --teleop a program drives in simulation (give --scenario). With --teleop a person drives, either a robot
-    (give --robot and --feedback) or the live simulation (give --scenario); with --bundle a policy drives, too, and the
-    person takes over from it.
+    (give --robot and --feedback) or the live simulation (give --scenario). With --bundle a policy drives first, and the
+    person takes over from it, or the program does, at a random moment or where the robot hangs; what is recorded
+    in simulation begins there.
     """
     if teleop:
         if seed is not None or workers is not None:
@@ -93,13 +95,11 @@ def record(
             network,
             console,
         )
-    if bundle is not None:
-        raise UserError("--bundle is for a person who takes over from its policy: give --teleop DEVICE")
     if console:
         raise UserError("--console shows a graph: give --teleop DEVICE, because a program records without one")
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
-    return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers)
+    return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers, bundle)
 
 
 def keyboard(namespace: Namespace = "", domain: Domain = "") -> int:
@@ -125,8 +125,10 @@ def _by_a_program(
     seed: int | None,
     robot: str,
     workers: int | None,
+    bundle: Path | None,
 ) -> int:
     from fosp_bringup.paths import robot_path, scenario_path
+    from fosp_cli.demonstration.policy_approach import PolicyApproach
     from fosp_core.processes import ProcessDied
     from fosp_core.robot.config import read_robot
     from fosp_sim.demonstration.record import record_in_processes
@@ -136,7 +138,8 @@ def _by_a_program(
     if seed is not None:
         described = described.model_copy(update={"seed": seed})
     described_robot = read_robot(robot_path(robot or described.robot))
-    recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers)
+    approach = None if bundle is None else PolicyApproach(bundle, described_robot, described.task)
+    recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers, approach=approach)
     try:
         with _progress(out, episodes):
             outcomes = list(recording)
