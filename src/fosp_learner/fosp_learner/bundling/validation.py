@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation, separation
+from fosp_learner.bundling.calibration import EpisodeValues, separation
+from fosp_learner.bundling.onsets import precedes_onset
 from fosp_learner.model.losses import two_hot_mean
 from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.filtering import FilteredEpisode
@@ -41,7 +42,7 @@ def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], ho
     """Return the metrics of the manifest on held-out episodes.
 
     They are pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that
-    succeed without violation, q_h_auc (steps that precede a violation against steps of episodes without one), and
+    succeed without violation, q_h_auc (steps that precede an onset against steps of episodes without a violation), and
     q_r_correlation (with the discounted return to the end of the episode).
     """
     return assess(trainer, episodes, horizon).metrics
@@ -68,7 +69,7 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
             action = episode.batch.action_prev[0, 1:]
             nll.append(-policy.log_probability(action).mean())
             square.append((policy.mode()[0] - action).square().mean())
-        before = precedes_violation(values.cost, horizon)
+        before = precedes_onset(values.cost, horizon)
         counted = before if episode.index.violates else np.ones_like(before)
         scores.append(values.q_h[counted])
         positive.append(before[counted])
