@@ -140,6 +140,12 @@ def test_an_onset_sooner_than_the_robot_could_stop_is_judged_by_the_first_step()
     assert precedes_onset([0, 1, 1], 5).tolist() == [True, True, False]
 
 
+def test_an_episode_that_begins_in_a_violation_has_its_onset_after_that_one():
+    assert first_onset([1, 1, 0]) is None
+    assert first_onset([1, 0, 0, 1]) == 3
+    assert not precedes_onset([1, 1], 2).any()
+
+
 def test_the_score_of_an_onset_is_the_risk_at_its_last_chance_and_nothing_later():
     q_h = np.array([0.1, 0.2, 0.9, 0.9, 0.9], np.float32)
     cost = np.array([0, 0, 0, 1, 1], np.float32)

@@ -37,8 +37,8 @@ def onset_risks(
     Onset and last chance are those of the calibration (fosp_learner.bundling.onsets).
     """
     onset = first_onset(costs)
-    if onset is None:
-        return OnsetRisks((), tuple(q_h))
+    if onset is None:  # an episode that begins in a violation and stays there tells nothing
+        return OnsetRisks((), () if any(cost > 0 for cost in costs) else tuple(q_h))
     pairs = list(zip(periods, q_h, strict=True))
     before = tuple(risk for period, risk in pairs if last_chance(onset, horizon_steps) <= period <= onset)
     return OnsetRisks(before, tuple(risk for period, risk in pairs if period <= onset - foresight_steps))

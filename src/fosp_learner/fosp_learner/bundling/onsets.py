@@ -2,7 +2,8 @@
 
 Calibration, gate, probes and evaluation share these definitions. A step t is the transition from row t to row t + 1 of
 an episode, its cost is the one that arrives at its end, and a violation is a cost above 0. The onset is the first step
-of an episode with a violation. Steps after it tell nothing of foresight: a critic that sees a contact sees it there.
+of an episode with a violation and none on the step before it. Steps after it tell nothing of foresight: a critic that
+sees a contact sees it there. An episode that begins in a violation has no onset until it has come out of that one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Costs = NDArray[np.float32] | Sequence[float]
 
 def first_onset(cost: Costs) -> int | None:
     """Return the step at which the first violation begins, or None without one; `cost` is (N,)."""
-    return next((step for step, value in enumerate(cost) if value > 0), None)
+    return next((step for step in range(1, len(cost)) if cost[step] > 0 and not cost[step - 1] > 0), None)
 
 
 def last_chance(onset: int, horizon: int) -> int:

@@ -147,7 +147,7 @@ def _ends(data: Dataset, episode: EpisodeIndex, horizon: int) -> dict[int, NDArr
     whole = steps >= FRAMES - 1
     onset = first_onset(cost)
     if onset is None:
-        return {SAFE: steps[whole], UNKNOWN: steps[whole]}
+        return {UNKNOWN: steps[whole]} if episode.violates else {SAFE: steps[whole], UNKNOWN: steps[whole]}
     chance = steps == last_chance(onset, horizon)
     return {BEFORE: steps[whole & chance], UNKNOWN: steps[whole & ~chance]}
 

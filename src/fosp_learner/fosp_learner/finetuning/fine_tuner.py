@@ -22,6 +22,7 @@ from fosp_learner.data.dataset import Dataset
 from fosp_learner.data.samplers import SequenceSampler
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.gate import Networks
+from fosp_learner.finetuning.held_risk import hold_risk, tells_risk
 from fosp_learner.finetuning.settling import Progress, settle, sources
 from fosp_learner.training.checkpoint import load_networks, network_tensors
 from fosp_learner.training.filtering import KnownEmbeddings
@@ -49,6 +50,11 @@ class MixedSampler:
         if online is not None:
             self._online = SequenceSampler(online, self._length, 0, self._image_shift)
             self._online.state = self._online_state
+
+    @property
+    def tells_risk(self) -> bool:
+        """True if each data set that batches are drawn from holds a violation."""
+        return all(tells_risk(sampler.episodes) for sampler in (self._offline, self._online) if sampler is not None)
 
     @property
     def state(self) -> dict[str, object]:
@@ -111,6 +117,11 @@ class FineTuner(Trainer):
             self.optimisers["world_model"] = make_optimiser(self.world_model, config.world_model.learning_rate)
         shift = config.world_model.image_shift
         self.sampler = MixedSampler(offline, config.sequence_length, settings.seed, shift, settings.offline_share)
+
+    def train_step(self) -> dict[str, float]:
+        """Make one update, as the trainer does; the risk stands still while a part of the batch holds no violation."""
+        hold_risk(self.behaviour.critics, held=not self.sampler.tells_risk)
+        return super().train_step()
 
     def settle(
         self,
