@@ -13,6 +13,7 @@ from fosp_bringup.parameter_file import doubts
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file, require_distinct
 from fosp_core import topics
+from fosp_core.bag.notes import HAZARDS
 from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
@@ -27,6 +28,8 @@ ParameterValue = str | bool | int | float | list[str]
 MOST_RESPAWNS = 5
 """A process that died more often ends the stack, or is given up where the robot goes on without it."""
 MONITOR = "safety_monitor_node"
+HAZARD_SPEED = 0.25
+"""Greatest share of the robot's speed limits while a person shows hazards."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,9 @@ def stack(options: StackOptions) -> Stack:
             last = replace(last, parameters={**last.parameters, **said})
     processes += driving
     if options.feedback:
-        processes.append(_feedback(options.feedback, options.simulator, robot_file))
+        processes.append(_feedback(options.feedback, options.simulator, robot_file, options.hazards))
     if options.recorder:
-        processes.append(_recorder(options.recorder, options.scenario, robot_file))
+        processes.append(_recorder(options.recorder, options.scenario, robot_file, options.scene, options.hazards))
     if options.black_box:
         processes.append(_black_box(options.black_box, robot_file, robot, None if alone else options.bundle))
     if robot.urdf and options.simulator is None:
@@ -134,6 +137,9 @@ def stack(options: StackOptions) -> Stack:
     if options.console:
         processes.append(_console(robot_file, None if alone else options.bundle))
     last, warning = (last, "") if options.simulator else _capped_unless_commissioned(last, robot_file, robot)
+    if options.hazards:
+        slow = min(float(last.parameters.get(SPEED_CAP, 1.0)), HAZARD_SPEED)  # type: ignore[arg-type]
+        last = replace(last, parameters={**last.parameters, SPEED_CAP: slow, "in_episodes": True})
     processes.append(last)
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
@@ -203,7 +209,7 @@ def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[lis
         StackProcess("policy_node", "fosp_policy", "fosp_policy.policy_node", policy, respawn=True),
     ]
     if options.learner:
-        nodes.append(_learner(options.learner, model, options.learner_config, options.offline))
+        nodes.append(_learner(options.learner, model, options.learner_config, options.offline, options.scene))
     said = {"shadow": options.shadow, "unsupported": options.unsupported}
     judged = {**model, **{name: phrase for name, phrase in said.items() if phrase}}
     if options.simulator is not None:  # a simulated robot hurts nobody, so no person has to consent to its motion
@@ -273,7 +279,7 @@ def _with_support(bundle: Path, options: StackOptions) -> StackOptions:
     return options
 
 
-def _feedback(rules: str, simulator: str | None, robot_file: Path) -> StackProcess:
+def _feedback(rules: str, simulator: str | None, robot_file: Path, hazards: bool) -> StackProcess:
     if simulator is not None:
         raise UserError("feedback is for robots: the simulator publishes fosp/feedback itself")
     from fosp_recording.feedback_rules import read_feedback_config
@@ -281,16 +287,19 @@ def _feedback(rules: str, simulator: str | None, robot_file: Path) -> StackProce
     path = feedback_path(rules).resolve()
     read_feedback_config(path)
     parameters: dict[str, ParameterValue] = {"rules": str(path), "robot": str(robot_file)}
+    parameters |= {"ends_at_cost": True} if hazards else {}
     return StackProcess("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)
 
 
-def _recorder(out: Path, scenario: str | None, robot_file: Path) -> StackProcess:
+def _recorder(out: Path, scenario: str | None, robot_file: Path, scene: str, hazards: bool) -> StackProcess:
     """Return the recorder; its bags name the scenario's task, on which a bundle trained on them can be evaluated."""
     parameters: dict[str, ParameterValue] = {"out": str(out.absolute()), "robot": str(robot_file)}
     if scenario:
         from fosp_sim.task.scenario import read_scenario
 
         parameters["task"] = read_scenario(scenario_path(scenario)).task
+    parameters |= {"scene": scene} if scene else {}
+    parameters |= {"shows": HAZARDS} if hazards else {}
     module = "fosp_recording.recorder_node"
     return StackProcess("recorder_node", "fosp_recording", module, parameters, dispensable=True)
 
@@ -339,7 +348,7 @@ def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | N
 
 
 def _learner(
-    run: Path, model: Mapping[str, ParameterValue], config: Path | None, offline: tuple[Path, ...]
+    run: Path, model: Mapping[str, ParameterValue], config: Path | None, offline: tuple[Path, ...], scene: str
 ) -> StackProcess:
     """Return the learner; the robot goes on without it."""
     for folder in offline:
@@ -353,6 +362,7 @@ def _learner(
         "cache": str(Path("runs/cache").absolute()),
         "offline": [str(folder.absolute()) for folder in offline] or [""],
         "config": str(config.resolve()) if config else "",
+        **({"scene": scene} if scene else {}),
     }
     return StackProcess(
         "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True

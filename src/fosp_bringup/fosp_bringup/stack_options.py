@@ -34,6 +34,7 @@ _FLAGS = (
     "gate_operator",
     "console",
     "gui",
+    "hazards",
 )
 _PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
 
@@ -71,6 +72,10 @@ class StackOptions:
     """With `take_over`: the critic gates the person, too."""
     recorder: Path | None = None
     """Folder that gets one bag per episode."""
+    hazards: bool = False
+    """A person shows hazards: slow approaches that end where a violation begins; the bags say so."""
+    scene: str = ""
+    """Kind of scenes, in the words of the person who records; it is noted in each bag."""
     namespace: str = ""
     """ROS namespace of the stack; empty for the root."""
     use_sim_time: bool = False
@@ -127,6 +132,10 @@ class StackOptions:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
         if self.gate_operator and not (self.take_over and self.teleop):
             raise UserError("gate_operator is for a person who takes over: it goes with teleop beside a bundle")
+        if self.hazards and (self.recorder is None or not self.teleop or self.take_over):
+            raise UserError("hazards are shown by a person who drives alone and records: give teleop and no bundle")
+        if self.hazards and (self.simulator is not None or not self.feedback):
+            raise UserError("hazards are shown on a robot whose feedback rules tell a violation: give feedback")
         if self.shadow not in (None, SHADOW_PHRASE):
             raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
         if self.unsupported not in (None, UNSUPPORTED_PHRASE):

@@ -15,6 +15,7 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.bag.notes import HAZARDS, SCENE_NOTE, SHOWS_NOTE
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.robot.config import read_robot
@@ -46,6 +47,8 @@ PARAMETERS = (
         "Topics to record in place of the robot's, each optionally with ':package/msg/Type'; empty for the robot's.",
     ),
     NodeParameter("compress", True, "Compress the bags (zstd)."),
+    NodeParameter("scene", "", "Kind of scenes, in your words, that is noted in each bag: thresholds are kept by it."),
+    NodeParameter("shows", "nothing", "What the episodes show, noted in each bag.", choices=("nothing", HAZARDS)),
 )
 
 
@@ -121,6 +124,10 @@ class GraphRecorder:
         metadata = {"robot": read_robot(Path(robot)).name} if robot else {}
         if task := str(self._parameter("task")):
             metadata["task"] = task
+        if scene := str(self._parameter("scene")):
+            metadata[SCENE_NOTE] = scene
+        if self._parameter("shows") == HAZARDS:
+            metadata[SHOWS_NOTE] = HAZARDS
         logger = self._node.get_logger()
         self._recorder = EpisodeRecorder(
             self._out, list(self._recorded.values()), compress, logger.info, metadata, self._required, logger.warning

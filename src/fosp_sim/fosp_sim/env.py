@@ -178,10 +178,14 @@ class Env:
         self._acceleration = np.zeros(self.action_size)
         self._history = CommandHistory(Response.of(self.robot))
         self._told: list[CommandTick] = []
-        self._steps, self._substeps, self._over = 0, 0, False
+        self._steps, self._substeps, self._over, self._finishing = 0, 0, False, False
         self._images = np.zeros(self._shape, np.uint8)
         self._frame(decision=True)
         return Observation(self._images, 0.0, episode, True)
+
+    def finish(self) -> None:
+        """Let the next step be the last one of the episode, as a person ends one."""
+        self._finishing = True
 
     def step(self, action: NDArray[np.floating]) -> StepResult:
         """Follow the normalised `action` (n,) in [-1, 1] for one decision period.
@@ -254,7 +258,7 @@ class Env:
             feedback=self.world.take_outcome().feedback(
                 is_first=self._substeps == 0,
                 may_end=decision,
-                out_of_time=self._steps >= self.scenario.max_steps,
+                out_of_time=self._finishing or self._steps >= self.scenario.max_steps,
             ),
             others=dict(zip(self.world.cameras[1:], pictures[1:], strict=True)) if pictures else {},
         )

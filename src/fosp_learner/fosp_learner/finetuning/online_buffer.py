@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bag_types import HAZARDS, SCENE_NOTE, SHOWS_NOTE
+from fosp_core.bag.notes import HAZARDS, SCENE_NOTE, SHOWS_NOTE
 from fosp_core.errors import UserError
 from fosp_learner.data.alignment import Episode
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
