@@ -191,6 +191,8 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
             raise UserError(f"{scenario_file}: task '{described.task}' is not for Gazebo; use simulator mujoco")
         if described.obstacles.motion != "static":
             raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
+        if described.camera.moved_m or described.camera.turned_deg:
+            raise UserError(f"{scenario_file}: moved cameras are simulated by MuJoCo only; use simulator mujoco")
         return options, _gazebo(parameters, options.auto_reset, options.gui)
     parameters |= {
         "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,

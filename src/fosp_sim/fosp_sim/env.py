@@ -21,7 +21,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import CommandHistory, CommandLimits, Response
 from fosp_core.specs import ObservationSpec
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.render import CameraFaults, painter_of
+from fosp_sim.task.render import CameraFaults, MovedCameras, painter_of
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.tasks import find_task
@@ -148,6 +148,7 @@ class Env:
         self.world = make_world(scenario, robot)
         self.limits = CommandLimits(robot)
         self.timing = self.world.timing
+        self._cameras = MovedCameras(self.world, scenario.camera)
         self.scene: Scene
         self._observation = observation or ObservationSpec()
         self._shape = self._observation.shape
@@ -170,6 +171,7 @@ class Env:
         """Begin `episode` at rest, in the scene of `scenario.seed + episode`."""
         self.scene = draw_scene(self.scenario, episode)
         self.world.reset(self.scene)
+        self._cameras.move(self.scenario.seed + episode)
         self._faults = CameraFaults(self.scenario.camera, self.scenario.seed + episode, episode)
         self._past: deque[Any] = deque(maxlen=1 + round(self._faults.latency / self.timing.tick_s))
         self._past.append(self.world.snapshot())
