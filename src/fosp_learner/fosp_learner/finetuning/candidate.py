@@ -23,7 +23,14 @@ from fosp_learner.bundling.validation import episode_values, validation_metrics
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
 from fosp_learner.data.lenses import LENSES
 from fosp_learner.finetuning.config import GateConfig
-from fosp_learner.finetuning.correction import Correction, correction_of, for_new_scenes, newest_scene
+from fosp_learner.finetuning.correction import (
+    CORRECTION,
+    Correction,
+    correction_of,
+    for_new_scenes,
+    newest_scene,
+    tightened,
+)
 from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
 from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, figures, judge
 from fosp_learner.finetuning.lineage import Lineage
@@ -45,8 +52,6 @@ class CandidateBundle:
 DatasetEpisode = tuple[Dataset, EpisodeIndex]
 TIGHTENED = "tightened"
 """Key in the lineage of a bundle that differs from its parent by a lower threshold alone."""
-CORRECTION = "correction"
-"""Key in a manifest's training of how its threshold was corrected (correction.py)."""
 
 
 @dataclass(frozen=True)
@@ -232,19 +237,11 @@ class CandidateMaker:
         Only its threshold is another one, so no gate judges it. The robot's own checks do before the swap.
         """
         model_id, path = self._lineage.running()
-        folder = Path(path)
-        running, correction = read_manifest(folder), self._correction()
-        before = running.training.get(CORRECTION) or {"calibrated_eps": running.calibration.eps}
-        eps = float(before["calibrated_eps"]) * correction.share
-        if eps >= running.calibration.eps:
+        folder, correction = Path(path), self._correction()
+        running = read_manifest(folder)
+        described = tightened(running, correction)
+        if described is None:
             return
-        described = running.model_copy(
-            update={
-                "parent_id": model_id,
-                "calibration": running.calibration.model_copy(update={"eps": eps}),
-                "training": {**running.training, CORRECTION: {**before, **correction.as_json()}},
-            }
-        )
         target, complete = _write_once(self._folder, described, {name: folder / name for name in running.files})
         if self._signing_key is not None:
             sign_id(target, complete.id, read_private_key(self._signing_key))
@@ -260,7 +257,7 @@ class CandidateMaker:
             gate={"passed": True, "reasons": [], "candidate": {}, "running": {}},
             **{TIGHTENED: True},
         )
-        note(f"a violation: {model_id[:12]} goes on as {complete.id[:12]} with eps {eps:.4f}")
+        note(f"a violation: {model_id[:12]} goes on as {complete.id[:12]} with eps {complete.calibration.eps:.4f}")
 
     def _filtered(self, model: WorldModel, episodes: Sequence[DatasetEpisode]) -> list[FilteredEpisode]:
         """Filter episodes, data set by data set, in the order given."""

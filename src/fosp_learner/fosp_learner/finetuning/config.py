@@ -96,6 +96,9 @@ class FinetuneConfig(Spec):
     train_on: Literal["all", "outcomes"] = "outcomes"
     """New episodes to train on: only the `outcomes`, which succeed or violate, or `all`. An episode that ran out of
     time mostly shows, for many rows, how the policy stood still."""
+    objective: Literal["advantages", "cloning"] = "advantages"
+    """How the online actor learns: by the weights of the critics and the slope of the reward, or, for comparison, by
+    cloning the episodes that succeed."""
     batch_size: int = Field(32, gt=1)
     """Sequences of a batch, each as long as in pre-training."""
     learning_rate_scale: float = Field(0.3, gt=0)
@@ -146,6 +149,9 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
     }
     config = parse_spec(LearnerConfig, {"size": manifest.size, **described}, f"bundle {manifest.id[:12]}")
     scale = settings.learning_rate_scale
+    actor = config.actor
+    if settings.objective == "cloning":  # every action that is followed has the same weight
+        actor = actor.model_copy(update={"beta": 0.0, "reachability": False})
     horizon = max(config.calibration.horizon_steps, manifest.calibration.horizon_steps)
 
     def slower(part: Spec) -> Spec:
@@ -166,7 +172,7 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
             "extraction": config.extraction.model_copy(update={"share": 0.0}),
             "world_model": slower(config.world_model),
             "critic": slower(config.critic),
-            "actor": slower(config.actor),
+            "actor": slower(actor),
             "calibration": config.calibration.model_copy(update={"horizon_steps": horizon}),
         }
     )

@@ -20,11 +20,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from fosp_core.specs import Calibration
+from fosp_core.specs import Calibration, Manifest
 from fosp_learner.bundling.calibration import EpisodeValues, conformal_threshold, onset_scores
 from fosp_learner.config import CalibrationConfig
 from fosp_learner.finetuning.config import CorrectionConfig
 from fosp_learner.finetuning.online_buffer import Entry
+
+CORRECTION = "correction"
+"""Key in a manifest's training of how its threshold was corrected."""
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,18 @@ def for_new_scenes(
         counts = {"episodes": len(new), "violating_episodes": len(scores), "miss_rate_bound": own.miss_rate_bound}
         return pooled.model_copy(update={"eps": own.eps, "supported": True, **counts})
     return pooled.model_copy(update={"eps": max(min(pooled.eps, own.eps), floor * pooled.eps)})
+
+
+def tightened(running: Manifest, correction: Correction) -> Manifest | None:
+    """Return the manifest of a running bundle with its corrected threshold, or None if that is not lower."""
+    before = running.training.get(CORRECTION) or {"calibrated_eps": running.calibration.eps}
+    eps = float(before["calibrated_eps"]) * correction.share
+    if eps >= running.calibration.eps:
+        return None
+    return running.model_copy(
+        update={
+            "parent_id": running.id,
+            "calibration": running.calibration.model_copy(update={"eps": eps}),
+            "training": {**running.training, CORRECTION: {**before, **correction.as_json()}},
+        }
+    )

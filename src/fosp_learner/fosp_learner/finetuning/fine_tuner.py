@@ -119,9 +119,15 @@ class FineTuner(Trainer):
         self.sampler = MixedSampler(offline, config.sequence_length, settings.seed, shift, settings.offline_share)
 
     def train_step(self) -> dict[str, float]:
-        """Make one update, as the trainer does; the risk stands still while a part of the batch holds no violation."""
+        """Make one update, as the trainer does; the risk stands still while a part of the batch holds no violation.
+
+        So does an actor that clones: batches hold more than the episodes that succeed, which settling gives it.
+        """
         hold_risk(self.behaviour.critics, held=not self.sampler.tells_risk)
-        return super().train_step()
+        self.behaviour.actor.requires_grad_(self.settings.objective != "cloning")
+        figures = super().train_step()
+        self.behaviour.actor.requires_grad_(True)
+        return figures
 
     def settle(
         self,
@@ -130,9 +136,11 @@ class FineTuner(Trainer):
         progress: Progress = lambda phase, done, total: None,
     ) -> bool:
         """End a round as settling.py says; return False, with nothing changed, when `stop` returned true."""
-        config = self.settings.settling
+        config, cloning = self.settings.settling, self.settings.objective == "cloning"
+        if cloning:
+            config = config.model_copy(update={"ascent": 0.0})
         rng = np.random.default_rng((self.settings.seed, self.step))
-        parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
+        parts = sources(self._offline, experience, self.settings.offline_share, config, rng, cloning)
         settled = settle(
             self.world_model,
             self.behaviour,

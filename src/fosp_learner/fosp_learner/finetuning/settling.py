@@ -131,11 +131,12 @@ def sources(
     offline_share: float,
     config: SettlingConfig,
     rng: np.random.Generator,
+    successes_only: bool = False,
 ) -> list[Source]:
     """Return the sources of a batch.
 
     The actor follows offline episodes that succeed without violation, as in pre-training, and all of the experience
-    but for the episodes that show hazards.
+    but for the episodes that show hazards; with `successes_only` for all that do not succeed.
     """
     if offline is None or experience is None:
         offline_share = float(experience is None)
@@ -147,7 +148,7 @@ def sources(
         found.append(Source(drawn, cloned_episodes(drawn.episodes, every=False), size))
     if experience is not None and size < config.batch_size:
         newest = experience.of(experience.episodes[-config.episodes :])
-        followed = tuple(e for e in newest.episodes if not e.shows_hazards)
+        followed = tuple(e for e in newest.episodes if e.success or not (successes_only or e.shows_hazards))
         found.append(Source(newest, followed, config.batch_size - size))
     return found
 
