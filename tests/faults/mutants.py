@@ -26,6 +26,8 @@ import pytest
 
 from fosp_core.clock import Received
 from fosp_core.decisions import WhoDrives
+from fosp_safety_monitor.arm.guard import ArmJudgement
+from fosp_safety_monitor.arm.sharing import Rooms, Share
 from fosp_safety_monitor.judge.identity import EstopHeard
 from fosp_safety_monitor.zones.decoding import Readings
 from fosp_safety_monitor.zones.field import ZoneJudgement
@@ -89,6 +91,13 @@ def _released_by_all(operator: Any, *said: Any) -> Any:
 
     holds, action, fault, device, received = said
     return OperatorInput(received, holds, action, fault, device, operator.releases + 1)
+
+
+def _believed(names: Any, positions: Any, velocities: Any, before: Any, received: Any) -> Any:
+    """The readings of joint states, whatever they hold."""
+    from fosp_safety_monitor.arm.view import JointReading
+
+    return {name: JointReading(at, 0.0, received) for name, at in zip(names, positions, strict=False)}
 
 
 _CHECKS = "fosp_safety_monitor.judge.checks"
@@ -238,6 +247,19 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.zones.geometry", "ConvexPolygon.contains", lambda shape, x, y, margin=0.0: x > 1e9),
     Mutant("fosp_safety_monitor.zones.field", "ProtectiveField.judge", _always(ZoneJudgement())),
     Mutant("fosp_safety_monitor.zones.decoding", "SourceDecoder.read", _always(Readings(np.zeros((0, 3)), 1))),
+    *(
+        Mutant("fosp_safety_monitor.arm.guard", name, instead)
+        for name, instead in (
+            ("share_of_rooms", _always(Share())),
+            ("share_of_speeds", _always(Share())),
+            ("singularity_share", _always(1.0)),
+            ("orientation_rooms", _always(Rooms.none(6))),
+            ("ArmGuard.judge", _always(ArmJudgement())),
+        )
+    ),
+    Mutant("fosp_safety_monitor.arm.view", "readings", _believed),
+    Mutant("fosp_safety_monitor.arm.view", "mismatch", _always("")),
+    Mutant("fosp_safety_monitor.arm.view", "_too_fast", _always("")),
     Mutant("fosp_core.bundle.self_testing", "failure_of", _always(""), SELF_TESTS),
     Mutant("fosp_core.bundle.self_testing", "SelfTest.fault", _always(""), SELF_TESTS),
 )

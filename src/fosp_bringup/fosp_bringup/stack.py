@@ -13,7 +13,6 @@ from fosp_bringup.parameter_file import doubts
 from fosp_bringup.paths import feedback_path, robot_path, scenario_path, share, teleop_path
 from fosp_bringup.stack_options import NOTHING, StackOptions, check_parameter_file, require_distinct
 from fosp_core import topics
-from fosp_core.bag.notes import HAZARDS
 from fosp_core.bundle.acceptance import require_supported, unsupported_because
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.cameras import DEVICES, recording_type
@@ -21,6 +20,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.robot.urdf import read_urdf
 from fosp_core.specs import read_yaml
+from fosp_safety_monitor.arm.model import require_model
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
 
 ParameterValue = str | bool | int | float | list[str]
@@ -28,8 +28,6 @@ ParameterValue = str | bool | int | float | list[str]
 MOST_RESPAWNS = 5
 """A process that died more often ends the stack, or is given up where the robot goes on without it."""
 MONITOR = "safety_monitor_node"
-HAZARD_SPEED = 0.25
-"""Greatest share of the robot's speed limits while a person shows hazards."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +111,7 @@ def stack(options: StackOptions) -> Stack:
         raise UserError("robot must be given: a name in config/robots or a path")
     robot_file = robot_path(options.robot).resolve()
     robot = read_robot(robot_file)
+    require_model(robot, robot_file.parent)
     processes += camera_processes(options.camera, options.camera_path, robot, options.camera_loop)
     alone = bool(options.teleop) and not options.take_over
     if options.teleop and alone:
@@ -129,7 +128,7 @@ def stack(options: StackOptions) -> Stack:
     if options.feedback:
         processes.append(_feedback(options.feedback, options.simulator, robot_file, options.hazards))
     if options.recorder:
-        processes.append(_recorder(options.recorder, options.scenario, robot_file, options.scene, options.hazards))
+        processes.append(_recorder(options, robot, robot_file, None if alone else options.bundle))
     if options.black_box:
         processes.append(_black_box(options.black_box, robot_file, robot, None if alone else options.bundle))
     if robot.urdf and options.simulator is None:
@@ -137,9 +136,7 @@ def stack(options: StackOptions) -> Stack:
     if options.console:
         processes.append(_console(robot_file, None if alone else options.bundle))
     last, warning = (last, "") if options.simulator else _capped_unless_commissioned(last, robot_file, robot)
-    if options.hazards:
-        slow = min(float(last.parameters.get(SPEED_CAP, 1.0)), HAZARD_SPEED)  # type: ignore[arg-type]
-        last = replace(last, parameters={**last.parameters, SPEED_CAP: slow, "in_episodes": True})
+    last = replace(last, parameters=options.guarded(last.parameters))
     processes.append(last)
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
@@ -189,10 +186,8 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
     if options.simulator == "gazebo":
         if find_task(described.task).build is not None:
             raise UserError(f"{scenario_file}: task '{described.task}' is not for Gazebo; use simulator mujoco")
-        if described.obstacles.motion != "static":
-            raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
-        if described.camera.moved_m or described.camera.turned_deg:
-            raise UserError(f"{scenario_file}: moved cameras are simulated by MuJoCo only; use simulator mujoco")
+        if described.obstacles.motion != "static" or described.camera.moved_m or described.camera.turned_deg:
+            raise UserError(f"{scenario_file}: motion and moved cameras are simulated by MuJoCo only; use mujoco")
         return options, _gazebo(parameters, options.auto_reset, options.gui)
     parameters |= {
         "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,
@@ -211,7 +206,7 @@ def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[lis
         StackProcess("policy_node", "fosp_policy", "fosp_policy.policy_node", policy, respawn=True),
     ]
     if options.learner:
-        nodes.append(_learner(options.learner, model, options.learner_config, options.offline, options.scene))
+        nodes.append(_learner(options.learner, model, options))
     said = {"shadow": options.shadow, "unsupported": options.unsupported}
     judged = {**model, **{name: phrase for name, phrase in said.items() if phrase}}
     if options.simulator is not None:  # a simulated robot hurts nobody, so no person has to consent to its motion
@@ -293,15 +288,24 @@ def _feedback(rules: str, simulator: str | None, robot_file: Path, hazards: bool
     return StackProcess("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)
 
 
-def _recorder(out: Path, scenario: str | None, robot_file: Path, scene: str, hazards: bool) -> StackProcess:
-    """Return the recorder; its bags name the scenario's task, on which a bundle trained on them can be evaluated."""
-    parameters: dict[str, ParameterValue] = {"out": str(out.absolute()), "robot": str(robot_file)}
-    if scenario:
-        from fosp_sim.task.scenario import read_scenario
+def _recorder(options: StackOptions, robot: RobotConfig, robot_file: Path, bundle: Path | None) -> StackProcess:
+    """Return the recorder; its bags name the scenario's task, on which a bundle trained on them can be evaluated.
 
-        parameters["task"] = read_scenario(scenario_path(scenario)).task
-    parameters |= {"scene": scene} if scene else {}
-    parameters |= {"shows": HAZARDS} if hazards else {}
+    They also name the decision period of the `bundle`, or, where a person drives in a world that has a period of its
+    own, that one: such a world shows a frame per decision.
+    """
+    assert options.recorder is not None
+    parameters: dict[str, ParameterValue] = {"out": str(options.recorder.absolute()), "robot": str(robot_file)}
+    if bundle is not None:
+        parameters["decision_period_s"] = f"{read_manifest(bundle).decision_period_s:g}"
+    if options.scenario:
+        from fosp_sim.task.scenario import read_scenario
+        from fosp_sim.task.tasks import find_task
+
+        parameters["task"] = read_scenario(scenario_path(options.scenario)).task
+        if bundle is None and find_task(str(parameters["task"])).build is not None:
+            parameters["decision_period_s"] = f"{1.0 / robot.camera_frame_rate_hz:g}"
+    parameters |= options.notes
     module = "fosp_recording.recorder_node"
     return StackProcess("recorder_node", "fosp_recording", module, parameters, dispensable=True)
 
@@ -349,22 +353,20 @@ def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | N
     return StackProcess("black_box_node", "fosp_recording", module, parameters, managed=False, respawn=True)
 
 
-def _learner(
-    run: Path, model: Mapping[str, ParameterValue], config: Path | None, offline: tuple[Path, ...], scene: str
-) -> StackProcess:
+def _learner(run: Path, model: Mapping[str, ParameterValue], options: StackOptions) -> StackProcess:
     """Return the learner; the robot goes on without it."""
-    for folder in offline:
+    for folder in options.offline:
         if not folder.is_dir():
             raise UserError(f"{folder.absolute()}: no such folder of bags (offline)")
-    if config is not None:
-        read_yaml(config)
+    if options.learner_config is not None:
+        read_yaml(options.learner_config)
     parameters: dict[str, ParameterValue] = {
         **model,
         "run": str(run.absolute()),
         "cache": str(Path("runs/cache").absolute()),
-        "offline": [str(folder.absolute()) for folder in offline] or [""],
-        "config": str(config.resolve()) if config else "",
-        **({"scene": scene} if scene else {}),
+        "offline": [str(folder.absolute()) for folder in options.offline] or [""],
+        "config": str(options.learner_config.resolve()) if options.learner_config else "",
+        **options.notes,
     }
     return StackProcess(
         "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fosp_bringup.parameter_file import sections
+from fosp_core.bag.notes import HAZARDS
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
@@ -19,6 +20,8 @@ from fosp_safety_monitor.parameters import EPISODES, SHADOW_PHRASE, SPEED_CAP, U
 CAMERAS = ("simulated", "file", *DEVICES)
 SIMULATORS = ("mujoco", "gazebo")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+HAZARD_SPEED = 0.25
+"""Greatest share of the robot's speed limits while a person shows hazards."""
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
 
@@ -113,6 +116,17 @@ class StackOptions:
     """Folders of the bags that the bundle was trained on."""
     console: bool = False
     """Serve the operator's console to a browser on this computer."""
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """Return what a recorder notes in each bag, as its parameters."""
+        return {**({"scene": self.scene} if self.scene else {}), **({"shows": HAZARDS} if self.hazards else {})}
+
+    def guarded(self, monitor: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of the monitor: while hazards are shown the robot is slow, and moves in episodes."""
+        if not self.hazards:
+            return dict(monitor)
+        return {**monitor, SPEED_CAP: min(monitor.get(SPEED_CAP, 1.0), HAZARD_SPEED), "in_episodes": True}
 
     def __post_init__(self) -> None:
         for name, allowed in (

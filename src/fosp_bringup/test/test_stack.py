@@ -15,8 +15,8 @@ from tiny_bundle import write_tiny_bundle
 from fosp_bringup.environment import environment, settings
 from fosp_bringup.neighbours import MANAGER
 from fosp_bringup.paths import robot_path, share
-from fosp_bringup.stack import HAZARD_SPEED, MONITOR, Stack, StackProcess, camera_processes, stack
-from fosp_bringup.stack_options import StackOptions, parse_options
+from fosp_bringup.stack import MONITOR, Stack, StackProcess, camera_processes, stack
+from fosp_bringup.stack_options import HAZARD_SPEED, StackOptions, parse_options
 from fosp_core.errors import UserError
 from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import read_robot
@@ -287,6 +287,16 @@ def test_gazebo_takes_the_place_of_mujoco_and_the_clock_is_its_own(bundle: Path)
 def test_bags_of_a_simulated_robot_say_which_task_they_show(bundle: Path, tmp_path: Path) -> None:
     assert parameters(simulated(bundle, recorder=tmp_path), "recorder_node")["task"] == "safe_reach"
     assert "task" not in parameters(described_by(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
+
+
+def test_bags_name_the_decision_period_of_the_bundle_or_of_the_world_in_which_a_person_drives(
+    bundle: Path, tmp_path: Path
+) -> None:
+    recorded = parameters(described_by(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
+    assert recorded["decision_period_s"] == "0.05"
+    for scenario, period in (("point_goal1", "0.08"), ("safe_goal", None)):
+        driven = described_by(simulator="mujoco", scenario=scenario, teleop="keyboard", recorder=tmp_path)
+        assert parameters(driven, "recorder_node").get("decision_period_s") == period
 
 
 def test_with_respawn_every_node_but_the_monitor_may_start_anew(bundle: Path) -> None:

@@ -15,8 +15,9 @@ from fosp_core.decisions import Reason
 from fosp_core.robot.config import RobotConfig, TargetLead, read_robot
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_safety_monitor.judge.consent_inputs import FeedbackStep
-from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
+from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
+from fosp_safety_monitor.motion_model import Lead
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
 ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")

@@ -126,7 +126,7 @@ class SimNode(SimulatorNode):
         self._world_change = threading.Lock()
         """Held while the model changes (reset) and while it is rendered."""
         self._faults = CameraFaults(self._scenario.camera, self._scenario.seed, episode=0)
-        self._cameras = MovedCameras(self._simulation.world, self._scenario.camera)
+        self._moved_cameras = MovedCameras(self._simulation.world, self._scenario.camera)
         self._begun_ns: int | None = None
         """Stamp of the first frame of the episode."""
         self._failure: BaseException | None = None
@@ -262,7 +262,7 @@ class SimNode(SimulatorNode):
             with self._shot_ready:
                 self._shots.clear()
             exposure = self._simulation.begin(scene)
-            self._cameras.move(self._scenario.seed + scene.episode)
+            self._moved_cameras.move(self._scenario.seed + scene.episode)
             self._faults = CameraFaults(self._scenario.camera, self._scenario.seed + scene.episode, scene.episode)
             self._begun_ns = None
         self._intake.forget()

@@ -69,6 +69,18 @@ def test_a_harder_scene_differs_in_what_its_name_says_and_is_solved(change: str,
     assert careful_rates(hard, base, episodes=4).success_rate >= 0.75
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_varied_demonstrations_leave_the_unseen_kinds_unseen(task: str) -> None:
+    varied = shipped(f"{task}_varied_train")
+    assert varied.seed >= 2 * shipped(f"{task}_train").seed, "seeds of its own"
+    assert not set(shipped(f"{task}_transfer_obstacle_shape").obstacles.shapes) & set(varied.obstacles.shapes)
+    assert not set(shipped(f"{task}_transfer_goal_shape").goal.shapes) & set(varied.goal.shapes)
+    changed = shipped(f"{task}_changed_colors")
+    assert not set(changed.obstacles.colors) & set(varied.obstacles.colors)
+    assert not set(changed.goal.colors) & set(varied.goal.colors)
+    assert varied.obstacles.motion == "static"
+
+
 @pytest.mark.parametrize("change", COURSE_CHANGES)
 @pytest.mark.parametrize("task", COURSES)
 def test_an_unseen_scenario_of_the_papers_tasks_differs_in_what_its_name_says(task: str, change: str) -> None:
@@ -88,7 +100,7 @@ def test_no_two_files_share_a_scene() -> None:
     """Room for 10000 episodes of every evaluation, and for any number of demonstrations above them."""
     shipped_ones = {path.stem: read_scenario(path) for path in SCENARIOS.glob("*.yaml")}
     seeds = {name: scenario.seed for name, scenario in shipped_ones.items()}
-    assert len(seeds) == len(TASKS) * (2 + len(CHANGES)) + len(HARD) + len(COURSES) * (2 + len(COURSE_CHANGES))
+    assert len(seeds) == len(TASKS) * (3 + len(CHANGES)) + len(HARD) + len(COURSES) * (2 + len(COURSE_CHANGES))
     for (name, seed), (other, other_seed) in combinations(seeds.items(), 2):
         if shipped_ones[name].task == shipped_ones[other].task:
             assert abs(seed - other_seed) >= 10_000, (name, other)

@@ -26,6 +26,7 @@ from sensor_msgs.msg import JointState
 from fosp_bringup.environment import environment
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_cli.evaluation.live_graph import RunFailed
+from fosp_cli.evaluation.simulated_scans import SimulatedJoints
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.bundle.bundle import load_bundle
@@ -40,6 +41,7 @@ from fosp_core.specs import CameraCalibration
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy
+from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
@@ -47,6 +49,7 @@ from fosp_safety_monitor.judge.state import initial_state
 from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_sim.env import Env
+from fosp_sim.robot_messages import TOOL_ORIENTATION
 from fosp_sim.task.scenario import read_scenario
 
 _STEP_S = 0.005
@@ -127,6 +130,30 @@ class Timing:
         """Return the time of every answered proposal from its sending to the first command after its verdict, s."""
         following = {step: bisect_left(self.commands_s, decided_s) for step, decided_s in self.decided_s.items()}
         return [self.commands_s[at] - self.sent_s[step] for step, at in following.items() if at < len(self.commands_s)]
+
+
+def arm_seconds(count: int) -> tuple[list[float], list[float]]:
+    """Return the processor times, s, of `count` views of joint states and of as many judgements of a command.
+
+    The arm is the simulated one in motion: seven joints, capsules, self-collision and a table (sim_arm.joints.yaml).
+    """
+    robot = read_robot(robot_path("sim_arm").with_name("sim_arm.joints.yaml"))
+    env = Env(read_scenario(scenario_path("safe_reach")), robot)
+    env.reset(0)
+    joints, guard = SimulatedJoints(robot, env.world), ArmGuard(robot)
+    view_s, judged_s = [], []
+    wish, command = (0.5, -0.3, 0.2), (0.1, -0.05, 0.05)
+    for number in range(count):
+        env.world.advance(np.array([0.0, 0.1 * (-1.0) ** (number // 50), 0.0]))
+        time_s = 0.01 * number
+        begin = time.thread_time()
+        view = joints.view(time_s)
+        judged = time.thread_time()
+        measured = ArmMeasured(Received(time_s, time_s), TOOL_ORIENTATION, ArmInputs(TOOL_ORIENTATION, view))
+        guard.judge(measured, wish, command, Now(time_s, time_s))
+        judged_s.append(time.thread_time() - judged)
+        view_s.append(judged - begin)
+    return view_s, judged_s
 
 
 def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> list[float]:

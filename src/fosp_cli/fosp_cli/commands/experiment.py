@@ -167,39 +167,36 @@ def safety_gym(
     finetuning_episodes: Annotated[
         int, typer.Option(min=0, help="Number of episodes of fine-tuning on the live graph, in real time; 0: none.")
     ] = 100,
+    until: Annotated[
+        str,
+        typer.Option(
+            help="Last stage to run: record, check, pretrain, eval, unseen or finetune. The same command with a later "
+            "one goes on from there.",
+            metavar="STAGE",
+        ),
+    ] = "finetune",
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Markdown page to write with the figures of all tasks in OUT, beside the paper's. The default is "
+            "OUT/results.md.",
+            metavar="FILE",
+        ),
+    ] = None,
     workers: Workers = None,
     out: Annotated[
         Path, typer.Option(help="Folder for bags, bundles and figures, by task. What is there is kept.", metavar="DIR")
     ] = Path("runs/safety_gym"),
 ) -> int:
-    """Make one of the paper's tasks from nothing: demonstrations, training, evaluations, fine-tuning, unseen scenes.
+    """Make one of the paper's tasks from nothing: demonstrations, training, evaluations, unseen scenes, fine-tuning.
 
     An interrupted run goes on where it stopped: start the command again. The figures are in OUT/TASK/figures.json.
     """
-    from fosp_bringup.paths import share
-    from fosp_cli.experiments.stages import Stages, task_figures
-    from fosp_core.errors import UserError
-    from fosp_sim.task.safety_gym.layout import COURSES
+    from fosp_cli.experiments.stages import CourseRun, run_course
 
-    if task not in COURSES:
-        raise UserError(f"--task must be one of {', '.join(COURSES)}, got '{task}'")
-    folder = out / task
-    bags, bundle, tuned = folder / "bags", folder / "bundle", folder / "finetuned"
-    learner = share() / "config" / "learner" / "safety_gym.yaml"
-    stages = Stages(folder, workers)
-    monitors = ("--monitor", "off", "--monitor", "policy_filter", "--monitor", "on")
-    judged = ("--episodes", str(evaluation_episodes))
-    unseen = [f"{task}_{name}" for name in ("transfer_hazard_count", "transfer_hazard_size", "changed_colors")]
-    stages.record(f"{task}_train", bags, episodes)
-    stages.run("check", "bags", "check", bags, "--config", learner, "--json", folder / "check.json")
-    stages.pretrain(bags, bundle, "--config", learner, "--steps", steps, "--size", size)
-    offline = ("--bundle", bundle, *judged)
-    stages.run("eval", "eval", *offline, "--scenario", task, *monitors, "--json", folder / "eval.json")
-    scenes = [word for name in unseen for word in ("--scenario", name)]
-    stages.run("unseen", "eval", *offline, *scenes, "--json", folder / "unseen.json")
-    if finetuning_episodes:
-        stages.finetune(task, bundle, bags, tuned, finetuning_episodes, evaluation_episodes)
-    print(f"written to {task_figures(folder, task)}")
+    wanted = CourseRun(task, episodes, steps, size, evaluation_episodes, finetuning_episodes, until)
+    written = run_course(wanted, out, page or out / "results.md", workers)
+    print(f"written to {' and '.join(map(str, written))}")
     return 0
 
 

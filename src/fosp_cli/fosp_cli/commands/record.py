@@ -62,7 +62,8 @@ def record(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            help="With --teleop: the policy of this bundle drives, and the person takes over from it.", metavar="DIR"
+            help="The policy of this bundle drives, and the person (--teleop) or the program takes over from it.",
+            metavar="DIR",
         ),
     ] = None,
     hazards: Annotated[
@@ -85,8 +86,9 @@ def record(
     """Record demonstrations as rosbag2 MCAP bags, one per episode, with the topics that training reads.
 
     Without --teleop a program drives in simulation (give --scenario). With --teleop a person drives, either a robot
-    (give --robot and --feedback) or the live simulation (give --scenario); with --bundle a policy drives, too, and the
-    person takes over from it.
+    (give --robot and --feedback) or the live simulation (give --scenario). With --bundle a policy drives first, and the
+    person takes over from it, or the program does, at a random moment or where the robot hangs; what is recorded
+    in simulation begins there.
     """
     if teleop:
         if seed is not None or workers is not None:
@@ -108,19 +110,16 @@ def record(
             hazards,
             scene,
         )
-    if bundle is not None:
-        raise UserError("--bundle is for a person who takes over from its policy: give --teleop DEVICE")
     if console:
         raise UserError("--console shows a graph: give --teleop DEVICE, because a program records without one")
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
     if scene:
-        raise UserError(
-            "--scene is noted by a recorder: give --teleop DEVICE, because a program's bags hold the scenario"
-        )
-    if hazards and demonstrator not in ("mixed", HAZARDS):
-        raise UserError("--hazards has a driver of its own: leave --demonstrator out")
-    return _by_a_program(out, scenario, HAZARDS if hazards else demonstrator, episodes, seed, robot, workers)
+        raise UserError("--scene goes with --teleop DEVICE: the bags of a program hold their scenario")
+    if hazards and (demonstrator not in ("mixed", HAZARDS) or bundle is not None):
+        raise UserError("--hazards has a driver of its own: leave --demonstrator and --bundle out")
+    driver = HAZARDS if hazards else demonstrator
+    return _by_a_program(out, scenario, driver, episodes, seed, robot, workers, bundle)
 
 
 def keyboard(namespace: Namespace = "", domain: Domain = "") -> int:
@@ -146,8 +145,10 @@ def _by_a_program(
     seed: int | None,
     robot: str,
     workers: int | None,
+    bundle: Path | None,
 ) -> int:
     from fosp_bringup.paths import robot_path, scenario_path
+    from fosp_cli.demonstration.policy_approach import PolicyApproach
     from fosp_core.processes import ProcessDied
     from fosp_core.robot.config import read_robot
     from fosp_sim.demonstration.record import record_in_processes
@@ -159,7 +160,8 @@ def _by_a_program(
     if demonstrator == HAZARDS:  # slowly there, and back
         described = described.model_copy(update={"max_steps": HAZARD_PATIENCE * described.max_steps})
     described_robot = read_robot(robot_path(robot or described.robot))
-    recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers)
+    approach = None if bundle is None else PolicyApproach(bundle, described_robot, described.task)
+    recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers, approach=approach)
     try:
         with _progress(out, episodes):
             outcomes = list(recording)

@@ -220,8 +220,8 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
         for episode in range(trial.episodes):
             results.append(live.run_episode(episode))
             last = results[-1]
-            said = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
-            say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {said}")
+            outcome = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
+            say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {outcome}")
         live.await_bags(folder / "learner" / "bags", trial.episodes)
     corrections = {} if person is None else {"operator": person.corrections.summary()}
     return {**summarise(trial.learned_on.model_dump(mode="json"), "", results), **corrections}

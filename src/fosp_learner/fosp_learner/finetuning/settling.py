@@ -241,7 +241,12 @@ def settle(
         return replace(loss, total=loss.total - config.ascent * climb)
 
     updates, rate = config.updates, config.actor_learning_rate
-    networks = {"critics": settled.critics, "slope": slope, "q_r": settled.critics.q.q_r, "actor": settled.actor}
+    networks = {
+        "critics": settled.critics,
+        "slope": slope,
+        "q_r": settled.critics.q.return_heads,
+        "actor": settled.actor,
+    }
     phases = [_Phase("critics", critics, updates, config.critic_learning_rate)]
     if behaviour.config.actor.objective == "regression" and any(source.followed for source in sources):
         if config.ascent > 0:

@@ -120,13 +120,11 @@ def predict(model: WorldModel, episode: FilteredEpisode, horizon: int) -> Predic
     ahead = min(horizon, episode.index.length - CONTEXT)
     if ahead < 1:
         return None
-    rssm, action = model.rssm, episode.batch.action_prev[0]
-    recurrent, stoch = episode.latents.recurrent[CONTEXT - 1 : CONTEXT], episode.latents.stoch[CONTEXT - 1 : CONTEXT]
+    action, state = episode.batch.action_prev[0], episode.latents.rows.of(slice(CONTEXT - 1, CONTEXT))
     states = []
     for t in range(CONTEXT, CONTEXT + ahead):
-        recurrent = rssm.advance(recurrent, stoch, rssm.from_action(action[t : t + 1]))
-        stoch = rssm.mode(rssm.prior(recurrent))
-        states.append(torch.cat([recurrent, stoch], -1))
+        state = model.imagine_step(state, action[t : t + 1], sample=False)
+        states.append(state.state)
     predicted = model.reconstruct(torch.cat(states)) + 0.5
     seen = model.pixels(episode.batch.images[:, CONTEXT - 1 : CONTEXT + ahead]) + 0.5
     truth, last = seen[1:], seen[:1]

@@ -117,6 +117,8 @@ def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure | bytes]]:
         ours, still = mean_error(predictions, HORIZON)
         yield "open_loop.png", figures.open_loop(predictions[:2], ours, still, config.decision_period_s)
         yield VIDEO, open_loop_video(predictions, config.decision_period_s)
+    if np.isfinite(made_of.assessment.predicted.model).all():
+        yield "prediction.png", figures.predicted_embeddings(made_of.assessment.predicted, config.decision_period_s)
     if made_of.scene is not None:
         v_h = scene_v_h(trainer.world_model, trainer.behaviour.critics, made_of.scene)
         yield "reachability_map.png", figures.scene_map(made_of.scene, v_h, calibration.eps)
@@ -173,6 +175,11 @@ def _sections(made_of: ReportInput, images: dict[str, bytes]) -> Iterator[Sectio
         VIDEO: (
             "Open-loop predictions, moving",
             f"The same predictions next to what came, {SLOWER} times slower than the robot was.",
+        ),
+        "prediction.png": (
+            "Predicted embeddings",
+            "What actor and critics look at, predicted from the executed actions alone. Imagined steps are worth "
+            "something below the dotted line: half of the error of the guess that nothing moves.",
         ),
         "reachability_map.png": (
             "Reachability over a scene",

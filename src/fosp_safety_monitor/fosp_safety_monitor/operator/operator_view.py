@@ -28,7 +28,7 @@ from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.monitor import SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.operator.diagnostics import Activity, diagnostic_array
-from fosp_safety_monitor.operator.zone_view import lifetime, zone_markers, zone_values
+from fosp_safety_monitor.operator.zone_view import arm_values, lifetime, zone_markers, zone_values
 
 COLOURS = {
     Decision.PASS: (0.1, 0.8, 0.2),
@@ -125,7 +125,9 @@ class OperatorView:
             speed_cap=self._speed_cap,
         )
         now = Now(self._node.get_clock().now().nanoseconds * 1e-9, time.monotonic())
-        for key, value in zone_values(monitor.zones, monitor.robot_state, now).items():
+        values = zone_values(monitor.zones, monitor.robot_state, now)
+        values |= arm_values(monitor.arm, monitor.robot_state, now)
+        for key, value in values.items():
             message.status[0].values.append(KeyValue(key=key, value=value))
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(message)

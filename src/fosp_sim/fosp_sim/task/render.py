@@ -180,6 +180,8 @@ class CameraFaults:
         self._effects = effects
         self._covered_s = effects.covered_s if episode in effects.covered_episodes else 0.0
         self._rng = np.random.Generator(np.random.PCG64([seed, 1]))
+        brightness = effects.brightness
+        self._brightness = float(self._rng.uniform(*brightness)) if isinstance(brightness, tuple) else brightness
         self._noise = np.zeros(0, np.int16)
         if effects.noise_std > 0:
             # Drawing normals for a frame takes longer than rendering it, so the noise of each frame is cut from a bank.
@@ -199,9 +201,9 @@ class CameraFaults:
         """Return the frame (H, W, 3) uint8, exposed `time_s` into the episode, with all faults but losses applied."""
         if time_s < self._covered_s:
             return np.full_like(frame, _COVERED)
-        if self._effects.brightness == 1.0 and not len(self._noise):
+        if self._brightness == 1.0 and not len(self._noise):
             return frame
-        bright = frame.astype(np.float32) * self._effects.brightness
+        bright = frame.astype(np.float32) * self._brightness
         if len(self._noise):
             offset = int(self._rng.integers(_BANK - frame.size))
             bright += self._noise[offset : offset + frame.size].reshape(frame.shape)
