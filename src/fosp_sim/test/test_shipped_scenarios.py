@@ -23,7 +23,18 @@ CHANGES = {
     "transfer_obstacle_count": {"obstacles.count"},
     "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
     "changed_colors": {"obstacles.color", "goal.color"},
+    "moved_camera": {"camera.moved_m", "camera.turned_deg"},
+    "transfer_many_spheres": {"obstacles.count", "obstacles.shape"},
 }
+HARD = {
+    "obstacle_count": set(),
+    "obstacle_shape": {"obstacles.shape", "obstacles.size_m"},
+    "goal_shape": {"goal.shape"},
+    "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
+    "moved_camera": {"camera.moved_m", "camera.turned_deg"},
+    "many_spheres": {"obstacles.shape"},
+}
+"""Harder scenes of safe_goal, which have more obstacles and more time, too."""
 COURSE_CHANGES = {
     "transfer_hazard_count": {"obstacles.count"},
     "transfer_hazard_size": {"obstacles.size_m"},
@@ -46,6 +57,16 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def test_an_unseen_scenario_differs_from_the_demonstrations_in_what_its_name_says(task: str, change: str) -> None:
     unseen, demonstrated = (flat(shipped(name).model_dump()) for name in (f"{task}_{change}", f"{task}_train"))
     assert {key for key in unseen if unseen[key] != demonstrated[key]} - {"seed", "episodes"} == CHANGES[change]
+
+
+@pytest.mark.parametrize("change", HARD)
+def test_a_harder_scene_differs_in_what_its_name_says_and_is_solved(change: str, base: RobotConfig) -> None:
+    hard, demonstrated = shipped(f"safe_goal_hard_{change}"), shipped("safe_goal_train")
+    before, after = flat(demonstrated.model_dump()), flat(hard.model_dump())
+    changed = {key for key in after if after[key] != before[key]} - {"seed", "episodes"}
+    assert changed == HARD[change] | {"obstacles.count", "max_steps"}
+    assert hard.obstacles.count_range[0] > demonstrated.obstacles.count_range[1]
+    assert careful_rates(hard, base, episodes=4).success_rate >= 0.75
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -79,7 +100,7 @@ def test_no_two_files_share_a_scene() -> None:
     """Room for 10000 episodes of every evaluation, and for any number of demonstrations above them."""
     shipped_ones = {path.stem: read_scenario(path) for path in SCENARIOS.glob("*.yaml")}
     seeds = {name: scenario.seed for name, scenario in shipped_ones.items()}
-    assert len(seeds) == len(TASKS) * (3 + len(CHANGES)) + len(COURSES) * (2 + len(COURSE_CHANGES))
+    assert len(seeds) == len(TASKS) * (3 + len(CHANGES)) + len(HARD) + len(COURSES) * (2 + len(COURSE_CHANGES))
     for (name, seed), (other, other_seed) in combinations(seeds.items(), 2):
         if shipped_ones[name].task == shipped_ones[other].task:
             assert abs(seed - other_seed) >= 10_000, (name, other)

@@ -143,6 +143,10 @@ class CameraEffects(Spec):
     drop_probability: float = Field(0.0, ge=0, lt=1)
     """Probability that a frame never arrives."""
     latency_s: float = Field(0.0, ge=0, le=1)
+    moved_m: float = Field(0.0, ge=0, le=0.5)
+    """Distance by which each camera stands elsewhere, in a direction that is drawn for each episode, m."""
+    turned_deg: float = Field(0.0, ge=0, le=90)
+    """Angle by which it is turned, about an axis that is drawn for each episode, degrees."""
     covered_episodes: tuple[int, ...] = ()
     """Episodes at whose begin something lies on the lens."""
     covered_s: float = Field(1.5, gt=0, le=60)
