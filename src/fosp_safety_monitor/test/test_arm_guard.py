@@ -17,6 +17,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
 from fosp_safety_monitor.arm.kinematics import Conditioning, conditioning, decomposed, joint_motion
+from fosp_safety_monitor.arm.sharing import LEAVING_SHARE
 from fosp_safety_monitor.arm.view import ArmObserver, MeasuredPose
 
 REST = (0.0,) * 6
@@ -75,6 +76,16 @@ def test_near_a_singularity_the_speed_is_that_of_servo_also_where_a_stop_is_far(
     found = judged(arm, conditioning=between)
     assert (found.share, found.reason) == (pytest.approx(0.5), Reason.SINGULARITY)
     assert judged(arm, (-1.0, 0, 0, 0, 0, 0), conditioning=between).share == pytest.approx(0.75)
+
+
+def test_out_of_a_singularity_itself_every_motion_leads_and_is_allowed_slowly():
+    arm = ArmUnderTest(robot(), READY)
+    for wish in ((1.0, 0, 0, 0, 0, 0), (-1.0, 0, 0, 0, 0, 0)):
+        assert judged(arm, wish, conditioning=Conditioning(math.inf, np.zeros(6))).share == LEAVING_SHARE
+    towards = Conditioning(200.0, np.array([1.0, 0, 0, 0, 0, 0]))
+    assert judged(arm, (1.0, 0, 0, 0, 0, 0), conditioning=towards).share == 0.0
+    assert judged(arm, (-1.0, 0, 0, 0, 0, 0), conditioning=towards).share == LEAVING_SHARE
+    assert judged(arm, (0.0, 1.0, 0, 0, 0, 0), conditioning=towards).share == 0.0, "along the singularity is no way out"
 
 
 def test_the_speed_of_the_joints_is_bounded_by_the_description():
