@@ -34,6 +34,7 @@ from fosp_safety_monitor.zones.field import ZoneJudgement
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
+ARM_TESTS, CONE_TESTS = MONITOR_TESTS / "test_arm_guard.py", MONITOR_TESTS / "test_arm_orientation.py"
 BLACK_BOX_TESTS = SOURCE / "fosp_recording" / "test" / "test_black_box.py"
 LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
 BUNDLE_TESTS = SOURCE / "fosp_core" / "test" / "test_bundle.py"
@@ -248,18 +249,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.zones.field", "ProtectiveField.judge", _always(ZoneJudgement())),
     Mutant("fosp_safety_monitor.zones.decoding", "SourceDecoder.read", _always(Readings(np.zeros((0, 3)), 1))),
     *(
-        Mutant("fosp_safety_monitor.arm.guard", name, instead)
+        Mutant("fosp_safety_monitor.arm.guard", name, instead, ARM_TESTS)
         for name, instead in (
             ("share_of_rooms", _always(Share())),
             ("share_of_speeds", _always(Share())),
             ("singularity_share", _always(1.0)),
-            ("orientation_rooms", _always(Rooms.none(6))),
             ("ArmGuard.judge", _always(ArmJudgement())),
         )
     ),
-    Mutant("fosp_safety_monitor.arm.view", "readings", _believed),
-    Mutant("fosp_safety_monitor.arm.view", "mismatch", _always("")),
-    Mutant("fosp_safety_monitor.arm.view", "_too_fast", _always("")),
+    Mutant("fosp_safety_monitor.arm.guard", "orientation_rooms", _always(Rooms.none(6)), CONE_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "readings", _believed, ARM_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "mismatch", _always(""), ARM_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "_too_fast", _always(""), ARM_TESTS),
     Mutant("fosp_core.bundle.self_testing", "failure_of", _always(""), SELF_TESTS),
     Mutant("fosp_core.bundle.self_testing", "SelfTest.fault", _always(""), SELF_TESTS),
 )

@@ -166,7 +166,7 @@ class ArmGuard:
         if not wanted.velocity.any():
             return ArmJudgement()
         lower, hard_stop = config.lower_singularity_threshold, config.hard_stop_singularity_threshold
-        rate = float(rows @ wanted.velocity)
+        rate = float(rows @ wanted.velocity) if number < math.inf else -1.0  # every motion leads out of it
         share = singularity_share(number, rate, lower, hard_stop, config.leaving_singularity_threshold_multiplier)
         if rate > 0.0 and number < hard_stop:
             left = np.array([math.log(hard_stop / number)])
