@@ -93,7 +93,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class CourseRun:
-    """What is to be made of one of the paper's tasks."""
+    """Stages, sizes and settings of a run for one of the paper's tasks."""
 
     task: str
     episodes: int
