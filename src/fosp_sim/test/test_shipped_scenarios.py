@@ -12,6 +12,7 @@ import pytest
 from fosp_cli.bench.simulator import careful_rates
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.render import as_range
 from fosp_sim.task.safety_gym.layout import COURSES
 from fosp_sim.task.scenario import Scenario, read_scenario
 
@@ -79,6 +80,9 @@ def test_varied_demonstrations_leave_the_unseen_kinds_unseen(task: str) -> None:
     assert not set(changed.obstacles.colors) & set(varied.obstacles.colors)
     assert not set(changed.goal.colors) & set(varied.goal.colors)
     assert varied.obstacles.motion == "static"
+    knocked = shipped(f"{task}_moved_camera").camera
+    assert as_range(varied.camera.moved_m)[1] < as_range(knocked.moved_m)[0]
+    assert as_range(varied.camera.turned_deg)[1] < as_range(knocked.turned_deg)[0]
 
 
 @pytest.mark.parametrize("change", COURSE_CHANGES)
