@@ -32,7 +32,7 @@ fi
 . scripts/env.sh
 export ROS_DISTRO=$name
 if [ ! -e install/.messages ]; then
-    for folder in src/fosp_msgs src/fosp_msgs/tf2_msgs; do
+    for folder in src/fosp_msgs src/fosp_msgs/tf2_msgs src/fosp_msgs/control_msgs; do
         colcon --log-base log build --merge-install --paths $folder --event-handlers console_direct- \
             --cmake-args -DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$PWD/$python" \
             > log/messages.txt 2>&1 || { tail -40 log/messages.txt >&2; exit 1; }

@@ -121,7 +121,7 @@ class Agent:
             camera_known=True,  # as in a session of many episodes, of which only the first one waits for its camera
         )
         self._step = 0
-        self._command = (0.0,) * self._robot.action.size
+        self._command = (0.0,) * self._robot.action.twist_size
 
     def see(self, source: str, view: SourceView) -> None:
         """Have the protective zones of the monitor take in what a source of theirs sees."""

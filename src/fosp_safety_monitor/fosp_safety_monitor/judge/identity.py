@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import RobotConfig
+from fosp_core.topics import are_one
 from fosp_safety_monitor.judge.verdict import Finding
 
 COMMANDS_KEPT = 256
@@ -48,6 +49,8 @@ def allowed_publishers(robot: RobotConfig, others: Sequence[str] = ()) -> dict[s
     single += [source.topic for source in robot.sources]
     if robot.enabling is not None:
         single.append(robot.enabling.topic)
+    if robot.gripper is not None and not are_one(robot.gripper.feedback_topic, robot.state_topic):
+        single.append(robot.gripper.feedback_topic)
     return {robot.state_topic: robot.state_publishers, **{topic: 1 for topic in (*single, *others) if topic}}
 
 

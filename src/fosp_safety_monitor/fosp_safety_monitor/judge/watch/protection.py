@@ -18,13 +18,13 @@ def zones_on(
     thresholds: RobotThresholds,
     now: Now,
 ) -> ZoneJudgement:
-    """Return what the zones leave of the normalised action `wish` (n,) while `command` (n,), m/s, rad/s, is in force.
+    """Return what the zones leave of the normalised action `wish` while `command` (n,), m/s, rad/s, is in force.
 
-    An empty wish stands for rest.
+    An empty wish stands for rest. The zones know nothing of a gripper.
     """
     if thresholds.zones is None:
         return _FREE
-    asked = wish or (0.0,) * thresholds.action_size
+    asked = wish[: len(command)] or (0.0,) * len(command)
     return thresholds.zones.judge(robot.zones, asked, command, robot.tool, now)
 
 
