@@ -40,8 +40,8 @@ def changed(tmp_path: Path, **gripper: Any) -> RobotConfig:
 
 def test_a_gripper_adds_one_value_to_the_action_and_none_to_the_twist(pick: RobotConfig) -> None:
     assert (pick.action.size, pick.action.twist_size, len(pick.action.scale)) == (4, 3, 3)
-    assert pick.action.gripper == GripperAxis(closed=0.0, open=0.08)
-    assert CommandLimits(pick).gripper == GripperLimits(4.0, False)
+    assert pick.action.gripper == GripperAxis(closed=0.0, open=0.1)
+    assert CommandLimits(pick).gripper == GripperLimits(pytest.approx(4.0), False)
 
 
 def test_a_robot_without_a_gripper_is_written_as_it_always_was() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OPEN, CLOSED = 1.0, -1.0
 RATE = 4.0
-"""Normalised, per second: 0.16 m/s over a stroke of 0.08 m."""
+"""Normalised, per second: 0.2 m/s over a stroke of 0.1 m."""
 
 
 @pytest.fixture
