@@ -27,12 +27,15 @@ import pytest
 from fosp_core.clock import Received
 from fosp_core.decisions import WhoDrives
 from fosp_core.robot.gripper import GripperSetpoint
+from fosp_safety_monitor.arm.guard import ArmJudgement
+from fosp_safety_monitor.arm.sharing import Rooms, Share
 from fosp_safety_monitor.judge.identity import EstopHeard
 from fosp_safety_monitor.zones.decoding import Readings
 from fosp_safety_monitor.zones.field import ZoneJudgement
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
+ARM_TESTS, CONE_TESTS = MONITOR_TESTS / "test_arm_guard.py", MONITOR_TESTS / "test_arm_orientation.py"
 BLACK_BOX_TESTS = SOURCE / "fosp_recording" / "test" / "test_black_box.py"
 LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
 BUNDLE_TESTS = SOURCE / "fosp_core" / "test" / "test_bundle.py"
@@ -102,6 +105,13 @@ def _released_by_all(operator: Any, *said: Any) -> Any:
 
     holds, action, fault, device, received = said
     return OperatorInput(received, holds, action, fault, device, operator.releases + 1)
+
+
+def _believed(names: Any, positions: Any, velocities: Any, before: Any, received: Any) -> Any:
+    """The readings of joint states, whatever they hold."""
+    from fosp_safety_monitor.arm.view import JointReading
+
+    return {name: JointReading(at, 0.0, received) for name, at in zip(names, positions, strict=False)}
 
 
 _CHECKS = "fosp_safety_monitor.judge.checks"
@@ -251,6 +261,19 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.zones.geometry", "ConvexPolygon.contains", lambda shape, x, y, margin=0.0: x > 1e9),
     Mutant("fosp_safety_monitor.zones.field", "ProtectiveField.judge", _always(ZoneJudgement())),
     Mutant("fosp_safety_monitor.zones.decoding", "SourceDecoder.read", _always(Readings(np.zeros((0, 3)), 1))),
+    *(
+        Mutant("fosp_safety_monitor.arm.guard", name, instead, ARM_TESTS)
+        for name, instead in (
+            ("share_of_rooms", _always(Share())),
+            ("share_of_speeds", _always(Share())),
+            ("singularity_share", _always(1.0)),
+            ("ArmGuard.judge", _always(ArmJudgement())),
+        )
+    ),
+    Mutant("fosp_safety_monitor.arm.guard", "orientation_rooms", _always(Rooms.none(6)), CONE_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "readings", _believed, ARM_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "mismatch", _always(""), ARM_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "_too_fast", _always(""), ARM_TESTS),
     Mutant("fosp_core.bundle.self_testing", "failure_of", _always(""), SELF_TESTS),
     Mutant("fosp_core.bundle.self_testing", "SelfTest.fault", _always(""), SELF_TESTS),
     Mutant(_CHECKS, "check_gripper", _nothing),

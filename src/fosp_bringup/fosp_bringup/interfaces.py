@@ -14,7 +14,7 @@ from fosp_core import topics
 from fosp_core.robot.config import CameraConfig, RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_recording.feedback_rules import FeedbackConfig, read_feedback_config
-from fosp_recording.recorded_topics import black_box_topics, episode_topics, frame_topic
+from fosp_recording.recorded_topics import black_box_topics, camera_topics, episode_topics, frame_topic
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,8 @@ def interfaces(
     consents += [topics.FEEDBACK, *([robot.enabling.topic] if robot.enabling else [])]
     consents += [topic for source in robot.sources for topic in source.topics]
     grips, told, felt = _gripper(robot)
+    if robot.joints is not None:
+        consents += [topic for topic in (robot.joints.topic, "" if robot.urdf else topics.ROBOT_DESCRIPTION) if topic]
     recorder = _interface([], episode_topics(robot), ["~/discard"])
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
@@ -166,11 +168,9 @@ def interfaces(
     if simulated:
         found = {name: part | _interface(subscribes=[topics.CLOCK]) for name, part in found.items()}
         scans = [s.topic for s in robot.sources if s.type == "LaserScan" and robot.kind == "base"]
+        images = dict.fromkeys((topics.COLOR_IMAGE, topics.CAMERA_INFO, *camera_topics(robot)))
         found["sim_node"] = _NODE | _interface(
-            [
-                *(topics.COLOR_IMAGE, topics.CAMERA_INFO, topics.FEEDBACK, topics.CLOCK),
-                *(*states, *scans, *felt, *_DESCRIPTION),
-            ],
+            [*images, topics.FEEDBACK, topics.CLOCK, *states, *scans, *felt, *_DESCRIPTION],
             [robot.command_topic, *told],
             [topics.RESET_EPISODE],
         )

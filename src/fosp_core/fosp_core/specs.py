@@ -179,13 +179,14 @@ class Calibration(Spec):
     eps: float = Field(gt=0, lt=1)
     """Feasibility threshold: an action is feasible if and only if q_h <= eps."""
     alpha: float = Field(gt=0, lt=1)
-    """Largest allowed miss rate among the steps that precede a violation."""
+    """Largest allowed miss rate: probability that the last chance to prevent a violation passes as feasible."""
     horizon_steps: int = Field(gt=0)
-    """Number of steps before a violation that count as preceding it (H_v)."""
+    """Number of decisions from the last chance to prevent a violation to its onset, both included (H_v)."""
     episodes: int = Field(ge=0)
     violating_episodes: int = Field(ge=0)
     miss_rate_bound: float = Field(ge=0, le=1)
-    """Finite-sample bound on the miss rate that the conformal argument supports."""
+    """Finite-sample bound on the miss rate that the conformal argument supports. In bundles of earlier releases it is a
+    share of all steps within the horizon of a cost, most of which lie inside violations."""
     false_veto_rate: float = Field(ge=0, le=1)
     supported: bool
     """False when there were too few violating episodes for alpha; eps is then the most conservative observed value."""

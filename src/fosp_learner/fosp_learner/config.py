@@ -115,6 +115,9 @@ class WorldModelConfig(Spec):
     embed_gradient_scale: float = Field(0.1, ge=0)
     """Factor on the gradient of the world model's own losses that reaches the image encoder. Below 1, actor and critics
     decide what the encoder looks for; pixels say little about the small things that matter."""
+    patch: Literal[4, 8] = 4
+    """Pixels along the side of the patches that images are cut into first. Patches of 8 in images of 128 x 128 give the
+    networks twice the detail for about the time of patches of 4 in images of 64 x 64."""
     encoder: Literal["keypoints", "grid"] = "keypoints"
     """Image encoder: positions and peaks of feature maps, or the flattened grid (DreamerV3)."""
 
@@ -150,6 +153,8 @@ class CriticConfig(Spec):
     """Share of a network that its moving-average target takes over per update."""
     layers: int = Field(2, ge=1)
     """Hidden layers of each critic."""
+    heads: int = Field(1, ge=1, le=5)
+    """Networks for each Q. With several, a value is that of the most pessimistic one (clipped double Q)."""
     learning_rate: float = Field(1e-3, gt=0)
     """Learning rate of the critics."""
     gradient_clip: float = Field(100.0, gt=0)
@@ -254,6 +259,11 @@ class RefinementConfig(Spec):
     """Sequences of a batch."""
     sample: bool = True
     """Draw z from the posterior anew for each batch, as noise against overfitting, instead of its mode."""
+    embed_noise: float = Field(0.0, ge=0)
+    """Standard deviation of the noise on the embeddings that the critics see, whose values lie in [-1, 1]."""
+    onset_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the sequences of a batch that are drawn to hold the onset of a violation, wherever there is one. Onsets
+    are a few steps in a hundred, and what leads to them is what the risk has to be told by."""
 
 
 class ExtractionConfig(Spec):
@@ -284,11 +294,10 @@ class CalibrationConfig(Spec):
     """Thresholds of the runtime, from validation episodes."""
 
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Promised miss rate of the steps that precede a violation."""
+    """Promised miss rate: the probability that a violation's last chance passes as feasible (bundling/onsets.py)."""
     horizon_steps: int = Field(1, gt=0)
-    """Steps within which a violation must follow for a step to precede it. A robot that takes longer from a picture to
-    its rest (fosp_core.robot.horizon) is given its own number. Further ahead than that a violation can still be
-    avoided, and Q_h is rightly low."""
+    """Least number of decisions from the last chance to the onset of a violation, both included. A robot that takes
+    longer from a picture to its rest (fosp_core.robot.horizon) is given its own number."""
     eps_ceiling: float = Field(0.5, gt=0, lt=1)
     """Largest eps, also where a greater one would keep the promised miss rate: no robot should take greater risks."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
@@ -372,6 +381,12 @@ class LearnerConfig(Spec):
             raise ValueError(
                 f"observation: cameras must be square with a side of 32, 64, 128 ... pixels, found {height}x{width}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _patches(self) -> LearnerConfig:
+        if self.observation.shape[1] < 8 * self.world_model.patch:
+            raise ValueError(f"world_model.patch {self.world_model.patch} needs images of 64 pixels or more")
         return self
 
     @model_validator(mode="after")

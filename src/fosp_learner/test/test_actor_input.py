@@ -1,10 +1,11 @@
 """Input of the actor. An actor that sees its past actions copies them instead of looking at the image."""
 
+import pytest
 import torch
 
-from fosp_learner.config import ActorConfig, NetworkConfig, WorldModelConfig
+from fosp_learner.config import ActorConfig, LearnerConfig, NetworkConfig, WorldModelConfig
 from fosp_learner.model.actor import Actor
-from fosp_learner.model.networks import KeypointEncoder, _AttentionPool, attention_pool
+from fosp_learner.model.networks import KeypointEncoder, _AttentionPool, attention_pool, patches, unpatched
 from fosp_learner.model.world_model import WorldModel
 
 TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
@@ -45,6 +46,27 @@ def test_keypoints_follow_a_thing_that_moves():
     moved = (place[0] - place[1]).abs().amax(0)
     assert moved[0] > 10 * moved[1]
     assert torch.allclose(peak[0], peak[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("encoder", ["keypoints", "grid"])
+def test_patches_of_eight_pixels_put_larger_images_on_the_same_grid(encoder: str):
+    image = torch.rand(2, 128, 128, 6)
+    cut = patches(image, 8)
+    assert cut.shape == (2, 16, 16, 8 * 8 * 6)
+    assert torch.equal(unpatched(cut, 8), image)
+    small, large = KeypointEncoder(3, 64, 16, 4, 2), KeypointEncoder(3, 128, 16, 4, 2, patch=8)
+    assert [p.shape for p in small.layers.parameters()] == [p.shape for p in large.layers.parameters()]
+    config = WorldModelConfig.model_validate({"encoder": encoder, "patch": 8})
+    model = WorldModel(TINY, config, (1, 128, 128, 3), 2)
+    images = torch.randint(0, 256, (1, 2, 1, 128, 128, 3), dtype=torch.uint8)
+    latents = model.observe(images, torch.zeros(1, 2, 2), torch.tensor([[True, False]]))
+    assert model.reconstruct(latents.state[0]).shape == (2, 128, 128, 3)
+
+
+def test_patches_of_eight_pixels_are_too_large_for_small_images():
+    camera = {"height": 32, "width": 32}
+    with pytest.raises(ValueError, match="needs images of 64 pixels or more"):
+        LearnerConfig.model_validate({"world_model": {"patch": 8}, "observation": {"cameras": [camera]}})
 
 
 def test_the_derivative_of_attention_pooling():

@@ -10,6 +10,7 @@ from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.model.critics import Trajectories
+from fosp_learner.model.world_model import ModelState
 from fosp_learner.training.backprop import backprop_loss, detached, frozen, imagined_gain
 from fosp_learner.training.behaviour import Behaviour, data_trajectories
 from fosp_learner.training.trainer import Trainer
@@ -136,12 +137,13 @@ def test_the_gradient_comes_through_the_dynamics(episodes: list[Episode]):
     """With a reward that only later states tell of, the first action still has one."""
     trainer = Trainer(config(), from_episodes(episodes))
     model = trainer.world_model
-    deter, stoch = (x.expand(2, -1).detach() for x in model.rssm.initial_state())
+    recurrent, stoch = (x.expand(2, -1).detach() for x in model.rssm.initial_state())
+    state = ModelState(recurrent, stoch, torch.zeros(2, trainer.config.network.embed), torch.zeros(2, 0))
     action = torch.zeros(2, 3, requires_grad=True)
     with frozen(model):
         for step in range(3):
-            deter, stoch = model.rssm.imagine_step(deter, stoch, action if step == 0 else torch.zeros(2, 3))
-    deter.sum().backward()
+            state = model.imagine_step(state, action if step == 0 else torch.zeros(2, 3))
+    state.recurrent.sum().backward()
     assert action.grad is not None
     assert float(action.grad.abs().sum()) > 0
     assert math.isfinite(float(action.grad.abs().sum()))

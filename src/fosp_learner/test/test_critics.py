@@ -7,7 +7,8 @@ import torch
 
 from fosp_learner.config import CriticConfig, NetworkConfig
 from fosp_learner.data.batch import Batch
-from fosp_learner.model.critics import Critics
+from fosp_learner.model.critics import ActionValues, Critics, over_heads
+from fosp_learner.model.losses import binary_nll, two_hot_mean
 from fosp_learner.training.behaviour import data_trajectories
 
 SIZE = NetworkConfig(recurrent=4, variables=0, classes=0, cnn_depth=0, units=8, keypoints=0)
@@ -161,3 +162,34 @@ def test_targets_move_by_two_percent_of_the_way_at_each_update(critics: Critics)
     critics.update_target()
     torch.testing.assert_close(target, moved)
     assert not target.requires_grad
+
+
+def test_of_several_heads_the_most_pessimistic_speaks(critics: Critics):
+    one, three = critics.q, ActionValues(SIZE, action=2, layers=1, heads=3)
+    feature, action = torch.rand(5, 4), torch.rand(5, 2)
+    for number, heads in enumerate([three, *three.further]):
+        torch.nn.init.normal_(heads.q_r.net.output.weight, std=1.0 + number)
+        torch.nn.init.normal_(heads.q_c.net.output.weight, std=1.0 + number)
+    q_r, q_c, q_h = three(feature, action)
+    assert (q_r.shape, q_c.shape, q_h.shape) == ((3, 5, 255), (3, 5, 255), (3, 5))
+    found = three.values(feature, action)
+    torch.testing.assert_close(found[0], two_hot_mean(q_r).amin(0))
+    torch.testing.assert_close(found[1], two_hot_mean(q_c).amax(0).clamp_min(0))
+    torch.testing.assert_close(found[2], torch.sigmoid(q_h).amax(0))
+    torch.testing.assert_close(three.reachability(feature, action), found[2])
+    assert not torch.equal(q_h[0], q_h[1]), "they differ by their first weights"
+    assert {name.split(".")[0] for name in one.state_dict()} == {"q_r", "q_c", "q_h"}, "one head is what it was"
+
+
+def test_every_head_learns_from_the_same_target():
+    torch.manual_seed(0)
+    several = Critics(SIZE, CriticConfig(layers=1, heads=2), action=2)
+    batch, feature = sequence()
+    found, _ = several.loss(data_trajectories(batch, feature))
+    sum(found.values(), torch.zeros(())).backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in several.q.further[0].q_h.parameters())
+    assert len(several.q.return_heads) == 2
+    logits, target = torch.randn(2, 4), torch.rand(4)
+    torch.testing.assert_close(
+        over_heads(binary_nll, logits, target), (binary_nll(logits[0], target) + binary_nll(logits[1], target)) / 2
+    )

@@ -1,6 +1,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data import dataset
 from fosp_learner.data.bags import Episode
+from fosp_learner.data.batch import Batch
 from fosp_learner.data.dataset import dataset_key, from_episodes, load_bags, split
 from fosp_learner.data.samplers import SequenceSampler, shift_images, whole_episode
 from fosp_learner.training.behaviour import data_trajectories
@@ -33,6 +35,26 @@ def test_every_seam_of_a_sequence_follows_the_end_of_an_episode(episodes: list[E
     batch = SequenceSampler(from_episodes(episodes), 12, seed=1).batch(16)
     assert batch.is_first[:, 1:].any()
     assert (batch.is_last[:, :-1] == batch.is_first[:, 1:]).all()
+
+
+def test_a_share_of_the_sequences_holds_the_onset_of_a_violation(make_episode: Callable[..., Episode]):
+    safe = [make_episode(12, seed) for seed in range(9)]
+    cost = np.zeros(12, np.float32)
+    cost[6:9] = 1.0
+    data = from_episodes([*safe, replace(safe[0], cost=cost)])
+    sampler = SequenceSampler(data, 4, seed=1)
+
+    def share(batch: Batch) -> float:
+        begins = (batch.cost[:, 1:] > 0) & (batch.cost[:, :-1] == 0) & ~batch.is_first[:, 1:]
+        return float(begins.any(1).float().mean())
+
+    even, more = (share(sampler.rows(400, onset_share=wanted)[1]) for wanted in (0.0, 0.5))
+    assert even < 0.1
+    assert 0.45 < more < 0.62
+    plain, again = SequenceSampler(data, 4, seed=1), SequenceSampler(data, 4, seed=1)
+    assert (plain.rows(8)[0] == again.rows(8, onset_share=0.0)[0]).all(), "without a share the draws stay as they were"
+    without = SequenceSampler(from_episodes(safe), 4, seed=1)
+    assert share(without.rows(20, onset_share=0.5)[1]) == 0.0
 
 
 def test_rows_carry_the_action_that_led_to_them(episodes: list[Episode]):

@@ -12,9 +12,10 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.export import export_networks
-from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
+from fosp_learner.config import CloningConfig, CriticConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
+from fosp_learner.model.critics import Critics
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
@@ -94,3 +95,15 @@ def test_a_trained_bundle_loads_with_its_golden_check(
     assert bundle.manifest.id == written.id
     assert bundle.manifest.calibration.violating_episodes == 4
     assert 0 <= bundle.manifest.metrics["q_h_auc"] <= 1
+
+
+def test_the_most_pessimistic_of_several_heads_is_exported(trainer: Trainer):
+    torch.manual_seed(0)
+    critics = Critics(TINY, CriticConfig(heads=2), action=3)
+    actor = trainer.behaviour.actor
+    content = export_networks(trainer.world_model, actor, actor, critics)["critic.onnx"]  # which holds it against torch
+    feature, action = torch.randn(1, TINY.feature), torch.rand(1, 4, 3)
+    fed = {"deter": feature[:, :DETER].numpy(), "stoch": feature[:, DETER:].numpy(), "action": action.numpy()}
+    (q_h,) = ort.InferenceSession(content).run(["q_h"], fed)
+    logits = critics.q_target(feature.unsqueeze(1).expand(-1, 4, -1), action)[2]
+    np.testing.assert_allclose(q_h, torch.sigmoid(logits).amax(0).detach().numpy(), atol=1e-5)

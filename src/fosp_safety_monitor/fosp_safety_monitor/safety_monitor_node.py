@@ -280,7 +280,7 @@ class SafetyMonitorNode(ManagedNode):
             if verdict.decision is Decision.LATCH:
                 self._tell_latch(verdict.reason, verdict.reason_text)
             elif verdict.decision is Decision.STOP:
-                self.get_logger().warning(f"STOP: {verdict.reason_text}", throttle_duration_sec=1.0)
+                self._view.tell_stop(verdict.reason_text)
 
     def _tell_latch(self, reason: Reason, text: str) -> None:
         """Log a latch once, and again when it has another reason, or was reset meanwhile."""

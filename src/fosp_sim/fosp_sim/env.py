@@ -22,7 +22,7 @@ from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.robot.limits import CommandHistory, CommandLimits, Response
 from fosp_core.specs import ObservationSpec
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.render import CameraFaults, painter_of
+from fosp_sim.task.render import CameraFaults, MovedCameras, painter_of
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.tasks import find_task
@@ -154,6 +154,7 @@ class Env:
         self.world = make_world(scenario, robot)
         self.limits = CommandLimits(robot)
         self.timing = self.world.timing
+        self._cameras = MovedCameras(self.world, scenario.camera)
         self.scene: Scene
         self._observation = observation or ObservationSpec()
         self._shape = self._observation.shape
@@ -176,6 +177,7 @@ class Env:
         """Begin `episode` at rest, in the scene of `scenario.seed + episode`."""
         self.scene = draw_scene(self.scenario, episode)
         self.world.reset(self.scene)
+        self._cameras.move(self.scenario.seed + episode)
         self._faults = CameraFaults(self.scenario.camera, self.scenario.seed + episode, episode)
         self._past: deque[Any] = deque(maxlen=1 + round(self._faults.latency / self.timing.tick_s))
         self._past.append(self.world.snapshot())
@@ -186,10 +188,14 @@ class Env:
         self._setpoint = GripperSetpoint()
         self._history = CommandHistory(Response.of(self.robot))
         self._told: list[CommandTick] = []
-        self._steps, self._substeps, self._over = 0, 0, False
+        self._steps, self._substeps, self._over, self._finishing = 0, 0, False, False
         self._images = np.zeros(self._shape, np.uint8)
         self._frame(decision=True)
         return Observation(self._images, 0.0, episode, True)
+
+    def finish(self) -> None:
+        """Let the next step be the last one of the episode, as a person ends one."""
+        self._finishing = True
 
     def step(self, action: NDArray[np.floating]) -> StepResult:
         """Follow the normalised `action` (n,) in [-1, 1] for one decision period.
@@ -282,7 +288,7 @@ class Env:
             feedback=self.world.take_outcome().feedback(
                 is_first=self._substeps == 0,
                 may_end=decision,
-                out_of_time=self._steps >= self.scenario.max_steps,
+                out_of_time=self._finishing or self._steps >= self.scenario.max_steps,
             ),
             others=dict(zip(self.world.cameras[1:], pictures[1:], strict=True)) if pictures else {},
         )

@@ -18,6 +18,9 @@ from fosp_sim.task.render import CAMERA_FRAME, Intrinsics
 from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN
 from fosp_sim.task.world import FrameFeedback, RobotState
 
+TOOL_ORIENTATION = (0.0, 1.0, 0.0, 0.0)
+"""Orientation x, y, z, w in the action frame of the simulated arm's tool, which points down whatever the arm does."""
+
 
 def camera_info(camera: Intrinsics, frame_id: str = CAMERA_FRAME) -> CameraInfo:
     """Return the CameraInfo of a camera without a stamp."""
@@ -50,7 +53,8 @@ def tool_pose(state: RobotState, stamp_ns: int, frame_id: str) -> PoseStamped:
     message.header.stamp, message.header.frame_id = time_message(stamp_ns), frame_id
     position = message.pose.position
     position.x, position.y, position.z = state.position
-    message.pose.orientation.y, message.pose.orientation.w = 1.0, 0.0
+    turned = message.pose.orientation
+    turned.x, turned.y, turned.z, turned.w = TOOL_ORIENTATION
     return message
 
 

@@ -50,7 +50,15 @@ from fosp_sim.robot_messages import (
 )
 from fosp_sim.simulator_node import SimulatorNode
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.render import CAMERA_FRAME, CameraFaults, image_topics, lenses, optical_frame, painter_of
+from fosp_sim.task.render import (
+    CAMERA_FRAME,
+    CameraFaults,
+    MovedCameras,
+    image_topics,
+    lenses,
+    optical_frame,
+    painter_of,
+)
 from fosp_sim.task.scanner import LaserScanner
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.world import MujocoWorld, World
@@ -128,6 +136,7 @@ class SimNode(SimulatorNode):
         self._world_change = threading.Lock()
         """Held while the model changes (reset) and while it is rendered."""
         self._faults = CameraFaults(self._scenario.camera, self._scenario.seed, episode=0)
+        self._moved_cameras = MovedCameras(self._simulation.world, self._scenario.camera)
         self._begun_ns: int | None = None
         """Stamp of the first frame of the episode."""
         self._failure: BaseException | None = None
@@ -276,6 +285,7 @@ class SimNode(SimulatorNode):
             with self._shot_ready:
                 self._shots.clear()
             exposure = self._simulation.begin(scene)
+            self._moved_cameras.move(self._scenario.seed + scene.episode)
             self._faults = CameraFaults(self._scenario.camera, self._scenario.seed + scene.episode, scene.episode)
             self._begun_ns = None
         self._intake.forget()

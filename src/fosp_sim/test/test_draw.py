@@ -89,6 +89,23 @@ def obstacle(**keys: object) -> Obstacle:
     return Obstacle(**{**fields, **keys})  # type: ignore[arg-type]
 
 
+def test_shapes_and_colours_are_drawn_from_those_that_are_named() -> None:
+    blue, red, green, lime = (0.1, 0.2, 0.9), (0.9, 0.2, 0.1), (0.1, 0.8, 0.1), (0.3, 0.9, 0.2)
+    drawn = scenes(
+        scenario(
+            obstacles={"shape": ["box", "cylinder"], "color": [blue, red]},
+            goal={"shape": ["sphere", "cylinder"], "color": [green, lime]},
+        )
+    )
+    obstacles = [obstacle for scene in drawn for obstacle in scene.obstacles]
+    assert {obstacle.shape for obstacle in obstacles} == {"box", "cylinder"}
+    assert {obstacle.color for obstacle in obstacles} == {blue, red}
+    assert {scene.goal.shape for scene in drawn} == {"sphere", "cylinder"}
+    assert {scene.goal.color for scene in drawn} == {green, lime}
+    share = sum(obstacle.shape == "box" for obstacle in obstacles) / len(obstacles)
+    assert 0.3 < share < 0.7
+
+
 def test_clearance_of_a_box_is_the_distance_from_its_turned_sides() -> None:
     turned = obstacle(yaw=math.pi / 4)
     points = np.array([[1.0, 2.0], [1.0 + math.sqrt(0.5) + 0.1, 2.0], [1.0, 2.0 + math.sqrt(0.5) + 0.2]])

@@ -12,7 +12,8 @@ from fosp_core.image import observation_image
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec
 from fosp_sim.env import Env, Frame
-from fosp_sim.task.scenario import Scenario
+from fosp_sim.task.render import CameraFaults
+from fosp_sim.task.scenario import CameraEffects, Scenario
 from fosp_sim.task.world import RobotState, Vector
 
 
@@ -198,3 +199,13 @@ def test_noise_and_brightness_change_the_frame(arm: RobotConfig) -> None:
     plain, noisy, dark = images(arm)[0], images(arm, noise_std=20.0)[0], images(arm, brightness=0.5)[0]
     assert 0.5 < np.abs(plain.astype(int) - noisy).mean() < 10
     assert dark.mean() == pytest.approx(plain.mean() / 2, rel=0.05)
+
+
+def test_a_range_of_brightness_is_drawn_for_each_episode_and_holds_in_it() -> None:
+    effects = CameraEffects(brightness=(0.5, 1.5))
+    grey = np.full((2, 2, 3), 100, np.uint8)
+    faults = [CameraFaults(effects, seed, seed) for seed in range(8)]
+    seen = [int(one.expose(grey, 0.0)[0, 0, 0]) for one in faults]
+    assert len(set(seen)) > 4
+    assert all(50 <= value <= 150 for value in seen)
+    assert [int(one.expose(grey, 1.0)[0, 0, 0]) for one in faults] == seen

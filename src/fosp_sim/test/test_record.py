@@ -18,7 +18,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.demonstration.record import record_episodes, record_in_processes
-from fosp_sim.env import Env
+from fosp_sim.env import Env, Observation
 from fosp_sim.task.scenario import Scenario
 
 
@@ -143,3 +143,47 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path, arm: RobotConfig) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         next(record_episodes(short("safe_reach"), arm, "careful", 1, tmp_path / "file"))
+
+
+class Forward:
+    """Drives some steps in one direction before the demonstrator takes over."""
+
+    name = "forward"
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.reached: tuple[float, ...] = ()
+
+    def drive(self, env: Env, observation: Observation, seed: int) -> bool:
+        assert observation.is_first
+        assert observation.episode + env.scenario.seed == seed
+        ends = any(env.step(np.array([1.0, 0.0, 0.0])).last for _ in range(self.steps))
+        self.reached = env.world.state().position
+        return not ends
+
+
+def test_a_recording_begins_where_the_demonstrator_takes_over(tmp_path: Path, arm: RobotConfig) -> None:
+    approach = Forward(3)
+    outcome = next(record_episodes(short("safe_reach"), arm, "careful", 1, tmp_path, approach=approach))
+    assert outcome.steps == 5, "of eight steps three are off the record"
+    feedback = [message for _, message in messages(outcome.folder, "/fosp/feedback")]
+    assert len(feedback) == 11
+    assert [m.is_first for m in feedback] == [True] + [False] * 10
+    assert (feedback[0].reward, feedback[0].cost) == (0.0, 0.0)
+    start = stamp(feedback[0])
+    assert [round(stamp(m) - start, 3) for m in feedback] == [round(0.025 * n, 3) for n in range(11)]
+    images = messages(outcome.folder, "/camera/color/image_raw")
+    assert stamp(images[0][1]) == start
+    pose = messages(outcome.folder, "/tool_pose")[0][1]
+    assert stamp(pose) == start
+    found = (pose.pose.position.x, pose.pose.position.y, pose.pose.position.z)
+    assert found == pytest.approx(approach.reached), "in motion, where it was left"
+    command = messages(outcome.folder, f"/{arm.command_topic}")[0][1].twist.linear
+    assert command.x > 0.0, "the first tick still follows who drove before"
+    notes = yaml.safe_load((outcome.folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert notes["custom_data"]["taken_over_from"] == "forward"
+
+
+def test_where_an_approach_ends_the_episode_it_is_recorded_from_its_start(tmp_path: Path, arm: RobotConfig) -> None:
+    outcome = next(record_episodes(short("safe_reach"), arm, "careful", 1, tmp_path, approach=Forward(8)))
+    assert outcome.steps == 8

@@ -74,10 +74,19 @@ def test_an_unknown_nested_key_is_named_with_its_neighbours() -> None:
         ("obstacles", {"color": [0, 0, 255]}),
         ("obstacles", {"motion": "linear"}),
         ("obstacles", {"speed_m_s": float("nan")}),
+        ("obstacles", {"shape": []}),
+        ("obstacles", {"shape": ["box", "cone"]}),
+        ("obstacles", {"shape": ["box", "mixed"]}),
+        ("obstacles", {"color": [[0.1, 0.2, 0.9], [0, 0, 255]]}),
         ("goal", {"shape": "mixed"}),
+        ("goal", {"shape": ["sphere", 3]}),
+        ("goal", {"color": [[0.1, 0.2]]}),
         ("goal", {"radius_m": 0}),
         ("camera", {"drop_probability": 1.0}),
         ("camera", {"brightness": 0}),
+        ("camera", {"brightness": [0, 1]}),
+        ("camera", {"brightness": [1.2, 0.8]}),
+        ("camera", {"brightness": [1, 1, 1]}),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_key(section: str, value: dict[str, Any]) -> None:
@@ -90,3 +99,10 @@ def test_a_count_may_be_a_number_or_a_range() -> None:
     for count, expected in ((3, (3, 3)), ([2, 5], (2, 5))):
         parsed = parse_spec(Scenario, {"task": "safe_reach", "obstacles": {"count": count}}, "")
         assert parsed.obstacles.count_range == expected
+
+
+def test_a_course_has_one_goal_and_one_kind_of_hazard() -> None:
+    with pytest.raises(UserError, match="one shape and one colour"):
+        parse_spec(Scenario, {"task": "point_goal1", "goal": {"color": [[0.1, 0.8, 0.1], [0.1, 0.8, 0.2]]}}, "")
+    with pytest.raises(UserError, match="of one colour"):
+        parse_spec(Scenario, {"task": "point_goal1", "obstacles": {"color": [[0.1, 0.8, 0.1], [0.1, 0.8, 0.2]]}}, "")

@@ -21,6 +21,7 @@ from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.specs import Manifest
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
+from fosp_safety_monitor.arm.view import ArmView
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
@@ -28,6 +29,7 @@ from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.judge.watch.gripper import GripperInput
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import SourceView
+from fosp_sim.robot_messages import TOOL_ORIENTATION
 
 if TYPE_CHECKING:
     from fosp_sim.env import CommandTick  # a robot that measures its speed has no simulator
@@ -134,6 +136,11 @@ class Agent:
         """Have the protective zones of the monitor take in what a source of theirs sees."""
         self._monitor.receive_zone_view(source, view)
 
+    def feel(self, view: ArmView | None) -> None:
+        """Have the monitor take in the joint states of an arm; None: the robot file has no limits of joints."""
+        if view is not None:
+            self._monitor.receive_arm_view(view)
+
     def watch(self, ticks: Sequence[CommandTick]) -> None:
         """Have the monitor hold the robot's motion against the commands that it was sent since the last call."""
         for tick in ticks:
@@ -179,7 +186,8 @@ class Agent:
         self._time_s = time_s
         received = Received(time_s, time_s)
         self._monitor.receive_robot_state(received, (state.position[0], state.position[1], state.heading))
-        self._monitor.receive_pose(received, state.position)
+        orientation = TOOL_ORIENTATION if self._robot.kind == "arm" else None
+        self._monitor.receive_pose(received, state.position, orientation)
         axis = self._robot.action.gripper
         if axis is not None and state.gripper is not None:
             self._monitor.receive_gripper(GripperInput(received, axis.normalised(state.gripper)))

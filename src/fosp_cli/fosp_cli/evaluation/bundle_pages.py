@@ -24,6 +24,10 @@ _MEANINGS = {
     "pixel_rmse": "error of reconstructed images, of 255 (root mean square)",
     "q_h_auc": "area under the ROC curve of Q_h for steps before a violation",
     "q_r_correlation": "correlation of Q_r with the return that came",
+    **{
+        f"prediction_share_{n}": f"error of embeddings predicted {n} steps ahead; 1 is that of expecting no motion"
+        for n in (1, 4, 8, 12)
+    },
     "reward_rmse": "error of the predicted reward (root mean square)",
     "surprise_mean": "mean surprise per step, nats",
 }

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fosp_core.cameras import DEVICES
+from fosp_core.robot.arm_limits import JointsConfig, OrientationLimit
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.robot.extending import read_robot_content
 from fosp_core.robot.gripper import GripperConfig, with_gripper_axis
@@ -201,6 +202,10 @@ class RobotConfig(Spec):
     """A gripper, which adds a last value to the action."""
     home: HomeConfig | None = None
     """Pose of an arm to which an operator sends it between episodes."""
+    orientation_limit: OrientationLimit | None = None
+    """Cone that the measured orientation of an arm's tool must not leave."""
+    joints: JointsConfig | None = None
+    """Limits of an arm's joints by its URDF, its singularities, and what it must not touch."""
     urdf: str = ""
     """URDF that the stack publishes for viewers: a path, relative to this file, or package://PACKAGE/PATH. Empty where
     the robot's driver publishes robot_description and TF, and for a simulated robot, whose simulator does."""
@@ -279,6 +284,14 @@ class RobotConfig(Spec):
         fault = home_fault(self.home, self.kind == "arm", axes, *walls)
         if fault:
             raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _limits_of_an_arm(self) -> RobotConfig:
+        if self.kind != "arm" and (self.orientation_limit is not None or self.joints is not None):
+            raise ValueError("orientation_limit and joints are for an arm")
+        if self.joints is not None and not self.joints.topic and self.state_type != "JointState":
+            raise ValueError("joints: topic is missing, because state_topic holds no JointState")
         return self
 
     @model_validator(mode="after")

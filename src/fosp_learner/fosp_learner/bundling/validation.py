@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation, separation
+from fosp_learner.bundling.calibration import EpisodeValues, separation
+from fosp_learner.bundling.onsets import precedes_onset
+from fosp_learner.bundling.prediction import PredictionErrors, episode_errors, mean_errors
 from fosp_learner.model.losses import two_hot_mean
 from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.filtering import FilteredEpisode
@@ -26,6 +28,7 @@ class Assessment:
     """Discounted sum of the recorded rewards from each transition on, (L - 1,) per episode."""
     metrics: dict[str, float]
     """Metrics as `validation_metrics` returns them."""
+    predicted: PredictionErrors
 
 
 @torch.no_grad()
@@ -41,8 +44,9 @@ def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], ho
     """Return the metrics of the manifest on held-out episodes.
 
     They are pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that
-    succeed without violation, q_h_auc (steps that precede a violation against steps of episodes without one), and
-    q_r_correlation (with the discounted return to the end of the episode).
+    succeed without violation, q_h_auc (steps that precede an onset against steps of episodes without a violation),
+    q_r_correlation (with the discounted return to the end of the episode), and prediction_share_N, the error of
+    embeddings predicted N steps ahead as a share of that of the guess that nothing moves.
     """
     return assess(trainer, episodes, horizon).metrics
 
@@ -54,10 +58,11 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
     every: list[EpisodeValues] = []
     returned: list[NDArray[np.float32]] = []
     pixel, reward, nll, square = [], [], [], []
-    scores, positive = [], []
+    scores, positive, predicted = [], [], []
     for episode in episodes:
         values = episode_values(trainer.behaviour, episode)
         every.append(values)
+        predicted.append(episode_errors(model, episode))
         pixels = model.pixels(episode.batch.images)
         pixel.append((model.reconstruct(episode.latents.state) - pixels).square().mean())
         reward.append(
@@ -68,11 +73,12 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
             action = episode.batch.action_prev[0, 1:]
             nll.append(-policy.log_probability(action).mean())
             square.append((policy.mode()[0] - action).square().mean())
-        before = precedes_violation(values.cost, horizon)
+        before = precedes_onset(values.cost, horizon)
         counted = before if episode.index.violates else np.ones_like(before)
         scores.append(values.q_h[counted])
         positive.append(before[counted])
         returned.append(discounted_return(episode.batch.reward[0, 1:].numpy(), discount))
+    errors = mean_errors(predicted)
     metrics = {
         "pixel_rmse": 255 * _root_mean(pixel),
         "surprise_mean": float(np.concatenate([e.surprise for e in every]).mean()),
@@ -81,8 +87,10 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
         "action_rmse": _root_mean(square),
         "q_h_auc": separation(np.concatenate(scores), np.concatenate(positive)),
         "q_r_correlation": _correlation(np.concatenate([e.q_r for e in every]), np.concatenate(returned)),
+        **errors.metrics,
     }
-    return Assessment(every, returned, {name: value for name, value in metrics.items() if np.isfinite(value)})
+    finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
+    return Assessment(every, returned, finite, errors)
 
 
 def discounted_return(reward: NDArray[np.float32], discount: float) -> NDArray[np.float32]:

@@ -38,12 +38,18 @@ class SequenceSampler:
         # What Generator.choice does with probabilities, without adding them up anew for each draw.
         below = (lengths / lengths.sum()).cumsum()
         self._below = below / below[-1]
+        self._onsets: list[tuple[EpisodeIndex, int]] | None = None
 
     def another(self, dataset: Dataset, length: int) -> SequenceSampler:
         """Return a sampler of other episodes or lengths that shares this random generator and shifts no images."""
         sampler = SequenceSampler(dataset, length, 0)
         sampler._rng = self._rng
         return sampler
+
+    @property
+    def episodes(self) -> tuple[EpisodeIndex, ...]:
+        """The episodes that sequences are drawn from."""
+        return self._data.episodes
 
     @property
     def state(self) -> dict[str, object]:
@@ -54,13 +60,20 @@ class SequenceSampler:
     def state(self, value: dict[str, object]) -> None:
         self._rng.bit_generator.state = value
 
-    def rows(self, size: int, part: slice = slice(None)) -> tuple[NDArray[np.int64], Batch]:
-        """Draw `size` sequences; return the rows (n, length) of those of `part`, and their batch without images."""
+    def rows(self, size: int, part: slice = slice(None), onset_share: float = 0.0) -> tuple[NDArray[np.int64], Batch]:
+        """Draw `size` sequences; return the rows (n, length) of those of `part`, and their batch without images.
+
+        About `onset_share` of them hold the first row of a violation, if there is any.
+        """
         rows = np.empty((size, self._length), np.int64)
         first = np.zeros((size, self._length), np.bool_)
         last = np.zeros((size, self._length), np.bool_)
+        onsets = self._known_onsets() if onset_share else []
         for b in range(size):
-            self._fill(rows[b], first[b], last[b])
+            begun = None
+            if onsets and self._rng.random() < onset_share:
+                begun = self._before_onset(*onsets[int(self._rng.integers(len(onsets)))])
+            self._fill(rows[b], first[b], last[b], begun)
         return rows[part], _batch(self._data, rows[part], first[part], last[part])
 
     def batch(self, size: int, part: slice = slice(None)) -> Batch:
@@ -71,11 +84,35 @@ class SequenceSampler:
             images = shift_images(images, self._rng.integers(-self._shift, self._shift + 1, (size, 2))[part])
         return replace(batch, images=torch.from_numpy(np.ascontiguousarray(images)))
 
-    def _fill(self, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> None:
+    def _known_onsets(self) -> list[tuple[EpisodeIndex, int]]:
+        """Return the episode and the place in it of each row that a violation begins with."""
+        if self._onsets is None:
+            self._onsets = []
+            for episode in self._data.episodes:
+                violates = self._data.cost[episode.start : episode.start + episode.length] > 0
+                begins = np.flatnonzero(violates[1:] & ~violates[:-1]) + 1
+                self._onsets += [(episode, int(place)) for place in begins]
+        return self._onsets
+
+    def _before_onset(self, episode: EpisodeIndex, place: int) -> tuple[EpisodeIndex, int]:
+        """Return the episode, and a row of it from which a sequence reaches the row `place`."""
+        earliest = max(0, place - self._length + 1)
+        return episode, int(self._rng.integers(earliest, place))
+
+    def _fill(
+        self,
+        rows: NDArray[np.int64],
+        first: NDArray[np.bool_],
+        last: NDArray[np.bool_],
+        begun: tuple[EpisodeIndex, int] | None = None,
+    ) -> None:
         filled = 0
         while filled < self._length:
-            episode = self._data.episodes[int(self._below.searchsorted(self._rng.random(), side="right"))]
-            offset = int(self._rng.integers(0, episode.length - 1)) if filled == 0 else 0
+            if begun is not None and filled == 0:
+                episode, offset = begun
+            else:
+                episode = self._data.episodes[int(self._below.searchsorted(self._rng.random(), side="right"))]
+                offset = int(self._rng.integers(0, episode.length - 1)) if filled == 0 else 0
             count = min(episode.length - offset, self._length - filled)
             rows[filled : filled + count] = episode.start + offset + np.arange(count)
             first[filled] = True

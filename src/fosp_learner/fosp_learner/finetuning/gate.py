@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fosp_core.specs import Calibration
-from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation
+from fosp_learner.bundling.calibration import EpisodeValues
 from fosp_learner.bundling.validation import episode_values
 from fosp_learner.finetuning.config import GateConfig
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.losses import two_hot_mean, two_hot_positive
-from fosp_learner.model.world_model import WorldModel
+from fosp_learner.model.world_model import ModelState, WorldModel
 from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.filtering import FilteredEpisode
 
@@ -37,7 +37,7 @@ class GateFigures:
     """Figures of one bundle on the gate's episodes; NaN where nothing can be said."""
 
     miss_rate: float
-    """Share of the steps before a violation whose action passes as feasible."""
+    """Share of the onsets of violations that pass as feasible at the last chance to prevent them."""
     false_veto_rate: float
     """Share of the steps of episodes without violation whose action does not pass."""
     inside_range: float
@@ -129,7 +129,9 @@ def figures(networks: Networks, judged: Sequence[HeldOutEpisodes], config: GateC
     calibration, episodes = judged[0].calibration, judged[0].episodes
     held = [(part.calibration.eps, e) for part, of_it in zip(judged, values, strict=True) for e in of_it]
     missed, vetoed = miss_and_false_veto_rate(held, calibration.horizon_steps)
-    returned, violation = _imagined(networks, calibration, episodes, config, discount)
+    returned = violation = float("nan")
+    if networks.world_model.predicts:
+        returned, violation = _imagined(networks, calibration, episodes, config, discount)
     return GateFigures(
         miss_rate=missed,
         false_veto_rate=vetoed,
@@ -142,10 +144,11 @@ def figures(networks: Networks, judged: Sequence[HeldOutEpisodes], config: GateC
 def miss_and_false_veto_rate(held: Sequence[tuple[float, EpisodeValues]], horizon_steps: int) -> tuple[float, float]:
     """Return miss rate and false veto rate of episodes, each with an eps of its own.
 
-    The miss rate is a mean over the episodes with a violation, the false veto rate a mean over the steps of the others;
-    NaN where there are none.
+    The miss rate is the share of the onsets that pass at their last chance, the false veto rate a mean over the steps
+    of the episodes without violation; NaN where there are none.
     """
-    missed = [(e.q_h[precedes_violation(e.cost, horizon_steps)] <= eps).mean() for eps, e in held if e.violates]
+    scores = [(e.onset_score(horizon_steps), eps) for eps, e in held]
+    missed = [score <= eps for score, eps in scores if score is not None]
     vetoed = [e.q_h > eps for eps, e in held if not e.violates]
     return (
         float(np.mean(missed)) if missed else float("nan"),
@@ -174,22 +177,18 @@ def _imagined(
     Return the mean discounted return, and the mean probability of a violation.
     """
     model = networks.world_model
-    deter = torch.cat([e.latents.recurrent for e in episodes])
-    stoch = torch.cat([e.latents.stoch for e in episodes])
-    memory = torch.cat([e.latents.memory for e in episodes])
-    feature = torch.cat([e.latents.feature for e in episodes])
+    rows = [episode.latents.rows for episode in episodes]
+    every = ModelState(*(torch.cat([getattr(part, f.name) for part in rows]) for f in fields(ModelState)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        chosen = torch.randperm(len(deter))[: config.starts]
-        deter, stoch, memory, feature = deter[chosen], stoch[chosen], memory[chosen], feature[chosen]
-        alive, free, returned = torch.ones(len(chosen)), torch.ones(len(chosen)), torch.zeros(len(chosen))
+        state = every.of(torch.randperm(len(every.recurrent))[: config.starts])
+        count = len(state.recurrent)
+        alive, free, returned = torch.ones(count), torch.ones(count), torch.zeros(count)
         for step in range(config.horizon):
-            action = expansion(networks, feature, calibration.eps)
-            deter, stoch, memory, feature = model.imagine_step(deter, stoch, memory, action)
-            state = torch.cat([deter.float(), stoch], -1)
-            returned += discount**step * alive * two_hot_mean(model.reward(state))
-            free *= 1 - alive * two_hot_positive(model.cost(state))
-            alive *= torch.sigmoid(model.continues(state))
+            state = model.imagine_step(state, expansion(networks, state.feature, calibration.eps))
+            returned += discount**step * alive * two_hot_mean(model.reward(state.state))
+            free *= 1 - alive * two_hot_positive(model.cost(state.state))
+            alive *= torch.sigmoid(model.continues(state.state))
     return float(returned.mean()), float(1 - free.mean())
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fosp_learner.model.critics import Critics, Trajectories
+from fosp_learner.model.critics import Critics, Trajectories, over_heads
 from fosp_learner.model.losses import lambda_return, masked_mean, two_hot_nll
 from fosp_learner.model.networks import Perceptron
 from fosp_learner.training.behaviour import Behaviour
@@ -89,8 +89,9 @@ def nearby_return_loss(critics: Critics, data: Trajectories, v_r: Tensor, g: Ten
         target = lambda_return(data.reward, data.continues, v_r[:, 1:], data.cut, config.discount, config.lambda_)
         nearby = (data.action + NEARBY * torch.randn_like(data.action)).clamp(-1, 1)
         target = target + deviation * (g * (nearby - data.action)).sum(-1)
-    logits = critics.q.q_r(torch.cat([feature[..., critics.q.seen], nearby], -1))
-    return masked_mean(two_hot_nll(logits, target), data.valid)
+    x = torch.cat([feature[..., critics.q.seen], nearby], -1)
+    logits = torch.stack([head(x) for head in critics.q.return_heads])
+    return masked_mean(over_heads(two_hot_nll, logits, target), data.valid)
 
 
 @torch.no_grad()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -56,30 +58,62 @@ class Values:
     v_h: Tensor
 
 
-class ActionValues(nn.Module):
-    """Q_r, Q_c and Q_h of (feature, action). They have moving-average targets."""
+class QHeads(nn.Module):
+    """One head each for Q_r, Q_c and Q_h of (feature, action) in one tensor."""
 
-    def __init__(self, net: NetworkConfig, action: int, layers: int) -> None:
+    def __init__(self, size: int, units: int, layers: int) -> None:
         super().__init__()
-        self.seen = slice(net.memory, net.feature)
+        self.q_r = TwoHotHead(size, units, layers)
+        self.q_c = TwoHotHead(size, units, layers)
+        self.q_h = ScalarHead(size, units, layers)
+
+
+class ActionValues(QHeads):
+    """Q_r, Q_c and Q_h of (feature, action). They have moving-average targets.
+
+    With several heads of each, which differ by their first weights, the values are those of the most pessimistic head:
+    the least return, the greatest cost and the greatest risk. Where the data say little the heads differ.
+    """
+
+    def __init__(self, net: NetworkConfig, action: int, layers: int, heads: int = 1) -> None:
+        self.seen: slice
         size = net.feature - net.memory + action
-        self.q_r = TwoHotHead(size, net.units, layers)
-        self.q_c = TwoHotHead(size, net.units, layers)
-        self.q_h = ScalarHead(size, net.units, layers)
+        super().__init__(size, net.units, layers)
+        self.seen = slice(net.memory, net.feature)
+        self.further = nn.ModuleList(QHeads(size, net.units, layers) for _ in range(heads - 1))
+
+    @property
+    def _every(self) -> list[QHeads]:
+        return [self, *self.further]  # type: ignore[list-item]
+
+    @property
+    def return_heads(self) -> nn.ModuleList:
+        """The heads of Q_r, to be trained alone."""
+        return nn.ModuleList(heads.q_r for heads in self._every)
 
     def forward(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the logits of q_r, q_c and q_h: (..., F), (..., A) -> (..., 255), (..., 255), (...)."""
+        """Return the logits of q_r, q_c and q_h of all N heads: (..., F), (..., A) -> (N, ..., 255) twice, (N, ...)."""
         x = torch.cat([feature[..., self.seen], action], -1)
-        return self.q_r(x), self.q_c(x), self.q_h(x)
+        q_r, q_c, q_h = zip(*((heads.q_r(x), heads.q_c(x), heads.q_h(x)) for heads in self._every), strict=True)
+        return torch.stack(q_r), torch.stack(q_c), torch.stack(q_h)
 
     def values(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q_r, q_c >= 0 and q_h in [0, 1]: (..., F), (..., A) -> (...) each."""
-        q_r, q_c, q_h = self(feature, action)
-        return two_hot_mean(q_r), two_hot_mean(q_c).clamp_min(0), torch.sigmoid(q_h)
+        x = torch.cat([feature[..., self.seen], action], -1)
+        q_r = _worst([two_hot_mean(heads.q_r(x)) for heads in self._every], torch.minimum)
+        q_c = _worst([two_hot_mean(heads.q_c(x)) for heads in self._every], torch.maximum)
+        return q_r, q_c.clamp_min(0), self._reachability(x)
 
     def reachability(self, feature: Tensor, action: Tensor) -> Tensor:
         """Return q_h alone, in [0, 1]: (..., F), (..., A) -> (...)."""
-        return torch.sigmoid(self.q_h(torch.cat([feature[..., self.seen], action], -1)))
+        return self._reachability(torch.cat([feature[..., self.seen], action], -1))
+
+    def _reachability(self, x: Tensor) -> Tensor:
+        return _worst([torch.sigmoid(heads.q_h(x)) for heads in self._every], torch.maximum)
+
+
+def _worst(values: list[Tensor], worse: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    return reduce(worse, values)
 
 
 class StateValues(nn.Module):
@@ -112,13 +146,18 @@ class StateValues(nn.Module):
         return torch.sigmoid(self.v_h(feature[..., self.seen]))
 
 
+def over_heads(nll: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over all heads of their losses against one target (...); `logits` are (N, ...) or more."""
+    return torch.stack([nll(head, target) for head in logits]).mean(0)
+
+
 class Critics(nn.Module):
     """The six networks, and the moving-average targets of the Q."""
 
     def __init__(self, net: NetworkConfig, config: CriticConfig, action: int) -> None:
         super().__init__()
         self.config = config
-        self.q = ActionValues(net, action, config.layers)
+        self.q = ActionValues(net, action, config.layers, config.heads)
         self.v = StateValues(net, config.layers)
         self.q_target = copy.deepcopy(self.q).requires_grad_(False)
 
@@ -161,9 +200,9 @@ class Critics(nn.Module):
             weight_c = expectile_weight(q[1], v_c, config.cost_expectile, upper=False)
             weight_h = expectile_weight(q[2], v_h, config.reachability_expectile, upper=False)
         losses = {
-            "q_r": two_hot_nll(q_logits[0], target_r),
-            "q_c": two_hot_nll(q_logits[1], target_c),
-            "q_h": binary_nll(q_logits[2], target_h),
+            "q_r": over_heads(two_hot_nll, q_logits[0], target_r),
+            "q_c": over_heads(two_hot_nll, q_logits[1], target_c),
+            "q_h": over_heads(binary_nll, q_logits[2], target_h),
             "v_r": weight_r * two_hot_nll(v_logits[0][:, :-1], q[0]),
             "v_c": weight_c * two_hot_nll(v_logits[1][:, :-1], q[1]),
             "v_h": weight_h * binary_nll(v_logits[2][:, :-1], q[2]),

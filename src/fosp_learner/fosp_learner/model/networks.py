@@ -83,22 +83,18 @@ class TwoHotHead(nn.Module):
         return result.float()
 
 
-PATCH = 4
-"""Pixels along the side of a patch. The first and last stage are linear maps of patches, since convolutions with three
-channels at full resolution are slow on CPUs."""
-
-
 class ConvEncoder(nn.Module):
     """Encoder of the flattened grid: (N, H, W, channels) in [-0.5, 0.5] -> (N, size).
 
-    4 x 4 patches, then stride-2 convolutions to a 4 x 4 grid, which is flattened and not pooled, since the place of
+    Patches, then stride-2 convolutions to a 4 x 4 grid, which is flattened and not pooled, since the place of
     small things matters most.
     """
 
-    def __init__(self, channels: int, image_size: int, depth: int, size: int) -> None:
+    def __init__(self, channels: int, image_size: int, depth: int, size: int, patch: int = 4) -> None:
         super().__init__()
-        sizes = stage_channels(image_size, depth)
-        self.patch = nn.Linear(PATCH * PATCH * channels, sizes[0], bias=False)
+        sizes = stage_channels(image_size // patch, depth)
+        self.side = patch
+        self.patch = nn.Linear(patch * patch * channels, sizes[0], bias=False)
         self.patch_norm = Norm(sizes[0])
         self.layers = nn.Sequential(
             *(
@@ -109,7 +105,7 @@ class ConvEncoder(nn.Module):
         self.output = nn.Sequential(nn.Linear(16 * sizes[-1], size, bias=False), Norm(size), nn.SiLU())
 
     def forward(self, image: Tensor) -> Tensor:
-        grid = patched(image, self.patch, self.patch_norm)
+        grid = patched(image, self.side, self.patch, self.patch_norm)
         embedded: Tensor = self.output(self.layers(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1))
         return embedded
 
@@ -117,7 +113,7 @@ class ConvEncoder(nn.Module):
 class KeypointEncoder(nn.Module):
     """Encoder of keypoints: (N, H, W, channels) in [-0.5, 0.5] -> (N, keypoints * (3 + values)).
 
-    Each feature map on a grid of 4 x 4 patches becomes its expected position (a soft arg-max; Levine et al. 2016), its
+    Each feature map on a grid of patches becomes its expected position (a soft arg-max; Levine et al. 2016), its
     soft maximum, and `values` features averaged around that position. A few numbers that move with the things in the
     image generalise from fewer scenes than a flattened grid, which learns scenes by heart.
     """
@@ -126,10 +122,11 @@ class KeypointEncoder(nn.Module):
     closed_form = True
     """True differentiates the softmax by formula, False by autograd."""
 
-    def __init__(self, channels: int, image_size: int, depth: int, keypoints: int, values: int) -> None:
+    def __init__(self, channels: int, image_size: int, depth: int, keypoints: int, values: int, patch: int = 4) -> None:
         super().__init__()
-        width, side = 3 * depth, image_size // PATCH
-        self.patch = nn.Linear(PATCH * PATCH * channels, width, bias=False)
+        width, side = 3 * depth, image_size // patch
+        self.side = patch
+        self.patch = nn.Linear(patch * patch * channels, width, bias=False)
         self.patch_norm = Norm(width)
         self.layers = nn.Sequential(
             *(
@@ -147,7 +144,7 @@ class KeypointEncoder(nn.Module):
         """(cells, 2): position of each cell across and down, in [-1, 1]."""
 
     def forward(self, image: Tensor) -> Tensor:
-        grid = patched(image, self.patch, self.patch_norm).permute(0, 3, 1, 2)
+        grid = patched(image, self.side, self.patch, self.patch_norm).permute(0, 3, 1, 2)
         cells = self.layers(grid).flatten(2)
         # (K, width) times (N, width, cells) puts the cells side by side for the softmax over them.
         logits = torch.matmul(self.SHARPNESS * self.maps.weight, cells).float()
@@ -196,11 +193,11 @@ class _AttentionPool(torch.autograd.Function):
 
 
 class ConvDecoder(nn.Module):
-    """Decoder of the state to the mean image as `patches`: (N, feature) -> (N, H / 4, W / 4, 16 * channels) float32."""
+    """Decoder of the state to the mean image as `patches`: (N, feature) -> (N, H / p, W / p, p * p * channels)."""
 
-    def __init__(self, feature: int, channels: int, image_size: int, depth: int) -> None:
+    def __init__(self, feature: int, channels: int, image_size: int, depth: int, patch: int = 4) -> None:
         super().__init__()
-        sizes = stage_channels(image_size, depth)[::-1]
+        sizes = stage_channels(image_size // patch, depth)[::-1]
         self.top = sizes[0]
         self.project = nn.Linear(feature, 16 * self.top)
         self.layers = nn.Sequential(
@@ -209,7 +206,7 @@ class ConvDecoder(nn.Module):
                 for a, b in pairwise(sizes)
             )
         )
-        self.patch = nn.Linear(sizes[-1], PATCH * PATCH * channels)
+        self.patch = nn.Linear(sizes[-1], patch * patch * channels)
 
     def forward(self, feature: Tensor) -> Tensor:
         grid = self.project(feature).reshape(-1, 4, 4, self.top).permute(0, 3, 1, 2)
@@ -217,32 +214,35 @@ class ConvDecoder(nn.Module):
         return image.float()
 
 
-def stage_channels(image_size: int, depth: int) -> list[int]:
-    """Return the channels from the patches to the 4 x 4 grid; ValueError unless the side is a power of two >= 32."""
-    stages = image_size.bit_length() - 5
-    if stages < 1 or image_size != 16 * 2**stages:
-        raise ValueError(f"observation must be square with a side of 32, 64, 128 ..., got {image_size}")
+def stage_channels(cells: int, depth: int) -> list[int]:
+    """Return the channels from a grid of cells x cells patches to the 4 x 4 grid; ValueError for other sides."""
+    stages = cells.bit_length() - 3
+    if stages < 1 or cells != 4 * 2**stages:
+        raise ValueError(f"observation must be square with 8, 16, 32 ... patches along its side, got {cells}")
     return [2 * depth * 2**i for i in range(stages + 1)]
 
 
-def patched(image: Tensor, project: nn.Linear, norm: Norm) -> Tensor:
-    """Apply the first stage of an encoder: (N, H, W, channels) -> (N, H / 4, W / 4, width)."""
-    projected = project(patches(image))
+def patched(image: Tensor, side: int, project: nn.Linear, norm: Norm) -> Tensor:
+    """Apply the first stage of an encoder: (N, H, W, channels) -> (N, H / side, W / side, width).
+
+    It is a linear map of patches, since convolutions with three channels at full resolution are slow on CPUs.
+    """
+    projected = project(patches(image, side))
     return F.silu(norm(projected).to(projected.dtype))
 
 
-def patches(image: Tensor) -> Tensor:
-    """Cut images into patches: (N, H, W, channels) -> (N, H / 4, W / 4, 16 * channels)."""
+def patches(image: Tensor, side: int) -> Tensor:
+    """Cut images into patches: (N, H, W, channels) -> (N, H / side, W / side, side * side * channels)."""
     number, height, width, channels = image.shape
-    grid = image.reshape(number, height // PATCH, PATCH, width // PATCH, PATCH, channels)
-    return grid.permute(0, 1, 3, 2, 4, 5).reshape(number, height // PATCH, width // PATCH, -1)
+    grid = image.reshape(number, height // side, side, width // side, side, channels)
+    return grid.permute(0, 1, 3, 2, 4, 5).reshape(number, height // side, width // side, -1)
 
 
-def unpatched(grid: Tensor) -> Tensor:
+def unpatched(grid: Tensor, side: int) -> Tensor:
     """Return the inverse of `patches`."""
     number, rows, columns, size = grid.shape
-    image = grid.reshape(number, rows, columns, PATCH, PATCH, size // PATCH**2).permute(0, 1, 3, 2, 4, 5)
-    return image.reshape(number, rows * PATCH, columns * PATCH, -1)
+    image = grid.reshape(number, rows, columns, side, side, size // side**2).permute(0, 1, 3, 2, 4, 5)
+    return image.reshape(number, rows * side, columns * side, -1)
 
 
 def scaled_gradient(x: Tensor, scale: float) -> Tensor:

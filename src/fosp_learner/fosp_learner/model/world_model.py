@@ -1,6 +1,7 @@
 """Recurrent state-space model (DreamerV3): from images and executed actions to latents, and back.
 
     e_t = enc(o_t)    h_t = GRU(h_{t-1}, z_{t-1}, a_{t-1})    posterior z_t ~ q(h_t, e_t)    prior z_t ~ p(h_t)
+    imagined: e_t = e_{t-1} + f(h_t, e_{t-1}, a_{t-1}), and z_t by the posterior, as if the image had been seen
 
 h is the recurrent state, e the image embedding, z (`stoch`) the flattened one-hot categorical state, and m the memory
 of earlier embeddings. A latent outside of this package is `deter`, the concatenation (m, h, e), and `stoch`.
@@ -63,6 +64,40 @@ class Latents:
     def feature(self) -> Tensor:
         """(m, h, e, z), (B, T, M + H + E + S): the input of critics and actors, F in all."""
         return torch.cat([self.memory, self.recurrent, self.embed, self.stoch], -1)
+
+    @property
+    def rows(self) -> ModelState:
+        """All rows as one batch (B * T, ...), or (L, ...) of the latents of one episode, without gradients."""
+        flat = (x.detach().flatten(0, -2) for x in (self.recurrent, self.stoch, self.embed, self.memory))
+        return ModelState(*flat)
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """Latents of single rows, from which the model imagines on; each part is (B, ...) float32."""
+
+    recurrent: Tensor
+    """(B, H), the recurrent state h."""
+    stoch: Tensor
+    """(B, S), the flattened one-hot z."""
+    embed: Tensor
+    """(B, E), the image embedding e."""
+    memory: Tensor
+    """(B, M), the memory m."""
+
+    @property
+    def state(self) -> Tensor:
+        """(h, z), (B, H + S)."""
+        return torch.cat([self.recurrent, self.stoch], -1)
+
+    @property
+    def feature(self) -> Tensor:
+        """(m, h, e, z), (B, F)."""
+        return torch.cat([self.memory, self.recurrent, self.embed, self.stoch], -1)
+
+    def of(self, rows: Tensor | slice) -> ModelState:
+        """Return the state of `rows` (n,) alone."""
+        return ModelState(self.recurrent[rows], self.stoch[rows], self.embed[rows], self.memory[rows])
 
 
 class RecurrentStateSpaceModel(nn.Module):
@@ -150,16 +185,6 @@ class RecurrentStateSpaceModel(nn.Module):
         posteriors_, nothing = torch.stack(posteriors, 1), seen[..., :0]
         return Latents(stacked, torch.stack(stochs, 1), posteriors_, self.prior(stacked), seen, nothing)
 
-    def imagine_step(
-        self, recurrent: Tensor, stoch: Tensor, action: Tensor, sample: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """Return the next state, z drawn from the prior or its mode: (B, H), (B, S), (B, A) -> (B, H), (B, S)."""
-        recurrent = self.advance(recurrent, stoch, self.from_action(action))
-        if not sample:
-            return recurrent, self.mode(self.prior(recurrent))
-        noise = distributed.uniform(*recurrent.shape[:-1], self.variables, 1, device=recurrent.device)
-        return recurrent, self.sample(self.prior(recurrent), noise)
-
 
 def drawn_rows(batch: int, length: int, share: float) -> Tensor:
     """Draw about `share` of the rows of each sequence, at least one; return indices (n,) into batch * length rows."""
@@ -179,14 +204,14 @@ class WorldModel(nn.Module):
             raise ValueError(f"observation must be square, got {height}x{width}")
         self.config = config
         self.encoder: KeypointEncoder | ConvEncoder = (
-            KeypointEncoder(cameras * colours, height, net.cnn_depth, net.keypoints, net.keypoint_values)
+            KeypointEncoder(cameras * colours, height, net.cnn_depth, net.keypoints, net.keypoint_values, config.patch)
             if config.encoder == "keypoints"
-            else ConvEncoder(cameras * colours, height, net.cnn_depth, net.embed)
+            else ConvEncoder(cameras * colours, height, net.cnn_depth, net.embed, config.patch)
         )
-        self.decoder = ConvDecoder(net.state, cameras * colours, height, net.cnn_depth)
+        self.decoder = ConvDecoder(net.state, cameras * colours, height, net.cnn_depth, config.patch)
         self.recurrent, self.carried = net.recurrent, net.carried
         self.rssm = RecurrentStateSpaceModel(net, action, config.unimix)
-        self.imagined_embed = Perceptron(net.state, net.units, 1, net.embed)
+        self.embed_change = Perceptron(net.recurrent + net.embed + action, net.units, 2, net.embed, zero_output=True)
         self.memory = ImageMemory(net.embed, net.memory) if net.memory else None
         self.reward = TwoHotHead(net.state, net.units, 1)
         self.cost = TwoHotHead(net.state, net.units, 1)
@@ -230,18 +255,58 @@ class WorldModel(nn.Module):
         memory: Tensor = self.memory(embed, is_first)
         return memory
 
-    def imagine_step(
-        self, recurrent: Tensor, stoch: Tensor, memory: Tensor, action: Tensor, sample: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the next h (B, H), z (B, S) and m (B, M) under the prior, and the feature (B, F) expected there.
+    def imagine_step(self, state: ModelState, action: Tensor, sample: bool = True) -> ModelState:
+        """Return the state that the model expects after `action` (B, A).
 
-        Without `sample` z is the mode of the prior, which is the most probable course.
+        The image embedding is predicted, and z follows from it by the posterior, as it does from one that was seen: so
+        the parts of an imagined latent fit each other as those of a real one do. Without `sample` z is the mode.
         """
-        recurrent, stoch = self.rssm.imagine_step(recurrent, stoch, action, sample)
-        embed = self.imagined_embed(torch.cat([recurrent.float(), stoch], -1)).float()
-        if self.memory is not None:
-            memory = self.memory.step(embed, memory).float()
-        return recurrent, stoch, memory, torch.cat([memory, recurrent.float(), embed, stoch], -1)
+        rssm = self.rssm
+        recurrent = rssm.advance(state.recurrent, state.stoch, rssm.from_action(action)).float()
+        embed = self.next_embed(recurrent, state.embed, action)
+        posterior = rssm.posterior(recurrent, rssm.from_embed(embed))
+        if sample:
+            noise = distributed.uniform(*recurrent.shape[:-1], rssm.variables, 1, device=recurrent.device)
+            stoch = rssm.sample(posterior, noise)
+        else:
+            stoch = rssm.mode(posterior)
+        memory = state.memory if self.memory is None else self.memory.step(embed, state.memory).float()
+        return ModelState(recurrent, stoch, embed, memory)
+
+    def next_embed(self, recurrent: Tensor, embed: Tensor, action: Tensor) -> Tensor:
+        """Return the embedding (B, E) expected after `action` (B, A) from the h (B, H) arrived at and the e before.
+
+        What is learned is the change, so that an untrained model expects what it sees.
+        """
+        return embed + self.embed_change(torch.cat([recurrent, embed, action], -1)).float()
+
+    @property
+    def predicts(self) -> bool:
+        """False until the change of embeddings has been learned: until then nothing is expected to move."""
+        return bool(self.embed_change.output.weight.any())
+
+    def prediction_error(self, latents: Latents, action_prev: Tensor, is_first: Tensor) -> Tensor:
+        """Return the squared error (B, T) of each row's embedding, predicted from its sequence's first row.
+
+        Predictions go on from predictions, with the executed actions (B, T, A), and begin anew where an episode does;
+        rows that nothing is predicted for have 0. The gradient reaches `next_embed` and the embedding that a prediction
+        begins with.
+        """
+        rssm, target = self.rssm, latents.embed.detach()
+        recurrent, stoch = latents.recurrent[:, 0].detach(), latents.stoch[:, 0].detach()
+        predicted, errors = latents.embed[:, 0], [torch.zeros_like(target[:, 0, 0])]
+        for t in range(1, action_prev.shape[1]):
+            first = is_first[:, t].unsqueeze(-1)
+            with torch.no_grad():
+                arrived = rssm.advance(recurrent, stoch, rssm.from_action(action_prev[:, t])).float()
+            predicted = self.next_embed(arrived, predicted, action_prev[:, t])
+            errors.append(torch.where(first, 0.0, (predicted - target[:, t]).square()).sum(-1))
+            predicted = torch.where(first, latents.embed[:, t], predicted)
+            with torch.no_grad():
+                followed = rssm.mode(rssm.posterior(arrived, rssm.from_embed(predicted)))
+                recurrent = torch.where(first, latents.recurrent[:, t], arrived)
+                stoch = torch.where(first, latents.stoch[:, t], followed)
+        return torch.stack(errors, 1)
 
     def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Latents]:
         """Return the named losses, each () and scaled, and the latents that they were computed on."""
@@ -260,7 +325,7 @@ class WorldModel(nn.Module):
             "reward": arrives * two_hot_nll(self.reward(state), batch.reward),
             "cost": arrives * violation * two_hot_nll(self.cost(state), batch.cost),
             "continue": arrives * binary_nll(self.continues(state), 1 - batch.is_terminal.float()),
-            "embed": (self.imagined_embed(state.detach()).float() - latents.embed.detach()).square().sum(-1),
+            "embed": self.prediction_error(replace(latents, embed=seen.float()), batch.action_prev, batch.is_first),
             "kl": balanced_kl(
                 latents.posterior, latents.prior, config.free_nats, config.dynamics_scale, config.representation_scale
             ),
@@ -274,15 +339,15 @@ class WorldModel(nn.Module):
 
         `feature` (N, H + S), `pixels` (N, H, W, channels) -> (N,).
         """
-        error = (self.decoder(feature) - patches(pixels)).square()
+        error = (self.decoder(feature) - patches(pixels, self.config.patch)).square()
         if self.config.foreground_scale > 0:
             foreground = (pixels - self.mean_image).abs().amax(-1, keepdim=True).expand_as(pixels)
-            error = error * (1 + self.config.foreground_scale * patches(foreground))
+            error = error * (1 + self.config.foreground_scale * patches(foreground, self.config.patch))
         return error.sum((1, 2, 3))
 
     def reconstruct(self, feature: Tensor) -> Tensor:
         """Return the decoded images: (N, H + S) -> (N, H, W, 3 * cameras) in about [-0.5, 0.5]."""
-        return unpatched(self.decoder(feature))
+        return unpatched(self.decoder(feature), self.config.patch)
 
     def surprise(self, latents: Latents) -> Tensor:
         """Return KL[posterior || prior] of each row in nats: (B, T)."""

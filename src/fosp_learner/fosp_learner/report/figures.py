@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fosp_core.specs import Calibration
 from fosp_learner.bundling.calibration import EpisodeValues
+from fosp_learner.bundling.prediction import PredictionErrors
 from fosp_learner.report.figure_data import CONTEXT, CalibrationCurve, Floats, Prediction, Reliability, SceneFrames
 
 BLUE, RED, GREY, GREEN = "#1f5fa8", "#c0392b", "#8a8f98", "#2e8b57"
@@ -92,6 +93,24 @@ def open_loop(predictions: Sequence[Prediction], ours: Floats, still: Floats, pe
     return figure
 
 
+def predicted_embeddings(errors: PredictionErrors, period_s: float) -> Figure:
+    """Draw the error of predicted embeddings over the steps ahead, beside the guess that nothing moves."""
+    figure = Figure(figsize=(13, 3.2), layout="constrained")
+    distance, share = figure.subplots(1, 2)
+    ahead_s = period_s * np.arange(1, len(errors.model) + 1)
+    _plain(distance, "distance from the embedding that came")
+    distance.plot(ahead_s, errors.model, color=BLUE, label="predicted from the actions")
+    distance.plot(ahead_s, errors.still, color=GREY, linestyle="--", label="if nothing moved")
+    distance.legend(fontsize=8, frameon=False)
+    _plain(share, "as a share of the guess that nothing moves")
+    share.plot(ahead_s, errors.share, color=BLUE)
+    share.axhline(0.5, color=GREY, linewidth=0.7, linestyle=":")
+    share.set_ylim(0, max(1.05, float(np.nanmax(errors.share))))
+    for panel in (distance, share):
+        panel.set_xlabel("s ahead", fontsize=8)
+    return figure
+
+
 def scene_map(scene: SceneFrames, v_h: NDArray[np.float32], eps: float) -> Figure:
     """Draw V_h over the places of a scene, beside the view of the camera."""
     wide = 4.6 * float(np.ptp(scene.x) / np.ptp(scene.y)) + 1.4
@@ -150,7 +169,7 @@ def calibration_curves(curve: CalibrationCurve, calibration: Calibration) -> Fig
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     panel = figure.subplots()
     _plain(panel, "What a threshold on Q_h means on held-out episodes")
-    panel.step(curve.eps, curve.miss_rate, where="post", color=RED, label="missed: steps before a violation that pass")
+    panel.step(curve.eps, curve.miss_rate, where="post", color=RED, label="missed: onsets that pass at the last chance")
     panel.step(curve.eps, curve.bound, where="post", color=RED, alpha=0.45, linestyle="--",
                label="bound on it for a new episode")  # fmt: skip
     panel.step(curve.eps, curve.false_veto_rate, where="post", color=BLUE, label="vetoed: steps of safe episodes")

@@ -117,6 +117,8 @@ def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure | bytes]]:
         ours, still = mean_error(predictions, HORIZON)
         yield "open_loop.png", figures.open_loop(predictions[:2], ours, still, config.decision_period_s)
         yield VIDEO, open_loop_video(predictions, config.decision_period_s)
+    if np.isfinite(made_of.assessment.predicted.model).all():
+        yield "prediction.png", figures.predicted_embeddings(made_of.assessment.predicted, config.decision_period_s)
     if made_of.scene is not None:
         v_h = scene_v_h(trainer.world_model, trainer.behaviour.critics, made_of.scene)
         yield "reachability_map.png", figures.scene_map(made_of.scene, v_h, calibration.eps)
@@ -174,6 +176,11 @@ def _sections(made_of: ReportInput, images: dict[str, bytes]) -> Iterator[Sectio
             "Open-loop predictions, moving",
             f"The same predictions next to what came, {SLOWER} times slower than the robot was.",
         ),
+        "prediction.png": (
+            "Predicted embeddings",
+            "What actor and critics look at, predicted from the executed actions alone. Imagined steps are worth "
+            "something below the dotted line: half of the error of the guess that nothing moves.",
+        ),
         "reachability_map.png": (
             "Reachability over a scene",
             (made_of.scene.caption if made_of.scene else "")
@@ -183,7 +190,10 @@ def _sections(made_of: ReportInput, images: dict[str, bytes]) -> Iterator[Sectio
             "Reachability along held-out episodes",
             "Rising values should announce the crosses, and safe episodes, below the line, should stay light.",
         ),
-        "calibration.png": ("Calibration", "The threshold was chosen on these very curves, by conformal risk control."),
+        "calibration.png": (
+            "Calibration",
+            "The threshold was chosen on these very curves, by split conformal prediction.",
+        ),
         "reliability.png": (
             "Reliability",
             "Left: Q_h against discount^k of the violation that came k steps later (0: none came). Q_h means the best "
@@ -213,7 +223,7 @@ def _calibration_section(calibration: Calibration) -> Iterator[Section]:
             "eps": f"{calibration.eps:.4g}",
             "promised miss rate alpha": f"{calibration.alpha:g}",
             "bound that the data support": f"{calibration.miss_rate_bound:.4g}",
-            "steps before a violation that count": str(calibration.horizon_steps),
+            "steps from the last chance to the onset": str(calibration.horizon_steps),
             "episodes (violating)": f"{calibration.episodes} ({calibration.violating_episodes})",
             "false vetoes at eps": f"{calibration.false_veto_rate:.1%}",
             "surprise limit": f"{calibration.surprise_limit:.4g} nats",

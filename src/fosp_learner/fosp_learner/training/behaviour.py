@@ -65,17 +65,15 @@ def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int | Non
 
     Gradients reach model and actor, but not the latents that the rollouts start from.
     """
-    recurrent, stoch, memory = (x.flatten(0, 1).detach() for x in (latents.recurrent, latents.stoch, latents.memory))
-    own = len(recurrent) if starts is None else max(1, starts // distributed.count())
-    chosen = distributed.uniform(len(recurrent)).argsort()[:own].to(recurrent.device)
-    recurrent, stoch, memory = recurrent[chosen], stoch[chosen], memory[chosen]
-    features, actions = [latents.feature.flatten(0, 1).detach()[chosen]], []
-    states: list[Tensor] = []
+    every = latents.rows
+    own = len(every.recurrent) if starts is None else max(1, starts // distributed.count())
+    state = every.of(distributed.uniform(len(every.recurrent)).argsort()[:own].to(every.recurrent.device))
+    features, actions, states = [state.feature], [], []
     for _ in range(horizon):
         actions.append(actor.sample(features[-1]))
-        recurrent, stoch, memory, feature = model.imagine_step(recurrent, stoch, memory, actions[-1])
-        states.append(torch.cat([recurrent.float(), stoch], -1))
-        features.append(feature)
+        state = model.imagine_step(state, actions[-1])
+        states.append(state.state)
+        features.append(state.feature)
     feature, arrived = torch.stack(features, 1), torch.stack(states, 1)
     cost_logits = model.cost(arrived)
     shape = arrived.shape[:2]

@@ -114,11 +114,25 @@ def load_networks(trainer: HasNetworks, tensors: dict[str, Tensor], source: Path
     """Set all weights and buffers; UserError when one is missing, unknown or of another shape."""
     for prefix, net in (("world_model.", trainer.world_model), ("behaviour.", trainer.behaviour)):
         part = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        part = _upgraded(part, net.state_dict())
         try:
             net.load_state_dict(part, strict=True)
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:160]
             raise UserError(f"{source}: weights do not fit these networks ({detail})") from None
+
+
+def _upgraded(part: dict[str, Tensor], net: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of an older release with an untrained prediction of embeddings in the place of its own.
+
+    That one guessed the embedding from (h, z) alone; an untrained `WorldModel.embed_change` expects no change.
+    """
+    older = {name for name in part if name.startswith("imagined_embed.")}
+    if not older:
+        return part
+    new = {name: tensor for name, tensor in net.items() if name.startswith("embed_change.")}
+    new |= {name: torch.zeros_like(tensor) for name, tensor in new.items() if ".output." in name}
+    return {name: tensor for name, tensor in part.items() if name not in older} | new
 
 
 def _load_adam(adam: torch.optim.Adam, prefix: str, tensors: dict[str, Tensor]) -> None:

@@ -3,7 +3,7 @@
     phase         networks                       learn from
     cloning       image encoder, actor           single frames of episodes that succeed
     full update   world model, critics, actor    sequences, on the latents of the moment
-    refinement    critics                        latents of the finished world model
+    refinement    critics, predicted embedding   latents of the finished world model
     extraction    actor and its image memory     the same latents, each action by the weight of the finished critics
 
     networks      losses                                                 named in
@@ -32,7 +32,7 @@ from fosp_learner.data.batch import Batch
 from fosp_learner.model.actor import regression_loss
 from fosp_learner.model.critics import Trajectories
 from fosp_learner.model.networks import scaled_gradient
-from fosp_learner.model.world_model import WorldModel
+from fosp_learner.model.world_model import Latents, WorldModel
 from fosp_learner.training.backprop import backprop_loss
 from fosp_learner.training.behaviour import Behaviour, behaviour_loss, data_trajectories, imagine
 
@@ -91,13 +91,17 @@ def full_update(model: WorldModel, behaviour: Behaviour, batch: Batch, world_mod
     return PhaseLoss(total + loss.critics + loss.actor, ("world_model", "critics", "actor"), figures)
 
 
-def refinement(behaviour: Behaviour, data: Trajectories, actor: bool = False) -> PhaseLoss:
-    """Return the losses of the critics, and with `actor` of the actor, on latents that no longer move."""
-    loss = behaviour_loss(behaviour, data)
-    figures = _behaviour(loss.figures)
+def refinement(
+    model: WorldModel, behaviour: Behaviour, batch: Batch, latents: Latents, actor: bool = False
+) -> PhaseLoss:
+    """Return the losses of the critics, of predicted embeddings, and with `actor` of the actor, on fixed `latents`."""
+    loss = behaviour_loss(behaviour, data_trajectories(batch, latents.feature))
+    predicted = model.prediction_error(latents, batch.action_prev, batch.is_first).mean()
+    figures = {"world_model/embed": predicted.detach(), **_behaviour(loss.figures)}
+    total = loss.critics + predicted
     if actor:
-        return PhaseLoss(loss.critics + loss.actor, ("critics", "actor"), figures)
-    return PhaseLoss(loss.critics, ("critics",), figures)
+        return PhaseLoss(total + loss.actor, ("critics", "world_model", "actor"), figures)
+    return PhaseLoss(total, ("critics", "world_model"), figures)
 
 
 def extraction(behaviour: Behaviour, data: Trajectories, noisy: Tensor, weight: Tensor | None = None) -> PhaseLoss:

@@ -16,7 +16,7 @@ from fosp_learner.config import LearnerConfig
 from fosp_learner.data.batch import to_device
 from fosp_learner.data.dataset import Dataset, mean_image
 from fosp_learner.data.samplers import FrameSampler, Sampler, SequenceSampler, cloned_episodes
-from fosp_learner.model.world_model import WorldModel
+from fosp_learner.model.world_model import Latents, WorldModel
 from fosp_learner.training.behaviour import Behaviour, data_trajectories
 from fosp_learner.training.filtering import LatentStore, filter_episodes
 from fosp_learner.training.phases import (
@@ -133,15 +133,16 @@ class Trainer:
 
     def _refinement(self) -> PhaseLoss:
         config = self.config.refinement
-        rows, batch = self._sequences.rows(config.batch_size, distributed.share(config.batch_size))
+        share = distributed.share(config.batch_size)
+        rows, batch = self._sequences.rows(config.batch_size, share, config.onset_share)
         recurrent, stoch, embed = self._stored(rows, config.sample)
-        batch = batch.to(self.device)
-        memory = recurrent.new_zeros(
-            *rows.shape, self.config.extraction.memory
-        )  # not trained yet, and no critic sees it
-        data = data_trajectories(batch, torch.cat([memory, recurrent, embed, stoch], -1))
+        # The memory is not trained yet, and no critic sees it; nobody asks for the distributions of z.
+        memory = recurrent.new_zeros(*rows.shape, self.config.extraction.memory)
+        if config.embed_noise:
+            embed = embed + config.embed_noise * distributed.normal(*embed.shape, device=self.device)
+        latents = Latents(recurrent, stoch, memory[..., :0], memory[..., :0], embed, memory)
         with self.precision.autocast():
-            return refinement(self.behaviour, data, config.actor)
+            return refinement(self.world_model, self.behaviour, batch.to(self.device), latents, config.actor)
 
     def _extraction(self) -> PhaseLoss:
         config = self.config.extraction

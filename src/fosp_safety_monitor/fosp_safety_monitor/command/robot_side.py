@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
@@ -22,7 +23,9 @@ from fosp_core.ros import qos
 from fosp_core.ros.command_message import command_message_type, fill_twist
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.ros.polling import PolledSubscription
+from fosp_core.ros.robot_parameter import path_parameter
 from fosp_msgs.msg import Heartbeat
+from fosp_safety_monitor.command.arm_side import ArmSide
 from fosp_safety_monitor.command.command_stream import CommandStream
 from fosp_safety_monitor.command.gripper_side import GripperSide, gripper_input
 from fosp_safety_monitor.command.messages import (
@@ -71,7 +74,8 @@ class RobotSide:
         if not isinstance(self._command, Twist):
             self._command.header.frame_id = robot.action.frame_id
         turns = any(axis.name.startswith("angular") for axis in robot.action.axes)
-        self._oriented = turns or isinstance(self._command, PoseStamped)
+        limited = robot.orientation_limit is not None or robot.joints is not None
+        self._oriented = turns or limited or isinstance(self._command, PoseStamped)
         """The orientation of the pose is needed."""
         self._measured: tuple[Received, ToolPose] | None = None
         self._target: PoseTarget | None = None
@@ -94,6 +98,7 @@ class RobotSide:
             topic = robot.gripper.feedback_topic
             self._subscriptions.append(gated(JointState, topic, self._on_gripper, qos.SENSOR))
         self._zones = ZoneSide(node, robot, judge, heard)
+        self._arm = ArmSide(node, robot, judge, path_parameter(node, "robot").parent if robot.joints else Path())
         self._own = OwnCommands()
         # Not gated, so that the last commands before a pause are heard as our own, too.
         hear = node.create_subscription
@@ -171,6 +176,7 @@ class RobotSide:
         """Release publisher and subscriptions."""
         self._zones.close()
         self._gripper.close()
+        self._arm.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._node.destroy_publisher(self._publisher)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import RobotConfig
-from fosp_core.topics import are_one
 from fosp_safety_monitor.judge.verdict import Finding
 
 COMMANDS_KEPT = 256
@@ -47,11 +46,13 @@ def allowed_publishers(robot: RobotConfig, others: Sequence[str] = ()) -> dict[s
     """Return the number of publishers that each input may have, by topic: the robot's own ones, and `others`."""
     single = [robot.pose_topic, robot.wrench_topic, *robot.estop_topics, *(ready.topic for ready in robot.ready)]
     single += [source.topic for source in robot.sources]
+    if robot.joints is not None:
+        single.append(robot.joints.topic)
     if robot.enabling is not None:
         single.append(robot.enabling.topic)
-    if robot.gripper is not None and not are_one(robot.gripper.feedback_topic, robot.state_topic):
+    if robot.gripper is not None:
         single.append(robot.gripper.feedback_topic)
-    return {robot.state_topic: robot.state_publishers, **{topic: 1 for topic in (*single, *others) if topic}}
+    return {**{topic: 1 for topic in (*single, *others) if topic}, robot.state_topic: robot.state_publishers}
 
 
 @dataclass(frozen=True)

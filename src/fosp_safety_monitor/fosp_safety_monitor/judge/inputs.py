@@ -16,6 +16,8 @@ from fosp_core.robot.config import RobotConfig, TargetLead
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.robot.gripper import GripperConfig
 from fosp_core.specs import CameraCalibration, Manifest
+from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs
+from fosp_safety_monitor.arm.view import ArmView
 from fosp_safety_monitor.home_drive import HomeDrive
 from fosp_safety_monitor.judge.consent_inputs import ConsentInputs, ConsentSettings, FeedbackStep, Force
 from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
@@ -23,7 +25,7 @@ from fosp_safety_monitor.judge.operator_input import OperatorInput
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.judge.watch.gripper import GripperInput
-from fosp_safety_monitor.motion_model import MotionModel
+from fosp_safety_monitor.motion_model import Lead, MotionModel
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
@@ -101,18 +103,6 @@ class CriticValues:
 
 
 @dataclass(frozen=True)
-class Lead:
-    """Target pose of a robot that takes poses, and how far ahead of the measured pose it ends when stopped now."""
-
-    position: tuple[float, float, float]
-    """Position of the target, m."""
-    distance: float
-    """Distance from the measured position, m."""
-    angle: float
-    """Angle from the measured orientation, rad."""
-
-
-@dataclass(frozen=True)
 class RobotStateInput:
     """Newest inputs from the robot: state and pose, emergency stop, other publishers of commands, target pose."""
 
@@ -146,6 +136,7 @@ class RobotStateInput:
     operator: OperatorInput = field(default_factory=OperatorInput)
     """The device by which a person can take over."""
     gripper: GripperInput = field(default_factory=GripperInput)
+    arm: ArmInputs = field(default_factory=ArmInputs)
 
     @property
     def tool(self) -> ToolState:
@@ -179,7 +170,8 @@ class Judge(ABC):
     ) -> None:
         """Take in the pose of the commanded point, finite and in the action frame; `position` in m."""
         with self._lock:
-            self._robot = replaced(self._robot, pose=received, position=position, orientation=orientation)
+            arm = self._robot.arm.turned(orientation)
+            self._robot = replaced(self._robot, pose=received, position=position, orientation=orientation, arm=arm)
 
     def receive_estop(self, pressed: bool, receipt_s: float, topic: str = "") -> None:
         """Take in a message of the emergency stop of `topic`, received at `receipt_s` on the monotonic clock.
@@ -265,6 +257,11 @@ class Judge(ABC):
         with self._lock:
             self._robot = replaced(self._robot, zones={**self._robot.zones, source: view})
 
+    def receive_arm_view(self, view: ArmView) -> None:
+        """Take in what the newest joint states say to the arm's limits; it may come from a thread of its own."""
+        with self._lock:
+            self._robot = replaced(self._robot, arm=replaced(self._robot.arm, view=view))
+
     def receive_operator(
         self, holds: bool, action: tuple[float, ...], fault: str, device: str, received: Received
     ) -> None:
@@ -316,6 +313,8 @@ class RobotThresholds:
     """The protective zones; None: the robot has none."""
     home: HomeDrive | None = None
     """The pose between episodes; None: the robot has none."""
+    arm: ArmGuard | None = None
+    """The arm's own limits; None: the robot file has none."""
     gripper: GripperConfig | None = None
 
     @classmethod
@@ -337,6 +336,7 @@ class RobotThresholds:
             zones=ProtectiveField(robot) if robot.zones else None,
             home=HomeDrive.of(robot),
             gripper=robot.gripper,
+            arm=ArmGuard.of(robot),
         )
 
 

@@ -23,6 +23,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.robot.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest
+from fosp_safety_monitor.arm.guard import ArmGuard
 from fosp_safety_monitor.judge import checks, decision, homing
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
 from fosp_safety_monitor.judge.inputs import (
@@ -124,6 +125,11 @@ class SafetyMonitor(Judge):
     def zones(self) -> ProtectiveField | None:
         """The protective zones; None: the robot has none."""
         return self._thresholds.zones
+
+    @property
+    def arm(self) -> ArmGuard | None:
+        """The arm's own limits; None: the robot file has none."""
+        return self._thresholds.arm
 
     @property
     def _thresholds(self) -> Thresholds:

@@ -63,8 +63,11 @@ class OperatorGuard(Judge):
         speed_cap: float = 1.0,
         simulated_time: bool = False,
         by_program: bool = False,
+        in_episodes: bool = False,
     ) -> None:
         super().__init__(robot.estop_topics)
+        self._in_episodes = in_episodes
+        """The robot moves only while an episode runs, whose feedback ends it where a violation begins."""
         self._by_program = by_program
         """A program drives, and a person holds the robot's enabling switch meanwhile."""
         self._now = now
@@ -225,6 +228,7 @@ class OperatorGuard(Judge):
             consent.check_held(self._robot, thresholds, now) if self._by_program else None,
             check_zones(zones_on((), self._command, robot, thresholds, now), thresholds),
             force,
+            consent.check_episode(robot, thresholds, now) if self._in_episodes else None,
         )
         held = ((found.text, found.reason) for found in findings if found is not None)
         return next(held, (foreign, Reason.FOREIGN_COMMAND) if foreign else ("", Reason.OK))

@@ -1,4 +1,4 @@
-"""The protective zones for people: markers of their shapes, and what each of them sees, in words."""
+"""The protective zones for people: markers of their shapes, and what each of them sees; an arm's limits, in words."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from visualization_msgs.msg import Marker
 from fosp_core.clock import Now
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.protective import ZoneConfig
+from fosp_safety_monitor.arm.guard import ArmGuard
 from fosp_safety_monitor.judge.inputs import RobotStateInput
 from fosp_safety_monitor.zones.field import ProtectiveField
 
@@ -26,6 +27,11 @@ _EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not 
 def zone_values(field: ProtectiveField | None, robot: RobotStateInput, now: Now) -> dict[str, str]:
     """Return what each source and zone sees, in words; nothing for a robot without zones."""
     return {} if field is None else field.describe(robot.zones, robot.tool, now)
+
+
+def arm_values(guard: ArmGuard | None, robot: RobotStateInput, now: Now) -> dict[str, str]:
+    """Return how near an arm is to the limits of its joints, in words; nothing for a robot without such limits."""
+    return {} if guard is None else guard.describe(robot.arm, now)
 
 
 def zone_markers(robot: RobotConfig, position: tuple[float, float, float] | None, stamp: Any = None) -> list[Marker]:

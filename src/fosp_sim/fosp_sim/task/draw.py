@@ -7,6 +7,7 @@ task. A scene is kept only if a path with room around it exists and a fixed came
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,11 @@ from scipy import ndimage
 
 from fosp_core.errors import UserError
 from fosp_sim.task.scenario import Scenario
-from fosp_sim.task.scene import Goal, Obstacle, Position, Scene, Shape
+from fosp_sim.task.scene import Goal, Obstacle, Position, Scene
 from fosp_sim.task.tasks import Layout, find_task
 
 _ATTEMPTS = 400
+_T = TypeVar("_T")
 _STEPS = (ndimage.generate_binary_structure(2, 1), ndimage.generate_binary_structure(2, 2))
 
 
@@ -64,8 +66,8 @@ def _candidate(scenario: Scenario, layout: Layout, episode: int, count: int, rng
             y=float(goal[1]),
             z=float(goal_height),
             radius=scenario.goal.radius_m,
-            shape=scenario.goal.shape,
-            color=scenario.goal.color,
+            shape=_drawn(scenario.goal.shapes, rng),
+            color=_drawn(scenario.goal.colors, rng),
         ),
         obstacles=tuple(obstacles),
     )
@@ -82,10 +84,9 @@ def _place(
 ) -> Obstacle | None:
     """Return an obstacle clear of start, goal and the others, or None when a few tries find no place."""
     spec = scenario.obstacles
-    shapes: tuple[Shape, ...] = ("box", "cylinder", "sphere")
-    shape = shapes[int(rng.integers(3))] if spec.shape == "mixed" else spec.shape
+    shape = _drawn(spec.shapes, rng)
     half = float(rng.uniform(*spec.size_m))
-    color = _vivid(rng) if spec.color == "random" else spec.color
+    color = _drawn(spec.colors, rng) if spec.colors else _vivid(rng)
     along = (goal - start) / np.hypot(*(goal - start))
     for _ in range(20):
         if blocking:
@@ -112,6 +113,11 @@ def _place(
         if apart and obstacle.clearance(ends).min() > 1.15 * layout.room + sweep:
             return obstacle
     return None
+
+
+def _drawn(options: tuple[_T, ...], rng: np.random.Generator) -> _T:
+    """Return one of the options; the only one without a draw, so that scenes of a fixed kind stay as they are."""
+    return options[0] if len(options) == 1 else options[int(rng.integers(len(options)))]
 
 
 def _vivid(rng: np.random.Generator) -> tuple[float, float, float]:

@@ -136,6 +136,36 @@ def painter_of(world: SimulatedWorld) -> Painter:
     return MujocoPainter(world)
 
 
+class MovedCameras:
+    """Cameras that were knocked: moved by `moved_m`, turned by `turned_deg`, in directions drawn for each episode."""
+
+    def __init__(self, world: SimulatedWorld, effects: CameraEffects) -> None:
+        """Raise UserError when the cameras are to move, and the world has none that can."""
+        self._distance, self._angle = effects.moved_m, math.radians(effects.turned_deg)
+        self._world: MujocoWorld | None = None
+        if not (self._distance or self._angle):
+            return
+        if not isinstance(world, MujocoWorld):
+            raise UserError("camera.moved_m and turned_deg move the cameras of MuJoCo worlds; this task has none")
+        self._world = world
+        self._positions, self._turns = world.model.cam_pos.copy(), world.model.cam_quat.copy()
+
+    def move(self, seed: int) -> None:
+        """Put each camera where the episode of `seed` has it; call it after the world's reset."""
+        if self._world is None:
+            return
+        model, data = self._world.model, self._world.data
+        rng = np.random.Generator(np.random.PCG64([seed, 3]))
+        for camera in range(model.ncam):
+            way, axis = (direction / np.linalg.norm(direction) for direction in rng.standard_normal((2, 3)))
+            turn, turned = np.zeros(4), np.zeros(4)
+            mujoco.mju_axisAngle2Quat(turn, axis, self._angle)
+            mujoco.mju_mulQuat(turned, self._turns[camera], turn)
+            model.cam_pos[camera] = self._positions[camera] + self._distance * way
+            model.cam_quat[camera] = turned
+        mujoco.mj_camlight(model, data)
+
+
 _COVERED = 18
 """Grey value of a frame of a covered lens."""
 
@@ -150,6 +180,8 @@ class CameraFaults:
         self._effects = effects
         self._covered_s = effects.covered_s if episode in effects.covered_episodes else 0.0
         self._rng = np.random.Generator(np.random.PCG64([seed, 1]))
+        brightness = effects.brightness
+        self._brightness = float(self._rng.uniform(*brightness)) if isinstance(brightness, tuple) else brightness
         self._noise = np.zeros(0, np.int16)
         if effects.noise_std > 0:
             # Drawing normals for a frame takes longer than rendering it, so the noise of each frame is cut from a bank.
@@ -169,9 +201,9 @@ class CameraFaults:
         """Return the frame (H, W, 3) uint8, exposed `time_s` into the episode, with all faults but losses applied."""
         if time_s < self._covered_s:
             return np.full_like(frame, _COVERED)
-        if self._effects.brightness == 1.0 and not len(self._noise):
+        if self._brightness == 1.0 and not len(self._noise):
             return frame
-        bright = frame.astype(np.float32) * self._effects.brightness
+        bright = frame.astype(np.float32) * self._brightness
         if len(self._noise):
             offset = int(self._rng.integers(_BANK - frame.size))
             bright += self._noise[offset : offset + frame.size].reshape(frame.shape)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fosp_core.specs import Spec, parse_spec, read_yaml
-from fosp_sim.task.scene import MAX_OBSTACLES, Shape
+from fosp_sim.task.scene import MAX_OBSTACLES, SHAPES, Shape
 from fosp_sim.task.tasks import GYMNASIUM, find_task, known_tasks
 
 _Channel = Annotated[float, Field(ge=0, le=1)]
@@ -20,10 +20,12 @@ class ObstacleSpec(Spec):
 
     count: int | tuple[int, int] = 3
     """Number of obstacles, or the inclusive range from which each episode draws it."""
-    shape: Shape | Literal["mixed"] = "box"
+    shape: Shape | Literal["mixed"] | tuple[Shape, ...] = "box"
+    """Shape of the obstacles, or several, from which each obstacle draws its own; "mixed" is all of them."""
     size_m: tuple[float, float] = (0.03, 0.06)
     """Range of the half-width (box) or radius (cylinder, sphere)."""
-    color: _Rgb | Literal["random"] = (0.1, 0.2, 0.9)
+    color: _Rgb | Literal["random"] | tuple[_Rgb, ...] = (0.1, 0.2, 0.9)
+    """Colour of the obstacles; or several, or "random", and each obstacle draws its own."""
     motion: Literal["static", "linear", "circular"] = "static"
     speed_m_s: float = Field(0.0, ge=0, le=1)
 
@@ -43,12 +45,12 @@ class ObstacleSpec(Spec):
     @field_validator("shape", mode="before")
     @classmethod
     def _known_shape(cls, value: object) -> object:
-        return _one_of(value, ("box", "cylinder", "sphere", "mixed"))
+        return _shapes(value, (*SHAPES, "mixed"))
 
     @field_validator("color", mode="before")
     @classmethod
     def _color_or_random(cls, value: object) -> object:
-        return value if value == "random" else _rgb(value, "or 'random'")
+        return value if value == "random" else _colors(value, ", 'random'")
 
     @field_validator("size_m")
     @classmethod
@@ -62,6 +64,18 @@ class ObstacleSpec(Spec):
         if self.motion != "static" and self.speed_m_s == 0:
             raise ValueError(f"motion '{self.motion}' needs speed_m_s > 0")
         return self
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Return the shapes that an obstacle draws from."""
+        if self.shape == "mixed":
+            return SHAPES
+        return self.shape if isinstance(self.shape, tuple) else (self.shape,)
+
+    @property
+    def colors(self) -> tuple[_Rgb, ...]:
+        """Return the colours that an obstacle draws from; none where it draws a random one."""
+        return () if self.color == "random" else _several(self.color)
 
     @property
     def count_range(self) -> tuple[int, int]:
@@ -81,7 +95,7 @@ class HazardSpec(ObstacleSpec):
             raise ValueError("count must be one number in this task")
         if self.size_m[0] != self.size_m[1]:
             raise ValueError("size_m must be one radius, twice")
-        if self.shape != "cylinder" or self.motion != "static" or self.color == "random":
+        if self.shape != "cylinder" or self.motion != "static" or len(self.colors) != 1:
             raise ValueError("hazards of this task are still discs (cylinder) of one colour")
         return self
 
@@ -89,14 +103,31 @@ class HazardSpec(ObstacleSpec):
 class GoalSpec(Spec):
     """The goal; `radius_m` is the half-width of a box."""
 
-    shape: Shape = "sphere"
+    shape: Shape | tuple[Shape, ...] = "sphere"
+    """Shape of the goal, or several, from which each episode draws one."""
     radius_m: float = Field(0.04, ge=0.01, le=0.3)
-    color: _Rgb = (0.1, 0.8, 0.1)
+    color: _Rgb | tuple[_Rgb, ...] = (0.1, 0.8, 0.1)
+    """Colour of the goal, or several, from which each episode draws one."""
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Return the shapes that an episode draws from."""
+        return self.shape if isinstance(self.shape, tuple) else (self.shape,)
+
+    @property
+    def colors(self) -> tuple[_Rgb, ...]:
+        """Return the colours that an episode draws from."""
+        return _several(self.color)
+
+    @field_validator("shape", mode="before")
+    @classmethod
+    def _known_shape(cls, value: object) -> object:
+        return _shapes(value, SHAPES)
 
     @field_validator("color", mode="before")
     @classmethod
     def _color(cls, value: object) -> object:
-        return _rgb(value)
+        return _colors(value)
 
 
 class CameraEffects(Spec):
@@ -104,14 +135,29 @@ class CameraEffects(Spec):
 
     noise_std: float = Field(0.0, ge=0, le=255)
     """Standard deviation of the noise in each pixel of the 320x240 frame, on the scale of 0 to 255."""
-    brightness: float = Field(1.0, gt=0, le=10)
+    brightness: (
+        Annotated[float, Field(gt=0, le=10)]
+        | tuple[Annotated[float, Field(gt=0, le=10)], Annotated[float, Field(gt=0, le=10)]]
+    ) = 1.0
+    """Factor on the brightness, or the range [lowest, highest] from which each episode draws it."""
     drop_probability: float = Field(0.0, ge=0, lt=1)
     """Probability that a frame never arrives."""
     latency_s: float = Field(0.0, ge=0, le=1)
+    moved_m: float = Field(0.0, ge=0, le=0.5)
+    """Distance by which each camera stands elsewhere, in a direction that is drawn for each episode, m."""
+    turned_deg: float = Field(0.0, ge=0, le=90)
+    """Angle by which it is turned, about an axis that is drawn for each episode, degrees."""
     covered_episodes: tuple[int, ...] = ()
     """Episodes at whose begin something lies on the lens."""
     covered_s: float = Field(1.5, gt=0, le=60)
     """Time for which the lens is covered, s."""
+
+    @field_validator("brightness")
+    @classmethod
+    def _ordered(cls, value: float | tuple[float, float]) -> float | tuple[float, float]:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError("must be one factor, or [lowest, highest]")
+        return value
 
 
 class Scenario(Spec):
@@ -146,6 +192,12 @@ class Scenario(Spec):
         if task.course is not None and isinstance(filled["obstacles"], dict):
             filled["obstacles"] = _hazards(filled["obstacles"])
         return filled
+
+    @model_validator(mode="after")
+    def _goal_of_course(self) -> Scenario:
+        if find_task(self.task).course is not None and len(self.goal.shapes) * len(self.goal.colors) != 1:
+            raise ValueError("goal: has one shape and one colour in this task")
+        return self
 
     @field_validator("task", mode="before")
     @classmethod
@@ -187,6 +239,25 @@ def _hazards(described: dict[str, Any]) -> HazardSpec:
         first = error.errors()[0]
         where = ".".join(["obstacles", *(str(part) for part in first["loc"])])
         raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _shapes(value: object, allowed: tuple[str, ...]) -> object:
+    if not isinstance(value, list | tuple):
+        return _one_of(value, allowed)
+    if not value:
+        raise ValueError("must name at least one shape")
+    return tuple(_one_of(shape, SHAPES) for shape in value)
+
+
+def _colors(value: object, further: str = "") -> object:
+    channels = value if isinstance(value, list | tuple) else ()
+    if not any(isinstance(c, list | tuple) for c in channels):
+        return _rgb(value, f"{further} or a list of such")
+    return tuple(_rgb(color) for color in channels)
+
+
+def _several(color: _Rgb | tuple[_Rgb, ...]) -> tuple[_Rgb, ...]:
+    return color if isinstance(color[0], tuple) else (color,)  # type: ignore[return-value]
 
 
 def _one_of(value: object, allowed: tuple[str, ...]) -> object:

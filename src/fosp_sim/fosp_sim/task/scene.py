@@ -17,6 +17,7 @@ MAX_OBSTACLES = 8
 """Number of obstacle slots in the compiled MuJoCo models."""
 
 Shape = Literal["box", "cylinder", "sphere"]
+SHAPES: tuple[Shape, ...] = ("box", "cylinder", "sphere")
 Color = tuple[float, float, float]
 """RGB, each from 0 to 1."""
 Position = tuple[float, float, float]

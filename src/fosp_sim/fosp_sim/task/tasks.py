@@ -134,8 +134,8 @@ def _course_task(name: str, course: Course) -> Task:
 
     def of(scenario: ScenarioLike) -> Course:
         hazards, goal = scenario.obstacles, scenario.goal
-        changed = course.with_hazards(hazards.count_range[0], hazards.size_m[0], hazards.color)
-        return changed.with_goal(goal.radius_m, goal.color)
+        changed = course.with_hazards(hazards.count_range[0], hazards.size_m[0], hazards.colors[0])
+        return changed.with_goal(goal.radius_m, goal.colors[0])
 
     def world(robot: RobotConfig) -> SimulatedWorld:
         from fosp_sim.task.safety_gym.world import CourseWorld
