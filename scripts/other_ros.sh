@@ -49,8 +49,8 @@ export ROS_DISTRO=$name
 if [ ! -e install/.messages ]; then
     # Without MAKEFLAGS colcon tells make to wait while others load the machine, on a busy one for ever.
     MAKEFLAGS=-j$(nproc) colcon --log-base log build --merge-install --event-handlers console_direct- \
-        --base-paths src/fosp_msgs src/fosp_msgs/tf2_msgs --cmake-args -DCMAKE_POLICY_VERSION_MINIMUM=3.5 \
-        -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$PWD/$python" \
+        --base-paths src/fosp_msgs src/fosp_msgs/tf2_msgs src/fosp_msgs/control_msgs \
+        --cmake-args -DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$PWD/$python" \
         > log/messages.txt 2>&1 || { tail -40 log/messages.txt >&2; exit 1; }
     touch install/.messages
 fi
