@@ -91,7 +91,9 @@ def test_onsets_of_the_policy_alone_set_the_threshold_and_nothing_else(
     bundle: Path, robot: RobotConfig, tmp_path: Path
 ) -> None:
     tiny = load_bundle(bundle).manifest
-    described = tiny.model_copy(update={"calibration": tiny.calibration.model_copy(update={"eps": 0.4})})
+    described = tiny.model_copy(
+        update={"calibration": tiny.calibration.model_copy(update={"eps": 0.4, "horizon_steps": 9})}
+    )
     loose = tmp_path / "loose"
     before = write_bundle(loose, described, {name: bundle / name for name in tiny.files})
     scores = np.linspace(0.1, 0.3, 19).astype(np.float32)
@@ -105,6 +107,8 @@ def test_onsets_of_the_policy_alone_set_the_threshold_and_nothing_else(
         19,
     )
     assert (new.files, new.parent_id, new.calibration.ranges) == (before.files, before.id, before.calibration.ranges)
+    with pytest.raises(UserError, match="is calibrated for risks within 1 steps"):
+        recalibrate_on_onsets(bundle, scores, quiet, 200, robot, tmp_path / "short")
     with pytest.raises(UserError, match="18 onsets in 200 episodes are too few"):
         recalibrate_on_onsets(loose, scores[1:], quiet, 200, robot, tmp_path / "few", alpha=0.05)
 
