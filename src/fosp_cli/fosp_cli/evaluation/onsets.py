@@ -28,6 +28,11 @@ class OnsetRisks:
     quiet: tuple[float, ...]
     """Steps that no violation follows within the foresight."""
 
+    @property
+    def at_last_chance(self) -> float | None:
+        """Return the risk at the last chance to prevent the violation, where every step was decided; None without."""
+        return self.before_onset[0] if self.before_onset else None
+
 
 def onset_risks(
     periods: Sequence[int], q_h: Sequence[float], costs: Sequence[float], horizon_steps: int, foresight_steps: int
