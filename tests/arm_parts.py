@@ -186,7 +186,12 @@ class ArmUnderTest:
         target = self.last.share * np.array(wish, float)
         point = kinematics(self.positions).position
         after = self.limits.follow(target, self.command, PERIOD_S, point, self.acceleration).command
-        self.acceleration, self.command = (after - self.command) / PERIOD_S, after
+        self.acceleration = (after - self.command) / PERIOD_S
+        self.follow(after.tolist())
+
+    def follow(self, command: Sequence[float]) -> None:
+        """Obey a command for one period, with the lag of this arm."""
+        self.command = np.array(command)
         self.sent.append(self.command)
         share = 1.0 - math.exp(-PERIOD_S / self.robot.response_s)
         self.obeyed = self.obeyed + share * (self.sent.pop(0) - self.obeyed)
