@@ -16,6 +16,7 @@ from fosp_core.clock import Received
 from fosp_core.decisions import Reason
 from fosp_core.errors import UserError
 from fosp_safety_monitor.arm.model import ArmModel, disabled_pairs, pinocchio
+from fosp_safety_monitor.arm.touching_pairs import shares_of_touching
 from fosp_safety_monitor.arm.view import ArmObserver
 
 common = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -198,6 +199,14 @@ def test_a_link_that_touches_already_may_only_leave():
     arm.step((0.0, 0, -1.0, 0, 0, 0))
     into = arm.last
     assert into.reason is Reason.COLLISION or into.share == 1.0
+
+
+@needs_pin
+def test_pairs_that_always_touch_are_told_from_those_that_do_in_some_positions():
+    large = arm_parts.urdf().replace('<cylinder radius="0.045" length="0.1"/>', '<cylinder radius="0.3" length="0.3"/>')
+    shares = shares_of_touching(made(large, self_collision={}), 60)
+    assert shares["link5 and link7"] == 1.0
+    assert 0.0 < shares["link3 and link7"] < 1.0
 
 
 def test_an_srdf_names_pairs_that_are_not_compared():
