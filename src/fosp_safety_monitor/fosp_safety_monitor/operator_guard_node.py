@@ -171,9 +171,10 @@ class OperatorGuardNode(ManagedNode):
 
     def _mark(self) -> None:
         """Publish the outlines of the protective zones, which hold while a person drives, too."""
-        if self.is_active and self._robot.zones and self._markers.get_subscription_count():
+        if self.is_active and self._markers.get_subscription_count():
             stamp, position = self.get_clock().now().to_msg(), self._guard.robot_state.position
-            self._markers.publish(MarkerArray(markers=zone_markers(self._robot, position, stamp)))
+            if markers := zone_markers(self._robot, position, stamp):
+                self._markers.publish(MarkerArray(markers=markers))
 
     def _report(self) -> None:
         held, cap = self._last.held, self._speed_cap

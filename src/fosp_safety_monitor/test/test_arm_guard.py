@@ -19,6 +19,9 @@ from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
 from fosp_safety_monitor.arm.kinematics import Conditioning, conditioning, decomposed, joint_motion
 from fosp_safety_monitor.arm.sharing import LEAVING_SHARE
 from fosp_safety_monitor.arm.view import ArmObserver, MeasuredPose
+from fosp_safety_monitor.judge.inputs import ProposalInput
+from fosp_safety_monitor.judge.verdict import FrameStamp
+from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
 REST = (0.0,) * 6
 
@@ -245,6 +248,36 @@ def test_the_monitor_slows_and_stops_by_the_arms_own_limits(make_scene):
     assert any(see(1.0).command)
     scene.drive(1.5)
     assert scene.state.latched.reason is Reason.JOINT_STATES
+
+
+def test_a_person_who_drives_is_slowed_stopped_and_let_back_by_the_arms_own_limits():
+    arm = ArmUnderTest(robot(), (*READY[:6], 2.6))
+    guard = OperatorGuard(arm.robot, lambda: arm.now)
+
+    def drive(seconds, wish):
+        for step in range(round(seconds / 0.01)):
+            inputs = arm.inputs()
+            guard.receive_robot_state(inputs.pose)
+            guard.receive_arm_view(inputs.inputs.view)
+            place = arm_parts.kinematics(arm.positions)
+            guard.receive_pose(inputs.pose, tuple(place.position.tolist()), place.orientation)
+            stamp = FrameStamp(round(arm.time_s * 1e9))
+            actions = np.array([wish], np.float32)
+            guard.receive_proposal(ProposalInput(step, "", stamp, arm.time_s, actions, 0))
+            tick = guard.tick()
+            arm.follow(tick.command)
+        return tick
+
+    assert drive(0.1, REST).held == ""
+    assert drive(0.3, (0, 0, 0, 0, 0, -1.0)).note == ""
+    at_limit = drive(1.8, (0, 0, 0, 0, 0, -1.0))
+    assert at_limit.held == ""
+    assert not any(at_limit.command)
+    assert "joint7" in at_limit.note
+    assert arm.positions[6] < arm_parts.UPPER[6] - 0.05
+    assert drive(0.5, (0, 0, 0, 0, 0, 1.0)).command[5] == pytest.approx(0.5)
+    held = guard.receive_arm_view(replace(arm.inputs().inputs.view, fault="joint states with NaN")) or guard.tick()
+    assert held.reason is Reason.JOINT_STATES
 
 
 def test_diagnostics_tell_how_near_the_limits_are():

@@ -70,6 +70,7 @@ class RobotSide:
         inputs: Sequence[str] = (),
     ) -> None:
         self._node, self._robot, self._judge, self._heard = node, robot, judge, heard
+        self._arm = ArmSide(node, robot, judge, path_parameter(node, "robot").parent if robot.joints else Path())
         self._command: TwistStamped | Twist | PoseStamped = command_message_type(robot)()
         if not isinstance(self._command, Twist):
             self._command.header.frame_id = robot.action.frame_id
@@ -98,7 +99,6 @@ class RobotSide:
             topic = robot.gripper.feedback_topic
             self._subscriptions.append(gated(JointState, topic, self._on_gripper, qos.SENSOR))
         self._zones = ZoneSide(node, robot, judge, heard)
-        self._arm = ArmSide(node, robot, judge, path_parameter(node, "robot").parent if robot.joints else Path())
         self._own = OwnCommands()
         # Not gated, so that the last commands before a pause are heard as our own, too.
         hear = node.create_subscription

@@ -29,7 +29,7 @@ from fosp_safety_monitor.judge.watch.following import Following
 from fosp_safety_monitor.judge.watch.gripper import GripperOrder, check_gripper, next_setpoint, order, scaled
 from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.motion import next_command
-from fosp_safety_monitor.judge.watch.protection import check_zones, zones_on
+from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
 from fosp_safety_monitor.parameters import MonitorParameters
 
 PARAMETERS = MonitorParameters(proposal_timeout_s=0.15)
@@ -49,7 +49,7 @@ class GuardTick:
     reason: Reason = Reason.OK
     """Reason of the check that holds the robot."""
     note: str = ""
-    """The robot is on its way home, or was a moment ago, in words."""
+    """The robot is on its way home, or was a moment ago, or a zone or limit slows it, in words."""
     gripper: GripperOrder | None = None
 
 
@@ -90,6 +90,8 @@ class OperatorGuard(Judge):
         """Force at rest, N, taken when the operator let go of the controls."""
         self._bias_s = 0.0
         self._homing = Homing()
+        self._slowed = ""
+        """The zone or limit that slows or stops what is wanted now, in words."""
         self._last = GuardTick(self._command, "no command was sent yet", False, Reason.NOT_READY)
 
     # -- inputs --------------------------------------------------------------------------------------
@@ -117,6 +119,7 @@ class OperatorGuard(Judge):
                 held, reason = "let go of the controls first", Reason.NOT_READY
             wish = None if held or wanted is None else np.clip(wanted[0], -1.0, 1.0).tolist()
             wish = self._on_way_home(wish, held, now)
+            self._slowed = ""
             limited = self._move(None if wish is None else self._within_zones(wish, now), now)
             told = order(self._gripper, self._robot.gripper)
             self._last = GuardTick(self._command, held, limited, reason, self._note(now), told)
@@ -171,12 +174,14 @@ class OperatorGuard(Judge):
 
     def _note(self, now: Now) -> str:
         found = homing.check_homing(self._homing, self._thresholds.home, self._robot.position, now)
-        return "" if found is None else found.text
+        return self._slowed if found is None else "; ".join(filter(None, (found.text, self._slowed)))
 
     def _within_zones(self, wish: list[float], now: Now) -> list[float]:
-        """Return the share of a normalised action that the protective zones leave."""
-        share = zones_on(tuple(wish), self._command, self._robot, self._thresholds, now).share
-        return list(scaled(tuple(wish), share, len(self._command)))
+        """Return the share of a normalised action that protective zones and the arm's own limits leave."""
+        found = zones_on(tuple(wish), self._command, self._robot, self._thresholds, now)
+        slowed = check_zones(found, self._thresholds) or check_zone_speed(found)
+        self._slowed = "" if slowed is None else slowed.text
+        return list(scaled(tuple(wish), found.share, len(self._command)))
 
     def _let_go(self, now: Now) -> str:
         """Note that the operator let go of the controls, and take the force of rest; return why it is none."""

@@ -237,4 +237,13 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
         checks=("GripperLimits.follow",),
         tests=(monitor_test("gripper", "a_jump_of_the_wish_is_limited_in_rate"),),
     ),
+    OtherFailure(
+        "An arm whose robot file has no [`joints`](arms.md) comes near a limit of a joint, a singularity, itself or "
+        "the cell beside its commanded point; or, without `orientation_limit`, its tool tilts.",
+        "it is not noticed here: only the workspace of the commanded point and the robot's own controller hold it",
+        "",
+        "add `joints` with the arm's URDF to the robot file",
+        moves_on=True,
+        tests=(monitor_test("arm_guard", "a_robot_without_such_limits_has_no_guard"),),
+    ),
 )
