@@ -59,6 +59,7 @@ _SETTLING = 100
 """Number of first proposals that are not counted, while the nodes warm up."""
 _TRANSITION_S = 30.0
 _FAR_M = 0.05
+_JOINTS = 7
 _RULES = """time_limit_s: 60
 rules:
   - {kind: goal, topic: TOPIC, goal: [9.0, 0.0, 0.0], within_m: 0.1, success: true}
@@ -284,7 +285,8 @@ class _Client(GraphClient):
         self._poses = create(PoseStamped, robot.pose_topic, qos.STEP)
         self._latents = create(Latent, topics.LATENT, qos.STEP)
         self._proposals = create(ActionProposal, topics.PROPOSAL, qos.STEP)
-        self._state = JointState(name=["joint"], position=[0.0])
+        still, joints = [0.0] * _JOINTS, [f"joint{number}" for number in range(1, _JOINTS + 1)]
+        self._state = JointState(name=joints, position=still, velocity=still, effort=still)
         self._pose = PoseStamped()
         self._pose.header.frame_id = robot.action.frame_id
         assert robot.workspace is not None
