@@ -93,7 +93,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class CourseRun:
-    """What is to be made of one of the paper's tasks."""
+    """One of the paper's tasks, and how much of it is to be made."""
 
     task: str
     episodes: int
