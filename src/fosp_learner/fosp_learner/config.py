@@ -304,6 +304,8 @@ class CalibrationConfig(Spec):
     """Quantile of the surprise on validation steps that becomes the runtime's limit."""
     range_margin: float = Field(0.5, ge=0)
     """Margin by which the accepted range of a value exceeds the observed range, as a share of its span."""
+    lens_steps: int = Field(5000, gt=0)
+    """Most updates of the network of each camera that looks for local faults in a picture."""
 
 
 class LearnerConfig(Spec):
