@@ -15,6 +15,7 @@ from tiny_bundle import DETER, STOCH, tiny_manifest
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import WhoDrives
 from fosp_core.robot.config import AxisLimits, RobotConfig, TargetLead, read_robot
+from fosp_core.robot.gripper import GripperInput
 from fosp_core.robot.limits import CommandLimits, Response
 from fosp_core.specs import TWIST_COMPONENTS, ActionAxis
 from fosp_safety_monitor.judge import decision
@@ -30,7 +31,6 @@ from fosp_safety_monitor.judge.inputs import (
 from fosp_safety_monitor.judge.state import Tick, initial_state
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch
-from fosp_safety_monitor.judge.watch.gripper import GripperInput
 from fosp_safety_monitor.parameters import MonitorParameters
 
 ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"

@@ -13,10 +13,11 @@ import pytest
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.gripper import GripperInput
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
-from fosp_safety_monitor.judge.watch.gripper import GripperInput, check_gripper
+from fosp_safety_monitor.judge.watch.gripper import check_gripper
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision
 from fosp_core.robot.config import RobotConfig
-from fosp_core.robot.gripper import GripperSetpoint
+from fosp_core.robot.gripper import GripperInput, GripperSetpoint
 from fosp_core.specs import Manifest
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
@@ -26,7 +26,6 @@ from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
-from fosp_safety_monitor.judge.watch.gripper import GripperInput
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import SourceView
 from fosp_sim.robot_messages import TOOL_ORIENTATION

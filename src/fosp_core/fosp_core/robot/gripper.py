@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from fosp_core.clock import Received
 from fosp_core.specs import GripperAxis, Spec, TopicName
 
 OUTSIDE = 0.2
@@ -146,3 +147,15 @@ def position_fault(value: float, axis: GripperAxis) -> str:
         return ""
     said = f"{value:.4g} {axis.unit}, far outside of closed {axis.closed:g} to open {axis.open:g}"
     return f"is {said}: another joint, or another unit?"
+
+
+@dataclass(frozen=True)
+class GripperInput:
+    """The last measured position of the gripper."""
+
+    received: Received | None = None
+    """None: never received."""
+    position: float | None = None
+    """Normalised, -1 closed and 1 open; finite."""
+    fault: str = ""
+    """Why the position cannot be that of this gripper; empty where it can."""

@@ -19,11 +19,11 @@ from fosp_core import topics
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
-from fosp_core.robot.gripper import GripperConfig, position_fault
+from fosp_core.robot.gripper import GripperConfig, GripperInput, position_fault
 from fosp_core.ros import qos
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.ros.stamps import seconds
-from fosp_safety_monitor.judge.watch.gripper import GripperInput, GripperOrder
+from fosp_safety_monitor.judge.watch.gripper import GripperOrder
 
 GOAL_PERIOD_S = 0.1
 """Least time between two goals of an action, s: each one replaces the one before it."""

@@ -14,7 +14,7 @@ from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, TargetLead
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
-from fosp_core.robot.gripper import GripperConfig
+from fosp_core.robot.gripper import GripperConfig, GripperInput
 from fosp_core.specs import CameraCalibration, Manifest
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs
 from fosp_safety_monitor.arm.view import ArmView
@@ -24,7 +24,6 @@ from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
 from fosp_safety_monitor.judge.operator_input import OperatorInput
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
-from fosp_safety_monitor.judge.watch.gripper import GripperInput
 from fosp_safety_monitor.motion_model import Lead, MotionModel
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState

@@ -37,7 +37,8 @@ def draw_pick_scene(scenario: Any, episode: int) -> PickScene:
     """Return the scene of `episode`, from `scenario.seed + episode` alone; UserError when nothing fits."""
     rng = np.random.Generator(np.random.PCG64(scenario.seed + episode))
     spec, radius = scenario.obstacles, scenario.goal.radius_m
-    count = int(rng.integers(*spec.count_range, endpoint=True))
+    lowest, highest = spec.count_range
+    count = int(rng.integers(lowest, highest, endpoint=True))
     for _ in range(_ATTEMPTS):
         start, place, tray = (rng.uniform(LOWER, UPPER) for _ in range(3))
         height = float(rng.uniform(*START_HEIGHTS))

@@ -45,6 +45,7 @@ class PickWorld(ArmWorld):
         if robot.gripper is None or robot.gripper.unit != "m" or robot.gripper.kind != "position":
             raise UserError(f"safe_pick needs an arm with a gripper of a position in m; robot {robot.name} has none")
         self._open = robot.gripper.open
+        self._was_held = False
         super().__init__(robot)
         self._load_geom = self._geom("load")
         self._moved = {name: int(self.model.body_mocapid[self._body(name)]) for name in ("object", "left", "right")}

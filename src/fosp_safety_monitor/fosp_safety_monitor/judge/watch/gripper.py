@@ -9,22 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fosp_core.clock import Now, Received, age
+from fosp_core.clock import Now, age
 from fosp_core.decisions import Decision, Reason
-from fosp_core.robot.gripper import GripperConfig, GripperLimits, GripperSetpoint
+from fosp_core.robot.gripper import GripperConfig, GripperInput, GripperLimits, GripperSetpoint
 from fosp_safety_monitor.judge.verdict import Finding
-
-
-@dataclass(frozen=True)
-class GripperInput:
-    """The last measured position of the gripper."""
-
-    received: Received | None = None
-    """None: never received."""
-    position: float | None = None
-    """Normalised, -1 closed and 1 open; finite."""
-    fault: str = ""
-    """Why the position cannot be that of this gripper; empty where it can."""
 
 
 @dataclass(frozen=True)
