@@ -52,8 +52,8 @@ wanted=$(find src/fosp_msgs -type f | sort | xargs cat | sha256sum)
 if ! fits install/.messages "$wanted"; then
     # Without MAKEFLAGS colcon tells make to wait while others load the machine, on a busy one for ever.
     MAKEFLAGS=-j$(nproc) colcon --log-base log build --merge-install --event-handlers console_direct- \
-        --base-paths src/fosp_msgs src/fosp_msgs/tf2_msgs --cmake-args -DCMAKE_POLICY_VERSION_MINIMUM=3.5 \
-        -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$PWD/$python" \
+        --base-paths src/fosp_msgs src/fosp_msgs/tf2_msgs src/fosp_msgs/control_msgs \
+        --cmake-args -DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$PWD/$python" \
         > log/messages.txt 2>&1 || { tail -40 log/messages.txt >&2; exit 1; }
     echo "$wanted" > install/.messages
 fi
