@@ -267,7 +267,7 @@ class SafetyMonitorNode(ManagedNode):
         with self._changing:
             tick = self._active_monitor.tick()
             self._view.note(self._event_log.see(tick.finding))
-        self._robot_side.send(tick.command)
+        self._robot_side.send(tick.command, tick.gripper)
         self._finding = tick.finding
         if tick.verdict is not None:
             self._publish_verdicts([tick.verdict])

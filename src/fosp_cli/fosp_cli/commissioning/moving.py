@@ -300,7 +300,7 @@ def _silence(context: StepContext, share: float, moving_s: float, allowed_s: flo
 
     The guard goes on in any case, and then it commands zero at once.
     """
-    commander, action = context.commander, [0.0] * context.robot.action.size
+    commander, action = context.commander, [0.0] * context.robot.action.twist_size
     action[0] = share
     until = time.monotonic() + moving_s
     while time.monotonic() < until:

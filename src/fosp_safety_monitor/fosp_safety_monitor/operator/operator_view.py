@@ -277,7 +277,8 @@ def _fan(robot: RobotConfig, centre: tuple[float, float, float], candidates: NDA
     shape = (robot.action.size,)
     if candidates is None or candidates.shape[1:] != shape or not np.isfinite(candidates).all():
         return marker
-    for action in np.clip(candidates, -1.0, 1.0).astype(float) * robot.action.scale:
+    twists = candidates[:, : robot.action.twist_size]
+    for action in np.clip(twists, -1.0, 1.0).astype(float) * robot.action.scale:
         marker.points += [_point(centre), _point(_tip(robot, centre, tuple(action.tolist())))]
     return marker
 
