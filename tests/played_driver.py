@@ -174,15 +174,17 @@ class PlayedDriver:
         if self._command_type != TWIST:
             print("refused: the command type has not been set", flush=True)
             return
-        now_s = self._node.get_clock().now().nanoseconds * 1e-9
-        stale = self._driver.servo_hz and now_s - seconds(message.header.stamp) >= self._driver.timeout_s
+        age_s = 0.0
+        if self._driver.servo_hz:
+            age_s = self._node.get_clock().now().nanoseconds * 1e-9 - seconds(message.header.stamp)
+        stale = age_s >= self._driver.timeout_s
         if stale:
             print("refused: a command is older than the time-out", flush=True)
         if stale or self._stopped:
             return
         twist = message.twist
         self._wanted = np.array([twist.linear.x, twist.linear.y, twist.linear.z])
-        self._wanted_turn, self._heard_s = twist.angular.z, time.monotonic()
+        self._wanted_turn, self._heard_s = twist.angular.z, time.monotonic() - age_s
 
     def _aim(self, message: PoseStamped) -> None:
         point = message.pose.position

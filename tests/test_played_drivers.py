@@ -275,7 +275,12 @@ def end_the_recorded_episode(day: Day, wait_until: Any) -> None:
     drivers = {message.source for message in told["/fosp/verdict"]}
     assert {SafetyVerdict.SOURCE_POLICY, SafetyVerdict.SOURCE_OPERATOR} <= drivers
     assert told["/" + day.robot.command_topic]
-    check = [*FOSP, "bags", "check", str(bag.parent), "--robot", str(day.file)]
+
+
+def check_the_bags(day: Day) -> None:
+    """What was recorded is good for training; the episode that Ctrl-C cut off is marked as incomplete."""
+    (whole,) = (day.folder / "bags").glob("episode_*")
+    check = [*FOSP, "bags", "check", str(whole), "--robot", str(day.file)]
     checked = subprocess.run(check, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
@@ -431,3 +436,4 @@ def test_the_whole_day(day: Callable[..., Day], wait_until: Any, name: str, way:
     on_robot = day(kind, name, vendor_variables(), **changes)
     on_robot.commission()
     live_through(on_robot, way, wait_until, forward=1 if on_robot.robot.kind == "arm" else -1)
+    check_the_bags(on_robot)
