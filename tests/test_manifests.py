@@ -27,7 +27,7 @@ PYTHON = {
     "yaml": "python3-yaml",
 }
 """Module -> key of rosdep. What else is imported comes from PyPI (requirements/ubuntu.txt)."""
-BESIDE_THE_WHEELS = {"launch", "launch_ros", "tf2_msgs"}
+BESIDE_THE_WHEELS = {"launch", "launch_ros", "tf2_msgs", "control_msgs"}
 OPTIONAL = {"ros_gz_interfaces"}
 """Packages without which a node says what is missing."""
 ABOVE = {"fosp_console": {"fosp_bringup"}, "fosp_recording": {"fosp_learner"}, "fosp_sim": {"fosp_cli"}}

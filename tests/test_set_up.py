@@ -99,7 +99,7 @@ def built_messages() -> Any:
 def test_the_built_messages_of_the_repository_are_those_of_its_sources() -> None:
     module = built_messages()
     archives = [(name, path) for name, folder in module.PACKAGES.items() for path in folder.glob("built/*.tar.xz")]
-    assert {name for name, _ in archives} == {"fosp_msgs", "tf2_msgs"}
+    assert {name for name, _ in archives} == {"fosp_msgs", "tf2_msgs", "control_msgs"}
     for package, path in archives:
         with tarfile.open(path) as archive:
             written = archive.extractfile("sources.sha256")

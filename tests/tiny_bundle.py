@@ -71,6 +71,7 @@ def write_tiny_bundle(
     probes: bool = True,
     reference: Reference | None = None,
     camera: CameraCalibration | None = None,
+    task: str = "tiny",
 ) -> Manifest:
     """Write a bundle for `robot` into `directory` and return its manifest; another `seed` gives another id.
 
@@ -87,7 +88,7 @@ def write_tiny_bundle(
         raise ValueError(f"policy_action must be ({size},), got {wanted.shape}")
     manifest = tiny_manifest(robot, decision_period_s, {"seed": seed}, observation, camera)
     manifest = manifest.model_copy(
-        update={"calibration": manifest.calibration.model_copy(update=dict(calibration or {}))}
+        update={"task": task, "calibration": manifest.calibration.model_copy(update=dict(calibration or {}))}
     )
     image = manifest.observation.shape
     models = {

@@ -26,6 +26,7 @@ import pytest
 
 from fosp_core.clock import Received
 from fosp_core.decisions import WhoDrives
+from fosp_core.robot.gripper import GripperSetpoint
 from fosp_safety_monitor.arm.guard import ArmJudgement
 from fosp_safety_monitor.arm.sharing import Rooms, Share
 from fosp_safety_monitor.judge.identity import EstopHeard
@@ -42,6 +43,7 @@ SIGNATURE_TESTS = SOURCE / "fosp_core" / "test" / "test_signature.py"
 ACCEPTANCE_TESTS = SOURCE / "fosp_core" / "test" / "test_acceptance.py"
 AGREEMENT_TESTS = SOURCE / "fosp_core" / "test" / "test_agreement.py"
 SELF_TESTS = SOURCE / "fosp_core" / "test" / "test_self_testing.py"
+GRIPPER_TESTS = SOURCE / "fosp_core" / "test" / "test_gripper.py"
 HOME_TESTS = SOURCE / "fosp_core" / "test" / "test_home.py"
 DEVICE_TESTS = SOURCE / "fosp_policy" / "test" / "test_teleoperation.py"
 COMMISSIONING_TESTS = SOURCE / "fosp_bringup" / "test" / "test_commissioning_record.py"
@@ -77,6 +79,17 @@ def _of_a_whole_period(target: Any, command: Any, slope: Any, history: Any, robo
     from fosp_safety_monitor.judge.watch.motion import next_command
 
     return next_command(target, command, slope, history, robot, limits, 0.01, when[-1])
+
+
+def _springs_back(before: Any, action: Any, size: int, measured: Any, limits: Any, elapsed_s: float) -> Any:
+    """A gripper without a wish goes to the middle, as a speed goes to zero."""
+    wish = action[size] if action is not None and len(action) > size else 0.0
+    return before if limits is None else limits.follow(before, wish, measured.position, elapsed_s)
+
+
+def _jumps_there(limits: Any, before: Any, wish: Any, measured: Any, dt: float) -> Any:
+    """A gripper's setpoint without a limit of its rate."""
+    return GripperSetpoint(wish, wish)
 
 
 def _at_once(takeover: Any, proposal: Any, thresholds: Any, now: Any) -> Any:
@@ -196,7 +209,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_DECISION, "hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_GATING, "gates", _always(True)),
-    Mutant(_DECISION, "_at_rest", lambda judged: judged),
+    Mutant(_DECISION, "_at_rest", lambda state: state.judged),
     Mutant(_CHECKS, "LEAD_AT_RESET", 1.0),
     Mutant(_DECISION, "latch", lambda state, finding: state),
     Mutant("fosp_safety_monitor.judge.watch.motion", "FrozenImage.after", lambda frozen, command, scale: frozen),
@@ -263,6 +276,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.arm.view", "_too_fast", _always(""), ARM_TESTS),
     Mutant("fosp_core.bundle.self_testing", "failure_of", _always(""), SELF_TESTS),
     Mutant("fosp_core.bundle.self_testing", "SelfTest.fault", _always(""), SELF_TESTS),
+    Mutant(_CHECKS, "check_gripper", _nothing),
+    Mutant("fosp_safety_monitor.operator.operator_guard", "check_gripper", _nothing),
+    Mutant("fosp_safety_monitor.judge.watch.gripper", "next_setpoint", _springs_back),
+    Mutant("fosp_core.robot.gripper", "GripperLimits.follow", _jumps_there, GRIPPER_TESTS),
+    Mutant("fosp_core.robot.gripper", "position_fault", _always(""), GRIPPER_TESTS),
 )
 
 

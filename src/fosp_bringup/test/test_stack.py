@@ -16,7 +16,7 @@ from fosp_bringup.environment import environment, settings
 from fosp_bringup.neighbours import MANAGER
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import MONITOR, Stack, StackProcess, camera_processes, stack
-from fosp_bringup.stack_options import StackOptions, parse_options
+from fosp_bringup.stack_options import HAZARD_SPEED, StackOptions, parse_options
 from fosp_core.errors import UserError
 from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import read_robot
@@ -154,6 +154,19 @@ def test_a_person_drives_without_a_bundle_through_a_monitor_of_the_same_name(tmp
     assert not described.respawns(guard)
 
 
+def test_hazards_are_shown_slowly_in_episodes_that_end_at_a_violation_and_the_bags_say_so(tmp_path: Path) -> None:
+    described = described_by(
+        robot="ur5e", teleop="gamepad", feedback="arm_reach", recorder=tmp_path, hazards=True, scene="glass shelf"
+    )
+    guard = parameters(described, MONITOR)
+    assert 0 < guard["speed_cap"] <= HAZARD_SPEED
+    assert guard["in_episodes"] is True
+    assert parameters(described, "feedback_node")["ends_at_cost"] is True
+    noted = parameters(described, "recorder_node")
+    assert (noted["scene"], noted["shows"]) == ("glass shelf", "hazards")
+    assert parse_options({"hazards": "true", "teleop": "gamepad", "feedback": "a", "recorder": "b"}).hazards
+
+
 def test_a_person_may_drive_the_simulated_robot() -> None:
     described = described_by(simulator="mujoco", scenario="safe_goal", teleop="gamepad", auto_reset=False)
     assert names(described) == ["sim_node", "teleop_node", MONITOR, MANAGER]
@@ -285,6 +298,16 @@ def test_bags_of_a_simulated_robot_say_which_task_they_show(bundle: Path, tmp_pa
     assert "task" not in parameters(described_by(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
 
 
+def test_bags_name_the_decision_period_of_the_bundle_or_of_the_world_in_which_a_person_drives(
+    bundle: Path, tmp_path: Path
+) -> None:
+    recorded = parameters(described_by(bundle=bundle, robot="sim_arm", recorder=tmp_path), "recorder_node")
+    assert recorded["decision_period_s"] == "0.05"
+    for scenario, period in (("point_goal1", "0.08"), ("safe_goal", None)):
+        driven = described_by(simulator="mujoco", scenario=scenario, teleop="keyboard", recorder=tmp_path)
+        assert parameters(driven, "recorder_node").get("decision_period_s") == period
+
+
 def test_with_respawn_every_node_but_the_monitor_may_start_anew(bundle: Path) -> None:
     described = simulated(bundle, use_respawn=True)
     assert {p.name for p in described.processes if described.respawns(p)} == {"encoder_node", "policy_node"}
@@ -349,6 +372,7 @@ def test_a_node_does_not_inherit_the_allocator_of_a_command_that_trains(monkeypa
         ({"simulator": "mujoco", "scenario": "nowhere"}, "no scenario 'nowhere'"),
         ({"simulator": "mujoco", "scenario": "safe_reach", "gui": True}, "the window of Gazebo"),
         ({"robot": "sim_base"}, "bundle is for robot 'sim_arm'"),
+        ({"robot": "ur5e", "hazards": True, "feedback": "arm_reach"}, "a person who drives alone and records"),
         ({"robot": "sim_arm", "params_file": Path("absent.yaml")}, "absent.yaml"),
     ],
 )

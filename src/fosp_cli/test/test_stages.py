@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fosp_cli.experiments.stages import Stages, _runs, task_figures
+from fosp_cli.experiments.course_page import course_page, figures_below
+from fosp_cli.experiments.stages import CourseRun, Stages, _runs, run_course, task_figures
 from fosp_core.errors import UserError
 
 
@@ -61,6 +62,50 @@ def test_a_finished_training_is_not_begun_again(tmp_path: Path, called: list[lis
     (tmp_path / "bundle" / "manifest.json").write_text("{}")
     Stages(tmp_path).pretrain(tmp_path / "bags", tmp_path / "bundle")
     assert called == []
+
+
+def test_a_course_ends_after_the_stage_that_was_asked_for_and_goes_on_from_there(
+    tmp_path: Path, called: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stages, "record", lambda self, *words: None)
+    for until, stages in (("check", ["bags"]), ("eval", ["pretrain", "eval"]), ("finetune", ["eval", "experiment"])):
+        called.clear()
+        run_course(CourseRun("point_goal1", 30, 5, "nano", 2, 1, until), tmp_path, tmp_path / "page.md", 1)
+        if until == "eval":  # the stand-in for training writes no bundle
+            (tmp_path / "point_goal1" / "bundle").mkdir()
+            described = {"id": "", "metrics": {}, "calibration": {}, "training": {}}
+            (tmp_path / "point_goal1" / "bundle" / "manifest.json").write_text(json.dumps(described))
+            monkeypatch.setattr("fosp_cli.experiments.stages.task_figures", lambda folder, task: folder / "figures")
+        assert [words[0] for words in called] == stages
+    with pytest.raises(UserError, match="--until must be one of record, check, pretrain, eval, unseen, finetune"):
+        CourseRun("point_goal1", 30, 5, "nano", 2, 1, "evaluation")
+    with pytest.raises(UserError, match="--task must be one of point_goal1"):
+        CourseRun("point_goal9", 30, 5, "nano", 2, 1)
+
+
+def test_the_page_has_a_row_per_task_beside_the_papers_and_leaves_empty_what_was_not_run(tmp_path: Path) -> None:
+    means = {f"{name}_mean": 1.5 for name in ("reward", "cost", "goals")}
+    row = {**means, **{f"{name}_ci95": [1.0, 2.0] for name in means}, "episodes": 50, "per_episode": [1]}
+    for task in ("point_goal1", "car_goal2"):
+        (tmp_path / task / "finetuned").mkdir(parents=True)
+        (tmp_path / task / "eval.json").write_text(json.dumps({"evaluations": [{"monitor": "on", **row}]}))
+    parts = dict.fromkeys(("during", "after", "after_unmonitored", "after_policy_alone"), row)
+    trial = {**parts, "learner": {"updates": 3}, "wall_s": {"deployed": 1.0}}
+    (tmp_path / "car_goal2" / "finetuned" / "transfer.json").write_text(json.dumps({"trials": [trial], "table": []}))
+    calibration = {"violating_episodes": 25, "episodes": 90, "eps": 0.1, "false_veto_rate": 0.05, "supported": True}
+    training = {"episodes": 600, "data_violation_share": 0.3, "steps": 9, "threads": 1, "wall_time_s": 3600.0}
+    training["config"] = {"steps": 2500}
+    described = {"id": "x", "metrics": {"q_h_auc": 0.961}, "calibration": calibration, "training": training}
+    (tmp_path / "car_goal2" / "bundle").mkdir()
+    (tmp_path / "car_goal2" / "bundle" / "manifest.json").write_text(json.dumps(described))
+    for task in ("car_goal2", "point_goal1"):
+        assert "per_episode" not in task_figures(tmp_path / task, task).read_text()
+    lines = course_page(figures_below(tmp_path)).splitlines()
+    both = "1.5 (1.0 - 2.0) / 1.5 (1.0 - 2.0)"
+    first, second = (line for line in lines if line.startswith(("| `point_goal1` | 50", "| `car_goal2` | 50")))
+    assert first == f"| `point_goal1` | 50 |  |  | {both} | 18.5 / 3 |  |  | 19.2 / 2 |"
+    assert second == f"| `car_goal2` | 50 |  |  | {both} | 10.9 / 1 | {both} | {both} | 12.3 / 1 |"
+    assert "| `car_goal2` | 600 | 25 of 90 | 2500 | 1.00 | 0.961 | 0.100 | 5.0% | supported |" in lines
 
 
 def test_figures_of_what_is_there_are_collected(tmp_path: Path) -> None:

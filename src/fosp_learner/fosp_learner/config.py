@@ -294,17 +294,18 @@ class CalibrationConfig(Spec):
     """Thresholds of the runtime, from validation episodes."""
 
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Promised miss rate of the steps that precede a violation."""
+    """Promised miss rate: the probability that a violation's last chance passes as feasible (bundling/onsets.py)."""
     horizon_steps: int = Field(1, gt=0)
-    """Steps within which a violation must follow for a step to precede it. A robot that takes longer from a picture to
-    its rest (fosp_core.robot.horizon) is given its own number. Further ahead than that a violation can still be
-    avoided, and Q_h is rightly low."""
+    """Least number of decisions from the last chance to the onset of a violation, both included. A robot that takes
+    longer from a picture to its rest (fosp_core.robot.horizon) is given its own number."""
     eps_ceiling: float = Field(0.5, gt=0, lt=1)
     """Largest eps, also where a greater one would keep the promised miss rate: no robot should take greater risks."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
     """Quantile of the surprise on validation steps that becomes the runtime's limit."""
     range_margin: float = Field(0.5, ge=0)
     """Margin by which the accepted range of a value exceeds the observed range, as a share of its span."""
+    lens_steps: int = Field(5000, gt=0)
+    """Most updates of the network of each camera that looks for local faults in a picture."""
 
 
 class LearnerConfig(Spec):

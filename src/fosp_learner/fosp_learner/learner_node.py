@@ -19,6 +19,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from fosp_core import topics
+from fosp_core.bundle.bundle import read_manifest
 from fosp_core.bundle.transfer import OutgoingBundle, PieceRequest
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process, end_with_parent
@@ -98,7 +99,8 @@ class LearnerNode(Node):
             self._chunks = self.create_publisher(BundleChunk, topics.BUNDLE_CHUNK, qos.TRANSFER)
             self.create_subscription(BundleRequest, topics.BUNDLE_REQUEST, self._on_request, qos.TRANSFER)
         if recorded is not None:
-            self._recorder.open(recorded)
+            period_s = read_manifest(self._arguments["bundle"]).decision_period_s
+            self._recorder.open(recorded, period_s)
         self._trainer = self._start_trainer()
         if recorded is not None:
             self._recorder.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.bag.notes import HAZARDS, SCENE_NOTE, SHOWS_NOTE
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.robot.config import read_robot
@@ -32,6 +34,8 @@ DISCOVERY_PERIOD_S = 0.2
 FEEDBACK_PATIENCE_S = 3.0
 WRITING_PATIENCE_S = 15.0
 """Longest wait for the disk at the end of a recording, s."""
+LONGEST_PERIOD_S = 60.0
+"""Decision period, s, from which on a bag would not be trained on."""
 DISCARD_PATIENCE_S = 5.0
 """Longest wait for the disk when an episode is discarded, s."""
 
@@ -46,7 +50,30 @@ PARAMETERS = (
         "Topics to record in place of the robot's, each optionally with ':package/msg/Type'; empty for the robot's.",
     ),
     NodeParameter("compress", True, "Compress the bags (zstd)."),
+    NodeParameter("scene", "", "Kind of scenes, in your words, that is noted in each bag: thresholds are kept by it."),
+    NodeParameter("shows", "nothing", "What the episodes show, noted in each bag.", choices=("nothing", HAZARDS)),
+    NodeParameter(
+        "decision_period_s",
+        "",
+        "Time in s between two decisions, such as '0.08', that is noted in each bag, and from there taken by training; "
+        "empty: that of the bundle where the node has one, else none.",
+    ),
 )
+
+
+def period_of(text: str, otherwise: float | None = None) -> float | None:
+    """Return the decision period, s, that a parameter says, `otherwise` where it is empty; UserError for no time."""
+    if not text:
+        return otherwise
+    try:
+        period_s = float(text)
+    except ValueError:
+        period_s = math.nan
+    if not 0.0 < period_s < LONGEST_PERIOD_S:
+        raise UserError(
+            f"parameter 'decision_period_s' must be a time in s, above 0 and below {LONGEST_PERIOD_S:g}, got '{text}'"
+        )
+    return period_s
 
 
 class GraphRecorder:
@@ -71,9 +98,13 @@ class GraphRecorder:
         self._timers: list[Any] = []
         node.create_service(Trigger, "~/discard", self._on_discard)
 
-    def open(self, out: Path) -> None:
-        """Find out what to record into `out`, and begin to subscribe; UserError for a wrong parameter or folder."""
+    def open(self, out: Path, period_s: float | None = None) -> None:
+        """Find out what to record into `out`, and begin to subscribe; UserError for a wrong parameter or folder.
+
+        Each bag notes `period_s`, the time between two decisions in s, unless the parameter says another.
+        """
         self._out = out
+        self._period_s = period_of(str(self._parameter("decision_period_s")), period_s)
         self._missing = self._wanted()
         self._open_recorder()
         # On the steady clock: a simulated one may stand still, or not be there before the topics are.
@@ -121,6 +152,12 @@ class GraphRecorder:
         metadata = {"robot": read_robot(Path(robot)).name} if robot else {}
         if task := str(self._parameter("task")):
             metadata["task"] = task
+        if scene := str(self._parameter("scene")):
+            metadata[SCENE_NOTE] = scene
+        if self._parameter("shows") == HAZARDS:
+            metadata[SHOWS_NOTE] = HAZARDS
+        if self._period_s is not None:
+            metadata["decision_period_s"] = f"{self._period_s:g}"
         logger = self._node.get_logger()
         self._recorder = EpisodeRecorder(
             self._out, list(self._recorded.values()), compress, logger.info, metadata, self._required, logger.warning

@@ -12,6 +12,7 @@ from rosbags.highlevel import AnyReader
 
 from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
+from fosp_core.robot.config import read_robot
 from fosp_learner.data.bags import bag_metadata, find_bags
 from fosp_recording.episode_recorder import EpisodeRecorder, Record, RecordingError, Topic, has_header, stamp_of
 
@@ -260,3 +261,24 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RecordingError, match="file"):
         recorder_in(tmp_path / "file" / "bags")
+
+
+def test_the_decision_period_that_bags_note_is_a_time_or_the_one_of_the_bundle() -> None:
+    from fosp_recording.recorder_node import period_of
+
+    assert (period_of("0.08"), period_of("0.08", 0.05), period_of("", 0.05), period_of("")) == (0.08, 0.08, 0.05, None)
+    for text in ("0", "-0.05", "nan", "inf", "60", "fast"):
+        with pytest.raises(UserError, match="decision_period_s"):
+            period_of(text)
+
+
+def test_a_camera_that_the_robot_file_names_by_its_topic_alone_is_recorded_and_required() -> None:
+    from fosp_recording.recorded_topics import camera_topics, required_topics
+
+    config = Path(__file__).parents[3] / "config" / "robots"
+    point, turtlebot = (read_robot(config / f"{name}.yaml") for name in ("sim_point", "turtlebot3"))
+    back = {"back/color/image_raw": "sensor_msgs/msg/Image", "back/color/camera_info": "sensor_msgs/msg/CameraInfo"}
+    assert back.items() <= camera_topics(point).items()
+    assert required_topics(point)[:2] == ("camera/color/image_raw", "back/color/image_raw")
+    assert required_topics(turtlebot)[:1] == ("camera/image_raw",)
+    assert len(camera_topics(turtlebot)) == 2

@@ -40,6 +40,13 @@ def joint_state(state: RobotState, stamp_ns: int) -> JointState:
     return message
 
 
+def gripper_state(state: RobotState, joint: str, stamp_ns: int) -> JointState:
+    """Return the measured position of the gripper, in its unit, as that of one joint."""
+    message = JointState(name=[joint], position=[] if state.gripper is None else [state.gripper])
+    message.header.stamp = time_message(stamp_ns)
+    return message
+
+
 def tool_pose(state: RobotState, stamp_ns: int, frame_id: str) -> PoseStamped:
     """Return the pose of the tool tip, which points down, in the action frame."""
     message = PoseStamped()

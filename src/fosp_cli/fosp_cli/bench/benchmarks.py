@@ -81,6 +81,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "the safety monitor": partial(monitor_decision, some(ONNX_STEPS)),
         "the limits of an arm": partial(arm_limits, some(ONNX_STEPS)),
         "the safety monitor's node": partial(monitor_added, bundle, some(PROPOSALS)),
+        "a robot of 1 kHz": partial(fast_robot, bundle, some(PROPOSALS)),
         "the simulator": partial(simulators, 3.0 * share),
         "the tasks": partial(tasks, some(RATE_EPISODES)),
         "bags": partial(bags, some(10)),
@@ -260,13 +261,23 @@ def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
     }
 
 
+def fast_robot(bundle: Path, decisions: int) -> dict[str, Any]:
+    """Measure the processor time that monitor and feedback node take of one core, beside robots of 100 Hz and 1 kHz."""
+    from fosp_cli.bench.monitor import COMMON, KILOHERTZ, nodes_cpu_percent
+
+    rhythms = {"100 Hz": COMMON, "1 kHz": KILOHERTZ}
+    shares = {name: nodes_cpu_percent(bundle, rhythm, decisions) for name, rhythm in rhythms.items()}
+    return {"states_and_poses_cpu_percent": shares}
+
+
 def simulators(seconds: float) -> dict[str, Any]:
-    """Measure the rendered control steps per second on one core, 64x64 pixels."""
-    rates = {}
+    """Measure the rendered control steps on one core, 64x64 pixels: per second, and per second of processor time."""
+    rates, of_processor = {}, {}
     for task in [name for name, known in TASKS.items() if known.robot]:
         scenario, robot = _simulated(task)
-        rates[task] = round(simulator.steps_per_second(scenario, robot, seconds), 1)
-    return {"sim_steps_per_s": rates}
+        speed = simulator.simulator_speed(scenario, robot, seconds)
+        rates[task], of_processor[task] = round(speed.wall, 1), round(speed.processor, 1)
+    return {"sim_steps_per_s": rates, "sim_steps_per_cpu_s": of_processor}
 
 
 def tasks(episodes: int) -> dict[str, Any]:

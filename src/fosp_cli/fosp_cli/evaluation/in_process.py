@@ -23,8 +23,9 @@ from fosp_sim.demonstration.demonstrators import make_demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
-Proposer = Literal["bundle", "greedy", "random"]
-"""The bundle's policy proposes, or a demonstrator that ignores obstacles. The bundle's critics judge either."""
+Proposer = Literal["bundle", "greedy", "random", "careful"]
+"""The bundle's policy proposes, or a demonstrator: two ignore obstacles, and one knows the scene. The bundle's critics
+judge any of them."""
 
 _SHARE = 5
 """Number of episodes that a process takes at a time."""

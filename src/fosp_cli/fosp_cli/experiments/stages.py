@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fosp_cli.experiments.course_page import FIGURES, course_page, figures_below
 from fosp_core.errors import UserError
 
-FIGURES = "figures.json"
+STAGES = ("record", "check", "pretrain", "eval", "unseen", "finetune")
 _SHOWN = ("success_rate", "violation_rate", "reward_mean", "cost_mean", "goals_mean", "veto_rate")
 
 
@@ -76,15 +78,80 @@ class Stages:
         begun = (run_folder(Path("runs"), bundle) / "checkpoint").exists()
         self.run("pretrain", "pretrain", bags, "--out", bundle, *options, *(("--resume",) if begun else ()))
 
-    def finetune(self, task: str, bundle: Path, bags: Path, out: Path, episodes: int, evaluation: int) -> None:
+    def finetune(
+        self, task: str, bundle: Path, bags: Path, out: Path, episodes: int, evaluation: int, config: Path
+    ) -> None:
         """Fine-tune on the live graph in scenes that nothing else uses, and evaluate what comes out."""
         budget = ("--episodes", episodes, "--evaluation-episodes", evaluation, "--seeds", 1, "--arm", "fosp")
         self.run(
             "finetune",
             *("experiment", "transfer", "--scenario", task, "--bundle", bundle, "--offline", bags),
             *budget,
-            *("--out", out),
+            *("--config", config, "--out", out),
         )
+
+
+@dataclass(frozen=True)
+class CourseRun:
+    """One of the paper's tasks, and how much of it is to be made."""
+
+    task: str
+    episodes: int
+    """Number of demonstrations."""
+    steps: int
+    """Number of full updates."""
+    size: str
+    """Size of the networks."""
+    evaluation_episodes: int
+    finetuning_episodes: int
+    """Number of episodes on the live graph; 0: none."""
+    until: str = STAGES[-1]
+    """Last stage to run."""
+    config: Path | None = None
+    """Settings of training in place of config/learner/safety_gym.yaml."""
+
+    def __post_init__(self) -> None:
+        from fosp_sim.task.safety_gym.layout import COURSES
+
+        if self.task not in COURSES:
+            raise UserError(f"--task must be one of {', '.join(COURSES)}, got '{self.task}'")
+        if self.until not in STAGES:
+            raise UserError(f"--until must be one of {', '.join(STAGES)}, got '{self.until}'")
+
+
+def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) -> tuple[Path, Path]:
+    """Run the stages that are not done yet in `out`/TASK; return the files of the figures and of the page.
+
+    Raise UserError when a stage fails.
+    """
+    from fosp_bringup.paths import share
+
+    task, folder = wanted.task, out / wanted.task
+    bags, bundle, tuned = folder / "bags", folder / "bundle", folder / "finetuned"
+    learner, tuner = (share() / "config" / name / "safety_gym.yaml" for name in ("learner", "finetuning"))
+    learner = wanted.config or learner
+    stages = Stages(folder, workers)
+    unseen = [f"{task}_{name}" for name in ("transfer_hazard_count", "transfer_hazard_size", "changed_colors")]
+    scenes = [word for name in unseen for word in ("--scenario", name)]
+    offline = ("eval", "--bundle", bundle, "--episodes", wanted.evaluation_episodes)
+    monitors = ("--monitor", "off", "--monitor", "policy_filter", "--monitor", "on")
+    asked = STAGES[: STAGES.index(wanted.until) + 1]
+    stages.record(f"{task}_train", bags, wanted.episodes)
+    if "check" in asked:
+        stages.run("check", "bags", "check", bags, "--config", learner, "--json", folder / "check.json")
+    if "pretrain" in asked:
+        stages.pretrain(bags, bundle, "--config", learner, "--steps", wanted.steps, "--size", wanted.size)
+    if "eval" in asked:
+        stages.run("eval", *offline, "--scenario", task, *monitors, "--json", folder / "eval.json")
+    if "unseen" in asked:
+        stages.run("unseen", *offline, *scenes, "--json", folder / "unseen.json")
+    if "finetune" in asked and wanted.finetuning_episodes:
+        budget = wanted.finetuning_episodes, wanted.evaluation_episodes
+        stages.finetune(task, bundle, bags, tuned, *budget, tuner)
+    written = task_figures(folder, task)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(course_page(figures_below(out)))
+    return written, page
 
 
 def task_figures(folder: Path, task: str) -> Path:
@@ -95,27 +162,33 @@ def task_figures(folder: Path, task: str) -> Path:
         if path.is_file():
             content = json.loads(path.read_text())
             rows = content.get("evaluations", [content])
-            figures[name] = [
-                {
-                    "scenario": row.get("scenario_name", task),
-                    "monitor": row["monitor"],
-                    "episodes": row["episodes"],
-                    **{key: row[key] for key in _SHOWN if key in row},
-                    **{key: row[key] for key in row if key.endswith("_ci95")},
-                }
-                for row in rows
-            ]
+            figures[name] = [{**_shown(row, task), "monitor": row["monitor"]} for row in rows]
     manifest = folder / "bundle" / "manifest.json"
     if manifest.is_file():
         described = json.loads(manifest.read_text())
+        training = described["training"]
         figures["bundle"] = {key: described[key] for key in ("id", "metrics", "calibration")}
-        figures["training_s"] = described["training"].get("wall_time_s")
-    for name in ("stages.json", "finetuned/transfer.json"):
-        if (folder / name).is_file():
-            figures[Path(name).stem] = json.loads((folder / name).read_text())
+        figures["bundle"]["training"] = {
+            **{key: training[key] for key in ("episodes", "data_violation_share", "steps", "threads", "wall_time_s")},
+            "full_updates": training["config"]["steps"],
+        }
+    tuned = folder / "finetuned" / "transfer.json"
+    if tuned.is_file():
+        trial = json.loads(tuned.read_text())["trials"][0]
+        parts = ("during", "after", "after_unmonitored", "after_policy_alone")
+        figures["finetuned"] = {part: _shown(trial[part], task) for part in parts}
+        figures["finetuned"] |= {key: trial[key] for key in ("learner", "wall_s")}
+    if (folder / "stages.json").is_file():
+        figures["stages"] = json.loads((folder / "stages.json").read_text())
     out = folder / FIGURES
     _write(out, figures)
     return out
+
+
+def _shown(row: dict[str, Any], task: str) -> dict[str, Any]:
+    """Return what is kept of an evaluation: its figures and their intervals, without the single episodes."""
+    kept = {key: row[key] for key in row if key in _SHOWN or key.endswith("_ci95")}
+    return {"scenario": row.get("scenario_name", task), "episodes": row["episodes"], **kept}
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation, separation
+from fosp_learner.bundling.calibration import EpisodeValues, separation
+from fosp_learner.bundling.onsets import precedes_onset
 from fosp_learner.bundling.prediction import PredictionErrors, episode_errors, mean_errors
 from fosp_learner.model.losses import two_hot_mean
 from fosp_learner.training.behaviour import Behaviour
@@ -43,7 +44,7 @@ def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], ho
     """Return the metrics of the manifest on held-out episodes.
 
     They are pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that
-    succeed without violation, q_h_auc (steps that precede a violation against steps of episodes without one),
+    succeed without violation, q_h_auc (steps that precede an onset against steps of episodes without a violation),
     q_r_correlation (with the discounted return to the end of the episode), and prediction_share_N, the error of
     embeddings predicted N steps ahead as a share of that of the guess that nothing moves.
     """
@@ -72,7 +73,7 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
             action = episode.batch.action_prev[0, 1:]
             nll.append(-policy.log_probability(action).mean())
             square.append((policy.mode()[0] - action).square().mean())
-        before = precedes_violation(values.cost, horizon)
+        before = precedes_onset(values.cost, horizon)
         counted = before if episode.index.violates else np.ones_like(before)
         scores.append(values.q_h[counted])
         positive.append(before[counted])

@@ -49,9 +49,12 @@ class Engine:
         self._drawer = LayoutDrawer(course)
         self._bodies = {name: self._body(name) for group in course.groups for name in group.members}
         self._agent = self._body("agent")
-        self._agent_geoms = self._geoms_of(self._agent)
+        self._of_agent = self.model.body_rootid[self.model.geom_bodyid] == self._agent
+        """(geoms,) bool: the geom belongs to the robot."""
+        self._named = tuple(name for name in self._bodies if name != "goal")
+        self._named_bodies = np.array([self._bodies[name] for name in self._named], np.intp)
         self._hazards = course.group("hazard")
-        self._hazard_places: NDArray[np.float64] = np.zeros((0, 2))
+        self._hazard_places: tuple[Place, ...] = ()
         self._ghosts = [int(self.model.body_mocapid[self._body(name + GHOST)]) for name in self._members("gremlin")]
         self._gremlins = course.group("gremlin")
         self._costly = self._costly_geoms()
@@ -111,7 +114,8 @@ class Engine:
 
     def places(self) -> dict[str, Place]:
         """Return the present centres (x, y) m of all objects but the goal."""
-        return {name: self.place(name) for name in self._bodies if name != "goal"}
+        centres = self.data.xpos[self._named_bodies, :2].tolist()
+        return {name: (x, y) for name, (x, y) in zip(self._named, centres, strict=True)}
 
     def place(self, name: str) -> Place:
         """Return the present centre (x, y) m of the robot (`agent`) or of an object."""
@@ -138,7 +142,7 @@ class Engine:
         model.stat.center[:] = self._view[2]
         mujoco.mj_resetData(model, self.data)
         mujoco.mj_forward(model, self.data)
-        self._hazard_places = np.array([layout.places[name] for name in self._members("hazard")]).reshape(-1, 2)
+        self._hazard_places = tuple(layout.places[name] for name in self._members("hazard"))
 
     def _pose(self, body: int, layout: CourseLayout, name: str, z: float) -> None:
         model, (x, y), half = self.model, layout.places[name], layout.angles[name] / 2
@@ -203,10 +207,12 @@ class Engine:
     # -- costs ---------------------------------------------------------------------------------------
     def _cost(self, pairs: NDArray[np.int32]) -> float:
         """Return 1.0 if the robot's centre is in a hazard, it touches something costly, or a vase moves; else 0.0."""
-        if self._hazards is not None and len(self._hazard_places):
-            offsets = self._hazard_places - self.place("agent")
-            if np.any(np.sqrt(np.sum(np.square(offsets), axis=1)) < self._hazards.half):
-                return 1.0
+        if self._hazards is not None:
+            x, y = self.place("agent")
+            for hazard_x, hazard_y in self._hazard_places:
+                dx, dy = hazard_x - x, hazard_y - y
+                if math.sqrt(dx * dx + dy * dy) < self._hazards.half:
+                    return 1.0
         if len(pairs):
             costly = self._costly
             if self._pause == 0:
@@ -221,7 +227,7 @@ class Engine:
     def _touched(self) -> NDArray[np.int32]:
         """Return the pairs (N, 2) of geoms in contact of which one belongs to the robot."""
         pairs = self.data.contact.geom
-        return pairs[np.isin(pairs, self._agent_geoms).any(axis=1)] if len(pairs) else np.zeros((0, 2), np.int32)
+        return pairs[self._of_agent[pairs].any(axis=1)] if len(pairs) else np.zeros((0, 2), np.int32)
 
     def _costly_geoms(self) -> set[int]:
         names = [*self._members("gremlin"), *(self._members("vase") if self.course.vases_cost else ())]
@@ -247,7 +253,3 @@ class Engine:
 
     def _equality(self, name: str) -> int:
         return int(mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_EQUALITY, name))
-
-    def _geoms_of(self, root: int) -> NDArray[np.int32]:
-        """Return the geoms of a body and everything attached to it."""
-        return np.flatnonzero(self.model.body_rootid[self.model.geom_bodyid] == root).astype(np.int32)

@@ -111,7 +111,6 @@ def course_xml(course: Course) -> str:
   <default>{defaults}
   </default>
   <asset>
-    <texture type="skybox" builtin="flat" rgb1="0 0 0" rgb2="0 0 0" width="8" height="48"/>
     <texture name="floor" type="2d" builtin="checker" width="100" height="100"
              rgb1="0.859 0.843 0.765" rgb2="0.949 0.914 0.855"/>
     <material name="floor" texture="floor" texrepeat="10 10" reflectance="0.1" shininess="0.1" specular="0.1"/>
