@@ -383,11 +383,7 @@ class LearnerConfig(Spec):
             raise ValueError(
                 f"observation: cameras must be square with a side of 32, 64, 128 ... pixels, found {height}x{width}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _patches(self) -> LearnerConfig:
-        if self.observation.shape[1] < 8 * self.world_model.patch:
+        if height < 8 * self.world_model.patch:
             raise ValueError(f"world_model.patch {self.world_model.patch} needs images of 64 pixels or more")
         return self
 
