@@ -132,7 +132,7 @@ def _about_z(angle: float):
 def _quaternion(turn) -> tuple[float, float, float, float]:
     """x, y, z, w of a rotation matrix."""
     w = 0.5 * math.sqrt(max(0.0, 1 + turn[0, 0] + turn[1, 1] + turn[2, 2]))
-    if w > 1e-3:
+    if w > 1e-5:
         x, y, z = turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]
         return x / (4 * w), y / (4 * w), z / (4 * w), w
     values, vectors = np.linalg.eigh(turn + turn.T)
@@ -186,7 +186,12 @@ class ArmUnderTest:
         target = self.last.share * np.array(wish, float)
         point = kinematics(self.positions).position
         after = self.limits.follow(target, self.command, PERIOD_S, point, self.acceleration).command
-        self.acceleration, self.command = (after - self.command) / PERIOD_S, after
+        self.acceleration = (after - self.command) / PERIOD_S
+        self.follow(after.tolist())
+
+    def follow(self, command: Sequence[float]) -> None:
+        """Obey a command for one period, with the lag of this arm."""
+        self.command = np.array(command)
         self.sent.append(self.command)
         share = 1.0 - math.exp(-PERIOD_S / self.robot.response_s)
         self.obeyed = self.obeyed + share * (self.sent.pop(0) - self.obeyed)

@@ -52,6 +52,15 @@ def test_the_monitor_is_the_last_node_that_is_brought_up(bundle: Path, tmp_path:
     assert parameters(described, MANAGER)["nodes"] == ["encoder_node", "policy_node", "recorder_node", MONITOR]
 
 
+def test_an_arm_with_limits_of_joints_is_refused_without_pinocchio(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pinocchio", None)
+    limited = robot_path("sim_arm").with_name("sim_arm.joints.yaml")
+    with pytest.raises(UserError, match=r"needs Pinocchio .*: pip install .*requirements/arm\.txt$"):
+        simulated(bundle, robot=str(limited))
+
+
 def test_every_model_node_gets_the_same_bundle_and_robot(bundle: Path) -> None:
     described = simulated(bundle)
     given = [parameters(described, name) for name in ("encoder_node", "policy_node", MONITOR)]

@@ -304,6 +304,8 @@ class CalibrationConfig(Spec):
     """Quantile of the surprise on validation steps that becomes the runtime's limit."""
     range_margin: float = Field(0.5, ge=0)
     """Margin by which the accepted range of a value exceeds the observed range, as a share of its span."""
+    lens_steps: int = Field(5000, gt=0)
+    """Most updates of the network of each camera that looks for local faults in a picture."""
 
 
 class LearnerConfig(Spec):
@@ -381,11 +383,7 @@ class LearnerConfig(Spec):
             raise ValueError(
                 f"observation: cameras must be square with a side of 32, 64, 128 ... pixels, found {height}x{width}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _patches(self) -> LearnerConfig:
-        if self.observation.shape[1] < 8 * self.world_model.patch:
+        if height < 8 * self.world_model.patch:
             raise ValueError(f"world_model.patch {self.world_model.patch} needs images of 64 pixels or more")
         return self
 

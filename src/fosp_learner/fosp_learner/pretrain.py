@@ -117,7 +117,8 @@ def pretrain(
                 trainer, filter_episodes(trainer.world_model, validation), config.calibration.horizon_steps
             )
             log.metrics(trainer.step, assessment.metrics)
-    reference, camera = calibrate_reference(fit_reference([training], config.seed), [validation])
+    fitted = fit_reference([training], config.seed, lens_steps=config.calibration.lens_steps)
+    reference, camera = calibrate_reference(fitted, [validation])
     calibration = calibrate(assessment.values, config.calibration).model_copy(update={"camera": camera})
     made = provenance(trainer, data, command)
     made[LENSES] = as_noted(lenses_of(bags, facts.observation, facts.robot))

@@ -36,6 +36,13 @@ def test_the_network_of_numpy_is_that_of_torch():
     assert lens_scores(layers, np.stack(list(frames))).tolist() == pytest.approx(expected.tolist(), abs=1e-4)
 
 
+def test_the_updates_are_bounded_by_what_is_asked_for_and_by_the_frames():
+    done: list[tuple[int, int]] = []
+    for most in (2, 5000):
+        fit_lens(_frames(8), np.random.default_rng(0), lambda *told: done.append(told), most_steps=most)
+    assert done == [(1, 2), (2, 2), (1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 @pytest.mark.long
 def test_a_few_steps_already_tell_damaged_frames_from_whole_ones():
     frames = _frames(120)

@@ -136,7 +136,8 @@ class OperatorGuardNode(ManagedNode):
         self._guard.receive_proposal(proposal_input(message, time.monotonic()))
         self._robot_side.send_now()
         last = self._last
-        scale = self._robot.action.scale
+        scale, gripper = self._robot.action.scale, self._robot.action.gripper
+        held = [] if gripper is None else [0.0 if last.gripper is None else last.gripper.position]
         verdict = SafetyVerdict(
             decision=SafetyVerdict.STOP if last.held else SafetyVerdict.PASS,
             reason=int(last.reason),
@@ -145,7 +146,7 @@ class OperatorGuardNode(ManagedNode):
             header=message.header,
             step=message.step,
             action_in=message.candidates[0].action,
-            action_out=float_field(np.array(last.command or [0.0] * len(scale)) / scale),
+            action_out=float_field(np.append(np.array(last.command or [0.0] * len(scale)) / scale, held)),
             limited=last.limited,
             decided=self.get_clock().now().to_msg(),
             **dict.fromkeys(_NUMBERS, math.nan),
@@ -160,7 +161,7 @@ class OperatorGuardNode(ManagedNode):
         if self._told.is_news((bool(tick.held), tick.reason), time.monotonic()):
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")
         self._last = tick
-        self._robot_side.send(tick.command)
+        self._robot_side.send(tick.command, tick.gripper)
 
     def _watch(self) -> None:
         if self.is_active:
@@ -170,9 +171,10 @@ class OperatorGuardNode(ManagedNode):
 
     def _mark(self) -> None:
         """Publish the outlines of the protective zones, which hold while a person drives, too."""
-        if self.is_active and self._robot.zones and self._markers.get_subscription_count():
+        if self.is_active and self._markers.get_subscription_count():
             stamp, position = self.get_clock().now().to_msg(), self._guard.robot_state.position
-            self._markers.publish(MarkerArray(markers=zone_markers(self._robot, position, stamp)))
+            if markers := zone_markers(self._robot, position, stamp):
+                self._markers.publish(MarkerArray(markers=markers))
 
     def _report(self) -> None:
         held, cap = self._last.held, self._speed_cap

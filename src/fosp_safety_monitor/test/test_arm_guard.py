@@ -9,8 +9,6 @@ import arm_parts
 import numpy as np
 import pytest
 from arm_parts import NAMES, READY, ArmUnderTest, SevenJoints, robot
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
@@ -18,15 +16,13 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
-from fosp_safety_monitor.arm.kinematics import conditioning, decomposed, joint_motion
+from fosp_safety_monitor.arm.kinematics import Conditioning, conditioning, decomposed, joint_motion
+from fosp_safety_monitor.arm.sharing import LEAVING_SHARE
 from fosp_safety_monitor.arm.view import ArmObserver, MeasuredPose
+from fosp_safety_monitor.judge.inputs import ProposalInput
+from fosp_safety_monitor.judge.verdict import FrameStamp
+from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
-common = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-wishes = st.tuples(*[st.sampled_from((-1.0, -0.3, 0.0, 0.5, 1.0))] * 6)
-starts = st.tuples(
-    *[st.floats(low + 0.15, high - 0.15) for low, high in zip(arm_parts.LOWER, arm_parts.UPPER, strict=True)]
-)
-SLOW = {"response_s": 0.1, "dead_time_s": 0.05}
 REST = (0.0,) * 6
 
 
@@ -44,23 +40,6 @@ def judged(arm: ArmUnderTest, wish=(1.0, 0, 0, 0, 0, 0), **view) -> object:
 
 
 # -- driving to limits -------------------------------------------------------------------------------
-@common
-@given(starts, st.lists(wishes, min_size=1, max_size=2), st.booleans())
-def test_no_wish_brings_a_joint_to_its_limit_whatever_the_lag(start, wanted, slow):
-    config = robot(holds_orientation=True)
-    arm = ArmUnderTest(config.model_copy(update=SLOW) if slow else config, start)
-    margin = config.joints.margin("joint1")
-    for wish in wanted:
-        for _ in range(50):
-            arm.step(wish)
-            assert 0.0 <= arm.last.share <= 1.0
-            # The arm is one that divides by its singular values: beyond the hard stop it may jerk, but is not driven.
-            if condition(arm) < 40.0:
-                assert (arm.positions > np.array(arm_parts.LOWER) + 0.3 * margin).all()
-                assert (arm.positions < np.array(arm_parts.UPPER) - 0.3 * margin).all()
-                assert (np.abs(arm.speeds) < 1.25 * np.array(arm_parts.SPEED)).all()
-
-
 def test_a_joint_slows_down_and_stops_at_its_margin_and_leaves_it_again():
     arm = ArmUnderTest(robot(), (*READY[:6], 2.6))
     for _ in range(200):
@@ -92,6 +71,24 @@ def test_an_arm_is_slowed_towards_its_singularity_stops_there_and_comes_back():
             break
     assert condition(arm) < 17.0
     assert arm.last.share == 1.0
+
+
+def test_near_a_singularity_the_speed_is_that_of_servo_also_where_a_stop_is_far():
+    arm = ArmUnderTest(robot(), READY)
+    between = Conditioning(23.5, np.array([0.01, 0, 0, 0, 0, 0]))
+    found = judged(arm, conditioning=between)
+    assert (found.share, found.reason) == (pytest.approx(0.5), Reason.SINGULARITY)
+    assert judged(arm, (-1.0, 0, 0, 0, 0, 0), conditioning=between).share == pytest.approx(0.75)
+
+
+def test_out_of_a_singularity_itself_every_motion_leads_and_is_allowed_slowly():
+    arm = ArmUnderTest(robot(), READY)
+    for wish in ((1.0, 0, 0, 0, 0, 0), (-1.0, 0, 0, 0, 0, 0)):
+        assert judged(arm, wish, conditioning=Conditioning(math.inf, np.zeros(6))).share == LEAVING_SHARE
+    towards = Conditioning(200.0, np.array([1.0, 0, 0, 0, 0, 0]))
+    assert judged(arm, (1.0, 0, 0, 0, 0, 0), conditioning=towards).share == 0.0
+    assert judged(arm, (-1.0, 0, 0, 0, 0, 0), conditioning=towards).share == LEAVING_SHARE
+    assert judged(arm, (0.0, 1.0, 0, 0, 0, 0), conditioning=towards).share == 0.0, "along the singularity is no way out"
 
 
 def test_the_speed_of_the_joints_is_bounded_by_the_description():
@@ -251,6 +248,36 @@ def test_the_monitor_slows_and_stops_by_the_arms_own_limits(make_scene):
     assert any(see(1.0).command)
     scene.drive(1.5)
     assert scene.state.latched.reason is Reason.JOINT_STATES
+
+
+def test_a_person_who_drives_is_slowed_stopped_and_let_back_by_the_arms_own_limits():
+    arm = ArmUnderTest(robot(), (*READY[:6], 2.6))
+    guard = OperatorGuard(arm.robot, lambda: arm.now)
+
+    def drive(seconds, wish):
+        for step in range(round(seconds / 0.01)):
+            inputs = arm.inputs()
+            guard.receive_robot_state(inputs.pose)
+            guard.receive_arm_view(inputs.inputs.view)
+            place = arm_parts.kinematics(arm.positions)
+            guard.receive_pose(inputs.pose, tuple(place.position.tolist()), place.orientation)
+            stamp = FrameStamp(round(arm.time_s * 1e9))
+            actions = np.array([wish], np.float32)
+            guard.receive_proposal(ProposalInput(step, "", stamp, arm.time_s, actions, 0))
+            tick = guard.tick()
+            arm.follow(tick.command)
+        return tick
+
+    assert drive(0.1, REST).held == ""
+    assert drive(0.3, (0, 0, 0, 0, 0, -1.0)).note == ""
+    at_limit = drive(1.8, (0, 0, 0, 0, 0, -1.0))
+    assert at_limit.held == ""
+    assert not any(at_limit.command)
+    assert "joint7" in at_limit.note
+    assert arm.positions[6] < arm_parts.UPPER[6] - 0.05
+    assert drive(0.5, (0, 0, 0, 0, 0, 1.0)).command[5] == pytest.approx(0.5)
+    held = guard.receive_arm_view(replace(arm.inputs().inputs.view, fault="joint states with NaN")) or guard.tick()
+    assert held.reason is Reason.JOINT_STATES
 
 
 def test_diagnostics_tell_how_near_the_limits_are():

@@ -30,7 +30,7 @@ AT_REST = Travel(np.zeros(6), np.zeros(6))
 
 
 def travel(velocity, time_s=0.2) -> Travel:
-    return Travel(np.array(velocity), time_s * np.array(velocity), time_s)
+    return Travel(np.array(velocity), time_s * np.array(velocity), 0.0, time_s)
 
 
 def one_room(value, row, slack=0.05, drift=0.0, **others) -> Rooms:
@@ -95,6 +95,13 @@ def test_the_share_falls_with_the_room_and_with_the_speed_and_is_a_stop_where_no
     shares = [share_of_rooms(one_room(room, row), ahead, AT_REST).value for room in (0.1, 0.03, 0.02, 0.01, 0.0, -0.1)]
     assert shares == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0, 0.0])
     assert share_of_rooms(one_room(0.001, row), ahead, AT_REST).value == 0.0, "no creeping below LEAST_SHARE"
+
+
+def test_axes_that_make_up_for_each_other_take_no_room_while_the_robot_reacts():
+    row, aside = [-1.0, 1.0, 0, 0, 0, 0], np.array([0.2, 0.19, 0, 0, 0, 0])
+    slow = Travel(aside, 0.01 * aside, 0.3, 0.31)
+    assert share_of_rooms(one_room(0.006, row), slow, AT_REST).value == 1.0
+    assert share_of_rooms(one_room(0.0025, row), slow, AT_REST).value == pytest.approx(0.5)
 
 
 def test_a_motion_away_from_a_limit_is_allowed_slowly():

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fosp_core.clock import Received
 from fosp_core.decisions import Reason
 from fosp_core.errors import UserError
-from fosp_safety_monitor.arm.model import ArmModel, disabled_pairs, pinocchio
+from fosp_safety_monitor.arm.model import ArmModel, disabled_pairs, pinocchio, require_model
+from fosp_safety_monitor.arm.touching_pairs import shares_of_touching
 from fosp_safety_monitor.arm.view import ArmObserver
 
 common = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -198,6 +199,35 @@ def test_a_link_that_touches_already_may_only_leave():
     arm.step((0.0, 0, -1.0, 0, 0, 0))
     into = arm.last
     assert into.reason is Reason.COLLISION or into.share == 1.0
+
+
+@needs_pin
+def test_pairs_that_always_touch_are_told_from_those_that_do_in_some_positions():
+    large = arm_parts.urdf().replace('<cylinder radius="0.045" length="0.1"/>', '<cylinder radius="0.3" length="0.3"/>')
+    shares = shares_of_touching(made(large, self_collision={}), 60)
+    assert shares["link5 and link7"] == 1.0
+    assert 0.0 < shares["link3 and link7"] < 1.0
+
+
+@needs_pin
+def test_a_robot_is_held_against_its_own_urdf_and_srdf_before_anything_starts(tmp_path):
+    def require(**changes):
+        joints = robot(**changes.pop("joints", {})).joints
+        require_model(robot().model_copy(update={"joints": joints, **changes}), tmp_path)
+
+    (tmp_path / "seven.urdf").write_text(arm_parts.urdf())
+    (tmp_path / "seven.srdf").write_text('<robot name="seven"><disable_collisions link1="a" link2="b"/></robot>')
+    (tmp_path / "seven.srdf.xacro").write_text("<robot/>")
+    require(urdf="seven.urdf", joints={"self_collision": {"srdf": "seven.srdf"}})
+    require()
+    require_model(robot().model_copy(update={"joints": None}), tmp_path)
+    for changes, why in (
+        ({"urdf": "eight.urdf"}, "eight.urdf"),
+        ({"urdf": "seven.urdf", "joints": {"tip_offset": [0, 0, 0], "self_collision": {"srdf": "no.srdf"}}}, "no.srdf"),
+        ({"urdf": "seven.urdf", "joints": {"self_collision": {"srdf": "seven.srdf.xacro"}}}, "expand this first"),
+    ):
+        with pytest.raises(UserError, match=why):
+            require(**changes)
 
 
 def test_an_srdf_names_pairs_that_are_not_compared():

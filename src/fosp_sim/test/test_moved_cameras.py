@@ -36,6 +36,20 @@ def test_each_episode_has_its_own_pose_at_the_distance_and_the_angle(task: tuple
     assert (world.data.qpos == state).all(), "nothing else moves"
 
 
+def test_distance_and_angle_are_drawn_from_their_ranges(task: tuple[Scenario, RobotConfig]) -> None:
+    scenario, robot = task
+    world = make_world(scenario, robot)
+    world.reset(draw_scene(scenario, 0))
+    camera, position = world.model.camera("color").id, world.model.cam_pos.copy()
+    cameras = MovedCameras(world, CameraEffects(moved_m=(0.0, 0.02), turned_deg=(0.0, 3.0)))
+    moved = []
+    for seed in range(8):
+        cameras.move(seed)
+        moved.append(float(np.linalg.norm(world.model.cam_pos[camera] - position[camera])))
+    assert max(moved) <= 0.02
+    assert len(set(moved)) == 8
+
+
 def test_a_camera_that_is_not_moved_stays_to_the_last_bit(task: tuple[Scenario, RobotConfig]) -> None:
     scenario, robot = task
     world = make_world(scenario, robot)

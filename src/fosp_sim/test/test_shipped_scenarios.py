@@ -12,6 +12,7 @@ import pytest
 from fosp_cli.bench.simulator import careful_rates
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.render import as_range
 from fosp_sim.task.safety_gym.layout import COURSES
 from fosp_sim.task.scenario import Scenario, read_scenario
 
@@ -79,6 +80,9 @@ def test_varied_demonstrations_leave_the_unseen_kinds_unseen(task: str) -> None:
     assert not set(changed.obstacles.colors) & set(varied.obstacles.colors)
     assert not set(changed.goal.colors) & set(varied.goal.colors)
     assert varied.obstacles.motion == "static"
+    knocked = shipped(f"{task}_moved_camera").camera
+    assert as_range(varied.camera.moved_m)[1] < as_range(knocked.moved_m)[0]
+    assert as_range(varied.camera.turned_deg)[1] < as_range(knocked.turned_deg)[0]
 
 
 @pytest.mark.parametrize("change", COURSE_CHANGES)
@@ -100,7 +104,8 @@ def test_no_two_files_share_a_scene() -> None:
     """Room for 10000 episodes of every evaluation, and for any number of demonstrations above them."""
     shipped_ones = {path.stem: read_scenario(path) for path in SCENARIOS.glob("*.yaml")}
     seeds = {name: scenario.seed for name, scenario in shipped_ones.items()}
-    assert len(seeds) == len(TASKS) * (3 + len(CHANGES)) + len(HARD) + len(COURSES) * (2 + len(COURSE_CHANGES))
+    with_pick = len(TASKS) * (3 + len(CHANGES)) + len(HARD) + 2
+    assert len(seeds) == with_pick + len(COURSES) * (2 + len(COURSE_CHANGES))
     for (name, seed), (other, other_seed) in combinations(seeds.items(), 2):
         if shipped_ones[name].task == shipped_ones[other].task:
             assert abs(seed - other_seed) >= 10_000, (name, other)

@@ -81,6 +81,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "the safety monitor": partial(monitor_decision, some(ONNX_STEPS)),
         "the limits of an arm": partial(arm_limits, some(ONNX_STEPS)),
         "the safety monitor's node": partial(monitor_added, bundle, some(PROPOSALS)),
+        "a robot of 1 kHz": partial(fast_robot, bundle, some(PROPOSALS)),
         "the simulator": partial(simulators, 3.0 * share),
         "the tasks": partial(tasks, some(RATE_EPISODES)),
         "bags": partial(bags, some(10)),
@@ -258,6 +259,15 @@ def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
         "bare_node_ms": bare,
         "monitor_adds_ms": round(monitor["p50"] - bare["p50"], 2),
     }
+
+
+def fast_robot(bundle: Path, decisions: int) -> dict[str, Any]:
+    """Measure the processor time that monitor and feedback node take of one core, beside robots of 100 Hz and 1 kHz."""
+    from fosp_cli.bench.monitor import COMMON, KILOHERTZ, nodes_cpu_percent
+
+    rhythms = {"100 Hz": COMMON, "1 kHz": KILOHERTZ}
+    shares = {name: nodes_cpu_percent(bundle, rhythm, decisions) for name, rhythm in rhythms.items()}
+    return {"states_and_poses_cpu_percent": shares}
 
 
 def simulators(seconds: float) -> dict[str, Any]:

@@ -167,6 +167,12 @@ def safety_gym(
     finetuning_episodes: Annotated[
         int, typer.Option(min=0, help="Number of episodes of fine-tuning on the live graph, in real time; 0: none.")
     ] = 100,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with settings of training, in place of config/learner/safety_gym.yaml.", metavar="FILE"
+        ),
+    ] = None,
     until: Annotated[
         str,
         typer.Option(
@@ -194,7 +200,7 @@ def safety_gym(
     """
     from fosp_cli.experiments.stages import CourseRun, run_course
 
-    wanted = CourseRun(task, episodes, steps, size, evaluation_episodes, finetuning_episodes, until)
+    wanted = CourseRun(task, episodes, steps, size, evaluation_episodes, finetuning_episodes, until, config)
     written = run_course(wanted, out, page or out / "results.md", workers)
     print(f"written to {' and '.join(map(str, written))}")
     return 0

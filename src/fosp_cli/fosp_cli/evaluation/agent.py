@@ -17,6 +17,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.gripper import GripperInput, GripperSetpoint
 from fosp_core.specs import Manifest
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
@@ -27,7 +28,7 @@ from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import SourceView
-from fosp_sim.robot_messages import TOOL_ORIENTATION
+from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 
 if TYPE_CHECKING:
     from fosp_sim.env import CommandTick  # a robot that measures its speed has no simulator
@@ -55,6 +56,10 @@ class MeasuredState(Protocol):
     @property
     def heading(self) -> float:
         """Heading of the base, rad; 0 for an arm."""
+
+    @property
+    def gripper(self) -> float | None:
+        """Measured position of a gripper, in its unit; None without one."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,8 @@ class Agent:
             camera_known=True,  # as in a session of many episodes, of which only the first one waits for its camera
         )
         self._step = 0
-        self._command = (0.0,) * self._robot.action.size
+        self._command = (0.0,) * self._robot.action.twist_size
+        self._gripper: GripperSetpoint | None = None
 
     def see(self, source: str, view: SourceView) -> None:
         """Have the protective zones of the monitor take in what a source of theirs sees."""
@@ -138,8 +144,8 @@ class Agent:
         """Have the monitor hold the robot's motion against the commands that it was sent since the last call."""
         for tick in ticks:
             self._hear(tick.state, tick.time)
-            self._monitor.observe(self._command)
-            self._command = tick.command
+            self._monitor.observe(self._command, self._gripper)
+            self._command, self._gripper = tick.command, tick.gripper
 
     def act(
         self,
@@ -181,6 +187,9 @@ class Agent:
         self._monitor.receive_robot_state(received, (state.position[0], state.position[1], state.heading))
         orientation = TOOL_ORIENTATION if self._robot.kind == "arm" else None
         self._monitor.receive_pose(received, state.position, orientation)
+        axis = self._robot.action.gripper
+        if axis is not None and state.gripper is not None:
+            self._monitor.receive_gripper(GripperInput(received, axis.normalised(state.gripper)))
 
     def _judge(
         self,
@@ -192,7 +201,7 @@ class Agent:
     ) -> Verdict:
         model_id, frame = self._model_id, FrameStamp(round(time_s * 1e9))
         self._hear(state, time_s)
-        self._monitor.observe(self._command)
+        self._monitor.observe(self._command, self._gripper)
         self._monitor.receive_latent(
             LatentInput(
                 self._step,

@@ -65,7 +65,14 @@ def course_page(figures: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _reward_table(figures: Sequence[Mapping[str, Any]]) -> str:
-    heading = ("", "episodes", "monitor off", "policy's own filter", "monitor on", "the paper, offline")
+    heading: tuple[str, ...] = (
+        "",
+        "episodes",
+        "monitor off",
+        "policy's own filter",
+        "monitor on",
+        "the paper, offline",
+    )
     heading += ("fine-tuned, monitor off", "fine-tuned, monitor on", "the paper, fine-tuned")
     rows = []
     for one in figures:
@@ -89,7 +96,13 @@ def _unseen_table(figures: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _training_table(figures: Sequence[Mapping[str, Any]]) -> str:
-    heading = ("", "demonstrations", "violating held-out episodes", "full updates", "hours of training")
+    heading: tuple[str, ...] = (
+        "",
+        "demonstrations",
+        "violating held-out episodes",
+        "full updates",
+        "hours of training",
+    )
     heading += (f"AUC of Q_h (wanted: {WANTED_AUC:g})", "eps", "false vetoes", "calibration")
     rows = []
     for one in figures:

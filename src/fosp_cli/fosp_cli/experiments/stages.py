@@ -93,7 +93,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class CourseRun:
-    """What is to be made of one of the paper's tasks."""
+    """One of the paper's tasks, and how much of it is to be made."""
 
     task: str
     episodes: int
@@ -107,6 +107,8 @@ class CourseRun:
     """Number of episodes on the live graph; 0: none."""
     until: str = STAGES[-1]
     """Last stage to run."""
+    config: Path | None = None
+    """Settings of training in place of config/learner/safety_gym.yaml."""
 
     def __post_init__(self) -> None:
         from fosp_sim.task.safety_gym.layout import COURSES
@@ -127,6 +129,7 @@ def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) ->
     task, folder = wanted.task, out / wanted.task
     bags, bundle, tuned = folder / "bags", folder / "bundle", folder / "finetuned"
     learner, tuner = (share() / "config" / name / "safety_gym.yaml" for name in ("learner", "finetuning"))
+    learner = wanted.config or learner
     stages = Stages(folder, workers)
     unseen = [f"{task}_{name}" for name in ("transfer_hazard_count", "transfer_hazard_size", "changed_colors")]
     scenes = [word for name in unseen for word in ("--scenario", name)]

@@ -60,9 +60,11 @@ class _Lens(nn.Module):
         return first, second, third, out
 
 
-def fit_lens(frames: NDArray[np.uint8], rng: np.random.Generator, progress: Progress = silent) -> LensLayers:
+def fit_lens(
+    frames: NDArray[np.uint8], rng: np.random.Generator, progress: Progress = silent, most_steps: int = STEPS
+) -> LensLayers:
     """Return the layers of a network that tells whole frames from damaged ones, of training frames (N, H, W, 3) RGB."""
-    steps = max(1, min(STEPS, len(frames) // 2))
+    steps = max(1, min(most_steps, len(frames) // 2))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(1 << 31)))
         network = _Lens()

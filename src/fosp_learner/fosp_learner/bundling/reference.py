@@ -35,7 +35,7 @@ from fosp_core.bundle.reference import (
 from fosp_core.errors import UserError
 from fosp_core.specs import CameraCalibration, Manifest
 from fosp_learner.bundling.camera_faults import FAULTS, varied
-from fosp_learner.bundling.lens_fitting import LensLayers, Progress, fit_lens, lens_scores, silent
+from fosp_learner.bundling.lens_fitting import STEPS, LensLayers, Progress, fit_lens, lens_scores, silent
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, split
 
 Array = NDArray[np.float32]
@@ -66,12 +66,17 @@ _SPREAD_QUANTILE = 0.999
 
 
 def fit_reference(
-    data: Sequence[Dataset], seed: int = 0, earlier: Reference | None = None, progress: Progress = silent
+    data: Sequence[Dataset],
+    seed: int = 0,
+    earlier: Reference | None = None,
+    progress: Progress = silent,
+    lens_steps: int = STEPS,
 ) -> Reference:
     """Return the reference of the cameras over the episodes of all data sets together; UserError without a step.
 
     The networks that look for local faults are those of the `earlier` reference, if there is one: they take minutes to
-    fit, and fine-tuning changes no camera. Call `calibrate_reference` before use: nothing is a local fault until then.
+    fit, at `lens_steps` updates each, and fine-tuning changes no camera. Call `calibrate_reference` before use: nothing
+    is a local fault until then.
     """
     rng = np.random.default_rng(seed)
     episodes = [(one, index) for one in data for index in one.episodes]
@@ -79,7 +84,9 @@ def fit_reference(
         raise UserError("no episode to fit the reference of the cameras on; record more episodes")
     cameras = range(episodes[0][0].images.shape[1])
     known = [earlier.cameras[i].lens if earlier is not None else None for i in cameras]
-    return Reference(tuple(_fit_camera(episodes, camera, known[camera], rng, progress) for camera in cameras))
+    return Reference(
+        tuple(_fit_camera(episodes, camera, known[camera], rng, progress, lens_steps) for camera in cameras)
+    )
 
 
 def calibrate_reference(reference: Reference, held_out: Sequence[Dataset]) -> tuple[Reference, CameraCalibration]:
@@ -193,6 +200,7 @@ def _fit_camera(
     lens: LensLayers | None,
     rng: np.random.Generator,
     progress: Progress,
+    lens_steps: int,
 ) -> CameraReference:
     frames, pairs, told, changes = _drawn(episodes, camera, rng)
     healthy = still_features(frames)
@@ -216,7 +224,7 @@ def _fit_camera(
     scale, motion, noise, step_noise = _fit_motion(pairs, told)
     side = _CHANGE_SHARE * float(np.quantile(changes, _CHANGE_QUANTILE)) if changes else 0.0
     least = [min(side, LARGEST_STILL_AREA * frames.shape[1])]
-    layers = fit_lens(frames, rng, progress) if lens is None else lens
+    layers = fit_lens(frames, rng, progress, lens_steps) if lens is None else lens
     arrays = (mean, scores, basis, spread, scale, motion, noise, step_noise, least, *layers, np.zeros(2))
     return CameraReference(*(np.ascontiguousarray(array, np.float32) for array in arrays))
 

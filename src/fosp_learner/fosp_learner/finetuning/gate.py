@@ -15,7 +15,7 @@ from fosp_learner.bundling.validation import episode_values
 from fosp_learner.finetuning.config import GateConfig
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.losses import two_hot_mean, two_hot_positive
-from fosp_learner.model.world_model import ModelState, WorldModel
+from fosp_learner.model.world_model import RowLatents, WorldModel
 from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.filtering import FilteredEpisode
 
@@ -178,7 +178,7 @@ def _imagined(
     """
     model = networks.world_model
     rows = [episode.latents.rows for episode in episodes]
-    every = ModelState(*(torch.cat([getattr(part, f.name) for part in rows]) for f in fields(ModelState)))
+    every = RowLatents(*(torch.cat([getattr(part, f.name) for part in rows]) for f in fields(RowLatents)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state = every.of(torch.randperm(len(every.recurrent))[: config.starts])

@@ -166,7 +166,7 @@ class ArmGuard:
         if not wanted.velocity.any():
             return ArmJudgement()
         lower, hard_stop = config.lower_singularity_threshold, config.hard_stop_singularity_threshold
-        rate = float(rows @ wanted.velocity)
+        rate = float(rows @ wanted.velocity) if number < math.inf else -1.0  # every motion leads out of it
         share = singularity_share(number, rate, lower, hard_stop, config.leaving_singularity_threshold_multiplier)
         if rate > 0.0 and number < hard_stop:
             left = np.array([math.log(hard_stop / number)])
@@ -211,15 +211,13 @@ class ArmGuard:
         The wanted one brakes at no more than the deceleration limit all along the way to its limit.
         """
         reaction_s = self._lag_s + age_s
-        wanted = [
-            v * (reaction_s + limits.stopping_time(abs(v))) for v, limits in zip(velocity, self._limits, strict=True)
-        ]
-        told = [
-            math.copysign(limits.stopping_distance(abs(c), reaction_s), c)
-            for c, limits in zip(command, self._limits, strict=True)
-        ]
-        time_s = reaction_s + max(limits.stopping_time(abs(c)) for c, limits in zip(command, self._limits, strict=True))
-        return Travel(np.array(velocity), np.array(wanted)), Travel(np.array(command), np.array(told), time_s)
+        wanted, told, times = [], [], []
+        for v, c, limits in zip(velocity, command, self._limits, strict=True):
+            wanted.append(v * limits.stopping_time(abs(v)))
+            told.append(math.copysign(limits.stopping_distance(abs(c)), c))
+            times.append(limits.stopping_time(abs(c)))
+        after = Travel(np.array(velocity), np.array(wanted), reaction_s)
+        return after, Travel(np.array(command), np.array(told), reaction_s, reaction_s + max(times))
 
 
 def late_s(received: Received, now: Now) -> float:

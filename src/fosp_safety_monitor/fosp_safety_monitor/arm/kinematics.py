@@ -38,7 +38,9 @@ class Conditioning:
 
     number: float
     rows: Vector
-    """(A,) d ln(number) per unit of each axis of the action, of a motion that the damped least squares makes of it."""
+    """(A,) d ln(number) per unit of each axis of the action, of the motion that damped least squares make of it.
+
+    It is zero in a singularity, where there is no derivative."""
 
 
 class Decomposition(NamedTuple):
@@ -80,8 +82,8 @@ def conditioning(jacobian: Vector, motion: Vector, svd: Decomposition) -> Condit
     """
     left, values, right = svd
     largest, least = float(values[0]), float(values[-1])
-    if least < _SINGULAR * largest:  # every motion leads out of the singularity itself
-        return Conditioning(math.inf, -np.ones(motion.shape[1]))
+    if least < _SINGULAR * largest:
+        return Conditioning(math.inf, np.zeros(motion.shape[1]))
     change = jacobian_derivative(jacobian)[:, : len(left)]  # (n, r, n)
     of_largest = (change @ right[0]) @ left[:, 0]
     of_least = (change @ right[-1]) @ left[:, -1]

@@ -254,6 +254,8 @@ def model_of(robot: RobotConfig, urdf: str, source: str, folder: Path) -> ArmMod
     ignored: list[tuple[str, str]] = []
     if config.self_collision is not None and config.self_collision.srdf:
         path = located(config.self_collision.srdf, folder)
+        if path.suffix == ".xacro":
+            raise UserError(f"{path}: srdf takes an SRDF; expand this first: xacro {path.name} > {path.stem}")
         try:
             ignored = disabled_pairs(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:

@@ -45,4 +45,5 @@ def _between_axes(limit: OrientationLimit, orientation: Quaternion) -> tuple[flo
     direction = np.array(limit.direction) / math.hypot(*limit.direction)
     across = np.cross(direction, tool)
     sine, cosine = float(np.linalg.norm(across)), float(direction @ tool)
-    return math.atan2(sine, cosine), across / max(sine, 1e-9)
+    axis: Vector = np.asarray(across / max(sine, 1e-9), np.float64)
+    return math.atan2(sine, cosine), axis

@@ -31,7 +31,9 @@ class Travel:
     velocity: Vector
     """(A,) m/s and rad/s."""
     way: Vector
-    """(A,) m and rad, with the sign of the velocity: while the robot reacts, and while it brakes."""
+    """(A,) m and rad, with the sign of the velocity: while it brakes, each axis in its own time."""
+    reaction_s: float = 0.0
+    """Time, s, before it brakes, in which all axes move on together."""
     time_s: float = 0.0
     """Time until rest, s."""
 
@@ -73,19 +75,20 @@ class Share:
 def share_of_rooms(rooms: Rooms, wanted: Travel, told: Travel) -> Share:
     """Return the share of the velocity `wanted` that keeps every room, while `told` is the command in force.
 
-    A room shrinks at most by what the axes take of it together while they react and brake, each in its own time. Where
+    A room shrinks by what the axes take of it together while they react, and at most by what each of them takes while
+    it brakes in its own time. Where
     the command in force, or the measured motion, leads beyond the slack, nothing is left: only braking helps.
     """
     if not len(rooms.values):
         return Share()
-    left, loss = np.maximum(rooms.values, 0.0), _loss(rooms.rows, wanted.way)
+    left, loss = np.maximum(rooms.values, 0.0), _loss(rooms.rows, wanted)
     shares = np.where(loss > left, left / np.maximum(loss, _TINY), 1.0)
     approaching = rooms.rows @ wanted.velocity < -_TINY
     away = np.where(rooms.values > 0.0, np.maximum(shares, LEAVING_SHARE), LEAVING_SHARE)
     shares = np.where(approaching, shares, away) if wanted.velocity.any() else np.ones(len(rooms.values))
 
     behind = rooms.values + rooms.slack
-    carried = (rooms.rows @ told.velocity < -_TINY) & (behind < _loss(rooms.rows, told.way))
+    carried = (rooms.rows @ told.velocity < -_TINY) & (behind < _loss(rooms.rows, told))
     drifting = (rooms.drift < -_MEASURED_STILL) & (behind + rooms.drift * told.time_s < 0.0)
     shares[carried | drifting] = 0.0
     if rooms.only_back and wanted.velocity.any():
@@ -99,9 +102,10 @@ def share_of_rooms(rooms: Rooms, wanted: Travel, told: Travel) -> Share:
     return Share(value if value >= LEAST_SHARE else 0.0, index, why)
 
 
-def _loss(rows: Vector, way: Vector) -> Vector:
-    """Return how much of each room (m,) the ways of the axes (A,) can take, whatever axis comes to rest first."""
-    return -np.minimum(rows * way, 0.0).sum(axis=1)
+def _loss(rows: Vector, travel: Travel) -> Vector:
+    """Return how much of each room (m,) a travel can take, whatever axis comes to rest first."""
+    braking: Vector = np.minimum(rows * travel.way, 0.0).sum(axis=1)
+    return -travel.reaction_s * np.minimum(rows @ travel.velocity, 0.0) - braking
 
 
 def share_of_speeds(motion: Vector, limits: Vector) -> Share:

@@ -50,6 +50,8 @@ def allowed_publishers(robot: RobotConfig, others: Sequence[str] = ()) -> dict[s
         single.append(robot.joints.topic)
     if robot.enabling is not None:
         single.append(robot.enabling.topic)
+    if robot.gripper is not None:
+        single.append(robot.gripper.feedback_topic)
     return {**{topic: 1 for topic in (*single, *others) if topic}, robot.state_topic: robot.state_publishers}
 
 

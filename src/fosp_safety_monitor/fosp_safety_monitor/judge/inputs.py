@@ -14,6 +14,7 @@ from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, TargetLead
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
+from fosp_core.robot.gripper import GripperConfig, GripperInput
 from fosp_core.specs import CameraCalibration, Manifest
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs
 from fosp_safety_monitor.arm.view import ArmView
@@ -133,6 +134,7 @@ class RobotStateInput:
     """Newest message of each source of the protective zones, by the source's name."""
     operator: OperatorInput = field(default_factory=OperatorInput)
     """The device by which a person can take over."""
+    gripper: GripperInput = field(default_factory=GripperInput)
     arm: ArmInputs = field(default_factory=ArmInputs)
 
     @property
@@ -173,8 +175,7 @@ class Judge(ABC):
     def receive_estop(self, pressed: bool, receipt_s: float, topic: str = "") -> None:
         """Take in a message of the emergency stop of `topic`, received at `receipt_s` on the monotonic clock.
 
-        What one says does not overrule what another one said. A press counts even if the same one says before the next
-        tick that it is not pressed.
+        None overrules another one. A press counts even if the same one is released before the next tick.
         """
         with self._lock:
             worst = self._estops.heard(topic, pressed, receipt_s)
@@ -183,6 +184,11 @@ class Judge(ABC):
             )
             if pressed:
                 self._on_pressed()
+
+    def receive_gripper(self, gripper: GripperInput) -> None:
+        """Take in the measured position of the gripper."""
+        with self._lock:
+            self._robot = replaced(self._robot, gripper=gripper)
 
     def receive_lead(self, lead: Lead) -> None:
         """Take in the lead of the last target pose over the measured pose."""
@@ -258,7 +264,7 @@ class Judge(ABC):
     def receive_operator(
         self, holds: bool, action: tuple[float, ...], fault: str, device: str, received: Received
     ) -> None:
-        """Take in what a person wants who can take over; `action` (n,) is normalised and may be malformed."""
+        """Take in what a person wants who can take over; `action` is normalised and may be malformed."""
         with self._lock:
             after = self._robot.operator.after(holds, action, fault, device, received)
             self._robot = replaced(self._robot, operator=after)
@@ -282,7 +288,7 @@ class RobotThresholds:
 
     action_size: int
     action_scale: tuple[float, ...]
-    """m/s and rad/s at the normalised action 1."""
+    """m/s and rad/s at the normalised action 1, of the twist alone."""
     linear_axes: tuple[int, ...]
     """Indices of the axes that move the commanded point, m/s."""
     needs_pose: bool
@@ -308,6 +314,7 @@ class RobotThresholds:
     """The pose between episodes; None: the robot has none."""
     arm: ArmGuard | None = None
     """The arm's own limits; None: the robot file has none."""
+    gripper: GripperConfig | None = None
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
@@ -327,6 +334,7 @@ class RobotThresholds:
             protective_force_n=robot.protective_force_n,
             zones=ProtectiveField(robot) if robot.zones else None,
             home=HomeDrive.of(robot),
+            gripper=robot.gripper,
             arm=ArmGuard.of(robot),
         )
 

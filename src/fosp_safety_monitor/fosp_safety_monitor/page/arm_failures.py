@@ -19,7 +19,7 @@ ARM_FAILURES: tuple[Failure, ...] = (
         checks=("check_zones", "share_of_rooms", "singularity_share", "_too_fast"),
         faults=("an arm driven towards the margin of its elbow",),
         tests=(
-            monitor_test("arm_guard", "no_wish_brings_a_joint_to_its_limit_whatever_the_lag"),
+            monitor_test("arm_properties", "no_wish_brings_a_joint_to_its_limit_whatever_the_lag"),
             monitor_test("arm_guard", "an_arm_is_slowed_towards_its_singularity_stops_there_and_comes_back"),
             monitor_test("arm_model", "an_arm_stops_in_front_of_a_box_and_of_itself_and_turns_back"),
         ),
@@ -86,7 +86,7 @@ ARM_FAILURES: tuple[Failure, ...] = (
         checks=("check_zones", "orientation_rooms"),
         faults=("the tool is tilted beyond its cone",),
         tests=(
-            monitor_test("arm_orientation", "no_wish_turns_the_tool_out_of_its_cone"),
+            monitor_test("arm_properties", "no_wish_turns_the_tool_out_of_its_cone"),
             monitor_test("arm_orientation", "the_monitor_stops_at_the_edge_and_says_why"),
         ),
     ),

@@ -20,13 +20,13 @@ def zones_on(
     thresholds: RobotThresholds,
     now: Now,
 ) -> Held:
-    """Return what zones and arm leave of the normalised action `wish` (n,) while `command` (n,), m/s, is in force.
+    """Return what zones and arm leave of the normalised action `wish` while `command` (n,), m/s, is in force.
 
-    An empty wish stands for rest.
+    An empty wish stands for rest. The zones know nothing of a gripper.
     """
     if thresholds.zones is None and thresholds.arm is None:
         return _FREE
-    asked = wish or (0.0,) * thresholds.action_size
+    asked = wish[: len(command)] or (0.0,) * len(command)
     found: Held = _FREE
     if thresholds.zones is not None:
         found = thresholds.zones.judge(robot.zones, asked, command, robot.tool, now)
