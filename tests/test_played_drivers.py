@@ -278,7 +278,7 @@ def end_the_recorded_episode(day: Day, wait_until: Any) -> None:
 
 
 def check_the_bags(day: Day) -> None:
-    """What was recorded is good for training; the episode that Ctrl-C cut off is marked as incomplete."""
+    """The recording is good for training; the episode that Ctrl-C cut off is marked as incomplete."""
     (whole,) = (day.folder / "bags").glob("episode_*")
     check = [*FOSP, "bags", "check", str(whole), "--robot", str(day.file)]
     checked = subprocess.run(check, capture_output=True, text=True, check=False)
