@@ -91,7 +91,7 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
 
 
 def q_h_auc(episodes: Sequence[EpisodeValues], horizon: int) -> float:
-    """Return how well Q_h tells steps that an onset follows within `horizon` from those of episodes without a violation.
+    """Return how well Q_h tells steps within `horizon` of an onset from those of episodes without a violation.
 
     It is the area under the ROC curve; NaN without both kinds of steps. Far ahead it depends on what the robot does
     later, so that no critic reaches 1.
