@@ -106,7 +106,7 @@ def test_the_built_messages_of_the_repository_are_those_of_its_sources() -> None
             assert written is not None
             assert written.read().decode() == module.key(package), "run `make built-messages`"
             contents = {member.name: archive.extractfile(member) for member in archive.getmembers()}
-        assert any(name.endswith(("_latent.py", "_tf_message.py")) for name in contents)
+        assert any(name.endswith(("_latent.py", "_tf_message.py", "_gripper_command.py")) for name in contents)
         kinds = (
             "generator_c",
             "generator_py",

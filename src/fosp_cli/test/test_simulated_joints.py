@@ -13,7 +13,7 @@ from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.specs import parse_spec
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
 from fosp_sim.env import Env
-from fosp_sim.robot_messages import TOOL_ORIENTATION
+from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 from fosp_sim.task.scenario import Scenario
 
 pytest.importorskip("pinocchio", reason="pip install -r requirements/arm.txt -c requirements/constraints.txt")

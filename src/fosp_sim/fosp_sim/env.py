@@ -68,7 +68,7 @@ class CommandTick:
     command: tuple[float, ...]
     """(n,) m/s and rad/s, in force from that time on."""
     gripper: GripperSetpoint | None = None
-    """What the gripper is told; None for a robot without one."""
+    """The setpoint that the gripper is told; None for a robot without one."""
 
 
 @dataclass(frozen=True)

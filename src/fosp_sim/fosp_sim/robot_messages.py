@@ -13,13 +13,10 @@ from sensor_msgs.msg import CameraInfo, JointState, LaserScan
 
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
-from fosp_sim.task.arm_kinematics import JOINTS
+from fosp_sim.task.arm_kinematics import JOINTS, TOOL_ORIENTATION
 from fosp_sim.task.render import CAMERA_FRAME, Intrinsics
 from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN
 from fosp_sim.task.world import FrameFeedback, RobotState
-
-TOOL_ORIENTATION = (0.0, 1.0, 0.0, 0.0)
-"""Orientation x, y, z, w in the action frame of the simulated arm's tool, which points down whatever the arm does."""
 
 
 def camera_info(camera: Intrinsics, frame_id: str = CAMERA_FRAME) -> CameraInfo:

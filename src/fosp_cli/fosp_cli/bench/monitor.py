@@ -52,7 +52,7 @@ from fosp_safety_monitor.judge.state import initial_state
 from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_sim.env import Env
-from fosp_sim.robot_messages import TOOL_ORIENTATION
+from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 from fosp_sim.task.scenario import read_scenario
 
 _SETTLING = 100

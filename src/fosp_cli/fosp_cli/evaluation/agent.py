@@ -28,7 +28,7 @@ from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import SourceView
-from fosp_sim.robot_messages import TOOL_ORIENTATION
+from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 
 if TYPE_CHECKING:
     from fosp_sim.env import CommandTick  # a robot that measures its speed has no simulator

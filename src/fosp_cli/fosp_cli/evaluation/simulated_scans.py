@@ -13,7 +13,7 @@ from fosp_safety_monitor.arm.view import ArmObserver, ArmView, MeasuredPose
 from fosp_safety_monitor.zones.decoding import SourceDecoder
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 from fosp_sim.description import joint_names, robot_urdf
-from fosp_sim.robot_messages import TOOL_ORIENTATION
+from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN, LaserScanner
 from fosp_sim.task.world import SimulatedWorld, World
 

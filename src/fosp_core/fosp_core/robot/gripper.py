@@ -92,12 +92,12 @@ def with_gripper_axis(data: Any) -> Any:
 
 @dataclass(frozen=True)
 class GripperSetpoint:
-    """What the gripper has been told, normalised; None: nothing yet, so that it is left alone."""
+    """The last position that the gripper was told, normalised; None: nothing yet, so that it is left alone."""
 
     ramp: float | None = None
     """Where the limit of the rate has got to."""
     sent: float | None = None
-    """What the gripper is told: the ramp, or for one that opens and closes -1 or 1."""
+    """The position that the gripper is told: the ramp, or for one that opens and closes -1 or 1."""
 
 
 @dataclass(frozen=True)

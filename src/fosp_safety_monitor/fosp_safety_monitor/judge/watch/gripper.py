@@ -20,7 +20,7 @@ class GripperOrder:
     """The position that belongs to one command, normalised."""
 
     position: float
-    """What the gripper is told; while it is left alone, where it is."""
+    """The position that the gripper is told; while it is left alone, where it is."""
     told: bool
     """The gripper is told the position."""
 
