@@ -76,7 +76,7 @@ test-all: lint
 	@$(MAKE) --no-print-directory test-kilted mutants faults
 
 # The next ROS distribution, from its wheels: docs/compatibility.md. The environment is made on first use.
-KILTED_LIVE := test_perception_and_policy.py test_graph.py test_imports_of_nodes.py monitor
+KILTED_LIVE := test_perception_and_policy.py test_imports_of_nodes.py test_graph.py
 test-kilted:
 	@scripts/other_ros.sh kilted
 	@scripts/other_ros.sh kilted $(KILTED_LIVE:%=tests/%) -m "not long"

@@ -228,7 +228,7 @@ def test_a_plain_terminal_takes_the_environment_of_the_stack(capsys, monkeypatch
     bare = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
     said = subprocess.run(["bash", "-euc", shell], env=bare, capture_output=True, text=True, timeout=60)
     assert "('ROS_DOMAIN_ID', '17')" in said.stdout, said.stderr
-    for name in ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+    for name in ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE"):
         assert f"('{name}', '{settings()[name]}')" in said.stdout
     assert "OMP_NUM_THREADS" not in said.stdout
 

@@ -85,13 +85,29 @@ def test_a_status_is_of_a_node_by_its_full_name() -> None:
 
 
 def test_a_graph_that_stays_here_has_the_profile_of_the_loopback_interface(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", settings()["FASTRTPS_DEFAULT_PROFILES_FILE"])
-    assert Path(environment()["FASTRTPS_DEFAULT_PROFILES_FILE"]).name == PROFILE
-    profile = Path(environment(stays_here=True)["FASTRTPS_DEFAULT_PROFILES_FILE"])
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", settings()["FASTDDS_DEFAULT_PROFILES_FILE"])
+    assert Path(environment()["FASTDDS_DEFAULT_PROFILES_FILE"]).name == PROFILE
+    profile = Path(environment(stays_here=True)["FASTDDS_DEFAULT_PROFILES_FILE"])
     assert profile.name == LOOPBACK_PROFILE
     assert "<address>127.0.0.1</address>" in profile.read_text()
-    os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = "/etc/own.xml"
-    assert environment(stays_here=True)["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/etc/own.xml"
+    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = "/etc/own.xml"
+    assert environment(stays_here=True)["FASTDDS_DEFAULT_PROFILES_FILE"] == "/etc/own.xml"
+
+
+@pytest.mark.parametrize(
+    ("distribution", "old"), [("jazzy", True), ("kilted", False), ("lyrical", False), (None, True)]
+)
+def test_each_version_of_fast_dds_finds_its_profile(
+    distribution: str | None, old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 2 knows the old variable alone; with version 3 every process would warn of it, or ignore it."""
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    if distribution:
+        monkeypatch.setenv("ROS_DISTRO", distribution)
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
+    profile = settings(stays_here=True)["FASTDDS_DEFAULT_PROFILES_FILE"]
+    assert Path(profile).name == LOOPBACK_PROFILE
+    assert environment(stays_here=True).get("FASTRTPS_DEFAULT_PROFILES_FILE") == (profile if old else None)
 
 
 def test_the_arguments_of_ros2_launch_are_no_remap_rules_of_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:

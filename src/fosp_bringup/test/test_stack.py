@@ -339,7 +339,7 @@ def test_a_recording_that_stands_for_the_camera_may_begin_again(tmp_path: Path) 
 
 
 def test_the_profile_of_the_transports_exists() -> None:
-    assert Path(settings()["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()
+    assert Path(settings()["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
 
 
 def test_the_environment_of_the_caller_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,5 +543,5 @@ def test_a_simulated_graph_stays_on_this_machine_unless_it_is_told_otherwise_and
     assert simulated(bundle).stays_here
     assert not simulated(bundle, network=True).stays_here
     assert not described_by(bundle=bundle, robot="sim_arm").stays_here
-    variables = [environment(here)["FASTRTPS_DEFAULT_PROFILES_FILE"] for here in (True, False)]
+    variables = [environment(here)["FASTDDS_DEFAULT_PROFILES_FILE"] for here in (True, False)]
     assert len(set(variables)) == 2, "the processes get other settings for it"
