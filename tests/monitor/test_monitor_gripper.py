@@ -31,7 +31,7 @@ class GripperChain(Chain):
         assert robot.gripper is not None
         self.gripper, self.at, self.gripper_lives = robot.gripper, OPEN_M, True
         self.told: list[float] = []
-        """What the driver was told, m."""
+        """Positions that the driver was told, m."""
         self.felt = graph.node.create_publisher(JointState, robot.gripper.feedback_topic, qos.STEP)
         self.recorded = graph.listen(JointState, topics.GRIPPER, qos.RECORD)
         create = graph.node.create_subscription

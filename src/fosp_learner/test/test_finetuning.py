@@ -364,6 +364,30 @@ def test_a_violation_lowers_the_threshold_of_the_running_bundle_at_once(
     assert len(run.lineage.events()) == 2, "it is never loosened in this way"
 
 
+def test_a_learner_that_follows_tightens_after_its_budget_is_spent(
+    parent: Path, robot: RobotConfig, tmp_path: Path, write_bag: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnlineLearner, "_try_candidate", lambda run: None)
+    monkeypatch.setattr("fosp_learner.finetuning.online_learner.POLL_S", 0.01)
+    for i in range(2):
+        write_bag(f"episode_{i:06d}", frames=21, size=(80, 80), cost_at=-1, last_at=20, speed=0.1 + 0.01 * i)
+    settings = SETTINGS.model_copy(update={"least_rows": 1, "updates_per_row": 100.0, "train_on": "all"})
+    run = OnlineLearner(Sources(parent, robot, (tmp_path / "bags",)), settings, tmp_path / "run", follow=True)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        if run.tuner.step == settings.steps:
+            asked += 1
+            if asked == 5:
+                write_bag("episode_000002", frames=21, size=(80, 80), cost_at=20, last_at=20, speed=0.3)
+        return asked > 5 and len(run.lineage.events()) == 2
+
+    run.run(stop)
+    assert [event.event for event in run.lineage.events()] == ["start", "candidate"]
+    assert read_manifest(Path(run.lineage.running()[1])).calibration.eps < read_manifest(parent).calibration.eps
+
+
 @pytest.mark.parametrize("killed_at", [1, 3, 5, 6])
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
     learner: Callable[..., OnlineLearner], killed_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

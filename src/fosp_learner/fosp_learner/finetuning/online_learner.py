@@ -196,7 +196,10 @@ class OnlineLearner:
 
     # -- the loop ------------------------------------------------------------------------------------
     def run(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Train until `stop`, or until the step budget is spent. TrainingDiverged when a loss is not finite."""
+        """Train until `stop`, or until the step budget is spent. TrainingDiverged when a loss is not finite.
+
+        A learner that follows goes on watching for violations, which tighten the running bundle, until `stop`.
+        """
         tuner, intake = self.tuner, self._intake
         intake.take_in(tuner.step, self._note)
         while self._training is None and self._experience(tuner.step) is None:
@@ -210,6 +213,8 @@ class OnlineLearner:
         with RunLog(self.run_folder, [("fine-tuning", self.settings.steps)], tuner.step) as log:
             self._note = log.note
             self._note(self._summary())
+            if self._follow:
+                self._tighten()  # after violations of an earlier process, or of the bags that were there already
             looked_s, started_s, before_s = time.monotonic(), time.monotonic(), tuner.seconds
             while not stop() and tuner.step < self.settings.steps:
                 if self._follow and time.monotonic() - looked_s > POLL_S:
@@ -228,6 +233,10 @@ class OnlineLearner:
                 self._try_candidate()
             elif tuner.step % self.settings.checkpoint_every and not self._round_ends(tuner.step):
                 self._checkpoint()
+            while self._follow and not stop():
+                if intake.take_in(tuner.step, self._note):
+                    self._tighten()
+                time.sleep(POLL_S)
 
     def _note_start(self) -> None:
         if not any(event.event == "start" for event in self.lineage.events()):
