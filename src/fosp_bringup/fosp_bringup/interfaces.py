@@ -143,7 +143,8 @@ def interfaces(
                 *(robot.command_topic, topics.OPERATOR_WATCH, topics.OPERATOR, *felt),
             ],
             ["~/reset", "~/estop", "~/engage", "~/engage_watched", "~/disengage", "~/home", "~/home_status"],
-        ),
+        )
+        | _gripper_action(robot),
         "black_box_node": _interface([topics.DIAGNOSTICS], [*black_box_topics(robot), *cameras, *own_cameras]),
         "console_node": _console(robot, [*cameras, *own_cameras]),
         "learner_node": recorder
@@ -178,14 +179,20 @@ def interfaces(
 
 
 def _gripper(robot: RobotConfig) -> tuple[list[str], list[str], list[str]]:
-    """Return the record of a gripper's commands, what its driver takes, and what its state comes from.
-
-    An action has five names below its own.
-    """
+    """Return the record of a gripper's commands, the topic that its driver takes, and what its state comes from."""
     if robot.gripper is None:
         return [], [], []
     own = robot.gripper
     return [topics.GRIPPER], [] if own.how == "action" else [own.topic], [own.feedback_topic]
+
+
+def _gripper_action(robot: RobotConfig) -> Interface:
+    """Return the names below that of an action which its client uses."""
+    if robot.gripper is None or robot.gripper.how != "action":
+        return _interface()
+    names = [f"{robot.gripper.topic}/_action/{name}" for name in ("send_goal", "cancel_goal", "get_result")]
+    heard = [f"{robot.gripper.topic}/_action/{name}" for name in ("feedback", "status")]
+    return _interface(subscribes=heard, calls=names)
 
 
 def managed(robot: RobotConfig) -> tuple[str, ...]:

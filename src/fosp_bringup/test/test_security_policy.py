@@ -136,3 +136,17 @@ def test_the_monitor_may_hear_all_that_a_robot_file_asks_for_consent(tmp_path: P
 def test_an_unknown_robot_is_refused() -> None:
     with pytest.raises(UserError, match="no robot 'nobody'"):
         robot_policy("nobody")
+
+
+@pytest.mark.parametrize("how", ["action", "array"])
+def test_the_monitor_alone_may_command_a_gripper(tmp_path: Path, how: str) -> None:
+    content = yaml.safe_load(robot_path("sim_pick").read_text())
+    content["gripper"] |= {"how": how}
+    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(content))
+    found = interfaces(read_robot(tmp_path / "robot.yaml"))
+    asks = {name for name, one in found.items() if "gripper/commands/_action/send_goal" in one.calls}
+    tells = {name for name, one in found.items() if "gripper/commands" in one.publishes}
+    assert (asks, tells) == (({"safety_monitor_node"}, set()) if how == "action" else (set(), {"safety_monitor_node"}))
+    assert {name for name, one in found.items() if "fosp/gripper_command" in one.publishes} == {"safety_monitor_node"}
+    hears = {name for name, one in found.items() if "gripper/joint_states" in one.subscribes}
+    assert {"safety_monitor_node", "recorder_node", "black_box_node"} <= hears

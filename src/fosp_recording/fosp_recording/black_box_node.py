@@ -126,10 +126,11 @@ class BlackBoxNode(Node):
         for topic in self.get_parameter("image_topics").value:
             images |= image_source(robot, topic)
         self._image_due_s = {self.resolve_topic_name(topic): 0.0 for topic in images}
+        measured = (robot.state_topic, robot.pose_topic, robot.gripper.feedback_topic if robot.gripper else "")
         profiles = {
             topics.SAFETY_EVENT: qos.LATCHED_EVENTS,
             robot.command_topic: qos.COMMAND_HISTORY,
-            **dict.fromkeys((robot.state_topic, robot.pose_topic, *robot.estop_topics), qos.SENSOR),
+            **dict.fromkeys((*measured, *robot.estop_topics), qos.SENSOR),
             **dict.fromkeys(images, qos.IMAGE),
         }
         callbacks: dict[str, Callback] = {
