@@ -37,22 +37,25 @@ fi
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
 python=.venv/bin/python
 lists=(ros robot messages sim console dev)
-if [ ! -e .venv/.installed ]; then
+fits() { [ -e "$1" ] && [ "$(cat "$1")" = "$2" ]; } # fits STAMP HASH: whether a part was made from these files
+wanted=$(cat requirements/*.txt | sha256sum)
+if ! fits .venv/.installed "$wanted"; then
     parts=()
     for part in "${lists[@]}"; do parts+=(-r "requirements/$part.txt"); done
     $python -m pip --disable-pip-version-check install --quiet "${parts[@]}" onnx "${pins[@]}"
     $python scripts/relocate_wheel_cmake.py
-    touch .venv/.installed
+    echo "$wanted" > .venv/.installed
 fi
 . scripts/env.sh
 export ROS_DISTRO=$name
-if [ ! -e install/.messages ]; then
+wanted=$(find src/fosp_msgs -type f | sort | xargs cat | sha256sum)
+if ! fits install/.messages "$wanted"; then
     # Without MAKEFLAGS colcon tells make to wait while others load the machine, on a busy one for ever.
     MAKEFLAGS=-j$(nproc) colcon --log-base log build --merge-install --event-handlers console_direct- \
         --base-paths src/fosp_msgs src/fosp_msgs/tf2_msgs src/fosp_msgs/control_msgs \
         --cmake-args -DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$PWD/$python" \
         > log/messages.txt 2>&1 || { tail -40 log/messages.txt >&2; exit 1; }
-    touch install/.messages
+    echo "$wanted" > install/.messages
 fi
 python -c "import fosp_msgs.msg, numpy, rclpy, os, sys
 print('ROS', os.environ['ROS_DISTRO'], 'Python', sys.version.split()[0], 'numpy', numpy.__version__, rclpy.__file__)"

@@ -6,8 +6,9 @@
 Topics, types, rates, quality of service, latching and the time-out of commands are the driver's; the motion is a point
 that follows twists, or target poses, with a lag. Servo takes twists only after it was told so, and refuses those that
 are older than its time-out by their stamps. A Bool on `hand/protective_stop` stops the robot as it would stop itself,
-and releases it: then its program runs on, and its controllers are active again. Vendors' messages are published, and
-Servo's service is offered, where their packages are installed (built_vendor_messages.py).
+and releases it: then its program runs on, and its controllers are active again. One on `hand/servo_halt` makes Servo
+halt for a singularity. Vendors' messages are published, and Servo's service is offered, where their packages are
+installed (built_vendor_messages.py).
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class PlayedDriver:
         self._node, self._robot, self._kind, self._driver = node, robot, kind, DRIVERS[kind]
         self._rate_hz = rate_hz or self._driver.rate_hz
         make = node.create_publisher
-        self._stopped = False
+        self._stopped = self._halts = False
         self._velocity, self._position, self._yaw, self._turn = np.zeros(3), self._start(), 0.0, 0.0
         self._wanted, self._wanted_turn, self._heard_s = np.zeros(3), 0.0, -math.inf
         self._target: Any = None
@@ -146,19 +147,20 @@ class PlayedDriver:
             self._command_type = 0
             node.create_service(switch, SWITCH, self._switch)
         node.create_subscription(Bool, "hand/protective_stop", self._press, qos.STEP)
+        node.create_subscription(Bool, "hand/servo_halt", self._halt, qos.STEP)
         self._tell()
 
     def _profile(self, topic: str) -> QoSProfile:
         """Return the quality of service of a state, pose or wrench: best effort from Franka's broadcaster."""
         return BEST_EFFORT if topic.startswith("franka_robot_state_broadcaster/") else SYSTEM_DEFAULT
 
-    def _serialised(self) -> tuple[dict[bool, bytes], bytes]:
-        """Return a Franka's state by whether it is stopped (MOVE or REFLEX), and Servo's status; serialised once."""
+    def _serialised(self) -> tuple[dict[bool, bytes], ...]:
+        """Return a Franka's state by whether it is stopped, and Servo's status by whether it halts; serialised once."""
         made = {kind: publisher.msg_type for kind, publisher in self._repeated.items()}
         franka, servo = made.get("franka_robot_mode"), made.get("servo_status")
-        states = {stopped: franka(robot_mode=4 if stopped else 2) for stopped in (False, True)} if franka else {}
-        status = serialize_message(servo(code=0)) if servo else b""
-        return {stopped: serialize_message(state) for stopped, state in states.items()}, status
+        states = [franka(robot_mode=mode) for mode in (2, 4)] if franka else []  # MOVE, REFLEX
+        status = [servo(code=code) for code in (0, 2)] if servo else []  # NO_WARNING, HALT_FOR_SINGULARITY
+        return tuple(dict(zip((False, True), map(serialize_message, of), strict=False)) for of in (states, status))
 
     def _start(self) -> Any:
         box = self._robot.workspace
@@ -174,15 +176,17 @@ class PlayedDriver:
         if self._command_type != TWIST:
             print("refused: the command type has not been set", flush=True)
             return
-        now_s = self._node.get_clock().now().nanoseconds * 1e-9
-        stale = self._driver.servo_hz and now_s - seconds(message.header.stamp) >= self._driver.timeout_s
+        age_s = 0.0
+        if self._driver.servo_hz:
+            age_s = self._node.get_clock().now().nanoseconds * 1e-9 - seconds(message.header.stamp)
+        stale = age_s >= self._driver.timeout_s
         if stale:
             print("refused: a command is older than the time-out", flush=True)
-        if stale or self._stopped:
+        if stale or self._stopped or self._halts:
             return
         twist = message.twist
         self._wanted = np.array([twist.linear.x, twist.linear.y, twist.linear.z])
-        self._wanted_turn, self._heard_s = twist.angular.z, time.monotonic()
+        self._wanted_turn, self._heard_s = twist.angular.z, time.monotonic() - age_s
 
     def _aim(self, message: PoseStamped) -> None:
         point = message.pose.position
@@ -192,6 +196,9 @@ class PlayedDriver:
         self._stopped = bool(message.data)
         print("protective stop" if self._stopped else "released", flush=True)
         self._tell()
+
+    def _halt(self, message: Bool) -> None:
+        self._halts = bool(message.data)
 
     def _tell(self) -> None:
         """Publish what is published on changes only, and kept for late subscribers."""
@@ -265,7 +272,7 @@ class PlayedDriver:
             if kind == "franka_robot_mode":
                 publisher.publish(self._franka_states[self._stopped])
             elif kind == "servo_status" and servo:
-                publisher.publish(self._servo_status)
+                publisher.publish(self._servo_status[self._halts])
             elif kind == "bool" and servo:
                 publisher.publish(Bool(data=not self._stopped))
 

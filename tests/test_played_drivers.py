@@ -75,6 +75,7 @@ class Day:
         self.verdicts = self.graph.listen(SafetyVerdict, topics.VERDICT, qos.RECORD)
         self.gamepad = Gamepad(self.graph)
         self.hand = self.graph.node.create_publisher(Bool, "hand/protective_stop", qos.STEP)
+        self.singularity = self.graph.node.create_publisher(Bool, "hand/servo_halt", qos.STEP)
 
     # -- processes ------------------------------------------------------------------------------------
     def start(self, name: str, *words: object) -> subprocess.Popen[bytes]:
@@ -233,15 +234,18 @@ def engage_in_an_episode(day: Day, wait_until: Any) -> None:
     wait_until(day.moves, FIRST_MOTION_S, f"engaged motion; {day.last()}")
 
 
-def stop_and_release(day: Day, wait_until: Any) -> None:
-    """A protective stop stops the commands, and nothing moves after its release until somebody engages."""
-    wait_until(lambda: day.hand.get_subscription_count() == 1, 5.0, "the driver")
+def stop_and_release(day: Day, wait_until: Any, hand: Any) -> None:
+    """A stop of the robot stops the commands, and nothing moves after its release until somebody engages.
+
+    `hand` publishes it: a protective stop, or a halt of Servo.
+    """
+    wait_until(lambda: hand.get_subscription_count() == 1, 5.0, "the driver")
     pressed_s = time.monotonic()
-    day.hand.publish(Bool(data=True))
+    hand.publish(Bool(data=True))
     wait_until(lambda: not day.moves(), 5.0, "a stop")
     assert time.monotonic() - pressed_s < STOP_S + 0.2
     assert day.engage() != "", "engaging while the robot is stopped"
-    day.hand.publish(Bool(data=False))
+    hand.publish(Bool(data=False))
     since = len(day.commands)
     until = time.monotonic() + QUIET_S
     wait_until(lambda: time.monotonic() > until, 2 * QUIET_S)
@@ -275,7 +279,12 @@ def end_the_recorded_episode(day: Day, wait_until: Any) -> None:
     drivers = {message.source for message in told["/fosp/verdict"]}
     assert {SafetyVerdict.SOURCE_POLICY, SafetyVerdict.SOURCE_OPERATOR} <= drivers
     assert told["/" + day.robot.command_topic]
-    check = [*FOSP, "bags", "check", str(bag.parent), "--robot", str(day.file)]
+
+
+def check_the_bags(day: Day) -> None:
+    """Check that the recorded episode is good for training; one that Ctrl-C cut off does not count as an episode."""
+    (whole,) = (day.folder / "bags").glob("episode_*")
+    check = [*FOSP, "bags", "check", str(whole), "--robot", str(day.file)]
     checked = subprocess.run(check, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
@@ -294,7 +303,9 @@ def end_the_day(day: Day, process: subprocess.Popen[bytes], wait_until: Any) -> 
 def live_through(day: Day, way: Callable[[Day], list[object]], wait_until: Any, forward: int = 1) -> None:
     process = day.launch(way, wait_until)
     engage_in_an_episode(day, wait_until)
-    stop_and_release(day, wait_until)
+    stop_and_release(day, wait_until, day.hand)
+    if any(ready.kind == "servo_status" for ready in day.robot.ready):
+        stop_and_release(day, wait_until, day.singularity)
     take_over(day, wait_until, forward)
     end_the_recorded_episode(day, wait_until)
     end_the_day(day, process, wait_until)
@@ -431,3 +442,4 @@ def test_the_whole_day(day: Callable[..., Day], wait_until: Any, name: str, way:
     on_robot = day(kind, name, vendor_variables(), **changes)
     on_robot.commission()
     live_through(on_robot, way, wait_until, forward=1 if on_robot.robot.kind == "arm" else -1)
+    check_the_bags(on_robot)

@@ -92,10 +92,22 @@ def test_the_page_has_a_row_per_task_beside_the_papers_and_leaves_empty_what_was
     parts = dict.fromkeys(("during", "after", "after_unmonitored", "after_policy_alone"), row)
     trial = {**parts, "learner": {"updates": 3}, "wall_s": {"deployed": 1.0}}
     (tmp_path / "car_goal2" / "finetuned" / "transfer.json").write_text(json.dumps({"trials": [trial], "table": []}))
-    calibration = {"violating_episodes": 25, "episodes": 90, "eps": 0.1, "false_veto_rate": 0.05, "supported": True}
+    calibration = {
+        "horizon_steps": 8,
+        "violating_episodes": 25,
+        "episodes": 90,
+        "eps": 0.1,
+        "false_veto_rate": 0.05,
+        "supported": True,
+    }
     training = {"episodes": 600, "data_violation_share": 0.3, "steps": 9, "threads": 1, "wall_time_s": 3600.0}
     training["config"] = {"steps": 2500}
-    described = {"id": "x", "metrics": {"q_h_auc": 0.961}, "calibration": calibration, "training": training}
+    described = {
+        "id": "x",
+        "metrics": {"q_h_auc": 0.961, "q_h_auc_next": 0.99},
+        "calibration": calibration,
+        "training": training,
+    }
     (tmp_path / "car_goal2" / "bundle").mkdir()
     (tmp_path / "car_goal2" / "bundle" / "manifest.json").write_text(json.dumps(described))
     for task in ("car_goal2", "point_goal1"):
@@ -105,7 +117,7 @@ def test_the_page_has_a_row_per_task_beside_the_papers_and_leaves_empty_what_was
     first, second = (line for line in lines if line.startswith(("| `point_goal1` | 50", "| `car_goal2` | 50")))
     assert first == f"| `point_goal1` | 50 |  |  | {both} | 18.5 / 3 |  |  | 19.2 / 2 |"
     assert second == f"| `car_goal2` | 50 |  |  | {both} | 10.9 / 1 | {both} | {both} | 12.3 / 1 |"
-    assert "| `car_goal2` | 600 | 25 of 90 | 2500 | 1.00 | 0.961 | 0.100 | 5.0% | supported |" in lines
+    assert "| `car_goal2` | 600 | 25 of 90 | 2500 | 1.00 | 0.990, 0.961 | 8 | 0.100 | 5.0% | supported |" in lines
 
 
 def test_figures_of_what_is_there_are_collected(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def test_the_horizon_covers_latency_decision_dead_time_lag_and_braking() -> None
 def test_a_slower_robot_needs_a_longer_horizon(name: str) -> None:
     slower = SIM_ARM.model_copy(update={name: getattr(SIM_ARM, name) + 0.1})
     assert needed_horizon_steps(slower, 0.05) >= needed_horizon_steps(SIM_ARM, 0.05) + 2
+
+
+def test_a_robot_that_coasts_needs_the_time_in_which_its_own_action_brakes_it() -> None:
+    point = read_robot(ROBOTS / "sim_point.yaml")
+    braked_s = point.dead_time_s + math.log(2.0) * point.response_s
+    assert stopping_s(point) == pytest.approx(braked_s + 1.5 / 160.0, abs=1e-3)
+    assert needed_horizon_steps(point, 0.08) == 7
+    assert needed_horizon_steps(point.model_copy(update={"coasts": False}), 0.08) == 22
 
 
 def test_a_limit_of_jerk_makes_stopping_longer() -> None:

@@ -259,9 +259,9 @@ class RefinementConfig(Spec):
     """Sequences of a batch."""
     sample: bool = True
     """Draw z from the posterior anew for each batch, as noise against overfitting, instead of its mode."""
-    embed_noise: float = Field(0.0, ge=0)
+    embed_noise: float = Field(0.05, ge=0)
     """Standard deviation of the noise on the embeddings that the critics see, whose values lie in [-1, 1]."""
-    onset_share: float = Field(0.0, ge=0, lt=1)
+    onset_share: float = Field(0.25, ge=0, lt=1)
     """Share of the sequences of a batch that are drawn to hold the onset of a violation, wherever there is one. Onsets
     are a few steps in a hundred, and what leads to them is what the risk has to be told by."""
 

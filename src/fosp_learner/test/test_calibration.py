@@ -19,6 +19,7 @@ from fosp_learner.bundling.calibration import (
     separation,
 )
 from fosp_learner.bundling.onsets import first_onset, last_chance, precedes_onset, precedes_violation
+from fosp_learner.bundling.validation import q_h_auc
 from fosp_learner.config import CalibrationConfig
 
 same_every_time = settings(deadline=None, derandomize=True, max_examples=60)
@@ -218,3 +219,14 @@ def test_separation_is_one_half_for_ties_and_one_for_perfect_order():
     assert separation(np.array([0.1, 0.2, 0.8, 0.9]), positive) == 1.0
     assert separation(np.array([0.5, 0.5, 0.5, 0.5]), positive) == 0.5
     assert np.isnan(separation(np.array([0.5]), np.array([True])))
+
+
+def test_the_auc_counts_the_steps_before_a_violation_against_those_of_episodes_without_one() -> None:
+    def episode(q_h: list[float], cost: list[float]) -> EpisodeValues:
+        score, nothing = np.array(q_h, np.float32), np.zeros(len(q_h), np.float32)
+        return EpisodeValues(nothing, nothing, score, nothing, np.array(cost, np.float32), nothing)
+
+    violating, safe = episode([0.9, 0.1, 0.8], [0.0, 0.0, 1.0]), episode([0.2, 0.3], [0.0, 0.0])
+    assert q_h_auc([violating, safe], 1) == 1.0, "the step of 0.8 alone; that of 0.9 is nobody's example"
+    assert q_h_auc([violating, safe], 2) == 0.5
+    assert np.isnan(q_h_auc([safe], 1))

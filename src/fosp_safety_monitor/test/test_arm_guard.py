@@ -14,6 +14,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.home import HomeConfig
 from fosp_core.specs import parse_spec
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
 from fosp_safety_monitor.arm.kinematics import Conditioning, conditioning, decomposed, joint_motion
@@ -21,7 +22,7 @@ from fosp_safety_monitor.arm.sharing import LEAVING_SHARE
 from fosp_safety_monitor.arm.view import ArmObserver, MeasuredPose
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
-from fosp_safety_monitor.operator.operator_guard import OperatorGuard
+from fosp_safety_monitor.operator.operator_guard import GuardTick, OperatorGuard
 
 REST = (0.0,) * 6
 
@@ -250,34 +251,49 @@ def test_the_monitor_slows_and_stops_by_the_arms_own_limits(make_scene):
     assert scene.state.latched.reason is Reason.JOINT_STATES
 
 
+def driven(arm: ArmUnderTest, guard: OperatorGuard, seconds: float, wish) -> GuardTick:
+    """The last tick of a person's driving for so long."""
+    for step in range(round(seconds / 0.01)):
+        inputs = arm.inputs()
+        guard.receive_robot_state(inputs.pose)
+        guard.receive_arm_view(inputs.inputs.view)
+        place = arm_parts.kinematics(arm.positions)
+        guard.receive_pose(inputs.pose, tuple(place.position.tolist()), place.orientation)
+        stamp = FrameStamp(round(arm.time_s * 1e9))
+        guard.receive_proposal(ProposalInput(step, "", stamp, arm.time_s, np.array([wish], np.float32), 0))
+        tick = guard.tick()
+        arm.follow(tick.command)
+    return tick
+
+
 def test_a_person_who_drives_is_slowed_stopped_and_let_back_by_the_arms_own_limits():
     arm = ArmUnderTest(robot(), (*READY[:6], 2.6))
     guard = OperatorGuard(arm.robot, lambda: arm.now)
-
-    def drive(seconds, wish):
-        for step in range(round(seconds / 0.01)):
-            inputs = arm.inputs()
-            guard.receive_robot_state(inputs.pose)
-            guard.receive_arm_view(inputs.inputs.view)
-            place = arm_parts.kinematics(arm.positions)
-            guard.receive_pose(inputs.pose, tuple(place.position.tolist()), place.orientation)
-            stamp = FrameStamp(round(arm.time_s * 1e9))
-            actions = np.array([wish], np.float32)
-            guard.receive_proposal(ProposalInput(step, "", stamp, arm.time_s, actions, 0))
-            tick = guard.tick()
-            arm.follow(tick.command)
-        return tick
-
-    assert drive(0.1, REST).held == ""
-    assert drive(0.3, (0, 0, 0, 0, 0, -1.0)).note == ""
-    at_limit = drive(1.8, (0, 0, 0, 0, 0, -1.0))
+    assert driven(arm, guard, 0.1, REST).held == ""
+    assert driven(arm, guard, 0.3, (0, 0, 0, 0, 0, -1.0)).note == ""
+    at_limit = driven(arm, guard, 1.8, (0, 0, 0, 0, 0, -1.0))
     assert at_limit.held == ""
     assert not any(at_limit.command)
     assert "joint7" in at_limit.note
     assert arm.positions[6] < arm_parts.UPPER[6] - 0.05
-    assert drive(0.5, (0, 0, 0, 0, 0, 1.0)).command[5] == pytest.approx(0.5)
-    held = guard.receive_arm_view(replace(arm.inputs().inputs.view, fault="joint states with NaN")) or guard.tick()
-    assert held.reason is Reason.JOINT_STATES
+    assert driven(arm, guard, 0.5, (0, 0, 0, 0, 0, 1.0)).command[5] == pytest.approx(0.5)
+    guard.receive_arm_view(replace(arm.inputs().inputs.view, fault="joint states with NaN"))
+    assert guard.tick().reason is Reason.JOINT_STATES
+
+
+def test_the_way_home_stops_at_the_arms_own_limits():
+    start = (0.0, 0.4, 0.0, -1.1, 0.0, 1.5, 0.785)
+    x, y, z = arm_parts.kinematics(start).position
+    far = HomeConfig(position=(x + 0.2, y, z), speed=0.5)
+    arm = ArmUnderTest(robot(("linear.x", "linear.y", "linear.z")).model_copy(update={"home": far}), start)
+    guard = OperatorGuard(arm.robot, lambda: arm.now)
+    driven(arm, guard, 0.1, (0.0, 0.0, 0.0))
+    assert guard.home() == ""
+    last = driven(arm, guard, 2.5, (0.0, 0.0, 0.0))
+    assert not any(last.command)
+    assert "stop at 30" in last.note
+    assert condition(arm) < 33.0
+    assert arm_parts.kinematics(arm.positions).position[0] < x + 0.15
 
 
 def test_diagnostics_tell_how_near_the_limits_are():

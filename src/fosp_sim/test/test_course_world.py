@@ -107,7 +107,22 @@ def test_a_stop_is_no_thrust_and_the_point_coasts_as_its_robot_file_says() -> No
     for _ in range(26):  # one time constant
         world.advance(np.zeros(2))
     assert float(np.hypot(*world.state().velocity)) == pytest.approx(speed * np.exp(-0.52 / robot.response_s), rel=0.02)
-    assert needed_horizon_steps(robot, 0.08) > 20
+
+
+def test_the_point_brakes_itself_within_the_time_that_the_calibration_looks_ahead() -> None:
+    scenario, robot = described("point_goal1")
+    world = CourseWorld(robot, "point_goal1", COURSES["point_goal1"])
+    world.reset(draw_scene(scenario, 4))
+    scale = np.array(robot.action.scale)
+    while world.state().twist[0] < 0.8 * scale[0]:
+        world.advance(scale * (1.0, 0.0))
+    speed, ticks = world.state().twist[0], 0
+    while world.state().twist[0] > 0.0:
+        world.advance(scale * (-1.0, 0.0))
+        ticks += 1
+    expected_s = robot.response_s * np.log(1.0 + speed / scale[0])
+    assert ticks * world.timing.tick_s == pytest.approx(expected_s, abs=0.04)
+    assert expected_s < needed_horizon_steps(robot, 0.08) * 0.08 < 2.0 * expected_s
 
 
 def test_the_whole_range_of_the_actuators_can_be_reached() -> None:

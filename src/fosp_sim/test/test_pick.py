@@ -126,6 +126,11 @@ def test_the_careful_demonstrator_brings_the_object_to_the_tray(pick: RobotConfi
     assert violated <= 1
 
 
+def test_hazards_are_shown_in_other_tasks(pick: RobotConfig) -> None:
+    with pytest.raises(UserError, match="not driven to hazards"):
+        make_demonstrator("hazards", draw_scene(SCENARIO, 0), pick, 0)
+
+
 def test_the_command_without_a_wish_never_reaches_the_fingers(pick: RobotConfig) -> None:
     env = Env(SCENARIO, pick, rendering="none")
     env.reset(0)

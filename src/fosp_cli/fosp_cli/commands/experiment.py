@@ -173,6 +173,13 @@ def safety_gym(
             help="YAML file with settings of training, in place of config/learner/safety_gym.yaml.", metavar="FILE"
         ),
     ] = None,
+    finetuning_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with settings of fine-tuning, in place of config/finetuning/safety_gym.yaml.",
+            metavar="FILE",
+        ),
+    ] = None,
     until: Annotated[
         str,
         typer.Option(
@@ -200,7 +207,8 @@ def safety_gym(
     """
     from fosp_cli.experiments.stages import CourseRun, run_course
 
-    wanted = CourseRun(task, episodes, steps, size, evaluation_episodes, finetuning_episodes, until, config)
+    budget = (episodes, steps, size, evaluation_episodes, finetuning_episodes)
+    wanted = CourseRun(task, *budget, until, config, finetuning_config)
     written = run_course(wanted, out, page or out / "results.md", workers)
     print(f"written to {' and '.join(map(str, written))}")
     return 0

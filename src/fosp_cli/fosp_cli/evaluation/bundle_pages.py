@@ -23,6 +23,7 @@ _MEANINGS = {
     "cloning_nll": "negative log likelihood of recorded actions under the actor",
     "pixel_rmse": "error of reconstructed images, of 255 (root mean square)",
     "q_h_auc": "area under the ROC curve of Q_h for steps before a violation",
+    "q_h_auc_next": "the same for the very steps that end in a violation",
     "q_r_correlation": "correlation of Q_r with the return that came",
     **{
         f"prediction_share_{n}": f"error of embeddings predicted {n} steps ahead; 1 is that of expecting no motion"

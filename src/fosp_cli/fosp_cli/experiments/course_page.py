@@ -103,7 +103,13 @@ def _training_table(figures: Sequence[Mapping[str, Any]]) -> str:
         "full updates",
         "hours of training",
     )
-    heading += (f"AUC of Q_h (wanted: {WANTED_AUC:g})", "eps", "false vetoes", "calibration")
+    heading += (
+        f"AUC of Q_h: next step, within the horizon (wanted: {WANTED_AUC:g})",
+        "horizon, steps",
+        "eps",
+        "false vetoes",
+        "calibration",
+    )
     rows = []
     for one in figures:
         bundle = one.get("bundle")
@@ -117,13 +123,19 @@ def _training_table(figures: Sequence[Mapping[str, Any]]) -> str:
                 f"{calibration['violating_episodes']} of {calibration['episodes']}",
                 str(training["full_updates"]),
                 f"{training['wall_time_s'] / 3600.0:.2f}",
-                f"{bundle['metrics']['q_h_auc']:.3f}" if "q_h_auc" in bundle["metrics"] else "none: no violation",
+                _auc(bundle["metrics"]),
+                str(calibration["horizon_steps"]),
                 f"{calibration['eps']:.3f}",
                 f"{calibration['false_veto_rate']:.1%}",
                 "supported" if calibration["supported"] else "unsupported",
             )
         )
     return _table(heading, rows) if rows else "No bundle yet."
+
+
+def _auc(metrics: Mapping[str, float]) -> str:
+    found = [f"{metrics[name]:.3f}" for name in ("q_h_auc_next", "q_h_auc") if name in metrics]
+    return ", ".join(found) or "none: no violation"
 
 
 def _both(row: Mapping[str, Any] | None) -> str:

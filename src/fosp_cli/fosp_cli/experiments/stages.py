@@ -109,6 +109,8 @@ class CourseRun:
     """Last stage to run."""
     config: Path | None = None
     """Settings of training in place of config/learner/safety_gym.yaml."""
+    finetuning_config: Path | None = None
+    """Settings of fine-tuning in place of config/finetuning/safety_gym.yaml."""
 
     def __post_init__(self) -> None:
         from fosp_sim.task.safety_gym.layout import COURSES
@@ -129,7 +131,7 @@ def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) ->
     task, folder = wanted.task, out / wanted.task
     bags, bundle, tuned = folder / "bags", folder / "bundle", folder / "finetuned"
     learner, tuner = (share() / "config" / name / "safety_gym.yaml" for name in ("learner", "finetuning"))
-    learner = wanted.config or learner
+    learner, tuner = wanted.config or learner, wanted.finetuning_config or tuner
     stages = Stages(folder, workers)
     unseen = [f"{task}_{name}" for name in ("transfer_hazard_count", "transfer_hazard_size", "changed_colors")]
     scenes = [word for name in unseen for word in ("--scenario", name)]

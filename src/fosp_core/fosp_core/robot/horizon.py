@@ -14,15 +14,21 @@ LATENCY_S = 0.02
 """
 SETTLED = 3.0
 """Number of time constants after which a first-order lag has come to 95 % of its end."""
+BRAKED = math.log(2.0)
+"""Number of time constants after which a first-order lag at full speed stands under the full opposite action."""
 
 
 def stopping_s(robot: RobotConfig) -> float:
     """Return the time in s from a stop command, at the speed of the normalised action 1, until the robot stands still.
 
-    It is the dead time, the settling of the first-order lag, and the braking time of the slowest axis.
+    It is the dead time, the settling of the first-order lag, and the braking time of the slowest axis. A simulated
+    robot that coasts is not brought to rest by a stop, but by the action against its motion, which the critic knows and
+    the policy proposes: for it the time until it stands under that action counts. What lies further ahead depends on
+    how the robot is driven later, and no critic tells it (docs/results/simulation.md).
     """
+    settled = BRAKED if robot.coasts else SETTLED
     braking_s = max(robot.limits[axis.name].stopping_time(axis.scale) for axis in robot.action.axes)
-    return robot.dead_time_s + SETTLED * robot.response_s + braking_s
+    return robot.dead_time_s + settled * robot.response_s + braking_s
 
 
 def needed_horizon_s(robot: RobotConfig, decision_period_s: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], ho
     """Return the metrics of the manifest on held-out episodes.
 
     They are pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that
-    succeed without violation, q_h_auc (steps that precede an onset against steps of episodes without a violation),
+    succeed without violation, q_h_auc and q_h_auc_next (`q_h_auc` within `horizon` steps, and of the next step alone),
     q_r_correlation (with the discounted return to the end of the episode), and prediction_share_N, the error of
     embeddings predicted N steps ahead as a share of that of the guess that nothing moves.
     """
@@ -58,7 +58,7 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
     every: list[EpisodeValues] = []
     returned: list[NDArray[np.float32]] = []
     pixel, reward, nll, square = [], [], [], []
-    scores, positive, predicted = [], [], []
+    predicted = []
     for episode in episodes:
         values = episode_values(trainer.behaviour, episode)
         every.append(values)
@@ -73,10 +73,6 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
             action = episode.batch.action_prev[0, 1:]
             nll.append(-policy.log_probability(action).mean())
             square.append((policy.mode()[0] - action).square().mean())
-        before = precedes_onset(values.cost, horizon)
-        counted = before if episode.index.violates else np.ones_like(before)
-        scores.append(values.q_h[counted])
-        positive.append(before[counted])
         returned.append(discounted_return(episode.batch.reward[0, 1:].numpy(), discount))
     errors = mean_errors(predicted)
     metrics = {
@@ -85,12 +81,28 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
         "reward_rmse": _root_mean(reward),
         "cloning_nll": float(torch.stack(nll).mean()) if nll else float("nan"),
         "action_rmse": _root_mean(square),
-        "q_h_auc": separation(np.concatenate(scores), np.concatenate(positive)),
+        "q_h_auc": q_h_auc(every, horizon),
+        "q_h_auc_next": q_h_auc(every, 1),
         "q_r_correlation": _correlation(np.concatenate([e.q_r for e in every]), np.concatenate(returned)),
         **errors.metrics,
     }
     finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
     return Assessment(every, returned, finite, errors)
+
+
+def q_h_auc(episodes: Sequence[EpisodeValues], horizon: int) -> float:
+    """Return how well Q_h tells steps within `horizon` of an onset from those of episodes without a violation.
+
+    It is the area under the ROC curve; NaN without both kinds of steps. Far ahead it depends on what the robot does
+    later, so that no critic reaches 1.
+    """
+    scores, positive = [], []
+    for values in episodes:
+        before = precedes_onset(values.cost, horizon)
+        counted = before if values.violates else np.ones_like(before)
+        scores.append(values.q_h[counted])
+        positive.append(before[counted])
+    return separation(np.concatenate(scores), np.concatenate(positive))
 
 
 def discounted_return(reward: NDArray[np.float32], discount: float) -> NDArray[np.float32]:

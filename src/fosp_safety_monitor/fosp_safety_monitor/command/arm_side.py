@@ -46,9 +46,11 @@ class ArmSide:
         self._closing = threading.Event()
         self._subscriptions: list[Any] = []
         self._observer: ArmObserver | None = None
-        self._description, self._fault, self._told = "", _NO_URDF, ""
+        self._description, self._fault = "", _NO_URDF
         self._thread = threading.Thread(target=self._observe, name="arm", daemon=True)
         self._period_s = 1.0 / robot.command_rate_hz
+        self._heard = False
+        """Joint states came since the last view."""
         if robot.joints is None:
             return
         pinocchio()
@@ -89,23 +91,31 @@ class ArmSide:
     def _observe(self) -> None:
         next_s = time.monotonic()
         while not self._closing.is_set():
-            try:
-                view = self._view()
-            except Exception as error:  # whatever the joint states hold, the thread goes on, and the arm stops
-                fault = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                view = self._faulty(f"{self._topic}: {fault}")
-            if view is not None and self._node.is_active:
-                self._judge().receive_arm_view(view)
+            self._build()
+            if self._node.is_active:
+                self._tell()
             next_s = max(next_s + self._period_s, time.monotonic() + 0.2 * self._period_s)
             self._closing.wait(next_s - time.monotonic())
 
+    def _build(self) -> None:
+        """Make the observer once a URDF has come."""
+        if self._observer is not None or not self._description or self._fault != _NO_URDF:
+            return
+        try:
+            self._observer = self._made(self._description, topics.ROBOT_DESCRIPTION)
+        except Exception as error:  # whatever was published, the thread goes on, and the arm stops
+            self._fault = _in_words(error)
+
+    def _tell(self) -> None:
+        """Tell the judge what the joint states say that came since the last call, if any did."""
+        try:
+            view = self._view()
+        except Exception as error:  # whatever the joint states hold, as above
+            view = self._faulty(f"{self._topic}: {_in_words(error)}")
+        if view is not None:
+            self._judge().receive_arm_view(view)
+
     def _view(self) -> ArmView | None:
-        """Return the view of the joint states that came since the last call; None where none did."""
-        if self._observer is None and self._description and self._fault == _NO_URDF:
-            try:
-                self._observer = self._made(self._description, topics.ROBOT_DESCRIPTION)
-            except UserError as error:
-                self._fault = str(error)
         if self._observer is None or self._fault != _NO_URDF:
             return self._faulty(self._fault)
         self._heard = False
@@ -129,3 +139,7 @@ class ArmSide:
         """Return the view of joint states that tell nothing, and log the fault."""
         self._node.get_logger().error(fault, throttle_duration_sec=5.0)
         return ArmView(Received(math.nan, time.monotonic()), fault)
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

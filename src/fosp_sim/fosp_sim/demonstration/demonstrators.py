@@ -80,6 +80,8 @@ def make_demonstrator(kind: str, scene: Scene, robot: RobotConfig, seed: int, no
     if kind == HAZARDS:
         if path:
             raise UserError(f"task '{scene.task}' has flat hazards to drive over, nothing to approach: choose another")
+        if robot.gripper is not None:
+            raise UserError(f"task '{scene.task}' is not driven to hazards by a hand that carries; choose another")
         return HazardDriver(scene, robot, rng)
     if not path:
         return Demonstrator(kind, scene, robot, seed, noise)
