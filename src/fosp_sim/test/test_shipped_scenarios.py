@@ -28,9 +28,9 @@ CHANGES = {
     "transfer_many_spheres": {"obstacles.count", "obstacles.shape"},
 }
 HARD = {
-    "obstacle_count": {"obstacles.size_m"},
-    "obstacle_shape": {"obstacles.shape", "obstacles.size_m"},
-    "goal_shape": {"goal.shape", "obstacles.size_m"},
+    "obstacle_count": {"obstacles.size_m", "obstacles.motion", "obstacles.speed_m_s"},
+    "obstacle_shape": {"obstacles.shape", "obstacles.size_m", "obstacles.motion", "obstacles.speed_m_s"},
+    "goal_shape": {"goal.shape", "obstacles.size_m", "obstacles.motion", "obstacles.speed_m_s"},
     "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
     "moved_camera": {"camera.moved_m", "camera.turned_deg", "obstacles.size_m"},
     "many_spheres": {"obstacles.shape", "obstacles.size_m"},
