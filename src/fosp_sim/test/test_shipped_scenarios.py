@@ -28,12 +28,12 @@ CHANGES = {
     "transfer_many_spheres": {"obstacles.count", "obstacles.shape"},
 }
 HARD = {
-    "obstacle_count": set(),
-    "obstacle_shape": {"obstacles.shape", "obstacles.size_m"},
-    "goal_shape": {"goal.shape"},
+    "obstacle_count": {"obstacles.size_m", "obstacles.motion", "obstacles.speed_m_s"},
+    "obstacle_shape": {"obstacles.shape", "obstacles.size_m", "obstacles.motion", "obstacles.speed_m_s"},
+    "goal_shape": {"goal.shape", "obstacles.size_m", "obstacles.motion", "obstacles.speed_m_s"},
     "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
-    "moved_camera": {"camera.moved_m", "camera.turned_deg"},
-    "many_spheres": {"obstacles.shape"},
+    "moved_camera": {"camera.moved_m", "camera.turned_deg", "obstacles.size_m"},
+    "many_spheres": {"obstacles.shape", "obstacles.size_m"},
 }
 """Harder scenes of safe_goal, which have more obstacles and more time, too."""
 COURSE_CHANGES = {
