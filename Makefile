@@ -4,12 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 
-.PHONY: help ready setup built-messages demo day-one test test-unit test-all bench bench-peers soak stream-test faults mutants lint clean
+.PHONY: help ready setup built-messages demo day-one test test-unit test-all test-kilted bench bench-peers soak stream-test faults mutants lint clean
 help:
 	@echo "make demo   five episodes of a simulated arm through the whole ROS 2 graph"
 	@echo "make test   lint, unit tests, and tests of the live graph (minutes)"
 	@echo "make test-unit  unit tests alone (some minutes)"
 	@echo "make test-all   all of that, what trains for minutes, every mutant and every fault (most of an hour)"
+	@echo "make test-kilted  unit tests and some of the live graph on ROS 2 Kilted, in an environment of its own"
 	@echo "make bench  latency, jitter, throughput: a table and runs/bench/bench.json"
 	@echo "make bench-peers  the training step beside public DreamerV3 implementations: a table and runs/peers/peers.json"
 	@echo "make stream-test MINUTES=10  the command stream beside a learner and a CPU hog: lateness, and is each late tick told"
@@ -72,7 +73,13 @@ test: lint
 
 test-all: lint
 	@. scripts/env.sh; $(PURE) -m "not live" && $(LIVE) -m live
-	@$(MAKE) --no-print-directory mutants faults
+	@$(MAKE) --no-print-directory test-kilted mutants faults
+
+# The next ROS distribution, from its wheels: docs/compatibility.md. The environment is made on first use.
+KILTED_LIVE := test_perception_and_policy.py test_graph.py test_imports_of_nodes.py monitor
+test-kilted:
+	@scripts/other_ros.sh kilted
+	@scripts/other_ros.sh kilted $(KILTED_LIVE:%=tests/%) -m "not long"
 
 # docs/day_one.md, command by command, with a scripted gamepad: some minutes.
 day-one: setup

@@ -35,6 +35,7 @@ def generate_launch_description() -> LaunchDescription:
                 "true",
                 "The policy samples its actions; the parameter policy_node/exploring changes it.",
             ),
+            "scene": (NOTHING, "Kind of scenes, in your words: the threshold is corrected for each kind by itself."),
             **TAKE_OVER,
         }
     )

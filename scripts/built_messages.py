@@ -21,9 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES, INSTALLED = ROOT / "src" / "fosp_msgs", ROOT / "install"
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}-{platform.system().lower()}-{platform.machine()}"
-PACKAGES = {"fosp_msgs": SOURCES, "tf2_msgs": SOURCES / "tf2_msgs"}
-"""Folder of each package of messages. tf2_msgs is for the wheels, which lack it; a ROS from apt has it, and colcon does
-not look for packages within packages."""
+PACKAGES = {"fosp_msgs": SOURCES, "tf2_msgs": SOURCES / "tf2_msgs", "control_msgs": SOURCES / "control_msgs"}
+"""Folder of each package of messages. tf2_msgs and control_msgs are for the wheels, which lack them; a ROS from apt has
+them, and colcon does not look for packages within packages."""
 _KEY = "sources.sha256"
 
 
@@ -35,7 +35,8 @@ def archive_of(package: str) -> Path:
 def key(package: str = "fosp_msgs") -> str:
     """Return the hash of the messages' sources and of the versions of the ROS packages that they are built against."""
     digest, sources = hashlib.sha256(), PACKAGES[package]
-    for path in [sources / "CMakeLists.txt", *sorted(sources.glob("msg/*.msg")), *sorted(sources.glob("srv/*.srv"))]:
+    kinds = ("msg", "srv", "action")
+    for path in [sources / "CMakeLists.txt", *(path for k in kinds for path in sorted(sources.glob(f"{k}/*.{k}")))]:
         digest.update(f"{path.relative_to(sources)}\0".encode() + path.read_bytes() + b"\0")
     pins = (ROOT / "requirements" / "constraints.txt").read_text().splitlines()
     digest.update("\n".join(sorted(pin for pin in pins if pin.startswith("ros-"))).encode())
@@ -47,7 +48,7 @@ def is_needed(path: Path) -> bool:
     name = path.as_posix()
     if "__pycache__" in name or "egg-info" in name or name.endswith(".c"):
         return False
-    messages = tuple(f"share/{package}/{kind}/" for package in PACKAGES for kind in ("msg", "srv"))
+    messages = tuple(f"share/{package}/{kind}/" for package in PACKAGES for kind in ("msg", "srv", "action"))
     parts = ("lib/", *messages, "share/ament_index/resource_index/packages/")
     return name.startswith(parts) and path.suffix not in (".idl", ".json")
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Set this checkout up, part by part:  set_up.sh run|messages|all
+# Set this checkout up, part by part:  set_up.sh run|messages|arm|all
 #   run       what a simulated robot runs on, from requirements/run.lock with hashes: `make demo` needs no more
-#   messages  fosp_msgs, and tf2_msgs, which the wheels lack: unpacked where built ones fit this machine, else built,
+#   messages  fosp_msgs, and tf2_msgs and control_msgs, which the wheels lack: unpacked where built ones fit this machine, else built,
 #             which takes a compiler
+#   arm       Pinocchio, for limits of an arm's joints (`joints` of the robot file)
 #   all       training, cameras, tests and lint as well
 # A part that is there already costs nothing. Two set-ups at the same time wait for each other.
 set -eu -o pipefail
@@ -81,13 +82,20 @@ run() {
     touch $venv/.run
 }
 
+arm() {
+    run
+    if ! needs $venv/.arm requirements/arm.txt || ! needs $venv/.installed requirements/*.txt; then return; fi
+    install "limits of an arm's joints" 420 -r requirements/arm.txt -c requirements/constraints.txt
+    touch $venv/.arm
+}
+
 all() {
     run
     if ! needs $venv/.installed requirements/*.txt; then return; fi
     scripts/system_packages.sh all
     parts=()
-    for part in ros robot messages realsense learner sim console lerobot dev; do parts+=(-r requirements/$part.txt); done
-    install "training, cameras, tests and lint" 2300 "${parts[@]}" -c requirements/constraints.txt
+    for part in ros robot messages realsense learner sim console lerobot arm dev; do parts+=(-r requirements/$part.txt); done
+    install "training, cameras, tests and lint" 2700 "${parts[@]}" -c requirements/constraints.txt
     $python scripts/relocate_wheel_cmake.py
     touch $venv/.installed
 }
@@ -95,7 +103,7 @@ all() {
 messages() {
     run
     if ! needs install/.messages src/fosp_msgs/CMakeLists.txt src/fosp_msgs/package.xml src/fosp_msgs/msg/* \
-        src/fosp_msgs/srv/* src/fosp_msgs/tf2_msgs/CMakeLists.txt; then return; fi
+        src/fosp_msgs/srv/* src/fosp_msgs/tf2_msgs/CMakeLists.txt src/fosp_msgs/control_msgs/CMakeLists.txt; then return; fi
     if ! $python scripts/built_messages.py unpack; then
         scripts/system_packages.sh messages
         if needs $venv/.installed requirements/*.txt; then
@@ -105,7 +113,7 @@ messages() {
         $python scripts/relocate_wheel_cmake.py
         say "building fosp_msgs"
         . scripts/env.sh
-        colcon --log-base log build --merge-install --base-paths src/fosp_msgs src/fosp_msgs/tf2_msgs \
+        colcon --log-base log build --merge-install --base-paths src/fosp_msgs src/fosp_msgs/tf2_msgs src/fosp_msgs/control_msgs \
             --event-handlers console_direct- --cmake-args \
             -DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$PWD/$python" \
             > log/messages.txt 2>&1 || { tail -40 log/messages.txt >&2; exit 1; }
@@ -114,6 +122,6 @@ messages() {
 }
 
 case ${1:-} in
-    run | messages | all) $1 ;;
-    *) say "usage: set_up.sh run|messages|all"; exit 2 ;;
+    run | messages | arm | all) $1 ;;
+    *) say "usage: set_up.sh run|messages|arm|all"; exit 2 ;;
 esac

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from fosp_core.processes import end_process
 from fosp_core.ros.lifecycle import run_node
@@ -15,10 +16,10 @@ GOOD_COMMANDS = 100
 def main() -> None:
     send, count = RobotSide.send, itertools.count(1)
 
-    def failing(side: RobotSide, command: tuple[float, ...]) -> None:
+    def failing(side: RobotSide, *command: Any) -> None:
         if next(count) > GOOD_COMMANDS:
             raise RuntimeError("the publisher is broken")
-        send(side, command)
+        send(side, *command)
 
     RobotSide.send = failing  # type: ignore[method-assign]
     end_process(run_node(SafetyMonitorNode))

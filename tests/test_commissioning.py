@@ -281,6 +281,7 @@ def test_a_robot_that_drives_on_in_silence_is_braked_and_fails(cell: Cell) -> No
     assert all(message.twist.linear.x == 0.0 for message in commands[end:]), "zero commands at once"
 
 
+@pytest.mark.long
 def test_a_robot_with_a_watchdog_passes_the_silence(cell: Cell) -> None:
     cell.play(lag=0.1)
     cell.passed("checks", "direction", "response", response_s=0.1)
@@ -325,6 +326,7 @@ def test_a_picture_that_the_bundle_was_not_trained_on_fails_though_the_operator_
     assert said.startswith("camera/color/image_raw: not the picture that the bundle was trained on: ")
 
 
+@pytest.mark.long
 def test_a_camera_and_an_emergency_stop_that_are_missing_fail_the_checks(cell: Cell) -> None:
     cell.play(camera=0)
     cell.robot_file.write_text(cell.robot_file.read_text().replace(ESTOP, "other/estop"))

@@ -13,7 +13,11 @@ import pytest
 CLI = "fosp_cli.cli"
 
 
-@pytest.mark.parametrize("arguments", [["console"], ["up", "sim", "--console"]], ids=lambda words: " ".join(words))
+@pytest.mark.parametrize(
+    "arguments",
+    [["console"], pytest.param(["up", "sim", "--console"], marks=pytest.mark.long)],
+    ids=lambda words: " ".join(words),
+)
 def test_a_command_that_serves_the_console_prints_its_address_and_ends_on_ctrl_c(
     arguments: list[str], ros_environment: Any, wait_until: Any, tmp_path: Path
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_person_records_in_the_simulation_and_the_learner_takes_the_bags(
     assert "2 of 2 bags can be trained on" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_person_records_from_the_keyboard_of_a_terminal(
     ros_environment: Any, graph: Any, wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -52,7 +52,7 @@ MAKE_ELSEWHERE = {
     "soak": ".github/workflows/weekly.yml",
 }
 """Target -> the file that runs it."""
-MAKE_PARTS = {"test-unit": "test", "mutants": "test-all"}
+MAKE_PARTS = {"test-unit": "test", "mutants": "test-all", "test-kilted": "test-all"}
 """Target -> the target that runs all that it runs, too."""
 TIME = re.compile(r"\b(minutes?|hours?|days?)\b")
 """A command that needs time alone."""

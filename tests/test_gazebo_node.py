@@ -147,6 +147,7 @@ def test_without_gazebos_packages_the_node_says_what_to_install(
         assert "apt install ros-jazzy-ros-gz" in line
 
 
+@pytest.mark.long
 def test_gazebo_is_started_with_the_world_of_the_scenario(
     tmp_path: Path, ros_environment: Any, start_node: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_node_that_hangs_stops_the_robot_which_goes_on_by_a_reset_when_it_is_b
     assert supervisor.stop() == 0
 
 
+@pytest.mark.long
 def test_with_respawn_a_killed_node_is_brought_up_again_and_the_robot_waits_for_a_reset(
     run: Callable[..., Supervisor], graph_of: Callable[..., Graph], wait_until: Callable[..., Any]
 ) -> None:

@@ -201,6 +201,7 @@ def test_a_good_bundle_is_swapped_in_and_whatever_is_wrong_with_one_the_robot_go
     run.wait_until(lambda: run.proposals[-1].model_id == second_id, 20.0, "proposals of the model that was swapped in")
 
 
+@pytest.mark.long
 def test_a_learner_killed_while_it_announces_and_a_half_copied_bundle_leave_the_robot_running(running: Running) -> None:
     run = running
     good, good_id = run.bundle(1)

@@ -98,7 +98,10 @@ def start_episode(graph: Any, arm: Arm, wait_until: Callable[..., Any]) -> None:
     wait_until(arm.moving, timeout_s=20.0, what="a moving arm")
 
 
-@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(node, marks=pytest.mark.long) if node in ("encoder_node", "policy_node") else node for node in NODES],
+)
 def test_the_commanded_velocity_is_zero_200_ms_after_any_process_was_killed(
     name: str, supervisor: Supervisor, graph: Any, wait_until: Callable[..., Any]
 ) -> None:

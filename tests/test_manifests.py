@@ -27,10 +27,10 @@ PYTHON = {
     "yaml": "python3-yaml",
 }
 """Module -> key of rosdep. What else is imported comes from PyPI (requirements/ubuntu.txt)."""
-BESIDE_THE_WHEELS = {"launch", "launch_ros", "tf2_msgs"}
+BESIDE_THE_WHEELS = {"launch", "launch_ros", "tf2_msgs", "control_msgs"}
 OPTIONAL = {"ros_gz_interfaces"}
 """Packages without which a node says what is missing."""
-ABOVE = {"fosp_console": {"fosp_bringup"}, "fosp_recording": {"fosp_learner"}, "fosp_sim": {"fosp_cli"}}
+ABOVE = {"fosp_console": {"fosp_bringup"}, "fosp_recording": {"fosp_learner"}, "fosp_sim": {"fosp_cli", "fosp_learner"}}
 """Packages that tests use of those that depend on theirs: colcon would take a declaration for a circle."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,17 @@ def test_a_row_of_a_number_without_bounds_is_no_row() -> None:
         NodeParameter("rate_hz", 30.0, "Rate.")
 
 
+ALWAYS = ("safety_monitor_node", "encoder_node", "feedback_node", "sim_node")
+"""Nodes that `make test` starts; `make test-all` starts every one."""
+
+
+def some_always(nodes: Iterable[str]) -> list[Any]:
+    """Return the nodes, of which all but those of ALWAYS take long together."""
+    return [node if node in ALWAYS else pytest.param(node, marks=pytest.mark.long) for node in nodes]
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("executable", [node for node in NODES if node not in BRIEF])
+@pytest.mark.parametrize("executable", some_always(node for node in NODES if node not in BRIEF))
 def test_a_running_node_has_the_parameters_of_its_table_and_no_others(
     executable: str, start_node: Callable[..., Any], graph: Any, tmp_path: Path
 ) -> None:
@@ -156,7 +165,7 @@ def test_a_running_node_has_the_parameters_of_its_table_and_no_others(
     assert set_to("use_sim_time", yes).successful == managed, "an inactive managed node may, others may not"
 
 
-@pytest.mark.parametrize("executable", ["encoder_node", "camera_node", "lifecycle_manager", "sim_node"])
+@pytest.mark.parametrize("executable", some_always(["encoder_node", "camera_node", "lifecycle_manager", "sim_node"]))
 def test_a_misspelt_parameter_ends_a_node_with_one_line(
     executable: str, start_node: Callable[..., Any], wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def longest_silence(beats: list[Any], since: int) -> float:
     return max(b - a for a, b in pairwise(sent))
 
 
+@pytest.mark.long
 def test_a_disk_that_takes_seconds_to_close_a_bag_silences_no_heartbeat_and_loses_no_message(
     start_node: Callable[..., Any], graph: Any, robot: Robot, wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_demonstration_is_driven_again_at_half_its_speed_and_ends_at_its_end(
     assert float(off[1]) < 0.03
 
 
+@pytest.mark.long
 def test_a_robot_that_stands_elsewhere_is_refused_and_may_drive_home_first(
     ros_environment: Any, recorded: Path, tmp_path: Path
 ) -> None:

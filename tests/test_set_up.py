@@ -99,14 +99,14 @@ def built_messages() -> Any:
 def test_the_built_messages_of_the_repository_are_those_of_its_sources() -> None:
     module = built_messages()
     archives = [(name, path) for name, folder in module.PACKAGES.items() for path in folder.glob("built/*.tar.xz")]
-    assert {name for name, _ in archives} == {"fosp_msgs", "tf2_msgs"}
+    assert {name for name, _ in archives} == {"fosp_msgs", "tf2_msgs", "control_msgs"}
     for package, path in archives:
         with tarfile.open(path) as archive:
             written = archive.extractfile("sources.sha256")
             assert written is not None
             assert written.read().decode() == module.key(package), "run `make built-messages`"
             contents = {member.name: archive.extractfile(member) for member in archive.getmembers()}
-        assert any(name.endswith(("_latent.py", "_tf_message.py")) for name in contents)
+        assert any(name.endswith(("_latent.py", "_tf_message.py", "_gripper_command.py")) for name in contents)
         kinds = (
             "generator_c",
             "generator_py",

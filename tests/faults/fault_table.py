@@ -8,6 +8,7 @@ against each other.
 
 from __future__ import annotations
 
+from arm_faults import ARMED
 from command_faults import COMMAND, IDENTITY
 from consent_faults import CONSENT
 from fault import Fault
@@ -29,6 +30,7 @@ FAULTS: tuple[Fault, ...] = (
     *PLAYED,
     *BASE,
     *ZONED,
+    *ARMED,
     *OPERATED,
     *PROCESSES,
     *CLOCKS,

@@ -127,11 +127,12 @@ class GraphUnderFault:
         base: bool = False,
         zones: bool = False,
         operated: bool = False,
+        arm: bool = False,
         recorder: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         base = base or zones
-        self.robot, self._base = _robot(directory, consent, base, zones), base
+        self.robot, self._base = _robot(directory, consent, base, zones, arm), base
         self._zones = zones
         self.scanner: Any = None
         """scanner.Scanner of a base with protective zones; else None."""
@@ -320,7 +321,7 @@ def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         time.sleep(0.005)
 
 
-def _robot(directory: Path, consent: bool, base: bool, zones: bool) -> RobotConfig:
+def _robot(directory: Path, consent: bool, base: bool, zones: bool, arm: bool) -> RobotConfig:
     """The simulated arm or base with a jerk limit and two emergency stops, and with all that can ask for `consent`."""
     content: dict[str, Any] = yaml.safe_load(robot_path("sim_base" if base else "sim_arm").read_text())
     limits: Mapping[str, dict[str, float]] = content["limits"]
@@ -329,6 +330,7 @@ def _robot(directory: Path, consent: bool, base: bool, zones: bool) -> RobotConf
     content["estop_topics"] = [ESTOP, OTHER_ESTOP]
     content |= consenting() if consent else {}
     content |= importlib.import_module("scanner").ZONES if zones else {}  # it imports this module
+    content |= importlib.import_module("arm_faults").ARM if arm else {}
     (directory / "robot.yaml").write_text(yaml.safe_dump(content))
     return read_robot(directory / "robot.yaml")
 

@@ -26,12 +26,16 @@ import pytest
 
 from fosp_core.clock import Received
 from fosp_core.decisions import WhoDrives
+from fosp_core.robot.gripper import GripperSetpoint
+from fosp_safety_monitor.arm.guard import ArmJudgement
+from fosp_safety_monitor.arm.sharing import Rooms, Share
 from fosp_safety_monitor.judge.identity import EstopHeard
 from fosp_safety_monitor.zones.decoding import Readings
 from fosp_safety_monitor.zones.field import ZoneJudgement
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
+ARM_TESTS, CONE_TESTS = MONITOR_TESTS / "test_arm_guard.py", MONITOR_TESTS / "test_arm_orientation.py"
 BLACK_BOX_TESTS = SOURCE / "fosp_recording" / "test" / "test_black_box.py"
 LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
 BUNDLE_TESTS = SOURCE / "fosp_core" / "test" / "test_bundle.py"
@@ -39,6 +43,7 @@ SIGNATURE_TESTS = SOURCE / "fosp_core" / "test" / "test_signature.py"
 ACCEPTANCE_TESTS = SOURCE / "fosp_core" / "test" / "test_acceptance.py"
 AGREEMENT_TESTS = SOURCE / "fosp_core" / "test" / "test_agreement.py"
 SELF_TESTS = SOURCE / "fosp_core" / "test" / "test_self_testing.py"
+GRIPPER_TESTS = SOURCE / "fosp_core" / "test" / "test_gripper.py"
 HOME_TESTS = SOURCE / "fosp_core" / "test" / "test_home.py"
 DEVICE_TESTS = SOURCE / "fosp_policy" / "test" / "test_teleoperation.py"
 COMMISSIONING_TESTS = SOURCE / "fosp_bringup" / "test" / "test_commissioning_record.py"
@@ -76,6 +81,17 @@ def _of_a_whole_period(target: Any, command: Any, slope: Any, history: Any, robo
     return next_command(target, command, slope, history, robot, limits, 0.01, when[-1])
 
 
+def _springs_back(before: Any, action: Any, size: int, measured: Any, limits: Any, elapsed_s: float) -> Any:
+    """A gripper without a wish goes to the middle, as a speed goes to zero."""
+    wish = action[size] if action is not None and len(action) > size else 0.0
+    return before if limits is None else limits.follow(before, wish, measured.position, elapsed_s)
+
+
+def _jumps_there(limits: Any, before: Any, wish: Any, measured: Any, dt: float) -> Any:
+    """A gripper's setpoint without a limit of its rate."""
+    return GripperSetpoint(wish, wish)
+
+
 def _at_once(takeover: Any, proposal: Any, thresholds: Any, now: Any) -> Any:
     """The policy drives as soon as it proposes something, whoever holds the robot's controls."""
     from dataclasses import replace
@@ -89,6 +105,13 @@ def _released_by_all(operator: Any, *said: Any) -> Any:
 
     holds, action, fault, device, received = said
     return OperatorInput(received, holds, action, fault, device, operator.releases + 1)
+
+
+def _believed(names: Any, positions: Any, velocities: Any, before: Any, received: Any) -> Any:
+    """The readings of joint states, whatever they hold."""
+    from fosp_safety_monitor.arm.view import JointReading
+
+    return {name: JointReading(at, 0.0, received) for name, at in zip(names, positions, strict=False)}
 
 
 _CHECKS = "fosp_safety_monitor.judge.checks"
@@ -186,7 +209,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_DECISION, "hold", _always((None, None))),
     Mutant(_DECISION, "reset", _granted),
     Mutant(_GATING, "gates", _always(True)),
-    Mutant(_DECISION, "_at_rest", lambda judged: judged),
+    Mutant(_DECISION, "_at_rest", lambda state: state.judged),
     Mutant(_CHECKS, "LEAD_AT_RESET", 1.0),
     Mutant(_DECISION, "latch", lambda state, finding: state),
     Mutant("fosp_safety_monitor.judge.watch.motion", "FrozenImage.after", lambda frozen, command, scale: frozen),
@@ -238,8 +261,26 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.zones.geometry", "ConvexPolygon.contains", lambda shape, x, y, margin=0.0: x > 1e9),
     Mutant("fosp_safety_monitor.zones.field", "ProtectiveField.judge", _always(ZoneJudgement())),
     Mutant("fosp_safety_monitor.zones.decoding", "SourceDecoder.read", _always(Readings(np.zeros((0, 3)), 1))),
+    *(
+        Mutant("fosp_safety_monitor.arm.guard", name, instead, ARM_TESTS)
+        for name, instead in (
+            ("share_of_rooms", _always(Share())),
+            ("share_of_speeds", _always(Share())),
+            ("singularity_share", _always(1.0)),
+            ("ArmGuard.judge", _always(ArmJudgement())),
+        )
+    ),
+    Mutant("fosp_safety_monitor.arm.guard", "orientation_rooms", _always(Rooms.none(6)), CONE_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "readings", _believed, ARM_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "mismatch", _always(""), ARM_TESTS),
+    Mutant("fosp_safety_monitor.arm.view", "_too_fast", _always(""), ARM_TESTS),
     Mutant("fosp_core.bundle.self_testing", "failure_of", _always(""), SELF_TESTS),
     Mutant("fosp_core.bundle.self_testing", "SelfTest.fault", _always(""), SELF_TESTS),
+    Mutant(_CHECKS, "check_gripper", _nothing),
+    Mutant("fosp_safety_monitor.operator.operator_guard", "check_gripper", _nothing),
+    Mutant("fosp_safety_monitor.judge.watch.gripper", "next_setpoint", _springs_back),
+    Mutant("fosp_core.robot.gripper", "GripperLimits.follow", _jumps_there, GRIPPER_TESTS),
+    Mutant("fosp_core.robot.gripper", "position_fault", _always(""), GRIPPER_TESTS),
 )
 
 

@@ -274,7 +274,7 @@ def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False
         while pending:
             attempt += 1
             folder = directory / f"{kind.replace(' ', '_')}_{attempt}"
-            asks = {name: kind == name for name in ("consent", "base", "zones", "operated")} | {
+            asks = {name: kind == name for name in ("consent", "base", "zones", "operated", "arm")} | {
                 "simulated_time": kind == "simulated time"
             }
             with GraphUnderFault(folder, black_box=True, **asks) as graph:

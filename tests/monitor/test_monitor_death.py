@@ -84,7 +84,7 @@ def notes(folder: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("ended", [False, True], ids=["alone", "with the stack"])
+@pytest.mark.parametrize("ended", [False, pytest.param(True, marks=pytest.mark.long)], ids=["alone", "with the stack"])
 def test_a_monitor_that_is_killed_leaves_a_black_box_of_its_last_seconds(
     chain: Chain, process: Any, black_box: BlackBox, wait_until: Any, ended: bool
 ) -> None:

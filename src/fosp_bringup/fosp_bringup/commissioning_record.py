@@ -24,7 +24,8 @@ UNCOMMISSIONED_SPEED = 0.1
 STEPS = ("checks", "direction", "response", "stopping", "watchdog", "estops", "workspace", "cameras")
 """Names of the steps of commissioning, in their order; a record has passed when each of them has."""
 _NO_PART_OF_THE_MOTION = ("bundle_keys", "urdf")
-"""Keys of a robot file that may change without a new commissioning."""
+"""Keys of a robot file that may change without a new commissioning; the URDF is none of them where joints are limited
+by it."""
 
 
 class StepRecord(Spec):
@@ -69,7 +70,8 @@ def robot_content(robot: RobotConfig) -> dict[str, Any]:
     Without the empty ones a key that a later version adds changes nothing as long as nobody uses it, while a changed
     default counts as a change.
     """
-    content: dict[str, Any] = _without_empty(robot.model_dump(mode="json", exclude=set(_NO_PART_OF_THE_MOTION)))
+    others = {key for key in _NO_PART_OF_THE_MOTION if key != "urdf" or robot.joints is None}
+    content: dict[str, Any] = _without_empty(robot.model_dump(mode="json", exclude=others))
     return content
 
 

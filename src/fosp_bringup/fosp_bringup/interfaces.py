@@ -110,12 +110,15 @@ def interfaces(
     consents = [*([robot.wrench_topic] if robot.wrench_topic else []), *(config.topic for config in robot.ready)]
     consents += [topics.FEEDBACK, *([robot.enabling.topic] if robot.enabling else [])]
     consents += [topic for source in robot.sources for topic in source.topics]
+    grips, told, felt = _gripper(robot)
+    if robot.joints is not None:
+        consents += [topic for topic in (robot.joints.topic, "" if robot.urdf else topics.ROBOT_DESCRIPTION) if topic]
     recorder = _interface([], episode_topics(robot), ["~/discard"])
     own = {
         **{f"{camera.name}_node": _camera(camera) for camera in robot.cameras},
         "encoder_node": _interface(
             [topics.LATENT, topics.MODEL_STATUS, topics.DIAGNOSTICS],
-            [*cameras, topics.FEEDBACK, robot.command_topic, topics.VERDICT, *_SWAP],
+            [*cameras, topics.FEEDBACK, robot.command_topic, topics.VERDICT, *_SWAP, *grips],
         ),
         "teleop_node": _interface(
             [topics.PROPOSAL, topics.OPERATOR, topics.MARK],
@@ -133,11 +136,11 @@ def interfaces(
         "safety_monitor_node": _interface(
             [
                 *(robot.command_topic, topics.VERDICT, topics.MODEL_STATUS, topics.DIAGNOSTICS),
-                *(topics.SAFETY_EVENT, topics.SAFETY_MARKERS),
+                *(topics.SAFETY_EVENT, topics.SAFETY_MARKERS, *grips, *told),
             ],
             [
                 *(topics.LATENT, topics.PROPOSAL, topics.HEARTBEAT, *states, *robot.estop_topics, *consents, *_SWAP),
-                *(robot.command_topic, topics.OPERATOR_WATCH, topics.OPERATOR),
+                *(robot.command_topic, topics.OPERATOR_WATCH, topics.OPERATOR, *felt),
             ],
             ["~/reset", "~/estop", "~/engage", "~/engage_watched", "~/disengage", "~/home", "~/home_status"],
         ),
@@ -167,11 +170,22 @@ def interfaces(
         scans = [s.topic for s in robot.sources if s.type == "LaserScan" and robot.kind == "base"]
         images = dict.fromkeys((topics.COLOR_IMAGE, topics.CAMERA_INFO, *camera_topics(robot)))
         found["sim_node"] = _NODE | _interface(
-            [*images, topics.FEEDBACK, topics.CLOCK, *states, *scans, *_DESCRIPTION],
-            [robot.command_topic],
+            [*images, topics.FEEDBACK, topics.CLOCK, *states, *scans, *felt, *_DESCRIPTION],
+            [robot.command_topic, *told],
             [topics.RESET_EPISODE],
         )
     return found
+
+
+def _gripper(robot: RobotConfig) -> tuple[list[str], list[str], list[str]]:
+    """Return the record of a gripper's commands, what its driver takes, and what its state comes from.
+
+    An action has five names below its own.
+    """
+    if robot.gripper is None:
+        return [], [], []
+    own = robot.gripper
+    return [topics.GRIPPER], [] if own.how == "action" else [own.topic], [own.feedback_topic]
 
 
 def managed(robot: RobotConfig) -> tuple[str, ...]:

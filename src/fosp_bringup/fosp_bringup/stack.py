@@ -20,6 +20,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.robot.urdf import read_urdf
 from fosp_core.specs import read_yaml
+from fosp_safety_monitor.arm.model import require_model
 from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
 
 ParameterValue = str | bool | int | float | list[str]
@@ -110,6 +111,7 @@ def stack(options: StackOptions) -> Stack:
         raise UserError("robot must be given: a name in config/robots or a path")
     robot_file = robot_path(options.robot).resolve()
     robot = read_robot(robot_file)
+    require_model(robot, robot_file.parent)
     processes += camera_processes(options.camera, options.camera_path, robot, options.camera_loop)
     alone = bool(options.teleop) and not options.take_over
     if options.teleop and alone:
@@ -124,7 +126,7 @@ def stack(options: StackOptions) -> Stack:
             last = replace(last, parameters={**last.parameters, **said})
     processes += driving
     if options.feedback:
-        processes.append(_feedback(options.feedback, options.simulator, robot_file))
+        processes.append(_feedback(options.feedback, options.simulator, robot_file, options.hazards))
     if options.recorder:
         processes.append(_recorder(options, robot, robot_file, None if alone else options.bundle))
     if options.black_box:
@@ -134,6 +136,7 @@ def stack(options: StackOptions) -> Stack:
     if options.console:
         processes.append(_console(robot_file, None if alone else options.bundle))
     last, warning = (last, "") if options.simulator else _capped_unless_commissioned(last, robot_file, robot)
+    last = replace(last, parameters=options.guarded(last.parameters))
     processes.append(last)
     processes.append(_manager(processes, options.autostart, options.use_respawn))
     if options.use_sim_time:
@@ -183,8 +186,8 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
     if options.simulator == "gazebo":
         if find_task(described.task).build is not None:
             raise UserError(f"{scenario_file}: task '{described.task}' is not for Gazebo; use simulator mujoco")
-        if described.obstacles.motion != "static":
-            raise UserError(f"{scenario_file}: moving obstacles are simulated by MuJoCo only; use simulator mujoco")
+        if described.obstacles.motion != "static" or described.camera.moved_m or described.camera.turned_deg:
+            raise UserError(f"{scenario_file}: motion and moved cameras are simulated by MuJoCo only; use mujoco")
         return options, _gazebo(parameters, options.auto_reset, options.gui)
     parameters |= {
         "camera_rate_hz": read_robot(robot_file).camera_frame_rate_hz,
@@ -203,7 +206,7 @@ def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[lis
         StackProcess("policy_node", "fosp_policy", "fosp_policy.policy_node", policy, respawn=True),
     ]
     if options.learner:
-        nodes.append(_learner(options.learner, model, options.learner_config, options.offline))
+        nodes.append(_learner(options.learner, model, options))
     said = {"shadow": options.shadow, "unsupported": options.unsupported}
     judged = {**model, **{name: phrase for name, phrase in said.items() if phrase}}
     if options.simulator is not None:  # a simulated robot hurts nobody, so no person has to consent to its motion
@@ -273,7 +276,7 @@ def _with_support(bundle: Path, options: StackOptions) -> StackOptions:
     return options
 
 
-def _feedback(rules: str, simulator: str | None, robot_file: Path) -> StackProcess:
+def _feedback(rules: str, simulator: str | None, robot_file: Path, hazards: bool) -> StackProcess:
     if simulator is not None:
         raise UserError("feedback is for robots: the simulator publishes fosp/feedback itself")
     from fosp_recording.feedback_rules import read_feedback_config
@@ -281,6 +284,7 @@ def _feedback(rules: str, simulator: str | None, robot_file: Path) -> StackProce
     path = feedback_path(rules).resolve()
     read_feedback_config(path)
     parameters: dict[str, ParameterValue] = {"rules": str(path), "robot": str(robot_file)}
+    parameters |= {"ends_at_cost": True} if hazards else {}
     return StackProcess("feedback_node", "fosp_recording", "fosp_recording.feedback_node", parameters, respawn=True)
 
 
@@ -301,6 +305,7 @@ def _recorder(options: StackOptions, robot: RobotConfig, robot_file: Path, bundl
         parameters["task"] = read_scenario(scenario_path(options.scenario)).task
         if bundle is None and find_task(str(parameters["task"])).build is not None:
             parameters["decision_period_s"] = f"{1.0 / robot.camera_frame_rate_hz:g}"
+    parameters |= options.notes
     module = "fosp_recording.recorder_node"
     return StackProcess("recorder_node", "fosp_recording", module, parameters, dispensable=True)
 
@@ -348,21 +353,20 @@ def _black_box(out: Path, robot_file: Path, robot: RobotConfig, bundle: Path | N
     return StackProcess("black_box_node", "fosp_recording", module, parameters, managed=False, respawn=True)
 
 
-def _learner(
-    run: Path, model: Mapping[str, ParameterValue], config: Path | None, offline: tuple[Path, ...]
-) -> StackProcess:
+def _learner(run: Path, model: Mapping[str, ParameterValue], options: StackOptions) -> StackProcess:
     """Return the learner; the robot goes on without it."""
-    for folder in offline:
+    for folder in options.offline:
         if not folder.is_dir():
             raise UserError(f"{folder.absolute()}: no such folder of bags (offline)")
-    if config is not None:
-        read_yaml(config)
+    if options.learner_config is not None:
+        read_yaml(options.learner_config)
     parameters: dict[str, ParameterValue] = {
         **model,
         "run": str(run.absolute()),
         "cache": str(Path("runs/cache").absolute()),
-        "offline": [str(folder.absolute()) for folder in offline] or [""],
-        "config": str(config.resolve()) if config else "",
+        "offline": [str(folder.absolute()) for folder in options.offline] or [""],
+        "config": str(options.learner_config.resolve()) if options.learner_config else "",
+        **options.notes,
     }
     return StackProcess(
         "learner_node", "fosp_learner", "fosp_learner.learner_node", parameters, managed=False, dispensable=True

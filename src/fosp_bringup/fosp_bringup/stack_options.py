@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fosp_bringup.parameter_file import sections
+from fosp_core.bag.notes import HAZARDS
 from fosp_core.cameras import DEVICES
 from fosp_core.errors import UserError
 from fosp_core.specs import read_yaml
@@ -19,6 +20,8 @@ from fosp_safety_monitor.parameters import EPISODES, SHADOW_PHRASE, SPEED_CAP, U
 CAMERAS = ("simulated", "file", *DEVICES)
 SIMULATORS = ("mujoco", "gazebo")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+HAZARD_SPEED = 0.25
+"""Greatest share of the robot's speed limits while a person shows hazards."""
 NOTHING = "none"
 """Text of a launch argument that is not given; `ros2 launch` takes no empty text."""
 
@@ -34,6 +37,7 @@ _FLAGS = (
     "gate_operator",
     "console",
     "gui",
+    "hazards",
 )
 _PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
 
@@ -71,6 +75,10 @@ class StackOptions:
     """With `take_over`: the critic gates the person, too."""
     recorder: Path | None = None
     """Folder that gets one bag per episode."""
+    hazards: bool = False
+    """A person shows hazards: slow approaches that end where a violation begins; the bags say so."""
+    scene: str = ""
+    """Kind of scenes, in the words of the person who records; it is noted in each bag."""
     namespace: str = ""
     """ROS namespace of the stack; empty for the root."""
     use_sim_time: bool = False
@@ -109,6 +117,17 @@ class StackOptions:
     console: bool = False
     """Serve the operator's console to a browser on this computer."""
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """Return what a recorder notes in each bag, as its parameters."""
+        return {**({"scene": self.scene} if self.scene else {}), **({"shows": HAZARDS} if self.hazards else {})}
+
+    def guarded(self, monitor: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of the monitor: while hazards are shown the robot is slow, and moves in episodes."""
+        if not self.hazards:
+            return dict(monitor)
+        return {**monitor, SPEED_CAP: min(monitor.get(SPEED_CAP, 1.0), HAZARD_SPEED), "in_episodes": True}
+
     def __post_init__(self) -> None:
         for name, allowed in (
             ("simulator", (*SIMULATORS, None)),
@@ -127,6 +146,10 @@ class StackOptions:
             raise UserError("camera 'file' needs camera_path: a bag, a folder of images, or a RealSense recording")
         if self.gate_operator and not (self.take_over and self.teleop):
             raise UserError("gate_operator is for a person who takes over: it goes with teleop beside a bundle")
+        if self.hazards and (self.recorder is None or not self.teleop or self.take_over):
+            raise UserError("hazards are shown by a person who drives alone and records: give teleop and no bundle")
+        if self.hazards and (self.simulator is not None or not self.feedback):
+            raise UserError("hazards are shown on a robot whose feedback rules tell a violation: give feedback")
         if self.shadow not in (None, SHADOW_PHRASE):
             raise UserError(f"shadow switches the safety monitor's gate off: to mean it, say '{SHADOW_PHRASE}'")
         if self.unsupported not in (None, UNSUPPORTED_PHRASE):

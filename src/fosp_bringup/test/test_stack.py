@@ -16,7 +16,7 @@ from fosp_bringup.environment import environment, settings
 from fosp_bringup.neighbours import MANAGER
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import MONITOR, Stack, StackProcess, camera_processes, stack
-from fosp_bringup.stack_options import StackOptions, parse_options
+from fosp_bringup.stack_options import HAZARD_SPEED, StackOptions, parse_options
 from fosp_core.errors import UserError
 from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import read_robot
@@ -50,6 +50,15 @@ def test_the_monitor_is_the_last_node_that_is_brought_up(bundle: Path, tmp_path:
     described = simulated(bundle, recorder=tmp_path)
     assert names(described) == ["sim_node", "encoder_node", "policy_node", "recorder_node", MONITOR, MANAGER]
     assert parameters(described, MANAGER)["nodes"] == ["encoder_node", "policy_node", "recorder_node", MONITOR]
+
+
+def test_an_arm_with_limits_of_joints_is_refused_without_pinocchio(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pinocchio", None)
+    limited = robot_path("sim_arm").with_name("sim_arm.joints.yaml")
+    with pytest.raises(UserError, match=r"needs Pinocchio .*: pip install .*requirements/arm\.txt$"):
+        simulated(bundle, robot=str(limited))
 
 
 def test_every_model_node_gets_the_same_bundle_and_robot(bundle: Path) -> None:
@@ -143,6 +152,19 @@ def test_a_person_drives_without_a_bundle_through_a_monitor_of_the_same_name(tmp
         "mapping": str(share() / "config" / "teleop" / "gamepad.yaml"),
     }
     assert not described.respawns(guard)
+
+
+def test_hazards_are_shown_slowly_in_episodes_that_end_at_a_violation_and_the_bags_say_so(tmp_path: Path) -> None:
+    described = described_by(
+        robot="ur5e", teleop="gamepad", feedback="arm_reach", recorder=tmp_path, hazards=True, scene="glass shelf"
+    )
+    guard = parameters(described, MONITOR)
+    assert 0 < guard["speed_cap"] <= HAZARD_SPEED
+    assert guard["in_episodes"] is True
+    assert parameters(described, "feedback_node")["ends_at_cost"] is True
+    noted = parameters(described, "recorder_node")
+    assert (noted["scene"], noted["shows"]) == ("glass shelf", "hazards")
+    assert parse_options({"hazards": "true", "teleop": "gamepad", "feedback": "a", "recorder": "b"}).hazards
 
 
 def test_a_person_may_drive_the_simulated_robot() -> None:
@@ -350,6 +372,7 @@ def test_a_node_does_not_inherit_the_allocator_of_a_command_that_trains(monkeypa
         ({"simulator": "mujoco", "scenario": "nowhere"}, "no scenario 'nowhere'"),
         ({"simulator": "mujoco", "scenario": "safe_reach", "gui": True}, "the window of Gazebo"),
         ({"robot": "sim_base"}, "bundle is for robot 'sim_arm'"),
+        ({"robot": "ur5e", "hazards": True, "feedback": "arm_reach"}, "a person who drives alone and records"),
         ({"robot": "sim_arm", "params_file": Path("absent.yaml")}, "absent.yaml"),
     ],
 )

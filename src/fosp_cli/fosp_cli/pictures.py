@@ -45,7 +45,17 @@ _DECISIONS = {
     Decision.STOP: "#d11149",
     Decision.LATCH: "#6610f2",
 }
-_COLOURS = {"fosp": "#1f5fa8", "no_expansion": "#c0392b", "offline": "#8a8f98", "fosp_corrected": "#2e8b57"}
+_COLOURS = {
+    "fosp": "#1f5fa8",
+    "no_expansion": "#c0392b",
+    "offline": "#8a8f98",
+    "fosp_corrected": "#2e8b57",
+    "fosp_hazards": "#6a3d9a",
+    "fosp_paper": "#e08214",
+    "filtered_cloning": "#b8860b",
+    "recalibrated": "#444444",
+    "careful": "#b0b0b0",
+}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -13,8 +14,9 @@ from fosp_bringup.commissioning_record import STEPS, StepRecord, read_record, wr
 from fosp_bringup.commissioning_stack import commissioning_stack
 from fosp_bringup.paths import share
 from fosp_cli.commissioning.dialogue import AbortedError, Agreeing, Terminal
+from fosp_cli.commissioning.moving import look_time_s
 from fosp_cli.commissioning.robot_file import with_values, write_values
-from fosp_cli.commissioning.session import EXPLAINED, NEEDS, Commissioning, begun_record
+from fosp_cli.commissioning.session import EXPLAINED, NEEDS, SLOWEST, Commissioning, begun_record, slow_robot
 from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 
@@ -48,6 +50,22 @@ def test_a_file_in_a_layout_that_cannot_be_edited_is_refused_with_the_values() -
     flow = yaml.safe_dump(yaml.safe_load(ROBOTS[0].read_text()), default_flow_style=True)
     with pytest.raises(UserError, match=r"write by hand: dead_time_s: 0.042, response_s: 0.113"):
         with_values(flow, VALUES, "measured", "robot.yaml")
+
+
+def test_before_its_response_is_known_a_variant_of_a_robot_is_watched_as_the_slowest(tmp_path: Path) -> None:
+    path = tmp_path / "cell" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("extends: ur5e\nname: mine\nurdf: mine.urdf\n")
+    guarded = read_robot(slow_robot(path, tmp_path / "out"))
+    assert (guarded.response_s, guarded.dead_time_s) == (SLOWEST["response_s"], SLOWEST["dead_time_s"])
+    same = {"response_s", "dead_time_s", "urdf"}
+    assert guarded.model_dump(exclude=same) == read_robot(path).model_dump(exclude=same)
+
+
+@pytest.mark.parametrize(("rate_hz", "seconds"), [(1000.0, 0.06), (100.0, 0.06), (20.0, 0.175)])
+def test_a_robot_is_seen_at_rest_by_as_many_poses_as_it_tells(rate_hz: float, seconds: float) -> None:
+    assert look_time_s(np.arange(20) / rate_hz) == pytest.approx(seconds)
+    assert look_time_s(np.zeros(0)) == 0.06
 
 
 def test_a_linked_robot_file_stays_a_link(tmp_path: Path) -> None:

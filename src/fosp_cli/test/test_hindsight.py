@@ -31,11 +31,11 @@ def test_a_veto_with_a_feasible_answer_is_no_brake_and_what_passes_is_no_veto():
     assert hindsight(said, [0.0, 0.0], 1) == Hindsight(1, 0, 0, 0)
 
 
-def test_missed_are_the_steps_before_a_violation_whose_proposal_was_feasible():
-    said = steps((Decision.PASS, 0.1), (Decision.PASS, EPS), (Decision.RECOVER, 0.9))
-    assert hindsight(said, [0.0, 0.0, 1.0], 1) == Hindsight(0, 0, 1, 0)
-    assert hindsight(said, [0.0, 0.0, 1.0], 2) == Hindsight(0, 0, 2, 1)
-    assert hindsight(said, [0.0, 0.0, 1.0], 3) == Hindsight(0, 0, 3, 2)
+def test_missed_is_an_onset_whose_last_chance_was_feasible():
+    said = steps((Decision.PASS, 0.1), (Decision.PASS, EPS), (Decision.RECOVER, 0.9), (Decision.PASS, 0.1))
+    assert hindsight(said, [0.0, 0.0, 1.0, 1.0], 1) == Hindsight(0, 0, 1, 0)
+    assert hindsight(said, [0.0, 0.0, 1.0, 1.0], 2) == Hindsight(0, 0, 1, 1), "a veto at the onset comes too late"
+    assert hindsight(said[1:], [0.0, 0.0, 1.0, 1.0], 3) == Hindsight(0, 0, 0, 0), "nothing was decided in time"
 
 
 def test_a_risk_that_was_not_evaluated_passes_nothing():

@@ -203,7 +203,7 @@ def test_a_key_is_held_for_a_moment_and_holds_the_deadman_button() -> None:
     device.press("w", 10.0)
     axes, buttons = device.state(10.1)
     assert (axes[1], buttons[5]) == (1.0, 1)
-    assert device.state(10.0 + HOLD_S + 0.01) == ([0.0] * 6, [0] * 8)
+    assert device.state(10.0 + HOLD_S + 0.01) == ([0.0] * 6, [0] * 10)
 
 
 def test_space_halts_and_other_keys_press_buttons_without_moving_anything() -> None:
@@ -214,7 +214,7 @@ def test_space_halts_and_other_keys_press_buttons_without_moving_anything() -> N
     device.press("?", 10.02)
     axes, buttons = device.state(10.05)
     assert axes == [0.0] * 6
-    assert buttons == [0, 0, 0, 0, 0, 1, 0, 1], "space holds the robot, and n begins an episode"
+    assert buttons == [0, 0, 0, 0, 0, 1, 0, 1, 0, 0], "space holds the robot, and n begins an episode"
 
 
 def test_the_space_of_a_recording_is_estimated_from_what_comes() -> None:

@@ -54,6 +54,11 @@ class Reason(IntEnum):
     PROTECTIVE_ZONE = 33
     TAKEN_OVER = 34
     OPERATOR_SILENT = 35
+    JOINT_LIMIT = 40
+    SINGULARITY = 41
+    COLLISION = 42
+    ORIENTATION_LIMIT = 43
+    JOINT_STATES = 44
 
 
 class WhoDrives(IntEnum):

@@ -44,6 +44,40 @@ def normalised_action(command: NDArray[np.floating], spec: ActionSpec) -> NDArra
     return np.clip(command / np.asarray(spec.scale), -1.0, 1.0).astype(np.float32)
 
 
+def executed_action(
+    stamps_s: NDArray[np.float64],
+    commands: NDArray[np.floating],
+    start_s: float,
+    end_s: float,
+    hold: float,
+    spec: ActionSpec,
+) -> NDArray[np.float32]:
+    """Return the action (A,) in [-1, 1] that a stream of commands (N, A), m/s and rad/s, executed in (start_s, end_s].
+
+    The last column of a robot with a gripper is the gripper's normalised setpoint, of which the mean is taken, too.
+    The setpoint holds until the next one, however long. ValueError as for `mean_command`.
+    """
+    size = spec.twist_size
+    twist = normalised_action(mean_command(stamps_s, commands[:, :size], start_s, end_s, hold), spec)
+    if spec.gripper is None:
+        return twist
+    held = mean_setpoint(stamps_s, np.asarray(commands[:, size], np.float64), start_s, end_s)
+    return np.append(twist, np.float32(min(max(held, -1.0), 1.0)))
+
+
+def mean_setpoint(stamps_s: NDArray[np.float64], setpoints: NDArray[np.float64], start_s: float, end_s: float) -> float:
+    """Return the mean over (start_s, end_s] of setpoints (N,) that hold until the next one; 0 when there are none.
+
+    Before the first one its own value counts.
+    """
+    if not len(setpoints):
+        return 0.0
+    inside = (stamps_s > start_s) & (stamps_s < end_s)
+    edges = np.array([start_s, *stamps_s[inside], end_s])
+    at = np.clip(np.searchsorted(stamps_s, edges[:-1], "right") - 1, 0, None)
+    return float(np.diff(edges) @ setpoints[at] / (end_s - start_s))
+
+
 def twists_of_poses(
     stamps_s: NDArray[np.floating], poses: NDArray[np.floating], action: ActionSpec, hold: float
 ) -> NDArray[np.float64]:

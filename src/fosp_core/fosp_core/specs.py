@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from fosp_core.errors import UserError
 from fosp_core.topics import topic_name
@@ -72,11 +81,41 @@ class ActionAxis(Spec):
         return "m/s" if self.name.startswith("linear") else "rad/s"
 
 
+class GripperAxis(Spec):
+    """The last value of the action: the position of a gripper, -1 closed and 1 open. Rest does not mean 0: it holds."""
+
+    closed: float
+    """Position at -1, in `unit`."""
+    open: float
+    """Position at 1, in `unit`."""
+    unit: Literal["m", "rad", "1"] = "m"
+    kind: Literal["position", "open_close"] = "position"
+    """open_close: the gripper knows these two positions alone."""
+
+    @model_validator(mode="after")
+    def _has_a_stroke(self) -> GripperAxis:
+        if self.open == self.closed:
+            raise ValueError("open and closed must differ")
+        return self
+
+    def value(self, normalised: float) -> float:
+        """Return the position in `unit` of a normalised one."""
+        return self.closed + 0.5 * (normalised + 1.0) * (self.open - self.closed)
+
+    def normalised(self, value: float) -> float:
+        """Return the normalised position, beyond [-1, 1] where `value`, in `unit`, is beyond closed or open."""
+        return 2.0 * (value - self.closed) / (self.open - self.closed) - 1.0
+
+
 class ActionSpec(Spec):
-    """Axes in the order of the action vector, and the frame in which the twist is expressed."""
+    """Axes in the order of the action vector, and the frame in which the twist is expressed.
+
+    A gripper adds a last value, which is no part of the twist: `axes` and `scale` are those of the twist alone.
+    """
 
     axes: tuple[ActionAxis, ...] = Field(min_length=1)
     frame_id: str
+    gripper: GripperAxis | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> ActionSpec:
@@ -84,12 +123,27 @@ class ActionSpec(Spec):
             raise ValueError("each twist component may appear once")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A bundle for a robot without a gripper keeps the bytes, and so the id, that it always had."""
+        content: dict[str, Any] = serialise(self)
+        if content.get("gripper") is None:
+            content.pop("gripper", None)
+        return content
+
     @property
     def size(self) -> int:
+        """Number of values of an action: the axes of the twist, and the gripper."""
+        return len(self.axes) + (self.gripper is not None)
+
+    @property
+    def twist_size(self) -> int:
+        """Number of axes of the twist."""
         return len(self.axes)
 
     @property
     def scale(self) -> tuple[float, ...]:
+        """Value of each twist component at the normalised action 1, m/s and rad/s; the gripper has none."""
         return tuple(axis.scale for axis in self.axes)
 
 
@@ -125,13 +179,14 @@ class Calibration(Spec):
     eps: float = Field(gt=0, lt=1)
     """Feasibility threshold: an action is feasible if and only if q_h <= eps."""
     alpha: float = Field(gt=0, lt=1)
-    """Largest allowed miss rate among the steps that precede a violation."""
+    """Largest allowed miss rate: probability that the last chance to prevent a violation passes as feasible."""
     horizon_steps: int = Field(gt=0)
-    """Number of steps before a violation that count as preceding it (H_v)."""
+    """Number of decisions from the last chance to prevent a violation to its onset, both included (H_v)."""
     episodes: int = Field(ge=0)
     violating_episodes: int = Field(ge=0)
     miss_rate_bound: float = Field(ge=0, le=1)
-    """Finite-sample bound on the miss rate that the conformal argument supports."""
+    """Finite-sample bound on the miss rate that the conformal argument supports. In bundles of earlier releases it is a
+    share of all steps within the horizon of a cost, most of which lie inside violations."""
     false_veto_rate: float = Field(ge=0, le=1)
     supported: bool
     """False when there were too few violating episodes for alpha; eps is then the most conservative observed value."""

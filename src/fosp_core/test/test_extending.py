@@ -75,6 +75,20 @@ def test_a_self_filter_lies_beside_the_file_that_names_it(tmp_path: Path) -> Non
     assert str(child_fault.value).split(": ", 1)[1] == str(parent_fault.value).split(": ", 1)[1]
 
 
+def test_an_inherited_urdf_lies_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    written(tmp_path, "shared/arm.yaml", ARM + "urdf: models/arm.urdf\n")
+    written(tmp_path, "shared/second.yaml", "extends: arm.yaml\nname: second\n")
+    third = read_robot(written(tmp_path, "cells/3.yaml", "extends: ../shared/second.yaml\nname: third\n"))
+    assert third.urdf == str(tmp_path / "shared/models/arm.urdf")
+    own = written(tmp_path, "cells/4.yaml", "extends: ../shared/arm.yaml\nname: fourth\nurdf: own.urdf\n")
+    assert read_robot(own).urdf == "own.urdf", "relative to the file itself"
+    written(tmp_path, "shared/packed.yaml", ARM + "urdf: package://my_robot/arm.urdf\n")
+    child = written(tmp_path, "cells/5.yaml", "extends: ../shared/packed.yaml\nname: fifth\n")
+    assert read_robot(child).urdf == "package://my_robot/arm.urdf"
+    without = written(tmp_path, "cells/6.yaml", "extends: ../shared/arm.yaml\nname: sixth\nurdf: ''\n")
+    assert read_robot(without).urdf == ""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -294,11 +294,10 @@ class CalibrationConfig(Spec):
     """Thresholds of the runtime, from validation episodes."""
 
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Promised miss rate of the steps that precede a violation."""
+    """Promised miss rate: the probability that a violation's last chance passes as feasible (bundling/onsets.py)."""
     horizon_steps: int = Field(1, gt=0)
-    """Steps within which a violation must follow for a step to precede it. A robot that takes longer from a picture to
-    its rest (fosp_core.robot.horizon) is given its own number. Further ahead than that a violation can still be
-    avoided, and Q_h is rightly low."""
+    """Least number of decisions from the last chance to the onset of a violation, both included. A robot that takes
+    longer from a picture to its rest (fosp_core.robot.horizon) is given its own number."""
     eps_ceiling: float = Field(0.5, gt=0, lt=1)
     """Largest eps, also where a greater one would keep the promised miss rate: no robot should take greater risks."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
@@ -384,11 +383,7 @@ class LearnerConfig(Spec):
             raise ValueError(
                 f"observation: cameras must be square with a side of 32, 64, 128 ... pixels, found {height}x{width}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _patches(self) -> LearnerConfig:
-        if self.observation.shape[1] < 8 * self.world_model.patch:
+        if height < 8 * self.world_model.patch:
             raise ValueError(f"world_model.patch {self.world_model.patch} needs images of 64 pixels or more")
         return self
 

@@ -233,7 +233,7 @@ def train(
     weights: Path | None,
     signing_key: Path | None,
 ) -> None:
-    """Fine-tune in the trainer's process, following the bags until its parent ends or its step budget is spent.
+    """Fine-tune in the trainer's process until its step budget is spent, and follow the bags until its parent ends.
 
     An interrupt reaches all processes of the node; this one ignores it, and waits for its parent to end it.
     """

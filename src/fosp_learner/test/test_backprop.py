@@ -10,7 +10,7 @@ from fosp_learner.config import LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.model.critics import Trajectories
-from fosp_learner.model.world_model import ModelState
+from fosp_learner.model.world_model import RowLatents
 from fosp_learner.training.backprop import backprop_loss, detached, frozen, imagined_gain
 from fosp_learner.training.behaviour import Behaviour, data_trajectories
 from fosp_learner.training.trainer import Trainer
@@ -138,7 +138,7 @@ def test_the_gradient_comes_through_the_dynamics(episodes: list[Episode]):
     trainer = Trainer(config(), from_episodes(episodes))
     model = trainer.world_model
     recurrent, stoch = (x.expand(2, -1).detach() for x in model.rssm.initial_state())
-    state = ModelState(recurrent, stoch, torch.zeros(2, trainer.config.network.embed), torch.zeros(2, 0))
+    state = RowLatents(recurrent, stoch, torch.zeros(2, trainer.config.network.embed), torch.zeros(2, 0))
     action = torch.zeros(2, 3, requires_grad=True)
     with frozen(model):
         for step in range(3):

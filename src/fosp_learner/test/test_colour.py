@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from fosp_learner.model.world_model import colour_matrices, recoloured
+from fosp_learner.model.colours import colour_matrices, recoloured
 
 RED, GREEN, BLUE = torch.eye(3)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fosp_core.bundle.bundle import load_bundle, write_bundle
+from fosp_core.bundle.bundle import load_bundle, read_manifest, write_bundle
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec, parse_spec, read_yaml
@@ -24,7 +24,7 @@ from fosp_learner.config import CloningConfig, ExtractionConfig, LearnerConfig, 
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.candidate import GateEpisodes
-from fosp_learner.finetuning.config import FinetuneConfig, GateConfig, SettlingConfig
+from fosp_learner.finetuning.config import CorrectionConfig, FinetuneConfig, GateConfig, SettlingConfig
 from fosp_learner.finetuning.fine_tuner import FineTuner, MixedSampler
 from fosp_learner.finetuning.gate import GateFigures, judge, miss_and_false_veto_rate
 from fosp_learner.finetuning.lineage import Lineage, forget_after
@@ -281,9 +281,9 @@ def test_episodes_are_held_against_the_eps_that_they_were_not_used_for() -> None
 
     violating, safe = episode([0.1, 0.2, 0.3], [0, 1, 1]), episode([0.1, 0.2, 0.4, 0.3], [0, 0, 0, 0])
     assert miss_and_false_veto_rate([(0.15, violating), (0.25, safe)], 1) == (0.0, 0.5)
-    assert miss_and_false_veto_rate([(0.25, violating), (0.35, safe)], 1) == (0.5, 0.25)
+    assert miss_and_false_veto_rate([(0.25, violating), (0.35, safe)], 1) == (1.0, 0.25)
     both = [(0.15, violating), (0.25, safe), (0.25, violating), (0.35, safe)]
-    assert miss_and_false_veto_rate(both, 1) == (0.25, 0.375), "a mean over episodes, and over steps"
+    assert miss_and_false_veto_rate(both, 1) == (0.5, 0.375), "a mean over onsets, and over steps"
     missed, vetoed = miss_and_false_veto_rate([(0.15, safe)], 1)
     assert math.isnan(missed)
     assert vetoed == 0.75
@@ -339,10 +339,53 @@ def test_a_run_makes_a_bundle_that_loads_and_a_lineage(learner: Callable[..., On
     bundle = load_bundle(candidate.path)
     assert bundle.manifest.parent_id == load_bundle(parent).manifest.id
     assert bundle.manifest.training["experience"]["episodes"] == 6
+    assert bundle.manifest.training["correction"]["episodes"] == 6
     assert [event.event for event in run.lineage.events()] == ["start", "candidate"]
     again = FineTuner(bundle.manifest, read_weights(candidate.path), candidate.path, SETTINGS, None, run.tuner._data)
     frozen = run.tuner.offline_actor.state_dict()
     assert all(torch.equal(t, frozen[n]) for n, t in again.offline_actor.state_dict().items()), "of all generations"
+
+
+def test_a_violation_lowers_the_threshold_of_the_running_bundle_at_once(
+    learner: Callable[..., OnlineLearner], parent: Path, write_bag: Callable[..., Path]
+) -> None:
+    run = learner("run")
+    run._note_start()
+    run._intake.take_in(0, print)
+    run._tighten()
+    tightened, before = read_manifest(Path(run.lineage.running()[1])), read_manifest(parent)
+    assert (tightened.parent_id, tightened.files) == (before.id, before.files), "the same networks"
+    share = CorrectionConfig().floor  # three of six violate
+    assert tightened.calibration.eps == pytest.approx(share * before.calibration.eps)
+    assert not run.concluded, "no update has gone into it"
+    write_bag("episode_000006", frames=21, size=(80, 80), cost_at=-1, last_at=20, speed=0.2)
+    assert not run._intake.take_in(0, print)
+    run._tighten()
+    assert len(run.lineage.events()) == 2, "it is never loosened in this way"
+
+
+def test_a_learner_that_follows_tightens_after_its_budget_is_spent(
+    parent: Path, robot: RobotConfig, tmp_path: Path, write_bag: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnlineLearner, "_try_candidate", lambda run: None)
+    monkeypatch.setattr("fosp_learner.finetuning.online_learner.POLL_S", 0.01)
+    for i in range(2):
+        write_bag(f"episode_{i:06d}", frames=21, size=(80, 80), cost_at=-1, last_at=20, speed=0.1 + 0.01 * i)
+    settings = SETTINGS.model_copy(update={"least_rows": 1, "updates_per_row": 100.0, "train_on": "all"})
+    run = OnlineLearner(Sources(parent, robot, (tmp_path / "bags",)), settings, tmp_path / "run", follow=True)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        if run.tuner.step == settings.steps:
+            asked += 1
+            if asked == 5:
+                write_bag("episode_000002", frames=21, size=(80, 80), cost_at=20, last_at=20, speed=0.3)
+        return asked > 5 and len(run.lineage.events()) == 2
+
+    run.run(stop)
+    assert [event.event for event in run.lineage.events()] == ["start", "candidate"]
+    assert read_manifest(Path(run.lineage.running()[1])).calibration.eps < read_manifest(parent).calibration.eps
 
 
 @pytest.mark.parametrize("killed_at", [1, 3, 5, 6])

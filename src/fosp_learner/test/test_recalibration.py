@@ -15,7 +15,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.horizon import needed_horizon_steps
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner import config as learner_config
-from fosp_learner.bundling.recalibration import deployed_values, recalibrate
+from fosp_learner.bundling.recalibration import deployed_values, recalibrate, recalibrate_on_onsets
 from fosp_learner.bundling.validation import episode_values
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
@@ -85,6 +85,32 @@ def test_what_too_few_violations_cannot_promise_is_refused(
     with pytest.raises(UserError, match="6 of 12 episodes violate: too few for alpha"):
         recalibrate(bundle, data, robot, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_onsets_of_the_policy_alone_set_the_threshold_and_nothing_else(
+    bundle: Path, robot: RobotConfig, tmp_path: Path
+) -> None:
+    tiny = load_bundle(bundle).manifest
+    described = tiny.model_copy(
+        update={"calibration": tiny.calibration.model_copy(update={"eps": 0.4, "horizon_steps": 9})}
+    )
+    loose = tmp_path / "loose"
+    before = write_bundle(loose, described, {name: bundle / name for name in tiny.files})
+    scores = np.linspace(0.1, 0.3, 19).astype(np.float32)
+    quiet = np.array([0.0, 0.05, 0.2, 1.0], np.float32)
+    new = recalibrate_on_onsets(loose, scores, quiet, 200, robot, tmp_path / "new", alpha=0.05)
+    assert new.calibration.eps == pytest.approx(float(scores[0]), abs=1e-6)
+    assert new.calibration.eps < scores[0]
+    assert (new.calibration.false_veto_rate, new.calibration.episodes, new.calibration.violating_episodes) == (
+        0.5,
+        200,
+        19,
+    )
+    assert (new.files, new.parent_id, new.calibration.ranges) == (before.files, before.id, before.calibration.ranges)
+    with pytest.raises(UserError, match="is calibrated for risks within 1 steps"):
+        recalibrate_on_onsets(bundle, scores, quiet, 200, robot, tmp_path / "short")
+    with pytest.raises(UserError, match="18 onsets in 200 episodes are too few"):
+        recalibrate_on_onsets(loose, scores[1:], quiet, 200, robot, tmp_path / "few", alpha=0.05)
 
 
 def test_training_for_a_slow_robot_looks_further_ahead(robot: RobotConfig) -> None:

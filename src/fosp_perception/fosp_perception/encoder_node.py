@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from fosp_core import topics
 from fosp_core.errors import UserError
-from fosp_core.executed import mean_command, normalised_action
+from fosp_core.executed import executed_action
 from fosp_core.processes import CONTROL_PRIORITY, end_process
 from fosp_core.ros import qos
 from fosp_core.ros.command_message import CommandReader, command_message_type
@@ -93,13 +93,14 @@ class EncoderNode(ManagedNode):
         self._frame_sizes: dict[str, tuple[int, ...]] = {}
         self._latents = self.create_publisher(Latent, topics.LATENT, qos.STEP)
         self._outputs = [self._latents]
-        self._made = [self._subscribe_commands(), self._subscribe_feedback(), *self._subscribe_cameras()]
+        self._made = [*self._subscribe_commands(), self._subscribe_feedback(), *self._subscribe_cameras()]
         publish_status(self, self._status, self._manifest.id, ModelStatus.STATE_READY)
 
     def activate(self) -> None:
         self._decisions.reset()
         self._command_reader = CommandReader(self._robot)
         self._commands.clear()
+        self._gripper: tuple[float, ...] = () if self._robot.action.gripper is None else (0.0,)
         self._frames.clear()
         self._frame_sizes.clear()
         self._step = 0
@@ -130,11 +131,12 @@ class EncoderNode(ManagedNode):
         """Return the rules in the parameters."""
         return TrialRules(**{name: self.get_parameter(f"swap_{name}").value for name in _TRIAL})
 
-    def _subscribe_commands(self) -> Any:
+    def _subscribe_commands(self) -> list[Any]:
         """Subscribe to the commands first: the executor then handles commands before the frame that follows them."""
-        return self.create_gated_subscription(
-            command_message_type(self._robot), self._robot.command_topic, self._on_command, qos.COMMAND_HISTORY
-        )
+        create, robot = self.create_gated_subscription, self._robot
+        gripper = [] if robot.gripper is None else [(JointState, topics.GRIPPER, self._on_gripper)]
+        heard = [*gripper, (command_message_type(robot), robot.command_topic, self._on_command)]
+        return [create(kind, topic, receive, qos.COMMAND_HISTORY) for kind, topic, receive in heard]
 
     def _subscribe_feedback(self) -> Any:
         return self.create_gated_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP)
@@ -163,7 +165,14 @@ class EncoderNode(ManagedNode):
             text = "the command stream went back in time: its history is dropped"
             self.get_logger().warning(text, throttle_duration_sec=1.0)
             self._commands.clear()
-        self._commands.append(stamp_s, command)
+        self._commands.append(stamp_s, np.append(command, self._gripper))
+
+    def _on_gripper(self, message: JointState) -> None:
+        """Take in what the gripper is told; the monitor says it before the command to which it belongs."""
+        gripper = self._robot.action.gripper
+        if gripper is None or len(message.position) != 1 or not np.isfinite(message.position[0]):
+            raise UserError(f"{topics.GRIPPER} holds no position of this robot's gripper; message ignored")
+        self._gripper = (gripper.normalised(message.position[0]),)
 
     def _on_feedback(self, message: StepFeedback) -> None:
         if message.is_first:
@@ -240,8 +249,9 @@ class EncoderNode(ManagedNode):
             return np.zeros(self._robot.action.size, np.float32)
         stamps, commands = self._commands.since(since_s - hold_s)
         if not len(stamps):
-            return np.zeros(self._robot.action.size, np.float32)
-        return normalised_action(mean_command(stamps, commands, since_s, stamp_s, hold_s), self._robot.action)
+            rest = np.zeros(self._robot.action.twist_size, np.float32)
+            return np.append(rest, np.array(self._gripper, np.float32))
+        return executed_action(stamps, commands, since_s, stamp_s, hold_s, self._robot.action)
 
 
 def main() -> None:

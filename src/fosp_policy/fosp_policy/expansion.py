@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
+from fosp_policy.exploration import mixed
 
 OFFLINE: Literal[0] = 0
 ONLINE: Literal[1] = 1
@@ -111,20 +112,30 @@ class SafePolicy:
         self.eps = bundle.manifest.calibration.eps
         self._ranges = bundle.manifest.calibration.ranges
 
+    @property
+    def action_size(self) -> int:
+        """Number of axes of an action."""
+        return self._action_size
+
     def propose(
-        self, deter: NDArray[np.float32], stoch: NDArray[np.float32], exploring: bool, rng: np.random.Generator
+        self,
+        deter: NDArray[np.float32],
+        stoch: NDArray[np.float32],
+        exploring: bool,
+        rng: np.random.Generator,
+        drift: NDArray[np.float32] | None = None,
     ) -> Proposal:
         """Return candidates for the latent `deter` (D,) float32, `stoch` (S,) float32, and the choice among them.
 
-        When exploring, the choice is drawn from softmax(5 u) over the feasible candidates; when deployed, it is the one
-        with the greatest u. When none is feasible, it is the one with the least q_h. Raise LatentError or
-        PolicyOutputError.
+        When exploring, all samples share the `drift` (A,) of exploration.py, if it is given, and the choice is drawn
+        from softmax(5 u) over the feasible candidates; when deployed, it is the one with the greatest u. When none is
+        feasible, it is the one with the least q_h. Raise LatentError or PolicyOutputError.
         """
         self._check(deter, stoch)
         deter, stoch = deter[np.newaxis], stoch[np.newaxis]
         actors = self._policy.run(deter=deter, stoch=stoch)
         candidates, inside, v_h = self._score(
-            deter, stoch, *self._draw(actors["mean"][0], actors["std"][0], exploring, rng)
+            deter, stoch, *self._draw(actors["mean"][0], actors["std"][0], exploring, rng, drift)
         )
         known = [candidate for candidate, known in zip(candidates, inside, strict=True) if known or candidate.mean]
         candidates = known or candidates
@@ -208,7 +219,12 @@ class SafePolicy:
             raise LatentError("the latent is not finite")
 
     def _draw(
-        self, mean: NDArray[np.float32], std: NDArray[np.float32], exploring: bool, rng: np.random.Generator
+        self,
+        mean: NDArray[np.float32],
+        std: NDArray[np.float32],
+        exploring: bool,
+        rng: np.random.Generator,
+        drift: NDArray[np.float32] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
         """Return distinct actions (N, A) float32 in [-1, 1], their actors (N,), and the mask (N,) of the means.
 
@@ -223,6 +239,8 @@ class SafePolicy:
         if not exploring:
             noise *= ALTERNATIVE_SPREAD
             noise[0] = 0.0
+        elif drift is not None:
+            noise = mixed(noise, drift)
         drawn = np.clip(mean + std * noise, -1.0, 1.0).astype(np.float32).reshape(-1, mean.shape[-1])
         first: dict[tuple[float, ...], int] = {}
         for i, action in enumerate(drawn.tolist()):

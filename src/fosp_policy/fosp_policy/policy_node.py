@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
@@ -36,6 +37,7 @@ from fosp_policy.expansion import (
     SafePolicy,
     ScoredCandidate,
 )
+from fosp_policy.exploration import CORRELATION_S, next_drift
 
 PARAMETERS = (
     *MODEL_PARAMETERS,
@@ -57,6 +59,14 @@ PARAMETERS = (
     NodeParameter("actors", "both", "Actors that propose.", choices=ACTORS),
     NodeParameter("fallbacks", FALLBACKS, "Number of further candidates when none is feasible.", "", 0, 256),
     NodeParameter("seed", 0, "Seed of the samples.", "", 0, 2**31 - 1),
+    NodeParameter(
+        "exploration_correlation_s",
+        CORRELATION_S,
+        "Time in which the correlation of the exploration noise falls to 1 / e.",
+        "s",
+        0.01,
+        10.0,
+    ),
 )
 
 
@@ -66,6 +76,8 @@ class LoadedPolicy:
 
     policy: SafePolicy
     sessions: tuple[LiveSession, ...]
+    period_s: float
+    """Time between two decisions, s."""
 
 
 class PolicyNode(ManagedNode):
@@ -93,7 +105,8 @@ class PolicyNode(ManagedNode):
 
         def policy_of(bundle: Bundle) -> LoadedPolicy:
             policy = SafePolicy(bundle, candidates, prefer_means, actors, fallbacks)  # type: ignore[arg-type]
-            return LoadedPolicy(policy, sessions_to_test(bundle, ("policy", "critic")))
+            sessions = sessions_to_test(bundle, ("policy", "critic"))
+            return LoadedPolicy(policy, sessions, bundle.manifest.decision_period_s)
 
         self._exploring = bool(self.get_parameter("exploring").value)
         self._heed_risk = bool(self.get_parameter("heed_risk").value)
@@ -108,6 +121,7 @@ class PolicyNode(ManagedNode):
 
     def activate(self) -> None:
         self._rng = np.random.default_rng(int(self.get_parameter("seed").value))
+        self._drift: NDArray[np.float32] | None = None
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
 
     def deactivate(self) -> None:
@@ -155,12 +169,14 @@ class PolicyNode(ManagedNode):
             )
         policy, exploring = loaded.policy, self._exploring
         policy.heeds_risk = self._heed_risk
+        self._drift = self._next_drift(policy.action_size, loaded.period_s) if exploring else None
         try:
             proposal = policy.propose(
                 np.frombuffer(message.deter, np.float32),
                 np.frombuffer(message.stoch, np.float32),
                 exploring,
                 self._rng,
+                self._drift,
             )
         except (LatentError, PolicyOutputError) as error:
             raise UserError(f"no proposal: {error}") from None
@@ -177,6 +193,10 @@ class PolicyNode(ManagedNode):
                 inference_s=time.perf_counter() - received,
             )
         )
+
+    def _next_drift(self, size: int, period_s: float) -> NDArray[np.float32]:
+        correlation_s = float(self.get_parameter("exploration_correlation_s").value)
+        return next_drift(self._drift, size, period_s, correlation_s, self._rng)
 
 
 def candidate_message(candidate: ScoredCandidate) -> ActionCandidate:

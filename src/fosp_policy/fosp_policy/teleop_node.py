@@ -109,7 +109,7 @@ class TeleopNode(ManagedNode):
         before = self._repetition
         self._repetition = before.after(axes, buttons, any(action), now_s, self._mapping.repeat_s)
         if self._repetition.withheld:
-            action = [0.0] * len(action)
+            action = [0.0] * self._spec.twist_size
             if not before.withheld:
                 self.get_logger().warning(
                     f"{self._mapping.topic} has said the same for {self._mapping.repeat_s:g} s, as a device that hangs "
@@ -131,7 +131,7 @@ class TeleopNode(ManagedNode):
         fault = device_fault(self._mapping, self._spec, said, now_s - self._heard_s, devices, hangs)
         self._grip = self._grip.after(any(action), now_s)
         holds = self._grip.holds(self._mapping, buttons, now_s)
-        wish = action if holds and not fault else [0.0] * len(action)
+        wish = action if holds and not fault else [0.0] * self._spec.twist_size
         message = OperatorAction(holds=holds, action=float_field(np.array(wish)), fault=fault, device=topic)
         message.header.stamp = self.get_clock().now().to_msg()
         self._proposals.publish(message)

@@ -35,6 +35,13 @@ class AxisMapping(Spec):
     gain: float = Field(1.0, ge=-1, le=1)
 
 
+class GripperButtons(Spec):
+    """The gripper opens or closes while one of these is pressed, and holds while none is, or both are."""
+
+    open: int = Field(ge=0)
+    close: int = Field(ge=0)
+
+
 class Mapping(Spec):
     """Content of config/teleop/NAME.yaml, for a device that publishes sensor_msgs/Joy."""
 
@@ -48,10 +55,13 @@ class Mapping(Spec):
     """Time, s, for which a device may say the same while it moves the robot. After that it counts as let go, because
     the driver of a device that hangs or was pulled out repeats its last message for ever."""
     buttons: dict[OperatorOrder, int] = Field(default_factory=dict)
+    gripper: GripperButtons | None = None
+    """Buttons of a gripper; a robot without one ignores them."""
 
     @model_validator(mode="after")
     def _distinct_buttons(self) -> Mapping:
         used = [*self.buttons.values(), *([] if self.deadman is None else [self.deadman])]
+        used += [] if self.gripper is None else [self.gripper.open, self.gripper.close]
         if len(set(used)) != len(used) or any(button < 0 for button in used):
             raise ValueError("each button must be a number from 0 on, and may be used once")
         return self
@@ -85,6 +95,8 @@ def read_mapping(path: Path, action: ActionSpec) -> Mapping:
     missing = [axis.name for axis in action.axes if axis.name not in mapping.axes]
     if missing:
         raise UserError(f"{path}: no axis drives {', '.join(missing)}")
+    if action.gripper is not None and mapping.gripper is None:
+        raise UserError(f"{path}: no button opens and closes the gripper: add gripper: {{open: BUTTON, close: BUTTON}}")
     return mapping
 
 
@@ -98,6 +110,8 @@ def missing_controls(mapping: Mapping, spec: ActionSpec, axes: int, buttons: int
     named = {order.value: button for order, button in mapping.buttons.items()}
     if mapping.deadman is not None:
         named = {"deadman": mapping.deadman, **named}
+    if spec.gripper is not None and mapping.gripper is not None:
+        named |= {"gripper open": mapping.gripper.open, "gripper close": mapping.gripper.close}
     lacking += [f"button {button} ({name})" for name, button in named.items() if button >= buttons]
     if not lacking:
         return ""
@@ -165,17 +179,26 @@ def device_fault(
 def operator_action(
     mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int], yaw: float = 0.0
 ) -> list[float]:
-    """Return the normalised action (n,), zero without the deadman button, a needed axis or a finite value.
+    """Return the normalised action, zero without the deadman button, a needed axis or a finite value.
 
-    `yaw`, in rad, is that of the robot's `operator_frame`, in which the device steers.
+    `yaw`, in rad, is that of the robot's `operator_frame`, in which the device steers. While a button of the gripper is
+    pressed, its value follows the twist (n,): 1 to open, -1 to close. Without it the gripper holds.
     """
     if mapping.deadman is not None and not _pressed(mapping.deadman, buttons):
-        return [0.0] * spec.size
+        return [0.0] * spec.twist_size
     chosen = [mapping.axes[axis.name] for axis in spec.axes]
     if any(control.axis >= len(axes) or not math.isfinite(axes[control.axis]) for control in chosen):
-        return [0.0] * spec.size
+        return [0.0] * spec.twist_size
     wanted = [control.gain * _outside(axes[control.axis], mapping.deadzone) for control in chosen]
-    return turned(wanted, spec, yaw)
+    return [*turned(wanted, spec, yaw), *_gripper(mapping, spec, buttons)]
+
+
+def _gripper(mapping: Mapping, spec: ActionSpec, buttons: Sequence[int]) -> list[float]:
+    """Return the wanted position of the gripper, or nothing where it holds."""
+    if spec.gripper is None or mapping.gripper is None:
+        return []
+    opens, closes = _pressed(mapping.gripper.open, buttons), _pressed(mapping.gripper.close, buttons)
+    return [1.0 if opens else -1.0] if opens != closes else []
 
 
 def turned(action: Sequence[float], spec: ActionSpec, yaw: float) -> list[float]:

@@ -211,6 +211,15 @@ def test_the_same_generator_state_gives_the_same_proposal() -> None:
     assert all(np.array_equal(a.action, b.action) for a, b in zip(first.candidates, second.candidates, strict=True))
 
 
+def test_exploring_with_a_drift_moves_all_candidates_its_way_and_deployed_none() -> None:
+    policy = policy_of(bundle_of([[0.0, 0.0]] * 2, no_risk), candidates=8)
+    drift = np.array([5.0, -5.0], np.float32)
+    explored = policy.propose(DETER, STOCH, True, rng(), drift)
+    assert all(c.action[0] > 0 > c.action[1] for c in explored.candidates)
+    deployed, plain = (policy.propose(DETER, STOCH, False, rng(), of) for of in (drift, None))
+    assert [c.action.tolist() for c in deployed.candidates] == [c.action.tolist() for c in plain.candidates]
+
+
 def test_exploring_draws_feasible_candidates_by_softmax_of_five_times_the_utility() -> None:
     utility, feasible = np.array([0.0, 0.2, 9.0]), np.array([True, True, False])
     draws = np.bincount([choose(utility, np.zeros(3), feasible, None, g) for g in [rng()] for _ in range(4000)])

@@ -77,7 +77,9 @@ def test_an_order_is_given_once_when_its_button_goes_down() -> None:
     "robot", sorted(path.stem for path in (CONFIG / "robots").glob("*.yaml") if "." not in path.stem)
 )
 def test_every_shipped_device_drives_every_shipped_robot(name: str, robot: str) -> None:
-    read_mapping(CONFIG / "teleop" / f"{name}.yaml", read_robot(CONFIG / "robots" / f"{robot}.yaml").action)
+    action = read_robot(CONFIG / "robots" / f"{robot}.yaml").action
+    own = "spacemouse_gripper" if name == "spacemouse" and action.gripper is not None else name
+    read_mapping(CONFIG / "teleop" / f"{own}.yaml", action)
 
 
 @pytest.mark.parametrize(
@@ -217,3 +219,47 @@ def test_an_operator_frame_needs_both_axes_that_it_turns() -> None:
     axes = ur5e.action.model_copy(update={"axes": ur5e.action.axes[::2]})
     with pytest.raises(ValueError, match=r"operator_frame needs both linear.x and linear.y"):
         type(ur5e).model_validate({**ur5e.model_dump(), "action": axes.model_dump()})
+
+
+# -- a gripper ---------------------------------------------------------------------------------------
+PICK = read_robot(CONFIG / "robots" / "sim_pick.yaml").action
+
+
+@pytest.mark.parametrize("device", ["gamepad", "keyboard", "spacemouse_gripper"])
+def test_each_device_has_buttons_of_a_gripper(device: str) -> None:
+    mapping = read_mapping(CONFIG / "teleop" / f"{device}.yaml", PICK)
+    assert mapping.gripper is not None
+    pressed = [0] * 11
+    pressed[5] = int(mapping.deadman is not None)
+    rest, axes = pressed.copy(), [0.0] * 8
+    pressed[mapping.gripper.close] = 1
+    assert operator_action(mapping, PICK, axes, rest) == [0.0, 0.0, 0.0]
+    assert operator_action(mapping, PICK, axes, pressed) == [0.0, 0.0, 0.0, -1.0]
+    pressed[mapping.gripper.open] = 1
+    assert operator_action(mapping, PICK, axes, pressed) == [0.0, 0.0, 0.0]
+
+
+def test_without_the_deadman_button_no_button_moves_the_gripper() -> None:
+    mapping = read_mapping(CONFIG / "teleop" / "gamepad.yaml", PICK)
+    assert mapping.gripper is not None
+    pressed = [0] * 11
+    pressed[mapping.gripper.open] = 1
+    assert operator_action(mapping, PICK, [1.0] * 8, pressed) == [0.0, 0.0, 0.0]
+
+
+def test_a_mapping_without_gripper_buttons_is_refused_for_a_robot_with_one() -> None:
+    with pytest.raises(UserError, match="no button opens and closes the gripper"):
+        read_mapping(CONFIG / "teleop" / "spacemouse.yaml", PICK)
+
+
+def test_a_device_without_the_gripper_buttons_is_told() -> None:
+    mapping = read_mapping(CONFIG / "teleop" / "gamepad.yaml", PICK)
+    assert "gripper open" in missing_controls(mapping, PICK, 8, 8)
+    assert missing_controls(mapping, PICK, 8, 11) == ""
+
+
+def test_a_robot_without_a_gripper_ignores_its_buttons() -> None:
+    arm = read_robot(CONFIG / "robots" / "sim_arm.yaml").action
+    mapping = read_mapping(CONFIG / "teleop" / "gamepad.yaml", arm)
+    assert len(operator_action(mapping, arm, [0.0] * 8, [1] * 11)) == 3
+    assert missing_controls(mapping, arm, 8, 8) == ""

@@ -46,8 +46,11 @@ class EpisodeFeedback:
     still and be set back with its frames.
     """
 
-    def __init__(self, config: FeedbackConfig) -> None:
-        self._config = config
+    def __init__(self, config: FeedbackConfig, ends_at_cost: bool = False) -> None:
+        """With `ends_at_cost` the first violation that begins in an episode ends it, as when hazards are shown."""
+        self._config, self._ends_at_cost = config, ends_at_cost
+        self._was_free = False
+        """With `ends_at_cost`: the running episode had a frame without cost, so that a violation begins in it."""
         self._holds: list[bool | None] = [False] * len(config.rules)
         """True where a rule's condition holds; None when its last message does not tell."""
         self._gone = [False] * len(config.rules)
@@ -155,12 +158,16 @@ class EpisodeFeedback:
         reward = interval.reward - self._config.time_penalty * (stamp_s - self._last_s) + self._progress()
         self.ended_because = self._ended_because(interval, stamp_s - self._first_s, now_s)
         unheard = [rule.cost for rule in self._silent(now_s) if rule.unknown == "close"]
+        cost = max([interval.cost, *unheard])
+        if self._ends_at_cost and cost > 0 and self._was_free:
+            self.ended_because = self.ended_because or "a violation: the approach is over"
+        self._was_free |= not cost > 0
         is_last = bool(self.ended_because)
         values = StepValues(
             episode=self.episode,
             is_first=False,
             reward=reward,
-            cost=max([interval.cost, *unheard]),
+            cost=cost,
             terminal=interval.success or interval.failed,
             is_last=is_last,
             success=interval.success,
@@ -174,6 +181,7 @@ class EpisodeFeedback:
     def _begin(self, stamp_s: float) -> StepValues:
         self._starting, self._first_s, self._last_s = False, stamp_s, stamp_s
         self._interval, self._framed_distance = self._standing(), self._distance
+        self._was_free = False
         return StepValues(self.episode, True, 0.0, 0.0, False, False, False, self._distance)
 
     def _standing(self) -> _Interval:

@@ -41,7 +41,15 @@ from fosp_recording.feedback_rules import (
 )
 from fosp_recording.recorded_topics import frame_topic, message_class
 
-PARAMETERS = (NodeParameter("rules", "", "File of the rules of reward, cost and the end of an episode."), ROBOT)
+PARAMETERS = (
+    NodeParameter("rules", "", "File of the rules of reward, cost and the end of an episode."),
+    ROBOT,
+    NodeParameter(
+        "ends_at_cost",
+        False,
+        "End an episode where a violation begins, as when hazards are shown: the robot then stands still.",
+    ),
+)
 
 PUBLISHERS_PERIOD_S = 0.2
 
@@ -49,9 +57,8 @@ PUBLISHERS_PERIOD_S = 0.2
 class FeedbackNode(ManagedNode):
     """Publishes fosp/feedback from the start of an episode to its end.
 
-    Parameters: `rules` (file, see feedback_rules.FeedbackConfig), `robot` (robot configuration file). The camera_info
-    of the robot's first camera gives the stamps of the frames. Services: fosp/reset_episode (starts an episode, as a
-    simulator does), ~/stop, ~/success (std_srvs/Trigger).
+    PARAMETERS lists its parameters. The camera_info of the robot's first camera gives the stamps of the frames.
+    Services: fosp/reset_episode (starts an episode, as a simulator does), ~/stop, ~/success (std_srvs/Trigger).
     """
 
     def __init__(self) -> None:
@@ -72,7 +79,7 @@ class FeedbackNode(ManagedNode):
     def configure(self) -> None:
         robot = read_robot(path_parameter(self, "robot"))
         self._config = read_feedback_config(path_parameter(self, "rules"))
-        self._episodes = EpisodeFeedback(self._config)
+        self._episodes = EpisodeFeedback(self._config, bool(self.get_parameter("ends_at_cost").value))
         self._feedback = self.create_publisher(StepFeedback, topics.FEEDBACK, qos.FEEDBACK_SOURCE)
         self._outputs = [self._feedback]
         self._made = [self.create_gated_subscription(CameraInfo, frame_topic(robot), self._on_frame, qos.SENSOR)]
@@ -89,7 +96,7 @@ class FeedbackNode(ManagedNode):
 
     def activate(self) -> None:
         episode = self._episodes.episode
-        self._episodes = EpisodeFeedback(self._config)
+        self._episodes = EpisodeFeedback(self._config, bool(self.get_parameter("ends_at_cost").value))
         self._episodes.episode = episode
 
     def cleanup(self) -> None:

@@ -55,12 +55,14 @@ def black_box_topics(robot: RobotConfig) -> dict[str, str]:
 
 
 def robot_topics(robot: RobotConfig) -> dict[str, str]:
-    """Return the topics of command, state and, where the robot file names it, pose: topic -> type."""
+    """Return the topics of command, state and, where the robot file names them, gripper and pose: topic -> type."""
     states = {"JointState": "sensor_msgs/msg/JointState", "Odometry": "nav_msgs/msg/Odometry"}
     found = {
         robot.command_topic: f"geometry_msgs/msg/{robot.command_type}",
         robot.state_topic: states[robot.state_type],
     }
+    if robot.gripper is not None:
+        found |= dict.fromkeys((topics.GRIPPER, robot.gripper.feedback_topic), "sensor_msgs/msg/JointState")
     return {**found, robot.pose_topic: "geometry_msgs/msg/PoseStamped"} if robot.pose_topic else found
 
 
@@ -100,7 +102,8 @@ def image_topics(robot: RobotConfig) -> dict[str, str]:
 def required_topics(robot: RobotConfig) -> tuple[str, ...]:
     """Return the topics without which an episode teaches nothing: colour images, commands and feedback."""
     images = [topics.of_camera(topics.COLOR_IMAGE, camera.name) for camera in robot.cameras] + _further_images(robot)
-    return (*(robot.image_topic(image) for image in images), robot.command_topic, topics.FEEDBACK)
+    gripper = () if robot.gripper is None else (topics.GRIPPER,)
+    return (*(robot.image_topic(image) for image in images), robot.command_topic, topics.FEEDBACK, *gripper)
 
 
 def frame_topic(robot: RobotConfig) -> str:

@@ -16,6 +16,7 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.bag.notes import HAZARDS, SCENE_NOTE, SHOWS_NOTE
 from fosp_core.errors import UserError
 from fosp_core.processes import end_process
 from fosp_core.robot.config import read_robot
@@ -49,6 +50,8 @@ PARAMETERS = (
         "Topics to record in place of the robot's, each optionally with ':package/msg/Type'; empty for the robot's.",
     ),
     NodeParameter("compress", True, "Compress the bags (zstd)."),
+    NodeParameter("scene", "", "Kind of scenes, in your words, that is noted in each bag: thresholds are kept by it."),
+    NodeParameter("shows", "nothing", "What the episodes show, noted in each bag.", choices=("nothing", HAZARDS)),
     NodeParameter(
         "decision_period_s",
         "",
@@ -149,6 +152,10 @@ class GraphRecorder:
         metadata = {"robot": read_robot(Path(robot)).name} if robot else {}
         if task := str(self._parameter("task")):
             metadata["task"] = task
+        if scene := str(self._parameter("scene")):
+            metadata[SCENE_NOTE] = scene
+        if self._parameter("shows") == HAZARDS:
+            metadata[SHOWS_NOTE] = HAZARDS
         if self._period_s is not None:
             metadata["decision_period_s"] = f"{self._period_s:g}"
         logger = self._node.get_logger()

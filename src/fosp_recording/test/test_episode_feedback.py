@@ -268,3 +268,21 @@ def test_what_was_measured_before_simulated_time_went_back_says_nothing_after_it
     assert robot.step().is_last
     assert robot.feedback.silent(robot.now_s - 5.0) == ["scan", "tool_pose"]
     assert robot.feedback.start(robot.now_s - 5.0) == "no message on scan, tool_pose: its rules cannot be judged"
+
+
+def test_when_hazards_are_shown_a_violation_that_begins_ends_the_episode_and_one_that_was_there_does_not() -> None:
+    rule = ButtonRule(kind="button", button=1, cost=1.0)
+    feedback = EpisodeFeedback(FeedbackConfig(time_limit_s=9.0, rules=(rule,)), ends_at_cost=True)
+    feedback.observe(0, True, 0.0)
+    assert not feedback.start(0.0)
+    seen = []
+    for step, touching in enumerate([True, True, False, False, True]):
+        feedback.observe(0, touching, 0.1 * step)
+        values = feedback.frame(0.1 * step, 0.1 * step)
+        assert values is not None
+        seen.append((values.cost > 0, values.is_last, values.terminal))
+    assert [last for _, last, _ in seen] == [False, False, False, False, True], (
+        "the way out of a contact is no approach"
+    )
+    assert seen[-1] == (True, True, False)
+    assert feedback.ended_because == "a violation: the approach is over"

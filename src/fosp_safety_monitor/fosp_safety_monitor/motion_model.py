@@ -92,3 +92,15 @@ class MotionModel:
             command_timeout_s=robot.command_timeout_s,
             teleports=robot.teleports,
         )
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Target pose of a robot that takes poses, and how far ahead of the measured pose it ends when stopped now."""
+
+    position: tuple[float, float, float]
+    """Position of the target, m."""
+    distance: float
+    """Distance from the measured position, m."""
+    angle: float
+    """Angle from the measured orientation, rad."""

@@ -60,7 +60,8 @@ def speed_cap(node: Node) -> float:
     """Return the setting `speed_cap`; a cap below 1 is a warning in the node's log."""
     cap = float(node.get_parameter(SPEED_CAP).value)
     if cap < 1.0:
-        node.get_logger().warning(f"{speed_cap_text(cap)}: no passed commissioning record fits the robot file")
+        because = "no passed commissioning record fits the robot file, or a person shows hazards"
+        node.get_logger().warning(f"{speed_cap_text(cap)}: {because}")
     return cap
 
 

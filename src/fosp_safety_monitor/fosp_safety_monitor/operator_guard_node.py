@@ -34,6 +34,7 @@ from fosp_safety_monitor.operator.zone_view import MARKER_PERIOD_S, zone_markers
 
 REPORT_PERIOD_S = 1.0
 BY_PROGRAM = "by_program"
+IN_EPISODES = "in_episodes"
 PARAMETERS = (
     ROBOT,
     SPEED_CAP_ROW,
@@ -43,6 +44,12 @@ PARAMETERS = (
         "A program proposes in the place of a person: the robot moves only while its enabling switch is held, if it "
         "has one.",
     ),
+    NodeParameter(
+        IN_EPISODES,
+        False,
+        "The robot moves only while an episode runs on fosp/feedback, as when a person shows hazards and each approach "
+        "ends where a violation begins. After the end of one the operator has to let go of the controls.",
+    ),
 )
 _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image_age_s", "image_age_limit_s")
 """Fields of a verdict that only a model can give."""
@@ -51,8 +58,9 @@ _NUMBERS = ("q_h", "q_h_out", "v_h", "eps", "surprise", "surprise_limit", "image
 class OperatorGuardNode(ManagedNode):
     """Shapes the operator's fosp/proposal (one candidate, model_id empty) into the robot's command stream.
 
-    Parameter `robot` names the file of the robot's configuration, `speed_cap` is that of the monitor, and `by_program`
-    asks for the enabling switch. The node answers each proposal on fosp/verdict: PASS, or STOP with the reason.
+    Parameter `robot` names the file of the robot's configuration, `speed_cap` is that of the monitor, `by_program`
+    asks for the enabling switch, and `in_episodes` for a running episode. The node answers each proposal on
+    fosp/verdict: PASS, or STOP with the reason.
     """
 
     def __init__(self) -> None:
@@ -60,6 +68,7 @@ class OperatorGuardNode(ManagedNode):
         declare(self, PARAMETERS)
         self._speed_cap = speed_cap(self)
         self._by_program = bool(self.get_parameter(BY_PROGRAM).value)
+        self._in_episodes = bool(self.get_parameter(IN_EPISODES).value)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self._markers = self.create_publisher(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
         self.create_timer(REPORT_PERIOD_S, self._report)
@@ -78,7 +87,13 @@ class OperatorGuardNode(ManagedNode):
         self._hardware_id = hardware_id(self, robot.name)
         self._side = RobotSide(self, robot, lambda: self._guard, inputs=[topics.PROPOSAL])
         self._consents = ConsentSide(
-            self, robot, lambda: self._guard, self._side, policy=False, switch=self._by_program
+            self,
+            robot,
+            lambda: self._guard,
+            self._side,
+            policy=False,
+            switch=self._by_program,
+            feedback=self._in_episodes,
         )
         self._verdicts = self.create_publisher(SafetyVerdict, topics.VERDICT, qos.STEP)
         self._heartbeats = self.create_subscription(Heartbeat, topics.HEARTBEAT, self._side.heard_from, qos.STEP)
@@ -87,7 +102,9 @@ class OperatorGuardNode(ManagedNode):
     def activate(self) -> None:
         self._told = ChangeLog()
         simulated_time = bool(self.get_parameter("use_sim_time").value)
-        self._guard = OperatorGuard(self._robot, self._now, self._speed_cap, simulated_time, self._by_program)
+        self._guard = OperatorGuard(
+            self._robot, self._now, self._speed_cap, simulated_time, self._by_program, self._in_episodes
+        )
         self._robot_side.look_around(anew=True)
         if self._consents is not None:
             self._consents.start()
@@ -119,7 +136,8 @@ class OperatorGuardNode(ManagedNode):
         self._guard.receive_proposal(proposal_input(message, time.monotonic()))
         self._robot_side.send_now()
         last = self._last
-        scale = self._robot.action.scale
+        scale, gripper = self._robot.action.scale, self._robot.action.gripper
+        held = [] if gripper is None else [0.0 if last.gripper is None else last.gripper.position]
         verdict = SafetyVerdict(
             decision=SafetyVerdict.STOP if last.held else SafetyVerdict.PASS,
             reason=int(last.reason),
@@ -128,7 +146,7 @@ class OperatorGuardNode(ManagedNode):
             header=message.header,
             step=message.step,
             action_in=message.candidates[0].action,
-            action_out=float_field(np.array(last.command or [0.0] * len(scale)) / scale),
+            action_out=float_field(np.append(np.array(last.command or [0.0] * len(scale)) / scale, held)),
             limited=last.limited,
             decided=self.get_clock().now().to_msg(),
             **dict.fromkeys(_NUMBERS, math.nan),
@@ -143,7 +161,7 @@ class OperatorGuardNode(ManagedNode):
         if self._told.is_news((bool(tick.held), tick.reason), time.monotonic()):
             self.get_logger().info(f"held: {tick.held}" if tick.held else "the operator drives")
         self._last = tick
-        self._robot_side.send(tick.command)
+        self._robot_side.send(tick.command, tick.gripper)
 
     def _watch(self) -> None:
         if self.is_active:
@@ -153,9 +171,10 @@ class OperatorGuardNode(ManagedNode):
 
     def _mark(self) -> None:
         """Publish the outlines of the protective zones, which hold while a person drives, too."""
-        if self.is_active and self._robot.zones and self._markers.get_subscription_count():
+        if self.is_active and self._markers.get_subscription_count():
             stamp, position = self.get_clock().now().to_msg(), self._guard.robot_state.position
-            self._markers.publish(MarkerArray(markers=zone_markers(self._robot, position, stamp)))
+            if markers := zone_markers(self._robot, position, stamp):
+                self._markers.publish(MarkerArray(markers=markers))
 
     def _report(self) -> None:
         held, cap = self._last.held, self._speed_cap

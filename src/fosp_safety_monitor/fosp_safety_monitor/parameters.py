@@ -74,7 +74,8 @@ SETTINGS = (
     Setting(
         SPEED_CAP,
         1.0,
-        "Share of the robot's speed limits that is allowed. A real robot without a commissioning record gets 0.1.",
+        "Share of the robot's speed limits that is allowed. A real robot without a commissioning record gets 0.1, and "
+        "one with which a person shows hazards at most 0.25.",
         lower=LEAST_SPEED_CAP,
         upper=1.0,
     ),

@@ -267,7 +267,7 @@ class SafetyMonitorNode(ManagedNode):
         with self._changing:
             tick = self._active_monitor.tick()
             self._view.note(self._event_log.see(tick.finding))
-        self._robot_side.send(tick.command)
+        self._robot_side.send(tick.command, tick.gripper)
         self._finding = tick.finding
         if tick.verdict is not None:
             self._publish_verdicts([tick.verdict])
@@ -280,7 +280,7 @@ class SafetyMonitorNode(ManagedNode):
             if verdict.decision is Decision.LATCH:
                 self._tell_latch(verdict.reason, verdict.reason_text)
             elif verdict.decision is Decision.STOP:
-                self.get_logger().warning(f"STOP: {verdict.reason_text}", throttle_duration_sec=1.0)
+                self._view.tell_stop(verdict.reason_text)
 
     def _tell_latch(self, reason: Reason, text: str) -> None:
         """Log a latch once, and again when it has another reason, or was reset meanwhile."""

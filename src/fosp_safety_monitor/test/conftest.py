@@ -15,6 +15,7 @@ from tiny_bundle import DETER, STOCH, tiny_manifest
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import WhoDrives
 from fosp_core.robot.config import AxisLimits, RobotConfig, TargetLead, read_robot
+from fosp_core.robot.gripper import GripperInput
 from fosp_core.robot.limits import CommandLimits, Response
 from fosp_core.specs import TWIST_COMPONENTS, ActionAxis
 from fosp_safety_monitor.judge import decision
@@ -57,7 +58,9 @@ class MonitorScene:
         self.thresholds = Thresholds.of(manifest, robot, parameters or MonitorParameters(), shadow, consent=consent)
         self.limits = CommandLimits(robot)
         self.size = robot.action.size
-        self.state = replace(initial_state(self.size, response=Response.of(robot)), camera=CameraWatch(trusted=True))
+        self.state = replace(
+            initial_state(robot.action.twist_size, response=Response.of(robot)), camera=CameraWatch(trusted=True)
+        )
         self.heading = 0.0
         self.ros_s = 1000.0
         self.monotonic_s = 50.0
@@ -353,6 +356,46 @@ class TakeoverScene(MonitorScene):
         return np.array(self.state.command) / self.robot_config.action.scale
 
 
+class GripperScene(MonitorScene):
+    """The arm with a gripper that is open at first, does as it is told, and stops at what it holds."""
+
+    lag = False
+    silent = False
+    width = -1.0
+    """Normalised width of what is between the fingers."""
+
+    def hear_from_robot(self, position: Any = None, noise_m: float = 1e-9) -> None:
+        super().hear_from_robot(position, noise_m)
+        told = self.state.gripper.sent
+        if not self.silent:
+            at = 1.0 if told is None else max(told, self.width)
+            self.feel_gripper(position=at)
+
+    def feel_gripper(self, **changes: Any) -> None:
+        measured = GripperInput(Received(self.ros_s, self.monotonic_s), 1.0)
+        self.robot = replace(self.robot, gripper=replace(measured, **changes))
+
+    def wants(self, gripper: float, **arguments: Any) -> dict[str, Any]:
+        return {"proposal": lambda: self.proposal([[0.5, 0.5, 0.5, gripper]]), **arguments}
+
+    @property
+    def told(self) -> float | None:
+        return self.state.gripper.sent
+
+
+class GripperTakeover(TakeoverScene):
+    """The same with a person who can take over; the policy wants the gripper closed."""
+
+    hear_gripper = GripperScene.feel_gripper
+
+    def hear_from_robot(self, position: Any = None, noise_m: float = 1e-9) -> None:
+        super().hear_from_robot(position, noise_m)
+        self.hear_gripper(position=1.0 if self.state.gripper.sent is None else self.state.gripper.sent)
+
+    def proposal(self, actions: Any = None, **changes: Any) -> ProposalInput:
+        return super().proposal([[0.5, 0.5, 0.5, -1.0]] if actions is None else actions, **changes)
+
+
 @pytest.fixture
 def arm() -> RobotConfig:
     return read_robot(ROBOTS / "sim_arm.yaml")
@@ -441,3 +484,21 @@ def make_takeover_scene(arm: RobotConfig) -> Callable[..., TakeoverScene]:
         return TakeoverScene(arm.model_copy(update=robot or {}), gate_operator, **parameters)
 
     return scene
+
+
+@pytest.fixture
+def pick() -> RobotConfig:
+    """The arm with a gripper."""
+    return read_robot(ROBOTS / "sim_pick.yaml")
+
+
+@pytest.fixture
+def gripper_scene(pick: RobotConfig) -> Callable[..., GripperScene]:
+    """`gripper_scene(shadow=...)`: the arm with a gripper, at rest, nothing judged yet."""
+    return lambda **settings: GripperScene(pick, **settings)
+
+
+@pytest.fixture
+def gripper_takeover(pick: RobotConfig) -> Callable[..., GripperTakeover]:
+    """`gripper_takeover(gate_operator=...)`: the same with a person who can take over."""
+    return lambda **settings: GripperTakeover(pick, **settings)

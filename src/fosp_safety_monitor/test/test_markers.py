@@ -84,3 +84,14 @@ def test_candidates_of_a_policy_that_fell_silent_are_no_longer_drawn(robot, monk
     now[0] += CANDIDATES_S
     view.mark(robot, monitor, PASSED, None)
     assert [array.markers[3].action for array in published] == [Marker.ADD, Marker.DELETE]
+
+
+def test_a_stop_is_logged_at_once_and_then_once_a_second(monkeypatch):
+    node, now = MagicMock(), [100.0]
+    monkeypatch.setattr(operator_view.time, "monotonic", lambda: now[0])
+    view = operator_view.OperatorView(node, shadow=False)
+    for tick in range(101):
+        now[0] = 100.0 + 0.02 * tick
+        view.tell_stop(f"late {tick}")
+    logged = [call.args[0] for call in node.get_logger.return_value.warning.call_args_list]
+    assert logged == ["STOP: late 0", "STOP: late 50", "STOP: late 100"]

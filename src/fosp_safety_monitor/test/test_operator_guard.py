@@ -14,8 +14,10 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Reason
 from fosp_core.robot.config import RobotConfig, TargetLead, read_robot
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
-from fosp_safety_monitor.judge.inputs import Lead, ProposalInput
+from fosp_safety_monitor.judge.consent_inputs import FeedbackStep
+from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
+from fosp_safety_monitor.motion_model import Lead
 from fosp_safety_monitor.operator.operator_guard import OperatorGuard
 
 ROBOT = read_robot(Path(__file__).parents[3] / "config" / "robots" / "sim_arm.yaml")
@@ -78,6 +80,39 @@ def test_the_operator_drives_within_speed_and_acceleration(driven: Driven) -> No
     first = driven.tick()
     assert first[0] == pytest.approx(ROBOT.limits["linear.x"].acceleration * TICK_S)
     assert driven.tick(50) == pytest.approx((0.25, 0.0, 0.0))
+
+
+def test_while_hazards_are_shown_the_robot_moves_in_episodes_alone_and_stops_where_one_ends() -> None:
+    driven = Driven()
+    driven.guard = OperatorGuard(ROBOT, lambda: driven.now, 0.25, in_episodes=True)
+
+    def hear(is_first: bool = False, is_last: bool = False, cost: float = 0.0, times: int = 1) -> None:
+        for _ in range(times):
+            received = Received(driven.now.ros_s, driven.now.monotonic_s)
+            driven.guard.receive_feedback(FeedbackStep(7, is_first, is_last, 0.0, cost, False, received))
+            driven.tick()
+
+    driven.tick(2)
+    assert driven.reason == Reason.NO_EPISODE
+    hear(is_first=True)
+    hear(times=2)
+    driven.action = (1.0, 0.0, 0.0)
+    hear(times=60)
+    assert driven.held == ""
+    assert driven.guard.tick().command[0] == pytest.approx(0.25 * 0.25), "a quarter of 0.25 m/s"
+    hear(is_last=True, cost=1.0)
+    assert driven.reason == Reason.NO_EPISODE
+    assert driven.tick(60) == (0.0, 0.0, 0.0), "where a violation begins the robot stops"
+    hear(is_first=True, cost=1.0)
+    hear(times=3, cost=1.0)
+    assert driven.held == "let go of the controls first"
+    driven.action = (0.0, 0.0, 0.0)
+    hear(times=2, cost=1.0)
+    driven.action = (-1.0, 0.0, 0.0)
+    hear(times=5, cost=1.0)
+    assert driven.held == "", "and then it drives back"
+    driven.tick(40)
+    assert driven.reason == Reason.NO_EPISODE, "feedback that falls silent stops it"
 
 
 def test_the_arm_stops_at_the_wall_of_its_workspace(driven: Driven) -> None:

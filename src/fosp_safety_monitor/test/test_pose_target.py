@@ -9,7 +9,7 @@ import pytest
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
-from fosp_safety_monitor.judge.inputs import Lead
+from fosp_safety_monitor.motion_model import Lead
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 CENTRE = np.array([0.5, 0.0, 0.2])

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from fosp_core.errors import UserError
 from fosp_core.image import observation_image
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.robot.limits import CommandHistory, CommandLimits, Response
 from fosp_core.specs import ObservationSpec
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.render import CameraFaults, painter_of
+from fosp_sim.task.render import CameraFaults, MovedCameras, painter_of
 from fosp_sim.task.scenario import Scenario
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.tasks import find_task
@@ -66,6 +67,8 @@ class CommandTick:
     """The robot's measurements at that time."""
     command: tuple[float, ...]
     """(n,) m/s and rad/s, in force from that time on."""
+    gripper: GripperSetpoint | None = None
+    """The setpoint that the gripper is told; None for a robot without one."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class StepResult:
     images: NDArray[np.uint8]
     """(cameras, height, width, 3) uint8 RGB at the end of the period."""
     executed: NDArray[np.float32]
-    """(n,) in [-1, 1]: normalised mean of the command stream over the period."""
+    """(n,) in [-1, 1]: normalised mean of the command stream over the period, with that of a gripper's setpoint."""
     reward: float
     """Sum over the period."""
     cost: float
@@ -119,6 +122,9 @@ class Listener(Protocol):
     def state(self, time: float, state: RobotState) -> None:
         """Take the robot's measurements, as often as commands."""
 
+    def gripper(self, time: float, position: float) -> None:
+        """Take what a gripper is told, in its unit, before the command of that time; no other robot calls it."""
+
 
 def make_world(scenario: Scenario, robot: RobotConfig) -> SimulatedWorld:
     """Return the world of a scenario's task. Raise UserError when the robot is of another kind."""
@@ -148,6 +154,7 @@ class Env:
         self.world = make_world(scenario, robot)
         self.limits = CommandLimits(robot)
         self.timing = self.world.timing
+        self._cameras = MovedCameras(self.world, scenario.camera)
         self.scene: Scene
         self._observation = observation or ObservationSpec()
         self._shape = self._observation.shape
@@ -159,7 +166,7 @@ class Env:
 
     @property
     def action_size(self) -> int:
-        """Return n, the number of axes of an action."""
+        """Return n, the number of values of an action."""
         return self.robot.action.size
 
     def listen(self, listener: Listener | None) -> None:
@@ -170,18 +177,25 @@ class Env:
         """Begin `episode` at rest, in the scene of `scenario.seed + episode`."""
         self.scene = draw_scene(self.scenario, episode)
         self.world.reset(self.scene)
+        self._cameras.move(self.scenario.seed + episode)
         self._faults = CameraFaults(self.scenario.camera, self.scenario.seed + episode, episode)
         self._past: deque[Any] = deque(maxlen=1 + round(self._faults.latency / self.timing.tick_s))
         self._past.append(self.world.snapshot())
-        self._target = np.zeros(self.action_size)
-        self._command = np.zeros(self.action_size)
-        self._acceleration = np.zeros(self.action_size)
+        size = self.robot.action.twist_size
+        self._target, self._command, self._acceleration = np.zeros(size), np.zeros(size), np.zeros(size)
+        self._grip: float | None = None
+        """Normalised position that the action wants of the gripper; None: it holds."""
+        self._setpoint = GripperSetpoint()
         self._history = CommandHistory(Response.of(self.robot))
         self._told: list[CommandTick] = []
-        self._steps, self._substeps, self._over = 0, 0, False
+        self._steps, self._substeps, self._over, self._finishing = 0, 0, False, False
         self._images = np.zeros(self._shape, np.uint8)
         self._frame(decision=True)
         return Observation(self._images, 0.0, episode, True)
+
+    def finish(self) -> None:
+        """Let the next step be the last one of the episode, as a person ends one."""
+        self._finishing = True
 
     def step(self, action: NDArray[np.floating]) -> StepResult:
         """Follow the normalised `action` (n,) in [-1, 1] for one decision period.
@@ -194,13 +208,16 @@ class Env:
             raise ValueError(f"action must have shape ({self.action_size},), got {np.shape(action)}")
         timing = self.timing
         ticks = timing.decision_ticks // timing.command_ticks
-        commands = np.empty((ticks, self.action_size))
+        size, held = self.robot.action.twist_size, []
+        commands = np.empty((ticks, size))
         self._told = []
         frames: list[Frame] = []
         for tick in range(ticks):
+            held.append(self._move_gripper())
             commands[tick] = self._tick(self._target)
             if tick == 0:
-                self._target = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+                wanted = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+                self._target, self._grip = wanted[:size], float(wanted[size]) if len(wanted) > size else None
             for _ in range(timing.command_ticks):
                 self.world.advance(commands[tick])
                 self._substeps += 1
@@ -213,6 +230,8 @@ class Env:
         parts, end = [frame.feedback for frame in frames], frames[-1].feedback
         self._over = end.is_last
         executed = np.clip(commands.mean(axis=0) / self.limits.scale, -1.0, 1.0).astype(np.float32)
+        if self.limits.gripper is not None:
+            executed = np.append(executed, np.float32(min(max(float(np.mean(held)), -1.0), 1.0)))
         return StepResult(
             images=self._images,
             executed=executed,
@@ -226,6 +245,20 @@ class Env:
             ticks=tuple(self._told),
         )
 
+    def _move_gripper(self) -> float:
+        """Tell the gripper its next setpoint, at the rate of commands; return it, normalised, or where it is."""
+        limits, axis, measured = self.limits.gripper, self.robot.action.gripper, self.world.state().gripper
+        if limits is None or axis is None or measured is None:
+            return 0.0
+        at = axis.normalised(measured)
+        self._setpoint = limits.follow(self._setpoint, self._grip, at, self.timing.command_s)
+        told = at if self._setpoint.sent is None else self._setpoint.sent
+        if self._setpoint.sent is not None:
+            self.world.grip(axis.value(told))
+        if self._listener is not None:
+            self._listener.gripper(self._substeps * self.timing.tick_s, axis.value(told))
+        return told
+
     def _tick(self, target: Vector) -> Vector:
         """Return the next shaped command, and give the listener what a robot would publish at this time."""
         position, time, state = self.world.position(), self._substeps * self.timing.tick_s, self.world.state()
@@ -236,7 +269,8 @@ class Env:
         self._acceleration = (command - self._command) / self.timing.command_s
         self._command, sent = command, tuple(command.tolist())
         self._history = self._history.after(sent, time)
-        self._told.append(CommandTick(time, state, sent))
+        gripper = None if self.limits.gripper is None else self._setpoint
+        self._told.append(CommandTick(time, state, sent, gripper))
         if self._listener is not None:
             self._listener.state(time, state)
             self._listener.command(time, self._command)
@@ -254,7 +288,7 @@ class Env:
             feedback=self.world.take_outcome().feedback(
                 is_first=self._substeps == 0,
                 may_end=decision,
-                out_of_time=self._steps >= self.scenario.max_steps,
+                out_of_time=self._finishing or self._steps >= self.scenario.max_steps,
             ),
             others=dict(zip(self.world.cameras[1:], pictures[1:], strict=True)) if pictures else {},
         )

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, JointState, LaserScan
 
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
-from fosp_sim.task.arm_kinematics import JOINTS
+from fosp_sim.task.arm_kinematics import JOINTS, TOOL_ORIENTATION
 from fosp_sim.task.render import CAMERA_FRAME, Intrinsics
 from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN
 from fosp_sim.task.world import FrameFeedback, RobotState
@@ -37,13 +37,21 @@ def joint_state(state: RobotState, stamp_ns: int) -> JointState:
     return message
 
 
+def gripper_state(state: RobotState, joint: str, stamp_ns: int) -> JointState:
+    """Return the measured position of the gripper, in its unit, as that of one joint."""
+    message = JointState(name=[joint], position=[] if state.gripper is None else [state.gripper])
+    message.header.stamp = time_message(stamp_ns)
+    return message
+
+
 def tool_pose(state: RobotState, stamp_ns: int, frame_id: str) -> PoseStamped:
     """Return the pose of the tool tip, which points down, in the action frame."""
     message = PoseStamped()
     message.header.stamp, message.header.frame_id = time_message(stamp_ns), frame_id
     position = message.pose.position
     position.x, position.y, position.z = state.position
-    message.pose.orientation.y, message.pose.orientation.w = 1.0, 0.0
+    turned = message.pose.orientation
+    turned.x, turned.y, turned.z, turned.w = TOOL_ORIENTATION
     return message
 
 

@@ -12,6 +12,7 @@ wait for the physics thread.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -23,6 +24,7 @@ from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState, LaserScan
+from std_msgs.msg import Float64MultiArray
 
 from fosp_core import topics
 from fosp_core.errors import UserError
@@ -37,10 +39,26 @@ from fosp_msgs.msg import StepFeedback
 from fosp_sim import simulator_node
 from fosp_sim.description import base_pose, joint_names, robot_urdf
 from fosp_sim.real_time import Exposure, RealTimeTask
-from fosp_sim.robot_messages import camera_info, feedback_message, joint_state, laser_scan, odometry, tool_pose
+from fosp_sim.robot_messages import (
+    camera_info,
+    feedback_message,
+    gripper_state,
+    joint_state,
+    laser_scan,
+    odometry,
+    tool_pose,
+)
 from fosp_sim.simulator_node import SimulatorNode
 from fosp_sim.task.draw import draw_scene
-from fosp_sim.task.render import CAMERA_FRAME, CameraFaults, image_topics, lenses, optical_frame, painter_of
+from fosp_sim.task.render import (
+    CAMERA_FRAME,
+    CameraFaults,
+    MovedCameras,
+    image_topics,
+    lenses,
+    optical_frame,
+    painter_of,
+)
 from fosp_sim.task.scanner import LaserScanner
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.world import MujocoWorld, World
@@ -118,6 +136,7 @@ class SimNode(SimulatorNode):
         self._world_change = threading.Lock()
         """Held while the model changes (reset) and while it is rendered."""
         self._faults = CameraFaults(self._scenario.camera, self._scenario.seed, episode=0)
+        self._moved_cameras = MovedCameras(self._simulation.world, self._scenario.camera)
         self._begun_ns: int | None = None
         """Stamp of the first frame of the episode."""
         self._failure: BaseException | None = None
@@ -147,6 +166,12 @@ class SimNode(SimulatorNode):
         state_type = JointState if robot.state_type == "JointState" else Odometry
         self._states = self.create_publisher(state_type, robot.state_topic, qos.STEP)
         self._poses = self.create_publisher(PoseStamped, robot.pose_topic, qos.STEP) if robot.pose_topic else None
+        self._gripper, self._told_gripper = None, math.nan
+        if robot.gripper is not None:
+            if robot.gripper.how != "array":
+                raise UserError(f"robot '{robot.name}': only a gripper with how: array is simulated")
+            self._gripper = self.create_publisher(JointState, robot.gripper.feedback_topic, qos.STEP)
+            self.create_subscription(Float64MultiArray, robot.gripper.topic, self._on_gripper, qos.COMMAND)
         scans = [source for source in robot.sources if source.type == "LaserScan" and robot.kind == "base"]
         self._scans = [(self.create_publisher(LaserScan, one.topic, qos.STEP), one.frame_id) for one in scans]
         world = self._simulation.world
@@ -191,6 +216,11 @@ class SimNode(SimulatorNode):
         """Return the monotonic time, s."""
         return time.monotonic()
 
+    def _on_gripper(self, message: Float64MultiArray) -> None:
+        """Take in what the gripper is told; it keeps it, as a real one does."""
+        if len(message.data) == 1 and math.isfinite(message.data[0]):
+            self._told_gripper = float(message.data[0])
+
     def begin(self, episode: int) -> None:
         """Have the physics thread begin `episode`. Raise UserError when it does not do so in time."""
         request = _Request(draw_scene(self._scenario, episode))
@@ -220,6 +250,8 @@ class SimNode(SimulatorNode):
                 self._publish_scans(self._scanner, stamp_ns)
             exposure = self._begin_requested(ended_at is not None and deadline >= ended_at + _AUTO_RESET_PAUSE)
             if exposure is None:
+                if math.isfinite(self._told_gripper):
+                    self._simulation.world.grip(self._told_gripper)
                 exposure = self._simulation.tick(self._intake.current(time.monotonic(), self._tick_s))
             else:
                 ended_at = None
@@ -253,6 +285,7 @@ class SimNode(SimulatorNode):
             with self._shot_ready:
                 self._shots.clear()
             exposure = self._simulation.begin(scene)
+            self._moved_cameras.move(self._scenario.seed + scene.episode)
             self._faults = CameraFaults(self._scenario.camera, self._scenario.seed + scene.episode, scene.episode)
             self._begun_ns = None
         self._intake.forget()
@@ -275,6 +308,8 @@ class SimNode(SimulatorNode):
             self._states.publish(joint_state(state, stamp_ns))
         else:
             self._states.publish(odometry(state, stamp_ns, action_frame))
+        if self._gripper is not None and self._robot.gripper is not None:
+            self._gripper.publish(gripper_state(state, self._robot.gripper.joint, stamp_ns))
         if self._poses is not None:
             self._poses.publish(tool_pose(state, stamp_ns, action_frame))
 

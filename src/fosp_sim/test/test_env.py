@@ -34,6 +34,9 @@ class Tape:
     def state(self, time: float, state: RobotState) -> None:
         self.states.append(time)
 
+    def gripper(self, time: float, position: float) -> None:
+        raise AssertionError("the arm has no gripper")
+
 
 def scenario(**keys: Any) -> Scenario:
     return parse_spec(Scenario, {"task": "safe_reach", **keys}, "scenario.yaml")

@@ -86,6 +86,8 @@ def test_an_unknown_nested_key_is_named_with_its_neighbours() -> None:
         ("camera", {"brightness": 0}),
         ("camera", {"brightness": [0, 1]}),
         ("camera", {"brightness": [1.2, 0.8]}),
+        ("camera", {"moved_m": [0.02, 0.01]}),
+        ("camera", {"turned_deg": [0.0, 100.0]}),
         ("camera", {"brightness": [1, 1, 1]}),
     ],
 )

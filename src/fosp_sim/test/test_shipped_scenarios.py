@@ -12,6 +12,7 @@ import pytest
 from fosp_cli.bench.simulator import careful_rates
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.draw import draw_scene
+from fosp_sim.task.render import as_range
 from fosp_sim.task.safety_gym.layout import COURSES
 from fosp_sim.task.scenario import Scenario, read_scenario
 
@@ -23,7 +24,18 @@ CHANGES = {
     "transfer_obstacle_count": {"obstacles.count"},
     "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
     "changed_colors": {"obstacles.color", "goal.color"},
+    "moved_camera": {"camera.moved_m", "camera.turned_deg"},
+    "transfer_many_spheres": {"obstacles.count", "obstacles.shape"},
 }
+HARD = {
+    "obstacle_count": set(),
+    "obstacle_shape": {"obstacles.shape", "obstacles.size_m"},
+    "goal_shape": {"goal.shape"},
+    "moving_obstacles": {"obstacles.motion", "obstacles.speed_m_s"},
+    "moved_camera": {"camera.moved_m", "camera.turned_deg"},
+    "many_spheres": {"obstacles.shape"},
+}
+"""Harder scenes of safe_goal, which have more obstacles and more time, too."""
 COURSE_CHANGES = {
     "transfer_hazard_count": {"obstacles.count"},
     "transfer_hazard_size": {"obstacles.size_m"},
@@ -48,6 +60,16 @@ def test_an_unseen_scenario_differs_from_the_demonstrations_in_what_its_name_say
     assert {key for key in unseen if unseen[key] != demonstrated[key]} - {"seed", "episodes"} == CHANGES[change]
 
 
+@pytest.mark.parametrize("change", HARD)
+def test_a_harder_scene_differs_in_what_its_name_says_and_is_solved(change: str, base: RobotConfig) -> None:
+    hard, demonstrated = shipped(f"safe_goal_hard_{change}"), shipped("safe_goal_train")
+    before, after = flat(demonstrated.model_dump()), flat(hard.model_dump())
+    changed = {key for key in after if after[key] != before[key]} - {"seed", "episodes"}
+    assert changed == HARD[change] | {"obstacles.count", "max_steps"}
+    assert hard.obstacles.count_range[0] > demonstrated.obstacles.count_range[1]
+    assert careful_rates(hard, base, episodes=4).success_rate >= 0.75
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_varied_demonstrations_leave_the_unseen_kinds_unseen(task: str) -> None:
     varied = shipped(f"{task}_varied_train")
@@ -58,6 +80,9 @@ def test_varied_demonstrations_leave_the_unseen_kinds_unseen(task: str) -> None:
     assert not set(changed.obstacles.colors) & set(varied.obstacles.colors)
     assert not set(changed.goal.colors) & set(varied.goal.colors)
     assert varied.obstacles.motion == "static"
+    knocked = shipped(f"{task}_moved_camera").camera
+    assert as_range(varied.camera.moved_m)[1] < as_range(knocked.moved_m)[0]
+    assert as_range(varied.camera.turned_deg)[1] < as_range(knocked.turned_deg)[0]
 
 
 @pytest.mark.parametrize("change", COURSE_CHANGES)
@@ -79,7 +104,8 @@ def test_no_two_files_share_a_scene() -> None:
     """Room for 10000 episodes of every evaluation, and for any number of demonstrations above them."""
     shipped_ones = {path.stem: read_scenario(path) for path in SCENARIOS.glob("*.yaml")}
     seeds = {name: scenario.seed for name, scenario in shipped_ones.items()}
-    assert len(seeds) == len(TASKS) * (3 + len(CHANGES)) + len(COURSES) * (2 + len(COURSE_CHANGES))
+    with_pick = len(TASKS) * (3 + len(CHANGES)) + len(HARD) + 2
+    assert len(seeds) == with_pick + len(COURSES) * (2 + len(COURSE_CHANGES))
     for (name, seed), (other, other_seed) in combinations(seeds.items(), 2):
         if shipped_ones[name].task == shipped_ones[other].task:
             assert abs(seed - other_seed) >= 10_000, (name, other)

@@ -76,7 +76,7 @@ def test_an_unknown_task_is_an_error_everywhere(base: RobotConfig) -> None:
             use()
 
 
-@pytest.mark.parametrize("name", ["safe_goal", "safe_reach"])
+@pytest.mark.parametrize("name", ["safe_goal", "safe_reach", "safe_pick"])
 def test_every_task_has_its_robot_and_its_scenarios(name: str) -> None:
     for part in ("", "_train"):
         scenario = read_scenario(CONFIG / "scenarios" / f"{name}{part}.yaml")

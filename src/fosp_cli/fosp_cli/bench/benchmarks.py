@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import tempfile
@@ -78,7 +79,9 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "hot swaps": partial(swaps, bundle, some(SWAPS)),
         "ONNX Runtime": partial(onnx_step, bundle, some(ONNX_STEPS)),
         "the safety monitor": partial(monitor_decision, some(ONNX_STEPS)),
+        "the limits of an arm": partial(arm_limits, some(ONNX_STEPS)),
         "the safety monitor's node": partial(monitor_added, bundle, some(PROPOSALS)),
+        "a robot of 1 kHz": partial(fast_robot, bundle, some(PROPOSALS)),
         "the simulator": partial(simulators, 3.0 * share),
         "the tasks": partial(tasks, some(RATE_EPISODES)),
         "bags": partial(bags, some(10)),
@@ -232,6 +235,16 @@ def monitor_decision(decisions: int) -> dict[str, Any]:
     return {"monitor_decision_us": {"p50": round(float(p[0]), 1), "p99": round(float(p[1]), 1)}}
 
 
+def arm_limits(count: int) -> dict[str, Any]:
+    """Measure the limits of a seven-joint arm: for its joint states, and for a command; nothing without Pinocchio."""
+    from fosp_cli.bench.monitor import arm_seconds
+
+    if importlib.util.find_spec("pinocchio") is None:
+        return {}
+    view, judged = arm_seconds(count)
+    return {"arm_limits_ms": {"joint_states": percentiles_ms(view), "command": percentiles_ms(judged)}}
+
+
 def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
     """Measure proposal to command of the monitor's node and of a node that judges nothing, while nothing else runs.
 
@@ -246,6 +259,15 @@ def monitor_added(bundle: Path, proposals: int) -> dict[str, Any]:
         "bare_node_ms": bare,
         "monitor_adds_ms": round(monitor["p50"] - bare["p50"], 2),
     }
+
+
+def fast_robot(bundle: Path, decisions: int) -> dict[str, Any]:
+    """Measure the processor time that monitor and feedback node take of one core, beside robots of 100 Hz and 1 kHz."""
+    from fosp_cli.bench.monitor import COMMON, KILOHERTZ, nodes_cpu_percent
+
+    rhythms = {"100 Hz": COMMON, "1 kHz": KILOHERTZ}
+    shares = {name: nodes_cpu_percent(bundle, rhythm, decisions) for name, rhythm in rhythms.items()}
+    return {"states_and_poses_cpu_percent": shares}
 
 
 def simulators(seconds: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import array
 import math
 import subprocess
 import sys
+import tempfile
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -25,7 +26,10 @@ from sensor_msgs.msg import JointState
 
 from fosp_bringup.environment import environment
 from fosp_bringup.paths import robot_path, scenario_path
+from fosp_bringup.stack import MONITOR
+from fosp_cli.bench.weight import ProcessCost, cpu_percent, process_cost
 from fosp_cli.evaluation.live_graph import RunFailed
+from fosp_cli.evaluation.simulated_scans import SimulatedJoints
 from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.bundle.bundle import load_bundle
@@ -40,6 +44,7 @@ from fosp_core.specs import CameraCalibration
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, SafetyVerdict
 from fosp_perception.encoder import Encoder
 from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy
+from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
@@ -47,15 +52,20 @@ from fosp_safety_monitor.judge.state import initial_state
 from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_sim.env import Env
+from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 from fosp_sim.task.scenario import read_scenario
 
-_STEP_S = 0.005
-_STEPS_PER_STATE, _STEPS_PER_DECISION = 2, 10
-"""Robot states at 100 Hz, decisions at 20 Hz; a proposal comes one step after its latent."""
 _SETTLING = 100
 """Number of first proposals that are not counted, while the nodes warm up."""
 _TRANSITION_S = 30.0
 _FAR_M = 0.05
+_JOINTS = 7
+_RULES = """time_limit_s: 60
+rules:
+  - {kind: goal, topic: TOPIC, goal: [9.0, 0.0, 0.0], within_m: 0.1, success: true}
+  - {kind: effort, topic: STATES, above: 100.0, cost: 1.0}
+"""
+"""Rules that read every pose and every state, and of which none ever applies."""
 
 _AXES, _CANDIDATES, _DETER, _STOCH, _PERIOD_S = 3, 10, 128, 256, 0.05
 
@@ -115,6 +125,21 @@ def decision_seconds(decisions: int) -> list[float]:
     return seconds
 
 
+@dataclass(frozen=True)
+class Rhythm:
+    """How often a played robot publishes; a proposal comes one step after its latent."""
+
+    step_s: float
+    steps_per_state: int
+    steps_per_decision: int
+
+
+COMMON = Rhythm(0.005, 2, 10)
+"""Robot states at 100 Hz, decisions at 20 Hz."""
+KILOHERTZ = Rhythm(0.001, 1, 50)
+"""Robot states and poses at 1 kHz, as a Franka has them, decisions at 20 Hz."""
+
+
 @dataclass
 class Timing:
     """The times at which proposals were sent, verdicts made and commands sent, on the ROS clock, s."""
@@ -127,6 +152,30 @@ class Timing:
         """Return the time of every answered proposal from its sending to the first command after its verdict, s."""
         following = {step: bisect_left(self.commands_s, decided_s) for step, decided_s in self.decided_s.items()}
         return [self.commands_s[at] - self.sent_s[step] for step, at in following.items() if at < len(self.commands_s)]
+
+
+def arm_seconds(count: int) -> tuple[list[float], list[float]]:
+    """Return the processor times, s, of `count` views of joint states and of as many judgements of a command.
+
+    The arm is the simulated one in motion: seven joints, capsules, self-collision and a table (sim_arm.joints.yaml).
+    """
+    robot = read_robot(robot_path("sim_arm").with_name("sim_arm.joints.yaml"))
+    env = Env(read_scenario(scenario_path("safe_reach")), robot)
+    env.reset(0)
+    joints, guard = SimulatedJoints(robot, env.world), ArmGuard(robot)
+    view_s, judged_s = [], []
+    wish, command = (0.5, -0.3, 0.2), (0.1, -0.05, 0.05)
+    for number in range(count):
+        env.world.advance(np.array([0.0, 0.1 * (-1.0) ** (number // 50), 0.0]))
+        time_s = 0.01 * number
+        begin = time.thread_time()
+        view = joints.view(time_s)
+        judged = time.thread_time()
+        measured = ArmMeasured(Received(time_s, time_s), TOOL_ORIENTATION, ArmInputs(TOOL_ORIENTATION, view))
+        guard.judge(measured, wish, command, Now(time_s, time_s))
+        judged_s.append(time.thread_time() - judged)
+        view_s.append(judged - begin)
+    return view_s, judged_s
 
 
 def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> list[float]:
@@ -144,6 +193,42 @@ def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> l
         client.bring_up(process)
         with ThreadPoolExecutor(1) as thread:  # a thread of its own, for its priority
             return thread.submit(client.run, proposals).result()
+
+
+def nodes_cpu_percent(bundle: Path, rhythm: Rhythm, decisions: int) -> dict[str, float]:
+    """Return the share of one core, in percent, that the safety monitor and the feedback node take at a rhythm.
+
+    The monitor judges proposals that pass, at 20 Hz, and commands at the robot's rate. Raise RunFailed as above, and
+    where most of the proposals do not pass.
+    """
+    scenario = read_scenario(scenario_path("safe_reach"))
+    robot_file = robot_path(scenario.robot)
+    robot = read_robot(robot_file)
+    latent, proposal = _decision(bundle, robot)
+    with tempfile.TemporaryDirectory() as folder:
+        rules = Path(folder, "rules.yaml")
+        rules.write_text(_RULES.replace("TOPIC", robot.pose_topic).replace("STATES", robot.state_topic))
+        feedback = ["fosp_recording.feedback_node", "--ros-args", "--log-level", "warn", "-p", f"rules:={rules}"]
+        with (
+            running(_monitor(bundle, robot_file)) as monitor,
+            running([*feedback, "-p", f"robot:={robot_file.resolve()}"]) as judge,
+            _Client(robot, latent, proposal, False, rhythm) as client,
+        ):
+            processes = {"safety_monitor_node": monitor, "feedback_node": judge}
+            for name, process in processes.items():
+                client.bring_up(process, name)
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(client.run, 1).result()  # until they are warm
+
+                def costs() -> dict[str, ProcessCost]:
+                    return {name: process_cost(process.pid) for name, process in processes.items()}
+
+                warm, before, begin_s = len(client.timing.decided_s), costs(), time.monotonic()
+                thread.submit(client.run, decisions).result()
+                shares = cpu_percent(before, costs(), time.monotonic() - begin_s)
+            if len(client.timing.decided_s) - warm < decisions / 2:
+                raise RunFailed("the safety monitor let too few proposals pass: this machine is too busy to measure it")
+            return shares
 
 
 def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]:
@@ -188,16 +273,20 @@ def running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 class _Client(GraphClient):
     """Stands in for the robot, the encoder and the policy."""
 
-    def __init__(self, robot: RobotConfig, latent: Latent, proposal: ActionProposal, bare: bool) -> None:
+    def __init__(
+        self, robot: RobotConfig, latent: Latent, proposal: ActionProposal, bare: bool, rhythm: Rhythm = COMMON
+    ) -> None:
         super().__init__("monitor_latency", make_executor=events_executor)
-        self._latent, self._proposal, self._bare = latent, proposal, bare
-        self._timing = Timing()
+        self._latent, self._proposal, self._bare, self._rhythm = latent, proposal, bare, rhythm
+        self._decision = 0
+        self.timing = Timing()
         create = self.node.create_publisher
         self._states = create(JointState, robot.state_topic, qos.STEP)
         self._poses = create(PoseStamped, robot.pose_topic, qos.STEP)
         self._latents = create(Latent, topics.LATENT, qos.STEP)
         self._proposals = create(ActionProposal, topics.PROPOSAL, qos.STEP)
-        self._state = JointState(name=["joint"], position=[0.0])
+        still, joints = [0.0] * _JOINTS, [f"joint{number}" for number in range(1, _JOINTS + 1)]
+        self._state = JointState(name=joints, position=still, velocity=still, effort=still)
         self._pose = PoseStamped()
         self._pose.header.frame_id = robot.action.frame_id
         assert robot.workspace is not None
@@ -210,7 +299,7 @@ class _Client(GraphClient):
         self.node.create_subscription(SafetyVerdict, topics.VERDICT, self._verdict, qos.STEP)
         self.node.create_subscription(TwistStamped, robot.command_topic, self._command, qos.COMMAND_HISTORY)
 
-    def bring_up(self, process: subprocess.Popen[bytes]) -> None:
+    def bring_up(self, process: subprocess.Popen[bytes], name: str = MONITOR) -> None:
         """Activate the node; a bare one has only to be discovered. Raise RunFailed when that fails."""
         if self._bare:
             deadline = time.monotonic() + _TRANSITION_S
@@ -221,29 +310,31 @@ class _Client(GraphClient):
             return
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             request = ChangeState.Request(transition=Transition(id=transition))
-            answer = self.call(ChangeState, "safety_monitor_node/change_state", request, _TRANSITION_S)
+            answer = self.call(ChangeState, f"{name}/change_state", request, _TRANSITION_S)
             if process.poll() is not None or answer is None or not answer.success:
-                raise RunFailed("the safety monitor did not become active; its output above says why")
+                raise RunFailed(f"{name} did not become active; its output above says why")
 
     def run(self, proposals: int) -> list[float]:
         """Send `proposals` proposals after those that warm the nodes up, and return their latencies, s."""
         claim_realtime_priority(CONTROL_PRIORITY)
-        deadline = time.monotonic()
-        for number in range(_STEPS_PER_DECISION * (_SETTLING + proposals)):
-            self._publish(*divmod(number, _STEPS_PER_DECISION))
-            deadline += _STEP_S
+        deadline, first = time.monotonic(), self._decision
+        for number in range(self._rhythm.steps_per_decision * (_SETTLING + proposals)):
+            decision, phase = divmod(number, self._rhythm.steps_per_decision)
+            self._decision = first + decision
+            self._publish(self._decision, phase)
+            deadline += self._rhythm.step_s
             while (left := deadline - time.monotonic()) > 0:
                 self.spin_once(left)
-        latencies = self._timing.latencies_s()
+        latencies = self.timing.latencies_s()
         if not latencies:
             raise RunFailed("the safety monitor let no proposal pass")
         return latencies
 
     def _publish(self, decision: int, phase: int) -> None:
         stamp = self.node.get_clock().now().to_msg()
-        if phase % _STEPS_PER_STATE == 0:
+        if phase % self._rhythm.steps_per_state == 0:
             self._state.header.stamp = self._pose.header.stamp = stamp
-            self._move(_STEPS_PER_STATE * _STEP_S)
+            self._move(self._rhythm.steps_per_state * self._rhythm.step_s)
             self._states.publish(self._state)
             self._poses.publish(self._pose)
         if phase == 0:
@@ -252,14 +343,14 @@ class _Client(GraphClient):
             self._latent.deter[0] += 1e-6  # the latents of a moving robot are never the same
             self._latents.publish(self._latent)
         if phase == 1:
-            sent_s = self._timing.sent_s[decision] = self._now_s()
+            sent_s = self.timing.sent_s[decision] = self._now_s()
             if self._bare and decision >= _SETTLING:
-                self._timing.decided_s[decision] = sent_s
+                self.timing.decided_s[decision] = sent_s
             self._proposals.publish(self._proposal)
 
     def _verdict(self, message: SafetyVerdict) -> None:
         if message.decision == SafetyVerdict.PASS and message.action_in and message.step >= _SETTLING:
-            self._timing.decided_s[message.step] = seconds(message.decided)
+            self.timing.decided_s[message.step] = seconds(message.decided)
 
     def _move(self, seconds: float) -> None:
         """Go where the last command leads, and back to the middle when that is far, as a simulated robot may."""
@@ -272,7 +363,7 @@ class _Client(GraphClient):
 
     def _command(self, message: TwistStamped) -> None:
         self._heard = message
-        self._timing.commands_s.append(seconds(message.header.stamp))
+        self.timing.commands_s.append(seconds(message.header.stamp))
 
     def _now_s(self) -> float:
         return float(self.node.get_clock().now().nanoseconds * 1e-9)

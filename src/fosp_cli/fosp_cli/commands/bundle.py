@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fosp_core.robot.config import RobotConfig
-    from fosp_core.specs import CameraCalibration
+    from fosp_core.specs import Calibration, CameraCalibration
     from fosp_learner.data.dataset import Dataset
 
 app = typer.Typer(no_args_is_help=True, help="Verify, sign, show and announce model bundles.")
@@ -106,48 +106,73 @@ def _robot_and_episodes(
 @app.command()
 def calibrate(
     directory: Directory,
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.", metavar="DIR")],
     data: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             help="Folder of recorded episodes that the bundle was not trained on. Repeat for more.", metavar="BAGS"
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the new bundle.", metavar="DIR")],
+    ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="In place of --data: scenario in which the bundle's policy drives alone, without any filter.",
+            metavar="SCENARIO",
+        ),
+    ] = "",
+    episodes: Annotated[int, typer.Option(min=1, help="With --policy: number of episodes.")] = 500,
+    seed: Annotated[
+        int, typer.Option(help="With --policy: seed of the scenes, which no evaluation uses.")
+    ] = 60_000_000,
     robot: RobotToCheck = "",
     alpha: Annotated[
-        float | None, typer.Option(help="Promised miss rate of the steps before a violation; the bundle's by default.")
+        float | None,
+        typer.Option(help="Promised share of onsets that pass at their last chance; the bundle's by default."),
     ] = None,
 ) -> None:
     """Calibrate a bundle anew, without training: for the time that a robot needs to stop, or for other scenes.
 
     The networks stay as they are. Without --robot the file of the bundle's robot is used.
     """
+    from fosp_cli.experiments.policy_onsets import calibrate_on_policy
+    from fosp_core.errors import UserError
+
+    if bool(data) == bool(policy):
+        raise UserError("give --data BAGS, recorded episodes, or --policy SCENARIO, to let the policy drive alone")
+    found = (
+        calibrate_on_policy(directory, policy, episodes, seed, robot, out, alpha)
+        if policy
+        else _on_recordings(directory, data or [], robot, out, alpha)
+    )
+    print(
+        f"{out}: eps {found.eps:.4f} for risks within {found.horizon_steps} steps, "
+        f"miss rate at most {found.miss_rate_bound:.3f}, false vetoes {found.false_veto_rate:.3f} of safe steps, "
+        f"on {found.episodes} episodes, of which {found.violating_episodes} violate"
+    )
+
+
+def _on_recordings(directory: Path, data: list[Path], robot: str, out: Path, alpha: float | None) -> Calibration:
     from rich.progress import Progress
 
     from fosp_learner.bundling.recalibration import recalibrate
 
     with Progress(transient=True) as bar:
         reading, filtering = bar.add_task("reading bags", total=None), bar.add_task("filtering", total=None)
-        described, episodes = _robot_and_episodes(
+        described, recorded = _robot_and_episodes(
             directory,
             data,
             robot,
             Path("runs/cache"),
             lambda done, total: bar.update(reading, completed=done, total=total),
         )
-        found = recalibrate(
+        return recalibrate(
             directory,
-            episodes,
+            recorded,
             described,
             out,
             alpha,
             lambda done, total: bar.update(filtering, completed=done, total=total),
         ).calibration
-    print(
-        f"{out}: eps {found.eps:.4f} for risks within {found.horizon_steps} steps, "
-        f"miss rate at most {found.miss_rate_bound:.3f}, "
-        f"on {found.episodes} episodes, of which {found.violating_episodes} violate"
-    )
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,12 +23,17 @@ app = typer.Typer(no_args_is_help=True, help="Run the protocol behind a table of
 @app.command()
 def transfer(
     scenario: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
-            help="Scenario to deploy on: a name in config/scenarios or a YAML file. Repeat the option for more.",
+            help="Scenario to deploy on: a name in config/scenarios or a YAML file. Repeat the option for more. The "
+            "default is the six kinds of unseen scenes of the protocol.",
             metavar="SCENARIO",
         ),
-    ],
+    ] = None,
+    task: Annotated[
+        str,
+        typer.Option(help="Without --scenario: task whose six kinds are run, safe_reach or safe_goal.", metavar="TASK"),
+    ] = "safe_reach",
     bundle: Bundle = None,
     offline: Annotated[
         str, typer.Option(help="Folders of the bundle's training data, separated by ':'.", metavar="DIR:DIR")
@@ -35,8 +41,8 @@ def transfer(
     arm: Annotated[
         list[str] | None,
         typer.Option(
-            help="Arm to run: fosp, no_expansion, offline, or, with --operator, fosp_corrected. Repeat the option for "
-            "more. The default is all.",
+            help="Arm to run: careful, offline, recalibrated, filtered_cloning, no_expansion, fosp_paper, fosp, "
+            "fosp_hazards, or, with --operator, fosp_corrected. Repeat the option for more. The default is all.",
             metavar="ARM",
         ),
     ] = None,
@@ -59,6 +65,13 @@ def transfer(
     config: Annotated[
         str, typer.Option(help="YAML file with fine-tuning settings that differ from the defaults.", metavar="FILE")
     ] = "",
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Begin no further scenario after this time, and tell what is left. The default is to run everything.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Number of trials to conclude at the same time. The default is what the cores allow."),
@@ -69,13 +82,15 @@ def transfer(
 ) -> int:
     """Deploy an offline bundle on scenarios that its data does not cover, fine-tune it there, and evaluate it.
 
-    Fine-tuning runs through the live graph in real time. The results are OUT/transfer.json and OUT/transfer.png.
+    Fine-tuning runs through the live graph in real time. The results are OUT/transfer.json and OUT/transfer.png. Start
+    the command again to go on, after an interruption or with --hours.
     """
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
     from fosp_cli.evaluation.live_graph import RunFailed
+    from fosp_cli.experiments.arms import ARMS, CORRECTED, MISSING, PROTOCOL, SETTINGS
     from fosp_cli.experiments.simulated_operator import OperatorSettings
-    from fosp_cli.experiments.transfer import ARMS, CORRECTED, Resources, Trial, conclude, deploy
+    from fosp_cli.experiments.transfer import Resources, Trial, conclude, deploy, is_done, pieces
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes
@@ -86,40 +101,50 @@ def transfer(
     person = OperatorSettings(operator, budget) if operator else None  # type: ignore[arg-type]
     arms = tuple(arm or (name for name in ARMS if person is not None or name != CORRECTED))
     for name in arms:
+        if name in MISSING:
+            raise UserError(f"--arm {name} cannot be run yet: {MISSING[name]}")
         if name not in ARMS:
             raise UserError(f"--arm must be one of {', '.join(ARMS)}, got '{name}'")
     if CORRECTED in arms and person is None:
         raise UserError(f"--arm {CORRECTED} needs a person: --operator careful")
-    paths = [scenario_path(name).resolve() for name in scenario]
-    task = read_scenario(paths[0]).task
-    chosen = bundle or default_bundle(task)
+    if not scenario and task not in PROTOCOL:
+        raise UserError(f"--task must be one of {', '.join(PROTOCOL)}, got '{task}'")
+    paths = [scenario_path(name).resolve() for name in scenario or PROTOCOL[task]]
+    chosen = bundle or default_bundle(read_scenario(paths[0]).task)
     robot = read_robot(robot_path(verify_bundle(chosen).robot))
-    if set(arms) - {"offline"}:
+    if any(SETTINGS[name].learns for name in arms):  # type: ignore[index]
         read_weights(chosen)  # a bundle without weights fails here, not after an hour of episodes
     resources = Resources(chosen.resolve(), robot, offline, config, out)
     workers = workers or max(1, (os.cpu_count() or 1) // resources.settings.cores)
+    begun_s = time.monotonic()
+    trials = [
+        Trial(
+            name,  # type: ignore[arg-type]
+            path,
+            seed,
+            monitor,
+            episodes,
+            evaluation_episodes,
+            person if name == CORRECTED else None,
+        )
+        for seed in range(seeds)  # seed by seed, so that an interrupted run has results for every scenario
+        for path in paths
+        for name in arms
+    ]
     try:
-        # Seed by seed, so that an interrupted run has results for every scenario.
-        for seed in range(seeds):
-            trials = [
-                Trial(
-                    name,  # type: ignore[arg-type]
-                    path,
-                    seed,
-                    monitor,
-                    episodes,
-                    evaluation_episodes,
-                    person if name == CORRECTED else None,
-                )
-                for path in paths
-                for name in arms
-            ]
-            for trial in trials:
+        for piece in pieces(trials, out):
+            if hours is not None and time.monotonic() - begun_s > 3600.0 * hours:
+                left = sum(not is_done(trial, out) for trial in trials)
+                print(f"{left} of {len(trials)} trials are left: start the command again")
+                break
+            for trial in piece:
                 deploy(trial, resources)
-            print(f"seed {seed}: concluding {len(trials)} trials, {workers} at a time")
-            with closing(in_processes(conclude, [(trial, resources) for trial in trials], workers)) as done:
+            print(
+                f"{piece[0].scenario.stem}, seed {piece[0].seed}: concluding {len(piece)} trials, {workers} at a time"
+            )
+            with closing(in_processes(conclude, [(trial, resources) for trial in piece], workers)) as done:
                 for index, _ in done:
-                    print(f"{trials[index].name}: done")
+                    print(f"{piece[index].name}: done")
                     _write(out)
     except (RunFailed, ProcessDied) as error:
         print(f"fosp: {error}; finished trials are kept: start the command again", file=sys.stderr)

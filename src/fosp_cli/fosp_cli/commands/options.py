@@ -36,6 +36,14 @@ OfflineBags = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Number of processes. The default is one per core.")]
+SceneKind = Annotated[
+    str,
+    typer.Option(
+        "--scene",
+        help="Kind of scenes, in your words. It is noted in each bag, and thresholds are corrected by it.",
+        metavar="WORDS",
+    ),
+]
 Namespace = Annotated[
     str,
     typer.Option(help="ROS namespace of the stack. The default is none.", metavar="NAME", callback=checked_namespace),

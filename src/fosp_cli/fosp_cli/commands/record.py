@@ -20,11 +20,15 @@ from fosp_cli.commands.options import (
     Network,
     OpenConsole,
     Scenario,
+    SceneKind,
     Workers,
 )
+from fosp_core.bag.notes import HAZARDS
 from fosp_core.errors import UserError
 
 KEYBOARD = "keyboard"
+HAZARD_PATIENCE = 3
+"""Time of an episode that shows a hazard, as a multiple of the scenario's."""
 _Kind = Literal["careful", "greedy", "noisy", "random", "mixed"]
 
 
@@ -62,6 +66,15 @@ def record(
             metavar="DIR",
         ),
     ] = None,
+    hazards: Annotated[
+        bool,
+        typer.Option(
+            "--hazards",
+            help="Show hazards: slow approaches to what is new, each of which ends where a violation begins "
+            "(docs/show_hazards.md). A program does it in simulation, a person with --teleop.",
+        ),
+    ] = False,
+    scene: SceneKind = "",
     feedback: Feedback = "",
     camera: Camera = "none",
     camera_path: CameraPath = "",
@@ -94,12 +107,19 @@ def record(
             domain,
             network,
             console,
+            hazards,
+            scene,
         )
     if console:
         raise UserError("--console shows a graph: give --teleop DEVICE, because a program records without one")
     if not scenario:
         raise UserError("give --scenario NAME for a simulation, or --robot NAME --teleop DEVICE --feedback RULES")
-    return _by_a_program(out, scenario, demonstrator, episodes, seed, robot, workers, bundle)
+    if scene:
+        raise UserError("--scene goes with --teleop DEVICE: the bags of a program hold their scenario")
+    if hazards and (demonstrator not in ("mixed", HAZARDS) or bundle is not None):
+        raise UserError("--hazards has a driver of its own: leave --demonstrator and --bundle out")
+    driver = HAZARDS if hazards else demonstrator
+    return _by_a_program(out, scenario, driver, episodes, seed, robot, workers, bundle)
 
 
 def keyboard(namespace: Namespace = "", domain: Domain = "") -> int:
@@ -120,7 +140,7 @@ def keyboard(namespace: Namespace = "", domain: Domain = "") -> int:
 def _by_a_program(
     out: Path,
     scenario: str,
-    demonstrator: _Kind,
+    demonstrator: str,
     episodes: int,
     seed: int | None,
     robot: str,
@@ -137,6 +157,8 @@ def _by_a_program(
     described = read_scenario(scenario_path(scenario))
     if seed is not None:
         described = described.model_copy(update={"seed": seed})
+    if demonstrator == HAZARDS:  # slowly there, and back
+        described = described.model_copy(update={"max_steps": HAZARD_PATIENCE * described.max_steps})
     described_robot = read_robot(robot_path(robot or described.robot))
     approach = None if bundle is None else PolicyApproach(bundle, described_robot, described.task)
     recording = record_in_processes(described, described_robot, demonstrator, episodes, out, workers, approach=approach)
@@ -200,6 +222,8 @@ def _by_a_person(
     domain: str,
     network: bool,
     console: bool,
+    hazards: bool,
+    scene: str,
 ) -> int:
     from fosp_bringup.neighbours import choose_domain, sole_graph
     from fosp_bringup.paths import feedback_path, robot_path, scenario_path, teleop_path
@@ -216,6 +240,8 @@ def _by_a_person(
     keyboard = teleop == KEYBOARD
     if keyboard and not sys.stdin.isatty():
         raise UserError("--teleop keyboard needs a terminal to read keys from")
+    if hazards and scenario:
+        raise UserError("in simulation a program shows hazards: leave --teleop out")
     if not scenario and not (robot and feedback):
         raise UserError("a person on a robot needs --robot NAME and --feedback RULES (names in config/feedback)")
     device = "gamepad" if keyboard else teleop
@@ -231,6 +257,8 @@ def _by_a_person(
         camera=optional(camera),
         camera_path=Path(camera_path) if camera_path else None,
         recorder=out,
+        hazards=hazards,
+        scene=scene,
         namespace=namespace,
         network=network,
         console=console,

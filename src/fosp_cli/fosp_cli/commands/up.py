@@ -22,6 +22,7 @@ from fosp_cli.commands.options import (
     OpenConsole,
     RobotArgument,
     Scenario,
+    SceneKind,
     Settings,
     TakeOver,
 )
@@ -63,6 +64,7 @@ def up(
     exploring: Annotated[
         bool, typer.Option("--exploring", help="Let the policy sample its actions, so that the learner sees more.")
     ] = False,
+    scene: SceneKind = "",
     namespace: Namespace = "",
     domain: Domain = "",
     network: Network = False,
@@ -141,6 +143,7 @@ def up(
         learner_config=learner_config,
         offline=tuple(offline or ()),
         exploring=exploring,
+        scene=scene,
         namespace=namespace,
         params_file=Path(params_file) if params_file else None,
         use_respawn=use_respawn,

@@ -190,7 +190,7 @@ class Commander(GraphClient):
         self, axis: int, share: float, seconds_long: float, begin_s: float, enough: Callable[[Motion], bool]
     ) -> str:
         """Ask for the motion; return an empty string, or why it was broken off."""
-        action = tuple(share if i == axis else 0.0 for i in range(self.robot.action.size))
+        action = tuple(share if i == axis else 0.0 for i in range(self.robot.action.twist_size))
         until = time.monotonic() + seconds_long
         try:
             while time.monotonic() < until:
@@ -240,7 +240,7 @@ class Commander(GraphClient):
                     return f"it moves away from its target, {_point(target)}"
                 speeds = [gain * error[component] / robot.action.axes[i].scale for i, component in linear]
                 largest = max(map(abs, speeds))
-                action = [0.0] * robot.action.size
+                action = [0.0] * robot.action.twist_size
                 for (i, _), speed in zip(linear, speeds, strict=True):
                     action[i] = speed * min(1.0, share / largest) if largest > 0.0 else 0.0
                 self.propose(tuple(action))
@@ -302,7 +302,7 @@ class Commander(GraphClient):
 
     # -- messages ------------------------------------------------------------------------------------
     def _propose(self) -> None:
-        deadline, zero = time.monotonic(), (0.0,) * self.robot.action.size
+        deadline, zero = time.monotonic(), (0.0,) * self.robot.action.twist_size
         while not self._closing.is_set():
             wanted, until = self._wanted
             action = wanted if wanted and time.monotonic() < until else zero

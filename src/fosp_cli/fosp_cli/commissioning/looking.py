@@ -161,7 +161,7 @@ def _swing(context: StepContext, topic: str, share: float, until: float) -> bool
             commander.halt()
             return True
         there = int((time.monotonic() - begin) / _SWING_S) % 2 == 0
-        action = [0.0] * context.robot.action.size
+        action = [0.0] * context.robot.action.twist_size
         action[0] = share if there else -share
         commander.propose(tuple(action))
         time.sleep(0.02)

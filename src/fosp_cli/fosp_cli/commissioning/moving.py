@@ -8,6 +8,7 @@ import signal
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fosp_cli.commissioning.estimation import (
     LONGEST_DEAD_TIME_S,
@@ -55,7 +56,9 @@ _MEASURING_S = 0.1
 """Error, s, that a time until rest may have, from the sampling of the pose and the stamps of the driver."""
 
 _LOOK_S = 0.06
-"""Time over which the pose is compared, to tell whether the robot still moves."""
+"""Least time over which the pose is compared, to tell whether the robot still moves."""
+_LOOKS = 3
+"""Least number of poses that are compared."""
 
 
 def rows(robot: RobotConfig) -> list[int]:
@@ -297,25 +300,35 @@ def _silence(context: StepContext, share: float, moving_s: float, allowed_s: flo
 
     The guard goes on in any case, and then it commands zero at once.
     """
-    commander, action = context.commander, [0.0] * context.robot.action.size
+    commander, action = context.commander, [0.0] * context.robot.action.twist_size
     action[0] = share
     until = time.monotonic() + moving_s
     while time.monotonic() < until:
         commander.propose(tuple(action))
         time.sleep(0.02)
     guard = context.guard_pid()
+    look_s = look_time_s(commander.motion_since(commander.now_s() - moving_s).stamps)
     commander.propose(tuple(action))
     os.kill(guard, signal.SIGSTOP)
     silent_s = time.monotonic()
     try:
         commander.halt()
-        while time.monotonic() < silent_s + allowed_s + _LOOK_S:
+        while time.monotonic() < silent_s + allowed_s + look_s:
             time.sleep(0.01)
-        row, motion = rows(context.robot)[0], commander.motion_since(commander.now_s() - _LOOK_S)
-        recent = motion.moved[motion.stamps > motion.stamps[-1] - _LOOK_S, row] if len(motion.stamps) else []
-        return len(recent) < 3 or float(np.ptp(recent)) > 0.1 * SLACK[row]
+        row, motion = rows(context.robot)[0], commander.motion_since(commander.now_s() - look_s)
+        recent = motion.moved[motion.stamps > motion.stamps[-1] - look_s, row] if len(motion.stamps) else []
+        return len(recent) < _LOOKS or float(np.ptp(recent)) > 0.1 * SLACK[row]
     finally:
         os.kill(guard, signal.SIGCONT)
+
+
+def look_time_s(stamps: NDArray[np.float64]) -> float:
+    """Return the time in which a robot tells its pose often enough to be seen at rest, from stamps (T,) of poses, s.
+
+    A base tells its odometry 20 times per second.
+    """
+    period_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
+    return max(_LOOK_S, (_LOOKS + 0.5) * period_s)
 
 
 def _silence_begin(motion: Motion) -> float:

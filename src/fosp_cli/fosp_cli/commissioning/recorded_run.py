@@ -75,6 +75,8 @@ def _read(storage: BagStorage, robot: RobotConfig) -> RecordedRun:
     named = storage.custom_data.get("robot", "")
     if named and named != robot.name:
         raise UserError(f"was recorded with robot '{named}', not '{robot.name}'")
+    if robot.gripper is not None:
+        raise UserError(f"robot '{robot.name}' has a gripper, which a run would not move: it cannot be run again")
     topics = storage.topics()
     command_topic, (pose_topic, kind) = find_topic(topics, robot.command_topic), _pose_topic(topics, robot)
     if topics[command_topic].type not in command_types(robot):

@@ -35,7 +35,8 @@ from fosp_cli.commissioning.step import Outcome, StepContext
 from fosp_cli.graph_client import GraphClient
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
-from fosp_core.specs import parse_spec, read_yaml
+from fosp_core.robot.extending import read_robot_content
+from fosp_core.specs import parse_spec
 
 _RUN: dict[str, Callable[[StepContext], Outcome]] = {
     "checks": checks,
@@ -144,7 +145,8 @@ def slow_robot(robot_file: Path, out: Path) -> Path:
     The guard holds the measured motion against the commands, and a robot that is later than its file says would not
     get through the measurement of how late it is.
     """
-    content = {**read_yaml(robot_file), **SLOWEST}
+    content = {**read_robot_content(robot_file), **SLOWEST}
+    content.pop("urdf", None)  # which may be relative to the robot file; the guard does not need it
     described = out / "before_response.yaml"
     try:
         parse_spec(RobotConfig, content, str(described))

@@ -25,13 +25,17 @@ AXES = {
     "q": (3, 1.0), "e": (3, -1.0),
 }  # fmt: skip
 """Key -> axis and deflection: forwards and back, left and right, up and down, turn left and right."""
-BUTTONS = {"n": 7, "b": 6, "x": 3, "m": 2, "g": 0, "v": 1}
-"""Key -> button: start, stop, discard, mark, success, violation seen."""
+BUTTONS = {"n": 7, "b": 6, "x": 3, "m": 2, "g": 0, "v": 1, "o": 9, "c": 4}
+"""Key -> button: start, stop, discard, mark, success, violation seen, open and close the gripper."""
+GRIPPER = ("o", "c")
 DEADMAN = 5
 HALT = " "
 """Key that holds the robot without moving it."""
-HELP = "w/s a/d r/f: move, q/e: turn, space: hold, n: start, b: stop, g: success, v: violation, x: discard, m: mark"
-_AXIS_COUNT, _BUTTON_COUNT = 6, 8
+HELP = (
+    "w/s a/d r/f: move, q/e: turn, o/c: gripper, space: hold, n: start, b: stop, g: success, v: violation, x: discard, "
+    "m: mark"
+)
+_AXIS_COUNT, _BUTTON_COUNT = 6, 10
 
 
 class KeyboardDevice:
@@ -47,11 +51,11 @@ class KeyboardDevice:
             self._held[key] = now_s
 
     def state(self, now_s: float) -> tuple[list[float], list[int]]:
-        """Return axes (6,) and buttons (8,). A key that moves, or the space bar, holds the deadman button."""
+        """Return axes (6,) and buttons (10,). A key that moves, or the space bar, holds the deadman button."""
         held = [key for key, pressed_s in self._held.items() if now_s - pressed_s <= HOLD_S]
         axes, buttons = [0.0] * _AXIS_COUNT, [0] * _BUTTON_COUNT
         for key in held:
-            if key in AXES or key == HALT:
+            if key in AXES or key in GRIPPER or key == HALT:
                 buttons[DEADMAN] = 1
             if key in AXES:
                 axis, deflection = AXES[key]

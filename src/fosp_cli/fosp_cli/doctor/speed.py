@@ -18,6 +18,7 @@ MEASURED_S = 5.0
 class _AtRest:
     position: tuple[float, float, float] = (0.0, 0.0, 0.0)
     heading: float = 0.0
+    gripper: float | None = None
 
 
 def decision_times(bundle: Path | None, measured_s: float = MEASURED_S) -> DecisionTimes | None:

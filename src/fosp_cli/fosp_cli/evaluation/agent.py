@@ -17,15 +17,18 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.gripper import GripperInput, GripperSetpoint
 from fosp_core.specs import Manifest
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
+from fosp_safety_monitor.arm.view import ArmView
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import SourceView
+from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 
 if TYPE_CHECKING:
     from fosp_sim.env import CommandTick  # a robot that measures its speed has no simulator
@@ -53,6 +56,10 @@ class MeasuredState(Protocol):
     @property
     def heading(self) -> float:
         """Heading of the base, rad; 0 for an arm."""
+
+    @property
+    def gripper(self) -> float | None:
+        """Measured position of a gripper, in its unit; None without one."""
 
 
 @dataclass(frozen=True)
@@ -121,18 +128,24 @@ class Agent:
             camera_known=True,  # as in a session of many episodes, of which only the first one waits for its camera
         )
         self._step = 0
-        self._command = (0.0,) * self._robot.action.size
+        self._command = (0.0,) * self._robot.action.twist_size
+        self._gripper: GripperSetpoint | None = None
 
     def see(self, source: str, view: SourceView) -> None:
         """Have the protective zones of the monitor take in what a source of theirs sees."""
         self._monitor.receive_zone_view(source, view)
 
+    def feel(self, view: ArmView | None) -> None:
+        """Have the monitor take in the joint states of an arm; None: the robot file has no limits of joints."""
+        if view is not None:
+            self._monitor.receive_arm_view(view)
+
     def watch(self, ticks: Sequence[CommandTick]) -> None:
         """Have the monitor hold the robot's motion against the commands that it was sent since the last call."""
         for tick in ticks:
             self._hear(tick.state, tick.time)
-            self._monitor.observe(self._command)
-            self._command = tick.command
+            self._monitor.observe(self._command, self._gripper)
+            self._command, self._gripper = tick.command, tick.gripper
 
     def act(
         self,
@@ -172,7 +185,11 @@ class Agent:
         self._time_s = time_s
         received = Received(time_s, time_s)
         self._monitor.receive_robot_state(received, (state.position[0], state.position[1], state.heading))
-        self._monitor.receive_pose(received, state.position)
+        orientation = TOOL_ORIENTATION if self._robot.kind == "arm" else None
+        self._monitor.receive_pose(received, state.position, orientation)
+        axis = self._robot.action.gripper
+        if axis is not None and state.gripper is not None:
+            self._monitor.receive_gripper(GripperInput(received, axis.normalised(state.gripper)))
 
     def _judge(
         self,
@@ -184,7 +201,7 @@ class Agent:
     ) -> Verdict:
         model_id, frame = self._model_id, FrameStamp(round(time_s * 1e9))
         self._hear(state, time_s)
-        self._monitor.observe(self._command)
+        self._monitor.observe(self._command, self._gripper)
         self._monitor.receive_latent(
             LatentInput(
                 self._step,

@@ -13,7 +13,7 @@ import numpy as np
 from fosp_cli.evaluation.agent import Action, Agent, Monitoring
 from fosp_cli.evaluation.hanging import Pose
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
-from fosp_cli.evaluation.simulated_scans import SimulatedScans
+from fosp_cli.evaluation.simulated_scans import SimulatedJoints, SimulatedScans
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
@@ -23,8 +23,9 @@ from fosp_sim.demonstration.demonstrators import make_demonstrator
 from fosp_sim.env import Env
 from fosp_sim.task.scenario import Scenario
 
-Proposer = Literal["bundle", "greedy", "random"]
-"""The bundle's policy proposes, or a demonstrator that ignores obstacles. The bundle's critics judge either."""
+Proposer = Literal["bundle", "greedy", "random", "careful"]
+"""The bundle's policy proposes, or a demonstrator: two ignore obstacles, and one knows the scene. The bundle's critics
+judge any of them."""
 
 _SHARE = 5
 """Number of episodes that a process takes at a time."""
@@ -54,8 +55,8 @@ def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[E
     env = Env(scenario, robot, observation=bundle.manifest.observation)
     agent = Agent(bundle, robot, evaluation.monitoring, evaluation.actors)
     horizon, period_s = bundle.manifest.calibration.horizon_steps, bundle.manifest.decision_period_s
-    scans = SimulatedScans(robot, env.world)
-    return [_run(env, agent, scans, episode, evaluation.proposer, horizon, period_s) for episode in episodes]
+    sensors = SimulatedScans(robot, env.world), SimulatedJoints(robot, env.world)
+    return [_run(env, agent, sensors, episode, evaluation.proposer, horizon, period_s) for episode in episodes]
 
 
 def evaluate_all(
@@ -81,7 +82,7 @@ def evaluate_all(
 def _run(
     env: Env,
     agent: Agent,
-    scans: SimulatedScans,
+    sensors: tuple[SimulatedScans, SimulatedJoints],
     episode: int,
     proposer: Proposer,
     horizon_steps: int,
@@ -100,8 +101,9 @@ def _run(
     while True:
         state = env.world.state()
         foreign = script.act(state, time_s) if script is not None else None
-        for source, view in scans.views(time_s):
+        for source, view in sensors[0].views(time_s):
             agent.see(source, view)
+        agent.feel(sensors[1].view(time_s))
         action = agent.act(images, executed, is_first, state, time_s, foreign)
         steps.append(_decided(len(steps), action, (*state.position, state.heading)))
         result = env.step(action.action)

@@ -27,7 +27,7 @@ from fosp_cli.evaluation.intervals import (
 )
 from fosp_cli.evaluation.onsets import OnsetRisks, onset_figures, onset_risks
 from fosp_core.decisions import Decision
-from fosp_learner.bundling.calibration import precedes_violation
+from fosp_learner.bundling.onsets import first_onset, last_chance, precedes_violation
 from fosp_sim.task.tasks import find_task, known_tasks
 
 FORESIGHT_STEPS = 20
@@ -62,9 +62,9 @@ class Hindsight:
     false_brakes: int
     """False vetoes that no feasible candidate answered: RECOVER, STOP and LATCH."""
     preceding: int
-    """Steps that precede a violation, as the calibration counts them: one follows within its horizon."""
+    """1 if a decision is known at the last chance to prevent the first violation, as the calibration has it, else 0."""
     missed: int
-    """Preceding steps whose proposed action had q_h <= eps."""
+    """1 if the proposed action of that decision had q_h <= eps, else 0."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,10 @@ def hindsight(steps: Sequence[DecidedStep], costs: Sequence[float], horizon_step
 
     Arguments as in `episode_result`. A q_h that was not evaluated passes nothing.
     """
-    cost, periods = np.asarray(costs, np.float32), [step.period for step in steps]
-    preceding, foreseen = (precedes_violation(cost, ahead)[periods] for ahead in (horizon_steps, FORESIGHT_STEPS))
+    foreseen = precedes_violation(costs, FORESIGHT_STEPS)[[step.period for step in steps]]
+    onset = first_onset(costs)
+    chance = None if onset is None else last_chance(onset, horizon_steps)
+    preceding = np.array([step.period == chance for step in steps], bool)
     decisions = np.array([step.decision for step in steps], int)
     passed = np.array([step.q_h <= step.eps for step in steps], bool)
     return Hindsight(

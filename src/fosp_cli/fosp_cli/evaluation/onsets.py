@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fosp_cli.evaluation.intervals import wilson_interval
+from fosp_learner.bundling.onsets import first_onset, last_chance
 
 FALSE_ALARMS = 0.05
 """Share of the quiet steps that the threshold stops."""
@@ -27,19 +28,24 @@ class OnsetRisks:
     quiet: tuple[float, ...]
     """Steps that no violation follows within the foresight."""
 
+    @property
+    def at_last_chance(self) -> float | None:
+        """Return the risk at the last chance to prevent the violation, where every step was decided; None without."""
+        return self.before_onset[0] if self.before_onset else None
+
 
 def onset_risks(
     periods: Sequence[int], q_h: Sequence[float], costs: Sequence[float], horizon_steps: int, foresight_steps: int
 ) -> OnsetRisks:
     """Return the risks of an episode by what followed; `costs[t]` is the worst cost in decision period t.
 
-    A step in the period in which the violation begins counts as before it, as in the calibration.
+    Onset and last chance are those of the calibration (fosp_learner.bundling.onsets).
     """
-    onset = next((period for period, cost in enumerate(costs) if cost > 0), None)
-    if onset is None:
-        return OnsetRisks((), tuple(q_h))
+    onset = first_onset(costs)
+    if onset is None:  # an episode that begins in a violation and stays there tells nothing
+        return OnsetRisks((), () if any(cost > 0 for cost in costs) else tuple(q_h))
     pairs = list(zip(periods, q_h, strict=True))
-    before = tuple(risk for period, risk in pairs if onset - horizon_steps < period <= onset)
+    before = tuple(risk for period, risk in pairs if last_chance(onset, horizon_steps) <= period <= onset)
     return OnsetRisks(before, tuple(risk for period, risk in pairs if period <= onset - foresight_steps))
 
 

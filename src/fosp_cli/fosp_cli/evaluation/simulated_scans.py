@@ -1,4 +1,4 @@
-"""The scanner of a simulated base in this process, for the protective zones of the robot file."""
+"""The sensors of a simulated robot in this process: the scanner of a base, and the joints of an arm."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from types import SimpleNamespace
 from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_safety_monitor.arm.model import ArmModel
+from fosp_safety_monitor.arm.view import ArmObserver, ArmView, MeasuredPose
 from fosp_safety_monitor.zones.decoding import SourceDecoder
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
+from fosp_sim.description import joint_names, robot_urdf
+from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 from fosp_sim.task.scanner import BEAMS, RANGE_MAX, RANGE_MIN, LaserScanner
 from fosp_sim.task.world import SimulatedWorld, World
 
@@ -52,3 +56,31 @@ class SimulatedScans:
             received = Received(time_s, time_s)
             views.append((decoder.config.name, self._field.view(decoder.config.name, readings, received, ToolState())))
         return views
+
+
+class SimulatedJoints:
+    """The joints of an arm in a simulated world; nothing for a robot without `joints`.
+
+    Raise UserError for a task without an arm, and where Pinocchio is missing.
+    """
+
+    def __init__(self, robot: RobotConfig, world: SimulatedWorld) -> None:
+        self._world = world
+        self._observer: ArmObserver | None = None
+        if robot.joints is None:
+            return
+        if not isinstance(world, World):
+            raise UserError("joints of the robot file: this task simulates no arm")
+        model = ArmModel(
+            robot_urdf(world.model, robot), robot.joints, robot.action.frame_id, "the simulated arm's URDF"
+        )
+        self._observer, self._names = ArmObserver(robot, model), joint_names(world.model)
+
+    def view(self, time_s: float) -> ArmView | None:
+        """Return the view of the joint states at `time_s`, s; None for a robot without `joints`."""
+        if self._observer is None:
+            return None
+        state, received = self._world.state(), Received(time_s, time_s)
+        x, y, z = state.position
+        self._observer.hear(self._names, state.joint_positions, state.joint_velocities, received)
+        return self._observer.view(MeasuredPose(received, (x, y, z), TOOL_ORIENTATION))

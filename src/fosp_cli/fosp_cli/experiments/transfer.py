@@ -1,11 +1,6 @@
 """The transfer experiment: deploy an offline bundle where its data says nothing, fine-tune it there, evaluate it there.
 
-An arm is a way to fine-tune:
-
-    fosp           safe policy expansion: candidates come from the frozen offline actor and from the online actor
-    no_expansion   the online actor alone proposes, as in plain fine-tuning
-    offline        nothing is learned; the bundle runs as it is, on the same scenes
-    fosp_corrected fosp, while a simulated person takes the robot over now and then (experiments/simulated_operator.py)
+An arm is a way to fine-tune, or one that it is held against (experiments/arms.py).
 
 A trial has two parts. `deploy` runs the fine-tuning episodes through the live graph in real time, with the learner next
 to it. `conclude` needs no clock, so several trials run side by side: the learner, which is slower than the robot,
@@ -22,36 +17,35 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 
 from fosp_bringup.stack_options import split_folders
 from fosp_cli.evaluation.agent import Monitoring
-from fosp_cli.evaluation.in_process import Evaluation, evaluate_all
+from fosp_cli.evaluation.in_process import Evaluation, Proposer, evaluate_all
 from fosp_cli.evaluation.intervals import paired_rate_difference, wilson_interval
 from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 from fosp_cli.evaluation.metrics import EpisodeResult, summarise
+from fosp_cli.experiments.arms import SETTINGS, Arm, combined
 from fosp_cli.experiments.simulated_operator import DEVICE, OperatorHands, OperatorSettings
 from fosp_core.bag_types import move_aside
+from fosp_core.bundle.bundle import verify_bundle, write_bundle
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec, read_yaml
 from fosp_learner.finetuning.config import FinetuneConfig
+from fosp_learner.finetuning.correction import Correction, tightened
 from fosp_learner.finetuning.lineage import Lineage, updates_made
-from fosp_policy.expansion import Actors
 from fosp_safety_monitor.parameters import SHADOW_PHRASE
 from fosp_sim.task.scenario import Scenario, read_scenario
 
-Arm = Literal["fosp", "no_expansion", "offline", "fosp_corrected"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
-CORRECTED: Arm = "fosp_corrected"
-"""The arm that needs a simulated person."""
-ACTORS: dict[Arm, Actors] = {"fosp": "both", "no_expansion": "online", "offline": "both", CORRECTED: "both"}
-"""The actors that propose in each arm, while learning and afterwards."""
 FINETUNING_SEED = 40_000_000
 """Seed of the first fine-tuning scene. No evaluation and no recording uses scenes from here on."""
 SEED_SPACING = 10_000
 TRIAL = "trial.json"
+LEARNER_CONFIG = "learner.yaml"
+HAZARD_PATIENCE = 3
+"""Time of an episode that shows a hazard, as a multiple of the scenario's."""
 DURING = "during.json"
 
 
@@ -116,12 +110,14 @@ def deploy(trial: Trial, resources: Resources, say: Callable[[str], None] = prin
     A finished deployment is kept, and an interrupted one is moved aside. Raise RunFailed when the graph fails.
     """
     folder = resources.out / trial.name
-    if trial.arm == "offline" or (folder / TRIAL).is_file() or (folder / DURING).is_file():
+    if not SETTINGS[trial.arm].learns or (folder / TRIAL).is_file() or (folder / DURING).is_file():
         return
     if folder.exists():
         move_aside(folder)  # its learner would otherwise continue with the old experience
     folder.mkdir(parents=True)
     begun = time.monotonic()
+    _write_settings(trial, resources, folder)
+    _show_hazards(trial, resources, folder)
     during = _live_episodes(trial, resources, folder, say)
     _write_json(folder / DURING, {"during": during, "wall_s": round(time.monotonic() - begun, 1)})
 
@@ -141,9 +137,11 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
     begun = time.monotonic()
     learner: dict[str, Any] = {}
     bundle, deployed_s = resources.bundle, 0.0
-    if trial.arm == "offline":
+    if not SETTINGS[trial.arm].learns:
         gates: Monitoring = "on" if trial.monitor == "on" else "policy_filter"
         during = _evaluate(trial, bundle, resources.robot, trial.learned_on, gates)
+        if trial.arm == "recalibrated":
+            bundle, learner = _recalibrated(during, resources, folder)
     else:
         deployed = json.loads((folder / DURING).read_text())
         during, deployed_s = deployed["during"], deployed["wall_s"]
@@ -176,6 +174,20 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     staging.replace(path)
 
 
+def is_done(trial: Trial, out: Path) -> bool:
+    """Return True if the figures of a trial are in `out`."""
+    return (out / trial.name / TRIAL).is_file()
+
+
+def pieces(trials: Sequence[Trial], out: Path) -> list[list[Trial]]:
+    """Return the trials that are not done, in pieces of one scenario and seed each, in the order given."""
+    found: dict[tuple[Path, int], list[Trial]] = {}
+    for trial in trials:
+        if not is_done(trial, out):
+            found.setdefault((trial.scenario, trial.seed), []).append(trial)
+    return list(found.values())
+
+
 def trials_in(out: Path) -> list[dict[str, Any]]:
     """Return the figures of all finished trials in `out`, those of earlier commands included."""
     return [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{TRIAL}"))]
@@ -187,13 +199,15 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
     options: dict[str, Any] = {
         "exploring": True,
         "learner": folder / "learner",
-        "learner_config": Path(resources.learner_config) if resources.learner_config else None,
+        "learner_config": folder / LEARNER_CONFIG,
         "offline": split_folders(resources.offline),
         "shadow": SHADOW_PHRASE if trial.monitor == "shadow" else None,
     }
-    if ACTORS[trial.arm] != "both":
+    arm = SETTINGS[trial.arm]
+    said = {**arm.policy, **({"actors": arm.actors} if arm.actors != "both" else {})}
+    if said:
         parameters = folder / f"{trial.arm}.yaml"
-        parameters.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": {"actors": ACTORS[trial.arm]}}}))
+        parameters.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": said}}))
         options["params_file"] = parameters
     results: list[EpisodeResult] = []
     if trial.operator is not None:
@@ -206,8 +220,8 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
         for episode in range(trial.episodes):
             results.append(live.run_episode(episode))
             last = results[-1]
-            said = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
-            say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {said}")
+            outcome = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
+            say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {outcome}")
         live.await_bags(folder / "learner" / "bags", trial.episodes)
     corrections = {} if person is None else {"operator": person.corrections.summary()}
     return {**summarise(trial.learned_on.model_dump(mode="json"), "", results), **corrections}
@@ -220,7 +234,7 @@ def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
     from fosp_learner.training.phases import TrainingDiverged
 
     run = folder / "learner"
-    settings = resources.settings
+    settings = parse_spec(FinetuneConfig, read_yaml(folder / LEARNER_CONFIG), str(folder / LEARNER_CONFIG))
     limit_resources(settings)
     sources = Sources(resources.bundle, resources.robot, (run / "bags",), split_folders(resources.offline))
     with (folder / "learner.log").open("a") as log, redirect_stderr(log):
@@ -231,6 +245,43 @@ def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
                 learner.make_candidate()
         except TrainingDiverged as error:
             raise RunFailed(f"{trial.name}: {error}") from None
+
+
+def _write_settings(trial: Trial, resources: Resources, folder: Path) -> None:
+    """Write the settings of fine-tuning in this arm; UserError when they are not valid."""
+    described = read_yaml(Path(resources.learner_config)) or {} if resources.learner_config else {}
+    described = combined(described, SETTINGS[trial.arm].settings)
+    parse_spec(FinetuneConfig, described, resources.learner_config or f"arm {trial.arm}")
+    (folder / LEARNER_CONFIG).write_text(yaml.safe_dump(described))
+
+
+def _show_hazards(trial: Trial, resources: Resources, folder: Path) -> None:
+    """Record what a person shows before the first episode, in scenes that nothing else uses."""
+    episodes = SETTINGS[trial.arm].hazards
+    if not episodes:
+        return
+    from fosp_sim.demonstration.record import record_episodes
+
+    seed = FINETUNING_SEED + SEED_SPACING * trial.seed + SEED_SPACING // 2
+    scenario = trial.described
+    shown = scenario.model_copy(update={"seed": seed, "max_steps": HAZARD_PATIENCE * scenario.max_steps})
+    for _ in record_episodes(shown, resources.robot, "hazards", episodes, folder / "learner" / "bags" / "hazards"):
+        pass
+
+
+def _recalibrated(during: dict[str, Any], resources: Resources, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the bundle with the threshold that the violations of these episodes leave, and what became of it."""
+    correction = Correction(resources.settings.correction)
+    for episode in during["per_episode"]:
+        correction = correction.after(bool(episode["violated"]))
+    manifest = verify_bundle(resources.bundle)
+    described = tightened(manifest, correction)
+    if described is None:
+        return resources.bundle, correction.as_json()
+    out = folder / "recalibrated"
+    if not out.is_dir():
+        write_bundle(out, described, {name: resources.bundle / name for name in manifest.files})
+    return out, correction.as_json()
 
 
 def learning(run: Path) -> dict[str, Any]:
@@ -252,8 +303,12 @@ def learning(run: Path) -> dict[str, Any]:
 def _evaluate(
     trial: Trial, bundle: Path, robot: RobotConfig, scenario: Scenario, monitoring: Monitoring
 ) -> dict[str, Any]:
-    """Evaluate all episodes in one process of its own and return the summary."""
-    done = evaluate_all([Evaluation(bundle, scenario, robot, ACTORS[trial.arm], monitoring)], workers=1)
+    """Evaluate all episodes in one process of its own and return the summary; nothing gates the careful script."""
+    proposer: Proposer = "bundle"
+    if trial.arm == "careful":
+        proposer, monitoring = "careful", "off"
+    evaluation = Evaluation(bundle, scenario, robot, SETTINGS[trial.arm].actors, monitoring, proposer)
+    done = evaluate_all([evaluation], workers=1)
     results = sorted((result for _, result in done), key=lambda result: result.episode)
     return summarise(scenario.model_dump(mode="json"), "", results)
 

@@ -40,7 +40,7 @@ def drive(env: Env, scans: SimulatedScans, field: ProtectiveField, robot: RobotC
     env.reset(episode)
     script = Demonstrator("greedy", env.scene, robot, env.scenario.seed + episode)
     now_s, cost, stopped, decisions, busy_s = 0.0, 0.0, 0, 0, 0.0
-    command = (0.0,) * robot.action.size
+    command = (0.0,) * robot.action.twist_size
     while True:
         action = script.act(env.world.state(), now_s)
         began, share = time.process_time(), 1.0

@@ -321,9 +321,16 @@ def _action_differences(theirs: ActionSpec, ours: ActionSpec) -> list[str]:
             for their, our in zip(theirs.axes, ours.axes, strict=True)
             if their.scale != our.scale
         ]
+    if theirs.gripper != ours.gripper:
+        found.append(f"gripper: bundle {_gripper(theirs)}; robot {_gripper(ours)}")
     if theirs.frame_id != ours.frame_id:
         found.append(f"action frame: bundle '{theirs.frame_id}', robot '{ours.frame_id}'")
     return found
+
+
+def _gripper(action: ActionSpec) -> str:
+    axis = action.gripper
+    return "none" if axis is None else f"{axis.kind}, closed at {axis.closed:g}, open at {axis.open:g} {axis.unit}"
 
 
 def uneven_decisions(period_s: float, frame_rate_hz: float) -> str:

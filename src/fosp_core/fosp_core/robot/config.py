@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fosp_core.cameras import DEVICES
+from fosp_core.robot.arm_limits import JointsConfig, OrientationLimit
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.robot.extending import read_robot_content
+from fosp_core.robot.gripper import GripperConfig, with_gripper_axis
 from fosp_core.robot.home import HomeConfig, home_fault
 from fosp_core.robot.protective import SelfShape, ZoneConfig, ZoneSourceConfig, zones_fault
 from fosp_core.specs import ActionSpec, OptionalTopic, Spec, TopicName, TwistComponent, parse_spec
@@ -196,8 +198,14 @@ class RobotConfig(Spec):
     """Protective zones, which stop or slow the robot whatever a model says."""
     self_filter: tuple[SelfShape, ...] = ()
     """Parts of an arm whose points do not count in a zone; in the file itself, or the name of a file beside it."""
+    gripper: GripperConfig | None = None
+    """A gripper, which adds a last value to the action."""
     home: HomeConfig | None = None
     """Pose of an arm to which an operator sends it between episodes."""
+    orientation_limit: OrientationLimit | None = None
+    """Cone that the measured orientation of an arm's tool must not leave."""
+    joints: JointsConfig | None = None
+    """Limits of an arm's joints by its URDF, its singularities, and what it must not touch."""
     urdf: str = ""
     """URDF that the stack publishes for viewers: a path, relative to this file, or package://PACKAGE/PATH. Empty where
     the robot's driver publishes robot_description and TF, and for a simulated robot, whose simulator does."""
@@ -210,7 +218,7 @@ class RobotConfig(Spec):
         if isinstance(data, dict) and "estop_topics" not in data:
             text = "write estop_topics: [TOPIC, ...] for the std_msgs/Bool of each, or estop_topics: [] for none"
             raise ValueError(f"estop_topics (emergency stops) is missing: {text}")
-        return data
+        return with_gripper_axis(data)
 
     @model_validator(mode="after")
     def _distinct_cameras(self) -> RobotConfig:
@@ -279,6 +287,14 @@ class RobotConfig(Spec):
         return self
 
     @model_validator(mode="after")
+    def _limits_of_an_arm(self) -> RobotConfig:
+        if self.kind != "arm" and (self.orientation_limit is not None or self.joints is not None):
+            raise ValueError("orientation_limit and joints are for an arm")
+        if self.joints is not None and not self.joints.topic and self.state_type != "JointState":
+            raise ValueError("joints: topic is missing, because state_topic holds no JointState")
+        return self
+
+    @model_validator(mode="after")
     def _outlasts_a_few_commands(self) -> RobotConfig:
         least_s = LEAST_COMMANDS_TO_A_TIMEOUT / self.command_rate_hz
         if self.command_timeout_s < least_s - 1e-9:
@@ -307,9 +323,16 @@ class RobotConfig(Spec):
     @model_validator(mode="after")
     def _commands_nobody_else(self) -> RobotConfig:
         others = {"state_topic": self.state_topic, "pose_topic": self.pose_topic, "wrench_topic": self.wrench_topic}
+        commanded = {"command_topic": self.command_topic}
+        if self.gripper is not None:
+            others["gripper.feedback_topic"] = self.gripper.feedback_topic
+            if are_one(self.gripper.topic, self.command_topic):
+                raise ValueError("gripper.topic must not be the command_topic")
+            commanded["gripper.topic"] = self.gripper.topic
         for name, topic in others.items():
-            if topic and are_one(topic, self.command_topic):
-                raise ValueError(f"{name} must not be the command_topic")
+            for own, taken in commanded.items():
+                if topic and are_one(topic, taken):
+                    raise ValueError(f"{name} must not be the {own}")
         return self
 
 

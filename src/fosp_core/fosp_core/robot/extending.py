@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fosp_core.errors import UserError
+from fosp_core.robot.urdf import PACKAGE_SCHEME
 from fosp_core.specs import read_yaml
 
 EXTENDS = "extends"
@@ -19,7 +20,8 @@ def read_robot_content(path: Path) -> Any:
     """Return the content of a robot file, with that of the files that it extends; raise UserError with the fault.
 
     A `self_filter` that names a file is replaced by the list that the YAML file of that name holds, beside the file
-    that names it.
+    that names it. A relative `urdf` that is inherited is resolved beside the file that
+    names it, too.
     """
     return expanded(read_yaml(path), path)
 
@@ -47,6 +49,9 @@ def _expanded(content: Any, path: Path, children: tuple[Path, ...]) -> Any:
     base = _expanded(read_yaml(parent), parent, chain)
     if not isinstance(base, dict):
         raise UserError(f"{parent}: expected a mapping of keys, found {type(base).__name__} ({path} extends it)")
+    urdf = base.get("urdf")
+    if isinstance(urdf, str) and urdf and not urdf.startswith(PACKAGE_SCHEME):
+        base = {**base, "urdf": str(parent.resolve().parent / Path(urdf).expanduser())}
     return _merged(base, {key: value for key, value in content.items() if key != EXTENDS})
 
 

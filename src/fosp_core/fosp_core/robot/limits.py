@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import AxisLimits, RobotConfig
+from fosp_core.robot.gripper import GripperLimits
 
 LEAST_SPEED_CAP = 0.01
 """Smallest speed cap: below it nobody could tell a capped robot from one that does not follow."""
@@ -124,8 +125,10 @@ def capped(robot: RobotConfig, cap: float) -> RobotConfig:
     limits = {name: axis.model_copy(update={"speed": axis.speed * cap}) for name, axis in robot.limits.items()}
     axes = tuple(axis.model_copy(update={"scale": axis.scale * cap}) for axis in robot.action.axes)
     norms = {name: norm * cap for name in ("linear_speed", "angular_speed") if (norm := getattr(robot, name))}
-    action = robot.action.model_copy(update={"axes": axes})
-    return robot.model_copy(update={"limits": limits, "action": action, **norms})
+    action, gripper = robot.action.model_copy(update={"axes": axes}), robot.gripper
+    if gripper is not None:
+        gripper = gripper.model_copy(update={"max_rate": gripper.max_rate * cap})
+    return robot.model_copy(update={"limits": limits, "action": action, "gripper": gripper, **norms})
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,8 @@ class _Axis:
 class CommandLimits:
     """Limits of one robot, in the order of its action axes.
 
-    They are computed axis by axis in plain floats, which is much faster than numpy on three numbers.
+    They are computed axis by axis in plain floats, which is much faster than numpy on three numbers. Actions are those
+    of the twist (n,); `gripper` has the limits of a gripper, whose setpoint is apart.
     """
 
     def __init__(self, robot: RobotConfig) -> None:
@@ -277,6 +281,7 @@ class CommandLimits:
         self.acceleration = np.array([a.acceleration for a in axes])
         self.deceleration = np.array([a.deceleration for a in axes])
         self.scale = np.array(robot.action.scale)
+        self.gripper = GripperLimits.of(robot.gripper)
         self._axes = [
             _Axis(axis.scale, limits, self._walls(robot, axis.name), 1.0 / robot.command_rate_hz)
             for axis, limits in zip(robot.action.axes, axes, strict=True)

@@ -1,6 +1,6 @@
 """The frames of a robot's description (URDF), and where each of them is for given positions of the joints.
 
-A URDF is what viewers draw. Nothing here has a part in moving the robot or in judging a motion.
+A URDF is what viewers draw. Where a motion is judged by one (`joints` of the robot file), Pinocchio reads it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def read_urdf(location: str, beside: Path) -> str:
 
     Raise UserError when there is none, or when it is no URDF.
     """
-    path = _located(location, beside)
+    path = located(location, beside)
     if path.suffix == ".xacro":
         raise UserError(f"{path}: urdf takes a URDF; expand this first: xacro {path.name} > {path.stem}")
     try:
@@ -111,7 +111,8 @@ def read_urdf(location: str, beside: Path) -> str:
     return text
 
 
-def _located(location: str, beside: Path) -> Path:
+def located(location: str, beside: Path) -> Path:
+    """Return the path of a location: relative to `beside`, or package://PACKAGE/PATH. UserError without the package."""
     if not location.startswith(PACKAGE_SCHEME):
         return beside / Path(location).expanduser()
     package, _, inside = location.removeprefix(PACKAGE_SCHEME).partition("/")

@@ -62,6 +62,6 @@ class CommandReader:
             return stamp_s, twist_command(message.twist, self._robot.action)
         before, self._before = self._before, (stamp_s, pose_values(message))
         if before is None:
-            return stamp_s, np.zeros(self._robot.action.size)
+            return stamp_s, np.zeros(self._robot.action.twist_size)
         stamps, poses = np.array([before[0], stamp_s]), np.stack([before[1], self._before[1]])
         return stamp_s, twists_of_poses(stamps, poses, self._robot.action, self._robot.command_timeout_s)[1]

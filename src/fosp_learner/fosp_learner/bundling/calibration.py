@@ -1,8 +1,8 @@
-"""Thresholds of the runtime from validation episodes: reachability by conformal risk control, surprise, ranges."""
+"""Thresholds of the runtime from validation episodes: reachability by split conformal prediction, surprise, ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration
+from fosp_learner.bundling.onsets import first_onset, last_chance
 from fosp_learner.config import CalibrationConfig
 
 Array = NDArray[np.float32]
@@ -38,6 +39,17 @@ class EpisodeValues:
     def violates(self) -> bool:
         return bool((self.cost > 0).any())
 
+    def onset_score(self, horizon: int) -> float | None:
+        """Return q_h at the last chance to prevent the episode's first violation; None without a violation."""
+        onset = first_onset(self.cost)
+        return None if onset is None else float(self.q_h[last_chance(onset, horizon)])
+
+
+def onset_scores(episodes: Iterable[EpisodeValues], horizon: int) -> Array:
+    """Return the scores of all onsets among the episodes, (n,)."""
+    scores = (episode.onset_score(horizon) for episode in episodes)
+    return np.array([score for score in scores if score is not None], np.float32)
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -48,44 +60,25 @@ class Threshold:
     supported: bool
 
 
-def precedes_violation(cost: Array, horizon: int) -> NDArray[np.bool_]:
-    """Return the transitions that a violation follows within `horizon` steps, their own included: (N,) -> (N,)."""
-    violation = cost > 0
-    result = np.zeros(len(cost), np.bool_)
-    for ahead in range(min(horizon, len(cost))):
-        result[: len(cost) - ahead] |= violation[ahead:]
-    return result
+def conformal_threshold(scores: Array, alpha: float, ceiling: float = 1.0) -> Threshold:
+    """Return the largest eps, at most `ceiling`, that misses a new onset with a probability of at most alpha.
 
-
-def conformal_threshold(scores: Sequence[Array], alpha: float, ceiling: float = 1.0) -> Threshold:
-    """Return the largest eps, at most `ceiling`, whose miss rate is at most alpha, by conformal risk control.
-
-    `scores` holds, per violating episode, the q_h of the steps that precede its violations. The miss rate of an episode
-    is its share of scores <= eps. For n exchangeable episodes a new one misses, in expectation, at most
-    (n * mean + 1) / (n + 1) (Angelopoulos et al. 2022, theorem 1; losses are at most 1). When no eps brings that down
-    to alpha (n < 1 / alpha - 1, or scores of about 0), eps lies just below the lowest score, or as low as a threshold
-    may be, and `supported` is false.
+    `scores` (n,) holds one q_h per onset, that of its last chance, and an onset is missed whose score is <= eps. For n
+    exchangeable onsets a new one is missed with a probability of at most (missed + 1) / (n + 1), whatever the critic
+    and however the steps of an episode depend on each other (split conformal prediction; it is conformal risk control,
+    Angelopoulos et al. 2022, theorem 1, with a loss of 0 or 1). When no eps brings that down to alpha (n < 1 / alpha -
+    1, or scores of about 0), eps lies just below the lowest score, or as low as a threshold may be, and `supported` is
+    false.
     """
     n = len(scores)
     if n == 0:
         return Threshold(LEAST_EPS, 1.0, False)
-    ordered = np.unique(np.concatenate(scores))
-
-    def bound(eps: float) -> float:
-        return (n * float(np.mean([(s <= eps).mean() for s in scores])) + 1) / (n + 1)
-
-    below_all = min(_inside(float(np.nextafter(ordered[0], np.float32(-1)))), ceiling)
-    if bound(below_all) > alpha:
-        return Threshold(below_all, bound(below_all), False)
-    low, high = 0, len(ordered) - 1
-    while (
-        low < high
-    ):  # find the first score that may not be missed; the bound grows with eps and is 1 at the last score
-        middle = (low + high) // 2
-        low, high = (low, middle) if bound(float(ordered[middle])) > alpha else (middle + 1, high)
+    ordered = np.sort(scores)
+    allowed = max(int(np.floor(alpha * (n + 1) + 1e-9)) - 1, 0)
     # A lower eps misses less, so the bound holds for the ceiling, too.
-    eps = min(_inside(float(np.nextafter(ordered[low], np.float32(-1)))), ceiling)
-    return Threshold(eps, bound(eps), True)
+    eps = min(_inside(float(np.nextafter(np.float32(ordered[allowed]), np.float32(-1)))), ceiling)
+    bound = (int((ordered <= eps).sum()) + 1) / (n + 1)
+    return Threshold(eps, bound, bound <= alpha + 1e-9)
 
 
 def _inside(eps: float) -> float:
@@ -99,8 +92,7 @@ def calibrate(episodes: Sequence[EpisodeValues], config: CalibrationConfig) -> C
     for name in ("q_r", "q_c", "q_h", "v_h", "cost", "surprise"):
         if not all(np.isfinite(getattr(episode, name)).all() for episode in episodes):
             raise UserError(f"{name} is not finite on a validation episode; the training diverged, start it anew")
-    violating = [e for e in episodes if e.violates]
-    scores = [e.q_h[precedes_violation(e.cost, config.horizon_steps)] for e in violating]
+    scores = onset_scores(episodes, config.horizon_steps)
     threshold = conformal_threshold(scores, config.alpha, config.eps_ceiling)
     safe = [e.q_h for e in episodes if not e.violates]
     surprise = np.concatenate([e.surprise for e in episodes])
@@ -109,7 +101,7 @@ def calibrate(episodes: Sequence[EpisodeValues], config: CalibrationConfig) -> C
         alpha=config.alpha,
         horizon_steps=config.horizon_steps,
         episodes=len(episodes),
-        violating_episodes=len(violating),
+        violating_episodes=len(scores),
         miss_rate_bound=threshold.miss_rate_bound,
         false_veto_rate=float((np.concatenate(safe) > threshold.eps).mean()) if safe else 0.0,
         supported=threshold.supported,
@@ -121,6 +113,17 @@ def calibrate(episodes: Sequence[EpisodeValues], config: CalibrationConfig) -> C
             "v_h": (0.0, 1.0),
         },
     )
+
+
+def lowered(calibration: Calibration, eps: float, episodes: Sequence[EpisodeValues]) -> Calibration:
+    """Return the calibration with a lower threshold, whose false vetoes are counted on `episodes`.
+
+    The bound on the miss rate stays as it was: a lower threshold misses less.
+    """
+    safe = [episode.q_h for episode in episodes if not episode.violates]
+    eps = _inside(min(eps, calibration.eps))
+    vetoed = float((np.concatenate(safe) > eps).mean()) if safe else 0.0
+    return calibration.model_copy(update={"eps": eps, "false_veto_rate": vetoed})
 
 
 def _range(values: Array, margin: float, lowest: float) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from fosp_core.bundle.probes import (
 from fosp_core.bundle.replay import last_latent
 from fosp_core.errors import UserError
 from fosp_core.specs import Manifest
-from fosp_learner.bundling.calibration import precedes_violation
+from fosp_learner.bundling.onsets import first_onset, last_chance
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
 
 FRAMES = 16
@@ -145,9 +145,11 @@ def _ends(data: Dataset, episode: EpisodeIndex, horizon: int) -> dict[int, NDArr
     cost = data.cost[episode.start + 1 : episode.start + episode.length]
     steps = np.arange(len(cost))
     whole = steps >= FRAMES - 1
-    before = precedes_violation(cost, horizon)
-    known = {BEFORE: steps[whole & before]} if episode.violates else {SAFE: steps[whole]}
-    return {**known, UNKNOWN: steps[whole & ~before]}
+    onset = first_onset(cost)
+    if onset is None:
+        return {UNKNOWN: steps[whole]} if episode.violates else {SAFE: steps[whole], UNKNOWN: steps[whole]}
+    chance = steps == last_chance(onset, horizon)
+    return {BEFORE: steps[whole & chance], UNKNOWN: steps[whole & ~chance]}
 
 
 def _most_telling(own: Scores, labels: NDArray[np.int8]) -> NDArray[np.int64]:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.bundle.bundle import Bundle, load_bundle, write_bundle
+from fosp_core.bundle.bundle import Bundle, load_bundle, verify_bundle, write_bundle
 from fosp_core.bundle.replay import replayed
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.horizon import short_horizon
 from fosp_core.specs import Manifest
-from fosp_learner.bundling.calibration import EpisodeValues, calibrate
+from fosp_learner.bundling.calibration import EpisodeValues, calibrate, conformal_threshold
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.batch import Batch
 from fosp_learner.data.dataset import Dataset
@@ -54,6 +55,48 @@ def recalibrate(
     ranges = {name: _union(before.ranges[name], span) for name, span in calibration.ranges.items()}
     kept = {"ranges": ranges, "camera": before.camera}
     changed = {"parent_id": manifest.id, "calibration": calibration.model_copy(update=kept)}
+    return write_bundle(out, manifest.model_copy(update=changed), {name: directory / name for name in manifest.files})
+
+
+def recalibrate_on_onsets(
+    directory: Path,
+    scores: NDArray[np.float32],
+    quiet: NDArray[np.float32],
+    episodes: int,
+    robot: RobotConfig,
+    out: Path,
+    alpha: float | None = None,
+) -> Manifest:
+    """Write the bundle `directory` to `out` with the threshold that `scores` ask for, and return the manifest.
+
+    `scores` (n,) are the risks at the last chances of the onsets in `episodes` that the policy alone drove, with the
+    horizon of the bundle, and `quiet` (m,) those of steps that no violation followed. All else stays. UserError as for
+    `recalibrate`, and when the bundle looks less far ahead than `robot` needs.
+    """
+    manifest = verify_bundle(directory, robot)
+    before = manifest.calibration
+    doubt = short_horizon(before, robot, manifest.decision_period_s)
+    if doubt:
+        raise UserError(doubt)
+    promised = before.alpha if alpha is None else alpha
+    threshold = conformal_threshold(scores, promised, before.eps)
+    if not threshold.supported:
+        raise UserError(
+            f"{len(scores)} onsets in {episodes} episodes are too few for alpha {promised:g}, or their risk is not "
+            "seen; drive more episodes, or choose a greater --alpha"
+        )
+    calibration = before.model_copy(
+        update={
+            "eps": threshold.eps,
+            "alpha": promised,
+            "miss_rate_bound": threshold.miss_rate_bound,
+            "supported": True,
+            "episodes": episodes,
+            "violating_episodes": len(scores),
+            "false_veto_rate": float((quiet > threshold.eps).mean()) if len(quiet) else 0.0,
+        }
+    )
+    changed = {"parent_id": manifest.id, "calibration": calibration}
     return write_bundle(out, manifest.model_copy(update=changed), {name: directory / name for name in manifest.files})
 
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation, separation
+from fosp_learner.bundling.calibration import EpisodeValues, separation
+from fosp_learner.bundling.onsets import precedes_onset
 from fosp_learner.bundling.prediction import PredictionErrors, episode_errors, mean_errors
 from fosp_learner.model.losses import two_hot_mean
 from fosp_learner.training.behaviour import Behaviour
@@ -90,14 +91,14 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
 
 
 def q_h_auc(episodes: Sequence[EpisodeValues], horizon: int) -> float:
-    """Return how well Q_h tells steps that a violation follows within `horizon` from steps of episodes without one.
+    """Return how well Q_h tells steps within `horizon` of an onset from those of episodes without a violation.
 
     It is the area under the ROC curve; NaN without both kinds of steps. Far ahead it depends on what the robot does
     later, so that no critic reaches 1.
     """
     scores, positive = [], []
     for values in episodes:
-        before = precedes_violation(values.cost, horizon)
+        before = precedes_onset(values.cost, horizon)
         counted = before if values.violates else np.ones_like(before)
         scores.append(values.q_h[counted])
         positive.append(before[counted])

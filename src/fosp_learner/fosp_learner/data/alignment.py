@@ -10,7 +10,8 @@ Everything is aligned on header stamps, as on the robot; a plain Twist, which ha
 - A row takes the newest frame of every further camera that is not newer than the row, and at most half a period older.
   If a camera has none, the frame is not a row.
 - Feedback counts for the interval of its stamp, without tolerance; an interval without feedback splits the episode.
-- Commands hold until the next one, but no longer than the robot's command timeout; the action is their mean.
+- Commands hold until the next one, but no longer than the robot's command timeout; the action is their mean. What a
+  gripper is told holds until it is told something else.
 - A gap of more than two periods (and half a frame) between rows splits the episode.
 """
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_core.executed import mean_command, normalised_action
+from fosp_core.executed import executed_action
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ActionSpec
 from fosp_learner.data.bag_messages import RecordedFeedback
@@ -157,8 +158,7 @@ def build_episode(
     terminal = np.zeros(length, np.bool_)
     success = False
     for t in range(1, length):
-        mean = mean_command(command_s, streams.commands, row_s[t - 1], row_s[t], hold_s)
-        actions[t - 1] = normalised_action(mean, action)
+        actions[t - 1] = executed_action(command_s, streams.commands, row_s[t - 1], row_s[t], hold_s, action)
         arrived = _between(streams, int(stamps[t - 1]), int(stamps[t]))
         reward[t] = sum(f.reward for f in arrived)
         cost[t] = max(f.cost for f in arrived)

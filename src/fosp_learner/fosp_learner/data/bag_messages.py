@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +14,15 @@ from fosp_core.errors import UserError
 from fosp_core.image import check_image, decoded_observation, observation_image
 from fosp_core.image.encodings import rgb_of_raw
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.gripper import position_fault
+from fosp_core.topics import GRIPPER
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
 TWIST = "geometry_msgs/msg/Twist"
 POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
+JOINT_STATE = "sensor_msgs/msg/JointState"
 STEP_FEEDBACK = "fosp_msgs/msg/StepFeedback"
 CAMERA_TYPES = (IMAGE, COMPRESSED)
 
@@ -76,6 +80,30 @@ def read_command(message: Any, kind: str, logged_ns: int, robot: RobotConfig) ->
         when, twist = stamp_ns(message), message.twist
     parts = (axis.name.split(".") for axis in robot.action.axes)
     return when, np.array([getattr(getattr(twist, part), component) for part, component in parts], np.float64)
+
+
+def with_gripper(
+    commands: Sequence[NDArray[np.float64]], places: Sequence[int], gripper: Sequence[tuple[int, float]]
+) -> list[NDArray[np.float64]]:
+    """Return the commands (n,), each with one value more: what the gripper was told last when it came.
+
+    `places` are the places of the commands in the file, and `gripper` has places and setpoints: the monitor tells the
+    gripper's before the command, and the encoder of the robot joins them in their order of arrival, too.
+    """
+    at = np.searchsorted(np.array([place for place, _ in gripper]), np.array(places), "right") - 1
+    return [np.append(command, gripper[max(int(index), 0)][1]) for command, index in zip(commands, at, strict=True)]
+
+
+def read_gripper(message: Any, robot: RobotConfig) -> float:
+    """Return the normalised setpoint of the gripper; UserError for one that cannot be this robot's."""
+    gripper = robot.action.gripper
+    if gripper is None or len(message.position) != 1 or not math.isfinite(message.position[0]):
+        raise UserError(f"{GRIPPER} holds no position of the gripper of robot '{robot.name}'")
+    value = float(message.position[0])
+    fault = position_fault(value, gripper)
+    if fault:
+        raise UserError(f"{GRIPPER} {fault} Give the robot file it was recorded with: --robot")
+    return gripper.normalised(value)
 
 
 def read_feedback(message: Any) -> tuple[int, RecordedFeedback]:

@@ -17,17 +17,20 @@ from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.executed import twists_of_poses
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
-from fosp_core.topics import FEEDBACK, is_in_bag
+from fosp_core.topics import FEEDBACK, GRIPPER, is_in_bag
 from fosp_learner.data.arrival import Cut, Stream, drop_doubles, in_parts
 from fosp_learner.data.bag_messages import (
     CAMERA_TYPES,
+    JOINT_STATE,
     STEP_FEEDBACK,
     TWIST,
     RecordedFeedback,
     command_types,
     read_command,
     read_feedback,
+    read_gripper,
     read_observation,
+    with_gripper,
 )
 from fosp_learner.data.clocks import StreamClock, at_pace, check_rates, clock_notes, measure, pace_notes, pace_of
 from fosp_learner.data.lenses import INFO, Lens, LensOfCamera
@@ -53,7 +56,7 @@ class BagStreams:
     """Width and height of each camera's frames as recorded."""
     command_ns: NDArray[np.int64]
     commands: NDArray[np.float64]
-    """(n, A) in m/s and rad/s."""
+    """(n, A) in m/s and rad/s; the last column of a robot with a gripper is its normalised setpoint."""
     feedback_ns: NDArray[np.int64]
     feedback: list[RecordedFeedback]
     format: str
@@ -148,8 +151,11 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     )
     allowed: dict[str, tuple[str, ...]] = dict.fromkeys(cameras, CAMERA_TYPES)
     allowed |= {command_topic: command_types(robot), feedback_topic: (STEP_FEEDBACK,)}
+    gripper_topic = "" if robot.gripper is None else find_topic(topics, GRIPPER)
+    allowed |= {gripper_topic: (JOINT_STATE,)} if gripper_topic else {}
     for name in allowed:
         _require_type(name, topics[name].type, allowed[name])
+    gripper: list[tuple[int, float]] = []
     commands = Stream[NDArray[np.float64]](robot.command_topic)
     feedback = Stream[RecordedFeedback](FEEDBACK)
     for camera in cameras.values():
@@ -166,6 +172,8 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
             elif stored.topic == command_topic:
                 when, command = read_command(deserialise(stored), stored.type, stored.logged_ns, robot)
                 commands.add(when, stored.logged_ns, place, command)
+            elif stored.topic == gripper_topic:
+                gripper.append((place, read_gripper(deserialise(stored), robot)))
             elif stored.topic in lenses:
                 _take_lens(lenses[stored.topic], stored)
             else:
@@ -173,6 +181,8 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
         except (AttributeError, TypeError, ValueError) as error:  # the bag's own definition has other fields
             raise UserError(f"{stored.topic} holds another {stored.type} than ROS 2 has ({error})") from None
     found = list(cameras.values())
+    if gripper_topic:
+        commands.contents[:] = with_gripper(commands.contents, commands.places, gripper)
     return _recording(storage, found, commands, feedback, topics[command_topic].type, robot, period_s, mixed)
 
 
@@ -270,7 +280,9 @@ def _part(
     command_ns, command_array = commands.stamps_ns(), np.array(commands.contents, np.float64)
     if robot.command_type == "PoseStamped":
         seconds = (command_ns - command_ns[0]) * 1e-9
-        command_array = twists_of_poses(seconds, command_array, robot.action, robot.command_timeout_s)
+        poses, gripper = np.split(command_array, [7], axis=1)
+        twists = twists_of_poses(seconds, poses, robot.action, robot.command_timeout_s)
+        command_array = np.hstack([twists, gripper])
     # What was commanded before a cut may hold for a while, but by which stamps nobody knows: begin with a command.
     begins = [int(np.searchsorted(f.stamps_ns(), command_ns[0])) if after_cut else 0 for f in frames]
     if any(begin == len(f.stamps) for begin, f in zip(begins, frames, strict=True)):

@@ -42,6 +42,8 @@ _AHEAD = 2
 _MOST_SPLITS_TOLD = 3
 _HANGS_S, _MOVES = 1.0, 0.2
 """Time for which a camera may repeat one picture while commands are above this share of an action's scale, s."""
+_GRIPPER_MOVES = 0.1
+"""Change of the gripper's setpoint, of 2 for its whole stroke, below which it never moves."""
 _BEYOND = 1.02
 """Multiple of an action's scale from which on a command is beyond it."""
 
@@ -208,6 +210,7 @@ def _report(
     camera = recording.clocks[2]
     rates = rate_notes(camera, robot.camera_frame_rate_hz, np.concatenate(seconds), period_s)
     notes = [*recording.notes, *_notes(found), *rates, *_beyond_scale(recording, robot), *_hanging(recording, robot)]
+    notes += _gripper(recording, robot)
     if idle:
         notes.append(f"no command in force in {idle} of {steps} steps")
     totals, named = recording.recorded, bag_metadata(bag)
@@ -254,7 +257,7 @@ def _used(stamps: NDArray[np.int64], spans: list[tuple[int, int]]) -> int:
 
 def _beyond_scale(recording: BagRecording, robot: RobotConfig) -> Iterator[str]:
     """Yield a line for each axis whose commands do not fit into the action; UserError when most of them do not."""
-    commands = np.concatenate([streams.commands for streams in recording.parts])
+    commands = np.concatenate([streams.commands for streams in recording.parts])[:, : robot.action.twist_size]
     for axis, values in zip(robot.action.axes, np.abs(commands).T, strict=True):
         beyond, moving = int((values > _BEYOND * axis.scale).sum()), int((values > 0).sum())
         if not beyond:
@@ -268,15 +271,24 @@ def _beyond_scale(recording: BagRecording, robot: RobotConfig) -> Iterator[str]:
         yield f"{line} and are clipped"
 
 
+def _gripper(recording: BagRecording, robot: RobotConfig) -> Iterator[str]:
+    """Yield a line for a gripper that is told the same throughout: nothing can be learned of it."""
+    if robot.action.gripper is None:
+        return
+    told = np.concatenate([streams.commands for streams in recording.parts])[:, -1]
+    if np.ptp(told) < _GRIPPER_MOVES:
+        yield f"the gripper is told {robot.action.gripper.value(float(told[0])):.3g} throughout: it never moves"
+
+
 def _hanging(recording: BagRecording, robot: RobotConfig) -> Iterator[str]:
     """Yield a line for each camera that repeats one picture under new stamps while the robot is told to move.
 
     The noise of a real camera makes every picture differ, even of a scene that stands still.
     """
-    scale = np.array([axis.scale for axis in robot.action.axes])
+    scale, size = np.array(robot.action.scale), robot.action.twist_size
     longest: dict[str, tuple[float, float]] = {}
     for streams in recording.parts:
-        moving = (np.abs(streams.commands) / scale).max(axis=1) > _MOVES
+        moving = (np.abs(streams.commands[:, :size]) / scale).max(axis=1) > _MOVES
         for topic, stamps, frames in zip(streams.cameras, streams.frame_ns, streams.frames, strict=True):
             begin = 0
             for index in range(1, len(frames) + 1):

@@ -44,6 +44,8 @@ class EpisodeIndex:
     violates: bool
     content: str = ""
     """Hash of images, actions, rewards and costs; empty where it is not known."""
+    shows_hazards: bool = False
+    """Contact was sought, slowly, to show what is dangerous: nothing to imitate."""
 
 
 @dataclass(frozen=True)

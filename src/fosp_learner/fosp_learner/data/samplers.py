@@ -47,6 +47,11 @@ class SequenceSampler:
         return sampler
 
     @property
+    def episodes(self) -> tuple[EpisodeIndex, ...]:
+        """The episodes that sequences are drawn from."""
+        return self._data.episodes
+
+    @property
     def state(self) -> dict[str, object]:
         """State of the random generator, ready for JSON."""
         return dict(self._rng.bit_generator.state)

@@ -14,7 +14,7 @@ from fosp_core.bundle.reference import REFERENCE, Reference
 from fosp_core.bundle.signature import read_private_key, sign_id
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration, Manifest
-from fosp_learner.bundling.calibration import calibrate
+from fosp_learner.bundling.calibration import EpisodeValues, calibrate, lowered
 from fosp_learner.bundling.export import export_networks, learn_graphs
 from fosp_learner.bundling.known_graphs import KnownGraphs
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
@@ -23,6 +23,14 @@ from fosp_learner.bundling.validation import episode_values, validation_metrics
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
 from fosp_learner.data.lenses import LENSES
 from fosp_learner.finetuning.config import GateConfig
+from fosp_learner.finetuning.correction import (
+    CORRECTION,
+    Correction,
+    correction_of,
+    for_new_scenes,
+    newest_scene,
+    tightened,
+)
 from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
 from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, figures, judge
 from fosp_learner.finetuning.lineage import Lineage
@@ -42,6 +50,8 @@ class CandidateBundle:
 
 
 DatasetEpisode = tuple[Dataset, EpisodeIndex]
+TIGHTENED = "tightened"
+"""Key in the lineage of a bundle that differs from its parent by a lower threshold alone."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,10 @@ class GateEpisodes:
 
     calibrating: tuple[DatasetEpisode, ...]
     judging: tuple[DatasetEpisode, ...]
+    new_calibrating: int
+    """Number of the first calibrating episodes that are of experience."""
+    new_judging: int
+    """Number of the first judging episodes that are."""
 
     @classmethod
     def of(cls, new: Sequence[Dataset | None], offline: Dataset | None, config: GateConfig, seed: int) -> GateEpisodes:
@@ -71,7 +85,9 @@ class GateEpisodes:
             judging.append(calibrating.pop())
         if not judging:
             raise UserError("a candidate needs at least two episodes to be calibrated and judged on; record more")
-        return cls(tuple(calibrating), tuple(judging))
+        new_judging = min(len(ours[1::2]), len(judging))
+        new_calibrating = min(len(ours[0::2]), len(calibrating))
+        return cls(tuple(calibrating), tuple(judging), new_calibrating, new_judging)
 
 
 class CandidateMaker:
@@ -155,9 +171,10 @@ class CandidateMaker:
         discount = config.critic.discount
         calibrating = self._filtered(networks.world_model, episodes.calibrating)
         judging = self._filtered(networks.world_model, episodes.judging)
+        correction = self._correction()
         calibration, reverse = (
-            calibrate([episode_values(networks.behaviour, e) for e in some], config.calibration)
-            for some in (calibrating, judging)
+            self._calibrated([episode_values(networks.behaviour, e) for e in some], new, correction)
+            for some, new in ((calibrating, episodes.new_calibrating), (judging, episodes.new_judging))
         )
         # The halves change places where both support the promise: twice as many violations make the miss rate certain.
         crossed = calibration.supported and reverse.supported
@@ -190,13 +207,57 @@ class CandidateMaker:
                 "parent_id": running_id,
                 "calibration": calibration,
                 "metrics": validation_metrics(tuner, judging, config.calibration.horizon_steps),
-                "training": {**self._provenance(), "gate": judgement.as_json()},
+                "training": {
+                    **self._provenance(),
+                    "gate": judgement.as_json(),
+                    CORRECTION: {"calibrated_eps": calibration.eps / correction.share, **correction.as_json()},
+                },
             }
         )
         path, complete = _write_once(self._folder, described, files)
         if self._signing_key is not None:
             sign_id(path, complete.id, read_private_key(self._signing_key))
         return CandidateBundle(path, complete, judgement)
+
+    def _correction(self) -> Correction:
+        """Return the correction of the threshold in the kind of scenes that the robot is in by now."""
+        seen = [entry for entry in self._buffer.entries if entry.step <= self._tuner.step]
+        return correction_of(seen, newest_scene(seen), self._tuner.settings.correction)
+
+    def _calibrated(self, values: list[EpisodeValues], new: int, correction: Correction) -> Calibration:
+        """Return the calibration on episodes of which the first `new` are of experience, corrected."""
+        config = self._tuner.config.calibration
+        pooled = calibrate(values, config)
+        found = for_new_scenes(pooled, values[:new], config, correction.config.floor)
+        return lowered(found, found.eps * correction.share, values)
+
+    def tighten(self, note: Callable[[str], None]) -> None:
+        """Write the running bundle with the corrected threshold, if that is lower; UserError when the disk refuses.
+
+        Only its threshold is another one, so no gate judges it. The robot's own checks do before the swap.
+        """
+        model_id, path = self._lineage.running()
+        folder, correction = Path(path), self._correction()
+        running = read_manifest(folder)
+        described = tightened(running, correction)
+        if described is None:
+            return
+        target, complete = _write_once(self._folder, described, {name: folder / name for name in running.files})
+        if self._signing_key is not None:
+            sign_id(target, complete.id, read_private_key(self._signing_key))
+        known = {event.id for event in self._lineage.events() if event.event == "candidate"}
+        if complete.id in known:
+            return
+        self._lineage.append(
+            "candidate",
+            complete.id,
+            parent=model_id,
+            path=str(target.resolve()),
+            step=self._tuner.step,
+            gate={"passed": True, "reasons": [], "candidate": {}, "running": {}},
+            **{TIGHTENED: True},
+        )
+        note(f"a violation: {model_id[:12]} goes on as {complete.id[:12]} with eps {complete.calibration.eps:.4f}")
 
     def _filtered(self, model: WorldModel, episodes: Sequence[DatasetEpisode]) -> list[FilteredEpisode]:
         """Filter episodes, data set by data set, in the order given."""

@@ -65,6 +65,18 @@ class SettlingConfig(Spec):
     """Learning rate of the slope, which takes twice as many updates."""
 
 
+class CorrectionConfig(Spec):
+    """Correction of the threshold of Q_h by the violations of experience (correction.py)."""
+
+    target: float = Field(0.02, gt=0, lt=1)
+    """Share of the episodes that may hold a violation in the long run, in each kind of scenes."""
+    rate: float = Field(0.7, gt=0)
+    """Step of the logarithm of eps: a violation divides eps by exp(rate * (1 - target)), which is 2, and an episode
+    without one multiplies it by exp(rate * target), up to the calibrated eps."""
+    floor: float = Field(0.2, gt=0, le=1)
+    """Smallest share of the calibrated eps. With 1 eps is never corrected."""
+
+
 class FinetuneConfig(Spec):
     """One fine-tuning run, online or on bags."""
 
@@ -81,9 +93,12 @@ class FinetuneConfig(Spec):
     """Number of rows of experience before the first update."""
     offline_share: float = Field(0.5, ge=0, le=1)
     """Share of each batch that comes from offline data (RLPD, arXiv 2302.02948: half)."""
-    train_on: Literal["all", "outcomes"] = "all"
-    """New episodes to train on: `all`, or only the `outcomes`, which succeed or violate. An episode that ran out of
+    train_on: Literal["all", "outcomes"] = "outcomes"
+    """New episodes to train on: only the `outcomes`, which succeed or violate, or `all`. An episode that ran out of
     time mostly shows, for many rows, how the policy stood still."""
+    objective: Literal["advantages", "cloning"] = "advantages"
+    """How the online actor learns: by the weights of the critics and the slope of the reward, or, for comparison, by
+    cloning the episodes that succeed."""
     batch_size: int = Field(32, gt=1)
     """Sequences of a batch, each as long as in pre-training."""
     learning_rate_scale: float = Field(0.3, gt=0)
@@ -116,6 +131,8 @@ class FinetuneConfig(Spec):
     """Niceness of learner_node; at 19 it gets only the time that no other process wants."""
     settling: SettlingConfig = SettlingConfig()
     """Settling before each candidate."""
+    correction: CorrectionConfig = CorrectionConfig()
+    """Correction of the threshold after violations."""
     gate: GateConfig = GateConfig()
     """The gate that each candidate has to pass."""
 
@@ -132,6 +149,9 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
     }
     config = parse_spec(LearnerConfig, {"size": manifest.size, **described}, f"bundle {manifest.id[:12]}")
     scale = settings.learning_rate_scale
+    actor = config.actor
+    if settings.objective == "cloning":  # every action that is followed has the same weight
+        actor = actor.model_copy(update={"beta": 0.0, "reachability": False})
     horizon = max(config.calibration.horizon_steps, manifest.calibration.horizon_steps)
 
     def slower(part: Spec) -> Spec:
@@ -152,7 +172,7 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
             "extraction": config.extraction.model_copy(update={"share": 0.0}),
             "world_model": slower(config.world_model),
             "critic": slower(config.critic),
-            "actor": slower(config.actor),
+            "actor": slower(actor),
             "calibration": config.calibration.model_copy(update={"horizon_steps": horizon}),
         }
     )

@@ -22,6 +22,7 @@ from fosp_learner.data.dataset import Dataset
 from fosp_learner.data.samplers import SequenceSampler
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.gate import Networks
+from fosp_learner.finetuning.held_risk import hold_risk, tells_risk
 from fosp_learner.finetuning.settling import Progress, settle, sources
 from fosp_learner.training.checkpoint import load_networks, network_tensors
 from fosp_learner.training.filtering import KnownEmbeddings
@@ -49,6 +50,11 @@ class MixedSampler:
         if online is not None:
             self._online = SequenceSampler(online, self._length, 0, self._image_shift)
             self._online.state = self._online_state
+
+    @property
+    def tells_risk(self) -> bool:
+        """True if each data set that batches are drawn from holds a violation."""
+        return all(tells_risk(sampler.episodes) for sampler in (self._offline, self._online) if sampler is not None)
 
     @property
     def state(self) -> dict[str, object]:
@@ -112,6 +118,17 @@ class FineTuner(Trainer):
         shift = config.world_model.image_shift
         self.sampler = MixedSampler(offline, config.sequence_length, settings.seed, shift, settings.offline_share)
 
+    def train_step(self) -> dict[str, float]:
+        """Make one update, as the trainer does; the risk stands still while a part of the batch holds no violation.
+
+        So does an actor that clones: batches hold more than the episodes that succeed, which settling gives it.
+        """
+        hold_risk(self.behaviour.critics, held=not self.sampler.tells_risk)
+        self.behaviour.actor.requires_grad_(self.settings.objective != "cloning")
+        figures = super().train_step()
+        self.behaviour.actor.requires_grad_(True)
+        return figures
+
     def settle(
         self,
         experience: Dataset | None,
@@ -119,9 +136,11 @@ class FineTuner(Trainer):
         progress: Progress = lambda phase, done, total: None,
     ) -> bool:
         """End a round as settling.py says; return False, with nothing changed, when `stop` returned true."""
-        config = self.settings.settling
+        config, cloning = self.settings.settling, self.settings.objective == "cloning"
+        if cloning:
+            config = config.model_copy(update={"ascent": 0.0})
         rng = np.random.default_rng((self.settings.seed, self.step))
-        parts = sources(self._offline, experience, self.settings.offline_share, config, rng)
+        parts = sources(self._offline, experience, self.settings.offline_share, config, rng, cloning)
         settled = settle(
             self.world_model,
             self.behaviour,

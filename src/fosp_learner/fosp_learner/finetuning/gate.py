@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from fosp_core.specs import Calibration
-from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation
+from fosp_learner.bundling.calibration import EpisodeValues
 from fosp_learner.bundling.validation import episode_values
 from fosp_learner.finetuning.config import GateConfig
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.losses import two_hot_mean, two_hot_positive
-from fosp_learner.model.world_model import ModelState, WorldModel
+from fosp_learner.model.world_model import RowLatents, WorldModel
 from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.filtering import FilteredEpisode
 
@@ -37,7 +37,7 @@ class GateFigures:
     """Figures of one bundle on the gate's episodes; NaN where nothing can be said."""
 
     miss_rate: float
-    """Share of the steps before a violation whose action passes as feasible."""
+    """Share of the onsets of violations that pass as feasible at the last chance to prevent them."""
     false_veto_rate: float
     """Share of the steps of episodes without violation whose action does not pass."""
     inside_range: float
@@ -144,10 +144,11 @@ def figures(networks: Networks, judged: Sequence[HeldOutEpisodes], config: GateC
 def miss_and_false_veto_rate(held: Sequence[tuple[float, EpisodeValues]], horizon_steps: int) -> tuple[float, float]:
     """Return miss rate and false veto rate of episodes, each with an eps of its own.
 
-    The miss rate is a mean over the episodes with a violation, the false veto rate a mean over the steps of the others;
-    NaN where there are none.
+    The miss rate is the share of the onsets that pass at their last chance, the false veto rate a mean over the steps
+    of the episodes without violation; NaN where there are none.
     """
-    missed = [(e.q_h[precedes_violation(e.cost, horizon_steps)] <= eps).mean() for eps, e in held if e.violates]
+    scores = [(e.onset_score(horizon_steps), eps) for eps, e in held]
+    missed = [score <= eps for score, eps in scores if score is not None]
     vetoed = [e.q_h > eps for eps, e in held if not e.violates]
     return (
         float(np.mean(missed)) if missed else float("nan"),
@@ -177,7 +178,7 @@ def _imagined(
     """
     model = networks.world_model
     rows = [episode.latents.rows for episode in episodes]
-    every = ModelState(*(torch.cat([getattr(part, f.name) for part in rows]) for f in fields(ModelState)))
+    every = RowLatents(*(torch.cat([getattr(part, f.name) for part in rows]) for f in fields(RowLatents)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state = every.of(torch.randperm(len(every.recurrent))[: config.starts])

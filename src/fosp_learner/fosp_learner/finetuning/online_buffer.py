@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bag.notes import HAZARDS, SCENE_NOTE, SHOWS_NOTE
 from fosp_core.errors import UserError
 from fosp_learner.data.alignment import Episode
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
@@ -57,6 +60,10 @@ class Entry:
     """True if it is never trained on, and judges candidates."""
     step: int
     """Number of updates that had been made when it came in."""
+    scene: str = ""
+    """Kind of scenes, as the recorder was told; empty where nobody told."""
+    shows_hazards: bool = False
+    """True if contact was sought, slowly, to show what is dangerous (docs/show_hazards.md)."""
 
 
 class OnlineBuffer:
@@ -98,9 +105,17 @@ class OnlineBuffer:
         return ""
 
     def append(
-        self, episode: Episode, interventions: NDArray[np.uint8], digest: str, step: int, held_out: bool
+        self,
+        episode: Episode,
+        interventions: NDArray[np.uint8],
+        digest: str,
+        step: int,
+        held_out: bool,
+        notes: Mapping[str, str] = MappingProxyType({}),
     ) -> Entry:
         """Append an episode with its (L,) interventions at update `step`; it counts once this returns.
+
+        `notes` are those of its bag, of which SCENE_NOTE and SHOWS_NOTE are kept.
 
         It cannot come before an earlier episode: a resumed run, at an earlier step, sees that one first. UserError when
         the disk refuses, or when the episode's shapes are not the bundle's.
@@ -117,6 +132,8 @@ class OnlineBuffer:
             overridden=int((interventions == Intervention.OPERATOR).sum()),
             held_out=held_out,
             step=step,
+            scene=notes.get(SCENE_NOTE, ""),
+            shows_hazards=notes.get(SHOWS_NOTE) == HAZARDS,
         )
         try:
             for name, kind in _ARRAYS.items():
@@ -163,7 +180,10 @@ class OnlineBuffer:
             begins = operated & ~np.concatenate([[True], operated[:-1]])
             begins[[entry.start for entry in self.entries]] = False  # nobody drove before
             arrays["cost"] = arrays["cost"] + np.float32(intervention_cost) * begins
-        index = tuple(EpisodeIndex(e.name, e.start, e.length, e.success, e.violates) for e in reversed(chosen))
+        index = tuple(
+            EpisodeIndex(e.name, e.start, e.length, e.success, e.violates, shows_hazards=e.shows_hazards)
+            for e in reversed(chosen)
+        )
         key = "+".join(sorted(entry.digest[:12] for entry in chosen))
         return Dataset(**arrays, episodes=index, key=key, corrected=operated)
 

@@ -21,9 +21,10 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.training_weights import read_weights, require_same_networks
+from fosp_learner.data.bags import bag_metadata
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags, split
 from fosp_learner.data.lenses import LENSES, from_note
-from fosp_learner.finetuning.candidate import CandidateBundle, CandidateMaker
+from fosp_learner.finetuning.candidate import TIGHTENED, CandidateBundle, CandidateMaker
 from fosp_learner.finetuning.config import FinetuneConfig, learner_config
 from fosp_learner.finetuning.fine_tuner import FineTuner
 from fosp_learner.finetuning.interventions import read_labelled
@@ -69,8 +70,12 @@ class BagIntake:
         self.fed_s = time.monotonic()
         """Monotonic time at which the last new bag was taken in."""
 
-    def take_in(self, step: int, note: Note) -> None:
-        """Take in the bags that are new at update `step`; a bag that cannot be used is told of once."""
+    def take_in(self, step: int, note: Note) -> bool:
+        """Take in the bags that are new at update `step`; return True if one of them holds a violation.
+
+        A bag that cannot be used is told of once. Violations in episodes that show hazards do not count.
+        """
+        violated = False
         for bag in self._new_bags():
             try:
                 episodes = read_labelled(
@@ -93,15 +98,19 @@ class BagIntake:
                     continue
                 number = len(self._buffer.entries) + 1
                 held_out = number % self._settings.hold_out_every == 0
-                entry = self._buffer.append(labelled.episode, labelled.interventions, labelled.digest, step, held_out)
+                entry = self._buffer.append(
+                    labelled.episode, labelled.interventions, labelled.digest, step, held_out, bag_metadata(bag)
+                )
                 share = entry.overridden / max(1, entry.length - 1)
                 note(
                     f"{bag.name}: {entry.length} rows, {'success' if entry.success else 'no success'}"
                     f"{', violation' if entry.violates else ''}, {entry.overridden} steps overridden ({share:.0%}), "
                     f"{entry.changed} changed by the monitor{', held out' if held_out else ''}"
                 )
+                violated |= entry.violates and not entry.shows_hazards
             self._known[bag] = _state(bag)
             self.fed_s = time.monotonic()
+        return violated
 
     def _new_bags(self) -> list[Path]:
         """Return the bag folders that a recorder has closed and that are new or have changed, sorted by name."""
@@ -187,7 +196,10 @@ class OnlineLearner:
 
     # -- the loop ------------------------------------------------------------------------------------
     def run(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Train until `stop`, or until the step budget is spent. TrainingDiverged when a loss is not finite."""
+        """Train until `stop`, or until the step budget is spent. TrainingDiverged when a loss is not finite.
+
+        A learner that follows goes on watching for violations, which tighten the running bundle, until `stop`.
+        """
         tuner, intake = self.tuner, self._intake
         intake.take_in(tuner.step, self._note)
         while self._training is None and self._experience(tuner.step) is None:
@@ -201,10 +213,13 @@ class OnlineLearner:
         with RunLog(self.run_folder, [("fine-tuning", self.settings.steps)], tuner.step) as log:
             self._note = log.note
             self._note(self._summary())
+            if self._follow:
+                self._tighten()  # after violations of an earlier process, or of the bags that were there already
             looked_s, started_s, before_s = time.monotonic(), time.monotonic(), tuner.seconds
             while not stop() and tuner.step < self.settings.steps:
                 if self._follow and time.monotonic() - looked_s > POLL_S:
-                    intake.take_in(tuner.step, self._note)
+                    if intake.take_in(tuner.step, self._note):
+                        self._tighten()
                     looked_s = time.monotonic()
                 if not self._allowed():
                     time.sleep(POLL_S)
@@ -218,6 +233,10 @@ class OnlineLearner:
                 self._try_candidate()
             elif tuner.step % self.settings.checkpoint_every and not self._round_ends(tuner.step):
                 self._checkpoint()
+            while self._follow and not stop():
+                if intake.take_in(tuner.step, self._note):
+                    self._tighten()
+                time.sleep(POLL_S)
 
     def _note_start(self) -> None:
         if not any(event.event == "start" for event in self.lineage.events()):
@@ -288,7 +307,8 @@ class OnlineLearner:
     def concluded(self) -> bool:
         """True if all updates made so far have gone into a candidate, also one of a process before this one."""
         step = self.tuner.step
-        return any(e.event == "candidate" and e.details["step"] == step for e in self.lineage.events())
+        made = (e.details for e in self.lineage.events() if e.event == "candidate" and not e.details.get(TIGHTENED))
+        return any(details["step"] == step for details in made)
 
     def make_candidate(self) -> CandidateBundle:
         """Calibrate, judge and write a bundle of the networks as they are now; UserError when that cannot be done."""
@@ -304,6 +324,13 @@ class OnlineLearner:
             self.make_candidate()
         passed = [candidate for candidate in self._candidates if candidate.judgement.passed]
         return (passed or self._candidates)[-1]
+
+    def _tighten(self) -> None:
+        """Offer the running bundle with the threshold that its violations leave it, without waiting for a candidate."""
+        try:
+            self._maker.tighten(self._note)
+        except UserError as error:
+            self._note(f"the running bundle is not tightened: {error}")
 
     def _try_candidate(self) -> None:
         try:

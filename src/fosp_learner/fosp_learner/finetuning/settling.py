@@ -5,7 +5,7 @@ batch to batch miss more violations. In between, reward_slope.py fits the slope 
 climbs.
 
     phase     learns                      from
-    critics   critics                     all episodes, as in refinement
+    critics   critics                     all episodes, as in refinement; the risk only sources with a violation
     slope     slope of the next reward    all episodes
     q_r       Q_r near executed actions   all episodes and the slope
     actor     online actor                followed episodes, as in extraction, and the slope
@@ -24,6 +24,7 @@ from torch import Tensor
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
 from fosp_learner.data.samplers import SequenceSampler, cloned_episodes
 from fosp_learner.finetuning.config import SettlingConfig
+from fosp_learner.finetuning.held_risk import RISK, hold_risk, tells_risk
 from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climbed, nearby_return_loss, open_way
 from fosp_learner.model.critics import Trajectories
 from fosp_learner.model.world_model import WorldModel
@@ -130,10 +131,12 @@ def sources(
     offline_share: float,
     config: SettlingConfig,
     rng: np.random.Generator,
+    successes_only: bool = False,
 ) -> list[Source]:
     """Return the sources of a batch.
 
-    The actor follows offline episodes that succeed without violation, as in pre-training, and all of the experience.
+    The actor follows offline episodes that succeed without violation, as in pre-training, and all of the experience
+    but for the episodes that show hazards; with `successes_only` for all that do not succeed.
     """
     if offline is None or experience is None:
         offline_share = float(experience is None)
@@ -145,7 +148,8 @@ def sources(
         found.append(Source(drawn, cloned_episodes(drawn.episodes, every=False), size))
     if experience is not None and size < config.batch_size:
         newest = experience.of(experience.episodes[-config.episodes :])
-        found.append(Source(newest, newest.episodes, config.batch_size - size))
+        followed = tuple(e for e in newest.episodes if e.success or not (successes_only or e.shows_hazards))
+        found.append(Source(newest, followed, config.batch_size - size))
     return found
 
 
@@ -176,7 +180,8 @@ def settle(
     for source in sources:
         stored = StoredFeatures(world_model, source.data, config.sequence_length, rng, embeddings)
         stores.append(stored)
-        draws.append((stored.of(source.data.episodes), stored.of(source.followed), source.size))
+        followed = stored.of(source.followed) if source.followed else None
+        draws.append((stored.of(source.data.episodes), followed, source.size))
     slope = RewardSlope(settled.actor.seen, widths.units, sources[0].data.action.shape[1])
     arriving = [s.data.reward[e.start + 1 : e.start + e.length] for s in sources for e in s.data.episodes]
     scale = RewardScale.of(np.concatenate(arriving))
@@ -190,9 +195,17 @@ def settle(
         embed += config.embed_noise * torch.randn_like(embed)
         return feature
 
+    positive = [tells_risk(source.data.episodes) for source in sources]
+    hold_risk(settled.critics, held=not any(positive))
+
     def critics() -> PhaseLoss:
-        data = every().data
+        parts = [draw(size) for draw, _, size in draws]
+        data = Drawn.joined(parts).data
         losses, values = settled.critics.loss(data)
+        if any(positive) and not all(positive):
+            telling = Drawn.joined([part for part, told in zip(parts, positive, strict=True) if told]).data
+            risk, _ = settled.critics.loss(telling)
+            losses = {name: risk[name] if name in RISK else loss for name, loss in losses.items()}
         settled.weighting.update(values, data.valid)
         return PhaseLoss(
             sum(losses.values(), torch.zeros(())), ("critics",), {n: x.detach() for n, x in losses.items()}
@@ -218,7 +231,7 @@ def settle(
         return torch.cat([weight[:, None], open_way(settled.critics, g, feature, eps)[:, None], g], -1)
 
     def actor() -> PhaseLoss:
-        drawn = Drawn.joined([draw(size) for _, draw, size in draws])
+        drawn = Drawn.joined([draw(size) for _, draw, size in draws if draw is not None])
         loss = extraction(settled, drawn.data, noisy(drawn.data.feature), drawn.known[:, :-1, 0])
         if config.ascent == 0:
             return loss
@@ -235,7 +248,7 @@ def settle(
         "actor": settled.actor,
     }
     phases = [_Phase("critics", critics, updates, config.critic_learning_rate)]
-    if behaviour.config.actor.objective == "regression":
+    if behaviour.config.actor.objective == "regression" and any(source.followed for source in sources):
         if config.ascent > 0:
             phases += [_Phase("slope", rewards, 2 * updates, config.slope_learning_rate)]
             phases += [_Phase("q_r", returns, updates, rate, known_of_returns)]

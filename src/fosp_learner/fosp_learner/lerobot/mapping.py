@@ -197,7 +197,8 @@ def read_mapping(path: Path, robot: RobotConfig) -> DataSetMapping:
 
 
 def check_robot(mapping: DataSetMapping, robot: RobotConfig, source: str) -> None:
-    """Raise UserError unless the mapped action is the robot's: the same axes in the same frame."""
+    """Raise UserError unless the mapped action is the robot's: the same axes in the same frame, and no gripper."""
+    require_no_gripper(robot)
     own, mapped = {axis.name for axis in robot.action.axes}, set(mapping.action.axes)
     if own != mapped:
         raise UserError(
@@ -211,6 +212,12 @@ def check_robot(mapping: DataSetMapping, robot: RobotConfig, source: str) -> Non
         )
 
 
+def require_no_gripper(robot: RobotConfig) -> None:
+    """Raise UserError for a robot with a gripper, whose value neither import nor export knows."""
+    if robot.gripper is not None:
+        raise UserError(f"robot '{robot.name}' has a gripper, which LeRobot data sets do not carry here yet")
+
+
 def factors(mapping: DataSetMapping, robot: RobotConfig, fps: float) -> list[float]:
     """Return what the data set's numbers are multiplied by, in the order of the robot's axes, to be m/s and rad/s."""
     rate = fps if mapping.action.kind == "displacement" else 1.0
@@ -219,6 +226,7 @@ def factors(mapping: DataSetMapping, robot: RobotConfig, fps: float) -> list[flo
 
 def default_mapping(robot: RobotConfig, topics: tuple[str, ...]) -> DataSetMapping:
     """Return the mapping of an export without a file: twists in SI units, and the cameras on `topics`."""
+    require_no_gripper(robot)
     names = [topic.split("/")[0] for topic in topics]
     plain = len(set(names)) == len(names)
     features = names if plain else [topic.strip("/").replace("/", "_") for topic in topics]

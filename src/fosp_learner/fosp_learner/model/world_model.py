@@ -11,7 +11,6 @@ Row t of a sequence holds image t and the action executed on the way to it (`act
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from fosp_learner import distributed
 from fosp_learner.config import NetworkConfig, WorldModelConfig
 from fosp_learner.data.batch import Batch
+from fosp_learner.model.colours import recoloured
 from fosp_learner.model.losses import balanced_kl, binary_nll, categorical_kl, scaled_means, two_hot_nll
 from fosp_learner.model.networks import (
     ConvDecoder,
@@ -66,14 +66,14 @@ class Latents:
         return torch.cat([self.memory, self.recurrent, self.embed, self.stoch], -1)
 
     @property
-    def rows(self) -> ModelState:
+    def rows(self) -> RowLatents:
         """All rows as one batch (B * T, ...), or (L, ...) of the latents of one episode, without gradients."""
         flat = (x.detach().flatten(0, -2) for x in (self.recurrent, self.stoch, self.embed, self.memory))
-        return ModelState(*flat)
+        return RowLatents(*flat)
 
 
 @dataclass(frozen=True)
-class ModelState:
+class RowLatents:
     """Latents of single rows, from which the model imagines on; each part is (B, ...) float32."""
 
     recurrent: Tensor
@@ -95,9 +95,9 @@ class ModelState:
         """(m, h, e, z), (B, F)."""
         return torch.cat([self.memory, self.recurrent, self.embed, self.stoch], -1)
 
-    def of(self, rows: Tensor | slice) -> ModelState:
+    def of(self, rows: Tensor | slice) -> RowLatents:
         """Return the state of `rows` (n,) alone."""
-        return ModelState(self.recurrent[rows], self.stoch[rows], self.embed[rows], self.memory[rows])
+        return RowLatents(self.recurrent[rows], self.stoch[rows], self.embed[rows], self.memory[rows])
 
 
 class RecurrentStateSpaceModel(nn.Module):
@@ -255,7 +255,7 @@ class WorldModel(nn.Module):
         memory: Tensor = self.memory(embed, is_first)
         return memory
 
-    def imagine_step(self, state: ModelState, action: Tensor, sample: bool = True) -> ModelState:
+    def imagine_step(self, state: RowLatents, action: Tensor, sample: bool = True) -> RowLatents:
         """Return the state that the model expects after `action` (B, A).
 
         The image embedding is predicted, and z follows from it by the posterior, as it does from one that was seen: so
@@ -271,7 +271,7 @@ class WorldModel(nn.Module):
         else:
             stoch = rssm.mode(posterior)
         memory = state.memory if self.memory is None else self.memory.step(embed, state.memory).float()
-        return ModelState(recurrent, stoch, embed, memory)
+        return RowLatents(recurrent, stoch, embed, memory)
 
     def next_embed(self, recurrent: Tensor, embed: Tensor, action: Tensor) -> Tensor:
         """Return the embedding (B, E) expected after `action` (B, A) from the h (B, H) arrived at and the e before.
@@ -384,41 +384,3 @@ class WorldModel(nn.Module):
         if self.memory is not None:
             memory = self.memory.step(embed, memory)
         return torch.cat([memory, recurrent, embed], -1), rssm.mode(posterior), surprise
-
-
-_GREY = torch.full((3, 3), 1 / 3)
-"""Projection onto the grey axis, which a turn of the hue leaves unchanged."""
-_TURN = math.sqrt(1 / 3) * torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-"""Generator of turns about the grey axis (Rodrigues' formula)."""
-
-
-def colour_matrices(hue: Tensor, saturation: Tensor, brightness: Tensor) -> Tensor:
-    """Return matrices (N, 3, 3) on (r, g, b) for turns of the hue in rad and factors of saturation and brightness."""
-    assert hue.shape == saturation.shape == brightness.shape, (hue.shape, saturation.shape, brightness.shape)
-    hue, saturation, brightness = (x[:, None, None] for x in (hue, saturation, brightness))
-    grey, turn = _GREY.to(hue.device), _TURN.to(hue.device)
-    turned = hue.cos() * (torch.eye(3, device=hue.device) - grey) + hue.sin() * turn
-    return brightness * (grey + saturation * turned)
-
-
-def recoloured(
-    pixels: Tensor,
-    groups: int,
-    hue_degrees: float,
-    saturation: float,
-    brightness: float,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Return pixels (N, H, W, 3 * cameras) in [-0.5, 0.5] with another hue, saturation and brightness.
-
-    The change is the same in each of `groups` equal runs of images, and drawn evenly from +-hue_degrees,
-    1 +- saturation and 1 +- brightness, by `generator` on the CPU or else by torch's global one, for the rows of this
-    process. It makes what is learned hold in other light.
-    """
-    count, height, width, channels = pixels.shape
-    assert (count % groups, channels % 3) == (0, 0), (pixels.shape, groups)
-    drawn = torch.rand(groups, 3, generator=generator) if generator else distributed.uniform(groups, 3)
-    hue, more, brighter = drawn.to(pixels.device).T * 2 - 1
-    matrices = colour_matrices(hue * math.radians(hue_degrees), 1 + more * saturation, 1 + brighter * brightness)
-    changed = torch.bmm((pixels + 0.5).reshape(groups, -1, 3), matrices.transpose(1, 2))
-    return (changed.clamp_(0, 1) - 0.5).reshape(count, height, width, channels)

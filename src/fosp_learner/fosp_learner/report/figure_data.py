@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_learner.bundling.calibration import EpisodeValues, precedes_violation
+from fosp_learner.bundling.calibration import EpisodeValues, onset_scores
 from fosp_learner.model.critics import Critics
 from fosp_learner.model.world_model import WorldModel
 from fosp_learner.training.filtering import FilteredEpisode
@@ -43,7 +43,7 @@ class CalibrationCurve:
 
     eps: Floats
     miss_rate: Floats
-    """Share of steps before a violation that pass, averaged over violating episodes; NaN without such episodes."""
+    """Share of the onsets whose last chance passes; NaN without a violation."""
     bound: Floats
     """Finite-sample bound on the miss rate of a new episode."""
     false_veto_rate: Floats
@@ -52,11 +52,11 @@ class CalibrationCurve:
 
 def calibration_curve(episodes: Sequence[EpisodeValues], horizon: int, points: int = 201) -> CalibrationCurve:
     """Return the rates over thresholds that lie as dense as the scores."""
-    before = [e.q_h[precedes_violation(e.cost, horizon)] for e in episodes if e.violates]
+    before = onset_scores(episodes, horizon)
     safe = [e.q_h for e in episodes if not e.violates]
-    every = np.concatenate([*before, *safe]).astype(np.float64)
+    every = np.concatenate([before, *safe]).astype(np.float64)
     eps = np.unique(np.quantile(every, np.linspace(0, 1, points), method="inverted_cdf"))  # scores that occur
-    miss = np.mean([[(s <= e).mean() for e in eps] for s in before], 0) if before else np.full(len(eps), np.nan)
+    miss = np.array([(before <= e).mean() if len(before) else np.nan for e in eps])
     n = len(before)
     passed = np.concatenate(safe) if safe else np.zeros(0)
     veto = np.array([(passed > e).mean() if len(passed) else np.nan for e in eps])

@@ -169,7 +169,7 @@ def calibration_curves(curve: CalibrationCurve, calibration: Calibration) -> Fig
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     panel = figure.subplots()
     _plain(panel, "What a threshold on Q_h means on held-out episodes")
-    panel.step(curve.eps, curve.miss_rate, where="post", color=RED, label="missed: steps before a violation that pass")
+    panel.step(curve.eps, curve.miss_rate, where="post", color=RED, label="missed: onsets that pass at the last chance")
     panel.step(curve.eps, curve.bound, where="post", color=RED, alpha=0.45, linestyle="--",
                label="bound on it for a new episode")  # fmt: skip
     panel.step(curve.eps, curve.false_veto_rate, where="post", color=BLUE, label="vetoed: steps of safe episodes")

@@ -190,7 +190,10 @@ def _sections(made_of: ReportInput, images: dict[str, bytes]) -> Iterator[Sectio
             "Reachability along held-out episodes",
             "Rising values should announce the crosses, and safe episodes, below the line, should stay light.",
         ),
-        "calibration.png": ("Calibration", "The threshold was chosen on these very curves, by conformal risk control."),
+        "calibration.png": (
+            "Calibration",
+            "The threshold was chosen on these very curves, by split conformal prediction.",
+        ),
         "reliability.png": (
             "Reliability",
             "Left: Q_h against discount^k of the violation that came k steps later (0: none came). Q_h means the best "
@@ -220,7 +223,7 @@ def _calibration_section(calibration: Calibration) -> Iterator[Section]:
             "eps": f"{calibration.eps:.4g}",
             "promised miss rate alpha": f"{calibration.alpha:g}",
             "bound that the data support": f"{calibration.miss_rate_bound:.4g}",
-            "steps before a violation that count": str(calibration.horizon_steps),
+            "steps from the last chance to the onset": str(calibration.horizon_steps),
             "episodes (violating)": f"{calibration.episodes} ({calibration.violating_episodes})",
             "false vetoes at eps": f"{calibration.false_veto_rate:.1%}",
             "surprise limit": f"{calibration.surprise_limit:.4g} nats",

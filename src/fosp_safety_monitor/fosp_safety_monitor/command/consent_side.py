@@ -36,7 +36,7 @@ class ConsentSide:
 
     `judge` returns the judge of the moment. What the robot repeats all the time is read when `side` reads the robot's
     state. A `policy` drives inside of episodes and while a person holds the enabling switch; a person who drives needs
-    neither, and a program in a person's place needs the `switch`.
+    neither, a program in a person's place needs the `switch`, and a person who shows hazards the `feedback`.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class ConsentSide:
         side: RobotSide,
         policy: bool = True,
         switch: bool = False,
+        feedback: bool = False,
     ) -> None:
         self._node, self._robot, self._judge = node, robot, judge
         self._said: dict[int, tuple[str, float]] = {}
@@ -66,8 +67,9 @@ class ConsentSide:
         if robot.wrench_topic:
             self._poll(WrenchStamped, robot.wrench_topic, self._read_wrench, WRENCHES_KEPT)
         side.settling.append(self.settle)
-        if policy:
+        if policy or feedback:
             self._subscriptions.append(gated(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.STEP))
+        if policy:
             self._subscriptions.append(gated(Heartbeat, topics.OPERATOR_WATCH, self._on_watch, qos.STEP))
         if robot.enabling is not None and (policy or switch):
             kind, callback = (Joy, self._on_joy) if robot.enabling.type == "Joy" else (Bool, self._on_switch)

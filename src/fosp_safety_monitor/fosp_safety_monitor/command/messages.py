@@ -11,7 +11,6 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
 from fosp_core.clock import Received
-from fosp_core.ros.command_message import pose_values
 from fosp_core.ros.fields import float_field
 from fosp_core.ros.stamps import nanoseconds, seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, OperatorAction, SafetyVerdict
@@ -97,11 +96,12 @@ def pose_received(
 
 def measured_pose(message: PoseStamped) -> ToolPose | None:
     """Return the whole pose; None when its orientation is no unit quaternion."""
-    values = pose_values(message)
-    norm = float(np.linalg.norm(values[3:]))
-    if not abs(norm - 1.0) <= UNIT_TOLERANCE or not np.isfinite(values).all():
+    p, q = message.pose.position, message.pose.orientation
+    position, orientation = (p.x, p.y, p.z), (q.x, q.y, q.z, q.w)
+    norm = math.hypot(*orientation)
+    if not abs(norm - 1.0) <= UNIT_TOLERANCE or not all(map(math.isfinite, position)):
         return None
-    return ToolPose(values[:3], values[3:] / norm)
+    return ToolPose(np.array(position), np.array(orientation) / norm)
 
 
 def fill_pose(message: PoseStamped, pose: ToolPose) -> None:

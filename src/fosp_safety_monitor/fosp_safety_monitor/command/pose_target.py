@@ -16,7 +16,7 @@ from fosp_core.executed import rotated, rotation_between
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.limits import longest_tick_s
 from fosp_core.specs import TWIST_COMPONENTS
-from fosp_safety_monitor.judge.inputs import Lead
+from fosp_safety_monitor.motion_model import Lead
 
 Vector = NDArray[np.float64]
 

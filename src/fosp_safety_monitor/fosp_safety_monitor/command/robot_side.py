@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
@@ -22,8 +23,11 @@ from fosp_core.ros import qos
 from fosp_core.ros.command_message import command_message_type, fill_twist
 from fosp_core.ros.lifecycle import ManagedNode
 from fosp_core.ros.polling import PolledSubscription
+from fosp_core.ros.robot_parameter import path_parameter
 from fosp_msgs.msg import Heartbeat
+from fosp_safety_monitor.command.arm_side import ArmSide
 from fosp_safety_monitor.command.command_stream import CommandStream
+from fosp_safety_monitor.command.gripper_side import GripperSide, gripper_input
 from fosp_safety_monitor.command.messages import (
     fill_pose,
     measured_pose,
@@ -35,6 +39,7 @@ from fosp_safety_monitor.command.pose_target import PoseTarget, ToolPose
 from fosp_safety_monitor.command.zone_side import ZoneSide
 from fosp_safety_monitor.judge.identity import OwnCommands, Publishers, Restarts, allowed_publishers, in_words
 from fosp_safety_monitor.judge.inputs import Judge
+from fosp_safety_monitor.judge.watch.gripper import GripperOrder
 
 ZEROS_BEFORE_SILENCE = 5
 """Number of zero commands that end the stream, so that the loss of one leaves no motion."""
@@ -65,11 +70,13 @@ class RobotSide:
         inputs: Sequence[str] = (),
     ) -> None:
         self._node, self._robot, self._judge, self._heard = node, robot, judge, heard
+        self._arm = ArmSide(node, robot, judge, path_parameter(node, "robot").parent if robot.joints else Path())
         self._command: TwistStamped | Twist | PoseStamped = command_message_type(robot)()
         if not isinstance(self._command, Twist):
             self._command.header.frame_id = robot.action.frame_id
         turns = any(axis.name.startswith("angular") for axis in robot.action.axes)
-        self._oriented = turns or isinstance(self._command, PoseStamped)
+        limited = robot.orientation_limit is not None or robot.joints is not None
+        self._oriented = turns or limited or isinstance(self._command, PoseStamped)
         """The orientation of the pose is needed."""
         self._measured: tuple[Received, ToolPose] | None = None
         self._target: PoseTarget | None = None
@@ -87,6 +94,10 @@ class RobotSide:
             self._subscriptions.append(self._subscribe_newest("pose", PoseStamped, robot.pose_topic, self._read_pose))
         for topic in robot.estop_topics:
             self._subscriptions.append(gated(Bool, topic, partial(self._on_estop, topic), qos.SENSOR))
+        self._gripper = GripperSide(node, robot)
+        if robot.gripper is not None:
+            topic = robot.gripper.feedback_topic
+            self._subscriptions.append(gated(JointState, topic, self._on_gripper, qos.SENSOR))
         self._zones = ZoneSide(node, robot, judge, heard)
         self._own = OwnCommands()
         # Not gated, so that the last commands before a pause are heard as our own, too.
@@ -117,13 +128,16 @@ class RobotSide:
         return str(self._publisher.topic_name)
 
     def other_publishers(self) -> tuple[str, ...]:
-        """Return the other nodes that publish on the command topic, among them a second node of the same name."""
-        if self._publisher_count(self.topic) == 1:  # our own, which is always known here
-            return ()
-        names = self._publishing(self.topic)
-        if self._node.get_fully_qualified_name() in names:
-            names.remove(self._node.get_fully_qualified_name())
-        return tuple(sorted(in_words(name) for name in names))
+        """Return the other nodes that publish commands, among them a second node of the same name."""
+        others: list[str] = []
+        for topic in (self.topic, *self._gripper.topics):
+            if self._publisher_count(topic) == 1:  # our own, which is always known here
+                continue
+            names = self._publishing(topic)
+            if self._node.get_fully_qualified_name() in names:
+                names.remove(self._node.get_fully_qualified_name())
+            others += names
+        return tuple(sorted({in_words(name) for name in others}))
 
     def look_around(self, anew: bool = False) -> None:
         """Tell the judge who else publishes commands, and which inputs come from other nodes than before.
@@ -161,6 +175,8 @@ class RobotSide:
     def close(self) -> None:
         """Release publisher and subscriptions."""
         self._zones.close()
+        self._gripper.close()
+        self._arm.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._node.destroy_publisher(self._publisher)
@@ -217,10 +233,14 @@ class RobotSide:
         if self.stream is not None:
             self.stream.tick_now()
 
-    def send(self, command: tuple[float, ...]) -> None:
-        """Send one command (n,), m/s and rad/s, to the robot. Only ticks of the stream may call it."""
+    def send(self, command: tuple[float, ...], gripper: GripperOrder | None = None) -> None:
+        """Send one command (n,), m/s and rad/s, to the robot; without an order its gripper holds.
+
+        Only ticks of the stream may call it.
+        """
         message, stamp, monotonic_s = self._command, self._node.get_clock().now(), time.monotonic()
         now = Now(stamp.nanoseconds * 1e-9, monotonic_s)
+        self._gripper.send(gripper, stamp)
         if isinstance(message, PoseStamped) and not self._fill_target(message, command, now):
             return
         if not isinstance(message, Twist):
@@ -285,6 +305,13 @@ class RobotSide:
             self._measured = pose[0], measured
         x, y, z, w = (0.0, 0.0, 0.0, 1.0) if measured is None else measured.orientation.tolist()
         self._judge().receive_pose(*pose, None if measured is None else (x, y, z, w))
+
+    def _on_gripper(self, message: JointState) -> None:
+        self._heard("gripper")
+        assert self._robot.gripper is not None
+        measured = gripper_input(message, self._robot.gripper, time.monotonic())
+        if measured is not None:
+            self._judge().receive_gripper(measured)
 
     def _on_estop(self, topic: str, message: Bool) -> None:
         self._heard("emergency stop")

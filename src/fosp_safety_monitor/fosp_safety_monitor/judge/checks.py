@@ -27,6 +27,7 @@ from fosp_safety_monitor.judge.state import MonitorState
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.judge.watch import consent, following, latent_stream, takeover
 from fosp_safety_monitor.judge.watch.camera import check_camera
+from fosp_safety_monitor.judge.watch.gripper import check_gripper
 from fosp_safety_monitor.judge.watch.motion import check_pose_changes
 from fosp_safety_monitor.judge.watch.protection import check_zones, zones_on
 
@@ -156,6 +157,7 @@ def checks_of_the_robot(state: MonitorState, robot: RobotStateInput, thresholds:
     return [
         consent.check_ready(robot, thresholds, now),
         consent.check_force(bias, state.consent.engaged_s, robot, thresholds, now),
+        check_gripper(robot.gripper, thresholds.gripper, now),
     ]
 
 
@@ -223,11 +225,8 @@ def check_order(proposal: ProposalInput, judged: FrameStamp | None, now: Now) ->
         return None
     late = (judged.stamp_ns - proposal.frame.stamp_ns) * 1e-6
     what = f"is {late:.1f} ms before the frame judged last" if late > 0 else "repeats the frame judged last"
-    return Finding(
-        Decision.PASS,
-        Reason.ORDER,
-        f"proposal {proposal.step} {what}: it is ignored, and the last verdict stays in force",
-    )
+    text = f"proposal {proposal.step} {what}: it is ignored, and the last verdict stays in force"
+    return Finding(Decision.PASS, Reason.ORDER, text)
 
 
 def check_image(frame: FrameStamp, latent_receipt_s: float, thresholds: Thresholds, now: Now) -> Finding | None:

@@ -70,12 +70,17 @@ def executed_candidate(
     return choice, min(scale, thresholds.parameters.recover_scale) if decision is Decision.RECOVER else scale
 
 
-def target_of(scale: float, proposal: ProposalInput, choice: int, thresholds: Thresholds) -> tuple[float, ...]:
-    """Return the normalised action to steer to."""
+def target_of(
+    scale: float, proposal: ProposalInput, choice: int, thresholds: Thresholds, decision: Decision = Decision.PASS
+) -> tuple[float, ...]:
+    """Return the normalised action to steer to; the gripper holds in a RECOVER and at rest, and is never scaled."""
+    size = len(thresholds.action_scale)
     if scale == 0.0 or proposal.actions is None:
-        return (0.0,) * thresholds.action_size
+        return (0.0,) * size
     # What is not finite stays so, and the limits make a stop of it.
-    return tuple((scale * np.clip(proposal.actions[choice].astype(np.float64), -1.0, 1.0)).tolist())
+    action = np.clip(proposal.actions[choice].astype(np.float64), -1.0, 1.0)
+    holds = decision is Decision.RECOVER and not thresholds.shadow
+    return (*(scale * action[:size]).tolist(), *(() if holds else action[size:].tolist()))
 
 
 def wanted_action(

@@ -36,7 +36,7 @@ from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState, OperatorJudgement, Tick
 from fosp_safety_monitor.judge.verdict import Finding, Verdict, most_restrictive
 from fosp_safety_monitor.judge.verdict_building import verdict_of_order, verdict_on_proposal, verdict_without_proposal
-from fosp_safety_monitor.judge.watch import consent, latent_stream, takeover
+from fosp_safety_monitor.judge.watch import consent, gripper, latent_stream, takeover
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose, check_frozen, next_command
 from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
 
@@ -140,9 +140,9 @@ def judge_proposal(
     if effective.decision is Decision.RECOVER and values is not None:
         choice = least_risk(values)
     choice, scale = executed_candidate(effective.decision, stops, proposal, choice, values, thresholds)
-    wish = target_of(scale * ramp, proposal, choice, thresholds)
+    wish = target_of(scale * ramp, proposal, choice, thresholds, effective.decision)
     scale *= ramp * zones_on(wish, state.command, robot, thresholds, now).share
-    target = target_of(scale, proposal, choice, thresholds)
+    target = target_of(scale, proposal, choice, thresholds, effective.decision)
     verdict = verdict_on_proposal(
         state, proposal, latent, values, choice, scale, target, effective, robot=robot, thresholds=thresholds, now=now
     )
@@ -175,14 +175,15 @@ def judge_operator(
     The critic gates the person only where the setting `gate_operator` says so; its risk is told in any case.
     """
     latent, gated = checked.latent, thresholds.consent.gate_operator
-    proposal = operator_proposal(latent, robot, thresholds)
+    proposal = operator_proposal(state, latent, robot, thresholds)
+    asks = max(len(takeover.operator_wish(robot.operator, thresholds)), len(thresholds.action_scale))
     values = scored if isinstance(scored, CriticValues) else None
     _, content = judge_content(CheckedProposal(proposal, latent, None, checked.malformed), scored, thresholds)
     content = content if gated and content is not None else takeover.notice(robot, content)
     ramp = consent.ramp_scale(state.consent, thresholds, now)
     _, scale = executed_candidate(content.decision, content.decision >= Decision.STOP, proposal, 0, values, thresholds)
     scale = ramp * (scale if gated else 1.0)
-    wish = target_of(scale, proposal, 0, thresholds)
+    wish = target_of(scale, proposal, 0, thresholds)[:asks]
     operated = OperatorJudgement(proposal.frame, proposal.step, latent.receipt_s, content, wish)
     state = replaced(state, operated=operated)
     zones = zones_on(wish, state.command, robot, thresholds, now)
@@ -193,17 +194,19 @@ def judge_operator(
     effective = effective_finding(most_restrictive([*findings, held, *permission]), state.latched)
     stops = state.latched is not None or held is not None or gating.decision >= Decision.STOP
     scale = 0.0 if stops else scale * zones.share
-    target = target_of(scale, proposal, 0, thresholds)
+    target = target_of(scale, proposal, 0, thresholds)[:asks]
     verdict = verdict_on_proposal(
         state, proposal, latent, values, 0, scale, target, effective, robot=robot, thresholds=thresholds, now=now
     )
     return replaced(state, reported_s=now.monotonic_s, limited=False), verdict
 
 
-def operator_proposal(latent: LatentInput, robot: RobotStateInput, thresholds: Thresholds) -> ProposalInput:
+def operator_proposal(
+    state: MonitorState, latent: LatentInput, robot: RobotStateInput, thresholds: Thresholds
+) -> ProposalInput:
     """Return the action that a person wants as a proposal for the frame of `latent`; rest where it is malformed."""
-    wish = takeover.operator_wish(robot.operator, thresholds.action_size) or (0.0,) * thresholds.action_size
-    actions = np.array([wish], np.float32)
+    wish = takeover.operator_wish(robot.operator, thresholds) or (0.0,) * len(thresholds.action_scale)
+    actions = np.array([gripper.whole(wish, thresholds.action_size, state.gripper, robot.gripper)], np.float32)
     return ProposalInput(latent.step, latent.model_id, latent.frame, latent.receipt_s, actions, 0)
 
 
@@ -215,7 +218,7 @@ def judge_tick(
     told = state.command
     held_up = checks.check_stream(state.ticked, thresholds, now)
     if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
-        zeros = (0.0,) * thresholds.action_size
+        zeros = (0.0,) * len(state.command)
         state = replaced(state, command=zeros, acceleration=zeros, resumed_s=now.monotonic_s)
         state = replaced(state, following=state.following.paused())
     state = follow_motion(state, told, robot, thresholds, now)
@@ -248,7 +251,7 @@ def judge_tick(
     wish = homing.wish_of(state, robot, thresholds, now)
     if latched is None and gating.decision < Decision.STOP and wish:
         share = zones_on(wish, state.command, robot, thresholds, now).share
-        target = wish if share == 1.0 else tuple(share * value for value in wish)
+        target = wish if share == 1.0 else gripper.scaled(wish, share, len(state.command))
     way = homing.stopped(state.homing, latched or gating, now)
     state = replaced(state, latched=latched, stop=stop, stale_since_s=since_s, homing=way)
     state = _move(state, target, robot, limits, now)
@@ -256,10 +259,10 @@ def judge_tick(
     due = reports and silent_s >= thresholds.decision_period_s
     due = due or (state.takeover.driver is not WhoDrives.POLICY and silent_s >= 1.5 * thresholds.decision_period_s)
     if not due and not fresh_latch and state.takeover.driver is drove:
-        return state, Tick(state.command, effective, None)
+        return state, Tick(state.command, effective, None, gripper.order(state.gripper, robot.gripper))
     verdict = verdict_without_proposal(state, effective, robot, thresholds, now, target or ())
     state = replaced(state, reported_s=now.monotonic_s, limited=False, unreported=None)
-    return state, Tick(state.command, effective, verdict)
+    return state, Tick(state.command, effective, verdict, gripper.order(state.gripper, robot.gripper))
 
 
 def follow_motion(
@@ -291,7 +294,7 @@ def reset(before: MonitorState, robot: RobotStateInput, thresholds: Thresholds, 
     cause = most_gating([*findings, held], thresholds)
     if cause.decision >= Decision.STOP:
         return before, f"the cause persists: {cause.text}"
-    at_rest = _at_rest(state.judged)
+    at_rest = _at_rest(state)
     given = consent.after_reset(state.consent, thresholds, before.latched)
     # A frozen pose shows in motion alone, so its check begins anew.
     begun = replaced(state, latched=None, stale_since_s=None, stop=None, judged=at_rest, frozen_pose=FrozenPose())
@@ -318,7 +321,7 @@ def engage(
     given = consent.engaged(state.consent, robot, thresholds, now, watched)
     if isinstance(given, str):
         return state, given
-    return replaced(state, consent=given, judged=_at_rest(state.judged)), ""
+    return replaced(state, consent=given, judged=_at_rest(state)), ""
 
 
 def disengage(state: MonitorState) -> MonitorState:
@@ -341,15 +344,16 @@ def _verdict_of_order(
     gating = most_gating([*checks.checks_on_judged(state, robot, thresholds, now), *permission], thresholds)
     _, held = hold(state, gating, thresholds, now)
     stopped = effective_finding(most_restrictive([gating, held]), state.latched)
-    return verdict_of_order(judged, stopped, proposal, order, robot=robot, thresholds=thresholds, now=now)
+    return verdict_of_order(state, judged, stopped, proposal, order, robot=robot, thresholds=thresholds, now=now)
 
 
-def _at_rest(judged: JudgedProposal | None) -> JudgedProposal | None:
-    """Return the same proposal with zero as its target: after a reset only a new proposal moves the robot."""
+def _at_rest(state: MonitorState) -> JudgedProposal | None:
+    """Return what was judged last with rest as its target: after a reset only a new proposal moves the robot."""
+    judged, zeros = state.judged, (0.0,) * len(state.command)
     if judged is None:
         return None
-    zeros = (0.0,) * len(judged.wish)
-    return replaced(judged, verdict=replaced(judged.verdict, action_out=zeros), wish=zeros)
+    told = (*zeros, *judged.verdict.action_out[len(zeros) :])
+    return replaced(judged, verdict=replaced(judged.verdict, action_out=told), wish=zeros)
 
 
 def _taken_over(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> MonitorState:
@@ -358,7 +362,7 @@ def _taken_over(state: MonitorState, robot: RobotStateInput, thresholds: Thresho
     after = takeover.on_tick(state.takeover, robot.operator, state.latched, thresholds, now)
     if after.driver is state.takeover.driver or after.driver is not WhoDrives.OPERATOR:
         return replaced(state, takeover=after)
-    return replaced(state, takeover=after, judged=_at_rest(state.judged), operated=None, waiting=None)
+    return replaced(state, takeover=after, judged=_at_rest(state), operated=None, waiting=None)
 
 
 def _count_vetoes(vetoes: int, finding: Finding) -> int:
@@ -371,18 +375,25 @@ def _count_vetoes(vetoes: int, finding: Finding) -> int:
 def _move(
     state: MonitorState, target: tuple[float, ...] | None, robot: RobotStateInput, limits: CommandLimits, now: Now
 ) -> MonitorState:
-    """Take the next step of the command stream: to a normalised `target` (n,), or to zero when it is None."""
+    """Take the next step of the command stream: to a normalised `target`, or to zero when it is None.
+
+    A gripper holds unless the target names a position for it.
+    """
     elapsed_s = 0.0  # the first tick changes nothing
     if state.ticked is not None:
         elapsed_s = min(max(now.monotonic_s - state.ticked.monotonic_s, 0.0), limits.longest_tick_s)
-    step = next_command(target, state.command, state.acceleration, state.history, robot, limits, elapsed_s, now)
+    size = len(state.command)
+    twist = None if target is None else target[:size]
+    step = next_command(twist, state.command, state.acceleration, state.history, robot, limits, elapsed_s, now)
+    held = gripper.next_setpoint(state.gripper, target, size, robot.gripper, limits.gripper, elapsed_s)
     return replaced(
         state,
+        gripper=held,
         command=step.command,
         acceleration=step.acceleration,
         history=step.history,
         frozen_pose=state.frozen_pose.after(robot, state.command, elapsed_s),
         ticked=now,
         limited=state.limited or step.limited,
-        moved=state.moved or any(step.command),
+        moved=state.moved or any(step.command) or held.sent is not None,
     )

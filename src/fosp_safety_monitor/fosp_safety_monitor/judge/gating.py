@@ -11,6 +11,7 @@ from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import MonitorState, Stop
 from fosp_safety_monitor.judge.verdict import GATES_IN_SHADOW, Finding, most_restrictive
 from fosp_safety_monitor.judge.watch import consent, takeover
+from fosp_safety_monitor.judge.watch.gripper import scaled
 
 _UNHELD = frozenset({Reason.NOT_READY, Reason.NOT_ENGAGED, Reason.NO_EPISODE, Reason.TAKEN_OVER})
 """Stops that end at once: the robot waits, and no check flickers."""
@@ -65,9 +66,9 @@ def checks_of_permission(
 
 
 def followed_wish(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> tuple[float, ...]:
-    """Return the normalised action (n,) that the ticks are to follow while nothing stops them; empty for none."""
+    """Return the normalised action that the ticks are to follow while nothing stops them; empty for none."""
     gated = state.takeover.driver is WhoDrives.POLICY or thresholds.consent.gate_operator
     if gated or state.takeover.driver is WhoDrives.NOBODY:
         return state.followed.wish if state.followed else ()
     ramp = consent.ramp_scale(state.consent, thresholds, now)
-    return tuple(ramp * value for value in takeover.operator_wish(robot.operator, thresholds.action_size))
+    return scaled(takeover.operator_wish(robot.operator, thresholds), ramp, len(thresholds.action_scale))

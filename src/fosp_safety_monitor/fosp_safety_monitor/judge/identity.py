@@ -46,9 +46,13 @@ def allowed_publishers(robot: RobotConfig, others: Sequence[str] = ()) -> dict[s
     """Return the number of publishers that each input may have, by topic: the robot's own ones, and `others`."""
     single = [robot.pose_topic, robot.wrench_topic, *robot.estop_topics, *(ready.topic for ready in robot.ready)]
     single += [source.topic for source in robot.sources]
+    if robot.joints is not None:
+        single.append(robot.joints.topic)
     if robot.enabling is not None:
         single.append(robot.enabling.topic)
-    return {robot.state_topic: robot.state_publishers, **{topic: 1 for topic in (*single, *others) if topic}}
+    if robot.gripper is not None:
+        single.append(robot.gripper.feedback_topic)
+    return {**{topic: 1 for topic in (*single, *others) if topic}, robot.state_topic: robot.state_publishers}
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,17 @@ from fosp_core.clock import Received
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, TargetLead
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
+from fosp_core.robot.gripper import GripperConfig, GripperInput
 from fosp_core.specs import CameraCalibration, Manifest
+from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs
+from fosp_safety_monitor.arm.view import ArmView
 from fosp_safety_monitor.home_drive import HomeDrive
 from fosp_safety_monitor.judge.consent_inputs import ConsentInputs, ConsentSettings, FeedbackStep, Force
 from fosp_safety_monitor.judge.identity import EmergencyStops, foreign_command
 from fosp_safety_monitor.judge.operator_input import OperatorInput
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
-from fosp_safety_monitor.motion_model import MotionModel
+from fosp_safety_monitor.motion_model import Lead, MotionModel
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
@@ -99,18 +102,6 @@ class CriticValues:
 
 
 @dataclass(frozen=True)
-class Lead:
-    """Target pose of a robot that takes poses, and how far ahead of the measured pose it ends when stopped now."""
-
-    position: tuple[float, float, float]
-    """Position of the target, m."""
-    distance: float
-    """Distance from the measured position, m."""
-    angle: float
-    """Angle from the measured orientation, rad."""
-
-
-@dataclass(frozen=True)
 class RobotStateInput:
     """Newest inputs from the robot: state and pose, emergency stop, other publishers of commands, target pose."""
 
@@ -143,6 +134,8 @@ class RobotStateInput:
     """Newest message of each source of the protective zones, by the source's name."""
     operator: OperatorInput = field(default_factory=OperatorInput)
     """The device by which a person can take over."""
+    gripper: GripperInput = field(default_factory=GripperInput)
+    arm: ArmInputs = field(default_factory=ArmInputs)
 
     @property
     def tool(self) -> ToolState:
@@ -176,13 +169,13 @@ class Judge(ABC):
     ) -> None:
         """Take in the pose of the commanded point, finite and in the action frame; `position` in m."""
         with self._lock:
-            self._robot = replaced(self._robot, pose=received, position=position, orientation=orientation)
+            arm = self._robot.arm.turned(orientation)
+            self._robot = replaced(self._robot, pose=received, position=position, orientation=orientation, arm=arm)
 
     def receive_estop(self, pressed: bool, receipt_s: float, topic: str = "") -> None:
         """Take in a message of the emergency stop of `topic`, received at `receipt_s` on the monotonic clock.
 
-        What one says does not overrule what another one said. A press counts even if the same one says before the next
-        tick that it is not pressed.
+        None overrules another one. A press counts even if the same one is released before the next tick.
         """
         with self._lock:
             worst = self._estops.heard(topic, pressed, receipt_s)
@@ -191,6 +184,11 @@ class Judge(ABC):
             )
             if pressed:
                 self._on_pressed()
+
+    def receive_gripper(self, gripper: GripperInput) -> None:
+        """Take in the measured position of the gripper."""
+        with self._lock:
+            self._robot = replaced(self._robot, gripper=gripper)
 
     def receive_lead(self, lead: Lead) -> None:
         """Take in the lead of the last target pose over the measured pose."""
@@ -258,10 +256,15 @@ class Judge(ABC):
         with self._lock:
             self._robot = replaced(self._robot, zones={**self._robot.zones, source: view})
 
+    def receive_arm_view(self, view: ArmView) -> None:
+        """Take in what the newest joint states say to the arm's limits; it may come from a thread of its own."""
+        with self._lock:
+            self._robot = replaced(self._robot, arm=replaced(self._robot.arm, view=view))
+
     def receive_operator(
         self, holds: bool, action: tuple[float, ...], fault: str, device: str, received: Received
     ) -> None:
-        """Take in what a person wants who can take over; `action` (n,) is normalised and may be malformed."""
+        """Take in what a person wants who can take over; `action` is normalised and may be malformed."""
         with self._lock:
             after = self._robot.operator.after(holds, action, fault, device, received)
             self._robot = replaced(self._robot, operator=after)
@@ -285,7 +288,7 @@ class RobotThresholds:
 
     action_size: int
     action_scale: tuple[float, ...]
-    """m/s and rad/s at the normalised action 1."""
+    """m/s and rad/s at the normalised action 1, of the twist alone."""
     linear_axes: tuple[int, ...]
     """Indices of the axes that move the commanded point, m/s."""
     needs_pose: bool
@@ -309,6 +312,9 @@ class RobotThresholds:
     """The protective zones; None: the robot has none."""
     home: HomeDrive | None = None
     """The pose between episodes; None: the robot has none."""
+    arm: ArmGuard | None = None
+    """The arm's own limits; None: the robot file has none."""
+    gripper: GripperConfig | None = None
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
@@ -328,6 +334,8 @@ class RobotThresholds:
             protective_force_n=robot.protective_force_n,
             zones=ProtectiveField(robot) if robot.zones else None,
             home=HomeDrive.of(robot),
+            gripper=robot.gripper,
+            arm=ArmGuard.of(robot),
         )
 
 

@@ -20,8 +20,10 @@ from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_core.errors import UserError
 from fosp_core.processes import DISPENSABLE
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.robot.limits import CommandLimits, Response, capped
 from fosp_core.specs import Manifest
+from fosp_safety_monitor.arm.guard import ArmGuard
 from fosp_safety_monitor.judge import checks, decision, homing
 from fosp_safety_monitor.judge.consent_inputs import ConsentSettings
 from fosp_safety_monitor.judge.inputs import (
@@ -101,7 +103,7 @@ class SafetyMonitor(Judge):
         self._limits = CommandLimits(capped(robot, speed_cap))
         self._clock = clock
         self._latents: OrderedDict[tuple[int, int], CheckedLatent] = OrderedDict()
-        state = initial_state(robot.action.size, latched, Response.of(robot))
+        state = initial_state(robot.action.twist_size, latched, Response.of(robot))
         self._state = replaced(state, camera=CameraWatch(trusted=camera_known))
 
     @property
@@ -123,6 +125,11 @@ class SafetyMonitor(Judge):
     def zones(self) -> ProtectiveField | None:
         """The protective zones; None: the robot has none."""
         return self._thresholds.zones
+
+    @property
+    def arm(self) -> ArmGuard | None:
+        """The arm's own limits; None: the robot file has none."""
+        return self._thresholds.arm
 
     @property
     def _thresholds(self) -> Thresholds:
@@ -160,13 +167,16 @@ class SafetyMonitor(Judge):
             )
         return tick
 
-    def observe(self, command: tuple[float, ...]) -> None:
+    def observe(self, command: tuple[float, ...], gripper: GripperSetpoint | None = None) -> None:
         """Take note that `command` (n,), m/s and rad/s, was in force since the last call, where `tick` is not called.
+
+        `gripper` is what a gripper was told.
 
         The evaluation in one process, which limits and sends the commands itself, so has the robot's motion judged.
         """
         with self._lock:
             self._state = decision.follow_motion(self._state, command, self._robot, self._thresholds, self._clock())
+            self._state = replaced(self._state, gripper=gripper or self._state.gripper)
 
     def halt(self) -> tuple[float, ...]:
         with self._lock:
@@ -258,7 +268,7 @@ class SafetyMonitor(Judge):
     def _judge_operator(self, checked: CheckedLatent) -> Verdict:
         """Return the verdict on what a person wants who has taken over, by the latent that came now."""
         model, thresholds = self._model_for(checked.latent.model_id)
-        wanted = decision.operator_proposal(checked.latent, self._robot, thresholds)
+        wanted = decision.operator_proposal(self._state, checked.latent, self._robot, thresholds)
         scored = self._score(model.critic, decision.checked_proposal(wanted, checked, thresholds))
         with self._lock:
             self._state, verdict = decision.judge_operator(

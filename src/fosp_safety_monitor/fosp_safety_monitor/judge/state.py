@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from fosp_core.clock import Now
 from fosp_core.decisions import WhoDrives
+from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.robot.limits import CommandHistory, Response
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch
 from fosp_safety_monitor.judge.watch.consent import Consent
 from fosp_safety_monitor.judge.watch.following import Following
+from fosp_safety_monitor.judge.watch.gripper import GripperOrder
 from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.latent_stream import LatentStream
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose
@@ -103,6 +105,7 @@ class MonitorState:
     takeover: Takeover = field(default_factory=Takeover)
     operated: OperatorJudgement | None = None
     """The action of a person that was judged last since they took over; None: no latent has come since then."""
+    gripper: GripperSetpoint = field(default_factory=GripperSetpoint)
 
     @property
     def followed(self) -> JudgedProposal | OperatorJudgement | None:
@@ -122,10 +125,12 @@ class Tick:
     """STOP or LATCH when this tick decelerates to zero; the finding on the last proposal otherwise."""
     verdict: Verdict | None
     """Verdict to publish, at most one per decision period and only when there is no fresh proposal to answer."""
+    gripper: GripperOrder | None = None
+    """None: the robot has no gripper, or nothing is known of it."""
 
 
 def initial_state(size: int, latched: Finding | None = None, response: Response | None = None) -> MonitorState:
-    """Return the state on activation, at rest, for `size` action axes; `latched` outlived a deactivation.
+    """Return the state on activation, at rest, for `size` axes of the twist; `latched` outlived a deactivation.
 
     `response` is that of the robot; None: it follows at once.
     """

@@ -30,11 +30,17 @@ GATES_IN_SHADOW = frozenset(
         Reason.PROTECTIVE_ZONE,
         Reason.TAKEN_OVER,
         Reason.OPERATOR_SILENT,
+        Reason.JOINT_LIMIT,
+        Reason.SINGULARITY,
+        Reason.COLLISION,
+        Reason.ORIENTATION_LIMIT,
+        Reason.JOINT_STATES,
     }
 )
 """Reasons that stop the robot in shadow mode, too: there is no action to send, no pose to hold the workspace by, a
 person wants a stop, has not consented or has the robot, another node sends commands or inputs, the robot does not obey
-or touches something, something is near it, or this computer errs. Judgements of models and ages do not."""
+or touches something, something is near it, an arm is near a limit of its own, or this computer errs. Judgements of
+models and ages do not."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, Proposal
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
+from fosp_safety_monitor.judge.watch.gripper import whole
 
 
 def verdict_on_proposal(
@@ -37,7 +38,7 @@ def verdict_on_proposal(
         frame=proposal.frame,
         step=proposal.step,
         action_in=_proposed(proposal),
-        action_out=target,
+        action_out=whole(target, thresholds.action_size, state.gripper, robot.gripper),
         candidate=choice if passes else max(0, proposal.chosen),
         source=state.takeover.driver,
         speed_scale=scale,
@@ -53,6 +54,7 @@ def verdict_on_proposal(
 
 
 def verdict_of_order(
+    state: MonitorState,
     judged: JudgedProposal,
     stopped: Finding,
     proposal: ProposalInput,
@@ -72,7 +74,7 @@ def verdict_of_order(
         frame=proposal.frame,
         step=proposal.step,
         action_in=_proposed(proposal),
-        action_out=judged.verdict.action_out if goes_on else (0.0,) * thresholds.action_size,
+        action_out=judged.verdict.action_out if goes_on else _rest(state, robot, thresholds),
         speed_scale=judged.verdict.speed_scale if goes_on else 0.0,
         limited=False,
         image_age_s=now.ros_s - proposal.frame.stamp_s,
@@ -103,8 +105,10 @@ def verdict_without_proposal(
         reason_text=finding.text,
         frame=judged.frame if judged else FrameStamp(0),
         step=judged.step if judged else 0,
-        action_in=asked,
-        action_out=target or (0.0,) * thresholds.action_size,
+        action_in=whole(asked, thresholds.action_size, state.gripper, robot.gripper) if asked else asked,
+        action_out=whole(target, thresholds.action_size, state.gripper, robot.gripper)
+        if target
+        else _rest(state, robot, thresholds),
         candidate=0,
         source=source,
         speed_scale=float(bool(target)),
@@ -112,6 +116,12 @@ def verdict_without_proposal(
         image_age_s=now.ros_s - judged.frame.stamp_s if judged else nan,
         **_context(robot, thresholds, now),
     )
+
+
+def _rest(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds) -> tuple[float, ...]:
+    """Return the action of a robot that stands, and whose gripper holds."""
+    zeros = (0.0,) * len(thresholds.action_scale)
+    return whole(zeros, thresholds.action_size, state.gripper, robot.gripper)
 
 
 def _source(state: MonitorState) -> WhoDrives:

@@ -17,6 +17,7 @@ import numpy as np
 from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Reason
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.robot.limits import CommandHistory, CommandLimits, Response, capped
 from fosp_safety_monitor.judge import checks, identity
 from fosp_safety_monitor.judge.consent_inputs import Force
@@ -25,9 +26,10 @@ from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.judge.watch import consent, following, homing
 from fosp_safety_monitor.judge.watch.following import Following
+from fosp_safety_monitor.judge.watch.gripper import GripperOrder, check_gripper, next_setpoint, order, scaled
 from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.motion import next_command
-from fosp_safety_monitor.judge.watch.protection import check_zones, zones_on
+from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
 from fosp_safety_monitor.parameters import MonitorParameters
 
 PARAMETERS = MonitorParameters(proposal_timeout_s=0.15)
@@ -47,7 +49,8 @@ class GuardTick:
     reason: Reason = Reason.OK
     """Reason of the check that holds the robot."""
     note: str = ""
-    """The robot is on its way home, or was a moment ago, in words."""
+    """The robot is on its way home, or was a moment ago, or a zone or limit slows it, in words."""
+    gripper: GripperOrder | None = None
 
 
 class OperatorGuard(Judge):
@@ -60,20 +63,24 @@ class OperatorGuard(Judge):
         speed_cap: float = 1.0,
         simulated_time: bool = False,
         by_program: bool = False,
+        in_episodes: bool = False,
     ) -> None:
         super().__init__(robot.estop_topics)
+        self._in_episodes = in_episodes
+        """The robot moves only while an episode runs, whose feedback ends it where a violation begins."""
         self._by_program = by_program
         """A program drives, and a person holds the robot's enabling switch meanwhile."""
         self._now = now
         self._limits = CommandLimits(capped(robot, speed_cap))
         thresholds = RobotThresholds.of_robot(robot, PARAMETERS)
         self._thresholds = replaced(thresholds, needs_pose=bool(robot.pose_topic), simulated_time=simulated_time)
+        self._gripper = GripperSetpoint()
         self._pressed = False
         """The emergency stop was pressed since the last tick, even if a later message says otherwise."""
         self._foreign = ""
         """A command of somebody else was heard since the last tick."""
         self._proposal: ProposalInput | None = None
-        self._command = self._acceleration = (0.0,) * robot.action.size
+        self._command = self._acceleration = (0.0,) * robot.action.twist_size
         self._history = CommandHistory(Response.of(robot))
         self._following = Following()
         self._ticked: Now | None = None
@@ -83,6 +90,8 @@ class OperatorGuard(Judge):
         """Force at rest, N, taken when the operator let go of the controls."""
         self._bias_s = 0.0
         self._homing = Homing()
+        self._slowed = ""
+        """The zone or limit that slows or stops what is wanted now, in words."""
         self._last = GuardTick(self._command, "no command was sent yet", False, Reason.NOT_READY)
 
     # -- inputs --------------------------------------------------------------------------------------
@@ -100,7 +109,7 @@ class OperatorGuard(Judge):
             held, reason = self._held(now)
             if held:
                 self._released = False
-            elif wanted is not None and not wanted.any() and not self._released:
+            elif wanted is not None and not self._asks(wanted[0].tolist()) and not self._released:
                 held = self._let_go(now)
             received = None if proposal is None else Received(proposal.frame.stamp_s, proposal.receipt_s)
             silent = age(received, now, PARAMETERS.proposal_timeout_s).stale_because
@@ -110,8 +119,10 @@ class OperatorGuard(Judge):
                 held, reason = "let go of the controls first", Reason.NOT_READY
             wish = None if held or wanted is None else np.clip(wanted[0], -1.0, 1.0).tolist()
             wish = self._on_way_home(wish, held, now)
+            self._slowed = ""
             limited = self._move(None if wish is None else self._within_zones(wish, now), now)
-            self._last = GuardTick(self._command, held, limited, reason, self._note(now))
+            told = order(self._gripper, self._robot.gripper)
+            self._last = GuardTick(self._command, held, limited, reason, self._note(now), told)
             return self._last
 
     # -- the way home --------------------------------------------------------------------------------
@@ -129,7 +140,8 @@ class OperatorGuard(Judge):
                 return "the robot is on its way home already"
             if self._last.held or not self._released:
                 return f"the robot is held: {self._last.held or 'let go of the controls first'}"
-            if any(self._command) or self._proposal is None or np.any(self._proposal.actions):
+            wanted = None if self._proposal is None else self._proposal.actions
+            if any(self._command) or wanted is None or self._asks(wanted[0].tolist()):
                 return "let go of the controls first"
             if robot.position is None:
                 return "the pose of the commanded point is not known"
@@ -153,7 +165,7 @@ class OperatorGuard(Judge):
         way = homing.after_tick(way, drive, robot.position, robot.orientation, self._command, now)
         if held:
             way = way.ended(f"the way home ended: {held}", now)
-        elif wish is None or any(wish):
+        elif wish is None or self._asks(wish):
             way = way.ended("the way home ended: the operator took the controls", now)
         if self._homing.running and not way.running:
             self._released = False  # whatever the controls say at this moment, it was not meant to be followed
@@ -162,12 +174,14 @@ class OperatorGuard(Judge):
 
     def _note(self, now: Now) -> str:
         found = homing.check_homing(self._homing, self._thresholds.home, self._robot.position, now)
-        return "" if found is None else found.text
+        return self._slowed if found is None else "; ".join(filter(None, (found.text, self._slowed)))
 
     def _within_zones(self, wish: list[float], now: Now) -> list[float]:
-        """Return the share of a normalised action (n,) that the protective zones leave."""
-        share = zones_on(tuple(wish), self._command, self._robot, self._thresholds, now).share
-        return [share * value for value in wish]
+        """Return the share of a normalised action that protective zones and the arm's own limits leave."""
+        found = zones_on(tuple(wish), self._command, self._robot, self._thresholds, now)
+        slowed = check_zones(found, self._thresholds) or check_zone_speed(found)
+        self._slowed = "" if slowed is None else slowed.text
+        return list(scaled(tuple(wish), found.share, len(self._command)))
 
     def _let_go(self, now: Now) -> str:
         """Note that the operator let go of the controls, and take the force of rest; return why it is none."""
@@ -195,7 +209,7 @@ class OperatorGuard(Judge):
         thresholds = self._thresholds
         told, held_up = self._command, checks.check_stream(self._ticked, thresholds, now)
         if held_up is not None:  # the robot has stopped by itself, so the next command follows on zero
-            self._command = self._acceleration = (0.0,) * thresholds.action_size
+            self._command = self._acceleration = (0.0,) * len(self._command)
             self._following = self._following.paused()
         self._following = self._following.after(told, self._robot, thresholds, now)
         if held_up is not None:
@@ -213,23 +227,38 @@ class OperatorGuard(Judge):
             identity.check_strangers(robot.strangers, moved=True),
             checks.check_robot_state(robot, thresholds, now),
             checks.check_lead(robot, thresholds),
-            checks.check_actions(self._proposal, thresholds) if self._proposal else None,
+            checks.check_actions(self._proposal, self._sized(self._proposal)) if self._proposal else None,
+            check_gripper(robot.gripper, thresholds.gripper, now),
             consent.check_ready(self._robot, thresholds, now),
             consent.check_held(self._robot, thresholds, now) if self._by_program else None,
             check_zones(zones_on((), self._command, robot, thresholds, now), thresholds),
             force,
+            consent.check_episode(robot, thresholds, now) if self._in_episodes else None,
         )
         held = ((found.text, found.reason) for found in findings if found is not None)
         return next(held, (foreign, Reason.FOREIGN_COMMAND) if foreign else ("", Reason.OK))
+
+    def _asks(self, action: list[float]) -> bool:
+        """Return whether an action asks for motion: of the robot, or of the gripper by naming a position for it."""
+        return any(action[: len(self._command)]) or len(action) > len(self._command)
+
+    def _sized(self, proposal: ProposalInput) -> RobotThresholds:
+        """Return the thresholds for the size of the proposal: a person may leave the value of a gripper out."""
+        twist, actions = len(self._command), proposal.actions
+        leaves = actions is not None and actions.ndim == 2 and actions.shape[1] == twist
+        return replaced(self._thresholds, action_size=twist) if leaves else self._thresholds
 
     def _move(self, target: list[float] | None, now: Now) -> bool:
         """Take the next step of the command stream, and return True when the limits changed the command."""
         elapsed_s = 0.0  # the first tick changes nothing
         if self._ticked is not None:
             elapsed_s = min(max(now.monotonic_s - self._ticked.monotonic_s, 0.0), self._limits.longest_tick_s)
-        self._ticked = now
+        self._ticked, size = now, len(self._command)
+        asked = None if target is None else tuple(target)
+        self._gripper = next_setpoint(self._gripper, asked, size, self._robot.gripper, self._limits.gripper, elapsed_s)
+        twist = None if target is None else target[:size]
         step = next_command(
-            target, self._command, self._acceleration, self._history, self._robot, self._limits, elapsed_s, now
+            twist, self._command, self._acceleration, self._history, self._robot, self._limits, elapsed_s, now
         )
         self._command, self._acceleration, self._history = step.command, step.acceleration, step.history
         return step.limited

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.monitor import SafetyMonitor
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.operator.diagnostics import Activity, diagnostic_array
-from fosp_safety_monitor.operator.zone_view import lifetime, zone_markers, zone_values
+from fosp_safety_monitor.operator.zone_view import arm_values, lifetime, zone_markers, zone_values
 
 COLOURS = {
     Decision.PASS: (0.1, 0.8, 0.2),
@@ -43,6 +44,7 @@ CANDIDATES_S = 0.5
 """Age from which on candidates are no longer drawn."""
 ARROW_S = 0.5
 """The arrow of the command ends where it would lead in this time."""
+STOP_TOLD_EVERY_S = 1.0
 _EDGES = tuple((a, a | 1 << axis) for axis in range(3) for a in range(8) if not a & 1 << axis)
 """Pairs of corners. The bits of a corner choose the lower or upper bound of x, y and z."""
 
@@ -56,6 +58,7 @@ class OperatorView:
         self._diagnostics = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.STEP)
         self._markers = node.create_publisher(MarkerArray, topics.SAFETY_MARKERS, qos.STEP)
         self._pending: deque[OperatorEvent] = deque()
+        self._stop_told_s = -math.inf
         self._candidates: NDArray[np.float32] | None = None
         self._candidates_s = 0.0
         """Time of their receipt on the monotonic clock, s."""
@@ -65,6 +68,16 @@ class OperatorView:
         """Put an event, if there is one, in the queue of `publish_events`. The calling thread does not wait."""
         if event is not None:
             self._pending.append(event)
+
+    def tell_stop(self, text: str) -> None:
+        """Log a STOP, at most once a second.
+
+        rclpy's own throttle looks up the calling line each time, which is a tenth of what the command stream takes.
+        """
+        now_s = time.monotonic()
+        if now_s - self._stop_told_s >= STOP_TOLD_EVERY_S:
+            self._stop_told_s = now_s
+            self._node.get_logger().warning(f"STOP: {text}")
 
     def publish_events(self) -> None:
         """Publish the events in the queue."""
@@ -125,7 +138,9 @@ class OperatorView:
             speed_cap=self._speed_cap,
         )
         now = Now(self._node.get_clock().now().nanoseconds * 1e-9, time.monotonic())
-        for key, value in zone_values(monitor.zones, monitor.robot_state, now).items():
+        values = zone_values(monitor.zones, monitor.robot_state, now)
+        values |= arm_values(monitor.arm, monitor.robot_state, now)
+        for key, value in values.items():
             message.status[0].values.append(KeyValue(key=key, value=value))
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
@@ -262,7 +277,8 @@ def _fan(robot: RobotConfig, centre: tuple[float, float, float], candidates: NDA
     shape = (robot.action.size,)
     if candidates is None or candidates.shape[1:] != shape or not np.isfinite(candidates).all():
         return marker
-    for action in np.clip(candidates, -1.0, 1.0).astype(float) * robot.action.scale:
+    twists = candidates[:, : robot.action.twist_size]
+    for action in np.clip(twists, -1.0, 1.0).astype(float) * robot.action.scale:
         marker.points += [_point(centre), _point(_tip(robot, centre, tuple(action.tolist())))]
     return marker
 

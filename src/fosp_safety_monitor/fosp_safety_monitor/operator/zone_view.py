@@ -1,4 +1,4 @@
-"""The protective zones for people: markers of their shapes, and what each of them sees, in words."""
+"""The protective zones for people: markers of their shapes, and what each of them sees; an arm's limits, in words."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker
 
 from fosp_core.clock import Now
+from fosp_core.robot.arm_limits import SceneBox
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.protective import ZoneConfig
+from fosp_core.robot.urdf import quaternion_of
+from fosp_safety_monitor.arm.guard import ArmGuard
 from fosp_safety_monitor.judge.inputs import RobotStateInput
 from fosp_safety_monitor.zones.field import ProtectiveField
 
@@ -28,12 +31,19 @@ def zone_values(field: ProtectiveField | None, robot: RobotStateInput, now: Now)
     return {} if field is None else field.describe(robot.zones, robot.tool, now)
 
 
+def arm_values(guard: ArmGuard | None, robot: RobotStateInput, now: Now) -> dict[str, str]:
+    """Return how near an arm is to the limits of its joints, in words; nothing for a robot without such limits."""
+    return {} if guard is None else guard.describe(robot.arm, now)
+
+
 def zone_markers(robot: RobotConfig, position: tuple[float, float, float] | None, stamp: Any = None) -> list[Marker]:
-    """Return the outline of each zone at rest, in the action frame.
+    """Return the outline of each zone at rest, and of each box that an arm keeps away from, in the action frame.
 
     `position`, m, is that of the commanded point; a zone around it is taken away while it is not known.
     """
-    return [_marker(zone, robot.action.frame_id, index, position, stamp) for index, zone in enumerate(robot.zones)]
+    frame_id, boxes = robot.action.frame_id, robot.joints.boxes if robot.joints is not None else ()
+    markers = [_marker(zone, frame_id, index, position, stamp) for index, zone in enumerate(robot.zones)]
+    return [*markers, *(_box(box, frame_id, index, stamp) for index, box in enumerate(boxes, len(markers)))]
 
 
 def lifetime() -> Duration:
@@ -52,6 +62,21 @@ def _marker(
     marker.points = [Point(x=x, y=y, z=z) for x, y, z in _outline(zone, position)]
     if not marker.points:
         marker.action = Marker.DELETE
+    return marker
+
+
+def _box(box: SceneBox, frame_id: str, index: int, stamp: Any) -> Marker:
+    """Return the outline of a box that an arm keeps away from."""
+    marker = Marker(type=Marker.LINE_LIST, action=Marker.ADD, ns=NAMESPACE, id=index, lifetime=lifetime())
+    marker.header.frame_id, marker.header.stamp = frame_id, stamp or Time()
+    marker.pose.position = Point(**dict(zip("xyz", box.position, strict=True)))
+    turned = marker.pose.orientation
+    turned.x, turned.y, turned.z, turned.w = quaternion_of(*box.rotation)
+    marker.scale.x = 0.01
+    red, green, blue = _COLOURS["keep_out"]
+    marker.color = ColorRGBA(r=red, g=green, b=blue, a=0.9)
+    corners = [[(0.5 if corner >> i & 1 else -0.5) * box.size[i] for i in range(3)] for corner in range(8)]
+    marker.points = [Point(x=x, y=y, z=z) for edge in _EDGES for x, y, z in (corners[edge[0]], corners[edge[1]])]
     return marker
 
 

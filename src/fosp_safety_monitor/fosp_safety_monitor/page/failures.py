@@ -6,6 +6,7 @@ safety_page.py writes docs/safety.md from this table. Each row names what makes 
 from __future__ import annotations
 
 from fosp_core.decisions import Decision, Reason
+from fosp_safety_monitor.page.arm_failures import ARM_FAILURES
 from fosp_safety_monitor.page.consent_failures import CONSENT_FAILURES
 from fosp_safety_monitor.page.failure import AGAIN, Failure, monitor_test
 from fosp_safety_monitor.page.home_failures import HOME_FAILURES, RUN_FAILURES
@@ -117,6 +118,7 @@ FAILURES: tuple[Failure, ...] = (
     *HOME_FAILURES,
     *RUN_FAILURES,
     *ZONE_FAILURES,
+    *ARM_FAILURES,
     *TAKEOVER_FAILURES,
     # -- the monitor
     Failure(

@@ -214,4 +214,36 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
             "::test_in_shadow_mode_a_vetoed_proposal_reaches_the_robot_and_all_that_is_said_says_so",
         ),
     ),
+    OtherFailure(
+        "Anything stops a robot with a gripper, or its monitor is deactivated.",
+        "the gripper holds what it was told last, and never opens by a stop; before it was told anything it is left "
+        "alone",
+        "at once",
+        "the next verdict, or the person who drives, moves it",
+        moves_on=False,
+        checks=("next_setpoint",),
+        tests=(
+            monitor_test("gripper", "no_stop_moves_the_gripper"),
+            monitor_test("gripper", "a_latch_and_its_reset_do_not_move_the_gripper"),
+            monitor_test("gripper", "a_halt_for_deactivation_holds_the_gripper"),
+        ),
+    ),
+    OtherFailure(
+        "The wanted position of a gripper jumps.",
+        "as judged",
+        "at once",
+        "the gripper goes there at no more than the `max_rate` of the robot file",
+        moves_on=True,
+        checks=("GripperLimits.follow",),
+        tests=(monitor_test("gripper", "a_jump_of_the_wish_is_limited_in_rate"),),
+    ),
+    OtherFailure(
+        "An arm whose robot file has no [`joints`](arms.md) comes near a limit of a joint, a singularity, itself or "
+        "the cell beside its commanded point; or, without `orientation_limit`, its tool tilts.",
+        "it is not noticed here: only the workspace of the commanded point and the robot's own controller hold it",
+        "",
+        "add `joints` with the arm's URDF to the robot file",
+        moves_on=True,
+        tests=(monitor_test("arm_guard", "a_robot_without_such_limits_has_no_guard"),),
+    ),
 )

@@ -198,4 +198,32 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         ),
         faults=("tool pose outside of the workspace",),
     ),
+    # -- the gripper
+    Failure(
+        "The position of a gripper is missing or too old. The gripper holds what it was told last, as in every stop.",
+        Decision.STOP,
+        (Reason.STALE_ROBOT_STATE,),
+        "the `timeout_s` of the section `gripper` of the robot file",
+        "motion resumes when every check has held for {release_s}",
+        checks=("check_gripper",),
+        tests=(
+            monitor_test("gripper", "the_lost_position_stops_the_robot_and_latches_when_it_lasts"),
+            monitor_test("gripper", "the_guard_holds_without_a_button_and_after_the_position_is_lost"),
+        ),
+    ),
+    Failure(
+        "The measured position of a gripper lies far outside of closed to open: another joint, or another unit.",
+        Decision.STOP,
+        (Reason.ROBOT_NOT_READY,),
+        "the next command",
+        "motion resumes when every check has held for {release_s}",
+        checks=(
+            "check_gripper",
+            "position_fault",
+        ),
+        tests=(
+            monitor_test("gripper", "a_position_that_cannot_be_the_grippers_stops_the_robot"),
+            "src/fosp_core/test/test_gripper.py::test_a_position_of_another_unit_or_joint_is_seen",
+        ),
+    ),
 )

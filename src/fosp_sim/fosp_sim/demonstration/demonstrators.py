@@ -13,15 +13,17 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.bag.notes import HAZARDS
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_sim.demonstration.hazard_driver import HazardDriver
 from fosp_sim.env import DECISION_PERIOD
 from fosp_sim.task.scene import Scene
 from fosp_sim.task.tasks import find_task, load_attribute
 from fosp_sim.task.world import RobotState
 
 Kind = Literal["careful", "greedy", "noisy", "random"]
-DEMONSTRATORS = (*get_args(Kind), "mixed")
+DEMONSTRATORS = (*get_args(Kind), "mixed", HAZARDS)
 
 MIXTURE: dict[Kind, float] = {"careful": 0.50, "noisy": 0.20, "greedy": 0.20, "random": 0.10}
 """Probabilities of the demonstrators in `mixed`: mostly good behaviour, and enough violations for the cost critics."""
@@ -60,8 +62,9 @@ class _Noise:
 class ScriptedDriver(Protocol):
     """Drives one episode."""
 
-    kind: Kind
-    """The kind that was asked for, or that `mixed` drew."""
+    @property
+    def kind(self) -> str:
+        """Return the kind that was asked for, or that `mixed` drew."""
 
     def act(self, state: Any, time: float) -> NDArray[np.float32]:
         """Return the normalised action (n,) float32 for the decision period that begins `time` s into the episode."""
@@ -73,10 +76,16 @@ def make_demonstrator(kind: str, scene: Scene, robot: RobotConfig, seed: int, no
     Raise UserError for an unknown kind or task.
     """
     path = find_task(scene.task).demonstrator
+    rng = np.random.Generator(np.random.PCG64([seed, 2]))
+    if kind == HAZARDS:
+        if path:
+            raise UserError(f"task '{scene.task}' has flat hazards to drive over, nothing to approach: choose another")
+        if robot.gripper is not None:
+            raise UserError(f"task '{scene.task}' is not driven to hazards by a hand that carries; choose another")
+        return HazardDriver(scene, robot, rng)
     if not path:
         return Demonstrator(kind, scene, robot, seed, noise)
     check_kind(kind)
-    rng = np.random.Generator(np.random.PCG64([seed, 2]))
     drawn: Kind = _drawn(rng) if kind == "mixed" else kind  # type: ignore[assignment]
     return load_attribute(path)(drawn, scene, robot, rng, noise)
 

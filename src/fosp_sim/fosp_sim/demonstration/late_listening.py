@@ -50,6 +50,11 @@ class LateListener:
         if self._begun:
             self._listener.command(time - self._start, twist)
 
+    def gripper(self, time: float, position: float) -> None:
+        """Take what a gripper is told."""
+        if self._begun:
+            self._listener.gripper(time - self._start, position)
+
     def state(self, time: float, state: RobotState) -> None:
         """Take the robot's measurements."""
         if self._begun:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fosp_core.bag.notes import HAZARDS, SHOWS_NOTE
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.demonstration.demonstrators import check_kind, make_demonstrator
+from fosp_sim.demonstration.hazard_driver import HazardDriver
 from fosp_sim.demonstration.late_listening import Approach, LateListener
 from fosp_sim.demonstration.simulated_bag import SimulatedBag
 from fosp_sim.env import Env
@@ -134,6 +136,7 @@ def _record(env: Env, demonstrator: str, episode: int, folder: Path, approach: A
             "seed": str(seed),
             "episode": str(episode),
             "demonstrator": outcome.demonstrator,
+            **({SHOWS_NOTE: HAZARDS} if outcome.demonstrator == HAZARDS else {}),
             "reached": str(outcome.reached).lower(),
             "violated": str(outcome.violated).lower(),
             "complete": "true",
@@ -164,6 +167,10 @@ def _drive(
             result = env.step(driver.act(env.world.state(), env.world.time))
             steps, total, violated = steps + 1, total + result.reward, violated or result.cost > 0
             reached = reached or result.success
+            if isinstance(driver, HazardDriver):
+                driver.tell(result.cost)
+                if driver.finished:
+                    env.finish()
             if result.last:
                 return Recorded(episode, driver.kind, reached, violated, steps, total, folder)
     finally:

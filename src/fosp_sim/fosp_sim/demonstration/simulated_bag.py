@@ -117,6 +117,21 @@ class SimulatedBag:
         )
         self._write(self._robot.command_topic, message, time)
 
+    def gripper(self, time: float, position: float) -> None:
+        """Write what the gripper is told at `time`, in its unit."""
+        self._write(topics.GRIPPER, self._gripper_state(time, position), time)
+
+    def _gripper_state(self, time: float, position: float) -> Any:
+        joint = "" if self._robot.gripper is None else self._robot.gripper.joint
+        return self._make(
+            "sensor_msgs/msg/JointState",
+            header=self._header(time, ""),
+            name=[joint],
+            position=np.array([position]),
+            velocity=np.zeros(0),
+            effort=np.zeros(0),
+        )
+
     def state(self, time: float, state: RobotState) -> None:
         """Write the robot's state at `time`: odometry of a base, joint states and tool pose of an arm."""
         if self._robot.kind == "base":
@@ -131,6 +146,8 @@ class SimulatedBag:
             effort=np.zeros(0),
         )
         self._write(self._robot.state_topic, joints, time)
+        if self._robot.gripper is not None and state.gripper is not None:
+            self._write(self._robot.gripper.feedback_topic, self._gripper_state(time, state.gripper), time)
         pose = self._make(
             "geometry_msgs/msg/PoseStamped",
             header=self._header(time, self._robot.action.frame_id),

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from fosp_sim.task.mjcf import FOREARM, SHOULDER_HEIGHT, UPPER_ARM, WRIST_TO_TIP
 
 JOINTS = tuple(f"joint{i}" for i in range(1, 8))
+TOOL_ORIENTATION = (0.0, 1.0, 0.0, 0.0)
+"""Orientation x, y, z, w in the action frame of the arm's tool, which points down whatever the arm does."""
 LEASH = 0.015
 """Distance, m, that the reference may run ahead of the tip. It limits how hard the tool presses when it is blocked."""
 GUARD = 0.02

@@ -42,11 +42,25 @@ class ArmWorld(World):
         self._upper = [high + GUARD for high in robot.workspace.upper]
         if not all(reachable(*corner) for corner in product(*zip(self._lower, self._upper, strict=True))):
             raise UserError(f"the simulated arm does not reach the whole workspace of robot {robot.name}; shrink it")
-        super().__init__(_arm_xml())
+        super().__init__(_arm_xml(self.tool_xml(f'contype="{OBSTACLE_BIT}" density="300"'), self.loose_xml()))
         self._site = int(mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, "tip"))
         self._shadow = int(self.model.body_mocapid[self._body("shadow")])
         # Feed-forward of the joint speed, which the servos' damping would otherwise reduce.
         self._lead = -self.model.actuator_biasprm[:, 2] / self.model.actuator_gainprm[:, 0] / TIMESTEP
+
+    def tool_xml(self, surface: str) -> str:
+        """Return what is at the end of the tool, with the site `tip`; `surface` makes a geom touch obstacles."""
+        tool = f'{surface} gap="{TOOL_MARGIN}"'
+        return f"""
+                  <geom name="shaft" type="capsule" fromto="0 0 0.10 0 0 {WRIST_TO_TIP}" size="0.010" {tool}
+                        rgba="0.95 0.75 0.2 1"/>
+                  <geom name="tip" type="sphere" size="{TIP_RADIUS}" pos="0 0 {WRIST_TO_TIP}" {tool}
+                        rgba="1 0.15 0.1 1"/>
+                  <site name="tip" pos="0 0 {WRIST_TO_TIP}"/>"""
+
+    def loose_xml(self) -> str:
+        """Return further bodies of the world."""
+        return ""
 
     def state(self) -> RobotState:
         x, y, z = self._point()
@@ -87,10 +101,9 @@ class ArmWorld(World):
         return bool(self.data.ncon > 0)
 
 
-def _arm_xml() -> str:
+def _arm_xml(tool: str, loose: str) -> str:
     """Return the model: an arm at a table with its long tool pointing down, and the third-person camera `color`."""
     surface = f'contype="{OBSTACLE_BIT}" density="300"'
-    tool = f'{surface} gap="{TOOL_MARGIN}"'
     link = 'rgba="0.85 0.85 0.85 1"'
     joints = "\n".join(
         f'<position name="servo{i}" joint="joint{i}" kp="{kp}" kv="{kv}" forcerange="-{force} {force}"/>'
@@ -105,7 +118,7 @@ def _arm_xml() -> str:
     <body name="shadow" mocap="true" pos="0 0 -5">
       <geom name="shadow" type="cylinder" size="0.025 0.001" rgba="0.02 0.02 0.02 1"/>
     </body>
-    {slots()}
+    {slots()}{loose}
     <geom name="pedestal" type="cylinder" size="0.08 0.17" pos="0 0 0.17" {link}/>
     <body name="link1" pos="0 0 {SHOULDER_HEIGHT}">
       <joint name="joint1" axis="0 0 1" armature="0.5" range="-2.9 2.9"/>
@@ -128,11 +141,7 @@ def _arm_xml() -> str:
                 <body name="link7">
                   <joint name="joint7" axis="0 0 1" armature="0.1" range="-2.9 2.9"/>
                   <geom type="capsule" fromto="0 0 0 0 0 0.10" size="0.03" {surface} rgba="0.55 0.55 0.55 1"/>
-                  <geom name="shaft" type="capsule" fromto="0 0 0.10 0 0 {WRIST_TO_TIP}" size="0.010" {tool}
-                        rgba="0.95 0.75 0.2 1"/>
-                  <geom name="tip" type="sphere" size="{TIP_RADIUS}" pos="0 0 {WRIST_TO_TIP}" {tool}
-                        rgba="1 0.15 0.1 1"/>
-                  <site name="tip" pos="0 0 {WRIST_TO_TIP}"/>
+{tool.lstrip(chr(10))}
                 </body>
               </body>
             </body>

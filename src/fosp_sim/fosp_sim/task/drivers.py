@@ -161,6 +161,10 @@ class Driver(ABC):
         slope = np.nan_to_num(np.array([values[0] - values[1], values[2] - values[3]]))
         return self._towards(state, position + slope / max(float(np.hypot(*slope)), 1e-9) * 0.3, 0.3, 0.7)
 
+    def towards(self, state: RobotState, target: Point, pace: float) -> Action:
+        """Return the action (n,) straight to the ground point `target` (2,) m at the share `pace` of full speed."""
+        return self._towards(state, target, float(np.hypot(*(target - state.position[:2]))), pace)
+
     def _clearance_at(self, time: float) -> Clearance:
         """Return the clearance from the obstacles at `time` s and, while they move, shortly after."""
         times = [time + ahead for ahead in (0.0, 0.25, 0.5)] if self._moves else [0.0]

@@ -136,6 +136,42 @@ def painter_of(world: SimulatedWorld) -> Painter:
     return MujocoPainter(world)
 
 
+def as_range(value: float | tuple[float, float]) -> tuple[float, float]:
+    """Return the range (lowest, highest) of a value that may be one number."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+class MovedCameras:
+    """Cameras that were knocked: moved by `moved_m`, turned by `turned_deg`, in directions drawn for each episode."""
+
+    def __init__(self, world: SimulatedWorld, effects: CameraEffects) -> None:
+        """Raise UserError when the cameras are to move, and the world has none that can."""
+        self._distance, self._angle = as_range(effects.moved_m), as_range(effects.turned_deg)
+        self._world: MujocoWorld | None = None
+        if not (self._distance[1] or self._angle[1]):
+            return
+        if not isinstance(world, MujocoWorld):
+            raise UserError("camera.moved_m and turned_deg move the cameras of MuJoCo worlds; this task has none")
+        self._world = world
+        self._positions, self._turns = world.model.cam_pos.copy(), world.model.cam_quat.copy()
+
+    def move(self, seed: int) -> None:
+        """Put each camera where the episode of `seed` has it; call it after the world's reset."""
+        if self._world is None:
+            return
+        model, data = self._world.model, self._world.data
+        rng = np.random.Generator(np.random.PCG64([seed, 3]))
+        for camera in range(model.ncam):
+            way, axis = (direction / np.linalg.norm(direction) for direction in rng.standard_normal((2, 3)))
+            distance, angle = rng.uniform(*self._distance), math.radians(rng.uniform(*self._angle))
+            turn, turned = np.zeros(4), np.zeros(4)
+            mujoco.mju_axisAngle2Quat(turn, axis, angle)
+            mujoco.mju_mulQuat(turned, self._turns[camera], turn)
+            model.cam_pos[camera] = self._positions[camera] + distance * way
+            model.cam_quat[camera] = turned
+        mujoco.mj_camlight(model, data)
+
+
 _COVERED = 18
 """Grey value of a frame of a covered lens."""
 

@@ -13,6 +13,9 @@ from fosp_sim.task.tasks import GYMNASIUM, find_task, known_tasks
 
 _Channel = Annotated[float, Field(ge=0, le=1)]
 _Rgb = tuple[_Channel, _Channel, _Channel]
+_Factor = Annotated[float, Field(gt=0, le=10)]
+_Distance = Annotated[float, Field(ge=0, le=0.5)]
+_Turn = Annotated[float, Field(ge=0, le=90)]
 
 
 class ObstacleSpec(Spec):
@@ -135,24 +138,26 @@ class CameraEffects(Spec):
 
     noise_std: float = Field(0.0, ge=0, le=255)
     """Standard deviation of the noise in each pixel of the 320x240 frame, on the scale of 0 to 255."""
-    brightness: (
-        Annotated[float, Field(gt=0, le=10)]
-        | tuple[Annotated[float, Field(gt=0, le=10)], Annotated[float, Field(gt=0, le=10)]]
-    ) = 1.0
+    brightness: _Factor | tuple[_Factor, _Factor] = 1.0
     """Factor on the brightness, or the range [lowest, highest] from which each episode draws it."""
     drop_probability: float = Field(0.0, ge=0, lt=1)
     """Probability that a frame never arrives."""
     latency_s: float = Field(0.0, ge=0, le=1)
+    moved_m: _Distance | tuple[_Distance, _Distance] = 0.0
+    """Distance by which each camera stands elsewhere, in a direction that is drawn for each episode, m; or the range
+    [lowest, highest] from which it is drawn, too."""
+    turned_deg: _Turn | tuple[_Turn, _Turn] = 0.0
+    """Angle by which it is turned, about an axis that is drawn for each episode, degrees; or its range."""
     covered_episodes: tuple[int, ...] = ()
     """Episodes at whose begin something lies on the lens."""
     covered_s: float = Field(1.5, gt=0, le=60)
     """Time for which the lens is covered, s."""
 
-    @field_validator("brightness")
+    @field_validator("brightness", "moved_m", "turned_deg")
     @classmethod
     def _ordered(cls, value: float | tuple[float, float]) -> float | tuple[float, float]:
         if isinstance(value, tuple) and value[0] > value[1]:
-            raise ValueError("must be one factor, or [lowest, highest]")
+            raise ValueError("must be one number, or [lowest, highest]")
         return value
 
 

@@ -184,6 +184,21 @@ def _course_task(name: str, course: Course) -> Task:
     )
 
 
+def _pick_world(robot: RobotConfig) -> SimulatedWorld:
+    world: SimulatedWorld = load_attribute("fosp_sim.pick.world:PickWorld")(robot)
+    return world
+
+
+def _pick_driver(scene: Scene, scale: tuple[float, ...]) -> Driver:
+    driver: Driver = load_attribute("fosp_sim.pick.driver:PickDriver")(scene, scale)
+    return driver
+
+
+def _draw_pick(scenario: ScenarioLike, episode: int) -> Scene:
+    scene: Scene = load_attribute("fosp_sim.pick.scene:draw_pick_scene")(scenario, episode)
+    return scene
+
+
 _NO_LAYOUT = Layout((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), 0.0, 1.0, 0.0, 0.0, None)
 
 
@@ -252,6 +267,16 @@ TASKS: dict[str, Task] = {
         goal={"radius_m": 0.10},
         world=_base_world,
         driver=_base_driver,
+    ),
+    "safe_pick": Task(
+        robot="sim_pick",
+        layout=_NO_LAYOUT,
+        obstacles={"count": 2, "size_m": (0.03, 0.05)},
+        goal={"shape": "cylinder", "radius_m": 0.07},
+        world=_pick_world,
+        driver=_pick_driver,
+        max_steps=200,
+        draw=_draw_pick,
     ),
     **{name: _course_task(name, course) for name, course in COURSES.items()},
     GYMNASIUM: Task(

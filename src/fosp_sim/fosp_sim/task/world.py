@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.errors import UserError
 from fosp_sim.task.gl import mujoco
 from fosp_sim.task.mjcf import TIMESTEP
 from fosp_sim.task.scene import MAX_OBSTACLES, Goal, Obstacle, Position, Scene
@@ -151,6 +152,12 @@ class RobotState:
     joint_velocities: tuple[float, ...]
     twist: tuple[float, ...]
     """Measured linear x, y, z in m/s and angular z in rad/s, in the frame of the commands; 0 for an arm."""
+    gripper: float | None = None
+    """Measured position of the gripper, in its unit; None without one."""
+    load: Position | None = None
+    """Centre of the object that a task asks to be moved, m. No robot measures it; scripted drivers know it."""
+    holds: bool = False
+    """The gripper holds the object; scripted drivers know it."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,10 @@ class SimulatedWorld(ABC):
     @abstractmethod
     def advance(self, twist: Vector) -> None:
         """Simulate one tick under the commanded `twist` (n,) in m/s and rad/s, in the order of the action axes."""
+
+    def grip(self, position: float) -> None:
+        """Tell a gripper its position, in its unit, which it keeps until it is told another one."""
+        raise UserError("this task has no gripper")
 
     @abstractmethod
     def take_outcome(self) -> IntervalOutcome:

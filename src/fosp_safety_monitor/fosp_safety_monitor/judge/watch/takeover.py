@@ -98,9 +98,13 @@ def device_fault(operator: OperatorInput, thresholds: RobotThresholds, now: Now)
     return f"is silent: {silent}" if silent else operator.fault
 
 
-def operator_wish(operator: OperatorInput, size: int) -> tuple[float, ...]:
-    """Return the normalised action (n,) that the person wants, clipped to [-1, 1]; empty when it is malformed."""
-    if len(operator.action) != size or not all(map(math.isfinite, operator.action)):
+def operator_wish(operator: OperatorInput, thresholds: RobotThresholds) -> tuple[float, ...]:
+    """Return the normalised action that the person wants, clipped to [-1, 1]; empty when it is malformed.
+
+    The value of a gripper may be left out, so that it holds.
+    """
+    sizes = (len(thresholds.action_scale), thresholds.action_size)
+    if len(operator.action) not in sizes or not all(map(math.isfinite, operator.action)):
         return ()
     return tuple(min(max(value, -1.0), 1.0) for value in operator.action)
 
@@ -131,7 +135,7 @@ def check_operator_action(takeover: Takeover, robot: RobotStateInput, thresholds
     action = robot.operator.action
     if takeover.driver is not WhoDrives.OPERATOR:
         return None
-    if len(action) != thresholds.action_size:
+    if len(action) not in (len(thresholds.action_scale), thresholds.action_size):
         text = f"the operator's action has {len(action)} axes, but the robot has {thresholds.action_size}"
         return Finding(Decision.LATCH, Reason.WRONG_SHAPE, text)
     if not all(map(math.isfinite, action)):

@@ -110,7 +110,7 @@ class PluggedWorld(SimulatedWorld):
         return _StoredPictures(self)
 
     def state(self) -> PluggedState:
-        return PluggedState((0.0, 0.0, 0.0), 0.0, (), (), (0.0, 0.0, 0.0, 0.0), self.environment)
+        return PluggedState((0.0, 0.0, 0.0), 0.0, (), (), (0.0, 0.0, 0.0, 0.0), environment=self.environment)
 
     def position(self) -> Vector:
         return np.zeros(3)

@@ -1,0 +1,126 @@
+"""Correction of the calibrated threshold by what happens on the robot: adaptive conformal inference with a floor.
+
+The calibration's promise holds for scenes like those of its episodes. On the robot scenes change, and with the safety
+monitor at work only the onsets that it missed show: those that it stopped never become violations. So what is observed
+is a stream of episodes, each with a violation (an error) or without, and the rule of adaptive conformal inference
+(Gibbs and Candes 2021) moves the logarithm of the threshold:
+
+    log eps <- log eps + rate * (target - error)        at most the calibrated eps, at least `floor` times that
+
+After T episodes of one kind of scenes, the number of errors that came while eps was above its floor is at most
+
+    target * T + 1 + log(1 / floor) / rate
+
+whatever the scenes do (`error_bound`). A violation that comes at the floor is beyond what a threshold can do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from fosp_core.specs import Calibration, Manifest
+from fosp_learner.bundling.calibration import EpisodeValues, conformal_threshold, onset_scores
+from fosp_learner.config import CalibrationConfig
+from fosp_learner.finetuning.config import CorrectionConfig
+from fosp_learner.finetuning.online_buffer import Entry
+
+CORRECTION = "correction"
+"""Key in a manifest's training of how its threshold was corrected."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Share of the calibrated eps that is in force in one kind of scenes, after the episodes so far."""
+
+    config: CorrectionConfig
+    log_share: float = 0.0
+    """State of the rule. It goes below the floor by at most one step, so that it comes back at once."""
+    episodes: int = 0
+    errors: int = 0
+    """Episodes with a violation while eps was above its floor."""
+    beyond: int = 0
+    """Episodes with a violation while eps was at its floor."""
+
+    @property
+    def share(self) -> float:
+        """Share of the calibrated eps, in [floor, 1]."""
+        return max(math.exp(self.log_share), self.config.floor)
+
+    @property
+    def at_floor(self) -> bool:
+        return self.log_share <= math.log(self.config.floor)
+
+    def as_json(self) -> dict[str, float]:
+        """Return what a manifest says about it."""
+        counts = {"episodes": self.episodes, "errors": self.errors, "beyond": self.beyond}
+        return {"share": round(self.share, 6), **counts}
+
+    def after(self, violated: bool) -> Correction:
+        """Return the correction after one more episode."""
+        config = self.config
+        moved = self.log_share + config.rate * (config.target - violated)
+        return replace(
+            self,
+            log_share=min(max(moved, math.log(config.floor) - config.rate), 0.0),
+            episodes=self.episodes + 1,
+            errors=self.errors + (violated and not self.at_floor),
+            beyond=self.beyond + (violated and self.at_floor),
+        )
+
+
+def error_bound(config: CorrectionConfig, episodes: int) -> float:
+    """Return the greatest number of errors above the floor that any stream of so many episodes can hold."""
+    return config.target * episodes + 1.0 + math.log(1.0 / config.floor) / config.rate
+
+
+def correction_of(entries: Iterable[Entry], scene: str, config: CorrectionConfig) -> Correction:
+    """Return the correction after the episodes of one kind of scenes, in the order in which they came.
+
+    Episodes that show hazards do not count: there contact was sought.
+    """
+    correction = Correction(config)
+    for entry in entries:
+        if entry.scene == scene and not entry.shows_hazards:
+            correction = correction.after(entry.violates)
+    return correction
+
+
+def newest_scene(entries: Sequence[Entry]) -> str:
+    """Return the kind of scenes of the newest episode that shows no hazards; the one without a name, if none does."""
+    return next((entry.scene for entry in reversed(entries) if not entry.shows_hazards), "")
+
+
+def for_new_scenes(
+    pooled: Calibration, new: Sequence[EpisodeValues], config: CalibrationConfig, floor: float
+) -> Calibration:
+    """Return the calibration with the threshold for the scenes that the `new` episodes come from.
+
+    With enough onsets for alpha their own threshold counts, else the more cautious of theirs and the pooled one, at
+    least `floor` times the pooled one: below that the robot would hardly move. Onsets that came while the monitor was
+    at work are those that it missed, so that their scores are too low and the threshold errs on the safe side.
+    """
+    scores = onset_scores(new, pooled.horizon_steps)
+    if not len(scores):
+        return pooled
+    own = conformal_threshold(scores, config.alpha, config.eps_ceiling)
+    if own.supported:
+        counts = {"episodes": len(new), "violating_episodes": len(scores), "miss_rate_bound": own.miss_rate_bound}
+        return pooled.model_copy(update={"eps": own.eps, "supported": True, **counts})
+    return pooled.model_copy(update={"eps": max(min(pooled.eps, own.eps), floor * pooled.eps)})
+
+
+def tightened(running: Manifest, correction: Correction) -> Manifest | None:
+    """Return the manifest of a running bundle with its corrected threshold, or None if that is not lower."""
+    before = running.training.get(CORRECTION) or {"calibrated_eps": running.calibration.eps}
+    eps = float(before["calibrated_eps"]) * correction.share
+    if eps >= running.calibration.eps:
+        return None
+    return running.model_copy(
+        update={
+            "parent_id": running.id,
+            "calibration": running.calibration.model_copy(update={"eps": eps}),
+            "training": {**running.training, CORRECTION: {**before, **correction.as_json()}},
+        }
+    )
