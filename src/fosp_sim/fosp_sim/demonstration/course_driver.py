@@ -55,8 +55,12 @@ class RobotModel:
 POINT = RobotModel(1.5, 2.992, 0.52, 0.01, True, 0.08, ((0.0, 0.10), (0.10, 0.07)), (2, 6, 3))
 CAR = RobotModel(0.8, 1.35, 0.22, 0.08, False, 0.16, ((0.0, 0.13), (0.13, 0.09), (-0.12, 0.12)), (2, 4, 1))
 _SUBSTEPS = 2
-_LAG = 0.05
+_LAG = 0.09
 """Room, m, for a gremlin that is not quite where the pull on it is."""
+_MARGIN = 0.05
+"""Room, m, that a path keeps around a hazard for nothing."""
+_LINGERING = 1.0
+"""Price of touching something for the whole of a plan: who touches it already can only let go of it sooner."""
 _BESIDE, _WIDER = 0.16, 0.25
 """Distance from the line through box and goal within which a push begins, m, and how much it grows with the way."""
 _BEHIND = 0.55
@@ -113,7 +117,10 @@ class CoursePlanner:
 
     # -- what lies around ------------------------------------------------------------------------------
     def _discs(self, state: CourseState, avoid_box: bool) -> Array:
-        """Return the discs (N, 4) in the way: x, y, radius, m, and 1 where only the robot's centre counts."""
+        """Return the discs (N, 6) in the way: x, y, radius, m, and 1 where only the robot's centre counts.
+
+        Then follow 1 for what moves, and 1 for what costs.
+        """
         places = state.objects or {}
         rows = []
         for group in self.course.groups:
@@ -123,8 +130,9 @@ class CoursePlanner:
                 radius = {"vase": _CORNER, "gremlin": _CORNER + _LAG}.get(group.name, group.half)
                 if group.name == "box":
                     radius = 0.38
-                rows.append((*places[name], radius, float(group.name == "hazard"), float(group.name == "gremlin")))
-        return np.array(rows).reshape(-1, 5)
+                kind = (group.name == "hazard", group.name == "gremlin", group.name not in ("box", "pillar"))
+                rows.append((*places[name], radius, *map(float, kind)))
+        return np.array(rows).reshape(-1, 6)
 
     def _ground(self, state: CourseState, goal: Place, discs: Array) -> GroundMap:
         still = discs[discs[:, 4] == 0]
@@ -189,21 +197,29 @@ class CoursePlanner:
         swing = GREMLIN_CIRCLE * np.stack(
             [np.sin(times) - math.sin(state.time), np.cos(times) - math.cos(state.time)], axis=1
         )
-        near = np.hypot(discs[:, 0] - state.position[0], discs[:, 1] - state.position[1]) < 2.2
+        near = self._within_reach(discs, x, y)
         sooner = np.linspace(1.0, 0.4, len(x))[:, None]
         bodies = [(x + a * np.cos(heading), y + a * np.sin(heading), r) for a, r in self.model.body]
-        for disc_x, disc_y, radius, centre_only, moves in discs[near]:
+        for disc_x, disc_y, radius, centre_only, moves, costs in discs[near]:
             at_x = disc_x + moves * swing[:, :1]
             at_y = disc_y + moves * swing[:, 1:]
             for body_x, body_y, body in bodies[:1] if centre_only else bodies:
                 room = np.hypot(body_x - at_x, body_y - at_y) - radius - (0.0 if centre_only else body)
-                margin = 0.05 if centre_only else 0.04
+                margin = _MARGIN if centre_only else 0.04
                 inside = np.clip((margin - room) / margin, 0.0, 1.0)
                 hit = np.where(room < 0.012, 3.0 - np.minimum(room, 0.0) * 10.0, 0.0)
-                total += (((0.3 * inside + hit) * sooner) * reached).max(axis=0) + 0.02 * (inside * reached).mean(
-                    axis=0
-                )
+                total += (((0.3 * inside + hit) * sooner) * reached).max(axis=0)
+                total += ((0.02 * inside + _LINGERING * costs * (room < 0.012)) * reached).mean(axis=0)
         return total
+
+    def _within_reach(self, discs: Array, x: Array, y: Array) -> NDArray[np.bool_]:
+        """Return which discs (N,) a plan along `x` and `y` (T, K) may come near enough to for a price."""
+        reach = max(abs(ahead) + radius for ahead, radius in self.model.body) + _MARGIN
+        apart = [
+            np.maximum(np.maximum(along.min() - discs[:, axis], discs[:, axis] - along.max()), 0.0)
+            for axis, along in enumerate((x, y))
+        ]
+        return np.asarray(np.hypot(*apart) <= discs[:, 2] + reach + 2.0 * GREMLIN_CIRCLE * discs[:, 4])
 
 
 class CourseDemonstrator:
