@@ -35,7 +35,7 @@ from fosp_sim.task.world import World
 CONFIG = Path(__file__).parents[3] / "config"
 TASKS = ("safe_reach", "safe_goal")
 SCENARIOS = sorted((CONFIG / "scenarios").glob("safe_*.yaml"))
-STILL = [path for path in SCENARIOS if "moving" not in path.name]
+STILL = [path for path in SCENARIOS if read_scenario(path).obstacles.motion == "static"]
 
 Matrix = NDArray[np.float64]
 
