@@ -8,7 +8,7 @@ tick of a step still follows the previous target, because a live decision arrive
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -29,6 +29,7 @@ from fosp_sim.task.tasks import find_task
 from fosp_sim.task.world import (
     STANDARD_TIMING,
     FrameFeedback,
+    Painter,
     Picture,
     RobotState,
     SimulatedWorld,
@@ -149,7 +150,9 @@ class Env:
         robot: RobotConfig,
         rendering: Rendering = "native",
         observation: ObservationSpec | None = None,
+        paint: Callable[[SimulatedWorld], Painter] = painter_of,
     ) -> None:
+        """`paint` returns what takes the pictures of the world."""
         self.scenario, self.robot = scenario, robot
         self.world = make_world(scenario, robot)
         self.limits = CommandLimits(robot)
@@ -160,7 +163,7 @@ class Env:
         self._shape = self._observation.shape
         self._views = self._viewed()
         self._rendering = rendering
-        self._painter = painter_of(self.world) if rendering != "none" else None
+        self._painter = paint(self.world) if rendering != "none" else None
         self._listener: Listener | None = None
         self._over = True
 

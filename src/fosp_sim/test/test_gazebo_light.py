@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from fosp_core.robot.config import read_robot
-from fosp_sim.env import make_arena
+from fosp_sim.env import Env, make_arena
 from fosp_sim.gazebo.light import Lighting, decoded, encoded, fitted_lighting, mujoco_brightness
-from fosp_sim.gazebo.picture import Ogre2Renderer, camera_forward
+from fosp_sim.gazebo.picture import Ogre2Renderer, camera_forward, gazebo_painter
 from fosp_sim.gazebo.sdf import world_sdf
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.gl import mujoco
@@ -155,3 +155,13 @@ def test_lights_that_cannot_be_written_are_refused_and_any_heading_gives_the_sam
     )
     with pytest.raises(NotImplementedError, match="white, directional"):
         mujoco_brightness(model, np.eye(3), np.array([0.0, 0.0, -1.0]))
+
+
+def test_an_episode_may_be_seen_as_gazebo_would_show_it() -> None:
+    scenario = Scenario(task="safe_reach", seed=3)
+    robot = read_robot(CONFIG / "robots" / "sim_arm.yaml")
+    plain = Env(scenario, robot).reset(0).images
+    shown = Env(scenario, robot, paint=gazebo_painter).reset(0).images
+    assert shown.shape == plain.shape
+    difference = np.abs(shown.astype(float) - plain)
+    assert 0.0 < difference.mean() < 6.0, "another light on the same scene"

@@ -21,11 +21,16 @@ from fosp_core.robot.config import RobotConfig
 from fosp_policy.expansion import Actors
 from fosp_sim.demonstration.demonstrators import make_demonstrator
 from fosp_sim.env import Env
+from fosp_sim.gazebo.picture import gazebo_painter
+from fosp_sim.task.render import painter_of
 from fosp_sim.task.scenario import Scenario
 
 Proposer = Literal["bundle", "greedy", "random", "careful"]
 """The bundle's policy proposes, or a demonstrator: two ignore obstacles, and one knows the scene. The bundle's critics
 judge any of them."""
+
+Pictures = Literal["mujoco", "gazebo"]
+"""The pictures are MuJoCo's, or what Gazebo's renderer would show of MuJoCo's world (fosp_sim.gazebo.picture)."""
 
 _SHARE = 5
 """Number of episodes that a process takes at a time."""
@@ -42,6 +47,7 @@ class Evaluation:
     """The bundle's actors that propose."""
     monitoring: Monitoring = "on"
     proposer: Proposer = "bundle"
+    pictures: Pictures = "mujoco"
 
 
 def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[EpisodeResult]:
@@ -52,7 +58,8 @@ def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[E
         raise UserError(
             f"{evaluation.bundle}: bundle is for task '{bundle.manifest.task}', the scenario is '{scenario.task}'"
         )
-    env = Env(scenario, robot, observation=bundle.manifest.observation)
+    paint = painter_of if evaluation.pictures == "mujoco" else gazebo_painter
+    env = Env(scenario, robot, observation=bundle.manifest.observation, paint=paint)
     agent = Agent(bundle, robot, evaluation.monitoring, evaluation.actors)
     horizon, period_s = bundle.manifest.calibration.horizon_steps, bundle.manifest.decision_period_s
     sensors = SimulatedScans(robot, env.world), SimulatedJoints(robot, env.world)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fosp_core.errors import UserError
 from fosp_sim.gazebo.light import AMBIENT_GAIN, LIGHT_GAIN, decoded, encoded, fitted_lighting
 from fosp_sim.task.gl import mujoco
-from fosp_sim.task.render import CAMERA, NATIVE_HEIGHT, NATIVE_WIDTH, Renderer
+from fosp_sim.task.render import CAMERA, NATIVE_HEIGHT, NATIVE_WIDTH, MujocoPainter, Renderer
+from fosp_sim.task.world import MujocoWorld, SimulatedWorld
 
 _EXPOSURE = 0.5
 """Brightness is rendered in 8 bits at this scale, because it exceeds 1."""
@@ -68,6 +70,13 @@ class Ogre2Renderer(Renderer):
         mujoco.mjr_render(area, self._scene, self._gpu)
         mujoco.mjr_readPixels(buffer, None, area, self._gpu)
         return buffer[::-1]
+
+
+def gazebo_painter(world: SimulatedWorld) -> MujocoPainter:
+    """Return what takes the pictures of `world` as Gazebo would show it; UserError for worlds of other simulators."""
+    if not isinstance(world, MujocoWorld):
+        raise UserError("Gazebo's pictures are made of MuJoCo's worlds; this task is another environment's")
+    return MujocoPainter(world, Ogre2Renderer)
 
 
 def camera_forward(data: Any) -> NDArray[np.float64]:

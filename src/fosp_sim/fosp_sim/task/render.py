@@ -114,8 +114,8 @@ class Renderer:
 class MujocoPainter:
     """Takes the pictures of a world in MuJoCo."""
 
-    def __init__(self, world: MujocoWorld) -> None:
-        self._world, self._renderer = world, Renderer(world.model)
+    def __init__(self, world: MujocoWorld, renderer: type[Renderer] = Renderer) -> None:
+        self._world, self._renderer = world, renderer(world.model)
         self._view = mujoco.MjData(world.model)
 
     def paint(self, snapshot: WorldSnapshot | None, height: int, width: int) -> list[Picture]:
