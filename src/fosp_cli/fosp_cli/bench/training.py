@@ -144,7 +144,7 @@ class PlainStateSpaceModel(RecurrentStateSpaceModel):
             stoch = self.sample(posterior, posterior) if sample else self.mode(posterior)
             steps.append((deter, stoch, posterior, prior))
         deters, stochs, posteriors, priors = (torch.stack(parts, 1) for parts in zip(*steps, strict=True))
-        return Latents(deters, stochs, posteriors, priors, embed, embed[..., :0])
+        return Latents(deters, stochs, embed, embed[..., :0], posteriors, priors)
 
 
 def make_plain(trainer: Trainer) -> None:

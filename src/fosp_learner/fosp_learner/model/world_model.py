@@ -39,65 +39,47 @@ from fosp_learner.model.networks import (
 
 
 @dataclass(frozen=True)
-class Latents:
-    """Filtered latents of a batch."""
+class RowLatents:
+    """Latents of rows (...): of single ones, from which the model imagines on, or of sequences."""
 
     recurrent: Tensor
-    """(B, T, H) float32, the recurrent state h."""
+    """(..., H) float32, the recurrent state h."""
     stoch: Tensor
-    """(B, T, S) float32, the flattened one-hot z, with straight-through gradients."""
-    posterior: Tensor
-    """(B, T, V, K) log-probabilities."""
-    prior: Tensor
-    """(B, T, V, K) log-probabilities."""
+    """(..., S) float32, the flattened one-hot z, with straight-through gradients."""
     embed: Tensor
-    """(B, T, E) float32, the image embedding e."""
+    """(..., E) float32, the image embedding e."""
     memory: Tensor
-    """(B, T, M) float32, the memory m of the image embeddings so far."""
+    """(..., M) float32, the memory m of the image embeddings so far."""
 
     @property
     def state(self) -> Tensor:
-        """(h, z), (B, T, H + S): the state that the model predicts and decodes from."""
+        """(h, z), (..., H + S): the state that the model predicts and decodes from."""
         return torch.cat([self.recurrent, self.stoch], -1)
 
     @property
     def feature(self) -> Tensor:
-        """(m, h, e, z), (B, T, M + H + E + S): the input of critics and actors, F in all."""
+        """(m, h, e, z), (..., M + H + E + S): the input of critics and actors, F in all."""
         return torch.cat([self.memory, self.recurrent, self.embed, self.stoch], -1)
+
+    def of(self, rows: Tensor | slice) -> RowLatents:
+        """Return the latents of `rows` (n,) along the first axis alone."""
+        return RowLatents(self.recurrent[rows], self.stoch[rows], self.embed[rows], self.memory[rows])
+
+
+@dataclass(frozen=True)
+class Latents(RowLatents):
+    """Filtered latents of a batch (B, T, ...), or of one episode (L, ...)."""
+
+    posterior: Tensor
+    """(B, T, V, K) log-probabilities of z by h and e."""
+    prior: Tensor
+    """(B, T, V, K) log-probabilities of z by h alone."""
 
     @property
     def rows(self) -> RowLatents:
         """All rows as one batch (B * T, ...), or (L, ...) of the latents of one episode, without gradients."""
         flat = (x.detach().flatten(0, -2) for x in (self.recurrent, self.stoch, self.embed, self.memory))
         return RowLatents(*flat)
-
-
-@dataclass(frozen=True)
-class RowLatents:
-    """Latents of single rows, from which the model imagines on; each part is (B, ...) float32."""
-
-    recurrent: Tensor
-    """(B, H), the recurrent state h."""
-    stoch: Tensor
-    """(B, S), the flattened one-hot z."""
-    embed: Tensor
-    """(B, E), the image embedding e."""
-    memory: Tensor
-    """(B, M), the memory m."""
-
-    @property
-    def state(self) -> Tensor:
-        """(h, z), (B, H + S)."""
-        return torch.cat([self.recurrent, self.stoch], -1)
-
-    @property
-    def feature(self) -> Tensor:
-        """(m, h, e, z), (B, F)."""
-        return torch.cat([self.memory, self.recurrent, self.embed, self.stoch], -1)
-
-    def of(self, rows: Tensor | slice) -> RowLatents:
-        """Return the state of `rows` (n,) alone."""
-        return RowLatents(self.recurrent[rows], self.stoch[rows], self.embed[rows], self.memory[rows])
 
 
 class RecurrentStateSpaceModel(nn.Module):
@@ -183,7 +165,7 @@ class RecurrentStateSpaceModel(nn.Module):
             posteriors.append(posterior)
         stacked, seen = torch.stack(recurrents, 1), embed.float()
         posteriors_, nothing = torch.stack(posteriors, 1), seen[..., :0]
-        return Latents(stacked, torch.stack(stochs, 1), posteriors_, self.prior(stacked), seen, nothing)
+        return Latents(stacked, torch.stack(stochs, 1), seen, nothing, posteriors_, self.prior(stacked))
 
 
 def drawn_rows(batch: int, length: int, share: float) -> Tensor:

@@ -140,7 +140,7 @@ class Trainer:
         memory = recurrent.new_zeros(*rows.shape, self.config.extraction.memory)
         if config.embed_noise:
             embed = embed + config.embed_noise * distributed.normal(*embed.shape, device=self.device)
-        latents = Latents(recurrent, stoch, memory[..., :0], memory[..., :0], embed, memory)
+        latents = Latents(recurrent, stoch, embed, memory, memory[..., :0], memory[..., :0])
         with self.precision.autocast():
             return refinement(self.world_model, self.behaviour, batch.to(self.device), latents, config.actor)
 
