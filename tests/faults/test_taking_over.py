@@ -58,7 +58,7 @@ def test_a_person_drives_out_of_a_trap_and_the_bag_names_who_drove(operated: Gra
     graph.hands.way = -1.0
     graph.hands.holds = True
     wait(drives(graph, WhoDrives.OPERATOR, -1), 5.0, "a person who drives to the right")
-    wait(lambda: graph.positions[-1][1][1] < wall.upper[1] - 0.2, 10.0, "an arm that is out of the trap")
+    wait(lambda: graph.positions[-1][1][1] < wall.upper[1] - 0.2, 30.0, "an arm that is out of the trap")
     assert graph.verdicts[-1][1].q_h >= 0.0, "the critic tells the risk of the person"
     graph.hands.holds = False
     wait(lambda: graph.verdicts[-1][1].source == WhoDrives.NOBODY, 5.0, "nobody")
