@@ -29,6 +29,12 @@ def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def told_rate(name: str, hits: Sequence[bool]) -> str:
+    """Return a rate and its 95 % interval in words, such as "success 90.0 % (79.9 - 95.3)"; at least one trial."""
+    low, high = wilson_interval(sum(hits), len(hits))
+    return f"{name} {100 * sum(hits) / len(hits):.1f} % ({100 * low:.1f} - {100 * high:.1f})"
+
+
 def paired_rate_difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[float, float, float]:
     """Return the rate of `first` minus that of `second` over the same trials, and its 95 % interval (low, high).
 

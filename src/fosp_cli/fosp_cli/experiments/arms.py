@@ -70,7 +70,7 @@ SETTINGS: Mapping[Arm, ArmSettings] = {
 }
 MISSING: Mapping[str, str] = {
     "retreat": "retreat only: the policy has no retreat along its own trail yet",
-    "rlpd": "RLPD-style: the critics are no ensembles, and the online actor is not improved by their gradient",
+    "rlpd": "RLPD-style: the online actor is not improved by the gradient of the critics",
 }
 PROTOCOL: Mapping[str, tuple[str, ...]] = {
     "safe_reach": (

@@ -15,7 +15,7 @@ from typing import get_args
 
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_cli.evaluation.in_process import Evaluation, Pictures, evaluate_all
-from fosp_cli.evaluation.intervals import wilson_interval
+from fosp_cli.evaluation.intervals import told_rate
 from fosp_cli.evaluation.metrics import EpisodeResult
 from fosp_core.bundle.bundle import read_manifest
 from fosp_core.robot.config import read_robot
@@ -26,16 +26,12 @@ KINDS: tuple[Pictures, ...] = get_args(Pictures)
 
 def describe(name: str, results: Sequence[EpisodeResult]) -> str:
     """Return the figures of one kind of pictures in a line."""
-    parts = [f"{name:7} {len(results)} episodes"]
-    hits = {
-        "success": [r.success for r in results],
-        "violation": [r.violated for r in results],
-        "hang": [r.hung for r in results],
-    }
-    for what, which in hits.items():
-        low, high = wilson_interval(sum(which), len(which))
-        parts.append(f"{what} {100 * sum(which) / len(which):.1f} % ({100 * low:.1f} - {100 * high:.1f})")
-    return ", ".join(parts)
+    rates = (
+        told_rate("success", [r.success for r in results]),
+        told_rate("violation", [r.violated for r in results]),
+        told_rate("hang", [r.hung for r in results]),
+    )
+    return ", ".join([f"{name:7} {len(results)} episodes", *rates])
 
 
 def main() -> None:

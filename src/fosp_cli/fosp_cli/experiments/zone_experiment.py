@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fosp_bringup.paths import robot_path, scenario_path
-from fosp_cli.evaluation.intervals import wilson_interval
+from fosp_cli.evaluation.intervals import told_rate
 from fosp_cli.evaluation.simulated_scans import SimulatedScans
 from fosp_core.clock import Now
 from fosp_core.robot.config import RobotConfig, read_robot
@@ -64,11 +64,11 @@ def run(scenario: Scenario, robot: RobotConfig, episodes: int) -> list[ZoneTrial
 
 def describe(label: str, trials: list[ZoneTrial]) -> str:
     """Return the figures of one way of driving in a line."""
-    count = len(trials)
-    parts = [f"{label:14} {count} episodes"]
-    for name, hits in (("violation", [t.violated for t in trials]), ("success", [t.succeeded for t in trials])):
-        low, high = wilson_interval(sum(hits), count)
-        parts.append(f"{name} {100 * sum(hits) / count:.1f} % ({100 * low:.1f} - {100 * high:.1f})")
+    parts = [
+        f"{label:14} {len(trials)} episodes",
+        told_rate("violation", [t.violated for t in trials]),
+        told_rate("success", [t.succeeded for t in trials]),
+    ]
     decisions = sum(t.decisions for t in trials)
     parts.append(f"stopped in {100 * sum(t.stopped for t in trials) / decisions:.1f} % of decisions")
     return ", ".join([*parts, f"zones {1e3 * sum(t.busy_s for t in trials) / decisions:.2f} ms per decision"])

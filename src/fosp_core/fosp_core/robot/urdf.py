@@ -124,14 +124,20 @@ def located(location: str, beside: Path) -> Path:
         raise UserError(f"urdf {location}: no package '{package}' is installed") from None
 
 
-def parse_urdf(text: str, source: str) -> KinematicTree:
-    """Return the kinematic tree of a URDF. Raise UserError, naming `source`, when it is no tree of known joints."""
+def robot_element(text: str, kind: str, source: str) -> Element:
+    """Return the outermost element of a URDF or SRDF; UserError, naming `source`, when the text is not of that kind."""
     try:
         robot = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise UserError(f"{source}: not a URDF: {error}") from None
+        raise UserError(f"{source}: not {kind}: {error}") from None
     if robot.tag != "robot":
-        raise UserError(f"{source}: not a URDF: the outermost element is <{robot.tag}>, not <robot>")
+        raise UserError(f"{source}: not {kind}: the outermost element is <{robot.tag}>, not <robot>")
+    return robot
+
+
+def parse_urdf(text: str, source: str) -> KinematicTree:
+    """Return the kinematic tree of a URDF. Raise UserError, naming `source`, when it is no tree of known joints."""
+    robot = robot_element(text, "a URDF", source)
     links = [link.get("name", "") for link in robot.findall("link")]
     try:
         joints = tuple(_joint(element) for element in robot.findall("joint"))

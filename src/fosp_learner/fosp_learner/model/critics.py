@@ -76,7 +76,6 @@ class ActionValues(QHeads):
     """
 
     def __init__(self, net: NetworkConfig, action: int, layers: int, heads: int = 1) -> None:
-        self.seen: slice
         size = net.feature - net.memory + action
         super().__init__(size, net.units, layers)
         self.seen = slice(net.memory, net.feature)
@@ -100,8 +99,8 @@ class ActionValues(QHeads):
     def values(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q_r, q_c >= 0 and q_h in [0, 1]: (..., F), (..., A) -> (...) each."""
         x = torch.cat([feature[..., self.seen], action], -1)
-        q_r = _worst([two_hot_mean(heads.q_r(x)) for heads in self._every], torch.minimum)
-        q_c = _worst([two_hot_mean(heads.q_c(x)) for heads in self._every], torch.maximum)
+        q_r = reduce(torch.minimum, [two_hot_mean(heads.q_r(x)) for heads in self._every])
+        q_c = reduce(torch.maximum, [two_hot_mean(heads.q_c(x)) for heads in self._every])
         return q_r, q_c.clamp_min(0), self._reachability(x)
 
     def reachability(self, feature: Tensor, action: Tensor) -> Tensor:
@@ -109,11 +108,7 @@ class ActionValues(QHeads):
         return self._reachability(torch.cat([feature[..., self.seen], action], -1))
 
     def _reachability(self, x: Tensor) -> Tensor:
-        return _worst([torch.sigmoid(heads.q_h(x)) for heads in self._every], torch.maximum)
-
-
-def _worst(values: list[Tensor], worse: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    return reduce(worse, values)
+        return reduce(torch.maximum, [torch.sigmoid(heads.q_h(x)) for heads in self._every])
 
 
 class StateValues(nn.Module):

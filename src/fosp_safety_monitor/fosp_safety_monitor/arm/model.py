@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from fosp_core.errors import UserError
 from fosp_core.robot.arm_limits import JointsConfig, SceneBox
 from fosp_core.robot.config import RobotConfig
-from fosp_core.robot.urdf import UrdfJoint, located, parse_urdf, quaternion_of, read_urdf
+from fosp_core.robot.urdf import UrdfJoint, located, parse_urdf, quaternion_of, read_urdf, robot_element
 from fosp_safety_monitor.arm.kinematics import Kinematics, Vector, cross
 
 INSTALL = "pip install -c requirements/constraints.txt -r requirements/arm.txt"
@@ -275,13 +274,7 @@ def require_model(robot: RobotConfig, folder: Path) -> None:
 
 def disabled_pairs(srdf: str, source: str) -> list[tuple[str, str]]:
     """Return the pairs of links that an SRDF excludes from collision checking; UserError when it is none."""
-    try:
-        robot = ElementTree.fromstring(srdf)
-    except ElementTree.ParseError as error:
-        raise UserError(f"{source}: not an SRDF: {error}") from None
-    if robot.tag != "robot":
-        raise UserError(f"{source}: not an SRDF: the outermost element is <{robot.tag}>, not <robot>")
-    pairs = robot.findall("disable_collisions")
+    pairs = robot_element(srdf, "an SRDF", source).findall("disable_collisions")
     return [(pair.get("link1", ""), pair.get("link2", "")) for pair in pairs]
 
 
