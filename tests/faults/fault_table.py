@@ -12,6 +12,7 @@ from arm_faults import ARMED
 from command_faults import COMMAND, IDENTITY
 from consent_faults import CONSENT
 from fault import Fault
+from gripper_faults import GRIPPED
 from image_faults import IMAGES
 from model_faults import JUDGES, LATENTS, PROPOSALS
 from process_faults import CLOCKS, ENDS, NETWORK, PROCESSES
@@ -32,6 +33,7 @@ FAULTS: tuple[Fault, ...] = (
     *ZONED,
     *ARMED,
     *OPERATED,
+    *GRIPPED,
     *PROCESSES,
     *CLOCKS,
     *NETWORK,

@@ -128,21 +128,27 @@ class GraphUnderFault:
         zones: bool = False,
         operated: bool = False,
         arm: bool = False,
+        gripper: bool = False,
         recorder: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         base = base or zones
-        self.robot, self._base = _robot(directory, consent, base, zones, arm), base
+        operated = operated or gripper
+        self.robot, self._base = _robot(directory, consent, base, zones, arm, gripper), base
         self._zones = zones
         self.scanner: Any = None
         """scanner.Scanner of a base with protective zones; else None."""
         self.hands: Any = None
         """hands.Hands of a person at a gamepad who can take over; else None."""
-        self._operated, self._consent = operated, consent
+        self.fingers: Any = None
+        """fingers.Fingers of an arm with a gripper; else None."""
+        self._operated, self._consent, self._gripper = operated, consent, gripper
         self.directory = directory
         self.box_directory = directory / "black_box"
         known: dict[str, Any] = {"policy_action": BASE_POLICY_ACTION if base else POLICY_ACTION}
-        if not base:
+        if gripper:
+            known["policy_action"] = importlib.import_module("fingers").CLOSING_ACTION
+        elif not base:
             known["camera"] = read_manifest(SHIPPED).calibration.camera
             known["reference"] = read_reference(SHIPPED / REFERENCE, 1, self.robot.action.size)
         write_tiny_bundle(directory / "bundle", self.robot, **known)
@@ -164,6 +170,8 @@ class GraphUnderFault:
         fields["processes"] = tuple(
             replace(process, module=CORRUPTIBLE.get(process.name, process.module)) for process in described.processes
         )
+        if gripper:  # the simulator knows the arm alone: the tester plays its gripper
+            fields["processes"] = tuple(_of_the_arm_alone(p, directory) for p in fields["processes"])
         path = {"PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"}
         kind = AskedStack if consent else RelayedStack
         self.supervisor = Supervisor(kind(**fields), write=self._write, colour=False, variables=path)
@@ -218,11 +226,15 @@ class GraphUnderFault:
         if self._operated:
             self.relay.pass_on(OperatorAction, topics.OPERATOR)
             self.hands = importlib.import_module("hands").Hands(self.node)
+        if self._gripper:
+            self.fingers = importlib.import_module("fingers").Fingers(self.node)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.supervisor.stop()
+        if self.fingers is not None:
+            self.fingers.end_driver()
         self._client.close()
         self._log.close()
 
@@ -321,7 +333,16 @@ def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         time.sleep(0.005)
 
 
-def _robot(directory: Path, consent: bool, base: bool, zones: bool, arm: bool) -> RobotConfig:
+def _of_the_arm_alone(process: StackProcess, directory: Path) -> StackProcess:
+    """Return the process with the robot file of the arm without its gripper, if it is the simulator."""
+    if process.name != "sim_node":
+        return process
+    path = directory / "arm_alone.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(robot_path("sim_arm").read_text())))
+    return replace(process, parameters={**process.parameters, "robot": str(path)})
+
+
+def _robot(directory: Path, consent: bool, base: bool, zones: bool, arm: bool, gripper: bool) -> RobotConfig:
     """The simulated arm or base with a jerk limit and two emergency stops, and with all that can ask for `consent`."""
     content: dict[str, Any] = yaml.safe_load(robot_path("sim_base" if base else "sim_arm").read_text())
     limits: Mapping[str, dict[str, float]] = content["limits"]
@@ -331,6 +352,7 @@ def _robot(directory: Path, consent: bool, base: bool, zones: bool, arm: bool) -
     content |= consenting() if consent else {}
     content |= importlib.import_module("scanner").ZONES if zones else {}  # it imports this module
     content |= importlib.import_module("arm_faults").ARM if arm else {}
+    content |= {"gripper": importlib.import_module("fingers").GRIPPER} if gripper else {}
     (directory / "robot.yaml").write_text(yaml.safe_dump(content))
     return read_robot(directory / "robot.yaml")
 
