@@ -18,7 +18,7 @@ from model_faults import JUDGES, LATENTS, PROPOSALS
 from process_faults import CLOCKS, ENDS, NETWORK, PROCESSES
 from robot_faults import BASE, PLAYED, ROBOT
 from takeover_faults import OPERATED
-from zone_faults import ZONED
+from zone_faults import CELLED, ZONED
 
 FAULTS: tuple[Fault, ...] = (
     *COMMAND,
@@ -31,6 +31,7 @@ FAULTS: tuple[Fault, ...] = (
     *PLAYED,
     *BASE,
     *ZONED,
+    *CELLED,
     *ARMED,
     *OPERATED,
     *GRIPPED,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from people import People, consenting
 from relay import INSIDE, Relay
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from tiny_bundle import write_tiny_bundle
@@ -45,6 +45,8 @@ ESTOP = "estop"
 OTHER_ESTOP = "other_estop"
 ROGUE = "rogue"
 """Frame of the commands of others than the monitor, which the tester leaves out of its account."""
+ALIGNED_DEPTH = "camera/aligned_depth_to_color/image_raw"
+ALIGNED_INFO = "camera/aligned_depth_to_color/camera_info"
 COMMAND = "arm/twist_command"
 BASE_COMMAND = "cmd_vel"
 JERK = 600.0
@@ -56,7 +58,15 @@ POLICY_SPEED = 0.125
 """0.125 m/s along y: the arm does not reach the wall of its workspace while a fault is observed."""
 VETO_LATCH_COUNT = 20
 _PUBLISHED = {
-    "sim_node": (topics.COLOR_IMAGE, topics.JOINT_STATES, topics.TOOL_POSE, topics.FEEDBACK, topics.ODOMETRY),
+    "sim_node": (
+        topics.COLOR_IMAGE,
+        topics.JOINT_STATES,
+        topics.TOOL_POSE,
+        topics.FEEDBACK,
+        topics.ODOMETRY,
+        ALIGNED_DEPTH,
+        ALIGNED_INFO,
+    ),
     "encoder_node": (topics.LATENT,),
     "policy_node": (topics.PROPOSAL,),
     "teleop_node": (topics.OPERATOR,),
@@ -129,13 +139,14 @@ class GraphUnderFault:
         operated: bool = False,
         arm: bool = False,
         gripper: bool = False,
+        cell: bool = False,
         recorder: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         base = base or zones
         operated = operated or gripper
-        self.robot, self._base = _robot(directory, consent, base, zones, arm, gripper), base
-        self._zones = zones
+        self.robot, self._base = _robot(directory, consent, base, zones, arm, gripper, cell), base
+        self._zones, self._cell = zones, cell
         self.scanner: Any = None
         """scanner.Scanner of a base with protective zones; else None."""
         self.hands: Any = None
@@ -170,8 +181,8 @@ class GraphUnderFault:
         fields["processes"] = tuple(
             replace(process, module=CORRUPTIBLE.get(process.name, process.module)) for process in described.processes
         )
-        if gripper:  # the simulator knows the arm alone: the tester plays its gripper
-            fields["processes"] = tuple(_of_the_arm_alone(p, directory) for p in fields["processes"])
+        if gripper or zones:  # the tester plays the gripper or the scanner
+            fields["processes"] = tuple(_of_the_plain_robot(p, directory, base) for p in fields["processes"])
         path = {"PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"}
         kind = AskedStack if consent else RelayedStack
         self.supervisor = Supervisor(kind(**fields), write=self._write, colour=False, variables=path)
@@ -221,6 +232,9 @@ class GraphUnderFault:
         if self._consent:
             self.people.begin()
         self.node.create_timer(0.02, self._say_estop)
+        if self._cell:
+            self.relay.pass_on(Image, ALIGNED_DEPTH, qos.IMAGE_SOURCE)
+            self.relay.pass_on(CameraInfo, ALIGNED_INFO, qos.IMAGE_SOURCE)
         if self._zones:
             self.scanner = importlib.import_module("scanner").Scanner(self.node)
         if self._operated:
@@ -333,16 +347,18 @@ def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         time.sleep(0.005)
 
 
-def _of_the_arm_alone(process: StackProcess, directory: Path) -> StackProcess:
-    """Return the process with the robot file of the arm without its gripper, if it is the simulator."""
+def _of_the_plain_robot(process: StackProcess, directory: Path, base: bool) -> StackProcess:
+    """Return the process with the file of a robot without gripper and scanner, if it is the simulator."""
     if process.name != "sim_node":
         return process
-    path = directory / "arm_alone.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(robot_path("sim_arm").read_text())))
+    path = directory / "plain_robot.yaml"
+    path.write_text(robot_path("sim_base" if base else "sim_arm").read_text())
     return replace(process, parameters={**process.parameters, "robot": str(path)})
 
 
-def _robot(directory: Path, consent: bool, base: bool, zones: bool, arm: bool, gripper: bool) -> RobotConfig:
+def _robot(
+    directory: Path, consent: bool, base: bool, zones: bool, arm: bool, gripper: bool, cell: bool
+) -> RobotConfig:
     """The simulated arm or base with a jerk limit and two emergency stops, and with all that can ask for `consent`."""
     content: dict[str, Any] = yaml.safe_load(robot_path("sim_base" if base else "sim_arm").read_text())
     limits: Mapping[str, dict[str, float]] = content["limits"]
@@ -353,6 +369,7 @@ def _robot(directory: Path, consent: bool, base: bool, zones: bool, arm: bool, g
     content |= importlib.import_module("scanner").ZONES if zones else {}  # it imports this module
     content |= importlib.import_module("arm_faults").ARM if arm else {}
     content |= {"gripper": importlib.import_module("fingers").GRIPPER} if gripper else {}
+    content |= importlib.import_module("cell").ZONES if cell else {}
     (directory / "robot.yaml").write_text(yaml.safe_dump(content))
     return read_robot(directory / "robot.yaml")
 

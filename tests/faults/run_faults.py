@@ -285,9 +285,9 @@ def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False
         while pending:
             attempt += 1
             folder = directory / f"{kind.replace(' ', '_')}_{attempt}"
-            asks = {name: kind == name for name in ("consent", "base", "zones", "operated", "arm", "gripper")} | {
-                "simulated_time": kind == "simulated time"
-            }
+            asks = {
+                name: kind == name for name in ("consent", "base", "zones", "operated", "arm", "gripper", "cell")
+            } | {"simulated_time": kind == "simulated time"}
             with GraphUnderFault(folder, black_box=True, **asks) as graph:
                 while pending and graph.supervisor.alive:
                     fault = pending.pop(0)
