@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 JERK = 300.0
 RATE = 4.0
-"""Of the gripper, normalised, per second."""
+"""Rate of the gripper, normalised, per second."""
 any_value = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1))
 gripper_values = st.one_of(st.just(()), st.tuples(any_value))
 """A person who presses none of the gripper's buttons names no position."""

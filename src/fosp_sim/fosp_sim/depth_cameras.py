@@ -18,7 +18,7 @@ from fosp_sim.task.render import MujocoPainter, lenses, optical_frame
 from fosp_sim.task.world import MujocoWorld, SimulatedWorld
 
 FARTHEST_M = 10.0
-"""What is further away is unknown, as with a real depth camera."""
+"""Depth beyond which a pixel is unknown, as with a real depth camera."""
 EVERY = 2
 """Number of frames of the camera for one depth image."""
 

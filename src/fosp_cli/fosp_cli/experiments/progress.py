@@ -16,7 +16,7 @@ PROGRESS = "episodes.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """What was run of one trial."""
+    """The part of one trial that was run."""
 
     trial: dict[str, Any]
     """The trial, as its figures have it: another one begins anew."""
