@@ -26,6 +26,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
+from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_yaml
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.demonstration.demonstrators import Demonstrator
@@ -85,7 +86,8 @@ class Corrections:
     ) -> None:
         """`earlier` are the episodes before, which count for the budget."""
         self._settings, self._scenario, self._robot = settings, scenario, robot
-        self._trail: deque[tuple[float, float, float]] = deque(maxlen=max(2, round(settings.hang_s / DECISION_PERIOD)))
+        self._trail: deque[tuple[float, tuple[float, float, float]]] = deque()
+        """Times, s, and positions, m, of the last `hang_s`."""
         self._driven = 0
         """Steps of the take-over that lasts; 0: the policy drives."""
         self.episodes = list(earlier)
@@ -99,12 +101,19 @@ class Corrections:
         self._driven = 0
         self.episodes.append(EpisodeCorrections())
 
-    def step(self, state: RobotState) -> Action | None:
-        """Return the action (n,) of the person in the decision step that begins now; None while the policy drives."""
+    def step(self, state: RobotState, time_s: float | None = None) -> Action | None:
+        """Return the action (n,) of the person in the present decision step; None while the policy drives.
+
+        `time_s` is the time since the first frame of the episode; None: one step has passed since the last call. On a
+        busy machine calls are missing, and the steps count all the same.
+        """
         account = self.episodes[-1]
-        time_s = account.steps * DECISION_PERIOD
-        account.steps += 1
-        self._trail.append(state.position)
+        passed = 1 if time_s is None else max(0, round(time_s / DECISION_PERIOD) + 1 - account.steps)
+        time_s = account.steps * DECISION_PERIOD if time_s is None else time_s
+        account.steps += passed
+        self._trail.append((time_s, state.position))
+        while len(self._trail) > 1 and self._hung(self._trail[1][0]):
+            self._trail.popleft()
         room = float(self._scene.clearance(np.array([state.position[:2]]), time_s)[0])
         if self._driven == 0 and not (self._affords(SHORTEST) and self._worried(room)):
             return None
@@ -114,8 +123,9 @@ class Corrections:
             self._trail.clear()
             return None
         account.take_overs += self._driven == 0
-        account.operated += 1
-        self._driven += 1
+        driven = passed if self._driven else 1
+        account.operated += driven
+        self._driven += driven
         return self._demonstrator.act(state, time_s)
 
     def summary(self) -> dict[str, Any]:
@@ -134,8 +144,12 @@ class Corrections:
         return operated + steps <= self._settings.budget * total
 
     def _worried(self, room: float) -> bool:
-        hangs = len(self._trail) == self._trail.maxlen and math.dist(self._trail[0], self._trail[-1]) < HANG_M
-        return hangs or room < self._settings.distance_m
+        (begun_s, begin), (_, end) = self._trail[0], self._trail[-1]
+        return (self._hung(begun_s) and math.dist(begin, end) < HANG_M) or room < self._settings.distance_m
+
+    def _hung(self, since_s: float) -> bool:
+        """Return True if what has been so since `since_s` has been so for long enough to be a hang."""
+        return self._trail[-1][0] - since_s >= self._settings.hang_s - DECISION_PERIOD - 1e-6
 
 
 class OperatorHands:
@@ -154,15 +168,16 @@ class OperatorHands:
         self._sticks = [int(layout["axes"][axis.name]["axis"]) for axis in robot.action.axes]
         self._deadzone = float(layout.get("deadzone", 0.08))
         self._state: RobotState | None = None
-        self._episode = -1
+        self._episode, self._begun_s, self._now_s = -1, 0.0, 0.0
+        """Number of the episode, and the stamps of its first feedback and of the newest pose, s."""
         self._running = False
         self._client = GraphClient("simulated_operator")
         node = self._client.node
         self._joy = node.create_publisher(Joy, str(layout["topic"]), qos.STEP)
         if robot.pose_topic:
-            node.create_subscription(PoseStamped, robot.pose_topic, lambda m: self._on_pose(m.pose), qos.SENSOR)
+            node.create_subscription(PoseStamped, robot.pose_topic, lambda m: self._on_pose(m, m.pose), qos.SENSOR)
         else:
-            node.create_subscription(Odometry, robot.state_topic, lambda m: self._on_pose(m.pose.pose), qos.SENSOR)
+            node.create_subscription(Odometry, robot.state_topic, lambda m: self._on_pose(m, m.pose.pose), qos.SENSOR)
         node.create_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.RECORD)
         node.create_timer(DECISION_PERIOD, self._step)
 
@@ -173,7 +188,8 @@ class OperatorHands:
     def __exit__(self, *error: object) -> None:
         self._client.close()
 
-    def _on_pose(self, pose: Any) -> None:
+    def _on_pose(self, message: Any, pose: Any) -> None:
+        self._now_s = seconds(message.header.stamp)
         point, q = pose.position, pose.orientation
         heading = math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
         turned = heading if self._robot.kind == "base" else 0.0
@@ -183,10 +199,13 @@ class OperatorHands:
         if message.episode != self._episode or (message.is_first and not self._running):
             self._episode = int(message.episode)
             self.corrections.begin(self._episode)
+            self._begun_s = seconds(message.header.stamp)
         self._running = not message.is_last
 
     def _step(self) -> None:
-        action = self.corrections.step(self._state) if self._running and self._state is not None else None
+        action = None
+        if self._running and self._state is not None:
+            action = self.corrections.step(self._state, max(0.0, self._now_s - self._begun_s))
         message = Joy(axes=[0.0] * 8, buttons=[0] * 11)
         message.header.stamp = self._client.node.get_clock().now().to_msg()
         if action is not None:
