@@ -26,7 +26,6 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
-from fosp_core.ros.stamps import seconds
 from fosp_core.specs import read_yaml
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.demonstration.demonstrators import Demonstrator
@@ -168,16 +167,16 @@ class OperatorHands:
         self._sticks = [int(layout["axes"][axis.name]["axis"]) for axis in robot.action.axes]
         self._deadzone = float(layout.get("deadzone", 0.08))
         self._state: RobotState | None = None
-        self._episode, self._begun_s, self._now_s = -1, 0.0, 0.0
-        """Number of the episode, and the stamps of its first feedback and of the newest pose, s."""
+        self._episode, self._frames = -1, 0
+        """Number of the episode, and of the frames since its first one: a simulation that lags has less time."""
         self._running = False
         self._client = GraphClient("simulated_operator")
         node = self._client.node
         self._joy = node.create_publisher(Joy, str(layout["topic"]), qos.STEP)
         if robot.pose_topic:
-            node.create_subscription(PoseStamped, robot.pose_topic, lambda m: self._on_pose(m, m.pose), qos.SENSOR)
+            node.create_subscription(PoseStamped, robot.pose_topic, lambda m: self._on_pose(m.pose), qos.SENSOR)
         else:
-            node.create_subscription(Odometry, robot.state_topic, lambda m: self._on_pose(m, m.pose.pose), qos.SENSOR)
+            node.create_subscription(Odometry, robot.state_topic, lambda m: self._on_pose(m.pose.pose), qos.SENSOR)
         node.create_subscription(StepFeedback, topics.FEEDBACK, self._on_feedback, qos.RECORD)
         node.create_timer(DECISION_PERIOD, self._step)
 
@@ -188,8 +187,7 @@ class OperatorHands:
     def __exit__(self, *error: object) -> None:
         self._client.close()
 
-    def _on_pose(self, message: Any, pose: Any) -> None:
-        self._now_s = seconds(message.header.stamp)
+    def _on_pose(self, pose: Any) -> None:
         point, q = pose.position, pose.orientation
         heading = math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
         turned = heading if self._robot.kind == "base" else 0.0
@@ -199,13 +197,14 @@ class OperatorHands:
         if message.episode != self._episode or (message.is_first and not self._running):
             self._episode = int(message.episode)
             self.corrections.begin(self._episode)
-            self._begun_s = seconds(message.header.stamp)
+            self._frames = -1
+        self._frames += 1
         self._running = not message.is_last
 
     def _step(self) -> None:
         action = None
         if self._running and self._state is not None:
-            action = self.corrections.step(self._state, max(0.0, self._now_s - self._begun_s))
+            action = self.corrections.step(self._state, self._frames / self._robot.camera_frame_rate_hz)
         message = Joy(axes=[0.0] * 8, buttons=[0] * 11)
         message.header.stamp = self._client.node.get_clock().now().to_msg()
         if action is not None:
