@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fosp_core.robot.trail import RobotPlace, WayBack, off_trail_m
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_safety_monitor.zones.field import ZoneJudgement
 
 ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"
 PERIOD_S = 0.05
@@ -267,6 +269,16 @@ def test_whatever_stops_the_robot_takes_its_trail_away(hanging, stop):
     assert not hanging.backs
     assert len(hanging.state.retreat.trail.points) <= 1
     assert hanging.verdicts[-1].action_out == (0.0, 0.0, 0.0) or stop == "stop"
+
+
+def test_something_in_a_zone_takes_the_trail_away(hanging):
+    hanging.corner().go(0.1)
+    seen = ZoneJudgement(share=0.0, text="somebody is in the zone")
+    hanging.thresholds = replace(hanging.thresholds, zones=SimpleNamespace(judge=lambda *asked: seen))
+    verdict = hanging.go(0.05)
+    assert (verdict.decision, verdict.reason) == (Decision.STOP, Reason.PROTECTIVE_ZONE)
+    assert not hanging.backs
+    assert hanging.state.retreat.trail.points == ()
 
 
 def test_after_a_pause_of_the_decisions_the_trail_is_gone(hanging):

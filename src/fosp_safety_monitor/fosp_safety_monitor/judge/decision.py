@@ -123,8 +123,8 @@ def judge_proposal(
     latent_receipt_s = latent.receipt_s if latent else proposal.receipt_s
     others = checks.checks_on_proposal(state, proposal, latent_receipt_s, robot, thresholds, now)
     permission = homing.permission_of_proposals(state, robot, thresholds, now)
-    held = [*others, *permission]
-    gone_back, way_back = retreat.retreat_after(state, content, held, proposal, values, robot, thresholds, now)
+    also = [*others, *permission]
+    gone_back, way_back = retreat.retreat_after(state, content, also, proposal, values, robot, thresholds, now)
     wanted = way_back or wanted_action(content, choice, proposal, values, thresholds)
     zones = zones_on(wanted, state.command, robot, thresholds, now)
     findings = [check_zones(zones, thresholds), check_zone_speed(zones), retreat.told(content, way_back), *others]
