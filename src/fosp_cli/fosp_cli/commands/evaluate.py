@@ -64,6 +64,7 @@ class EvaluationRun:
     scenario: NamedScenario
     monitor: Monitor
     policy: Policy
+    retreat: bool = False
     results: list[EpisodeResult] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
 
@@ -79,7 +80,8 @@ class EvaluationRun:
         manifest = self.bundle.manifest
         figures = summarise(scenario, manifest.id, self.results, self.latencies_s)
         promised = {"promised_miss_rate": manifest.calibration.miss_rate_bound}
-        return {"monitor": self.monitor.value, "policy": self.policy, **promised, **figures}
+        ways = {"monitor": self.monitor.value, "policy": self.policy, "retreat": self.retreat}
+        return {**ways, **promised, **figures}
 
 
 def evaluate(
@@ -128,6 +130,13 @@ def evaluate(
             "critics and the monitor judge either. A script runs in process only."
         ),
     ] = "bundle",
+    retreat: Annotated[
+        bool,
+        typer.Option(
+            "--retreat",
+            help="Run the same episodes once more with the retreat of a robot that hangs, in policy and monitor.",
+        ),
+    ] = False,
     through_ros: Annotated[
         bool,
         typer.Option("--through-ros", help="Run the live graph in real time instead of evaluating in process."),
@@ -174,7 +183,10 @@ def evaluate(
         raise UserError("--robot is for evaluation in process: leave out --through-ros")
     if through_ros and policy != "bundle":
         raise UserError(f"--policy {policy} runs in-process only: leave out --through-ros")
-    runs = [EvaluationRun(*which, policy) for one in scenarios for which in product(bundles, [one], monitors)]
+    if retreat and policy != "bundle":
+        raise UserError(f"--policy {policy} has no retreat: leave out --retreat")
+    cases = product(scenarios, bundles, monitors, [False, True] if retreat else [False])
+    runs = [EvaluationRun(one, where, way, policy, back) for where, one, way, back in cases]
     failure = _through_ros(runs) if through_ros else _in_process(runs, workers)
     if failure:
         print(f"fosp: {failure}", file=sys.stderr)
@@ -303,6 +315,7 @@ def _in_process(runs: list[EvaluationRun], workers: int | None) -> str:
             *(run.bundle.path, run.scenario.scenario, run.bundle.robot),
             monitoring=run.monitor.value,
             proposer=run.policy,
+            retreats=run.retreat,
         )
         for run in runs
     ]
@@ -328,7 +341,7 @@ def _through_ros(runs: list[EvaluationRun]) -> str:
         with Progress(console=_progress()) as progress:
             task = progress.add_task("episodes through ROS", total=sum(run.episodes for run in runs))
             for run in runs:
-                with LiveGraph(run.bundle.path, run.scenario.path) as live:
+                with LiveGraph(run.bundle.path, run.scenario.path, retreat=run.retreat) as live:
                     for episode in range(run.episodes):
                         run.results.append(live.run_episode(episode))
                         progress.advance(task)
@@ -352,7 +365,9 @@ def _all_figures(runs: Sequence[EvaluationRun], through_ros: bool) -> dict[str, 
     monitors = list(dict.fromkeys(run.monitor.value for run in runs))
 
     def name(run: EvaluationRun) -> str:
-        return run.bundle.label + (f" (monitor {run.monitor.value})" if len(monitors) > 1 else "")
+        ways = [f"monitor {run.monitor.value}"] if len(monitors) > 1 else []
+        ways += ["retreat"] if run.retreat else []
+        return run.bundle.label + (f" ({', '.join(ways)})" if ways else "")
 
     return {
         "monitor": " and ".join(monitors),
@@ -375,11 +390,9 @@ def _all_figures(runs: Sequence[EvaluationRun], through_ros: bool) -> dict[str, 
 
 
 def _references(run: EvaluationRun, runs: Sequence[EvaluationRun]) -> Iterator[EvaluationRun]:
-    """Yield the runs that this one is compared with: those of the first bundle and of the first way of monitoring."""
-    by = {(run.bundle.label, run.scenario.label, run.monitor): run for run in runs}
-    bundle, scenario, monitor = run.bundle.label, run.scenario.label, run.monitor
-    first = runs[0]
-    if bundle != first.bundle.label:
-        yield by[first.bundle.label, scenario, monitor]
-    if monitor != first.monitor:
-        yield by[bundle, scenario, first.monitor]
+    """Yield the runs that this one is compared with: of the first bundle, the first way of monitoring, no retreat."""
+    by = {(one.scenario.label, one.bundle.label, one.monitor, one.retreat): one for one in runs}
+    mine, first = (run.bundle.label, run.monitor, run.retreat), (runs[0].bundle.label, runs[0].monitor, False)
+    for place, other in enumerate(first):
+        if mine[place] != other:
+            yield by[run.scenario.label, *mine[:place], other, *mine[place + 1 :]]  # type: ignore[index]

@@ -41,8 +41,8 @@ def transfer(
     arm: Annotated[
         list[str] | None,
         typer.Option(
-            help="Arm to run: careful, offline, recalibrated, filtered_cloning, no_expansion, fosp_paper, fosp, "
-            "fosp_hazards, or, with --operator, fosp_corrected. Repeat the option for more. The default is all.",
+            help="Arm to run: careful, offline, recalibrated, retreat, filtered_cloning, no_expansion, fosp_paper, "
+            "fosp, fosp_hazards, or, with --operator, fosp_corrected. Repeat the option for more. The default is all.",
             metavar="ARM",
         ),
     ] = None,

@@ -90,6 +90,14 @@ GateOperator = Annotated[
     bool,
     typer.Option("--gate-operator", help="With --teleop: the critic gates the person, and not only tells their risk."),
 ]
+Retreat = Annotated[
+    bool,
+    typer.Option(
+        "--retreat",
+        help="A robot that hangs goes back along its own trail, then tries another mode of the actors, and after some "
+        "tries asks for help.",
+    ),
+]
 Feedback = Annotated[
     str,
     typer.Option(

@@ -15,6 +15,7 @@ Arm = Literal[
     "careful",
     "offline",
     "recalibrated",
+    "retreat",
     "filtered_cloning",
     "no_expansion",
     "fosp_paper",
@@ -44,6 +45,8 @@ class ArmSettings:
     """Settings of fine-tuning (FinetuneConfig) that differ from those of the experiment."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of policy_node that differ from the defaults."""
+    retreats: bool = False
+    """A robot that hangs goes back along its own trail, in policy and monitor."""
     hazards: int = 0
     """Episodes that show hazards, which the learner gets before the first one."""
 
@@ -53,6 +56,11 @@ SETTINGS: Mapping[Arm, ArmSettings] = {
     "careful": ArmSettings("the careful script, which knows the scene: the ceiling", learns=False),
     "offline": ArmSettings("nothing is learned", learns=False),
     "recalibrated": ArmSettings("nothing but eps, which follows the violations of the same episodes", learns=False),
+    "retreat": ArmSettings(
+        "nothing is learned; a robot that hangs goes back along its own trail, and asks for help in the end",
+        learns=False,
+        retreats=True,
+    ),
     "filtered_cloning": ArmSettings(
         "the online actor clones the episodes that succeed; it proposes alone",
         actors="online",
@@ -69,7 +77,6 @@ SETTINGS: Mapping[Arm, ArmSettings] = {
     CORRECTED: ArmSettings("ours, while a simulated person takes the robot over now and then"),
 }
 MISSING: Mapping[str, str] = {
-    "retreat": "retreat only: the policy has no retreat along its own trail yet",
     "rlpd": "RLPD-style: the online actor is not improved by the gradient of the critics",
 }
 PROTOCOL: Mapping[str, tuple[str, ...]] = {
