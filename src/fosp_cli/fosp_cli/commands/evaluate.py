@@ -35,6 +35,7 @@ class Monitor(StrEnum):  # an enumeration, because typer takes no lists of liter
 
 
 Policy = Literal["bundle", "greedy", "random"]
+Choice = Literal["return", "success", "both"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class EvaluationRun:
     scenario: NamedScenario
     monitor: Monitor
     policy: Policy
+    choice: Choice = "return"
     results: list[EpisodeResult] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
 
@@ -79,7 +81,9 @@ class EvaluationRun:
         manifest = self.bundle.manifest
         figures = summarise(scenario, manifest.id, self.results, self.latencies_s)
         promised = {"promised_miss_rate": manifest.calibration.miss_rate_bound}
-        return {"monitor": self.monitor.value, "policy": self.policy, **promised, **figures}
+        how = {"monitor": self.monitor.value, "policy": self.policy}
+        chosen = {} if self.choice == "return" else {"choice": self.choice}
+        return {**how, **chosen, **promised, **figures}
 
 
 def evaluate(
@@ -128,6 +132,10 @@ def evaluate(
             "critics and the monitor judge either. A script runs in process only."
         ),
     ] = "bundle",
+    choice: Annotated[
+        Choice,
+        typer.Option(help="What the policy chooses by among feasible actions : its parameter of this name."),
+    ] = "return",
     through_ros: Annotated[
         bool,
         typer.Option("--through-ros", help="Run the live graph in real time instead of evaluating in process."),
@@ -174,7 +182,9 @@ def evaluate(
         raise UserError("--robot is for evaluation in process: leave out --through-ros")
     if through_ros and policy != "bundle":
         raise UserError(f"--policy {policy} runs in-process only: leave out --through-ros")
-    runs = [EvaluationRun(*which, policy) for one in scenarios for which in product(bundles, [one], monitors)]
+    if through_ros and choice != "return":
+        raise UserError(f"--choice {choice} runs in-process only: leave out --through-ros")
+    runs = [EvaluationRun(*which, policy, choice) for one in scenarios for which in product(bundles, [one], monitors)]
     failure = _through_ros(runs) if through_ros else _in_process(runs, workers)
     if failure:
         print(f"fosp: {failure}", file=sys.stderr)
@@ -303,6 +313,7 @@ def _in_process(runs: list[EvaluationRun], workers: int | None) -> str:
             *(run.bundle.path, run.scenario.scenario, run.bundle.robot),
             monitoring=run.monitor.value,
             proposer=run.policy,
+            choice=run.choice,
         )
         for run in runs
     ]

@@ -20,7 +20,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.gripper import GripperInput, GripperSetpoint
 from fosp_core.specs import Manifest
 from fosp_perception.encoder import Encoder, LatentState
-from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
+from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, Choice, SafePolicy
 from fosp_safety_monitor.arm.view import ArmView
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
@@ -99,12 +99,15 @@ class Agent:
         monitoring: Monitoring = "on",
         actors: Actors = "both",
         parameters: MonitorParameters | None = None,
+        choice: Choice = "return",
     ) -> None:
-        """`parameters` are those of the monitor, by default its own defaults."""
+        """`parameters` are those of the monitor, by default its own defaults; `choice` is that of the policy."""
         self._parameters = parameters or MonitorParameters()
         self._bundle = bundle
         self._encoder = Encoder(bundle)
-        self._policy = SafePolicy(bundle, DEPLOYED_CANDIDATES, actors=actors, filters=monitoring != "off")
+        self._policy = SafePolicy(
+            bundle, DEPLOYED_CANDIDATES, actors=actors, filters=monitoring != "off", choice=choice
+        )
         self._monitoring = monitoring
         self._robot = robot
         self._model_id = bundle.manifest.id
