@@ -159,7 +159,8 @@ def judge_proposal(
         latched=latched,
         unreported=None,
         judged=JudgedProposal(
-            proposal.frame, proposal.step, proposal.receipt_s, latent_receipt_s, finding, verdict, wish
+            *(proposal.frame, proposal.step, proposal.receipt_s, latent_receipt_s, finding, verdict, wish),
+            spread=values.spread if values is not None else (),
         ),
         waiting=None,
         stop=stop,

@@ -94,12 +94,13 @@ class CheckedProposal:
 
 @dataclass(frozen=True)
 class CriticValues:
-    """Values of the monitor's own critic for each candidate (K,), and for the state."""
+    """Values of the monitor's own critic for each candidate (K,), and for the state; `spread` if it is part of q_h."""
 
     q_r: tuple[float, ...]
     q_c: tuple[float, ...]
     q_h: tuple[float, ...]
     v_h: float
+    spread: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
