@@ -29,8 +29,7 @@ from fosp_safety_monitor.motion_model import Lead, MotionModel
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
-MAX_CANDIDATES = 256
-"""Largest number of candidates in a proposal: judging more would outlast the deadline."""
+MAX_CANDIDATES = 256  # of a proposal: judging more would outlast the deadline
 
 
 @dataclass(frozen=True)
