@@ -41,8 +41,8 @@ def transfer(
     arm: Annotated[
         list[str] | None,
         typer.Option(
-            help="Arm to run: careful, offline, recalibrated, filtered_cloning, no_expansion, fosp_paper, fosp, "
-            "fosp_hazards, or, with --operator, fosp_corrected. Repeat the option for more. The default is all.",
+            help="Arm to run: careful, offline, recalibrated, retreat, filtered_cloning, no_expansion, fosp_paper, "
+            "fosp, fosp_hazards, or, with --operator, fosp_corrected. Repeat the option for more. The default is all.",
             metavar="ARM",
         ),
     ] = None,
@@ -93,7 +93,7 @@ def transfer(
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
     from fosp_cli.evaluation.live_graph import RunFailed
-    from fosp_cli.experiments.arms import ARMS, CORRECTED, MISSING, PROTOCOL, SETTINGS
+    from fosp_cli.experiments.arms import ARMS, CORRECTED, ENSEMBLE, PROTOCOL, SETTINGS, without_ensemble
     from fosp_cli.experiments.simulated_operator import OperatorSettings
     from fosp_cli.experiments.transfer import Resources, Trial, conclude, deploy, is_deployed, is_done, pieces
     from fosp_core.bundle.bundle import verify_bundle
@@ -106,8 +106,6 @@ def transfer(
     person = OperatorSettings(operator, budget) if operator else None  # type: ignore[arg-type]
     arms = tuple(arm or (name for name in ARMS if person is not None or name != CORRECTED))
     for name in arms:
-        if name in MISSING:
-            raise UserError(f"--arm {name} cannot be run yet: {MISSING[name]}")
         if name not in ARMS:
             raise UserError(f"--arm must be one of {', '.join(ARMS)}, got '{name}'")
     if CORRECTED in arms and person is None:
@@ -116,7 +114,14 @@ def transfer(
         raise UserError(f"--task must be one of {', '.join(PROTOCOL)}, got '{task}'")
     paths = [scenario_path(name).resolve() for name in scenario or PROTOCOL[task]]
     chosen = bundle or default_bundle(read_scenario(paths[0]).task)
-    robot = read_robot(robot_path(verify_bundle(chosen).robot))
+    manifest = verify_bundle(chosen)
+    robot = read_robot(robot_path(manifest.robot))
+    doubt = without_ensemble(manifest)
+    if doubt and ENSEMBLE in arms:
+        if arm:
+            raise UserError(f"--arm {ENSEMBLE}: {doubt}")
+        print(f"without the arm {ENSEMBLE}: {doubt}", file=sys.stderr)
+        arms = tuple(name for name in arms if name != ENSEMBLE)
     if any(SETTINGS[name].learns for name in arms):  # type: ignore[index]
         read_weights(chosen)  # a bundle without weights fails here, not after an hour of episodes
     resources = Resources(chosen.resolve(), robot, offline, config, out)

@@ -218,6 +218,7 @@ def _live_episodes(
     shown.write_text(yaml.safe_dump(trial.learned_on.model_dump(mode="json")))
     options: dict[str, Any] = {
         "exploring": True,
+        "retreat": SETTINGS[trial.arm].retreats,
         "learner": folder / "learner",
         "learner_config": folder / LEARNER_CONFIG,
         "offline": split_folders(resources.offline),
@@ -336,7 +337,8 @@ def _evaluate(
     proposer: Proposer = "bundle"
     if trial.arm == "careful":
         proposer, monitoring = "careful", "off"
-    evaluation = Evaluation(bundle, scenario, robot, SETTINGS[trial.arm].actors, monitoring, proposer)
+    arm = SETTINGS[trial.arm]
+    evaluation = Evaluation(bundle, scenario, robot, arm.actors, monitoring, proposer, retreats=arm.retreats)
     done = evaluate_all([evaluation], workers=1)
     results = sorted((result for _, result in done), key=lambda result: result.episode)
     return summarise(scenario.model_dump(mode="json"), "", results)

@@ -18,6 +18,7 @@ from fosp_safety_monitor.judge.watch.gripper import GripperOrder
 from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.latent_stream import LatentStream
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose
+from fosp_safety_monitor.judge.watch.retreat import Retreat
 from fosp_safety_monitor.judge.watch.takeover import Takeover
 
 
@@ -36,6 +37,8 @@ class JudgedProposal:
     wish: tuple[float, ...]
     """Normalised action (n,) that the ticks steer to while nothing stops them: what the verdict grants, before the
     protective zones of the moment take their share."""
+    spread: tuple[float, ...] = ()
+    """Disagreement of the critic's heads on each candidate; empty: it is not part of the risk."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class MonitorState:
     operated: OperatorJudgement | None = None
     """The action of a person that was judged last since they took over; None: no latent has come since then."""
     gripper: GripperSetpoint = field(default_factory=GripperSetpoint)
+    retreat: Retreat = field(default_factory=Retreat)
 
     @property
     def followed(self) -> JudgedProposal | OperatorJudgement | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fosp_safety_monitor.page.failure import OtherFailure, monitor_test
+from fosp_safety_monitor.page.retreat_failures import RETREAT_LIMITS
 
 OTHER_FAILURES: tuple[OtherFailure, ...] = (
     OtherFailure(
@@ -262,4 +263,5 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
         moves_on=True,
         tests=(monitor_test("arm_guard", "a_robot_without_such_limits_has_no_guard"),),
     ),
+    *RETREAT_LIMITS,
 )
