@@ -75,6 +75,21 @@ def test_the_budget_is_saved_up_before_it_is_spent_and_never_passed() -> None:
     assert len(person.summary()["shares"]) == 3
 
 
+def test_steps_count_by_the_time_that_has_passed_when_calls_are_missing() -> None:
+    every, some = corrections(), corrections()
+    for step in range(120):
+        every.step(at(5.0, 5.0), 0.05 * step)
+        if step % 3 == 0:
+            some.step(at(5.0, 5.0), 0.05 * step)
+    every.step(at(5.0, 5.0), 6.0)
+    some.step(at(5.0, 5.0), 6.0)
+    some.step(at(5.0, 5.0), 6.0)
+    assert [person.episodes[0].steps for person in (every, some)] == [121, 121]
+    operated = [person.episodes[0].operated for person in (every, some)]
+    assert operated[0] == pytest.approx(operated[1], abs=8)
+    assert some.summary()["take_overs"] == every.summary()["take_overs"]
+
+
 @pytest.mark.parametrize("wrong", [{"budget": 0.0}, {"budget": 1.5}, {"kind": "greedy"}])
 def test_no_other_person_and_no_other_budget(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError):

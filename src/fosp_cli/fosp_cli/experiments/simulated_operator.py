@@ -85,7 +85,8 @@ class Corrections:
     ) -> None:
         """`earlier` are the episodes before, which count for the budget."""
         self._settings, self._scenario, self._robot = settings, scenario, robot
-        self._trail: deque[tuple[float, float, float]] = deque(maxlen=max(2, round(settings.hang_s / DECISION_PERIOD)))
+        self._trail: deque[tuple[float, tuple[float, float, float]]] = deque()
+        """Times, s, and positions, m, of the last `hang_s`."""
         self._driven = 0
         """Steps of the take-over that lasts; 0: the policy drives."""
         self.episodes = list(earlier)
@@ -99,12 +100,19 @@ class Corrections:
         self._driven = 0
         self.episodes.append(EpisodeCorrections())
 
-    def step(self, state: RobotState) -> Action | None:
-        """Return the action (n,) of the person in the decision step that begins now; None while the policy drives."""
+    def step(self, state: RobotState, time_s: float | None = None) -> Action | None:
+        """Return the action (n,) of the person in the present decision step; None while the policy drives.
+
+        `time_s` is the time since the first frame of the episode; None: one step has passed since the last call. On a
+        busy machine calls are missing, and the steps count all the same.
+        """
         account = self.episodes[-1]
-        time_s = account.steps * DECISION_PERIOD
-        account.steps += 1
-        self._trail.append(state.position)
+        passed = 1 if time_s is None else max(0, round(time_s / DECISION_PERIOD) + 1 - account.steps)
+        time_s = account.steps * DECISION_PERIOD if time_s is None else time_s
+        account.steps += passed
+        self._trail.append((time_s, state.position))
+        while len(self._trail) > 1 and self._hung(self._trail[1][0]):
+            self._trail.popleft()
         room = float(self._scene.clearance(np.array([state.position[:2]]), time_s)[0])
         if self._driven == 0 and not (self._affords(SHORTEST) and self._worried(room)):
             return None
@@ -114,8 +122,9 @@ class Corrections:
             self._trail.clear()
             return None
         account.take_overs += self._driven == 0
-        account.operated += 1
-        self._driven += 1
+        driven = passed if self._driven else 1
+        account.operated += driven
+        self._driven += driven
         return self._demonstrator.act(state, time_s)
 
     def summary(self) -> dict[str, Any]:
@@ -134,8 +143,12 @@ class Corrections:
         return operated + steps <= self._settings.budget * total
 
     def _worried(self, room: float) -> bool:
-        hangs = len(self._trail) == self._trail.maxlen and math.dist(self._trail[0], self._trail[-1]) < HANG_M
-        return hangs or room < self._settings.distance_m
+        (begun_s, begin), (_, end) = self._trail[0], self._trail[-1]
+        return (self._hung(begun_s) and math.dist(begin, end) < HANG_M) or room < self._settings.distance_m
+
+    def _hung(self, since_s: float) -> bool:
+        """Return True if what has been so since `since_s` has been so for long enough to be a hang."""
+        return self._trail[-1][0] - since_s >= self._settings.hang_s - DECISION_PERIOD - 1e-6
 
 
 class OperatorHands:
@@ -154,7 +167,8 @@ class OperatorHands:
         self._sticks = [int(layout["axes"][axis.name]["axis"]) for axis in robot.action.axes]
         self._deadzone = float(layout.get("deadzone", 0.08))
         self._state: RobotState | None = None
-        self._episode = -1
+        self._episode, self._frames = -1, 0
+        """Number of the episode, and of the frames since its first one: a simulation that lags has less time."""
         self._running = False
         self._client = GraphClient("simulated_operator")
         node = self._client.node
@@ -183,10 +197,14 @@ class OperatorHands:
         if message.episode != self._episode or (message.is_first and not self._running):
             self._episode = int(message.episode)
             self.corrections.begin(self._episode)
+            self._frames = -1
+        self._frames += 1
         self._running = not message.is_last
 
     def _step(self) -> None:
-        action = self.corrections.step(self._state) if self._running and self._state is not None else None
+        action = None
+        if self._running and self._state is not None:
+            action = self.corrections.step(self._state, self._frames / self._robot.camera_frame_rate_hz)
         message = Joy(axes=[0.0] * 8, buttons=[0] * 11)
         message.header.stamp = self._client.node.get_clock().now().to_msg()
         if action is not None:
