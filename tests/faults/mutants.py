@@ -45,6 +45,7 @@ ACCEPTANCE_TESTS = SOURCE / "fosp_core" / "test" / "test_acceptance.py"
 AGREEMENT_TESTS = SOURCE / "fosp_core" / "test" / "test_agreement.py"
 SELF_TESTS = SOURCE / "fosp_core" / "test" / "test_self_testing.py"
 GRIPPER_TESTS = SOURCE / "fosp_core" / "test" / "test_gripper.py"
+GRIPPER_SIDE_TESTS = MONITOR_TESTS / "test_gripper.py"
 HOME_TESTS = SOURCE / "fosp_core" / "test" / "test_home.py"
 DEVICE_TESTS = SOURCE / "fosp_policy" / "test" / "test_teleoperation.py"
 COMMISSIONING_TESTS = SOURCE / "fosp_bringup" / "test" / "test_commissioning_record.py"
@@ -282,6 +283,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.judge.watch.gripper", "next_setpoint", _springs_back),
     Mutant("fosp_core.robot.gripper", "GripperLimits.follow", _jumps_there, GRIPPER_TESTS),
     Mutant("fosp_core.robot.gripper", "position_fault", _always(""), GRIPPER_TESTS),
+    Mutant("fosp_core.robot.gripper", "OpeningWatch.fault", _always(""), GRIPPER_TESTS),
+    Mutant("fosp_safety_monitor.command.gripper_side", "driver_fault", _always(""), GRIPPER_SIDE_TESTS),
     *(
         Mutant("fosp_safety_monitor.judge.watch.retreat", name, instead, RETREAT_TESTS)
         for name, instead in (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fosp_cli.experiments.arms import ARMS, MISSING, PROTOCOL, SETTINGS, Arm, combined
+from fosp_cli.experiments.arms import ARMS, ENSEMBLE, PROTOCOL, SETTINGS, Arm, combined, without_ensemble
 from fosp_cli.experiments.transfer import LEARNER_CONFIG, Resources, Trial, _recalibrated, _write_settings, pieces
 from fosp_core.bundle.bundle import read_manifest, verify_bundle
 from fosp_core.robot.config import read_robot
@@ -31,10 +31,6 @@ def test_an_arm_differs_by_settings_and_parameters_that_exist(arm: Arm) -> None:
         assert upper is not None
         assert lower <= value <= upper
     assert described.learns or not (described.settings or described.policy or described.hazards)
-
-
-def test_what_is_missing_is_no_arm() -> None:
-    assert not set(MISSING) & set(ARMS)
 
 
 @pytest.mark.parametrize("task", PROTOCOL)
@@ -75,3 +71,12 @@ def test_recalibrated_alone_lowers_eps_after_violations_and_else_leaves_the_bund
     before = read_manifest(bundle).calibration.eps
     assert verify_bundle(out).calibration.eps == pytest.approx(before * told["share"], rel=1e-5)
     assert _recalibrated(during(3), resources, tmp_path)[0] == out, "an interrupted trial goes on"
+
+
+def test_the_arm_of_an_ensemble_needs_a_bundle_with_several_heads() -> None:
+    manifest = read_manifest(ROOT / "models" / "safe_reach")
+    config = {**manifest.training["config"], "critic": {"heads": 3}}
+    assert without_ensemble(manifest.model_copy(update={"training": {"config": config}})) == ""
+    assert "one head of each critic" in without_ensemble(manifest.model_copy(update={"training": {}}))
+    assert ENSEMBLE in ARMS
+    assert SETTINGS[ENSEMBLE].actors == "online", "no expansion"

@@ -177,7 +177,8 @@ class Calibration(Spec):
     """Thresholds that were fitted on validation episodes, which are never trained on."""
 
     eps: float = Field(gt=0, lt=1)
-    """Feasibility threshold: an action is feasible if and only if q_h <= eps."""
+    """Feasibility threshold: an action is feasible if and only if q_h <= eps, with a `spread_weight` k if and only if
+    q_h + k * q_h_spread <= eps (fosp_core.bundle.risk)."""
     alpha: float = Field(gt=0, lt=1)
     """Largest allowed miss rate: probability that the last chance to prevent a violation passes as feasible."""
     horizon_steps: int = Field(gt=0)
@@ -196,6 +197,16 @@ class Calibration(Spec):
     """Lowest and highest value of each critic output that the runtime accepts."""
     camera: CameraCalibration | None = None
     """Limits for live frames; None in a bundle of an earlier release, which no node loads."""
+    spread_weight: float | None = Field(None, gt=0)
+    """Weight k of the disagreement of the critic's heads in the risk that eps is a threshold of; None: not counted."""
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A bundle whose risk is q_h alone keeps the bytes, and so the id, that it always had."""
+        content: dict[str, Any] = serialise(self)
+        if content.get("spread_weight") is None:
+            content.pop("spread_weight", None)
+        return content
 
 
 class LatentSpec(Spec):
@@ -205,6 +216,11 @@ class LatentSpec(Spec):
     """Size of the deterministic part (m, h, e): memory (if any), recurrent state, image embedding."""
     stoch: int = Field(gt=0)
     """Size of the stochastic part z, one-hot and flattened: variables * classes."""
+
+
+CriticOutput = Literal["q_s", "q_h_spread"]
+"""Output of critic.onnx that not every bundle has, (1, K). q_s: how likely the episode succeeds after each action.
+q_h_spread: how far the heads of Q_h disagree, the greatest minus the least."""
 
 
 class Manifest(Spec):
@@ -223,12 +239,28 @@ class Manifest(Spec):
     decision_period_s: float = Field(gt=0)
     kappa: float = Field(0.1, ge=0)
     """Weight of cost: the utility of a candidate is q_r - kappa * q_c."""
+    critic_outputs: tuple[CriticOutput, ...] = ()
+    """Outputs of critic.onnx beyond q_r, q_c, q_h and v_h."""
     calibration: Calibration
     metrics: dict[str, float] = {}
     training: dict[str, Any] = {}
     """Provenance of the model: commands, data, seeds, figures."""
     files: dict[str, str] = {}
     """sha256 of every other file of the bundle, by relative path."""
+
+    @model_validator(mode="after")
+    def _spread_is_there(self) -> Manifest:
+        if self.calibration.spread_weight is not None and "q_h_spread" not in self.critic_outputs:
+            raise ValueError("calibration.spread_weight needs the output q_h_spread of the critic (critic_outputs)")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A bundle whose critic has no further output keeps the bytes, and so the id, that it always had."""
+        content: dict[str, Any] = serialise(self)
+        if not content.get("critic_outputs"):
+            content.pop("critic_outputs", None)
+        return content
 
 
 AnySpec = TypeVar("AnySpec", bound=Spec)

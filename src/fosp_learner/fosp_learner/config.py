@@ -6,15 +6,17 @@ categorical state of the RSSM.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.horizon import needed_horizon_steps
 from fosp_core.specs import ObservationSpec, Spec
+from fosp_learner.phase_config import ExtractionConfig, RefinementConfig, SuccessConfig
 
 Size = Literal["nano", "small", "paper"]
+PHASES = ("cloning", "full updates", "refinement", "extraction", "success")
 
 
 class NetworkConfig(Spec):
@@ -186,8 +188,9 @@ class ActorConfig(Spec):
     """Rate of the moving average of the 5-95 % range of the advantages."""
     reachability: bool = True
     """Use Q_h. Off is the ablation without it (no filter, p = 0)."""
-    eps: float = Field(0.25, gt=0, lt=1)
-    """Feasibility threshold while training; the deployed one is calibrated afterwards."""
+    eps: Annotated[float, Field(gt=0, lt=1)] | Literal["calibrated"] = 0.25
+    """Feasibility threshold in the weights of actions; the deployed one is calibrated afterwards. `calibrated`: it is
+    calibrated on the held-out episodes when the critics are done, before extraction; 0.25 until then."""
     cost_limit: float = Field(0.0, ge=0)
     """Mean V_c above which the cost multiplier grows, and below which it falls."""
     multiplier_initial: float = Field(0.1, ge=0)
@@ -244,52 +247,6 @@ class CloningConfig(Spec):
     """Learning rate of image encoder and actor in this phase."""
 
 
-class RefinementConfig(Spec):
-    """Third phase: the critics alone, on latents of the finished world model.
-
-    These latents no longer move while the critics learn, and they are the ones that the runtime will see, since each
-    episode is filtered from its first row. An update is far cheaper than a full one.
-    """
-
-    actor: bool = False
-    """Train the actor as well. These latents are of images that were not shifted, which it soon learns by heart."""
-    share: float = Field(1.2, ge=0)
-    """Updates of this phase per full update."""
-    batch_size: int = Field(32, gt=0)
-    """Sequences of a batch."""
-    sample: bool = True
-    """Draw z from the posterior anew for each batch, as noise against overfitting, instead of its mode."""
-    embed_noise: float = Field(0.05, ge=0)
-    """Standard deviation of the noise on the embeddings that the critics see, whose values lie in [-1, 1]."""
-    onset_share: float = Field(0.25, ge=0, lt=1)
-    """Share of the sequences of a batch that are drawn to hold the onset of a violation, wherever there is one. Onsets
-    are a few steps in a hundred, and what leads to them is what the risk has to be told by."""
-
-
-class ExtractionConfig(Spec):
-    """Last phase: the actor alone, by the weights of the finished critics, on long sequences of image embeddings.
-
-    In full updates the actor sees few scenes per batch, and weights that still move. The embeddings are those of
-    refinement, and the episodes are those that `cloning.episodes` chooses. `actor.objective: backprop` skips the phase.
-    """
-
-    share: float = Field(1.2, ge=0)
-    """Updates of this phase per full update."""
-    memory: int = Field(0, ge=0)
-    """Units of a memory of earlier images, m_t = GRU(m_{t-1}, e_t), that the actor sees beside the current one; 0 is
-    none. It sees no actions, which the actor would copy. A camera beside the robot needs none; one on the robot loses
-    sight of goal and obstacles."""
-    sequence_length: int = Field(64, gt=2)
-    """Rows of a sequence."""
-    batch_size: int = Field(32, gt=0)
-    """Sequences of a batch."""
-    embed_noise: float = Field(0.05, ge=0)
-    """Standard deviation of the noise on the embeddings, whose values lie in [-1, 1]. It keeps the actor from learning
-    scenes by heart."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Learning rate of the actor in this phase."""
-
-
 class CalibrationConfig(Spec):
     """Thresholds of the runtime, from validation episodes."""
 
@@ -300,6 +257,11 @@ class CalibrationConfig(Spec):
     longer from a picture to its rest (fosp_core.robot.horizon) is given its own number."""
     eps_ceiling: float = Field(0.5, gt=0, lt=1)
     """Largest eps, also where a greater one would keep the promised miss rate: no robot should take greater risks."""
+    spread: Literal["ignored", "added"] = "ignored"
+    """Add the disagreement of the heads of Q_h to the risk that eps is a threshold of, here and at run time; one head
+    alone cannot disagree."""
+    spread_weight: float = Field(1.0, gt=0)
+    """Weight of that disagreement."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
     """Quantile of the surprise on validation steps that becomes the runtime's limit."""
     range_margin: float = Field(0.5, ge=0)
@@ -346,6 +308,7 @@ class LearnerConfig(Spec):
     imagination: ImaginationConfig = ImaginationConfig()
     refinement: RefinementConfig = RefinementConfig()
     extraction: ExtractionConfig = ExtractionConfig()
+    success: SuccessConfig = SuccessConfig()
     calibration: CalibrationConfig = CalibrationConfig()
 
     @property
@@ -355,21 +318,27 @@ class LearnerConfig(Spec):
 
     @property
     def phases(self) -> tuple[int, ...]:
-        """Updates of each phase: cloning, full updates, refinement, extraction."""
+        """Updates of each phase: cloning, full updates, refinement, extraction, success."""
         extraction = self.extraction.share if self.actor.objective == "regression" else 0.0
-        return tuple(
-            round(share * self.steps) for share in (self.cloning.share, 1.0, self.refinement.share, extraction)
-        )
+        success = self.success.share if self.success.enabled else 0.0
+        shares = (self.cloning.share, 1.0, self.refinement.share, extraction, success)
+        return tuple(round(share * self.steps) for share in shares)
 
     @property
     def named_phases(self) -> tuple[tuple[str, int], ...]:
         """Name and updates of each phase."""
-        return tuple(zip(("cloning", "full updates", "refinement", "extraction"), self.phases, strict=True))
+        return tuple(zip(PHASES, self.phases, strict=True))
 
     def for_robot(self, robot: RobotConfig) -> LearnerConfig:
         """Return this configuration with a calibration that looks at least as far ahead as `robot` needs to stop."""
         steps = max(self.calibration.horizon_steps, needed_horizon_steps(robot, self.decision_period_s))
         return self.model_copy(update={"calibration": self.calibration.model_copy(update={"horizon_steps": steps})})
+
+    @property
+    def spread_weight(self) -> float | None:
+        """Weight of the disagreement of the heads in the risk; None: it is not counted."""
+        added = self.calibration.spread == "added" and self.critic.heads > 1
+        return self.calibration.spread_weight if added else None
 
     @property
     def network(self) -> NetworkConfig:

@@ -21,16 +21,17 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec
 from fosp_learner import distributed
 from fosp_learner.bundling.calibration import calibrate
-from fosp_learner.bundling.export import export_networks
+from fosp_learner.bundling.export import CriticGraph, export_networks
 from fosp_learner.bundling.probing import with_probes
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
-from fosp_learner.bundling.validation import Assessment, assess
+from fosp_learner.bundling.validation import Assessment, assess, episode_values
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bag_sets import choose_robot, lenses_of, task_of, with_period_of
 from fosp_learner.data.dataset import Dataset, load_bags, split
 from fosp_learner.data.lenses import LENSES, as_noted
 from fosp_learner.distributed import processes
+from fosp_learner.model.world_model import WorldModel
 from fosp_learner.report.figure_data import SceneFrames
 from fosp_learner.report.run import (
     RunFacts,
@@ -41,6 +42,7 @@ from fosp_learner.report.run import (
     run_folder,
     write_facts,
 )
+from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.run_log import RunLog, SilentLog
@@ -99,7 +101,14 @@ def pretrain(
                 "held out for the calibration may have been trained on; leave the copies out (fosp bags check)"
             )
         training, validation = split(data, config.validation_share, config.seed)
-        trainer = Trainer(config, training, process.device)
+        if not training.tells_success:
+            config = config.model_copy(update={"success": config.success.model_copy(update={"enabled": False})})
+
+        def calibrated_eps(model: WorldModel, behaviour: Behaviour) -> float:
+            values = [episode_values(behaviour, episode) for episode in filter_episodes(model, validation)]
+            return calibrate(values, config.calibration).eps
+
+        trainer = Trainer(config, training, process.device, calibrated_eps)
         if resume:
             load_checkpoint(trainer, data.key, run / "checkpoint")
         if not process.writes:
@@ -119,7 +128,9 @@ def pretrain(
             log.metrics(trainer.step, assessment.metrics)
     fitted = fit_reference([training], config.seed, lens_steps=config.calibration.lens_steps)
     reference, camera = calibrate_reference(fitted, [validation])
-    calibration = calibrate(assessment.values, config.calibration).model_copy(update={"camera": camera})
+    calibration = calibrate(assessment.values, config.calibration).model_copy(
+        update={"camera": camera, "spread_weight": config.spread_weight}
+    )
     made = provenance(trainer, data, command)
     made[LENSES] = as_noted(lenses_of(bags, facts.observation, facts.robot))
     manifest, files = bundle_of(trainer, assessment, calibration, facts.robot, facts.task, facts.observation, made)
@@ -195,9 +206,10 @@ def bundle_of(
 ) -> tuple[Manifest, dict[str, Path | bytes]]:
     """Return manifest (without id and hashes) and files of a bundle, exported and checked."""
     config = trainer.config
-    actor = trainer.behaviour.actor
+    behaviour = trainer.behaviour
+    actor = behaviour.actor
     files: dict[str, Path | bytes] = dict(
-        export_networks(trainer.world_model, actor, copy.deepcopy(actor), trainer.behaviour.critics)
+        export_networks(trainer.world_model, actor, copy.deepcopy(actor), behaviour.critics, success=behaviour.success)
     )
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -209,6 +221,7 @@ def bundle_of(
         action=robot.action,
         latent=LatentSpec(deter=config.network.carried, stoch=config.network.stoch),
         decision_period_s=config.decision_period_s,
+        critic_outputs=CriticGraph(behaviour.critics, behaviour.success).further,
         calibration=calibration,
         metrics=assessment.metrics,
         training=training,
@@ -227,6 +240,7 @@ def provenance(trainer: Trainer, data: Dataset, command: str) -> dict[str, Any]:
         "data_violation_share": round(data.share("violates"), 4),
         "seed": trainer.config.seed,
         "steps": trainer.step,
+        "actor_eps": trainer.behaviour.weighting.eps,
         "wall_time_s": round(trainer.seconds, 1),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

@@ -125,3 +125,16 @@ def test_without_reachability_risk_has_no_say():
     harmless = Values(*(tensor([x]) for x in (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
     off = Weighting(ActorConfig(reachability=False))
     assert off.weight(risky) == off.weight(harmless) > 0
+
+
+def test_the_mask_takes_the_calibrated_threshold_once_it_is_known():
+    zeros = torch.zeros(1)
+    values = Values(zeros, zeros, torch.tensor([0.2]), zeros, zeros, torch.tensor([0.05]))
+    weighting = Weighting(ActorConfig(eps="calibrated"))
+    assert float(weighting.weight(values)) > 0, "0.25 until then"
+    weighting.eps = 0.1
+    assert float(weighting.weight(values)) == 0
+    assert Weighting(ActorConfig(eps=0.1)).eps == 0.1
+    for eps in (0, 1, "unknown"):
+        with pytest.raises(ValueError, match="eps"):
+            ActorConfig(eps=eps)  # type: ignore[arg-type]

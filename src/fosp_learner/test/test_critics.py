@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from fosp_learner.config import CriticConfig, NetworkConfig
+from fosp_core.bundle.risk import judged_risk
+from fosp_learner.config import CriticConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.batch import Batch
 from fosp_learner.model.critics import ActionValues, Critics, over_heads
 from fosp_learner.model.losses import binary_nll, two_hot_mean
@@ -178,6 +180,12 @@ def test_of_several_heads_the_most_pessimistic_speaks(critics: Critics):
     torch.testing.assert_close(found[2], torch.sigmoid(q_h).amax(0))
     torch.testing.assert_close(three.reachability(feature, action), found[2])
     assert not torch.equal(q_h[0], q_h[1]), "they differ by their first weights"
+    spread = torch.sigmoid(q_h).amax(0) - torch.sigmoid(q_h).amin(0)
+    torch.testing.assert_close(three.spread(feature, action), spread)
+    assert torch.equal(three.risk(feature, action, None), found[2])
+    judged = judged_risk({"q_h": found[2].detach().numpy(), "q_h_spread": spread.detach().numpy()}, 3.0)
+    np.testing.assert_allclose(three.risk(feature, action, 3.0).detach().numpy(), judged, rtol=1e-6)
+    assert (three.tells_spread, one.tells_spread) == (True, False)
     assert {name.split(".")[0] for name in one.state_dict()} == {"q_r", "q_c", "q_h"}, "one head is what it was"
 
 
@@ -193,3 +201,26 @@ def test_every_head_learns_from_the_same_target():
     torch.testing.assert_close(
         over_heads(binary_nll, logits, target), (binary_nll(logits[0], target) + binary_nll(logits[1], target)) / 2
     )
+
+
+def test_the_disagreement_of_heads_counts_only_where_it_is_asked_for_and_there_are_several():
+    def weight(heads: int, **calibration: object) -> float | None:
+        return LearnerConfig.model_validate({"critic": {"heads": heads}, "calibration": calibration}).spread_weight
+
+    assert weight(2, spread="added", spread_weight=0.5) == 0.5
+    assert weight(2) is None
+    assert weight(1, spread="added") is None
+    with pytest.raises(ValueError, match="spread_weight"):
+        weight(2, spread="added", spread_weight=0)
+
+
+def test_one_step_targets_see_no_further_than_the_next_state(critics: Critics):
+    # critic.lambda_ 0: what comes after row t + 1 tells Q_r at t nothing but by the value of that row (IQL).
+    batch, feature = part(sequence()[0], FIRST), sequence()[1][:, FIRST]
+    later = replace(batch, reward=batch.reward + torch.tensor([[0.0, 0, 5, 5]]))
+    one_step = Critics(SIZE, CriticConfig(layers=1, lambda_=0.0), action=2)
+    one_step.load_state_dict(critics.state_dict())
+    first = replace(data_trajectories(batch, feature), valid=torch.tensor([[True, False, False]]))
+    changed = replace(first, reward=data_trajectories(later, feature).reward)
+    assert float(one_step.loss(first)[0]["q_r"]) == float(one_step.loss(changed)[0]["q_r"])
+    assert float(critics.loss(first)[0]["q_r"]) != float(critics.loss(changed)[0]["q_r"])

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from fosp_core.bundle.bundle import load_bundle, write_bundle
+from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner import config as learner_config
-from fosp_learner.bundling.export import export_networks
+from fosp_learner.bundling.export import NAMES, CriticGraph, export_networks, learn_graphs
+from fosp_learner.bundling.known_graphs import KnownGraphs
 from fosp_learner.config import CloningConfig, CriticConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
@@ -33,7 +35,7 @@ def trainer(make_episode: Callable[..., Episode]) -> Iterator[Trainer]:
         data = from_episodes([make_episode(8 + i % 3, i, violates=i % 2 == 0) for i in range(6)])
         settings = LearnerConfig(steps=4, cloning=CloningConfig(share=0.0), batch_size=2, sequence_length=5, bf16=False)
         trained = Trainer(settings, data)
-        for _ in range(4):
+        for _ in range(settings.total_steps):
             trained.train_step()
         yield trained
 
@@ -41,7 +43,8 @@ def trainer(make_episode: Callable[..., Episode]) -> Iterator[Trainer]:
 @pytest.fixture(scope="module")
 def files(trainer: Trainer) -> dict[str, bytes]:
     behaviour = trainer.behaviour
-    return export_networks(trainer.world_model, behaviour.actor, behaviour.actor, behaviour.critics)
+    networks = (trainer.world_model, behaviour.actor, behaviour.actor, behaviour.critics)
+    return export_networks(*networks, success=behaviour.success)
 
 
 def test_exported_filter_equals_torch_along_an_episode(
@@ -105,5 +108,42 @@ def test_the_most_pessimistic_of_several_heads_is_exported(trainer: Trainer):
     feature, action = torch.randn(1, TINY.feature), torch.rand(1, 4, 3)
     fed = {"deter": feature[:, :DETER].numpy(), "stoch": feature[:, DETER:].numpy(), "action": action.numpy()}
     (q_h,) = ort.InferenceSession(content).run(["q_h"], fed)
+    (spread,) = ort.InferenceSession(content).run(["q_h_spread"], fed)
+    assert CriticGraph(critics).further == ("q_h_spread",)
     logits = critics.q_target(feature.unsqueeze(1).expand(-1, 4, -1), action)[2]
+    heads = torch.sigmoid(logits).detach().numpy()
+    np.testing.assert_allclose(spread, heads.max(0) - heads.min(0), atol=1e-5)
     np.testing.assert_allclose(q_h, torch.sigmoid(logits).amax(0).detach().numpy(), atol=1e-5)
+
+
+def test_a_success_critic_is_a_further_output_that_the_manifest_names(
+    trainer: Trainer,
+    files: dict[str, bytes],
+    episodes: list[Episode],
+    robot: RobotConfig,
+    assemble: Callable[..., Any],
+    tmp_path: Path,
+):
+    behaviour, feature, action = trainer.behaviour, torch.randn(1, TINY.feature), torch.rand(1, 4, 3)
+    assert behaviour.success is not None
+    networks = (trainer.world_model, behaviour.actor, behaviour.actor, behaviour.critics)
+    known = KnownGraphs()
+    learn_graphs(known, {name: files[f"{name}.onnx"] for name in NAMES}, *networks, behaviour.success)
+    assert known.filled("critic", CriticGraph(behaviour.critics, behaviour.success)) == files["critic.onnx"]
+    known._known.pop("critic")
+    plain = export_networks(*networks, known)
+    fed = {"deter": feature[:, :DETER].numpy(), "stoch": feature[:, DETER:].numpy(), "action": action.numpy()}
+    q_s, q_h = ort.InferenceSession(files["critic.onnx"]).run(["q_s", "q_h"], fed)
+    expected = behaviour.success.probability(feature.unsqueeze(1).expand(-1, 4, -1), action).detach().numpy()
+    np.testing.assert_allclose(q_s, expected, atol=1e-5)
+    np.testing.assert_allclose(q_h, ort.InferenceSession(plain["critic.onnx"]).run(["q_h"], fed)[0], atol=1e-6)
+    manifest, contents = assemble(trainer, from_episodes(episodes), robot, "safe_reach", OBSERVATION, {"seed": 0})
+    assert manifest.critic_outputs == ("q_s",)
+    without = manifest.model_copy(update={"critic_outputs": ()})
+    write_bundle(tmp_path / "without", without, {**contents, **plain})
+    assert "critic_outputs" not in (tmp_path / "without" / "manifest.json").read_text(), "as it always was"
+    assert load_bundle(tmp_path / "without", robot).manifest.critic_outputs == ()
+    for name, claimed, given in (("claims", manifest, plain), ("hides", without, files)):
+        write_bundle(tmp_path / name, claimed, {**contents, **given})
+        with pytest.raises(UserError, match=r"critic\.onnx: expected inputs .* and outputs"):
+            load_bundle(tmp_path / name, robot)

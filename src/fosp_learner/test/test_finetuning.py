@@ -20,7 +20,7 @@ from fosp_core.specs import ObservationSpec, parse_spec, read_yaml
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.calibration import EpisodeValues
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, require_same_networks, weights_bytes
-from fosp_learner.config import CloningConfig, ExtractionConfig, LearnerConfig, NetworkConfig, RefinementConfig
+from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.candidate import GateEpisodes
@@ -30,6 +30,7 @@ from fosp_learner.finetuning.gate import GateFigures, judge, miss_and_false_veto
 from fosp_learner.finetuning.lineage import Lineage, forget_after
 from fosp_learner.finetuning.online_learner import OnlineLearner, Sources
 from fosp_learner.finetuning.settling import StoredFeatures, sources
+from fosp_learner.phase_config import ExtractionConfig, RefinementConfig
 from fosp_learner.pretrain import provenance
 from fosp_learner.training.checkpoint import network_tensors
 from fosp_learner.training.filtering import filter_episodes
@@ -142,7 +143,7 @@ def test_settling_changes_critics_and_online_actor_alone_and_nothing_when_it_is_
     assert not fine.settle(experience, stop=lambda: True)
     assert changed() == set()
     assert fine.settle(experience)
-    parts = ("behaviour.critics.", "behaviour.actor.", "behaviour.weighting.")
+    parts = ("behaviour.critics.", "behaviour.success.", "behaviour.actor.", "behaviour.weighting.")
     assert {part for part in parts if any(name.startswith(part) for name in changed())} == set(parts)
     assert all(name.startswith(parts) for name in changed())
 

@@ -14,7 +14,9 @@ from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.data.samplers import FrameSampler
+from fosp_learner.model.world_model import WorldModel
 from fosp_learner.report.run import require_new_run
+from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, read_checkpoint, save_checkpoint
 from fosp_learner.training.phases import TrainingDiverged
 from fosp_learner.training.trainer import Trainer
@@ -203,3 +205,31 @@ def test_a_gradient_that_is_not_finite_stops_before_any_network_is_touched(data:
     weighting = "behaviour.weighting.state"
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items() if name != weighting)
     assert trainer.step == 0
+
+
+def test_extraction_masks_by_the_threshold_of_the_finished_critics_also_when_resumed(data: Dataset, tmp_path: Path):
+    asked: list[torch.Tensor] = []
+
+    def calibrated(model: WorldModel, behaviour: Behaviour) -> float:
+        asked.append(next(behaviour.critics.q_target.parameters()).clone())
+        return 0.125
+
+    settings = config(
+        actor={"eps": "calibrated"}, extraction={"share": 0.5, "batch_size": 2}, success={"enabled": False}
+    )
+    trainer = Trainer(settings, data, calibrated_eps=calibrated)
+    for _ in range(settings.total_steps - 3):
+        trainer.train_step()
+    assert not asked
+    assert trainer.behaviour.weighting.eps == 0.25
+    for _ in range(2):
+        trainer.train_step()
+    assert len(asked) == 1
+    assert trainer.behaviour.weighting.eps == 0.125
+    save_checkpoint(trainer, "key", tmp_path / "checkpoint")
+    trainer.train_step()
+    resumed = Trainer(settings, data, calibrated_eps=calibrated)
+    load_checkpoint(resumed, "key", tmp_path / "checkpoint")
+    resumed.train_step()
+    assert same(trainer, resumed)
+    assert torch.equal(asked[0], asked[1])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fosp_core.bundle.agreement import Disagreement, Scores, disagreement, refusal, require_agreement
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.probes import UNKNOWN, ProbeSet, Tolerance
+from fosp_core.bundle.risk import judged_risk
 from fosp_core.errors import UserError
 from fosp_core.processes import give_way
 from fosp_perception.encoder import Encoder, Moment
@@ -63,7 +64,8 @@ def _scores(bundle: Bundle, moments: Sequence[Moment], probes: ProbeSet) -> Scor
         if step >= FRESH and step % EVERY == 0:
             actions = probes.actions[len(rows) % len(probes.actions)]
             state = {"deter": latent.deter[np.newaxis], "stoch": latent.stoch[np.newaxis]}
-            rows.append(bundle.critic.run(**state, action=actions[np.newaxis])["q_h"][0])
+            scored = bundle.critic.run(**state, action=actions[np.newaxis])
+            rows.append(judged_risk(scored, bundle.manifest.calibration.spread_weight)[0])
     count = probes.actions.shape[1]
     q_h = np.stack(rows) if rows else np.zeros((0, count), np.float32)
     return Scores(q_h, bundle.manifest.calibration.eps)

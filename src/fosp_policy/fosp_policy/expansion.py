@@ -1,11 +1,13 @@
 """Safe policy expansion (PEX, Zhang 2023): the critics score candidates of two actors, and one is chosen. No ROS.
 
-The utility of a candidate is u = q_r - kappa * q_c, and it is feasible if and only if q_h <= eps.
+The utility of a candidate is u = q_r - kappa * q_c, and it is feasible if and only if q_h <= eps. A bundle with a
+success critic also tells q_s, how likely the episode succeeds after the candidate, by which can be chosen, too.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -14,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.risk import judged_risk
+from fosp_core.errors import UserError
 from fosp_policy.detour import NO_GUIDE, Guide
 from fosp_policy.exploration import mixed
 
@@ -22,6 +26,11 @@ ONLINE: Literal[1] = 1
 FALLBACK: Literal[2] = 2
 Actors = Literal["both", "offline", "online"]
 ACTORS: tuple[Actors, ...] = ("both", "offline", "online")
+Choice = Literal["return", "success", "both"]
+CHOICES: tuple[Choice, ...] = ("return", "success", "both")
+"""Criteria of the choice among feasible candidates: utility, q_s, or utility among those of about the greatest q_s."""
+SUCCESS_MARGIN = 0.02
+"""Difference of q_s within which two candidates count as equally likely to succeed."""
 _SOURCES: tuple[Literal[0], Literal[1], Literal[2]] = (OFFLINE, ONLINE, FALLBACK)
 DEPLOYED_CANDIDATES = 6
 """Number of candidates of each actor: its mean, and five samples as alternatives for the safety monitor."""
@@ -59,8 +68,11 @@ class ScoredCandidate:
     q_r: float
     q_c: float
     q_h: float
+    """Risk that eps is a threshold of (fosp_core.bundle.risk)."""
     utility: float
     feasible: bool
+    q_s: float = math.nan
+    """NaN: the bundle has no success critic."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,8 @@ class SafePolicy:
     When no candidate of the actors is feasible, `fallbacks` more are drawn evenly from the whole action box. The one of
     least risk joins the candidates and is chosen, if it is clearly feasible (FALLBACK_MARGIN) and within all ranges.
 
+    `choice` says what is chosen by (CHOICES). All but "return" need a bundle with a success critic; UserError without.
+
     `actors` "offline" or "online" switches the expansion off, and `filters=False` the filter by risk: then every
     candidate counts as feasible. Both are for comparison.
     """
@@ -101,11 +115,19 @@ class SafePolicy:
         actors: Actors = "both",
         fallbacks: int = FALLBACKS,
         filters: bool = True,
+        choice: Choice = "return",
     ) -> None:
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
         if fallbacks < 0:
             raise ValueError(f"fallbacks must be at least 0, got {fallbacks}")
+        if choice != "return" and "q_s" not in bundle.manifest.critic_outputs:
+            raise UserError(
+                f"bundle {bundle.manifest.id[:12]}: has no success critic, so 'choice' cannot be '{choice}': set it to "
+                "'return', or train the bundle with success.enabled"
+            )
+        self._choice = choice
+        self._critic_outputs = ("q_r", "q_c", "q_h", *(("q_s",) if "q_s" in bundle.manifest.critic_outputs else ()))
         self._policy, self._critic = bundle.policy, bundle.critic
         self._latent, self._action_size = bundle.manifest.latent, bundle.manifest.action.size
         self._count, self._fallbacks = candidates, fallbacks
@@ -117,6 +139,7 @@ class SafePolicy:
         """False proposes whatever promises the greatest return, however risky: it shows what the monitor is for."""
         self.kappa = bundle.manifest.kappa
         self.eps = bundle.manifest.calibration.eps
+        self._spread_weight = bundle.manifest.calibration.spread_weight
         self._ranges = bundle.manifest.calibration.ranges
 
     @property
@@ -137,8 +160,8 @@ class SafePolicy:
 
         When exploring, all samples share the `drift` (A,) of exploration.py, if it is given, and the choice is drawn
         from softmax(5 u) over the feasible candidates; when deployed, it is the one with the greatest u, unless the
-        `guide` of a robot that hangs (detour.py) asks for another. When none is feasible, it is the one with the least
-        q_h. Raise LatentError or PolicyOutputError.
+        `guide` of a robot that hangs (detour.py) asks for another. `choice` may put q_s in the place of u. When none is
+        feasible, it is the one with the least q_h. Raise LatentError or PolicyOutputError.
         """
         self._check(deter, stoch)
         deter, stoch = deter[np.newaxis], stoch[np.newaxis]
@@ -162,9 +185,9 @@ class SafePolicy:
             if way_out is not None:
                 return Proposal((*candidates, way_out), len(candidates), v_h)
         chosen = choose(
-            np.array([candidate.utility for candidate in candidates]),
+            np.array([candidate.q_s if self._choice == "success" else candidate.utility for candidate in candidates]),
             np.array([candidate.q_h for candidate in candidates]),
-            np.array([candidate.feasible for candidate in candidates]),
+            self._eligible(candidates),
             np.array([candidate.mean for candidate in candidates]) if self._prefer_means else None,
             rng if exploring else None,
         )
@@ -194,6 +217,17 @@ class SafePolicy:
         if not guide.aside:
             return max(clear, key=lambda candidate: candidate.utility, default=None)
         return max(clear, key=lambda candidate: _cosine(candidate.action, guide.aside), default=None)
+
+    def _eligible(self, candidates: Sequence[ScoredCandidate]) -> NDArray[np.bool_]:
+        """Return the feasible candidates (N,); to choose by "both", those of them that about likeliest succeed."""
+        feasible = np.array([candidate.feasible for candidate in candidates])
+        if self._choice != "both" or not feasible.any():
+            return feasible
+        q_s = np.array([candidate.q_s for candidate in candidates])
+        if self._prefer_means and any(one.feasible and one.mean for one in candidates):
+            feasible &= np.array([candidate.mean for candidate in candidates])
+        eligible: NDArray[np.bool_] = feasible & (q_s >= q_s[feasible].max() - SUCCESS_MARGIN)
+        return eligible
 
     def _way_out(
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], rng: np.random.Generator
@@ -233,7 +267,8 @@ class SafePolicy:
         A few numbers are handled faster as plain ones than as arrays.
         """
         scored = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
-        values: dict[str, list[float]] = {name: scored[name][0].tolist() for name in ("q_r", "q_c", "q_h")}
+        scored["q_h"] = judged_risk(scored, self._spread_weight)
+        values: dict[str, list[float]] = {name: scored[name][0].tolist() for name in self._critic_outputs}
         v_h = float(scored["v_h"][0])
         if not all(map(math.isfinite, (*chain.from_iterable(values.values()), v_h))):
             raise PolicyOutputError("the critics' output is not finite")
@@ -241,16 +276,22 @@ class SafePolicy:
             ScoredCandidate(
                 *(_SOURCES[source], mean, action, q_r, q_c, q_h, q_r - self.kappa * q_c),
                 feasible=q_h <= self.eps or not self._filters,
+                q_s=q_s,
             )
-            for action, q_r, q_c, q_h, source, mean in zip(
-                actions, *values.values(), sources.tolist(), means.tolist(), strict=True
+            for action, q_r, q_c, q_h, q_s, source, mean in zip(
+                actions,
+                *(values[name] for name in ("q_r", "q_c", "q_h")),
+                values.get("q_s", [math.nan] * len(actions)),
+                sources.tolist(),
+                means.tolist(),
+                strict=True,
             )
         ]
         return candidates, self._inside(values), v_h
 
     def _inside(self, values: dict[str, list[float]]) -> list[bool]:
         """Return for each action True if every critic values it within its calibrated range."""
-        bounds = [self._ranges[name] for name in values]  # type: ignore[index]
+        bounds = [(0.0, 1.0) if name == "q_s" else self._ranges[name] for name in values]  # type: ignore[index]
         return [
             all(low <= value <= high for value, (low, high) in zip(of_one, bounds, strict=True))
             for of_one in zip(*values.values(), strict=True)

@@ -33,6 +33,7 @@ from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
 from fosp_policy.detour import NO_GUIDE, Detour, Guide
 from fosp_policy.expansion import (
     ACTORS,
+    CHOICES,
     DEPLOYED_CANDIDATES,
     FALLBACKS,
     LatentError,
@@ -61,6 +62,13 @@ PARAMETERS = (
     NodeParameter("candidates", DEPLOYED_CANDIDATES, "Number of candidates that are drawn.", "", 1, 256),
     NodeParameter("prefer_means", True, "Choose a sample only if no mean of the actors is feasible."),
     NodeParameter("actors", "both", "Actors that propose.", choices=ACTORS),
+    NodeParameter(
+        "choice",
+        "return",
+        "What is chosen by among feasible candidates: utility, q_s of the success critic, or utility among those of "
+        "about the greatest q_s. All but `return` need a bundle with a success critic.",
+        choices=CHOICES,
+    ),
     NodeParameter("fallbacks", FALLBACKS, "Number of further candidates when none is feasible.", "", 0, 256),
     NodeParameter(
         "retreat",
@@ -115,9 +123,17 @@ class PolicyNode(ManagedNode):
         actors = str(self.get_parameter("actors").value)
         prefer_means = bool(self.get_parameter("prefer_means").value)
         fallbacks = int(self.get_parameter("fallbacks").value)
+        choice = str(self.get_parameter("choice").value)
 
         def policy_of(bundle: Bundle) -> LoadedPolicy:
-            policy = SafePolicy(bundle, candidates, prefer_means, actors, fallbacks)  # type: ignore[arg-type]
+            policy = SafePolicy(
+                bundle,
+                candidates,
+                prefer_means,
+                actors,  # type: ignore[arg-type]
+                fallbacks,
+                choice=choice,  # type: ignore[arg-type]
+            )
             sessions = sessions_to_test(bundle, ("policy", "critic"))
             return LoadedPolicy(policy, sessions, bundle.manifest.decision_period_s)
 

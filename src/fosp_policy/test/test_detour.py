@@ -101,7 +101,10 @@ def policy_of(
             latent=SimpleNamespace(deter=3, stoch=4),
             action=SimpleNamespace(size=2),
             kappa=0.1,
-            calibration=SimpleNamespace(eps=0.5, ranges=dict.fromkeys(("q_r", "q_c", "q_h"), (-9.0, 9.0))),
+            critic_outputs=(),
+            calibration=SimpleNamespace(
+                eps=0.5, spread_weight=None, ranges=dict.fromkeys(("q_r", "q_c", "q_h"), (-9.0, 9.0))
+            ),
         ),
     )
     return SafePolicy(cast(Bundle, bundle), **options)

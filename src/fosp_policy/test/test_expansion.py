@@ -11,7 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
-from fosp_policy.expansion import FALLBACK, OFFLINE, ONLINE, LatentError, PolicyOutputError, SafePolicy, choose
+from fosp_core.errors import UserError
+from fosp_policy.expansion import (
+    CHOICES,
+    FALLBACK,
+    OFFLINE,
+    ONLINE,
+    LatentError,
+    PolicyOutputError,
+    SafePolicy,
+    choose,
+)
 
 Floats = NDArray[np.float64]
 DETER, STOCH = np.zeros(3, np.float32), np.zeros(4, np.float32)
@@ -36,6 +46,8 @@ def bundle_of(
     reward: Callable[[Floats], Floats] = lambda action: action[:, 0],
     cost: Callable[[Floats], Floats] = lambda action: 0.0 * action[:, 0],
     std: float = 0.3,
+    success: Callable[[Floats], Floats] | None = None,
+    spread: Callable[[Floats], Floats] | None = None,
 ) -> Any:
     """A bundle of two actors with fixed `means` (2, A) and critics that are functions of the actions (K, A)."""
     mean = np.array([means], np.float32)
@@ -46,12 +58,17 @@ def bundle_of(
             "q_c": cost(action[0])[np.newaxis],
             "q_h": risk(action[0])[np.newaxis],
             "v_h": np.array([0.25], np.float32),
+            **({} if success is None else {"q_s": success(action[0])[np.newaxis]}),
+            **({} if spread is None else {"q_h_spread": spread(action[0])[np.newaxis]}),
         }
     )
     ranges = {"q_r": (-Q_R_LIMIT, Q_R_LIMIT), "q_c": (-100.0, 100.0), "q_h": (0.0, 2.0)}
-    calibration = SimpleNamespace(eps=EPS, ranges=ranges)
+    calibration = SimpleNamespace(eps=EPS, ranges=ranges, spread_weight=None if spread is None else 1.0)
     latent, action = SimpleNamespace(deter=3, stoch=4), SimpleNamespace(size=2)
-    manifest = SimpleNamespace(latent=latent, action=action, kappa=KAPPA, calibration=calibration)
+    further = () if success is None else ("q_s",)
+    manifest = SimpleNamespace(
+        id="0" * 12, latent=latent, action=action, kappa=KAPPA, calibration=calibration, critic_outputs=further
+    )
     return SimpleNamespace(policy=policy, critic=critic, manifest=manifest)
 
 
@@ -263,3 +280,57 @@ def test_a_careless_policy_proposes_the_greatest_return_however_risky_and_offers
     assert any(candidate.feasible for candidate in proposal.candidates)
     policy.heeds_risk = True
     assert policy.propose(DETER, STOCH, False, rng()).candidates[0].q_r < chosen.q_r
+
+
+def test_a_success_critic_can_be_chosen_by_in_place_of_the_return_or_before_it() -> None:
+    # The second mean earns more and succeeds less; the third kind of choice heeds the return where success is a draw.
+    bundle = bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk, success=lambda action: 0.9 - action[:, 0])
+    told = {choice: policy_of(bundle, choice=choice).propose(DETER, STOCH, False, rng()) for choice in CHOICES}
+    sources = {choice: proposal.candidates[proposal.chosen].source for choice, proposal in told.items()}
+    assert sources == {"return": ONLINE, "success": OFFLINE, "both": OFFLINE}
+    assert [candidate.q_s for candidate in told["return"].candidates] == pytest.approx([0.7, 0.3])
+    draw = bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk, success=lambda action: 0.9 - 0.01 * action[:, 0])
+    proposal = policy_of(draw, choice="both").propose(DETER, STOCH, False, rng())
+    assert proposal.candidates[proposal.chosen].source == ONLINE
+
+
+@pytest.mark.parametrize("choice", ["success", "both"])
+def test_whoever_succeeds_most_likely_must_be_feasible_and_a_mean_all_the_same(choice: str) -> None:
+    bundle = bundle_of(
+        [[0.2, 0.0], [0.6, 0.0]],
+        risk=lambda action: 2.0 * (action[:, 0] > 0.5),
+        success=lambda action: np.clip(action[:, 0], 0, 1),
+    )
+    proposal = policy_of(bundle, candidates=6, choice=choice).propose(DETER, STOCH, False, rng())
+    assert proposal.candidates[proposal.chosen].source == OFFLINE
+    assert proposal.candidates[proposal.chosen].mean
+    free = policy_of(bundle, candidates=6, choice=choice, prefer_means=False).propose(DETER, STOCH, False, rng())
+    assert free.candidates[free.chosen].feasible
+
+
+def test_without_a_success_critic_nothing_can_be_chosen_by_it() -> None:
+    with pytest.raises(UserError, match="no success critic, so 'choice' cannot be 'both'"):
+        policy_of(bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk), choice="both")
+    proposal = policy_of(bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk)).propose(DETER, STOCH, False, rng())
+    assert all(np.isnan(candidate.q_s) for candidate in proposal.candidates)
+
+
+def test_a_success_that_is_not_a_number_or_no_probability_is_not_heeded() -> None:
+    broken = bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk, success=lambda action: np.nan * action[:, 0])
+    with pytest.raises(PolicyOutputError):
+        policy_of(broken).propose(DETER, STOCH, False, rng())
+    beyond = bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk, success=lambda action: 3.0 + action[:, 0])
+    proposal = policy_of(beyond, candidates=6).propose(DETER, STOCH, False, rng())
+    assert all(candidate.mean for candidate in proposal.candidates), "samples of unknown value are dropped"
+
+
+def test_where_the_heads_disagree_the_risk_is_the_greater() -> None:
+    bundle = bundle_of(
+        [[0.2, 0.0], [0.6, 0.0]], lambda action: 0.0 * action[:, 0] + 0.4, spread=lambda a: 0.5 * a[:, 0]
+    )
+    proposal = policy_of(bundle).propose(DETER, STOCH, False, rng())
+    assert [candidate.q_h for candidate in proposal.candidates] == pytest.approx([0.5, 0.7])
+    assert [candidate.feasible for candidate in proposal.candidates] == [True, False]
+    broken = bundle_of([[0.2, 0.0], [0.6, 0.0]], no_risk, spread=lambda action: 0.0 * action[:, 0] - 1.0)
+    with pytest.raises(PolicyOutputError):
+        policy_of(broken).propose(DETER, STOCH, False, rng())

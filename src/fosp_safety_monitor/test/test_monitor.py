@@ -334,3 +334,50 @@ def test_a_robot_goes_back_along_its_trail_only_where_that_is_asked_for_and_gate
     assert way_back() is None
     assert way_back(retreats=True, shadow=True) is None
     assert way_back(retreats=True, speed_cap=0.1).speed == pytest.approx(0.025), "it hangs by what it could have gone"
+
+
+def judged_with_spread(bundle, arm, clock, chain, spread, weight=2.0):
+    """The monitor and its verdict where the critic says that its heads disagree by `spread` on every candidate."""
+
+    class Disagreeing:
+        def run(self, **inputs):
+            outputs = bundle.critic.run(**inputs)
+            return {**outputs, "q_h_spread": np.full_like(outputs["q_h"], spread)}
+
+    calibration = bundle.manifest.calibration.model_copy(update={"spread_weight": weight})
+    manifest = bundle.manifest.model_copy(update={"calibration": calibration})
+    parameters = MonitorParameters(known_frames=1)
+    monitor = SafetyMonitor(CriticModel(manifest, Disagreeing()), arm, parameters, clock, consent=NOTHING_NEEDED)
+    monitor.receive_robot_state(clock.received)
+    monitor.receive_pose(clock.received, (0.5, 0.0, 0.2))
+    latent, proposal = chain()
+    monitor.receive_latent(latent)
+    return monitor, monitor.receive_proposal(proposal)
+
+
+def test_where_the_critics_heads_disagree_the_risk_is_greater_if_the_calibration_counted_that(
+    bundle, arm, clock, chain
+):
+    _, plain = judged_with_spread(bundle, arm, clock, chain, 0.2, weight=None)
+    monitor, doubtful = judged_with_spread(bundle, arm, clock, chain, 0.2)
+    assert doubtful.q_h == pytest.approx(plain.q_h + 0.4)
+    assert monitor.state.judged.spread == pytest.approx((0.2,))
+    _, vetoed = judged_with_spread(bundle, arm, clock, chain, 0.4)
+    assert plain.decision is Decision.PASS
+    assert vetoed.decision is Decision.RECOVER
+    assert vetoed.q_h > vetoed.eps
+
+
+@pytest.mark.parametrize("spread", [math.nan, -0.1])
+def test_a_disagreement_that_cannot_be_latches(bundle, arm, clock, chain, spread):
+    _, verdict = judged_with_spread(bundle, arm, clock, chain, spread)
+    assert (verdict.decision, verdict.reason) == (Decision.LATCH, Reason.NOT_FINITE)
+
+
+def test_a_critic_without_the_disagreement_that_its_calibration_counts_latches(bundle, arm, clock, chain):
+    calibration = bundle.manifest.calibration.model_copy(update={"spread_weight": 1.0})
+    model = CriticModel(bundle.manifest.model_copy(update={"calibration": calibration}), bundle.critic)
+    monitor = SafetyMonitor(model, arm, MonitorParameters(known_frames=1), clock, consent=NOTHING_NEEDED)
+    latent, proposal = chain()
+    monitor.receive_latent(latent)
+    assert monitor.receive_proposal(proposal).decision is Decision.LATCH

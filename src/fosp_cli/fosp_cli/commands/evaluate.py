@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fosp_cli.commands.options import Workers
+from fosp_cli.commands.options import Workers, check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +34,7 @@ class Monitor(StrEnum):  # an enumeration, because typer takes no lists of liter
 
 
 Policy = Literal["bundle", "greedy", "random"]
+Choice = Literal["return", "success", "both"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class EvaluationRun:
     monitor: Monitor
     policy: Policy
     retreat: bool = False
+    choice: Choice = "return"
     results: list[EpisodeResult] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
 
@@ -81,7 +82,8 @@ class EvaluationRun:
         figures = summarise(scenario, manifest.id, self.results, self.latencies_s)
         promised = {"promised_miss_rate": manifest.calibration.miss_rate_bound}
         ways = {"monitor": self.monitor.value, "policy": self.policy, "retreat": self.retreat}
-        return {**ways, **promised, **figures}
+        chosen = {} if self.choice == "return" else {"choice": self.choice}
+        return {**ways, **chosen, **promised, **figures}
 
 
 def evaluate(
@@ -137,6 +139,10 @@ def evaluate(
             help="Run the same episodes once more with the retreat of a robot that hangs, in policy and monitor.",
         ),
     ] = False,
+    choice: Annotated[
+        Choice,
+        typer.Option(help="What the policy chooses by among feasible actions: its parameter of this name."),
+    ] = "return",
     through_ros: Annotated[
         bool,
         typer.Option("--through-ros", help="Run the live graph in real time instead of evaluating in process."),
@@ -172,21 +178,25 @@ def evaluate(
     scenarios = _scenarios(scenario, episodes)
     bundles = _bundles(_bundle_paths(bundle, compare or [], more or []), scenarios, robot)
     if json_out is not None:
-        _check_writable(json_out, "--json")
+        check_writable(json_out, "--json")
     earlier = _earlier(plot, plot_with or [])
     monitors = monitor or [Monitor.on]
     if len(set(monitors)) < len(monitors):
         raise UserError("each --monitor can be given once")
     if through_ros and monitors != [Monitor.on]:
         raise UserError("--through-ros evaluates with the monitor on: the live graph has no way around it")
-    if through_ros and robot is not None:
-        raise UserError("--robot is for evaluation in process: leave out --through-ros")
-    if through_ros and policy != "bundle":
-        raise UserError(f"--policy {policy} runs in-process only: leave out --through-ros")
+    in_process_only = {
+        "--robot": robot is not None,
+        f"--policy {policy}": policy != "bundle",
+        f"--choice {choice}": choice != "return",
+    }
+    for option, given in in_process_only.items():
+        if through_ros and given:
+            raise UserError(f"{option} runs in-process only: leave out --through-ros")
     if retreat and policy != "bundle":
         raise UserError(f"--policy {policy} has no retreat: leave out --retreat")
     cases = product(scenarios, bundles, monitors, [False, True] if retreat else [False])
-    runs = [EvaluationRun(one, where, way, policy, back) for where, one, way, back in cases]
+    runs = [EvaluationRun(one, where, way, policy, back, choice) for where, one, way, back in cases]
     failure = _through_ros(runs) if through_ros else _in_process(runs, workers)
     if failure:
         print(f"fosp: {failure}", file=sys.stderr)
@@ -282,23 +292,8 @@ def _earlier(plot: Path | None, files: list[Path]) -> list[RateRow]:
     from fosp_cli.evaluation.plot import check_picture_file, earlier_rows
 
     check_picture_file(plot)
-    _check_writable(plot, "--plot")
+    check_writable(plot, "--plot")
     return [row for file in files for row in earlier_rows(file)]
-
-
-def _check_writable(path: Path, option: str) -> None:
-    """Raise UserError for a file that cannot be written, before the episodes are run."""
-    from fosp_core.errors import UserError
-
-    folder = path.absolute().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: its folder cannot be made: {error.strerror or error}") from None
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; {option} takes a file")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise UserError(f"{path}: may not be written")
 
 
 def _in_process(runs: list[EvaluationRun], workers: int | None) -> str:
@@ -316,6 +311,7 @@ def _in_process(runs: list[EvaluationRun], workers: int | None) -> str:
             monitoring=run.monitor.value,
             proposer=run.policy,
             retreats=run.retreat,
+            choice=run.choice,
         )
         for run in runs
     ]

@@ -22,7 +22,7 @@ from fosp_core.robot.trail import WayBack
 from fosp_core.specs import Manifest
 from fosp_perception.encoder import Encoder, LatentState
 from fosp_policy.detour import NO_GUIDE, Detour
-from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, SafePolicy
+from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, Choice, SafePolicy
 from fosp_safety_monitor.arm.view import ArmView
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
@@ -102,14 +102,17 @@ class Agent:
         actors: Actors = "both",
         parameters: MonitorParameters | None = None,
         retreats: bool = False,
+        choice: Choice = "return",
     ) -> None:
         """`parameters` are those of the monitor, by default its own defaults; `retreats` is the setting `retreat` of
-        monitor and policy."""
+        monitor and policy, and `choice` is that of the policy."""
         self._parameters, self._retreats = parameters or MonitorParameters(), retreats
         self._way = WayBack.of(robot) if retreats else None
         self._bundle = bundle
         self._encoder = Encoder(bundle)
-        self._policy = SafePolicy(bundle, DEPLOYED_CANDIDATES, actors=actors, filters=monitoring != "off")
+        self._policy = SafePolicy(
+            bundle, DEPLOYED_CANDIDATES, actors=actors, filters=monitoring != "off", choice=choice
+        )
         self._monitoring = monitoring
         self._robot = robot
         self._model_id = bundle.manifest.id

@@ -25,6 +25,8 @@ _MEANINGS = {
     "q_h_auc": "area under the ROC curve of Q_h for steps before a violation",
     "q_h_auc_next": "the same for the very steps that end in a violation",
     "q_r_correlation": "correlation of Q_r with the return that came",
+    "q_r_success_auc": "area under the ROC curve of Q_r for steps of episodes that arrive, against those that hang",
+    "q_s_auc": "the same of the success critic Q_s",
     **{
         f"prediction_share_{n}": f"error of embeddings predicted {n} steps ahead; 1 is that of expecting no motion"
         for n in (1, 4, 8, 12)

@@ -18,7 +18,7 @@ from fosp_core.bundle.bundle import load_bundle
 from fosp_core.errors import UserError
 from fosp_core.processes import in_processes
 from fosp_core.robot.config import RobotConfig
-from fosp_policy.expansion import Actors
+from fosp_policy.expansion import Actors, Choice
 from fosp_sim.demonstration.demonstrators import make_demonstrator
 from fosp_sim.env import Env
 from fosp_sim.gazebo.picture import gazebo_painter
@@ -50,6 +50,8 @@ class Evaluation:
     pictures: Pictures = "mujoco"
     retreats: bool = False
     """A robot that hangs goes back along its trail."""
+    choice: Choice = "return"
+    """Criterion of the policy's choice among feasible candidates."""
 
 
 def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[EpisodeResult]:
@@ -62,7 +64,9 @@ def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[E
         )
     paint = painter_of if evaluation.pictures == "mujoco" else gazebo_painter
     env = Env(scenario, robot, observation=bundle.manifest.observation, paint=paint)
-    agent = Agent(bundle, robot, evaluation.monitoring, evaluation.actors, retreats=evaluation.retreats)
+    agent = Agent(
+        bundle, robot, evaluation.monitoring, evaluation.actors, retreats=evaluation.retreats, choice=evaluation.choice
+    )
     horizon, period_s = bundle.manifest.calibration.horizon_steps, bundle.manifest.decision_period_s
     sensors = SimulatedScans(robot, env.world), SimulatedJoints(robot, env.world)
     return [_run(env, agent, sensors, episode, evaluation.proposer, horizon, period_s) for episode in episodes]

@@ -1,7 +1,4 @@
-"""The arms of the transfer experiment: what learns, what proposes, and which settings differ from the defaults.
-
-MISSING names the arms of the protocol that cannot be run yet, and why.
-"""
+"""The arms of the transfer experiment: what learns, what proposes, and which settings differ from the defaults."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from fosp_core.specs import Manifest
 from fosp_policy.expansion import Actors
 
 Arm = Literal[
@@ -18,6 +16,7 @@ Arm = Literal[
     "retreat",
     "filtered_cloning",
     "no_expansion",
+    "rlpd",
     "fosp_paper",
     "fosp",
     "fosp_hazards",
@@ -26,6 +25,8 @@ Arm = Literal[
 ARMS: tuple[Arm, ...] = get_args(Arm)
 CORRECTED: Arm = "fosp_corrected"
 """The arm that needs a simulated person."""
+ENSEMBLE: Arm = "rlpd"
+"""The arm that needs a bundle with several heads of each critic."""
 WHITE_S = 0.01
 """Correlation time of white exploration noise, s."""
 HAZARD_EPISODES = 40
@@ -67,6 +68,11 @@ SETTINGS: Mapping[Arm, ArmSettings] = {
         settings={"objective": "cloning"},
     ),
     "no_expansion": ArmSettings("the online actor alone proposes, as in plain fine-tuning", actors="online"),
+    "rlpd": ArmSettings(
+        "the online actor alone proposes, and climbs the gradient of an ensemble of critics (needs critic.heads > 1)",
+        actors="online",
+        settings={"objective": "critic_gradient", "train_on": "all"},
+    ),
     "fosp_paper": ArmSettings(
         "safe policy expansion as the paper has it: no corrected threshold, no climbing, all episodes, white noise",
         settings=_PAPER,
@@ -75,9 +81,6 @@ SETTINGS: Mapping[Arm, ArmSettings] = {
     "fosp": ArmSettings("ours"),
     "fosp_hazards": ArmSettings("ours, after ten minutes of hazards that were shown", hazards=HAZARD_EPISODES),
     CORRECTED: ArmSettings("ours, while a simulated person takes the robot over now and then"),
-}
-MISSING: Mapping[str, str] = {
-    "rlpd": "RLPD-style: the online actor is not improved by the gradient of the critics",
 }
 PROTOCOL: Mapping[str, tuple[str, ...]] = {
     "safe_reach": (
@@ -98,6 +101,15 @@ PROTOCOL: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Scenarios of the protocol by task; those of safe_goal are the harder ones, as the plain ones leave little to win."""
+
+
+def without_ensemble(manifest: Manifest) -> str:
+    """Return why the arm ENSEMBLE cannot learn from this bundle, in words; empty when it can."""
+    config = manifest.training.get("config") or {}
+    heads = int((config.get("critic") or {}).get("heads", 1))
+    if heads > 1:
+        return ""
+    return f"bundle {manifest.id[:12]} has one head of each critic; train it with critic.heads of 2 to 5"
 
 
 def combined(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

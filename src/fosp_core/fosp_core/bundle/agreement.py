@@ -18,6 +18,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.onnx_session import OnnxModel
 from fosp_core.bundle.probes import BEFORE, SAFE, ProbeSet, Tolerance
 from fosp_core.bundle.replay import last_latent
+from fosp_core.bundle.risk import judged_risk
 from fosp_core.errors import UserError
 from fosp_core.specs import LatentSpec
 
@@ -46,12 +47,19 @@ class Scores:
         return ~(self.q_h <= self.eps)
 
 
-def probe_risks(encoder: OnnxModel, critic: OnnxModel, latent: LatentSpec, probes: ProbeSet) -> Risks:
-    """Replay every sequence from an empty state, and return q_h (S, K) of its actions at its last frame."""
+def probe_risks(
+    encoder: OnnxModel, critic: OnnxModel, latent: LatentSpec, probes: ProbeSet, spread_weight: float | None = None
+) -> Risks:
+    """Replay every sequence from an empty state, and return the risk (S, K) of its actions at its last frame.
+
+    `spread_weight` is that of the calibration whose eps the risk is held against.
+    """
     rows = zip(probes.images, probes.executed, probes.actions, strict=True)
     return np.stack(
         [
-            critic.run(action=actions[np.newaxis], **last_latent(encoder, latent, images, executed))["q_h"][0]
+            judged_risk(
+                critic.run(action=actions[np.newaxis], **last_latent(encoder, latent, images, executed)), spread_weight
+            )[0]
             for images, executed, actions in rows
         ]
     )
@@ -60,7 +68,8 @@ def probe_risks(encoder: OnnxModel, critic: OnnxModel, latent: LatentSpec, probe
 def scores_of(bundle: Bundle, probes: ProbeSet) -> Scores:
     """Return the risks that a bundle gives to the actions of probes; UserError when its networks fail on them."""
     try:
-        q_h = probe_risks(bundle.encoder, bundle.critic, bundle.manifest.latent, probes)
+        weight = bundle.manifest.calibration.spread_weight
+        q_h = probe_risks(bundle.encoder, bundle.critic, bundle.manifest.latent, probes, weight)
     except Exception as error:  # onnxruntime raises its own, undocumented types
         detail = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise UserError(f"bundle {bundle.manifest.id[:12]}: fails on the probes ({detail})") from None

@@ -225,7 +225,10 @@ def signatures(manifest: Manifest) -> dict[str, tuple[dict[str, tuple[tuple[int 
         "policy": (latent, {"mean": (1, 2, action), "std": (1, 2, action)}),
         "critic": (
             {**latent, "action": ((1, None, action), "float")},
-            {"q_r": per_action, "q_c": per_action, "q_h": per_action, "v_h": (1,)},
+            {
+                **dict.fromkeys(("q_r", "q_c", "q_h", *manifest.critic_outputs), per_action),
+                "v_h": (1,),
+            },
         ),
     }
 

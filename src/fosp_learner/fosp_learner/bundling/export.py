@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fosp_core.bundle.bundle import golden_bytes
+from fosp_core.specs import CriticOutput
 from fosp_learner.bundling.known_graphs import KnownGraphs
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.critics import Critics
+from fosp_learner.model.success import SuccessCritic
 from fosp_learner.model.world_model import WorldModel
 
 OPSET = 20
@@ -66,16 +68,29 @@ class PolicyGraph(nn.Module):
 
 
 class CriticGraph(nn.Module):
-    """critic.onnx: q_r, q_c and q_h (B, K) of K actions (B, K, A) and v_h (B,); Q from the moving-average targets."""
+    """critic.onnx: q_r, q_c and q_h (B, K) of K actions (B, K, A) and v_h (B,); Q from the moving-average targets.
 
-    def __init__(self, critics: Critics) -> None:
+    With a success critic there is q_s (B, K), too, and with several heads their disagreement q_h_spread (B, K).
+    """
+
+    def __init__(self, critics: Critics, success: SuccessCritic | None = None) -> None:
         super().__init__()
         self.q, self.v = critics.q_target, critics.v
+        self.q_s = None if success is None else success.q_target
 
-    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, ...]:
         feature = torch.cat([deter, stoch], -1)
         repeated = feature.unsqueeze(1).expand(-1, action.shape[1], -1)
-        return (*self.q.values(repeated, action), self.v.reachability(feature))
+        further = [] if self.q_s is None else [torch.sigmoid(self.q_s(repeated, action))]
+        if self.q.tells_spread:
+            further.append(self.q.spread(repeated, action))
+        return (*self.q.values(repeated, action), self.v.reachability(feature), *further)
+
+    @property
+    def further(self) -> tuple[CriticOutput, ...]:
+        """Names of the further outputs in their order."""
+        given: tuple[CriticOutput, ...] = () if self.q_s is None else ("q_s",)
+        return (*given, "q_h_spread") if self.q.tells_spread else given
 
 
 NAMES: dict[str, tuple[list[str], list[str]]] = {
@@ -83,16 +98,30 @@ NAMES: dict[str, tuple[list[str], list[str]]] = {
     "policy": (["deter", "stoch"], ["mean", "std"]),
     "critic": (["deter", "stoch", "action"], ["q_r", "q_c", "q_h", "v_h"]),
 }
-"""Names of the inputs and outputs of each network."""
+"""Names of the inputs and outputs of each network that every bundle has; `CriticGraph.further` names those of some."""
 
 
-def network_graphs(model: WorldModel, offline: Actor, online: Actor, critics: Critics) -> dict[str, nn.Module]:
+def names_of(name: str, graph: nn.Module) -> tuple[list[str], list[str]]:
+    """Return the names of the inputs and outputs of the network `name`."""
+    inputs, outputs = NAMES[name]
+    return inputs, [*outputs, *(graph.further if isinstance(graph, CriticGraph) else ())]
+
+
+def network_graphs(
+    model: WorldModel, offline: Actor, online: Actor, critics: Critics, success: SuccessCritic | None = None
+) -> dict[str, nn.Module]:
     """Return the networks of a bundle by name, as they are exported."""
-    return {"encoder": EncoderGraph(model), "policy": PolicyGraph(offline, online), "critic": CriticGraph(critics)}
+    critic = CriticGraph(critics, success)
+    return {"encoder": EncoderGraph(model), "policy": PolicyGraph(offline, online), "critic": critic}
 
 
 def export_networks(
-    model: WorldModel, offline: Actor, online: Actor, critics: Critics, known: KnownGraphs | None = None
+    model: WorldModel,
+    offline: Actor,
+    online: Actor,
+    critics: Critics,
+    known: KnownGraphs | None = None,
+    success: SuccessCritic | None = None,
 ) -> dict[str, bytes]:
     """Return the bundle files encoder.onnx, policy.onnx, critic.onnx and golden.npz by name.
 
@@ -103,7 +132,7 @@ def export_networks(
     examples = _example_inputs(model, device)
     files: dict[str, bytes] = {}
     golden: dict[str, NDArray[Any]] = {}
-    for name, graph in network_graphs(model, offline, online, critics).items():
+    for name, graph in network_graphs(model, offline, online, critics, success).items():
         files[f"{name}.onnx"], arrays = _exported(name, graph, examples[name], known)
         golden |= arrays
     files["golden.npz"] = golden_bytes(golden)
@@ -111,14 +140,20 @@ def export_networks(
 
 
 def learn_graphs(
-    known: KnownGraphs, files: Mapping[str, bytes], model: WorldModel, offline: Actor, online: Actor, critics: Critics
+    known: KnownGraphs,
+    files: Mapping[str, bytes],
+    model: WorldModel,
+    offline: Actor,
+    online: Actor,
+    critics: Critics,
+    success: SuccessCritic | None = None,
 ) -> None:
     """Make the graphs of a bundle known, of which `files` holds the networks by name; the other ones are its networks.
 
     A graph that cannot be used again is left out.
     """
     examples = _example_inputs(model, next(model.parameters()).device)
-    for name, graph in network_graphs(model, offline, online, critics).items():
+    for name, graph in network_graphs(model, offline, online, critics, success).items():
         known.learn(name, files[name], graph.eval(), examples[name])
 
 
@@ -126,7 +161,7 @@ def _exported(
     name: str, graph: nn.Module, example: dict[str, Tensor], known: KnownGraphs | None
 ) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """Return one network as ONNX, and its golden inputs and outputs."""
-    inputs, outputs = NAMES[name]
+    inputs, outputs = names_of(name, graph)
     arguments = tuple(example[key] for key in inputs)
     shapes = {key: {1: torch.export.Dim("K", min=1, max=1024)} if key == "action" else None for key in inputs}
     filled = None if known is None else known.filled(name, graph.eval())
@@ -143,7 +178,7 @@ def _exported(
 
 
 def _to_onnx(graph: nn.Module, arguments: tuple[Tensor, ...], name: str, shapes: dict[str, Any] | None) -> bytes:
-    inputs, outputs = NAMES[name]
+    inputs, outputs = names_of(name, graph)
     with _quiet():
         program = torch.onnx.export(
             graph,

@@ -90,7 +90,8 @@ def make_probes(
     probes = replace(probes, actions=_actions(networks, manifest, probes, rng))
 
     def scores(one: JudgeNetworks, of: Manifest) -> Scores:
-        return Scores(probe_risks(one.encoder, one.critic, of.latent, probes), of.calibration.eps)
+        weight = of.calibration.spread_weight
+        return Scores(probe_risks(one.encoder, one.critic, of.latent, probes, weight), of.calibration.eps)
 
     own = scores(networks, manifest)
     kept = _most_telling(own, labels)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle, load_bundle, verify_bundle, write_bundle
 from fosp_core.bundle.replay import replayed
+from fosp_core.bundle.risk import judged_risk
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.horizon import short_horizon
@@ -53,7 +54,7 @@ def recalibrate(
         )
     # Ranges and cameras belong to the networks and their data, so what was accepted before stays so.
     ranges = {name: _union(before.ranges[name], span) for name, span in calibration.ranges.items()}
-    kept = {"ranges": ranges, "camera": before.camera}
+    kept = {"ranges": ranges, "camera": before.camera, "spread_weight": before.spread_weight}
     changed = {"parent_id": manifest.id, "calibration": calibration.model_copy(update=kept)}
     return write_bundle(out, manifest.model_copy(update=changed), {name: directory / name for name in manifest.files})
 
@@ -109,6 +110,7 @@ def deployed_values(bundle: Bundle, batch: Batch) -> EpisodeValues:
         following, replayed(bundle.encoder, bundle.manifest.latent, images, actions), strict=True
     ):
         scored = bundle.critic.run(action=action[np.newaxis, np.newaxis], **state)
+        scored["q_h"] = judged_risk(scored, bundle.manifest.calibration.spread_weight)
         for name in ("q_r", "q_c", "q_h"):
             columns[name].append(float(scored[name][0, 0]))
         columns["v_h"].append(float(scored["v_h"][0]))

@@ -18,6 +18,20 @@ from fosp_learner.training.behaviour import Behaviour
 from fosp_learner.training.filtering import FilteredEpisode
 from fosp_learner.training.trainer import Trainer
 
+LEAST_ENDED = 3
+"""Least number of episodes of each kind by which a step is told."""
+
+
+@dataclass(frozen=True)
+class EndedEpisode:
+    """Values along an episode that arrived or hung."""
+
+    arrived: bool
+    q_s: NDArray[np.float32]
+    """(N,) values of the success critic at each transition; none without one."""
+    q_r: NDArray[np.float32]
+    """(N,) returns by Q_r."""
+
 
 @dataclass(frozen=True)
 class Assessment:
@@ -29,15 +43,28 @@ class Assessment:
     metrics: dict[str, float]
     """Metrics as `validation_metrics` returns them."""
     predicted: PredictionErrors
+    ended: list[EndedEpisode]
+    """Episodes that arrived or hung, which the success critic tells apart."""
 
 
 @torch.no_grad()
 def episode_values(behaviour: Behaviour, episode: FilteredEpisode) -> EpisodeValues:
-    """Return the values along an episode by the critics that a bundle holds."""
+    """Return the values along an episode by the critics that a bundle holds; q_h is the risk as the runtime has it."""
     action, feature = episode.batch.action_prev[0, 1:], episode.latents.feature
-    q_r, q_c, q_h = behaviour.critics.q_target.values(feature[:-1], action)
+    q_r, q_c, _ = behaviour.critics.q_target.values(feature[:-1], action)
+    q_h = behaviour.critics.q_target.risk(feature[:-1], action, behaviour.config.spread_weight)
     v_h = behaviour.critics.v.reachability(feature)
     return EpisodeValues(*(x.numpy() for x in (q_r, q_c, q_h, v_h, episode.batch.cost[0, 1:], episode.surprise[1:])))
+
+
+@torch.no_grad()
+def success_values(behaviour: Behaviour, episode: FilteredEpisode) -> NDArray[np.float32]:
+    """Return q_s (L - 1,) of the executed actions along an episode; empty without a success critic."""
+    if behaviour.success is None:
+        return np.zeros(0, np.float32)
+    given = behaviour.success.probability(episode.latents.feature[:-1], episode.batch.action_prev[0, 1:])
+    values: NDArray[np.float32] = given.numpy()
+    return values
 
 
 def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) -> dict[str, float]:
@@ -45,8 +72,9 @@ def validation_metrics(trainer: Trainer, episodes: Iterable[FilteredEpisode], ho
 
     They are pixel_rmse (of 255), surprise_mean (nats), reward_rmse, cloning_nll and action_rmse on episodes that
     succeed without violation, q_h_auc and q_h_auc_next (`q_h_auc` within `horizon` steps, and of the next step alone),
-    q_r_correlation (with the discounted return to the end of the episode), and prediction_share_N, the error of
-    embeddings predicted N steps ahead as a share of that of the guess that nothing moves.
+    q_r_correlation (with the discounted return to the end of the episode), q_s_auc and q_r_success_auc (how well Q_s
+    and Q_r tell episodes that arrive from those that hang), and prediction_share_N, the error of embeddings predicted
+    N steps ahead as a share of that of the guess that nothing moves.
     """
     return assess(trainer, episodes, horizon).metrics
 
@@ -58,11 +86,13 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
     every: list[EpisodeValues] = []
     returned: list[NDArray[np.float32]] = []
     pixel, reward, nll, square = [], [], [], []
-    predicted = []
+    predicted, ended = [], []
     for episode in episodes:
         values = episode_values(trainer.behaviour, episode)
         every.append(values)
         predicted.append(episode_errors(model, episode))
+        if not episode.index.violates:
+            ended.append(EndedEpisode(episode.index.success, success_values(trainer.behaviour, episode), values.q_r))
         pixels = model.pixels(episode.batch.images)
         pixel.append((model.reconstruct(episode.latents.state) - pixels).square().mean())
         reward.append(
@@ -84,10 +114,11 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
         "q_h_auc": q_h_auc(every, horizon),
         "q_h_auc_next": q_h_auc(every, 1),
         "q_r_correlation": _correlation(np.concatenate([e.q_r for e in every]), np.concatenate(returned)),
+        **success_metrics(ended),
         **errors.metrics,
     }
     finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
-    return Assessment(every, returned, finite, errors)
+    return Assessment(every, returned, finite, errors, ended)
 
 
 def q_h_auc(episodes: Sequence[EpisodeValues], horizon: int) -> float:
@@ -103,6 +134,38 @@ def q_h_auc(episodes: Sequence[EpisodeValues], horizon: int) -> float:
         scores.append(values.q_h[counted])
         positive.append(before[counted])
     return separation(np.concatenate(scores), np.concatenate(positive))
+
+
+def success_metrics(episodes: Sequence[EndedEpisode]) -> dict[str, float]:
+    """Return q_s_auc and q_r_success_auc, how well the values of both critics tell the steps of the two kinds apart.
+
+    Both are areas under the ROC curve: 0.5 tells nothing, 1 everything; NaN without steps of both kinds.
+    """
+    return {"q_s_auc": _pooled_auc(episodes, "q_s"), "q_r_success_auc": _pooled_auc(episodes, "q_r")}
+
+
+def auc_by_step(episodes: Sequence[EndedEpisode], of: str) -> NDArray[np.float64]:
+    """Return the area under the ROC curve at each step (T,), among the episodes that last so long.
+
+    `of` is q_s or q_r. It is NaN where fewer than LEAST_ENDED episodes of a kind are left, and ends where that stays.
+    """
+    longest = max((len(getattr(episode, of)) for episode in episodes), default=0)
+    found = np.full(longest, np.nan)
+    for step in range(longest):
+        left = [episode for episode in episodes if len(getattr(episode, of)) > step]
+        arrived = np.array([episode.arrived for episode in left], np.bool_)
+        if min(arrived.sum(), (~arrived).sum()) >= LEAST_ENDED:
+            found[step] = separation(np.array([getattr(e, of)[step] for e in left], np.float32), arrived)
+    told = np.flatnonzero(np.isfinite(found))
+    return found[: told[-1] + 1] if len(told) else found[:0]
+
+
+def _pooled_auc(episodes: Sequence[EndedEpisode], of: str) -> float:
+    parts = [(getattr(episode, of), episode.arrived) for episode in episodes]
+    if not any(len(values) for values, _ in parts):
+        return float("nan")
+    scores = np.concatenate([values for values, _ in parts])
+    return separation(scores, np.concatenate([np.full(len(values), arrived) for values, arrived in parts]))
 
 
 def discounted_return(reward: NDArray[np.float32], discount: float) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,18 @@ class Dataset:
     def steps(self) -> int:
         """Number of transitions."""
         return sum(e.length - 1 for e in self.episodes)
+
+    @cached_property
+    def reached(self) -> NDArray[np.bool_]:
+        """(N,) True in the last row of each episode that reached its goal without a violation."""
+        reached = np.zeros(len(self.reward), np.bool_)
+        reached[[e.start + e.length - 1 for e in self.episodes if e.success]] = True
+        return reached
+
+    @property
+    def tells_success(self) -> bool:
+        """True if some episodes succeed and some do not."""
+        return len({e.success for e in self.episodes}) == 2
 
     def take_images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return a copy of the images of `rows` (...): (..., cameras, H, W, 3) uint8.

@@ -15,7 +15,7 @@ from fosp_core.bundle.signature import read_private_key, sign_id
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration, Manifest
 from fosp_learner.bundling.calibration import EpisodeValues, calibrate, lowered
-from fosp_learner.bundling.export import export_networks, learn_graphs
+from fosp_learner.bundling.export import CriticGraph, export_networks, learn_graphs
 from fosp_learner.bundling.known_graphs import KnownGraphs
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, weights_bytes
@@ -192,10 +192,10 @@ class CandidateMaker:
         )
         held_out = _datasets((*episodes.calibrating, *episodes.judging))
         reference, camera = calibrate_reference(self._reference(), held_out)
-        calibration = calibration.model_copy(update={"camera": camera})
-        actors = tuner.offline_actor, tuner.behaviour.actor
+        calibration = calibration.model_copy(update={"camera": camera, "spread_weight": config.spread_weight})
+        actors, success = (tuner.offline_actor, tuner.behaviour.actor), tuner.behaviour.success
         files: dict[str, Path | bytes] = dict(
-            export_networks(tuner.world_model, *actors, tuner.behaviour.critics, self._known_graphs())
+            export_networks(tuner.world_model, *actors, tuner.behaviour.critics, self._known_graphs(), success)
         )
         files[WEIGHTS] = weights_bytes(tuner.weights())
         files[REFERENCE] = reference.to_bytes()
@@ -205,6 +205,7 @@ class CandidateMaker:
         described = self._parent.model_copy(
             update={
                 "parent_id": running_id,
+                "critic_outputs": CriticGraph(tuner.behaviour.critics, success).further,
                 "calibration": calibration,
                 "metrics": validation_metrics(tuner, judging, config.calibration.horizon_steps),
                 "training": {
@@ -271,9 +272,10 @@ class CandidateMaker:
         """Return the graphs of the networks, at first those of the parent."""
         if self._graphs is None:
             self._graphs, networks = KnownGraphs(), self._parent_networks
-            actors = networks.offline_actor, networks.behaviour.actor
+            behaviour = networks.behaviour
+            actors = networks.offline_actor, behaviour.actor
             graphs = self._judge.networks()
-            learn_graphs(self._graphs, graphs, networks.world_model, *actors, networks.behaviour.critics)
+            learn_graphs(self._graphs, graphs, networks.world_model, *actors, behaviour.critics, behaviour.success)
         return self._graphs
 
     def _reference(self) -> Reference:

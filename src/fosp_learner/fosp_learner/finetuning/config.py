@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -96,9 +96,12 @@ class FinetuneConfig(Spec):
     train_on: Literal["all", "outcomes"] = "outcomes"
     """New episodes to train on: only the `outcomes`, which succeed or violate, or `all`. An episode that ran out of
     time mostly shows, for many rows, how the policy stood still."""
-    objective: Literal["advantages", "cloning"] = "advantages"
+    objective: Literal["advantages", "cloning", "critic_gradient"] = "advantages"
     """How the online actor learns: by the weights of the critics and the slope of the reward, or, for comparison, by
-    cloning the episodes that succeed."""
+    cloning the episodes that succeed, or by the gradient of an ensemble of critics (RLPD-style), which needs a bundle
+    that was trained with `critic.heads` of 2 or more."""
+    actor_eps: Annotated[float, Field(gt=0, lt=1)] | Literal["calibrated"] = "calibrated"
+    """Feasibility threshold in the weights of actions; `calibrated`: that of the bundle, which the robot runs with."""
     batch_size: int = Field(32, gt=1)
     """Sequences of a batch, each as long as in pre-training."""
     learning_rate_scale: float = Field(0.3, gt=0)
@@ -149,10 +152,15 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
     }
     config = parse_spec(LearnerConfig, {"size": manifest.size, **described}, f"bundle {manifest.id[:12]}")
     scale = settings.learning_rate_scale
-    actor = config.actor
+    eps = manifest.calibration.eps if settings.actor_eps == "calibrated" else settings.actor_eps
+    actor = config.actor.model_copy(update={"eps": eps})
     if settings.objective == "cloning":  # every action that is followed has the same weight
         actor = actor.model_copy(update={"beta": 0.0, "reachability": False})
     horizon = max(config.calibration.horizon_steps, manifest.calibration.horizon_steps)
+
+    # The risk stays the quantity that the bundle was calibrated for.
+    weight = manifest.calibration.spread_weight
+    counted = {"spread": "ignored"} if weight is None else {"spread": "added", "spread_weight": weight}
 
     def slower(part: Spec) -> Spec:
         return part.model_copy(update={"learning_rate": part.learning_rate * scale})  # type: ignore[attr-defined]
@@ -170,9 +178,10 @@ def learner_config(manifest: Manifest, settings: FinetuneConfig) -> LearnerConfi
             "cloning": config.cloning.model_copy(update={"share": 0.0}),
             "refinement": config.refinement.model_copy(update={"share": 0.0}),
             "extraction": config.extraction.model_copy(update={"share": 0.0}),
+            "success": config.success.model_copy(update={"share": 0.0, "enabled": "q_s" in manifest.critic_outputs}),
             "world_model": slower(config.world_model),
             "critic": slower(config.critic),
             "actor": slower(actor),
-            "calibration": config.calibration.model_copy(update={"horizon_steps": horizon}),
+            "calibration": config.calibration.model_copy(update={"horizon_steps": horizon, **counted}),
         }
     )

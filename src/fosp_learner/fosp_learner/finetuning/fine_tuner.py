@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fosp_core.errors import UserError
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.training_weights import OFFLINE_ACTOR
 from fosp_learner.data.batch import Batch
@@ -25,6 +26,7 @@ from fosp_learner.finetuning.gate import Networks
 from fosp_learner.finetuning.held_risk import hold_risk, tells_risk
 from fosp_learner.finetuning.settling import Progress, settle, sources
 from fosp_learner.training.checkpoint import load_networks, network_tensors
+from fosp_learner.training.critic_gradient import LEAST_HEADS
 from fosp_learner.training.filtering import KnownEmbeddings
 from fosp_learner.training.phases import make_optimiser
 from fosp_learner.training.trainer import Trainer
@@ -101,6 +103,11 @@ class FineTuner(Trainer):
         `shapes_of` is any data of the right shapes.
         """
         config = learner_config(manifest, settings)
+        if settings.objective == "critic_gradient" and config.critic.heads < LEAST_HEADS:
+            raise UserError(
+                f"bundle {manifest.id[:12]}: objective critic_gradient needs critics of {LEAST_HEADS} heads or more, "
+                f"found {config.critic.heads}: train the bundle with critic.heads"
+            )
         super().__init__(config, shapes_of)
         self.settings, self.kappa, self._offline = settings, manifest.kappa, offline
         self._eps = manifest.calibration.eps
@@ -121,10 +128,10 @@ class FineTuner(Trainer):
     def train_step(self) -> dict[str, float]:
         """Make one update, as the trainer does; the risk stands still while a part of the batch holds no violation.
 
-        So does an actor that clones: batches hold more than the episodes that succeed, which settling gives it.
+        So does an actor that clones, whose episodes settling chooses, and one that follows the critics' gradient.
         """
         hold_risk(self.behaviour.critics, held=not self.sampler.tells_risk)
-        self.behaviour.actor.requires_grad_(self.settings.objective != "cloning")
+        self.behaviour.actor.requires_grad_(self.settings.objective == "advantages")
         figures = super().train_step()
         self.behaviour.actor.requires_grad_(True)
         return figures
@@ -134,13 +141,17 @@ class FineTuner(Trainer):
         experience: Dataset | None,
         stop: Callable[[], bool] = lambda: False,
         progress: Progress = lambda phase, done, total: None,
+        ended: Dataset | None = None,
     ) -> bool:
-        """End a round as settling.py says; return False, with nothing changed, when `stop` returned true."""
+        """End a round as settling.py says; return False, with nothing changed, when `stop` returned true.
+
+        `ended` is all of the experience, if `experience` holds outcomes alone.
+        """
         config, cloning = self.settings.settling, self.settings.objective == "cloning"
         if cloning:
             config = config.model_copy(update={"ascent": 0.0})
         rng = np.random.default_rng((self.settings.seed, self.step))
-        parts = sources(self._offline, experience, self.settings.offline_share, config, rng, cloning)
+        parts = sources(self._offline, experience, self.settings.offline_share, config, rng, cloning, ended)
         settled = settle(
             self.world_model,
             self.behaviour,
@@ -152,6 +163,7 @@ class FineTuner(Trainer):
             self._embeddings,
             progress,
             self.settings.correction_weight,
+            self.settings.objective == "critic_gradient",
         )
         if settled is not None:
             self.behaviour.load_state_dict(settled.state_dict())

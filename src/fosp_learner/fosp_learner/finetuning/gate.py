@@ -196,7 +196,9 @@ def expansion(networks: Networks, feature: Tensor, eps: float) -> Tensor:
     """Choose as the deployed policy does between the means of both actors: features (B, F) -> actions (B, A)."""
     candidates = torch.stack([networks.offline_actor(feature)[0], networks.behaviour.actor(feature)[0]], 1)
     repeated = feature.unsqueeze(1).expand(-1, 2, -1)
-    q_r, q_c, q_h = networks.behaviour.critics.q_target.values(repeated, candidates)
+    critic = networks.behaviour.critics.q_target
+    q_r, q_c, _ = critic.values(repeated, candidates)
+    q_h = critic.risk(repeated, candidates, networks.behaviour.config.spread_weight)
     feasible = q_h <= eps
     utility = torch.where(feasible, q_r - networks.kappa * q_c, torch.full_like(q_r, -torch.inf))
     choice = torch.where(feasible.any(1), utility.argmax(1), q_h.argmin(1))

@@ -258,7 +258,10 @@ class OnlineLearner:
             begun_s = time.monotonic()
             log.aside("settling", 0, 1)
             if not tuner.settle(
-                self._experience(tuner.step), stop, lambda what, *of: log.aside(f"settling {what}", *of)
+                self._experience(tuner.step),
+                stop,
+                lambda what, *of: log.aside(f"settling {what}", *of),
+                self._experience(tuner.step, every=True),
             ):
                 return False
             log.aside("")
@@ -272,9 +275,9 @@ class OnlineLearner:
     def _checkpoint(self) -> None:
         save_checkpoint(self.tuner, self._data_key, self.run_folder / "checkpoint")
 
-    def _experience(self, step: int) -> Dataset | None:
-        """Return the experience to train on at update `step`."""
-        outcomes = self.settings.train_on == "outcomes"
+    def _experience(self, step: int, every: bool = False) -> Dataset | None:
+        """Return the experience to train on at update `step`; with `every` also what `train_on` leaves out."""
+        outcomes = self.settings.train_on == "outcomes" and not every
         cost = self.settings.intervention_cost
         return self.buffer.dataset(step, False, self.settings.rows_kept, outcomes, cost)
 
@@ -375,9 +378,11 @@ def _blank_data(manifest: Manifest) -> Dataset:
 
 def _require_same_networks(tuner: FineTuner, sources: Sources) -> None:
     """UserError unless the networks give the golden outputs of the bundle."""
-    actor, critics = tuner.behaviour.actor, tuner.behaviour.critics
+    of = tuner.behaviour
     source = sources.weights or sources.bundle
-    require_same_networks(sources.bundle, tuner.world_model, tuner.offline_actor, actor, critics, source)
+    require_same_networks(
+        sources.bundle, tuner.world_model, tuner.offline_actor, of.actor, of.critics, source, of.success
+    )
 
 
 def _state(bag: Path) -> tuple[tuple[int, int], ...]:

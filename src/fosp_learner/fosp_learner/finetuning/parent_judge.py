@@ -55,8 +55,9 @@ class ParentJudge:
 
     def _scored(self, files: Mapping[str, Path | bytes], manifest: Manifest) -> Scores:
         assert self._probes is not None
+        weight = manifest.calibration.spread_weight
         with networks_in(files) as networks:
-            q_h = probe_risks(networks.encoder, networks.critic, manifest.latent, self._probes)
+            q_h = probe_risks(networks.encoder, networks.critic, manifest.latent, self._probes, weight)
         return Scores(q_h, manifest.calibration.eps)
 
 

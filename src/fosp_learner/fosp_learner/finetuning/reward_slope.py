@@ -95,10 +95,14 @@ def nearby_return_loss(critics: Critics, data: Trajectories, v_r: Tensor, g: Ten
 
 
 @torch.no_grad()
-def open_way(critics: Critics, g: Tensor, feature: Tensor, eps: float) -> Tensor:
-    """Return o(s) (1 - V_h(s)), how far the slope `g` (..., A) may be climbed in states (..., F): (...)."""
+def open_way(critics: Critics, g: Tensor, feature: Tensor, eps: float, spread_weight: float | None = None) -> Tensor:
+    """Return o(s) (1 - V_h(s)), how far the slope `g` (..., A) may be climbed in states (..., F): (...).
+
+    `spread_weight` is that of the risk that `eps` is a threshold of.
+    """
     ahead = g / g.abs().amax(-1, keepdim=True).clamp_min(1e-6)
-    risk = critics.q_target.reachability(feature, ahead)
+    q = critics.q_target
+    risk = q.reachability(feature, ahead) if spread_weight is None else q.risk(feature, ahead, spread_weight)
     way = (1 - risk / eps).clamp(0, 1) if eps > 0 else torch.zeros_like(risk)
     return way * (1 - critics.v.reachability(feature))
 

@@ -6,9 +6,14 @@ climbs.
 
     phase     learns                      from
     critics   critics                     all episodes, as in refinement; the risk only sources with a violation
+    success   success critic              all episodes, those that ran out of time included; sources with both outcomes
     slope     slope of the next reward    all episodes
     q_r       Q_r near executed actions   all episodes and the slope
     actor     online actor                followed episodes, as in extraction, and the slope
+
+With `objective: critic_gradient` (training/critic_gradient.py) one phase takes the place of the last three:
+
+    ensemble  Q_r and online actor        all episodes, one step ahead, with the actor's own actions
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, draw_episodes
 from fosp_learner.data.samplers import SequenceSampler, cloned_episodes
@@ -29,8 +34,9 @@ from fosp_learner.finetuning.reward_slope import RewardScale, RewardSlope, climb
 from fosp_learner.model.critics import Trajectories
 from fosp_learner.model.world_model import WorldModel
 from fosp_learner.training.behaviour import Behaviour, data_trajectories
+from fosp_learner.training.critic_gradient import ascent_loss, one_step_return_loss
 from fosp_learner.training.filtering import KnownEmbeddings, filter_episodes
-from fosp_learner.training.phases import PhaseLoss, descend, extraction, make_optimiser, rate_share
+from fosp_learner.training.phases import PhaseLoss, descend, extraction, make_optimiser, rate_share, success
 
 WARMUP = 50
 """Updates over which a learning rate grows to its full size."""
@@ -50,13 +56,16 @@ class Drawn:
     data: Trajectories
     known: Tensor
     """(B, N + 1, K): columns of `StoredFeatures.note`."""
+    ended: Tensor
+    """(B, N, 2) bool: row t + 1 is the last one of an episode that succeeded; of any."""
 
     @classmethod
     def joined(cls, batches: Sequence[Drawn]) -> Drawn:
         """Return one batch of all sequences."""
         parts = [batch.data for batch in batches]
         data = Trajectories(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
-        return cls(data, torch.cat([batch.known for batch in batches]))
+        known, ended = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("known", "ended"))
+        return cls(data, known, ended)
 
 
 class StoredFeatures:
@@ -108,7 +117,8 @@ class StoredFeatures:
         def draw(size: int) -> Drawn:
             rows, batch = sampler.rows(size)
             place = torch.from_numpy(self._place[rows])
-            return Drawn(data_trajectories(batch, self._features[place]), self._known[place])
+            ended = torch.stack([torch.from_numpy(self._data.reached[rows]), batch.is_last], -1)[:, 1:]
+            return Drawn(data_trajectories(batch, self._features[place]), self._known[place], ended)
 
         return draw
 
@@ -123,6 +133,8 @@ class Source:
     """Episodes whose actions the actor follows, each by its weight."""
     size: int
     """Sequences of each batch that come from here."""
+    outcomes: Dataset
+    """Data whose episodes the success critic learns from."""
 
 
 def sources(
@@ -132,8 +144,9 @@ def sources(
     config: SettlingConfig,
     rng: np.random.Generator,
     successes_only: bool = False,
+    ended: Dataset | None = None,
 ) -> list[Source]:
-    """Return the sources of a batch.
+    """Return the sources of a batch; `ended` is all of the experience, where `experience` holds outcomes alone.
 
     The actor follows offline episodes that succeed without violation, as in pre-training, and all of the experience
     but for the episodes that show hazards; with `successes_only` for all that do not succeed.
@@ -145,11 +158,12 @@ def sources(
     if offline is not None and size:
         # The critics need violations: a quarter of the episodes, if there are so many.
         drawn = offline.of(draw_episodes(offline, config.episodes, 0.25, rng))
-        found.append(Source(drawn, cloned_episodes(drawn.episodes, every=False), size))
+        found.append(Source(drawn, cloned_episodes(drawn.episodes, every=False), size, drawn))
     if experience is not None and size < config.batch_size:
         newest = experience.of(experience.episodes[-config.episodes :])
         followed = tuple(e for e in newest.episodes if e.success or not (successes_only or e.shows_hazards))
-        found.append(Source(newest, followed, config.batch_size - size))
+        outcomes = newest if ended is None else ended.of(ended.episodes[-config.episodes :])
+        found.append(Source(newest, followed, config.batch_size - size, outcomes))
     return found
 
 
@@ -164,6 +178,7 @@ def settle(
     embeddings: KnownEmbeddings | None = None,
     progress: Progress = lambda phase, done, total: None,
     correction_weight: float = 1.0,
+    by_gradient: bool = False,
 ) -> Behaviour | None:
     """Return a settled copy of `behaviour`, or None when `stop` returned true. TrainingDiverged as for `descend`.
 
@@ -172,16 +187,22 @@ def settle(
     Images are not embedded again that are among `embeddings`. The actor follows the steps that an operator drove with
     `correction_weight`, whatever the critics make of them.
 
+    `by_gradient` improves the actor by the gradient of the critics, in place of regression and slope.
+
     `eps` is the threshold of Q_h that the robot runs with; at 0 nothing is climbed. An actor that is trained by
     backpropagation through the model stays as it is, since pre-training has no extraction for it either.
     """
     settled, widths = copy.deepcopy(behaviour), behaviour.config.network
-    stores, draws = [], []
+    stores, draws, outcomes = [], [], []
     for source in sources:
         stored = StoredFeatures(world_model, source.data, config.sequence_length, rng, embeddings)
         stores.append(stored)
         followed = stored.of(source.followed) if source.followed else None
         draws.append((stored.of(source.data.episodes), followed, source.size))
+        if settled.success is not None and source.outcomes.tells_success:
+            if source.outcomes is not source.data:
+                stored = StoredFeatures(world_model, source.outcomes, config.sequence_length, rng, embeddings)
+            outcomes.append((stored.of(source.outcomes.episodes), source.size))
     slope = RewardSlope(settled.actor.seen, widths.units, sources[0].data.action.shape[1])
     arriving = [s.data.reward[e.start + 1 : e.start + e.length] for s in sources for e in s.data.episodes]
     scale = RewardScale.of(np.concatenate(arriving))
@@ -211,6 +232,11 @@ def settle(
             sum(losses.values(), torch.zeros(())), ("critics",), {n: x.detach() for n, x in losses.items()}
         )
 
+    def succeeding() -> PhaseLoss:
+        assert settled.success is not None
+        drawn = Drawn.joined([draw(size) for draw, size in outcomes])
+        return success(settled.success, drawn.data, drawn.ended[..., 0], drawn.ended[..., 1])
+
     def rewards() -> PhaseLoss:
         data = every().data
         return _alone("slope", slope.loss(data, noisy(data.feature), scale))
@@ -228,7 +254,8 @@ def settle(
         if config.ascent == 0:
             return weight[:, None]
         g = slope(feature)[0]
-        return torch.cat([weight[:, None], open_way(settled.critics, g, feature, eps)[:, None], g], -1)
+        way = open_way(settled.critics, g, feature, eps, behaviour.config.spread_weight)
+        return torch.cat([weight[:, None], way[:, None], g], -1)
 
     def actor() -> PhaseLoss:
         drawn = Drawn.joined([draw(size) for _, draw, size in draws if draw is not None])
@@ -240,22 +267,34 @@ def settle(
         climb = climbed(settled, drawn.data, noisy(drawn.data.feature.clone()), way, g)
         return replace(loss, total=loss.total - config.ascent * climb)
 
+    def ensemble() -> PhaseLoss:
+        data = every().data
+        seen = noisy(data.feature.clone())
+        total = one_step_return_loss(settled, data, seen) + ascent_loss(settled, data, seen)
+        return PhaseLoss(total, ("q_r", "actor"), {})
+
     updates, rate = config.updates, config.actor_learning_rate
-    networks = {
+    networks: dict[str, nn.Module] = {
         "critics": settled.critics,
         "slope": slope,
         "q_r": settled.critics.q.return_heads,
         "actor": settled.actor,
     }
+    if settled.success is not None:
+        networks["success"] = settled.success
     phases = [_Phase("critics", critics, updates, config.critic_learning_rate)]
-    if behaviour.config.actor.objective == "regression" and any(source.followed for source in sources):
+    if outcomes:
+        phases.append(_Phase("success", succeeding, updates, config.critic_learning_rate))
+    if by_gradient:
+        phases.append(_Phase("ensemble", ensemble, updates, rate, trains=("q_r", "actor")))
+    elif behaviour.config.actor.objective == "regression" and any(source.followed for source in sources):
         if config.ascent > 0:
             phases += [_Phase("slope", rewards, 2 * updates, config.slope_learning_rate)]
             phases += [_Phase("q_r", returns, updates, rate, known_of_returns)]
         phases += [_Phase("actor", actor, updates, rate, known_of_actor)]
     done, total = 0, sum(phase.updates for phase in phases)
     for phase in phases:
-        optimiser = make_optimiser(networks[phase.name], phase.rate)
+        optimisers = {name: make_optimiser(networks[name], phase.rate) for name in phase.trains or (phase.name,)}
         if phase.known is not None:
             for stored in stores:
                 stored.note(phase.known)
@@ -266,12 +305,14 @@ def settle(
                 return None
             progress(phase.name, done, total)
             done += 1
-            for group in optimiser.param_groups:
+            for group in (group for optimiser in optimisers.values() for group in optimiser.param_groups):
                 group["lr"] = phase.rate * rate_share(update, phase.updates, WARMUP, FINAL_RATE)
             where = f"settling the {phase.name}, update {update}"
-            descend(phase.loss(), networks, {phase.name: optimiser}, {phase.name: GRADIENT_CLIP}, where)
-            if phase.name in ("critics", "q_r"):
+            descend(phase.loss(), networks, optimisers, dict.fromkeys(optimisers, GRADIENT_CLIP), where)
+            if phase.name in ("critics", "q_r", "ensemble"):
                 settled.critics.update_target()
+            if phase.name == "success" and settled.success is not None:
+                settled.success.update_target()
     return settled
 
 
@@ -283,6 +324,8 @@ class _Phase:
     rate: float
     known: Callable[[Tensor, Tensor], Tensor] | None = None
     """Columns that are noted of every row before the phase; what they are computed by stands still in it."""
+    trains: tuple[str, ...] = ()
+    """Networks that learn; empty: the one of the phase's name."""
 
 
 def _alone(name: str, loss: Tensor) -> PhaseLoss:

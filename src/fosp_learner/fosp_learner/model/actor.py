@@ -14,6 +14,9 @@ from fosp_learner.model.critics import Trajectories, Values
 from fosp_learner.model.losses import multiplier_update, policy_weight
 from fosp_learner.model.networks import Perceptron
 
+UNCALIBRATED_EPS = 0.25
+"""Threshold of Q_h in the weights until it is calibrated, with `actor.eps: calibrated`."""
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -104,6 +107,8 @@ class Weighting(nn.Module):
     def __init__(self, config: ActorConfig) -> None:
         super().__init__()
         self.config = config
+        self.eps = UNCALIBRATED_EPS if config.eps == "calibrated" else config.eps
+        """Threshold of Q_h beyond which an action has no weight in a state that is feasible."""
         self.state: Tensor
         self.register_buffer(
             "state", torch.tensor([0.0, 0.0, config.multiplier_initial, config.multiplier_step], dtype=torch.float64)
@@ -154,7 +159,7 @@ class Weighting(nn.Module):
             multiplier=self.multiplier,
             beta=config.beta,
             eta=config.eta,
-            eps=config.eps,
+            eps=self.eps,
             limit=config.weight_limit,
         )
 

@@ -110,6 +110,22 @@ class ActionValues(QHeads):
     def _reachability(self, x: Tensor) -> Tensor:
         return reduce(torch.maximum, [torch.sigmoid(heads.q_h(x)) for heads in self._every])
 
+    @property
+    def tells_spread(self) -> bool:
+        """True if there are several heads, which can disagree."""
+        return len(self.further) > 0
+
+    def spread(self, feature: Tensor, action: Tensor) -> Tensor:
+        """Return how far the heads of q_h disagree, the greatest minus the least: (..., F), (..., A) -> (...)."""
+        x = torch.cat([feature[..., self.seen], action], -1)
+        every = [torch.sigmoid(heads.q_h(x)) for heads in self._every]
+        return reduce(torch.maximum, every) - reduce(torch.minimum, every)
+
+    def risk(self, feature: Tensor, action: Tensor, spread_weight: float | None) -> Tensor:
+        """Return the risk that eps is a threshold of, as fosp_core.bundle.risk has it: (..., F), (..., A) -> (...)."""
+        risk = self.reachability(feature, action)
+        return risk if spread_weight is None else (risk + spread_weight * self.spread(feature, action)).clamp_max(1)
+
 
 class StateValues(nn.Module):
     """V_r, V_c and V_h of a feature."""

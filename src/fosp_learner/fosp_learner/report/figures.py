@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fosp_core.specs import Calibration
 from fosp_learner.bundling.calibration import EpisodeValues
 from fosp_learner.bundling.prediction import PredictionErrors
+from fosp_learner.bundling.validation import EndedEpisode, auc_by_step
 from fosp_learner.report.figure_data import CONTEXT, CalibrationCurve, Floats, Prediction, Reliability, SceneFrames
 
 BLUE, RED, GREY, GREEN = "#1f5fa8", "#c0392b", "#8a8f98", "#2e8b57"
@@ -24,7 +25,7 @@ _PANELS = (
     ("reward, cost, continue", ("world_model/reward", "world_model/cost", "world_model/continue")),
     ("actor", ("behaviour/cloning", "behaviour/actor")),
     ("return and cost critics", ("behaviour/q_r", "behaviour/v_r", "behaviour/q_c", "behaviour/v_c")),
-    ("reachability critics", ("behaviour/q_h", "behaviour/v_h")),
+    ("risk and success critics", ("behaviour/q_h", "behaviour/v_h", "behaviour/q_s", "behaviour/v_s")),
     ("weights", ("behaviour/weight_effective_share", "behaviour/weight_zero_share", "behaviour/multiplier")),
     ("gradient norms", ("gradient/world_model", "gradient/critics", "gradient/actor")),
 )
@@ -108,6 +109,36 @@ def predicted_embeddings(errors: PredictionErrors, period_s: float) -> Figure:
     share.set_ylim(0, max(1.05, float(np.nanmax(errors.share))))
     for panel in (distance, share):
         panel.set_xlabel("s ahead", fontsize=8)
+    return figure
+
+
+def success_told(ended: Sequence[EndedEpisode], period_s: float) -> Figure:
+    """Draw how well Q_s and Q_r tell episodes that arrive from those that hang, and Q_s along both kinds."""
+    figure = Figure(figsize=(13, 3.2), layout="constrained")
+    told, values = figure.subplots(1, 2)
+    _plain(told, "arriving told from hanging")
+    for of, label, colour in (("q_s", "success critic", BLUE), ("q_r", "return critic", GREY)):
+        curve = auc_by_step(ended, of)
+        if len(curve):
+            told.plot(period_s * np.arange(len(curve)), curve, color=colour, label=label)
+    told.axhline(0.5, color=GREY, linewidth=0.7, linestyle=":")
+    told.set_ylim(0, 1.02)
+    told.legend(fontsize=8, frameon=False)
+    _plain(values, "success critic along episodes")
+    for arrived, label, colour in ((True, "arrives", GREEN), (False, "hangs", RED)):
+        some = [episode.q_s for episode in ended if episode.arrived == arrived and len(episode.q_s)]
+        length = int(np.median([len(one) for one in some])) if some else 0
+        if not length:
+            continue
+        columns = [np.array([one[t] for one in some if len(one) > t]) for t in range(length)]
+        low, middle, high = np.array([np.quantile(column, [0.25, 0.5, 0.75]) for column in columns]).T
+        values.fill_between(period_s * np.arange(length), low, high, color=colour, alpha=0.2, linewidth=0)
+        values.plot(period_s * np.arange(length), middle, color=colour, label=label)
+    values.set_ylim(0, 1.02)
+    if values.lines:
+        values.legend(fontsize=8, frameon=False)
+    for panel in (told, values):
+        panel.set_xlabel("s", fontsize=8)
     return figure
 
 

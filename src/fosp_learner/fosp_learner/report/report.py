@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from fosp_core.errors import UserError
 from fosp_core.specs import Calibration
-from fosp_learner.bundling.validation import Assessment
+from fosp_learner.bundling.validation import Assessment, auc_by_step
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
 from fosp_learner.report import figures
@@ -119,6 +119,8 @@ def _figures(made_of: ReportInput) -> Iterator[tuple[str, Figure | bytes]]:
         yield VIDEO, open_loop_video(predictions, config.decision_period_s)
     if np.isfinite(made_of.assessment.predicted.model).all():
         yield "prediction.png", figures.predicted_embeddings(made_of.assessment.predicted, config.decision_period_s)
+    if len(auc_by_step(made_of.assessment.ended, "q_r")):
+        yield "success.png", figures.success_told(made_of.assessment.ended, config.decision_period_s)
     if made_of.scene is not None:
         v_h = scene_v_h(trainer.world_model, trainer.behaviour.critics, made_of.scene)
         yield "reachability_map.png", figures.scene_map(made_of.scene, v_h, calibration.eps)
@@ -180,6 +182,12 @@ def _sections(made_of: ReportInput, images: dict[str, bytes]) -> Iterator[Sectio
             "Predicted embeddings",
             "What actor and critics look at, predicted from the executed actions alone. Imagined steps are worth "
             "something below the dotted line: half of the error of the guess that nothing moves.",
+        ),
+        "success.png": (
+            "Success told from hanging",
+            "Area under the ROC curve of the values of one moment, episodes that arrive against episodes that run out "
+            "of time, among those that last so long: 1 tells all of them apart, 0.5 none, and below that the critic "
+            "thinks more of hanging. Right: the success critic along the two kinds, median and quartiles.",
         ),
         "reachability_map.png": (
             "Reachability over a scene",

@@ -123,7 +123,8 @@ def rebuild_report(run: Path, scene: SceneFrames | None = None, cache: Path | No
     """
     saved = read_checkpoint(run / "checkpoint")
     try:
-        config = LearnerConfig.model_validate(saved["config"])
+        # A run of an earlier release trained no success critic.
+        config = LearnerConfig.model_validate({"success": {"enabled": False}, **saved["config"]})
     except (KeyError, ValidationError):
         raise UserError(f"{run / 'checkpoint'}: of another version of fosp; train anew to get its report") from None
     rows = (cache or run.absolute().parents[1] / "cache") / str(saved["data"])
@@ -135,5 +136,7 @@ def rebuild_report(run: Path, scene: SceneFrames | None = None, cache: Path | No
     load_checkpoint(trainer, data.key, run / "checkpoint")
     horizon = config.calibration.horizon_steps
     assessment = assess(trainer, filter_episodes(trainer.world_model, validation), horizon)
-    calibration = calibrate(assessment.values, config.calibration)
+    calibration = calibrate(assessment.values, config.calibration).model_copy(
+        update={"spread_weight": config.spread_weight}
+    )
     return report_of(run, read_facts(run), trainer, data, validation, assessment, calibration, scene)

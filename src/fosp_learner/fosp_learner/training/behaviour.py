@@ -13,6 +13,7 @@ from fosp_learner.data.batch import Batch
 from fosp_learner.model.actor import Actor, Weighting, regression_loss
 from fosp_learner.model.critics import Critics, Trajectories
 from fosp_learner.model.losses import two_hot_mean, two_hot_positive
+from fosp_learner.model.success import SuccessCritic
 from fosp_learner.model.world_model import Latents, WorldModel
 
 
@@ -25,6 +26,10 @@ class Behaviour(nn.Module):
         self.critics = Critics(config.network, config.critic, action)
         self.actor = Actor(config.network, config.actor, action)
         self.weighting = Weighting(config.actor)
+        self.success: SuccessCritic | None = None
+        """None: `success.enabled` is off."""
+        if config.success.enabled:
+            self.success = SuccessCritic(config.network, config.success, action)
 
 
 @dataclass(frozen=True)

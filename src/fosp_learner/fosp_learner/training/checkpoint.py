@@ -76,7 +76,7 @@ def load_checkpoint(trainer: Trainer, data_key: str, directory: Path) -> None:
     content = read_checkpoint(directory)
     if content["data"] != data_key:
         raise UserError(f"{directory}: the checkpoint was trained on other bags; begin anew with --overwrite")
-    _require_same(trainer.config, content["config"], directory)
+    _require_same(trainer.config, content, directory)
     try:
         tensors = load_file(directory / _TENSORS)
     except (OSError, SafetensorError) as error:
@@ -123,10 +123,14 @@ def load_networks(trainer: HasNetworks, tensors: dict[str, Tensor], source: Path
 
 
 def _upgraded(part: dict[str, Tensor], net: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an older release with an untrained prediction of embeddings in the place of its own.
+    """Return the tensors of an older release with what it did not have yet, untrained.
 
-    That one guessed the embedding from (h, z) alone; an untrained `WorldModel.embed_change` expects no change.
+    Its prediction guessed the embedding from (h, z) alone; an untrained `WorldModel.embed_change` expects no change.
+    The success critic is trained after everything else, so that a run that ended without one has only that left to do.
     """
+    fresh = {name: tensor for name, tensor in net.items() if name.startswith("success.")}
+    if not fresh or not any(name.startswith("success.") for name in part):
+        part = {name: tensor for name, tensor in part.items() if not name.startswith("success.")} | fresh
     older = {name for name in part if name.startswith("imagined_embed.")}
     if not older:
         return part
@@ -149,14 +153,20 @@ def _load_adam(adam: torch.optim.Adam, prefix: str, tensors: dict[str, Tensor]) 
     adam.load_state_dict({"state": saved, "param_groups": adam.state_dict()["param_groups"]})
 
 
-def _require_same(config: LearnerConfig, saved: dict[str, Any], directory: Path) -> None:
-    """Raise UserError when a setting that decides what is learnt differs from the saved one."""
+def _require_same(config: LearnerConfig, content: dict[str, Any], directory: Path) -> None:
+    """Raise UserError when a setting that decides what is learnt differs from the saved one.
+
+    Those of the last phase may be others until it begins.
+    """
+    saved: dict[str, Any] = content["config"]
+    begun = int(content["step"]) > config.total_steps - config.phases[-1]
+    free = _FREE if begun else (*_FREE, "success")
     try:
         then = LearnerConfig.model_validate(saved).model_dump(mode="json")  # settings that are newer have their default
     except ValueError:
         then = saved
     now = config.model_dump(mode="json")
-    different = sorted(key for key in now if now[key] != then.get(key) and key not in _FREE)
+    different = sorted(key for key in now if now[key] != then.get(key) and key not in free)
     if different:
         raise UserError(
             f"{directory}: the checkpoint was trained with another {different[0]}; begin anew with --overwrite"

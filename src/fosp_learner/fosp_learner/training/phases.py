@@ -5,14 +5,16 @@
     full update   world model, critics, actor    sequences, on the latents of the moment
     refinement    critics, predicted embedding   latents of the finished world model
     extraction    actor and its image memory     the same latents, each action by the weight of the finished critics
+    success       success critic                 the same latents, and how their episodes ended
 
     networks      losses                                                 named in
     world model   reconstruction, reward, cost, continue, embed, kl      WorldModel.loss
     critics       q_r, q_c, q_h, v_r, v_c, v_h                           Critics.loss
+    success       q_s, v_s                                               SuccessCritic.loss
     actor         weighted regression and entropy                        regression_loss
                   or imagined returns and entropy (ablation)             backprop_loss
 
-Pre-training (trainer.py) runs all four phases. Fine-tuning runs full updates, and ends each round by settling
+Pre-training (trainer.py) runs all five phases. Fine-tuning runs full updates, and ends each round by settling
 (finetuning/settling.py): refinement and extraction again, on the latents of the world model as it is by then.
 
 To add a loss, write it in model/losses.py, name it in `WorldModel.loss` or `Critics.loss`, and give a loss of the world
@@ -32,6 +34,7 @@ from fosp_learner.data.batch import Batch
 from fosp_learner.model.actor import regression_loss
 from fosp_learner.model.critics import Trajectories
 from fosp_learner.model.networks import scaled_gradient
+from fosp_learner.model.success import SuccessCritic
 from fosp_learner.model.world_model import Latents, WorldModel
 from fosp_learner.training.backprop import backprop_loss
 from fosp_learner.training.behaviour import Behaviour, behaviour_loss, data_trajectories, imagine
@@ -114,6 +117,13 @@ def extraction(behaviour: Behaviour, data: Trajectories, noisy: Tensor, weight: 
         weight = behaviour.weighting.weight(behaviour.critics.values(data.feature[:, :-1], data.action))
     loss, figures = regression_loss(behaviour.actor, data, weight, noisy)
     return PhaseLoss(loss, ("actor",), _behaviour(figures))
+
+
+def success(critic: SuccessCritic, data: Trajectories, reached: Tensor, last: Tensor) -> PhaseLoss:
+    """Return the losses of the success critic on the transitions of `data`, see `SuccessCritic.loss`."""
+    losses = critic.loss(data, reached, last)
+    figures = _behaviour({name: loss.detach() for name, loss in losses.items()})
+    return PhaseLoss(sum(losses.values(), torch.zeros(())), ("success",), figures)
 
 
 def descend(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +30,7 @@ from fosp_learner.training.phases import (
     make_optimiser,
     rate_share,
     refinement,
+    success,
 )
 from fosp_learner.training.precision import Precision
 
@@ -35,12 +38,21 @@ from fosp_learner.training.precision import Precision
 class Trainer:
     """Networks, optimisers, samplers and step of a run: the state that a checkpoint holds to go on exactly."""
 
-    def __init__(self, config: LearnerConfig, data: Dataset, device: torch.device | None = None) -> None:
-        """Build networks and samplers; UserError when batches cannot be divided among the processes of the run."""
+    def __init__(
+        self,
+        config: LearnerConfig,
+        data: Dataset,
+        device: torch.device | None = None,
+        calibrated_eps: Callable[[WorldModel, Behaviour], float] | None = None,
+    ) -> None:
+        """Build networks and samplers; UserError when batches cannot be divided among the processes of the run.
+
+        `calibrated_eps` gives the threshold of the finished critics, on the CPU, for `actor.eps: calibrated`.
+        """
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
         self.device = device or torch.device("cpu")
-        for part in (config, config.cloning, config.refinement, config.extraction):
+        for part in (config, config.cloning, config.refinement, config.extraction, config.success):
             batch_size = part.batch_size  # type: ignore[attr-defined]
             distributed.share(batch_size)
         self.seconds = 0.0
@@ -58,7 +70,9 @@ class Trainer:
         self._frames = FrameSampler(data, config.world_model.image_shift, every)
         cloned = replace(data, episodes=cloned_episodes(data.episodes, every))
         self._extracted = self._sequences.another(cloned, config.extraction.sequence_length)
+        self._outcomes = self._sequences.another(data, config.success.sequence_length)
         self._data = data
+        self._calibrated_eps = calibrated_eps if config.actor.eps == "calibrated" else None
         self._latents: LatentStore | None = None
         self.world_model.to(self.device)
         self.behaviour.to(self.device)
@@ -67,7 +81,15 @@ class Trainer:
             "critics": self.behaviour.critics,
             "actor": self.behaviour.actor,
         }
-        parts = {"world_model": config.world_model, "critics": config.critic, "actor": config.actor}
+        if self.behaviour.success is not None:
+            self._networks["success"] = self.behaviour.success
+        every_part = {
+            "world_model": config.world_model,
+            "critics": config.critic,
+            "actor": config.actor,
+            "success": config.success,
+        }
+        parts = {name: every_part[name] for name in self._networks}
         self._rates = {name: part.learning_rate for name, part in parts.items()}  # type: ignore[attr-defined]
         self._clips = {name: part.gradient_clip for name, part in parts.items()}  # type: ignore[attr-defined]
         self.optimisers = {name: make_optimiser(net, self._rates[name]) for name, net in self._networks.items()}
@@ -76,6 +98,7 @@ class Trainer:
             "full updates": self._full_update,
             "refinement": self._refinement,
             "extraction": self._extraction,
+            "success": self._success,
         }
 
     def to_cpu(self) -> None:
@@ -101,6 +124,8 @@ class Trainer:
             figures = descend(loss, self._networks, self.optimisers, self._clips, f"step {self.step}")
         if "critics" in loss.trained:
             self.behaviour.critics.update_target()
+        if "success" in loss.trained and self.behaviour.success is not None:
+            self.behaviour.success.update_target()
         self.step += 1
         return figures
 
@@ -135,16 +160,40 @@ class Trainer:
         config = self.config.refinement
         share = distributed.share(config.batch_size)
         rows, batch = self._sequences.rows(config.batch_size, share, config.onset_share)
-        recurrent, stoch, embed = self._stored(rows, config.sample)
-        # The memory is not trained yet, and no critic sees it; nobody asks for the distributions of z.
-        memory = recurrent.new_zeros(*rows.shape, self.config.extraction.memory)
-        if config.embed_noise:
-            embed = embed + config.embed_noise * distributed.normal(*embed.shape, device=self.device)
-        latents = Latents(recurrent, stoch, embed, memory, memory[..., :0], memory[..., :0])
+        latents = self._noisy_latents(rows)
         with self.precision.autocast():
             return refinement(self.world_model, self.behaviour, batch.to(self.device), latents, config.actor)
 
+    def _success(self) -> PhaseLoss:
+        critic, size = self.behaviour.success, self.config.success.batch_size
+        assert critic is not None
+        rows, batch = self._outcomes.rows(size, distributed.share(size))
+        batch, latents = batch.to(self.device), self._noisy_latents(rows)
+        reached = to_device(torch.from_numpy(self._data.reached[rows]), self.device)
+        with self.precision.autocast():
+            data = data_trajectories(batch, latents.feature)
+            return success(critic, data, reached[:, 1:], batch.is_last[:, 1:])
+
+    def _noisy_latents(self, rows: NDArray[np.int64]) -> Latents:
+        """Return the stored latents of `rows` (...) as critics learn from them, with the noise of refinement."""
+        config = self.config.refinement
+        recurrent, stoch, embed = self._stored(rows, config.sample)
+        # No critic sees the memory, and nobody asks for the distributions of z.
+        memory = recurrent.new_zeros(*rows.shape, self.config.extraction.memory)
+        if config.embed_noise:
+            embed = embed + config.embed_noise * distributed.normal(*embed.shape, device=self.device)
+        return Latents(recurrent, stoch, embed, memory, memory[..., :0], memory[..., :0])
+
+    def _calibrate_eps(self) -> None:
+        """Take the calibrated threshold, once: the critics no longer learn, so that a resumed run finds the same."""
+        if self._calibrated_eps is None:
+            return
+        networks = (copy.deepcopy(net).to("cpu").requires_grad_(False) for net in (self.world_model, self.behaviour))
+        self.behaviour.weighting.eps = self._calibrated_eps(*networks)  # type: ignore[arg-type]
+        self._calibrated_eps = None
+
     def _extraction(self) -> PhaseLoss:
+        self._calibrate_eps()
         config = self.config.extraction
         rows, batch = self._extracted.rows(config.batch_size, distributed.share(config.batch_size))
         recurrent, stoch, embed = self._stored(rows, sample=False)

@@ -1,8 +1,7 @@
 """The safety monitor's decisions as pure functions: inputs, the state so far and `now` in; next state and verdict out.
 
-The decisions are, from least to most restrictive, PASS, SUBSTITUTE, RECOVER, STOP and LATCH. Every function gathers the
-findings of the checks that apply (the lists in checks.py), and the most restrictive finding wins. An input that is
-missing, stale or malformed stops the robot.
+The decisions are, from least to most restrictive, PASS, SUBSTITUTE, RECOVER, STOP and LATCH. The most restrictive
+finding of all checks that apply (checks.py) wins. An input that is missing, stale or malformed stops the robot.
 """
 
 from __future__ import annotations
@@ -159,7 +158,8 @@ def judge_proposal(
         latched=latched,
         unreported=None,
         judged=JudgedProposal(
-            proposal.frame, proposal.step, proposal.receipt_s, latent_receipt_s, finding, verdict, wish
+            *(proposal.frame, proposal.step, proposal.receipt_s, latent_receipt_s, finding, verdict, wish),
+            spread=values.spread if values is not None else (),
         ),
         waiting=None,
         stop=stop,

@@ -29,8 +29,7 @@ from fosp_safety_monitor.motion_model import Lead, MotionModel
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
-MAX_CANDIDATES = 256
-"""Largest number of candidates in a proposal: judging more would outlast the deadline."""
+MAX_CANDIDATES = 256  # of a proposal: judging more would outlast the deadline
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,13 @@ class CheckedProposal:
 
 @dataclass(frozen=True)
 class CriticValues:
-    """Values of the monitor's own critic for each candidate (K,), and for the state."""
+    """Values of the monitor's own critic for each candidate (K,), and for the state; `spread` if it is part of q_h."""
 
     q_r: tuple[float, ...]
     q_c: tuple[float, ...]
     q_h: tuple[float, ...]
     v_h: float
+    spread: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

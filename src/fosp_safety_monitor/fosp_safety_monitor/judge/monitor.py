@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.bundle.bundle import Bundle
+from fosp_core.bundle.risk import judged_risk
 from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason, WhoDrives
@@ -258,7 +259,7 @@ class SafetyMonitor(Judge):
         """Return the verdict on a proposal; None when it waits for its latent, or a person has taken over."""
         model, thresholds = self._model_for(proposal.model_id)
         checked = decision.checked_proposal(proposal, latent, thresholds)
-        scored = None if latent is None else self._score(model.critic, checked)
+        scored = None if latent is None else self._score(model, checked)
         with self._lock:
             now = self._clock()
             if self._state.takeover.driver is WhoDrives.OPERATOR:
@@ -274,7 +275,7 @@ class SafetyMonitor(Judge):
         """Return the verdict on what a person wants who has taken over, by the latent that came now."""
         model, thresholds = self._model_for(checked.latent.model_id)
         wanted = decision.operator_proposal(self._state, checked.latent, self._robot, thresholds)
-        scored = self._score(model.critic, decision.checked_proposal(wanted, checked, thresholds))
+        scored = self._score(model, decision.checked_proposal(wanted, checked, thresholds))
         with self._lock:
             self._state, verdict = decision.judge_operator(
                 self._state, checked, scored, self._robot, thresholds, self._clock()
@@ -282,19 +283,20 @@ class SafetyMonitor(Judge):
         return verdict
 
     @staticmethod
-    def _score(critic: Network, checked: CheckedProposal) -> CriticValues | Finding | None:
+    def _score(model: CriticModel, checked: CheckedProposal) -> CriticValues | Finding | None:
         """Return the values of the critic; None when there is nothing well-formed to score, a Finding when it fails."""
         actions, latent = decision.critic_actions(checked), checked.latent
         if actions is None or latent is None:
             return None
         state = {"deter": latent.deter[np.newaxis], "stoch": latent.stoch[np.newaxis], "action": actions}
         try:
-            output = critic.run(**state)
+            weight, output = model.manifest.calibration.spread_weight, model.critic.run(**state)
             return CriticValues(
                 q_r=tuple(output["q_r"][0].tolist()),
                 q_c=tuple(output["q_c"][0].tolist()),
-                q_h=tuple(output["q_h"][0].tolist()),
+                q_h=tuple(judged_risk(output, weight)[0].tolist()),
                 v_h=float(output["v_h"][0]),
+                spread=() if weight is None else tuple(output["q_h_spread"][0].tolist()),
             )
         except Exception as error:  # onnxruntime raises its own, undocumented types
             text = f"critic failed on proposal {checked.proposal.step}: {str(error).splitlines()[0][:160]}"

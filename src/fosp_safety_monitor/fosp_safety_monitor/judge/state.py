@@ -37,6 +37,8 @@ class JudgedProposal:
     wish: tuple[float, ...]
     """Normalised action (n,) that the ticks steer to while nothing stops them: what the verdict grants, before the
     protective zones of the moment take their share."""
+    spread: tuple[float, ...] = ()
+    """Disagreement of the critic's heads on each candidate; empty: it is not part of the risk."""
 
 
 @dataclass(frozen=True)

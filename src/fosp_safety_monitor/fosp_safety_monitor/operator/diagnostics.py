@@ -73,6 +73,7 @@ def diagnostic_array(
         "driver": state.takeover.driver.name,
         "operator's device": _device(robot, monotonic_s),
         "vetoes in a row": state.vetoes,
+        "disagreement of the critic's heads": _spread(state),
         "proposals not passed": sum(n for decision, n in activity.decisions.items() if decision != Decision.PASS.name),
         "surprises in the window": sum(state.surprises),
         "robot state age (ms)": _age_ms(robot.state, monotonic_s),
@@ -121,6 +122,12 @@ def _age_ms(received: Received | None, monotonic_s: float) -> str:
 def _episode(robot: RobotStateInput) -> str:
     episode = robot.consent.episode
     return f"{episode.number} runs" if episode.running else episode.ended or "none since activation"
+
+
+def _spread(state: MonitorState) -> str:
+    """Return the greatest disagreement of the critic's heads on the candidates that were judged last."""
+    spread = () if state.judged is None else state.judged.spread
+    return f"{max(spread):.3f}, part of the risk" if spread else "not counted"
 
 
 def _device(robot: RobotStateInput, monotonic_s: float) -> str:
