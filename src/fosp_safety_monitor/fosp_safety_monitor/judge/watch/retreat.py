@@ -86,6 +86,10 @@ class Retreat:
         return bool(self.left)
 
 
+NO_RETREAT = Retreat()
+"""Nothing is known of the way that the robot came."""
+
+
 def after(
     retreat: Retreat,
     judged: Judged,
@@ -239,11 +243,13 @@ def retreat_after(
     It follows from the finding on the `content` of the proposal, and from those of all `others`. Whatever stops the
     robot takes its trail away: things may have moved since then.
     """
-    place = _place(robot, thresholds)
+    if thresholds.way_back is None:
+        return NO_RETREAT, ()
+    place = thresholds.way_back.place(robot.position, robot.orientation, robot.odometry)
     held = most_restrictive([*others, state.latched])
     stops = held.decision >= Decision.STOP or (content is not None and content.decision >= Decision.STOP)
-    if thresholds.way_back is None or place is None or stops or values is None or proposal.actions is None:
-        return Retreat(), ()
+    if place is None or stops or values is None or proposal.actions is None:
+        return NO_RETREAT, ()
     ramps = (consent.ramp_scale(state.consent, thresholds, now), takeover.ramp_scale(state.takeover, thresholds, now))
     size, calm = len(thresholds.action_scale), held.decision < Decision.RECOVER
     wish = proposal.actions[proposal.chosen][:size].tolist()
@@ -268,9 +274,4 @@ def told(content: Finding | None, back: tuple[float, ...]) -> Finding | None:
 
 def kept(retreat: Retreat, stops: bool) -> Retreat:
     """Return the retreat to remember: nothing after what `stops` the robot, as its surroundings may be others then."""
-    return Retreat() if stops else retreat
-
-
-def _place(robot: RobotStateInput, thresholds: Thresholds) -> RobotPlace | None:
-    way = thresholds.way_back
-    return None if way is None else way.place(robot.position, robot.orientation, robot.odometry)
+    return NO_RETREAT if stops else retreat
