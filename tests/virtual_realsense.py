@@ -35,6 +35,10 @@ def _slowly_changing(frame: int) -> int:
     return 60 + frame // 30 % 100
 
 
+def _everywhere(frame: int) -> Any:
+    return np.full((HEIGHT, WIDTH), DISTANCE_MM, np.uint16)
+
+
 def record(
     path: Path,
     frames: int,
@@ -44,8 +48,9 @@ def record(
     unit_m: float = 0.001,
     domain: Any = rs.timestamp_domain.hardware_clock,
     brightness: Callable[[int], int] = _slowly_changing,
+    distances: Callable[[int], Any] = _everywhere,
 ) -> Path:
-    """A recording of `frames` grey frames of this `brightness` by number, with depth DISTANCE_MM everywhere."""
+    """A recording of `frames` grey frames of this `brightness`, and of `distances` (H, W), mm, both by number."""
     device = rs.software_device()
     for key, value in (("serial_number", serial), ("name", "Virtual RealSense"), ("usb_type_descriptor", usb)):
         device.register_info(getattr(rs.camera_info, key), value)
@@ -67,9 +72,9 @@ def record(
         timestamp_ms, grey = START_MS + number * 1e3 / RATE_HZ, brightness(number)
         pixels = np.full((HEIGHT, WIDTH, 3), grey, np.uint8)
         pixels[: HEIGHT // 2, : WIDTH // 2, 0] = 255 - grey
-        distances = np.full((HEIGHT, WIDTH), round(DISTANCE_MM * 1e-3 / unit_m), np.uint16)
+        depths = np.rint(distances(number) * 1e-3 / unit_m).astype(np.uint16)
         sensors[0].on_video_frame(_frame(pixels, 3, color, number, timestamp_ms, domain))
-        sensors[1].on_video_frame(_frame(distances.view(np.uint8), 2, depth, number, timestamp_ms, domain))
+        sensors[1].on_video_frame(_frame(depths.view(np.uint8), 2, depth, number, timestamp_ms, domain))
         for _ in (color, depth):  # what was written has come through
             received.wait_for_frame(1000)
     for sensor in recorded:

@@ -68,7 +68,9 @@ SELF_TEST_LIMIT_S = 15.0
 SUPERVISOR_S = 0.15
 """The supervisor looks every 50 ms whether a process has died; a node looks every 100 ms whether it is to end."""
 
-Graph = Literal["real time", "simulated time", "network namespace", "consent", "base", "zones", "operated", "arm"]
+Graph = Literal[
+    "real time", "simulated time", "network namespace", "consent", "base", "zones", "operated", "arm", "gripper", "cell"
+]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from arm_faults import ARMED
 from command_faults import COMMAND, IDENTITY
 from consent_faults import CONSENT
 from fault import Fault
+from gripper_faults import GRIPPED
 from image_faults import IMAGES
 from model_faults import JUDGES, LATENTS, PROPOSALS
 from process_faults import CLOCKS, ENDS, NETWORK, PROCESSES
 from robot_faults import BASE, PLAYED, ROBOT
 from takeover_faults import OPERATED
-from zone_faults import ZONED
+from zone_faults import CELLED, ZONED
 
 FAULTS: tuple[Fault, ...] = (
     *COMMAND,
@@ -30,8 +31,10 @@ FAULTS: tuple[Fault, ...] = (
     *PLAYED,
     *BASE,
     *ZONED,
+    *CELLED,
     *ARMED,
     *OPERATED,
+    *GRIPPED,
     *PROCESSES,
     *CLOCKS,
     *NETWORK,

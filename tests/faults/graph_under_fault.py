@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from people import People, consenting
 from relay import INSIDE, Relay
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from tiny_bundle import write_tiny_bundle
@@ -45,6 +45,8 @@ ESTOP = "estop"
 OTHER_ESTOP = "other_estop"
 ROGUE = "rogue"
 """Frame of the commands of others than the monitor, which the tester leaves out of its account."""
+ALIGNED_DEPTH = "camera/aligned_depth_to_color/image_raw"
+ALIGNED_INFO = "camera/aligned_depth_to_color/camera_info"
 COMMAND = "arm/twist_command"
 BASE_COMMAND = "cmd_vel"
 JERK = 600.0
@@ -56,7 +58,15 @@ POLICY_SPEED = 0.125
 """0.125 m/s along y: the arm does not reach the wall of its workspace while a fault is observed."""
 VETO_LATCH_COUNT = 20
 _PUBLISHED = {
-    "sim_node": (topics.COLOR_IMAGE, topics.JOINT_STATES, topics.TOOL_POSE, topics.FEEDBACK, topics.ODOMETRY),
+    "sim_node": (
+        topics.COLOR_IMAGE,
+        topics.JOINT_STATES,
+        topics.TOOL_POSE,
+        topics.FEEDBACK,
+        topics.ODOMETRY,
+        ALIGNED_DEPTH,
+        ALIGNED_INFO,
+    ),
     "encoder_node": (topics.LATENT,),
     "policy_node": (topics.PROPOSAL,),
     "teleop_node": (topics.OPERATOR,),
@@ -128,21 +138,28 @@ class GraphUnderFault:
         zones: bool = False,
         operated: bool = False,
         arm: bool = False,
+        gripper: bool = False,
+        cell: bool = False,
         recorder: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         base = base or zones
-        self.robot, self._base = _robot(directory, consent, base, zones, arm), base
-        self._zones = zones
+        operated = operated or gripper
+        self.robot, self._base = _robot(directory, consent, base, zones, arm, gripper, cell), base
+        self._zones, self._cell = zones, cell
         self.scanner: Any = None
         """scanner.Scanner of a base with protective zones; else None."""
         self.hands: Any = None
         """hands.Hands of a person at a gamepad who can take over; else None."""
-        self._operated, self._consent = operated, consent
+        self.fingers: Any = None
+        """fingers.Fingers of an arm with a gripper; else None."""
+        self._operated, self._consent, self._gripper = operated, consent, gripper
         self.directory = directory
         self.box_directory = directory / "black_box"
         known: dict[str, Any] = {"policy_action": BASE_POLICY_ACTION if base else POLICY_ACTION}
-        if not base:
+        if gripper:
+            known["policy_action"] = importlib.import_module("fingers").CLOSING_ACTION
+        elif not base:
             known["camera"] = read_manifest(SHIPPED).calibration.camera
             known["reference"] = read_reference(SHIPPED / REFERENCE, 1, self.robot.action.size)
         write_tiny_bundle(directory / "bundle", self.robot, **known)
@@ -164,6 +181,8 @@ class GraphUnderFault:
         fields["processes"] = tuple(
             replace(process, module=CORRUPTIBLE.get(process.name, process.module)) for process in described.processes
         )
+        if gripper or zones:  # the tester plays the gripper or the scanner
+            fields["processes"] = tuple(_of_the_plain_robot(p, directory, base) for p in fields["processes"])
         path = {"PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"}
         kind = AskedStack if consent else RelayedStack
         self.supervisor = Supervisor(kind(**fields), write=self._write, colour=False, variables=path)
@@ -213,16 +232,23 @@ class GraphUnderFault:
         if self._consent:
             self.people.begin()
         self.node.create_timer(0.02, self._say_estop)
+        if self._cell:
+            self.relay.pass_on(Image, ALIGNED_DEPTH, qos.IMAGE_SOURCE)
+            self.relay.pass_on(CameraInfo, ALIGNED_INFO, qos.IMAGE_SOURCE)
         if self._zones:
             self.scanner = importlib.import_module("scanner").Scanner(self.node)
         if self._operated:
             self.relay.pass_on(OperatorAction, topics.OPERATOR)
             self.hands = importlib.import_module("hands").Hands(self.node)
+        if self._gripper:
+            self.fingers = importlib.import_module("fingers").Fingers(self.node)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.supervisor.stop()
+        if self.fingers is not None:
+            self.fingers.end_driver()
         self._client.close()
         self._log.close()
 
@@ -321,7 +347,18 @@ def wait(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
         time.sleep(0.005)
 
 
-def _robot(directory: Path, consent: bool, base: bool, zones: bool, arm: bool) -> RobotConfig:
+def _of_the_plain_robot(process: StackProcess, directory: Path, base: bool) -> StackProcess:
+    """Return the process with the file of a robot without gripper and scanner, if it is the simulator."""
+    if process.name != "sim_node":
+        return process
+    path = directory / "plain_robot.yaml"
+    path.write_text(robot_path("sim_base" if base else "sim_arm").read_text())
+    return replace(process, parameters={**process.parameters, "robot": str(path)})
+
+
+def _robot(
+    directory: Path, consent: bool, base: bool, zones: bool, arm: bool, gripper: bool, cell: bool
+) -> RobotConfig:
     """The simulated arm or base with a jerk limit and two emergency stops, and with all that can ask for `consent`."""
     content: dict[str, Any] = yaml.safe_load(robot_path("sim_base" if base else "sim_arm").read_text())
     limits: Mapping[str, dict[str, float]] = content["limits"]
@@ -331,6 +368,8 @@ def _robot(directory: Path, consent: bool, base: bool, zones: bool, arm: bool) -
     content |= consenting() if consent else {}
     content |= importlib.import_module("scanner").ZONES if zones else {}  # it imports this module
     content |= importlib.import_module("arm_faults").ARM if arm else {}
+    content |= {"gripper": importlib.import_module("fingers").GRIPPER} if gripper else {}
+    content |= importlib.import_module("cell").ZONES if cell else {}
     (directory / "robot.yaml").write_text(yaml.safe_dump(content))
     return read_robot(directory / "robot.yaml")
 

@@ -36,6 +36,7 @@ from fosp_safety_monitor.zones.field import ZoneJudgement
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 MONITOR_TESTS = SOURCE / "fosp_safety_monitor" / "test"
 ARM_TESTS, CONE_TESTS = MONITOR_TESTS / "test_arm_guard.py", MONITOR_TESTS / "test_arm_orientation.py"
+RETREAT_TESTS = MONITOR_TESTS / "test_retreat.py"
 BLACK_BOX_TESTS = SOURCE / "fosp_recording" / "test" / "test_black_box.py"
 LIMIT_TESTS = SOURCE / "fosp_core" / "test" / "test_limits.py"
 BUNDLE_TESTS = SOURCE / "fosp_core" / "test" / "test_bundle.py"
@@ -44,6 +45,7 @@ ACCEPTANCE_TESTS = SOURCE / "fosp_core" / "test" / "test_acceptance.py"
 AGREEMENT_TESTS = SOURCE / "fosp_core" / "test" / "test_agreement.py"
 SELF_TESTS = SOURCE / "fosp_core" / "test" / "test_self_testing.py"
 GRIPPER_TESTS = SOURCE / "fosp_core" / "test" / "test_gripper.py"
+GRIPPER_SIDE_TESTS = MONITOR_TESTS / "test_gripper.py"
 HOME_TESTS = SOURCE / "fosp_core" / "test" / "test_home.py"
 DEVICE_TESTS = SOURCE / "fosp_policy" / "test" / "test_teleoperation.py"
 COMMISSIONING_TESTS = SOURCE / "fosp_bringup" / "test" / "test_commissioning_record.py"
@@ -281,6 +283,22 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("fosp_safety_monitor.judge.watch.gripper", "next_setpoint", _springs_back),
     Mutant("fosp_core.robot.gripper", "GripperLimits.follow", _jumps_there, GRIPPER_TESTS),
     Mutant("fosp_core.robot.gripper", "position_fault", _always(""), GRIPPER_TESTS),
+    Mutant("fosp_core.robot.gripper", "OpeningWatch.fault", _always(""), GRIPPER_TESTS),
+    Mutant("fosp_safety_monitor.command.gripper_side", "driver_fault", _always(""), GRIPPER_SIDE_TESTS),
+    *(
+        Mutant("fosp_safety_monitor.judge.watch.retreat", name, instead, RETREAT_TESTS)
+        for name, instead in (
+            ("_too_old", _always("")),
+            ("_off_trail", _always("")),
+            ("_riskier", _always("")),
+            ("_too_long", _always("")),
+            ("_lost", _always(False)),
+            ("check_hang", _nothing),
+            ("kept", lambda retreat, stops: retreat),
+        )
+    ),
+    Mutant("fosp_core.robot.trail", "WayBack.wish", lambda way, *places: (-1.0,) * len(way.scale), RETREAT_TESTS),
+    Mutant("fosp_core.robot.trail", "Trail.back", lambda trail, length_s, way: trail.points[::-1], RETREAT_TESTS),
 )
 
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from effects import Begun, settle
 from fault import COMMAND_TIMEOUT_S, Fault
 from fault_table import FAULTS
+from fingers import trouble
 from graph_under_fault import JERK, POLICY_SPEED, GraphUnderFault, SentCommand, wait
 from process_effects import NETWORK_UP
 
@@ -67,9 +68,12 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> FaultOutcome:
     """Drive, let the fault happen, watch, end it."""
     graph.drive()
     first_command, first_verdict = len(graph.commands), len(graph.verdicts)
+    heard = 0 if graph.fingers is None else len(graph.fingers.told)
     begun = fault.effect(graph)
     try:
         note = _watch(graph, fault, begun, first_command, first_verdict)
+        if graph.fingers is not None:
+            note = note or _gripper_trouble(graph, begun.since_s, first_command, heard)
     finally:
         begun.end()
     if fault.decision != "END" and not note:
@@ -104,6 +108,13 @@ def suffer(graph: GraphUnderFault, fault: Fault) -> FaultOutcome:
         beyond_limits=beyond,
         note=note,
     )
+
+
+def _gripper_trouble(graph: GraphUnderFault, since_s: float, first_command: int, heard: int) -> str:
+    """Return what is wrong with what the gripper was told during a fault that is not over yet."""
+    stop_s = _stop(graph.commands[first_command:], since_s)
+    stopped_s = None if stop_s is None else since_s + stop_s
+    return trouble(graph.fingers.told[heard:], (since_s, time.time()), stopped_s, graph.fingers)
 
 
 def _moved_without_consent(graph: GraphUnderFault, fault: Fault, first_command: int, first_verdict: int) -> str:
@@ -274,9 +285,9 @@ def run(faults: Iterable[Fault], directory: Path, inside_namespace: bool = False
         while pending:
             attempt += 1
             folder = directory / f"{kind.replace(' ', '_')}_{attempt}"
-            asks = {name: kind == name for name in ("consent", "base", "zones", "operated", "arm")} | {
-                "simulated_time": kind == "simulated time"
-            }
+            asks = {
+                name: kind == name for name in ("consent", "base", "zones", "operated", "arm", "gripper", "cell")
+            } | {"simulated_time": kind == "simulated time"}
             with GraphUnderFault(folder, black_box=True, **asks) as graph:
                 while pending and graph.supervisor.alive:
                     fault = pending.pop(0)

@@ -131,7 +131,10 @@ def interfaces(
             {frame_topic(robot), *(rule.topic for rule in rules.rules)},
             [topics.RESET_EPISODE, "~/stop", "~/success"],
         ),
-        "policy_node": _interface([topics.PROPOSAL, topics.MODEL_STATUS, topics.DIAGNOSTICS], [topics.LATENT, *_SWAP]),
+        "policy_node": _interface(
+            [topics.PROPOSAL, topics.MODEL_STATUS, topics.DIAGNOSTICS],
+            [topics.LATENT, robot.pose_topic or robot.state_topic, *_SWAP],
+        ),
         "recorder_node": recorder,
         "safety_monitor_node": _interface(
             [

@@ -53,6 +53,7 @@ TAKE_OVER: Arguments = {
         "Device by which a person takes the robot over from the policy: gamepad, spacemouse, keyboard (run `fosp "
         "keyboard` in a terminal), or the path of a file like config/teleop/gamepad.yaml.",
     ),
+    "retreat": ("false", "A robot that hangs goes back along its own trail, and after some tries asks for help."),
     "gate_operator": ("false", "With teleop: the critic gates the person, too, and does not only tell their risk."),
 }
 """Arguments of the launch files in which a bundle drives."""

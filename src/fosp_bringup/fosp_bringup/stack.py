@@ -200,7 +200,7 @@ def _simulated(options: StackOptions) -> tuple[StackOptions, list[StackProcess]]
 def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[list[StackProcess], StackProcess]:
     """Return the model's nodes, and the monitor that judges what they propose."""
     model: dict[str, ParameterValue] = {"bundle": str(bundle), "robot": str(robot_file)}
-    policy = {**model, "exploring": True} if options.exploring else model
+    policy = {**model, **options.going_back(), **({"exploring": True} if options.exploring else {})}
     nodes = [
         StackProcess("encoder_node", "fosp_perception", "fosp_perception.encoder_node", model, respawn=True),
         StackProcess("policy_node", "fosp_policy", "fosp_policy.policy_node", policy, respawn=True),
@@ -208,7 +208,7 @@ def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[lis
     if options.learner:
         nodes.append(_learner(options.learner, model, options))
     said = {"shadow": options.shadow, "unsupported": options.unsupported}
-    judged = {**model, **{name: phrase for name, phrase in said.items() if phrase}}
+    judged = {**model, **options.going_back(), **{name: phrase for name, phrase in said.items() if phrase}}
     if options.simulator is not None:  # a simulated robot hurts nobody, so no person has to consent to its motion
         judged["engage"] = "by_itself"
     if options.episodes != "required":

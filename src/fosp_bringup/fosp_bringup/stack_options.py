@@ -38,6 +38,7 @@ _FLAGS = (
     "console",
     "gui",
     "hazards",
+    "retreat",
 )
 _PATHS = ("bundle", "camera_path", "recorder", "params_file", "black_box", "learner", "learner_config")
 
@@ -77,6 +78,8 @@ class StackOptions:
     """Folder that gets one bag per episode."""
     hazards: bool = False
     """A person shows hazards: slow approaches that end where a violation begins; the bags say so."""
+    retreat: bool = False
+    """A robot that hangs goes back along its own trail, and after some tries asks for help."""
     scene: str = ""
     """Kind of scenes, in the words of the person who records; it is noted in each bag."""
     namespace: str = ""
@@ -121,6 +124,10 @@ class StackOptions:
     def notes(self) -> dict[str, str]:
         """Return what a recorder notes in each bag, as its parameters."""
         return {**({"scene": self.scene} if self.scene else {}), **({"shows": HAZARDS} if self.hazards else {})}
+
+    def going_back(self) -> dict[str, bool]:
+        """Return the parameter of policy and monitor by which a robot that hangs goes back along its trail."""
+        return {"retreat": True} if self.retreat else {}
 
     def guarded(self, monitor: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters of the monitor: while hazards are shown the robot is slow, and moves in episodes."""

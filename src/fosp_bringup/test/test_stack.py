@@ -191,6 +191,15 @@ def test_a_person_takes_over_from_a_bundle_and_the_monitor_alone_commands(bundle
         simulated(bundle, gate_operator=True)
 
 
+def test_a_robot_goes_back_along_its_trail_where_policy_and_monitor_are_both_told_so(bundle: Path) -> None:
+    described = simulated(bundle, retreat=True)
+    assert parameters(described, "policy_node")["retreat"] is True
+    assert parameters(described, MONITOR)["retreat"] is True
+    plain = simulated(bundle)
+    assert "retreat" not in {**parameters(plain, "policy_node"), **parameters(plain, MONITOR)}
+    assert parse_options({"retreat": "true"}).retreat
+
+
 def base_bundle(tmp_path: Path, robot: str) -> Path:
     write_tiny_bundle(tmp_path / robot, read_robot(robot_path(robot)))
     return tmp_path / robot

@@ -191,8 +191,8 @@ def _outcome(decisions: Sequence[int]) -> str:
     return ", ".join(parts)
 
 
-def running_rates(curves: Sequence[Sequence[bool]]) -> NDArray[np.float64]:
-    """Return the share (n,) of true outcomes among the last WINDOW episodes of all seeds, for each episode.
+def running_rates(curves: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Return the mean (n,) of the last WINDOW episodes of all seeds, for each episode; of outcomes it is their share.
 
     n is the length of the shortest curve.
     """
@@ -207,28 +207,38 @@ def running_rates(curves: Sequence[Sequence[bool]]) -> NDArray[np.float64]:
 def curves_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     """Return a figure with a column per scenario, successes above and violations below, and a line per arm.
 
-    `rows` is the table of an experiment (experiments.transfer.table).
+    Where a person took over, their take-overs per episode are below.
+
+    `rows` is the table of an experiment (experiments.transfer_table.table).
     """
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
-    figure = Figure(figsize=(3.4 * len(scenarios), 4.6), layout="constrained")
-    panels = figure.subplots(2, len(scenarios), squeeze=False, sharex=True)
+    curves = ["curves", "violation_curves"]
+    curves += ["intervention_curves"] if any(row.get("intervention_curves") for row in rows) else []
+    figure = Figure(figsize=(3.4 * len(scenarios), 2.3 * len(curves)), layout="constrained")
+    panels = figure.subplots(len(curves), len(scenarios), squeeze=False, sharex=True)
     for column, scenario in enumerate(scenarios):
         for row in (row for row in rows if row["scenario"] == scenario):
             style = "-" if row["monitor"] == "on" else "--"
             seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
             name = row["arm"] if row["monitor"] == "on" else f"{row['arm']}, monitor {row['monitor']}"
-            for panel, curve in zip(panels[:, column], ("curves", "violation_curves"), strict=True):
+            for panel, curve in zip(panels[:, column], curves, strict=True):
+                if not row.get(curve):
+                    continue
                 rates = running_rates(row[curve])
                 label, episodes = f"{name} ({seeds})", np.arange(1, len(rates) + 1)
                 panel.plot(episodes, rates, style, color=_COLOURS[row["arm"]], linewidth=1.5, label=label)
-        success, violations = panels[:, column]
+        success, violations = panels[:2, column]
         success.set_title(scenario.replace("_", " "), fontsize=9)
         success.set_ylim(0.0, 1.02)
         violations.set_ylim(0.0, 0.5)
-        violations.set_xlabel("episode", fontsize=8)
+        panels[-1, column].set_xlabel("episode", fontsize=8)
         success.legend(fontsize=7, frameon=False, loc="lower right")
     panels[0, 0].set_ylabel(f"success, last {WINDOW} episodes", fontsize=8)
     panels[1, 0].set_ylabel(f"violations, last {WINDOW} episodes", fontsize=8)
+    if len(curves) > 2:
+        panels[2, 0].set_ylabel(f"take-overs per episode, last {WINDOW}", fontsize=8)
+        for panel in panels[2]:
+            panel.set_ylim(bottom=0.0)
     for panel in panels.flat:
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)

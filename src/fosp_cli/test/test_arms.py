@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fosp_cli.experiments.arms import ARMS, ENSEMBLE, MISSING, PROTOCOL, SETTINGS, Arm, combined, without_ensemble
+from fosp_cli.experiments.arms import ARMS, ENSEMBLE, PROTOCOL, SETTINGS, Arm, combined, without_ensemble
 from fosp_cli.experiments.transfer import LEARNER_CONFIG, Resources, Trial, _recalibrated, _write_settings, pieces
 from fosp_core.bundle.bundle import read_manifest, verify_bundle
 from fosp_core.robot.config import read_robot
@@ -31,10 +31,6 @@ def test_an_arm_differs_by_settings_and_parameters_that_exist(arm: Arm) -> None:
         assert upper is not None
         assert lower <= value <= upper
     assert described.learns or not (described.settings or described.policy or described.hazards)
-
-
-def test_what_is_missing_is_no_arm() -> None:
-    assert not set(MISSING) & set(ARMS)
 
 
 @pytest.mark.parametrize("task", PROTOCOL)

@@ -22,7 +22,7 @@ from fosp_core.bundle.bundle import read_manifest
 from fosp_core.decisions import Decision
 
 SOURCES = Path(__file__).parents[1] / "fosp_cli"
-OWN_SETTINGS = {"doctor/environment.py", "bench/weight.py", "bench/message_costs.py"}
+OWN_SETTINGS = {"doctor/environment.py", "bench/weight.py", "bench/message_costs.py", "bench/zone_stop.py"}
 """Programs that measure ROS itself, in an environment that their caller makes."""
 
 

@@ -9,13 +9,16 @@ from fosp_cli.evaluation.intervals import (
 )
 from fosp_cli.evaluation.metrics import (
     METRICS,
+    DecidedStep,
     EpisodeResult,
     Hindsight,
     Metric,
     compare,
+    episode_result,
     percentiles_ms,
     summarise,
 )
+from fosp_core.decisions import Decision, Reason
 
 
 def episode(**changes) -> EpisodeResult:
@@ -176,3 +179,19 @@ def test_a_metric_in_the_list_is_in_the_json_and_in_the_tables(monkeypatch, caps
 
 def test_percentiles_are_in_milliseconds():
     assert percentiles_ms([0.001, 0.002, 0.003]) == {"p50": 2.0, "p99": 2.98, "max": 3.0}
+
+
+def test_a_robot_that_asked_for_help_hung():
+    def decided(decision, reason):
+        return [
+            DecidedStep(period, decision, reason=reason, pose=(0.02 * period, 0.0, 0.0, 0.0)) for period in range(9)
+        ]
+
+    def result(decision, reason):
+        return episode_result(0, False, 0.0, [0.0] * 9, decided(decision, reason), 3, 0.05)
+
+    asked = result(Decision.LATCH, Reason.VETOES)
+    assert (asked.asked_for_help, asked.hung) == (True, True)
+    pressed = result(Decision.LATCH, Reason.ESTOP)
+    assert (pressed.asked_for_help, pressed.hung) == (False, False)
+    assert summarise({}, "id", [asked, pressed])["help_rate"] == 0.5

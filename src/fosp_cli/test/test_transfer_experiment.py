@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 
+from fosp_cli.evaluation.metrics import EpisodeResult
 from fosp_cli.experiments import transfer
+from fosp_cli.experiments.progress import Progress, progress_in
+from fosp_cli.experiments.simulated_operator import Corrections, EpisodeCorrections, OperatorSettings
 from fosp_cli.experiments.transfer import (
     FINETUNING_SEED,
     Resources,
     Trial,
     conclude,
     deploy,
-    goal,
     learning,
-    table,
     trials_in,
 )
+from fosp_cli.experiments.transfer_table import goal, table
 from fosp_cli.pictures import curves_figure, running_rates
 from fosp_core.robot.config import read_robot
 from fosp_learner.finetuning.lineage import Lineage
@@ -27,6 +29,7 @@ from fosp_sim.task.scenario import Scenario, read_scenario
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 SCENARIO = CONFIG / "scenarios" / "safe_reach_transfer_goal_shape.yaml"
+ARM = read_robot(CONFIG / "robots" / "sim_arm.yaml")
 
 
 @pytest.mark.parametrize(("offline", "expected"), [(0.5, 0.75), (0.9, 0.85), (0.0, 0.5)])
@@ -62,6 +65,10 @@ def test_seeds_are_pooled_and_goal_and_gain_come_from_the_offline_arm_on_the_sam
     assert fosp["goal"] == offline["goal"] == 0.75
     assert fosp["gain"]["rate"] == 0.5, "of seed 0 alone: no offline trial has seen the scenes of seed 1"
     assert offline["gain"]["rate"] == 0.0
+    assert fosp["failures"]["difference"]["rate"] == -0.5
+    assert (fosp["failures"]["failures"], fosp["failures"]["offline"], fosp["failures"]["removed"]) == (0, 1, 1.0)
+    assert fosp["violations_against_offline"]["rate"] == -0.5
+    assert fosp["intervention_curves"] == []
     assert fosp["curves"] == [[True, False], [True, True]]
     assert fosp["violation_curves"] == [[False, True], [False, False]]
     assert running_rates(fosp["curves"]).tolist() == [1.0, 0.75]
@@ -123,9 +130,9 @@ def test_a_deployment_that_was_interrupted_begins_anew_and_a_done_one_is_kept(
     buffer = tmp_path / trial.name / "learner" / "buffer"
     buffer.mkdir(parents=True)
 
-    def live_episodes(*arguments: object) -> dict[str, Any]:
+    def live_episodes(*arguments: object) -> tuple[dict[str, Any], float]:
         begun_with.append(buffer.exists())
-        return {"episodes": 40}
+        return {"episodes": 40}, 1.0
 
     monkeypatch.setattr(transfer, "_live_episodes", live_episodes)
     resources = Resources(tmp_path / "bundle", read_robot(CONFIG / "robots" / "sim_arm.yaml"), out=tmp_path)
@@ -133,3 +140,72 @@ def test_a_deployment_that_was_interrupted_begins_anew_and_a_done_one_is_kept(
     deploy(trial, resources)
     deploy(Trial("offline", SCENARIO, 0), resources)
     assert begun_with == [False]
+
+
+def test_the_take_overs_of_a_person_are_told_per_episode_and_drawn() -> None:
+    corrected, offline = result("fosp_corrected", 0, [True], [0.0] * 3), result("offline", 0, [False], [0.0] * 3)
+    person = OperatorSettings(budget=0.5)
+    summary = Corrections(
+        person, read_scenario(SCENARIO), ARM, [EpisodeCorrections(100, 50, 2), EpisodeCorrections(100, 10, 1)]
+    ).summary()
+    assert (summary["take_overs"], summary["share"], summary["shares"]) == ([2, 1], 0.3, [0.5, 0.1])
+    corrected["during"]["operator"] = summary
+    rows = table([corrected, offline])
+    row = next(row for row in rows if row["arm"] == "fosp_corrected")
+    assert row["intervention_curves"] == [[2, 1]]
+    panels = curves_figure(rows).axes
+    assert [line.get_ydata().tolist() for line in panels[2].lines] == [[2.0, 1.5]]
+
+
+def episode(number: int, cost: float = 0.0) -> EpisodeResult:
+    return EpisodeResult(number, True, cost, 1.0, 30, 2, 1, 0, "", 0, None)
+
+
+def test_an_interrupted_trial_goes_on_with_its_next_episode_and_another_trial_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = OperatorSettings(budget=0.5)
+    trial = Trial("fosp_corrected", SCENARIO, 0, episodes=3, evaluation_episodes=1, operator=person)
+    folder = tmp_path / trial.name
+    (folder / "learner" / "buffer").mkdir(parents=True)
+    Progress(trial.as_json(), (episode(0), episode(1, 2.0)), (EpisodeCorrections(30, 3, 1),) * 2, 60.0).write(folder)
+    (folder / transfer.LEARNER_CONFIG).write_text("{}")
+    begun: list[int] = []
+
+    class Live:
+        """A graph that answers at once."""
+
+        def __init__(self, *arguments: object, **options: object) -> None: ...
+
+        def __enter__(self) -> Live:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def run_episode(self, number: int) -> EpisodeResult:
+            begun.append(number)
+            return episode(number)
+
+        def await_bags(self, *arguments: object) -> None: ...
+
+    class Hands:
+        """A person who does nothing more."""
+
+        def __init__(self, settings: object, shown: object, robot: object, earlier: object) -> None:
+            self.corrections = Corrections(person, read_scenario(SCENARIO), ARM, tuple(earlier))  # type: ignore[call-overload]
+
+        def __enter__(self) -> Hands:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+    monkeypatch.setattr(transfer, "LiveGraph", Live)
+    monkeypatch.setattr(transfer, "OperatorHands", Hands)
+    deploy(trial, Resources(tmp_path / "bundle", ARM, out=tmp_path))
+    told = json.loads((folder / "during.json").read_text())
+    assert begun == [2]
+    assert (told["during"]["episodes"], told["during"]["calls"]) == (3, 2)
+    assert told["during"]["violation_rate"] == pytest.approx(1 / 3)
+    assert told["during"]["operator"]["take_overs"] == [1, 1]
+    assert told["wall_s"] >= 60.0
+    assert progress_in(folder, Trial("fosp_corrected", SCENARIO, 0, episodes=4).as_json()) is None

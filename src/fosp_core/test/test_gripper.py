@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fosp_core.errors import UserError
 from fosp_core.executed import executed_action, mean_command, normalised_action
 from fosp_core.robot.config import RobotConfig, read_robot
-from fosp_core.robot.gripper import GripperLimits, GripperSetpoint, position_fault
+from fosp_core.robot.gripper import GripperLimits, GripperSetpoint, OpeningWatch, position_fault
 from fosp_core.robot.limits import CommandLimits, capped
 from fosp_core.specs import ActionSpec, GripperAxis
 
@@ -134,6 +134,27 @@ def test_a_position_of_another_unit_or_joint_is_seen(value: float) -> None:
     axis = GripperAxis(closed=0.0, open=0.08)
     assert position_fault(value, axis)
     assert not position_fault(-0.01, axis)
+
+
+def watched(told: float | None, *measured: float) -> OpeningWatch:
+    """The watch after positions that were measured every 0.1 s."""
+    watch = OpeningWatch()
+    for number, position in enumerate(measured):
+        watch = watch.after(told, position, 0.1 * number)
+    return watch
+
+
+def test_a_gripper_that_does_not_open_is_found_after_a_second() -> None:
+    assert watched(1.0, *[-1.0] * 10).fault(0.9) == ""
+    assert "does not open" in watched(1.0, *[-1.0] * 13).fault(1.2)
+    assert "does not open" in watched(1.0, *[-1.0 + 1e-4 * n for n in range(13)]).fault(1.2), "noise is no motion"
+
+
+def test_a_gripper_on_its_way_one_that_closes_and_one_that_is_left_alone_are_in_order() -> None:
+    assert watched(1.0, *[-1.0 + 0.03 * n for n in range(40)]).fault(3.9) == "", "slow"
+    assert watched(1.0, *[-1.0] * 13, 0.6).fault(2.0) == "", "it came"
+    assert watched(-1.0, *[0.4] * 40).fault(3.9) == "", "it stands on what it holds"
+    assert watched(None, *[-1.0] * 40).fault(3.9) == ""
 
 
 # -- what was executed -------------------------------------------------------------------------------

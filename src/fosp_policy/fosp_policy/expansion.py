@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.risk import judged_risk
 from fosp_core.errors import UserError
+from fosp_policy.detour import NO_GUIDE, Guide
 from fosp_policy.exploration import mixed
 
 OFFLINE: Literal[0] = 0
@@ -41,6 +42,8 @@ Without them the robot brakes, and stays where it is until a person comes."""
 FALLBACK_MARGIN = 0.5
 """A fallback is taken only if its q_h is at most this share of eps: if every feasible one were taken, the robot would
 wander along the edge of the feasible set, and over it."""
+ASIDE_COSINE = 0.5
+"""An action goes aside whose cosine with the one that did not lead on is at most this."""
 SOFTMAX_SHARPNESS = 5.0
 """Exploration draws a feasible candidate with probability softmax(SOFTMAX_SHARPNESS * u)."""
 
@@ -79,6 +82,10 @@ class Proposal:
     candidates: tuple[ScoredCandidate, ...]
     chosen: int
     v_h: float
+
+    def chosen_twist(self, axes: int) -> tuple[float, ...]:
+        """Return the first `axes` values of the proposed action: all but that of a gripper."""
+        return tuple(self.candidates[self.chosen].action[:axes].tolist())
 
 
 class SafePolicy:
@@ -147,13 +154,14 @@ class SafePolicy:
         exploring: bool,
         rng: np.random.Generator,
         drift: NDArray[np.float32] | None = None,
+        guide: Guide = NO_GUIDE,
     ) -> Proposal:
         """Return candidates for the latent `deter` (D,) float32, `stoch` (S,) float32, and the choice among them.
 
         When exploring, all samples share the `drift` (A,) of exploration.py, if it is given, and the choice is drawn
-        from softmax(5 u) over the feasible candidates; when deployed, it is the one with the greatest u. `choice` may
-        put q_s in the place of u. When none is feasible, it is the one with the least q_h. Raise LatentError or
-        PolicyOutputError.
+        from softmax(5 u) over the feasible candidates; when deployed, it is the one with the greatest u, unless the
+        `guide` of a robot that hangs (detour.py) asks for another. `choice` may put q_s in the place of u. When none is
+        feasible, it is the one with the least q_h. Raise LatentError or PolicyOutputError.
         """
         self._check(deter, stoch)
         deter, stoch = deter[np.newaxis], stoch[np.newaxis]
@@ -167,6 +175,11 @@ class SafePolicy:
             candidates = [*candidates, *self._drawn_evenly(deter, stoch, rng)]
             boldest = max(range(len(candidates)), key=lambda index: candidates[index].q_r)
             return Proposal(tuple(candidates), boldest, v_h)
+        if guide != NO_GUIDE:
+            guided = self._guided(deter, stoch, candidates, guide)
+            if guided is not None:
+                others = [candidate for candidate in candidates if candidate is not guided]
+                return Proposal((*others, guided), len(others), v_h)
         if not any(candidate.feasible for candidate in candidates):
             way_out = self._way_out(deter, stoch, rng)
             if way_out is not None:
@@ -179,6 +192,31 @@ class SafePolicy:
             rng if exploring else None,
         )
         return Proposal(tuple(candidates), chosen, v_h)
+
+    def _guided(
+        self,
+        deter: NDArray[np.float32],
+        stoch: NDArray[np.float32],
+        candidates: list[ScoredCandidate],
+        guide: Guide,
+    ) -> ScoredCandidate | None:
+        """Return the candidate that a detour asks for; None where there is no such one that is feasible.
+
+        The way back is proposed, too, when nothing is feasible: the monitor may know better. Aside leads another mode
+        of the actors: the best of their candidates that does not go where the robot hung, and then what is most like
+        it.
+        """
+        feasible = [candidate for candidate in candidates if candidate.feasible]
+        if guide.back:
+            action = np.zeros((1, self._action_size), np.float32)
+            action[0, : len(guide.back)] = np.clip(guide.back, -1.0, 1.0)
+            action[0, len(guide.back) :] = candidates[0].action[len(guide.back) :]  # the gripper
+            back = self._scored_known(deter, stoch, action)
+            return back[0] if back and (back[0].feasible or not feasible) else None
+        clear = [candidate for candidate in feasible if _cosine(candidate.action, guide.blocked) <= ASIDE_COSINE]
+        if not guide.aside:
+            return max(clear, key=lambda candidate: candidate.utility, default=None)
+        return max(clear, key=lambda candidate: _cosine(candidate.action, guide.aside), default=None)
 
     def _eligible(self, candidates: Sequence[ScoredCandidate]) -> NDArray[np.bool_]:
         """Return the feasible candidates (N,); to choose by "both", those of them that about likeliest succeed."""
@@ -206,6 +244,12 @@ class SafePolicy:
         if not self._fallbacks:
             return []
         actions = rng.uniform(-1.0, 1.0, (self._fallbacks, self._action_size)).astype(np.float32)
+        return self._scored_known(deter, stoch, actions)
+
+    def _scored_known(
+        self, deter: NDArray[np.float32], stoch: NDArray[np.float32], actions: NDArray[np.float32]
+    ) -> list[ScoredCandidate]:
+        """Return those of the actions (N, A) that are within all ranges, as fallbacks."""
         sources, no_mean = np.full(len(actions), FALLBACK, np.intp), np.zeros(len(actions), bool)
         candidates, inside, _ = self._score(deter, stoch, actions, sources, no_mean)
         return [candidate for candidate, known in zip(candidates, inside, strict=True) if known]
@@ -290,6 +334,12 @@ class SafePolicy:
         keep = np.array(list(first.values()), np.intp)
         is_mean = (keep < len(mean)) & (not exploring)
         return np.ascontiguousarray(drawn[keep]), sources[keep % len(mean)], is_mean
+
+
+def _cosine(action: NDArray[np.float32], direction: tuple[float, ...]) -> float:
+    """Return the cosine between the twist of an action and `direction` (n,)."""
+    twist, other = action[: len(direction)].astype(np.float64), np.array(direction)
+    return float(twist @ other) / max(float(np.linalg.norm(twist) * np.linalg.norm(other)), 1e-9)
 
 
 def choose(

@@ -20,6 +20,7 @@ from fosp_core.bundle.bundle import Bundle
 from fosp_core.bundle.self_testing import LiveSession, sessions_to_test
 from fosp_core.errors import UserError
 from fosp_core.processes import CONTROL_PRIORITY, end_process
+from fosp_core.robot.trail import WayBack
 from fosp_core.ros import qos
 from fosp_core.ros.fields import float_field
 from fosp_core.ros.lifecycle import ManagedNode, run_node
@@ -27,7 +28,9 @@ from fosp_core.ros.model_following import ModelFollower
 from fosp_core.ros.model_parameters import MODEL_PARAMETERS, create_status_publisher, load_model, publish_status
 from fosp_core.ros.parameters import ANY_TIME, NodeParameter, declare
 from fosp_core.ros.self_testing import NodeSelfTest
+from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionCandidate, ActionProposal, Latent, ModelStatus
+from fosp_policy.detour import NO_GUIDE, Detour, Guide
 from fosp_policy.expansion import (
     ACTORS,
     CHOICES,
@@ -39,6 +42,7 @@ from fosp_policy.expansion import (
     ScoredCandidate,
 )
 from fosp_policy.exploration import CORRELATION_S, next_drift
+from fosp_policy.measured_place import MeasuredPlace
 
 PARAMETERS = (
     *MODEL_PARAMETERS,
@@ -66,6 +70,12 @@ PARAMETERS = (
         choices=CHOICES,
     ),
     NodeParameter("fallbacks", FALLBACKS, "Number of further candidates when none is feasible.", "", 0, 256),
+    NodeParameter(
+        "retreat",
+        False,
+        "A robot that hangs goes back along its own trail, and then by another mode of the actors. Needs its pose or "
+        "odometry; not while exploring.",
+    ),
     NodeParameter("seed", 0, "Seed of the samples.", "", 0, 2**31 - 1),
     NodeParameter(
         "exploration_correlation_s",
@@ -100,6 +110,9 @@ class PolicyNode(ManagedNode):
         self._made: list[Any] = []
         self._models: ModelFollower[LoadedPolicy] | None = None
         self._self_test: NodeSelfTest | None = None
+        self._way: WayBack | None = None
+        """None: the robot makes no detours."""
+        self._place: MeasuredPlace | None = None
         self._outputs: list[Any] = []
         """Publishers that end with the configuration: a second one of the same topic would count as a stranger's."""
         self._status = create_status_publisher(self)
@@ -130,14 +143,21 @@ class PolicyNode(ManagedNode):
         self._self_test = NodeSelfTest(
             self, lambda: [session for loaded in models.models() for session in loaded.sessions]
         )
+        self._axes = robot.action.twist_size
+        self._way = WayBack.of(robot) if self.get_parameter("retreat").value else None
+        self._place = None if self._way is None else MeasuredPlace(self, robot, self._way)
         self._proposals = self.create_publisher(ActionProposal, topics.PROPOSAL, qos.STEP)
         self._outputs = [self._proposals]
         self._made = [self.create_gated_subscription(Latent, topics.LATENT, self._on_latent, qos.STEP)]
+        self._made += [] if self._place is None else [self._place.subscription]
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_READY)
 
     def activate(self) -> None:
         self._rng = np.random.default_rng(int(self.get_parameter("seed").value))
         self._drift: NDArray[np.float32] | None = None
+        self._detour = Detour()
+        self._proposed: tuple[tuple[float, ...], float] = ((), 0.0)
+        """Twist that was proposed last, normalised, and the risk of the state then."""
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
 
     def deactivate(self) -> None:
@@ -193,9 +213,12 @@ class PolicyNode(ManagedNode):
                 exploring,
                 self._rng,
                 self._drift,
+                self._guide(message, exploring),
             )
         except (LatentError, PolicyOutputError) as error:
             raise UserError(f"no proposal: {error}") from None
+        self._detour = self._detour.chose(proposal.chosen_twist(self._axes))
+        self._proposed = proposal.chosen_twist(self._axes), proposal.v_h
         self._proposals.publish(
             ActionProposal(
                 header=message.header,
@@ -209,6 +232,15 @@ class PolicyNode(ManagedNode):
                 inference_s=time.perf_counter() - received,
             )
         )
+
+    def _guide(self, message: Latent, exploring: bool) -> Guide:
+        """Return what the detour of a robot that hangs asks for; nothing where its place is not known."""
+        place = None if self._place is None else self._place.now()
+        if self._way is None or place is None or exploring or message.is_first:
+            self._detour = Detour()
+            return NO_GUIDE
+        self._detour = self._detour.after(place, seconds(message.header.stamp), *self._proposed, self._way)
+        return self._detour.guide(place, self._way)
 
     def _next_drift(self, size: int, period_s: float) -> NDArray[np.float32]:
         correlation_s = float(self.get_parameter("exploration_correlation_s").value)

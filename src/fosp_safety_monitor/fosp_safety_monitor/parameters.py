@@ -65,6 +65,12 @@ SETTINGS = (
     Setting("take_over", False, "A person may take the robot over by fosp/operator (`teleop` beside a bundle)."),
     Setting("gate_operator", False, "The critic gates a person who has taken over, too. It tells their risk anyway."),
     Setting(
+        "retreat",
+        False,
+        "A robot that hangs where no candidate is feasible goes back along its own trail, and after some tries asks "
+        "for help.",
+    ),
+    Setting(
         "command_cpu",
         -1,
         "Core that the command stream is pinned to. With -1 the operating system chooses.",
@@ -232,6 +238,26 @@ class MonitorParameters:
     )
     frozen_force_s: float = _parameter(
         1.0, 0.1, 10.0, "s", "STOP when the wrench stays the same to the last bit for this time."
+    )
+    hang_window_s: float = _parameter(
+        0.6,
+        0.3,
+        5.0,
+        "s",
+        "Time in which a robot that is to move has to get further than a sixth of what it could go at full speed. With "
+        "`retreat` it goes back along its own trail otherwise.",
+    )
+    trail_age_s: float = _parameter(
+        3.0, 0.5, 10.0, "s", "The robot goes back only to where it was within this time: later, things may have moved."
+    )
+    retreat_length_s: float = _parameter(
+        0.3, 0.05, 2.0, "s", "Length of the first way back, as a time at full speed; the second is twice as long."
+    )
+    retreat_risk_rise: float = _parameter(
+        0.1, 0.01, 1.0, "", "A way back ends when the risk of the state rises by more than this on it."
+    )
+    retreat_tries: int = _parameter(
+        2, 1, 20, "", "With `retreat`, LATCH when the robot hangs in the same place more often than this in a row."
     )
 
     def __post_init__(self) -> None:

@@ -68,7 +68,6 @@ class SafetyMonitorNode(ManagedNode):
         self._shadow = shadow_asked_for(self)
         self._consent = consent_settings(self)
         self._unsupported = unsupported_accepted(self)
-        self._cpu = int(self.get_parameter("command_cpu").value)
         self._speed_cap = speed_cap(self)
         self._view = OperatorView(self, self._shadow, self._speed_cap)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -139,7 +138,7 @@ class SafetyMonitorNode(ManagedNode):
         self._event_log, self._activity = EventLog(), Activity(reported_at_s=time.monotonic())
         self._view.note(OperatorEvent(EventKind.ACTIVATED, Reason.OK, f"active with model {self._model_id[:12]}"))
         self._robot_side.look_around(anew=True)
-        self._robot_side.start(self._tick, self._on_stream_failure, self._cpu)
+        self._robot_side.start(self._tick, self._on_stream_failure, int(self.get_parameter("command_cpu").value))
         publish_status(self, self._status, self._model_id, ModelStatus.STATE_ACTIVE)
 
     def deactivate(self) -> None:
@@ -209,6 +208,7 @@ class SafetyMonitorNode(ManagedNode):
             self._model_of,
             self._consent,
             self._speed_cap,
+            retreats=bool(self.get_parameter("retreat").value),
         )
 
     def _keep_latch(self) -> None:

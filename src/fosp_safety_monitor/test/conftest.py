@@ -387,10 +387,12 @@ class GripperTakeover(TakeoverScene):
     """The same with a person who can take over; the policy wants the gripper closed."""
 
     hear_gripper = GripperScene.feel_gripper
+    driver_fault = ""
 
     def hear_from_robot(self, position: Any = None, noise_m: float = 1e-9) -> None:
         super().hear_from_robot(position, noise_m)
-        self.hear_gripper(position=1.0 if self.state.gripper.sent is None else self.state.gripper.sent)
+        at = 1.0 if self.state.gripper.sent is None else self.state.gripper.sent
+        self.hear_gripper(position=at, driver_fault=self.driver_fault)
 
     def proposal(self, actions: Any = None, **changes: Any) -> ProposalInput:
         return super().proposal([[0.5, 0.5, 0.5, -1.0]] if actions is None else actions, **changes)
@@ -500,5 +502,9 @@ def gripper_scene(pick: RobotConfig) -> Callable[..., GripperScene]:
 
 @pytest.fixture
 def gripper_takeover(pick: RobotConfig) -> Callable[..., GripperTakeover]:
-    """`gripper_takeover(gate_operator=...)`: the same with a person who can take over."""
-    return lambda **settings: GripperTakeover(pick, **settings)
+    """`gripper_takeover(gate_operator=..., robot=changes)`: the same with a person who can take over."""
+
+    def scene(robot: dict[str, Any] | None = None, **settings: Any) -> GripperTakeover:
+        return GripperTakeover(pick.model_copy(update=robot or {}), **settings)
+
+    return scene

@@ -14,6 +14,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.gripper import GripperInput
+from fosp_safety_monitor.command.gripper_side import driver_fault
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.inputs import ProposalInput
 from fosp_safety_monitor.judge.verdict import FrameStamp
@@ -148,6 +149,21 @@ def test_a_position_that_cannot_be_the_grippers_stops_the_robot(closing: Gripper
     assert closing.told == held
 
 
+def test_a_driver_that_does_not_take_what_it_is_told_stops_the_robot(closing: GripperScene) -> None:
+    closing.silent, held = True, closing.told
+    for fault in (
+        driver_fault("has no driver", None, False),
+        driver_fault("", 0.6, False),
+        driver_fault("", 0.1, True),
+    ):
+        closing.feel_gripper(driver_fault=fault)
+        ticks = closing.drive(0.1, **closing.wants(OPEN))
+        assert ticks[-1].finding.reason is Reason.ROBOT_NOT_READY
+        assert ticks[-1].finding.text.startswith("the gripper (gripper/commands) has")
+        assert closing.told == held
+    assert driver_fault("", 0.1, False) == driver_fault("", None, False) == ""
+
+
 def test_the_gripper_of_a_recovery_holds(scene: GripperScene) -> None:
     scene.drive(1.0, **scene.wants(CLOSED))
     scene.wait(0.01)
@@ -251,6 +267,7 @@ def test_the_guard_holds_without_a_button_and_after_the_position_is_lost(pick: R
     scene.feels = False
     lost = scene.go(0.6, 0.2, 0.0, 0.0, OPEN)
     assert not any(scene.guard._command)
+    assert "position of the gripper" in scene.guard._last.held
     assert len(set(scene.go(0.3, 0.0, 0.0, 0.0, OPEN))) == 1
     assert lost[-1] is not None
 

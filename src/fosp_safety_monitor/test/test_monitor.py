@@ -325,6 +325,17 @@ def test_a_speed_cap_holds_for_the_policy_too(bundle, arm, clock, chain, cap):
     assert fastest == pytest.approx(cap * np.array([0.025, 0.125, 0.0]))
 
 
+def test_a_robot_goes_back_along_its_trail_only_where_that_is_asked_for_and_gated(bundle, arm, clock):
+    def way_back(**settings):
+        monitor = SafetyMonitor(CriticModel.of(bundle), arm, MonitorParameters(), clock, **settings)
+        return monitor._thresholds.way_back
+
+    assert way_back(retreats=True).speed == pytest.approx(0.25)
+    assert way_back() is None
+    assert way_back(retreats=True, shadow=True) is None
+    assert way_back(retreats=True, speed_cap=0.1).speed == pytest.approx(0.025), "it hangs by what it could have gone"
+
+
 def judged_with_spread(bundle, arm, clock, chain, spread, weight=2.0):
     """The monitor and its verdict where the critic says that its heads disagree by `spread` on every candidate."""
 

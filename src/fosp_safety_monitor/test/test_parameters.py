@@ -13,7 +13,7 @@ from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters, loos
 
 
 def test_every_parameter_has_a_default_inside_of_its_range_and_a_meaning():
-    assert len(DESCRIPTIONS) == 29
+    assert len(DESCRIPTIONS) == 34
     for description in DESCRIPTIONS:
         assert description.lower <= description.default <= description.upper
         assert description.meaning.endswith(".")

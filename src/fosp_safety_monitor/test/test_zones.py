@@ -143,8 +143,9 @@ def depth(image, encoding="16UC1", **changes):
     return SimpleNamespace(**{**fields, **changes})
 
 
-def lens(width=4, height=2, focal=2.0):
-    return SimpleNamespace(width=width, height=height, k=[focal, 0, 1.5, 0, focal, 0.5, 0, 0, 1])
+def lens(width=4, height=2, focal=2.0, model="plumb_bob", d=()):
+    k = [focal, 0, 1.5, 0, focal, 0.5, 0, 0, 1]
+    return SimpleNamespace(width=width, height=height, k=k, distortion_model=model, d=list(d))
 
 
 def of_depth(**changes) -> SourceDecoder:
@@ -190,10 +191,22 @@ def test_a_malformed_depth_image_is_refused(changes, said):
 
 def test_depth_without_a_sound_camera_info_is_refused():
     reader = SourceDecoder(ZoneSourceConfig(**DEPTH))
-    with pytest.raises(UserError, match="before its camera_info"):
+    with pytest.raises(UserError, match="before a sound camera_info"):
         reader.read(depth(np.ones((2, 4), np.uint16)))
     for wrong in (lens(width=0), lens(focal=0.0), lens(focal=math.nan)):
         with pytest.raises(UserError, match="camera_info"):
+            reader.take_info(wrong)
+
+
+def test_the_distortion_of_a_lens_is_undone_and_one_of_an_unknown_model_is_refused():
+    reader = SourceDecoder(ZoneSourceConfig(**DEPTH))
+    reader.take_info(lens(d=(0.2, 0.0, 0.0, 0.0, 0.0)))
+    x, y, _ = reader.read(depth(np.full((2, 4), 1000, np.uint16))).points[0]
+    grown = 1.0 + 0.2 * (x * x + y * y)
+    assert (x * grown, y * grown) == pytest.approx((-0.75, -0.25), abs=1e-4)
+    reader.take_info(lens(model="equidistant", d=(0.0,) * 4))
+    for wrong in (lens(model="equidistant", d=(0.1, 0.0, 0.0, 0.0)), lens(d=(math.nan,) * 5)):
+        with pytest.raises(UserError, match="publish rectified depth"):
             reader.take_info(wrong)
 
 

@@ -37,6 +37,7 @@ from fosp_core.ros.robot_description import RobotDescription
 from fosp_core.ros.stamps import time_message
 from fosp_msgs.msg import StepFeedback
 from fosp_sim import simulator_node
+from fosp_sim.depth_cameras import DepthCameras
 from fosp_sim.description import base_pose, joint_names, robot_urdf
 from fosp_sim.real_time import Exposure, RealTimeTask
 from fosp_sim.robot_messages import (
@@ -178,6 +179,7 @@ class SimNode(SimulatorNode):
         if scans and not isinstance(world, World):
             raise UserError(f"robot '{robot.name}': task '{self._scenario.task}' simulates no LaserScan")
         self._scanner = LaserScanner(world) if scans and isinstance(world, World) else None
+        self._depth = DepthCameras(self, robot, world)
         # Only these tasks have a model of the robot alone, which viewers can draw.
         drawn = isinstance(world, World)
         self._description = RobotDescription(self, robot_urdf(world.model, robot)) if drawn else None
@@ -344,6 +346,8 @@ class SimNode(SimulatorNode):
                     continue
                 pictures = painter.paint(shot.snapshot, *world.picture)
                 pictures = [self._faults.expose(picture, shot.time_s) for picture in pictures]
+                depths = self._depth.take(painter, shot.snapshot)
+            self._depth.publish(depths, shot.stamp_ns)
             messages = []
             for picture, (frame_id, lens) in zip(pictures, frames, strict=True):
                 image, info = Image(), camera_info(lens, frame_id)

@@ -34,6 +34,7 @@ RATE_EPISODES = 200
 ONNX_STEPS = 2000
 SWAPS = 10
 PROPOSALS = 300
+HANDS = 40
 WEIGHT_S = 20.0
 CONSOLE_S = 60.0
 SERVING_HZ = 50.0
@@ -82,6 +83,7 @@ def parts(bundle: Path, out: Path, share: float) -> dict[str, Callable[[], dict[
         "the limits of an arm": partial(arm_limits, some(ONNX_STEPS)),
         "the safety monitor's node": partial(monitor_added, bundle, some(PROPOSALS)),
         "a robot of 1 kHz": partial(fast_robot, bundle, some(PROPOSALS)),
+        "a protective zone": partial(zone, bundle, some(HANDS)),
         "the simulator": partial(simulators, 3.0 * share),
         "the tasks": partial(tasks, some(RATE_EPISODES)),
         "bags": partial(bags, some(10)),
@@ -268,6 +270,13 @@ def fast_robot(bundle: Path, decisions: int) -> dict[str, Any]:
     rhythms = {"100 Hz": COMMON, "1 kHz": KILOHERTZ}
     shares = {name: nodes_cpu_percent(bundle, rhythm, decisions) for name, rhythm in rhythms.items()}
     return {"states_and_poses_cpu_percent": shares}
+
+
+def zone(bundle: Path, hands: int) -> dict[str, Any]:
+    """Measure a stop zone fed by depth images of 640x480 at 30 Hz, from the sensor's stamp to the braking command."""
+    from fosp_cli.bench.zone_stop import zone_stop
+
+    return zone_stop(bundle, hands)
 
 
 def simulators(seconds: float) -> dict[str, Any]:

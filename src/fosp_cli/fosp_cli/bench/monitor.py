@@ -187,9 +187,9 @@ def proposal_to_command_s(bundle: Path, proposals: int, bare: bool = False) -> l
     scenario = read_scenario(scenario_path("safe_reach"))
     robot_file = robot_path(scenario.robot)
     robot = read_robot(robot_file)
-    latent, proposal = _decision(bundle, robot)
-    command = ["fosp_cli.bench.bare_chain", "at_once", str(robot_file)] if bare else _monitor(bundle, robot_file)
-    with running(command) as process, _Client(robot, latent, proposal, bare) as client:
+    latent, proposal = first_decision(bundle, robot)
+    command = ["fosp_cli.bench.bare_chain", "at_once", str(robot_file)] if bare else monitor_command(bundle, robot_file)
+    with running(command) as process, PlayedGraph(robot, latent, proposal, bare) as client:
         client.bring_up(process)
         with ThreadPoolExecutor(1) as thread:  # a thread of its own, for its priority
             return thread.submit(client.run, proposals).result()
@@ -204,15 +204,15 @@ def nodes_cpu_percent(bundle: Path, rhythm: Rhythm, decisions: int) -> dict[str,
     scenario = read_scenario(scenario_path("safe_reach"))
     robot_file = robot_path(scenario.robot)
     robot = read_robot(robot_file)
-    latent, proposal = _decision(bundle, robot)
+    latent, proposal = first_decision(bundle, robot)
     with tempfile.TemporaryDirectory() as folder:
         rules = Path(folder, "rules.yaml")
         rules.write_text(_RULES.replace("TOPIC", robot.pose_topic).replace("STATES", robot.state_topic))
         feedback = ["fosp_recording.feedback_node", "--ros-args", "--log-level", "warn", "-p", f"rules:={rules}"]
         with (
-            running(_monitor(bundle, robot_file)) as monitor,
+            running(monitor_command(bundle, robot_file)) as monitor,
             running([*feedback, "-p", f"robot:={robot_file.resolve()}"]) as judge,
-            _Client(robot, latent, proposal, False, rhythm) as client,
+            PlayedGraph(robot, latent, proposal, False, rhythm) as client,
         ):
             processes = {"safety_monitor_node": monitor, "feedback_node": judge}
             for name, process in processes.items():
@@ -231,7 +231,7 @@ def nodes_cpu_percent(bundle: Path, rhythm: Rhythm, decisions: int) -> dict[str,
             return shares
 
 
-def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]:
+def first_decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]:
     """Return the latent and the proposal that the bundle makes at the start of an episode."""
     loaded = load_bundle(bundle, robot, provider="cpu")
     env = Env(read_scenario(scenario_path("safe_reach")), robot, observation=loaded.manifest.observation)
@@ -248,7 +248,7 @@ def _decision(bundle: Path, robot: RobotConfig) -> tuple[Latent, ActionProposal]
     return latent, ActionProposal(model_id=latent.model_id, candidates=candidates, chosen=made.chosen)
 
 
-def _monitor(bundle: Path, robot_file: Path) -> list[str]:
+def monitor_command(bundle: Path, robot_file: Path) -> list[str]:
     parameters = ["-p", f"bundle:={bundle.resolve()}", "-p", f"robot:={robot_file.resolve()}", "-p", "provider:=cpu"]
     parameters += ["-p", "engage:=by_itself", "-p", "episodes:=not_used"]  # the bench plays the robot
     return ["fosp_safety_monitor.safety_monitor_node", "--ros-args", "--log-level", "warn", *parameters]
@@ -270,8 +270,8 @@ def running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-class _Client(GraphClient):
-    """Stands in for the robot, the encoder and the policy."""
+class PlayedGraph(GraphClient):
+    """A node that stands in for the robot, the encoder and the policy."""
 
     def __init__(
         self, robot: RobotConfig, latent: Latent, proposal: ActionProposal, bare: bool, rhythm: Rhythm = COMMON

@@ -25,7 +25,8 @@ import rclpy
 rclpy.init()
 rclpy.spin(rclpy.create_node("bare_rclpy_node"))
 """
-_CAMERA = "fosp_cli.bench.large_camera"
+_CAMERA = "fosp_cli.bench.weight"
+"""This module as a program: the simulator with a large camera."""
 _SHARED = ("Pss:", "Rss:")
 _SAMPLES_HZ = 200
 
@@ -163,3 +164,24 @@ def flame_graphs(bundle: Path, out: Path, seconds: float) -> dict[str, Any]:
 def _titled(graph: str, title: str) -> str:
     """Return a flame graph of py-spy under another title than the command line that made it."""
     return re.sub(r'(<text id="title"[^>]*>)[^<]*', rf"\g<1>{title}", graph)
+
+
+def _simulate_a_large_camera() -> None:
+    """Run the simulated robot with a camera of 640x480 pixels, of which the nodes have the costs of such frames.
+
+    Each pixel of the simulated camera comes four times, so that a model sees what it knows.
+    """
+    from fosp_sim import sim_node
+    from fosp_sim.task import render
+
+    native = render.Renderer.render
+
+    def large(*arguments: Any, **sizes: Any) -> Any:
+        return native(*arguments, **sizes).repeat(2, axis=0).repeat(2, axis=1)
+
+    render.Renderer.render = large  # type: ignore[method-assign]
+    sim_node.main()
+
+
+if __name__ == "__main__":
+    _simulate_a_large_camera()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fosp_cli.commands.options import Workers
+from fosp_cli.commands.options import Workers, check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,6 +64,7 @@ class EvaluationRun:
     scenario: NamedScenario
     monitor: Monitor
     policy: Policy
+    retreat: bool = False
     choice: Choice = "return"
     results: list[EpisodeResult] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
@@ -81,9 +81,9 @@ class EvaluationRun:
         manifest = self.bundle.manifest
         figures = summarise(scenario, manifest.id, self.results, self.latencies_s)
         promised = {"promised_miss_rate": manifest.calibration.miss_rate_bound}
-        how = {"monitor": self.monitor.value, "policy": self.policy}
+        ways = {"monitor": self.monitor.value, "policy": self.policy, "retreat": self.retreat}
         chosen = {} if self.choice == "return" else {"choice": self.choice}
-        return {**how, **chosen, **promised, **figures}
+        return {**ways, **chosen, **promised, **figures}
 
 
 def evaluate(
@@ -132,9 +132,16 @@ def evaluate(
             "critics and the monitor judge either. A script runs in process only."
         ),
     ] = "bundle",
+    retreat: Annotated[
+        bool,
+        typer.Option(
+            "--retreat",
+            help="Run the same episodes once more with the retreat of a robot that hangs, in policy and monitor.",
+        ),
+    ] = False,
     choice: Annotated[
         Choice,
-        typer.Option(help="What the policy chooses by among feasible actions : its parameter of this name."),
+        typer.Option(help="What the policy chooses by among feasible actions: its parameter of this name."),
     ] = "return",
     through_ros: Annotated[
         bool,
@@ -171,20 +178,25 @@ def evaluate(
     scenarios = _scenarios(scenario, episodes)
     bundles = _bundles(_bundle_paths(bundle, compare or [], more or []), scenarios, robot)
     if json_out is not None:
-        _check_writable(json_out, "--json")
+        check_writable(json_out, "--json")
     earlier = _earlier(plot, plot_with or [])
     monitors = monitor or [Monitor.on]
     if len(set(monitors)) < len(monitors):
         raise UserError("each --monitor can be given once")
     if through_ros and monitors != [Monitor.on]:
         raise UserError("--through-ros evaluates with the monitor on: the live graph has no way around it")
-    if through_ros and robot is not None:
-        raise UserError("--robot is for evaluation in process: leave out --through-ros")
-    if through_ros and policy != "bundle":
-        raise UserError(f"--policy {policy} runs in-process only: leave out --through-ros")
-    if through_ros and choice != "return":
-        raise UserError(f"--choice {choice} runs in-process only: leave out --through-ros")
-    runs = [EvaluationRun(*which, policy, choice) for one in scenarios for which in product(bundles, [one], monitors)]
+    in_process_only = {
+        "--robot": robot is not None,
+        f"--policy {policy}": policy != "bundle",
+        f"--choice {choice}": choice != "return",
+    }
+    for option, given in in_process_only.items():
+        if through_ros and given:
+            raise UserError(f"{option} runs in-process only: leave out --through-ros")
+    if retreat and policy != "bundle":
+        raise UserError(f"--policy {policy} has no retreat: leave out --retreat")
+    cases = product(scenarios, bundles, monitors, [False, True] if retreat else [False])
+    runs = [EvaluationRun(one, where, way, policy, back, choice) for where, one, way, back in cases]
     failure = _through_ros(runs) if through_ros else _in_process(runs, workers)
     if failure:
         print(f"fosp: {failure}", file=sys.stderr)
@@ -280,23 +292,8 @@ def _earlier(plot: Path | None, files: list[Path]) -> list[RateRow]:
     from fosp_cli.evaluation.plot import check_picture_file, earlier_rows
 
     check_picture_file(plot)
-    _check_writable(plot, "--plot")
+    check_writable(plot, "--plot")
     return [row for file in files for row in earlier_rows(file)]
-
-
-def _check_writable(path: Path, option: str) -> None:
-    """Raise UserError for a file that cannot be written, before the episodes are run."""
-    from fosp_core.errors import UserError
-
-    folder = path.absolute().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: its folder cannot be made: {error.strerror or error}") from None
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; {option} takes a file")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise UserError(f"{path}: may not be written")
 
 
 def _in_process(runs: list[EvaluationRun], workers: int | None) -> str:
@@ -313,6 +310,7 @@ def _in_process(runs: list[EvaluationRun], workers: int | None) -> str:
             *(run.bundle.path, run.scenario.scenario, run.bundle.robot),
             monitoring=run.monitor.value,
             proposer=run.policy,
+            retreats=run.retreat,
             choice=run.choice,
         )
         for run in runs
@@ -339,7 +337,7 @@ def _through_ros(runs: list[EvaluationRun]) -> str:
         with Progress(console=_progress()) as progress:
             task = progress.add_task("episodes through ROS", total=sum(run.episodes for run in runs))
             for run in runs:
-                with LiveGraph(run.bundle.path, run.scenario.path) as live:
+                with LiveGraph(run.bundle.path, run.scenario.path, retreat=run.retreat) as live:
                     for episode in range(run.episodes):
                         run.results.append(live.run_episode(episode))
                         progress.advance(task)
@@ -363,7 +361,9 @@ def _all_figures(runs: Sequence[EvaluationRun], through_ros: bool) -> dict[str, 
     monitors = list(dict.fromkeys(run.monitor.value for run in runs))
 
     def name(run: EvaluationRun) -> str:
-        return run.bundle.label + (f" (monitor {run.monitor.value})" if len(monitors) > 1 else "")
+        ways = [f"monitor {run.monitor.value}"] if len(monitors) > 1 else []
+        ways += ["retreat"] if run.retreat else []
+        return run.bundle.label + (f" ({', '.join(ways)})" if ways else "")
 
     return {
         "monitor": " and ".join(monitors),
@@ -386,11 +386,9 @@ def _all_figures(runs: Sequence[EvaluationRun], through_ros: bool) -> dict[str, 
 
 
 def _references(run: EvaluationRun, runs: Sequence[EvaluationRun]) -> Iterator[EvaluationRun]:
-    """Yield the runs that this one is compared with: those of the first bundle and of the first way of monitoring."""
-    by = {(run.bundle.label, run.scenario.label, run.monitor): run for run in runs}
-    bundle, scenario, monitor = run.bundle.label, run.scenario.label, run.monitor
-    first = runs[0]
-    if bundle != first.bundle.label:
-        yield by[first.bundle.label, scenario, monitor]
-    if monitor != first.monitor:
-        yield by[bundle, scenario, first.monitor]
+    """Yield the runs that this one is compared with: of the first bundle, the first way of monitoring, no retreat."""
+    by = {(one.scenario.label, one.bundle.label, one.monitor, one.retreat): one for one in runs}
+    mine, first = (run.bundle.label, run.monitor, run.retreat), (runs[0].bundle.label, runs[0].monitor, False)
+    for place, other in enumerate(first):
+        if mine[place] != other:
+            yield by[run.scenario.label, *mine[:place], other, *mine[place + 1 :]]  # type: ignore[index]

@@ -41,8 +41,8 @@ def transfer(
     arm: Annotated[
         list[str] | None,
         typer.Option(
-            help="Arm to run: careful, offline, recalibrated, filtered_cloning, no_expansion, fosp_paper, fosp, "
-            "fosp_hazards, or, with --operator, fosp_corrected. Repeat the option for more. The default is all.",
+            help="Arm to run: careful, offline, recalibrated, retreat, filtered_cloning, no_expansion, fosp_paper, "
+            "fosp, fosp_hazards, or, with --operator, fosp_corrected. Repeat the option for more. The default is all.",
             metavar="ARM",
         ),
     ] = None,
@@ -58,6 +58,10 @@ def transfer(
     ] = "",
     budget: Annotated[float, typer.Option(help="Largest share of the steps that --operator drives.")] = 0.1,
     seeds: Annotated[int, typer.Option(min=1, help="Number of repetitions, each on other scenes.")] = 3,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Run this seed alone, in place of --seeds. Repeat the option for more.", metavar="N"),
+    ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Number of fine-tuning episodes per trial.")] = 40,
     evaluation_episodes: Annotated[
         int, typer.Option(min=1, help="Number of evaluation episodes per trial, on scenes that no fine-tuning saw.")
@@ -69,7 +73,7 @@ def transfer(
         float | None,
         typer.Option(
             min=0.0,
-            help="Begin no further scenario after this time, and tell what is left. The default is to run everything.",
+            help="Begin no further trial after this time, and tell what is left. The default is to run everything.",
         ),
     ] = None,
     workers: Annotated[
@@ -83,14 +87,15 @@ def transfer(
     """Deploy an offline bundle on scenarios that its data does not cover, fine-tune it there, and evaluate it.
 
     Fine-tuning runs through the live graph in real time. The results are OUT/transfer.json and OUT/transfer.png. Start
-    the command again to go on, after an interruption or with --hours.
+    the command again to go on, after an interruption or with --hours: a trial goes on with its next episode. Several
+    calls may share the work by --scenario, --arm and --seed, one after the other, into the same --out.
     """
     from fosp_bringup.paths import robot_path, scenario_path
     from fosp_bringup.stack import default_bundle
     from fosp_cli.evaluation.live_graph import RunFailed
-    from fosp_cli.experiments.arms import ARMS, CORRECTED, ENSEMBLE, MISSING, PROTOCOL, SETTINGS, without_ensemble
+    from fosp_cli.experiments.arms import ARMS, CORRECTED, ENSEMBLE, PROTOCOL, SETTINGS, without_ensemble
     from fosp_cli.experiments.simulated_operator import OperatorSettings
-    from fosp_cli.experiments.transfer import Resources, Trial, conclude, deploy, is_done, pieces
+    from fosp_cli.experiments.transfer import Resources, Trial, conclude, deploy, is_deployed, is_done, pieces
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes
@@ -101,8 +106,6 @@ def transfer(
     person = OperatorSettings(operator, budget) if operator else None  # type: ignore[arg-type]
     arms = tuple(arm or (name for name in ARMS if person is not None or name != CORRECTED))
     for name in arms:
-        if name in MISSING:
-            raise UserError(f"--arm {name} cannot be run yet: {MISSING[name]}")
         if name not in ARMS:
             raise UserError(f"--arm must be one of {', '.join(ARMS)}, got '{name}'")
     if CORRECTED in arms and person is None:
@@ -134,18 +137,18 @@ def transfer(
             evaluation_episodes,
             person if name == CORRECTED else None,
         )
-        for seed in range(seeds)  # seed by seed, so that an interrupted run has results for every scenario
+        for seed in (seed or range(seeds))  # seed by seed, so that an interrupted run has results for every scenario
         for path in paths
         for name in arms
     ]
     try:
         for piece in pieces(trials, out):
-            if hours is not None and time.monotonic() - begun_s > 3600.0 * hours:
-                left = sum(not is_done(trial, out) for trial in trials)
-                print(f"{left} of {len(trials)} trials are left: start the command again")
-                break
             for trial in piece:
-                deploy(trial, resources)
+                if hours is None or time.monotonic() - begun_s <= 3600.0 * hours:
+                    deploy(trial, resources)
+            piece = [trial for trial in piece if is_deployed(trial, out)]
+            if not piece:
+                continue
             print(
                 f"{piece[0].scenario.stem}, seed {piece[0].seed}: concluding {len(piece)} trials, {workers} at a time"
             )
@@ -153,6 +156,9 @@ def transfer(
                 for index, _ in done:
                     print(f"{piece[index].name}: done")
                     _write(out)
+        left = sum(not is_done(trial, out) for trial in trials)
+        if left:
+            print(f"{left} of {len(trials)} trials are left: start the command again")
     except (RunFailed, ProcessDied) as error:
         print(f"fosp: {error}; finished trials are kept: start the command again", file=sys.stderr)
         return 1
@@ -326,7 +332,8 @@ def _print_faults(rows: list[dict[str, Any]]) -> None:
 
 def _write(out: Path) -> list[dict[str, Any]]:
     """Write transfer.json and transfer.png of all trials in `out`, and return their table."""
-    from fosp_cli.experiments.transfer import table, trials_in
+    from fosp_cli.experiments.transfer import trials_in
+    from fosp_cli.experiments.transfer_table import table
     from fosp_cli.pictures import curves_figure
 
     trials = trials_in(out)

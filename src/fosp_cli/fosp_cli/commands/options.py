@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -90,6 +91,14 @@ GateOperator = Annotated[
     bool,
     typer.Option("--gate-operator", help="With --teleop: the critic gates the person, and not only tells their risk."),
 ]
+Retreat = Annotated[
+    bool,
+    typer.Option(
+        "--retreat",
+        help="A robot that hangs goes back along its own trail, then tries another mode of the actors, and after some "
+        "tries asks for help.",
+    ),
+]
 Feedback = Annotated[
     str,
     typer.Option(
@@ -97,3 +106,18 @@ Feedback = Annotated[
         metavar="RULES",
     ),
 ]
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Raise UserError for a file that cannot be written, before the work begins."""
+    from fosp_core.errors import UserError
+
+    folder = path.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: its folder cannot be made: {error.strerror or error}") from None
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; {option} takes a file")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UserError(f"{path}: may not be written")

@@ -20,6 +20,7 @@ from fosp_cli.commands.options import (
     Network,
     OfflineBags,
     OpenConsole,
+    Retreat,
     RobotArgument,
     Scenario,
     SceneKind,
@@ -49,6 +50,7 @@ def up(
     feedback: Feedback = "",
     teleop: TakeOver = "",
     gate_operator: GateOperator = False,
+    retreat: Retreat = False,
     record: Annotated[
         Path | None, typer.Option(help="Folder to record one bag per episode into.", metavar="DIR")
     ] = None,
@@ -138,6 +140,7 @@ def up(
         teleop=teleop or None,
         take_over=bool(teleop),
         gate_operator=gate_operator,
+        retreat=retreat,
         recorder=record,
         learner=learner,
         learner_config=learner_config,

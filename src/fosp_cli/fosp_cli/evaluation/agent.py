@@ -18,8 +18,10 @@ from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.gripper import GripperInput, GripperSetpoint
+from fosp_core.robot.trail import WayBack
 from fosp_core.specs import Manifest
 from fosp_perception.encoder import Encoder, LatentState
+from fosp_policy.detour import NO_GUIDE, Detour
 from fosp_policy.expansion import ALTERNATIVE_SPREAD, DEPLOYED_CANDIDATES, Actors, Choice, SafePolicy
 from fosp_safety_monitor.arm.view import ArmView
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
@@ -100,10 +102,13 @@ class Agent:
         monitoring: Monitoring = "on",
         actors: Actors = "both",
         parameters: MonitorParameters | None = None,
+        retreats: bool = False,
         choice: Choice = "return",
     ) -> None:
-        """`parameters` are those of the monitor, by default its own defaults; `choice` is that of the policy."""
-        self._parameters = parameters or MonitorParameters()
+        """`parameters` are those of the monitor, by default its own defaults; `retreats` is the setting `retreat` of
+        monitor and policy, and `choice` is that of the policy."""
+        self._parameters, self._retreats = parameters or MonitorParameters(), retreats
+        self._way = WayBack.of(robot) if retreats else None
         self._bundle = bundle
         self._encoder = Encoder(bundle)
         self._policy = SafePolicy(
@@ -130,7 +135,10 @@ class Agent:
             shadow=self._monitoring == "shadow",
             consent=NOTHING_NEEDED,
             camera_known=True,  # as in a session of many episodes, of which only the first one waits for its camera
+            retreats=self._retreats,
         )
+        self._detour = Detour()
+        self._proposed: tuple[tuple[float, ...], float] = ((), 0.0)
         self._step = 0
         self._command = (0.0,) * self._robot.action.twist_size
         self._gripper: GripperSetpoint | None = None
@@ -166,16 +174,25 @@ class Agent:
         bundle's own, with unscreened alternatives drawn around it.
         """
         latent = self._encoder.step(images, executed, is_first)
-        actions, chosen, q_h = self._own(latent) if foreign is None else self._around(foreign)
+        actions, chosen, q_h = self._own(latent, state, time_s) if foreign is None else self._around(foreign)
         self._step += 1
         if self._monitoring in ("off", "policy_filter"):
             return Action(actions[chosen], Decision.PASS, None, q_h)
         verdict = self._judge(latent, actions, chosen, state, time_s)
         return Action(np.array(verdict.action_out, np.float32), verdict.decision, verdict, verdict.q_h)
 
-    def _own(self, latent: LatentState) -> tuple[NDArray[np.float32], int, float]:
+    def _own(self, latent: LatentState, state: MeasuredState, time_s: float) -> tuple[NDArray[np.float32], int, float]:
         """Return the candidates (K, n) of the bundle's policy, the index of the chosen one, and its risk."""
-        proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng)
+        guide, way = NO_GUIDE, self._way
+        if way is not None:
+            orientation = TOOL_ORIENTATION if self._robot.kind == "arm" else None
+            place = way.place(state.position, orientation, (state.position[0], state.position[1], state.heading))
+            if place is not None:
+                self._detour = self._detour.after(place, time_s, *self._proposed, way)
+                guide = self._detour.guide(place, way)
+        proposal = self._policy.propose(latent.deter, latent.stoch, False, self._rng, guide=guide)
+        self._proposed = proposal.chosen_twist(self._robot.action.twist_size), proposal.v_h
+        self._detour = self._detour.chose(self._proposed[0])
         actions = np.stack([candidate.action for candidate in proposal.candidates])
         return actions, proposal.chosen, proposal.candidates[proposal.chosen].q_h
 

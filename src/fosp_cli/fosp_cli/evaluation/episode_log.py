@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from fosp_cli.evaluation.hanging import Pose
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
-from fosp_core.decisions import Decision
+from fosp_core.decisions import Decision, Reason
 from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import SafetyVerdict, StepFeedback
 
@@ -158,6 +158,7 @@ class EpisodeLog:
                 verdict.eps,
                 verdict.shadow,
                 pose=self._pose_at(seconds(verdict.header.stamp)),
+                reason=Reason(verdict.reason),
             )
             for verdict in self._decided()
         ]

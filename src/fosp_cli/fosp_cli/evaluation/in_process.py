@@ -48,6 +48,8 @@ class Evaluation:
     monitoring: Monitoring = "on"
     proposer: Proposer = "bundle"
     pictures: Pictures = "mujoco"
+    retreats: bool = False
+    """A robot that hangs goes back along its trail."""
     choice: Choice = "return"
     """Criterion of the policy's choice among feasible candidates."""
 
@@ -62,7 +64,9 @@ def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[E
         )
     paint = painter_of if evaluation.pictures == "mujoco" else gazebo_painter
     env = Env(scenario, robot, observation=bundle.manifest.observation, paint=paint)
-    agent = Agent(bundle, robot, evaluation.monitoring, evaluation.actors, choice=evaluation.choice)
+    agent = Agent(
+        bundle, robot, evaluation.monitoring, evaluation.actors, retreats=evaluation.retreats, choice=evaluation.choice
+    )
     horizon, period_s = bundle.manifest.calibration.horizon_steps, bundle.manifest.decision_period_s
     sensors = SimulatedScans(robot, env.world), SimulatedJoints(robot, env.world)
     return [_run(env, agent, sensors, episode, evaluation.proposer, horizon, period_s) for episode in episodes]
@@ -129,4 +133,5 @@ def _decided(period: int, action: Action, pose: Pose) -> DecidedStep:
     verdict = action.verdict
     if verdict is None:
         return DecidedStep(period, action.decision, action.q_h, judged=False, pose=pose)
-    return DecidedStep(period, verdict.decision, verdict.q_h, verdict.eps, verdict.shadow, pose=pose)
+    told = verdict.q_h, verdict.eps, verdict.shadow
+    return DecidedStep(period, verdict.decision, *told, pose=pose, reason=verdict.reason)

@@ -26,7 +26,7 @@ from fosp_cli.evaluation.intervals import (
     wilson_interval,
 )
 from fosp_cli.evaluation.onsets import OnsetRisks, onset_figures, onset_risks
-from fosp_core.decisions import Decision
+from fosp_core.decisions import Decision, Reason
 from fosp_learner.bundling.onsets import first_onset, last_chance, precedes_violation
 from fosp_sim.task.tasks import find_task, known_tasks
 
@@ -51,6 +51,8 @@ class DecidedStep:
     """The monitor was asked. If it was not, or in shadow mode, the robot did what was proposed."""
     pose: Pose | None = None
     """Pose of the robot; None where it was not heard."""
+    reason: Reason = Reason.OK
+    """Reason of the decision."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class EpisodeResult:
     """The robot hung at some time (hanging.py)."""
     violated_hanging: bool = False
     """The first violation came when the robot had hung already."""
+    asked_for_help: bool = False
+    """The monitor latched because the robot got nowhere (VETOES): a person has to help it. It counts as hung, too."""
     risks: OnsetRisks | None = None
     """None for an episode in which the monitor gated."""
 
@@ -142,6 +146,7 @@ def episode_result(
     periods = [step.period for step in steps]
     poses = [(step.period, step.pose) for step in steps if step.pose is not None]
     hung = hangs_from(poses, round(HANGING_S / decision_period_s))
+    asked = next((s.period for s in steps if s.decision is Decision.LATCH and s.reason is Reason.VETOES), None)
     free = steps and all(step.shadow or not step.judged for step in steps)
     risks = [step.q_h for step in steps]
     decisions = [step.decision for step in steps]
@@ -160,8 +165,9 @@ def episode_result(
         vetoed_for=sum(1 for _ in takewhile(lambda d: d is not Decision.PASS, reversed(until))),
         hindsight=hindsight(steps, costs, horizon_steps) if any(step.shadow for step in steps) else None,
         goals=goals,
-        hung=hung is not None,
+        hung=hung is not None or asked is not None,
         violated_hanging=hung is not None and violation >= hung,
+        asked_for_help=asked is not None,
         risks=onset_risks(periods, risks, costs, horizon_steps, FORESIGHT_STEPS) if free else None,
     )
 
@@ -238,6 +244,7 @@ METRICS = (
     Metric("stop_rate", "stop rate per step", "step_rate", lambda r: r.stops),
     Metric("brake_rate", "brake rate per step", "step_rate", lambda r: r.brakes, "braked"),
     Metric("hang_rate", "hang rate", "rate", lambda r: r.hung, "hangs", "hang"),
+    Metric("help_rate", "asked for help", "rate", lambda r: r.asked_for_help),
     Metric("violation_hanging_rate", "violations while hanging", "rate", lambda r: r.violated_hanging),
 )
 CONTINUING_METRICS = (

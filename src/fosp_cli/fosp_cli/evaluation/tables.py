@@ -19,7 +19,7 @@ _HINDSIGHT = {"false vetoes": "false_veto", "false brakes": "false_brake", "miss
 def print_one(summary: dict[str, Any], how: str, through_ros: bool) -> None:
     """Print one bundle on one scenario: a row per figure."""
     table = Table(
-        "figure", "value", "95 % interval", title=f"{summary['episodes']} episodes {how}, monitor {summary['monitor']}"
+        "figure", "value", "95 % interval", title=f"{summary['episodes']} episodes {how}, monitor {_way(summary)}"
     )
     for metric in (*METRICS, *CONTINUING_METRICS):
         if metric.key not in summary:
@@ -43,6 +43,11 @@ def print_one(summary: dict[str, Any], how: str, through_ros: bool) -> None:
     Console().print(table)
 
 
+def _way(summary: dict[str, Any]) -> str:
+    """Return the way of monitoring, and whether the robot retreats where it hangs."""
+    return f"{summary['monitor']}, retreat" if summary.get("retreat") else str(summary["monitor"])
+
+
 def print_all(figures: dict[str, Any], how: str) -> None:
     """Print several evaluations, a row each, and below them their differences."""
     # A file or a pipe has no width, so cells need not be broken.
@@ -60,7 +65,7 @@ def print_all(figures: dict[str, Any], how: str) -> None:
         cells = [_value(row, metric) + _interval(row, metric) for metric in shown]
         cells += [" ".join(_in_hindsight(row, name)) for name in _HINDSIGHT if judged]
         cells += [_onsets(row)] if onsets else []
-        table.add_row(row["bundle"], row["scenario_name"], row["monitor"], str(row["episodes"]), *cells)
+        table.add_row(row["bundle"], row["scenario_name"], _way(row), str(row["episodes"]), *cells)
     console.print(table)
     if not figures["comparisons"]:
         return

@@ -1,7 +1,4 @@
-"""The arms of the transfer experiment: what learns, what proposes, and which settings differ from the defaults.
-
-MISSING names the arms of the protocol that cannot be run yet, and why.
-"""
+"""The arms of the transfer experiment: what learns, what proposes, and which settings differ from the defaults."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ Arm = Literal[
     "careful",
     "offline",
     "recalibrated",
+    "retreat",
     "filtered_cloning",
     "no_expansion",
     "rlpd",
@@ -48,6 +46,8 @@ class ArmSettings:
     """Settings of fine-tuning (FinetuneConfig) that differ from those of the experiment."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of policy_node that differ from the defaults."""
+    retreats: bool = False
+    """A robot that hangs goes back along its own trail, in policy and monitor."""
     hazards: int = 0
     """Episodes that show hazards, which the learner gets before the first one."""
 
@@ -57,6 +57,11 @@ SETTINGS: Mapping[Arm, ArmSettings] = {
     "careful": ArmSettings("the careful script, which knows the scene: the ceiling", learns=False),
     "offline": ArmSettings("nothing is learned", learns=False),
     "recalibrated": ArmSettings("nothing but eps, which follows the violations of the same episodes", learns=False),
+    "retreat": ArmSettings(
+        "nothing is learned; a robot that hangs goes back along its own trail, and asks for help in the end",
+        learns=False,
+        retreats=True,
+    ),
     "filtered_cloning": ArmSettings(
         "the online actor clones the episodes that succeed; it proposes alone",
         actors="online",
@@ -76,9 +81,6 @@ SETTINGS: Mapping[Arm, ArmSettings] = {
     "fosp": ArmSettings("ours"),
     "fosp_hazards": ArmSettings("ours, after ten minutes of hazards that were shown", hazards=HAZARD_EPISODES),
     CORRECTED: ArmSettings("ours, while a simulated person takes the robot over now and then"),
-}
-MISSING: Mapping[str, str] = {
-    "retreat": "retreat only: the policy has no retreat along its own trail yet",
 }
 PROTOCOL: Mapping[str, tuple[str, ...]] = {
     "safe_reach": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,12 +76,19 @@ class EpisodeCorrections:
 class Corrections:
     """Decides step by step whether the person drives, and how. `begin` an episode before its first `step`."""
 
-    def __init__(self, settings: OperatorSettings, scenario: Scenario, robot: RobotConfig) -> None:
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        scenario: Scenario,
+        robot: RobotConfig,
+        earlier: Sequence[EpisodeCorrections] = (),
+    ) -> None:
+        """`earlier` are the episodes before, which count for the budget."""
         self._settings, self._scenario, self._robot = settings, scenario, robot
         self._trail: deque[tuple[float, float, float]] = deque(maxlen=max(2, round(settings.hang_s / DECISION_PERIOD)))
         self._driven = 0
         """Steps of the take-over that lasts; 0: the policy drives."""
-        self.episodes: list[EpisodeCorrections] = []
+        self.episodes = list(earlier)
 
     def begin(self, episode: int) -> None:
         """Look at the scene of an episode."""
@@ -133,8 +141,14 @@ class Corrections:
 class OperatorHands:
     """A gamepad in the hands of the simulated person, as a context; its node spins in a thread of its own."""
 
-    def __init__(self, settings: OperatorSettings, scenario: Path, robot: RobotConfig) -> None:
-        self.corrections = Corrections(settings, read_scenario(scenario), robot)
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        scenario: Path,
+        robot: RobotConfig,
+        earlier: Sequence[EpisodeCorrections] = (),
+    ) -> None:
+        self.corrections = Corrections(settings, read_scenario(scenario), robot, earlier)
         layout = read_yaml(teleop_path(DEVICE))
         self._deadman, self._robot = int(layout["deadman"]), robot
         self._sticks = [int(layout["axes"][axis.name]["axis"]) for axis in robot.action.axes]

@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stderr
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +24,10 @@ import yaml
 from fosp_bringup.stack_options import split_folders
 from fosp_cli.evaluation.agent import Monitoring
 from fosp_cli.evaluation.in_process import Evaluation, Proposer, evaluate_all
-from fosp_cli.evaluation.intervals import paired_rate_difference, wilson_interval
 from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
-from fosp_cli.evaluation.metrics import EpisodeResult, summarise
+from fosp_cli.evaluation.metrics import summarise
 from fosp_cli.experiments.arms import SETTINGS, Arm, combined
+from fosp_cli.experiments.progress import Progress, progress_in
 from fosp_cli.experiments.simulated_operator import DEVICE, OperatorHands, OperatorSettings
 from fosp_core.bag_types import move_aside
 from fosp_core.bundle.bundle import verify_bundle, write_bundle
@@ -68,6 +68,10 @@ class Trial:
     def name(self) -> str:
         return f"{self.scenario.stem}_{self.arm}_{self.monitor}_{self.seed}"
 
+    def as_json(self) -> dict[str, Any]:
+        """Return its fields for JSON."""
+        return {**asdict(self), "scenario": str(self.scenario)}
+
     @property
     def described(self) -> Scenario:
         return read_scenario(self.scenario)
@@ -107,19 +111,26 @@ class Resources:
 def deploy(trial: Trial, resources: Resources, say: Callable[[str], None] = print) -> None:
     """Run the fine-tuning episodes on the live graph with its learner, and write `out`/NAME/during.json.
 
-    A finished deployment is kept, and an interrupted one is moved aside. Raise RunFailed when the graph fails.
+    A finished deployment is kept, and an interrupted one goes on with its next episode; what was left by another trial
+    is moved aside. Raise RunFailed when the graph fails.
     """
     folder = resources.out / trial.name
     if not SETTINGS[trial.arm].learns or (folder / TRIAL).is_file() or (folder / DURING).is_file():
         return
-    if folder.exists():
-        move_aside(folder)  # its learner would otherwise continue with the old experience
-    folder.mkdir(parents=True)
-    begun = time.monotonic()
-    _write_settings(trial, resources, folder)
-    _show_hazards(trial, resources, folder)
-    during = _live_episodes(trial, resources, folder, say)
-    _write_json(folder / DURING, {"during": during, "wall_s": round(time.monotonic() - begun, 1)})
+    progress = progress_in(folder, trial.as_json())
+    if progress is None:
+        if folder.exists():
+            move_aside(folder)  # its learner would otherwise continue with the old experience
+        folder.mkdir(parents=True)
+        _write_settings(trial, resources, folder)
+        _show_hazards(trial, resources, folder)
+        progress = Progress(trial.as_json())
+        progress.write(folder)
+    else:
+        say(f"{trial.name}: goes on after {len(progress.results)} of {trial.episodes} episodes")
+        progress = replace(progress, calls=progress.calls + 1)
+    during, wall_s = _live_episodes(trial, resources, folder, say, progress)
+    _write_json(folder / DURING, {"during": during, "wall_s": round(wall_s, 1)})
 
 
 def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
@@ -150,7 +161,7 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
         bundle = Path(Lineage(folder / "learner").running()[1])
     learned = time.monotonic()
     figures = {
-        "trial": {**asdict(trial), "scenario": str(trial.scenario)},
+        "trial": trial.as_json(),
         "bundle": str(bundle),
         "during": during,
         "learner": learner,
@@ -179,6 +190,11 @@ def is_done(trial: Trial, out: Path) -> bool:
     return (out / trial.name / TRIAL).is_file()
 
 
+def is_deployed(trial: Trial, out: Path) -> bool:
+    """Return True if nothing but the conclusion of a trial is missing."""
+    return not SETTINGS[trial.arm].learns or (out / trial.name / DURING).is_file()
+
+
 def pieces(trials: Sequence[Trial], out: Path) -> list[list[Trial]]:
     """Return the trials that are not done, in pieces of one scenario and seed each, in the order given."""
     found: dict[tuple[Path, int], list[Trial]] = {}
@@ -193,11 +209,16 @@ def trials_in(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{TRIAL}"))]
 
 
-def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def _live_episodes(
+    trial: Trial, resources: Resources, folder: Path, say: Callable[[str], None], progress: Progress
+) -> tuple[dict[str, Any], float]:
+    """Run the episodes that are missing; return the summary of all, and the time that they took in all calls, s."""
+    begun, earlier_s = time.monotonic(), progress.wall_s
     shown = folder / "finetuning_scenes.yaml"
     shown.write_text(yaml.safe_dump(trial.learned_on.model_dump(mode="json")))
     options: dict[str, Any] = {
         "exploring": True,
+        "retreat": SETTINGS[trial.arm].retreats,
         "learner": folder / "learner",
         "learner_config": folder / LEARNER_CONFIG,
         "offline": split_folders(resources.offline),
@@ -209,22 +230,31 @@ def _live_episodes(trial: Trial, resources: Resources, folder: Path, say: Callab
         parameters = folder / f"{trial.arm}.yaml"
         parameters.write_text(yaml.safe_dump({"policy_node": {"ros__parameters": said}}))
         options["params_file"] = parameters
-    results: list[EpisodeResult] = []
     if trial.operator is not None:
         options |= {"teleop": DEVICE, "take_over": True}
     with ExitStack() as held:
         live = held.enter_context(LiveGraph(resources.bundle, shown, log=folder / "graph.log", say=say, **options))
         person = None
         if trial.operator is not None:
-            person = held.enter_context(OperatorHands(trial.operator, shown, resources.robot))
-        for episode in range(trial.episodes):
-            results.append(live.run_episode(episode))
-            last = results[-1]
+            hands = OperatorHands(trial.operator, shown, resources.robot, progress.corrections)
+            person = held.enter_context(hands).corrections
+        for episode in range(len(progress.results), trial.episodes):
+            last = live.run_episode(episode)
+            progress = replace(
+                progress,
+                results=(*progress.results, last),
+                corrections=() if person is None else tuple(person.episodes),
+                wall_s=earlier_s + time.monotonic() - begun,
+            )
+            progress.write(folder)
             outcome = f"{last.steps} steps, {'success' if last.success else 'no success'}, cost {last.cost:g}"
+            if person is not None:
+                outcome += f", {person.episodes[-1].take_overs} take-overs"
             say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {outcome}")
         live.await_bags(folder / "learner" / "bags", trial.episodes)
-    corrections = {} if person is None else {"operator": person.corrections.summary()}
-    return {**summarise(trial.learned_on.model_dump(mode="json"), "", results), **corrections}
+    operated = {} if person is None else {"operator": person.summary()}
+    summary = summarise(trial.learned_on.model_dump(mode="json"), "", progress.results)
+    return {**summary, **operated, "calls": progress.calls}, earlier_s + time.monotonic() - begun
 
 
 def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
@@ -307,69 +337,8 @@ def _evaluate(
     proposer: Proposer = "bundle"
     if trial.arm == "careful":
         proposer, monitoring = "careful", "off"
-    evaluation = Evaluation(bundle, scenario, robot, SETTINGS[trial.arm].actors, monitoring, proposer)
+    arm = SETTINGS[trial.arm]
+    evaluation = Evaluation(bundle, scenario, robot, arm.actors, monitoring, proposer, retreats=arm.retreats)
     done = evaluate_all([evaluation], workers=1)
     results = sorted((result for _, result in done), key=lambda result: result.episode)
     return summarise(scenario.model_dump(mode="json"), "", results)
-
-
-def goal(offline_rate: float) -> float:
-    """Return the success rate to reach: 85 %, or half-way from the offline policy's to 100 %, whichever is lower."""
-    return min(0.85, offline_rate + 0.5 * (1.0 - offline_rate))
-
-
-def table(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row per scenario, monitor and arm, with Wilson intervals over the pooled episodes of all seeds.
-
-    `gain` is the success rate after fine-tuning minus the offline arm's on the same episodes, over the seeds that both
-    have.
-    """
-    rows: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
-    for entry in trials:
-        trial = entry["trial"]
-        rows.setdefault((Path(trial["scenario"]).stem, trial["monitor"], trial["arm"]), {})[trial["seed"]] = entry
-    return [
-        _row(scenario, monitor, arm, entries, rows.get((scenario, monitor, "offline"), {}))
-        for (scenario, monitor, arm), entries in sorted(rows.items())
-    ]
-
-
-def _row(
-    scenario: str, monitor: str, arm: str, entries: dict[int, dict[str, Any]], offline: dict[int, dict[str, Any]]
-) -> dict[str, Any]:
-    trials = list(entries.values())
-    shared = sorted(entries.keys() & offline.keys())
-    return {
-        "scenario": scenario,
-        "arm": arm,
-        "monitor": monitor,
-        "seeds": len(entries),
-        "success_after": _rate(trials, "after", "success"),
-        "violations_after": _rate(trials, "after", "violated"),
-        "success_after_unmonitored": _rate(trials, "after_unmonitored", "success"),
-        "violations_after_unmonitored": _rate(trials, "after_unmonitored", "violated"),
-        "violations_during": _rate(trials, "during", "violated"),
-        "success_during": _rate(trials, "during", "success"),
-        "cost_per_episode_during": round(sum(e["during"]["cost_per_episode"] for e in trials) / len(trials), 4),
-        "gain": _gain([entries[seed] for seed in shared], [offline[seed] for seed in shared]) if shared else None,
-        "goal": round(goal(_rate(list(offline.values()), "after", "success")["rate"]), 4) if offline else None,
-        "curves": [[e["success"] for e in entry["during"]["per_episode"]] for entry in trials],
-        "operator": [entry["during"]["operator"] for entry in trials if "operator" in entry["during"]],
-        "violation_curves": [[e["violated"] for e in entry["during"]["per_episode"]] for entry in trials],
-    }
-
-
-def _outcomes(entries: list[dict[str, Any]], part: str, what: str) -> list[bool]:
-    return [bool(episode[what]) for entry in entries for episode in entry[part]["per_episode"]]
-
-
-def _rate(entries: list[dict[str, Any]], part: str, what: str) -> dict[str, Any]:
-    outcomes = _outcomes(entries, part, what)
-    low, high = wilson_interval(sum(outcomes), len(outcomes))
-    return {"rate": round(sum(outcomes) / max(1, len(outcomes)), 4), "ci95": [round(low, 4), round(high, 4)]}
-
-
-def _gain(entries: list[dict[str, Any]], offline: list[dict[str, Any]]) -> dict[str, Any]:
-    first, second = (_outcomes(some, "after", "success") for some in (entries, offline))
-    difference, low, high = paired_rate_difference(first, second)
-    return {"rate": round(difference, 4), "ci95": [round(low, 4), round(high, 4)]}

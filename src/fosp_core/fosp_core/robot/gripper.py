@@ -24,6 +24,10 @@ BAND = 0.25
 """A wish within this of the middle changes nothing of a gripper that only opens and closes."""
 SWITCHES_AT = 0.5
 """Distance from the middle at which the ramp of such a gripper switches it."""
+BEHIND = 0.5
+"""Way, of 2 for the whole stroke, by which a gripper that is told to open may be behind what it is told for long."""
+OPENS_WITHIN_S = 1.0
+"""Time for which a gripper that is so far behind may stand still, s."""
 
 
 class GripperConfig(Spec):
@@ -150,6 +154,30 @@ def position_fault(value: float, axis: GripperAxis) -> str:
 
 
 @dataclass(frozen=True)
+class OpeningWatch:
+    """A gripper that is told to open is watched for whether it does. One that closes may stand on what it holds."""
+
+    since_s: float | None = None
+    """Monotonic time since which it has stood, more closed than it is told; None: it is not so."""
+    position: float = 0.0
+    """Where it stands, normalised."""
+
+    def after(self, told: float | None, measured: float, now_s: float) -> OpeningWatch:
+        """Return the watch after a measured position; `told` is None while the gripper is left alone."""
+        if told is None or told - measured <= BEHIND:
+            return OpeningWatch()
+        if self.since_s is None or measured - self.position >= LEAST_CHANGE:
+            return OpeningWatch(now_s, measured)
+        return self
+
+    def fault(self, now_s: float) -> str:
+        """Return why the gripper does not follow; empty while it may still be on its way."""
+        if self.since_s is None or now_s - self.since_s <= OPENS_WITHIN_S:
+            return ""
+        return f"does not open: it has stood for {now_s - self.since_s:.1f} s, stuck or with a position that is frozen"
+
+
+@dataclass(frozen=True)
 class GripperInput:
     """The last measured position of the gripper."""
 
@@ -159,3 +187,5 @@ class GripperInput:
     """Normalised, -1 closed and 1 open; finite."""
     fault: str = ""
     """Why the position cannot be that of this gripper; empty where it can."""
+    driver_fault: str = ""
+    """Why the gripper's driver does not do what it is told; empty where it does."""

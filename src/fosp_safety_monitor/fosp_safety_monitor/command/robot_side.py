@@ -27,7 +27,7 @@ from fosp_core.ros.robot_parameter import path_parameter
 from fosp_msgs.msg import Heartbeat
 from fosp_safety_monitor.command.arm_side import ArmSide
 from fosp_safety_monitor.command.command_stream import CommandStream
-from fosp_safety_monitor.command.gripper_side import GripperSide, gripper_input
+from fosp_safety_monitor.command.gripper_side import GripperSide
 from fosp_safety_monitor.command.messages import (
     fill_pose,
     measured_pose,
@@ -308,8 +308,7 @@ class RobotSide:
 
     def _on_gripper(self, message: JointState) -> None:
         self._heard("gripper")
-        assert self._robot.gripper is not None
-        measured = gripper_input(message, self._robot.gripper, time.monotonic())
+        measured = self._gripper.felt(message, time.monotonic())
         if measured is not None:
             self._judge().receive_gripper(measured)
 

@@ -82,8 +82,12 @@ class ZoneSide:
             self._wake.notify()
 
     def _take_info(self, name: str, message: CameraInfo) -> None:
-        """Take in a camera_info; without a sound one every image of its camera is a fault."""
-        self._decoders[name].take_info(message)
+        """Take in a camera_info; without a sound one every image of its camera is a fault, and the node goes on."""
+        try:
+            self._decoders[name].take_info(message)
+        except UserError as error:
+            topic = self._decoders[name].config.info_topic
+            self._node.get_logger().error(f"{topic}: {error}", throttle_duration_sec=1.0)
 
     # -- the thread of the zones ---------------------------------------------------------------------
     def _read_all(self) -> None:

@@ -1,8 +1,7 @@
 """The safety monitor's decisions as pure functions: inputs, the state so far and `now` in; next state and verdict out.
 
-The decisions are, from least to most restrictive, PASS, SUBSTITUTE, RECOVER, STOP and LATCH. Every function gathers the
-findings of the checks that apply (the lists in checks.py), and the most restrictive finding wins. An input that is
-missing, stale or malformed stops the robot.
+The decisions are, from least to most restrictive, PASS, SUBSTITUTE, RECOVER, STOP and LATCH. The most restrictive
+finding of all checks that apply (checks.py) wins. An input that is missing, stale or malformed stops the robot.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.clock import Now
-from fosp_core.decisions import RISK, STALENESS, Decision, Reason, WhoDrives
+from fosp_core.decisions import STALENESS, Decision, Reason, WhoDrives
 from fosp_core.robot.limits import CommandLimits
 from fosp_safety_monitor.judge import checks, homing
 from fosp_safety_monitor.judge.choice import executed_candidate, judge_content, least_risk, target_of, wanted_action
 from fosp_safety_monitor.judge.gating import (
     check_staleness_duration,
     checks_of_permission,
+    count_vetoes,
     effective_finding,
     gates,
     hold,
@@ -36,7 +36,7 @@ from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState, OperatorJudgement, Tick
 from fosp_safety_monitor.judge.verdict import Finding, Verdict, most_restrictive
 from fosp_safety_monitor.judge.verdict_building import verdict_of_order, verdict_on_proposal, verdict_without_proposal
-from fosp_safety_monitor.judge.watch import consent, gripper, latent_stream, takeover
+from fosp_safety_monitor.judge.watch import consent, gripper, latent_stream, retreat, takeover
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose, check_frozen, next_command
 from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
 
@@ -120,12 +120,15 @@ def judge_proposal(
     values = scored if isinstance(scored, CriticValues) else None
     choice, content = judge_content(checked, scored, thresholds)
     latent_receipt_s = latent.receipt_s if latent else proposal.receipt_s
-    findings = [content, *checks.checks_on_proposal(state, proposal, latent_receipt_s, robot, thresholds, now)]
-    wanted = wanted_action(content, choice, proposal, values, thresholds)
-    zones = zones_on(wanted, state.command, robot, thresholds, now)
-    findings = [check_zones(zones, thresholds), check_zone_speed(zones), *findings]
+    others = checks.checks_on_proposal(state, proposal, latent_receipt_s, robot, thresholds, now)
     permission = homing.permission_of_proposals(state, robot, thresholds, now)
-    vetoes = _count_vetoes(state.vetoes, most_restrictive([*findings, *permission]))
+    also = [*others, *permission]
+    gone_back, way_back = retreat.retreat_after(state, content, also, proposal, values, robot, thresholds, now)
+    wanted = way_back or wanted_action(content, choice, proposal, values, thresholds)
+    zones = zones_on(wanted, state.command, robot, thresholds, now)
+    findings = [check_zones(zones, thresholds), check_zone_speed(zones), retreat.told(content, way_back), *others]
+    findings.append(retreat.check_hang(gone_back, thresholds.parameters))
+    vetoes = count_vetoes(state.vetoes, most_restrictive([*findings, *permission]))
     findings.append(checks.check_vetoes(vetoes, thresholds))
     finding, gating = most_restrictive(findings), most_gating([*findings, *permission], thresholds)
 
@@ -141,13 +144,17 @@ def judge_proposal(
         choice = least_risk(values)
     choice, scale = executed_candidate(effective.decision, stops, proposal, choice, values, thresholds)
     wish = target_of(scale * ramp, proposal, choice, thresholds, effective.decision)
-    scale *= ramp * zones_on(wish, state.command, robot, thresholds, now).share
-    target = target_of(scale, proposal, choice, thresholds, effective.decision)
+    if way_back and scale > 0.0:  # what no candidate is, and the critic has not scored
+        wish, choice, scale = tuple(ramp * value for value in way_back), -1, max(map(abs, way_back))
+    share = zones_on(wish, state.command, robot, thresholds, now).share
+    scale *= ramp * share
+    target = gripper.scaled(wish, share, len(thresholds.action_scale)) if scale > 0.0 else (0.0,) * len(state.command)
     verdict = verdict_on_proposal(
         state, proposal, latent, values, choice, scale, target, effective, robot=robot, thresholds=thresholds, now=now
     )
     state = replaced(
         state,
+        retreat=retreat.kept(gone_back, stops),
         latched=latched,
         unreported=None,
         judged=JudgedProposal(
@@ -364,13 +371,6 @@ def _taken_over(state: MonitorState, robot: RobotStateInput, thresholds: Thresho
     if after.driver is state.takeover.driver or after.driver is not WhoDrives.OPERATOR:
         return replaced(state, takeover=after)
     return replaced(state, takeover=after, judged=_at_rest(state), operated=None, waiting=None)
-
-
-def _count_vetoes(vetoes: int, finding: Finding) -> int:
-    """Return the vetoes in a row, `finding` included. Stale and malformed inputs are no vetoes and end no row."""
-    if finding.decision is Decision.PASS:
-        return 0
-    return vetoes + 1 if finding.reason in RISK else vetoes
 
 
 def _move(

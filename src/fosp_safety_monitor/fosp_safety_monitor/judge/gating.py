@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fosp_core.clock import Now
-from fosp_core.decisions import MOVES_ANYWAY, Decision, Reason, WhoDrives
+from fosp_core.decisions import MOVES_ANYWAY, RISK, Decision, Reason, WhoDrives
 from fosp_safety_monitor.judge.inputs import RobotStateInput, Thresholds
 from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import MonitorState, Stop
@@ -55,6 +55,13 @@ def effective_finding(finding: Finding, latched: Finding | None) -> Finding:
     if finding.reason in MOVES_ANYWAY and finding.decision is Decision.LATCH:
         return replaced(finding, text=f"{finding.text}; latched until reset: {latched.text}")
     return Finding(Decision.LATCH, latched.reason, f"latched until reset: {latched.text}")
+
+
+def count_vetoes(vetoes: int, finding: Finding) -> int:
+    """Return the vetoes in a row, `finding` included. Stale and malformed inputs are no vetoes and end no row."""
+    if finding.decision is Decision.PASS:
+        return 0
+    return vetoes + 1 if finding.reason in RISK else vetoes
 
 
 def checks_of_permission(

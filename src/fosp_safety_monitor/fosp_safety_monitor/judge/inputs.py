@@ -15,6 +15,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, TargetLead
 from fosp_core.robot.consent_inputs import EnablingConfig, ReadyConfig
 from fosp_core.robot.gripper import GripperConfig, GripperInput
+from fosp_core.robot.trail import WayBack
 from fosp_core.specs import CameraCalibration, Manifest
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs
 from fosp_safety_monitor.arm.view import ArmView
@@ -28,8 +29,7 @@ from fosp_safety_monitor.motion_model import Lead, MotionModel
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_safety_monitor.zones.field import ProtectiveField, SourceView, ToolState
 
-MAX_CANDIDATES = 256
-"""Largest number of candidates in a proposal: judging more would outlast the deadline."""
+MAX_CANDIDATES = 256  # of a proposal: judging more would outlast the deadline
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,6 @@ class RobotStateInput:
     zones: dict[str, SourceView] = field(default_factory=dict)
     """Newest message of each source of the protective zones, by the source's name."""
     operator: OperatorInput = field(default_factory=OperatorInput)
-    """The device by which a person can take over."""
     gripper: GripperInput = field(default_factory=GripperInput)
     arm: ArmInputs = field(default_factory=ArmInputs)
 
@@ -316,6 +315,7 @@ class RobotThresholds:
     arm: ArmGuard | None = None
     """The arm's own limits; None: the robot file has none."""
     gripper: GripperConfig | None = None
+    way_back: WayBack | None = None
 
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:

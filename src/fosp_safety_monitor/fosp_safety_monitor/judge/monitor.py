@@ -23,6 +23,7 @@ from fosp_core.processes import DISPENSABLE
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.robot.limits import CommandLimits, Response, capped
+from fosp_core.robot.trail import WayBack
 from fosp_core.specs import Manifest
 from fosp_safety_monitor.arm.guard import ArmGuard
 from fosp_safety_monitor.judge import checks, decision, homing
@@ -79,6 +80,7 @@ class SafetyMonitor(Judge):
     that an earlier monitor of the same robot left behind. `shadow` gates nothing but what cannot be followed at all.
     `simulated_time` says that the ROS clock is a simulator's. `consent` says which consents motion needs, by default
     all. `camera_known` says that the frames before showed what the model knows, so that none has to be awaited.
+    `retreats` lets a robot that hangs go back along its own trail (watch/retreat.py).
     """
 
     def __init__(
@@ -94,8 +96,10 @@ class SafetyMonitor(Judge):
         consent: ConsentSettings | None = None,
         speed_cap: float = 1.0,
         camera_known: bool = False,
+        retreats: bool = False,
     ) -> None:
         super().__init__(robot.estop_topics)
+        self._way_back = WayBack.of(capped(robot, speed_cap)) if retreats and not shadow else None
         self._robot_config = robot
         self._shadow, self._simulated_time = shadow, simulated_time
         self._consent = consent or ConsentSettings()
@@ -246,9 +250,10 @@ class SafetyMonitor(Judge):
         return found, self._thresholds_of(found.manifest, thresholds.parameters)
 
     def _thresholds_of(self, manifest: Manifest, parameters: MonitorParameters) -> Thresholds:
-        return Thresholds.of(
+        thresholds = Thresholds.of(
             manifest, self._robot_config, parameters, self._shadow, self._simulated_time, self._consent
         )
+        return replaced(thresholds, way_back=self._way_back)
 
     def _judge(self, proposal: ProposalInput, latent: CheckedLatent | None) -> Verdict | None:
         """Return the verdict on a proposal; None when it waits for its latent, or a person has taken over."""

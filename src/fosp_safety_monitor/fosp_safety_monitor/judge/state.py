@@ -18,6 +18,7 @@ from fosp_safety_monitor.judge.watch.gripper import GripperOrder
 from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.latent_stream import LatentStream
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose
+from fosp_safety_monitor.judge.watch.retreat import Retreat
 from fosp_safety_monitor.judge.watch.takeover import Takeover
 
 
@@ -108,6 +109,7 @@ class MonitorState:
     operated: OperatorJudgement | None = None
     """The action of a person that was judged last since they took over; None: no latent has come since then."""
     gripper: GripperSetpoint = field(default_factory=GripperSetpoint)
+    retreat: Retreat = field(default_factory=Retreat)
 
     @property
     def followed(self) -> JudgedProposal | OperatorJudgement | None:

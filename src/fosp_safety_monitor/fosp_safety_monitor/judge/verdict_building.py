@@ -39,7 +39,7 @@ def verdict_on_proposal(
         step=proposal.step,
         action_in=_proposed(proposal),
         action_out=whole(target, thresholds.action_size, state.gripper, robot.gripper),
-        candidate=choice if passes else max(0, proposal.chosen),
+        candidate=choice if passes and choice >= 0 else max(0, proposal.chosen),
         source=state.takeover.driver,
         speed_scale=scale,
         limited=state.limited,

@@ -11,12 +11,14 @@ from fosp_safety_monitor.page.consent_failures import CONSENT_FAILURES
 from fosp_safety_monitor.page.failure import AGAIN, Failure, monitor_test
 from fosp_safety_monitor.page.home_failures import HOME_FAILURES, RUN_FAILURES
 from fosp_safety_monitor.page.input_failures import INPUT_FAILURES
+from fosp_safety_monitor.page.retreat_failures import RETREAT_FAILURES
 from fosp_safety_monitor.page.robot_failures import ROBOT_FAILURES
 from fosp_safety_monitor.page.takeover_failures import TAKEOVER_FAILURES
 from fosp_safety_monitor.page.zone_failures import ZONE_FAILURES
 
 FAILURES: tuple[Failure, ...] = (
     *INPUT_FAILURES,
+    *RETREAT_FAILURES,
     # -- clocks
     Failure(
         "The ROS clock jumps by {clock_jump_s} in either direction (an NTP step, a suspended machine).",

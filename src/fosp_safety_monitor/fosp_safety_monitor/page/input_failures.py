@@ -65,6 +65,7 @@ INPUT_FAILURES: tuple[Failure, ...] = (
             "latents with NaN",
             "proposals with NaN",
             "proposals with infinity",
+            "a gripper command with NaN",
         ),
         tests=(monitor_test("monitor", "a_critic_that_raises_latches_and_says_why"),),
     ),
@@ -86,6 +87,7 @@ INPUT_FAILURES: tuple[Failure, ...] = (
             "proposals without candidates",
             "proposals of two axes",
             "proposals choose what is not there",
+            "a proposal without the gripper's value",
         ),
     ),
     Failure(
@@ -159,6 +161,7 @@ INPUT_FAILURES: tuple[Failure, ...] = (
             "sigstop policy_node 0.3 s",
             "sigstop sim_node: robot and camera 0.3 s",
             "proposals dropped",
+            "the policy falls silent while the gripper closes",
             "proposals delayed by 300 ms",
             "images dropped",
             "images delayed by 300 ms",

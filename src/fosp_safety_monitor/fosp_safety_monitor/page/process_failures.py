@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fosp_safety_monitor.page.failure import OtherFailure, monitor_test
+from fosp_safety_monitor.page.retreat_failures import RETREAT_LIMITS
 
 OTHER_FAILURES: tuple[OtherFailure, ...] = (
     OtherFailure(
@@ -222,6 +223,11 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
         "the next verdict, or the person who drives, moves it",
         moves_on=False,
         checks=("next_setpoint",),
+        faults=(
+            "the policy falls silent while the gripper closes",
+            "an emergency stop while the gripper closes",
+            "a person lets go of an arm with a half closed gripper",
+        ),
         tests=(
             monitor_test("gripper", "no_stop_moves_the_gripper"),
             monitor_test("gripper", "a_latch_and_its_reset_do_not_move_the_gripper"),
@@ -235,7 +241,18 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
         "the gripper goes there at no more than the `max_rate` of the robot file",
         moves_on=True,
         checks=("GripperLimits.follow",),
+        faults=("a gripper command that jumps from open to closed", "a gripper command beyond its end"),
         tests=(monitor_test("gripper", "a_jump_of_the_wish_is_limited_in_rate"),),
+    ),
+    OtherFailure(
+        "The measured position of a gripper is wrong but within its stroke, or frozen while the gripper closes: it may "
+        "stand on what it holds.",
+        "it is not noticed; the gripper is told what it would be told otherwise, since nothing but its first way "
+        "begins at the measured position",
+        "",
+        "",
+        moves_on=True,
+        faults=("the position of the gripper is frozen while it closes",),
     ),
     OtherFailure(
         "An arm whose robot file has no [`joints`](arms.md) comes near a limit of a joint, a singularity, itself or "
@@ -246,4 +263,5 @@ OTHER_FAILURES: tuple[OtherFailure, ...] = (
         moves_on=True,
         tests=(monitor_test("arm_guard", "a_robot_without_such_limits_has_no_guard"),),
     ),
+    *RETREAT_LIMITS,
 )

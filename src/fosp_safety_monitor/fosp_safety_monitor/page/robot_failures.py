@@ -21,6 +21,7 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         ),
         faults=(
             "emergency stop pressed",
+            "an emergency stop while the gripper closes",
             "emergency stop by service",
             "the second of two emergency stops pressed",
             "emergency stop pressed, a second publisher releases it",
@@ -78,8 +79,8 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "A second node publishes the robot state, the pose, an emergency stop, the enabling switch, a topic of "
-        "`ready`, the wrench, latents, proposals, feedback or images; or another node takes the place of the one that "
-        "published them.",
+        "`ready`, the wrench, the gripper's position, latents, proposals, feedback or images; or another node takes "
+        "the place of the one that published them.",
         Decision.LATCH,
         (Reason.FOREIGN_INPUT,),
         "0.05 s after its discovery; 0.5 s if the number of publishers stays the same",
@@ -94,6 +95,7 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         faults=(
             "a second pose source, inside the box",
             "a second source of joint states",
+            "a second source of gripper positions",
             "a second camera driver",
             "a second source of feedback",
             "a second encoder under another name",
@@ -206,6 +208,12 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
         "the `timeout_s` of the section `gripper` of the robot file",
         "motion resumes when every check has held for {release_s}",
         checks=("check_gripper",),
+        faults=(
+            "the position of the gripper is silent",
+            "the position of the gripper is late by 400 ms",
+            "the position of the gripper under its old stamp",
+            "the position of another joint",
+        ),
         tests=(
             monitor_test("gripper", "the_lost_position_stops_the_robot_and_latches_when_it_lasts"),
             monitor_test("gripper", "the_guard_holds_without_a_button_and_after_the_position_is_lost"),
@@ -221,9 +229,41 @@ ROBOT_FAILURES: tuple[Failure, ...] = (
             "check_gripper",
             "position_fault",
         ),
+        faults=(
+            "the position of the gripper is NaN",
+            "the position of the gripper in millimetres",
+            "the gripper's joint has no position",
+        ),
         tests=(
             monitor_test("gripper", "a_position_that_cannot_be_the_grippers_stops_the_robot"),
             "src/fosp_core/test/test_gripper.py::test_a_position_of_another_unit_or_joint_is_seen",
         ),
+    ),
+    Failure(
+        "The driver of a gripper is missing, refuses a goal or does not answer it. The gripper holds what it has.",
+        Decision.STOP,
+        (Reason.ROBOT_NOT_READY,),
+        "0.1 s after its discovery or its refusal; 0.5 s without an answer",
+        "motion resumes when it takes the setpoint, which is sent again every second, and every check has held for "
+        "{release_s}",
+        checks=("check_gripper", "driver_fault"),
+        faults=(
+            "the gripper's driver ends",
+            "the gripper's driver refuses goals",
+            "the gripper's driver hangs",
+        ),
+        tests=(monitor_test("gripper", "a_driver_that_does_not_take_what_it_is_told_stops_the_robot"),),
+    ),
+    Failure(
+        "A gripper that is told to open by a quarter of its stroke or more stands still: it is stuck, or its position "
+        "is frozen.",
+        Decision.STOP,
+        (Reason.ROBOT_NOT_READY,),
+        "1 s",
+        "motion resumes when the gripper opens, or when the monitor was deactivated and activated: then the gripper is "
+        "left alone",
+        checks=("check_gripper", "OpeningWatch.fault"),
+        faults=("the position of the gripper stays closed while it opens",),
+        tests=("src/fosp_core/test/test_gripper.py::test_a_gripper_that_does_not_open_is_found_after_a_second",),
     ),
 )

@@ -14,7 +14,7 @@ TAKEOVER_FAILURES: tuple[Failure, ...] = (
         "the next command",
         "they drive until they let go",
         checks=("check_judged",),
-        faults=("taken over", "proposals dropped while a person drives"),
+        faults=("taken over", "proposals dropped while a person drives", "taken over while the gripper closes"),
         tests=(monitor_test("takeover", "a_person_drives_on_when_policy_and_encoder_die"),),
     ),
     Failure(
@@ -26,7 +26,7 @@ TAKEOVER_FAILURES: tuple[Failure, ...] = (
         "the policy drives when the button was seen to be let go for {release_s} and a proposal passes whose frame was "
         "taken after that, at a speed that grows from a fifth in {ramp_in_s}",
         checks=("check_hand_back", "handed_back", "check_ramp_back", "OperatorInput.after"),
-        faults=("a person lets go",),
+        faults=("a person lets go", "a person lets go of an arm with a half closed gripper"),
         tests=(
             monitor_test("takeover", "a_release_stops_and_hands_back_after_a_while_with_a_ramp"),
             monitor_test("takeover", "a_proposal_from_before_the_release_does_not_get_the_robot_back"),
@@ -74,7 +74,11 @@ TAKEOVER_FAILURES: tuple[Failure, ...] = (
         "the next command",
         RESET,
         checks=("check_operator_action",),
-        faults=("the operator's action with NaN", "the operator's action of another size"),
+        faults=(
+            "the operator's action with NaN",
+            "the operator's action of another size",
+            "the operator's gripper value is NaN",
+        ),
         tests=(monitor_test("takeover", "an_action_of_a_person_that_is_malformed_latches"),),
     ),
 )

@@ -14,7 +14,11 @@ ZONE_FAILURES: tuple[Failure, ...] = (
         "the next command after the message is read",
         f"{AGAIN}; in an approach zone also as soon as the policy asks for another direction",
         checks=("check_zones", "ConvexPolygon.contains"),
-        faults=("something in the stop zone of a base",),
+        faults=(
+            "something in the stop zone of a base",
+            "a hand in the cell of an arm",
+            "a hand in the cell of an arm, in metres",
+        ),
         tests=(
             monitor_test(
                 "decision_on_zones",
@@ -41,7 +45,8 @@ ZONE_FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "A sensor of the zones is silent or late by its `timeout_s`, stamped in the future, malformed, empty, in "
-        "another frame, or blind (more than its `unknown_share` of readings without a distance).",
+        "another frame, or blind (more than its `unknown_share` of readings without a distance); or the `camera_info` "
+        "of a depth camera is not sound, of another size, or of a lens whose distortion is not undone.",
         Decision.STOP,
         (Reason.PROTECTIVE_ZONE,),
         "its `timeout_s`; for a wrong message the next command",
@@ -54,6 +59,17 @@ ZONE_FAILURES: tuple[Failure, ...] = (
             "scans without ranges",
             "scans in another frame",
             "scans nearer than the scanner can tell",
+            "depth images dropped",
+            "depth images delayed by 300 ms",
+            "depth images under their old stamp",
+            "depth images of zeros",
+            "depth images of NaN",
+            "depth images cut off",
+            "depth images of another size than their camera_info",
+            "depth images in another frame",
+            "depth images that are pictures",
+            "camera_info without focal lengths",
+            "camera_info of a fisheye lens",
         ),
         tests=(monitor_test("zones", "a_source_that_is_late_or_missing_or_from_the_future_leaves_nothing"),),
     ),

@@ -23,6 +23,8 @@ from fosp_safety_monitor.zones.geometry import Points, Transform
 MOST_READINGS = 4_000_000
 """Largest number of readings in a message: decoding more would take too long."""
 _RANGE_SPACING_M = 0.02
+_MODELS = ("plumb_bob", "rational_polynomial")
+"""Distortion models that are undone. A lens without distortion may have any."""
 _FLOAT32 = 7
 """Data type of sensor_msgs/PointField."""
 
@@ -52,7 +54,7 @@ class SourceDecoder:
         self.config = config
         self._mounting = Transform.of(config.position, config.rotation)
         self._lens: tuple[float, ...] | None = None
-        """Width and height, fx, fy, cx, cy of the camera_info; None: it has not come."""
+        """Width and height, fx, fy, cx, cy and distortion of the camera_info; None: it has not come."""
         self._rays: tuple[tuple[Any, ...], Points] | None = None
 
     def read(self, message: Any) -> Readings:
@@ -68,11 +70,17 @@ class SourceDecoder:
         return decode(message)
 
     def take_info(self, message: Any) -> None:
-        """Take in the camera_info of a depth camera; raise UserError when it is malformed."""
+        """Take in the camera_info of a depth camera; raise UserError when it is malformed, which leaves none."""
+        self._lens = None
         lens = (message.width, message.height, *(float(message.k[i]) for i in (0, 4, 2, 5)))
         if not (message.width and message.height and all(map(math.isfinite, lens)) and min(lens[2:4]) > 0.0):
             raise UserError("camera_info holds no size, or no positive focal lengths")
-        self._lens = lens
+        distortion = tuple(float(value) for value in message.d)
+        if any(distortion) and (message.distortion_model not in _MODELS or not all(map(math.isfinite, distortion))):
+            raise UserError(
+                f"camera_info has the distortion model '{message.distortion_model}': publish rectified depth"
+            )
+        self._lens = (*lens, *(distortion if any(distortion) else ()))
 
     # -- scans ---------------------------------------------------------------------------------------
     def _scan(self, message: Any) -> Readings:
@@ -130,10 +138,11 @@ class SourceDecoder:
     # -- depth ---------------------------------------------------------------------------------------
     def _depth(self, message: Any) -> Readings:
         width, height, row, encoding = message.width, message.height, message.step, message.encoding
-        if self._lens is None:
-            raise UserError("came before its camera_info")
-        if (width, height) != self._lens[:2]:
-            raise UserError(f"is {width} x {height}, and its camera_info {self._lens[0]} x {self._lens[1]}")
+        lens = self._lens
+        if lens is None:
+            raise UserError("came before a sound camera_info")
+        if (width, height) != lens[:2]:
+            raise UserError(f"is {width} x {height}, and its camera_info {lens[0]} x {lens[1]}")
         _require_size(width * height)
         data, big_endian = np.frombuffer(message.data, np.uint8), bool(message.is_bigendian)
         image = depth_of_raw(data, encoding, height, width, row, big_endian)
@@ -143,7 +152,6 @@ class SourceDecoder:
             raise UserError(f"has no pixel at a stride of {stride}")
         if image.dtype.kind == "u":
             depth *= np.float32(1e-3)
-        lens = self._lens
         rays = self._cached(("depth", lens, stride), lambda: _pinhole(lens, stride))
         with np.errstate(invalid="ignore"):
             near, free = depth == -math.inf, depth == math.inf
@@ -179,7 +187,13 @@ def _cone(width: float, across: int) -> Points:
 
 def _pinhole(lens: tuple[float, ...], stride: int) -> Points:
     """Return the rays of every `stride`-th pixel of a camera, with z 1, because depth is measured along z."""
-    width, height, fx, fy, cx, cy = lens
+    width, height, fx, fy, cx, cy, *distortion = lens
     u, v = np.arange(stride // 2, int(width), stride), np.arange(stride // 2, int(height), stride)
     x, y = np.meshgrid((u - cx) / fx, (v - cy) / fy)
+    if distortion:
+        import cv2  # only such a lens needs it
+
+        seen = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+        turned = cv2.undistortPoints(seen, np.eye(3), np.array(distortion)).reshape(*x.shape, 2)
+        x, y = turned[..., 0], turned[..., 1]
     return np.stack([x.ravel(), y.ravel(), np.ones(x.size)], axis=1).astype(np.float32)

@@ -72,15 +72,14 @@ class ProtectiveField:
         share = readings.unknown / max(readings.count, 1)
         if readings.count == 0 or share > config.unknown_share:
             return SourceView(received, f"is blind: {100 * share:.0f} % of {readings.count} readings have no distance")
-        own = own_points(readings.points, self._shapes, tool)
-        if own.any():
-            kept = readings.points[~own]
-            readings = Readings(kept, readings.count, readings.near, readings.unknown, readings.rays, readings.origin)
-        clouds = {
-            zone.name: zone.reduce(source, readings, tool.position)
-            for zone in self.zones
-            if source in zone.config.sources
-        }
+        zones = [zone for zone in self.zones if source in zone.config.sources]
+        wanted = np.zeros(len(readings.points), np.bool_)
+        for zone in zones:
+            wanted |= zone.matters(readings.points, tool.position)
+        kept = readings.points[wanted]
+        kept = kept[~own_points(kept, self._shapes, tool)] if self._shapes else kept
+        readings = Readings(kept, readings.count, readings.near, readings.unknown, readings.rays, readings.origin)
+        clouds = {zone.name: zone.reduce(source, readings, tool.position) for zone in zones}
         return SourceView(received, "", clouds)
 
     # -- at every command ----------------------------------------------------------------------------

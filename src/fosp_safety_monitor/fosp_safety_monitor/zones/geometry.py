@@ -17,6 +17,7 @@ Times = NDArray[np.float64]
 _STEP_M = 0.01
 """Way that a point makes between two looks along an arc, m, as long as `_MOST_STEPS` are enough."""
 _MOST_STEPS = 60
+_ROUNDING_M = 1e-5
 
 
 @dataclass(frozen=True)
@@ -159,11 +160,21 @@ class Box:
 
     def distances(self, points: Points) -> Times:
         """Return the distance, m, of each point (N, 3) from the box; zero inside, and for NaN."""
-        lower, upper = self._bounds
-        outside = np.maximum(np.maximum(lower - points, points - upper), 0.0)
-        found = np.linalg.norm(outside, axis=1).astype(np.float64)
+        squared = np.zeros(len(points))
+        for along, low, high in zip(points.T, *self._bounds, strict=True):
+            squared += np.maximum(np.maximum(low - along, along - high), 0.0, dtype=np.float64) ** 2
+        found = np.sqrt(squared)
         found[np.isnan(found)] = 0.0
         return found
+
+    def may_hold(self, points: Points) -> NDArray[np.bool_]:
+        """Return which points (N, 3) are inside, or outside by no more than rounding; NaN is inside."""
+        outside = np.zeros(len(points), np.bool_)
+        for axis, (low, high) in enumerate(zip(self.lower, self.upper, strict=True)):
+            along = points[:, axis]
+            outside |= along < np.float32(low - _ROUNDING_M)
+            outside |= along > np.float32(high + _ROUNDING_M)
+        return ~outside
 
     def entry_times(self, points: Points, velocity: tuple[float, float, float], margin: float = 0.0) -> Times:
         """Return when each point (N, 3) is inside first while the box moves at `velocity` (3,), m/s."""
@@ -200,11 +211,13 @@ def near_capsule(
     points: Points, start: NDArray[np.float64], end: NDArray[np.float64], radius: float
 ) -> NDArray[np.bool_]:
     """Return which points (N, 3) are within `radius`, m, of the segment from `start` to `end` (3,); NaN is not."""
-    way = end - start
+    way = (end - start).astype(np.float32)
     length = float(way @ way)
-    offset = points - start.astype(np.float32)
-    share = np.zeros(len(points)) if length == 0.0 else np.clip(offset @ way / length, 0.0, 1.0)
-    return np.asarray(np.linalg.norm(offset - share[:, None] * way, axis=1) <= radius)
+    x, y, z = (along - np.float32(at) for along, at in zip(points.T, start, strict=True))
+    if length > 0.0:
+        share = np.clip((x * way[0] + y * way[1] + z * way[2]) / np.float32(length), 0.0, 1.0)
+        x, y, z = x - share * way[0], y - share * way[1], z - share * way[2]
+    return np.asarray(x * x + y * y + z * z <= np.float32(radius * radius))
 
 
 def rotated(vector: tuple[float, float, float], quaternion: tuple[float, float, float, float]) -> NDArray[np.float64]:

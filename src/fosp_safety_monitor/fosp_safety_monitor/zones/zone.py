@@ -22,6 +22,9 @@ MOST_POINTS = 256
 """Points of one message that a zone keeps: more are merged, cell by cell of a grid."""
 _FINEST_CELL_M = 0.01
 _CACHED = 6
+_HASHES, _MIXER = 1 << 16, 0x9E3779B1
+_ROUNDING_M = 1e-5
+"""By which a point may lie beside its cell: coordinates are float32."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Zone:
     # -- when a message comes ------------------------------------------------------------------------
     def reduce(self, source: str, readings: Readings, tool: Point | None) -> ZoneCloud:
         """Return what the readings of `source` mean to this zone, with the commanded point at `tool`, m."""
-        kept = readings.points[self._matters(readings.points, tool)]
+        kept = readings.points[self.matters(readings.points, tool)]
         certain = readings.near
         if self.config.unknown == "near":
             certain += self._unknown_inside(readings, tool)
@@ -84,8 +87,8 @@ class Zone:
             return ZoneCloud(kept, np.ones(len(kept), np.int64), 0.0, certain)
         return ZoneCloud(*_merged(kept, planar=self._polygon is not None), certain)
 
-    def _matters(self, points: Points, tool: Point | None) -> NDArray[np.bool_]:
-        """Return which points (N, 3) could be inside within the horizon."""
+    def matters(self, points: Points, tool: Point | None) -> NDArray[np.bool_]:
+        """Return which points (N, 3) could be inside within the horizon; more than these may be said to be."""
         if self._polygon is not None:
             reach = self._polygon.radius + self._ahead_m
             wanted = points[:, 0] ** 2 + points[:, 1] ** 2 <= np.float32(reach * reach * 1.0001)
@@ -93,14 +96,8 @@ class Zone:
                 lowest, highest = self.config.height
                 wanted &= (points[:, 2] >= lowest) & (points[:, 2] <= highest)
             return np.asarray(wanted)
-        assert self._box is not None
-        if not self.config.around_tool:
-            return np.asarray(self._box.distances(points) <= self._ahead_m + 1e-6)
-        if tool is None:
-            return np.ones(len(points), np.bool_)
-        # The tool may move on before the next message comes.
-        relative = points - np.array(tool, np.float32)
-        return np.asarray(self._box.distances(relative) <= 2.0 * self._ahead_m + 1e-6)
+        bounds = self._bounds(tool)
+        return np.ones(len(points), np.bool_) if bounds is None else bounds.may_hold(points)
 
     def _unknown_inside(self, readings: Readings, tool: Point | None) -> int:
         """Return how many of the readings without a distance may be of something that matters."""
@@ -195,19 +192,31 @@ def _when(times: Times, weights: NDArray[np.int64], needed: int) -> float:
 def _merged(points: Points, planar: bool) -> tuple[Points, NDArray[np.int64], float]:
     """Return the cells of the finest grid with at most MOST_POINTS of them that hold points, with their numbers.
 
-    The last value is half of a cell's diagonal, m.
+    The last value is half of a cell's diagonal, m. The grids' cells double in size, and each holds whole cells of the
+    one before. Nothing is sorted before a quick count, which may be too low and never too high, says that it is enough.
     """
-    size, axes = _FINEST_CELL_M, 2 if planar else 3
+    size = _FINEST_CELL_M
+    # A row for each axis: numpy is slow along rows of three.
+    cells = np.floor(points.T[: 2 if planar else 3] * np.float32(1.0 / size)).astype(np.int32)
     while True:
-        cells = np.floor(points[:, :axes].astype(np.float64) / size).astype(np.int64)
-        cells -= cells.min(axis=0)
-        extent = cells.max(axis=0) + 1
-        flat = np.ravel_multi_index(tuple(cells.T), tuple(extent.tolist()))
-        _, first, counts = np.unique(flat, return_index=True, return_counts=True)
-        if len(first) <= MOST_POINTS:
-            break
+        flat = np.zeros(len(points), np.int64)
+        for row in cells:
+            least = int(row.min())
+            flat = flat * (int(row.max()) - least + 1) + (row - least)
+        if _least_distinct(flat) <= MOST_POINTS:
+            distinct, first, counts = np.unique(flat, return_index=True, return_counts=True)
+            if len(distinct) <= MOST_POINTS:
+                break
+        cells >>= 1
         size *= 2.0
-    middle = (np.floor(points[first][:, :axes].astype(np.float64) / size) + 0.5) * size
+    middle = ((cells[:, first].T + 0.5) * size).astype(np.float32)
     if planar:
         middle = np.concatenate([middle, points[first][:, 2:]], axis=1)
-    return middle.astype(np.float32), counts.astype(np.int64), 0.5 * size * math.sqrt(axes) + 1e-6
+    return middle, counts.astype(np.int64), 0.5 * size * math.sqrt(len(cells)) + _ROUNDING_M
+
+
+def _least_distinct(numbers: NDArray[np.int64]) -> int:
+    """Return a number that the count of different numbers (N,) is not below: that of their hashes."""
+    seen = np.zeros(_HASHES, np.bool_)
+    seen[(numbers * _MIXER) & (_HASHES - 1)] = True
+    return int(np.count_nonzero(seen))

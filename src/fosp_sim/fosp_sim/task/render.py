@@ -20,6 +20,8 @@ CAMERA = "color"
 CAMERA_FRAME = "camera_color_optical_frame"
 NATIVE_HEIGHT, NATIVE_WIDTH = 240, 320
 _BANK = 1 << 20
+_MARKS = 5
+"""Group of the geoms that a depth camera does not see."""
 
 _context: Any = None
 
@@ -110,6 +112,36 @@ class Renderer:
         mujoco.mjr_readPixels(buffer, None, area, self._gpu)
         return buffer[::-1].copy()
 
+    def depth(self, data: Any, height: int, width: int, camera: str = CAMERA) -> NDArray[np.float32]:
+        """Return the depth along the optical axis (height, width) float32, m; what nothing is drawn at is infinity.
+
+        What is a mark and no thing, the goal and the dark spot below the tip, is left out.
+        """
+        near, far = (float(getattr(self._model.vis.map, name)) * self._model.stat.extent for name in ("znear", "zfar"))
+        area, read = mujoco.MjrRect(0, 0, width, height), np.empty((height, width), np.float32)
+        self._camera.fixedcamid = self._cameras[camera]
+        groups = self._model.geom_group.copy()
+        self._model.geom_group[[geom for geom in range(self._model.ngeom) if self._is_mark(geom)]] = _MARKS
+        self._option.geomgroup[_MARKS] = 0
+        mujoco.mjv_updateScene(
+            self._model, data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+        )
+        self._option.geomgroup[_MARKS] = 1
+        self._model.geom_group[:] = groups
+        mujoco.mjr_render(area, self._scene, self._gpu)
+        mapped, self._gpu.readDepthMap = self._gpu.readDepthMap, mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        mujoco.mjr_readPixels(None, read, area, self._gpu)
+        self._gpu.readDepthMap = mapped
+        # The buffer is 1 at `near` and 0 at `far`, linear in the inverse of the depth.
+        with np.errstate(divide="ignore"):
+            found = (1.0 / (read[::-1].astype(np.float64) * (1.0 / near - 1.0 / far) + 1.0 / far)).astype(np.float32)
+        found[read[::-1] == 0.0] = np.inf
+        return found
+
+    def _is_mark(self, geom: int) -> bool:
+        body = str(self._model.body(int(self._model.geom_bodyid[geom])).name)
+        return body in ("goal", "shadow")
+
 
 class MujocoPainter:
     """Takes the pictures of a world in MuJoCo."""
@@ -125,6 +157,12 @@ class MujocoPainter:
             self._world.show(snapshot, self._view)
             data = self._view
         return [self._renderer.render(data, height, width, camera) for camera in self._world.cameras]
+
+    def depth(self, snapshot: WorldSnapshot | None, height: int, width: int, camera: str) -> NDArray[np.float32]:
+        """Return the depth (height, width) float32, m, that a camera sees of `snapshot`, or of the present for None."""
+        if snapshot is not None:
+            self._world.show(snapshot, self._view)
+        return self._renderer.depth(self._world.data if snapshot is None else self._view, height, width, camera)
 
 
 def painter_of(world: SimulatedWorld) -> Painter:

@@ -63,7 +63,9 @@ def whole(action: tuple[float, ...], size: int, setpoint: GripperSetpoint, measu
 
 
 def check_gripper(measured: GripperInput, config: GripperConfig | None, now: Now) -> Finding | None:
-    """STOP while the position of the gripper is missing, too old, or cannot be this gripper's; the gripper holds."""
+    """STOP while the position of the gripper is missing, too old, or cannot be this gripper's, and while its driver
+    does not do what it is told; the gripper holds.
+    """
     if config is None:
         return None
     stale = age(measured.received, now, config.timeout_s).stale_because
@@ -73,4 +75,6 @@ def check_gripper(measured: GripperInput, config: GripperConfig | None, now: Now
     if measured.fault:
         text = f"position of the gripper ({config.feedback_topic}, joint {config.joint}) {measured.fault}"
         return Finding(Decision.STOP, Reason.ROBOT_NOT_READY, text)
+    if measured.driver_fault:
+        return Finding(Decision.STOP, Reason.ROBOT_NOT_READY, f"the gripper ({config.topic}) {measured.driver_fault}")
     return None
