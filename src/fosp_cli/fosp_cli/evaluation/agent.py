@@ -88,7 +88,8 @@ class _AlwaysSafe:
         count = inputs["action"].shape[1]
         values = {name: np.full((1, count), 0.5 * sum(self._ranges[name]), np.float32) for name in ("q_r", "q_c")}
         least = max(self._ranges["q_h"][0], 0.0)
-        return {**values, "q_h": np.full((1, count), least, np.float32), "v_h": np.full(1, least, np.float32)}
+        agreed = {"q_h": np.full((1, count), least, np.float32), "q_h_spread": np.zeros((1, count), np.float32)}
+        return {**values, **agreed, "v_h": np.full(1, least, np.float32)}
 
 
 class Agent:

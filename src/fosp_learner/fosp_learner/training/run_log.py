@@ -26,11 +26,15 @@ _SHOWN = {
     "behaviour/q_r": ("Q_r", "return"),
     "behaviour/q_h": ("Q_h", "reachability of the unsafe set"),
     "behaviour/v_h": ("V_h", "reachability under the best action"),
+    "behaviour/q_s": ("Q_s", "success of the episode"),
     "behaviour/multiplier": ("lambda", "price of cost"),
     "gradient/world_model": ("gradient", "norm, world model"),
 }
 """Name and meaning of the figures of the table."""
-_LINE = ("world_model/reconstruction", "world_model/kl", "behaviour/cloning", "behaviour/actor", "behaviour/q_h")
+_LINE = (
+    *("world_model/reconstruction", "world_model/kl"),
+    *("behaviour/cloning", "behaviour/actor", "behaviour/q_h", "behaviour/q_s"),
+)
 """Figures of a line where there is no terminal."""
 _PLAIN_LINES = 20
 _MEMORY = 0.98
