@@ -238,6 +238,7 @@ class GuardScene:
         self.now = Now(1000.0, 50.0)
         self.guard = OperatorGuard(robot, lambda: self.now)
         self.feels = True
+        self.x = 0.5
 
     def go(self, seconds: float, *action: float) -> list[float | None]:
         told = []
@@ -245,7 +246,8 @@ class GuardScene:
             self.now = Now(self.now.ros_s + 0.01, self.now.monotonic_s + 0.01)
             received = Received(self.now.ros_s, self.now.monotonic_s)
             self.guard.receive_robot_state(received)
-            self.guard.receive_pose(received, (0.5, 0.0, 0.2))
+            self.x += 0.01 * self.guard._command[0]
+            self.guard.receive_pose(received, (self.x, 0.0, 0.2))
             order = self.guard._last.gripper
             if self.feels:
                 self.guard.receive_gripper(GripperInput(received, 1.0 if order is None else order.position))
