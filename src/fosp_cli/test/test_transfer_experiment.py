@@ -162,7 +162,7 @@ def episode(number: int, cost: float = 0.0) -> EpisodeResult:
 
 
 def test_an_interrupted_trial_goes_on_with_its_next_episode_and_another_trial_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     person = OperatorSettings(budget=0.5)
     trial = Trial("fosp_corrected", SCENARIO, 0, episodes=3, evaluation_episodes=1, operator=person)
@@ -204,7 +204,8 @@ def test_an_interrupted_trial_goes_on_with_its_next_episode_and_another_trial_do
     deploy(trial, Resources(tmp_path / "bundle", ARM, out=tmp_path))
     told = json.loads((folder / "during.json").read_text())
     assert begun == [2]
-    assert (told["during"]["episodes"], told["during"]["calls"]) == (3, 2)
+    assert (told["during"]["episodes"], told["during"]["calls"], told["during"]["recorded"]) == (3, 2, 0)
+    assert "the learner recorded 0 of 3 episodes" in capsys.readouterr().out
     assert told["during"]["violation_rate"] == pytest.approx(1 / 3)
     assert told["during"]["operator"]["take_overs"] == [1, 1]
     assert told["wall_s"] >= 60.0

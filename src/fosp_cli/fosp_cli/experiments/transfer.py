@@ -251,10 +251,15 @@ def _live_episodes(
             if person is not None:
                 outcome += f", {person.episodes[-1].take_overs} take-overs"
             say(f"{trial.name}: episode {episode + 1}/{trial.episodes}, {outcome}")
-        live.await_bags(folder / "learner" / "bags", trial.episodes)
+        bags = folder / "learner" / "bags"
+        live.await_bags(bags, trial.episodes)
+    recorded = len(list(bags.glob("episode_*")))
+    if recorded < trial.episodes:
+        say(f"{trial.name}: the learner recorded {recorded} of {trial.episodes} episodes: is this machine busy?")
     operated = {} if person is None else {"operator": person.summary()}
     summary = summarise(trial.learned_on.model_dump(mode="json"), "", progress.results)
-    return {**summary, **operated, "calls": progress.calls}, earlier_s + time.monotonic() - begun
+    told = {"calls": progress.calls, "recorded": recorded}
+    return {**summary, **operated, **told}, earlier_s + time.monotonic() - begun
 
 
 def _spend_budget(trial: Trial, resources: Resources, folder: Path) -> None:
