@@ -36,18 +36,23 @@ make_venv() {
     fi
 }
 
+# size_mb: size of .venv. pip may take a file away while it is counted, which is no fault.
+size_mb() {
+    du -sm $venv/ 2> /dev/null | cut -f1 || true
+}
+
 # install WHAT EXPECTED_MB ARGUMENTS...: pip, with its progress by the size of .venv, and its output in the log.
 install() {
     what=$1 expected=$2
     shift 2
-    before=$(du -sm $venv/ | cut -f1) begin=$SECONDS shown=-60
+    before=$(size_mb) begin=$SECONDS shown=-60
     say "installing $what into $venv: about $expected MB (output in $log)"
     $python -m pip --disable-pip-version-check install "$@" > $log 2>&1 &
     pip=$!
     trap 'kill $pip 2> /dev/null' EXIT
     while kill -0 $pip 2> /dev/null; do
         sleep 1
-        took=$((SECONDS - begin)) done_mb=$(($(du -sm $venv/ 2> /dev/null | cut -f1) - before))
+        took=$((SECONDS - begin)) done_mb=$(($(size_mb) - before))
         if [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; then
             printf '\r  %d of about %d MB, %d s \033[K' $done_mb "$expected" $took >&2
         elif [ $((took - shown)) -ge 15 ]; then
@@ -62,7 +67,7 @@ install() {
         say "pip could not install $what; the whole output is in $log. Run the same command again to go on"
         exit 1
     fi
-    say "installed: $(($(du -sm $venv/ | cut -f1) - before)) MB in $((SECONDS - begin)) s"
+    say "installed: $(($(size_mb) - before)) MB in $((SECONDS - begin)) s"
 }
 
 needs() { # needs STAMP FILES...: whether a part is missing or older than what it is made from

@@ -63,6 +63,15 @@ def test_the_demo_installs_the_lock_with_its_hashes_once_and_tells_size_and_prog
     assert "-r requirements/learner.txt" in installed(checkout)[1]
 
 
+def test_a_file_that_pip_takes_away_while_the_size_is_counted_ends_nothing(checkout: Path) -> None:
+    counts = checkout.parents[1] / "bin" / "du"
+    counts.write_text("#!/bin/bash\nprintf '12\\t.venv/\\n'\necho 'du: cannot access setuptools' >&2\nexit 1\n")
+    counts.chmod(0o755)
+    done = set_up(checkout)
+    assert done.returncode == 0, done.stderr
+    assert len(installed(checkout)) == 1
+
+
 @pytest.mark.parametrize("accident", ["no pip", "no configuration", "no python"])
 def test_an_environment_that_was_left_half_made_is_made_anew(checkout: Path, accident: str) -> None:
     broken = checkout / ".venv" / "bin"
