@@ -23,13 +23,18 @@ SPAN = 128.0
 Array = NDArray[np.float32]
 
 
+def lens_view(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a frame (H, W, 3) uint8 RGB in the size that the network sees, (LENS_SIZE, LENS_SIZE, 3)."""
+    if image.shape[:2] == (LENS_SIZE, LENS_SIZE):
+        return image
+    import cv2
+
+    return np.asarray(cv2.resize(image, (LENS_SIZE, LENS_SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def lens_input(image: NDArray[np.uint8]) -> Array:
     """Return a frame (H, W, 3) uint8 RGB as the network takes it, (LENS_SIZE, LENS_SIZE, 3)."""
-    if image.shape[:2] != (LENS_SIZE, LENS_SIZE):
-        import cv2
-
-        image = np.asarray(cv2.resize(image, (LENS_SIZE, LENS_SIZE), interpolation=cv2.INTER_AREA), np.uint8)
-    return image.astype(np.float32) / np.float32(SPAN) - np.float32(1.0)
+    return lens_view(image).astype(np.float32) / np.float32(SPAN) - np.float32(1.0)
 
 
 def lens_shapes() -> dict[str, tuple[int, int]]:
