@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 
 
 def simulated(folder: Path) -> Stack:
-    """A simulated arm with a recorder and a person who can take over, on simulated time."""
+    """A simulated arm that may retreat, with a recorder and a person who can take over, on simulated time."""
     write_tiny_bundle(folder / "bundle", read_robot(robot_path("sim_arm")))
     options = StackOptions(
         bundle=folder / "bundle",
@@ -34,6 +34,7 @@ def simulated(folder: Path) -> Stack:
         use_sim_time=True,
         teleop="gamepad",
         take_over=True,
+        retreat=True,
     )
     return stack(options)
 
