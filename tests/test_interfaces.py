@@ -141,7 +141,8 @@ def test_so_do_those_of_the_nodes_that_a_robot_has_besides(
     expected = {**known(running, table), **{name: table[name] for name in ("learner_node", "bundle_receiver")}}
     # The learner records what somebody publishes: of this graph's topics not the robot's own, and no marks.
     silent = frozenset({"/joint_states", "/tool_pose", "/fosp/mark", "/fosp/operator"})
-    lacking = {"learner_node": silent, MONITOR: frozenset({"/fosp/operator"})}
+    no_retreat = frozenset({"/tool_pose"})
+    lacking = {"learner_node": silent, MONITOR: frozenset({"/fosp/operator"}), "policy_node": no_retreat}
     with active(running, graph, wait_until):
         hold(graph.node, wait_until, expected, lacking)
 
