@@ -317,17 +317,22 @@ def survives(mutant: Mutant) -> bool:
 
 
 def main() -> int:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    for module in {mutant.module for mutant in MUTANTS}:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", metavar="TEXT", help="run the mutants whose MODULE.NAME holds this text")
+    only = parser.parse_args().only
+    chosen = [mutant for mutant in MUTANTS if only in f"{mutant.module}.{mutant.name}"]
+    if not chosen:
+        parser.error(f"--only {only}: no mutant's module and name hold that")
+    for module in {mutant.module for mutant in chosen}:
         importlib.import_module(module)
     survivors = 0
-    for mutant in MUTANTS:
+    for mutant in chosen:
         began = time.monotonic()
         alive = survives(mutant)
         survivors += alive
         fate = "SURVIVED" if alive else "killed"
         print(f"{fate:9} {mutant.module.split('.')[-1]}.{mutant.name}  {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{len(MUTANTS)} mutants, {survivors} survived")
+    print(f"{len(chosen)} mutants, {survivors} survived")
     return int(bool(survivors))
 
 
