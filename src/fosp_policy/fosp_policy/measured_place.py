@@ -13,6 +13,7 @@ from rclpy.serialization import deserialize_message
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.trail import RobotPlace, WayBack
 from fosp_core.ros import qos
+from fosp_core.ros.fields import heading_of
 from fosp_core.ros.lifecycle import ManagedNode
 
 TIMEOUT_S = 0.1
@@ -48,8 +49,7 @@ class MeasuredPlace:
         self._heard = None
         if not framed or not all(map(math.isfinite, values)):
             return
-        heading = math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
         whole = (q.x / norm, q.y / norm, q.z / norm, q.w / norm) if oriented else None
-        odometry = (p.x, p.y, heading) if oriented else None
+        odometry = (p.x, p.y, heading_of(q)) if oriented else None
         place = self._way.place(values, whole, odometry)
         self._heard = None if place is None else (receipt_s, place)

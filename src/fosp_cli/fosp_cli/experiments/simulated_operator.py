@@ -26,6 +26,7 @@ from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.ros import qos
+from fosp_core.ros.fields import heading_of
 from fosp_core.specs import read_yaml
 from fosp_msgs.msg import StepFeedback
 from fosp_sim.demonstration.demonstrators import Demonstrator
@@ -188,9 +189,8 @@ class OperatorHands:
         self._client.close()
 
     def _on_pose(self, pose: Any) -> None:
-        point, q = pose.position, pose.orientation
-        heading = math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
-        turned = heading if self._robot.kind == "base" else 0.0
+        point = pose.position
+        turned = heading_of(pose.orientation) if self._robot.kind == "base" else 0.0
         self._state = RobotState((point.x, point.y, point.z), turned, (), (), (0.0,) * 4)
 
     def _on_feedback(self, message: StepFeedback) -> None:

@@ -11,7 +11,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
 from fosp_core.clock import Received
-from fosp_core.ros.fields import float_field
+from fosp_core.ros.fields import float_field, heading_of
 from fosp_core.ros.stamps import nanoseconds, seconds, time_message
 from fosp_msgs.msg import ActionProposal, Latent, OperatorAction, SafetyVerdict
 from fosp_safety_monitor.command.pose_target import ToolPose
@@ -79,8 +79,8 @@ def robot_state_received(message: JointState | Odometry, receipt_s: float) -> Re
 
 def odometry_pose(message: Odometry) -> tuple[float, float, float]:
     """Return position x and y, m, and heading, rad, in the frame of the odometry."""
-    point, q = message.pose.pose.position, message.pose.pose.orientation
-    return point.x, point.y, math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
+    point = message.pose.pose.position
+    return point.x, point.y, heading_of(message.pose.pose.orientation)
 
 
 def pose_received(
