@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -41,6 +41,20 @@ class Spec(BaseModel):
     """Base class of every specification: immutable, without unknown keys, NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class GrownSpec(Spec):
+    """A specification that a bundle holds, and that has gained keys since then.
+
+    A key of `later` that says nothing is left out, so that a bundle from before it keeps its bytes, and so its id.
+    """
+
+    later: ClassVar[tuple[str, ...]]
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        return {name: value for name, value in content.items() if name not in self.later or value not in (None, (), [])}
 
 
 class CameraSpec(Spec):
@@ -107,11 +121,13 @@ class GripperAxis(Spec):
         return 2.0 * (value - self.closed) / (self.open - self.closed) - 1.0
 
 
-class ActionSpec(Spec):
+class ActionSpec(GrownSpec):
     """Axes in the order of the action vector, and the frame in which the twist is expressed.
 
     A gripper adds a last value, which is no part of the twist: `axes` and `scale` are those of the twist alone.
     """
+
+    later = ("gripper",)
 
     axes: tuple[ActionAxis, ...] = Field(min_length=1)
     frame_id: str
@@ -122,14 +138,6 @@ class ActionSpec(Spec):
         if len({axis.name for axis in self.axes}) != len(self.axes):
             raise ValueError("each twist component may appear once")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A bundle for a robot without a gripper keeps the bytes, and so the id, that it always had."""
-        content: dict[str, Any] = serialise(self)
-        if content.get("gripper") is None:
-            content.pop("gripper", None)
-        return content
 
     @property
     def size(self) -> int:
@@ -173,8 +181,10 @@ class CameraCalibration(Spec):
         return self
 
 
-class Calibration(Spec):
+class Calibration(GrownSpec):
     """Thresholds that were fitted on validation episodes, which are never trained on."""
+
+    later = ("spread_weight",)
 
     eps: float = Field(gt=0, lt=1)
     """Feasibility threshold: an action is feasible if and only if q_h <= eps, with a `spread_weight` k if and only if
@@ -200,14 +210,6 @@ class Calibration(Spec):
     spread_weight: float | None = Field(None, gt=0)
     """Weight k of the disagreement of the critic's heads in the risk that eps is a threshold of; None: not counted."""
 
-    @model_serializer(mode="wrap")
-    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A bundle whose risk is q_h alone keeps the bytes, and so the id, that it always had."""
-        content: dict[str, Any] = serialise(self)
-        if content.get("spread_weight") is None:
-            content.pop("spread_weight", None)
-        return content
-
 
 class LatentSpec(Spec):
     """Sizes of the latent that travels from encoder to policy and safety monitor."""
@@ -223,8 +225,10 @@ CriticOutput = Literal["q_s", "q_h_spread"]
 q_h_spread: how far the heads of Q_h disagree, the greatest minus the least."""
 
 
-class Manifest(Spec):
+class Manifest(GrownSpec):
     """Content of manifest.json in a bundle; `id` is the sha256 over everything else (fosp_core.bundle.bundle)."""
+
+    later = ("critic_outputs",)
 
     format_version: int
     id: str
@@ -253,14 +257,6 @@ class Manifest(Spec):
         if self.calibration.spread_weight is not None and "q_h_spread" not in self.critic_outputs:
             raise ValueError("calibration.spread_weight needs the output q_h_spread of the critic (critic_outputs)")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A bundle whose critic has no further output keeps the bytes, and so the id, that it always had."""
-        content: dict[str, Any] = serialise(self)
-        if not content.get("critic_outputs"):
-            content.pop("critic_outputs", None)
-        return content
 
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
