@@ -43,7 +43,10 @@ class Slope(RewardSlope):
 def behaviour(mean: Tensor, risk: Any, v_h: float = 0.0) -> Behaviour:
     """An actor of these means (3, 2), and a critic whose q_h is a function of the action (..., 2)."""
     critics = SimpleNamespace(
-        q_target=SimpleNamespace(reachability=lambda feature, action: risk(action)),
+        q_target=SimpleNamespace(
+            reachability=lambda feature, action: risk(action),
+            risk=lambda feature, action, spread_weight: risk(action),
+        ),
         v=SimpleNamespace(reachability=lambda feature: torch.full(feature.shape[:-1], v_h)),
     )
     actor = lambda feature: (mean.expand(*feature.shape[:-1], 2), None)  # noqa: E731

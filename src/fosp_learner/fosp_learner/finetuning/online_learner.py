@@ -261,7 +261,7 @@ class OnlineLearner:
                 self._experience(tuner.step),
                 stop,
                 lambda what, *of: log.aside(f"settling {what}", *of),
-                self._experience(tuner.step, every=True),
+                self._ended(tuner.step),
             ):
                 return False
             log.aside("")
@@ -280,6 +280,11 @@ class OnlineLearner:
         outcomes = self.settings.train_on == "outcomes" and not every
         cost = self.settings.intervention_cost
         return self.buffer.dataset(step, False, self.settings.rows_kept, outcomes, cost)
+
+    def _ended(self, step: int) -> Dataset | None:
+        """Return all of the experience at update `step` for the success critic; None where nothing else is needed."""
+        needed = self.tuner.behaviour.success is not None and self.settings.train_on == "outcomes"
+        return self._experience(step, every=True) if needed else None
 
     def _show_experience(self) -> None:
         """Let the sampler draw from the experience of this update."""

@@ -101,8 +101,7 @@ def open_way(critics: Critics, g: Tensor, feature: Tensor, eps: float, spread_we
     `spread_weight` is that of the risk that `eps` is a threshold of.
     """
     ahead = g / g.abs().amax(-1, keepdim=True).clamp_min(1e-6)
-    q = critics.q_target
-    risk = q.reachability(feature, ahead) if spread_weight is None else q.risk(feature, ahead, spread_weight)
+    risk = critics.q_target.risk(feature, ahead, spread_weight)
     way = (1 - risk / eps).clamp(0, 1) if eps > 0 else torch.zeros_like(risk)
     return way * (1 - critics.v.reachability(feature))
 
