@@ -31,8 +31,8 @@ from fosp_msgs.msg import ActionProposal, Heartbeat, Latent, ModelStatus, Operat
 from fosp_safety_monitor.command.consent_side import ConsentSide
 from fosp_safety_monitor.command.messages import latent_input, operator_message, proposal_input, verdict_message
 from fosp_safety_monitor.command.robot_side import WATCH_PERIOD_S, RobotSide
-from fosp_safety_monitor.judge.inputs import Thresholds
 from fosp_safety_monitor.judge.monitor import Beat, CriticModel, HeartbeatWatch, SafetyMonitor, sent_at
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.node_parameters import (
     consent_settings,

@@ -20,15 +20,9 @@ from fosp_core.robot.limits import CommandLimits, Response
 from fosp_core.specs import TWIST_COMPONENTS, ActionAxis
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED, ConsentSettings, FeedbackStep
-from fosp_safety_monitor.judge.inputs import (
-    CheckedProposal,
-    CriticValues,
-    LatentInput,
-    ProposalInput,
-    RobotStateInput,
-    Thresholds,
-)
+from fosp_safety_monitor.judge.inputs import CheckedProposal, CriticValues, LatentInput, ProposalInput, RobotStateInput
 from fosp_safety_monitor.judge.state import Tick, initial_state
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch
 from fosp_safety_monitor.parameters import MonitorParameters

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.config import RobotConfig, read_robot
-from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
+from fosp_safety_monitor.judge.inputs import RobotStateInput
+from fosp_safety_monitor.judge.thresholds import RobotThresholds
 from fosp_safety_monitor.judge.watch.following import (
     HELD_S,
     WINDOWS_S,

@@ -8,7 +8,7 @@ import pytest
 from tiny_bundle import tiny_manifest
 
 from fosp_core.errors import UserError
-from fosp_safety_monitor.judge.inputs import Thresholds
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters, loosened
 
 

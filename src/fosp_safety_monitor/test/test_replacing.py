@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.replacing import replaced
 
 
 @dataclasses.dataclass(frozen=True)

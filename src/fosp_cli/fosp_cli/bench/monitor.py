@@ -47,8 +47,9 @@ from fosp_policy.expansion import DEPLOYED_CANDIDATES, SafePolicy
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmInputs, ArmMeasured
 from fosp_safety_monitor.judge import decision
 from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
-from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
+from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput
 from fosp_safety_monitor.judge.state import initial_state
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import FrameStamp
 from fosp_safety_monitor.parameters import MonitorParameters
 from fosp_sim.env import Env

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fosp_core.processes import STREAM_PRIORITY, claim_realtime_priority, pin_to_cpu
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.replacing import replaced
 
 LEAST_GAP = 0.05
 """Share of a period for which a command stays in force at least.

@@ -14,16 +14,9 @@ from fosp_core.clock import Now, Received, age
 from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_safety_monitor.judge.gating import followed_wish
 from fosp_safety_monitor.judge.identity import check_strangers
-from fosp_safety_monitor.judge.inputs import (
-    MAX_CANDIDATES,
-    CriticValues,
-    LatentInput,
-    ProposalInput,
-    RobotStateInput,
-    RobotThresholds,
-    Thresholds,
-)
+from fosp_safety_monitor.judge.inputs import MAX_CANDIDATES, CriticValues, LatentInput, ProposalInput, RobotStateInput
 from fosp_safety_monitor.judge.state import MonitorState
+from fosp_safety_monitor.judge.thresholds import RobotThresholds, Thresholds
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp
 from fosp_safety_monitor.judge.watch import consent, following, latent_stream, takeover
 from fosp_safety_monitor.judge.watch.camera import check_camera

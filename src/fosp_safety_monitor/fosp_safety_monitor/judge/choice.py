@@ -6,7 +6,8 @@ import numpy as np
 
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge import checks
-from fosp_safety_monitor.judge.inputs import CheckedProposal, CriticValues, ProposalInput, Thresholds
+from fosp_safety_monitor.judge.inputs import CheckedProposal, CriticValues, ProposalInput
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding
 
 

@@ -30,15 +30,15 @@ from fosp_safety_monitor.judge.inputs import (
     LatentInput,
     ProposalInput,
     RobotStateInput,
-    Thresholds,
 )
-from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState, OperatorJudgement, Tick
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding, Verdict, most_restrictive
 from fosp_safety_monitor.judge.verdict_building import verdict_of_order, verdict_on_proposal, verdict_without_proposal
 from fosp_safety_monitor.judge.watch import consent, gripper, latent_stream, retreat, takeover
 from fosp_safety_monitor.judge.watch.motion import FrozenImage, FrozenPose, check_frozen, next_command
 from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
+from fosp_safety_monitor.replacing import replaced
 
 
 # -- inputs are checked once, then judged ------------------------------------------------------------

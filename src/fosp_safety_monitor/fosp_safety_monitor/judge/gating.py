@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from fosp_core.clock import Now
 from fosp_core.decisions import MOVES_ANYWAY, RISK, Decision, Reason, WhoDrives
-from fosp_safety_monitor.judge.inputs import RobotStateInput, Thresholds
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.inputs import RobotStateInput
 from fosp_safety_monitor.judge.state import MonitorState, Stop
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import GATES_IN_SHADOW, Finding, most_restrictive
 from fosp_safety_monitor.judge.watch import consent, takeover
 from fosp_safety_monitor.judge.watch.gripper import scaled
+from fosp_safety_monitor.replacing import replaced
 
 _UNHELD = frozenset({Reason.NOT_READY, Reason.NOT_ENGAGED, Reason.NO_EPISODE, Reason.TAKEN_OVER})
 """Stops that end at once: the robot waits, and no check flickers."""

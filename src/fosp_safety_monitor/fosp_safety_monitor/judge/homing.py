@@ -11,14 +11,15 @@ from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason, WhoDrives
 from fosp_safety_monitor.judge import checks
 from fosp_safety_monitor.judge.gating import checks_of_permission, followed_wish
-from fosp_safety_monitor.judge.inputs import RobotStateInput, Thresholds
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.inputs import RobotStateInput
 from fosp_safety_monitor.judge.state import MonitorState
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding, most_restrictive
 from fosp_safety_monitor.judge.watch import consent
 from fosp_safety_monitor.judge.watch.homing import Homing, after_tick, begun, check_homing, next_wish
 from fosp_safety_monitor.judge.watch.motion import check_pose_changes
 from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
+from fosp_safety_monitor.replacing import replaced
 
 _Permission = list[Finding | None]
 

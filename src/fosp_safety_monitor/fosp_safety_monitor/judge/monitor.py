@@ -35,14 +35,14 @@ from fosp_safety_monitor.judge.inputs import (
     Judge,
     LatentInput,
     ProposalInput,
-    Thresholds,
 )
-from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.state import MonitorState, Tick, initial_state
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding, Verdict
 from fosp_safety_monitor.judge.watch.camera import CameraWatch
 from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.parameters import MonitorParameters, loosened
+from fosp_safety_monitor.replacing import replaced
 from fosp_safety_monitor.zones.field import ProtectiveField
 
 _LATENTS_KEPT = 8

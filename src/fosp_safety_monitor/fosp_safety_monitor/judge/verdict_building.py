@@ -7,11 +7,12 @@ from typing import Any
 
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, WhoDrives
-from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput, Thresholds
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.inputs import CriticValues, LatentInput, ProposalInput, RobotStateInput
 from fosp_safety_monitor.judge.state import JudgedProposal, MonitorState
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding, FrameStamp, Verdict
 from fosp_safety_monitor.judge.watch.gripper import whole
+from fosp_safety_monitor.replacing import replaced
 
 
 def verdict_on_proposal(

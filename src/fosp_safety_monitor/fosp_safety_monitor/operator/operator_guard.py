@@ -21,8 +21,8 @@ from fosp_core.robot.gripper import GripperSetpoint
 from fosp_core.robot.limits import CommandHistory, CommandLimits, Response, capped
 from fosp_safety_monitor.judge import checks, identity
 from fosp_safety_monitor.judge.consent_inputs import Force
-from fosp_safety_monitor.judge.inputs import Judge, ProposalInput, RobotThresholds
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.inputs import Judge, ProposalInput
+from fosp_safety_monitor.judge.thresholds import RobotThresholds
 from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.judge.watch import consent, following, homing
 from fosp_safety_monitor.judge.watch.following import Following
@@ -31,6 +31,7 @@ from fosp_safety_monitor.judge.watch.homing import Homing
 from fosp_safety_monitor.judge.watch.motion import next_command
 from fosp_safety_monitor.judge.watch.protection import check_zone_speed, check_zones, zones_on
 from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_safety_monitor.replacing import replaced
 
 PARAMETERS = MonitorParameters(proposal_timeout_s=0.15)
 """teleop_node proposes at 50 Hz."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from fosp_core.bundle.reference import OLD
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.inputs import LatentInput, Thresholds
+from fosp_safety_monitor.judge.inputs import LatentInput
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding
 
 MAX_CAUSE = 80

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from fosp_core.clock import Now, age
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.judge.consent_inputs import Force, WrenchInput
-from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.inputs import RobotStateInput
+from fosp_safety_monitor.judge.thresholds import RobotThresholds
 from fosp_safety_monitor.judge.verdict import Finding
+from fosp_safety_monitor.replacing import replaced
 
 LEAST_SCALE = 0.2
 """Factor of the speed when the first motion after engaging begins; it grows to 1 within `ramp_in_s`."""

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.executed import rotation_between
-from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.inputs import RobotStateInput
+from fosp_safety_monitor.judge.thresholds import RobotThresholds
 from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.motion_model import MotionModel
+from fosp_safety_monitor.replacing import replaced
 
 WINDOWS_S = (0.15, 0.5, 2.0)
 """Windows, s: the short one sees fast motion soon, the long one sees slow motion."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.home_drive import HomeDrive
-from fosp_safety_monitor.judge.replacing import replaced
 from fosp_safety_monitor.judge.verdict import Finding
+from fosp_safety_monitor.replacing import replaced
 
 TOLD_S = 1.0
 """Time for which the end is told, and for which the robot is held at rest after it."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fosp_core.decisions import Decision, Reason
-from fosp_safety_monitor.judge.inputs import LatentInput, Thresholds
+from fosp_safety_monitor.judge.inputs import LatentInput
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.judge.watch.motion import SEEN_MOTION, FrozenImage
 

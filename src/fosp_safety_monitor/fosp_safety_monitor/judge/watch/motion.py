@@ -10,9 +10,10 @@ import numpy as np
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_core.robot.limits import CommandHistory, CommandLimits
-from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds, Thresholds
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.inputs import RobotStateInput
+from fosp_safety_monitor.judge.thresholds import RobotThresholds, Thresholds
 from fosp_safety_monitor.judge.verdict import Finding
+from fosp_safety_monitor.replacing import replaced
 
 SEEN_MOTION = 0.2
 """Share of full speed from which the camera must see a change within `frozen_image_steps`. Slower motion adds up."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fosp_core.clock import Now
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.arm.guard import ArmGuard, ArmJudgement, ArmMeasured
-from fosp_safety_monitor.judge.inputs import RobotStateInput, RobotThresholds
+from fosp_safety_monitor.judge.inputs import RobotStateInput
+from fosp_safety_monitor.judge.thresholds import RobotThresholds
 from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.zones.field import ZoneJudgement
 

@@ -26,13 +26,14 @@ from fosp_core.robot.trail import (
     off_trail_m,
     remaining,
 )
-from fosp_safety_monitor.judge.inputs import CriticValues, ProposalInput, RobotStateInput, Thresholds
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.inputs import CriticValues, ProposalInput, RobotStateInput
+from fosp_safety_monitor.judge.thresholds import Thresholds
 from fosp_safety_monitor.judge.verdict import Finding, most_restrictive
 from fosp_safety_monitor.judge.watch import consent, takeover
 from fosp_safety_monitor.judge.watch.consent import Consent
 from fosp_safety_monitor.judge.watch.takeover import Takeover
 from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_safety_monitor.replacing import replaced
 
 GRIPPED = 0.1
 """Change of the normalised position of a gripper at which the robot may carry something else than before."""

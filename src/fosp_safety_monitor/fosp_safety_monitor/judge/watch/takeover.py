@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from fosp_core.clock import Now, age
 from fosp_core.decisions import Decision, Reason, WhoDrives
-from fosp_safety_monitor.judge.inputs import ProposalInput, RobotStateInput, RobotThresholds
+from fosp_safety_monitor.judge.inputs import ProposalInput, RobotStateInput
 from fosp_safety_monitor.judge.operator_input import OperatorInput
-from fosp_safety_monitor.judge.replacing import replaced
+from fosp_safety_monitor.judge.thresholds import RobotThresholds
 from fosp_safety_monitor.judge.verdict import Finding
 from fosp_safety_monitor.judge.watch.consent import LEAST_SCALE
+from fosp_safety_monitor.replacing import replaced
 
 LET_GO_FIRST = Finding(Decision.STOP, Reason.TAKEN_OVER, "let go of the controls first: the dead-man's button is held")
 
