@@ -169,6 +169,21 @@ def test_the_actor_follows_the_steps_of_an_operator_by_a_weight_of_their_own(par
     assert not known[..., 1].any()
 
 
+@pytest.mark.parametrize(("success", "weights"), [(True, {0.5, 3.0}), (False, {0.0, 3.0})])
+def test_of_an_episode_that_ran_out_of_time_the_actor_follows_the_operator_alone(
+    parent: Path, offline: Dataset, success: bool, weights: set[float]
+) -> None:
+    model, corrected = tuner(parent, offline).world_model, np.zeros(len(offline.reward), np.bool_)
+    index = dataclasses.replace(offline.episodes[3], success=success, violates=False)
+    corrected[index.start + 2 : index.start + 5] = True
+    data = dataclasses.replace(offline, corrected=corrected).of([offline.episodes[2], index])
+    stored = StoredFeatures(model, data, 5, np.random.default_rng(0))
+    stored.note(lambda feature, action: torch.full((len(feature), 2), 0.5))
+    stored.weigh_corrections(3.0)
+    assert set(stored.of([index])(60).known[..., 0].unique().tolist()) == weights
+    assert set(stored.of([offline.episodes[2]])(40).known[..., 0].unique().tolist()) == {0.5}, "nobody drove in it"
+
+
 def test_what_is_noted_of_a_row_is_what_its_batch_would_give(parent: Path, offline: Dataset) -> None:
     fine = tuner(parent, offline)
     critics = fine.behaviour.critics

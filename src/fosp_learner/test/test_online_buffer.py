@@ -95,14 +95,16 @@ def test_episodes_that_only_ran_out_of_time_can_be_left_out(
         replace(make_episode(8, 1), success=True, cost=np.zeros(8, np.float32)),
         replace(make_episode(8, 2), success=False, cost=np.zeros(8, np.float32)),
         make_episode(8, 3, violates=True),
+        replace(make_episode(8, 4), success=False, cost=np.zeros(8, np.float32)),
     ]
     for i, episode in enumerate(episodes):
-        buffer.append(episode, np.zeros(8, np.uint8), str(i), 0, False)
+        driven = np.array([0, 0, 2, 2, 0, 0, 0, 0], np.uint8) if i == 3 else np.zeros(8, np.uint8)
+        buffer.append(episode, driven, str(i), 0, False)
     every, outcomes = (buffer.dataset(0, held_out=False, outcomes=only) for only in (False, True))
     assert every is not None
     assert outcomes is not None
-    assert [e.start for e in every.episodes] == [0, 8, 16]
-    assert [e.start for e in outcomes.episodes] == [0, 16]
+    assert [e.start for e in every.episodes] == [0, 8, 16, 24]
+    assert [e.start for e in outcomes.episodes] == [0, 16, 24], "the last one shows how an operator drove"
 
 
 def test_missing_rows_and_rows_of_another_shape_are_refused(

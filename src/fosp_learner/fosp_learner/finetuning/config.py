@@ -95,7 +95,8 @@ class FinetuneConfig(Spec):
     """Share of each batch that comes from offline data (RLPD, arXiv 2302.02948: half)."""
     train_on: Literal["all", "outcomes"] = "outcomes"
     """New episodes to train on: only the `outcomes`, which succeed or violate, or `all`. An episode that ran out of
-    time mostly shows, for many rows, how the policy stood still."""
+    time mostly shows, for many rows, how the policy stood still. Where an operator drove in it, it is kept for these
+    steps, and the actor does not follow the others."""
     objective: Literal["advantages", "cloning", "critic_gradient"] = "advantages"
     """How the online actor learns: by the weights of the critics and the slope of the reward, or, for comparison, by
     cloning the episodes that succeed, or by the gradient of an ensemble of critics (RLPD-style), which needs a bundle

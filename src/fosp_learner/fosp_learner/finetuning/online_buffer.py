@@ -158,15 +158,15 @@ class OnlineBuffer:
         """Return the episodes that were there at update `step`, held-out ones or the others; None without any.
 
         They have at most `rows_kept` rows, the newest, but the newest episode is there in full. `outcomes` leaves out
-        episodes that ran out of time. `intervention_cost` is added to the cost of each row at which an operator began
-        to drive: it arrives with the policy's last action.
+        episodes that ran out of time, but for those in which an operator drove. `intervention_cost` is added to the
+        cost of each row at which an operator began to drive: it arrives with the policy's last action.
         """
         chosen: list[Entry] = []
         count = 0
         for entry in reversed(self.entries):
             if entry.step > step or entry.held_out != held_out:
                 continue
-            if outcomes and not (entry.success or entry.violates):
+            if outcomes and not (entry.success or entry.violates or entry.overridden):
                 continue
             count += entry.length
             if chosen and rows_kept is not None and count > rows_kept:

@@ -95,6 +95,12 @@ class StoredFeatures:
         corrected = data.corrected if data.corrected is not None else np.zeros(len(data.reward), np.bool_)
         self._corrected = torch.zeros(count, dtype=torch.bool)
         self._corrected[torch.from_numpy(self._place[self._place >= 0])] = torch.from_numpy(corrected[self._place >= 0])
+        self._hung = torch.zeros_like(self._corrected)
+        for index in data.episodes:
+            rows = slice(index.start, index.start + index.length)
+            if not (index.success or index.violates) and corrected[rows].any():
+                self._hung[torch.from_numpy(self._place[rows])] = True
+        self._hung &= ~self._corrected
 
     @torch.no_grad()
     def note(self, known: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -107,8 +113,12 @@ class StoredFeatures:
         self._known = torch.cat([known(feature, action) for feature, action in parts])
 
     def weigh_corrections(self, weight: float) -> None:
-        """Put `weight` in the place of what is known first, the actor's weight, of the steps that an operator drove."""
+        """Put `weight` in the place of what is known first, the actor's weight, of the steps that an operator drove.
+
+        The policy's own steps of an episode that ran out of time all the same are not followed: their weight is 0.
+        """
         self._known[self._corrected, 0] = weight
+        self._known[self._hung, 0] = 0.0
 
     def of(self, episodes: Sequence[EpisodeIndex]) -> Callable[[int], Drawn]:
         """Return a function that draws a number of sequences of these episodes."""
