@@ -84,6 +84,16 @@ def test_the_careful_demonstrator_earns_reward_without_cost() -> None:
     assert sum(result.cost for result in results) == 0.0
 
 
+def test_the_careful_demonstrator_pushes_the_box_to_its_goals_without_cost() -> None:
+    scenario, robot = described("point_push1")
+    env = Env(scenario.model_copy(update={"max_steps": 150}), robot, rendering="none")
+    env.reset(12)
+    driver = make_demonstrator("careful", env.scene, robot, 12)
+    results = [env.step(driver.act(env.world.state(), env.world.time)) for _ in range(150)]
+    assert sum(result.success for result in results) >= 2
+    assert sum(result.cost for result in results) == 0.0
+
+
 def test_front_and_back_camera_show_different_things_and_an_old_picture_shows_the_old_goal() -> None:
     scenario, robot = described("point_goal1")
     env = Env(scenario, robot, observation=BOTH)
