@@ -97,9 +97,9 @@ class StoredFeatures:
         self._corrected[torch.from_numpy(self._place[self._place >= 0])] = torch.from_numpy(corrected[self._place >= 0])
         self._hung = torch.zeros_like(self._corrected)
         for index in data.episodes:
-            rows = slice(index.start, index.start + index.length)
-            if not (index.success or index.violates) and corrected[rows].any():
-                self._hung[torch.from_numpy(self._place[rows])] = True
+            span = slice(index.start, index.start + index.length)
+            if not (index.success or index.violates) and corrected[span].any():
+                self._hung[torch.from_numpy(self._place[span])] = True
         self._hung &= ~self._corrected
 
     @torch.no_grad()
