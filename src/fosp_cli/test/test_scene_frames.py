@@ -3,6 +3,7 @@ import pytest
 
 from fosp_bringup.paths import robot_path, scenario_path
 from fosp_cli.evaluation.scene_frames import scene_frames, scene_frames_of
+from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_core.specs import ObservationSpec
 
@@ -23,3 +24,8 @@ def test_every_place_of_a_scene_is_seen(task: str, robot: str):
 
 def test_a_task_that_is_not_simulated_has_no_scene():
     assert scene_frames("unnamed", read_robot(robot_path("sim_arm")), ObservationSpec()) is None
+
+
+def test_a_task_without_a_rectangle_of_places_has_no_map():
+    with pytest.raises(UserError, match="no rectangle"):
+        scene_frames("safe_pick", read_robot(robot_path("sim_pick")), ObservationSpec())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fosp_bringup.paths import share
+from fosp_core.errors import UserError
 from fosp_core.image import observation_image
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
@@ -35,7 +36,11 @@ def scene_frames(task: str, robot: RobotConfig, observation: ObservationSpec) ->
 def scene_frames_of(
     scenario_file: Path, robot: RobotConfig, observation: ObservationSpec, places: int = _PLACES
 ) -> SceneFrames:
-    """Return the frames of a scene of a scenario file. Raise UserError when it is damaged or for another robot kind."""
+    """Return the frames of a scene of a scenario file.
+
+    Raise UserError when it is damaged, for another robot kind, and for a task that draws its scenes otherwise than from
+    a rectangle of places.
+    """
     from fosp_learner.report.figure_data import SceneFrames
     from fosp_sim.env import make_arena
     from fosp_sim.task.draw import draw_scene
@@ -44,9 +49,12 @@ def scene_frames_of(
     from fosp_sim.task.tasks import find_task
 
     scenario = read_scenario(scenario_file)
+    layout = find_task(scenario.task).layout
+    if layout.lower == layout.upper:
+        raise UserError(f"{scenario_file}: {scenario.task} says of no rectangle where its robot can be put")
     world = make_arena(scenario, robot)
     renderer = Renderer(world.model)
-    scene, layout = draw_scene(scenario, _SEED), find_task(scenario.task).layout
+    scene = draw_scene(scenario, _SEED)
     x, y = _axes(layout.lower, layout.upper, places)
     cameras, height, width, _ = observation.shape
     images = np.empty((len(y), len(x), cameras, height, width, 3), np.uint8)
