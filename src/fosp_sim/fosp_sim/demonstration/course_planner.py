@@ -55,8 +55,8 @@ CAR = RobotModel(0.8, 1.35, 0.22, 0.08, False, 0.16, ((0.0, 0.13), (0.13, 0.09),
 _SUBSTEPS = 2
 _LAG = 0.09
 """Room, m, for a gremlin that is not quite where the pull on it is."""
-_MARGIN = 0.05
-"""Room, m, that a path keeps around a hazard for nothing."""
+_MARGIN = 0.15
+"""Room, m, that a path keeps around a hazard for nothing: a policy that learns from it errs by as much."""
 _LINGERING = 1.0
 """Price of touching something for the whole of a plan: who touches it already can only let go of it sooner."""
 
@@ -140,7 +140,7 @@ class CoursePlanner:
     @property
     def _rooms(self) -> tuple[float, float]:
         """Room, m, that a path keeps from what only the centre must keep out of, and from what is solid."""
-        return 0.05, self.model.body[0][1] + 0.04
+        return 0.12, self.model.body[0][1] + 0.04
 
     def _reach(self) -> float:
         """Return the distance, m, within which the goal is reached."""
