@@ -32,7 +32,8 @@ def transitions(action: torch.Tensor, valid: torch.Tensor) -> Trajectories:
     """N transitions that all start in the same state: action (N, A), valid (N,)."""
     number = len(action)
     zeros, flags = torch.zeros(number, 1), torch.zeros(number, 1, dtype=torch.bool)
-    return Trajectories(torch.zeros(number, 2, 1), action[:, None], zeros, zeros, zeros, zeros, flags, valid[:, None])
+    feature, taken = torch.zeros(number, 2, 1), action[:, None]
+    return Trajectories(feature, taken, taken, zeros, zeros, zeros, zeros, flags, valid[:, None])
 
 
 def test_the_regression_ends_at_the_weighted_mean_of_the_valid_actions():

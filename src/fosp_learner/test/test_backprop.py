@@ -54,6 +54,7 @@ def imagined(
     return Trajectories(
         feature=feature,
         action=action,
+        followed=action,
         reward=reward(action),
         cost=cost(action),
         violation=cost(action).clamp(0, 1),

@@ -35,6 +35,7 @@ def data(number: int = 6) -> Trajectories:
     return Trajectories(
         feature=torch.rand(number, 2, FEATURE, generator=generator),
         action=torch.rand(number, 1, 2, generator=generator),
+        followed=torch.zeros(number, 1, 2),
         reward=torch.rand(number, 1, generator=generator),
         cost=zeros,
         violation=zeros,

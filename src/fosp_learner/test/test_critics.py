@@ -37,6 +37,7 @@ def sequence() -> tuple[Batch, torch.Tensor]:
     batch = Batch(
         images=torch.empty(0, dtype=torch.uint8),
         action_prev=torch.rand(1, 7, 2, generator=generator),
+        followed_prev=torch.zeros(1, 7, 2),
         reward=torch.rand(1, 7, generator=generator),
         cost=torch.tensor([[0.0, 0, 1, 0, 0, 0, 1]]),
         is_first=first,

@@ -16,8 +16,8 @@ from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data import dataset
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.batch import Batch
-from fosp_learner.data.dataset import dataset_key, from_episodes, load_bags, split
-from fosp_learner.data.samplers import SequenceSampler, shift_images, whole_episode
+from fosp_learner.data.dataset import dataset_key, ends_of_ramps, from_episodes, load_bags, split
+from fosp_learner.data.samplers import FrameSampler, SequenceSampler, shift_images, whole_episode
 from fosp_learner.training.behaviour import data_trajectories
 
 SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
@@ -26,9 +26,34 @@ SMALL = ObservationSpec(cameras=(CameraSpec(height=16, width=16),))
 def test_a_first_row_has_no_past(episodes: list[Episode]):
     batch = SequenceSampler(from_episodes(episodes), 12, seed=1).batch(16)
     assert batch.is_first[:, 0].all()
-    for name in ("reward", "cost", "action_prev"):
+    for name in ("reward", "cost", "action_prev", "followed_prev"):
         assert getattr(batch, name)[batch.is_first].abs().max() == 0
     assert not batch.is_terminal[batch.is_first].any()
+
+
+def test_a_setpoint_on_its_way_goes_to_the_end_of_its_ramp():
+    told = np.array([1, 1, 0.8, 0.6, 0.4, 0.4, 0.4, 0.6, 0.8, 0.2, 0.2], np.float32)
+    wanted = [1, 1, 0.4, 0.4, 0.4, 0.4, 0.4, 0.8, 0.8, 0.2, 0.2]
+    assert ends_of_ramps(told).tolist() == pytest.approx(wanted)
+    assert ends_of_ramps(np.full(4, 0.3, np.float32)).tolist() == pytest.approx([0.3] * 4)
+    assert ends_of_ramps(told[:1]).tolist() == [1]
+
+
+def test_an_actor_follows_a_gripper_to_where_it_goes_and_the_past_is_what_was_executed(
+    make_episode: Callable[..., Episode],
+):
+    episode = make_episode(8, 1)
+    told = np.array([1, 1, 0.7, 0.4, 0.1, -0.2, -0.2, 0], np.float32)  # the last row has no action
+    episode = replace(episode, success=True, action=np.column_stack([episode.action[:, :2], told]))
+    for gripper, followed in ((True, [1, 1, -0.2, -0.2, -0.2, -0.2, -0.2]), (False, told[:-1].tolist())):
+        data = from_episodes([episode], gripper=gripper)
+        batch = whole_episode(data, data.episodes[0])
+        assert batch.action_prev[0, 1:, 2].tolist() == pytest.approx(told[:-1].tolist())
+        assert batch.followed_prev[0, 1:, 2].tolist() == pytest.approx(followed)
+        assert (batch.followed_prev[..., :2] == batch.action_prev[..., :2]).all()
+        feature = torch.zeros(1, 8, 3)
+        assert (data_trajectories(batch, feature).followed == batch.followed_prev[:, 1:]).all()
+        assert {round(x, 3) for x in FrameSampler(data).batch(200)[1][:, 2].tolist()} == {round(x, 3) for x in followed}
 
 
 def test_every_seam_of_a_sequence_follows_the_end_of_an_episode(episodes: list[Episode]):

@@ -19,6 +19,7 @@ def quiet(size: int) -> Trajectories:
     return Trajectories(
         feature=torch.randn(4, 6, TINY.feature, generator=generator),
         action=torch.zeros(4, 5, size),
+        followed=torch.zeros(4, 5, size),
         reward=every,
         cost=nothing,
         violation=nothing,

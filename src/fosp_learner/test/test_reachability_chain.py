@@ -90,6 +90,7 @@ def learned_risk(tau: float) -> torch.Tensor:
     data = Trajectories(
         feature=one_hot[torch.stack([cell, following], 1)],
         action=direction.reshape(-1, 1, 1).float(),
+        followed=direction.reshape(-1, 1, 1).float(),
         reward=nothing,
         cost=violation[:, None],
         violation=violation[:, None],

@@ -27,7 +27,7 @@ def trajectories(feature: Tensor, action: Tensor, reward: Tensor) -> Trajectorie
     """(B, N + 1, F), (B, N, A), (B, N) without cost or end."""
     nothing = torch.zeros_like(reward)
     no, yes = nothing.bool(), ~nothing.bool()
-    return Trajectories(feature, action, reward, nothing, nothing, 1 - nothing, no, yes)
+    return Trajectories(feature, action, action, reward, nothing, nothing, 1 - nothing, no, yes)
 
 
 class Slope(RewardSlope):

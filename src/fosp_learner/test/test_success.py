@@ -37,6 +37,7 @@ def ended(outcome: str) -> Ended:
     batch = Batch(
         images=torch.empty(0, dtype=torch.uint8),
         action_prev=torch.zeros(1, STEPS + 1, 2),
+        followed_prev=torch.zeros(1, STEPS + 1, 2),
         reward=torch.ones(1, STEPS + 1),
         cost=cost,
         is_first=flags[0],

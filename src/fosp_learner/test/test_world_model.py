@@ -38,6 +38,7 @@ def batch(length: int = 4, cost_at: int = -1) -> Batch:
     return Batch(
         images=torch.randint(0, 256, (2, length, 1, 32, 32, 3), dtype=torch.uint8, generator=generator),
         action_prev=torch.rand(2, length, 2, generator=generator),
+        followed_prev=torch.zeros(2, length, 2),
         reward=torch.rand(2, length, generator=generator),
         cost=cost,
         is_first=first,

@@ -67,7 +67,8 @@ def _rounds(
     rng = np.random.default_rng(0)
     offline = from_episodes([_random_episode(manifest, number, rng) for number in range(_offline(settings))], "random")
     tuner = FineTuner(manifest, read_weights(bundle), bundle, settings, offline, offline)
-    buffer = OnlineBuffer(out / "buffer", manifest.observation.shape, manifest.action.size)
+    action = manifest.action
+    buffer = OnlineBuffer(out / "buffer", manifest.observation.shape, action.size, action.gripper is not None)
     judge = ParentJudge(bundle, manifest, robot)
     maker = CandidateMaker(
         tuner, manifest, buffer, offline, offline, out, command="bench", signing_key=None, judge=judge

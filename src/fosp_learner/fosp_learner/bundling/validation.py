@@ -100,7 +100,7 @@ def assess(trainer: Trainer, episodes: Iterable[FilteredEpisode], horizon: int) 
         )
         if episode.index.success and not episode.index.violates:
             policy = trainer.behaviour.actor.distribution(episode.latents.feature[:-1])
-            action = episode.batch.action_prev[0, 1:]
+            action = episode.batch.followed_prev[0, 1:]
             nll.append(-policy.log_probability(action).mean())
             square.append((policy.mode()[0] - action).square().mean())
         returned.append(discounted_return(episode.batch.reward[0, 1:].numpy(), discount))

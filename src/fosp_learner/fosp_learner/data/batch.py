@@ -21,6 +21,8 @@ class Batch:
     """(B, T, cameras, H, W, 3) uint8."""
     action_prev: Tensor
     """(B, T, A) float32, executed on the way to the row; 0 on first rows."""
+    followed_prev: Tensor
+    """(B, T, A) float32, what an actor learns to do there: Dataset.followed of the row before; 0 on first rows."""
     reward: Tensor
     """(B, T) float32, arriving with the row."""
     cost: Tensor

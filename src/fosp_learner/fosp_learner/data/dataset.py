@@ -29,6 +29,8 @@ _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"
 """Folder of the cache that notes the keys of bags that were read before."""
 _KEY_LENGTH = 64
+_STANDS = 0.01
+"""Change of a gripper's setpoint, of 2 for its whole stroke, up to which it stands."""
 FileState = tuple[Path, int, int, int]
 """Path of a file, its size, and the times when its content and its inode changed, ns."""
 
@@ -65,6 +67,8 @@ class Dataset:
     """Content hash of bags and specs."""
     corrected: NDArray[np.bool_] | None = None
     """(N,) An operator, who took over from the policy, drove after the row; None: nobody did."""
+    gripper: bool = False
+    """The last value of an action is the setpoint of a gripper."""
 
     @property
     def folder(self) -> Path | None:
@@ -83,6 +87,21 @@ class Dataset:
         reached = np.zeros(len(self.reward), np.bool_)
         reached[[e.start + e.length - 1 for e in self.episodes if e.success]] = True
         return reached
+
+    @cached_property
+    def followed(self) -> NDArray[np.float32]:
+        """(N, A) what an actor learns to do after the row: the executed action, but of a gripper where it goes.
+
+        The setpoint of a gripper moves at a limited rate. Half-way it says little of what was wanted, and an actor that
+        follows it stops there: its answer to fingers half closed would be to hold them so.
+        """
+        if not self.gripper:
+            return self.action
+        followed = np.array(self.action)
+        for e in self.episodes:
+            rows = slice(e.start, e.start + e.length - 1)
+            followed[rows, -1] = ends_of_ramps(followed[rows, -1])
+        return followed
 
     @property
     def tells_success(self) -> bool:
@@ -115,8 +134,21 @@ class Dataset:
         return float(np.mean([getattr(e, flag) for e in self.episodes]))
 
 
-def from_episodes(episodes: Sequence[Episode], key: str = "") -> Dataset:
-    """Return a data set in memory; UserError without any episode."""
+def ends_of_ramps(setpoint: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return for each value (N,) of a setpoint where it goes: the last value of the rise or fall that it is in.
+
+    A value that has not moved from the one before is where it goes.
+    """
+    moves = np.zeros(len(setpoint), np.int64)
+    change = np.diff(setpoint)
+    moves[1:] = np.sign(change) * (np.abs(change) > _STANDS)
+    turns = np.append(np.flatnonzero(np.diff(moves)), len(setpoint) - 1)
+    ends = turns[np.searchsorted(turns, np.arange(len(setpoint)))]
+    return np.where(moves == 0, setpoint, setpoint[ends])
+
+
+def from_episodes(episodes: Sequence[Episode], key: str = "", gripper: bool = False) -> Dataset:
+    """Return a data set in memory; `gripper` as in the data set. UserError without any episode."""
     if not episodes:
         raise UserError("no episodes to train on")
     starts = np.cumsum([0] + [len(e.reward) for e in episodes])
@@ -129,6 +161,7 @@ def from_episodes(episodes: Sequence[Episode], key: str = "") -> Dataset:
         is_terminal=np.concatenate([e.is_terminal for e in episodes]),
         episodes=index,
         key=key,
+        gripper=gripper,
     )
 
 
@@ -159,13 +192,13 @@ def load_bags(
                 if _state(bags) != before:
                     raise UserError("bags changed while they were read; wait until the recording is finished")
     note.write(key)
-    return open_dataset(target)
+    return open_dataset(target, robot.gripper is not None)
 
 
-def open_dataset(cached: Path) -> Dataset:
-    """Return the data set of one folder of the cache, which is named by its key."""
+def open_dataset(cached: Path, gripper: bool = False) -> Dataset:
+    """Return the data set of one folder of the cache, which is named by its key; `gripper` as in the data set."""
     arrays, index = open_cache(cached, _ARRAYS)
-    return Dataset(**arrays, episodes=tuple(EpisodeIndex(**entry) for entry in index), key=cached.name)
+    return Dataset(**arrays, episodes=tuple(EpisodeIndex(**entry) for entry in index), key=cached.name, gripper=gripper)
 
 
 def dataset_key(bags: Sequence[Path], observation: ObservationSpec, robot: RobotConfig, period_s: float) -> str:

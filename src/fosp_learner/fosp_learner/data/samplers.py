@@ -159,23 +159,24 @@ class FrameSampler:
     def batch(self, size: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Draw `size` frames and return those of `part`.
 
-        Returns images (n, cameras, H, W, 3) uint8, each shifted by itself, and executed actions (n, A).
+        Returns images (n, cameras, H, W, 3) uint8, each shifted by itself, and the actions to follow (n, A).
         """
         rows = self._rows[torch.randint(len(self._rows), (size,)).numpy()][part]
         images = self._data.take_images(rows)
         if self._shift:
             offsets = torch.randint(-self._shift, self._shift + 1, (size, 2)).numpy()[part]
             images = shift_images(images[:, None], offsets)[:, 0]
-        return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(self._data.action[rows])
+        return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(self._data.followed[rows])
 
 
 def _batch(data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> Batch:
     """Return the batch without its images."""
     arrives = ~first
-    action_prev = data.action[rows - arrives] * arrives[..., None]
+    executed, followed = (x[rows - arrives] * arrives[..., None] for x in (data.action, data.followed))
     return Batch(
         images=torch.empty(0, dtype=torch.uint8),
-        action_prev=torch.from_numpy(action_prev.astype(np.float32)),
+        action_prev=torch.from_numpy(executed.astype(np.float32)),
+        followed_prev=torch.from_numpy(followed.astype(np.float32)),
         reward=torch.from_numpy((data.reward[rows] * arrives).astype(np.float32)),
         cost=torch.from_numpy((data.cost[rows] * arrives).astype(np.float32)),
         is_first=torch.from_numpy(first),

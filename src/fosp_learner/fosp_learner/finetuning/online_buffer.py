@@ -69,12 +69,12 @@ class Entry:
 class OnlineBuffer:
     """The buffer of one learner; no two may have it open."""
 
-    def __init__(self, directory: Path, images: tuple[int, int, int, int], action: int) -> None:
-        """Open or create it; `images` is the shape (cameras, H, W, 3) of an observation, `action` the number of axes.
+    def __init__(self, directory: Path, images: tuple[int, int, int, int], action: int, gripper: bool = False) -> None:
+        """Open or create it; `images` is the shape (cameras, H, W, 3) of an observation, `action` the number of values.
 
-        UserError when the files are damaged or the disk refuses.
+        With `gripper` the last of these is a gripper's. UserError when the files are damaged or the disk refuses.
         """
-        self._directory = directory
+        self._directory, self._gripper = directory, gripper
         self._shapes: dict[str, tuple[int, ...]] = {"images": images, "action": (action,)}
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ class OnlineBuffer:
             for e in reversed(chosen)
         )
         key = "+".join(sorted(entry.digest[:12] for entry in chosen))
-        return Dataset(**arrays, episodes=index, key=key, corrected=operated)
+        return Dataset(**arrays, episodes=index, key=key, corrected=operated, gripper=self._gripper)
 
     def intervention_share(self, step: int, episodes: int) -> float:
         """Return the share of steps of the newest `episodes` at update `step` that an operator drove; 0 without any."""

@@ -167,7 +167,8 @@ class OnlineLearner:
             clear(run)
         run.mkdir(parents=True, exist_ok=True)
         self.lineage = Lineage(run)
-        self.buffer = OnlineBuffer(run / "buffer", self.manifest.observation.shape, self.manifest.action.size)
+        action, shape = self.manifest.action, self.manifest.observation.shape
+        self.buffer = OnlineBuffer(run / "buffer", shape, action.size, action.gripper is not None)
         self._intake = BagIntake(sources, self.manifest, settings, self.buffer, follow)
         self._training, validation = _offline_data(sources, self.manifest, settings)
         self._data_key = f"{self.manifest.id}:{self._training.key if self._training is not None else ''}"

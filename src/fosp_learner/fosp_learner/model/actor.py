@@ -175,7 +175,7 @@ def regression_loss(
     config, valid = actor.config, data.valid.float()
     count = distributed.share_of_total(valid.sum())
     policy = actor.distribution((data.feature if feature is None else feature)[:, :-1])
-    log_pi = policy.log_probability(data.action)
+    log_pi = policy.log_probability(data.followed)
     raw_mean = distributed.total((weight * valid).sum()) / (count * distributed.count())
     if config.normalise_weights:
         weight = weight / raw_mean.clamp_min(1e-6)

@@ -32,6 +32,8 @@ class Trajectories:
     """(B, N + 1, F)."""
     action: Tensor
     """(B, N, A) taken at row t."""
+    followed: Tensor
+    """(B, N, A) what an actor learns to do at row t."""
     reward: Tensor
     """(B, N) arriving with row t + 1, as do cost and violation."""
     cost: Tensor

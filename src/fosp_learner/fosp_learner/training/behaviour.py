@@ -50,6 +50,7 @@ def data_trajectories(batch: Batch, feature: Tensor) -> Trajectories:
     return Trajectories(
         feature=feature,
         action=batch.action_prev[:, 1:],
+        followed=batch.followed_prev[:, 1:],
         reward=batch.reward[:, 1:],
         cost=cost,
         violation=(cost > 0).float(),
@@ -79,14 +80,15 @@ def rollout(model: WorldModel, actor: Actor, latents: Latents, starts: int | Non
         state = model.imagine_step(state, actions[-1])
         states.append(state.state)
         features.append(state.feature)
-    feature, arrived = torch.stack(features, 1), torch.stack(states, 1)
+    feature, arrived, taken = torch.stack(features, 1), torch.stack(states, 1), torch.stack(actions, 1)
     cost_logits = model.cost(arrived)
     shape = arrived.shape[:2]
     cut = torch.zeros(shape, dtype=torch.bool, device=feature.device)
     cut[:, -1] = True
     return Trajectories(
         feature=feature,
-        action=torch.stack(actions, 1),
+        action=taken,
+        followed=taken,
         reward=two_hot_mean(model.reward(arrived)),
         cost=two_hot_mean(cost_logits).clamp_min(0),
         violation=two_hot_positive(cost_logits),

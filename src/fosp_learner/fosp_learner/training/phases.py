@@ -57,7 +57,7 @@ class PhaseLoss:
 
 
 def cloning(model: WorldModel, behaviour: Behaviour, images: Tensor, action: Tensor) -> PhaseLoss:
-    """Return -log pi of executed actions (n, A) on independent images (n, cameras, H, W, 3) uint8."""
+    """Return -log pi of the actions to follow (n, A) on independent images (n, cameras, H, W, 3) uint8."""
     embed = model.embed(model.varied(model.pixels(images), len(images))).unsqueeze(1)
     memory = model.remembered(embed, torch.ones(embed.shape[:2], dtype=torch.bool, device=embed.device))
     policy = behaviour.actor.of_seen(torch.cat([memory, embed], -1).squeeze(1))
