@@ -65,6 +65,14 @@ def test_the_speed_never_grows_with_the_risk_and_has_no_step(scene):
     assert min(np.diff(scales)) > -0.01
 
 
+def test_a_robot_that_coasts_gets_the_whole_of_the_least_risky_action(scene):
+    scene.thresholds = replace(scene.thresholds, coasts=True)
+    verdict = scene.judge(scene.proposal(THREE), scored=scene.values([0.9, 0.8, 0.6]))
+    assert outcome(verdict) == (Decision.RECOVER, Reason.NO_FEASIBLE)
+    assert (verdict.candidate, verdict.speed_scale) == (2, 1.0)
+    assert speed_scale(0.45, scene.thresholds) == 1.0, "close to eps, too"
+
+
 def test_the_most_restrictive_finding_wins(scene):
     values = scene.values([0.9], q_r=(5.0,))
     verdict = scene.judge(scene.proposal(model_id="other"), scored=values)

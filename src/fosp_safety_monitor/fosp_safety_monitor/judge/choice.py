@@ -37,8 +37,10 @@ def speed_scale(risk: float, thresholds: Thresholds) -> float:
     """Return the factor of the speed at a risk in [0, 1]; it never grows with the risk.
 
     It is 1 up to slow_down_share * eps, falls from there in a line to recover_scale at eps, and on to
-    recover_scale_least at risk 1.
+    recover_scale_least at risk 1. It is 1 throughout for a robot that coasts, whose way out is its own thrust.
     """
+    if thresholds.coasts:
+        return 1.0
     parameters, eps = thresholds.parameters, thresholds.eps
     begin = parameters.slow_down_share * eps
     if risk <= begin:
@@ -68,7 +70,9 @@ def executed_candidate(
     if thresholds.shadow or values is None:
         return proposal.chosen, 1.0
     scale = speed_scale(values.q_h[choice], thresholds)
-    return choice, min(scale, thresholds.parameters.recover_scale) if decision is Decision.RECOVER else scale
+    if decision is Decision.RECOVER and not thresholds.coasts:
+        scale = min(scale, thresholds.parameters.recover_scale)
+    return choice, scale
 
 
 def target_of(

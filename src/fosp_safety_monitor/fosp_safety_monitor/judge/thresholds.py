@@ -50,6 +50,8 @@ class RobotThresholds:
     """The pose between episodes; None: the robot has none."""
     arm: ArmGuard | None = None
     """The arm's own limits; None: the robot file has none."""
+    coasts: bool = False
+    """Commands are thrusts (a simulator's robot alone): a smaller one does not slow the robot, it brakes it less."""
     gripper: GripperConfig | None = None
     way_back: WayBack | None = None
 
@@ -71,6 +73,7 @@ class RobotThresholds:
             protective_force_n=robot.protective_force_n,
             zones=ProtectiveField(robot) if robot.zones else None,
             home=HomeDrive.of(robot),
+            coasts=robot.coasts,
             gripper=robot.gripper,
             arm=ArmGuard.of(robot),
         )

@@ -22,7 +22,8 @@ INPUT_FAILURES: tuple[Failure, ...] = (
         (Reason.NO_FEASIBLE,),
         "at once",
         "the least risky candidate is executed, at {recover_scale} of its speed when its risk is eps and at "
-        "{recover_scale_least} when its risk is 1",
+        "{recover_scale_least} when its risk is 1; a simulator's robot that `coasts` gets the whole of it, as its way "
+        "out is its own thrust",
         checks=(
             "choose",
             "speed_scale",
