@@ -325,6 +325,11 @@ class LearnerConfig(Spec):
         return tuple(round(share * self.steps) for share in shares)
 
     @property
+    def trains_success(self) -> bool:
+        """True where the success critic gets an update at least: one that learned nothing must not choose actions."""
+        return self.success.enabled and self.phases[-1] > 0
+
+    @property
     def named_phases(self) -> tuple[tuple[str, int], ...]:
         """Name and updates of each phase."""
         return tuple(zip(PHASES, self.phases, strict=True))
