@@ -14,6 +14,7 @@ import pytest
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig, read_robot
+from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_sim.demonstration.record import record_episodes
 from fosp_sim.env import Env
 from fosp_sim.task import tasks
@@ -263,6 +264,13 @@ def test_a_module_or_driver_that_fails_is_one_line(
         with pytest.raises(UserError, match=f"driver their_drivers:{name} fails: "):
             list(record_episodes(driven, robot, "careful", 1, tmp_path / "bags"))
     assert not list((tmp_path / "bags").iterdir())
+
+
+def test_pictures_that_are_smaller_than_what_a_bundle_sees_are_refused(corridor: tuple[Scenario, RobotConfig]) -> None:
+    seen = ObservationSpec(cameras=(CameraSpec(height=64, width=64),))
+    with pytest.raises(UserError, match="the pictures of task 'gymnasium' are 32x32, smaller than the 64x64"):
+        Env(*corridor, observation=seen)
+    Env(*corridor, observation=ObservationSpec(cameras=(CameraSpec(height=32, width=32),)))
 
 
 def test_a_length_of_a_step_that_would_be_ignored_is_refused() -> None:
