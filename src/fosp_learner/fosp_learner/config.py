@@ -275,7 +275,7 @@ class LearnerConfig(Spec):
 
     size: Size = "nano"
     """Widths of the networks."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of all random generators."""
     steps: int = Field(2500, gt=0)
     """Full updates: world model, critics and actor. The other phases are shares of it."""

@@ -16,7 +16,7 @@ class Approach(Protocol):
     name: str
     """Name of the driver, for the bag's notes."""
     observation: ObservationSpec
-    """What it sees of the world."""
+    """The cameras that it sees, and their size."""
 
     def require_pace(self, decision_s: float) -> None:
         """Raise UserError when it decides at another pace than once in `decision_s` s."""
