@@ -94,6 +94,13 @@ def test_it_crosses_to_other_processes_without_its_networks(approach: PolicyAppr
     assert "_agent" not in copy.copy(approach).__dict__, "a copy is made of the state that is pickled"
 
 
+def test_it_sees_what_its_bundle_sees_and_decides_at_its_pace(approach: PolicyApproach) -> None:
+    assert approach.observation == approach._manifest.observation
+    approach.require_pace(0.05)
+    with pytest.raises(UserError, match=r"the bundle decides every 0\.05 s, the scenario every 0\.1 s"):
+        approach.require_pace(0.1)
+
+
 def test_a_bundle_for_another_task_or_robot_is_refused(arm: RobotConfig, tmp_path: Path) -> None:
     bundle = share() / "models" / "safe_reach"
     with pytest.raises(UserError, match="bundle is for task 'safe_reach', the scenario is 'safe_goal'"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fosp_cli.experiments.course_page import course_page, figures_below
+from fosp_cli.experiments.course_page import course_page, figures_below, require_own_page
 from fosp_cli.experiments.stages import CourseRun, Stages, _runs, run_course, task_figures
 from fosp_core.errors import UserError
 
@@ -126,3 +126,39 @@ def test_figures_of_what_is_there_are_collected(tmp_path: Path) -> None:
     figures = json.loads(task_figures(tmp_path, "point_goal1").read_text())
     assert figures["eval"][0]["reward_mean_ci95"] == [1.0, 2.0]
     assert "per_episode" not in figures["eval"][0]
+
+
+def read_all(folder: Path) -> None:
+    """Read what a command reads of a task's folder that was left by an earlier one."""
+    Stages(folder).run("check", "bags", "check")
+    if not (folder / "figures.json").is_file():
+        task_figures(folder, folder.name)
+    figures_below(folder.parent)
+
+
+@pytest.mark.parametrize("content", ['{"evaluations": [{"moni', "[]", '{"trials": []}', "null", '{"eval": 3}', ""])
+@pytest.mark.parametrize(
+    "name", ["stages.json", "eval.json", "bundle/manifest.json", "finetuned/transfer.json", "figures.json"]
+)
+def test_a_file_that_is_cut_off_or_another_is_named_in_one_line(
+    tmp_path: Path, called: list[list[str]], name: str, content: str
+) -> None:
+    path = tmp_path / "point_goal1" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"{path}: cut off, or of another command .*; remove it") as refused:
+        read_all(tmp_path / "point_goal1")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_page_that_somebody_else_wrote_is_not_replaced(tmp_path: Path, called: list[list[str]]) -> None:
+    own, other = tmp_path / "results.md", tmp_path / "notes.md"
+    own.write_text(course_page([]))
+    require_own_page(own)
+    require_own_page(tmp_path / "new.md")
+    other.write_text("# My notes\n")
+    for page, said in ((other, "no page of this command: give --page another name"), (tmp_path, "Is a directory")):
+        with pytest.raises(UserError, match=said):
+            run_course(CourseRun("point_goal1", 30, 5, "nano", 2, 1, "check"), tmp_path / "out", page, 1)
+    assert other.read_text() == "# My notes\n"
+    assert called == []

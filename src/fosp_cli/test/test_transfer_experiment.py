@@ -19,10 +19,13 @@ from fosp_cli.experiments.transfer import (
     conclude,
     deploy,
     learning,
+    require_same,
+    require_tables,
     trials_in,
 )
 from fosp_cli.experiments.transfer_table import goal, table
 from fosp_cli.pictures import curves_figure, running_rates
+from fosp_core.errors import UserError
 from fosp_core.robot.config import read_robot
 from fosp_learner.finetuning.lineage import Lineage
 from fosp_sim.task.scenario import Scenario, read_scenario
@@ -103,6 +106,63 @@ def test_a_trial_that_is_done_is_not_run_again(tmp_path: Path) -> None:
     robot = read_robot(CONFIG / "robots" / "sim_arm.yaml")
     assert conclude(trial, Resources(tmp_path / "no_bundle", robot, out=tmp_path)) == done
     assert trials_in(tmp_path) == [done]
+
+
+@pytest.mark.parametrize("content", ['{"trial": {"ar', "[]", "{}", '{"trial": 3, "during": 3, "wall_s": "long"}'])
+def test_a_file_of_a_trial_that_is_cut_off_or_another_is_named_in_one_line(tmp_path: Path, content: str) -> None:
+    trial, resources = Trial("fosp", SCENARIO, 2), Resources(tmp_path / "no_bundle", ARM, out=tmp_path)
+    folder = tmp_path / trial.name
+    folder.mkdir()
+    for name, read in (
+        ("during.json", lambda: conclude(trial, resources)),
+        ("trial.json", lambda: require_tables(tmp_path)),
+    ):
+        (folder / name).write_text(content)
+        with pytest.raises(UserError, match=f"{folder / name}: cut off, or of another command") as refused:
+            read()
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["during.json", "trial.json"])
+@pytest.mark.parametrize(
+    ("earlier", "said"),
+    [
+        ({"episodes": 10}, "with episodes 10, not 40: choose another --out, or remove the folder"),
+        ({"evaluation_episodes": 5}, "with evaluation_episodes 5, not 100"),
+        ({"operator": {"kind": "careful"}}, "with operator {'kind': 'careful'}, not None"),
+        ({}, None),
+    ],
+)
+def test_figures_of_other_settings_are_not_told_as_those_of_this_command(
+    tmp_path: Path, name: str, earlier: dict[str, Any], said: str | None
+) -> None:
+    trial, resources = Trial("fosp", SCENARIO, 2), Resources(tmp_path / "no_bundle", ARM, out=tmp_path)
+    (tmp_path / trial.name).mkdir()
+    written = {"trial": {**trial.as_json(), **earlier}, "began_with": None}
+    (tmp_path / trial.name / name).write_text(json.dumps(written))
+    if not earlier:
+        require_same([trial], resources)
+        return
+    with pytest.raises(UserError, match=said):
+        require_same([trial], resources)
+
+
+def test_figures_of_another_bundle_are_not_told_as_those_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, resources = Trial("offline", SCENARIO, 0), Resources(tmp_path / "bundle", ARM, out=tmp_path)
+    (tmp_path / trial.name).mkdir()
+    (tmp_path / trial.name / "trial.json").write_text(json.dumps({"trial": trial.as_json(), "began_with": "one"}))
+    monkeypatch.setattr(transfer, "_bundle_id", lambda resources: "another")
+    with pytest.raises(UserError, match="with began_with one, not another"):
+        require_same([trial], resources)
+    earlier = Progress({**trial.as_json(), "began_with": "one"})
+    earlier.write(tmp_path)
+    assert progress_in(tmp_path, {**trial.as_json(), "began_with": "another"}) is None
+    assert progress_in(tmp_path, {**trial.as_json(), "began_with": "one"}) == earlier
+    before = Progress(trial.as_json())  # of a release that did not note the bundle
+    before.write(tmp_path)
+    assert progress_in(tmp_path, {**trial.as_json(), "began_with": "one"}) == before
 
 
 def test_what_the_learner_did_is_read_from_its_run(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def test_a_robot_that_was_written_down_whole_is_read_again(pick: RobotConfig) ->
     [
         ({"open": 0.0}, "open and closed must differ"),
         ({"max_rate": 0.0}, "max_rate"),
+        ({"max_rate": 200.0}, "less than 0.02 s, which limits nothing: is it in m/s"),
+        ({"open": 80.0, "max_rate": 85.0}, "lie within 1 m: not in mm or degrees"),
+        ({"open": 45.0, "unit": "rad"}, "lie within 7 rad"),
         ({"how": "service"}, "how"),
         ({"fingers": 2, "how": "joint_state"}, "fingers is for how: array"),
         ({"topic": "pick/twist_command"}, "gripper.topic must not be the command_topic"),

@@ -54,6 +54,8 @@ def test_a_joint_that_nobody_measures_has_no_frame_rather_than_a_wrong_one() -> 
         (GRIPPER.replace('"2 0 0"', '"0 0 0"'), "the axis of joint 'finger' has no direction"),
         (GRIPPER.replace('"2 0 0"', '"2 0"'), "xyz of joint 'finger' must be three numbers, got '2 0'"),
         (GRIPPER.replace('"2 0 0"', '"nan 0 0"'), "must be three numbers"),
+        (GRIPPER.replace('multiplier="-1"', 'multiplier="nan"'), "mimics another must be finite, got 'nan'"),
+        (GRIPPER.replace('offset="0.01"', 'offset="inf"'), "offset by which joint 'other_finger' mimics"),
         (
             GRIPPER.replace('<parent link="hand"/><child link="left"/>', '<parent link="wheel"/><child link="left"/>'),
             "circle",

@@ -275,7 +275,7 @@ class LearnerConfig(Spec):
 
     size: Size = "nano"
     """Widths of the networks."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of all random generators."""
     steps: int = Field(2500, gt=0)
     """Full updates: world model, critics and actor. The other phases are shares of it."""
@@ -323,6 +323,11 @@ class LearnerConfig(Spec):
         success = self.success.share if self.success.enabled else 0.0
         shares = (self.cloning.share, 1.0, self.refinement.share, extraction, success)
         return tuple(round(share * self.steps) for share in shares)
+
+    @property
+    def trains_success(self) -> bool:
+        """True where the success critic gets an update at least: one that learned nothing must not choose actions."""
+        return self.success.enabled and self.phases[-1] > 0
 
     @property
     def named_phases(self) -> tuple[tuple[str, int], ...]:

@@ -101,7 +101,7 @@ def pretrain(
                 "held out for the calibration may have been trained on; leave the copies out (fosp bags check)"
             )
         training, validation = split(data, config.validation_share, config.seed)
-        if not training.tells_success:
+        if not (training.tells_success and config.trains_success):
             config = config.model_copy(update={"success": config.success.model_copy(update={"enabled": False})})
 
         def calibrated_eps(model: WorldModel, behaviour: Behaviour) -> float:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fosp_core.specs import parse_spec, read_yaml
+from fosp_core.errors import UserError
+from fosp_core.specs import Spec, parse_spec, read_yaml
 from fosp_learner.config import LearnerConfig
+from fosp_learner.finetuning.config import FinetuneConfig
 
 FOLDER = Path(__file__).parents[3] / "config" / "baselines"
 
@@ -34,3 +36,10 @@ def test_a_baseline_differs_in_what_its_name_says_alone(name: str):
 
 def test_there_is_no_baseline_without_a_description_here():
     assert {path.stem for path in FOLDER.glob("*.yaml")} == set(DIFFERENCES)
+
+
+@pytest.mark.parametrize("kind", [LearnerConfig, FinetuneConfig])
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_generator_takes_is_refused(kind: type[Spec], seed: int) -> None:
+    with pytest.raises(UserError, match="settings: seed: Input should be"):
+        parse_spec(kind, {"seed": seed}, "settings")

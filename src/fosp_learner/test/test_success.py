@@ -205,3 +205,12 @@ def test_the_settings_of_an_older_run_have_the_default_so_that_it_is_resumed_as_
     older = LearnerConfig().model_dump(mode="json")
     del older["success"]
     assert LearnerConfig.model_validate(older) == LearnerConfig()
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "trains"), [(100, 0.6, True), (100, 0.0, False), (1, 0.4, False), (1, 0.6, True)]
+)
+def test_a_success_critic_that_would_get_no_update_is_not_made(steps: int, share: float, trains: bool) -> None:
+    config = LearnerConfig(steps=steps, success=SuccessConfig(share=share))
+    assert config.trains_success is trains
+    assert not LearnerConfig(steps=steps, success=SuccessConfig(share=share, enabled=False)).trains_success

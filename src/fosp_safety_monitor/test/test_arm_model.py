@@ -123,6 +123,39 @@ def test_a_description_that_does_not_fit_is_refused_in_one_line(joints, frame, w
     assert "\n" not in str(refused.value)
 
 
+def with_finger(joint: str) -> str:
+    finger = '<link name="finger"/><joint name="slide" type="prismatic"><parent link="hand"/><child link="finger"/>'
+    return arm_parts.urdf().replace("</robot>", f'{finger}<axis xyz="1 0 0"/>{joint}</joint></robot>')
+
+
+@needs_pin
+@pytest.mark.parametrize(
+    ("urdf", "why"),
+    [
+        (arm_parts.urdf(lower=[-170.0] * 7, upper=[170.0] * 7), "joint 'joint1' is 170; it must be in rad, not in deg"),
+        (arm_parts.urdf().replace("0.333", "333"), "an <origin> at '0.0 0.0 333': lengths are in m, not in mm"),
+        (arm_parts.urdf().replace('xyz="0.0 0.0 0.1"', 'xyz="0.0 0.0 100"'), "an <origin> at '0.0 0.0 100'"),
+        (with_finger('<limit lower="0" upper="1" velocity="1" effort="1"/><mimic joint="gone"/>'), "mimics 'gone'"),
+        (with_finger('<limit lower="0" upper="1" velocity="1" effort="1"/><mimic joint="slide"/>'), "mimics 'slide'"),
+        (with_finger('<limit lower="0" upper="1" velocity="1" effort="1"/><mimic joint="hand_mount"/>'), "hand_mount"),
+    ],
+)
+def test_a_description_that_no_arm_has_is_refused_in_one_line(urdf, why):
+    with pytest.raises(UserError, match=why) as refused:
+        made(urdf)
+    assert "\n" not in str(refused.value)
+
+
+@needs_pin
+def test_a_rail_in_mm_is_refused_and_wrists_that_turn_thrice_are_not():
+    rail = arm_parts.urdf().replace('name="joint1" type="revolute"', 'name="joint1" type="prismatic"')
+    assert made(rail).upper[0] == arm_parts.UPPER[0]
+    limit = f'lower="{arm_parts.LOWER[0]}" upper="{arm_parts.UPPER[0]}"'
+    with pytest.raises(UserError, match="it must be in m, not in mm"):
+        made(rail.replace(limit, 'lower="0" upper="2500"'))
+    assert made(arm_parts.urdf(lower=[-20.0] * 7, upper=[20.0] * 7)).upper.max() == 20.0
+
+
 @needs_pin
 def test_a_mesh_that_is_not_there_is_named():
     urdf = arm_parts.urdf().replace('<cylinder radius="0.09" length="0.2"/>', '<mesh filename="package://arm/a.stl"/>')

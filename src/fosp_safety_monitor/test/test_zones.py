@@ -111,9 +111,24 @@ def test_a_cloud_of_padded_rows_in_the_other_byte_order_is_read_like_any_other()
     assert read.points.tolist() == points.reshape(-1, 3).tolist()
 
 
+def test_points_of_a_cloud_in_the_sensor_itself_are_unknown_as_zero_distances_are():
+    blind = SourceDecoder(ZoneSourceConfig(**CLOUD)).read(cloud([[0, 0, 0], [0, -0.0, 0], [1, 2, 3]]))
+    assert (len(blind.points), blind.unknown, blind.count) == (1, 2, 3)
+    robot = arm({**BOX, "unknown": "ignore"})
+    seen = SourceDecoder(robot.sources[0]).read(cloud(np.zeros((100, 3))))
+    assert "is blind: 100 % of 100" in judged(robot, seen, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), TOOL).text
+
+
+def fields_at(**offsets):
+    return [SimpleNamespace(name=name.strip("_"), offset=offset, datatype=7) for name, offset in offsets.items()]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"fields": fields_at(x=0, y=0, z=0)}, "overlap, at the bytes 0, 0, 0"),
+        ({"fields": fields_at(x=0, y=4, z=6)}, "overlap"),
+        ({"fields": fields_at(x=0, y=4, z=8, x_=8)}, "each of them once"),
         ({"data": b"\0" * 11}, "11 bytes"),
         ({"row_step": 4}, "do not fit"),
         ({"width": 0, "row_step": 0, "data": b""}, "0 readings"),
@@ -181,6 +196,7 @@ def test_a_camera_may_look_anywhere():
         ({"encoding": "rgb8"}, "encoding 'rgb8'"),
         ({"data": b"\0" * 3}, "3 bytes"),
         ({"step": 2}, "do not fit"),
+        ({"step": 512, "data": b"\0" * 1024}, "rows of 512 bytes, twice what 4 pixels of 16UC1 take"),
         ({"encoding": "32FC1", "step": 16, "data": np.full((2, 4), 700, np.float32).tobytes()}, "must be in m"),
     ],
 )
@@ -196,6 +212,27 @@ def test_depth_without_a_sound_camera_info_is_refused():
     for wrong in (lens(width=0), lens(focal=0.0), lens(focal=math.nan)):
         with pytest.raises(UserError, match="camera_info"):
             reader.take_info(wrong)
+
+
+def test_a_camera_info_that_no_lens_has_is_refused_and_leaves_none():
+    for change, told in (
+        ({2: 0.0, 5: 0.0}, "optical centre outside of the image, at 0, 0"),
+        ({2: 640.0}, "optical centre outside"),
+        ({0: 1.0, 4: 1.0}, "focal lengths of 1 and 1 pixels at 640 x 480"),
+        ({0: 1e6, 4: 1e6}, "focal lengths of 1e[+]06"),
+        ({4: 1300.0}, "contradict each other, 600 and 1300"),
+    ):
+        reader = SourceDecoder(ZoneSourceConfig(**DEPTH))
+        info = lens(640, 480)
+        info.k[0] = info.k[4] = 600.0
+        info.k[2], info.k[5] = 320.0, 240.0
+        reader.take_info(info)
+        for place, value in change.items():
+            info.k[place] = value
+        with pytest.raises(UserError, match=told):
+            reader.take_info(info)
+        with pytest.raises(UserError, match="before a sound camera_info"):
+            reader.read(depth(np.ones((480, 640), np.uint16)))
 
 
 def test_the_distortion_of_a_lens_is_undone_and_one_of_an_unknown_model_is_refused():

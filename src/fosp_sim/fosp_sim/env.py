@@ -141,6 +141,15 @@ def make_arena(scenario: Scenario, robot: RobotConfig) -> World:
     return world
 
 
+def require_seen(world: SimulatedWorld, task: str, observation: ObservationSpec) -> None:
+    """Raise UserError where the pictures of a world are smaller than an observation, as a robot's are refused, too."""
+    (rows, columns), (_, height, width, _) = world.picture, observation.shape
+    if rows < height or columns < width:
+        raise UserError(
+            f"the pictures of task '{task}' are {columns}x{rows}, smaller than the {width}x{height} of the observation"
+        )
+
+
 class Env:
     """Episodes of one scenario with one robot: call `reset`, then `step` until a result says `last`."""
 
@@ -162,6 +171,8 @@ class Env:
         self._observation = observation or ObservationSpec()
         self._shape = self._observation.shape
         self._views = self._viewed()
+        if observation is not None and rendering == "native":
+            require_seen(self.world, scenario.task, observation)
         self._rendering = rendering
         self._painter = paint(self.world) if rendering != "none" else None
         self._listener: Listener | None = None

@@ -15,7 +15,7 @@ from fosp_core.bag_types import typestore
 from fosp_core.errors import UserError
 from fosp_core.executed import mean_command
 from fosp_core.robot.config import RobotConfig
-from fosp_core.specs import parse_spec
+from fosp_core.specs import CameraSpec, ObservationSpec, parse_spec
 from fosp_sim.demonstration.demonstrators import Demonstrator
 from fosp_sim.demonstration.record import record_episodes, record_in_processes
 from fosp_sim.env import Env, Observation
@@ -149,13 +149,18 @@ class Forward:
     """Drives some steps in one direction before the demonstrator takes over."""
 
     name = "forward"
+    observation = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.reached: tuple[float, ...] = ()
 
+    def require_pace(self, decision_s: float) -> None:
+        assert decision_s == 0.05
+
     def drive(self, env: Env, observation: Observation, seed: int) -> bool:
         assert observation.is_first
+        assert observation.images.shape == self.observation.shape
         assert observation.episode + env.scenario.seed == seed
         ends = any(env.step(np.array([1.0, 0.0, 0.0])).last for _ in range(self.steps))
         self.reached = env.world.state().position

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fosp_cli.commands.options import Workers, check_writable
+from fosp_cli.json_file import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -211,7 +211,7 @@ def evaluate(
         figures = _all_figures(runs, through_ros)
         print_all(figures, how)
     if json_out is not None:
-        json_out.write_text(json.dumps(figures, indent=2) + "\n")
+        write_json(json_out, figures)
     if plot is not None:
         from fosp_cli.evaluation.plot import rates_figure, rows_of
 

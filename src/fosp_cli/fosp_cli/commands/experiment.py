@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fosp_cli.commands.options import Bundle, Workers
+from fosp_cli.json_file import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,7 +95,17 @@ def transfer(
     from fosp_cli.evaluation.live_graph import RunFailed
     from fosp_cli.experiments.arms import ARMS, CORRECTED, ENSEMBLE, PROTOCOL, SETTINGS, without_ensemble
     from fosp_cli.experiments.simulated_operator import OperatorSettings
-    from fosp_cli.experiments.transfer import Resources, Trial, conclude, deploy, is_deployed, is_done, pieces
+    from fosp_cli.experiments.transfer import (
+        Resources,
+        Trial,
+        conclude,
+        deploy,
+        is_deployed,
+        is_done,
+        pieces,
+        require_same,
+        require_tables,
+    )
     from fosp_core.bundle.bundle import verify_bundle
     from fosp_core.errors import UserError
     from fosp_core.processes import ProcessDied, in_processes
@@ -141,6 +151,8 @@ def transfer(
         for path in paths
         for name in arms
     ]
+    require_same(trials, resources)
+    require_tables(out)
     try:
         for piece in pieces(trials, out):
             for trial in piece:
@@ -305,8 +317,7 @@ def camera(
         )
     ]
     if json_out is not None:
-        json_out.parent.mkdir(parents=True, exist_ok=True)
-        json_out.write_text(json.dumps({"bundle": manifest.id, "rows": rows}, indent=2) + "\n")
+        write_json(json_out, {"bundle": manifest.id, "rows": rows})
     _print_faults(rows)
     return 0
 
@@ -338,7 +349,7 @@ def _write(out: Path) -> list[dict[str, Any]]:
 
     trials = trials_in(out)
     rows = table(trials)
-    (out / "transfer.json").write_text(json.dumps({"trials": trials, "table": rows}, indent=2) + "\n")
+    write_json(out / "transfer.json", {"trials": trials, "table": rows})
     curves_figure(rows).savefig(out / "transfer.png", dpi=110)
     return rows
 

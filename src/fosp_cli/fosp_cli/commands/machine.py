@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fosp_cli.commands.options import Bundle, RobotToCheck
+from fosp_cli.json_file import write_json
 
 
 def doctor(
@@ -136,10 +137,9 @@ def bench(
     except RunFailed as error:
         print(f"fosp: {error}", file=sys.stderr)
         return 1
-    out.mkdir(parents=True, exist_ok=True)
     kinds = {"stream": stream is not None, "endurance": endurance is not None, "profile": profile}
     written = out / f"{next((kind for kind, asked in kinds.items() if asked), 'bench')}.json"
-    written.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(written, figures)
     _table(figures)
     print(f"written to {written}")
     if figures.get("late_unreported"):

@@ -44,7 +44,7 @@ def record(
         ),
     ] = "mixed",
     episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 50,
-    seed: Annotated[int | None, typer.Option(help="Seed that replaces the scenario's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**62 - 1, help="Seed that replaces the scenario's.")] = None,
     robot: Annotated[
         str,
         typer.Option(

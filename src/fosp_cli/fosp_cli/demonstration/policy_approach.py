@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fosp_cli.evaluation.agent import Agent
+from fosp_cli.evaluation.agent import Agent, require_pace
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
@@ -33,7 +33,12 @@ class PolicyApproach:
         manifest = load_bundle(bundle, robot, provider="cpu").manifest
         if manifest.task != task:
             raise UserError(f"{bundle}: bundle is for task '{manifest.task}', the scenario is '{task}'")
-        self.name = manifest.id
+        self.name, self.observation = manifest.id, manifest.observation
+        self._manifest = manifest
+
+    def require_pace(self, decision_s: float) -> None:
+        """Raise UserError when the bundle decides at another pace than once in `decision_s` s."""
+        require_pace(self._path, self._manifest, decision_s)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_agent"}

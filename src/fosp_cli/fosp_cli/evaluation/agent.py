@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from fosp_core.bundle.bundle import Bundle
 from fosp_core.clock import Now, Received
 from fosp_core.decisions import Decision
+from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.gripper import GripperInput, GripperSetpoint
 from fosp_core.robot.trail import WayBack
@@ -46,6 +48,9 @@ says of every action that it is safe; then only what needs no critic stops the r
 
 _FOREIGN_SPREAD = 0.1 * ALTERNATIVE_SPREAD
 """Standard deviation of the alternatives around a scripted action, which is that of an actor without doubt."""
+
+_SAME_PACE = 0.01
+"""Share by which two decision periods may differ."""
 
 
 class MeasuredState(Protocol):
@@ -90,6 +95,14 @@ class _AlwaysSafe:
         least = max(self._ranges["q_h"][0], 0.0)
         agreed = {"q_h": np.full((1, count), least, np.float32), "q_h_spread": np.zeros((1, count), np.float32)}
         return {**values, **agreed, "v_h": np.full(1, least, np.float32)}
+
+
+def require_pace(bundle: Path, manifest: Manifest, decision_s: float) -> None:
+    """Raise UserError when a bundle decides at another pace than once in `decision_s` s, as its world does."""
+    if abs(manifest.decision_period_s / decision_s - 1.0) > _SAME_PACE:
+        raise UserError(
+            f"{bundle}: the bundle decides every {manifest.decision_period_s:g} s, the scenario every {decision_s:g} s"
+        )
 
 
 class Agent:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from fosp_cli.evaluation.agent import Action, Agent, Monitoring
+from fosp_cli.evaluation.agent import Action, Agent, Monitoring, require_pace
 from fosp_cli.evaluation.hanging import Pose
 from fosp_cli.evaluation.metrics import DecidedStep, EpisodeResult, episode_result
 from fosp_cli.evaluation.simulated_scans import SimulatedJoints, SimulatedScans
@@ -64,6 +64,7 @@ def evaluate_episodes(evaluation: Evaluation, episodes: Sequence[int]) -> list[E
         )
     paint = painter_of if evaluation.pictures == "mujoco" else gazebo_painter
     env = Env(scenario, robot, observation=bundle.manifest.observation, paint=paint)
+    require_pace(evaluation.bundle, bundle.manifest, env.timing.decision_s)
     agent = Agent(
         bundle, robot, evaluation.monitoring, evaluation.actors, retreats=evaluation.retreats, choice=evaluation.choice
     )

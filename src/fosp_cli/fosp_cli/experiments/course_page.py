@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fosp_cli.json_file import content_of
+from fosp_core.errors import UserError
 from fosp_sim.task.safety_gym.layout import COURSES
 
 PAPER: Mapping[str, tuple[str, str]] = {
@@ -27,6 +28,7 @@ WANTED: Mapping[str, tuple[str, str, str]] = {
 """Reward at least / cost at most that we set out for: monitor off, on, and on after fine-tuning."""
 WANTED_AUC = 0.95
 FIGURES = "figures.json"
+_TITLE = "# The paper's five tasks"
 
 _DIFFERS = (
     "Their data set is not public: ours is scripted, and the mixture of demonstrators is our own. The engine is ours, "
@@ -39,14 +41,31 @@ _DIFFERS = (
 def figures_below(out: Path) -> list[dict[str, Any]]:
     """Return what the command left of each task in `out`, in the order of the paper's table."""
     files = {name: out / name / FIGURES for name in COURSES}
-    return [json.loads(path.read_text()) for path in files.values() if path.is_file()]
+    found = []
+    for name, path in files.items():
+        if path.is_file():
+            with content_of(path) as figures:
+                if figures["task"] != name:
+                    raise ValueError(f"the figures of {figures['task']}")
+                course_page([figures])  # what is missing is told with the file's name
+                found.append(figures)
+    return found
+
+
+def require_own_page(page: Path) -> None:
+    """Raise UserError when a page is there that this command did not write, or that cannot be written."""
+    try:
+        if page.exists() and not page.read_text().startswith(_TITLE):
+            raise UserError(f"{page}: is there, and no page of this command: give --page another name")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{page}: cannot be replaced by a page: {getattr(error, 'strerror', None) or error}") from None
 
 
 def course_page(figures: Sequence[Mapping[str, Any]]) -> str:
     """Return the page, in Markdown, of the figures of one or more tasks (stages.task_figures)."""
     there = {str(one["task"]) for one in figures}
     parts = [
-        "# The paper's five tasks",
+        _TITLE,
         "What `fosp experiment safety-gym --task NAME` reached, which wrote this page.",
         "## Reward / cost of an episode",
         _DIFFERS,

@@ -12,6 +12,8 @@ from fosp_cli.evaluation.metrics import EpisodeResult
 from fosp_cli.experiments.simulated_operator import EpisodeCorrections
 
 PROGRESS = "episodes.json"
+BEGAN_WITH = "began_with"
+"""Key of a trial for the id of the bundle that it begins with."""
 
 
 @dataclass(frozen=True)
@@ -44,4 +46,5 @@ def progress_in(folder: Path, trial: dict[str, Any]) -> Progress | None:
         found = _ADAPTER.validate_json((folder / PROGRESS).read_bytes())
     except (OSError, ValidationError):
         return None
-    return found if found.trial == trial else None
+    begun = {key: value for key, value in trial.items() if key == BEGAN_WITH}  # earlier releases did not note it
+    return found if {**begun, **found.trial} == trial else None

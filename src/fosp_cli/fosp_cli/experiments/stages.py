@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fosp_cli.experiments.course_page import FIGURES, course_page, figures_below
+from fosp_cli.experiments.course_page import FIGURES, course_page, figures_below, require_own_page
+from fosp_cli.json_file import content_of, read_json, write_json, write_text
 from fosp_core.errors import UserError
 
 STAGES = ("record", "check", "pretrain", "eval", "unseen", "finetune")
@@ -21,13 +21,16 @@ class Stages:
     """Runs stages in one folder, and notes there how long each took."""
 
     def __init__(self, folder: Path, workers: int | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror or error}") from None
         self._notes = folder / "stages.json"
         self._workers = ("--workers", workers) if workers else ()
 
     def run(self, stage: str, *words: Any, accept: tuple[int, ...] = (0,)) -> None:
         """Run `fosp WORDS...` unless the stage is done with these very words; UserError when it fails."""
-        done: dict[str, Any] = json.loads(self._notes.read_text()) if self._notes.is_file() else {}
+        done = self._done()
         command = [str(word) for word in words]
         if command[0] in ("eval", "record"):
             command += [str(word) for word in self._workers]
@@ -40,7 +43,14 @@ class Stages:
         if code not in accept:
             raise UserError(f"stage '{stage}' failed (exit code {code}); start the command again to go on from there")
         done[stage] = {"command": command, "wall_s": round(time.monotonic() - begun, 1)}
-        _write(self._notes, done)
+        write_json(self._notes, done)
+
+    def _done(self) -> dict[str, Any]:
+        """Return the notes on the stages that are done, by name."""
+        if not self._notes.is_file():
+            return {}
+        with content_of(self._notes) as done:
+            return {stage: {**note} for stage, note in done.items()}
 
     def record(self, scenario: str, bags: Path, episodes: int) -> None:
         """Record as many demonstrations as are missing, each with the scene of its number."""
@@ -64,9 +74,9 @@ class Stages:
                 count += 1
                 if count % 10 == 0:
                     print(f"record: {count} of {len(missing)}", flush=True)
-        done: dict[str, Any] = json.loads(self._notes.read_text()) if self._notes.is_file() else {}
+        done = self._done()
         done["record"] = {"episodes": episodes, "wall_s": round(time.monotonic() - begun, 1)}
-        _write(self._notes, done)
+        write_json(self._notes, done)
 
     def pretrain(self, bags: Path, bundle: Path, *options: Any) -> None:
         """Train on the bags, or go on with a training that was interrupted."""
@@ -128,6 +138,7 @@ def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) ->
     """
     from fosp_bringup.paths import share
 
+    require_own_page(page)
     task, folder = wanted.task, out / wanted.task
     bags, bundle, tuned = folder / "bags", folder / "bundle", folder / "finetuned"
     learner, tuner = (share() / "config" / name / "safety_gym.yaml" for name in ("learner", "finetuning"))
@@ -151,8 +162,7 @@ def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) ->
         budget = wanted.finetuning_episodes, wanted.evaluation_episodes
         stages.finetune(task, bundle, bags, tuned, *budget, tuner)
     written = task_figures(folder, task)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(course_page(figures_below(out)))
+    write_text(page, course_page(figures_below(out)))
     return written, page
 
 
@@ -162,29 +172,32 @@ def task_figures(folder: Path, task: str) -> Path:
     for name in ("eval", "unseen"):
         path = folder / f"{name}.json"
         if path.is_file():
-            content = json.loads(path.read_text())
-            rows = content.get("evaluations", [content])
-            figures[name] = [{**_shown(row, task), "monitor": row["monitor"]} for row in rows]
+            with content_of(path) as content:
+                rows = content.get("evaluations", [content])
+                figures[name] = [{**_shown(row, task), "monitor": row["monitor"]} for row in rows]
     manifest = folder / "bundle" / "manifest.json"
     if manifest.is_file():
-        described = json.loads(manifest.read_text())
-        training = described["training"]
-        figures["bundle"] = {key: described[key] for key in ("id", "metrics", "calibration")}
-        figures["bundle"]["training"] = {
-            **{key: training[key] for key in ("episodes", "data_violation_share", "steps", "threads", "wall_time_s")},
-            "full_updates": training["config"]["steps"],
-        }
+        with content_of(manifest) as described:
+            figures["bundle"] = {key: described[key] for key in ("id", "metrics", "calibration")}
+            figures["bundle"]["training"] = _training(described["training"])
     tuned = folder / "finetuned" / "transfer.json"
     if tuned.is_file():
-        trial = json.loads(tuned.read_text())["trials"][0]
-        parts = ("during", "after", "after_unmonitored", "after_policy_alone")
-        figures["finetuned"] = {part: _shown(trial[part], task) for part in parts}
-        figures["finetuned"] |= {key: trial[key] for key in ("learner", "wall_s")}
+        with content_of(tuned) as content:
+            trial = content["trials"][0]
+            parts = ("during", "after", "after_unmonitored", "after_policy_alone")
+            figures["finetuned"] = {part: _shown(trial[part], task) for part in parts}
+            figures["finetuned"] |= {key: trial[key] for key in ("learner", "wall_s")}
     if (folder / "stages.json").is_file():
-        figures["stages"] = json.loads((folder / "stages.json").read_text())
+        figures["stages"] = read_json(folder / "stages.json")
     out = folder / FIGURES
-    _write(out, figures)
+    write_json(out, figures)
     return out
+
+
+def _training(training: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of the training of a bundle."""
+    kept = ("episodes", "data_violation_share", "steps", "threads", "wall_time_s")
+    return {**{key: training[key] for key in kept}, "full_updates": training["config"]["steps"]}
 
 
 def _shown(row: dict[str, Any], task: str) -> dict[str, Any]:
@@ -202,10 +215,3 @@ def _runs(numbers: list[int]) -> list[tuple[int, int]]:
         else:
             runs.append((number, 1))
     return runs
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write all of the content or nothing."""
-    staging = path.with_suffix(".partial")
-    staging.write_text(json.dumps(content, indent=2) + "\n")
-    staging.replace(path)

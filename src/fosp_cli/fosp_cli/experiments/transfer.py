@@ -27,10 +27,13 @@ from fosp_cli.evaluation.in_process import Evaluation, Proposer, evaluate_all
 from fosp_cli.evaluation.live_graph import LiveGraph, RunFailed
 from fosp_cli.evaluation.metrics import summarise
 from fosp_cli.experiments.arms import SETTINGS, Arm, combined
-from fosp_cli.experiments.progress import Progress, progress_in
+from fosp_cli.experiments.progress import BEGAN_WITH, Progress, progress_in
 from fosp_cli.experiments.simulated_operator import DEVICE, OperatorHands, OperatorSettings
+from fosp_cli.experiments.transfer_table import table
+from fosp_cli.json_file import content_of, read_json, write_json
 from fosp_core.bag_types import move_aside
-from fosp_core.bundle.bundle import verify_bundle, write_bundle
+from fosp_core.bundle.bundle import read_manifest, verify_bundle, write_bundle
+from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec, read_yaml
 from fosp_learner.finetuning.config import FinetuneConfig
@@ -117,20 +120,22 @@ def deploy(trial: Trial, resources: Resources, say: Callable[[str], None] = prin
     folder = resources.out / trial.name
     if not SETTINGS[trial.arm].learns or (folder / TRIAL).is_file() or (folder / DURING).is_file():
         return
-    progress = progress_in(folder, trial.as_json())
+    told = {**trial.as_json(), BEGAN_WITH: _bundle_id(resources)}
+    progress = progress_in(folder, told)
     if progress is None:
         if folder.exists():
             move_aside(folder)  # its learner would otherwise continue with the old experience
         folder.mkdir(parents=True)
         _write_settings(trial, resources, folder)
         _show_hazards(trial, resources, folder)
-        progress = Progress(trial.as_json())
+        progress = Progress(told)
         progress.write(folder)
     else:
         say(f"{trial.name}: goes on after {len(progress.results)} of {trial.episodes} episodes")
         progress = replace(progress, calls=progress.calls + 1)
     during, wall_s = _live_episodes(trial, resources, folder, say, progress)
-    _write_json(folder / DURING, {"during": during, "wall_s": round(wall_s, 1)})
+    begun = {"trial": trial.as_json(), BEGAN_WITH: _bundle_id(resources)}
+    write_json(folder / DURING, {**begun, "during": during, "wall_s": round(wall_s, 1)})
 
 
 def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
@@ -142,8 +147,7 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
     folder = resources.out / trial.name
     result = folder / TRIAL
     if result.is_file():
-        done: dict[str, Any] = json.loads(result.read_text())
-        return done
+        return read_json(result)
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     learner: dict[str, Any] = {}
@@ -154,14 +158,15 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
         if trial.arm == "recalibrated":
             bundle, learner = _recalibrated(during, resources, folder)
     else:
-        deployed = json.loads((folder / DURING).read_text())
-        during, deployed_s = deployed["during"], deployed["wall_s"]
+        with content_of(folder / DURING) as deployed:
+            during, deployed_s = dict(deployed["during"]), float(deployed["wall_s"])
         _spend_budget(trial, resources, folder)
         learner = learning(folder / "learner")
         bundle = Path(Lineage(folder / "learner").running()[1])
     learned = time.monotonic()
     figures = {
         "trial": trial.as_json(),
+        BEGAN_WITH: _bundle_id(resources),
         "bundle": str(bundle),
         "during": during,
         "learner": learner,
@@ -174,15 +179,8 @@ def conclude(trial: Trial, resources: Resources) -> dict[str, Any]:
             "evaluation": round(time.monotonic() - learned, 1),
         },
     }
-    _write_json(result, figures)
+    write_json(result, figures)
     return figures
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write all of the content or nothing."""
-    staging = path.with_suffix(".partial")
-    staging.write_text(json.dumps(content, indent=2) + "\n")
-    staging.replace(path)
 
 
 def is_done(trial: Trial, out: Path) -> bool:
@@ -206,7 +204,46 @@ def pieces(trials: Sequence[Trial], out: Path) -> list[list[Trial]]:
 
 def trials_in(out: Path) -> list[dict[str, Any]]:
     """Return the figures of all finished trials in `out`, those of earlier commands included."""
-    return [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{TRIAL}"))]
+    return [read_json(path) for path in _finished(out)]
+
+
+def require_tables(out: Path) -> None:
+    """Raise UserError for the first finished trial in `out` whose figures are not those that the table is made of."""
+    for path in _finished(out):
+        with content_of(path) as figures:
+            table([figures])
+
+
+def require_same(trials: Sequence[Trial], resources: Resources) -> None:
+    """Raise UserError when `out` holds a trial of the same name that was run with other settings or another bundle.
+
+    Its figures would else be told as those of this command.
+    """
+    for trial in trials:
+        for path in (resources.out / trial.name / name for name in (TRIAL, DURING)):
+            if not path.is_file():
+                continue
+            with content_of(path) as figures:
+                earlier = {**dict(figures.get("trial", {})), BEGAN_WITH: figures.get(BEGAN_WITH)}
+            wanted = {**trial.as_json(), BEGAN_WITH: _bundle_id(resources)}
+            for key, value in json.loads(json.dumps(wanted)).items():
+                if key != "scenario" and earlier.get(key) is not None and earlier[key] != value:
+                    raise UserError(
+                        f"{path} is of a trial with {key} {earlier[key]}, not {value}: choose another --out, or remove "
+                        f"the folder {path.parent}"
+                    )
+
+
+def _finished(out: Path) -> list[Path]:
+    return sorted(out.glob(f"*/{TRIAL}"))
+
+
+def _bundle_id(resources: Resources) -> str | None:
+    """Return the id of the bundle that trials begin with; None where it has gone."""
+    try:
+        return read_manifest(resources.bundle).id
+    except UserError:
+        return None
 
 
 def _live_episodes(

@@ -16,6 +16,9 @@ MILLIMETRES, METRES = "16UC1", "32FC1"
 FARTHEST_M = 100.0
 """Depth beyond which no camera measures: where most of an image is farther, its unit is another one."""
 
+_MOST_PADDING = 256
+"""Bytes by which drivers pad short rows at most; longer rows are padded by less than their own length."""
+
 
 def depth_of_raw(
     data: NDArray[np.uint8], encoding: str, height: int, width: int, step: int, big_endian: bool = False
@@ -27,8 +30,11 @@ def depth_of_raw(
     if encoding not in (MILLIMETRES, METRES, "mono16"):
         raise UserError(f"has encoding '{encoding}', allowed are 16UC1 (mm) and 32FC1 (m)")
     kind = np.dtype((">" if big_endian else "<") + ("f4" if encoding == METRES else "u2"))
-    if not height or not width or step < width * kind.itemsize or len(data) != step * height:
+    row = width * kind.itemsize
+    if not height or not width or step < row or len(data) != step * height:
         raise UserError(f"holds {len(data)} bytes, which do not fit its {width} x {height} pixels")
+    if step - row >= max(row, _MOST_PADDING):
+        raise UserError(f"has rows of {step} bytes, twice what {width} pixels of {encoding} take: another encoding?")
     return np.ndarray((height, width), kind, data, strides=(step, kind.itemsize))
 
 

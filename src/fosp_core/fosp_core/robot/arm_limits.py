@@ -9,6 +9,7 @@ import math
 
 from pydantic import Field, model_validator
 
+from fosp_core.robot.quantities import Place, RollPitchYaw
 from fosp_core.specs import OptionalTopic, Spec
 
 Vector3 = tuple[float, float, float]
@@ -31,11 +32,11 @@ class SceneBox(Spec):
     """A box that stands still in the action frame, from which every link that moves keeps a distance."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    size: Vector3
+    size: Place
     """m."""
-    position: Vector3
+    position: Place
     """Centre, m, in the action frame."""
-    rotation: Vector3 = (0.0, 0.0, 0.0)
+    rotation: RollPitchYaw = (0.0, 0.0, 0.0)
     """Roll, pitch and yaw, rad."""
     distance: float = Field(0.02, ge=0, le=0.5)
     """m."""
@@ -54,9 +55,9 @@ class JointsConfig(Spec):
 
     tip_link: str = Field(min_length=1)
     """Link at the commanded point."""
-    tip_offset: Vector3 = (0.0, 0.0, 0.0)
+    tip_offset: Place = (0.0, 0.0, 0.0)
     """The commanded point in that link, m."""
-    tip_rotation: Vector3 = (0.0, 0.0, 0.0)
+    tip_rotation: RollPitchYaw = (0.0, 0.0, 0.0)
     """Roll, pitch and yaw, rad, of the frame of `pose_topic` in that link."""
     topic: OptionalTopic = ""
     """sensor_msgs/JointState; empty: state_topic."""
@@ -112,7 +113,7 @@ class OrientationLimit(Spec):
     """Direction in the action frame around which `tool_axis` may turn; the tool may spin about it."""
     tool_axis: Vector3 = (0.0, 0.0, 1.0)
     """Axis of the commanded point's own frame; with `direction` only."""
-    rotation: Vector3 | None = None
+    rotation: RollPitchYaw | None = None
     """Roll, pitch and yaw, rad, in the action frame of the orientation from which the tool may turn by `angle`.
 
     Without `direction` and `rotation` it is the first orientation that is measured after each activation."""

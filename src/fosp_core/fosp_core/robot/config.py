@@ -18,6 +18,7 @@ from fosp_core.robot.extending import read_robot_content
 from fosp_core.robot.gripper import GripperConfig, with_gripper_axis
 from fosp_core.robot.home import HomeConfig, home_fault
 from fosp_core.robot.protective import SelfShape, ZoneConfig, ZoneSourceConfig, zones_fault
+from fosp_core.robot.quantities import metres
 from fosp_core.specs import ActionSpec, OptionalTopic, Spec, TopicName, TwistComponent, parse_spec
 from fosp_core.topics import are_one, resolve
 
@@ -254,6 +255,8 @@ class RobotConfig(Spec):
             raise ValueError("protective_force_n and wrench_topic go together")
         if self.kind == "arm" and (self.workspace is None or not self.pose_topic):
             raise ValueError("an arm needs workspace and pose_topic")
+        for wall in (*self.workspace.lower, *self.workspace.upper) if self.kind == "arm" and self.workspace else ():
+            metres(wall)
         return self
 
     @model_validator(mode="after")

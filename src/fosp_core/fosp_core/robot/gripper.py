@@ -26,6 +26,10 @@ SWITCHES_AT = 0.5
 """Distance from the middle at which the ramp of such a gripper switches it."""
 BEHIND = 0.5
 """Way, of 2 for the whole stroke, by which a gripper that is told to open may be behind what it is told for long."""
+_FARTHEST = {"m": 1.0, "rad": 7.0}
+"""Position beyond which no gripper opens, by unit: one in mm or degrees would else be moved as one in m or rad."""
+LEAST_STROKE_S = 0.02
+"""Time from closed to open, s, of the fastest gripper there is."""
 OPENS_WITHIN_S = 1.0
 """Time for which a gripper that is so far behind may stand still, s."""
 
@@ -59,6 +63,14 @@ class GripperConfig(Spec):
     def _has_a_stroke(self) -> GripperConfig:
         if self.open == self.closed:
             raise ValueError("open and closed must differ")
+        most = _FARTHEST.get(self.unit, math.inf)
+        if max(abs(self.open), abs(self.closed)) > most:
+            raise ValueError(f"open and closed lie within {most:g} {self.unit}: not in mm or degrees")
+        if self.max_rate * LEAST_STROKE_S > self.stroke:
+            raise ValueError(
+                f"max_rate of {self.max_rate:g} {self.unit}/s takes it from closed to open in less than "
+                f"{LEAST_STROKE_S:g} s, which limits nothing: is it in {self.unit}/s?"
+            )
         if self.fingers != 1 and self.how != "array":
             raise ValueError("fingers is for how: array")
         if self.max_effort and self.how != "action":

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fosp_core.robot.quantities import Metres, Place, RollPitchYaw
+
 Vector3 = tuple[float, float, float]
 SourceType = Literal["LaserScan", "PointCloud2", "Depth", "Range"]
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -33,9 +35,9 @@ class ZoneSourceConfig(_ProtectiveSpec):
     """sensor_msgs/CameraInfo of a Depth; for it only."""
     frame_id: str = Field(min_length=1)
     """Frame of the messages' headers. A message of any other frame stops the robot."""
-    position: Vector3
+    position: Place
     """Origin of that frame in the action frame, m."""
-    rotation: Vector3 = (0.0, 0.0, 0.0)
+    rotation: RollPitchYaw = (0.0, 0.0, 0.0)
     """Roll, pitch and yaw, rad, of that frame in the action frame. A camera's optical frame looks along its z."""
     timeout_s: float = Field(0.2, gt=0, le=2)
     """Age of the newest message, by its stamp and by its receipt, from which on the source counts as blind."""
@@ -65,12 +67,12 @@ class ZoneConfig(_ProtectiveSpec):
     action: Literal["stop", "slow", "approach", "keep_out"]
     """stop: nothing moves while a point is inside. slow: at most the share `to` of what is asked for. approach: so
     slow that nothing is reached within `time_s`. keep_out: the commanded point itself approaches the box like that."""
-    polygon: tuple[tuple[float, float], ...] = ()
+    polygon: tuple[tuple[Metres, Metres], ...] = ()
     """Corners of a convex polygon, m, in the plane of the action frame; for a base."""
-    height: tuple[float, float] | None = None
+    height: tuple[Metres, Metres] | None = None
     """Lowest and highest z, m, of the points that count in a polygon; None: all."""
-    lower: Vector3 | None = None
-    upper: Vector3 | None = None
+    lower: Place | None = None
+    upper: Place | None = None
     """Corners of a box, m."""
     around_tool: bool = False
     """The box moves with the commanded point, and its corners are relative to it."""
@@ -127,12 +129,12 @@ class ZoneConfig(_ProtectiveSpec):
 class SelfShape(_ProtectiveSpec):
     """A part of the arm whose points do not count: a capsule from `start` to `end`, or a box."""
 
-    start: Vector3 | None = None
-    end: Vector3 | None = None
+    start: Place | None = None
+    end: Place | None = None
     radius: float | None = Field(None, gt=0, le=0.5)
     """Radius of the capsule, m."""
-    lower: Vector3 | None = None
-    upper: Vector3 | None = None
+    lower: Place | None = None
+    upper: Place | None = None
     start_on_tool: bool = False
     """`start` is relative to the commanded point, in its own orientation; otherwise it is in the action frame."""
     end_on_tool: bool = False

@@ -193,9 +193,19 @@ def _joint(element: Element) -> UrdfJoint:
         orientation=quaternion_of(*roll_pitch_yaw),
         axis=direction if kind == "fixed" else tuple(value / length for value in direction),  # type: ignore[arg-type]
         mimics="" if mimic is None else mimic.get("joint", ""),
-        multiplier=1.0 if mimic is None else float(mimic.get("multiplier", "1")),
-        offset=0.0 if mimic is None else float(mimic.get("offset", "0")),
+        multiplier=_number(mimic, "multiplier", 1.0, name),
+        offset=_number(mimic, "offset", 0.0, name),
     )
+
+
+def _number(mimic: Element | None, attribute: str, default: float, joint: str) -> float:
+    text = None if mimic is None else mimic.get(attribute)
+    if text is None:
+        return default
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{attribute} by which joint '{joint}' mimics another must be finite, got '{text}'")
+    return value
 
 
 def _vector(element: Element | None, attribute: str, default: Vector, joint: str) -> Vector:

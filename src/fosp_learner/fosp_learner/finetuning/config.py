@@ -80,7 +80,7 @@ class CorrectionConfig(Spec):
 class FinetuneConfig(Spec):
     """One fine-tuning run, online or on bags."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the batches and of the choice of episodes."""
     steps: int = Field(2000, gt=0)
     """Number of updates in all: the step budget."""

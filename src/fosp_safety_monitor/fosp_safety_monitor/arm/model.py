@@ -18,13 +18,16 @@ import numpy as np
 from fosp_core.errors import UserError
 from fosp_core.robot.arm_limits import JointsConfig, SceneBox
 from fosp_core.robot.config import RobotConfig
-from fosp_core.robot.urdf import UrdfJoint, located, parse_urdf, quaternion_of, read_urdf, robot_element
+from fosp_core.robot.quantities import FARTHEST_M
+from fosp_core.robot.urdf import KinematicTree, UrdfJoint, located, parse_urdf, quaternion_of, read_urdf, robot_element
 from fosp_safety_monitor.arm.kinematics import Kinematics, Vector, cross
 
 INSTALL = "pip install -c requirements/constraints.txt -r requirements/arm.txt"
 HORIZON_M = 0.5
 """Distances beyond this do not count: no arm covers it within the time that it takes to stop."""
 _WORLD = "the action frame"
+_MOST_TURNS = 50.0
+"""Position, rad, that no joint with an end reaches: some wrists turn three times, and 50 rad are eight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,8 @@ class ArmModel:
     ) -> None:
         self._pin, self._config, self._source = pinocchio(), config, source
         tree = parse_urdf(urdf, source)
+        _require_plausible(urdf, tree, source)
+        self._slides = {joint.name for joint in tree.joints if joint.kind == "prismatic"}
         self._mimics = {joint.name: joint for joint in tree.joints if joint.mimics}
         try:
             self._model = self._pin.buildModelFromXML(urdf)
@@ -174,6 +179,10 @@ class ArmModel:
             speed.append(float(model.velocityLimit[joint.idx_v]))
             if not lower[-1] < upper[-1] or not speed[-1] > 0.0:
                 raise UserError(f"{self._source}: joint '{name}' has no room or no speed by its <limit>")
+            furthest, most = max(abs(lower[-1]), abs(upper[-1])), FARTHEST_M if name in self._slides else _MOST_TURNS
+            if not endless and furthest > most:
+                units = "m, not in mm" if name in self._slides else "rad, not in degrees"
+                raise UserError(f"{self._source}: <limit> of joint '{name}' is {furthest:g}; it must be in {units}")
         return np.array(lower), np.array(upper), np.array(speed)
 
     def _configuration(self, positions: Mapping[str, float]) -> Vector:
@@ -244,6 +253,25 @@ class ArmModel:
         support = {joint: set(self._chain_to(joint)) for joint in set(joints)}
         moves = np.array([[number in support[joint] for number in self._chain] for joint in joints])
         return np.where(moves.reshape(rate.shape), rate, 0.0)
+
+
+def _require_plausible(urdf: str, tree: KinematicTree, source: str) -> None:
+    """Raise UserError where parts lie as far apart as in mm, or a joint follows one that is not there, or itself."""
+    for origin in robot_element(urdf, "a URDF", source).iter("origin"):
+        for text in origin.get("xyz", "").split():
+            try:
+                near = abs(float(text)) <= FARTHEST_M
+            except ValueError:
+                near = False
+            if not near:
+                raise UserError(f"{source}: an <origin> at '{origin.get('xyz')}': lengths are in m, not in mm")
+    joints = {joint.name: joint for joint in tree.joints}
+    for joint in tree.joints:
+        leader = joints.get(joint.mimics)
+        if joint.mimics and (leader is None or leader.kind == "fixed" or leader.mimics):
+            raise UserError(
+                f"{source}: joint '{joint.name}' mimics '{joint.mimics}', which is no joint that moves freely"
+            )
 
 
 def model_of(robot: RobotConfig, urdf: str, source: str, folder: Path) -> ArmModel:

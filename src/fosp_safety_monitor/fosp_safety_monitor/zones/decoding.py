@@ -2,14 +2,15 @@
 
 A reading is a point, free (nothing within the sensor's range), near (closer than the sensor can tell) or unknown.
 REP 117 and REP 118 say which value means what: -inf is near, +inf is free, NaN is unknown. Zero, negative and other
-distances below the least range are unknown, too: drivers mean "nothing" or "too close" by them. No Python loop runs
-over the readings.
+distances below the least range are unknown, too: drivers mean "nothing" or "too close" by them, and by a point of a
+cloud in the sensor itself. No Python loop runs over the readings.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,12 @@ MOST_READINGS = 4_000_000
 _RANGE_SPACING_M = 0.02
 _MODELS = ("plumb_bob", "rational_polynomial")
 """Distortion models that are undone. A lens without distortion may have any."""
-_FLOAT32 = 7
-"""Data type of sensor_msgs/PointField."""
+_FLOAT32, _FLOAT32_BYTES = 7, 4
+"""Data type of sensor_msgs/PointField, and its size."""
+_SHORTEST_FOCAL, _LONGEST_FOCAL = 0.1, 50.0
+"""Focal length that a camera can have, as a share of the longer side of its image."""
+_STRETCHED = 2.0
+"""Ratio of the two focal lengths, which differ as the sides of a pixel do, from which on one of them is wrong."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class SourceDecoder:
         lens = (message.width, message.height, *(float(message.k[i]) for i in (0, 4, 2, 5)))
         if not (message.width and message.height and all(map(math.isfinite, lens)) and min(lens[2:4]) > 0.0):
             raise UserError("camera_info holds no size, or no positive focal lengths")
+        _require_lens(*lens)
         distortion = tuple(float(value) for value in message.d)
         if any(distortion) and (message.distortion_model not in _MODELS or not all(map(math.isfinite, distortion))):
             raise UserError(
@@ -121,10 +127,11 @@ class SourceDecoder:
     def _cloud(self, message: Any) -> Readings:
         width, height, step, row = message.width, message.height, message.point_step, message.row_step
         _require_size(width * height)
-        fields = {field.name: field for field in message.fields}
-        offsets = [fields[name].offset for name in "xyz" if name in fields and fields[name].datatype == _FLOAT32]
-        if len(offsets) != 3:
-            raise UserError("has no fields x, y and z of float32")
+        offsets = [f.offset for name in "xyz" for f in message.fields if f.name == name and f.datatype == _FLOAT32]
+        if len(offsets) != 3 or sum(field.name in ("x", "y", "z") for field in message.fields) != 3:
+            raise UserError("has no fields x, y and z of float32, each of them once")
+        if min(abs(a - b) for a, b in combinations(offsets, 2)) < _FLOAT32_BYTES:
+            raise UserError(f"has fields x, y and z that overlap, at the bytes {', '.join(map(str, offsets))}")
         data = np.frombuffer(message.data, np.uint8)
         if max(offsets) + 4 > step or row < width * step or len(data) != row * height:
             raise UserError(f"holds {len(data)} bytes, which do not fit its {width} x {height} points of {step} bytes")
@@ -132,8 +139,8 @@ class SourceDecoder:
         kind = np.dtype({"names": ["x", "y", "z"], "formats": [f"{order}f4"] * 3, "offsets": offsets, "itemsize": step})
         table = np.ndarray((height, width), kind, data, strides=(row, step))
         points = np.stack([table[name].ravel() for name in "xyz"], axis=1).astype(np.float32)
-        finite = np.isfinite(points).all(axis=1)
-        return Readings(self._mounting.apply(points[finite]), len(points), 0, int(len(points) - finite.sum()))
+        known = np.isfinite(points).all(axis=1) & points.any(axis=1)
+        return Readings(self._mounting.apply(points[known]), len(points), 0, int(len(points) - known.sum()))
 
     # -- depth ---------------------------------------------------------------------------------------
     def _depth(self, message: Any) -> Readings:
@@ -166,6 +173,17 @@ class SourceDecoder:
         if self._rays is None or self._rays[0] != key:
             self._rays = key, (make() @ self._mounting.rotation.T).astype(np.float32)
         return self._rays[1]
+
+
+def _require_lens(width: float, height: float, fx: float, fy: float, cx: float, cy: float) -> None:
+    """Raise UserError when no camera has such a lens, as where a driver fills its camera_info in part."""
+    longer = max(width, height)
+    if not (_SHORTEST_FOCAL * longer <= min(fx, fy) and max(fx, fy) <= _LONGEST_FOCAL * longer):
+        raise UserError(f"camera_info has focal lengths of {fx:g} and {fy:g} pixels at {width:g} x {height:g}")
+    if max(fx, fy) >= _STRETCHED * min(fx, fy):
+        raise UserError(f"camera_info has focal lengths that contradict each other, {fx:g} and {fy:g} pixels")
+    if not (0.0 < cx < width and 0.0 < cy < height):
+        raise UserError(f"camera_info has its optical centre outside of the image, at {cx:g}, {cy:g}")
 
 
 def _require_size(count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
+from fosp_core.specs import ObservationSpec
 from fosp_sim.env import Env, Frame, Listener, Observation
 from fosp_sim.task.world import RobotState, Vector
 
@@ -14,6 +15,11 @@ class Approach(Protocol):
 
     name: str
     """Name of the driver, for the bag's notes."""
+    observation: ObservationSpec
+    """The cameras that it sees, and their size."""
+
+    def require_pace(self, decision_s: float) -> None:
+        """Raise UserError when it decides at another pace than once in `decision_s` s."""
 
     def drive(self, env: Env, observation: Observation, seed: int) -> bool:
         """Drive from `observation` on; return False when the episode ended meanwhile."""

@@ -62,7 +62,9 @@ def record_episodes(
     check_kind(demonstrator)
     numbers = range(first, first + episodes)
     _require_new(out, numbers)
-    env = Env(scenario, robot)
+    env = Env(scenario, robot, observation=None if approach is None else approach.observation)
+    if approach is not None:
+        approach.require_pace(env.timing.decision_s)
     return (_record(env, demonstrator, number, _folder(out, number), approach) for number in numbers)
 
 

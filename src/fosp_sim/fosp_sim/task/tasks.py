@@ -207,18 +207,15 @@ def _no_world(robot: RobotConfig) -> SimulatedWorld:
 
 
 def _build_plugged(robot: RobotConfig, scenario: Any) -> SimulatedWorld:
+    from fosp_sim.task.plugged.checked import one_line
     from fosp_sim.task.plugged.environment import as_camera_environment
     from fosp_sim.task.plugged.world import PluggedWorld
 
     factory, options = load_attribute(scenario.make), dict(scenario.options)
     step_s = options.pop("step_s", None)
-    try:
-        made = factory(**options)
-    except UserError:
-        raise
-    except Exception as error:  # whatever an environment of others does while it is made
-        raise UserError(f"{scenario.make} fails: {type(error).__name__}: {error}") from None
-    return PluggedWorld(robot, as_camera_environment(made, step_s), scenario.action_repeat)
+    with one_line(scenario.make):
+        made = as_camera_environment(factory(**options), step_s)
+    return PluggedWorld(robot, made, scenario.action_repeat)
 
 
 def _draw_plugged(scenario: Any, episode: int) -> Scene:
@@ -302,6 +299,11 @@ def load_attribute(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"'{path}' cannot be imported: {error}; write package.module:name") from None
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a module of others does while it is imported
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"'{path}' cannot be imported: {said}") from error
 
 
 def known_tasks() -> tuple[str, ...]:

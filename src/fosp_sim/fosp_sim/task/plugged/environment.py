@@ -5,7 +5,6 @@ Gymnasium itself is not needed here: an environment is whatever has the methods.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -67,20 +66,22 @@ class FromGymnasium:
         if not hasattr(space, "low") or len(np.shape(space.low)) != 1:
             raise UserError(f"{_name(env)}: its actions must be a vector with bounds (gymnasium.spaces.Box)")
         self.low, self.high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
-        if not (np.isfinite(self.low).all() and np.isfinite(self.high).all() and (self.low < self.high).all()):
-            raise UserError(f"{_name(env)}: its actions have no finite bounds; wrap it in one that has")
         if getattr(env, "render_mode", None) != "rgb_array":
             raise UserError(f'{_name(env)}: make it with render_mode="rgb_array", or there is no picture')
         own = step_s if step_s is not None else getattr(getattr(env, "unwrapped", env), "dt", None)
         if own is None:
             raise UserError(f"{_name(env)}: does not say how long a step is; give options: {{step_s: SECONDS}}")
-        self.step_s = float(own)
+        self.step_s: Any = own
 
     def reset(self, seed: int) -> None:
         self.env.reset(seed=seed)
 
     def step(self, action: NDArray[np.float64]) -> StepOutcome:
         answer = self.env.step(action.astype(self.env.action_space.dtype))
+        if not isinstance(answer, tuple) or len(answer) not in (5, 6) or not isinstance(answer[-1], Mapping):
+            raise UserError(
+                f"{_name(self.env)}: step returns neither Gymnasium's five nor Safety-Gymnasium's six values"
+            )
         if len(answer) == 6:
             _, reward, cost, terminated, truncated, info = answer
         else:
@@ -89,7 +90,7 @@ class FromGymnasium:
                 raise UserError(f"{_name(self.env)}: step tells no info['cost']; wrap it in one that does")
             cost = info["cost"]
         success = any(bool(info.get(key)) for key in _SUCCESS_KEYS)
-        return StepOutcome(float(reward), float(cost), bool(terminated), bool(truncated), success)
+        return StepOutcome(reward, cost, terminated, truncated, success)
 
     def images(self) -> Mapping[str, NDArray[np.uint8]]:
         return {"color": np.asarray(self.env.render())}
@@ -98,31 +99,17 @@ class FromGymnasium:
 def as_camera_environment(made: Any, step_s: float | None = None) -> CameraEnvironment:
     """Return `made` itself when it follows the protocol, else what FromGymnasium makes of it. Raise UserError."""
     if isinstance(made, CameraEnvironment):
+        if step_s is not None:
+            raise UserError(f"{name_of(made)}: says itself how long a step is; leave step_s out of the options")
         return made
     if not all(hasattr(made, name) for name in ("reset", "step", "render", "action_space")):
         raise UserError(f"{type(made).__name__} is neither a Gymnasium environment nor a CameraEnvironment")
     return FromGymnasium(made, step_s)
 
 
-def checked_outcome(outcome: StepOutcome) -> StepOutcome:
-    """Return the outcome; UserError when reward or cost is no finite number, or the cost is negative."""
-    if not math.isfinite(outcome.reward):
-        raise UserError(f"the environment's reward is {outcome.reward}")
-    if not math.isfinite(outcome.cost) or outcome.cost < 0:
-        raise UserError(f"the environment's cost is {outcome.cost}; it must be 0 or more")
-    return outcome
-
-
-def checked_images(images: Mapping[str, NDArray[np.uint8]]) -> Mapping[str, NDArray[np.uint8]]:
-    """Return the pictures; UserError when they are not RGB, or not all of one size."""
-    if not images:
-        raise UserError("the environment has no camera")
-    for name, image in images.items():
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise UserError(f"camera '{name}': a picture must be (height, width, 3) uint8, got {image.shape}")
-    if len({image.shape for image in images.values()}) > 1:
-        raise UserError("all cameras of an environment must have one size")
-    return images
+def name_of(environment: CameraEnvironment) -> str:
+    """Return what messages call an environment."""
+    return _name(environment.env) if isinstance(environment, FromGymnasium) else type(environment).__name__
 
 
 def _name(env: Any) -> str:

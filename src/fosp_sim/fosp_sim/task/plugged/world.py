@@ -13,7 +13,8 @@ import numpy as np
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
-from fosp_sim.task.plugged.environment import CameraEnvironment, checked_images, checked_outcome
+from fosp_sim.task.plugged.checked import CheckedEnvironment
+from fosp_sim.task.plugged.environment import CameraEnvironment
 from fosp_sim.task.scene import Goal, Scene
 from fosp_sim.task.world import IntervalOutcome, Picture, RobotState, SimulatedWorld, Vector, WorldTiming
 
@@ -56,20 +57,26 @@ class PluggedWorld(SimulatedWorld):
 
     def __init__(self, robot: RobotConfig, environment: CameraEnvironment, repeat: int) -> None:
         """Raise UserError when robot, pictures and environment do not fit each other."""
-        size = len(environment.low)
+        self.environment, self._checked = environment, CheckedEnvironment(environment)
+        size, step_s = len(self._checked.low), self._checked.step_s
+        if robot.gripper is not None:
+            raise UserError(f"robot {robot.name} has a gripper; each value of an environment's action needs an axis")
         if robot.action.size != size:
             raise UserError(f"the environment's action has {size} values, robot {robot.name} has {robot.action.size}")
-        self.environment = environment
-        self.timing = WorldTiming(float(environment.step_s), 1, repeat, repeat)
+        self.timing = WorldTiming(step_s, 1, repeat, repeat)
         rate_hz = 1.0 / self.timing.frame_s
         if abs(robot.camera_frame_rate_hz / rate_hz - 1.0) > 1e-3:
             raise UserError(
                 f"robot {robot.name}: camera_frame_rate_hz must be {rate_hz:g}, a frame for each decision of "
-                f"{repeat} x {environment.step_s:g} s; it is {robot.camera_frame_rate_hz:g}"
+                f"{repeat} x {step_s:g} s; it is {robot.camera_frame_rate_hz:g}"
+            )
+        if abs(robot.command_rate_hz * step_s - 1.0) > 1e-3:
+            raise UserError(
+                f"robot {robot.name}: command_rate_hz must be {1.0 / step_s:g}, a command for each step of "
+                f"{step_s:g} s; it is {robot.command_rate_hz:g}"
             )
         self._scale = np.array(robot.action.scale)
-        environment.reset(0)
-        seen = checked_images(environment.images())
+        seen = self._checked.images()
         self.cameras = tuple(seen)
         self.picture = next(iter(seen.values())).shape[:2]
         self._reward, self._cost, self._success = 0.0, 0.0, False
@@ -81,7 +88,7 @@ class PluggedWorld(SimulatedWorld):
 
     def reset(self, scene: Scene) -> None:
         assert isinstance(scene, PluggedScene)
-        self.environment.reset(scene.seed)
+        self._checked.reset(scene.seed)
         self._clear()
         self._ticks, self._terminal, self._stuck = 0, False, False
 
@@ -89,8 +96,8 @@ class PluggedWorld(SimulatedWorld):
         if self._terminal or self._stuck:
             return
         share = 0.5 + 0.5 * np.clip(twist / self._scale, -1.0, 1.0)
-        low, high = self.environment.low, self.environment.high
-        outcome = checked_outcome(self.environment.step(low + share * (high - low)))
+        low, high = self._checked.low, self._checked.high
+        outcome = self._checked.step(low + share * (high - low))
         self._ticks += 1
         self._reward += outcome.reward
         self._cost += outcome.cost
@@ -103,8 +110,7 @@ class PluggedWorld(SimulatedWorld):
         return outcome
 
     def snapshot(self) -> dict[str, Picture]:
-        images = checked_images(self.environment.images())
-        return {name: np.array(images[name]) for name in self.cameras}
+        return dict(self._checked.images())
 
     def painter(self) -> Any:
         return _StoredPictures(self)
