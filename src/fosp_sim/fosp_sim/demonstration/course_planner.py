@@ -55,8 +55,10 @@ CAR = RobotModel(0.8, 1.35, 0.22, 0.08, False, 0.16, ((0.0, 0.13), (0.13, 0.09),
 _SUBSTEPS = 2
 _LAG = 0.09
 """Room, m, for a gremlin that is not quite where the pull on it is."""
-_MARGIN = 0.15
-"""Room, m, that a path keeps around a hazard for nothing: a policy that learns from it errs by as much."""
+_MARGIN, _WIDE_MARGIN = 0.05, 0.15
+"""Room, m, that a path keeps around a hazard for nothing; a policy that learns the wide one errs by about as much."""
+_CROWDED = 15
+"""Number of objects from which on there is no room for the wide margin, nor is there for who pushes a box."""
 _LINGERING = 1.0
 """Price of touching something for the whole of a plan: who touches it already can only let go of it sooner."""
 
@@ -88,6 +90,8 @@ class CoursePlanner:
     def __init__(self, course: Course, heedless: bool = False) -> None:
         """With `heedless` nothing is forbidden."""
         self.course, self.model, self._heedless = course, CAR if course.robot == "car" else POINT, heedless
+        narrow = course.rule == "push" or sum(len(group.members) for group in course.groups) >= _CROWDED
+        self._margin = _MARGIN if narrow else _WIDE_MARGIN
         first = product((1.0, 0.0, -1.0), (-1.0, -0.5, -0.25, -0.12, 0.0, 0.12, 0.25, 0.5, 1.0))
         second = product((1.0, 0.0, -1.0), (-0.8, -0.3, 0.0, 0.3, 0.8))
         self._plans = np.array(list(product(first, second)))  # (K, 2, 2)
@@ -140,7 +144,7 @@ class CoursePlanner:
     @property
     def _rooms(self) -> tuple[float, float]:
         """Room, m, that a path keeps from what only the centre must keep out of, and from what is solid."""
-        return 0.12, self.model.body[0][1] + 0.04
+        return (0.05 if self._margin == _MARGIN else 0.12), self.model.body[0][1] + 0.04
 
     def _reach(self) -> float:
         """Return the distance, m, within which the goal is reached."""
@@ -201,7 +205,7 @@ class CoursePlanner:
             at_y = disc_y + moves * swing[:, 1:]
             for body_x, body_y, body in bodies[:1] if centre_only else bodies:
                 room = np.hypot(body_x - at_x, body_y - at_y) - radius - (0.0 if centre_only else body)
-                margin = _MARGIN if centre_only else 0.04
+                margin = self._margin if centre_only else 0.04
                 inside = np.clip((margin - room) / margin, 0.0, 1.0)
                 hit = np.where(room < 0.012, 3.0 - np.minimum(room, 0.0) * 10.0, 0.0)
                 total += (((0.3 * inside + hit) * sooner) * reached).max(axis=0)
@@ -210,7 +214,7 @@ class CoursePlanner:
 
     def _within_reach(self, discs: Array, x: Array, y: Array) -> NDArray[np.bool_]:
         """Return which discs (N,) a plan along `x` and `y` (T, K) may come near enough to for a price."""
-        reach = max(abs(ahead) + radius for ahead, radius in self.model.body) + _MARGIN
+        reach = max(abs(ahead) + radius for ahead, radius in self.model.body) + self._margin
         apart = [
             np.maximum(np.maximum(along.min() - discs[:, axis], discs[:, axis] - along.max()), 0.0)
             for axis, along in enumerate((x, y))
