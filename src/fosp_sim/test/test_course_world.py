@@ -12,7 +12,7 @@ from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.robot.horizon import needed_horizon_steps
 from fosp_core.specs import CameraSpec, ObservationSpec, parse_spec
 from fosp_sim.demonstration.demonstrators import make_demonstrator
-from fosp_sim.env import Env, make_arena
+from fosp_sim.env import Env, StepResult, make_arena
 from fosp_sim.real_time import RealTimeTask
 from fosp_sim.task.draw import draw_scene
 from fosp_sim.task.safety_gym.engine import Engine
@@ -63,33 +63,30 @@ def test_a_decision_is_four_environment_steps_of_the_library_with_the_first_one_
         assert engine.place("agent") == pytest.approx(tuple(env.world.position()[:2]), abs=1e-9)
 
 
+def driven(task: str, kind: str, episode: int, steps: int) -> list[StepResult]:
+    """Return what each decision of a demonstrator brings in an episode of so many of them."""
+    scenario, robot = described(task)
+    env = Env(scenario.model_copy(update={"max_steps": steps}), robot, rendering="none")
+    env.reset(episode)
+    driver = make_demonstrator(kind, env.scene, robot, episode)
+    return [env.step(driver.act(env.world.state(), env.world.time)) for _ in range(steps)]
+
+
 def test_a_time_limit_is_never_terminal_and_goals_continue() -> None:
-    scenario, robot = described("point_goal1")
-    env = Env(scenario.model_copy(update={"max_steps": 60}), robot, rendering="none")
-    env.reset(1)
-    driver = make_demonstrator("greedy", env.scene, robot, 1)
-    results = [env.step(driver.act(env.world.state(), env.world.time)) for _ in range(60)]
+    results = driven("point_goal1", "greedy", episode=1, steps=60)
     assert sum(result.success for result in results) >= 2
     assert [result.last for result in results] == [False] * 59 + [True]
     assert not any(result.terminal for result in results)
 
 
 def test_the_careful_demonstrator_earns_reward_without_cost() -> None:
-    scenario, robot = described("point_goal1")
-    env = Env(scenario.model_copy(update={"max_steps": 80}), robot, rendering="none")
-    env.reset(2)
-    driver = make_demonstrator("careful", env.scene, robot, 2)
-    results = [env.step(driver.act(env.world.state(), env.world.time)) for _ in range(80)]
+    results = driven("point_goal1", "careful", episode=2, steps=80)
     assert sum(result.reward for result in results) > 4.0
     assert sum(result.cost for result in results) == 0.0
 
 
 def test_the_careful_demonstrator_pushes_the_box_to_its_goals_without_cost() -> None:
-    scenario, robot = described("point_push1")
-    env = Env(scenario.model_copy(update={"max_steps": 150}), robot, rendering="none")
-    env.reset(12)
-    driver = make_demonstrator("careful", env.scene, robot, 12)
-    results = [env.step(driver.act(env.world.state(), env.world.time)) for _ in range(150)]
+    results = driven("point_push1", "careful", episode=12, steps=150)
     assert sum(result.success for result in results) >= 2
     assert sum(result.cost for result in results) == 0.0
 

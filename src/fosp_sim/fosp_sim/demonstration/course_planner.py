@@ -55,10 +55,12 @@ CAR = RobotModel(0.8, 1.35, 0.22, 0.08, False, 0.16, ((0.0, 0.13), (0.13, 0.09),
 _SUBSTEPS = 2
 _LAG = 0.09
 """Room, m, for a gremlin that is not quite where the pull on it is."""
-_MARGIN, _WIDE_MARGIN = 0.05, 0.15
+MARGIN, _WIDE_MARGIN = 0.05, 0.15
 """Room, m, that a path keeps around a hazard for nothing; a policy that learns the wide one errs by about as much."""
+_CROSSED, _WIDE_CROSSED = 0.05, 0.12
+"""Room, m, that the map of the ground adds to a hazard."""
 _CROWDED = 15
-"""Number of objects from which on there is no room for the wide margin, nor is there for who pushes a box."""
+"""Number of objects from which on there is no room for the wide ones."""
 _LINGERING = 1.0
 """Price of touching something for the whole of a plan: who touches it already can only let go of it sooner."""
 
@@ -90,8 +92,6 @@ class CoursePlanner:
     def __init__(self, course: Course, heedless: bool = False) -> None:
         """With `heedless` nothing is forbidden."""
         self.course, self.model, self._heedless = course, CAR if course.robot == "car" else POINT, heedless
-        narrow = course.rule == "push" or sum(len(group.members) for group in course.groups) >= _CROWDED
-        self._margin = _MARGIN if narrow else _WIDE_MARGIN
         first = product((1.0, 0.0, -1.0), (-1.0, -0.5, -0.25, -0.12, 0.0, 0.12, 0.25, 0.5, 1.0))
         second = product((1.0, 0.0, -1.0), (-0.8, -0.3, 0.0, 0.3, 0.8))
         self._plans = np.array(list(product(first, second)))  # (K, 2, 2)
@@ -142,9 +142,18 @@ class CoursePlanner:
         return self._map
 
     @property
+    def _crowded(self) -> bool:
+        return sum(len(group.members) for group in self.course.groups) >= _CROWDED
+
+    @property
+    def _margin(self) -> float:
+        """Room, m, that a plan keeps around a hazard for nothing."""
+        return MARGIN if self._crowded else _WIDE_MARGIN
+
+    @property
     def _rooms(self) -> tuple[float, float]:
         """Room, m, that a path keeps from what only the centre must keep out of, and from what is solid."""
-        return (0.05 if self._margin == _MARGIN else 0.12), self.model.body[0][1] + 0.04
+        return _CROSSED if self._crowded else _WIDE_CROSSED, self.model.body[0][1] + 0.04
 
     def _reach(self) -> float:
         """Return the distance, m, within which the goal is reached."""

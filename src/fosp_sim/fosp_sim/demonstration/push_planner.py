@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fosp_sim.demonstration.course_planner import CoursePlanner, GroundMap
+from fosp_sim.demonstration.course_planner import MARGIN, CoursePlanner, GroundMap
 from fosp_sim.task.safety_gym.world import CourseState
 
 Array = NDArray[np.float64]
@@ -33,6 +33,11 @@ _SLOPE = 0.12
 
 class PushPlanner(CoursePlanner):
     """Chooses the command of each decision where a box is to be pushed to the goal."""
+
+    @property
+    def _margin(self) -> float:
+        """Room, m, that a plan keeps around a hazard for nothing: a box is often to be pushed past one."""
+        return MARGIN
 
     @property
     def _rooms(self) -> tuple[float, float]:
