@@ -39,16 +39,14 @@ def speed_scale(risk: float, thresholds: Thresholds) -> float:
     It is 1 up to slow_down_share * eps, falls from there in a line to recover_scale at eps, and on to
     recover_scale_least at risk 1. It is 1 throughout for a robot that coasts, whose way out is its own thrust.
     """
-    if thresholds.coasts:
-        return 1.0
-    parameters, eps = thresholds.parameters, thresholds.eps
-    begin = parameters.slow_down_share * eps
+    eps, (at_eps, least) = thresholds.eps, thresholds.recover_scales
+    begin = thresholds.parameters.slow_down_share * eps
     if risk <= begin:
         return 1.0
     if risk <= eps:
-        return 1.0 - (1.0 - parameters.recover_scale) * (risk - begin) / (eps - begin)
+        return 1.0 - (1.0 - at_eps) * (risk - begin) / (eps - begin)
     beyond = min(1.0, (risk - eps) / (1.0 - eps))
-    return parameters.recover_scale - (parameters.recover_scale - parameters.recover_scale_least) * beyond
+    return at_eps - (at_eps - least) * beyond
 
 
 def least_risk(values: CriticValues) -> int:
@@ -70,9 +68,7 @@ def executed_candidate(
     if thresholds.shadow or values is None:
         return proposal.chosen, 1.0
     scale = speed_scale(values.q_h[choice], thresholds)
-    if decision is Decision.RECOVER and not thresholds.coasts:
-        scale = min(scale, thresholds.parameters.recover_scale)
-    return choice, scale
+    return choice, min(scale, thresholds.recover_scales[0]) if decision is Decision.RECOVER else scale
 
 
 def target_of(

@@ -55,6 +55,11 @@ class RobotThresholds:
     gripper: GripperConfig | None = None
     way_back: WayBack | None = None
 
+    @property
+    def recover_scales(self) -> tuple[float, float]:
+        """Factors of the speed at a risk of eps and at a risk of 1: both are 1 for a robot that coasts."""
+        return (1.0, 1.0) if self.coasts else (self.parameters.recover_scale, self.parameters.recover_scale_least)
+
     @classmethod
     def of_robot(cls, robot: RobotConfig, parameters: MonitorParameters) -> RobotThresholds:
         """Return the thresholds that need no bundle."""
