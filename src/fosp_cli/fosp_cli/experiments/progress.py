@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fosp_cli.evaluation.metrics import EpisodeResult
 from fosp_cli.experiments.simulated_operator import EpisodeCorrections
+from fosp_cli.json_file import write_text
 
 PROGRESS = "episodes.json"
 BEGAN_WITH = "began_with"
@@ -31,10 +32,8 @@ class Progress:
     """Number of calls of the command over which the episodes are spread."""
 
     def write(self, folder: Path) -> None:
-        """Write all of it or nothing."""
-        staging = folder / f"{PROGRESS}.partial"
-        staging.write_bytes(_ADAPTER.dump_json(self, indent=1))
-        staging.replace(folder / PROGRESS)
+        """Write all of it or nothing; raise UserError when the disk refuses."""
+        write_text(folder / PROGRESS, _ADAPTER.dump_json(self, indent=1).decode())
 
 
 _ADAPTER = TypeAdapter(Progress)

@@ -172,7 +172,8 @@ class FrameSampler:
 def _batch(data: Dataset, rows: NDArray[np.int64], first: NDArray[np.bool_], last: NDArray[np.bool_]) -> Batch:
     """Return the batch without its images."""
     arrives = ~first
-    executed, followed = (x[rows - arrives] * arrives[..., None] for x in (data.action, data.followed))
+    before = rows - arrives
+    executed, followed = (x[before] * arrives[..., None] for x in (data.action, data.followed))
     return Batch(
         images=torch.empty(0, dtype=torch.uint8),
         action_prev=torch.from_numpy(executed.astype(np.float32)),
