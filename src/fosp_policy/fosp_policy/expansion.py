@@ -100,6 +100,9 @@ class SafePolicy:
 
     When no candidate of the actors is feasible, `fallbacks` more are drawn evenly from the whole action box. The one of
     least risk joins the candidates and is chosen, if it is clearly feasible (FALLBACK_MARGIN) and within all ranges.
+    With `coasts`, for a robot that keeps its momentum, it joins them in any case, and the least risky of all is chosen:
+    such a robot is not braked by a stop, so a person is not awaited at rest, and its way out is a thrust that no actor
+    may have in mind.
 
     `choice` says what is chosen by (CHOICES). All but "return" need a bundle with a success critic; UserError without.
 
@@ -116,6 +119,7 @@ class SafePolicy:
         fallbacks: int = FALLBACKS,
         filters: bool = True,
         choice: Choice = "return",
+        coasts: bool = False,
     ) -> None:
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
@@ -131,7 +135,7 @@ class SafePolicy:
         self._policy, self._critic = bundle.policy, bundle.critic
         self._latent, self._action_size = bundle.manifest.latent, bundle.manifest.action.size
         self._count, self._fallbacks = candidates, fallbacks
-        self._prefer_means = prefer_means
+        self._prefer_means, self._coasts = prefer_means, coasts
         chosen = {"both": [OFFLINE, ONLINE], "offline": [OFFLINE], "online": [ONLINE]}[actors]
         self._sources = np.array(chosen, np.intp)
         self._filters = filters
@@ -181,9 +185,7 @@ class SafePolicy:
                 others = [candidate for candidate in candidates if candidate is not guided]
                 return Proposal((*others, guided), len(others), v_h)
         if not any(candidate.feasible for candidate in candidates):
-            way_out = self._way_out(deter, stoch, rng)
-            if way_out is not None:
-                return Proposal((*candidates, way_out), len(candidates), v_h)
+            candidates = [*candidates, *self._ways_out(deter, stoch, rng)]
         chosen = choose(
             np.array([candidate.q_s if self._choice == "success" else candidate.utility for candidate in candidates]),
             np.array([candidate.q_h for candidate in candidates]),
@@ -229,13 +231,13 @@ class SafePolicy:
         eligible: NDArray[np.bool_] = feasible & (q_s >= q_s[feasible].max() - SUCCESS_MARGIN)
         return eligible
 
-    def _way_out(
+    def _ways_out(
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], rng: np.random.Generator
-    ) -> ScoredCandidate | None:
-        """Return the fallback of least risk that is clearly feasible and within all ranges, or None."""
+    ) -> list[ScoredCandidate]:
+        """Return the fallback of least risk within all ranges, if it is clearly feasible or the robot coasts."""
         drawn = self._drawn_evenly(deter, stoch, rng)
-        clear = [candidate for candidate in drawn if candidate.q_h <= FALLBACK_MARGIN * self.eps]
-        return min(clear, key=lambda candidate: candidate.q_h, default=None)
+        least = sorted(drawn, key=lambda candidate: candidate.q_h)[:1]
+        return [one for one in least if self._coasts or one.q_h <= FALLBACK_MARGIN * self.eps]
 
     def _drawn_evenly(
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], rng: np.random.Generator

@@ -133,6 +133,7 @@ class PolicyNode(ManagedNode):
                 actors,  # type: ignore[arg-type]
                 fallbacks,
                 choice=choice,  # type: ignore[arg-type]
+                coasts=robot.coasts,
             )
             sessions = sessions_to_test(bundle, ("policy", "critic"))
             return LoadedPolicy(policy, sessions, bundle.manifest.decision_period_s)

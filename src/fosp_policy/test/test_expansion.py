@@ -163,6 +163,28 @@ def test_what_is_no_way_out_is_not_proposed(risk: Callable[[Floats], Floats], op
     assert all(candidate.source != FALLBACK and not candidate.feasible for candidate in candidates)
 
 
+@pytest.mark.parametrize("exploring", [False, True])
+@pytest.mark.parametrize("floor", [EPS * 0.6, 0.6], ids=["barely feasible", "not feasible"])
+def test_a_robot_that_coasts_takes_the_least_risky_way_out_even_where_it_is_not_clear(
+    exploring: bool, floor: float
+) -> None:
+    bundle = bundle_of([[0.9, 0.0], [0.8, 0.0]], lambda action: floor + 0.2 * (1.0 + action[:, 0]), std=0.01)
+    stays = policy_of(bundle, candidates=4).propose(DETER, STOCH, exploring, rng())
+    coasts = policy_of(bundle, candidates=4, coasts=True).propose(DETER, STOCH, exploring, rng())
+    assert all(candidate.source != FALLBACK for candidate in stays.candidates), "it brakes, and waits for a person"
+    chosen = coasts.candidates[coasts.chosen]
+    assert chosen.source == FALLBACK
+    assert chosen.q_h == min(candidate.q_h for candidate in coasts.candidates)
+    assert chosen.action[0] < -0.8
+
+
+def test_a_robot_that_coasts_keeps_an_action_of_the_actors_that_is_less_risky_than_every_way_out() -> None:
+    bundle = bundle_of([[0.9, 0.0], [0.8, 0.0]], lambda action: 0.9 - 0.1 * action[:, 0], std=0.01)
+    proposal = policy_of(bundle, candidates=4, coasts=True, fallbacks=1).propose(DETER, STOCH, False, rng())
+    assert proposal.candidates[-1].source == FALLBACK
+    assert proposal.candidates[proposal.chosen].source == OFFLINE
+
+
 def test_there_is_no_fallback_where_an_action_of_the_actors_is_feasible() -> None:
     bundle = bundle_of([[0.9, 0.0], [-0.9, 0.0]], risk=lambda action: 1.0 * (action[:, 0] > -0.5))
     proposal = policy_of(bundle).propose(DETER, STOCH, False, rng())

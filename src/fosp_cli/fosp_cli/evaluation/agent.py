@@ -125,7 +125,12 @@ class Agent:
         self._bundle = bundle
         self._encoder = Encoder(bundle)
         self._policy = SafePolicy(
-            bundle, DEPLOYED_CANDIDATES, actors=actors, filters=monitoring != "off", choice=choice
+            bundle,
+            DEPLOYED_CANDIDATES,
+            actors=actors,
+            filters=monitoring != "off",
+            choice=choice,
+            coasts=robot.coasts,
         )
         self._monitoring = monitoring
         self._robot = robot
