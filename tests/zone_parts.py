@@ -12,7 +12,7 @@ from fosp_core.clock import Now, Received
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import parse_spec, read_yaml
 from fosp_safety_monitor.zones.decoding import Readings
-from fosp_safety_monitor.zones.field import ToolState
+from fosp_safety_monitor.zones.field import ProtectiveField, ToolState
 
 ROBOTS = Path(__file__).resolve().parents[1] / "config" / "robots"
 SQUARE = [[0.2, 0.2], [-0.2, 0.2], [-0.2, -0.2], [0.2, -0.2]]
@@ -41,6 +41,13 @@ def arm(*zones: dict, sources: tuple[dict, ...] = (CLOUD,), **others) -> RobotCo
 def readings(*points: tuple[float, ...], **others) -> Readings:
     array = np.array([(*p, 0.1)[:3] for p in points], np.float32).reshape(-1, 3)
     return Readings(array, others.pop("count", max(len(array), 10)), **others)
+
+
+def judged(robot, seen, wish=REST, command=REST, tool=None, now=NOW, received=FRESH):
+    """The judgement when the first source of the robot has `seen` this."""
+    field, tool = ProtectiveField(robot), tool or ToolState()
+    view = field.view(robot.sources[0].name, seen, received, tool)
+    return field.judge({robot.sources[0].name: view}, wish, command, tool, now)
 
 
 def scan(beams, **changes):

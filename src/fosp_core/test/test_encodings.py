@@ -90,6 +90,22 @@ def test_a_row_step_beyond_the_pixels_changes_nothing_and_missing_bytes_are_one_
         rgb_of_raw(packed.reshape(-1)[:-1], encoding, HEIGHT, WIDTH, packed.shape[1])
 
 
+@pytest.mark.parametrize("width", [320, 640, 848, 1280])
+@pytest.mark.parametrize(
+    ("told", "true"),
+    [("bgr8", 4), ("mono8", 3), ("mono8", 2), ("yuyv", 3), ("rgb8", 6), ("bayer_rggb8", 4)],
+)
+def test_rows_of_another_encoding_than_the_one_told_are_refused(told: str, true: int, width: int) -> None:
+    data = np.zeros(2 * width * true, np.uint8)
+    with pytest.raises(BrokenMessage, match=f"rows of {width * true} bytes, {width} pixels of {told} take"):
+        rgb_of_raw(data, told, 2, width, width * true)
+
+
+@pytest.mark.parametrize(("width", "step"), [(10, 32), (64, 256), (100, 512), (640, 1924), (424, 1280), (1366, 4352)])
+def test_rows_that_drivers_pad_are_read(width: int, step: int) -> None:
+    assert rgb_of_raw(np.zeros(2 * step, np.uint8), "rgb8", 2, width, step).shape == (2, width, 3)
+
+
 def fits(encoding: str, length: int) -> bool:
     lines = HEIGHT * 3 // 2 if encoding.startswith("nv") else HEIGHT
     if not length or length % lines:

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 from fosp_core.bundle import onnx_session
-from fosp_core.bundle.onnx_session import OnnxModel
+from fosp_core.bundle.onnx_session import OnnxModel, expect_signature
 from fosp_core.errors import UserError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -47,3 +47,16 @@ def test_cuda_that_is_not_offered_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UserError, match="is not offered by this ONNX Runtime"):
         OnnxModel(NETWORKS[0], "cuda")
     assert OnnxModel(NETWORKS[0], "auto").provider == "CPU"
+
+
+@pytest.mark.parametrize("changed", [-1, 0, 1], ids=["a size less", "as it is", "a size more"])
+def test_an_output_of_another_size_is_refused(changed: int) -> None:
+    model = OnnxModel(Path(__file__).parents[3] / "models/safe_reach/policy.onnx", "cpu")
+    inputs = {name: (tuple(shape), kind.removeprefix("tensor(")[:-1]) for name, (shape, kind) in model.inputs.items()}
+    outputs = {name: tuple(shape) for name, (shape, _) in model.outputs.items()}
+    expected = {**outputs, "mean": (*outputs["mean"][:-1], outputs["mean"][-1] + changed)}
+    if not changed:
+        expect_signature(model, inputs, expected)
+        return
+    with pytest.raises(UserError, match="output 'mean' must be"):
+        expect_signature(model, inputs, expected)

@@ -258,8 +258,8 @@ class CalibrationConfig(Spec):
     eps_ceiling: float = Field(0.5, gt=0, lt=1)
     """Largest eps, also where a greater one would keep the promised miss rate: no robot should take greater risks."""
     spread: Literal["ignored", "added"] = "ignored"
-    """Add the disagreement of the heads of Q_h to the risk that eps is a threshold of, here and at run time; one head
-    alone cannot disagree."""
+    """Add the disagreement of the heads of Q_h to the risk that eps is a threshold of, here and at run time; needs
+    `critic.heads` of 2 or more."""
     spread_weight: float = Field(1.0, gt=0)
     """Weight of that disagreement."""
     surprise_quantile: float = Field(0.995, gt=0, lt=1)
@@ -342,8 +342,7 @@ class LearnerConfig(Spec):
     @property
     def spread_weight(self) -> float | None:
         """Weight of the disagreement of the heads in the risk; None: it is not counted."""
-        added = self.calibration.spread == "added" and self.critic.heads > 1
-        return self.calibration.spread_weight if added else None
+        return self.calibration.spread_weight if self.calibration.spread == "added" else None
 
     @property
     def network(self) -> NetworkConfig:
@@ -369,4 +368,6 @@ class LearnerConfig(Spec):
             raise ValueError("cloning.share must be 0 for an actor that does not see the image alone (actor.sees)")
         if self.refinement.actor and self.actor.objective != "regression":
             raise ValueError("refinement.actor must be false with actor.objective backprop: latents are fixed there")
+        if self.calibration.spread == "added" and self.critic.heads == 1:
+            raise ValueError("calibration.spread 'added' needs critic.heads of 2 or more: one head cannot disagree")
         return self

@@ -204,13 +204,14 @@ def test_every_head_learns_from_the_same_target():
     )
 
 
-def test_the_disagreement_of_heads_counts_only_where_it_is_asked_for_and_there_are_several():
+def test_the_disagreement_of_heads_counts_only_where_it_is_asked_for_and_needs_several():
     def weight(heads: int, **calibration: object) -> float | None:
         return LearnerConfig.model_validate({"critic": {"heads": heads}, "calibration": calibration}).spread_weight
 
     assert weight(2, spread="added", spread_weight=0.5) == 0.5
     assert weight(2) is None
-    assert weight(1, spread="added") is None
+    with pytest.raises(ValueError, match="one head cannot disagree"):
+        weight(1, spread="added")
     with pytest.raises(ValueError, match="spread_weight"):
         weight(2, spread="added", spread_weight=0)
 

@@ -127,7 +127,8 @@ def expect_signature(
             )
     for key, shape in outputs.items():
         found, _ = model.outputs[key]
-        if len(found) != len(shape):
+        sizes = zip(found, shape, strict=False)  # a graph may leave open what the bundle's specification names
+        if len(found) != len(shape) or any(isinstance(a, int) and b is not None and a != b for a, b in sizes):
             raise UserError(f"{name}: output '{key}' must be {describe(shape)}, found {describe(found)}")
 
 

@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
+from fosp_core.image.rows import is_padded
 
 MILLIMETRES, METRES = "16UC1", "32FC1"
 FARTHEST_M = 100.0
 """Depth beyond which no camera measures: where most of an image is farther, its unit is another one."""
-
-_MOST_PADDING = 256
-"""Bytes by which drivers pad short rows at most; longer rows are padded by less than their own length."""
 
 
 def depth_of_raw(
@@ -33,8 +31,8 @@ def depth_of_raw(
     row = width * kind.itemsize
     if not height or not width or step < row or len(data) != step * height:
         raise UserError(f"holds {len(data)} bytes, which do not fit its {width} x {height} pixels")
-    if step - row >= max(row, _MOST_PADDING):
-        raise UserError(f"has rows of {step} bytes, twice what {width} pixels of {encoding} take: another encoding?")
+    if not is_padded(step, row, width):
+        raise UserError(f"has rows of {step} bytes, {width} pixels of {encoding} take {row}: another encoding?")
     return np.ndarray((height, width), kind, data, strides=(step, kind.itemsize))
 
 

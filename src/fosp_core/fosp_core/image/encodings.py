@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import BrokenMessage, UserError
+from fosp_core.image.rows import is_padded
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ def rgb_of_raw(
     up, down = layout.rows
     if not height or not width or step < row or height % layout.even[0] or width % layout.even[1]:
         raise BrokenMessage(f"image of {width}x{height} {encoding} with row step {step} is malformed")
+    if not is_padded(step, row, width):
+        raise BrokenMessage(
+            f"image has rows of {step} bytes, {width} pixels of {encoding} take {row}: another encoding?"
+        )
     lines = height * up // down
     if len(data) != lines * step:
         raise BrokenMessage(f"image of {width}x{height} should hold {lines * step} bytes, holds {len(data)}")

@@ -3,7 +3,11 @@
 A reading is a point, free (nothing within the sensor's range), near (closer than the sensor can tell) or unknown.
 REP 117 and REP 118 say which value means what: -inf is near, +inf is free, NaN is unknown. Zero, negative and other
 distances below the least range are unknown, too: drivers mean "nothing" or "too close" by them, and by a point of a
-cloud in the sensor itself. No Python loop runs over the readings.
+cloud in the sensor itself. A finite distance beyond the greatest range is a point where it says: what a driver with too
+small a range_max sees near is not free, and the numbers that others send for "nothing" are far beyond every zone.
+
+What a sensor covers must not shrink while the node runs: a zone would lie open without a word. No Python loop runs over
+the readings.
 """
 
 from __future__ import annotations
@@ -30,6 +34,11 @@ _FLOAT32, _FLOAT32_BYTES = 7, 4
 """Data type of sensor_msgs/PointField, and its size."""
 _SHORTEST_FOCAL, _LONGEST_FOCAL = 0.1, 50.0
 """Focal length that a camera can have, as a share of the longer side of its image."""
+_NARROWER = 0.1
+"""Angle, rad, by which a side of what a sensor covers may fall behind the widest seen: scanners count a beam or two
+more or less, and turn at a varying speed."""
+_NOTHING_M = 10_000.0
+"""Distance from which on a finite one stands for nothing, too: the largest float, or a counter's last value."""
 _STRETCHED = 2.0
 """Ratio of the two focal lengths, which differ as the sides of a pixel do, from which on one of them is wrong."""
 
@@ -61,6 +70,8 @@ class SourceDecoder:
         self._lens: tuple[float, ...] | None = None
         """Width and height, fx, fy, cx, cy and distortion of the camera_info; None: it has not come."""
         self._rays: tuple[tuple[Any, ...], Points] | None = None
+        self._widest: tuple[float, ...] | None = None
+        """Greatest angles, rad, that the sensor covered to its sides, and beams per rad; None: no message yet."""
 
     def read(self, message: Any) -> Readings:
         """Return the readings of a message of the source's type; raise UserError when it is malformed."""
@@ -86,6 +97,8 @@ class SourceDecoder:
             raise UserError(
                 f"camera_info has the distortion model '{message.distortion_model}': publish rectified depth"
             )
+        width, height, fx, fy, cx, cy = lens
+        self._require_cover(*(math.atan2(*side) for side in ((cx, fx), (width - cx, fx), (cy, fy), (height - cy, fy))))
         self._lens = (*lens, *(distortion if any(distortion) else ()))
 
     # -- scans ---------------------------------------------------------------------------------------
@@ -99,24 +112,27 @@ class SourceDecoder:
         expected = (last - first) / step + 1.0
         if abs(expected - len(ranges)) > 1.01:  # some drivers count the last angle, some do not
             raise UserError(f"holds {len(ranges)} ranges, but its angles are those of {expected:.0f}")
+        low, high = sorted((first, first + step * (len(ranges) - 1)))
+        self._require_cover(-low, high, beams_per_rad=1.0 / abs(step))
         rays = self._cached(("scan", first, step, len(ranges)), lambda: _fan(first, step, len(ranges)))
-        return self._along(rays, ranges, least, most)
+        return self._along(rays, ranges, least)
 
     def _range(self, message: Any) -> Readings:
         distance, width = float(message.range), float(message.field_of_view)
         least, most = float(message.min_range), float(message.max_range)
         if not all(map(math.isfinite, (width, least))) or not 0.0 <= width <= math.pi or not 0.0 <= least <= most:
             raise UserError("has a field of view or a min_range and max_range that make no sense")
+        self._require_cover(0.5 * width)
         reach = distance if least <= distance <= most else (most if math.isfinite(most) else 1.0)
         across = max(2, math.ceil(min(reach * width / _RANGE_SPACING_M, 200.0)))
         rays = self._cached(("range", width, across), lambda: _cone(width, across))
-        return self._along(rays, np.full(len(rays), distance, np.float32), least, most)
+        return self._along(rays, np.full(len(rays), distance, np.float32), least)
 
-    def _along(self, rays: Points, distances: NDArray[np.float32], least: float, most: float) -> Readings:
+    def _along(self, rays: Points, distances: NDArray[np.float32], least: float) -> Readings:
         """Return the readings of `distances` (N,) along unit `rays` (N, 3) of the sensor's mounting."""
         with np.errstate(invalid="ignore"):
             near = distances == -math.inf
-            free = distances > most
+            free = distances >= _NOTHING_M
             known = (distances >= least) & (distances > 0.0) & ~free
         unknown = ~(near | free | known)
         points = rays[known] * distances[known, None] + self._mounting.origin
@@ -167,6 +183,17 @@ class SourceDecoder:
         unknown = ~(near | free | known)
         points = rays[known] * depth[known, None] + self._mounting.origin
         return Readings(points, len(depth), int(near.sum()), int(unknown.sum()), rays[unknown], self._mounting.origin)
+
+    def _require_cover(self, *sides: float, beams_per_rad: float = 0.0) -> None:
+        """Take in the angles, rad, that the sensor covers to its sides; raise UserError when it covered more before."""
+        widest = self._widest or (*sides, beams_per_rad)
+        if any(side < before - _NARROWER for side, before in zip(sides, widest, strict=False)):
+            told = ", ".join(f"{math.degrees(side):.0f}" for side in sides)
+            before = ", ".join(f"{math.degrees(side):.0f}" for side in widest[: len(sides)])
+            raise UserError(f"covers {told} degrees to its sides, and covered {before}: a zone may be out of its view")
+        if beams_per_rad < 0.5 * widest[-1]:
+            raise UserError(f"has {beams_per_rad:.0f} beams per rad, and had {widest[-1]:.0f}: it sees too little now")
+        self._widest = tuple(map(max, (*sides, beams_per_rad), widest))
 
     def _cached(self, key: tuple[Any, ...], make: Any) -> Points:
         """Return the rays that `make` gives in the sensor's frame, turned into the action frame."""
