@@ -17,15 +17,23 @@ from fosp_core.errors import UserError
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Return the commands that were started; one with the word `broken` fails."""
+    """Return the commands that were started; one with the word `broken` fails, and a training writes its bundle."""
     commands: list[list[str]] = []
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
         commands.append(command[3:])
+        if command[3] == "pretrain":
+            write_bundle(Path(command[command.index("--out") + 1]))
         return SimpleNamespace(returncode=int("broken" in command))
 
     monkeypatch.setattr(subprocess, "run", run)
     return commands
+
+
+def write_bundle(folder: Path, bundle_id: str = "a") -> None:
+    folder.mkdir(exist_ok=True)
+    described = {"id": bundle_id, "metrics": {}, "calibration": {}, "training": {}}
+    (folder / "manifest.json").write_text(json.dumps(described))
 
 
 def test_a_stage_runs_once_and_anew_with_other_words(tmp_path: Path, called: list[list[str]]) -> None:
@@ -33,6 +41,16 @@ def test_a_stage_runs_once_and_anew_with_other_words(tmp_path: Path, called: lis
         Stages(tmp_path).run("check", *words)
     assert called == [["bags", "check", "here"], ["bags", "check", "there"]]
     assert json.loads((tmp_path / "stages.json").read_text())["check"]["command"] == called[1]
+
+
+def test_a_stage_runs_anew_on_another_bundle_under_the_same_name(tmp_path: Path, called: list[list[str]]) -> None:
+    bundle = tmp_path / "bundle"
+    with pytest.raises(UserError, match="no bundle is there"):
+        Stages(tmp_path).run("eval", "eval", "--bundle", bundle, bundle=bundle)
+    for bundle_id, times in (("a", 1), ("a", 1), ("b", 2)):
+        write_bundle(bundle, bundle_id)
+        Stages(tmp_path).run("eval", "eval", "--bundle", bundle, bundle=bundle)
+        assert len(called) == times
 
 
 def test_a_stage_that_failed_is_told_and_runs_again(tmp_path: Path, called: list[list[str]]) -> None:
@@ -58,10 +76,18 @@ def test_only_missing_demonstrations_are_recorded(tmp_path: Path, monkeypatch: p
 
 
 def test_a_finished_training_is_not_begun_again(tmp_path: Path, called: list[list[str]]) -> None:
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "manifest.json").write_text("{}")
-    Stages(tmp_path).pretrain(tmp_path / "bags", tmp_path / "bundle")
-    assert called == []
+    bundle, bags = tmp_path / "bundle", tmp_path / "bags"
+    for _ in range(2):
+        Stages(tmp_path).pretrain(bags, bundle, "--steps", 5)
+    assert [words[0] for words in called] == ["pretrain"]
+
+
+def test_a_bundle_of_another_training_is_not_told_as_this_one(tmp_path: Path, called: list[list[str]]) -> None:
+    bundle, bags = tmp_path / "bundle", tmp_path / "bags"
+    Stages(tmp_path).pretrain(bags, bundle, "--steps", 5)
+    with pytest.raises(UserError, match=r"was trained by 'fosp pretrain .* --steps 5'; delete it to train anew"):
+        Stages(tmp_path).pretrain(bags, bundle, "--steps", 6)
+    assert len(called) == 1
 
 
 def test_a_course_ends_after_the_stage_that_was_asked_for_and_goes_on_from_there(
@@ -71,10 +97,7 @@ def test_a_course_ends_after_the_stage_that_was_asked_for_and_goes_on_from_there
     for until, stages in (("check", ["bags"]), ("eval", ["pretrain", "eval"]), ("finetune", ["eval", "experiment"])):
         called.clear()
         run_course(CourseRun("point_goal1", 30, 5, "nano", 2, 1, until), tmp_path, tmp_path / "page.md", 1)
-        if until == "eval":  # the stand-in for training writes no bundle
-            (tmp_path / "point_goal1" / "bundle").mkdir()
-            described = {"id": "", "metrics": {}, "calibration": {}, "training": {}}
-            (tmp_path / "point_goal1" / "bundle" / "manifest.json").write_text(json.dumps(described))
+        if until == "check":
             monkeypatch.setattr("fosp_cli.experiments.stages.task_figures", lambda folder, task: folder / "figures")
         assert [words[0] for words in called] == stages
     with pytest.raises(UserError, match="--until must be one of record, check, pretrain, eval, unseen, finetune"):

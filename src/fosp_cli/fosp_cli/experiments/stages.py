@@ -28,21 +28,25 @@ class Stages:
         self._notes = folder / "stages.json"
         self._workers = ("--workers", workers) if workers else ()
 
-    def run(self, stage: str, *words: Any, accept: tuple[int, ...] = (0,)) -> None:
-        """Run `fosp WORDS...` unless the stage is done with these very words; UserError when it fails."""
+    def run(self, stage: str, *words: Any, bundle: Path | None = None) -> None:
+        """Run `fosp WORDS...` unless the stage is done with these very words, on the same bundle if it takes one.
+
+        UserError when it fails.
+        """
         done = self._done()
         command = [str(word) for word in words]
         if command[0] in ("eval", "record"):
             command += [str(word) for word in self._workers]
-        if done.get(stage, {}).get("command") == command:
+        of = {"command": command, **({} if bundle is None else {"bundle": _bundle_id(bundle)})}
+        if all(done.get(stage, {}).get(name) == value for name, value in of.items()):
             print(f"{stage}: done before")
             return
         print(f"{stage}: fosp {' '.join(command)}", flush=True)
         begun = time.monotonic()
         code = subprocess.run([sys.executable, "-m", "fosp_cli.cli", *command], check=False).returncode
-        if code not in accept:
+        if code:
             raise UserError(f"stage '{stage}' failed (exit code {code}); start the command again to go on from there")
-        done[stage] = {"command": command, "wall_s": round(time.monotonic() - begun, 1)}
+        done[stage] = {**of, "wall_s": round(time.monotonic() - begun, 1)}
         write_json(self._notes, done)
 
     def _done(self) -> dict[str, Any]:
@@ -79,8 +83,16 @@ class Stages:
         write_json(self._notes, done)
 
     def pretrain(self, bags: Path, bundle: Path, *options: Any) -> None:
-        """Train on the bags, or go on with a training that was interrupted."""
+        """Train on the bags, or go on with a training that was interrupted.
+
+        Raise UserError where the bundle is there, and was trained in another way: it is not made anew unasked.
+        """
         if (bundle / "manifest.json").is_file():
+            command = [word for word in self._done().get("pretrain", {}).get("command", []) if word != "--resume"]
+            wanted = ["pretrain", str(bags), "--out", str(bundle), *map(str, options)]
+            if command not in ([], wanted):
+                told = f"{bundle}: was trained by 'fosp {' '.join(command)}'"
+                raise UserError(f"{told}; delete it to train anew, or choose another --out")
             print("pretrain: done before")
             return
         from fosp_learner.report.run import run_folder
@@ -98,6 +110,7 @@ class Stages:
             *("experiment", "transfer", "--scenario", task, "--bundle", bundle, "--offline", bags),
             *budget,
             *("--config", config, "--out", out),
+            bundle=bundle,
         )
 
 
@@ -155,9 +168,9 @@ def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) ->
     if "pretrain" in asked:
         stages.pretrain(bags, bundle, "--config", learner, "--steps", wanted.steps, "--size", wanted.size)
     if "eval" in asked:
-        stages.run("eval", *offline, "--scenario", task, *monitors, "--json", folder / "eval.json")
+        stages.run("eval", *offline, "--scenario", task, *monitors, "--json", folder / "eval.json", bundle=bundle)
     if "unseen" in asked:
-        stages.run("unseen", *offline, *scenes, "--json", folder / "unseen.json")
+        stages.run("unseen", *offline, *scenes, "--json", folder / "unseen.json", bundle=bundle)
     if "finetune" in asked and wanted.finetuning_episodes:
         budget = wanted.finetuning_episodes, wanted.evaluation_episodes
         stages.finetune(task, bundle, bags, tuned, *budget, tuner)
@@ -192,6 +205,15 @@ def task_figures(folder: Path, task: str) -> Path:
     out = folder / FIGURES
     write_json(out, figures)
     return out
+
+
+def _bundle_id(bundle: Path) -> str:
+    """Return the id of a bundle; UserError without one."""
+    path = bundle / "manifest.json"
+    if not path.is_file():
+        raise UserError(f"{bundle}: no bundle is there")
+    with content_of(path) as described:
+        return str(described["id"])
 
 
 def _training(training: dict[str, Any]) -> dict[str, Any]:
