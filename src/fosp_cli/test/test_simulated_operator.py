@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,13 @@ def test_a_policy_that_hangs_is_relieved_for_a_while_and_gets_the_robot_back() -
     assert len(driven) >= SHORTEST
     assert all(action.shape == (3,) and np.isfinite(action).all() and action.any() for action in driven)
     assert actions[29 + SHORTEST] is None, "handed back after the shortest take-over"
+    assert person.summary()["take_overs"] == [1]
+
+
+def test_a_policy_that_goes_to_and_fro_hangs_as_well() -> None:
+    person = corrections()
+    actions = [person.step(at(5.0 + 0.025 * math.sin(step), 5.0)) for step in range(60)]
+    assert any(action is not None for action in actions)
     assert person.summary()["take_overs"] == [1]
 
 

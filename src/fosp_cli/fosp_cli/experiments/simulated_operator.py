@@ -25,6 +25,7 @@ from fosp_cli.graph_client import GraphClient
 from fosp_core import topics
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.trail import HANGING_SHARE
 from fosp_core.ros import qos
 from fosp_core.ros.fields import heading_of
 from fosp_core.specs import read_yaml
@@ -36,8 +37,6 @@ from fosp_sim.task.scenario import Scenario, read_scenario
 from fosp_sim.task.world import RobotState
 
 DEVICE = "gamepad"
-HANG_M = 0.015
-"""A robot that moves less than this, m, in `hang_s` hangs."""
 SHORTEST = 20
 """Decision steps that a take-over lasts at least: a second."""
 CLEAR = 2.0
@@ -54,7 +53,8 @@ class OperatorSettings:
     budget: float = 0.1
     """Largest share of the steps so far that they drive."""
     hang_s: float = 1.5
-    """They take over when the policy has hung for this time, s."""
+    """They take over when the policy has hung for this time, s: it dithers, too, when it gets no further in it than
+    HANGING_SHARE of what the robot could have gone, as the noise of exploration keeps every robot moving."""
     distance_m: float = 0.02
     """They take over when the commanded point is nearer to an obstacle than this, m."""
 
@@ -86,6 +86,9 @@ class Corrections:
     ) -> None:
         """`earlier` are the episodes before, which count for the budget."""
         self._settings, self._scenario, self._robot = settings, scenario, robot
+        fastest = max((axis.scale for axis in robot.action.axes if axis.name.startswith("linear")), default=0.0)
+        self._least_m = HANGING_SHARE * fastest * settings.hang_s
+        """Way that a robot that does not hang gets in `hang_s`, m."""
         self._trail: deque[tuple[float, tuple[float, float, float]]] = deque()
         """Times, s, and positions, m, of the last `hang_s`."""
         self._driven = 0
@@ -145,7 +148,7 @@ class Corrections:
 
     def _worried(self, room: float) -> bool:
         (begun_s, begin), (_, end) = self._trail[0], self._trail[-1]
-        return (self._hung(begun_s) and math.dist(begin, end) < HANG_M) or room < self._settings.distance_m
+        return (self._hung(begun_s) and math.dist(begin, end) < self._least_m) or room < self._settings.distance_m
 
     def _hung(self, since_s: float) -> bool:
         """Return True if what has been so since `since_s` has been so for long enough to be a hang."""
