@@ -23,7 +23,6 @@ from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, requir
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
-from fosp_learner.finetuning.candidate import GateEpisodes
 from fosp_learner.finetuning.config import CorrectionConfig, FinetuneConfig, GateConfig, SettlingConfig
 from fosp_learner.finetuning.fine_tuner import FineTuner, MixedSampler
 from fosp_learner.finetuning.gate import GateFigures, judge, miss_and_false_veto_rate
@@ -305,29 +304,6 @@ def test_episodes_are_held_against_the_eps_that_they_were_not_used_for() -> None
     assert vetoed == 0.75
 
 
-def test_new_episodes_calibrate_and_judge_before_offline_ones_and_of_those_half_violate(
-    make_episode: Callable[..., Episode],
-) -> None:
-    def data(violating: int, others: int, seed: int) -> Dataset:
-        flags = [True] * violating + [False] * others
-        return from_episodes([make_episode(4, seed + i, violates=flag) for i, flag in enumerate(flags)])
-
-    new, offline = data(1, 5, 0), data(30, 90, 100)
-    chosen = GateEpisodes.of([new, None], offline, GateConfig(episodes=10, calibration_episodes=40), 0)
-    parts = (chosen.calibrating, chosen.judging)
-    assert [sum(of is new for of, _ in part) for part in parts] == [3, 3]
-    drawn = [index for part in parts for of, index in part if of is offline]
-    assert len(drawn) == len({index.start for index in drawn}) == 50 - 6
-    assert sum(index.violates for index in drawn) == 22
-    assert 8 <= len(chosen.judging) <= 14
-    many = GateEpisodes.of([data(0, 9, 0)], offline, GateConfig(episodes=2, calibration_episodes=4), 0)
-    assert len(many.calibrating) + len(many.judging) == 6
-    few = GateEpisodes.of([data(0, 2, 0)], None, GateConfig(), 0)
-    assert (len(few.calibrating), len(few.judging)) == (1, 1)
-    with pytest.raises(UserError, match="at least two episodes"):
-        GateEpisodes.of([data(0, 1, 0)], None, GateConfig(), 0)
-
-
 @pytest.fixture
 def learner(parent: Path, robot: RobotConfig, tmp_path: Path, write_bag: Callable[..., Path]) -> Callable[..., Any]:
     """`learner(resume)`: a run on bags of 80 x 80 pixels, three of which violate."""
@@ -360,6 +336,16 @@ def test_a_run_makes_a_bundle_that_loads_and_a_lineage(learner: Callable[..., On
     again = FineTuner(bundle.manifest, read_weights(candidate.path), candidate.path, SETTINGS, None, run.tuner._data)
     frozen = run.tuner.offline_actor.state_dict()
     assert all(torch.equal(t, frozen[n]) for n, t in again.offline_actor.state_dict().items()), "of all generations"
+
+
+def test_it_is_told_at_once_that_no_candidate_can_pass(
+    learner: Callable[..., OnlineLearner], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fosp_learner.finetuning.candidate.unsupported_because", lambda calibration: "")
+    learner("run").run()
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "needs 19: every candidate is refused until new episodes bring the others" in told
+    assert told.index("needs 19") < told.index(" at update 6")
 
 
 def test_a_violation_lowers_the_threshold_of_the_running_bundle_at_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fosp_core.bundle.acceptance import unsupported_because
 from fosp_core.bundle.bundle import read_manifest, verify_bundle, write_bundle
 from fosp_core.bundle.reference import REFERENCE, Reference
 from fosp_core.bundle.signature import read_private_key, sign_id
@@ -17,6 +19,7 @@ from fosp_core.specs import Calibration, Manifest
 from fosp_learner.bundling.calibration import EpisodeValues, calibrate, lowered
 from fosp_learner.bundling.export import CriticGraph, export_networks, learn_graphs
 from fosp_learner.bundling.known_graphs import KnownGraphs
+from fosp_learner.bundling.onsets import first_onset
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, weights_bytes
 from fosp_learner.bundling.validation import episode_values, validation_metrics
@@ -89,6 +92,18 @@ class GateEpisodes:
         new_calibrating = min(len(ours[0::2]), len(calibrating))
         return cls(tuple(calibrating), tuple(judging), new_calibrating, new_judging)
 
+    def refusal(self, alpha: float) -> str:
+        """Return why a calibration on these episodes cannot promise a miss rate of `alpha`; empty when it can."""
+        costs = (data.cost[index.start + 1 : index.start + index.length] for data, index in self.calibrating)
+        onsets, needed = sum(first_onset(cost) is not None for cost in costs), math.ceil(1.0 / alpha - 1.0 - 1e-9)
+        if onsets >= needed:
+            return ""
+        return (
+            f"a violation begins in {onsets} of the {len(self.calibrating)} held-out episodes that calibrate a "
+            f"candidate, and a miss rate of at most {alpha:g} needs {needed}: every candidate is refused until new "
+            "episodes bring the others; give more of the bundle's training data (--offline), or show hazards"
+        )
+
 
 class CandidateMaker:
     """Makes the candidates of one run, judges each against the running bundle, and writes them to the lineage."""
@@ -140,6 +155,19 @@ class CandidateMaker:
         verdict = "passed the gate" if candidate.judgement.passed else "kept: " + "; ".join(candidate.judgement.reasons)
         note(f"candidate {candidate.manifest.id[:12]} at update {step}: {verdict}")
         return candidate
+
+    def foreseen_refusal(self, step: int) -> str:
+        """Return why no candidate of update `step` can pass, whatever it has learned; empty when one can.
+
+        Its calibration must be supported where that of its parent is. Who gave few demonstrations should know that
+        before experience is collected.
+        """
+        if unsupported_because(self._parent.calibration):
+            return ""
+        try:
+            return self._gate_episodes(step).refusal(self._tuner.config.calibration.alpha)
+        except UserError as error:
+            return str(error)
 
     def _gate_episodes(self, step: int) -> GateEpisodes:
         new = [self._buffer.dataset(step, held_out=True)]

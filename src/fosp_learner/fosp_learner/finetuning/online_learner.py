@@ -213,7 +213,8 @@ class OnlineLearner:
         self._note_start()
         with RunLog(self.run_folder, [("fine-tuning", self.settings.steps)], tuner.step) as log:
             self._note = log.note
-            self._note(self._summary())
+            for line in filter(None, (self._summary(), self._maker.foreseen_refusal(tuner.step))):
+                self._note(line)
             if self._follow:
                 self._tighten()  # after violations of an earlier process, or of the bags that were there already
             looked_s, started_s, before_s = time.monotonic(), time.monotonic(), tuner.seconds
