@@ -117,15 +117,18 @@ def pooled(scores: Iterable[float]) -> Calibration:
 
 def test_enough_onsets_of_the_new_scenes_set_the_threshold_alone() -> None:
     new = [episode(score) for score in np.linspace(0.3, 0.5, 19)]
-    found = for_new_scenes(pooled(np.linspace(0.1, 0.9, 39)), new, SETTINGS, floor=0.2)
+    found = for_new_scenes(pooled(np.linspace(0.1, 0.9, 39)), new, SETTINGS, Correction(CONFIG))
     assert found.supported
-    assert 0.3 < found.eps < 0.32
     assert found.violating_episodes == 19
+    before = pooled(np.linspace(0.6, 0.9, 39))
+    assert 0.3 < for_new_scenes(before, new, SETTINGS, Correction(CONFIG)).eps < 0.32 < before.eps
+    tighter = Correction(CONFIG).after(True).after(True)
+    assert for_new_scenes(before, new, SETTINGS, tighter).eps == pytest.approx(before.eps * tighter.share)
 
 
-def test_with_too_few_the_more_cautious_threshold_counts_above_its_floor() -> None:
-    before = pooled(np.linspace(0.3, 0.9, 39))
-    assert for_new_scenes(before, [episode(0.2)], SETTINGS, floor=0.2).eps == pytest.approx(0.2, abs=1e-6)
-    assert for_new_scenes(before, [episode(0.8)], SETTINGS, floor=0.2).eps == before.eps
-    assert for_new_scenes(before, [episode(1e-4)], SETTINGS, floor=0.2).eps == pytest.approx(0.2 * before.eps)
-    assert for_new_scenes(before, [], SETTINGS, floor=0.2) == before
+@pytest.mark.parametrize("score", [1e-4, 0.2, 0.8])
+def test_a_few_onsets_of_the_new_scenes_count_once_by_the_correction(score: float) -> None:
+    before, after = pooled(np.linspace(0.3, 0.9, 39)), Correction(CONFIG).after(True)
+    assert for_new_scenes(before, [episode(score)], SETTINGS, Correction(CONFIG)) == before
+    assert for_new_scenes(before, [episode(score)], SETTINGS, after).eps == pytest.approx(before.eps * after.share)
+    assert for_new_scenes(before, [], SETTINGS, after).eps == pytest.approx(before.eps * after.share)

@@ -257,8 +257,8 @@ class CandidateMaker:
         """Return the calibration on episodes of which the first `new` are of experience, corrected."""
         config = self._tuner.config.calibration
         pooled = calibrate(values, config)
-        found = for_new_scenes(pooled, values[:new], config, correction.config.floor)
-        return lowered(found, found.eps * correction.share, values)
+        found = for_new_scenes(pooled, values[:new], config, correction)
+        return lowered(found, found.eps, values)
 
     def tighten(self, note: Callable[[str], None]) -> None:
         """Write the running bundle with the corrected threshold, if that is lower; UserError when the disk refuses.

@@ -93,22 +93,21 @@ def newest_scene(entries: Sequence[Entry]) -> str:
 
 
 def for_new_scenes(
-    pooled: Calibration, new: Sequence[EpisodeValues], config: CalibrationConfig, floor: float
+    pooled: Calibration, new: Sequence[EpisodeValues], config: CalibrationConfig, correction: Correction
 ) -> Calibration:
     """Return the calibration with the threshold for the scenes that the `new` episodes come from.
 
-    With enough onsets for alpha their own threshold counts, else the more cautious of theirs and the pooled one, at
-    least `floor` times the pooled one: below that the robot would hardly move. Onsets that came while the monitor was
-    at work are those that it missed, so that their scores are too low and the threshold errs on the safe side.
+    With enough onsets for alpha their own threshold counts, else the pooled one: a few onsets support nothing, and the
+    correction has followed them already. Counting them twice brings eps to its floor by a single one, where the robot
+    hardly moves. Onsets that came while the monitor was at work are those that it missed, so that their scores are too
+    low and the threshold errs on the safe side. In any case eps is at most the corrected share of the pooled one.
     """
-    scores = onset_scores(new, pooled.horizon_steps)
-    if not len(scores):
-        return pooled
+    scores, corrected = onset_scores(new, pooled.horizon_steps), pooled.eps * correction.share
     own = conformal_threshold(scores, config.alpha, config.eps_ceiling)
-    if own.supported:
-        counts = {"episodes": len(new), "violating_episodes": len(scores), "miss_rate_bound": own.miss_rate_bound}
-        return pooled.model_copy(update={"eps": own.eps, "supported": True, **counts})
-    return pooled.model_copy(update={"eps": max(min(pooled.eps, own.eps), floor * pooled.eps)})
+    if not own.supported:
+        return pooled.model_copy(update={"eps": corrected})
+    counts = {"episodes": len(new), "violating_episodes": len(scores), "miss_rate_bound": own.miss_rate_bound}
+    return pooled.model_copy(update={"eps": min(own.eps, corrected), "supported": True, **counts})
 
 
 def tightened(running: Manifest, correction: Correction) -> Manifest | None:
