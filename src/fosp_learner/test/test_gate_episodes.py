@@ -37,7 +37,7 @@ def test_new_episodes_calibrate_and_judge_before_offline_ones_and_of_those_half_
 
 
 @pytest.mark.parametrize(
-    ("violating", "told"), [(60, ""), (40, ""), (20, "in 12 of the 35 held-out episodes"), (0, "in 0 of")]
+    ("violating", "told"), [(60, ""), (19, ""), (18, "in 18 of the 68 held-out episodes"), (0, "in 0 of")]
 )
 def test_too_few_violations_to_calibrate_on_are_told_before_a_candidate_is_made(
     violating: int, told: str, make_episode: Callable[..., Episode]

@@ -59,7 +59,8 @@ TIGHTENED = "tightened"
 
 @dataclass(frozen=True)
 class GateEpisodes:
-    """Episodes that no candidate was trained on: some calibrate it, the others judge it."""
+    """Episodes that no candidate was trained on: some calibrate it, the others judge it so. All of them calibrate what
+    the robot gets."""
 
     calibrating: tuple[DatasetEpisode, ...]
     judging: tuple[DatasetEpisode, ...]
@@ -94,12 +95,13 @@ class GateEpisodes:
 
     def refusal(self, alpha: float) -> str:
         """Return why a calibration on these episodes cannot promise a miss rate of `alpha`; empty when it can."""
-        costs = (data.cost[index.start + 1 : index.start + index.length] for data, index in self.calibrating)
+        held_out = (*self.calibrating, *self.judging)
+        costs = (data.cost[index.start + 1 : index.start + index.length] for data, index in held_out)
         onsets, needed = sum(first_onset(cost) is not None for cost in costs), math.ceil(1.0 / alpha - 1.0 - 1e-9)
         if onsets >= needed:
             return ""
         return (
-            f"a violation begins in {onsets} of the {len(self.calibrating)} held-out episodes that calibrate a "
+            f"a violation begins in {onsets} of the {len(held_out)} held-out episodes that calibrate a "
             f"candidate, and a miss rate of at most {alpha:g} needs {needed}: every candidate is refused until new "
             "episodes bring the others; give more of the bundle's training data (--offline), or show hazards"
         )
@@ -200,10 +202,10 @@ class CandidateMaker:
         calibrating = self._filtered(networks.world_model, episodes.calibrating)
         judging = self._filtered(networks.world_model, episodes.judging)
         correction = self._correction()
-        calibration, reverse = (
-            self._calibrated([episode_values(networks.behaviour, e) for e in some], new, correction)
-            for some, new in ((calibrating, episodes.new_calibrating), (judging, episodes.new_judging))
-        )
+        values = [[episode_values(networks.behaviour, e) for e in some] for some in (calibrating, judging)]
+        news = episodes.new_calibrating, episodes.new_judging
+        halves = (self._calibrated(some, new, correction) for some, new in zip(values, news, strict=True))
+        calibration, reverse = halves
         # The halves change places where both support the promise: twice as many violations make the miss rate certain.
         crossed = calibration.supported and reverse.supported
         ours = [HeldOutEpisodes(calibration, judging)]
@@ -218,6 +220,10 @@ class CandidateMaker:
             gate,
             self._buffer.intervention_share(tuner.step, gate.intervention_episodes),
         )
+        # The halves have judged. What the robot gets is calibrated on both: on few onsets eps is much of a chance.
+        new_first = [some[:new] for some, new in zip(values, news, strict=True)]
+        others = [some[new:] for some, new in zip(values, news, strict=True)]
+        calibration = self._calibrated([e for part in (*new_first, *others) for e in part], sum(news), correction)
         held_out = _datasets((*episodes.calibrating, *episodes.judging))
         reference, camera = calibrate_reference(self._reference(), held_out)
         calibration = calibration.model_copy(update={"camera": camera, "spread_weight": config.spread_weight})
