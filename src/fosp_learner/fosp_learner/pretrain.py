@@ -97,9 +97,11 @@ def pretrain(
         data = load_bags(bag_dirs, facts.observation, facts.robot, period_s, runs / "cache", progress)
         if data.copies and process.writes:
             warn(
-                f"{data.copies} of {len(data.episodes)} episodes are copies of others: they count twice, and what is "
-                "held out for the calibration may have been trained on; leave the copies out (fosp bags check)"
+                f"{data.copies} of {len(data.episodes)} episodes are copies of others: they count twice; leave the "
+                "copies out (fosp bags check)"
             )
+        for remark in data.remarks[:_MOST_REMARKS] if process.writes else ():
+            warn(f"{remark} (fosp bags check tells of each bag)")
         training, validation = split(data, config.validation_share, config.seed)
         if not (training.tells_success and config.trains_success):
             config = config.model_copy(update={"success": config.success.model_copy(update={"enabled": False})})
@@ -147,6 +149,8 @@ def pretrain(
     return written
 
 
+_MOST_REMARKS = 5
+"""Kinds of oddities of the bags that are told at the start, the most frequent ones."""
 _IN_SIMULATION = (
     "the bundle runs in simulation; for a robot record more violating episodes and train again, or accept it in words "
     "(docs/robots/generic.md)"

@@ -1,6 +1,6 @@
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data import dataset
-from fosp_learner.data.bags import Episode
+from fosp_learner.data.bag_sets import decision_period_of
+from fosp_learner.data.bags import BagReading, Episode, read_bags
 from fosp_learner.data.batch import Batch
 from fosp_learner.data.dataset import dataset_key, ends_of_ramps, from_episodes, load_bags, split
 from fosp_learner.data.samplers import FrameSampler, SequenceSampler, shift_images, whole_episode
@@ -147,6 +148,57 @@ def test_copies_of_a_bag_are_counted_and_a_picture_that_differs_is_no_copy(
         data = load_bags([bag.parent], SMALL, robot, 0.05, tmp_path / "cache")
         assert (len(data.episodes), data.copies) == (3, 1)
     assert from_episodes([random_episode(8, 1)] * 2).copies == 0, "unknown"
+
+
+def test_copies_are_held_out_with_what_they_are_copies_of() -> None:
+    episodes = from_episodes([random_episode(5, i % 10) for i in range(30)])
+    data = episodes.of([replace(e, content=f"{i % 10}") for i, e in enumerate(episodes.episodes)])
+    for seed in range(5):
+        training, validation = split(data, 0.3, seed)
+        sides = [{e.content for e in side.episodes} for side in (training, validation)]
+        assert not sides[0] & sides[1]
+        assert len(training.episodes) + len(validation.episodes) == 30
+        assert {len(side.episodes) % 3 for side in (training, validation)} == {0}
+
+
+def test_without_copies_the_split_is_what_it_was() -> None:
+    data = from_episodes([random_episode(5, i) for i in range(20)])
+    named = data.of([replace(e, content=f"{i}") for i, e in enumerate(data.episodes)])
+    places = [[[e.start for e in side.episodes] for side in split(of, 0.25, 3)] for of in (data, named)]
+    assert places[0] == places[1]
+
+
+def test_what_is_odd_about_the_bags_is_known_with_the_data_also_from_the_cache(
+    write_bag: Callable[..., Path], robot: RobotConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bag = write_bag("a", frames=9)
+    write_bag("b", frames=9, speed=0.1)
+    write_bag("c", frames=9, speed=0.05)
+    remarks = {"a": ("late by 0.5 s", "clipped"), "b": (), "c": ("late by 0.25 s",)}
+
+    def remarked(*arguments: Any) -> Iterator[BagReading]:
+        for reading in read_bags(*arguments):
+            name = Path(reading.report.bag).name
+            yield replace(reading, report=replace(reading.report, notes=remarks[name]))
+
+    monkeypatch.setattr("fosp_learner.data.dataset.read_bags", remarked)
+    for _ in range(2):  # read, and from the cache
+        data = load_bags([bag.parent], SMALL, robot, 0.05, tmp_path / "cache")
+        most, other = data.remarks
+        assert most.startswith("2 bags, first a")
+        assert most.endswith(": late by 0.5 s")
+        assert other.startswith("1 bag, first a")
+        monkeypatch.setattr("fosp_learner.data.dataset.read_bags", None)
+
+
+@pytest.mark.parametrize("named", ["abc", "nan", "0", "-0.05", "100", "inf"])
+def test_a_decision_period_that_is_none_is_refused(
+    named: str, write_bag: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag = write_bag(frames=9)
+    monkeypatch.setattr("fosp_learner.data.bag_sets.bag_metadata", lambda path: {"decision_period_s": named})
+    with pytest.raises(UserError, match=f"names a decision period of '{named}'"):
+        decision_period_of([bag])
 
 
 def test_bags_are_hashed_again_only_when_one_has_changed_whatever_its_time_says(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +23,8 @@ from fosp_learner.data.lenses import INFO, REFUSED, TOLD, Lens, apart, describe,
 from fosp_recording.recorded_topics import info_beside
 
 T = TypeVar("T")
+_LONGEST_PERIOD_S = 60.0
+"""Decision period that no robot has any more."""
 
 
 def choose_robot(bags: Sequence[Path], robots: Sequence[RobotConfig], mixed: bool = False) -> RobotConfig:
@@ -78,17 +81,24 @@ def task_of(bags: Sequence[Path]) -> str:
 
 
 def decision_period_of(bags: Sequence[Path]) -> float | None:
-    """Return the decision period, s, that the bags name, None if none does; UserError when they differ.
+    """Return the decision period, s, that the bags name, None if none does; UserError when they differ, or name none.
 
     A bag that cannot be read is passed over: whoever reads it says why.
     """
     named = dict[float, str]()
     for bag in bags:
+        text = ""
         with suppress(UserError):
             text = bag_metadata(bag).get("decision_period_s", "")
-            if text:
-                with suppress(ValueError):
-                    named.setdefault(float(text), bag.name)
+        if not text:
+            continue
+        try:
+            period = float(text)
+        except ValueError:
+            period = math.nan
+        if not 0.0 < period < _LONGEST_PERIOD_S:
+            raise UserError(f"{bag}: names a decision period of '{text}', which is no number of seconds up to 60")
+        named.setdefault(period, bag.name)
     if len(named) > 1:
         told = ", ".join(f"{period:g} s ({name})" for period, name in sorted(named.items()))
         raise UserError(f"bags of different decision periods cannot be trained on together: {told}")
@@ -98,7 +108,7 @@ def decision_period_of(bags: Sequence[Path]) -> float | None:
 def with_period_of(config: LearnerConfig, bags: Sequence[Path]) -> LearnerConfig:
     """Return the configuration with the decision period that the bags name, unless it says its own."""
     named = decision_period_of(bags) if "decision_period_s" not in config.model_fields_set else None
-    if named is None or not 0.0 < named < 60.0:
+    if named is None:
         return config
     return config.model_copy(update={"decision_period_s": named})
 

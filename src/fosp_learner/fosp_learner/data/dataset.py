@@ -6,6 +6,7 @@ import hashlib
 import json
 import mmap
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -23,12 +24,13 @@ from fosp_learner.data.bag_sets import OneLens, one_size
 from fosp_learner.data.bags import BagReading, BagReport, Episode, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 """Part of the cache key; raise it when the meaning of the arrays changes."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"
 """Folder of the cache that notes the keys of bags that were read before."""
 _KEY_LENGTH = 64
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _STANDS = 0.01
 """Change of a gripper's setpoint, of 2 for its whole stroke, up to which it stands."""
 FileState = tuple[Path, int, int, int]
@@ -49,6 +51,8 @@ class EpisodeIndex:
     """Hash of images, actions, rewards and costs; empty where it is not known."""
     shows_hazards: bool = False
     """Contact was sought, slowly, to show what is dangerous: nothing to imitate."""
+    remarks: str = ""
+    """What is odd about its bag, one remark per line, with the first episode of the bag."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,16 @@ class Dataset:
         """Number of episodes that are there already: of a bag that was copied, or recorded from a playback again."""
         known = [episode.content for episode in self.episodes if episode.content]
         return len(known) - len(set(known))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is odd about the bags, the most frequent first: of how many it is said, and what of the first one."""
+        said: dict[str, list[str]] = {}
+        for episode in self.episodes:
+            for remark in episode.remarks.splitlines():
+                said.setdefault(_NUMBER.sub("0", remark), []).append(f"{episode.name}: {remark}")
+        most = sorted(said.values(), key=len, reverse=True)
+        return tuple(f"{len(found)} bag{'s' if len(found) > 1 else ''}, first {found[0]}" for found in most)
 
     def share(self, flag: str) -> float:
         """Return the share of episodes with `flag` (success or violates)."""
@@ -253,16 +267,20 @@ def _described(observation: ObservationSpec, robot: RobotConfig, period_s: float
 def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     """Return training and validation episodes, disjoint, with the same share of violating ones.
 
-    UserError when there are too few episodes to divide.
+    Copies of an episode are on its side: what calibrates must not have been trained on. UserError when there are too
+    few episodes to divide.
     """
     rng = np.random.default_rng(seed)
+    first = {e.content or str(i): i for i, e in reversed(list(enumerate(dataset.episodes)))}
+    same = [first[e.content or str(i)] for i, e in enumerate(dataset.episodes)]
     validation: set[int] = set()
     for violates in (False, True):
-        group = [i for i, e in enumerate(dataset.episodes) if e.violates == violates]
+        group = [i for i, e in enumerate(dataset.episodes) if e.violates == violates and same[i] == i]
         count = round(share * len(group))
         if len(group) > 1:
             count = min(max(count, 1), len(group) - 1)
         validation |= {group[i] for i in rng.permutation(len(group))[:count]}
+    validation = {i for i, original in enumerate(same) if original in validation}
     if not 0 < len(validation) < len(dataset.episodes):
         raise UserError(f"{len(dataset.episodes)} episodes cannot be split for training and validation; record more")
     training = [e for i, e in enumerate(dataset.episodes) if i not in validation]
@@ -302,9 +320,10 @@ def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
         first = first or reading.report
         one_size([first, reading.report])
         lenses.check(reading.report)
-        for episode in reading.episodes:
-            entry = replace(_index(episode, writer.rows), content=_content(episode))
-            writer.append(episode, vars(entry))
+        remarks = "\n".join(" ".join(note.split()) for note in reading.report.notes)
+        for number, episode in enumerate(reading.episodes):
+            known = {"content": _content(episode), "remarks": "" if number else remarks}
+            writer.append(episode, vars(replace(_index(episode, writer.rows), **known)))
 
 
 def _content(episode: Episode) -> str:
