@@ -322,8 +322,9 @@ def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
         lenses.check(reading.report)
         remarks = "\n".join(" ".join(note.split()) for note in reading.report.notes)
         for number, episode in enumerate(reading.episodes):
-            known = {"content": _content(episode), "remarks": "" if number else remarks}
-            writer.append(episode, vars(replace(_index(episode, writer.rows), **known)))
+            index = _index(episode, writer.rows)
+            entry = replace(index, content=_content(episode), remarks="" if number else remarks)
+            writer.append(episode, vars(entry))
 
 
 def _content(episode: Episode) -> str:
