@@ -201,6 +201,7 @@ def test_frames_of_a_realsense_stop_an_arm_when_something_reaches_into_its_cell(
             lens = source.intrinsics
             info = CameraInfo(width=sdk.WIDTH, height=sdk.HEIGHT, distortion_model=lens.distortion_model)
             info.k, info.d = list(lens.k), list(lens.d)
+            info.header.frame_id = robot.sources[0].frame_id
             while not shares or max(shares) < 50:
                 frame = source.read()
                 if frame.depth is None:

@@ -33,6 +33,7 @@ def test_the_zone_sees_the_hand_and_nothing_else() -> None:
     from sensor_msgs.msg import CameraInfo
 
     info = CameraInfo(height=480, width=640)
+    info.header.frame_id = robot.sources[0].frame_id
     info.k = [600.0, 0.0, 320.0, 0.0, 600.0, 240.0, 0.0, 0.0, 1.0]
     decoder.take_info(info)
     seen = {

@@ -129,7 +129,8 @@ def depth(image, encoding="16UC1", **changes):
 
 def lens(width=4, height=2, focal=2.0, model="plumb_bob", d=()):
     k = [focal, 0, (width - 1) / 2, 0, focal, (height - 1) / 2, 0, 0, 1]
-    return SimpleNamespace(width=width, height=height, k=k, distortion_model=model, d=list(d))
+    header = SimpleNamespace(frame_id="laser")
+    return SimpleNamespace(header=header, width=width, height=height, k=k, distortion_model=model, d=list(d))
 
 
 def of_depth(**changes) -> SourceDecoder:
@@ -282,3 +283,41 @@ def test_a_camera_or_range_sensor_whose_view_narrows_is_refused():
     sensor.read(ranging(0.5, 0.8))
     with pytest.raises(UserError, match="covers 11 degrees"):
         sensor.read(ranging(0.5, 0.4))
+
+
+def test_a_camera_info_of_another_lens_or_of_another_camera_is_refused_and_leaves_none():
+    camera = SourceDecoder(of_depth().config)
+    camera.take_info(lens(focal=16.0, width=16, height=8))
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=r"covers 43, 47, 24, 29 degrees .* and covered 25, 28, 12, 16: it is of another"
+        ):
+            camera.take_info(lens(focal=8.0, width=16, height=8))
+        with pytest.raises(UserError, match="before a sound camera_info"):
+            camera.read(depth(np.full((8, 16), 1000, np.uint16)))
+    other = lens(focal=16.0, width=16, height=8)
+    other.header.frame_id = "colour"
+    with pytest.raises(UserError, match="in frame 'colour', and not in 'laser': is it that of another camera"):
+        camera.take_info(other)
+    camera.take_info(lens(focal=16.0, width=16, height=8))
+    assert len(camera.read(depth(np.full((8, 16), 1000, np.uint16))).points) == 128
+
+
+def test_distances_of_another_unit_than_metres_are_refused():
+    walls = np.linspace(500.0, 3000.0, 90)
+    with pytest.raises(UserError, match=r"shows distances of 17.. m: they must be in m"):
+        decoder().read(scan([*walls, math.inf, 0.0], range_max=12000.0))
+    with pytest.raises(UserError, match="they must be in m"):
+        decoder().read(scan([500.0, 1200.0, *[9999.0] * 90], range_max=12000.0))
+    with pytest.raises(UserError, match="they must be in m"):
+        SourceDecoder(ZoneSourceConfig(**CLOUD)).read(cloud([[400, 20, 300], [900, -80, 20], [0, 700, 0], [0, 0, 0]]))
+    ranger = ranging(350.0, 0.4)
+    ranger.max_range = 2000.0
+    with pytest.raises(UserError, match="max_range of 2000 m"):
+        SourceDecoder(ZoneSourceConfig(**{**SCAN, "type": "Range"})).read(ranger)
+
+
+def test_numbers_that_stand_for_nothing_are_no_other_unit():
+    for nothing in (65.535, 655.35, 9999.0):
+        assert decoder().read(scan([*[nothing] * 90, 0.5, 2.0])).count == 92
+        assert decoder().read(scan([nothing] * 90)).count == 90

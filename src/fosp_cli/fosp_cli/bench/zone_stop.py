@@ -155,6 +155,7 @@ class _Cell(PlayedGraph):
         self._images = create(Image, SOURCE["topic"], qos.IMAGE_SOURCE)
         self._infos = create(CameraInfo, SOURCE["info_topic"], qos.IMAGE_SOURCE)
         self._info = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
+        self._info.header.frame_id = _FRAME
         self._info.k = [FOCAL, 0.0, WIDTH / 2, 0.0, FOCAL, HEIGHT / 2, 0.0, 0.0, 1.0]
         self._seen = {hand: depth_image(hand) for hand in (False, True)}
         self._due_s = self._changes_s = 0.0

@@ -45,8 +45,9 @@ ZONE_FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "A sensor of the zones is silent or late by its `timeout_s`, stamped in the future, malformed, empty, in "
-        "another frame, or blind (more than its `unknown_share` of readings without a distance); or the `camera_info` "
-        "of a depth camera is not sound, of another size, or of a lens whose distortion is not undone.",
+        "another frame or unit, or blind (more than its `unknown_share` of readings without a distance); or the "
+        "`camera_info` of a depth camera is not sound, of another size, of another lens or camera than the first one, "
+        "or of a lens whose distortion is not undone.",
         Decision.STOP,
         (Reason.PROTECTIVE_ZONE,),
         "its `timeout_s`; for a wrong message the next command",

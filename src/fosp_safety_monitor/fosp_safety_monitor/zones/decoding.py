@@ -6,13 +6,15 @@ distances below the least range are unknown, too: drivers mean "nothing" or "too
 cloud in the sensor itself. A finite distance beyond the greatest range is a point where it says: what a driver with too
 small a range_max sees near is not free, and the numbers that others send for "nothing" are far beyond every zone.
 
-What a sensor covers must not shrink while the node runs: a zone would lie open without a word. No Python loop runs over
-the readings.
+What a sensor covers must not shrink while the node runs: a zone would lie open without a word. Nor may a camera change
+its lens, which would put what it sees elsewhere. Distances of another unit than m are refused, because a hand at 500 mm
+is not 500 m away. No Python loop runs over the readings.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -21,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fosp_core.errors import UserError
-from fosp_core.image.depth import depth_of_raw, require_metres
+from fosp_core.image.depth import FARTHEST_M, depth_of_raw, require_metres
 from fosp_core.robot.protective import ZoneSourceConfig
 from fosp_safety_monitor.zones.geometry import Points, Transform
 
@@ -72,6 +74,8 @@ class SourceDecoder:
         self._rays: tuple[tuple[Any, ...], Points] | None = None
         self._widest: tuple[float, ...] | None = None
         """Greatest angles, rad, that the sensor covered to its sides, and beams per rad; None: no message yet."""
+        self._first: tuple[float, ...] | None = None
+        """Angles, rad, that the first camera_info covered to its sides; None: it has not come."""
 
     def read(self, message: Any) -> Readings:
         """Return the readings of a message of the source's type; raise UserError when it is malformed."""
@@ -86,8 +90,16 @@ class SourceDecoder:
         return decode(message)
 
     def take_info(self, message: Any) -> None:
-        """Take in the camera_info of a depth camera; raise UserError when it is malformed, which leaves none."""
+        """Take in the camera_info of a depth camera; raise UserError when it is malformed, which leaves none.
+
+        So does one of another camera or of another lens than the first one: the points would be elsewhere.
+        """
         self._lens = None
+        if message.header.frame_id != self.config.frame_id:
+            raise UserError(
+                f"camera_info is in frame '{message.header.frame_id}', and not in '{self.config.frame_id}': is it that "
+                "of another camera?"
+            )
         lens = (message.width, message.height, *(float(message.k[i]) for i in (0, 4, 2, 5)))
         if not (message.width and message.height and all(map(math.isfinite, lens)) and min(lens[2:4]) > 0.0):
             raise UserError("camera_info holds no size, or no positive focal lengths")
@@ -98,7 +110,14 @@ class SourceDecoder:
                 f"camera_info has the distortion model '{message.distortion_model}': publish rectified depth"
             )
         width, height, fx, fy, cx, cy = lens
-        self._require_cover(*(math.atan2(*side) for side in ((cx, fx), (width - cx, fx), (cy, fy), (height - cy, fy))))
+        sides = [math.atan2(*side) for side in ((cx, fx), (width - cx, fx), (cy, fy), (height - cy, fy))]
+        if any(side > before + _NARROWER for side, before in zip(sides, self._first or sides, strict=True)):
+            told, before = _degrees(sides), _degrees(self._first or sides)
+            raise UserError(
+                f"camera_info covers {told} degrees to its sides, and covered {before}: it is of another lens"
+            )
+        self._require_cover(*sides)
+        self._first = self._first or tuple(sides)
         self._lens = (*lens, *(distortion if any(distortion) else ()))
 
     # -- scans ---------------------------------------------------------------------------------------
@@ -122,6 +141,8 @@ class SourceDecoder:
         least, most = float(message.min_range), float(message.max_range)
         if not all(map(math.isfinite, (width, least))) or not 0.0 <= width <= math.pi or not 0.0 <= least <= most:
             raise UserError("has a field of view or a min_range and max_range that make no sense")
+        if FARTHEST_M < most < _NOTHING_M:
+            raise UserError(f"has a max_range of {most:g} m, which no range sensor has: it must be in m")
         self._require_cover(0.5 * width)
         reach = distance if least <= distance <= most else (most if math.isfinite(most) else 1.0)
         across = max(2, math.ceil(min(reach * width / _RANGE_SPACING_M, 200.0)))
@@ -135,6 +156,7 @@ class SourceDecoder:
             free = distances >= _NOTHING_M
             known = (distances >= least) & (distances > 0.0) & ~free
         unknown = ~(near | free | known)
+        _require_scanned_metres(distances[known])
         points = rays[known] * distances[known, None] + self._mounting.origin
         count = len(distances)
         return Readings(points, count, int(near.sum()), int(unknown.sum()), rays[unknown], self._mounting.origin)
@@ -156,6 +178,7 @@ class SourceDecoder:
         table = np.ndarray((height, width), kind, data, strides=(row, step))
         points = np.stack([table[name].ravel() for name in "xyz"], axis=1).astype(np.float32)
         known = np.isfinite(points).all(axis=1) & points.any(axis=1)
+        _require_scanned_metres(np.abs(points[known]).max(axis=1))
         return Readings(self._mounting.apply(points[known]), len(points), 0, int(len(points) - known.sum()))
 
     # -- depth ---------------------------------------------------------------------------------------
@@ -188,8 +211,7 @@ class SourceDecoder:
         """Take in the angles, rad, that the sensor covers to its sides; raise UserError when it covered more before."""
         widest = self._widest or (*sides, beams_per_rad)
         if any(side < before - _NARROWER for side, before in zip(sides, widest, strict=False)):
-            told = ", ".join(f"{math.degrees(side):.0f}" for side in sides)
-            before = ", ".join(f"{math.degrees(side):.0f}" for side in widest[: len(sides)])
+            told, before = _degrees(sides), _degrees(widest[: len(sides)])
             raise UserError(f"covers {told} degrees to its sides, and covered {before}: a zone may be out of its view")
         if beams_per_rad < 0.5 * widest[-1]:
             raise UserError(f"has {beams_per_rad:.0f} beams per rad, and had {widest[-1]:.0f}: it sees too little now")
@@ -211,6 +233,21 @@ def _require_lens(width: float, height: float, fx: float, fy: float, cx: float, 
         raise UserError(f"camera_info has focal lengths that contradict each other, {fx:g} and {fy:g} pixels")
     if not (0.0 < cx < width and 0.0 < cy < height):
         raise UserError(f"camera_info has its optical centre outside of the image, at {cx:g}, {cy:g}")
+
+
+def _degrees(angles: Iterable[float]) -> str:
+    return ", ".join(f"{math.degrees(angle):.0f}" for angle in angles)
+
+
+def _require_scanned_metres(distances: NDArray[np.floating]) -> None:
+    """Raise UserError when (n,) known distances in m are of another unit.
+
+    What a driver sends for "nothing" may be far away, too: it is the same number again and again, and the greatest.
+    """
+    sample = distances[:: max(1, len(distances) // 1000)]
+    varied = sample[sample < sample.max()] if len(sample) else sample
+    if len(varied) and float(np.median(varied)) > FARTHEST_M:
+        raise UserError(f"shows distances of {float(np.median(varied)):.0f} m: they must be in m")
 
 
 def _require_size(count: int) -> None:
