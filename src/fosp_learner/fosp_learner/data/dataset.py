@@ -52,7 +52,7 @@ class EpisodeIndex:
     shows_hazards: bool = False
     """Contact was sought, slowly, to show what is dangerous: nothing to imitate."""
     remarks: str = ""
-    """What is odd about its bag, one remark per line, with the first episode of the bag."""
+    """Oddities of its bag, one remark per line, with the first episode of the bag alone."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Dataset:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is odd about the bags, the most frequent first: of how many it is said, and what of the first one."""
+        """Oddities of the bags, the most frequent first: of how many it is said, and what of the first one."""
         said: dict[str, list[str]] = {}
         for episode in self.episodes:
             for remark in episode.remarks.splitlines():
