@@ -110,7 +110,12 @@ def test_the_cap_of_a_spacemouse_is_a_proposal_and_its_silence_is_none(
     spacemouse(start_node, graph)
     cap = graph.node.create_publisher(Joy, "spacenav/joy", qos.STEP)
     message = Joy(axes=[1.0, -1.0, 0.02, 0.0, 0.0, 0.0], buttons=[0, 0])
-    timer = graph.node.create_timer(0.02, lambda: cap.publish(message))
+
+    def say() -> None:
+        message.header.stamp = graph.node.get_clock().now().to_msg()
+        cap.publish(message)
+
+    timer = graph.node.create_timer(0.02, say)
 
     def wanted() -> list[float]:
         return list(proposals[-1].candidates[0].action) if proposals else []

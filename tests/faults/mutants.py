@@ -173,6 +173,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(_OPERATOR, "OperatorInput.after", _released_by_all),
     Mutant(_DEVICE, "device_fault", _always(""), DEVICE_TESTS),
     Mutant(_DEVICE, "Repetition.after", lambda repetition, *others: repetition, DEVICE_TESTS),
+    Mutant(_DEVICE, "DeviceHistory.after", lambda history, *others: history, DEVICE_TESTS),
     Mutant(_FOLLOWING, "_drift", _always((None, ""))),
     Mutant(_FOLLOWING, "_jumps", _always(True)),
     Mutant(_FOLLOWING, "WINDOWS_S", (2.0,)),

@@ -12,6 +12,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from fosp_core import topics
+from fosp_core.clock import Now, Received, age
 from fosp_core.processes import end_process
 from fosp_core.robot.config import read_robot
 from fosp_core.ros import qos
@@ -19,10 +20,12 @@ from fosp_core.ros.fields import float_field
 from fosp_core.ros.lifecycle import ManagedNode, run_node
 from fosp_core.ros.parameters import NodeParameter, declare
 from fosp_core.ros.robot_parameter import ROBOT, path_parameter
+from fosp_core.ros.stamps import seconds
 from fosp_msgs.msg import ActionCandidate, ActionProposal, OperatorAction
 from fosp_msgs.srv import ResetEpisode
 from fosp_policy.teleoperation import (
     DEVICE_TIMEOUT_S,
+    DeviceHistory,
     Grip,
     OperatorOrder,
     Repetition,
@@ -31,6 +34,7 @@ from fosp_policy.teleoperation import (
     operator_action,
     orders,
     read_mapping,
+    stream_fault,
 )
 
 PERIOD_S = 0.02
@@ -77,8 +81,8 @@ class TeleopNode(ManagedNode):
     def activate(self) -> None:
         self._joy: Joy | None = None
         self._heard_s = 0.0
-        self._repetition, self._grip = Repetition(), Grip()
-        self._missing = ""
+        self._repetition, self._grip, self._history = Repetition(), Grip(), DeviceHistory()
+        self._missing, self._faulty = "", False
         self._step = 0
 
     def cleanup(self) -> None:
@@ -92,14 +96,29 @@ class TeleopNode(ManagedNode):
     # -- motion --------------------------------------------------------------------------------------
     def _on_joy(self, message: Joy) -> None:
         before, self._joy, self._heard_s = self._joy, message, time.monotonic()
+        self._history = self._history.after(self._mapping, self._spec, message.axes, message.buttons, self._heard_s)
         missing = missing_controls(self._mapping, self._spec, len(message.axes), len(message.buttons))
         if missing != self._missing:
             self._missing = missing
             if missing:
                 self.get_logger().warning(missing)
-        if before is not None:
+        if before is not None and not self._stream_fault():
             for order in orders(self._mapping, list(before.buttons), list(message.buttons)):
                 self._obey(order)
+
+    def _late(self) -> str:
+        """Return why the last message of the device is an old one by its stamp; an empty text while it is not.
+
+        Where the graph runs on simulated time the stamps of a device are those of another clock.
+        """
+        if self._joy is None or self.get_parameter("use_sim_time").value:
+            return ""
+        now = Now(self.get_clock().now().nanoseconds * 1e-9, time.monotonic())
+        return age(Received(seconds(self._joy.header.stamp), self._heard_s), now, DEVICE_TIMEOUT_S).stale_because
+
+    def _stream_fault(self) -> str:
+        devices = self.count_publishers(self._mapping.topic)
+        return stream_fault(self._mapping, self._spec, devices, self._late(), self._history)
 
     def _propose(self) -> None:
         now_s = time.monotonic()
@@ -118,6 +137,12 @@ class TeleopNode(ManagedNode):
         if self._beside:
             self._offer(action, buttons, now_s)
             return
+        fault = "" if joy is None else self._stream_fault()
+        if fault:
+            action = [0.0] * self._spec.twist_size
+            if not self._faulty:
+                self.get_logger().warning(f"{self._mapping.topic} {fault}; it moves nothing")
+        self._faulty = bool(fault)
         proposal = ActionProposal(step=self._step, candidates=[ActionCandidate(action=float_field(np.array(action)))])
         proposal.header.stamp = self.get_clock().now().to_msg()
         self._proposals.publish(proposal)
@@ -128,7 +153,8 @@ class TeleopNode(ManagedNode):
         joy, topic = self._joy, self._mapping.topic
         said = None if joy is None else (joy.axes, joy.buttons)
         devices, hangs = self.count_publishers(topic), self._repetition.withheld
-        fault = device_fault(self._mapping, self._spec, said, now_s - self._heard_s, devices, hangs)
+        silence_s, late = now_s - self._heard_s, self._late()
+        fault = device_fault(self._mapping, self._spec, said, silence_s, devices, hangs, late, self._history)
         self._grip = self._grip.after(any(action), now_s)
         holds = self._grip.holds(self._mapping, buttons, now_s)
         wish = action if holds and not fault else [0.0] * self._spec.twist_size

@@ -124,6 +124,55 @@ def missing_controls(mapping: Mapping, spec: ActionSpec, axes: int, buttons: int
 
 
 @dataclass(frozen=True)
+class DeviceHistory:
+    """The controls that a device has shown since the node was activated, by which another or a broken one is known."""
+
+    controls: tuple[int, int] | None = None
+    """Number of axes and buttons of the first message that held all that the mapping wants; None: there was none."""
+    now: tuple[int, int] = (0, 0)
+    """Those of the last message."""
+    off_since_s: tuple[tuple[int, float], ...] = ()
+    """Axes off their centre while the dead-man's button is let go, and since when, monotonic clock."""
+    stuck: tuple[int, ...] = ()
+    """Those of them that were so for too long. They stay here until they are seen at their centre."""
+
+    def after(
+        self, mapping: Mapping, spec: ActionSpec, axes: Sequence[float], buttons: Sequence[int], now_s: float
+    ) -> DeviceHistory:
+        """Return the value after a message at `now_s`, monotonic clock."""
+        sizes = len(axes), len(buttons)
+        controls = self.controls or (None if missing_controls(mapping, spec, *sizes) else sizes)
+        if mapping.deadman is None:  # a cap off its centre drives
+            return DeviceHistory(controls, sizes)
+        wanted = sorted({mapping.axes[axis.name].axis for axis in spec.axes})
+        off = [axis for axis in wanted if axis < len(axes) and not abs(axes[axis]) <= mapping.deadzone]
+        if _pressed(mapping.deadman, buttons):  # who drives deflects the axes
+            off = [axis for axis in off if axis in self.stuck]
+        before = dict(self.off_since_s)
+        since = tuple((axis, before.get(axis, now_s)) for axis in off)
+        stuck = tuple(a for a, since_s in since if a in self.stuck or now_s - since_s > mapping.repeat_s)
+        return DeviceHistory(controls, sizes, since, stuck)
+
+    def fault(self, mapping: Mapping, spec: ActionSpec) -> str:
+        """Return why the device is not the one that it was, or is broken; an empty text while it is sound."""
+        if self.controls is not None and self.now != self.controls:
+            return (
+                f"has {self.now[0]} axes and {self.now[1]} buttons now, and had {self.controls[0]} and "
+                f"{self.controls[1]}: it is another device, whose controls may mean something else; plug the first one "
+                "in again, or activate teleop_node anew"
+            )
+        names = [
+            f"{axis} ({one.name})" for axis in self.stuck for one in spec.axes if mapping.axes[one.name].axis == axis
+        ]
+        if not names:
+            return ""
+        return (
+            f"is off its centre at axis {', '.join(names)} while its button is let go, for more than "
+            f"{mapping.repeat_s:g} s: let the stick spring back, or use another device"
+        )
+
+
+@dataclass(frozen=True)
 class Grip:
     """Tells whether a person has the robot in their hand: by the dead-man's button or, without one, by motion.
 
@@ -145,6 +194,18 @@ class Grip:
         return now_s - self.moved_s <= HELD_AT_CENTRE_S
 
 
+def stream_fault(mapping: Mapping, spec: ActionSpec, devices: int, late: str, history: DeviceHistory) -> str:
+    """Return why the messages of a device are not what a person does with it now; an empty text while they are.
+
+    `devices` is how many nodes publish on its topic, and `late` says why the last message is an old one by its stamp.
+    """
+    if devices > 1:
+        return f"is published by {devices} nodes, and only one may"
+    if late:
+        return f"is late, or the clock of its computer is not this one's: {late}"
+    return history.fault(mapping, spec)
+
+
 def device_fault(
     mapping: Mapping,
     spec: ActionSpec,
@@ -152,18 +213,20 @@ def device_fault(
     age_s: float,
     devices: int,
     hangs: bool,
+    late: str = "",
+    history: DeviceHistory | None = None,
 ) -> str:
     """Return why a device cannot be followed; an empty text while it can.
 
-    `said` are its axes and buttons, `age_s` their age, `devices` how many nodes publish on its topic, and `hangs` says
-    that it has repeated itself for too long.
+    `said` are its axes and buttons, `age_s` the time since their receipt, and `hangs` says that it has repeated itself
+    for too long; the others are those of `stream_fault`.
     """
     if said is None:
         return "has sent nothing yet"
     if age_s > DEVICE_TIMEOUT_S:
         return f"is silent: last heard {age_s:.2f} s ago, limit {DEVICE_TIMEOUT_S:g} s"
-    if devices > 1:
-        return f"is published by {devices} nodes, and only one may"
+    if fault := stream_fault(mapping, spec, devices, late, history or DeviceHistory()):
+        return fault
     axes, buttons = said
     missing = missing_controls(mapping, spec, len(axes), len(buttons))
     if missing:

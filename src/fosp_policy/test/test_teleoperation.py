@@ -14,6 +14,7 @@ from fosp_core.robot.config import read_robot
 from fosp_policy.teleoperation import (
     DEVICE_TIMEOUT_S,
     HELD_AT_CENTRE_S,
+    DeviceHistory,
     Grip,
     Mapping,
     OperatorOrder,
@@ -23,6 +24,7 @@ from fosp_policy.teleoperation import (
     operator_action,
     orders,
     read_mapping,
+    stream_fault,
     turned,
 )
 
@@ -162,9 +164,14 @@ def test_an_axis_that_the_robot_does_not_have_may_be_missing() -> None:
 
 
 def fault(
-    axes: list[float], buttons: list[int] = [0] * 8, age_s: float = 0.0, devices: int = 1, hangs: bool = False
+    axes: list[float],
+    buttons: list[int] = [0] * 8,
+    age_s: float = 0.0,
+    devices: int = 1,
+    hangs: bool = False,
+    late: str = "",
 ) -> str:
-    return device_fault(GAMEPAD, ARM, (axes, buttons), age_s, devices, hangs)
+    return device_fault(GAMEPAD, ARM, (axes, buttons), age_s, devices, hangs, late)
 
 
 def test_a_device_that_cannot_be_followed_says_why() -> None:
@@ -177,6 +184,64 @@ def test_a_device_that_cannot_be_followed_says_why() -> None:
     assert "axis 4" in fault([0.0] * 4)
     assert "button 5 (deadman)" in fault(centred, [0] * 4)
     assert "said the same" in fault(centred, hangs=True)
+
+
+# -- a device that is another one, late or broken --------------------------------------------------------
+def heard(
+    history: DeviceHistory,
+    axes: list[float],
+    buttons: list[int] = [0] * 8,
+    now_s: float = 1.0,
+    mapping: Mapping = GAMEPAD,
+) -> DeviceHistory:
+    return history.after(mapping, ARM, axes, buttons, now_s)
+
+
+def test_a_gamepad_that_comes_back_with_other_controls_is_not_followed_until_the_first_one_is_back() -> None:
+    history = heard(heard(DeviceHistory(), [0.0] * 2), [0.0] * 6)
+    assert history.fault(GAMEPAD, ARM) == "", "a device that lacked an axis before was none"
+    for axes, buttons in ((8, 8), (6, 11), (5, 8)):
+        other = heard(history, [0.0] * axes, [0] * buttons)
+        said = device_fault(GAMEPAD, ARM, ([0.0] * axes, [0] * buttons), 0.0, 1, False, history=other)
+        assert f"has {axes} axes and {buttons} buttons now, and had 6 and 8: it is another device" in said
+        assert heard(other, [0.0] * 6).fault(GAMEPAD, ARM) == ""
+
+
+def test_a_stick_that_stays_off_its_centre_while_the_button_is_let_go_drives_nothing() -> None:
+    history, stuck, held = DeviceHistory(), [0.0, 0.4, 0.0, 0.0, 0.0, 0.0], [0] * 5 + [1, 0, 0]
+    for second in range(6):
+        history = heard(history, stuck, now_s=1.0 + second)
+        assert history.fault(GAMEPAD, ARM) == ""
+    history = heard(history, [0.0, 0.41, 0.0, 0.9, 0.0, 0.0], now_s=6.1)
+    assert "off its centre at axis 1 (linear.x) while its button is let go" in history.fault(GAMEPAD, ARM)
+    assert history.stuck == (1,), "axis 3 drives nothing of this robot"
+    history = heard(history, stuck, held, 6.2)
+    assert "axis 1" in history.fault(GAMEPAD, ARM), "a press of the button does not free it"
+    assert heard(history, [0.0, 0.05, 0.0, 0.0, 0.0, 0.0], held, 6.3).fault(GAMEPAD, ARM) == ""
+
+
+def test_a_stick_is_not_stuck_that_a_person_holds_or_deflects_for_a_moment() -> None:
+    history, deflected, held = DeviceHistory(), [0.0, 0.4, 0.0, 0.0, 0.0, 0.0], [0] * 5 + [1, 0, 0]
+    for second in range(60):
+        history = heard(history, deflected, held if second % 5 else [0] * 8, 1.0 + second)
+        assert history.fault(GAMEPAD, ARM) == ""
+    spacemouse = read_mapping(CONFIG / "teleop" / "spacemouse.yaml", ARM)
+    for second in range(60):
+        history = heard(DeviceHistory(), [0.5] * 6, [0, 0], 1.0 + second, spacemouse)
+        assert history.fault(spacemouse, ARM) == "", "its motion is what drives"
+
+
+def test_an_axis_that_is_not_a_number_is_off_its_centre() -> None:
+    broken = [0.0, math.nan, 0.0, 0.0, 0.0, 0.0]
+    assert heard(heard(DeviceHistory(), broken), broken, now_s=7.0).stuck == (1,)
+
+
+def test_messages_that_are_late_or_of_two_devices_are_not_followed() -> None:
+    assert stream_fault(GAMEPAD, ARM, 1, "", DeviceHistory()) == ""
+    assert "2 nodes" in stream_fault(GAMEPAD, ARM, 2, "", DeviceHistory())
+    late = "900 ms old by its stamp, limit 300 ms"
+    for said in (stream_fault(GAMEPAD, ARM, 1, late, DeviceHistory()), fault([0.0] * 6, late=late)):
+        assert said == f"is late, or the clock of its computer is not this one's: {late}"
 
 
 def test_the_deadman_button_holds_the_robot_and_a_cap_holds_it_while_it_moves_and_across_its_centre() -> None:

@@ -378,6 +378,28 @@ def test_a_repeated_message_under_its_old_stamp_is_silence(driven):
     assert "silent" in scene.stops(0.5).text
 
 
+def test_a_device_with_other_controls_under_the_topic_of_the_switch_is_a_release(driven):
+    scene = driven({"enabling": JOY})
+    other = True
+
+    def say(number: int) -> None:
+        stick, controls = (0.1 * (number // 50 % 2),), (6, 17) if other else (8, 11)
+        scene.change(enabling=scene.robot.consent.enabling.after(True, stick, scene.received, controls))
+
+    scene.wait(0.001)
+    scene.change(enabling=scene.robot.consent.enabling.after(True, (0.0,), scene.received, (8, 11)))
+    scene.held, scene.also = None, say
+    finding = scene.stops(0.6)
+    assert (finding.reason, "has 6 axes and 17 buttons, and had 8 and 11" in finding.text) == (Reason.NOT_ENGAGED, True)
+    other = False
+    scene.drive(0.3)
+    assert "seen to be released" in scene.engage(), "no message of another device is a release of this one"
+    scene.wait(0.001)
+    scene.change(enabling=scene.robot.consent.enabling.after(False, (0.0,), scene.received, (8, 11)))
+    scene.drive(0.3)
+    assert scene.engage() == ""
+
+
 def test_a_switch_that_is_tied_down_never_enables(make_consent_scene):
     scene = make_consent_scene(None, {"enabling": JOY})
     scene.held = True

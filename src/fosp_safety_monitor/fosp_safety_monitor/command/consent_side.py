@@ -146,7 +146,8 @@ class ConsentSide:
         buttons, axes = tuple(message.buttons), tuple(message.axes)
         known = config.button < len(buttons) and all(map(math.isfinite, axes))
         received = Received(seconds(message.header.stamp), time.monotonic())
-        self._judge().receive_enabling(known and buttons[config.button] == 1, (axes, buttons), received)
+        controls = (len(axes), len(buttons)) if known else ()
+        self._judge().receive_enabling(known and buttons[config.button] == 1, (axes, buttons), received, controls)
         if not known:
             raise UserError(f"{config.topic}: no button {config.button}, or an axis is not finite; this is a release")
 

@@ -58,16 +58,33 @@ class EnablingInput:
     """Moment at which the content changed last, monotonic clock."""
     releases: int = 0
     """Number of times that the switch was seen to be released."""
+    controls: tuple[int, ...] = ()
+    """Number of axes and buttons of the device that the switch is part of; empty where it is a switch alone."""
+    another: str = ""
+    """The last message is that of another device, in words; empty while it is not."""
 
-    def after(self, pressed: bool, content: Hashable, received: Received) -> EnablingInput:
-        """Return the input after a message. What says "released" counts whatever its stamp is."""
+    def after(
+        self, pressed: bool, content: Hashable, received: Received, controls: tuple[int, ...] = ()
+    ) -> EnablingInput:
+        """Return the input after a message. What says "released" counts whatever its stamp is.
+
+        `controls` are the axes and buttons of a device that has the button of the switch. A device with other ones than
+        the first is another: its button of this number may be any, so that it counts as released.
+        """
+        first, another = self.controls or controls, ""
+        if controls and controls != first:
+            another, pressed = (
+                f"has {controls[0]} axes and {controls[1]} buttons, and had {first[0]} and {first[1]}",
+                False,
+            )
         if not pressed:
-            seen = self.received is None or self.pressed
-            return EnablingInput(received, False, content, received.receipt_s, self.releases + int(seen))
+            seen = self.received is None or self.pressed or bool(self.another and not another)
+            releases = self.releases + int(seen)
+            return EnablingInput(received, False, content, received.receipt_s, releases, first, another)
         if self.received is not None and not received.stamp_s > self.received.stamp_s:
             return self
         changed_s = self.changed_s if content == self.content and self.pressed else received.receipt_s
-        return EnablingInput(received, True, content, changed_s, self.releases)
+        return EnablingInput(received, True, content, changed_s, self.releases, first)
 
 
 @dataclass(frozen=True)

@@ -206,11 +206,16 @@ class Judge(ABC):
         with self._lock:
             self._on_foreign_command(foreign_command(publishers))
 
-    def receive_enabling(self, pressed: bool, content: Hashable, received: Received) -> None:
-        """Take in a message of the enabling switch; `content` is all that it holds beside its stamp."""
+    def receive_enabling(
+        self, pressed: bool, content: Hashable, received: Received, controls: tuple[int, ...] = ()
+    ) -> None:
+        """Take in a message of the enabling switch; `content` is all that it holds beside its stamp.
+
+        `controls` are the numbers of axes and buttons of a device that it is part of.
+        """
         with self._lock:
             inputs = self._robot.consent
-            after = replaced(inputs, enabling=inputs.enabling.after(pressed, content, received))
+            after = replaced(inputs, enabling=inputs.enabling.after(pressed, content, received, controls))
             self._robot = replaced(self._robot, consent=after)
 
     def receive_watch(self, pid: int, received: Received) -> None:

@@ -61,12 +61,12 @@ CONSENT_FAILURES: tuple[Failure, ...] = (
         tests=(monitor_test("consent", "the_consent_of_a_console_ends_with_its_beats"),),
     ),
     Failure(
-        "The enabling switch (the robot's `enabling`) is released, silent for its `timeout_s`, malformed, or repeats "
-        "one message for its `repeat_s`.",
+        "The enabling switch (the robot's `enabling`) is released, silent for its `timeout_s`, malformed, of a device "
+        "with other axes or buttons than the first one, or repeats one message for its `repeat_s`.",
         Decision.STOP,
         (Reason.NOT_ENGAGED,),
         "the next command after the message or the time",
-        "press it again (after a silence or a repetition: let go first), then engage",
+        "press it again (after a silence, a repetition or another device: let go first), then engage",
         checks=(
             "check_engaged",
             "loss",
@@ -81,6 +81,7 @@ CONSENT_FAILURES: tuple[Failure, ...] = (
             "enabling switch with NaN",
             "enabling switch without its button",
         ),
+        tests=(monitor_test("consent", "a_device_with_other_controls_under_the_topic_of_the_switch_is_a_release"),),
     ),
     Failure(
         "No episode runs: before the first one, between two, and after one that ended, by a violation too.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fosp_core.decisions import Decision, Reason
 from fosp_safety_monitor.page.failure import AFTER_A_STOP, RESET, Failure, monitor_test
 
+DEVICE_TESTS = "src/fosp_policy/test/test_teleoperation.py"
 TAKEOVER_FAILURES: tuple[Failure, ...] = (
     Failure(
         "A person holds the dead-man's button of their device: they drive, whatever the policy proposes, also when the "
@@ -34,13 +35,15 @@ TAKEOVER_FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "The device of a person who drives is silent for {operator_timeout_s}, or says what cannot be followed: NaN, "
-        "an axis or a button is missing, the same for `repeat_s`, or two nodes publish for it.",
+        "an axis or a button is missing, the same for `repeat_s`, old messages by their stamps, another number of axes "
+        "or buttons than at first (another device was plugged in), a stick that is stuck off its centre while the "
+        "button is let go; or two nodes publish for it.",
         Decision.STOP,
         (Reason.OPERATOR_SILENT,),
         "{operator_timeout_s}; for a fault that teleop_node tells the next command, for a device that is silent behind "
         "it 0.3 s",
         "the button is seen to be let go and pressed anew; the robot is not handed back before",
-        checks=("check_device", "device_silence", "device_fault", "Repetition.after"),
+        checks=("check_device", "device_silence", "device_fault", "Repetition.after", "DeviceHistory.after"),
         faults=(
             "the operator's messages stop",
             "the operator's messages are late by 300 ms",
@@ -51,7 +54,12 @@ TAKEOVER_FAILURES: tuple[Failure, ...] = (
             "the gamepad lacks an axis",
             "two gamepads",
         ),
-        tests=(monitor_test("takeover", "a_device_that_falls_silent_stops_the_robot_and_keeps_it"),),
+        tests=(
+            monitor_test("takeover", "a_device_that_falls_silent_stops_the_robot_and_keeps_it"),
+            f"{DEVICE_TESTS}::test_a_gamepad_that_comes_back_with_other_controls_is_not_followed_until_the_first_one_is_back",
+            f"{DEVICE_TESTS}::test_a_stick_that_stays_off_its_centre_while_the_button_is_let_go_drives_nothing",
+            f"{DEVICE_TESTS}::test_messages_that_are_late_or_of_two_devices_are_not_followed",
+        ),
     ),
     Failure(
         "The device of a person who drives stays silent for {stale_latch_s}, or no proposal comes for so long after "

@@ -109,7 +109,8 @@ def on_tick(
     since_s = now.monotonic_s if consent.missing_since_s is None else consent.missing_since_s
     consent = replaced(consent, missing_since_s=since_s if missing else None)
     unheld = switch_fault(consent, robot, thresholds, now)
-    if unheld and switch.pressed:  # silent, repeated or tied down: a release has to be seen before a press counts again
+    if unheld and (switch.pressed or switch.another):
+        # Silent, repeated, tied down or of another device: a release has to be seen before a press counts again.
         consent = replaced(consent, releases_needed=max(consent.releases_needed, switch.releases + 1))
     why = loss(consent, robot, thresholds, now)
     if thresholds.consent.engage == "by_itself":
@@ -166,6 +167,8 @@ def switch_fault(consent: Consent, robot: RobotStateInput, thresholds: RobotThre
     unchanged_s = now.monotonic_s - switch.changed_s
     if switch.received is None:
         return "the enabling switch has sent nothing yet, which counts as released"
+    if switch.another:
+        return f"the enabling switch is of another device, which counts as released: {switch.another}"
     if not switch.pressed:
         return "the enabling switch is released"
     if stale:
