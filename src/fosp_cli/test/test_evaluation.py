@@ -79,7 +79,7 @@ def test_a_process_that_dies_is_told_and_not_waited_for(tmp_path):
 @pytest.fixture
 def no_way_out(monkeypatch):
     """A policy that proposes what its actors say, and nothing else: from the tiny critic's risk there is a way out."""
-    monkeypatch.setattr(SafePolicy, "_way_out", lambda *arguments: None)
+    monkeypatch.setattr(SafePolicy, "_ways_out", lambda *arguments: [])
 
 
 def test_a_way_out_of_a_risky_policy_is_not_vetoed(tmp_path):
