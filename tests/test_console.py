@@ -90,7 +90,7 @@ def shown(rig: ConsoleRig, page: Any, condition: Any, timeout_s: float = 10.0) -
 
 
 def test_the_page_opens_on_the_live_graph_and_the_camera_moves(rig: ConsoleRig, page: Any) -> None:
-    assert page.inner_text("#robot-name") == "sim_arm"
+    shown(rig, page, lambda: page.inner_text("#robot-name") == "sim_arm")
     assert "token" not in page.url, "the token has left the address bar"
     assert not rig.moves, "nothing moves before somebody engages"
     assert "not engaged" in page.inner_text("#verdict-text") or "no episode" in page.inner_text("#verdict-text")
