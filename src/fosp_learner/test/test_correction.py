@@ -89,17 +89,29 @@ def test_a_floor_of_one_corrects_nothing() -> None:
     assert Correction(CorrectionConfig(floor=1.0)).after(True).share == 1.0
 
 
-def entry(violates: bool, scene: str = "", shows_hazards: bool = False) -> Entry:
-    return Entry("e", "d", 0, 9, not violates, violates, 0, 0, False, 0, scene, shows_hazards)
+def entry(violates: bool, scene: str = "", shows_hazards: bool = False, start: int = 0) -> Entry:
+    return Entry("e", "d", start, 9, not violates, violates, 0, 0, False, 0, scene, shows_hazards)
 
 
 def test_each_kind_of_scenes_has_its_own_threshold_and_hazards_that_are_shown_do_not_count() -> None:
     seen = [entry(True, "shelf"), entry(False, "table"), entry(True, "table", shows_hazards=True)]
-    assert correction_of(seen, "shelf", CONFIG).share < 1.0
-    assert correction_of(seen, "table", CONFIG).share == 1.0
-    assert correction_of(seen, "table", CONFIG).episodes == 1
+    assert correction_of(seen, "shelf", CONFIG, {}, 0.2).share < 1.0
+    assert correction_of(seen, "table", CONFIG, {}, 0.2).share == 1.0
+    assert correction_of(seen, "table", CONFIG, {}, 0.2).episodes == 1
     assert newest_scene(seen) == "table"
     assert newest_scene([]) == ""
+
+
+def test_a_judge_answers_for_the_violations_that_it_missed_alone() -> None:
+    seen = [entry(True, start=0), entry(True, start=9), entry(False, start=18), entry(True, start=27)]
+    scores = {0: 0.5, 9: 0.15, 27: 0.15}
+    found = correction_of(seen, "", CONFIG, scores, 0.2)
+    assert (found.episodes, found.foreseen, found.errors) == (4, 2, 1), "0.15 is above the eps that the second one left"
+    assert found.share == pytest.approx(Correction(CONFIG).after(True).after(False).share)
+    assert correction_of(seen[:1], "", CONFIG, scores, 0.2).share == 1.0
+    assert correction_of(seen[:1], "", CONFIG, {0: 0.2}, 0.2).errors == 1, "at eps an action passes"
+    assert correction_of(seen[:1], "", CONFIG, {}, 0.2).errors == 1, "unknown counts as missed"
+    assert correction_of(seen[:1], "", CONFIG, {0: float("nan")}, 0.2).errors == 1
 
 
 def episode(score: float) -> EpisodeValues:

@@ -349,11 +349,22 @@ def test_it_is_told_at_once_that_no_candidate_can_pass(
 
 
 def test_a_violation_lowers_the_threshold_of_the_running_bundle_at_once(
-    learner: Callable[..., OnlineLearner], parent: Path, write_bag: Callable[..., Path]
+    learner: Callable[..., OnlineLearner],
+    parent: Path,
+    write_bag: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = learner("run")
     run._note_start()
     run._intake.take_in(0, print)
+    foreseen = {entry.start: 1.0 for entry in run.buffer.entries}
+    found = run._maker._scores(run._maker._parent_networks, 1)
+    assert found.keys() == {entry.start for entry in run.buffer.entries if entry.violates}, "held out or not"
+    assert all(0.0 < score < 1.0 for score in found.values())
+    monkeypatch.setattr(run._maker, "_scores", lambda networks, horizon: foreseen)
+    run._tighten()
+    assert len(run.lineage.events()) == 1, "no threshold prevents what the judge foresaw"
+    monkeypatch.setattr(run._maker, "_scores", lambda networks, horizon: {})
     run._tighten()
     tightened, before = read_manifest(Path(run.lineage.running()[1])), read_manifest(parent)
     assert (tightened.parent_id, tightened.files) == (before.id, before.files), "the same networks"

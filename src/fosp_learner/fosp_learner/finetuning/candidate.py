@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from fosp_learner.finetuning.config import GateConfig
 from fosp_learner.finetuning.correction import (
     CORRECTION,
     Correction,
+    calibrated_eps,
     correction_of,
     for_new_scenes,
     newest_scene,
@@ -37,7 +38,7 @@ from fosp_learner.finetuning.correction import (
 from fosp_learner.finetuning.fine_tuner import FineTuner, fill, snapshot
 from fosp_learner.finetuning.gate import HeldOutEpisodes, Judgement, Networks, figures, judge
 from fosp_learner.finetuning.lineage import Lineage
-from fosp_learner.finetuning.online_buffer import OnlineBuffer
+from fosp_learner.finetuning.online_buffer import Entry, OnlineBuffer
 from fosp_learner.finetuning.parent_judge import ParentJudge
 from fosp_learner.model.world_model import WorldModel
 from fosp_learner.training.filtering import FilteredEpisode, KnownEmbeddings, filter_episodes
@@ -201,11 +202,11 @@ class CandidateMaker:
         discount = config.critic.discount
         calibrating = self._filtered(networks.world_model, episodes.calibrating)
         judging = self._filtered(networks.world_model, episodes.judging)
-        correction = self._correction()
+        scores = self._scores(networks, config.calibration.horizon_steps)
         values = [[episode_values(networks.behaviour, e) for e in some] for some in (calibrating, judging)]
         news = episodes.new_calibrating, episodes.new_judging
-        halves = (self._calibrated(some, new, correction) for some, new in zip(values, news, strict=True))
-        calibration, reverse = halves
+        halves = (self._calibrated(some, new, scores) for some, new in zip(values, news, strict=True))
+        (calibration, _), (reverse, _) = halves
         # The halves change places where both support the promise: twice as many violations make the miss rate certain.
         crossed = calibration.supported and reverse.supported
         ours = [HeldOutEpisodes(calibration, judging)]
@@ -223,7 +224,8 @@ class CandidateMaker:
         # The halves have judged. What the robot gets is calibrated on both: on few onsets eps is much of a chance.
         new_first = [some[:new] for some, new in zip(values, news, strict=True)]
         others = [some[new:] for some, new in zip(values, news, strict=True)]
-        calibration = self._calibrated([e for part in (*new_first, *others) for e in part], sum(news), correction)
+        all_values = [e for part in (*new_first, *others) for e in part]
+        calibration, correction = self._calibrated(all_values, sum(news), scores)
         held_out = _datasets((*episodes.calibrating, *episodes.judging))
         reference, camera = calibrate_reference(self._reference(), held_out)
         calibration = calibration.model_copy(update={"camera": camera, "spread_weight": config.spread_weight})
@@ -254,17 +256,35 @@ class CandidateMaker:
             sign_id(path, complete.id, read_private_key(self._signing_key))
         return CandidateBundle(path, complete, judgement)
 
-    def _correction(self) -> Correction:
-        """Return the correction of the threshold in the kind of scenes that the robot is in by now."""
-        seen = [entry for entry in self._buffer.entries if entry.step <= self._tuner.step]
-        return correction_of(seen, newest_scene(seen), self._tuner.settings.correction)
+    def _entries(self) -> list[Entry]:
+        """Return the episodes that were there at this update, in the order in which they came."""
+        return [entry for entry in self._buffer.entries if entry.step <= self._tuner.step]
 
-    def _calibrated(self, values: list[EpisodeValues], new: int, correction: Correction) -> Calibration:
-        """Return the calibration on episodes of which the first `new` are of experience, corrected."""
+    def _correction(self, scores: Mapping[int, float], eps: float) -> Correction:
+        """Return the correction of `eps` in the kind of scenes that the robot is in by now; see `correction_of`."""
+        entries = self._entries()
+        return correction_of(entries, newest_scene(entries), self._tuner.settings.correction, scores, eps)
+
+    def _scores(self, networks: Networks, horizon: int) -> dict[int, float]:
+        """Return what the networks give each violation of experience at its last chance, by the episode's first row."""
+        parts = (self._buffer.dataset(self._tuner.step, held_out) for held_out in (False, True))
+        violating = [(part, e) for part in parts if part is not None for e in part.episodes if e.violates]
+        scores = {}
+        for episode in self._filtered(networks.world_model, violating):
+            score = episode_values(networks.behaviour, episode).onset_score(horizon)
+            if score is not None:
+                scores[episode.index.start] = score
+        return scores
+
+    def _calibrated(
+        self, values: list[EpisodeValues], new: int, scores: Mapping[int, float]
+    ) -> tuple[Calibration, Correction]:
+        """Return the calibration on episodes of which the first `new` are of experience, corrected, and how it was."""
         config = self._tuner.config.calibration
         pooled = calibrate(values, config)
+        correction = self._correction(scores, pooled.eps)
         found = for_new_scenes(pooled, values[:new], config, correction)
-        return lowered(found, found.eps, values)
+        return lowered(found, found.eps, values), correction
 
     def tighten(self, note: Callable[[str], None]) -> None:
         """Write the running bundle with the corrected threshold, if that is lower; UserError when the disk refuses.
@@ -272,8 +292,10 @@ class CandidateMaker:
         Only its threshold is another one, so no gate judges it. The robot's own checks do before the swap.
         """
         model_id, path = self._lineage.running()
-        folder, correction = Path(path), self._correction()
+        folder = Path(path)
         running = read_manifest(folder)
+        _, networks, calibration = self._running(note)
+        correction = self._correction(self._scores(networks, calibration.horizon_steps), calibrated_eps(running))
         described = tightened(running, correction)
         if described is None:
             return
@@ -324,7 +346,7 @@ class CandidateMaker:
     def _provenance(self) -> dict[str, object]:
         """Return what the manifest says about the training."""
         tuner, parent = self._tuner, self._parent
-        seen = [entry for entry in self._buffer.entries if entry.step <= tuner.step]
+        seen = self._entries()
         pretraining = dict(parent.training.get("config") or {})
         # Learning rates as they were before they were scaled: a later fine-tuning scales them itself.
         unscaled = {name: pretraining[name] for name in ("world_model", "critic", "actor") if name in pretraining}

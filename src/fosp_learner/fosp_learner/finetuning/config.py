@@ -69,10 +69,10 @@ class CorrectionConfig(Spec):
     """Correction of the threshold of Q_h by the violations of experience (correction.py)."""
 
     target: float = Field(0.02, gt=0, lt=1)
-    """Share of the episodes that may hold a violation in the long run, in each kind of scenes."""
+    """Share of the episodes that may hold a missed violation in the long run, in each kind of scenes."""
     rate: float = Field(0.7, gt=0)
-    """Step of the logarithm of eps: a violation divides eps by exp(rate * (1 - target)), which is 2, and an episode
-    without one multiplies it by exp(rate * target), up to the calibrated eps."""
+    """Step of the logarithm of eps: a violation that Q_h missed divides eps by exp(rate * (1 - target)), which is 2, and
+    an episode without a violation multiplies it by exp(rate * target), up to the calibrated eps."""
     floor: float = Field(0.2, gt=0, le=1)
     """Smallest share of the calibrated eps. With 1 eps is never corrected."""
 

@@ -2,8 +2,8 @@
 
 The calibration's promise holds for scenes like those of its episodes. On the robot scenes change, and with the safety
 monitor at work only the onsets that it missed show: those that it stopped never become violations. So what is observed
-is a stream of episodes, each with a violation (an error) or without, and the rule of adaptive conformal inference
-(Gibbs and Candes 2021) moves the logarithm of the threshold:
+is a stream of episodes, each with a violation that the judge missed (an error) or without, and the rule of adaptive
+conformal inference (Gibbs and Candes 2021) moves the logarithm of the threshold:
 
     log eps <- log eps + rate * (target - error)        at most the calibrated eps, at least `floor` times that
 
@@ -11,13 +11,18 @@ After T episodes of one kind of scenes, the number of errors that came while eps
 
     target * T + 1 + log(1 / floor) / rate
 
-whatever the scenes do (`error_bound`). A violation that comes at the floor is beyond what a threshold can do.
+whatever the scenes do (`error_bound`). A violation that comes at the floor is beyond what a threshold can do. So is one
+whose onset scored above eps at its last chance, as when an obstacle drives into a robot that was stopped: it leaves eps
+where it is.
+
+A judge answers for its own misses. The episodes are replayed with the scores that the networks in question give their
+onsets, since a candidate that has learned from a violation may see it coming where the bundle before it did not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fosp_core.specs import Calibration, Manifest
@@ -39,9 +44,11 @@ class Correction:
     """State of the rule. It goes below the floor by at most one step, so that it comes back at once."""
     episodes: int = 0
     errors: int = 0
-    """Episodes with a violation while eps was above its floor."""
+    """Episodes with a missed violation while eps was above its floor."""
     beyond: int = 0
-    """Episodes with a violation while eps was at its floor."""
+    """Episodes with a missed violation while eps was at its floor."""
+    foreseen: int = 0
+    """Episodes with a violation that scored above the eps in force at its last chance."""
 
     @property
     def share(self) -> float:
@@ -54,20 +61,24 @@ class Correction:
 
     def as_json(self) -> dict[str, float]:
         """Return what a manifest says about it."""
-        counts = {"episodes": self.episodes, "errors": self.errors, "beyond": self.beyond}
+        counts = {"episodes": self.episodes, "errors": self.errors, "beyond": self.beyond, "foreseen": self.foreseen}
         return {"share": round(self.share, 6), **counts}
 
-    def after(self, violated: bool) -> Correction:
-        """Return the correction after one more episode."""
+    def after(self, missed: bool) -> Correction:
+        """Return the correction after one more episode, with a violation that the judge missed or without any."""
         config = self.config
-        moved = self.log_share + config.rate * (config.target - violated)
+        moved = self.log_share + config.rate * (config.target - missed)
         return replace(
             self,
             log_share=min(max(moved, math.log(config.floor) - config.rate), 0.0),
             episodes=self.episodes + 1,
-            errors=self.errors + (violated and not self.at_floor),
-            beyond=self.beyond + (violated and self.at_floor),
+            errors=self.errors + (missed and not self.at_floor),
+            beyond=self.beyond + (missed and self.at_floor),
         )
+
+    def after_foreseen(self) -> Correction:
+        """Return the correction after one more episode, whose violation the judge foresaw."""
+        return replace(self, episodes=self.episodes + 1, foreseen=self.foreseen + 1)
 
 
 def error_bound(config: CorrectionConfig, episodes: int) -> float:
@@ -75,14 +86,22 @@ def error_bound(config: CorrectionConfig, episodes: int) -> float:
     return config.target * episodes + 1.0 + math.log(1.0 / config.floor) / config.rate
 
 
-def correction_of(entries: Iterable[Entry], scene: str, config: CorrectionConfig) -> Correction:
+def correction_of(
+    entries: Iterable[Entry], scene: str, config: CorrectionConfig, scores: Mapping[int, float], eps: float
+) -> Correction:
     """Return the correction after the episodes of one kind of scenes, in the order in which they came.
 
-    Episodes that show hazards do not count: there contact was sought.
+    `scores` holds the q_h of the judge in question at the last chance before each violation, by the first row of the
+    episode; one without a score counts as missed. `eps` is the judge's calibrated threshold. Episodes that show hazards
+    do not count: there contact was sought.
     """
     correction = Correction(config)
     for entry in entries:
-        if entry.scene == scene and not entry.shows_hazards:
+        if entry.scene != scene or entry.shows_hazards:
+            continue
+        if entry.violates and scores.get(entry.start, 0.0) > eps * correction.share:
+            correction = correction.after_foreseen()
+        else:
             correction = correction.after(entry.violates)
     return correction
 
@@ -110,16 +129,23 @@ def for_new_scenes(
     return pooled.model_copy(update={"eps": min(own.eps, corrected), "supported": True, **counts})
 
 
+def calibrated_eps(manifest: Manifest) -> float:
+    """Return the threshold of a bundle before any correction."""
+    return float(dict(manifest.training.get(CORRECTION) or {}).get("calibrated_eps", manifest.calibration.eps))
+
+
 def tightened(running: Manifest, correction: Correction) -> Manifest | None:
     """Return the manifest of a running bundle with its corrected threshold, or None if that is not lower."""
-    before = running.training.get(CORRECTION) or {"calibrated_eps": running.calibration.eps}
-    eps = float(before["calibrated_eps"]) * correction.share
+    eps = calibrated_eps(running) * correction.share
     if eps >= running.calibration.eps:
         return None
     return running.model_copy(
         update={
             "parent_id": running.id,
             "calibration": running.calibration.model_copy(update={"eps": eps}),
-            "training": {**running.training, CORRECTION: {**before, **correction.as_json()}},
+            "training": {
+                **running.training,
+                CORRECTION: {"calibrated_eps": calibrated_eps(running), **correction.as_json()},
+            },
         }
     )
