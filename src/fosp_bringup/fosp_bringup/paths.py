@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fosp_core.errors import UserError
+from fosp_core.errors import UserError, did_you_mean
 
 
 def share() -> Path:
@@ -49,6 +49,6 @@ def _named(name: str, folder: Path, kind: str) -> Path:
         return Path(name)
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml") if "." not in p.stem))
-        raise UserError(f"no {kind} '{name}'; there are: {known}")
+        known = sorted(p.stem for p in folder.glob("*.yaml") if "." not in p.stem)
+        raise UserError(f"no {kind} '{name}'{did_you_mean(name, known)}; there are: {', '.join(known)}")
     return path

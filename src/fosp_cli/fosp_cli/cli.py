@@ -141,9 +141,10 @@ def run(arguments: Sequence[str] | None = None, install: Callable[[], None] = la
         print(f"fosp: this command needs {package}, which is not installed: {remedy}", file=sys.stderr)
         return 2
     except TyperException as error:
-        message = " ".join(error.format_message().split())
+        message = " ".join(error.format_message().split()).replace("Value error, ", "")
+        context = getattr(error, "ctx", None)  # that of the command which was used wrongly
         if message:
-            print(f"fosp: {message}", file=sys.stderr)
+            print(f"fosp: {message}{f' See {context.command_path} --help.' if context else ''}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

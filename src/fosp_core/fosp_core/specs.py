@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from fosp_core.errors import UserError
+from fosp_core.errors import UserError, did_you_mean
 from fosp_core.topics import topic_name
 
 FORMAT_VERSION = 1
@@ -272,20 +272,22 @@ def parse_spec(kind: type[AnySpec], data: object, source: str) -> AnySpec:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{source}: unknown key '{where}'; allowed: {_allowed(kind, first['loc'])}") from None
+            allowed = _allowed(kind, first["loc"])
+            meant = did_you_mean(str(first["loc"][-1]), allowed)
+            raise UserError(f"{source}: unknown key '{where}'{meant}; allowed: {', '.join(allowed)}") from None
         message = first["msg"].removeprefix("Value error, ")
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise UserError(f"{source}: {where}: {message}{more}") from None
 
 
-def _allowed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """Return the names that are allowed in place of the last part of `loc`."""
+def _allowed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the names that may stand in place of the last part of `loc`."""
     model = kind
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
         if field is not None:
             model = next(iter(_models_in(field.annotation)), model)
-    return ", ".join(model.model_fields)
+    return list(model.model_fields)
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:

@@ -79,7 +79,10 @@ def test_a_package_that_is_not_installed_is_named():
         ({"ready": [{"kind": "abb_mode", "topic": "t"}]}, "ready.0.kind"),
         ({"ready": [{"kind": "bool", "topic": "t"}]}, "timeout_s is missing"),
         ({"enabling": {"topic": "joy", "type": "Joy"}}, "needs the index of its button"),
-        ({"enabling": {"topic": "joy", "type": "Bool", "buton": 1}}, "unknown key 'enabling.buton'; allowed: topic"),
+        (
+            {"enabling": {"topic": "joy", "type": "Bool", "buton": 1}},
+            "'enabling.buton' (did you mean 'button'?); allowed: topic",
+        ),
         ({"enabling": {"topic": "joy", "type": "Bool", "timeout_s": 0}}, "greater than 0"),
         ({"protective_force_n": 0, "wrench_topic": "w"}, "greater than 0"),
         ({"protective_force_n": 10.0}, "go together"),

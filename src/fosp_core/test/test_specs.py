@@ -33,7 +33,7 @@ def test_an_unknown_nested_key_is_named_with_those_allowed_beside_it():
     class Outer(Spec):
         inner: Inner | None = None
 
-    with pytest.raises(UserError, match=r"unknown key 'inner.cuont'; allowed: count$"):
+    with pytest.raises(UserError, match=r"unknown key 'inner.cuont' \(did you mean 'count'\?\); allowed: count$"):
         parse_spec(Outer, {"inner": {"cuont": 1}}, "x")
 
 

@@ -1,7 +1,8 @@
-"""Every hyperparameter of the learner with its meaning, once. Design choices that can be argued about are switches.
+"""Every hyperparameter of training, with its default and its meaning. Debatable design choices are switches.
 
-m is the memory of earlier images, h the recurrent state of the RSSM, e the embedding of the current image, and z the
-categorical state of the RSSM.
+A YAML file for `fosp pretrain --config` holds those that differ, such as `steps: 500` or `actor: {beta: 2.0}`. In the
+meanings, m is the memory of earlier images, h the recurrent state of the RSSM (the world model), e the embedding of the
+current image, and z the categorical state of the RSSM.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class WorldModelConfig(Spec):
     unimix: float = Field(0.01, ge=0, lt=1)
     """Share of the uniform distribution that is mixed into every categorical distribution."""
     free_nats: float = Field(1.0, ge=0)
-    """Value in nats below which neither KL term is pushed."""
+    """Value in nats below which neither KL term is reduced further."""
     dynamics_scale: float = Field(0.5, ge=0)
     """Scale of KL[sg(posterior) || prior]."""
     representation_scale: float = Field(0.1, ge=0)
@@ -90,7 +91,7 @@ class WorldModelConfig(Spec):
     is expensive."""
     foreground_scale: float = Field(3.0, ge=0)
     """Extra weight of a pixel per unit of distance from the mean training image; 0 turns it off. With a fixed camera
-    the small things that move decide, and the error over all pixels hardly sees them."""
+    the small things that move matter most, and the error over all pixels hardly sees them."""
     violation_weight: float = Field(10.0, ge=1)
     """Weight of the cost loss on steps with cost, which are rare."""
     image_shift: int = Field(4, ge=0, le=8)
@@ -180,17 +181,17 @@ class ActorConfig(Spec):
     weight_limit: float = Field(100.0, gt=1)
     """Largest weight of an action."""
     normalise_weights: bool = True
-    """Divide the weights by their mean over the batch, so that the step size does not depend on `beta`."""
+    """Divide the weights by their mean over the batch, so that the size of an update does not depend on `beta`."""
     advantage_floor: float = Field(0.1, gt=0)
     """Smallest range that reward and cost advantages are divided by. A floor well above the range of the advantages
     leaves all weights alike, which is cloning."""
     range_rate: float = Field(0.01, gt=0, le=1)
     """Rate of the moving average of the 5-95 % range of the advantages."""
     reachability: bool = True
-    """Use Q_h. Off is the ablation without it (no filter, p = 0)."""
+    """Use Q_h. `false` is the ablation without it: no filter by risk, and V_h counts as 0 in the weights."""
     eps: Annotated[float, Field(gt=0, lt=1)] | Literal["calibrated"] = 0.25
-    """Feasibility threshold in the weights of actions; the deployed one is calibrated afterwards. `calibrated`: it is
-    calibrated on the held-out episodes when the critics are done, before extraction; 0.25 until then."""
+    """Feasibility threshold in the weights of actions; the deployed one is calibrated afterwards. With `calibrated` it
+    is 0.25 until the critics are done, and is then calibrated on the held-out episodes, before extraction."""
     cost_limit: float = Field(0.0, ge=0)
     """Mean V_c above which the cost multiplier grows, and below which it falls."""
     multiplier_initial: float = Field(0.1, ge=0)
@@ -326,7 +327,7 @@ class LearnerConfig(Spec):
 
     @property
     def trains_success(self) -> bool:
-        """True where the success critic gets an update at least: one that learned nothing must not choose actions."""
+        """True if the success critic gets at least one update: one that learned nothing must not choose actions."""
         return self.success.enabled and self.phases[-1] > 0
 
     @property

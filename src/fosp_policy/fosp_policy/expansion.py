@@ -1,7 +1,7 @@
 """Safe policy expansion (PEX, Zhang 2023): the critics score candidates of two actors, and one is chosen. No ROS.
 
 The utility of a candidate is u = q_r - kappa * q_c, and it is feasible if and only if q_h <= eps. A bundle with a
-success critic also tells q_s, how likely the episode succeeds after the candidate, by which can be chosen, too.
+success critic also gives q_s, the probability that the episode succeeds after the candidate; the choice can go by it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Actors = Literal["both", "offline", "online"]
 ACTORS: tuple[Actors, ...] = ("both", "offline", "online")
 Choice = Literal["return", "success", "both"]
 CHOICES: tuple[Choice, ...] = ("return", "success", "both")
-"""Criteria of the choice among feasible candidates: utility, q_s, or utility among those of about the greatest q_s."""
+"""Criteria of the choice among feasible candidates: utility, q_s, or utility among those of nearly the best q_s."""
 SUCCESS_MARGIN = 0.02
 """Difference of q_s within which two candidates count as equally likely to succeed."""
 _SOURCES: tuple[Literal[0], Literal[1], Literal[2]] = (OFFLINE, ONLINE, FALLBACK)
@@ -37,13 +37,13 @@ DEPLOYED_CANDIDATES = 6
 ALTERNATIVE_SPREAD = 2.0
 """Factor of the actor's standard deviation for alternatives: actions near an infeasible mean are mostly infeasible."""
 FALLBACKS = 48
-"""Number of actions drawn evenly from the whole action box, as ways out, when no candidate of the actors is feasible.
+"""Number of actions that are drawn evenly from the whole action box as ways out, when no actor's candidate is feasible.
 Without them the robot brakes, and stays where it is until a person comes."""
 FALLBACK_MARGIN = 0.5
 """A fallback is taken only if its q_h is at most this share of eps: if every feasible one were taken, the robot would
 wander along the edge of the feasible set, and over it."""
 ASIDE_COSINE = 0.5
-"""An action goes aside whose cosine with the one that did not lead on is at most this."""
+"""An action goes aside when its cosine with the action that led nowhere is at most this."""
 SOFTMAX_SHARPNESS = 5.0
 """Exploration draws a feasible candidate with probability softmax(SOFTMAX_SHARPNESS * u)."""
 
@@ -68,11 +68,11 @@ class ScoredCandidate:
     q_r: float
     q_c: float
     q_h: float
-    """Risk that eps is a threshold of (fosp_core.bundle.risk)."""
+    """Risk that is compared with eps (fosp_core.bundle.risk)."""
     utility: float
     feasible: bool
     q_s: float = math.nan
-    """NaN: the bundle has no success critic."""
+    """Probability of success; NaN if the bundle has no success critic."""
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,21 @@ class SafePolicy:
     """Actors and critics of one bundle.
 
     Each actor gives `candidates` actions. When exploring, all of them are samples. When deployed, the first is the
-    actor's mean, and the others are samples, which the safety monitor can substitute for infeasible means. Motion stays
-    smooth, because with `prefer_means` (the default) a sample is chosen only if no mean is feasible;
+    actor's mean, and the others are samples, which the safety monitor can substitute for infeasible means.
+
+    With `prefer_means` (the default) a sample is chosen only if no mean is feasible, so motion stays smooth.
     `prefer_means=False` chooses the best of all candidates, which jumps between samples from step to step. A sample
     that a critic values outside of its calibrated range is dropped, unless nothing else is left: nothing is known about
     it, and the monitor would stop the robot for it.
 
     When no candidate of the actors is feasible, `fallbacks` more are drawn evenly from the whole action box. The one of
     least risk joins the candidates and is chosen, if it is clearly feasible (FALLBACK_MARGIN) and within all ranges.
-    With `coasts`, for a robot that keeps its momentum, it joins them in any case, and the least risky of all is chosen:
-    such a robot is not braked by a stop, so a person is not awaited at rest, and its way out is a thrust that no actor
-    may have in mind.
+    With `coasts`, for a robot that keeps its momentum, it joins them in any case, and the least risky of all is chosen.
+    A stop does not bring such a robot to rest, so it cannot wait for a person. Its way out is a thrust, which no actor
+    may propose.
 
-    `choice` says what is chosen by (CHOICES). All but "return" need a bundle with a success critic; UserError without.
+    `choice` is the criterion of the choice (CHOICES). All but "return" need a bundle with a success critic; without one
+    they raise UserError.
 
     `actors` "offline" or "online" switches the expansion off, and `filters=False` the filter by risk: then every
     candidate counts as feasible. Both are for comparison.
@@ -140,7 +142,7 @@ class SafePolicy:
         self._sources = np.array(chosen, np.intp)
         self._filters = filters
         self.heeds_risk = True
-        """False proposes whatever promises the greatest return, however risky: it shows what the monitor is for."""
+        """With False the policy proposes what promises the greatest return, however risky: a test of the monitor."""
         self.kappa = bundle.manifest.kappa
         self.eps = bundle.manifest.calibration.eps
         self._spread_weight = bundle.manifest.calibration.spread_weight
@@ -204,9 +206,9 @@ class SafePolicy:
     ) -> ScoredCandidate | None:
         """Return the candidate that a detour asks for; None where there is no such one that is feasible.
 
-        The way back is proposed, too, when nothing is feasible: the monitor may know better. Aside leads another mode
-        of the actors: the best of their candidates that does not go where the robot hung, and then what is most like
-        it.
+        The way back is proposed also when nothing is feasible: the monitor may know better. The way aside is another
+        mode of the actors: at first the best candidate that does not go where the robot hung, then the candidate that
+        is most like it.
         """
         feasible = [candidate for candidate in candidates if candidate.feasible]
         if guide.back:
@@ -221,7 +223,7 @@ class SafePolicy:
         return max(clear, key=lambda candidate: _cosine(candidate.action, guide.aside), default=None)
 
     def _eligible(self, candidates: Sequence[ScoredCandidate]) -> NDArray[np.bool_]:
-        """Return the feasible candidates (N,); to choose by "both", those of them that about likeliest succeed."""
+        """Return the mask (N,) of the feasible candidates; with the choice "both", of those with about the best q_s."""
         feasible = np.array([candidate.feasible for candidate in candidates])
         if self._choice != "both" or not feasible.any():
             return feasible
@@ -251,7 +253,7 @@ class SafePolicy:
     def _scored_known(
         self, deter: NDArray[np.float32], stoch: NDArray[np.float32], actions: NDArray[np.float32]
     ) -> list[ScoredCandidate]:
-        """Return those of the actions (N, A) that are within all ranges, as fallbacks."""
+        """Score the actions (N, A), and return those that are within all ranges as fallbacks."""
         sources, no_mean = np.full(len(actions), FALLBACK, np.intp), np.zeros(len(actions), bool)
         candidates, inside, _ = self._score(deter, stoch, actions, sources, no_mean)
         return [candidate for candidate, known in zip(candidates, inside, strict=True) if known]
@@ -264,9 +266,9 @@ class SafePolicy:
         sources: NDArray[np.intp],
         means: NDArray[np.bool_],
     ) -> tuple[list[ScoredCandidate], list[bool], float]:
-        """Return actions (N, A) with their values, for each of them True if within all ranges, and v_h.
+        """Return actions (N, A) with their values, for each action True if it is within all ranges, and v_h.
 
-        A few numbers are handled faster as plain ones than as arrays.
+        Plain numbers are faster here than arrays, because there are few of them.
         """
         scored = self._critic.run(deter=deter, stoch=stoch, action=actions[np.newaxis])
         scored["q_h"] = judged_risk(scored, self._spread_weight)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fosp_core.errors import UserError
+from fosp_core.errors import UserError, did_you_mean
 from fosp_core.robot.urdf import PACKAGE_SCHEME
 from fosp_core.specs import read_yaml
 
@@ -66,8 +66,11 @@ def _parent(given: object, path: Path) -> Path:
         return parent
     shipped = shipped_robots()
     if not (shipped / f"{given}.yaml").is_file():
-        known = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml") if "." not in file.stem))
-        raise UserError(f"{path}: {EXTENDS}: no robot '{given}' is shipped; known: {known}; for a file write its path")
+        known = sorted(file.stem for file in shipped.glob("*.yaml") if "." not in file.stem)
+        raise UserError(
+            f"{path}: {EXTENDS}: no robot '{given}' is shipped{did_you_mean(given, known)}; "
+            f"known: {', '.join(known)}; for a file write its path"
+        )
     return shipped / f"{given}.yaml"
 
 

@@ -63,7 +63,7 @@ def checked_proposal(proposal: ProposalInput, latent: CheckedLatent | None, thre
 def judge_latent(
     state: MonitorState, checked: CheckedLatent, robot: RobotStateInput, thresholds: Thresholds, now: Now
 ) -> tuple[MonitorState, Verdict | None]:
-    """Count surprises, novel and repeated images of a latent; a fault latches and gives a verdict at once."""
+    """Count the surprises, and the novel and repeated images, of a latent. A fault latches and gives a verdict."""
     latent, frozen = checked.latent, FrozenImage()
     if latent.repeated_image:
         frozen = state.frozen_image.after(state.command, thresholds.action_scale)
@@ -180,7 +180,7 @@ def judge_operator(
 ) -> tuple[MonitorState, Verdict]:
     """Return the verdict on the action of a person who has taken over, given the score of the monitor's own critic.
 
-    The critic gates the person only where the setting `gate_operator` says so; its risk is told in any case.
+    The critic gates the person only with the setting `gate_operator`; the verdict holds the risk in any case.
     """
     latent, gated = checked.latent, thresholds.consent.gate_operator
     proposal = operator_proposal(state, latent, robot, thresholds)
@@ -212,7 +212,7 @@ def judge_operator(
 def operator_proposal(
     state: MonitorState, latent: LatentInput, robot: RobotStateInput, thresholds: Thresholds
 ) -> ProposalInput:
-    """Return the action that a person wants as a proposal for the frame of `latent`; rest where it is malformed."""
+    """Return the action that a person wants as a proposal for the frame of `latent`, or rest if it is malformed."""
     wish = takeover.operator_wish(robot.operator, thresholds) or (0.0,) * len(thresholds.action_scale)
     actions = np.array([gripper.whole(wish, thresholds.action_size, state.gripper, robot.gripper)], np.float32)
     return ProposalInput(latent.step, latent.model_id, latent.frame, latent.receipt_s, actions, 0)
@@ -276,19 +276,19 @@ def judge_tick(
 def follow_motion(
     state: MonitorState, command: tuple[float, ...], robot: RobotStateInput, thresholds: Thresholds, now: Now
 ) -> MonitorState:
-    """Hold the robot's motion against `command` (n,), m/s and rad/s, which was in force since the last call."""
+    """Compare the robot's motion with `command` (n,), m/s and rad/s, which was in force since the last call."""
     latched = state.latched is not None
     return replaced(state, following=state.following.after(command, robot, thresholds, now, latched))
 
 
 def halt(state: MonitorState, limits: CommandLimits, now: Now) -> MonitorState:
-    """Take the next step of a decelerating stop that no input can end: for deactivation and shutdown."""
+    """Take the next step of a stop that no input can end, for deactivation and shutdown."""
     return _move(state, None, RobotStateInput(), limits, now)
 
 
 # -- the operator ------------------------------------------------------------------------------------
 def latch(state: MonitorState, finding: Finding) -> MonitorState:
-    """Latch for a cause that no input shows: a person's order, a node that came back. The first latch stays."""
+    """Latch for a cause that no input shows, such as a person's order or a node that came back. The first stays."""
     return replaced(state, latched=state.latched or finding, unreported=state.unreported or finding)
 
 
@@ -314,7 +314,7 @@ def engage(
 ) -> tuple[MonitorState, str]:
     """Take an operator's consent to motion. The text is empty on success; otherwise it says why it is refused.
 
-    A `watched` consent ends when the console falls silent at which the operator engages.
+    A `watched` consent ends when the console at which the operator engages falls silent.
     """
     if state.consent.engaged and state.latched is None and not consent.loss(state.consent, robot, thresholds, now):
         if not watched:
@@ -347,7 +347,7 @@ def _verdict_of_order(
     thresholds: Thresholds,
     now: Now,
 ) -> Verdict:
-    """Return the last verdict again, unless something stops the robot by now."""
+    """Return the last verdict again, unless something stops the robot in the meantime."""
     permission = homing.permission_of_proposals(state, robot, thresholds, now)
     gating = most_gating([*checks.checks_on_judged(state, robot, thresholds, now), *permission], thresholds)
     _, held = hold(state, gating, thresholds, now)
@@ -356,7 +356,7 @@ def _verdict_of_order(
 
 
 def _at_rest(state: MonitorState) -> JudgedProposal | None:
-    """Return what was judged last with rest as its target: after a reset only a new proposal moves the robot."""
+    """Return what was judged last, with rest as its target: after a reset only a new proposal moves the robot."""
     judged, zeros = state.judged, (0.0,) * len(state.command)
     if judged is None:
         return None
@@ -365,8 +365,7 @@ def _at_rest(state: MonitorState) -> JudgedProposal | None:
 
 
 def _taken_over(state: MonitorState, robot: RobotStateInput, thresholds: Thresholds, now: Now) -> MonitorState:
-    """Return the state with who drives at this tick. A proposal that was judged before a person took over moves nothing
-    when the policy begins again."""
+    """Update who drives at this tick. A proposal from before a take-over moves nothing when the policy begins again."""
     after = takeover.on_tick(state.takeover, robot.operator, state.latched, thresholds, now)
     if after.driver is state.takeover.driver or after.driver is not WhoDrives.OPERATOR:
         return replaced(state, takeover=after)

@@ -1,1 +1,1 @@
-"""Environments of others as simulated worlds: anything with a camera, a cost and Gymnasium's `step`."""
+"""Environments that a user plugs in as simulated worlds: with a camera, a reward, a cost and Gymnasium's `step`."""

@@ -1,7 +1,7 @@
-"""A plugged environment of which nothing is taken as it comes.
+"""A plugged environment whose every answer is checked.
 
-Whatever its methods raise, and whatever they return that is not what the protocol says, becomes a UserError with one
-line, so that neither a traceback ends a recording nor wrong data get into it.
+What its methods raise becomes a UserError of one line, and so does what they return against the protocol. So no
+traceback ends a recording, and no wrong data get into it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from fosp_sim.task.plugged.environment import CameraEnvironment, StepOutcome, na
 
 LONGEST_STEP_S = 10.0
 LARGEST = 1e9
-"""Magnitude of a reward or a cost beyond which it is none."""
+"""Largest magnitude of a reward or a cost; anything beyond is refused."""
 _CAMERA = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 _SAME_TOPIC = "camera"
-"""Name whose topics are those of the camera `color`."""
+"""Name that no camera may have: its topics would be those of the camera `color`."""
 
 
 @contextlib.contextmanager
 def one_line(what: str) -> Iterator[None]:
-    """Turn whatever foreign code raises into a UserError that says that `what` fails, where and why."""
+    """Turn what a plugged environment raises into a UserError, which says that `what` fails, where and why."""
     try:
         yield
     except UserError:
@@ -43,10 +43,10 @@ def one_line(what: str) -> Iterator[None]:
 
 
 class CheckedEnvironment:
-    """A CameraEnvironment that raises UserError alone, and whose cameras, sizes and bounds stay what they were."""
+    """A CameraEnvironment that raises nothing but UserError, and whose cameras, sizes and bounds never change."""
 
     def __init__(self, environment: CameraEnvironment) -> None:
-        """Begin the episode of seed 0, to see the cameras; UserError when anything is not as the protocol says."""
+        """Begin the episode of seed 0, to see the cameras. Raise UserError when anything is against the protocol."""
         self._environment, self._name = environment, name_of(environment)
         self.step_s = self._step_length()
         self.low, self.high = self._bounds()
@@ -66,7 +66,7 @@ class CheckedEnvironment:
             self._environment.reset(seed)
 
     def step(self, action: NDArray[np.float64]) -> StepOutcome:
-        """Simulate one step; UserError when reward or cost is no finite number, or the cost is negative."""
+        """Simulate one step. Raise UserError when reward or cost is no finite number, or the cost is negative."""
         with one_line(f"{self._name}.step"):
             outcome = self._environment.step(action)
         if not all(hasattr(outcome, name) for name in StepOutcome.__dataclass_fields__):
@@ -78,7 +78,7 @@ class CheckedEnvironment:
         return StepOutcome(reward, cost, *ends)
 
     def images(self) -> dict[str, NDArray[np.uint8]]:
-        """Return a copy of the present picture of each camera, which are those of the beginning."""
+        """Return a copy of each camera's present picture. Raise UserError when cameras or sizes have changed."""
         with one_line(f"{self._name}.images"):
             given = self._environment.images()
         if not isinstance(given, Mapping) or not given:
@@ -146,7 +146,7 @@ class CheckedEnvironment:
 
 
 def _finite(value: Any) -> float | None:
-    """Return a finite number, which may be the only one of an array; None for anything else."""
+    """Return a finite number, also when it is the only one of an array; return None for anything else."""
     try:
         number = math.nan if isinstance(value, str | bytes) or np.size(value) != 1 else float(np.ravel(value)[0])
     except (TypeError, ValueError, OverflowError):

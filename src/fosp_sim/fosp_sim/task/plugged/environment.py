@@ -1,6 +1,6 @@
-"""The protocol of an environment that can be plugged in, and wrappers for Gymnasium's and Safety-Gymnasium's.
+"""The protocol of an environment that can be plugged in, and a wrapper for Gymnasium's and Safety-Gymnasium's.
 
-Gymnasium itself is not needed here: an environment is whatever has the methods.
+This module does not import Gymnasium: an environment is anything that has the methods.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CameraEnvironment(Protocol):
         """Simulate one step under `action` (n,) within the bounds."""
 
     def images(self) -> Mapping[str, NDArray[np.uint8]]:
-        """Return the present picture (height, width, 3) uint8 RGB of each camera, by name; all of one size."""
+        """Return each camera's present picture by its name: (height, width, 3) uint8 RGB, all of one size."""
 
 
 class FromGymnasium:
@@ -60,7 +60,7 @@ class FromGymnasium:
     """
 
     def __init__(self, env: Any, step_s: float | None = None) -> None:
-        """Take an environment; UserError when it has no bounds, no picture, or does not say how long a step is."""
+        """Wrap `env`. Raise UserError when it has no bounds, no picture, or does not say how long a step is."""
         self.env = env
         space = env.action_space
         if not hasattr(space, "low") or len(np.shape(space.low)) != 1:
@@ -97,7 +97,7 @@ class FromGymnasium:
 
 
 def as_camera_environment(made: Any, step_s: float | None = None) -> CameraEnvironment:
-    """Return `made` itself when it follows the protocol, else what FromGymnasium makes of it. Raise UserError."""
+    """Return `made` if it follows the protocol, else wrap it by FromGymnasium. Raise UserError if neither fits."""
     if isinstance(made, CameraEnvironment):
         if step_s is not None:
             raise UserError(f"{name_of(made)}: says itself how long a step is; leave step_s out of the options")
@@ -108,7 +108,7 @@ def as_camera_environment(made: Any, step_s: float | None = None) -> CameraEnvir
 
 
 def name_of(environment: CameraEnvironment) -> str:
-    """Return what messages call an environment."""
+    """Return the name of an environment for messages."""
     return _name(environment.env) if isinstance(environment, FromGymnasium) else type(environment).__name__
 
 

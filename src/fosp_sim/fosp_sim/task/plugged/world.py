@@ -1,7 +1,7 @@
 """A plugged environment behind the interface of simulated worlds.
 
-A tick is one step of the environment, and a decision is as many of them as the scenario says. The normalised action is
-spread over the bounds of the environment's; a stop is the middle of each.
+A tick is one step of the environment, and a decision is as many ticks as the scenario says. The normalised action -1
+is the lower bound of the environment's action, 1 the upper one, and a stop is the middle of each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fosp_sim.task.world import IntervalOutcome, Picture, RobotState, SimulatedW
 
 @dataclass(frozen=True)
 class PluggedScene(Scene):
-    """The scene of one episode: a seed."""
+    """The scene of one episode, which is the environment's seed."""
 
     seed: int = 0
     driver: str = ""
@@ -30,7 +30,7 @@ class PluggedScene(Scene):
 
 @dataclass(frozen=True)
 class PluggedState(RobotState):
-    """No measurements: only the environment itself, for drivers that know it."""
+    """A state without measurements: it holds the environment itself, for drivers that know it."""
 
     environment: CameraEnvironment | None = None
 
@@ -53,7 +53,7 @@ class _StoredPictures:
 
 
 class PluggedWorld(SimulatedWorld):
-    """One environment with a robot of as many axes as its action has."""
+    """A plugged environment as a simulated world. Its robot has an axis for each value of the environment's action."""
 
     def __init__(self, robot: RobotConfig, environment: CameraEnvironment, repeat: int) -> None:
         """Raise UserError when robot, pictures and environment do not fit each other."""
