@@ -49,8 +49,12 @@ def record(
     domain: Any = rs.timestamp_domain.hardware_clock,
     brightness: Callable[[int], int] = _slowly_changing,
     distances: Callable[[int], Any] = _everywhere,
+    depth_until: int | None = None,
 ) -> Path:
-    """A recording of `frames` grey frames of this `brightness`, and of `distances` (H, W), mm, both by number."""
+    """A recording of `frames` grey frames of this `brightness`, and of `distances` (H, W), mm, both by number.
+
+    The depth sensor falls silent with frame `depth_until`.
+    """
     device = rs.software_device()
     for key, value in (("serial_number", serial), ("name", "Virtual RealSense"), ("usb_type_descriptor", usb)):
         device.register_info(getattr(rs.camera_info, key), value)
@@ -74,8 +78,9 @@ def record(
         pixels[: HEIGHT // 2, : WIDTH // 2, 0] = 255 - grey
         depths = np.rint(distances(number) * 1e-3 / unit_m).astype(np.uint16)
         sensors[0].on_video_frame(_frame(pixels, 3, color, number, timestamp_ms, domain))
-        sensors[1].on_video_frame(_frame(depths.view(np.uint8), 2, depth, number, timestamp_ms, domain))
-        for _ in (color, depth):  # what was written has come through
+        received.wait_for_frame(1000)  # what was written has come through
+        if depth_until is None or number < depth_until:
+            sensors[1].on_video_frame(_frame(depths.view(np.uint8), 2, depth, number, timestamp_ms, domain))
             received.wait_for_frame(1000)
     for sensor in recorded:
         sensor.stop()

@@ -31,7 +31,7 @@ from virtual_realsense import (
 
 from fosp_core.errors import UserError
 from fosp_perception.camera.image_source import CameraSettings, SourceLost
-from fosp_perception.camera.realsense_source import RealSenseSource, camera_intrinsics
+from fosp_perception.camera.realsense_source import OLDEST_DEPTH, RealSenseSource, camera_intrinsics
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +191,23 @@ def test_depth_in_another_unit_is_converted_to_millimetres(tmp_path: Path) -> No
     source.close()
     assert depth is not None
     assert np.median(depth) == DISTANCE_MM
+
+
+def test_a_depth_sensor_that_falls_silent_counts_as_lost_although_colour_goes_on(tmp_path: Path) -> None:
+    """The SDK pairs each further colour frame with the last depth there was."""
+    recording = record(tmp_path / "silent.db3", 60, depth_until=30)
+    with VirtualPlug(recording) as plug:
+        source = RealSenseSource(CameraSettings(width=WIDTH, height=HEIGHT, depth=True), time.time_ns, plug.context)
+        numbers, lost = [0], None
+        while lost is None:
+            try:
+                numbers.append(source.read().number)
+            except SourceLost as error:
+                lost = error
+        source.close()
+    assert "no depth frame for 500 ms" in str(lost)
+    assert lost.comes_back
+    assert numbers[-1] <= 29 + OLDEST_DEPTH
 
 
 def test_camera_info_has_the_devices_intrinsics_as_realsense_ros_has_them(

@@ -71,7 +71,7 @@ class CorrectionConfig(Spec):
     target: float = Field(0.02, gt=0, lt=1)
     """Share of the episodes that may hold a missed violation in the long run, in each kind of scenes."""
     rate: float = Field(0.7, gt=0)
-    """Step of the logarithm of eps: a violation that Q_h missed divides eps by exp(rate * (1 - target)), which is 2, and
+    """Step of the logarithm of eps: a violation that Q_h missed divides eps by exp(rate * (1 - target)), which is 2;
     an episode without a violation multiplies it by exp(rate * target), up to the calibrated eps."""
     floor: float = Field(0.2, gt=0, le=1)
     """Smallest share of the calibrated eps. With 1 eps is never corrected."""

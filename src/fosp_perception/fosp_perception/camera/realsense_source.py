@@ -21,6 +21,10 @@ from fosp_perception.camera.image_source import CameraFrame, CameraIntrinsics, C
 
 PATIENCE_MS = 500
 """Time without a frame after which the camera counts as lost."""
+OLDEST_DEPTH = 2.5
+"""Largest age of a depth frame beside its colour frame, in frame periods, and number of times that it may come again.
+The SDK goes on pairing the last one there was, so that a depth sensor which fell silent would show a cell as it once
+was, under stamps of now."""
 WARM_UP_S = 1.5
 """Longest wait for the exposure to settle."""
 _OLDEST_NS = 1_000_000_000
@@ -59,6 +63,8 @@ class RealSenseSource:
         self._changed = threading.Event()
         self._clock = DeviceClock()
         self._ahead: Any = None
+        self._depth_number, self._repeats = -1, 0
+        """Number of the last depth frame, and how often it has come again."""
         self._context = sdk_context() if context is None else context
         self.name = self._choose(settings.serial) if settings.path is None else str(settings.path)
         self._pipeline = rs.pipeline(self._context)
@@ -68,6 +74,7 @@ class RealSenseSource:
             self._device = self._profile.get_device()
             color = self._profile.get_stream(rs.stream.color).as_video_stream_profile()
             self.size = (color.height(), color.width())
+            self._period_ms = 1e3 / color.fps()
             self.intrinsics = camera_intrinsics(color.get_intrinsics())
             self._color_sensor = self._sensor_of(rs.stream.color)
             self._align = rs.align(rs.stream.color) if settings.depth else None
@@ -107,7 +114,7 @@ class RealSenseSource:
 
     def _wait(self) -> Any:
         """Return the next complete set of frames; raise SourceLost when none arrives."""
-        deadline = time.monotonic() + PATIENCE_MS * 1e-3
+        deadline, missing = time.monotonic() + PATIENCE_MS * 1e-3, "frame"
         while time.monotonic() < deadline:
             self._check_plugged()
             arrived, frames = self._pipeline.try_wait_for_frames(PATIENCE_MS // 5)
@@ -119,9 +126,20 @@ class RealSenseSource:
                 continue
             if self._align is None:
                 return frames
-            if frames.get_depth_frame():
+            depth = frames.get_depth_frame()
+            if depth and self._is_new(depth, frames.get_color_frame()):
                 return self._align.process(frames).as_frameset()
-        raise SourceLost(f"RealSense {self.name} gave no frame for {PATIENCE_MS} ms", comes_back=True)
+            missing = "depth frame"
+        raise SourceLost(f"RealSense {self.name} gave no {missing} for {PATIENCE_MS} ms", comes_back=True)
+
+    def _is_new(self, depth: Any, color: Any) -> bool:
+        """Return whether a depth frame is about as new as the colour frame; ages are known of equal clocks alone."""
+        number = depth.get_frame_number()
+        self._repeats = self._repeats + 1 if number == self._depth_number else 0
+        self._depth_number = number
+        same_clock = depth.get_frame_timestamp_domain() == color.get_frame_timestamp_domain()
+        age_ms = color.get_timestamp() - depth.get_timestamp() if same_clock else 0.0
+        return self._repeats <= OLDEST_DEPTH and age_ms <= OLDEST_DEPTH * self._period_ms
 
     def _check_plugged(self) -> None:
         if self._settings.path is None and self._changed.is_set():
