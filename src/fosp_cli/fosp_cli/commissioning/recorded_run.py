@@ -21,7 +21,7 @@ from fosp_core.errors import UserError
 from fosp_core.executed import mean_command, twists_of_poses
 from fosp_core.robot.config import RobotConfig
 from fosp_learner.data.bag_messages import command_types, read_command
-from fosp_learner.data.bag_streams import find_topic
+from fosp_learner.data.bag_names import find_topic
 
 Array = NDArray[np.float64]
 

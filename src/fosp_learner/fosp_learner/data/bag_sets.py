@@ -17,7 +17,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_core.topics import is_in_bag
 from fosp_learner.config import LearnerConfig
-from fosp_learner.data.bag_streams import find_topic
+from fosp_learner.data.bag_names import find_topic
 from fosp_learner.data.bags import BagReport, bag_metadata, bag_topics
 from fosp_learner.data.lenses import INFO, REFUSED, TOLD, Lens, apart, describe, lens_of, require_lenses
 from fosp_recording.recorded_topics import info_beside

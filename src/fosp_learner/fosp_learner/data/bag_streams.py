@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from fosp_core.bag.mcap_stream import StoredMessage
 from fosp_core.bag.messages import deserialise, stamp_ns
-from fosp_core.bag.storage import BagStorage, StoredTopic
+from fosp_core.bag.storage import BagStorage
 from fosp_core.errors import BrokenMessage, UserError
 from fosp_core.executed import twists_of_poses
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
-from fosp_core.topics import FEEDBACK, GRIPPER, is_in_bag
+from fosp_core.topics import FEEDBACK, GRIPPER
 from fosp_learner.data.arrival import Cut, Stream, drop_doubles, in_parts
 from fosp_learner.data.bag_messages import (
     CAMERA_TYPES,
@@ -32,8 +32,10 @@ from fosp_learner.data.bag_messages import (
     read_observation,
     with_gripper,
 )
+from fosp_learner.data.bag_names import find_topic, namespace_notes
 from fosp_learner.data.clocks import StreamClock, at_pace, check_rates, clock_notes, measure, pace_notes, pace_of
 from fosp_learner.data.lenses import INFO, Lens, LensOfCamera
+from fosp_learner.data.measured_motion import MeasuredMotion
 from fosp_recording.recorded_topics import info_beside
 
 Frame = NDArray[np.uint8]
@@ -105,34 +107,6 @@ def read_recording(bag: Path, observation: ObservationSpec, robot: RobotConfig, 
         raise UserError(text if text.startswith(f"{bag}: ") else f"{bag}: {text}") from None
 
 
-def find_topic(topics: Mapping[str, StoredTopic], topic: str, camera: bool = False) -> str:
-    """Return the full name of a relative topic in the bag; a camera's may be compressed, if only that was recorded.
-
-    UserError when there is none, when nothing was recorded on it, or when several fit.
-    """
-    topic = topic.lstrip("/")
-    forms = (topic, f"{topic}/compressed") if camera else (topic,)
-    named = [name for form in forms for name in topics if _matches(name, form)]
-    if not named:
-        there = ", ".join(sorted(topics)) or "none"
-        raise UserError(f"topic {topic} is missing (there are: {there}); record it too")
-    recorded = {name: topics[name] for name in named if topics[name].messages}
-    if not recorded:
-        raise UserError(f"no message on {topic}; record it again with that topic")
-    for form in forms:
-        fitting = [name for name in recorded if _matches(name, form)]
-        exact = [name for name in fitting if name.lstrip("/") == form]
-        if len(exact or fitting) > 1:
-            raise UserError(f"several topics could be {topic}: {', '.join(sorted(fitting))}; record one robot per bag")
-        if fitting:
-            return (exact or fitting)[0]
-    raise AssertionError("a recorded topic has one of the forms")
-
-
-def _matches(name: str, topic: str) -> bool:
-    return is_in_bag(name, topic)
-
-
 def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig, period_s: float) -> BagRecording:
     topics = storage.topics()
     cameras = {
@@ -142,7 +116,7 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     if len(cameras) < len(observation.cameras):
         raise UserError("two cameras of the observation have one topic; name each camera's own")
     command_topic, feedback_topic = find_topic(topics, robot.command_topic), find_topic(topics, FEEDBACK)
-    mixed = _namespaces(
+    mixed = namespace_notes(
         {
             **{name: camera.topic for name, camera in cameras.items()},
             command_topic: robot.command_topic,
@@ -163,6 +137,9 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     beside = {info_beside(name): camera.lens for name, camera in cameras.items()}
     lenses = {name: lens for name, lens in beside.items() if name in topics and topics[name].type == INFO}
     allowed |= dict.fromkeys(lenses, (INFO,))
+    motion = MeasuredMotion(robot)
+    pose_topics = motion.topics_among(topics)
+    allowed |= pose_topics
     for place, stored in enumerate(storage.messages(allowed.__contains__)):
         _require_type(stored.topic, stored.type, allowed[stored.topic])
         try:
@@ -174,6 +151,8 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
                 commands.add(when, stored.logged_ns, place, command)
             elif stored.topic == gripper_topic:
                 gripper.append((place, read_gripper(deserialise(stored), robot)))
+            elif stored.topic in pose_topics:
+                motion.take(deserialise(stored))
             elif stored.topic in lenses:
                 _take_lens(lenses[stored.topic], stored)
             else:
@@ -183,25 +162,7 @@ def _read(storage: BagStorage, observation: ObservationSpec, robot: RobotConfig,
     found = list(cameras.values())
     if gripper_topic:
         commands.contents[:] = with_gripper(commands.contents, commands.places, gripper)
-    return _recording(storage, found, commands, feedback, topics[command_topic].type, robot, period_s, mixed)
-
-
-def _namespaces(names: Mapping[str, str]) -> list[str]:
-    """Return a line when streams come from different namespaces; `names` maps full names to those of the robot file.
-
-    UserError for two namespaces, which are two robots; a part of one robot may stand outside of its namespace.
-    """
-    spaces: dict[str, str] = {}
-    for full, relative in names.items():
-        form = relative.lstrip("/")
-        bare = full if is_in_bag(full, form) else full.removesuffix("/compressed")
-        spaces.setdefault(bare.removesuffix(form).strip("/"), full)
-    if len(spaces) == 1:
-        return []
-    told = ", ".join(sorted(spaces.values()))
-    if len(set(spaces) - {""}) > 1:
-        raise UserError(f"streams of several namespaces ({told}) are of several robots; record one robot per bag")
-    return [f"streams stand inside and outside of a namespace ({told}): of one robot?"]
+    return _recording(storage, found, commands, feedback, topics[command_topic].type, robot, period_s, mixed, motion)
 
 
 def _recording(
@@ -213,6 +174,7 @@ def _recording(
     robot: RobotConfig,
     period_s: float,
     mixed: Sequence[str],
+    motion: MeasuredMotion,
 ) -> BagRecording:
     notes = [*storage.notes, *mixed]
     for camera in cameras:
@@ -251,6 +213,8 @@ def _recording(
         longest = max(longest, (len(streamed.frame_ns[0]), clocks), key=lambda entry: entry[0])
     if not parts:
         raise UserError(refusal or "nothing of it can be used")
+    told = {line for part in parts for line in motion.notes(part.command_ns, part.commands)}
+    notes += sorted(told)
     return BagRecording(
         parts,
         tuple(camera.size or (0, 0) for camera in cameras),

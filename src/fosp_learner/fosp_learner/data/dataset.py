@@ -24,7 +24,7 @@ from fosp_learner.data.bag_sets import OneLens, one_size
 from fosp_learner.data.bags import BagReading, BagReport, Episode, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
 
-CACHE_VERSION = 5
+CACHE_VERSION = 6
 """Part of the cache key; raise it when the meaning of the arrays changes."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"

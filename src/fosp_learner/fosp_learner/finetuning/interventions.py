@@ -24,7 +24,8 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_core.topics import VERDICT
 from fosp_learner.data.alignment import Episode, build_episode, rows_of
-from fosp_learner.data.bag_streams import find_topic, read_recording
+from fosp_learner.data.bag_names import find_topic
+from fosp_learner.data.bag_streams import read_recording
 from fosp_learner.data.lenses import Lens, require_lenses
 
 

@@ -14,7 +14,8 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner.data.bag_messages import read_observation
-from fosp_learner.data.bag_streams import BagStreams, find_topic, read_recording
+from fosp_learner.data.bag_names import find_topic
+from fosp_learner.data.bag_streams import BagStreams, read_recording
 from fosp_recording.episode_recorder import stamp_of
 
 _THUMBNAIL = 8
