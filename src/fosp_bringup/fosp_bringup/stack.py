@@ -257,9 +257,7 @@ def _checked_bundle(bundle: Path | None, robot: RobotConfig) -> Path:
     from fosp_core.bundle.bundle import verify_bundle
 
     if bundle is None:
-        raise UserError(
-            "bundle must be given: --bundle DIR (model:=DIR of a launch file), a folder that fosp pretrain has written"
-        )
+        raise UserError("a bundle must be given: --bundle DIR, model:=DIR of a launch file (fosp pretrain writes one)")
     if bundle.parent == share() / "models" and not bundle.is_dir():
         raise UserError(f"no bundle is shipped for {bundle.name}: train one, and give it by --bundle DIR")
     verify_bundle(bundle, robot)

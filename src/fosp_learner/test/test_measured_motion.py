@@ -43,7 +43,7 @@ def wandering(robot: RobotConfig, seconds: float = 6.0, seed: int = 0) -> Array:
 
 
 def notes(robot: RobotConfig, commands: Array, does: Array, lag: int = 2, stuck: bool = False) -> list[str]:
-    """What is said of a robot that is told `commands` and does the twist `does` (n, A), `lag` steps later."""
+    """Return the lines about a robot that is told `commands` and does the twist `does` (n, A), `lag` steps later."""
     base, motion = robot.kind == "base", MeasuredMotion(robot)
     x = y = z = heading = 0.0
     names = [axis.name for axis in robot.action.axes]
