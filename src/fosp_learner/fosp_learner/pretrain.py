@@ -102,6 +102,8 @@ def pretrain(
             )
         for remark in data.remarks[:_MOST_REMARKS] if process.writes else ():
             warn(f"{remark} (fosp bags check tells of each bag)")
+        for line in data.odd([camera.topic for camera in facts.observation.cameras]) if process.writes else ():
+            warn(f"{line} (fosp bags check tells of each bag)")
         training, validation = split(data, config.validation_share, config.seed)
         if not (training.tells_success and config.trains_success):
             config = config.model_copy(update={"success": config.success.model_copy(update={"enabled": False})})

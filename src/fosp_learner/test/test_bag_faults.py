@@ -367,7 +367,7 @@ def test_a_bag_of_another_robot_task_or_size_than_the_others_is_named(robot: Rob
     assert (given[2].problem, given[2].notes) == ("", ("names robot lab2_arm, read as sim_arm",))
     assert "camera frames are bench, in others wrist" in given[5].notes[0]
     copies = told_apart([replace(found, content="0123") for found in same], robot, given=True)
-    assert [found.notes for found in copies] == [(), ("holds the same commands at the same times as a: a copy?",)]
+    assert [found.notes for found in copies] == [(), ("holds the same pictures, actions and rewards as a: a copy?",)]
 
 
 def test_a_robot_that_is_given_is_taken_and_bags_that_tell_nothing_are_passed_over(

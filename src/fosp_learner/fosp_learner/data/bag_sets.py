@@ -20,6 +20,7 @@ from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bag_names import find_topic
 from fosp_learner.data.bags import BagReport, bag_metadata, bag_topics
 from fosp_learner.data.lenses import INFO, REFUSED, TOLD, Lens, apart, describe, lens_of, require_lenses
+from fosp_learner.data.odd_ones import odd_ones
 from fosp_recording.recorded_topics import info_beside
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ class OneLens:
 
 
 def told_apart(reports: Sequence[BagReport], robot: RobotConfig, given: bool) -> list[BagReport]:
-    """Return the reports, with what one bag has in common with the others: robot, task, image size, camera frames.
+    """Return the reports, with what one bag has in common with the others: robot, task, image size, looks, rewards.
 
     A bag of another robot, task or image size than the others is a problem. With the robot `given` by the user, the
     name of another one is told only.
@@ -152,10 +153,11 @@ def told_apart(reports: Sequence[BagReport], robot: RobotConfig, given: bool) ->
     images, frames = _most_common(r.images for r in usable), _most_common(r.frame_ids for r in usable)
     lenses = _usual_lenses(usable)
     judged, seen = [], dict[str, str]()
+    odd = _odd(usable)
     for report in reports:
-        problem, notes = report.problem, list(report.notes)
+        problem, notes = report.problem, [*report.notes, *odd.get(report.path, ())]
         if report.content and seen.setdefault(report.content, report.bag) != report.bag:
-            notes.append(f"holds the same commands at the same times as {seen[report.content]}: a copy?")
+            notes.append(f"holds the same pictures, actions and rewards as {seen[report.content]}: a copy?")
         if report.robot and report.robot != robot.name:
             if given:
                 notes.append(f"names robot {report.robot}, read as {robot.name}")
@@ -177,6 +179,13 @@ def told_apart(reports: Sequence[BagReport], robot: RobotConfig, given: bool) ->
                 notes.append(line)
         judged.append(replace(report, problem=problem, notes=tuple(notes)))
     return judged
+
+
+def _odd(reports: Sequence[BagReport]) -> dict[str, list[str]]:
+    """Return what is odd about bags among the others, by path."""
+    alike = [report for report in reports if report.traits.looks and report.cameras == reports[0].cameras]
+    lines = odd_ones([report.traits for report in alike], reports[0].cameras if alike else ())
+    return dict(zip((report.path for report in alike), lines, strict=True))
 
 
 def lenses_of(bags: Sequence[Path], observation: ObservationSpec, robot: RobotConfig) -> list[Lens | None]:

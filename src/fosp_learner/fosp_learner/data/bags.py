@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -32,6 +32,7 @@ from fosp_learner.data.alignment import Rows, build_episode, rows_of, steps_with
 from fosp_learner.data.bag_streams import BagRecording, BagStreams, read_recording
 from fosp_learner.data.clocks import StreamClock, rate_notes
 from fosp_learner.data.lenses import Lens
+from fosp_learner.data.odd_ones import Traits, traits_of
 
 T = TypeVar("T")
 
@@ -97,7 +98,9 @@ class BagReport:
     broken: int = 0
     """Frames that could not be decoded, and are left out."""
     content: str = ""
-    """Hash of the commands with their stamps, which two recordings never share."""
+    """Hash of pictures, actions, rewards and costs, which two recordings never share."""
+    traits: Traits = field(default_factory=Traits)
+    """Those of its longest episode."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,7 @@ def _report(
     if idle:
         notes.append(f"no command in force in {idle} of {steps} steps")
     totals, named = recording.recorded, bag_metadata(bag)
+    longest = max(episodes, key=lambda e: len(e.reward))
     return BagReport(
         bag.name,
         len(episodes),
@@ -234,16 +238,18 @@ def _report(
         lenses=recording.lenses,
         doubles=recording.doubles,
         broken=recording.broken,
-        content=_content(recording),
+        content="-".join(map(content_of, episodes)),
+        traits=traits_of(longest.images, longest.reward, longest.cost),
         robot=named.get("robot", ""),
         task=named.get("task", ""),
     )
 
 
-def _content(recording: BagRecording) -> str:
+def content_of(episode: Episode) -> str:
+    """Return a hash of what training sees of an episode, by which copies are told whatever their stamps and names."""
     digest = hashlib.sha256()
-    for streams in recording.parts:
-        digest.update(streams.command_ns.tobytes() + streams.commands.tobytes())
+    for rows in (episode.images, episode.action, episode.reward, episode.cost):
+        digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()[:16]
 
 

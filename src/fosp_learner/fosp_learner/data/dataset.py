@@ -7,7 +7,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,8 +21,9 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_learner.data.bag_sets import OneLens, one_size
-from fosp_learner.data.bags import BagReading, BagReport, Episode, read_bags
+from fosp_learner.data.bags import BagReading, BagReport, Episode, content_of, read_bags
 from fosp_learner.data.episode_cache import CacheWriter, new_cache, open_cache
+from fosp_learner.data.odd_ones import odd_ones, shown_rows, traits_of
 
 CACHE_VERSION = 6
 """Part of the cache key; raise it when the meaning of the arrays changes."""
@@ -140,12 +141,30 @@ class Dataset:
         for episode in self.episodes:
             for remark in episode.remarks.splitlines():
                 said.setdefault(_NUMBER.sub("0", remark), []).append(f"{episode.name}: {remark}")
-        most = sorted(said.values(), key=len, reverse=True)
-        return tuple(f"{len(found)} bag{'s' if len(found) > 1 else ''}, first {found[0]}" for found in most)
+        return tuple(_told(said))
+
+    def odd(self, cameras: Sequence[str]) -> Iterator[str]:
+        """Yield a line for each way in which episodes differ from the others as a mistake does; see odd_ones.py."""
+        traits = []
+        for e in self.episodes:
+            rows = shown_rows(e.start, e.length)
+            of = slice(e.start, e.start + e.length)
+            traits.append(traits_of(self.take_images(rows), self.reward[of], self.cost[of]))
+        said: dict[str, list[str]] = {}
+        for e, lines in zip(self.episodes, odd_ones(traits, cameras), strict=True):
+            for line in lines:
+                said.setdefault(_NUMBER.sub("0", line), []).append(f"{e.name}: {line}")
+        yield from _told(said)
 
     def share(self, flag: str) -> float:
         """Return the share of episodes with `flag` (success or violates)."""
         return float(np.mean([getattr(e, flag) for e in self.episodes]))
+
+
+def _told(said: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield of how many bags each thing is said, and what of the first one, the most frequent first."""
+    for found in sorted(said.values(), key=len, reverse=True):
+        yield f"{len(found)} bag{'s' if len(found) > 1 else ''}, first {found[0]}"
 
 
 def ends_of_ramps(setpoint: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -323,15 +342,8 @@ def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
         remarks = "\n".join(" ".join(note.split()) for note in reading.report.notes)
         for number, episode in enumerate(reading.episodes):
             index = _index(episode, writer.rows)
-            entry = replace(index, content=_content(episode), remarks="" if number else remarks)
+            entry = replace(index, content=content_of(episode), remarks="" if number else remarks)
             writer.append(episode, vars(entry))
-
-
-def _content(episode: Episode) -> str:
-    digest = hashlib.sha256()
-    for rows in (episode.images, episode.action, episode.reward, episode.cost):
-        digest.update(np.ascontiguousarray(rows).data)
-    return digest.hexdigest()[:16]
 
 
 def _counted(readings: Iterator[BagReading], total: int, progress: Callable[[int, int], None]) -> Iterator[BagReading]:
