@@ -32,7 +32,7 @@ def episode(seed: int) -> Episode:
 
 
 def told(*last: Episode) -> list[list[str]]:
-    """What is said of ten good episodes, and of some more."""
+    """Return the lines about ten good episodes, and about some more."""
     every = [*map(episode, range(10)), *last]
     return odd_ones([traits_of(e.images, e.reward, e.cost) for e in every], CAMERA)
 

@@ -30,7 +30,7 @@ _LEAST_STEPS = 20
 
 @dataclass(frozen=True)
 class Traits:
-    """What one recording has in common with others of its set."""
+    """Figures of one recording that are held against those of its set."""
 
     looks: tuple[Array, ...] = field(default=(), compare=False)
     """Mean picture of each camera, (8, 8, 3) in [0, 1]."""
