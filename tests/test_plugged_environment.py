@@ -57,8 +57,18 @@ class Corridor:
         return {"color": ahead, "side": 255 - ahead}
 
 
-def make_corridor(broken: str = "") -> Corridor:
-    made = Corridor()
+class DrawsAnew(Corridor):
+    """Ignores the seed."""
+
+    drawn = 0
+
+    def reset(self, seed: int) -> None:
+        self.drawn += 1
+        super().reset(seed + self.drawn)
+
+
+def make_corridor(broken: str = "", seeded: bool = True) -> Corridor:
+    made = Corridor() if seeded else DrawsAnew()
     made.broken = {"nan": StepOutcome(float("nan"), 0.0), "negative": StepOutcome(0.0, -1.0)}.get(broken)
     return made
 
@@ -115,6 +125,16 @@ def test_a_reward_or_cost_that_is_none_ends_the_run(
     env.reset(0)
     with pytest.raises(UserError, match=told):
         env.step(np.array([0.0]))
+
+
+def test_an_environment_whose_seed_gives_no_episode_again_is_told_of(
+    corridor: tuple[Scenario, RobotConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario, robot = corridor
+    Env(scenario, robot, rendering="none")
+    assert capsys.readouterr().err == ""
+    Env(scenario.model_copy(update={"options": {"seeded": False}}), robot, rendering="none")
+    assert capsys.readouterr().err.startswith("fosp: DrawsAnew: reset(seed=0) looks different the second time")
 
 
 def test_what_does_not_fit_is_told_in_one_line(corridor: tuple[Scenario, RobotConfig], tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from fosp_sim.task.plugged.environment import CameraEnvironment, StepOutcome, na
 LONGEST_STEP_S = 10.0
 LARGEST = 1e9
 """Largest magnitude of a reward or a cost; anything beyond is refused."""
+_RENDERED_APART = 0.1
+"""Mean difference of two pictures of one scene, of 255, that a renderer may make."""
 _CAMERA = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 _SAME_TOPIC = "camera"
 """Name that no camera may have: its topics would be those of the camera `color`."""
@@ -59,6 +61,8 @@ class CheckedEnvironment:
                 f"{self._name}: its pictures are of one colour all over, so nothing was rendered; "
                 f"without a display MuJoCo needs MUJOCO_GL=egl or osmesa"
             )
+        self.repeats = self._repeats(pictures)
+        """Whether a seed gives the same episode again, as far as the first pictures tell."""
 
     def reset(self, seed: int) -> None:
         """Begin the episode of `seed`."""
@@ -92,6 +96,13 @@ class CheckedEnvironment:
                 f"{self._name}: cameras and sizes must stay: {_sizes(self._shapes or {})} became {_sizes(shapes)}"
             )
         return {name: pictures[name] for name in self._shapes or pictures}
+
+    def _repeats(self, first: Mapping[str, NDArray[np.uint8]]) -> bool:
+        """Begin the episode of seed 0 again, and return whether it looks as before; a renderer may differ a little."""
+        self.reset(0)
+        again = self.images()
+        apart = (np.abs(again[name].astype(np.float32) - first[name]).mean() for name in first)
+        return max(apart) <= _RENDERED_APART
 
     def _step_length(self) -> float:
         given = self._environment.step_s

@@ -6,6 +6,7 @@ is the lower bound of the environment's action, 1 the upper one, and a stop is t
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_sim.task.plugged.checked import CheckedEnvironment
-from fosp_sim.task.plugged.environment import CameraEnvironment
+from fosp_sim.task.plugged.environment import CameraEnvironment, name_of
 from fosp_sim.task.scene import Goal, Scene
 from fosp_sim.task.world import IntervalOutcome, Picture, RobotState, SimulatedWorld, Vector, WorldTiming
 
@@ -58,6 +59,12 @@ class PluggedWorld(SimulatedWorld):
     def __init__(self, robot: RobotConfig, environment: CameraEnvironment, repeat: int) -> None:
         """Raise UserError when robot, pictures and environment do not fit each other."""
         self.environment, self._checked = environment, CheckedEnvironment(environment)
+        if not self._checked.repeats:
+            print(
+                f"fosp: {name_of(environment)}: reset(seed=0) looks different the second time, so a seed gives no episode "
+                "again: bundles that are compared meet different scenes",
+                file=sys.stderr,
+            )
         size, step_s = len(self._checked.low), self._checked.step_s
         if robot.gripper is not None:
             raise UserError(f"robot {robot.name} has a gripper; each value of an environment's action needs an axis")
