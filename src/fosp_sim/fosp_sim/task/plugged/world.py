@@ -61,8 +61,8 @@ class PluggedWorld(SimulatedWorld):
         self.environment, self._checked = environment, CheckedEnvironment(environment)
         if not self._checked.repeats:
             print(
-                f"fosp: {name_of(environment)}: reset(seed=0) looks different the second time, so a seed gives no episode "
-                "again: bundles that are compared meet different scenes",
+                f"fosp: {name_of(environment)}: reset(seed=0) looks different the second time, so a seed gives no "
+                "episode again: bundles that are compared meet different scenes",
                 file=sys.stderr,
             )
         size, step_s = len(self._checked.low), self._checked.step_s
