@@ -338,6 +338,22 @@ def test_a_run_makes_a_bundle_that_loads_and_a_lineage(learner: Callable[..., On
     assert all(torch.equal(t, frozen[n]) for n, t in again.offline_actor.state_dict().items()), "of all generations"
 
 
+def test_without_any_new_episode_nothing_is_trained_whatever_offline_data_there_is(
+    parent: Path, robot: RobotConfig, tmp_path: Path, write_bag: Callable[..., Path]
+) -> None:
+    for i in range(6):
+        write_bag(f"episode_{i:06d}", frames=21, size=(80, 80), cost_at=10 if i % 2 else -1, last_at=20, speed=0.01 * i)
+    (tmp_path / "empty").mkdir()
+    offline = (tmp_path / "bags",)
+    with pytest.raises(UserError, match="empty: no bag here"):
+        OnlineLearner(Sources(parent, robot, (tmp_path / "empty",), offline), SETTINGS, tmp_path / "run")
+    broken = write_bag("broken", frames=21, size=(80, 80), topics=("image", "command"))
+    broken.rename(tmp_path / "empty" / "broken")
+    sources = Sources(parent, robot, (tmp_path / "empty",), offline, cache=tmp_path / "cache")
+    with pytest.raises(UserError, match="no episode to train on"):
+        OnlineLearner(sources, SETTINGS, tmp_path / "run").run()
+
+
 def test_it_is_told_at_once_that_no_candidate_can_pass(
     learner: Callable[..., OnlineLearner], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fosp_core.bag.files import METADATA, files_of, folders_below
+from fosp_core.bag.files import METADATA, files_of, find_bags, folders_below
 from fosp_core.bundle.bundle import verify_bundle
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
@@ -60,12 +60,9 @@ class Sources:
 class BagIntake:
     """Takes each finished bag into the buffer once."""
 
-    def __init__(
-        self, sources: Sources, manifest: Manifest, settings: FinetuneConfig, buffer: OnlineBuffer, follow: bool
-    ) -> None:
-        """`follow`: folders that do not exist yet may appear later."""
+    def __init__(self, sources: Sources, manifest: Manifest, settings: FinetuneConfig, buffer: OnlineBuffer) -> None:
         self._sources, self._manifest, self._settings = sources, manifest, settings
-        self._buffer, self._follow = buffer, follow
+        self._buffer = buffer
         self._known: dict[Path, tuple[tuple[int, int], ...]] = {}
         self.fed_s = time.monotonic()
         """Monotonic time at which the last new bag was taken in."""
@@ -116,10 +113,8 @@ class BagIntake:
         """Return the bag folders that a recorder has closed and that are new or have changed, sorted by name."""
         found = []
         for folder in self._sources.bags:
-            if not folder.is_dir():
-                if self._follow:
-                    continue
-                raise UserError(f"{folder}: no such folder of bags")
+            if not folder.is_dir():  # it may appear later
+                continue
             for bag, names in folders_below(folder):
                 if (
                     METADATA not in names
@@ -153,6 +148,8 @@ class OnlineLearner:
         With `overwrite` an earlier run in the folder is removed, but for its candidates.
         """
         self.sources, self.settings, self.run_folder, self._follow = sources, settings, run, follow
+        if not follow:
+            find_bags(sources.bags)  # before what takes minutes
         self.manifest = verify_bundle(sources.bundle, sources.robot)
         weights = read_weights(sources.bundle, sources.weights)
         checkpoint = run / "checkpoint"
@@ -169,7 +166,7 @@ class OnlineLearner:
         self.lineage = Lineage(run)
         action, shape = self.manifest.action, self.manifest.observation.shape
         self.buffer = OnlineBuffer(run / "buffer", shape, action.size, action.gripper is not None)
-        self._intake = BagIntake(sources, self.manifest, settings, self.buffer, follow)
+        self._intake = BagIntake(sources, self.manifest, settings, self.buffer)
         self._training, validation = _offline_data(sources, self.manifest, settings)
         self._data_key = f"{self.manifest.id}:{self._training.key if self._training is not None else ''}"
         shapes = _blank_data(self.manifest)
@@ -203,11 +200,13 @@ class OnlineLearner:
         """
         tuner, intake = self.tuner, self._intake
         intake.take_in(tuner.step, self._note)
+        if not (self._follow or self.buffer.entries):
+            raise UserError("no episode to train on in the bags; see fosp bags check")
         while self._training is None and self._experience(tuner.step) is None:
             if stop():
                 return
             if not self._follow:
-                raise UserError("no episode to train on in the bags; see fosp bags check")
+                raise UserError("every episode of the bags is held out; give more of them, or --offline")
             time.sleep(POLL_S)
             intake.take_in(tuner.step, self._note)
         self._note_start()
