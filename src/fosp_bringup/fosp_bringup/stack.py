@@ -21,7 +21,7 @@ from fosp_core.robot.config import RobotConfig, read_robot
 from fosp_core.robot.urdf import read_urdf
 from fosp_core.specs import read_yaml
 from fosp_safety_monitor.arm.model import require_model
-from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE
+from fosp_safety_monitor.parameters import SPEED_CAP, UNSUPPORTED_PHRASE, paced
 
 ParameterValue = str | bool | int | float | list[str]
 
@@ -210,7 +210,7 @@ def _decided(bundle: Path, robot_file: Path, options: StackOptions) -> tuple[lis
     said = {"shadow": options.shadow, "unsupported": options.unsupported}
     judged = {**model, **options.going_back(), **{name: phrase for name, phrase in said.items() if phrase}}
     if options.simulator is not None:  # a simulated robot hurts nobody, so no person has to consent to its motion
-        judged["engage"] = "by_itself"
+        judged |= {"engage": "by_itself", **paced(read_manifest(bundle).decision_period_s)}
     if options.episodes != "required":
         judged["episodes"] = options.episodes
     return nodes, StackProcess(MONITOR, "fosp_safety_monitor", "fosp_safety_monitor.safety_monitor_node", judged)

@@ -17,6 +17,7 @@ from fosp_bringup.neighbours import MANAGER
 from fosp_bringup.paths import robot_path, share
 from fosp_bringup.stack import MONITOR, Stack, StackProcess, camera_processes, stack
 from fosp_bringup.stack_options import HAZARD_SPEED, StackOptions, parse_options
+from fosp_core.bundle.bundle import read_manifest
 from fosp_core.errors import UserError
 from fosp_core.processes import TRAINING_ALLOCATOR
 from fosp_core.robot.config import read_robot
@@ -488,6 +489,15 @@ def test_the_black_box_is_a_process_that_the_manager_does_not_wait_for(bundle: P
 
 
 # -- consent -------------------------------------------------------------------------------------------
+def test_in_simulation_the_monitor_waits_for_a_bundle_that_decides_slowly_and_on_a_robot_it_does_not(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = read_manifest(bundle).model_copy(update={"decision_period_s": 0.16})
+    assert "proposal_timeout_s" not in parameters(simulated(bundle), MONITOR)
+    monkeypatch.setattr("fosp_bringup.stack.read_manifest", lambda path: slow)
+    assert parameters(simulated(bundle), MONITOR)["proposal_timeout_s"] == pytest.approx(0.32)
+
+
 def test_a_simulated_robot_engages_by_itself_and_a_real_one_never(bundle: Path, tmp_path: Path) -> None:
     assert parameters(simulated(bundle), MONITOR)["engage"] == "by_itself"
     real = parameters(described_by(bundle=bundle, robot="sim_arm"), MONITOR)

@@ -284,6 +284,24 @@ class MonitorParameters:
         return cls(**values)
 
 
+_USUAL_PERIOD_S = 0.05
+"""Decision period that the defaults of the timeouts are for."""
+_PACED = ("proposal_timeout_s", "latent_timeout_s", "image_timeout_s")
+
+
+def paced(period_s: float) -> dict[str, float]:
+    """Return the timeouts of a bundle that decides every `period_s` s, if that is longer than 0.05 s, by name.
+
+    They are as many periods as the defaults are of 0.05 s: between two decisions a proposal, its latent and its image
+    grow that old. Simulations take them. On a robot somebody has to say that it may go on for so long.
+    """
+    if period_s <= _USUAL_PERIOD_S:
+        return {}
+    known = {description.name: description for description in DESCRIPTIONS}
+    periods = {name: float(known[name].default) / _USUAL_PERIOD_S for name in _PACED}
+    return {name: round(min(count * period_s, known[name].upper), 6) for name, count in periods.items()}
+
+
 def loosened(before: MonitorParameters, after: MonitorParameters) -> list[str]:
     """Return the names of the parameters by which `after` would stop the robot later, or less often, than `before`."""
     names = []

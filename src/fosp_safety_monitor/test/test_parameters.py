@@ -9,7 +9,7 @@ from tiny_bundle import tiny_manifest
 
 from fosp_core.errors import UserError
 from fosp_safety_monitor.judge.thresholds import Thresholds
-from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters, loosened
+from fosp_safety_monitor.parameters import DESCRIPTIONS, MonitorParameters, loosened, paced
 
 
 def test_every_parameter_has_a_default_inside_of_its_range_and_a_meaning():
@@ -70,6 +70,15 @@ def test_loosened_names_exactly_the_parameters_that_stop_the_robot_later():
 def test_a_proposal_timeout_of_no_more_than_a_decision_period_is_refused(arm):
     with pytest.raises(UserError, match=r"proposal_timeout_s.*longer than the decision period"):
         Thresholds.of(tiny_manifest(arm, decision_period_s=0.1), arm, MonitorParameters())
+
+
+@pytest.mark.parametrize("period_s", [0.02, 0.05, 0.08, 0.16, 0.3, 0.6])
+def test_timeouts_of_a_simulation_grow_with_a_longer_period_and_are_never_shorter(arm, period_s):
+    usual, grown = MonitorParameters(), MonitorParameters.of(paced(period_s))
+    assert Thresholds.of(tiny_manifest(arm, decision_period_s=period_s), arm, grown)
+    for name in ("proposal_timeout_s", "latent_timeout_s", "image_timeout_s"):
+        assert getattr(grown, name) >= max(getattr(usual, name), min(2 * period_s, 1.0))
+    assert (grown == usual) == (period_s <= 0.05)
 
 
 def test_a_bundle_without_the_range_of_a_critic_is_refused(arm):

@@ -30,7 +30,7 @@ from fosp_safety_monitor.judge.consent_inputs import NOTHING_NEEDED
 from fosp_safety_monitor.judge.inputs import LatentInput, ProposalInput
 from fosp_safety_monitor.judge.monitor import CriticModel, SafetyMonitor
 from fosp_safety_monitor.judge.verdict import FrameStamp, Verdict
-from fosp_safety_monitor.parameters import MonitorParameters
+from fosp_safety_monitor.parameters import MonitorParameters, paced
 from fosp_safety_monitor.zones.field import SourceView
 from fosp_sim.task.arm_kinematics import TOOL_ORIENTATION
 
@@ -118,9 +118,10 @@ class Agent:
         retreats: bool = False,
         choice: Choice = "return",
     ) -> None:
-        """`parameters` are those of the monitor, by default its own defaults; `retreats` is the setting `retreat` of
-        monitor and policy, and `choice` is that of the policy."""
-        self._parameters, self._retreats = parameters or MonitorParameters(), retreats
+        """`parameters` are those of the monitor, by default those of a simulation; `retreats` is the setting `retreat`
+        of monitor and policy, and `choice` is that of the policy."""
+        paces = paced(bundle.manifest.decision_period_s)
+        self._parameters, self._retreats = parameters or MonitorParameters.of(paces), retreats
         self._way = WayBack.of(robot) if retreats else None
         self._bundle = bundle
         self._encoder = Encoder(bundle)
