@@ -7,14 +7,16 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fosp_core.bag.files import find_bags
 from fosp_core.bundle.acceptance import unsupported_because
-from fosp_core.bundle.bundle import write_bundle
+from fosp_core.bundle.bundle import verify_bundle, write_bundle
 from fosp_core.bundle.reference import REFERENCE
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
@@ -24,7 +26,8 @@ from fosp_learner.bundling.calibration import calibrate
 from fosp_learner.bundling.export import CriticGraph, export_networks
 from fosp_learner.bundling.probing import with_probes
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
-from fosp_learner.bundling.training_weights import WEIGHTS, weights_bytes
+from fosp_learner.bundling.seen import SEEN, read_seen, seen_bytes
+from fosp_learner.bundling.training_weights import OFFLINE_ACTOR, WEIGHTS, read_weights, weights_bytes
 from fosp_learner.bundling.validation import Assessment, assess, episode_values
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bag_sets import choose_robot, lenses_of, task_of, with_period_of
@@ -35,6 +38,7 @@ from fosp_learner.model.world_model import WorldModel
 from fosp_learner.report.figure_data import SceneFrames
 from fosp_learner.report.run import (
     RunFacts,
+    begun_with,
     described,
     report_of,
     require_new_run,
@@ -43,7 +47,7 @@ from fosp_learner.report.run import (
     write_facts,
 )
 from fosp_learner.training.behaviour import Behaviour
-from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, save_checkpoint
+from fosp_learner.training.checkpoint import load_checkpoint, load_networks, network_tensors, save_checkpoint
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.run_log import RunLog, SilentLog
 from fosp_learner.training.trainer import Trainer, steps_left
@@ -64,6 +68,7 @@ def pretrain(
     command: str = "",
     scene_of: SceneOf | None = None,
     device: str = "auto",
+    begin_with: Path | None = None,
     warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> Manifest | None:
     """Train on all bags below `bag_dirs`, write a bundle to `out`, and return its manifest.
@@ -72,7 +77,8 @@ def pretrain(
 
     The robot is chosen from `robots` by the command topic in the bags. The run folder runs/pretrain/<name of out> gets
     checkpoint, config.json, losses.csv, TensorBoard scalars and report/; with `resume` training goes on from its
-    checkpoint, and with `overwrite` it replaces that. `warn` gets a line for each doubt about the bundle.
+    checkpoint, and with `overwrite` it replaces that. The networks begin as those of the bundle `begin_with`, if there
+    is one, and what that was trained on is not held out. `warn` gets a line for each doubt about the bundle.
     Raises UserError for bags, settings or a run that cannot be used, and TrainingDiverged when a loss is no longer
     finite.
     """
@@ -89,8 +95,13 @@ def pretrain(
         observation=config.observation,
         bundle=str(out),
         command=command,
+        begin_with=str(begin_with) if begin_with else begun_with(run) if resume else "",
     )
     config = with_period_of(config, bags).for_robot(facts.robot)
+    start = Start.of(Path(facts.begin_with), facts, config) if facts.begin_with else None
+    seen = (start.seen or ()) if start else ()
+    if start is not None and start.seen is None:
+        warn(f"{facts.begin_with} does not tell which episodes it was trained on: give none of them again")
     with processes(device) as process:
         progress = _bag_progress() if process.writes else lambda done, total: None
         period_s = config.decision_period_s
@@ -104,7 +115,7 @@ def pretrain(
             warn(f"{remark} (fosp bags check tells of each bag)")
         for line in data.odd([camera.topic for camera in facts.observation.cameras]) if process.writes else ():
             warn(f"{line} (fosp bags check tells of each bag)")
-        training, validation = split(data, config.validation_share, config.seed)
+        training, validation = split(data, config.validation_share, config.seed, seen)
         if not (training.tells_success and config.trains_success):
             config = config.model_copy(update={"success": config.success.model_copy(update={"enabled": False})})
 
@@ -115,6 +126,8 @@ def pretrain(
         trainer = Trainer(config, training, process.device, calibrated_eps)
         if resume:
             load_checkpoint(trainer, data.key, run / "checkpoint")
+        elif start is not None:
+            load_networks(trainer, start.weights, start.bundle)
         if not process.writes:
             train(trainer, data.key, None, SilentLog())
             return None
@@ -136,10 +149,13 @@ def pretrain(
         update={"camera": camera, "spread_weight": config.spread_weight}
     )
     made = provenance(trainer, data, command)
+    made |= {"from": start.id} if start else {}
     made[LENSES] = as_noted(lenses_of(bags, facts.observation, facts.robot))
     manifest, files = bundle_of(trainer, assessment, calibration, facts.robot, facts.task, facts.observation, made)
     files[REFERENCE] = reference.to_bytes()
     files[WEIGHTS] = weights_bytes(network_tensors(trainer))
+    if start is None or start.seen is not None:
+        files[SEEN] = seen_bytes([*seen, *(episode.content for episode in training.episodes)])
     files, without_probes = with_probes(files, manifest, validation, config.seed)
     doubt = unsupported_because(calibration)
     if doubt:
@@ -149,6 +165,32 @@ def pretrain(
     written = write_bundle(out, manifest, files)
     report_of(run, facts, trainer, data, validation, assessment, calibration, _scene(scene_of, facts))
     return written
+
+
+@dataclass(frozen=True)
+class Start:
+    """A bundle whose networks a training begins with."""
+
+    bundle: Path
+    id: str
+    weights: dict[str, Tensor]
+    seen: frozenset[str] | None
+    """Hashes of the episodes that it was trained on; None if it does not tell."""
+
+    @classmethod
+    def of(cls, bundle: Path, facts: RunFacts, config: LearnerConfig) -> Start:
+        """Return the start; UserError for a bundle of another robot, task, view or pace, or one without weights."""
+        manifest = verify_bundle(bundle, facts.robot)
+        for what, found, wanted in (
+            ("task", manifest.task, facts.task),
+            ("size", manifest.size, config.size),
+            ("observation", manifest.observation, facts.observation),
+            ("decision period", manifest.decision_period_s, config.decision_period_s),
+        ):
+            if found != wanted:
+                raise UserError(f"{bundle}: its {what} is another one than that of this training; begin without --from")
+        weights = {n: t for n, t in read_weights(bundle).items() if not n.startswith(OFFLINE_ACTOR)}
+        return cls(bundle, manifest.id, weights, read_seen(bundle))
 
 
 _MOST_REMARKS = 5

@@ -19,6 +19,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec, parse_spec, read_yaml
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.calibration import EpisodeValues
+from fosp_learner.bundling.seen import SEEN, read_seen, seen_bytes
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, require_same_networks, weights_bytes
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
@@ -82,6 +83,7 @@ def parent(
         training = provenance(trainer, data, "test")
         manifest, files = assemble(trainer, data, robot, "safe_reach", ObservationSpec(), training)
     files[WEIGHTS] = weights_bytes(network_tensors(trainer))
+    files[SEEN] = seen_bytes(["00000000000000ff"])
     out = tmp_path_factory.mktemp("parent") / "bundle"
     write_bundle(out, manifest, files)
     return out
@@ -332,6 +334,9 @@ def test_a_run_makes_a_bundle_that_loads_and_a_lineage(learner: Callable[..., On
     assert bundle.manifest.parent_id == load_bundle(parent).manifest.id
     assert bundle.manifest.training["experience"]["episodes"] == 6
     assert bundle.manifest.training["correction"]["episodes"] == 6
+    experience = run.buffer.dataset(run.tuner.step, held_out=False)
+    assert experience is not None
+    assert read_seen(candidate.path) == {"00000000000000ff", *(e.content for e in experience.episodes)}
     assert [event.event for event in run.lineage.events()] == ["start", "candidate"]
     again = FineTuner(bundle.manifest, read_weights(candidate.path), candidate.path, SETTINGS, None, run.tuner._data)
     frozen = run.tuner.offline_actor.state_dict()

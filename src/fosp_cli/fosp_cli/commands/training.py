@@ -39,6 +39,15 @@ def pretrain(
     overwrite: _Overwrite = False,
     robot: RobotOfBags = "",
     config: Settings = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Bundle whose networks the training begins with, in place of random ones; to teach it what it has not "
+            "seen yet.",
+            metavar="BUNDLE",
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Device to train on. 'auto' takes a GPU if there is one.")
     ] = "auto",
@@ -71,6 +80,7 @@ def pretrain(
             command=_command(),
             scene_of=scene_frames,
             device=device,
+            begin_with=begin_with,
             warn=warnings.append,
         )
     except TrainingDiverged as error:

@@ -12,6 +12,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.probing import JudgeNetworks, make_probes
+from fosp_learner.bundling.seen import read_seen
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, load_bags, split
 
@@ -37,7 +38,7 @@ def add_probes(
         if (other.manifest.task, other.manifest.observation) != (manifest.task, manifest.observation):
             raise UserError(f"{path}: is for another task or other cameras than {bundle}")
     episodes = load_bags(data, manifest.observation, robot, manifest.decision_period_s, cache)
-    validation, told = _validation(episodes, manifest)
+    validation, told = _validation(episodes, manifest, read_seen(bundle))
     probes = make_probes(
         _networks(loaded), manifest, validation, seed, [(_networks(other), other.manifest) for other in others]
     )
@@ -48,9 +49,18 @@ def add_probes(
     return written, [told, *_lines(loaded, probes)]
 
 
-def _validation(data: Dataset, manifest: Manifest) -> tuple[Dataset, str]:
+def _validation(data: Dataset, manifest: Manifest, seen: frozenset[str] | None) -> tuple[Dataset, str]:
+    """Return the episodes that the bundle was not trained on, as far as it tells, and a line about them."""
+    if seen is not None:
+        new = [episode for episode in data.episodes if episode.content not in seen]
+        if not new:
+            raise UserError("the bundle was trained on every one of these episodes; give others")
+        return data.of(new), f"{len(new)} episodes that the bundle was not trained on are probed"
     if data.key != manifest.training.get("data_sha256"):
-        return data, f"{len(data.episodes)} episodes that the bundle was not trained on are probed"
+        return (
+            data,
+            f"{len(data.episodes)} episodes that the bundle was not trained on are probed",
+        )
     trained = dict(manifest.training.get("config") or {})
     share = float(trained.get("validation_share", LearnerConfig().validation_share))
     validation = split(data, share, int(manifest.training.get("seed", 0)))[1]

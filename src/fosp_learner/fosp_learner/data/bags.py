@@ -238,17 +238,19 @@ def _report(
         lenses=recording.lenses,
         doubles=recording.doubles,
         broken=recording.broken,
-        content="-".join(map(content_of, episodes)),
+        content="-".join(content_of(e.images, e.action, e.reward, e.cost) for e in episodes),
         traits=traits_of(longest.images, longest.reward, longest.cost),
         robot=named.get("robot", ""),
         task=named.get("task", ""),
     )
 
 
-def content_of(episode: Episode) -> str:
+def content_of(
+    images: NDArray[np.uint8], action: NDArray[np.float32], reward: NDArray[np.float32], cost: NDArray[np.float32]
+) -> str:
     """Return a hash of what training sees of an episode, by which copies are told whatever their stamps and names."""
     digest = hashlib.sha256()
-    for rows in (episode.images, episode.action, episode.reward, episode.cost):
+    for rows in (images, action, reward, cost):
         digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()[:16]
 

@@ -7,7 +7,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -283,21 +283,25 @@ def _described(observation: ObservationSpec, robot: RobotConfig, period_s: float
     return json.dumps(specs, sort_keys=True).encode()
 
 
-def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+def split(dataset: Dataset, share: float, seed: int, seen: Collection[str] = ()) -> tuple[Dataset, Dataset]:
     """Return training and validation episodes, disjoint, with the same share of violating ones.
 
-    Copies of an episode are on its side: what calibrates must not have been trained on. UserError when there are too
-    few episodes to divide.
+    Copies of an episode are on its side: what calibrates must not have been trained on. So is an episode whose content
+    is among those `seen`, by networks that were trained before. UserError when there are too few episodes to divide.
     """
     rng = np.random.default_rng(seed)
     first = {e.content or str(i): i for i, e in reversed(list(enumerate(dataset.episodes)))}
     same = [first[e.content or str(i)] for i, e in enumerate(dataset.episodes)]
+    new = [e.content not in seen for e in dataset.episodes]
+    if not any(new):
+        raise UserError("the bundle was trained on all of these episodes: none is left to calibrate on; record more")
     validation: set[int] = set()
     for violates in (False, True):
-        group = [i for i, e in enumerate(dataset.episodes) if e.violates == violates and same[i] == i]
-        count = round(share * len(group))
-        if len(group) > 1:
-            count = min(max(count, 1), len(group) - 1)
+        every = [i for i, e in enumerate(dataset.episodes) if e.violates == violates and same[i] == i]
+        group = [i for i in every if new[i]]
+        count = round(share * len(every))
+        if len(every) > 1:
+            count = min(max(count, 1), len(every) - 1, len(group))
         validation |= {group[i] for i in rng.permutation(len(group))[:count]}
     validation = {i for i, original in enumerate(same) if original in validation}
     if not 0 < len(validation) < len(dataset.episodes):
@@ -342,7 +346,8 @@ def _write(writer: CacheWriter, readings: Iterator[BagReading]) -> None:
         remarks = "\n".join(" ".join(note.split()) for note in reading.report.notes)
         for number, episode in enumerate(reading.episodes):
             index = _index(episode, writer.rows)
-            entry = replace(index, content=content_of(episode), remarks="" if number else remarks)
+            content = content_of(episode.images, episode.action, episode.reward, episode.cost)
+            entry = replace(index, content=content, remarks="" if number else remarks)
             writer.append(episode, vars(entry))
 
 

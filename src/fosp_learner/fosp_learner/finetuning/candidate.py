@@ -222,10 +222,9 @@ class CandidateMaker:
             self._buffer.intervention_share(tuner.step, gate.intervention_episodes),
         )
         # The halves have judged. What the robot gets is calibrated on both: on few onsets eps is much of a chance.
-        new_first = [some[:new] for some, new in zip(values, news, strict=True)]
-        others = [some[new:] for some, new in zip(values, news, strict=True)]
-        all_values = [e for part in (*new_first, *others) for e in part]
-        calibration, correction = self._calibrated(all_values, sum(news), scores)
+        parts = [some[:new] for some, new in zip(values, news, strict=True)]
+        parts += [some[new:] for some, new in zip(values, news, strict=True)]
+        calibration, correction = self._calibrated([e for part in parts for e in part], sum(news), scores)
         held_out = _datasets((*episodes.calibrating, *episodes.judging))
         reference, camera = calibrate_reference(self._reference(), held_out)
         calibration = calibration.model_copy(update={"camera": camera, "spread_weight": config.spread_weight})
@@ -233,9 +232,8 @@ class CandidateMaker:
         files: dict[str, Path | bytes] = dict(
             export_networks(tuner.world_model, *actors, tuner.behaviour.critics, self._known_graphs(), success)
         )
-        files[WEIGHTS] = weights_bytes(tuner.weights())
-        files[REFERENCE] = reference.to_bytes()
-        files |= self._judge.probe_files()
+        files |= {WEIGHTS: weights_bytes(tuner.weights()), REFERENCE: reference.to_bytes()}
+        files |= {**self._judge.probe_files(), **self._judge.seen_files(self._trained_on())}
         refusals = self._judge.refusals(files, self._parent.model_copy(update={"calibration": calibration}))
         judgement = replace(judgement, reasons=(*judgement.reasons, *refusals))
         described = self._parent.model_copy(
@@ -336,12 +334,14 @@ class CandidateMaker:
 
     def _reference(self) -> Reference:
         """Return what old and new frames look like: those that the networks were trained on."""
-        tuner = self._tuner
-        experience = self._buffer.dataset(tuner.step, held_out=False)
-        data = [one for one in (self._training, experience) if one is not None]
+        data = self._trained_on()
         if not data:
             raise UserError("no episode to fit the reference of the cameras on; record more episodes")
-        return fit_reference(data, tuner.settings.seed, self._judge.reference)
+        return fit_reference(data, self._tuner.settings.seed, self._judge.reference)
+
+    def _trained_on(self) -> list[Dataset]:
+        experience = self._buffer.dataset(self._tuner.step, held_out=False)
+        return [one for one in (self._training, experience) if one is not None]
 
     def _provenance(self) -> dict[str, object]:
         """Return what the manifest says about the training."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fosp_core.bag.notes import HAZARDS, SCENE_NOTE, SHOWS_NOTE
 from fosp_core.errors import UserError
 from fosp_learner.data.alignment import Episode
+from fosp_learner.data.bags import content_of
 from fosp_learner.data.dataset import Dataset, EpisodeIndex
 from fosp_learner.finetuning.interventions import Intervention
 
@@ -75,6 +76,8 @@ class OnlineBuffer:
         With `gripper` the last of these is a gripper's. UserError when the files are damaged or the disk refuses.
         """
         self._directory, self._gripper = directory, gripper
+        self._contents: dict[int, str] = {}
+        """Hash of each episode that was asked for, by its first row."""
         self._shapes: dict[str, tuple[int, ...]] = {"images": images, "action": (action,)}
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -181,11 +184,28 @@ class OnlineBuffer:
             begins[[entry.start for entry in self.entries]] = False  # nobody drove before
             arrays["cost"] = arrays["cost"] + np.float32(intervention_cost) * begins
         index = tuple(
-            EpisodeIndex(e.name, e.start, e.length, e.success, e.violates, shows_hazards=e.shows_hazards)
+            EpisodeIndex(
+                e.name,
+                e.start,
+                e.length,
+                e.success,
+                e.violates,
+                shows_hazards=e.shows_hazards,
+                content=self._content(e),
+            )
             for e in reversed(chosen)
         )
         key = "+".join(sorted(entry.digest[:12] for entry in chosen))
         return Dataset(**arrays, episodes=index, key=key, corrected=operated, gripper=self._gripper)
+
+    def _content(self, entry: Entry) -> str:
+        if entry.start not in self._contents:
+            rows = (
+                self._rows_of(name)[entry.start : entry.start + entry.length]
+                for name in ("images", "action", "reward", "cost")
+            )
+            self._contents[entry.start] = content_of(*rows)
+        return self._contents[entry.start]
 
     def intervention_share(self, step: int, episodes: int) -> float:
         """Return the share of steps of the newest `episodes` at update `step` that an operator drove; 0 without any."""

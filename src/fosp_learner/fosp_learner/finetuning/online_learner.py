@@ -20,6 +20,7 @@ from fosp_core.bundle.bundle import verify_bundle
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
+from fosp_learner.bundling.seen import read_seen
 from fosp_learner.bundling.training_weights import read_weights, require_same_networks
 from fosp_learner.data.bags import bag_metadata
 from fosp_learner.data.dataset import Dataset, EpisodeIndex, load_bags, split
@@ -159,7 +160,6 @@ class OnlineLearner:
                 f"{run} holds the checkpoint of a run: go on with it by --resume, replace it by --overwrite, or choose "
                 "an --out with another name"
             )
-        resumed = resume and there
         if not resume:
             clear(run)
         run.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ class OnlineLearner:
             signing_key=sources.signing_key,
             judge=ParentJudge(sources.bundle, self.manifest, sources.robot),
         )
-        if resumed:
+        if resume and there:
             load_checkpoint(self.tuner, self._data_key, checkpoint)
             forget_after(run / "losses.csv", self.tuner.step)
         self._visible = -1
@@ -353,7 +353,7 @@ class OnlineLearner:
 def _offline_data(
     sources: Sources, manifest: Manifest, settings: FinetuneConfig
 ) -> tuple[Dataset | None, Dataset | None]:
-    """Return training and validation episodes; on the same data it is the split that the bundle was trained with."""
+    """Return training and validation episodes: what the bundle was trained on, as far as it tells, is not held out."""
     if not sources.offline:
         return None, None
     config = learner_config(manifest, settings)
@@ -365,7 +365,8 @@ def _offline_data(
         sources.cache,
         workers=settings.cores,
     )
-    return split(data, config.validation_share, int(manifest.training.get("seed", 0)))
+    seen = read_seen(sources.bundle) or ()
+    return split(data, config.validation_share, int(manifest.training.get("seed", 0)), seen)
 
 
 def _blank_data(manifest: Manifest) -> Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fosp_core.bundle.acceptance import calibration_faults, unsupported_because
@@ -14,6 +14,8 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.export import NAMES
 from fosp_learner.bundling.probing import networks_in
+from fosp_learner.bundling.seen import SEEN, read_seen, seen_bytes
+from fosp_learner.data.dataset import Dataset
 
 
 class ParentJudge:
@@ -36,6 +38,13 @@ class ParentJudge:
     def probe_files(self) -> dict[str, Path | bytes]:
         """Return the probes as a file for the candidate: it is as good a start for the robot as its parent."""
         return {} if self._probes is None else {PROBES: self._bundle / PROBES}
+
+    def seen_files(self, data: Iterable[Dataset]) -> dict[str, Path | bytes]:
+        """Return the file that tells what a candidate was trained on, by its parent's; none if that does not tell."""
+        before = read_seen(self._bundle)
+        if before is None:
+            return {}
+        return {SEEN: seen_bytes([*before, *(episode.content for one in data for episode in one.episodes)])}
 
     def refusals(self, files: Mapping[str, Path | bytes], candidate: Manifest) -> list[str]:
         """Return why the robot would refuse a candidate of these networks and this calibration, in words."""

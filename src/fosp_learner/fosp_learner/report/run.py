@@ -11,6 +11,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import Calibration, ObservationSpec, Spec
 from fosp_learner.bundling.calibration import calibrate
+from fosp_learner.bundling.seen import read_seen
 from fosp_learner.bundling.validation import Assessment, assess
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.dataset import Dataset, open_dataset, split
@@ -30,6 +31,14 @@ class RunFacts(Spec):
     observation: ObservationSpec
     bundle: str
     command: str = ""
+    begin_with: str = ""
+    """Bundle whose networks the training began with; empty: none."""
+
+
+def begun_with(run: Path) -> str:
+    """Return the bundle that a run began with; empty without one, or without facts."""
+    facts = read_facts(run)
+    return facts.begin_with if facts else ""
 
 
 def write_facts(facts: RunFacts, run: Path) -> None:
@@ -131,7 +140,9 @@ def rebuild_report(run: Path, scene: SceneFrames | None = None, cache: Path | No
     if not rows.is_dir():
         raise UserError(f"{rows}: the rows of the bags are gone; read them again with `fosp pretrain ... --resume`")
     data = open_dataset(rows)
-    training, validation = split(data, config.validation_share, config.seed)
+    start = begun_with(run)
+    seen = (read_seen(Path(start)) or ()) if start else ()
+    training, validation = split(data, config.validation_share, config.seed, seen)
     trainer = Trainer(config, training)
     load_checkpoint(trainer, data.key, run / "checkpoint")
     horizon = config.calibration.horizon_steps

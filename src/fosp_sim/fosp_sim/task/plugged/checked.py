@@ -62,7 +62,7 @@ class CheckedEnvironment:
                 f"without a display MuJoCo needs MUJOCO_GL=egl or osmesa"
             )
         self.repeats = self._repeats(pictures)
-        """Whether a seed gives the same episode again, as far as the first pictures tell."""
+        """True if a seed gives the same episode again, as far as the first pictures tell."""
 
     def reset(self, seed: int) -> None:
         """Begin the episode of `seed`."""
