@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fosp_core.robot.horizon import needed_horizon_steps
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.recalibration import deployed_values, recalibrate, recalibrate_on_onsets
+from fosp_learner.bundling.seen import SEEN, seen_bytes
 from fosp_learner.bundling.validation import episode_values
 from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
 from fosp_learner.data.bags import Episode
@@ -65,6 +67,34 @@ def test_values_of_the_deployed_networks_are_those_of_torch(trainer: Trainer, da
         expected, found = episode_values(trainer.behaviour, filtered), deployed_values(loaded, filtered.batch)
         for name, value in vars(expected).items():
             np.testing.assert_allclose(getattr(found, name), value, rtol=2e-3, atol=2e-3, err_msg=name)
+
+
+def test_a_larger_threshold_is_taken_where_it_is_allowed_and_more_onsets_support_it(
+    data: Dataset, bundle: Path, robot: RobotConfig, tmp_path: Path
+) -> None:
+    manifest = load_bundle(bundle).manifest
+    few = manifest.calibration.model_copy(update={"eps": 1e-4, "violating_episodes": 3})
+    files = {name: bundle / name for name in manifest.files}
+    low = write_bundle(tmp_path / "low", manifest.model_copy(update={"calibration": few}), files)
+    assert recalibrate(tmp_path / "low", data, robot, tmp_path / "same", 0.5).calibration.eps == low.calibration.eps
+    larger = recalibrate(tmp_path / "low", data, robot, tmp_path / "larger", 0.5, allow_larger=True).calibration
+    assert larger.eps > 1e-4
+    assert (larger.violating_episodes, larger.supported) == (6, True)
+    many = few.model_copy(update={"violating_episodes": 6})
+    write_bundle(tmp_path / "many", manifest.model_copy(update={"calibration": many}), files)
+    with pytest.raises(UserError, match="by 6 onsets, no more than the 6 of before"):
+        recalibrate(tmp_path / "many", data, robot, tmp_path / "none", 0.5, allow_larger=True)
+
+
+def test_episodes_that_trained_the_bundle_cannot_calibrate_it(
+    data: Dataset, bundle: Path, robot: RobotConfig, tmp_path: Path
+) -> None:
+    manifest = load_bundle(bundle).manifest
+    known = data.of([replace(e, content=f"{i:016x}") for i, e in enumerate(data.episodes)])
+    files = {name: bundle / name for name in manifest.files}
+    write_bundle(tmp_path / "telling", manifest, {**files, SEEN: seen_bytes(["0000000000000000", "00000000000000ff"])})
+    with pytest.raises(UserError, match="1 of 12 episodes trained the bundle"):
+        recalibrate(tmp_path / "telling", known, robot, tmp_path / "new", 0.5)
 
 
 def test_a_new_calibration_has_the_horizon_of_the_robot_and_the_same_networks(

@@ -10,11 +10,7 @@ import typer
 from fosp_cli.commands.options import Namespace, RobotOfBundle, RobotToCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fosp_core.robot.config import RobotConfig
-    from fosp_core.specs import Calibration, CameraCalibration
-    from fosp_learner.data.dataset import Dataset
+    from fosp_core.specs import CameraCalibration
 
 app = typer.Typer(no_args_is_help=True, help="Verify, sign, show and announce model bundles.")
 Directory = Annotated[Path, typer.Argument(help="Bundle folder.", metavar="DIR")]
@@ -85,24 +81,6 @@ def announce(directory: Directory, namespace: Namespace = "") -> int:
         return int(not client.offer(directory, lambda line: print(line, flush=True)))
 
 
-def _robot_and_episodes(
-    bundle: Path,
-    data: list[Path],
-    robot: str,
-    cache: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[RobotConfig, Dataset]:
-    """Return a robot, by default that of the bundle, and recorded episodes as the bundle sees them."""
-    from fosp_bringup.paths import robot_path
-    from fosp_core.bundle.bundle import read_manifest
-    from fosp_core.robot.config import read_robot
-    from fosp_learner.data.dataset import load_bags
-
-    manifest = read_manifest(bundle)
-    described = read_robot(robot_path(robot or manifest.robot))
-    return described, load_bags(data, manifest.observation, described, manifest.decision_period_s, cache, progress)
-
-
 @app.command()
 def calibrate(
     directory: Directory,
@@ -129,50 +107,34 @@ def calibrate(
         float | None,
         typer.Option(help="Promised share of onsets that pass at their last chance; the bundle's by default."),
     ] = None,
+    allow_larger: Annotated[
+        bool,
+        typer.Option(
+            "--allow-larger", help="With --data: take a larger eps, too, if more onsets than before support it."
+        ),
+    ] = False,
 ) -> None:
     """Calibrate a bundle anew, without training: for the time that a robot needs to stop, or for other scenes.
 
     The networks stay as they are. Without --robot the file of the bundle's robot is used.
     """
-    from fosp_cli.experiments.policy_onsets import calibrate_on_policy
+    from fosp_cli.experiments.calibrations import calibrate_on_policy, calibrate_on_recordings
     from fosp_core.errors import UserError
 
     if bool(data) == bool(policy):
         raise UserError("give --data BAGS, recorded episodes, or --policy SCENARIO, to let the policy drive alone")
+    if policy and allow_larger:
+        raise UserError("--allow-larger goes with --data: a policy meets few violations of the demonstrators' kind")
     found = (
         calibrate_on_policy(directory, policy, episodes, seed, robot, out, alpha)
         if policy
-        else _on_recordings(directory, data or [], robot, out, alpha)
+        else calibrate_on_recordings(directory, data or [], robot, out, alpha, allow_larger)
     )
     print(
         f"{out}: eps {found.eps:.4f} for risks within {found.horizon_steps} steps, "
         f"miss rate at most {found.miss_rate_bound:.3f}, false vetoes {found.false_veto_rate:.3f} of safe steps, "
         f"on {found.episodes} episodes, of which {found.violating_episodes} violate"
     )
-
-
-def _on_recordings(directory: Path, data: list[Path], robot: str, out: Path, alpha: float | None) -> Calibration:
-    from rich.progress import Progress
-
-    from fosp_learner.bundling.recalibration import recalibrate
-
-    with Progress(transient=True) as bar:
-        reading, filtering = bar.add_task("reading bags", total=None), bar.add_task("filtering", total=None)
-        described, recorded = _robot_and_episodes(
-            directory,
-            data,
-            robot,
-            Path("runs/cache"),
-            lambda done, total: bar.update(reading, completed=done, total=total),
-        )
-        return recalibrate(
-            directory,
-            recorded,
-            described,
-            out,
-            alpha,
-            lambda done, total: bar.update(filtering, completed=done, total=total),
-        ).calibration
 
 
 @app.command()
@@ -315,12 +277,13 @@ def reference(
     """
     from rich.progress import Progress
 
+    from fosp_cli.experiments.calibrations import robot_and_episodes
     from fosp_learner.bundling.reference import add_reference
 
     command = f"fosp bundle reference --bundle {bundle} {' '.join(f'--data {folder}' for folder in data)} --out {out}"
     with Progress(transient=True) as bar:
         reading, fitting = bar.add_task("reading bags", total=None), bar.add_task("fitting", total=None)
-        _, dataset = _robot_and_episodes(
+        _, dataset = robot_and_episodes(
             bundle, data, "", runs / "cache", lambda done, total: bar.update(reading, completed=done, total=total)
         )
         written = add_reference(

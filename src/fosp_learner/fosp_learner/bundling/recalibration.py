@@ -16,6 +16,7 @@ from fosp_core.robot.config import RobotConfig
 from fosp_core.robot.horizon import short_horizon
 from fosp_core.specs import Manifest
 from fosp_learner.bundling.calibration import EpisodeValues, calibrate, conformal_threshold
+from fosp_learner.bundling.seen import read_seen
 from fosp_learner.config import LearnerConfig
 from fosp_learner.data.batch import Batch
 from fosp_learner.data.dataset import Dataset
@@ -29,18 +30,24 @@ def recalibrate(
     out: Path,
     alpha: float | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    allow_larger: bool = False,
 ) -> Manifest:
     """Write the bundle `directory` to `out` with a calibration for `robot`, and return the manifest.
 
     All episodes of `data` are used, so none of them may have trained the bundle; `progress(done, total)` counts them.
-    eps becomes smaller or stays: a greater one that keeps the promise as well is not taken.
-    The horizon is that of `robot`, and `alpha` that of the bundle unless it is given. Raise UserError as loading and
-    calibrating do, and when the calibration is unsupported: eps would then not be what alpha promises.
+    eps becomes smaller or stays: a larger one that keeps the promise as well is taken with `allow_larger` alone, and if
+    more onsets support it than before. The horizon is that of `robot`, and `alpha` that of the bundle unless it is
+    given. Raise UserError as loading and calibrating do, for episodes that trained the bundle, and when the calibration
+    is unsupported: eps would then not be what alpha promises.
     """
+    seen = read_seen(directory) or frozenset()
+    trained = sum(episode.content in seen for episode in data.episodes)
+    if trained:
+        raise UserError(f"{trained} of {len(data.episodes)} episodes trained the bundle: they cannot calibrate it")
     bundle = load_bundle(directory, robot)
     manifest, before = bundle.manifest, bundle.manifest.calibration
     settings = LearnerConfig(decision_period_s=manifest.decision_period_s).for_robot(robot).calibration
-    ceiling = min(settings.eps_ceiling, before.eps)
+    ceiling = settings.eps_ceiling if allow_larger else min(settings.eps_ceiling, before.eps)
     settings = settings.model_copy(update={"alpha": before.alpha if alpha is None else alpha, "eps_ceiling": ceiling})
     values = []
     for index in data.episodes:
@@ -51,6 +58,12 @@ def recalibrate(
         raise UserError(
             f"{calibration.violating_episodes} of {calibration.episodes} episodes violate: too few for alpha "
             f"{calibration.alpha:g}, or their risk is not seen; record more, or choose a greater --alpha"
+        )
+    onsets, had = calibration.violating_episodes, before.violating_episodes
+    if calibration.eps > before.eps and onsets <= had:
+        raise UserError(
+            f"a larger eps ({calibration.eps:.4f}, was {before.eps:.4f}) is asked for by {onsets} onsets, no more than "
+            f"the {had} of before; record more"
         )
     # Ranges and cameras belong to the networks and their data, so what was accepted before stays so.
     ranges = {name: _union(before.ranges[name], span) for name, span in calibration.ranges.items()}
