@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -97,7 +97,7 @@ def check(
                 "robot": chosen.name,
                 "decision_period_s": learner.decision_period_s,
                 "usable": len(usable),
-                "bags": [asdict(report) for report in reports],
+                "bags": [_as_json(report) for report in reports],
             },
         )
     if unusable:
@@ -105,6 +105,13 @@ def check(
         print(f"fosp: {unusable[0].bag}: {unusable[0].problem}{more}", file=sys.stderr)
         return 2
     return 0
+
+
+def _as_json(report: BagReport) -> dict[str, Any]:
+    """Return a report for a JSON file, without the small pictures by which bags are compared."""
+    described = asdict(report)
+    described["traits"].pop("looks")
+    return described
 
 
 @app.command()
