@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fosp_cli.experiments.course_page import course_page, figures_below, require_own_page
-from fosp_cli.experiments.stages import CourseRun, Stages, _runs, run_course, task_figures
+from fosp_cli.experiments.stages import CALIBRATION_SEED, CourseRun, Stages, _runs, run_course, task_figures
 from fosp_core.errors import UserError
 
 
@@ -22,7 +22,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
         commands.append(command[3:])
-        if command[3] == "pretrain":
+        if command[3] == "pretrain" or command[4] == "calibrate":
             write_bundle(Path(command[command.index("--out") + 1]))
         return SimpleNamespace(returncode=int("broken" in command))
 
@@ -96,14 +96,39 @@ def test_a_course_ends_after_the_stage_that_was_asked_for_and_goes_on_from_there
     monkeypatch.setattr(Stages, "record", lambda self, *words: None)
     for until, stages in (("check", ["bags"]), ("eval", ["pretrain", "eval"]), ("finetune", ["eval", "experiment"])):
         called.clear()
-        run_course(CourseRun("point_goal1", 30, 5, "nano", 2, 1, until), tmp_path, tmp_path / "page.md", 1)
+        run_course(CourseRun("point_goal1", 30, 5, "nano", 2, 1, 0, until), tmp_path, tmp_path / "page.md", 1)
         if until == "check":
             monkeypatch.setattr("fosp_cli.experiments.stages.task_figures", lambda folder, task: folder / "figures")
         assert [words[0] for words in called] == stages
-    with pytest.raises(UserError, match="--until must be one of record, check, pretrain, eval, unseen, finetune"):
-        CourseRun("point_goal1", 30, 5, "nano", 2, 1, "evaluation")
+    with pytest.raises(
+        UserError, match="--until must be one of record, check, pretrain, calibrate, eval, unseen"
+    ):
+        CourseRun("point_goal1", 30, 5, "nano", 2, 1, 0, "evaluation")
     with pytest.raises(UserError, match="--task must be one of point_goal1"):
         CourseRun("point_goal9", 30, 5, "nano", 2, 1)
+
+
+def test_what_is_evaluated_was_calibrated_on_episodes_of_its_own_and_anew_with_another_bundle(
+    tmp_path: Path, called: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[tuple[str, int, int | None]] = []
+    monkeypatch.setattr(
+        Stages, "record", lambda self, scenario, bags, count, seed=None: recorded.append((bags.name, count, seed))
+    )
+    monkeypatch.setattr("fosp_cli.experiments.stages.task_figures", lambda folder, task: folder / "figures")
+    wanted = CourseRun("point_goal1", 30, 5, "nano", 2, 1, 40, "eval")
+    run_course(wanted, tmp_path, tmp_path / "page.md", 1)
+    assert recorded == [("bags", 30, None), ("calibration", 40, CALIBRATION_SEED)]
+    assert [words[:2] for words in called[2:3]] == [["bundle", "calibrate"]]
+    assert called[3][:3] == ["eval", "--bundle", str(tmp_path / "point_goal1" / "calibrated")]
+    called.clear()
+    run_course(wanted, tmp_path, tmp_path / "page.md", 1)
+    assert called == []
+    write_bundle(tmp_path / "point_goal1" / "bundle", "of another training")
+    (tmp_path / "point_goal1" / "calibrated" / "left").touch()
+    run_course(wanted, tmp_path, tmp_path / "page.md", 1)
+    assert [words[:2] for words in called] == [["bundle", "calibrate"]]
+    assert not (tmp_path / "point_goal1" / "calibrated" / "left").exists()
 
 
 def test_the_page_has_a_row_per_task_beside_the_papers_and_leaves_empty_what_was_not_run(tmp_path: Path) -> None:

@@ -192,6 +192,9 @@ def safety_gym(
     finetuning_episodes: Annotated[
         int, typer.Option(min=0, help="Number of episodes of fine-tuning on the live graph, in real time; 0: none.")
     ] = 100,
+    calibration_episodes: Annotated[
+        int, typer.Option(min=0, help="Demonstrations that calibrate alone; 0: those that training held out.")
+    ] = 300,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -208,8 +211,8 @@ def safety_gym(
     until: Annotated[
         str,
         typer.Option(
-            help="Last stage to run: record, check, pretrain, eval, unseen or finetune. The same command with a later "
-            "one goes on from there.",
+            help="Last stage to run: record, check, pretrain, calibrate, eval, unseen or finetune. The same command "
+            "with a later one goes on from there.",
             metavar="STAGE",
         ),
     ] = "finetune",
@@ -232,7 +235,7 @@ def safety_gym(
     """
     from fosp_cli.experiments.stages import CourseRun, run_course
 
-    budget = (episodes, steps, size, evaluation_episodes, finetuning_episodes)
+    budget = (episodes, steps, size, evaluation_episodes, finetuning_episodes, calibration_episodes)
     wanted = CourseRun(task, *budget, until, config, finetuning_config)
     written = run_course(wanted, out, page or out / "results.md", workers)
     print(f"written to {' and '.join(map(str, written))}")

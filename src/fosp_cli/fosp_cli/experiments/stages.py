@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,11 @@ from fosp_cli.experiments.course_page import FIGURES, course_page, figures_below
 from fosp_cli.json_file import content_of, read_json, write_json, write_text
 from fosp_core.errors import UserError
 
-STAGES = ("record", "check", "pretrain", "eval", "unseen", "finetune")
+STAGES = ("record", "check", "pretrain", "calibrate", "eval", "unseen", "finetune")
+CALIBRATED = "calibrated"
+"""Folder of the bundle with the calibration on episodes of its own."""
+CALIBRATION_SEED = 77_000_000
+"""Seed of the scenes of the episodes that calibrate, which neither training nor evaluation uses."""
 _SHOWN = ("success_rate", "violation_rate", "reward_mean", "cost_mean", "goals_mean", "veto_rate")
 
 
@@ -34,11 +40,9 @@ class Stages:
         UserError when it fails.
         """
         done = self._done()
-        command = [str(word) for word in words]
-        if command[0] in ("eval", "record"):
-            command += [str(word) for word in self._workers]
-        of = {"command": command, **({} if bundle is None else {"bundle": _bundle_id(bundle)})}
-        if all(done.get(stage, {}).get(name) == value for name, value in of.items()):
+        of = self._described(words, bundle)
+        command = of["command"]
+        if self._is_done(stage, of):
             print(f"{stage}: done before")
             return
         print(f"{stage}: fosp {' '.join(command)}", flush=True)
@@ -49,6 +53,17 @@ class Stages:
         done[stage] = {**of, "wall_s": round(time.monotonic() - begun, 1)}
         write_json(self._notes, done)
 
+    def _described(self, words: Sequence[Any], bundle: Path | None) -> dict[str, Any]:
+        """Return what a stage is known by: its command, and the id of its bundle if it takes one."""
+        command = [str(word) for word in words]
+        if command[0] in ("eval", "record"):
+            command += [str(word) for word in self._workers]
+        return {"command": command, **({} if bundle is None else {"bundle": _bundle_id(bundle)})}
+
+    def _is_done(self, stage: str, of: Mapping[str, Any]) -> bool:
+        done = self._done().get(stage, {})
+        return all(done.get(name) == value for name, value in of.items())
+
     def _done(self) -> dict[str, Any]:
         """Return the notes on the stages that are done, by name."""
         if not self._notes.is_file():
@@ -56,8 +71,8 @@ class Stages:
         with content_of(self._notes) as done:
             return {stage: {**note} for stage, note in done.items()}
 
-    def record(self, scenario: str, bags: Path, episodes: int) -> None:
-        """Record as many demonstrations as are missing, each with the scene of its number."""
+    def record(self, scenario: str, bags: Path, episodes: int, seed: int | None = None) -> None:
+        """Record as many demonstrations as are missing, each with the scene of its number; `seed` replaces its own."""
         from fosp_bringup.paths import robot_path, scenario_path
         from fosp_core.robot.config import read_robot
         from fosp_sim.demonstration.record import record_in_processes
@@ -69,6 +84,7 @@ class Stages:
             print(f"record: done before, {episodes} episodes")
             return
         described = read_scenario(scenario_path(scenario))
+        described = described if seed is None else described.model_copy(update={"seed": seed})
         robot = read_robot(robot_path(described.robot))
         print(f"record: {len(missing)} of {episodes} episodes of {scenario}", flush=True)
         begun, workers = time.monotonic(), self._workers[1] if self._workers else None
@@ -79,7 +95,8 @@ class Stages:
                 if count % 10 == 0:
                     print(f"record: {count} of {len(missing)}", flush=True)
         done = self._done()
-        done["record"] = {"episodes": episodes, "wall_s": round(time.monotonic() - begun, 1)}
+        stage = "record" if seed is None else "record_calibration"
+        done[stage] = {"episodes": episodes, "wall_s": round(time.monotonic() - begun, 1)}
         write_json(self._notes, done)
 
     def pretrain(self, bags: Path, bundle: Path, *options: Any) -> None:
@@ -99,6 +116,13 @@ class Stages:
 
         begun = (run_folder(Path("runs"), bundle) / "checkpoint").exists()
         self.run("pretrain", "pretrain", bags, "--out", bundle, *options, *(("--resume",) if begun else ()))
+
+    def calibrate(self, bundle: Path, bags: Path, out: Path) -> None:
+        """Calibrate the bundle on episodes that it was not trained on, in place of an earlier calibration in `out`."""
+        words = ("bundle", "calibrate", bundle, "--data", bags, "--allow-larger", "--out", out)
+        if not self._is_done("calibrate", self._described(words, bundle)) and (out / "manifest.json").is_file():
+            shutil.rmtree(out)
+        self.run("calibrate", *words, bundle=bundle)
 
     def finetune(
         self, task: str, bundle: Path, bags: Path, out: Path, episodes: int, evaluation: int, config: Path
@@ -128,6 +152,9 @@ class CourseRun:
     evaluation_episodes: int
     finetuning_episodes: int
     """Number of episodes on the live graph; 0: none."""
+    calibration_episodes: int = 0
+    """Number of demonstrations that calibrate the bundle, beside those that train it; 0: those that training held
+    out."""
     until: str = STAGES[-1]
     """Last stage to run."""
     config: Path | None = None
@@ -159,7 +186,6 @@ def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) ->
     stages = Stages(folder, workers)
     unseen = [f"{task}_{name}" for name in ("transfer_hazard_count", "transfer_hazard_size", "changed_colors")]
     scenes = [word for name in unseen for word in ("--scenario", name)]
-    offline = ("eval", "--bundle", bundle, "--episodes", wanted.evaluation_episodes)
     monitors = ("--monitor", "off", "--monitor", "policy_filter", "--monitor", "on")
     asked = STAGES[: STAGES.index(wanted.until) + 1]
     stages.record(f"{task}_train", bags, wanted.episodes)
@@ -167,6 +193,11 @@ def run_course(wanted: CourseRun, out: Path, page: Path, workers: int | None) ->
         stages.run("check", "bags", "check", bags, "--config", learner, "--json", folder / "check.json")
     if "pretrain" in asked:
         stages.pretrain(bags, bundle, "--config", learner, "--steps", wanted.steps, "--size", wanted.size)
+    if "calibrate" in asked and wanted.calibration_episodes:
+        stages.record(f"{task}_train", folder / "calibration", wanted.calibration_episodes, CALIBRATION_SEED)
+        stages.calibrate(bundle, folder / "calibration", folder / CALIBRATED)
+        bundle = folder / CALIBRATED
+    offline = ("eval", "--bundle", bundle, "--episodes", wanted.evaluation_episodes)
     if "eval" in asked:
         stages.run("eval", *offline, "--scenario", task, *monitors, "--json", folder / "eval.json", bundle=bundle)
     if "unseen" in asked:
@@ -188,7 +219,8 @@ def task_figures(folder: Path, task: str) -> Path:
             with content_of(path) as content:
                 rows = content.get("evaluations", [content])
                 figures[name] = [{**_shown(row, task), "monitor": row["monitor"]} for row in rows]
-    manifest = folder / "bundle" / "manifest.json"
+    manifest = folder / CALIBRATED / "manifest.json"
+    manifest = manifest if manifest.is_file() else folder / "bundle" / "manifest.json"
     if manifest.is_file():
         with content_of(manifest) as described:
             figures["bundle"] = {key: described[key] for key in ("id", "metrics", "calibration")}
