@@ -100,9 +100,7 @@ def test_a_course_ends_after_the_stage_that_was_asked_for_and_goes_on_from_there
         if until == "check":
             monkeypatch.setattr("fosp_cli.experiments.stages.task_figures", lambda folder, task: folder / "figures")
         assert [words[0] for words in called] == stages
-    with pytest.raises(
-        UserError, match="--until must be one of record, check, pretrain, calibrate, eval, unseen"
-    ):
+    with pytest.raises(UserError, match="--until must be one of record, check, pretrain, calibrate, eval, unseen"):
         CourseRun("point_goal1", 30, 5, "nano", 2, 1, 0, "evaluation")
     with pytest.raises(UserError, match="--task must be one of point_goal1"):
         CourseRun("point_goal9", 30, 5, "nano", 2, 1)

@@ -22,7 +22,7 @@ from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import FORMAT_VERSION, Calibration, LatentSpec, Manifest, ObservationSpec
 from fosp_learner import distributed
-from fosp_learner.bundling.calibration import calibrate
+from fosp_learner.bundling.calibration import calibrate, set_by_one
 from fosp_learner.bundling.export import CriticGraph, export_networks
 from fosp_learner.bundling.probing import with_probes
 from fosp_learner.bundling.reference import calibrate_reference, fit_reference
@@ -160,6 +160,8 @@ def pretrain(
     doubt = unsupported_because(calibration)
     if doubt:
         warn(f"the calibration is unsupported: {doubt}; {_IN_SIMULATION}")
+    elif few := set_by_one(calibration):
+        warn(few)
     if without_probes:
         warn(without_probes)
     written = write_bundle(out, manifest, files)

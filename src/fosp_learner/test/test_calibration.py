@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fosp_core.errors import UserError
+from fosp_core.specs import Calibration
 from fosp_learner.bundling.calibration import (
     LEAST_EPS,
     Array,
@@ -17,6 +18,7 @@ from fosp_learner.bundling.calibration import (
     conformal_threshold,
     onset_scores,
     separation,
+    set_by_one,
 )
 from fosp_learner.bundling.onsets import first_onset, last_chance, precedes_onset, precedes_violation
 from fosp_learner.bundling.validation import q_h_auc
@@ -230,3 +232,23 @@ def test_the_auc_counts_the_steps_before_a_violation_against_those_of_episodes_w
     assert q_h_auc([violating, safe], 1) == 1.0, "the step of 0.8 alone; that of 0.9 is nobody's example"
     assert q_h_auc([violating, safe], 2) == 0.5
     assert np.isnan(q_h_auc([safe], 1))
+
+
+def test_a_threshold_that_one_onset_of_few_sets_is_told_where_it_costs_much() -> None:
+    made = Calibration(
+        eps=0.003,
+        alpha=0.05,
+        horizon_steps=3,
+        episodes=90,
+        violating_episodes=32,
+        miss_rate_bound=0.031,
+        false_veto_rate=0.77,
+        supported=True,
+        surprise_limit=1.0,
+        ranges={},
+    )
+    assert set_by_one(made).startswith(
+        "77% of the safe steps are vetoed, by an eps that one of 32 onsets sets; from 39 on"
+    )
+    assert set_by_one(made.model_copy(update={"violating_episodes": 39})) == ""
+    assert set_by_one(made.model_copy(update={"false_veto_rate": 0.1})) == ""

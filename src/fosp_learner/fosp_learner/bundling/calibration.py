@@ -14,6 +14,8 @@ from fosp_learner.bundling.onsets import first_onset, last_chance
 from fosp_learner.config import CalibrationConfig
 
 Array = NDArray[np.float32]
+_COSTLY = 0.15
+"""Share of the safe steps that are vetoed, above which the cause is told."""
 LEAST_EPS = 1e-6
 """A threshold is clipped to [1e-6, 1 - 1e-6], and its bound is that of the clipped value."""
 
@@ -79,6 +81,20 @@ def conformal_threshold(scores: Array, alpha: float, ceiling: float = 1.0) -> Th
     eps = min(_inside(float(np.nextafter(np.float32(ordered[allowed]), np.float32(-1)))), ceiling)
     bound = (int((ordered <= eps).sum()) + 1) / (n + 1)
     return Threshold(eps, bound, bound <= alpha + 1e-9)
+
+
+def set_by_one(calibration: Calibration) -> str:
+    """Return what to do about a threshold that a single onset makes so low that it costs much; empty without need.
+
+    With fewer than 2 / alpha - 1 onsets none may pass, so that the one whose risk was seen least sets eps for all.
+    """
+    onsets, needed = calibration.violating_episodes, int(np.ceil(2.0 / calibration.alpha - 1.0 - 1e-9))
+    if onsets >= needed or calibration.false_veto_rate <= _COSTLY:
+        return ""
+    return (
+        f"{calibration.false_veto_rate:.0%} of the safe steps are vetoed, by an eps that one of {onsets} onsets sets; "
+        f"from {needed} on one may pass: record more episodes, and give them to fosp bundle calibrate --allow-larger"
+    )
 
 
 def _inside(eps: float) -> float:
