@@ -118,6 +118,23 @@ def test_a_jump_of_the_pose_is_no_motion() -> None:
     assert notes(robot, commands, does) == []
 
 
+@pytest.mark.parametrize(("name", "judged"), [("sim_arm", True), ("sim_base", False)])
+def test_a_pose_without_an_orientation_tells_of_an_arms_place_and_nothing_of_a_base(name: str, judged: bool) -> None:
+    robot = read_robot(ROBOTS / f"{name}.yaml")
+    motion, commands, place = MeasuredMotion(robot), wandering(robot), np.zeros(3)
+    for i, command in enumerate(commands):
+        message = pose(100.0 + i * STEP_S, *place, 0.0, robot.kind == "base")
+        (message.pose.pose if robot.kind == "base" else message.pose).orientation.w = 0.0
+        motion.take(message)
+        place = place - np.resize(command, 3) * STEP_S
+    stamps = np.int64(100 * 10**9) + (np.arange(len(commands)) * STEP_S * 1e9).astype(np.int64)
+    if judged:
+        with pytest.raises(UserError, match="sign is wrong"):
+            list(motion.notes(stamps, commands))
+    else:
+        assert list(motion.notes(stamps, commands)) == []
+
+
 def test_a_robot_that_coasts_is_not_judged_and_a_base_without_odometry_neither() -> None:
     assert measured_topic(read_robot(ROBOTS / "sim_point.yaml")) is None
     base = read_robot(ROBOTS / "sim_base.yaml")

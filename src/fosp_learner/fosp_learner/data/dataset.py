@@ -27,6 +27,11 @@ from fosp_learner.data.odd_ones import odd_ones, shown_rows, traits_of
 
 CACHE_VERSION = 6
 """Part of the cache key; raise it when the meaning of the arrays changes."""
+_READ_OF_ROBOT = {
+    *("command_topic", "action", "command_timeout_s", "camera_frame_rate_hz"),
+    *("kind", "pose_topic", "state_topic", "state_type", "coasts", "response_s", "dead_time_s"),
+}
+"""Keys of a robot file that decide how its bags are read and what is refused of them."""
 _ARRAYS = ("images", "action", "reward", "cost", "is_terminal")
 KEYS = "keys"
 """Folder of the cache that notes the keys of bags that were read before."""
@@ -275,9 +280,7 @@ def _described(observation: ObservationSpec, robot: RobotConfig, period_s: float
         "version": CACHE_VERSION,
         "observation": observation.model_dump(mode="json"),
         "images": [robot.image_topic(camera.topic) for camera in observation.cameras],
-        "robot": robot.model_dump(
-            mode="json", include={"command_topic", "action", "command_timeout_s", "camera_frame_rate_hz"}
-        ),
+        "robot": robot.model_dump(mode="json", include=_READ_OF_ROBOT),
         "period_s": period_s,
     }
     return json.dumps(specs, sort_keys=True).encode()

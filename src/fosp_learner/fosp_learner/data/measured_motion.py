@@ -31,6 +31,8 @@ _LEAST_S = 1.0
 """Time in which the robot was told to move, s, from which on it is judged."""
 _LONGEST_GAP_S = 0.1
 """Time between two measured poses, s, beyond which the motion between them is not known."""
+_UNIT = 0.1
+"""Largest distance of a quaternion's norm from 1; one beyond it was not filled in."""
 _JUMP = 4.0
 """Multiple of the robot's largest speed that no motion has: the pose jumped there, as when an episode begins."""
 _FOLLOWS = (0.3, 3.0)
@@ -131,6 +133,12 @@ class MeasuredMotion:
         stamps, poses = stamps[first], poses[first]
         if len(stamps) < 3 or len(command_ns) < 2:
             return None
+        upright = np.array([0.0, 0.0, 0.0, 1.0])
+        oriented = np.abs(np.linalg.norm(poses[:, 3:], axis=1) - 1.0) < _UNIT
+        turns = self._robot.kind == "base" or any(axis.name.startswith("angular") for axis in self._robot.action.axes)
+        if turns and not oriented.all():
+            return None  # the driver fills in no orientation, so that its motion is not known
+        poses[~oriented, 3:] = upright
         seconds = (stamps - command_ns[0]) * 1e-9
         steps, jumped = self._steps(seconds, poses)
         measured = np.concatenate([np.zeros((1, steps.shape[1])), steps.cumsum(0)])
