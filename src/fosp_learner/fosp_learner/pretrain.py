@@ -95,8 +95,10 @@ def pretrain(
         observation=config.observation,
         bundle=str(out),
         command=command,
-        begin_with=str(begin_with) if begin_with else begun_with(run) if resume else "",
+        begin_with=str(begin_with.absolute()) if begin_with else begun_with(run) if resume else "",
     )
+    if resume and facts.begin_with != begun_with(run):
+        raise UserError(f"{run} began with {begun_with(run) or 'random networks'}: resume it without --from")
     config = with_period_of(config, bags).for_robot(facts.robot)
     start = Start.of(Path(facts.begin_with), facts, config) if facts.begin_with else None
     seen = (start.seen or ()) if start else ()

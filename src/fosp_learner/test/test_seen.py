@@ -125,6 +125,10 @@ def test_a_training_begins_with_a_bundle_and_holds_out_what_that_has_not_seen(
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights.items())
     assert begun_with(tmp_path / "runs" / "pretrain" / "second") == str(first)
 
+    away = second.rename(tmp_path / "away")
+    with pytest.raises(UserError, match=r"second began with .*first: resume it without --from"):
+        train("second", old, begin_with=away, resume=True)
+    away.rename(second)
     settings = LearnerConfig.model_validate({**SETTINGS, "size": "small"})
     facts = module.RunFacts(task="safe_reach", robot=robot, observation=settings.observation, bundle="")
     with pytest.raises(UserError, match="size is another one"):

@@ -149,10 +149,10 @@ class OnlineLearner:
         With `overwrite` an earlier run in the folder is removed, but for its candidates.
         """
         self.sources, self.settings, self.run_folder, self._follow = sources, settings, run, follow
-        if not follow:
-            find_bags(sources.bags)  # before what takes minutes
         self.manifest = verify_bundle(sources.bundle, sources.robot)
         weights = read_weights(sources.bundle, sources.weights)
+        if not follow:
+            find_bags(sources.bags)  # before what takes minutes
         checkpoint = run / "checkpoint"
         there = restore_checkpoint(checkpoint)
         if there and not (resume or overwrite):
