@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from tiny_networks import TINY
 
 from fosp_bringup.paths import robot_path
 from fosp_cli.cli import run
@@ -18,11 +19,9 @@ from fosp_core.bag_types import typestore
 from fosp_core.bundle.bundle import load_bundle
 from fosp_core.robot.config import read_robot
 from fosp_learner import config as learner_config
-from fosp_learner.config import NetworkConfig
 from fosp_sim.demonstration.record import record_episodes
 from fosp_sim.task.scenario import Scenario
 
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 SETTINGS = {
     "steps": 1,
     "batch_size": 2,

@@ -3,16 +3,15 @@
 import pytest
 import torch
 from random_episodes import random_episode
+from tiny_networks import TINY
 
 from fosp_cli.bench.training import make_plain
 from fosp_learner import config as learner_config
-from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
+from fosp_learner.config import ImaginationConfig, LearnerConfig
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
-
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from tiny_networks import TINY
 
-from fosp_learner.config import ActorConfig, LearnerConfig, NetworkConfig, WorldModelConfig
+from fosp_learner.config import ActorConfig, LearnerConfig, WorldModelConfig
 from fosp_learner.model.actor import Actor
 from fosp_learner.model.networks import KeypointEncoder, _AttentionPool, attention_pool, patches, unpatched
 from fosp_learner.model.world_model import WorldModel
-
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 def features_of_two_pasts() -> torch.Tensor:

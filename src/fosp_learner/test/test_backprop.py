@@ -3,10 +3,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny_networks import TINY
 from torch import Tensor, nn, tensor
 
 from fosp_learner import config as learner_config
-from fosp_learner.config import LearnerConfig, NetworkConfig
+from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.model.critics import Trajectories
@@ -17,7 +18,6 @@ from fosp_learner.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 STARTS, HORIZON = 16, 3
 
 

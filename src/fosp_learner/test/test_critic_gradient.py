@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny_networks import TINY
 
 from fosp_core.errors import UserError
 from fosp_learner import config as learner_config
-from fosp_learner.config import LearnerConfig, NetworkConfig
+from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.finetuning.config import FinetuneConfig, SettlingConfig
@@ -118,9 +119,6 @@ def test_where_it_is_dangerous_the_actor_flees_the_risk_whatever_the_return():
         ascent_loss(behaviour, drawn, drawn.feature).backward()
         optimiser.step()
     assert risk() < begun - 0.02
-
-
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from tiny_networks import TINY
 
 from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.errors import UserError
@@ -14,7 +15,7 @@ from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.export import NAMES, CriticGraph, export_networks, learn_graphs
 from fosp_learner.bundling.known_graphs import KnownGraphs
-from fosp_learner.config import CloningConfig, CriticConfig, LearnerConfig, NetworkConfig
+from fosp_learner.config import CloningConfig, CriticConfig, LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.model.critics import Critics
@@ -23,7 +24,6 @@ from fosp_learner.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 DETER = TINY.recurrent + TINY.embed
 OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_networks import TINY
 
 from fosp_core.bundle.bundle import load_bundle, read_manifest, write_bundle
 from fosp_core.errors import UserError
@@ -21,7 +22,7 @@ from fosp_learner import config as learner_config
 from fosp_learner.bundling.calibration import EpisodeValues
 from fosp_learner.bundling.seen import SEEN, read_seen, seen_bytes
 from fosp_learner.bundling.training_weights import WEIGHTS, read_weights, require_same_networks, weights_bytes
-from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
+from fosp_learner.config import CloningConfig, LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.config import CorrectionConfig, FinetuneConfig, GateConfig, SettlingConfig
@@ -36,7 +37,6 @@ from fosp_learner.training.checkpoint import network_tensors
 from fosp_learner.training.filtering import filter_episodes
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a bundle of three networks is exported twice
 SETTLING = SettlingConfig(updates=2, episodes=4, sequence_length=5, batch_size=4)
 CONFIG = Path(__file__).resolve().parents[3] / "config"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
+from tiny_networks import TINY
 
-from fosp_learner.config import CriticConfig, NetworkConfig
+from fosp_learner.config import CriticConfig
 from fosp_learner.data.dataset import EpisodeIndex
 from fosp_learner.finetuning.held_risk import hold_risk, tells_risk
 from fosp_learner.model.critics import Critics, Trajectories
-
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 def quiet(size: int) -> Trajectories:

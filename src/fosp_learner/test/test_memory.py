@@ -9,13 +9,14 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from tiny_networks import TINY
 
 from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import CameraSpec, ObservationSpec
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.export import export_networks
-from fosp_learner.config import LearnerConfig, NetworkConfig
+from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.finetuning.config import FinetuneConfig
@@ -27,7 +28,6 @@ from fosp_learner.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 UNITS = 6
 OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_networks import TINY
 
 from fosp_core.bundle.bundle import load_bundle, write_bundle
 from fosp_core.errors import UserError
@@ -19,7 +20,7 @@ from fosp_learner import config as learner_config
 from fosp_learner.bundling.recalibration import deployed_values, recalibrate, recalibrate_on_onsets
 from fosp_learner.bundling.seen import SEEN, seen_bytes
 from fosp_learner.bundling.validation import episode_values
-from fosp_learner.config import CloningConfig, LearnerConfig, NetworkConfig
+from fosp_learner.config import CloningConfig, LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.training.filtering import filter_episodes
@@ -27,7 +28,6 @@ from fosp_learner.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 OBSERVATION = ObservationSpec(cameras=(CameraSpec(height=32, width=32),))
 
 

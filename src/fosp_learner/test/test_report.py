@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_networks import TINY
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
 from fosp_core.specs import ObservationSpec
 from fosp_learner import config as learner_config
-from fosp_learner.config import LearnerConfig, NetworkConfig
+from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import from_episodes
 from fosp_learner.pretrain import _scene, pretrain
@@ -27,7 +28,6 @@ from fosp_learner.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 FIGURES = {
     "curves.png",
     "open_loop.png",

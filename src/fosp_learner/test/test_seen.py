@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_networks import TINY
 
 from fosp_core.errors import UserError
 from fosp_core.robot.config import RobotConfig
@@ -15,14 +16,13 @@ from fosp_learner import config as learner_config
 from fosp_learner import pretrain as module
 from fosp_learner.bundling.seen import SEEN, read_seen, seen_bytes
 from fosp_learner.bundling.training_weights import read_weights
-from fosp_learner.config import LearnerConfig, NetworkConfig
+from fosp_learner.config import LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes, split
 from fosp_learner.report.run import begun_with
 from fosp_learner.training.checkpoint import network_tensors
 from fosp_learner.training.trainer import Trainer
 
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 SETTINGS = {
     "steps": 1,
     "batch_size": 2,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_networks import TINY
 
 from fosp_learner import config as learner_config
 from fosp_learner.bundling.validation import EndedEpisode, auc_by_step, success_metrics
@@ -21,7 +22,6 @@ from fosp_learner.training.checkpoint import load_checkpoint, network_tensors, s
 from fosp_learner.training.trainer import Trainer
 
 SIZE = NetworkConfig(recurrent=4, variables=0, classes=0, cnn_depth=0, units=16, keypoints=0)
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 STEPS, DISCOUNT = 4, 0.9
 Ended = tuple[Batch, torch.Tensor, torch.Tensor]
 """A batch, its features, and the rows that reached the goal."""

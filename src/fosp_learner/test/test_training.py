@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_networks import TINY
 
 from fosp_core.errors import UserError
 from fosp_learner import config as learner_config
-from fosp_learner.config import ImaginationConfig, LearnerConfig, NetworkConfig
+from fosp_learner.config import ImaginationConfig, LearnerConfig
 from fosp_learner.data.bags import Episode
 from fosp_learner.data.dataset import Dataset, from_episodes
 from fosp_learner.data.samplers import FrameSampler
@@ -22,8 +23,6 @@ from fosp_learner.training.phases import TrainingDiverged
 from fosp_learner.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
-
-TINY = NetworkConfig(recurrent=8, variables=4, classes=4, cnn_depth=2, units=8, keypoints=4, keypoint_values=2)
 
 
 @pytest.fixture(autouse=True)

@@ -51,16 +51,11 @@ def add_probes(
 
 def _validation(data: Dataset, manifest: Manifest, seen: frozenset[str] | None) -> tuple[Dataset, str]:
     """Return the episodes that the bundle was not trained on, as far as it tells, and a line about them."""
-    if seen is not None:
-        new = [episode for episode in data.episodes if episode.content not in seen]
-        if not new:
+    if seen is not None or data.key != manifest.training.get("data_sha256"):
+        new = data.unseen(seen or ())
+        if not new.episodes:
             raise UserError("the bundle was trained on every one of these episodes; give others")
-        return data.of(new), f"{len(new)} episodes that the bundle was not trained on are probed"
-    if data.key != manifest.training.get("data_sha256"):
-        return (
-            data,
-            f"{len(data.episodes)} episodes that the bundle was not trained on are probed",
-        )
+        return new, f"{len(new.episodes)} episodes that the bundle was not trained on are probed"
     trained = dict(manifest.training.get("config") or {})
     share = float(trained.get("validation_share", LearnerConfig().validation_share))
     validation = split(data, share, int(manifest.training.get("seed", 0)))[1]

@@ -40,9 +40,7 @@ def recalibrate(
     given. Raise UserError as loading and calibrating do, for episodes that trained the bundle, and when the calibration
     is unsupported: eps would then not be what alpha promises.
     """
-    seen = read_seen(directory) or frozenset()
-    trained = sum(episode.content in seen for episode in data.episodes)
-    if trained:
+    if trained := len(data.episodes) - len(data.unseen(read_seen(directory) or ()).episodes):
         raise UserError(f"{trained} of {len(data.episodes)} episodes trained the bundle: they cannot calibrate it")
     bundle = load_bundle(directory, robot)
     manifest, before = bundle.manifest, bundle.manifest.calibration

@@ -133,6 +133,10 @@ class Dataset:
         """Return the same rows with these episodes alone."""
         return replace(self, episodes=tuple(episodes))
 
+    def unseen(self, seen: Collection[str]) -> Dataset:
+        """Return the same rows with the episodes alone whose content is not among those `seen`."""
+        return self.of([episode for episode in self.episodes if episode.content not in seen])
+
     @property
     def copies(self) -> int:
         """Number of episodes that are there already: of a bag that was copied, or recorded from a playback again."""

@@ -19,6 +19,7 @@ from fosp_core.bag.storage import StoredTopic
 from fosp_core.errors import UserError
 from fosp_core.executed import rotation_between
 from fosp_core.robot.config import RobotConfig
+from fosp_core.robot.limits import speed_norms
 from fosp_core.specs import TWIST_COMPONENTS
 from fosp_core.topics import is_in_bag
 
@@ -35,6 +36,8 @@ _UNIT = 0.1
 """Largest distance of a quaternion's norm from 1; one beyond it was not filled in."""
 _JUMP = 4.0
 """Multiple of the robot's largest speed that no motion has: the pose jumped there, as when an episode begins."""
+_WITHOUT_AXES = (1.0, 9.0)
+"""Largest speeds, m/s and rad/s, of a robot that has no axis of the kind."""
 _FOLLOWS = (0.3, 3.0)
 """Shares of the commanded motion between which a robot follows its commands."""
 _STANDS = 0.1
@@ -167,19 +170,12 @@ class MeasuredMotion:
             c, s = np.cos(heading), np.sin(heading)
             moved = np.stack([c * moved[:, 0] + s * moved[:, 1], c * moved[:, 1] - s * moved[:, 0], moved[:, 2]], 1)
         took = np.maximum(np.diff(seconds), 1e-9)
-        linear = robot.linear_speed or max((x.speed for n, x in robot.limits.items() if n.startswith("l")), default=1.0)
-        angular = robot.angular_speed or max(
-            (x.speed for n, x in robot.limits.items() if n.startswith("a")), default=9.0
-        )
+        norms = zip(speed_norms(robot), _WITHOUT_AXES, strict=True)
+        linear, angular = (norm if np.isfinite(norm) else usual for norm, usual in norms)
         fast = np.linalg.norm(moved, axis=1) > _JUMP * linear * np.maximum(took, _STRIDE_S)
         fast |= np.linalg.norm(turned, axis=1) > _JUMP * angular * np.maximum(took, _STRIDE_S)
         components = [TWIST_COMPONENTS.index(axis.name) for axis in robot.action.axes]
         return np.hstack([moved, turned])[:, components], fast | (took > _LONGEST_GAP_S)
-
-
-def _fastest(robot: RobotConfig, kind: str, default: float) -> float:
-    """Return the largest speed of the axes of a kind; `default`, of any robot, where there is none."""
-    return max((limit.speed for name, limit in robot.limits.items() if name.startswith(kind)), default=default)
 
 
 def _regressed(asked: Array, done: Array) -> tuple[Array, Array]:

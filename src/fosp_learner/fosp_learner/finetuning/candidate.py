@@ -31,6 +31,7 @@ from fosp_learner.finetuning.correction import (
     Correction,
     calibrated_eps,
     correction_of,
+    counted,
     for_new_scenes,
     newest_scene,
     tightened,
@@ -143,8 +144,7 @@ class CandidateMaker:
         episodes = self._gate_episodes(step)
         running_id, running, calibration = self._running(note)
         candidate = self._write(episodes, running_id, running, calibration)
-        known = {event.id for event in self._lineage.events() if event.event == "candidate"}
-        if candidate.manifest.id not in known:
+        if candidate.manifest.id not in self._lineage.candidate_ids():
             self._lineage.append(
                 "candidate",
                 candidate.manifest.id,
@@ -264,15 +264,16 @@ class CandidateMaker:
         return correction_of(entries, newest_scene(entries), self._tuner.settings.correction, scores, eps)
 
     def _scores(self, networks: Networks, horizon: int) -> dict[int, float]:
-        """Return what the networks give each violation of experience at its last chance, by the episode's first row."""
+        """Return what the networks give each violation that counts at its last chance, by the episode's first row."""
+        entries = self._entries()
+        starts = {entry.start for entry in counted(entries, newest_scene(entries)) if entry.violates}
         parts = (self._buffer.dataset(self._tuner.step, held_out) for held_out in (False, True))
-        violating = [(part, e) for part in parts if part is not None for e in part.episodes if e.violates]
-        scores = {}
-        for episode in self._filtered(networks.world_model, violating):
-            score = episode_values(networks.behaviour, episode).onset_score(horizon)
-            if score is not None:
-                scores[episode.index.start] = score
-        return scores
+        violating = [(part, e) for part in parts if part is not None for e in part.episodes if e.start in starts]
+        return {
+            episode.index.start: score
+            for episode in self._filtered(networks.world_model, violating)
+            if (score := episode_values(networks.behaviour, episode).onset_score(horizon)) is not None
+        }
 
     def _calibrated(
         self, values: list[EpisodeValues], new: int, scores: Mapping[int, float]
@@ -300,8 +301,7 @@ class CandidateMaker:
         target, complete = _write_once(self._folder, described, {name: folder / name for name in running.files})
         if self._signing_key is not None:
             sign_id(target, complete.id, read_private_key(self._signing_key))
-        known = {event.id for event in self._lineage.events() if event.event == "candidate"}
-        if complete.id in known:
+        if complete.id in self._lineage.candidate_ids():
             return
         self._lineage.append(
             "candidate",

@@ -22,7 +22,7 @@ onsets, since a candidate that has learned from a violation may see it coming wh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fosp_core.specs import Calibration, Manifest
@@ -86,19 +86,21 @@ def error_bound(config: CorrectionConfig, episodes: int) -> float:
     return config.target * episodes + 1.0 + math.log(1.0 / config.floor) / config.rate
 
 
+def counted(entries: Iterable[Entry], scene: str) -> Iterator[Entry]:
+    """Yield the episodes of one kind of scenes, but for those that show hazards: there contact was sought."""
+    return (entry for entry in entries if entry.scene == scene and not entry.shows_hazards)
+
+
 def correction_of(
     entries: Iterable[Entry], scene: str, config: CorrectionConfig, scores: Mapping[int, float], eps: float
 ) -> Correction:
     """Return the correction after the episodes of one kind of scenes, in the order in which they came.
 
     `scores` holds the q_h of the judge in question at the last chance before each violation, by the first row of the
-    episode; one without a score counts as missed. `eps` is the judge's calibrated threshold. Episodes that show hazards
-    do not count: there contact was sought.
+    episode; one without a score counts as missed. `eps` is the judge's calibrated threshold.
     """
     correction = Correction(config)
-    for entry in entries:
-        if entry.scene != scene or entry.shows_hazards:
-            continue
+    for entry in counted(entries, scene):
         if entry.violates and scores.get(entry.start, 0.0) > eps * correction.share:
             correction = correction.after_foreseen()
         else:

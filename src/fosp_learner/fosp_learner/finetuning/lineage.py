@@ -67,6 +67,10 @@ class Lineage:
                 continue
         return events
 
+    def candidate_ids(self) -> set[str]:
+        """Return the ids of all candidates, tightened bundles among them."""
+        return {event.id for event in self.events() if event.event == "candidate"}
+
     def running(self) -> tuple[str, str]:
         """Return id and path of the bundle that the robot is meant to run; ("", "") before the start.
 
